@@ -21,13 +21,13 @@ from retrieval_store.indexes.exact import length_of, nearest, norms_of
 from retrieval_store.indexes.hnsw import HNSWIndex
 from retrieval_store.indexes.native import kernel
 from retrieval_store.indexes.quantized import (
-    Pieces,
+    CodeSegments,
     SearchGoal,
+    allocate_codes,
     best_frame,
     encode_into,
     first_of,
     nearest_by_codes,
-    room_for,
 )
 
 QUERIES = 100
@@ -75,11 +75,11 @@ def exact_costs(vectors: np.ndarray, queries: np.ndarray) -> None:
 def code_costs(vectors: np.ndarray, queries: np.ndarray) -> None:
     """Microseconds of a pass over codes, of all and under a filter."""
     lengths = [length_of(query) for query in queries]
-    codes = room_for(len(vectors), best_frame(vectors, "cosine", 1))
+    codes = allocate_codes(len(vectors), best_frame(vectors, "cosine", 1))
     start = time.perf_counter()
     encode_into(codes, 0, vectors)
     spent = (time.perf_counter() - start) / len(vectors) * 1e6
-    pieces = Pieces.of([first_of(codes, len(vectors))], [0])
+    pieces = CodeSegments.of([first_of(codes, len(vectors))], [0])
     random = np.random.default_rng(1)
     print(f"codes are made in {spent:.1f} us a row")
     print("rows allowed  a pass (us, ns/row of all)  by signs (us, ns/row of all)")

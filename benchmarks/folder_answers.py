@@ -40,7 +40,7 @@ SHOWN = 5
 QUESTIONS = json.loads(Path(__file__).with_name("folder_questions.json").read_text())
 HTML = "python3-doc/html"
 MODULES = "dhsz"  # what a page of the library begins with
-PLACES = (
+LOCATIONS = (
     *(f"{HTML}/{one}/*.html" for one in ("tutorial", "howto", "faq", "using", "extending")),
     f"{HTML}/library/[{MODULES}]*.html",
     "bash-doc/bashref.pdf",
@@ -67,7 +67,7 @@ MODES: dict[str, Settings] = {
 def copied(docs: Iterable[Path], folder: Path) -> list[str]:
     """Put the documentation in a folder, unpacked; returns the places that have none."""
     missing = []
-    for place in PLACES:
+    for place in LOCATIONS:
         found = [(doc, path) for doc in docs for path in sorted(doc.glob(place))]
         for doc, path in found:
             if not path.is_file():

@@ -19,13 +19,13 @@ from retrieval_store.base.arrays import Metric
 from retrieval_store.indexes.exact import exact_distances, length_of, nearest, norms_of
 from retrieval_store.indexes.native import kernel
 from retrieval_store.indexes.quantized import (
-    Pieces,
+    CodeSegments,
     SearchGoal,
+    allocate_codes,
     best_frame,
     candidates,
     encode_into,
     first_of,
-    room_for,
 )
 
 QUERIES = 15
@@ -93,9 +93,9 @@ def measure(kind: str, points: int, dimension: int) -> float:
     asked = random.choice(len(every), QUERIES, replace=False)
     rows, queries = every[np.delete(order, asked)], every[asked]
     lengths = [length_of(query) for query in queries]
-    codes = room_for(points, best_frame(rows, metric, 1))
+    codes = allocate_codes(points, best_frame(rows, metric, 1))
     encode_into(codes, 0, rows)
-    pieces, most = Pieces.of([first_of(codes, points)], [0]), points // MOST_SHARE
+    pieces, most = CodeSegments.of([first_of(codes, points)], [0]), points // MOST_SHARE
 
     def by_codes(i: int) -> object:
         (found,) = candidates(queries[i : i + 1], lengths[i : i + 1], pieces, SearchGoal(K, most))

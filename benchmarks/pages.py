@@ -178,8 +178,9 @@ def held_recall() -> str:
     runs = [run for run in run_of("recall")["results"] if run["when"] == "built"]
     ours = next(worst_recall(run) for run in runs if run["system"] == "retrieval-store")
     others = max(worst_recall(run) for run in runs if run["system"] != "retrieval-store")
+    kinds = len(runs[0]["questions"])
     return (
-        f"Of the hardest of {len(runs[0]['questions'])} kinds of questions, it finds {rounded_down(ours)} of the true\n"
+        f"Of the hardest of {kinds} kinds of questions, it finds {rounded_down(ours)} of the true\n"
         f"neighbours; hnswlib, Qdrant Edge and zvec find {rounded_down(others)} at best\n"
         "([benchmarks](docs/benchmarks.md#what-does-it-find-of-hard-questions)).\n"
     )
@@ -602,7 +603,7 @@ def acts() -> str:
     return markdown(["", "acts"], [[kind, ", ".join(names)] for kind, names in kinds.items()])
 
 
-PLACES = {
+LOCATIONS = {
     "directory": "in a directory",
     "served": "served",
     "nodes": "three nodes, two copies",
@@ -614,10 +615,10 @@ PLACES = {
 def places(points: str) -> str:
     """What the same calls cost wherever so many points are."""
     run = run_of("places")["results"][points]
-    names = [name for name in PLACES if name in run]
+    names = [name for name in LOCATIONS if name in run]
     calls = dict.fromkeys(call for name in names for call in run[name])
     rows = [[call, *(milliseconds(run[name].get(call)) for name in names)] for call in calls]
-    return markdown([f"{int(points):,}", *(PLACES[name] for name in names)], rows)
+    return markdown([f"{int(points):,}", *(LOCATIONS[name] for name in names)], rows)
 
 
 TABLES: dict[str, Callable[[], str]] = {

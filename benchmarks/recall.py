@@ -65,7 +65,7 @@ class Records:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class QuestionKind:
     """Questions of one kind: (questions, dimension) vectors, for the k nearest under the filters,
     one for each; None for all of them where nothing is filtered."""
 
@@ -142,7 +142,7 @@ def records_of(source: str, points: int | None, seed: int) -> Records:
     return Records(vectors, columns, min(count, DRIFT[0]) if source == "drift" else count)
 
 
-def kinds_of(records: Records, count: int, seed: int) -> list[Kind]:
+def kinds_of(records: Records, count: int, seed: int) -> list[QuestionKind]:
     """All kinds of questions, so many of each."""
     stored, random = records.vectors, np.random.default_rng(seed + 1)
     total, dimension = stored.shape
@@ -157,33 +157,39 @@ def kinds_of(records: Records, count: int, seed: int) -> list[Kind]:
     rows = random.integers(0, total, count)
     asked = near(rows)
     kinds = [
-        Kind("near a stored one", asked),
-        Kind(f"near a stored one, k {MANY}", asked, k=MANY),
-        Kind("half way between two", between(0, 2)),
-        Kind("mean of five", between(0, 5)),
-        Kind("any direction", unit(random.standard_normal((count, dimension)))),
+        QuestionKind("near a stored one", asked),
+        QuestionKind(f"near a stored one, k {MANY}", asked, k=MANY),
+        QuestionKind("half way between two", between(0, 2)),
+        QuestionKind("mean of five", between(0, 5)),
+        QuestionKind("any direction", unit(random.standard_normal((count, dimension)))),
         *filtered(asked, records.columns["category"], rows),
     ]
     if records.known < total:
-        kinds.append(Kind("near a new one", near(random.integers(records.known, total, count))))
-        kinds.append(Kind("half way between two new ones", between(records.known, 2)))
+        kinds.append(
+            QuestionKind("near a new one", near(random.integers(records.known, total, count)))
+        )
+        kinds.append(QuestionKind("half way between two new ones", between(records.known, 2)))
     return kinds
 
 
-def filtered(asked: Vectors, category: NDArray[np.int64], rows: NDArray[np.int64]) -> list[Kind]:
+def filtered(
+    asked: Vectors, category: NDArray[np.int64], rows: NDArray[np.int64]
+) -> list[QuestionKind]:
     """Kinds of questions near these rows, under filters."""
     own: list[int] = category[rows].tolist()
     middle = int(np.median(np.unique(category)))
     return [
-        Kind("not its own category", asked, [("category", "ne", one) for one in own]),
-        Kind(
+        QuestionKind("not its own category", asked, [("category", "ne", one) for one in own]),
+        QuestionKind(
             "the other half of the categories",
             asked,
             [("category", "gte" if one < middle else "lt", middle) for one in own],
         ),
-        Kind("a fifth of the categories", asked, [("fifth", "eq", 0)] * len(own)),
-        Kind("a region", asked, [("region", "eq", 1)] * len(own)),
-        Kind("one per cent at random", asked, [("part", "eq", i % PARTS) for i in range(len(own))]),
+        QuestionKind("a fifth of the categories", asked, [("fifth", "eq", 0)] * len(own)),
+        QuestionKind("a region", asked, [("region", "eq", 1)] * len(own)),
+        QuestionKind(
+            "one per cent at random", asked, [("part", "eq", i % PARTS) for i in range(len(own))]
+        ),
     ]
 
 
@@ -441,7 +447,7 @@ SYSTEMS: dict[str, type[System]] = {
 }
 
 
-def last_scores(records: Records, kind: Kind) -> NDArray[np.float64]:
+def last_scores(records: Records, kind: QuestionKind) -> NDArray[np.float64]:
     """(questions, k) cosines of the true nearest of each, ascending; minus infinity where fewer
     records are allowed."""
     asked = precise(kind.vectors)
@@ -479,7 +485,7 @@ def measured(
     system: System,
     setting: dict[str, Any],
     records: Records,
-    kind: Kind,
+    kind: QuestionKind,
     best: NDArray[np.float64],
 ) -> dict[str, Any]:
     """Figures of one kind of questions."""
@@ -523,7 +529,7 @@ def print_row(name: str, cells: Sequence[str]) -> None:
 class Run:
     """Records and questions, what is true, and what was found."""
 
-    def __init__(self, records: Records, kinds: Sequence[Kind], at_once: bool) -> None:
+    def __init__(self, records: Records, kinds: Sequence[QuestionKind], at_once: bool) -> None:
         self._records, self._kinds, self._at_once = records, kinds, at_once
         self._best = [last_scores(records, kind) for kind in kinds]
         self.rows: list[dict[str, Any]] = []

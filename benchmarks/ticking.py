@@ -33,7 +33,7 @@ from runs import save
 from served import served
 
 from retrieval_store import AsyncClient, AsyncCollection, Client, Collection
-from retrieval_store.engine.search import graph
+from retrieval_store.engine.search import index_lifecycle
 
 RECORDS, DIMENSION, BATCH, HELD = 100_000, 384, 1_000, 10_000
 TASKS, THREADS, SECONDS, ROUNDS = (1, 16, 256), 16, 2.0, 5
@@ -127,7 +127,7 @@ async def run(given: dict[str, Any], tells: bool) -> dict[str, float]:
                 if batch == BATCH:
                     await measured("read by get", things.get())
                     await measured("read by iterate", iterated(things))
-    with patch.multiple(graph, WORTH_CELLS=1, index_pays_off=lambda *_: True):
+    with patch.multiple(index_lifecycle, WORTH_CELLS=1, index_pays_off=lambda *_: True):
         async with AsyncClient() as client:
             things = await filled(client, {name: one[:HELD] for name, one in given.items()}, HELD)
             await measured("index of hnswlib", things.optimize())

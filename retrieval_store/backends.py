@@ -20,7 +20,7 @@ from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import check_new_file, is_unicode, quote, refuse_credentials
 from retrieval_store.engine import store
 from retrieval_store.engine.sqlite import translate_errors
-from retrieval_store.engine.state.caches import BUDGET
+from retrieval_store.engine.state.caches import CACHE_BUDGET
 from retrieval_store.engine.storage.files import (
     CATALOG_NAME,
     IN_STORE,
@@ -176,7 +176,7 @@ def _refuse_odd_bytes(path: Path) -> None:
 
 def set_memory_budget(limit: int) -> None:
     """Bound the bytes that caches of all stores of this process may hold."""
-    BUDGET.limit = limit
+    CACHE_BUDGET.limit = limit
 
 
 def in_memory(mode: Mode) -> Session:

@@ -41,12 +41,12 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 Async: TypeAlias = Coroutine[Any, Any, R]
-Kind: TypeAlias = Literal["read", "long"]  # of these at most half of the threads
+CallKind: TypeAlias = Literal["read", "long"]  # of these at most half of the threads
 PIECE = 256  # records that a thread hands over at once
 
 
 def async_method(
-    method: Callable[Concatenate[Any, P], R], kind: Kind = "read"
+    method: Callable[Concatenate[Any, P], R], kind: CallKind = "read"
 ) -> Callable[Concatenate[Any, P], Async[R]]:
     """An asynchronous method made from a synchronous one."""
 
@@ -60,7 +60,7 @@ def async_method(
 
 
 def collection(
-    method: Callable[Concatenate[Any, P], Collection], kind: Kind = "read"
+    method: Callable[Concatenate[Any, P], Collection], kind: CallKind = "read"
 ) -> Callable[Concatenate[Any, P], "Async[AsyncCollection]"]:
     """The same for a method that returns a collection."""
     wrapped = async_method(method, kind)
@@ -196,7 +196,7 @@ class _Calls:
                 self.client = client
         return self.client
 
-    async def make(self, call: Callable[[], T], kind: Kind) -> T:
+    async def make(self, call: Callable[[], T], kind: CallKind) -> T:
         """The result of a call of the open client."""
         if self.closed:
             place = "" if self.client is None else f" of the store {self.client._session.place}"

@@ -49,7 +49,7 @@ from retrieval_store.base.argument_names import (
     OF_CLIENTS,
     OF_COLLECTIONS,
     hint_at_argument,
-    names_our_argument,
+    suggests_argument,
 )
 from retrieval_store.base.tracing import log_of, shortens_tracebacks
 from retrieval_store.base.validation import (
@@ -248,7 +248,7 @@ class Client:
         """The same."""
         return DEFAULT_DATABASE
 
-    @names_our_argument(OF_COLLECTIONS)
+    @suggests_argument(OF_COLLECTIONS)
     def create_collection(
         self,
         name: str,
@@ -299,7 +299,7 @@ class Client:
             return self._got_or_created(name, settings, checked, use)
         return self._create(name, settings, checked, use)
 
-    @names_our_argument(OF_COLLECTIONS)
+    @suggests_argument(OF_COLLECTIONS)
     def get_or_create_collection(
         self,
         name: str,
@@ -334,7 +334,7 @@ class Client:
             check_model=check_model,
         )
 
-    @names_our_argument(OF_COLLECTIONS)
+    @suggests_argument(OF_COLLECTIONS)
     def get_collection(
         self,
         name: str,
@@ -409,7 +409,7 @@ class Client:
     def collection_names(self) -> list[str]:
         """The names of all collections that `get_collection` opens, in their order: without those
         that QdrantClient has made with other vectors than `Collection` works with."""
-        return [each.name for each in self._session.store.page(None, 0) if not each.is_apart]
+        return [each.name for each in self._session.store.page(None, 0) if not each.is_qdrant_only]
 
     def count_collections(self) -> int:
         """How many collections there are."""
@@ -649,7 +649,7 @@ class Client:
 
     def _opened(self, record: CollectionRecord, config: Payload, use: "_Using") -> "Collection":
         """A collection that exists; ConflictError where it has other settings."""
-        _tell_of_unused(record, use)
+        _warn_of_unused(record, use)
         refuse_conflict(config, all_settings(record), SEARCH_TIME)
         return self._collection(record, use)
 
@@ -685,7 +685,7 @@ class Client:
     def _make_collection(self, record: CollectionRecord, use: "_Using") -> "Collection":
         from retrieval_store.api.collection import Collection
 
-        kind = _OfQdrantClient if record.is_apart else StoredCollection
+        kind = _OfQdrantClient if record.is_qdrant_only else StoredCollection
         backend = kind(self._session, record.id)
         return Collection(
             backend, record, use.embedding_function, use.data_loader, use.trust, use.check_model
@@ -734,7 +734,7 @@ def existing_collection(
     return client._opened(record, given_settings(configuration, None), use)
 
 
-def _tell_of_unused(record: CollectionRecord, use: _Using) -> None:
+def _warn_of_unused(record: CollectionRecord, use: _Using) -> None:
     """Log that a collection is opened without the embedding function that it remembers."""
     spec: Any = record.settings.get("embedding_function")
     if use.embedding_function is None and use.check_model and isinstance(spec, dict):
@@ -758,7 +758,7 @@ def _function_of(embedding_function: "Embeds | str | Default | None") -> "Embeds
 
 
 def _analyzer_of(record: CollectionRecord) -> "Analyzer":
-    return analyzer_of({} if record.is_apart else stored_settings(record))
+    return analyzer_of({} if record.is_qdrant_only else stored_settings(record))
 
 
 def _check_flags(**flags: Any) -> None:
@@ -833,7 +833,7 @@ def restore(
     stores.restore(path_of(snapshot, "snapshot"), path_of(path, "path"), new_name)
 
 
-@names_our_argument(OF_CLIENTS)
+@suggests_argument(OF_CLIENTS)
 def PersistentClient(
     path: str | os.PathLike[str] | None = None,
     settings: Any = None,
@@ -863,7 +863,7 @@ def EphemeralClient(
 _HAS_PORT = re.compile(r":[0-9]+$")  # of a host as a URL has it
 
 
-@names_our_argument(OF_CLIENTS)
+@suggests_argument(OF_CLIENTS)
 def HttpClient(
     host: str = "localhost",
     port: int = 6333,

@@ -63,7 +63,7 @@ from retrieval_store.api.results import (
     query_result,
     stats_of,
 )
-from retrieval_store.base.argument_names import OF_QUERIES, names_our_argument
+from retrieval_store.base.argument_names import OF_QUERIES, suggests_argument
 from retrieval_store.base.arrays import Matrix, Metric
 from retrieval_store.base.tracing import shortens_tracebacks
 from retrieval_store.base.validation import Payload, check_metadata, path_of, quote, whole_number
@@ -154,7 +154,7 @@ class Collection:
     def metadata(self) -> Payload | None:
         """The metadata of the collection itself."""
         record = self._record()
-        return None if record.is_apart else stored_settings(record)["metadata"]  # type: ignore[return-value]
+        return None if record.is_qdrant_only else stored_settings(record)["metadata"]  # type: ignore[return-value]
 
     @property
     def configuration(self) -> dict[str, Any]:
@@ -195,7 +195,7 @@ class Collection:
         return f"<Collection {self._opened_as!r}, id {self._backend.id}>"
 
     def _repr_html_(self) -> str | None:
-        if self._record().is_apart:
+        if self._record().is_qdrant_only:
             return None  # notebooks then show its name
         from retrieval_store.base.html import table_of
 
@@ -618,13 +618,13 @@ class Collection:
         Raises:
             InvalidArgumentError: anything malformed.
         """
-        from retrieval_store.api.why_request import NamedKeys, unknown_in
+        from retrieval_store.api.unknown_keys import NamedKeys, unknown_keys
 
         keys = NamedKeys(filter_of(where, where_document))
-        return [sentence for _, sentence in unknown_in(self._points(), keys, ())]
+        return [sentence for _, sentence in unknown_keys(self._points(), keys, ())]
 
-    def _ask(self, request: QueryRequest) -> AskedQuery:
-        """What a request asks of the store."""
+    def _asked_query(self, request: QueryRequest) -> AskedQuery:
+        """The query of a request, for the store."""
         if request.query_sparse is not None:
             require_sparse("query_sparse", self._record())
         included = include_of(request.include, QUERY_FIELDS)
@@ -656,7 +656,8 @@ class Collection:
         return request, Not(HasId((*near, *far), are_shown=True))
 
     def _points(self) -> "PointsBackend":
-        """The points: those of the last call while they can be used again, else the store's."""
+        """The points (`PointStore` of the engine, or those of another store): the ones of the last
+        call while they can be used again."""
         points = self._last_points
         if points is None or not points.reusable or self._backend.session.closed:
             self._last_points = points = self._backend.points
@@ -673,10 +674,10 @@ class Collection:
         found."""
         how = self._backend.session.unknown_keys
         if not count and how != "ignore" and not (expression is None and other is None):
-            from retrieval_store.api.why_request import NamedKeys, tell_unknown
+            from retrieval_store.api.unknown_keys import NamedKeys, warn_unknown_keys
 
             keys, refuses = NamedKeys(expression, other), how == "error"
-            tell_unknown(self._points(), keys, self._opened_as, self._seen, refuses)
+            warn_unknown_keys(self._points(), keys, self._opened_as, self._seen, refuses)
         return count
 
     def _note_texts(self, expression: Expression | None) -> None:
@@ -689,9 +690,11 @@ class Collection:
         if texts and not all(
             (node.path, TextRange) in self._seen or node.begins_as_time() for node in texts
         ):
-            from retrieval_store.api.why_request import tell_texts
+            from retrieval_store.api.unknown_keys import warn_text_ranges
 
-            tell_texts(self._points(), expression, self._opened_as, self._seen, how == "error")
+            warn_text_ranges(
+                self._points(), expression, self._opened_as, self._seen, how == "error"
+            )
 
     def _record(self) -> CollectionRecord:
         """Name and settings as they are now."""
@@ -706,7 +709,7 @@ class Collection:
     def _metric(self) -> Metric:
         return metric_of(all_settings(self._record()))
 
-    @names_our_argument(OF_QUERIES)
+    @suggests_argument(OF_QUERIES)
     def query(
         self,
         query_embeddings: Any = None,
@@ -786,7 +789,7 @@ class Collection:
             ef=ef, recall=recall, like=like, unlike=unlike, offset=offset,
             max_distance=max_distance, min_score=min_score, group_by=group_by, rerank=rerank,
         )  # fmt: skip
-        asked = self._ask(request)
+        asked = self._asked_query(request)
         self._note_texts(asked.filter)
         hits = self._points().ask(asked.query)
         if not [found for found in hits if found.points.ids]:
@@ -821,7 +824,7 @@ class Collection:
             self._points(), self._embedder, self._record, searches, self._note_nothing_found
         )
 
-    @names_our_argument(OF_QUERIES)
+    @suggests_argument(OF_QUERIES)
     def explain(
         self,
         query_embeddings: Any = None,
@@ -892,13 +895,13 @@ class Collection:
             ef=ef, recall=recall, like=like, unlike=unlike, offset=offset,
             max_distance=max_distance, min_score=min_score, group_by=group_by, rerank=rerank,
         )  # fmt: skip
-        asked = self._ask(request)
+        asked = self._asked_query(request)
         explanation = explanation_of(self._points().explain(asked.query))
         if asked.filter is not None and not explanation.get("matching", 1):
-            from retrieval_store.api.why_request import NamedKeys, unknown_in
+            from retrieval_store.api.unknown_keys import NamedKeys, unknown_keys
 
             keys = NamedKeys(asked.filter)
-            sentences = [text for _, text in unknown_in(self._points(), keys, ())]
+            sentences = [text for _, text in unknown_keys(self._points(), keys, ())]
             explanation["remarks"] = [*explanation["remarks"], *sentences]
         if asked.reranking is not None:
             hits = self._points().ask(asked.query)
@@ -908,7 +911,7 @@ class Collection:
             explanation["steps"] = {**explanation.get("steps", {}), "rerank": took}
         return explanation
 
-    @names_our_argument(OF_QUERIES)
+    @suggests_argument(OF_QUERIES)
     def why(
         self,
         query_embeddings: Any = None,
@@ -994,7 +997,7 @@ class Collection:
             ef=ef, recall=recall, like=like, unlike=unlike, offset=offset,
             max_distance=max_distance, min_score=min_score, group_by=group_by, rerank=rerank,
         )  # fmt: skip
-        asked = self._ask(request)
+        asked = self._asked_query(request)
         spaces = spaces_of(all_settings(self._record()))
         coded = not self._backend.on_cluster and uses_codes(spaces[SPACE])
         case = case_of(request, asked.query, self._analyzer, records, containing, same, coded)
@@ -1315,7 +1318,7 @@ def embedded_queries(collection: Collection, texts: Sequence[str]) -> Matrix:
 def _spec_in(record: CollectionRecord) -> Any:
     """What a collection remembers of its embedding function; nothing of one that is only for
     QdrantClient."""
-    spec: Any = None if record.is_apart else stored_settings(record)["embedding_function"]
+    spec: Any = None if record.is_qdrant_only else stored_settings(record)["embedding_function"]
     if spec is None or ("name" in spec and "probe" not in spec):
         return None if spec is None else dict(spec)
     from retrieval_store.api.embedding_functions import current_spec

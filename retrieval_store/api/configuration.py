@@ -163,7 +163,7 @@ def stored_settings(record: CollectionRecord) -> Payload:
     that QdrantClient made, DamagedError for settings that no version writes."""
     if isinstance(record.settings, dict) and _is_written(record.settings, record.expires):
         return record.settings
-    if record.is_apart:
+    if record.is_qdrant_only:
         raise InvalidArgumentError(
             f"collection {record.name!r} was made by QdrantClient, with vectors of another kind: "
             "Collection works with one unnamed dense float32 vector a point, and distances Cosine, "

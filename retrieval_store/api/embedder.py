@@ -102,5 +102,5 @@ def embedder_of(record: CollectionRecord, trust: bool) -> Embedder:
     from retrieval_store.api.configuration import stored_settings
     from retrieval_store.api.embedding_functions import current_spec
 
-    spec: Any = None if record.is_apart else stored_settings(record)["embedding_function"]
+    spec: Any = None if record.is_qdrant_only else stored_settings(record)["embedding_function"]
     return Embedder(DEFAULT, None if spec is None else current_spec(spec), trust)

@@ -137,7 +137,7 @@ def _own_name(function: Any) -> str | None:
     return None
 
 
-def is_told_apart(function: Any) -> bool:
+def is_identifiable(function: Any) -> bool:
     """Whether anything but its vectors tells a function from others: a name, or its model's."""
     spec = spec_of(function) or {}
     return "name" in spec or "model" in spec
@@ -199,7 +199,7 @@ def supported_distances(function: Any) -> list[str] | None:
 
 def embed_with(function: Embeds, inputs: Sequence[Any], show_progress: bool) -> Matrix:
     """(n, dim) float32 that the function makes of documents or images."""
-    matrix = _in_batches(function, inputs, _inputs_at_once(function), show_progress)
+    matrix = _in_batches(function, inputs, _inputs_per_call(function), show_progress)
     _warn_of_zeros(inputs, matrix)
     return matrix
 
@@ -219,7 +219,7 @@ def _warn_of_zeros(inputs: Sequence[Any], matrix: Matrix) -> None:
 def embed_queries(function: Embeds, inputs: Sequence[Any]) -> Matrix:
     """(n, dim) float32 for n queries, which a function may embed in another way than documents."""
     ask = function.embed_query if isinstance(function, QueryEmbedding) else function
-    return _in_batches(ask, inputs, _inputs_at_once(function), False)
+    return _in_batches(ask, inputs, _inputs_per_call(function), False)
 
 
 def _in_batches(function: Any, inputs: Sequence[Any], size: int, show_progress: bool) -> Matrix:
@@ -237,9 +237,9 @@ def _in_batches(function: Any, inputs: Sequence[Any], size: int, show_progress: 
     return np.concatenate(parts)
 
 
-def _inputs_at_once(function: Any) -> int:
+def _inputs_per_call(function: Any) -> int:
     """How many inputs a function gets in one call, as it says itself or as usual."""
-    number = getattr(function, "inputs_at_once", None)
+    number = getattr(function, "inputs_per_call", None)
     return (
         number
         if isinstance(number, int) and not isinstance(number, bool) and number > 0

@@ -342,13 +342,13 @@ class Writer:
         nothing to write."""
         ignored = () if result is None else result.ignored
         if prepared.left_out:
-            _tell_of("records whose uris can't be loaded were left out", prepared.left_out)
+            _warn_of_repeated("records whose uris can't be loaded were left out", prepared.left_out)
         if ignored:
-            _tell_of("update ignored ids that don't exist", ignored)
+            _warn_of_repeated("update ignored ids that don't exist", ignored)
         report = WriteResult(left_out=[*prepared.left_out, *map(str, ignored)])
         cleared = () if result is None else result.cleared
         if cleared:
-            _tell_of(CLEARED, cleared)
+            _warn_of_repeated(CLEARED, cleared)
             report["cleared"] = [*map(str, cleared)]
         return report
 
@@ -462,5 +462,5 @@ def _check_expiry(metadatas: Iterable[Payload | None], key: str) -> None:
             )
 
 
-def _tell_of(message: str, ids: Sequence[PointId]) -> None:
+def _warn_of_repeated(message: str, ids: Sequence[PointId]) -> None:
     _log.warning("%s: %d, such as %r", message, len(ids), ids[0])

@@ -1,45 +1,33 @@
-"""What `Collection.why` asks: the case of a query, with its filters taken apart; and what is said
-of a filter that nothing can fulfil."""
+"""The request of `Collection.why`: a query, and its filters as single conditions."""
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from retrieval_store.api.arguments import check_ids, metadata_key
 from retrieval_store.api.query_arguments import QueryRequest
 from retrieval_store.api.results import Moved
 from retrieval_store.base.analysis import Analyzer, spellings
-from retrieval_store.base.tracing import log_of
-from retrieval_store.base.validation import shorten
-from retrieval_store.errors import InvalidFilterError, RetrievalStoreError
-from retrieval_store.filters.leaves import ValueLeaf
-from retrieval_store.filters.nodes import And, AtLeast, Expression, HasId, Not, Or, Scalar
-from retrieval_store.filters.paths import EACH, JsonPath, PayloadPath, split_dotted
-from retrieval_store.filters.values import Exists, ListHas, OneOf, Range, TextLeaf, TextRange
+from retrieval_store.filters.nodes import And, Expression, HasId, Not
 from retrieval_store.filters.where import parse_where, parse_where_document
-from retrieval_store.query.protocols import EnginePoints, PointsBackend
+from retrieval_store.query.protocols import PointsBackend
 from retrieval_store.query.query import Bm25, Query, QueryStep
 from retrieval_store.query.reasons import (
     ArgumentNames,
     Condition,
-    Kind,
     Reason,
+    ReasonKind,
     Reasons,
     Reranked,
     WhyRequest,
     reasons_of,
 )
-from retrieval_store.query.types import Fields, Hits
+from retrieval_store.query.types import Hits
 
 if TYPE_CHECKING:
     from retrieval_store.api.rerank import Reranking
 
-MAX_KEYS = 20  # of a filter that are looked at
-MAX_SEEN = 1_000  # of a collection that are remembered, after which nothing is said
-ANY = "anything"
-_log = log_of()
 Parse = Callable[[Any], Expression]
 _NO_TEXT = "it has no document for the re-ranker to read, so it comes after all that have one"
 
@@ -125,200 +113,6 @@ def reasons_for(
         names=ArgumentNames(**(names or {})),
     )
     return reasons_of(points, case)
-
-
-@dataclass(frozen=True, slots=True)
-class NamedKeys:
-    """Where a call names metadata keys: in its filter, and in another argument."""
-
-    expression: Expression | None
-    other: tuple[str, PayloadPath] | None = None
-
-
-def tell_unknown(
-    points: PointsBackend, keys: NamedKeys, name: str, seen: set[Any], refuses: bool
-) -> None:
-    """Warn of conditions of a filter that no record of the collection can fulfil, and of other keys
-    under which none has what is asked for, or raise InvalidFilterError. seen: keys that were warned
-    of, and keys with kinds that are there."""
-    if refuses:
-        for _, text in unknown_in(points, keys, seen):
-            raise InvalidFilterError(f"nothing matches: {text}")
-    elif len(seen) < MAX_SEEN:
-        with suppress(RetrievalStoreError):  # the call itself is done
-            for path, text in unknown_in(points, keys, seen):
-                seen.add(path)
-                _log.warning("collection %r: nothing matches: %s", name, text)
-
-
-def tell_texts(
-    points: PointsBackend, expression: Expression, name: str, seen: set[Any], refuses: bool
-) -> None:
-    """Warn of ranges of strings that are compared with times as texts, or raise
-    InvalidFilterError. seen: what was warned of, or looked at, before."""
-    if refuses:
-        for _, text in _compared_as_texts(points, expression, seen):
-            raise InvalidFilterError(text)
-    elif len(seen) < MAX_SEEN:
-        with suppress(RetrievalStoreError):
-            for noted, text in _compared_as_texts(points, expression, seen):
-                seen.add(noted)
-                _log.warning("collection %r: %s", name, text)
-
-
-def unknown_in(
-    points: PointsBackend, keys: NamedKeys, seen: Container[Any]
-) -> Iterator[tuple[PayloadPath, str]]:
-    """The paths that a call names under which no record has a value, or none of a kind that is
-    asked for, each with a sentence; nothing of an empty collection, and on a cluster, where all
-    records would have to be read."""
-    engine = points.engine
-    if engine is None or not points.count():
-        return
-    for argument, path in () if keys.other is None else (keys.other,):
-        stored_kinds = [] if path in seen else engine.kinds(path)
-        if path not in seen and not stored_kinds:
-            yield path, f"no record has a value under {argument}={shorten('.'.join(path))}"
-        elif stored_kinds == ["others"] and argument == "key":
-            yield (
-                path,
-                f"under {argument}={shorten('.'.join(path))} records have "
-                f"{_in_words(stored_kinds)}",
-            )
-        elif argument == "order_by" and stored_kinds and not _has_order(points, path):
-            yield path, _on_order(path, stored_kinds)
-    kinds_by_path = {} if keys.expression is None else _kinds_by_path(keys.expression)
-    for path, kinds in islice(kinds_by_path.items(), MAX_KEYS):
-        if path in seen or (path, kinds) in seen:
-            continue
-        stored_kinds = engine.kinds(path)
-        if not stored_kinds:
-            there = shorten(".".join(path))
-            yield path, f"no record has a value under {there}{_hint_at_lists(engine, path)}"
-        elif not _may_be(kinds, stored_kinds):
-            yield path, _on_kinds(path, kinds, stored_kinds)
-        elif isinstance(seen, set):
-            seen.add((path, kinds))
-
-
-def _hint_at_lists(engine: EnginePoints, path: PayloadPath) -> str:
-    """Why a path finds nothing that would lead into a list of objects; else empty."""
-    keys = split_dotted(path) or path
-    for i in range(1, len(keys)):
-        if engine.kinds(JsonPath((*keys[:i], EACH, *keys[i:]))):
-            whole = ".".join(keys[:i])
-            return (
-                f"; {shorten(whole)} is a list of objects, into which no path leads: keep what is "
-                f"to be found under a key of its own, as a list, or ask QdrantClient for "
-                f"'{whole}[].{'.'.join(keys[i:])}'"
-            )
-    return ""
-
-
-def _compared_as_texts(
-    points: PointsBackend, expression: Expression, seen: Container[Any]
-) -> Iterator[tuple[Any, str]]:
-    """The ranges of a filter whose bound is a string that is no time, of paths under which records
-    have times: each with a sentence, and what is noted of it in `seen`. Nothing on a cluster."""
-    engine = points.engine
-    if engine is None:
-        return
-    ranges = (leaf for leaf in _positive_leaves(expression) if isinstance(leaf, TextRange))
-    for leaf in islice(ranges, MAX_KEYS):
-        texts = [bound for _, bound, time in leaf.sides() if time is None]
-        noted = (leaf.path, TextRange)
-        if not texts or noted in seen:
-            continue
-        if engine.kinds(leaf.path) == ["times"]:
-            yield (
-                noted,
-                (
-                    f"{shorten(texts[0])} is no time, so the times under "
-                    f"{shorten('.'.join(leaf.path))} are compared with it as texts; expected one "
-                    "such as '2024-01-31' or '2024-01-31T12:00:00+00:00', or a datetime"
-                ),
-            )
-        elif isinstance(seen, set):
-            seen.add(noted)
-
-
-def _has_order(points: PointsBackend, path: PayloadPath) -> bool:
-    return bool(points.in_order(path, None, 1, 0, False, Fields()).ids)
-
-
-def _on_order(path: PayloadPath, stored_kinds: Sequence[str]) -> str:
-    return (
-        f"order_by goes by numbers and dates, but under {shorten('.'.join(path))} records have "
-        f"{_in_words(stored_kinds)}"
-    )
-
-
-def _in_words(stored_kinds: Sequence[str]) -> str:
-    return "objects or empty lists" if stored_kinds == ["others"] else " and ".join(stored_kinds)
-
-
-def _may_be(kinds: frozenset[str], stored_kinds: Sequence[str]) -> bool:
-    """Whether values of the kinds that are there can be what is wanted; of lists that are all empty
-    so far it isn't known."""
-    of_lists = any(kind.endswith("in lists") for kind in kinds)
-    return (
-        ANY in kinds
-        or not kinds.isdisjoint(stored_kinds)
-        or (stored_kinds == ["others"] and of_lists)
-    )
-
-
-def _on_kinds(path: PayloadPath, kinds: frozenset[str], stored_kinds: Sequence[str]) -> str:
-    if not kinds:
-        return f"under {shorten('.'.join(path))} the filter asks for one of no values"
-    kinds -= {"times"}  # are strings
-    in_lists = any(f"{kind} in lists" in stored_kinds for kind in kinds)
-    hint = ", into which $contains looks" if in_lists else ""
-    return (
-        f"under {shorten('.'.join(path))} the filter asks for {' or '.join(sorted(kinds))}, but "
-        f"records have {_in_words(stored_kinds)} there{hint}"
-    )
-
-
-def _kinds_by_path(expression: Expression) -> dict[PayloadPath, frozenset[str]]:
-    """The kinds of values that could fulfil the conditions of a filter, by path. Negated conditions
-    are left out, which records without a value fulfil, and those that ask whether there is one."""
-    kinds: dict[PayloadPath, frozenset[str]] = {}
-    for leaf in _positive_leaves(expression):
-        if not isinstance(leaf, Exists):
-            kinds[leaf.path] = kinds.get(leaf.path, frozenset()) | _kinds_for(leaf)
-    return kinds
-
-
-def _positive_leaves(expression: Expression) -> Iterator[ValueLeaf]:
-    """The conditions on values that aren't negated."""
-    pending = [expression]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, And | Or | AtLeast):
-            pending += node.terms[::-1]
-        elif isinstance(node, ValueLeaf):
-            yield node
-
-
-def _kinds_for(leaf: ValueLeaf) -> frozenset[str]:
-    match leaf:
-        case OneOf(values=values):
-            kinds = frozenset(map(_kind_of, values))
-            return kinds | {"times"} if "strings" in kinds else kinds
-        case ListHas(values=values):
-            return frozenset(f"{_kind_of(value)} in lists" for value in values)
-        case Range():
-            return frozenset(("numbers",))
-        case TextLeaf() | TextRange():
-            return frozenset(("strings", "times"))
-    return frozenset((ANY,))
-
-
-def _kind_of(value: Scalar) -> str:
-    if isinstance(value, bool):
-        return "bools"
-    return "strings" if isinstance(value, str) else "numbers"
 
 
 def add_reranking(reasons: Reasons, reranking: "Reranking", hits: Sequence[Hits]) -> Reasons:
@@ -457,5 +251,5 @@ class _FilterParts:
     ) -> Condition:
         """Several parts as one that requires all of them, or any."""
         written = {"$not": node} if negated else dict(node)
-        kind: Kind = "all" if needs_all else "any"
+        kind: ReasonKind = "all" if needs_all else "any"
         return Condition(self.argument, written, self.parse(written), kind, tuple(terms))

@@ -79,7 +79,7 @@ def hint_at_argument(unknown: str, names: Mapping[str, Sequence[str]]) -> str:
     return "" if ours is None else f": here it is {ours}"
 
 
-def names_our_argument(
+def suggests_argument(
     names: Mapping[str, Sequence[str]],
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """A decorator of a method that says what an argument is called here, in the InvalidTypeError
@@ -95,7 +95,7 @@ def names_our_argument(
         own_names = frozenset(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
 
         @wraps(method)
-        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        def call_and_suggest(*args: P.args, **kwargs: P.kwargs) -> R:
             try:
                 return method(*args, **kwargs)
             except TypeError as error:
@@ -109,6 +109,6 @@ def names_our_argument(
                     f"{hint_at_argument(foreign[0], names)}"
                 ) from None
 
-        return call
+        return call_and_suggest
 
     return decorate

@@ -121,11 +121,11 @@ class Budget:
         self._taken += size
         self.check()
 
-    def long(self) -> None:
+    def may_block(self) -> None:
         """What follows may take long, or wait for others."""
         self.check()
 
-    def work(self, steps: int, noun: str, count: int) -> None:
+    def check_steps(self, steps: int, noun: str, count: int) -> None:
         """Refuse what would take too long whatever the machine is."""
         self.check()
         if steps > self._steps:
@@ -156,7 +156,7 @@ class ShortBudget(Budget):
         if self._taken > SHORT or time.monotonic() - self._began > SHORT_TIME:
             raise LargeRequestError
 
-    def long(self) -> None:
+    def may_block(self) -> None:
         """LargeRequestError: nobody could be answered meanwhile."""
         raise LargeRequestError
 
@@ -177,12 +177,12 @@ def may_wait() -> bool:
     return not isinstance(_CURRENT.get(), ShortBudget)
 
 
-def long() -> None:
+def may_block() -> None:
     """Say that what follows may take long or wait for others, such as a cache that is filled from
     files: a request that must be short begins again where it may take its time."""
     budget = _CURRENT.get()
     if budget is not None:
-        budget.long()
+        budget.may_block()
 
 
 def take(size: int, noun: str, count: int = 1) -> None:
@@ -194,9 +194,9 @@ def take(size: int, noun: str, count: int = 1) -> None:
         budget.take(size, noun, count)
 
 
-def work(steps: int, noun: str, count: int = 1) -> None:
+def check_steps(steps: int, noun: str, count: int = 1) -> None:
     """Refuse so many steps for `count` of `noun` with RequestTooLargeError where they are too many
     for a request."""
     budget = _CURRENT.get()
     if budget is not None:
-        budget.work(steps, noun, count)
+        budget.check_steps(steps, noun, count)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-class Undivided:
+class UninterruptibleContext:
     """Enters what is made of C by a `with` block, and leaves it, without a moment at which Ctrl-C
     could raise KeyboardInterrupt outside the block while it is held.
 
@@ -27,7 +27,7 @@ class Undivided:
             return
 
 
-class Lock(Undivided):
+class Lock(UninterruptibleContext):
     """threading.Lock, undivided."""
 
     __slots__ = ("acquire", "locked", "release")
@@ -38,7 +38,7 @@ class Lock(Undivided):
         self.acquire, self.locked, self.release = lock.acquire, lock.locked, lock.release
 
 
-class ReentrantLock(Undivided):
+class ReentrantLock(UninterruptibleContext):
     """threading.RLock, undivided; `is_mine()` says whether the calling thread holds it."""
 
     __slots__ = ("is_mine",)

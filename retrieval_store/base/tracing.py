@@ -81,7 +81,7 @@ def traced(
 
     def decorate(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
         @wraps(method)
-        def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        def call_in_span(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
             if (_tracer or _find_tracer()) is None:
                 return method(self, *args, **kwargs)
             with span(operation, self.name, system):
@@ -90,7 +90,7 @@ def traced(
                     note(lambda: tell(result))
                 return result
 
-        return call
+        return call_in_span
 
     return decorate
 
@@ -204,10 +204,10 @@ def _is_drawn() -> bool:
 
 # "full": with all frames, for those who work on this.
 HAS_ALL_FRAMES = os.environ.get("RETRIEVAL_STORE_TRACEBACKS") == "full"
-Kind = TypeVar("Kind", bound=type)
+ClassT = TypeVar("ClassT", bound=type)
 
 
-def shortens_tracebacks(kind: Kind) -> Kind:
+def shortens_tracebacks(kind: ClassT) -> ClassT:
     """A class whose public methods raise our errors as if they had made them: a user sees the line
     that called and the method, not what that has called, unless code of theirs is among it. What
     has caused an error of a file, such as SQLite's, is told without its frames."""
@@ -232,7 +232,7 @@ def _has_frames_of_users(traceback: TracebackType | None) -> bool:
     return False
 
 
-def is_told_without_frames(error: RetrievalStoreError) -> bool:
+def is_shown_without_frames(error: RetrievalStoreError) -> bool:
     """Whether an error says all that concerns a user, so that the frames of what a public method
     has called are left out. Then what has caused an error of a file has lost its own."""
     if HAS_ALL_FRAMES or _has_frames_of_users(error.__traceback__):
@@ -244,12 +244,12 @@ def is_told_without_frames(error: RetrievalStoreError) -> bool:
 
 def _hide_own_frames(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
-    def call(*arguments: Any, **keywords: Any) -> Any:
+    def call_and_shorten_traceback(*arguments: Any, **keywords: Any) -> Any:
         try:
             return method(*arguments, **keywords)
         except RetrievalStoreError as error:
-            if not is_told_without_frames(error):
+            if not is_shown_without_frames(error):
                 raise
             raise error.with_traceback(None) from error.__cause__
 
-    return call
+    return call_and_shorten_traceback

@@ -38,10 +38,10 @@ from retrieval_store.cli.shared import (
     print_json,
     record_of,
     refuse_unknown,
+    report_missing,
     say,
     size,
     table,
-    tell_missing,
 )
 from retrieval_store.errors import AlreadyExistsError, RetrievalStoreError
 
@@ -78,13 +78,13 @@ def verify(ctx: click.Context, store: str, as_json: bool, quiet: bool) -> None:
         )
     else:
         if damaged:
-            _tell_damaged(store, root, damaged)
+            _report_damaged(store, root, damaged)
         total = size(sum(report.bytes for report in reports))
         say(f"{count_in_words(len(reports), 'file')}, {total}: {len(damaged) or 'none'} damaged")
     ctx.exit(DAMAGED if damaged else 0)
 
 
-def _tell_damaged(store: str, root: Path, damaged: "list[FileReport]") -> None:
+def _report_damaged(store: str, root: Path, damaged: "list[FileReport]") -> None:
     """Print the damaged files, their collections, and what to do."""
     names: dict[str, str] = {}
     with suppress(RetrievalStoreError), open_session(store) as session:
@@ -229,7 +229,7 @@ def delete(
             _ask(f"Delete {count_in_words(number, 'point')} of {collection}?")
         deleted = points.delete(list(ids) or None, where, where_document)["deleted"]
         if ids and not deleted and where is None and where_document is None:
-            tell_missing(ids)
+            report_missing(ids)
     say(f"deleted {count_in_words(deleted, 'point')}")
 
 
@@ -328,7 +328,7 @@ def _row(record: "CollectionRecord", gauges: "Gauges | None") -> dict[str, Any]:
         "bytes": sum(gauges.disk.values()) if gauges else None,
         "distance": known.get("space"),
         "model": spec.get("name"),
-        "front": "QdrantClient" if record.is_apart else "any",
+        "front": "QdrantClient" if record.is_qdrant_only else "any",
         "problem": gauges.problem if gauges else None,
     }
 
@@ -373,7 +373,7 @@ def _collection_facts(session: "Session", name: str) -> dict[str, Any]:
         space.name: {"kind": space.kind, "metric": space.metric, "dimension": space.dimension}
         for space in points.spaces()
     }
-    if record.is_apart:  # of which there may be several, each of its own kind
+    if record.is_qdrant_only:  # of which there may be several, each of its own kind
         spaces = {name: kind | spaces.get(name, {}) for name, kind in kinds.items()}
     if record.expires is not None:
         known["expires"] = record.expires

@@ -22,9 +22,9 @@ from retrieval_store.cli.shared import (
     complain,
     open_client,
     print_json,
+    report_missing,
     say,
     table,
-    tell_missing,
 )
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def get(
         if is_whole and where is None and where_document is None:
             found = set(result["ids"])
             missing = [record_id for record_id in ids if record_id not in found]
-    tell_missing(missing)
+    report_missing(missing)
     if missing and not result["ids"]:
         raise click.exceptions.Exit(1)
 

@@ -321,7 +321,7 @@ def say(message: str) -> None:
     click.echo(printable(message))
 
 
-def tell_missing(ids: Sequence[str]) -> None:
+def report_missing(ids: Sequence[str]) -> None:
     """That no point has these ids."""
     for point_id in ids[:SHOWN]:
         complain(f"no point has the id {point_id!r}")

@@ -34,7 +34,7 @@ class EmbeddingFunction(Generic[Input]):
     one input, becomes a list of one. It may have `embed_query`, where queries are embedded in
     another way; `default_space` and `supported_spaces`, the distances that its vectors are made for
     ("cosine", "l2", "ip"), which new collections honour; `max_tokens`, an int or a property that
-    gives one: how many tokens of a text it reads; `inputs_at_once`, how many inputs it is best
+    gives one: how many tokens of a text it reads; `inputs_per_call`, how many inputs it is best
     given in one call, where that isn't 512; `embeds_images`, True where inputs may be images;
     `comparable`, the names of settings of which another value makes vectors that can be compared;
     `check`, called before a collection is made, which raises an error where the function lacks what

@@ -91,7 +91,7 @@ class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
         return count([prompt + text for text in texts])
 
     @property
-    def inputs_at_once(self) -> int:
+    def inputs_per_call(self) -> int:
         """How many texts are best given in one call: in it they are sorted by length, so that those
         of a batch take about as long. The model is loaded to tell."""
         return BATCHES_AT_ONCE * self._batch_for(self._load_once())

@@ -33,9 +33,9 @@ from retrieval_store.base.locks import Lock
 from retrieval_store.base.validation import Payload
 from retrieval_store.engine.filtering.cache import FilterCache
 from retrieval_store.engine.filtering.columns import keys_of_column as columns_made_of
-from retrieval_store.engine.locks import FifoLock, Place, reset_after_fork, tries
+from retrieval_store.engine.locks import FifoLock, QueueEntry, reset_after_fork, tries
 from retrieval_store.engine.search.context import Caches, OpenSpace, SearchView
-from retrieval_store.engine.search.graph import FindClass, SpaceIndex, builtin_index
+from retrieval_store.engine.search.index_lifecycle import FindClass, SpaceIndex, builtin_index
 from retrieval_store.engine.sqlite import (
     CORRUPTION_ERRORS,
     LOCK_TIMEOUT_MS,
@@ -43,16 +43,16 @@ from retrieval_store.engine.sqlite import (
     Database,
     FileDatabase,
     Reason,
+    SQLiteTransaction,
     corruption_as_damage,
     corruption_error,
     identity_of,
     lock_timeout,
     refuse_moved,
-    rollback_on_error,
     wait_for_locks,
 )
 from retrieval_store.engine.sqlite import select as select_rows
-from retrieval_store.engine.state.caches import BUDGET, Cache, LayerCache
+from retrieval_store.engine.state.caches import CACHE_BUDGET, Cache, LayerCache
 from retrieval_store.engine.state.state import (
     FILE_KIND,
     ChangedRows,
@@ -557,15 +557,15 @@ class Access:
             self._accounted = -1
             self.memory.forget()
 
-    def _settle(self, seq: int) -> None:
+    def _end_call(self, seq: int) -> None:
         """Account memory and keep to the budget, at the end of a call whose state was that of the
         write `seq`; no lock is held."""
-        self._budget_entry.get(None)
+        self._budget_entry.get(None)  # so that it counts as used
         self._calls = self._calls + 1 if seq == self._accounted else 1
         if self._calls <= FIRST_CALLS or self._calls % ACCOUNTED_EVERY == 0:
             self._accounted = seq
             self.account_memory()
-        BUDGET.settle(self._budget_entry)
+        CACHE_BUDGET.settle(self._budget_entry)
 
     def close(self, reason: Reason) -> None:
         """Close files and drop everything; from here on methods raise `reason`. Calls under way in
@@ -591,8 +591,9 @@ class Access:
         while True:
             states_read: list[State] = []
             try:
+                # `_Pool.look` lends a connection to `_show`, which calls `look` with a view.
                 result = self._database.look(self._show, states_read, look, arguments)
-                self._settle(states_read[0].head.seq)
+                self._end_call(states_read[0].head.seq)
                 return result
             except RetrievalStoreError as error:
                 if not self._should_retry(error, states_read):
@@ -619,13 +620,13 @@ class Access:
                 raise error
         return corruption_error(error, path, problem)
 
-    def at_once(
+    def without_transaction(
         self, look: Callable[[apsw.Connection, *Ts], Result | None], *arguments: *Ts
     ) -> Result | None:
         """The result of `look`, called with a connection and these arguments, by a single
         statement, which sees one state without a transaction. None if it returns that, or fails:
         then `read` finds out what there is, or what is wrong."""
-        return self._database.at_once(look, *arguments)
+        return self._database.without_transaction(look, *arguments)
 
     def _show(
         self,
@@ -636,14 +637,13 @@ class Access:
     ) -> Result:
         """Call `look` in a read transaction, with the state that it shows, which is also put in
         `states_read`."""
-        with rollback_on_error(connection):
+        with SQLiteTransaction(connection):
             cached = self.memory.now(connection)
             if cached is not None:
                 states_read.append(cached.state)
-                view = View(connection, cached.state, cached.caches, self._files)
-                return look(view, *arguments)
-        budget.long()
-        with rollback_on_error(connection):
+                return look(self.view(connection, cached), *arguments)
+        budget.may_block()
+        with SQLiteTransaction(connection):
             cached = self.memory.at(connection, self._head)
             states_read.append(cached.state)
             return look(self.view(connection, cached), *arguments)
@@ -687,7 +687,7 @@ class Access:
         joins = joins and self.directory is not None
         do = partial(_call, change, arguments)
         try:
-            result = self._writers.take_within(
+            result = self._writers.take_in_time(
                 LOCK_TIMEOUT_MS / 1000,
                 partial(self._write, do, joins),
                 self._refuse_to_wait,
@@ -697,14 +697,14 @@ class Access:
             raise
         except CORRUPTION_ERRORS as error:
             raise self._damage_behind(error) from error
-        BUDGET.settle(self._budget_entry)
+        CACHE_BUDGET.settle(self._budget_entry)
         return result
 
     def _write(self, do: Callable[[CollectionWrite], Result], joins: bool) -> Result:
         """Write a change, with those of other threads if it joins; alone if these make the
         transaction fail. Then each of them comes up again in its own thread."""
         while True:
-            joined: list[Place] = []
+            joined: list[QueueEntry] = []
             committed: list[object] = []  # gets an item when the transaction is committed
             make = partial(self._make, do, joins, joined, committed)
             try:
@@ -715,15 +715,15 @@ class Access:
                     raise
                 joins = False
             else:
-                for place in joined:
-                    place.call()
+                for entry in joined:
+                    entry.call()
                 return result
 
     def _make(
         self,
         do: Callable[[CollectionWrite], Result],
         joins: bool,
-        joined: list[Place],
+        joined: list[QueueEntry],
         committed: list[object],
         connection: apsw.Connection,
     ) -> Result:
@@ -736,9 +736,9 @@ class Access:
             write.committed = self.memory.before(connection, head)
         result = do(write)
         if joins and write.committed is not None:
-            for place in islice(self._writers.waiting(), JOINING):
-                joined.append(place)
-                _join(write, place, committed)
+            for entry in islice(self._writers.waiting(), JOINING):
+                joined.append(entry)
+                _join(write, entry, committed)
         return result
 
     def _refuse_to_wait(self) -> NoReturn:
@@ -837,14 +837,14 @@ def _call(
     return change(write, *arguments)
 
 
-def _join(write: CollectionWrite, place: Place, committed: list[object]) -> None:
+def _join(write: CollectionWrite, entry: QueueEntry, committed: list[object]) -> None:
     """Make the change that another thread waits to make, all of it or nothing. What it raises comes
     up again when its thread makes it alone."""
     head = write.head
     try:
-        with rollback_on_error(write.connection):  # a savepoint
-            assert place.do is not None
-            place.settle(place.do(write), committed)
+        with SQLiteTransaction(write.connection):  # a savepoint
+            assert entry.batched is not None
+            entry.settle(entry.batched(write), committed)
     except Exception:
         write.head, write.own = head, None
         if not write.connection.in_transaction:  # SQLite has rolled back all of it

@@ -97,8 +97,8 @@ class SharedLock:
                 return work(*arguments)
         return self._share_in_turn(work, *arguments)
 
-    def share_at_once(self, work: Callable[[], T], otherwise: Callable[[], T]) -> T:
-        """The same without waiting; the result of `otherwise` if another thread holds the lock
+    def share_at_once(self, work: Callable[[], T], on_timeout: Callable[[], T]) -> T:
+        """The same without waiting; the result of `on_timeout` if another thread holds the lock
         exclusively, or waits to."""
         inside = _own_lock(self._inside)
         if inside.is_mine():
@@ -106,7 +106,7 @@ class SharedLock:
         with inside:
             if not self.excluding.locked() or self.excluder == threading.get_ident():
                 return work()
-        return otherwise()
+        return on_timeout()
 
     def _share_in_turn(self, work: Callable[[*Ts], T], *arguments: *Ts) -> T:
         inside = _own_lock(self._inside)
@@ -151,19 +151,22 @@ def _own_lock(locks: dict[int, ReentrantLock]) -> ReentrantLock:
     return locks.get(me) or locks.setdefault(me, ReentrantLock())
 
 
-class Place:
-    """A place in the queue. do: what its thread waits to do, if the thread that works may do it
-    instead. lock: locked while its thread waits or works; called: released to wake it."""
+class QueueEntry:
+    """The entry of a waiting thread in the queue.
 
-    __slots__ = ("_counts", "_offered", "called", "do", "lock", "result")
+    batched: its work, if the holder of the lock may do that too. lock: held while its thread waits
+    or works; called: released to wake it.
+    """
 
-    def __init__(self, do: Callable[[Any], Any] | None = None) -> None:
-        self.do = do
+    __slots__ = ("_counts", "_offered", "batched", "called", "lock", "result")
+
+    def __init__(self, batched: Callable[[Any], Any] | None = None) -> None:
+        self.batched = batched
         self.lock, self.called = Lock(), threading.Lock()
         self.called.acquire()
         self.result: Any = None
         self._counts: Sequence[object] = ()
-        self._offered = [do]
+        self._offered = [batched]
 
     def takes(self) -> bool:
         """Whether this call is the first. Who makes that one has the say: the thread that works
@@ -192,12 +195,12 @@ class FifoLock:
     """A lock for one thread at a time, in the order of their coming."""
 
     def __init__(self) -> None:
-        self._line: deque[Place] = deque()
+        self._line: deque[QueueEntry] = deque()
 
     @property
     def taken(self) -> bool:
         """Whether a thread works or waits."""
-        return any(place.lock.locked() for place in tuple(self._line))
+        return any(entry.lock.locked() for entry in tuple(self._line))
 
     @property
     def is_waited_for(self) -> bool:
@@ -206,57 +209,58 @@ class FifoLock:
 
     def take(self, work: Callable[[], T]) -> T:
         """The result of `work`, called when it is this thread's turn."""
-        return self.take_within(threading.TIMEOUT_MAX, work, work)
+        return self.take_in_time(threading.TIMEOUT_MAX, work, work)
 
-    def take_within(
+    def take_in_time(
         self,
         seconds: float,
         work: Callable[[], T],
-        otherwise: Callable[[], T],
-        do: Callable[[Any], T] | None = None,
+        on_timeout: Callable[[], T],
+        batched: Callable[[Any], T] | None = None,
     ) -> T:
-        """The same; the result of `otherwise` if it isn't this thread's turn in time. do: what the
-        thread that works may call instead (see `waiting`); then its result is returned."""
-        place = Place(do)
+        """The same, or the result of `on_timeout` if it isn't this thread's turn within `seconds`.
+        batched: the work, if the holder may do it too (see `waiting`); its result is returned
+        then."""
+        entry = QueueEntry(batched)
         try:
-            with place.lock:
-                self._line.append(place)
-                if self._is_reached(place, time.monotonic() + seconds):
+            with entry.lock:
+                self._line.append(entry)
+                if self._is_reached(entry, time.monotonic() + seconds):
                     return work()
-                if place.is_settled:
-                    return place.result  # type: ignore[no-any-return]
+                if entry.is_settled:
+                    return entry.result  # type: ignore[no-any-return]
         finally:
             self._call_first()
-        return otherwise()
+        return on_timeout()
 
-    def waiting(self) -> Iterator[Place]:
-        """For the thread that works: the places of those who wait, in their order, as far as they
+    def waiting(self) -> Iterator[QueueEntry]:
+        """For the thread that works: the entries of those who wait, in their order, as far as they
         leave to it what they wait to do. Each comes once, and its thread does it itself in its turn
         unless it is settled until then."""
-        for place in tuple(self._line)[1:]:
-            if place.lock.locked():
-                if place.do is None:
+        for entry in tuple(self._line)[1:]:
+            if entry.lock.locked():
+                if entry.batched is None:
                     return
-                if place.takes():
-                    yield place
+                if entry.takes():
+                    yield entry
 
-    def _is_reached(self, place: Place, deadline: float) -> bool:
-        while self._first() is not place:
+    def _is_reached(self, entry: QueueEntry, deadline: float) -> bool:
+        while self._first() is not entry:
             seconds_left = deadline - time.monotonic()
-            if place.is_settled or (seconds_left <= 0 and place.takes()):
+            if entry.is_settled or (seconds_left <= 0 and entry.takes()):
                 return False
-            place.called.acquire(
+            entry.called.acquire(
                 timeout=min(seconds_left, LOOK_AGAIN) if seconds_left > 0 else LOOK_AGAIN
             )
-        return not place.is_settled
+        return not entry.is_settled
 
     def _call_first(self) -> None:
         first = self._first()
         if first is not None:
             first.call()
 
-    def _first(self) -> Place | None:
-        """The first place in the queue that is still wanted."""
+    def _first(self) -> QueueEntry | None:
+        """The first entry in the queue that is still wanted."""
         while True:
             try:
                 first = self._line[0]

@@ -24,7 +24,7 @@ from retrieval_store.engine.filtering.select import (
 )
 from retrieval_store.engine.locks import QuestionLine
 from retrieval_store.engine.search.context import EngineTrace, SearchView
-from retrieval_store.engine.search.graph import FRESH_CELLS
+from retrieval_store.engine.search.index_lifecycle import FRESH_CELLS
 from retrieval_store.engine.search.ranker import EngineRanker
 from retrieval_store.engine.sqlite import MemoryDatabase, create
 from retrieval_store.engine.state.state import FEW, State, fetch, fetch_few, vector_bytes
@@ -211,7 +211,7 @@ class PointStore:
             change_points, self.access, change, arguments, joins=joins
         )
         tracing.note(partial(_write_attributes, written, seq_before, seq))
-        self._maintain_now_and_then(written)
+        self._maintain_after_writes(written)
         return result
 
     @traced("get", counts_of_results)
@@ -226,7 +226,7 @@ class PointStore:
         """The points with these ids that match: in the order of `ids`, or of first insertion."""
         whole = expression is None and limit is None and not offset and not fields.vectors
         if whole and self.access.expires is None and ids and len(ids) <= FEW:
-            points = self.access.at_once(fetch_few, ids, fields)
+            points = self.access.without_transaction(fetch_few, ids, fields)
             if points is not None:
                 return points
         return self.access.read(self._select, ids, expression, limit, offset, fields)
@@ -240,7 +240,7 @@ class PointStore:
         offset: int,
         fields: Fields,
     ) -> Points:
-        rows = select(view, ids, self._living(view, expression), limit, offset)
+        rows = select(view, ids, self._without_expired(view, expression), limit, offset)
         return self._fetch(view, rows, fields)
 
     @traced("get", counts_of_results)
@@ -249,7 +249,7 @@ class PointStore:
         self, view: SearchView, expression: Expression | None, size: int, fields: Fields
     ) -> Points:
         """At most `size` of the points that match, spread over all of them."""
-        rows = select_spread(view, self._living(view, expression), size)
+        rows = select_spread(view, self._without_expired(view, expression), size)
         return self._fetch(view, rows, fields)
 
     @traced("page", counts_of_results)
@@ -265,14 +265,14 @@ class PointStore:
         """The points that match in the order of their ids, from `start` on; see `order.page`."""
         from retrieval_store.engine.filtering.order import page
 
-        rows = page(view, self._living(view, expression), start, limit)
+        rows = page(view, self._without_expired(view, expression), start, limit)
         return self._fetch(view, rows, fields)
 
     @traced("number")
     @reading
     def number(self, view: SearchView, expression: Expression | None) -> int:
         """How many points match."""
-        return count_matching(view, self._living(view, expression))
+        return count_matching(view, self._without_expired(view, expression))
 
     @traced("number")
     @reading
@@ -280,7 +280,7 @@ class PointStore:
         self, view: SearchView, expression: Expression, seconds: float
     ) -> tuple[int, bool]:
         """How many points match, or as many as are found in so many seconds."""
-        return count_within(view, self._living(view, expression), seconds)
+        return count_within(view, self._without_expired(view, expression), seconds)
 
     @traced("get")
     @reading
@@ -296,9 +296,11 @@ class PointStore:
         """Points in the plane in which their vectors differ most."""
         from retrieval_store.engine.search.similarity import projection
 
-        return projection(view, space, self._living(view, expression), sample, seed, path)
+        return projection(view, space, self._without_expired(view, expression), sample, seed, path)
 
-    def _living(self, view: SearchView, expression: Expression | None) -> Expression | None:
+    def _without_expired(
+        self, view: SearchView, expression: Expression | None
+    ) -> Expression | None:
         """The filter, extended so that it excludes expired points."""
         path = self.access.hooks.expires
         if path is None:
@@ -312,7 +314,7 @@ class PointStore:
         return all_of(expression, unexpired)
 
     def _fetch(self, view: SearchView, rows: Ints, fields: Fields) -> Points:
-        self._attend_if_wanted(view)
+        self._schedule_if_needed(view)
         size = fields.nbytes + vector_bytes(view, fields)
         budget.take(len(rows) * size, "points", len(rows))
         return fetch(view, rows, fields)
@@ -321,11 +323,11 @@ class PointStore:
         """How many points there are."""
         if self.access.expires is not None:
             return self.number(None)
-        cached = self.access.at_once(self.access.memory.now)
+        cached = self.access.without_transaction(self.access.memory.now)
         if cached is not None:
             return cached.state.count
         # What isn't in memory needn't be for this, and may be much, as where all are counted.
-        present = self.access.at_once(count_unless_dropped)
+        present = self.access.without_transaction(count_unless_dropped)
         return self.access.current_state().state.count if present is None else present
 
     @property
@@ -347,7 +349,7 @@ class PointStore:
         """The hits of each query of each step, or of each group, best first."""
         if tracing.is_recording():
             return self._answer(question)[0]
-        if _may_wait(question):
+        if _can_be_batched(question):
             return [self._line.ask(question, self._answer_all)]
         return self.access.read(self._hits, question)
 
@@ -373,7 +375,7 @@ class PointStore:
         """The kinds of values that points have at the path; see `order.kinds`."""
         from retrieval_store.engine.filtering.order import kinds
 
-        return kinds(view, path, self._living(view, None))
+        return kinds(view, path, self._without_expired(view, None))
 
     @reading
     def facet_of(
@@ -386,8 +388,8 @@ class PointStore:
         """The same of values in columns; see `order.facet`."""
         from retrieval_store.engine.filtering.order import facet
 
-        facets = facet(view, columns, self._living(view, expression), limit)
-        self._attend_if_wanted(view)
+        facets = facet(view, columns, self._without_expired(view, expression), limit)
+        self._schedule_if_needed(view)
         return facets
 
     @traced("get", lambda numbers: counts_of_results(numbers[0]))
@@ -406,7 +408,7 @@ class PointStore:
         these numbers; a point with several numbers comes several times."""
         from retrieval_store.engine.filtering.order import rows_in_order
 
-        living = self._living(view, expression)
+        living = self._without_expired(view, expression)
         rows, numbers = rows_in_order(view, values, living, limit, descending, start)
         return self._fetch(view, rows, fields), numbers
 
@@ -424,11 +426,11 @@ class PointStore:
         """Where records stand in the rankings of a question; see `query.why`."""
         from retrieval_store.query.why import why
 
-        living = self._living(view, None)
+        living = self._without_expired(view, None)
         request = inquiry if living is None else inquiry.among(living)
         report = why(EngineRanker(view, EngineTrace(False)), request, max(1, view.state.count))
         report.matching = _count_matching(view, request.question)
-        self._attend_if_wanted(view)
+        self._schedule_if_needed(view)
         return report
 
     def stats(self) -> Payload:
@@ -441,7 +443,7 @@ class PointStore:
         from retrieval_store.engine.stats import statistics
 
         numbers = statistics(view, self.access.directory)
-        living = self._living(view, None)
+        living = self._without_expired(view, None)
         if living is not None:
             numbers["points"] = filter_result(view, living, evaluate).count
         return numbers
@@ -465,7 +467,7 @@ class PointStore:
         view.remarks = trace.remarks
         hits = self._hits(view, question, trace)
         if explains:  # of the same state; not every way of ranking counts what a filter allows
-            restricted = restrict_query(question, self._living(view, None))
+            restricted = restrict_query(question, self._without_expired(view, None))
             trace.matching = _count_matching(view, restricted)
         return hits, trace, view.state
 
@@ -474,14 +476,14 @@ class PointStore:
     ) -> list[Hits]:
         if trace is None:
             trace = EngineTrace(False)
-        living = self._living(view, None)
+        living = self._without_expired(view, None)
         if living is not None:
             question = restrict_query(question, living)
         hits = answer(EngineRanker(view, trace), question)
-        self._attend_if_wanted(view, trace.lacking_cells > FRESH_CELLS)
+        self._schedule_if_needed(view, trace.lacking_cells > FRESH_CELLS)
         return hits
 
-    def _maintain_now_and_then(self, written: int) -> None:
+    def _maintain_after_writes(self, written: int) -> None:
         self._unmaintained += written
         self.access.memory.written_at = time.monotonic()
         if self._unmaintained >= MAINTENANCE_EVERY or (
@@ -522,7 +524,7 @@ class PointStore:
         from retrieval_store.engine.filtering.order import in_order
 
         most = None if limit is None else offset + limit
-        rows = in_order(view, path, self._living(view, expression), most, descending)
+        rows = in_order(view, path, self._without_expired(view, expression), most, descending)
         return self._fetch(view, rows[offset:], fields)
 
     @traced("matrix")
@@ -533,10 +535,10 @@ class PointStore:
         """For each point of a random sample its nearest others in it; see `similarity.pairs`."""
         from retrieval_store.engine.search.similarity import pairs
 
-        similar_pairs = pairs(view, space, self._living(view, expression), sample, limit)
+        similar_pairs = pairs(view, space, self._without_expired(view, expression), sample, limit)
         return similar_pairs.ids, similar_pairs.a, similar_pairs.b, similar_pairs.scores
 
-    def _attend_if_wanted(self, view: SearchView, is_lacking: bool = False) -> None:
+    def _schedule_if_needed(self, view: SearchView, is_lacking: bool = False) -> None:
         """Schedule maintenance if there is something to save, or to build for later calls.
         is_lacking: whether many vectors have no codes, or aren't in the index."""
         demand = view.caches.lists.demand
@@ -600,7 +602,7 @@ def _configure_index(write: WriteTransaction, space: str, index: Payload) -> Non
     finish(write, NOWHERE, 0, 0)
 
 
-def _may_wait(question: Query) -> bool:
+def _can_be_batched(question: Query) -> bool:
     """Whether a question may be answered together with others: one vector in one space, neither
     measured, grouped nor fused; and whether its caller has time."""
     if len(question.steps) != 1 or question.groups is not None or question.measured is not None:

@@ -45,7 +45,7 @@ from retrieval_store.engine.maintenance.compaction import compact, give_back_spa
 from retrieval_store.engine.maintenance.run import remove_expired
 from retrieval_store.engine.maintenance.verify import no_analyzer, verify_collection
 from retrieval_store.engine.search.context import SearchView
-from retrieval_store.engine.search.graph import FindClass
+from retrieval_store.engine.search.index_lifecycle import FindClass
 from retrieval_store.engine.sqlite import create, new_file, select, translate_errors
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage import derived
@@ -83,7 +83,7 @@ def copy_collection(access: Access, directory: Path) -> None:
     state, has_dead = access.read(_copy_state, directory)
     with translate_errors(directory):
         for name, space, rows in state:
-            space.vectors.admit(rows, space.checksums, None)
+            space.vectors.verify_once(rows, space.checksums, None)
             _write_rows(directory / name, rows)
     if has_dead or access.expires is not None:
         _reduce(directory, access.hooks)

@@ -40,7 +40,7 @@ from typing import Any, TypeAlias, TypeVar, TypeVarTuple
 import apsw
 
 from retrieval_store.base import budget
-from retrieval_store.base.locks import ReentrantLock, Undivided
+from retrieval_store.base.locks import ReentrantLock, UninterruptibleContext
 from retrieval_store.base.platform import (
     give_name,
     open_plainly,
@@ -52,7 +52,7 @@ from retrieval_store.base.system import by_holder_of, usable_cores
 from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.locks import (
     POLLED_EVERY,
-    Place,
+    QueueEntry,
     closes_before_fork,
     in_turn,
     is_unforkable,
@@ -315,15 +315,16 @@ def select(connection: apsw.Connection, query: str, *parameters: Any) -> list[tu
     return rows
 
 
-def rollback_on_error(connection: apsw.Connection) -> Undivided:
-    """For a `with` block that is a transaction, which shows what there is at its first look. Errors
-    end it and come out of it."""
-    return Undivided(connection)
+class SQLiteTransaction(UninterruptibleContext):
+    """A transaction of a connection, for a `with` block. It shows the snapshot of its first read;
+    an error rolls it back and is raised."""
+
+    __slots__ = ()
 
 
 def in_transaction(connection: apsw.Connection, work: Callable[[apsw.Connection], T]) -> T:
     """What `work` returns, in a transaction."""
-    with rollback_on_error(connection):
+    with SQLiteTransaction(connection):
         return work(connection)
 
 
@@ -339,7 +340,7 @@ def writing(
     if connection.in_transaction:
         raise StorageError("a write can't be part of a read or of another write")
 
-    with rollback_on_error(connection):
+    with SQLiteTransaction(connection):
         # It waits here for the lock, and below for the disk. Where apsw itself begins and ends a
         # transaction it keeps the interpreter meanwhile, so what it ends is an empty one.
         begin = partial(connection.execute, f"DELETE FROM {format.main_table} WHERE 0")
@@ -430,7 +431,7 @@ def _create(path: Path, format: Format, fill: Fill | None, alike: str | None) ->
 
 
 def _fill_new(path: Path, format: Format, fill: Fill | None) -> None:
-    with new_file(path) as connection, rollback_on_error(connection):
+    with new_file(path) as connection, SQLiteTransaction(connection):
         make_tables(connection, format, fill)
 
 
@@ -623,13 +624,13 @@ class _Pool(ABC):
         """The result of `lend`, called while no fork can happen; errors of SQLite and the system
         are turned into ours."""
         try:
-            return unforkable(lend, *arguments)
+            return unforkable(lend, *arguments)  # `SharedLock.share`: forks wait
         except RetrievalStoreError:
             raise
         except (apsw.Error, OSError) as error:
             raise translation(error, self.path) from error
 
-    def at_once(
+    def without_transaction(
         self, look: Callable[[apsw.Connection, *Ts], T | None], *arguments: *Ts
     ) -> T | None:
         """The result of `look` by a single statement, which sees one state without a transaction.
@@ -668,7 +669,7 @@ class FileDatabase(_Pool):
         self._file: tuple[int, int] | None = None
         self._closed: Reason | None = None
         self._closings = 0
-        self._waiting: deque[Place] = deque()  # of threads that wait to read
+        self._waiting: deque[QueueEntry] = deque()  # of threads that wait to read
         closes_before_fork(self)
 
     @property
@@ -701,12 +702,12 @@ class FileDatabase(_Pool):
         return sum(map(len, [*self._lent.values()]))
 
     def _wait_in_line(self) -> None:
-        # An interrupt may leave the place in the line: then a call is lost, and others wait longer.
-        place = Place()
-        self._waiting.append(place)
-        if not place.called.acquire(timeout=LONGEST_LINE):
+        # An interrupt may leave the entry in the queue: a wake-up is lost, and others wait longer.
+        entry = QueueEntry()
+        self._waiting.append(entry)
+        if not entry.called.acquire(timeout=LONGEST_LINE):
             with suppress(ValueError):  # it was called just now
-                self._waiting.remove(place)
+                self._waiting.remove(entry)
 
     def _lend(
         self, thread: int, work: Callable[[apsw.Connection, *Ts], T], arguments: tuple[*Ts]
@@ -868,7 +869,7 @@ class MemoryDatabase(_Pool):
 
     def _lend(self, work: Callable[[apsw.Connection, *Ts], T], arguments: tuple[*Ts]) -> T:
         if self._is_lent and not self._lock.is_mine():
-            budget.long()
+            budget.may_block()
         with self._lock:
             if self._closed is not None:
                 raise self._closed()

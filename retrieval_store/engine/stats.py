@@ -35,17 +35,17 @@ from retrieval_store.engine.search.codes import (
     number_of,
 )
 from retrieval_store.engine.search.context import (
-    BySigns,
     Caches,
     EngineTrace,
     OpenSpace,
     SearchView,
+    SignSearchReport,
 )
-from retrieval_store.engine.search.graph import FRESH_CELLS, index_is_worth_building
+from retrieval_store.engine.search.index_lifecycle import FRESH_CELLS, index_is_worth_building
 from retrieval_store.engine.search.planner import codes_pay_off
 from retrieval_store.engine.search.ranker import EngineRanker
 from retrieval_store.engine.sqlite import FileDatabase, corruption_as_damage
-from retrieval_store.engine.state.caches import BUDGET, LayerCache
+from retrieval_store.engine.state.caches import CACHE_BUDGET, LayerCache
 from retrieval_store.engine.state.state import SpaceState, State, fetch_vectors, state_bytes
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.files import DERIVED, LOCK_NAME, POINTS_NAME
@@ -101,7 +101,7 @@ def explanation(trace: EngineTrace, state: State) -> Payload:
     }
 
 
-def _signs_search_report(by_signs: BySigns) -> Payload:
+def _signs_search_report(by_signs: SignSearchReport) -> Payload:
     """What a search by signs was to find, what it looked at, and what it has found."""
     report = _recall_report(by_signs.target, by_signs.errors, by_signs.measured)
     looked = dict(zip(("signs", "codes", "distances"), by_signs.looked, strict=True))
@@ -289,7 +289,7 @@ def statistics(view: SearchView, directory: Path | None) -> Payload:
         "points": state.count,
         "spaces": {name: space_numbers(view, s) for name, s in state.spaces.items()},
         "memory": {**_in_memory(state, caches, directory)},
-        "budget": {**BUDGET.usage},
+        "budget": {**CACHE_BUDGET.usage},
         "compiled": {**instruction_set()},
         "disk": {} if directory is None else {**_on_disk(directory)},
     }
@@ -361,8 +361,8 @@ def space_numbers(view: SearchView, space: SpaceState) -> Payload:
 def _signs_report(view: SearchView, space: SpaceState) -> Payload:
     """What searches by signs are to find, where they are the usual ones."""
     opened, dense_space = view.caches.spaces[space.space.name], space.space
-    is_usual = uses_codes(dense_space) and opened.worth(dense_space).signs
-    if not opened.worth(dense_space).codes or not (
+    is_usual = uses_codes(dense_space) and opened.policy(dense_space).signs
+    if not opened.policy(dense_space).codes or not (
         is_usual or recall_wanted(dense_space) is not None
     ):
         return {}

@@ -28,7 +28,7 @@ from retrieval_store.engine.sqlite import (
     create,
     translate_errors,
 )
-from retrieval_store.engine.state.caches import BUDGET
+from retrieval_store.engine.state.caches import CACHE_BUDGET
 from retrieval_store.engine.storage.catalog import CATALOG, STAYS, Catalog, Entries
 from retrieval_store.engine.storage.files import (
     CATALOG_NAME,
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from retrieval_store.base.analysis import Analyzer
     from retrieval_store.engine.access import Access, StoreHooks
     from retrieval_store.engine.points import PointStore
-    from retrieval_store.engine.search.graph import FindClass
+    from retrieval_store.engine.search.index_lifecycle import FindClass
     from retrieval_store.indexes import VectorIndex
     from retrieval_store.query.protocols import EmbeddedStore
 
@@ -212,7 +212,7 @@ CLOSING_WAITS = 2.0  # seconds, for what is under way in a collection to stop
 
 
 def _builtin_index(name: str) -> "Callable[..., VectorIndex]":
-    from retrieval_store.engine.search.graph import builtin_index
+    from retrieval_store.engine.search.index_lifecycle import builtin_index
 
     return builtin_index(name)
 
@@ -461,7 +461,7 @@ class Store:
 
     def resolve(self, name: str) -> CollectionRecord:
         """The collection of this name, or that an alias of this name leads to; NotFoundError."""
-        record = self._catalog.at_once(name)
+        record = self._catalog.without_transaction(name)
         return record or self._read(Entries.resolve, name)
 
     def aliases(self) -> dict[str, str]:
@@ -549,7 +549,7 @@ class Store:
 
     def budget(self) -> dict[str, int]:
         """The bytes that caches of the stores of this process may hold, and those that they do."""
-        return BUDGET.usage
+        return CACHE_BUDGET.usage
 
     def forget_derived(self) -> None:
         """Drop all derived files, and their content in memory; they are made again when needed."""
@@ -639,7 +639,7 @@ class Store:
 
             save_indexes(access, CLOSING_WAITS)
         # From here on the background finds it closing, so nothing is written after this.
-        access.maintaining.take_within(CLOSING_WAITS, _nothing, _nothing)
+        access.maintaining.take_in_time(CLOSING_WAITS, _nothing, _nothing)
 
     def _reopen(self, collection_id: str) -> "PointStore":
         from retrieval_store.engine.points import PointStore
@@ -663,7 +663,7 @@ class Store:
             self._uses_derived,
             expires=None if key is None else JsonPath((key,)),
             find_damage=self._find_damage,
-            text_settings=None if record.is_apart else record.text_settings,
+            text_settings=None if record.is_qdrant_only else record.text_settings,
         )
 
     def _find_damage(self, access: "Access") -> str | None:

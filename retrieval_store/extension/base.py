@@ -99,7 +99,7 @@ class ScanRanker:
         (ranking,) = self._rank(step, np.unique(np.concatenate(found)))
         return ranking
 
-    def search_key(self, step: QueryStep) -> Hashable:
+    def batch_key(self, step: QueryStep) -> Hashable:
         """None: each step is asked by itself."""
         return None
 

@@ -48,7 +48,7 @@ Reading: TypeAlias = (
     ScalarKind | Literal["as it is", "whole", "element", "length", "count", "size", "null"]
 )
 PlaceKind: TypeAlias = Literal["geo", "written place"]  # the latter beyond the poles, too
-Place: TypeAlias = tuple[float, float]  # longitude, latitude
+LonLat: TypeAlias = tuple[float, float]  # longitude, latitude
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
 NOTHING = object()  # marks a missing value, for readings that distinguish it from null
 SEES_NOTHING: frozenset[Reading] = frozenset(("size", "null"))
@@ -178,12 +178,12 @@ def uuid_in(text: str) -> str | None:
     return None if match is None else str(UUID(match[1] or match[2] or match[3]))
 
 
-def places(kind: PlaceKind, items: Iterable[Any]) -> list[Place | None]:
+def places(kind: PlaceKind, items: Iterable[Any]) -> list[LonLat | None]:
     """For each of the items its longitude and latitude; None for items that aren't places."""
     return [_place(item, kind == "geo") for item in items]
 
 
-def _place(item: Any, on_earth: bool) -> Place | None:
+def _place(item: Any, on_earth: bool) -> LonLat | None:
     if type(item) is not dict:
         return None
     lon, lat = item.get("lon"), item.get("lat")
@@ -259,7 +259,7 @@ class PlacesAt:
     path: JsonPath
     kind: PlaceKind
 
-    def within(self, values: Values) -> list[Place]:
+    def within(self, values: Values) -> list[LonLat]:
         """The places of one point. values: all that its payload has at the path."""
         return [place for place in places(self.kind, items_of(values)) if place is not None]
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from retrieval_store.base import budget
 from retrieval_store.base.arrays import Bools, Floats, Ints
-from retrieval_store.filters.columns import Place, PlacesAt
+from retrieval_store.filters.columns import LonLat, PlacesAt
 from retrieval_store.filters.leaves import ColumnLeaf, KeptPlaces, RowSet
 
 EARTH = 6_371_008.8  # metres: the mean radius
-Ring: TypeAlias = tuple[Place, ...]  # the last is the first
+Ring: TypeAlias = tuple[LonLat, ...]  # the last is the first
 COMPARED_A_STEP = 5  # places that are compared with an edge in the time of a step of a budget
 
 
@@ -27,7 +27,7 @@ class PlaceLeaf(ColumnLeaf):
         """(n,) which of the places fulfil it."""
         raise NotImplementedError
 
-    def holds(self, value: Place) -> bool:
+    def holds(self, value: LonLat) -> bool:
         lon, lat = np.array([value], np.float64).T
         return bool(self.inside(lon, lat)[0])
 
@@ -98,7 +98,7 @@ def _around(ring: Ring, lon: Floats, lat: Floats) -> Ints:
     within = (lon >= min(lons)) & (lon <= max(lons)) & (lat >= min(lats)) & (lat <= max(lats))
     places = np.flatnonzero(within)
     steps = len(ring) * len(places) // COMPARED_A_STEP
-    budget.work(steps, "points of a polygon", len(ring))
+    budget.check_steps(steps, "points of a polygon", len(ring))
     return places
 
 
@@ -111,7 +111,7 @@ def distances(lon: float, lat: float, lons: Floats, lats: Floats) -> Floats:
     return metres
 
 
-def encloses(ring: Sequence[Place], lon: Floats, lat: Floats) -> Bools:
+def encloses(ring: Sequence[LonLat], lon: Floats, lat: Floats) -> Bools:
     """(n,) which places the ring goes around, seen as straight lines on a map: those from which a
     line to the east crosses it an odd number of times."""
     odd = np.zeros(len(lon), np.bool_)
@@ -123,7 +123,7 @@ def encloses(ring: Sequence[Place], lon: Floats, lat: Floats) -> Bools:
     return odd
 
 
-def touches(ring: Sequence[Place], lon: Floats, lat: Floats) -> Bools:
+def touches(ring: Sequence[LonLat], lon: Floats, lat: Floats) -> Bools:
     """(n,) which places lie on the ring itself."""
     on = np.zeros(len(lon), np.bool_)
     for (x, y), (to_x, to_y) in pairwise(ring):

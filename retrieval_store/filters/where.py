@@ -51,8 +51,8 @@ JUNCTIONS: dict[Any, Callable[[tuple[Expression, ...]], Expression]] = {
 }
 MAPPINGS = (dict, Mapping)  # dict first: for it isinstance is fast
 SCALARS = {str, int, bool}  # types of values that need no further check, which most have
-Place: TypeAlias = tuple[Any, ...]  # the argument, and the steps into it; only errors use it
-Leaf: TypeAlias = Callable[[str, Any, Place, int], Expression]  # the last is the depth
+ErrorPath: TypeAlias = tuple[Any, ...]  # the argument, and the steps into it; only errors use it
+Leaf: TypeAlias = Callable[[str, Any, ErrorPath, int], Expression]  # the last is the depth
 
 
 def parse_where(where: Any) -> Expression:
@@ -65,7 +65,7 @@ def parse_where_document(where_document: Any) -> Expression:
     return _parse(where_document, ("where_document",), _document_leaf, 1)
 
 
-def _parse(node: Any, place: Place, leaf: Leaf, depth: int) -> Expression:
+def _parse(node: Any, place: ErrorPath, leaf: Leaf, depth: int) -> Expression:
     if depth > MAX_DEPTH:
         raise InvalidFilterError(f"the filter is nested deeper than {MAX_DEPTH} levels")
     if not isinstance(node, MAPPINGS) or not node:
@@ -89,7 +89,7 @@ def _parse(node: Any, place: Place, leaf: Leaf, depth: int) -> Expression:
     return terms[0] if len(terms) == 1 else And(tuple(terms))
 
 
-def _metadata_leaf(key: str, operand: Any, place: Place, depth: int) -> Expression:
+def _metadata_leaf(key: str, operand: Any, place: ErrorPath, depth: int) -> Expression:
     if key == DOCUMENT_KEY:
         return _parse(operand, place, _document_leaf, depth)
     if not key or key.startswith("$"):
@@ -109,7 +109,7 @@ def _metadata_leaf(key: str, operand: Any, place: Place, depth: int) -> Expressi
     return _comparisons((key,), operand, place, depth)
 
 
-def _comparisons(path: PayloadPath, operand: Any, place: Place, depth: int) -> Expression:
+def _comparisons(path: PayloadPath, operand: Any, place: ErrorPath, depth: int) -> Expression:
     if not isinstance(operand, MAPPINGS) or not operand:
         raise _invalid(place, operand, "expected at least one operator")
     if depth > MAX_DEPTH:
@@ -123,7 +123,7 @@ def _comparisons(path: PayloadPath, operand: Any, place: Place, depth: int) -> E
     return terms[0] if len(terms) == 1 else And(tuple(terms))
 
 
-def _comparison(path: PayloadPath, operator: Any, value: Any, place: Place) -> Expression:
+def _comparison(path: PayloadPath, operator: Any, value: Any, place: ErrorPath) -> Expression:
     match operator:
         case "$eq":
             return _one_of(path, [value], [place])
@@ -152,12 +152,12 @@ def _comparison(path: PayloadPath, operator: Any, value: Any, place: Place) -> E
     raise _unknown(operator, OPERATORS, place)
 
 
-def _one_of_list(path: PayloadPath, value: Any, place: Place) -> Expression:
+def _one_of_list(path: PayloadPath, value: Any, place: ErrorPath) -> Expression:
     items = _nonempty_list(value, place)
     return _one_of(path, items, [(*place, i) for i in range(len(items))])
 
 
-def _one_of(path: PayloadPath, values: Sequence[Any], places: Sequence[Place]) -> Expression:
+def _one_of(path: PayloadPath, values: Sequence[Any], places: Sequence[ErrorPath]) -> Expression:
     """Equal to one of the values; of those that are times, strings that name the same moment."""
     scalars = tuple(
         _scalar(value, place)
@@ -174,7 +174,7 @@ def _one_of(path: PayloadPath, values: Sequence[Any], places: Sequence[Place]) -
     return terms[0] if len(terms) == 1 else Or(tuple(terms))
 
 
-def _time(value: date, place: Place) -> str:
+def _time(value: date, place: ErrorPath) -> str:
     """As text; a time that is none, as pandas' NaT, or has an offset of seconds is no moment."""
     text = value.isoformat()
     if time_in(text) is None:
@@ -182,7 +182,7 @@ def _time(value: date, place: Place) -> str:
     return text
 
 
-def _range_condition(path: PayloadPath, side: str, value: Any, place: Place) -> Expression:
+def _range_condition(path: PayloadPath, side: str, value: Any, place: ErrorPath) -> Expression:
     if isinstance(value, date):
         time: dict[str, Any] = {side: _time(value, place)}
         return TextRange(path, **time, times=True)
@@ -195,7 +195,7 @@ def _range_condition(path: PayloadPath, side: str, value: Any, place: Place) -> 
     return Range(path, **{side: bound})
 
 
-def _document_leaf(operator: str, value: Any, place: Place, _depth: int) -> Expression:
+def _document_leaf(operator: str, value: Any, place: ErrorPath, _depth: int) -> Expression:
     match operator:
         case "$contains":
             return DocumentContains(_text(value, place))
@@ -208,7 +208,7 @@ def _document_leaf(operator: str, value: Any, place: Place, _depth: int) -> Expr
     raise _unknown(operator, DOCUMENT_OPERATORS, place)
 
 
-def _unknown(operator: Any, known: str, place: Place) -> InvalidFilterError:
+def _unknown(operator: Any, known: str, place: ErrorPath) -> InvalidFilterError:
     word = operator if isinstance(operator, str) else ""
     hint = f"; is '${word}' meant?" if f"${word}" in known.split() else ""
     return InvalidFilterError(
@@ -216,7 +216,7 @@ def _unknown(operator: Any, known: str, place: Place) -> InvalidFilterError:
     )
 
 
-def _scalar(value: Any, place: Place) -> Scalar:
+def _scalar(value: Any, place: ErrorPath) -> Scalar:
     if type(value) in SCALARS:
         return value  # type: ignore[no-any-return]
     value = value if isinstance(value, MAPPINGS) else as_stored(value)
@@ -228,21 +228,21 @@ def _scalar(value: Any, place: Place) -> Scalar:
     raise _invalid(place, value, f"expected a str, bool, int or finite float{hint}")
 
 
-def _truth(value: Any, place: Place) -> bool:
+def _truth(value: Any, place: ErrorPath) -> bool:
     truth = plain_scalar(value)
     if not isinstance(truth, bool):
         raise _invalid(place, value, "expected True or False")
     return truth
 
 
-def _length(value: Any, place: Place) -> int:
+def _length(value: Any, place: ErrorPath) -> int:
     length = plain_scalar(value)
     if isinstance(length, bool) or not isinstance(length, int) or length < 0:
         raise _invalid(place, value, "expected how many elements a list has, 0 or more")
     return length
 
 
-def _nonempty_list(value: Any, place: Place) -> list[Any] | tuple[Any, ...]:
+def _nonempty_list(value: Any, place: ErrorPath) -> list[Any] | tuple[Any, ...]:
     if (isinstance(value, np.ndarray) and value.ndim == 1) or isinstance(value, set | frozenset):
         value = list(value)
     if not isinstance(value, list | tuple) or not value:
@@ -250,19 +250,19 @@ def _nonempty_list(value: Any, place: Place) -> list[Any] | tuple[Any, ...]:
     return value
 
 
-def _text(value: Any, place: Place) -> str:
+def _text(value: Any, place: ErrorPath) -> str:
     if not isinstance(value, str) or not value:
         raise _invalid(place, value, "expected a string that isn't empty")
     return _unicode(value, place)
 
 
-def _unicode(text: str, place: Place) -> str:
+def _unicode(text: str, place: ErrorPath) -> str:
     if not is_unicode(text):
         raise _invalid(place, text, "the string holds a lone surrogate")
     return text
 
 
-def _pattern(value: Any, place: Place) -> str:
+def _pattern(value: Any, place: ErrorPath) -> str:
     pattern = _text(value, place)
     try:
         DocumentMatches(pattern).check()
@@ -271,11 +271,11 @@ def _pattern(value: Any, place: Place) -> str:
     return pattern
 
 
-def _invalid(place: Place, value: Any, expected: str) -> InvalidFilterError:
+def _invalid(place: ErrorPath, value: Any, expected: str) -> InvalidFilterError:
     return InvalidFilterError(f"{_written_place(place)} is {shorten(value)}: {expected}")
 
 
-def _written_place(place: Place) -> str:
+def _written_place(place: ErrorPath) -> str:
     """The place as it is written in Python."""
     argument, *steps = place
     return f"{argument}{''.join(f'[{shorten(step)}]' for step in steps)}"

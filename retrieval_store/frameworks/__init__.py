@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from retrieval_store.base.argument_names import (
         OTHER_NAMES,
-        names_our_argument,
+        suggests_argument,
     )
     from retrieval_store.base.system import needing
     from retrieval_store.base.threads import async_twin
@@ -52,7 +52,6 @@ __all__ = [
     "diversify",
     "fraction",
     "items_of",
-    "names_our_argument",
     "needing",
     "open_collection",
     "parse_filters",
@@ -65,12 +64,13 @@ __all__ = [
     "refuse_unknown",
     "sparse_vectors",
     "store_path",
+    "suggests_argument",
     "whole_number",
     "without_reserved",
 ]
 
 _NAMES = {
-    "retrieval_store.base.argument_names": "OTHER_NAMES names_our_argument",
+    "retrieval_store.base.argument_names": "OTHER_NAMES suggests_argument",
     "retrieval_store.base.system": "needing",
     "retrieval_store.base.threads": "async_twin",
     "retrieval_store.base.tracing": "progress_bar",

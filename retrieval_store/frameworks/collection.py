@@ -37,7 +37,7 @@ from retrieval_store.api.configuration import (
 from retrieval_store.api.embedding_functions import (
     check_ready,
     function_of,
-    is_told_apart,
+    is_identifiable,
     space_for,
 )
 from retrieval_store.api.query_arguments import Groups, Hybrid, Rerank
@@ -329,7 +329,7 @@ def _is_unverifiable(existing: Collection, function: Any) -> bool:
     """Whether it can't be known that this function made the vectors of a collection, which may
     remember a registered one although they are from elsewhere; logs a warning."""
     remembered = existing.configuration["embedding_function"] or {}
-    if function is None or "name" not in remembered or is_told_apart(function):
+    if function is None or "name" not in remembered or is_identifiable(function):
         return False
     _log.warning(
         "collection %r remembers the embedding function %r; whether the vectors of an embedding "

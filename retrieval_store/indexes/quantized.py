@@ -261,7 +261,7 @@ def blocks_of(count: int) -> int:
     return -(-count // BLOCK)
 
 
-def room_for(count: int, frame: Frame) -> Codes:
+def allocate_codes(count: int, frame: Frame) -> Codes:
     """Codes of no rows yet, with room for `count` rows."""
     blocks, dimension = blocks_of(count), len(frame.centre)
     chunks, tile = chunks_of(dimension), tile_rows(dimension)
@@ -302,7 +302,7 @@ def gather_codes(pieces: list[tuple[Codes, Ints]], slots: Ints) -> Codes:
     pieces: codes, and the places of the wanted rows in them; slots: those of all these rows."""
     compiled = kernel()
     assert compiled is not None
-    target = room_for(len(slots), pieces[0][0].frame)
+    target = allocate_codes(len(slots), pieces[0][0].frame)
     source = records(PIECE, [codes.as_piece(0, 0) for codes, _ in pieces])
     numbers = np.arange(len(pieces), dtype=np.int64)
     piece_of = np.repeat(numbers, [len(places) for _, places in pieces])
@@ -419,7 +419,7 @@ Bits: TypeAlias = npt.NDArray[np.uint32]
 
 
 @dataclass(frozen=True, slots=True)
-class Pieces:
+class CodeSegments:
     """Codes to be scanned together. frames: the distinct frames of these codes, and where their
     records are; records: PIECE structures for compiled functions, which point into the arrays of
     `codes`; count: of rows; firsts: the slots of the first rows; parts: what `split` has made."""
@@ -430,10 +430,10 @@ class Pieces:
     records: Bytes
     count: int
     firsts: tuple[int, ...]
-    parts: dict[int, "tuple[Pieces, ...]"] = field(default_factory=dict, repr=False)
+    splits: dict[int, "tuple[CodeSegments, ...]"] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, codes: Sequence[Codes], firsts: Sequence[int]) -> "Pieces":
+    def of(cls, codes: Sequence[Codes], firsts: Sequence[int]) -> "CodeSegments":
         """These codes; firsts: the slots of their first rows, multiples of 32."""
         frames = list({id(segment.frame): segment.frame for segment in codes}.values())
         places = {id(frame): place for place, frame in enumerate(frames)}
@@ -448,13 +448,13 @@ class Pieces:
             tuple(codes), tuple(frames), frame_addresses, piece_structures, count, tuple(firsts)
         )
 
-    def split(self, number: int) -> "tuple[Pieces, ...]":
+    def split(self, number: int) -> "tuple[CodeSegments, ...]":
         """The same in so many parts of about as many rows, or fewer."""
-        pieces = self.parts.get(number)
+        pieces = self.splits.get(number)
         if pieces is None:
             runs = _runs_of(len(self.codes), number)
-            parts = tuple(Pieces.of(self.codes[run], self.firsts[run]) for run in runs)
-            pieces = self.parts.setdefault(number, parts)
+            parts = tuple(CodeSegments.of(self.codes[run], self.firsts[run]) for run in runs)
+            pieces = self.splits.setdefault(number, parts)
         return pieces
 
     @property
@@ -506,7 +506,7 @@ class SearchGoal(NamedTuple):
         score = float(scores_of(np.array(self.within), metric))
         return score - LOOSE * max(1.0, abs(score))
 
-    def by_signs(self, rows: int, pieces: Pieces) -> tuple[int, int, int, float]:
+    def by_signs(self, rows: int, pieces: CodeSegments) -> tuple[int, int, int, float]:
         """The last fields of a SCAN. rows: the address of the first of its DISTANCES."""
         if self.errors is None:
             return 0, 1, 0, 0.0
@@ -515,7 +515,7 @@ class SearchGoal(NamedTuple):
 
 
 def candidates(
-    queries: Matrix, lengths: Sequence[float], pieces: Pieces, sought: SearchGoal
+    queries: Matrix, lengths: Sequence[float], pieces: CodeSegments, goal: SearchGoal
 ) -> list[Candidates]:
     """For each query the slots of all rows that may be among its k nearest, in no order; None where
     there would be more than `most`.
@@ -524,7 +524,7 @@ def candidates(
     `exact.is_safe_length`).
     """
     slots_by_query: list[Candidates] = []
-    for _, buffers in _passes(queries, lengths, pieces, sought._replace(errors=None), None):
+    for _, buffers in _passes(queries, lengths, pieces, goal._replace(errors=None), None):
         slots_by_query += buffers.candidates()
         buffers.give_back()
     return slots_by_query
@@ -533,8 +533,8 @@ def candidates(
 def nearest_by_codes(
     queries: Matrix,
     lengths: Sequence[float],
-    pieces: Pieces,
-    sought: SearchGoal,
+    pieces: CodeSegments,
+    goal: SearchGoal,
     matrix: Stored,
     may_split: bool = True,
 ) -> list[Nearest | None]:
@@ -544,9 +544,9 @@ def nearest_by_codes(
     number = min(len(queries) // QUERIES_A_PART, usable_cores(), MOST_PARTS)
     much = len(queries) * pieces.count >= SPLIT_WORK
     if not (may_split and much and number > 1) or _helpers.lock.locked():
-        return _nearest_by_codes(queries, lengths, pieces, sought, matrix, 1)
+        return _nearest_by_codes(queries, lengths, pieces, goal, matrix, 1)
     parts = [
-        partial(_nearest_by_codes, queries[run], lengths[run], pieces, sought, matrix, number)
+        partial(_nearest_by_codes, queries[run], lengths[run], pieces, goal, matrix, number)
         for run in _runs_of(len(queries), number)
     ]
     with _helpers.lock:
@@ -556,15 +556,15 @@ def nearest_by_codes(
 def _nearest_by_codes(
     queries: Matrix,
     lengths: Sequence[float],
-    pieces: Pieces,
-    sought: SearchGoal,
+    pieces: CodeSegments,
+    goal: SearchGoal,
     matrix: Stored,
     sharing: int,
 ) -> list[Nearest | None]:
     """`nearest_by_codes` in this thread. sharing: how many threads share the room for
     candidates."""
     hits_by_query: list[Nearest | None] = []
-    for first, buffers in _passes(queries, lengths, pieces, sought, matrix, sharing):
+    for first, buffers in _passes(queries, lengths, pieces, goal, matrix, sharing):
         for query in range(buffers.queries):
             _decide(buffers, query, queries[first + query], lengths[first + query], pieces, matrix)
             hits_by_query.append(buffers.result_of(query))
@@ -579,18 +579,18 @@ class CodePass:
     is lower. The matrix itself isn't kept."""
 
     def __init__(
-        self, pieces: Pieces, sought: SearchGoal, matrix: Stored, may_split: bool = True
+        self, pieces: CodeSegments, goal: SearchGoal, matrix: Stored, may_split: bool = True
     ) -> None:
-        number, by_signs = 0, sought.errors is not None
+        number, by_signs = 0, goal.errors is not None
         if may_split and pieces.count >= SPLIT_ROWS:
             most = MOST_PARTS if by_signs else MOST_PARTS_OF_PROOFS
             number = min(most, pieces.count // PART_ROWS, usable_cores() // CORES_A_PART)
         split = pieces.split(number) if number > 1 else ()
-        self._split = [CodePass(part, sought, matrix, may_split=False) for part in split]
-        self.k, self._pieces, self._sought = sought.k, pieces, sought
+        self._split = [CodePass(part, goal, matrix, may_split=False) for part in split]
+        self.k, self._pieces, self._goal = goal.k, pieces, goal
         dimension, chunks = matrix.shape[1], pieces.codes[0].high.shape[2]
         metric, frames = pieces.frames[0].metric, len(pieces.frames)
-        self._floor = sought.floor(metric)
+        self._floor = goal.floor(metric)
         self._wide = 4 * dimension + 4 * (dimension % 2)  # of float32, in whole words
         tables = TABLE_BYTES * groups_of(dimension) * frames * by_signs
         parts = TURNED.size * frames, DIGITS * chunks * frames, tables
@@ -617,7 +617,7 @@ class CodePass:
     def _nearest(self, query: Matrix, matrix: Stored) -> Nearest | None:
         compiled = kernel()
         assert compiled is not None
-        buffers = ScanBuffers.of(1, self.k, self._sought.most, self._room, self._floor)
+        buffers = ScanBuffers.of(1, self.k, self._goal.most, self._room, self._floor)
         room, at = buffers.room_at, buffers.at
         buffers.put_vector(buffers.room_offset + CODE_SEARCH.size, query)
         vector = room + CODE_SEARCH.size
@@ -626,12 +626,15 @@ class CodePass:
         turned = wide + WORD * query.size
         digits = turned + self._parts[0]
         tables = digits + self._parts[1] if self._parts[2] else 0
-        scan, rows = room + SEARCH.size, room + SEARCH.size + SCAN.size
+        scan, distances = room + SEARCH.size, room + SEARCH.size + SCAN.size
         buffers.put(
             CODE_SEARCH, buffers.room_offset,
-            vector, *self._frames, wide, turned, digits, tables, scan, rows, 0,
-            *self._codes, turned, at, 1, self._chunks, *self._sought.filters, 0, 0, CALL_BYTES,
-            *self._sought.by_signs(rows, self._pieces), 0,
+            # `Search` of kernel.h
+            vector, *self._frames, wide, turned, digits, tables, scan, distances, 0,
+            # `Scan`
+            *self._codes, turned, at, 1, self._chunks, *self._goal.filters, 0, 0, CALL_BYTES,
+            *self._goal.by_signs(distances, self._pieces), 0,
+            # `Distances`
             address(matrix), 0, vector, widened, 0, *self._row_fields,
         )  # fmt: skip
         hits = buffers.result_of(0) if compiled.search(room) else None
@@ -691,7 +694,12 @@ def _distances(
 
 
 def _decide(
-    buffers: ScanBuffers, query: int, vector: Matrix, length: float, pieces: Pieces, matrix: Stored
+    buffers: ScanBuffers,
+    query: int,
+    vector: Matrix,
+    length: float,
+    pieces: CodeSegments,
+    matrix: Stored,
 ) -> None:
     """Decide about what a pass has found for one query; nothing else in the room is used again."""
     compiled = kernel()
@@ -707,40 +715,40 @@ def _decide(
 def _passes(
     queries: Matrix,
     lengths: Sequence[float],
-    pieces: Pieces,
-    sought: SearchGoal,
+    pieces: CodeSegments,
+    goal: SearchGoal,
     matrix: Stored | None,
     sharing: int = 1,
 ) -> Iterator[tuple[int, ScanBuffers]]:
     """What passes have found that look for as many queries at once as there is room for, each with
     the place of its first query. matrix: the vectors, if rows are to be measured on the way;
     sharing: how many share the room."""
-    step = max(1, NOTED // (NOTED_FACTOR * sought.most * sharing))
+    step = max(1, NOTED // (NOTED_FACTOR * goal.most * sharing))
     for start in range(0, len(queries), step):
         span = slice(start, start + step)
         group = np.ascontiguousarray(queries[span])
-        yield start, _scan(group, lengths[span], pieces, sought, matrix)
+        yield start, _scan(group, lengths[span], pieces, goal, matrix)
 
 
 def _scan(
     queries: Matrix,
     lengths: Sequence[float],
-    pieces: Pieces,
-    sought: SearchGoal,
+    pieces: CodeSegments,
+    goal: SearchGoal,
     matrix: Stored | None,
 ) -> ScanBuffers:
     compiled = kernel()
     assert compiled is not None
     (count, dimension), metric = queries.shape, pieces.frames[0].metric
     chunks, turned_count = pieces.codes[0].high.shape[2], len(pieces.frames) * count
-    by_signs = matrix is not None and sought.errors is not None
+    by_signs = matrix is not None and goal.errors is not None
     digits, table = DIGITS * chunks, TABLE_BYTES * groups_of(dimension) * by_signs
     measured = DISTANCES.size * count
     room = max(SCAN.size, DISTANCES.size) + measured + 2 * WORD * dimension
     room += turned_count * (TURNED.size + digits + table)
     blocks = CACHED_BYTES + BLOCK * 4 * chunks if count >= TOGETHER and not by_signs else 0
     room += blocks
-    buffers = ScanBuffers.of(count, sought.k, sought.most, room, sought.floor(metric))
+    buffers = ScanBuffers.of(count, goal.k, goal.most, room, goal.floor(metric))
     scan = buffers.room_at
     rows = scan + max(SCAN.size, DISTANCES.size)
     widened = rows + measured
@@ -760,10 +768,10 @@ def _scan(
             fields = _distances(matrix, metric, at_query, widened, lengths[query])
             buffers.put(DISTANCES, rows - buffers.at + DISTANCES.size * query, *fields)
     addresses = address(pieces.records), len(pieces.codes), turned, buffers.at
-    counts = count, chunks, *sought.filters, 0, 0, CALL_BYTES
+    counts = count, chunks, *goal.filters, 0, 0, CALL_BYTES
     at_blocks = at_tables + table * turned_count if blocks else 0
     buffers.put(
-        SCAN, buffers.room_offset, *addresses, *counts, *sought.by_signs(rows, pieces), at_blocks
+        SCAN, buffers.room_offset, *addresses, *counts, *goal.by_signs(rows, pieces), at_blocks
     )
     compiled.scan(scan)
     return buffers

@@ -32,7 +32,7 @@ from retrieval_store.qdrant.strict_mode import (
     check_searches,
 )
 from retrieval_store.query.query import Mmr, OrderBy, Query, QueryStep, Unranked
-from retrieval_store.query.reasons import ArgumentNames, Condition, Kind, WhyRequest
+from retrieval_store.query.reasons import ArgumentNames, Condition, ReasonKind, WhyRequest
 from retrieval_store.query.types import Hits, PointId
 
 AT_ONCE = 10_000  # pairs
@@ -375,7 +375,7 @@ def _combined_condition(
 
 
 def _all_of(argument: str, parts: Sequence[Condition], written: Any = None) -> Condition:
-    kind: Kind = "all" if parts else "one"
+    kind: ReasonKind = "all" if parts else "one"
     expression = And(tuple(part.expression for part in parts))
     return Condition(argument, written, expression, kind, tuple(parts))
 

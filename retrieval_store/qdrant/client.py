@@ -37,7 +37,7 @@ from retrieval_store.query.reasons import Reasons
 LOCK, THEIRS, OURS = ".lock", "meta.json", "catalog.sqlite"
 
 
-PLACES = ("location", "url", "host", "path")
+LOCATION_ARGUMENTS = ("location", "url", "host", "path")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +75,17 @@ class ClientOptions:
     @property
     def others(self) -> dict[str, Any]:
         """The arguments that don't say where the store is."""
-        return {name: value for name, value in self.arguments.items() if name not in PLACES}
+        return {
+            name: value for name, value in self.arguments.items() if name not in LOCATION_ARGUMENTS
+        }
 
     def check(self) -> None:
         """Raise InvalidArgumentError for arguments that contradict each other."""
-        places = [name for name in PLACES if self.arguments.get(name) is not None]
+        places = [name for name in LOCATION_ARGUMENTS if self.arguments.get(name) is not None]
         if len(places) > 1:
-            raise InvalidArgumentError(f"expected one of {', '.join(PLACES)}, got {places}")
+            raise InvalidArgumentError(
+                f"expected one of {', '.join(LOCATION_ARGUMENTS)}, got {places}"
+            )
         if self.arguments.get("cloud_inference"):
             raise InvalidArgumentError("cloud_inference needs a server: give url")
 

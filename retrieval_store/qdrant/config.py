@@ -21,7 +21,7 @@ from retrieval_store.indexes import CODES, EXACT, HNSW_DEFAULTS
 from retrieval_store.qdrant.payload_indexes import Indexes, by_path
 from retrieval_store.qdrant.refusals import INVALID, bad_request, invalid, not_found, wrong
 from retrieval_store.qdrant.tokenizers import tokens_of
-from retrieval_store.query.types import CollectionRecord, Kind, NewSpace, SpaceRecord
+from retrieval_store.query.types import CollectionRecord, NewSpace, SpaceRecord, VectorKind
 
 KEY = "qdrant_front"
 UNNAMED = ""
@@ -59,7 +59,7 @@ class Vector:
     ranks with the idf of its indices."""
 
     name: str
-    kind: Kind
+    kind: VectorKind
     metric: Metric
     size: int | None = None
     datatype: Datatype = "float32"
@@ -321,7 +321,7 @@ def dense_params(name: str, params: Any) -> dict[str, Any]:
     refuse_pinned(f"vectors {name!r}", stored)
     check_ranges("vectors.?", stored)
     if "turbo" in stored.get("datatype", ""):
-        tell_once({"datatype": stored["datatype"]})
+        warn_once({"datatype": stored["datatype"]})
     return stored
 
 
@@ -365,7 +365,7 @@ def new_configuration(
         )
     present = {name: value for name, value in settings.items() if value is not None}
     configuration = with_settings(CollectionConfig(dense, sparse), present)
-    tell_once(present)
+    warn_once(present)
     return configuration
 
 
@@ -480,7 +480,7 @@ def _quantization(old: CollectionConfig, value: Any) -> Any:
     return None if value == models.Disabled.DISABLED else plain(value)
 
 
-def tell_once(settings: Mapping[str, Any]) -> None:
+def warn_once(settings: Mapping[str, Any]) -> None:
     """Log, once in a process, which settings are stored and reported but have no effect here."""
     for name in settings:
         if name in WITHOUT_MEANING and name not in _logged:

@@ -41,7 +41,7 @@ from retrieval_store.qdrant.config import (
     size_refused,
     space_of,
     sparse_params,
-    tell_once,
+    warn_once,
     with_settings,
 )
 from retrieval_store.qdrant.payload_indexes import parse_path
@@ -127,7 +127,7 @@ def update(
     params = changes.pop("collection_params", None)
     if params is not None:
         changes |= plain(params)
-    tell_once(changes)
+    warn_once(changes)
     is_one = isinstance(vectors_config, models.VectorParamsDiff)
     diffs = {UNNAMED: vectors_config} if is_one else vectors_config or {}
     new = {} if metadata is None else to_write(metadata, "metadata")

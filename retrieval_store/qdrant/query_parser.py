@@ -47,8 +47,8 @@ from retrieval_store.qdrant.refusals import (
     wrong,
 )
 from retrieval_store.qdrant.strict_mode import (
+    GEO_USES,
     NUMBERS,
-    PLACES,
     TIMES,
     Use,
     check_filter,
@@ -362,7 +362,7 @@ class _FormulaParser:
             else None
         )
         origin = (params.origin.lon, params.origin.lat)
-        return DistanceTo(origin, self._variable_at(params.to, PLACES), default)
+        return DistanceTo(origin, self._variable_at(params.to, GEO_USES), default)
 
     def _function(self, value: Any, depth: int) -> Formula | None:
         """A node that is a model with one field, which is named like the function."""

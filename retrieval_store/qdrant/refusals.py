@@ -27,7 +27,7 @@ from qdrant_client.http.exceptions import UnexpectedResponse
 from qdrant_client.http.models import models
 
 from retrieval_store.base.system import cut_text
-from retrieval_store.base.tracing import is_told_without_frames
+from retrieval_store.base.tracing import is_shown_without_frames
 from retrieval_store.base.validation import Payload, check_object, is_unicode, quote
 from retrieval_store.errors import (
     AlreadyExistsError,
@@ -52,7 +52,7 @@ MISREAD = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeErr
 LEFT_OUT = {"self", "collection_name", "kwargs", "return"}
 REPLACED_AT_MOST = 3  # times in one call
 MAX_NUMBER = 2**63 - 1  # what a server's and an engine's numbers hold
-Kind = TypeVar("Kind", bound=type)
+ClassT = TypeVar("ClassT", bound=type)
 
 
 class Refused(RetrievalStoreError, UnexpectedResponse, ValueError):  # noqa: N818  as servers say
@@ -148,7 +148,7 @@ def to_float(value: Any, name: str) -> float:
     return number
 
 
-def answers_as_a_server(kind: Kind) -> Kind:
+def answers_as_a_server(kind: ClassT) -> ClassT:
     """A class whose public methods answer as those of a server's client do. They take dicts in
     place of models; a dict that fits none of the models, or has other keys, is refused. Our errors
     come out as `Refused`, except those of files and of a closed client, without the frames of what
@@ -178,7 +178,7 @@ def _answering(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
                     raise
             return _again(method, args, given)
         except (RetrievalStoreError, *MISREAD) as error:
-            is_short = isinstance(error, RetrievalStoreError) and is_told_without_frames(error)
+            is_short = isinstance(error, RetrievalStoreError) and is_shown_without_frames(error)
             if is_short:
                 error.__traceback__, error.__suppress_context__ = None, True
             refusal = _refusal_of_error(error, name, signature, args, kwargs)

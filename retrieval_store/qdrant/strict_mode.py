@@ -32,7 +32,7 @@ ALL_USES: tuple[Use, ...] = tuple(use for kind in get_args(Use) for use in get_a
 MATCHED: tuple[Use, ...] = ("keyword", "uuid", "bool", "integer")
 NUMBERS: tuple[Use, ...] = ("integer", "range of integers", "range of floats")
 TIMES: tuple[Use, ...] = ("range of times",)
-PLACES: tuple[Use, ...] = ("geo",)
+GEO_USES: tuple[Use, ...] = ("geo",)
 
 
 def unindexed_key(

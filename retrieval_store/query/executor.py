@@ -147,7 +147,7 @@ class Ranker(Protocol):
     def rank_among(self, step: QueryStep, rankings: Sequence[Ranked]) -> Ranked:
         """The same for a step of one query, among the points that are in any of these rankings."""
 
-    def search_key(self, step: QueryStep) -> Hashable:
+    def batch_key(self, step: QueryStep) -> Hashable:
         """Equal for steps by `NearestDense` that differ only in their query vectors, so that one
         search can answer them; None for all others."""
 
@@ -222,14 +222,14 @@ def _rank_and_group(
 def rank_each(
     ranker: Ranker, steps: Sequence[QueryStep], names: Sequence[str] | None = None
 ) -> list[list[Ranked]]:
-    """For each step one ranking per query. Steps with equal `search_key` become one search: a
+    """For each step one ranking per query. Steps with equal `batch_key` become one search: a
     product with several query vectors at once costs far less than one after the other."""
     step_names = [""] * len(steps) if names is None else names
     if len(steps) == 1:
         return [rank_step(ranker, steps[0], step_names[0])]
     together: dict[Hashable, list[int]] = {}
     for i, step in enumerate(steps):
-        key = ranker.search_key(step)
+        key = ranker.batch_key(step)
         together.setdefault((i,) if key is None else key, []).append(i)
     rankings: dict[int, list[Ranked]] = {}
     for indices in together.values():
@@ -272,7 +272,7 @@ def rank_step(ranker: Ranker, step: QueryStep, name: str = "") -> list[Ranked]:
 
 
 def _at_once(ranker: Ranker, steps: Sequence[QueryStep]) -> list[list[Ranked]]:
-    """The rankings of steps with equal `search_key`, by one search for all their vectors."""
+    """The rankings of steps with equal `batch_key`, by one search for all their vectors."""
     nears = [step.scoring for step in steps if isinstance(step.scoring, NearestDense)]
     vectors = np.concatenate([np.asarray(near.vectors) for near in nears])
     together = replace(nears[0], vectors=vectors)

@@ -46,7 +46,7 @@ from retrieval_store.query.query import (
 )
 from retrieval_store.query.types import PointId, ShownIds
 
-Kind: TypeAlias = Literal["one", "all", "any"]
+ReasonKind: TypeAlias = Literal["one", "all", "any"]
 MAX_CONDITIONS_TOLD = 50  # conditions that leave a record out
 SHOWN_DOCUMENT = 200  # characters of a document that are shown as the value which a condition met
 
@@ -60,7 +60,7 @@ class Condition:
     argument: str
     written: Any
     expression: Expression
-    kind: Kind = "one"
+    kind: ReasonKind = "one"
     terms: tuple["Condition", ...] = ()
 
 

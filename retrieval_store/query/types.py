@@ -262,8 +262,8 @@ class Hits:
     group: str | int | None = None
 
 
-Kind: TypeAlias = Literal["dense", "sparse", "multi"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+VectorKind: TypeAlias = Literal["dense", "sparse", "multi"]
+KINDS: tuple[VectorKind, ...] = get_args(VectorKind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +276,7 @@ class NewSpace:
 
     metric: Metric
     index: Payload = field(default_factory=dict)
-    kind: Kind = "dense"
+    kind: VectorKind = "dense"
     datatype: Datatype = "float32"
     dimension: int | None = None
 
@@ -289,7 +289,7 @@ class SpaceRecord:
 
     name: str
     metric: Metric
-    kind: Kind
+    kind: VectorKind
     datatype: Datatype
     dimension: int | None
     index: Payload
@@ -351,14 +351,14 @@ TEXT_DEFAULTS: Payload = {"language": None, "stemming": True, "stopwords": False
 @dataclass(frozen=True, slots=True)
 class CollectionRecord:
     """A collection as the catalog knows it; the engine keeps the settings, and reads no more of
-    them than `is_apart`, `expires` and `text_settings`."""
+    them than `is_qdrant_only`, `expires` and `text_settings`."""
 
     id: str
     name: str
     settings: Payload
 
     @property
-    def is_apart(self) -> bool:
+    def is_qdrant_only(self) -> bool:
         """Whether only QdrantClient works with it: its unnamed vectors, if it has any, are none
         that `Collection` knows."""
         settings: object = self.settings  # which a damaged catalog may have otherwise

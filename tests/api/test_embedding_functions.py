@@ -236,20 +236,20 @@ def test_queries_may_be_embedded_in_another_way(client):
 
 def test_a_function_may_say_how_many_inputs_it_is_best_given_at_once(client):
     lengths = Lengths()
-    lengths.inputs_at_once = 1_000
+    lengths.inputs_per_call = 1_000
     things = client.create_collection("things", embedding_function=lengths)
     things.add(ids=[str(i) for i in range(1_300)], documents=["x"] * 1_300)
     assert [len(call) for call in lengths.calls] == [1_000, 300]
     for odd in (0, -1, True, "many", None):
         lengths.calls.clear()
-        lengths.inputs_at_once = odd
+        lengths.inputs_per_call = odd
         things.update(ids=[str(i) for i in range(600)], documents=["x"] * 600)
         assert [len(call) for call in lengths.calls] == [512, 88]
 
 
 def test_queries_are_given_to_a_function_as_many_at_once_as_it_says(client):
     asymmetric, counts = Asymmetric(), []
-    asymmetric.inputs_at_once = 3
+    asymmetric.inputs_per_call = 3
     ask = asymmetric.embed_query
     asymmetric.embed_query = lambda texts: counts.append(len(texts)) or ask(texts)
     things = client.create_collection("things", embedding_function=asymmetric)

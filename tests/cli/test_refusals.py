@@ -12,7 +12,7 @@ from PIL import Image
 
 import retrieval_store
 from retrieval_store.cli.main import _ARGUMENT, _as_option
-from retrieval_store.cli.maintain import _tell_damaged
+from retrieval_store.cli.maintain import _report_damaged
 from retrieval_store.cli.shared import names_completed
 from retrieval_store.qdrant import QdrantClient, models
 from retrieval_store.query.types import FileReport
@@ -239,7 +239,7 @@ def test_what_is_derived_is_made_again(folder, capsys):
     root = folder / "store"
     folders = [one.parent for one in root.glob("*/points.sqlite")]
     damaged = [FileReport(one / "derived" / "codes.1", 1, "it is damaged") for one in folders]
-    _tell_damaged(str(root), root, damaged)
+    _report_damaged(str(root), root, damaged)
     printed = capsys.readouterr()
     assert "optimize --rebuild" in printed.err and "snapshot" not in printed.err
     assert {"things", "named"} == {line.split("\t")[0] for line in printed.out.splitlines()[1:]}

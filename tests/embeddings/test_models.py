@@ -79,10 +79,10 @@ def test_on_a_gpu_as_many_texts_are_read_at_a_time_as_its_memory_is_for(monkeypa
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: told)
     monkeypatch.setattr(embed, "_load", Model)
     embed(ANIMALS)
-    assert asked == [batch] and embed.inputs_at_once == 16 * batch
+    assert asked == [batch] and embed.inputs_per_call == 16 * batch
     Model.device = torch.device("cpu")
     embed(ANIMALS)
-    assert asked[1:] == [32] and embed.inputs_at_once == 512
+    assert asked[1:] == [32] and embed.inputs_per_call == 512
 
 
 @pytest.mark.parametrize("prompt", [None, "passage: "])

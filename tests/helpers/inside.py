@@ -21,17 +21,17 @@ from retrieval_store.engine import snapshots, sqlite
 from retrieval_store.engine.access import MaintenanceProgress
 from retrieval_store.engine.filtering import cache, evaluate, order, select
 from retrieval_store.engine.filtering.columns import column_count as column_count
-from retrieval_store.engine.locks import Place
+from retrieval_store.engine.locks import QueueEntry
 from retrieval_store.engine.maintenance import background, compaction, derive, run, verify
 from retrieval_store.engine.points import PointStore as PointStore
 from retrieval_store.engine.search import similarity
 from retrieval_store.engine.search.context import EngineTrace
-from retrieval_store.engine.search.graph import builtin_index
+from retrieval_store.engine.search.index_lifecycle import builtin_index
 from retrieval_store.engine.search.ranker import EngineRanker
 from retrieval_store.engine.search.recall import UNMEASURED, Measurement, Recall
 from retrieval_store.engine.sqlite import connect
 from retrieval_store.engine.state import state as states
-from retrieval_store.engine.state.caches import BUDGET, MemoryBudget, usual_limit
+from retrieval_store.engine.state.caches import CACHE_BUDGET, MemoryBudget, usual_limit
 from retrieval_store.engine.state.caches import Payback as Payback
 from retrieval_store.engine.storage import files, records, vector_files
 from retrieval_store.engine.storage.catalog import CATALOG
@@ -272,7 +272,7 @@ def bytes_counted(access: Any) -> int:
 
 def budget() -> MemoryBudget:
     """The budget of memory of all stores of this process."""
-    return BUDGET
+    return CACHE_BUDGET
 
 
 def usual_budget() -> int:
@@ -421,7 +421,7 @@ def is_background_idle() -> bool:
 
 def maintain(access: Any) -> bool:
     """Do what the background does in one turn; whether there is more to do."""
-    return run.run_once(access, _tell_nobody)
+    return run.run_once(access, _report_nothing)
 
 
 def background_turn(access: Any) -> bool:
@@ -433,7 +433,7 @@ def background_turn(access: Any) -> bool:
 
 def optimize(access: Any, progress: Callable[[int, int], object] | None = None) -> None:
     """Do what `optimize` does of a collection."""
-    run.optimize(access, progress or _tell_nobody)
+    run.optimize(access, progress or _report_nothing)
 
 
 def alone(access: Any, milliseconds: int, work: Callable[[bool], Any]) -> Any:
@@ -444,10 +444,10 @@ def alone(access: Any, milliseconds: int, work: Callable[[bool], Any]) -> Any:
 
 def maintain_now_and_then(points: Any, written: int) -> None:
     """Call the background, if so many points written are worth it."""
-    points._maintain_now_and_then(written)
+    points._maintain_after_writes(written)
 
 
-def tell_progress(access: Any, what: str, done: int, total: int) -> None:
+def report_progress(access: Any, what: str, done: int, total: int) -> None:
     """Say how far maintenance is, as who is at it does."""
     access.maintained = MaintenanceProgress(what, done, total)
 
@@ -464,7 +464,7 @@ def load_index(access: Any, space: str = "") -> None:
 
 def make_codes(access: Any, space: str = "") -> None:
     """Make the codes of vectors that have none yet."""
-    derive.build_codes(access, space, _tell_nobody)
+    derive.build_codes(access, space, _report_nothing)
 
 
 def remove_expired(access: Any) -> int:
@@ -484,7 +484,7 @@ def follow_with_lists(access: Any, check_cancelled: Callable[[], object]) -> Non
 
 def leave_in_line(access: Any) -> None:
     """Leave the place of a thread that doesn't wait to read any more where others wait."""
-    access._database._waiting.append(Place())
+    access._database._waiting.append(QueueEntry())
 
 
 def save_lists(access: Any, check_cancelled: Callable[[], object]) -> None:
@@ -507,7 +507,7 @@ def save_state(access: Any, every: bool) -> None:
     alone(access, PATIENCE * 1000, save)
 
 
-def _tell_nobody(done: int, total: int) -> None:
+def _report_nothing(done: int, total: int) -> None:
     pass
 
 

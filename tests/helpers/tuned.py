@@ -29,12 +29,12 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "changed_rows": "engine.filtering.segments.MOST_CHANGED",
         "broad_filters": "engine.filtering.cache.BROAD",
         "pairs_at_once": "engine.filtering.order.FIRST_PAIRS",
-        "places_at_once": "engine.filtering.segments.PLACES_AT_ONCE",
+        "places_at_once": "engine.filtering.segments.PHRASE_STARTS_AT_ONCE",
         "looked_up_at_once": "engine.filtering.evaluate.ROWS_PER_COST",
         "looked_at_once": "engine.filtering.select.LOOKED_AT_ONCE",
         "changes_kept": "engine.state.caches.CHANGES_KEPT",
         "keys_noted": "engine.state.caches.KEYS_NOTED",
-        "memory_budget": "engine.state.caches.BUDGET.limit",
+        "memory_budget": "engine.state.caches.CACHE_BUDGET.limit",
         "wanted_after": "engine.state.caches.WANTED_AFTER",
         # Lists of words.
         "lists_worth": "engine.text.ranking.LISTS_WORTH",
@@ -90,7 +90,7 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "postings_verified_at_once": "engine.maintenance.verify.POSTINGS_AT_ONCE",
         "slice_bytes": "engine.maintenance.compaction.SLICE_BYTES",
         # Indexes and codes, and which of the ways to the nearest is taken.
-        "index_worth": "engine.search.graph.WORTH_CELLS",
+        "index_worth": "engine.search.index_lifecycle.WORTH_CELLS",
         "multivector_numbers": "engine.search.multivectors.NUMBERS",
         "looks_apart": "engine.search.recall.LOOKS_APART",
         "measured_at_least": "engine.search.recall.MIN_MEASURED",
@@ -123,7 +123,7 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "cost_of_a_pass": "engine.search.planner.CODE_PASS",
         "cost_of_floats": "engine.search.planner.FLOAT_PASS",
         "few_of_all": "engine.search.planner.ROWS_PER_HIT",
-        "share_of_a_large_result": "engine.search.large.MAX_SHARE",
+        "share_of_a_large_result": "engine.search.code_search.MAX_SHARE",
         "exact_at_least": "indexes.exact.MIN_CANDIDATES",
         "codes_noted": "indexes.quantized.NOTED",
         # Arrays and projections.

@@ -18,11 +18,11 @@ from retrieval_store.indexes.native import (
 )
 from retrieval_store.indexes.quantized import (
     Frame,
+    allocate_codes,
     best_frame,
     encode_into,
     first_of,
     gather_codes,
-    room_for,
     serves,
 )
 from tests.helpers import inside
@@ -71,7 +71,7 @@ HARD = {
 
 def encoded(rows, metric, frame=None):
     """Codes of rows, with bytes in between that mean nothing."""
-    into = room_for(len(rows), frame or best_frame(rows, metric, 11))
+    into = allocate_codes(len(rows), frame or best_frame(rows, metric, 11))
     into.high[:], into.low[:], into.rows[:], into.finer[:] = 255, 255, np.nan, np.nan
     into.signs[:] = 255
     for start in range(0, len(rows), 333):
@@ -89,7 +89,7 @@ def coded(rows, metric, pieces):
     size = max(BLOCK, -(-len(rows) // pieces // BLOCK) * BLOCK)
     firsts = range(0, len(rows), size)
     made = [encoded(rows[first : first + size], metric) for first in firsts]
-    return quantized.Pieces.of(made, firsts)
+    return quantized.CodeSegments.of(made, firsts)
 
 
 def missed(rows, queries, metric, k, found):
@@ -189,7 +189,7 @@ def test_what_must_not_be_found_is_not_and_the_rest_is(seed, metric, share, data
     frame = best_frame(rows, metric, 5)
     parts = [encoded(rows[first : first + 64], metric, frame) for first in range(0, 700, 64)]
     chosen = [(part, slots[slots // 64 == i] % 64) for i, part in enumerate(parts)]
-    copies = quantized.Pieces.of([gather_codes(chosen, slots)], [0])
+    copies = quantized.CodeSegments.of([gather_codes(chosen, slots)], [0])
     by_copies = candidates(queries, lengths, copies, k, len(rows))
     for found in (by_bits, by_copies, *by_rows):
         for query, slots_found in zip(queries, found, strict=True):
@@ -342,7 +342,7 @@ def test_rows_of_very_different_lengths_are_found_wherever_they_stand():
     base[:, 0] = 1
     far = np.repeat(base, 2, axis=0)
     far[::2, 1] = 3_000 + np.arange(64)
-    pieces = quantized.Pieces.of([encoded(base, "l2"), encoded(far, "l2")], [0, 64])
+    pieces = quantized.CodeSegments.of([encoded(base, "l2"), encoded(far, "l2")], [0, 64])
     allowed = np.zeros(192, np.bool_)
     allowed[64::2] = True
     (found,) = candidates(base[:1], [1.0], pieces, 1, 192, bits_of(allowed))

@@ -159,7 +159,7 @@ def test_copies_of_codes_are_searched_alike():
     frame, slots = best_frame(rows, "l2", 5), np.flatnonzero(random.random(2_000) < 0.3)
     parts = [encoded(rows[first : first + 64], "l2", frame) for first in range(0, 2_000, 64)]
     chosen = [(part, slots[slots // 64 == i] % 64) for i, part in enumerate(parts)]
-    copies = quantized.Pieces.of([gather_codes(chosen, slots)], [0])
+    copies = quantized.CodeSegments.of([gather_codes(chosen, slots)], [0])
     queries, lengths = usable(rows[:5], "l2")
     sought = SearchGoal(10, 2_000, errors=2.5)
     found = quantized.nearest_by_codes(queries, lengths, copies, sought, rows)

@@ -20,7 +20,7 @@ TIMES = (
 TEXTS = ("", "a", "A", "b", "ä", "a b", "b a c", "The Fox-trot", "1", *UUIDS, *TIMES)
 INTEGERS = (0, 1, -1, 2, 3, 2**53 + 1, 2**63 - 1, -(2**63), 2**63, 2**64 - 1)
 FLOATS = (0.0, 1.0, -0.0, 1.5, -2.5, 1e18, 1e300, 3.0)
-PLACES = (
+LOCATIONS = (
     {"lon": 0, "lat": 0},
     {"lon": 13.4, "lat": 52.5},
     {"lon": 100, "lat": 10},
@@ -30,7 +30,7 @@ PLACES = (
 )
 scalars = st.sampled_from([None, True, False, *TEXTS, *INTEGERS, *FLOATS])
 values = st.recursive(
-    scalars | st.sampled_from(PLACES),
+    scalars | st.sampled_from(LOCATIONS),
     lambda inner: (
         st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("xy"), inner, max_size=2)
     ),

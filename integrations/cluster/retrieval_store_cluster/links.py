@@ -49,7 +49,7 @@ AGE = 600.0  # seconds after which the server may have made another graph
 _log = logging.getLogger("retrieval_store.cluster")
 
 
-def beyond_neighbours(
+def needs_acorn(
     collection: QdrantCollection, expression: Expression | None
 ) -> models.AcornSearchParams | None:
     """How a search by a filter goes on; None without one, and for one of a single key for whose

@@ -43,7 +43,7 @@ SLACK = 16  # points beyond those that are wanted
 WIDER = 4  # factor by which more are asked for
 LEAST = -1e308  # less may be there; it is taken for no number, and then all points are read
 MOST = 10_000  # points that are listed by an index; more are found by reading all
-Place: TypeAlias = tuple[int, float, int, str]  # kind, value, order and id in Qdrant
+SortKey: TypeAlias = tuple[int, float, int, str]  # kind, value, order and id in Qdrant
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def ids_in_order(order: KeyOrder) -> list[PointId]:
 
 def _first(order: KeyOrder, points: Iterable[ListedPoint]) -> list[PointId]:
     """The ids of the first of some points."""
-    placed = ((_place(order, listed), listed.point.id) for listed in points)
+    placed = ((_sort_key(order, listed), listed.point.id) for listed in points)
     ordered = ((place, own_id) for place, own_id in placed if place is not None)
     if order.count is None:
         first = sorted(ordered, reverse=order.descending)
@@ -84,7 +84,7 @@ def _first(order: KeyOrder, points: Iterable[ListedPoint]) -> list[PointId]:
     return list(dict.fromkeys(own_id for _, own_id in first))
 
 
-def _place(order: KeyOrder, listed: ListedPoint) -> Place | None:
+def _sort_key(order: KeyOrder, listed: ListedPoint) -> SortKey | None:
     """Where a point stands; None without a number or a date."""
     key = sort_key(listed.point.payload, order.path, order.descending)
     return None if key is None else (*key, listed.point.order, listed.id)
@@ -153,7 +153,7 @@ def _is_enough(order: KeyOrder, passing: list[ListedPoint], last: ListedPoint) -
         return True
     if len(passing) < order.count:
         return False
-    wanted, beyond = _place(order, passing[order.count - 1]), _place(order, last)
+    wanted, beyond = _sort_key(order, passing[order.count - 1]), _sort_key(order, last)
     if wanted is None or beyond is None:
         return False
     margin = 2 * ROUNDED * max(abs(wanted[1]), abs(beyond[1]), 1e-300)

@@ -74,7 +74,7 @@ from retrieval_store_cluster.filters import (
     payload_for,
     without,
 )
-from retrieval_store_cluster.links import beyond_neighbours
+from retrieval_store_cluster.links import needs_acorn
 from retrieval_store_cluster.payload import PayloadWanted, StoredPoint, decode_point, point_id
 from retrieval_store_cluster.recall import search_for
 from retrieval_store_cluster.schema import DENSE, NO_GRAPH, SPARSE, WORDS, is_plain
@@ -842,7 +842,7 @@ def _params(
     return models.SearchParams(
         exact=near.exact,
         hnsw_ef=ef if limits.ef is None else min(ef, limits.ef),
-        acorn=None if near.exact else beyond_neighbours(collection, step.expression),
+        acorn=None if near.exact else needs_acorn(collection, step.expression),
         quantization=rescored if collection.settings.storage.get("quantization") else None,
     )
 

@@ -594,7 +594,7 @@ class ClusterPoints:
         return Listing(self._collection, condition, spaces, min(PAGE, expected), payload)
 
 
-class PointsThere(ClusterPoints):
+class CreatingClusterPoints(ClusterPoints):
     """The points that are in a collection now, to be read page after page while others write. A
     page goes on behind the last point of the page before, and not at a number of points, so that
     each that stays comes exactly once; what is added later doesn't come."""
@@ -860,11 +860,11 @@ class ClusterStore(BaseStore):
         self.cluster.call("update_collection", name, metadata={schema.COPY: note})
 
     @contextmanager
-    def open_copy(self, collection_id: str) -> Iterator[PointsThere]:
+    def open_copy(self, collection_id: str) -> Iterator[CreatingClusterPoints]:
         """The points of a collection that are there now, to be read page after page. A cluster has
         no copy of one moment: those that others change meanwhile come as they were or as they are,
         and those that they delete may be missing."""
-        yield PointsThere(self._open_collection(collection_id))
+        yield CreatingClusterPoints(self._open_collection(collection_id))
 
     def fork(self, collection_id: str, name: str) -> CollectionRecord:
         """A copy of a collection under another name, with its settings; AlreadyExistsError. Points

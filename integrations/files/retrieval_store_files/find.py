@@ -20,7 +20,7 @@ from retrieval_store_files.readers.files import (
 from retrieval_store_files.reports import Unreadable
 from retrieval_store_files.values import is_unicode, quote
 
-Kind = Literal["texts", "images"]
+FileKind = Literal["texts", "images"]
 TEXTS = frozenset([".txt", ".md", ".rst"])
 CAPTION = ".txt"
 IN_GITIGNORE = "in .gitignore"
@@ -29,8 +29,8 @@ IMAGES = frozenset([".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"])
 
 def refuse_unknown_kind(kind: Any, captions: Any) -> None:
     """The kind of files, checked."""
-    if kind is not None and kind not in get_args(Kind):
-        raise InvalidArgumentError(f"kind is {quote(kind)}, expected one of {get_args(Kind)}")
+    if kind is not None and kind not in get_args(FileKind):
+        raise InvalidArgumentError(f"kind is {quote(kind)}, expected one of {get_args(FileKind)}")
     if type(captions) is not bool:
         raise InvalidTypeError(f"captions is {quote(captions)}, expected a bool")
     if captions and kind == "texts":
@@ -46,7 +46,7 @@ class FolderRules:
     files name is left out; links: whether links are followed, to files alone; loads: whether there
     is a data loader for images; readers: the names of the readers that there are."""
 
-    kind: Kind | None = None
+    kind: FileKind | None = None
     captions: bool = False
     every: bool = False
     own_reader: bool = False
@@ -217,7 +217,7 @@ class _Ignored:
         return False
 
 
-def _set_captions(files: FolderFiles, folder: Path, kind: Kind | None) -> None:
+def _set_captions(files: FolderFiles, folder: Path, kind: FileKind | None) -> None:
     """Remove the captions from the files, and the images whose captions can't be read."""
     texts = {
         os.path.splitext(caption)[0]: caption

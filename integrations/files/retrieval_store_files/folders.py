@@ -25,9 +25,9 @@ from retrieval_store_files.add import (
     refuse_both,
 )
 from retrieval_store_files.find import (
+    FileKind,
     FolderFiles,
     FolderRules,
-    Kind,
     find_files,
     is_image,
     refuse_unknown_kind,
@@ -44,7 +44,7 @@ def add_folder(
     collection: Collection,
     path: str | os.PathLike[str],
     *,
-    kind: Kind | None = None,
+    kind: FileKind | None = None,
     captions: bool = False,
     batch: int = 100,
     resume: bool = False,
@@ -172,15 +172,15 @@ class _Folder:
         """Write records; one by one where one of them can't be loaded."""
         try:
             for point_id in self._adder.add(records, embed):
-                self._tell_unreadable(point_id, "the data loader can't load it")
+                self._report_unreadable(point_id, "the data loader can't load it")
         except DataLoaderError as error:
             if len(records) == 1:
-                self._tell_unreadable(records[0]["id"], str(error))
+                self._report_unreadable(records[0]["id"], str(error))
                 return
             for record in records:
                 self._add_records([record], embed)
 
-    def _tell_unreadable(self, point_id: str, why: str) -> None:
+    def _report_unreadable(self, point_id: str, why: str) -> None:
         self._files.unreadable.append(Unreadable(self._folder / point_id, why))
 
     def _documents(self, ids: list[str]) -> Iterator[Record]:

@@ -43,9 +43,9 @@ from retrieval_store.loaders.passages import ids_around, is_beside, is_of_folder
 from retrieval_store_files.add import expectations_of, ids_in
 from retrieval_store_files.find import (
     IN_GITIGNORE,
+    FileKind,
     FolderFiles,
     FolderRules,
-    Kind,
     check_bools,
     find_files,
     is_image,
@@ -123,7 +123,7 @@ def sync_folder(
     *,
     name: str | None = None,
     prefix: str = "",
-    kind: Kind | None = None,
+    kind: FileKind | None = None,
     captions: bool = False,
     include: str | Sequence[str] = (),
     exclude: str | Sequence[str] = (),
@@ -319,7 +319,9 @@ def _what_it_lacks(files: FolderFiles, rules: FolderRules) -> str:
     return f"has no {kind} in it{has}"
 
 
-def _records_of_kind(records: Mapping[str, FileRecord], kind: Kind | None) -> dict[str, FileRecord]:
+def _records_of_kind(
+    records: Mapping[str, FileRecord], kind: FileKind | None
+) -> dict[str, FileRecord]:
     """Those of the records whose files are of a kind."""
     return {
         point_id: record
@@ -388,9 +390,9 @@ class _Plan:
             if self._is_gone(path, unsure):
                 self.changes.deleted.append(path)
                 self.changes.stale[path] = self._ids_by_path[path]
-        self._tell_of_patterns()
+        self._report_patterns()
 
-    def _tell_of_patterns(self) -> None:
+    def _report_patterns(self) -> None:
         """Log which records will be deleted although their files are there, since a pattern leaves
         these out that did not when they were written."""
         folder, gone = self.reader.folder, self.changes.deleted

@@ -52,7 +52,6 @@ from retrieval_store.frameworks import (
     async_twin,
     check_sparse_model,
     items_of,
-    names_our_argument,
     needing,
     open_collection,
     progress_bar,
@@ -61,6 +60,7 @@ from retrieval_store.frameworks import (
     refuse_unknown,
     sparse_vectors,
     store_path,
+    suggests_argument,
 )
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class RetrievalStore(Searches, VectorStore):
     with `path` or `url` can be pickled, if its embeddings can, and is opened again from it.
     """
 
-    @names_our_argument(_OTHER_NAMES)
+    @suggests_argument(_OTHER_NAMES)
     def __init__(
         self,
         embedding: Embeddings | Callable[..., Any] | str | None = None,

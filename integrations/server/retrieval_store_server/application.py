@@ -52,7 +52,7 @@ from retrieval_store_server.http.settings import (
     check_keys,
     check_names,
 )
-from retrieval_store_server.http.shapes import shape_of
+from retrieval_store_server.http.shapes import cost_class_of
 from retrieval_store_server.http.uploads import boundary_of, stream_to_file
 from retrieval_store_server.view.live import Views
 
@@ -359,7 +359,7 @@ class Application:
                 timeout = OWN_SECONDS if route.is_own else timeout
                 # Of these, and of models, nobody knows from others how long one takes.
                 is_varied = is_large or route.is_own or call.infers
-                shape = None if is_varied else shape_of(call.body, size)
+                shape = None if is_varied else cost_class_of(call.body, size)
                 named = request.names.get("collection_name")
                 kind = None if shape is None else (route.name, named, shape)
                 pending = workers.read(

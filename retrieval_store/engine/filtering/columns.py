@@ -88,7 +88,7 @@ def columns_at(view: FilterView, columns: Iterable[Column]) -> Columns:
     reading them takes minutes."""
     seq, rows, all_columns = view.state.head.seq, len(view.state.pks), [*columns]
     if len(all_columns) > FEW_KEYS:
-        budget.work(len(all_columns) * rows, "keys in a filter", len(all_columns))
+        budget.check_steps(len(all_columns) * rows, "keys in a filter", len(all_columns))
     return {column: view.caches.columns.at(column, seq, rows) for column in all_columns}
 
 
@@ -100,7 +100,7 @@ def current_columns(view: FilterView, columns: Iterable[Column]) -> Columns:
     has_all = not rows or not _unbuilt(current)
     if has_all and not any(len(layers.stale) for layers in current.values()):
         return current
-    budget.long()  # as it may be to wait for another thread that builds
+    budget.may_block()  # as it may be to wait for another thread that builds
     with cache.refreshing:  # the threads that wait for it find the columns made
         current = columns_at(view, current)
         anew = [column for column in _unbuilt(current) if isinstance(column, ValuesAt)]
@@ -273,6 +273,7 @@ def columns_of_few(view: FilterView, rows: Ints, columns: Sequence[Column]) -> C
 def row_sets_of(column: KeptColumn, leaf: ColumnLeaf) -> list[RowSet] | None:
     """The rows of each segment for which the leaf holds; None for a leaf that a column can't
     answer."""
+    # A leaf calls the method of the segment (`segments.py`) that answers it, such as `between`.
     row_sets = [leaf.find_rows(segment) for segment in column.segments]
     known_sets = [rows for rows in row_sets if rows is not None]
     return known_sets if len(known_sets) == len(row_sets) else None

@@ -108,10 +108,12 @@ def row_test_of(view: FilterView, expression: Expression) -> TestedRows | None:
     """The points that fulfil the expression, as a test that is asked of rows; None unless all its
     conditions are on columns in memory that say the value of each row."""
     compiler = _TestCompiler(view)
-    compiled = compiler.compile(expression) if compiler.is_ready(expression) else None
+    compiled = compiler.compile(expression) if compiler.load_columns(expression) else None
     return None if compiled is None else compiler.compile_test(*compiled)
 
 
+# A condition, and what its narrowest term finds. Where that term is all of the condition, the
+# condition is `rows.numbered` itself.
 _Compiled: TypeAlias = tuple[Condition, FoundRows | None]
 
 
@@ -137,7 +139,7 @@ def _join_conditions(compiled_terms: Sequence[_Compiled]) -> _Compiled:
 
 def is_testable(view: FilterView, expression: Expression) -> bool:
     """Whether all conditions are on columns in memory, of which few rows are stale."""
-    return _TestCompiler(view).is_ready(expression)
+    return _TestCompiler(view).load_columns(expression)
 
 
 class _TestCompiler:
@@ -146,9 +148,9 @@ class _TestCompiler:
     def __init__(self, view: FilterView) -> None:
         self._view, self._columns = view, Columns()
 
-    def is_ready(self, expression: Expression) -> bool:
-        """Whether all conditions are on columns in memory, of which few rows are stale; these are
-        read again."""
+    def load_columns(self, expression: Expression) -> bool:
+        """Load the columns of all conditions, and read their stale rows again. False, and nothing
+        is loaded, unless all are in memory and few of their rows are stale."""
         nodes = [*islice(walk(expression), MOST_NODES + 1)]
         leaves = [node for node in nodes if isinstance(node, ColumnLeaf)]
         others = [node for node in nodes if not isinstance(node, ColumnLeaf | And | Or | Not)]

@@ -699,7 +699,7 @@ class Either:
             row_set.mark(mask)
 
 
-PLACES_AT_ONCE = 1_000_000  # of texts, at which a phrase may begin
+PHRASE_STARTS_AT_ONCE = 1_000_000  # of texts, at which a phrase may begin
 RARE = 16  # a token of at most one text in so many is looked for in these alone
 Segment: TypeAlias = "ValueSegment | PlaceSegment | TokenSegment | ElementSegment"
 
@@ -853,7 +853,9 @@ class TokenSegment:
         # Where the first token may stand in these texts, with room for the others behind it.
         first, stop = self.starts[texts.texts], self.starts[texts.texts + 1] - len(numbers) + 1
         ends = np.cumsum(np.maximum(0, stop - first))
-        cuts = np.searchsorted(ends, np.arange(PLACES_AT_ONCE, ends[-1], PLACES_AT_ONCE))
+        cuts = np.searchsorted(
+            ends, np.arange(PHRASE_STARTS_AT_ONCE, ends[-1], PHRASE_STARTS_AT_ONCE)
+        )
         having = [np.empty(0, np.int64)]
         for begin, end in pairwise(np.unique([0, *cuts, len(ends)]).tolist()):
             budget.check()

@@ -16,7 +16,7 @@ from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.maintenance.derive import FILLED_AT_ONCE, sweep
 from retrieval_store.engine.search.context import SearchView
-from retrieval_store.engine.search.graph import SpaceIndex, index_is_worth_building
+from retrieval_store.engine.search.index_lifecycle import SpaceIndex, index_is_worth_building
 from retrieval_store.engine.search.planner import codes_pay_off
 from retrieval_store.engine.sqlite import select
 from retrieval_store.engine.state.state import FILE_KIND, SpaceState, State, advance, rows_of
@@ -212,7 +212,7 @@ def _vectors(space: SpaceState, rows: Ints) -> tuple[Stored, bool]:
     """The vectors of some rows, and whether an index accepts all of their lengths."""
     slots = space.slot_of_row[rows]
     stored = space.vectors.rows(space.space.slots)
-    space.vectors.admit(stored, space.checksums, slots)
+    space.vectors.verify_once(stored, space.checksums, slots)
     vectors = stored[slots]
     return vectors, norms_of(vectors).safe
 

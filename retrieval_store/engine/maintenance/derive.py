@@ -35,11 +35,15 @@ from retrieval_store.engine.filtering import columns
 from retrieval_store.engine.filtering.columns import ColumnFile
 from retrieval_store.engine.search.codes import verified_rows
 from retrieval_store.engine.search.context import SearchView
-from retrieval_store.engine.search.graph import LOADING, SpaceIndex, index_is_worth_building
+from retrieval_store.engine.search.index_lifecycle import (
+    LOADING,
+    SpaceIndex,
+    index_is_worth_building,
+)
 from retrieval_store.engine.search.planner import codes_pay_off
 from retrieval_store.engine.search.recall import Measurement, write_recall
 from retrieval_store.engine.sqlite import CORRUPTION_ERRORS, translate_errors
-from retrieval_store.engine.state.caches import BUDGET
+from retrieval_store.engine.state.caches import CACHE_BUDGET
 from retrieval_store.engine.state.mapped_files import (
     CheckCancelled,
     PointsFile,
@@ -293,7 +297,7 @@ def _words_ahead(view: SearchView, text_settings: Payload | None) -> "ListKey | 
     if text_settings is None or count < words.LISTS_WORTH or view.caches.lists.asked_keys():
         return None
     nbytes = words.sampled_bytes(view) * count
-    if not nbytes or not BUDGET.has_room(int(nbytes), 1):
+    if not nbytes or not CACHE_BUDGET.has_room(int(nbytes), 1):
         return None
     try:
         key: ListKey = ("words", analyzer_of(text_settings))
@@ -618,12 +622,12 @@ def _is_searched_by_signs(cached: CachedState, space: SpaceState) -> bool:
     if not _should_have_codes(space):
         return False
     is_recall_set = opened.recall_wanted or recall_wanted(dense_space) is not None
-    return is_recall_set or (uses_codes(dense_space) and opened.worth(dense_space).signs)
+    return is_recall_set or (uses_codes(dense_space) and opened.policy(dense_space).signs)
 
 
 FILLED_AT_ONCE = 2_048  # vectors, after which the background looks whether it should stop
-Told: TypeAlias = "Path | weakref.ref[Access]"
-_warned: set[Told] = set()  # collections about whose missing index the log has a line
+WarnedKey: TypeAlias = "Path | weakref.ref[Access]"
+_warned: set[WarnedKey] = set()  # collections about whose missing index the log has a line
 
 
 def load_index(access: Access, name: str, at_once: bool = True, waits: bool = True) -> None:
@@ -638,7 +642,7 @@ def load_index(access: Access, name: str, at_once: bool = True, waits: bool = Tr
         if waits:
             index.filling.take(loading)
         else:
-            index.filling.take_within(0, loading, lambda: None)
+            index.filling.take_in_time(0, loading, lambda: None)
 
 
 def _index_to_load(
@@ -707,7 +711,7 @@ def _index_and_state(view: SearchView, name: str) -> tuple[SpaceIndex | None, St
 
 def _warn_once(access: Access, why: Exception) -> None:
     """Say in the log that a collection lacks its index; once, however often it is opened."""
-    warned_key: Told = access.directory or weakref.ref(access, _warned.discard)
+    warned_key: WarnedKey = access.directory or weakref.ref(access, _warned.discard)
     if warned_key not in _warned:
         _warned.add(warned_key)
         place = "in memory" if access.directory is None else f"in {access.directory.parent}"
@@ -727,7 +731,7 @@ def _take_in(index: SpaceIndex, space: SpaceState, slots: int, progress: Progres
                 break
             chosen = np.arange(first, min(first + FILLED_AT_ONCE, slots))
             matrix = space.vectors.rows(slots)
-            space.vectors.admit(matrix, space.checksums, chosen)
+            space.vectors.verify_once(matrix, space.checksums, chosen)
             rows = matrix[first : chosen[-1] + 1]
             if not norms_of(rows).safe:  # what float32 can't multiply is left to the exact search
                 index.full = True

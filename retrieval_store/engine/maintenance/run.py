@@ -112,7 +112,7 @@ def as_only_process(access: Access, milliseconds: int, work: Callable[[bool], T]
     directory = access.directory
     if directory is None or access.is_read_only:
         return work(not access.is_read_only)
-    return _locks.at(directory).take_within(
+    return _locks.at(directory).take_in_time(
         milliseconds / 1000,
         partial(_with_lock_file, directory, milliseconds, work),
         partial(work, False),
@@ -191,7 +191,7 @@ def run_once(access: Access, progress: Progress) -> bool:
     """What is worth doing now, without waiting for another process or thread that does it already;
     returns whether something was left to these, or for later."""
     work = partial(_do_what_is_worth_it, access, progress)
-    return access.maintaining.take_within(0, work, lambda: True)
+    return access.maintaining.take_in_time(0, work, lambda: True)
 
 
 def _do_what_is_worth_it(access: Access, progress: Progress) -> bool:
@@ -329,7 +329,7 @@ def _in_turn(access: Access, progress: Progress, work: Callable[[], bool]) -> No
     """Do the work, which returns True, when it is this thread's turn; what the one that has it gets
     done until then is progress too."""
     done_before = 0
-    while not access.maintaining.take_within(GLANCE, work, lambda: False):
+    while not access.maintaining.take_in_time(GLANCE, work, lambda: False):
         other_work = access.maintained
         progress(max(0, other_work.done - done_before), other_work.total)
         done_before = other_work.done
@@ -374,7 +374,7 @@ def save_indexes(access: Access, seconds: float) -> None:
     background soon after they were made, or are left."""
     save = partial(as_only_process, access, 0, partial(_save_indexes, access))
     try:
-        access.maintaining.take_within(seconds, save, lambda: None)
+        access.maintaining.take_in_time(seconds, save, lambda: None)
     except Exception as error:  # a plugin's, say; whatever it is, the index is made again
         _log.warning("an index of collection %r wasn't saved on closing: %s", access.name, error)
 

@@ -61,7 +61,7 @@ from retrieval_store.engine.search.codes import (
     MappedSegments,
 )
 from retrieval_store.engine.search.context import SearchView
-from retrieval_store.engine.search.graph import FindClass
+from retrieval_store.engine.search.index_lifecycle import FindClass
 from retrieval_store.engine.search.recall import Measured, Measurement, Recall
 from retrieval_store.engine.sqlite import CORRUPTION_ERRORS, FileDatabase, corruption_error, select
 from retrieval_store.engine.state.caches import Layers
@@ -324,7 +324,7 @@ def _refuse_wrong_codes(codes: Codes, space: SpaceState, first: int) -> None:
     if slots[-1] >= space.space.slots:
         raise ValueError(f"it has codes of more than {space.space.slots} vectors")
     rows = space.vectors.rows(space.space.slots)
-    space.vectors.admit(rows, space.checksums, slots)
+    space.vectors.verify_once(rows, space.checksums, slots)
     blocks = max(1, CODED_CELLS_AT_ONCE // (BLOCK * rows.shape[1]))
     for start in range(0, SEGMENT, step := BLOCK * blocks):
         block_slots = slots[start : start + step]
@@ -616,7 +616,7 @@ def _reports(
 def _problem_of_vectors(space: SpaceState) -> StorageError | None:
     try:
         rows = space.vectors.rows(space.space.slots)
-        space.vectors.admit(rows, space.checksums, None)
+        space.vectors.verify_once(rows, space.checksums, None)
     except StorageError as error:
         return error
     return None

@@ -59,14 +59,14 @@ from retrieval_store.indexes.native import (
 from retrieval_store.indexes.quantized import (
     CodePass,
     Codes,
+    CodeSegments,
     Frame,
-    Pieces,
     SearchGoal,
+    allocate_codes,
     best_frame,
     encode_into,
     factors_and_sides,
     first_of,
-    room_for,
     serves,
 )
 
@@ -86,7 +86,7 @@ RowsOf: TypeAlias = Callable[[int, int], Stored]  # vectors from a slot to anoth
 def verified_rows(space: SpaceState, first: int, stop: int) -> Stored:
     """The vectors of these slots; DamagedError when a checksum is wrong."""
     matrix = space.vectors.rows(space.space.slots)
-    space.vectors.admit(matrix, space.checksums, np.arange(first, stop))
+    space.vectors.verify_once(matrix, space.checksums, np.arange(first, stop))
     return matrix[first:stop]
 
 
@@ -96,7 +96,7 @@ class CodeSnapshot:
     form for searching, None for none. count: of slots; stop: the slot after the last."""
 
     pieces: tuple[tuple[int, Codes], ...]
-    together: Pieces | None
+    together: CodeSegments | None
     count: int
     stop: int
 
@@ -106,7 +106,7 @@ class CodeSnapshot:
         if not pieces:
             return NOTHING_CODED
         first, last = pieces[-1]
-        together = Pieces.of([codes for _, codes in pieces], [first for first, _ in pieces])
+        together = CodeSegments.of([codes for _, codes in pieces], [first for first, _ in pieces])
         return cls(tuple(pieces), together, together.count, first + last.count)
 
     def count_below(self, slots: int) -> int:
@@ -194,7 +194,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         and another thread is making codes."""
         if all(mapped.is_whole for mapped in list(self._files.values())):
             return self._shown
-        return self.filling.take_within(0, self._without_cut_off, lambda: NOTHING_CODED)
+        return self.filling.take_in_time(0, self._without_cut_off, lambda: NOTHING_CODED)
 
     def _in_memory(self) -> int:
         files = list(self._files.values())
@@ -234,7 +234,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         unless `newer`. Nothing is done while another thread is at it."""
         if newer or not self._looked:
             load = partial(self._load_found, connection, slots)
-            self.filling.take_within(0, load, lambda: None)
+            self.filling.take_in_time(0, load, lambda: None)
 
     def _load_found(self, connection: apsw.Connection, slots: int) -> None:
         if self._derived is not None:
@@ -333,7 +333,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         tail_rows = 0 if tail is None else tail.count
         rows = rows_of(first + tail_rows, stop)
         if tail is None:
-            tail = room_for(SEGMENT, self._frame_for(rows, self._space.metric))
+            tail = allocate_codes(SEGMENT, self._frame_for(rows, self._space.metric))
         encode_into(tail, tail_rows, rows)
         tail = first_of(tail, stop - first)
         if tail.count == SEGMENT:
@@ -409,7 +409,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
 
     def close_idle(self) -> None:
         """Let go of files, unless a thread is making codes; the next search maps them again."""
-        self.filling.take_within(0, self._unmap, lambda: None)
+        self.filling.take_in_time(0, self._unmap, lambda: None)
 
     def _unmap(self) -> None:
         for number in list(self._files):
@@ -425,7 +425,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         """Release the memory; searches under way keep what they use, and so does a thread that
         makes codes."""
         self.closed, self._shown, self.nbytes = True, NOTHING_CODED, 0
-        self.filling.take_within(0, self._let_go, lambda: None)
+        self.filling.take_in_time(0, self._let_go, lambda: None)
 
     def _let_go(self) -> None:
         self._segments, self._files, self._tail = {}, {}, None

@@ -16,7 +16,7 @@ from retrieval_store.base import budget
 from retrieval_store.base.arrays import Floats, Ints, Matrix
 from retrieval_store.base.tracing import Attributes
 from retrieval_store.engine.filtering.cache import FilterResult, KeptFilters
-from retrieval_store.engine.search.graph import SpaceIndex, index_is_worth_building
+from retrieval_store.engine.search.index_lifecycle import SpaceIndex, index_is_worth_building
 from retrieval_store.engine.search.planner import (
     BY_CODES,
     CostInputs,
@@ -27,7 +27,7 @@ from retrieval_store.engine.search.planner import (
     lost_without_copy,
     signs_pay_off,
 )
-from retrieval_store.engine.state.caches import BUDGET, LayerCache
+from retrieval_store.engine.state.caches import CACHE_BUDGET, LayerCache
 from retrieval_store.engine.state.state import SpaceState, View
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.engine.storage.vector_files import VectorRows
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 UNCODED = 8  # one vector without a code costs as much as so many that the index lacks
 
 
-class Worth(NamedTuple):
+class IndexPolicy(NamedTuple):
     """What is worth it for so many vectors in a space: codes, an index, and to look at the signs of
     codes first though nobody asks for a recall."""
 
@@ -66,12 +66,12 @@ class Worth(NamedTuple):
 MOST_KEPT = 4  # searches of one filter: a caller may ask for ever other numbers of hits
 
 
-# Of all queries under one filter those that are answered by one search: k, exact, ef and recall.
+# Queries under one filter with the same k, exact, ef and recall share a search.
 SearchKey: TypeAlias = tuple[int, bool, int | None, float | None]
 
 
 def search_key(near: NearestDense, k: int) -> SearchKey:
-    """That of a query for the k nearest."""
+    """The key of a query for the k nearest."""
     return k, near.exact, near.ef, near.recall
 
 
@@ -115,15 +115,15 @@ class KeptSearch:
     matching: int
 
     def nearest(self, vector: Matrix, allowed: FilterResult) -> Nearest | None:
-        """What is nearest of what the filter allows; None where this query is to be answered
-        otherwise."""
+        """The nearest of those that the filter allows; None where this query needs another search.
+        allowed: is in `one_pass` already; only `KeptScan` reads it."""
         space, at_hand, one_pass = self.validity.space, self.validity.at_hand, self.one_pass
         if at_hand is not None:
-            return _by_codes(at_hand.codes, space, one_pass, vector, self.matching)
+            return _by_kept_codes(at_hand.codes, space, one_pass, vector, self.matching)
         return one_pass.nearest(vector, space.vectors.rows(space.space.slots))
 
 
-def _by_codes(
+def _by_kept_codes(
     codes: "SpaceCodes",
     space: SpaceState,
     one_pass: "FloatPass | CodePass",
@@ -136,7 +136,7 @@ def _by_codes(
     hits = one_pass.nearest(vector, matrix)
     if hits is not None:
         codes.note(True, one_pass.k, matching)
-        space.vectors.admit(matrix, space.checksums, hits.slots)  # of floats, all are verified
+        space.vectors.verify_once(matrix, space.checksums, hits.slots)
     return hits
 
 
@@ -162,12 +162,12 @@ class KeptScan:
             return None
         errors = self.errors if plan.method == "signs" else None
         one_pass = at_hand.shown.pass_among(allowed, space, inputs.k, errors)
-        return _by_codes(at_hand.codes, space, one_pass, vector, allowed.about_count)
+        return _by_kept_codes(at_hand.codes, space, one_pass, vector, allowed.about_count)
 
 
 def _among_few(space: SpaceState, allowed: FilterResult, vector: Matrix, k: int) -> Nearest:
     matrix, slots = space.vectors.rows(space.space.slots), allowed.slots(space)
-    space.vectors.admit(matrix, space.checksums, slots)
+    space.vectors.verify_once(matrix, space.checksums, slots)
     return FloatPass(matrix, space.space.metric, k, slots).nearest(vector, matrix)
 
 
@@ -240,18 +240,18 @@ class OpenSpace:
         self._closed = False
         self._made: dict[str, SpaceCodes] = {}  # one at most
         self._measured: dict[str, SpaceRecall] = {}  # one at most
-        self._worth = Worth(0, False, False, False)
+        self._policy = IndexPolicy(0, False, False, False)
         self.recall_wanted = False  # by a query, however few vectors there are
         self._searches = SearchCache()
 
-    def worth(self, space: Space) -> Worth:
+    def policy(self, space: Space) -> IndexPolicy:
         """What is worth having for the vectors of a state, dead ones included: worked out once for
         each number of them."""
-        if self._worth.slots != space.slots:
+        if self._policy.slots != space.slots:
             shape = space.slots, space.dimension or 0, space.metric
             worth = codes_pay_off(*shape), index_is_worth_building(*shape), signs_pay_off(*shape)
-            self._worth = Worth(space.slots, *worth)
-        return self._worth
+            self._policy = IndexPolicy(space.slots, *worth)
+        return self._policy
 
     @property
     def codes(self) -> "SpaceCodes":
@@ -319,7 +319,8 @@ class OpenSpace:
         self._searches.clear()
 
     def find_search(self, allowed: FilterResult, key: SearchKey, space: SpaceState) -> Kept | None:
-        """The search that is kept for what a filter allows in a state, where it is right."""
+        """The search that is kept for this filter, or the one of all vectors (`ANY_FILTER`), which
+        tests rows as it goes; None where neither is kept or valid in this state."""
         kept = self._searches.get(allowed, key)
         if kept is None and allowed.tested is not None:
             kept = self._searches.get(ANY_FILTER, key)
@@ -345,7 +346,7 @@ class Caches(KeptFilters):
 SearchView: TypeAlias = View[Caches]
 
 
-class BySigns(NamedTuple):
+class SignSearchReport(NamedTuple):
     """A search by signs. target: the recall that was wanted; errors: how many standard errors it
     allowed for; measured: what that finds, None where it wasn't measured yet; looked: of how many
     rows the signs, the upper bits of codes, and the distances were looked at; estimate: the share
@@ -381,7 +382,7 @@ class EngineTrace(answering.Trace):
             self.plans: list[SearchPlan] = []
             self.steps: dict[str, float] = {}
             self.remarks: list[str] = []
-            self.recall: BySigns | None = None
+            self.recall: SignSearchReport | None = None
             self.last = time.perf_counter()
 
     def note_filter(self, matching: int) -> None:
@@ -411,7 +412,7 @@ class EngineTrace(answering.Trace):
         """Note of how many vectors it should be measured what searches by signs find."""
         self.lacking_cells = max(self.lacking_cells, UNCODED * vectors * dimension)
 
-    def note_signs(self, by_signs: "BySigns") -> None:
+    def note_signs(self, by_signs: "SignSearchReport") -> None:
         """Note a search by signs."""
         if self.is_recording:
             self.recall = by_signs
@@ -488,7 +489,7 @@ class SearchContext:
         """Whether the codes of the allowed points are few enough to be copied together."""
         allowed = self.allowed
         nbytes = allowed.about_count * (self.dimension + BESIDES)
-        return allowed.restricts and BUDGET.has_room(nbytes, COPIES)
+        return allowed.restricts and CACHE_BUDGET.has_room(nbytes, COPIES)
 
     def copies_codes(self) -> bool:
         """Whether to copy them: once queries have lost as much without a copy as it costs."""
@@ -502,9 +503,9 @@ class SearchContext:
             name, lost = self.space.space.name, self.allowed.lost
             lost[name] = lost.get(name, 0.0) + queries * lost_without_copy(inputs, plan)
 
-    def admit(self, slots: Ints | None) -> None:
+    def verify_once(self, slots: Ints | None) -> None:
         """Verify the checksums of the vectors in these slots, None for all."""
-        self.space.vectors.admit(self.matrix, self.space.checksums, slots)
+        self.space.vectors.verify_once(self.matrix, self.space.checksums, slots)
 
     def norms(self, slots: Ints | None) -> Norms:
         """Norms of all vectors, of which only those of these slots are sure to be verified."""
@@ -518,7 +519,7 @@ class SearchContext:
 
     def rank(self, i: int, slots: Ints) -> Neighbors:
         """The k nearest of these slots to the i-th query vector, with exact distances."""
-        self.admit(slots)
+        self.verify_once(slots)
         vector, k = self.vectors[i], self.k
         if len(slots) > max(MANY, MANY_FOR_EACH * k):
             norms = partial(self.norms, slots)
@@ -534,7 +535,7 @@ class SearchContext:
     def nearest_of(self, query_numbers: list[int], slots: Ints) -> list[Ints]:
         """For each of the query vectors at `query_numbers`, the k nearest of these slots and all
         that tie with the k-th."""
-        self.admit(slots)
+        self.verify_once(slots)
         norms = partial(self.norms, slots)
         hits_by_query = nearest(
             self.vectors_at(query_numbers), self.matrix, norms, self.metric, self.k, slots

@@ -17,7 +17,7 @@ from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix, Metric
 from retrieval_store.base.fusion import Ranking
 from retrieval_store.engine.search.context import SearchView
 from retrieval_store.engine.sqlite import select
-from retrieval_store.engine.state.caches import BUDGET, Layers, current, outside
+from retrieval_store.engine.state.caches import CACHE_BUDGET, Layers, current, outside
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.engine.storage.write import read_blobs
 from retrieval_store.errors import DimensionMismatchError
@@ -70,7 +70,7 @@ def multivectors_in_memory(
     if key not in cache.held_keys():
         if cache.demand.spend(key, point_count) * LOOKED_AT < state.count:
             return None
-        if not BUDGET.has_room(_bytes_of(view, space), BUDGET_SHARE):
+        if not CACHE_BUDGET.has_room(_bytes_of(view, space), BUDGET_SHARE):
             # To add up the bytes takes long: that is done again after as much demand.
             cache.demand.pop(key, None)
             return None

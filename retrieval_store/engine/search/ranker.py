@@ -3,8 +3,8 @@
 `EngineRanker` is the engine's `query.executor.Ranker`: rankings of the points in one state, as rows
 of the state, which are numbered in the order of insertion. It ranks by nearness in dense spaces;
 all other scorings and labels are in `scorers`, which is loaded when one is needed. The search by
-the vectors themselves (floats) is here: where a filter is used again, the vectors that it allows
-are copied together. What only large collections need is in `large`, loaded by the first of them.
+the vectors themselves (floats) is here; that by codes is in `code_search`, loaded by the first
+collection with codes.
 """
 
 from collections.abc import Hashable, Sequence
@@ -28,7 +28,6 @@ from retrieval_store.engine.filtering import evaluate
 from retrieval_store.engine.filtering.cache import filter_result, key_of
 from retrieval_store.engine.search.context import (
     ANY_FILTER,
-    BySigns,
     CodesAtHand,
     EngineTrace,
     KeptScan,
@@ -36,11 +35,12 @@ from retrieval_store.engine.search.context import (
     Neighbors,
     SearchContext,
     SearchView,
+    SignSearchReport,
     Validity,
     in_order,
     search_key,
 )
-from retrieval_store.engine.search.graph import FRESH_CELLS
+from retrieval_store.engine.search.index_lifecycle import FRESH_CELLS
 from retrieval_store.engine.search.planner import (
     BY_CODES,
     MAX_DIMENSION_BY_SIGNS,
@@ -82,7 +82,7 @@ HIT = 32  # bytes that a hit takes while a batch is searched
 def by_floats(context: SearchContext, query_numbers: list[int]) -> list[Neighbors]:
     """The k nearest to each of the query vectors at `query_numbers`, by a pass over floats."""
     slots = context.allowed.slots(context.space)
-    context.admit(slots)
+    context.verify_once(slots)
     norms = partial(context.norms, slots)
     vectors = context.vectors_at(query_numbers)
     hits_by_query = nearest(vectors, context.matrix, norms, context.metric, context.k, slots)
@@ -142,7 +142,7 @@ class _DenseSearch:
         self._context, self._near, self._trace = context, near, context.trace
         self._open = context.view.caches.spaces[near.space]
         self._index = self._open.index
-        self._worth = self._open.worth(context.space.space)
+        self._policy = self._open.policy(context.space.space)
         self._answers: list[Neighbors | None] = [None] * len(context.vectors)
         self._coded: CodeSnapshot | None = None
         self._errors: float | None = None
@@ -171,7 +171,7 @@ class _DenseSearch:
         context = self._context
         if context.slots * context.dimension >= MIN_CODED_NUMBERS and kernel() is None:
             self._trace.remark(UNCOMPILED)
-        if not self._worth.codes:
+        if not self._policy.codes:
             return None
         codes = self._open.codes
         if codes.closed:
@@ -209,7 +209,7 @@ class _DenseSearch:
     def _errors_allowed(self) -> float | None:
         """How many standard errors of signs are allowed for; None where they don't come first."""
         context, space = self._context, self._context.space.space
-        is_usual = self._worth.signs and uses_codes(space)
+        is_usual = self._policy.signs and uses_codes(space)
         if self._near.exact or context.dimension > MAX_DIMENSION_BY_SIGNS:
             return None
         if self._asks_for_recall:
@@ -231,7 +231,7 @@ class _DenseSearch:
     def _has_index(self) -> bool:
         """Whether there is an index, or should be."""
         index = self._index
-        return index.wanted and (self._worth.graph or index.held is not None)
+        return index.wanted and (self._policy.graph or index.held is not None)
 
     def _note_plan(self, plan: SearchPlan, inputs: CostInputs, queries: int) -> None:
         """Note how some queries are answered, and what they lose by it."""
@@ -271,7 +271,7 @@ class _DenseSearch:
 
     def _through_index(self, index: VectorIndex, indexed: int) -> None:
         """Answer, through the index, the queries for which that is cheapest."""
-        from retrieval_store.engine.search.large import UselessError, over_fetch
+        from retrieval_store.engine.search.code_search import UselessError, over_fetch
 
         covered, wider = min(indexed, self._context.slots), 1
         while unanswered := self._unanswered_queries():
@@ -312,7 +312,7 @@ class _DenseSearch:
         context = self._context
         # Codes are never used for these.
         are_few = context.allowed.about_count < ROWS_PER_HIT * context.k
-        other_ways = self._has_index() or (self._worth.codes and not are_few)
+        other_ways = self._has_index() or (self._policy.codes and not are_few)
         if context.allowed.uses > 0 and not other_ways and kernel() is not None:
             slots = context.allowed.slots(context.space)
             one_pass = FloatPass(context.matrix, context.metric, context.k, slots)
@@ -326,7 +326,7 @@ class _DenseSearch:
 
     def _by_codes(self, plan: SearchPlan, inputs: CostInputs, unanswered: list[int]) -> None:
         """Answer those of the remaining queries that codes can answer."""
-        from retrieval_store.engine.search.large import by_codes, code_pass
+        from retrieval_store.engine.search.code_search import by_codes, code_pass
 
         assert self._coded is not None
         context, coded = self._context, self._coded
@@ -351,7 +351,7 @@ class _DenseSearch:
         query."""
         if errors is None or not self._trace.is_recording:
             return
-        from retrieval_store.engine.search.large import estimate_recall
+        from retrieval_store.engine.search.code_search import estimate_recall
 
         looked, estimate = (0, 0, 0), None
         if hits is not None:
@@ -359,7 +359,7 @@ class _DenseSearch:
             looked = hits.looked
             estimate = estimate_recall(self._context, self._coded, hits, errors)
         recall = self._open.recall.known
-        self._trace.note_signs(BySigns(self._target, errors, recall, looked, estimate))
+        self._trace.note_signs(SignSearchReport(self._target, errors, recall, looked, estimate))
 
     def _by_pass(self, one_pass: "CodePass", errors: float | None) -> Neighbors | None:
         """The answer for the only query, by a pass that is kept for the next one where codes are
@@ -371,7 +371,7 @@ class _DenseSearch:
                 codes.note(False, context.k, context.allowed.about_count)
             return None
         codes.note(True, context.k, context.allowed.about_count)
-        context.admit(hits.slots)  # what isn't as it was written would be an error from here
+        context.verify_once(hits.slots)  # what isn't as it was written would be an error from here
         self._note_signs(errors, hits)
         allowed, may_copy = context.allowed, context.may_copy_codes()
         may_change = self._has_index()
@@ -431,7 +431,7 @@ class EngineRanker:
 
         return Scorings(self._view, self.trace, self)
 
-    def search_key(self, step: QueryStep) -> Hashable:
+    def batch_key(self, step: QueryStep) -> Hashable:
         """Equal for steps that search one dense space, with one filter, in one way."""
         near = step.scoring
         if (

@@ -330,7 +330,7 @@ class Measurement:
         return rounded
 
     def _vectors(self, slots: Ints) -> Matrix:
-        self._space.vectors.admit(self._matrix, self._space.checksums, slots)
+        self._space.vectors.verify_once(self._matrix, self._space.checksums, slots)
         vectors: Matrix = as_float32(self._matrix[slots])
         if self._metric != "cosine":
             return vectors
@@ -438,24 +438,22 @@ class Measurement:
             return []
         allowed = self._living if allowed is None else allowed
         lengths = [length_of(vector) for vector in vectors]
-        sought = self._make_sought(k, allowed, None)
-        hits_by_query = nearest_by_codes(
-            vectors, lengths, self._pieces, sought, self._matrix, False
-        )
+        goal = self._make_goal(k, allowed, None)
+        hits_by_query = nearest_by_codes(vectors, lengths, self._pieces, goal, self._matrix, False)
         hard = [i for i, hits in enumerate(hits_by_query) if hits is None]
         if hard:
             slots = np.flatnonzero(allowed)
-            self._space.vectors.admit(self._matrix, self._space.checksums, slots)
+            self._space.vectors.verify_once(self._matrix, self._space.checksums, slots)
             norms = partial(self._space.vectors.norms, self._matrix, self._space.checksums, slots)
             answers = nearest(vectors[hard], self._matrix, norms, self._metric, k, slots)
             for i, answer in zip(hard, answers, strict=True):
                 hits_by_query[i] = answer
         answers = [hits for hits in hits_by_query if hits is not None]
         for hits in answers:
-            self._space.vectors.admit(self._matrix, self._space.checksums, hits.slots)
+            self._space.vectors.verify_once(self._matrix, self._space.checksums, hits.slots)
         return answers
 
-    def _make_sought(self, k: int, allowed: Bools, errors: float | None) -> SearchGoal:
+    def _make_goal(self, k: int, allowed: Bools, errors: float | None) -> SearchGoal:
         most = max_candidates(int(np.count_nonzero(allowed)), MAX_SHARE, k)
         return SearchGoal(k, most, words_of(allowed, blocks_of(len(allowed))), None, errors)
 
@@ -502,7 +500,7 @@ class Measurement:
 
     def _estimate_error(self, answered: Sequence[_Answered], errors: float) -> float:
         """By how much estimates of what single queries have found are off: by searches that allow
-        for one error more, as `large.estimate_recall` has them."""
+        for one error more, as `code_search.estimate_recall` has them."""
         questions = [question for group, _ in answered for question in group.questions]
         true_hits = [true for _, hits_of_group in answered for true in hits_of_group]
         differences = self._call_each(
@@ -523,8 +521,8 @@ class Measurement:
         """What one search finds; None where it is to be answered exactly."""
         allowed = self._living if question.allowed is None else question.allowed
         query_and_length = question.vector[None], [length_of(question.vector)]
-        sought = self._make_sought(k, allowed, errors)
-        (hits,) = nearest_by_codes(*query_and_length, self._pieces, sought, self._matrix)
+        goal = self._make_goal(k, allowed, errors)
+        (hits,) = nearest_by_codes(*query_and_length, self._pieces, goal, self._matrix)
         return hits
 
     def _share(self, question: _Question, true: Nearest, k: int, errors: float) -> float:

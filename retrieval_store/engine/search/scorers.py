@@ -98,7 +98,7 @@ from retrieval_store.query.query import (
     Unranked,
     WordReport,
 )
-from retrieval_store.query.types import Kind
+from retrieval_store.query.types import VectorKind
 
 LENGTH_BITS = 13
 BYTES_A_VALUE = 9  # that are kept of a key
@@ -135,7 +135,7 @@ def rank_payload_texts(
     vocabularies = [part.segment.numbers for part in parts]
     known = [t for t in dict.fromkeys(scoring.tokens) if any(t in words for words in vocabularies)]
     rows = sum(len(part.rows) for part in parts)
-    budget.work(len(known) * rows // AT_ONCE, "words", len(known))
+    budget.check_steps(len(known) * rows // AT_ONCE, "words", len(known))
     for token in known:
         budget.check()
         often = [part.often(token) for part in parts]
@@ -316,7 +316,7 @@ class _FormulaRows:
         cached_values = self._known.get(key)
         if cached_values is None:
             keys = 1 + len(self._known)
-            budget.work(keys * len(self._rows), "keys", keys)
+            budget.check_steps(keys * len(self._rows), "keys", keys)
             budget.take(BYTES_A_VALUE * len(self._rows), "values of keys", keys * len(self._rows))
             converted = [
                 _only_or_list(point_values, default, convert)
@@ -552,7 +552,7 @@ class Scorings:
         shares = word_shares(self._view, text.analyzer, text.texts[0], rows, weight)
         return [WordReport(*word_share) for word_share in shares]
 
-    def _non_dense(self, name: str, kind: Kind) -> Space:
+    def _non_dense(self, name: str, kind: VectorKind) -> Space:
         space = self._view.state.non_dense.get(name)
         if space is None or space.kind != kind:
             raise InvalidArgumentError(f"there is no {kind} vector space {name!r}")

@@ -156,7 +156,7 @@ def distances_of(space: SpaceState, rows: Ints, vector: Matrix) -> Floats:
     one."""
     slots = space.slot_of_row[rows]
     matrix = space.vectors.rows(space.space.slots)
-    space.vectors.admit(matrix, space.checksums, slots)
+    space.vectors.verify_once(matrix, space.checksums, slots)
     return exact_distances(vector, length_of(vector), matrix, slots, space.space.metric)
 
 
@@ -499,7 +499,7 @@ def projection(
     rows = rows[draw_sample(total, sample, seed)]
     slots = space.slot_of_row[rows]
     matrix = space.vectors.rows(space.space.slots)
-    space.vectors.admit(matrix, space.checksums, slots)
+    space.vectors.verify_once(matrix, space.checksums, slots)
 
     def read(places: Ints) -> Matrix:
         return as_float32(matrix[slots[places]])

@@ -114,7 +114,7 @@ def usual_limit() -> int:
     return min(USUAL, system.memory_bytes(otherwise=USUAL * SHARE) // SHARE)
 
 
-BUDGET = MemoryBudget(usual_limit())
+CACHE_BUDGET = MemoryBudget(usual_limit())
 
 
 class _CacheEntry(Generic[V]):
@@ -138,7 +138,7 @@ class _CacheEntry(Generic[V]):
 class Cache(Generic[K, V]):
     """Values by key, which may go at the end of any call. evict: called when one has gone."""
 
-    def __init__(self, evict: Evict | None = None, budget: MemoryBudget = BUDGET) -> None:
+    def __init__(self, evict: Evict | None = None, budget: MemoryBudget = CACHE_BUDGET) -> None:
         self.evict, self._budget = evict, budget
         self._entries: dict[K, _CacheEntry[V]] = {}
         budget.caches[id(self)] = weakref.ref(self)
@@ -195,7 +195,7 @@ WANTED_AFTER = 30  # layers are built once so many calls would have used them
 OBJECTS = 800  # bytes of the objects that hold one entry, its key among them
 # Entries that hold no row: limits by number and bytes; the last EMPTY_FEW stay whatever their size.
 EMPTY_KEPT, EMPTY_BYTES, EMPTY_FEW = 256, 16 << 20, 8
-PLACES = 1_024  # of keys that were seen lately
+SEEN_KEYS = 1_024  # of keys that were seen lately
 KEYS_NOTED = 10_000  # keys, wherever something is noted of any that callers ask for
 
 
@@ -363,13 +363,13 @@ class SeenLately:
     take no memory."""
 
     def __init__(self) -> None:
-        self._places = array("q", bytes(8 * PLACES))
+        self._places = array("q", bytes(8 * SEEN_KEYS))
 
     def was_seen(self, key: Hashable) -> bool:
         """Whether the key was seen lately; from now on it was."""
         key_hash = hash(key)
-        last_hash = self._places[key_hash % PLACES]
-        self._places[key_hash % PLACES] = key_hash
+        last_hash = self._places[key_hash % SEEN_KEYS]
+        self._places[key_hash % SEEN_KEYS] = key_hash
         return last_hash == key_hash
 
 
@@ -531,7 +531,7 @@ def current(
     height = len(alive)
     layers: Layers[S] = cache.at(key, seq, height)
     if len(layers.stale):
-        budget.long()
+        budget.may_block()
         refreshing = cache.refreshing_of(key)  # held by this name too: `with` alone would not
         with refreshing:  # the threads that wait for it find the layers made
             layers = cache.at(key, seq, height)

@@ -623,7 +623,7 @@ def fetch_vectors(view: AnyView, rows: Ints, name: str) -> Matrix:
     slots = space.slot_of_row[rows]
     owned = slots >= 0
     stored = space.vectors.rows(space.space.slots)
-    space.vectors.admit(stored, space.checksums, slots[owned])
+    space.vectors.verify_once(stored, space.checksums, slots[owned])
     matrix = np.full((len(rows), stored.shape[1]), np.nan, np.float32)
     matrix[owned] = as_float32(stored[slots[owned]])
     return matrix

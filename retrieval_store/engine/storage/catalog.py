@@ -80,10 +80,10 @@ class Catalog:
         arguments; `without` the collections of these ids."""
         return self._database.read(partial(self._call, look, arguments, without))
 
-    def at_once(self, name: str) -> CollectionRecord | None:
+    def without_transaction(self, name: str) -> CollectionRecord | None:
         """The collection of this name, by a single statement without a transaction. None if there
         is none, its deletion was interrupted, or anything is wrong; then `read` finds out."""
-        return self._database.at_once(_record_named, name)
+        return self._database.without_transaction(_record_named, name)
 
     def write(self, change: Callable[["Entries", *Ts], T], *arguments: *Ts) -> T:
         """The same in a write transaction; only one process is in one at a time."""
@@ -224,7 +224,7 @@ class Entries:
         self.give_up(record.id)
         self._connection.execute(
             "INSERT INTO collections (id, name, settings, apart) VALUES (?, ?, ?, ?)",
-            (record.id, record.name, orjson.dumps(record.settings), record.is_apart),
+            (record.id, record.name, orjson.dumps(record.settings), record.is_qdrant_only),
         )
 
     def replace(self, record: CollectionRecord) -> None:
@@ -232,7 +232,7 @@ class Entries:
         self._refuse_taken(record)
         self._connection.execute(
             "UPDATE collections SET name = ?, settings = ?, apart = ? WHERE id = ?",
-            (record.name, orjson.dumps(record.settings), record.is_apart, record.id),
+            (record.name, orjson.dumps(record.settings), record.is_qdrant_only, record.id),
         )
 
     def set_named_aside(self, name: str) -> CollectionRecord | None:

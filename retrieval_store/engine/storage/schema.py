@@ -35,10 +35,10 @@ from retrieval_store.engine.sqlite import ContradictionError, Format, select
 from retrieval_store.errors import InvalidArgumentError, NotFoundError
 from retrieval_store.query.types import (
     KINDS,
-    Kind,
     NewSpace,
     PointId,
     ShownIds,
+    VectorKind,
 )
 
 
@@ -54,7 +54,7 @@ class Space:
     dimension: int | None
     slots: int
     index: Payload = field(default_factory=dict, compare=False)
-    kind: Kind = "dense"
+    kind: VectorKind = "dense"
     datatype: Datatype = "float32"
 
     @property
@@ -277,7 +277,7 @@ def dropped_spaces(connection: apsw.Connection) -> Callable[[int], bool]:
     return lambda number: 0 < number < next_space and number not in present_numbers
 
 
-def _datatypes_of(kind: Kind) -> tuple[Datatype, ...]:
+def _datatypes_of(kind: VectorKind) -> tuple[Datatype, ...]:
     return DATATYPES[:1] if kind == "sparse" else DATATYPES
 
 

@@ -65,12 +65,12 @@ class VectorRows(Protocol):
     def rows(self, count: int) -> Stored:
         """The first `count` rows, (count, dim), read-only, not yet checked."""
 
-    def admit(self, matrix: Stored, checksums: Checksums, slots: Ints | None) -> None:
+    def verify_once(self, matrix: Stored, checksums: Checksums, slots: Ints | None) -> None:
         """Verify the blocks that hold the rows `slots` of `matrix` (None: all) unless this process
         has done so before; DamagedError when a checksum is wrong."""
 
     def norms(self, matrix: Stored, checksums: Checksums, slots: Ints | None) -> Norms:
-        """Verify as `admit` does, and return norms for `matrix`, which are right for these rows."""
+        """`verify_once`, then norms for `matrix`, which are right for these rows."""
 
     def close(self) -> None:
         """Close the file, which is opened again when needed."""
@@ -150,7 +150,7 @@ class _Blocks:
 BLOCKS_AT_ONCE, PAUSE = 16, 1e-4  # where all are verified, and seconds in between
 
 
-class Admission:
+class BlockVerifier:
     """Which rows of each block this process has verified: a block is verified when one of its rows
     is first used, and the lengths of its rows are computed when they are first needed."""
 
@@ -160,7 +160,7 @@ class Admission:
         self._lengths: Floats = np.zeros(0)
         self._safe, self._longest = True, 0.0
 
-    def admit(
+    def verify_once(
         self, matrix: Stored, slots: Ints | None, verify: Callable[[int, int, Stored], None]
     ) -> None:
         """Calls verify(block, its first row, its rows) for the blocks of the rows `slots` of
@@ -178,7 +178,7 @@ class Admission:
 
     def norms(self, matrix: Stored, slots: Ints | None) -> Norms:
         """Norms for `matrix`, right in the blocks of the rows `slots` (None: all), which have been
-        admitted."""
+        verified."""
         with self._lock:
             # Readers keep the array they were given, in which their own blocks stay as they are.
             if len(self._lengths) < len(matrix):
@@ -206,7 +206,7 @@ class VectorFile:
         self._row_bytes = self._none.itemsize * dimension
         self._mapped: tuple[mmap.mmap | None, Stored] = None, self._none
         self._map_lock = Lock()
-        self._admission = Admission(rows_per_block(self._row_bytes))
+        self._verifier = BlockVerifier(rows_per_block(self._row_bytes))
 
     def append_unsynced(self, slot: int, rows: Stored) -> bool:
         if slot == 0:  # the name of the file may not be durable
@@ -303,12 +303,12 @@ class VectorFile:
         if room < count:
             raise DamagedError(f"{self.path} is cut off: it has room for {room} vectors of {count}")
 
-    def admit(self, matrix: Stored, checksums: Checksums, slots: Ints | None) -> None:
-        self._admission.admit(matrix, slots, lambda *block: self._verify(checksums, *block))
+    def verify_once(self, matrix: Stored, checksums: Checksums, slots: Ints | None) -> None:
+        self._verifier.verify_once(matrix, slots, lambda *block: self._verify(checksums, *block))
 
     def norms(self, matrix: Stored, checksums: Checksums, slots: Ints | None) -> Norms:
-        self.admit(matrix, checksums, slots)
-        return self._admission.norms(matrix, slots)
+        self.verify_once(matrix, checksums, slots)
+        return self._verifier.norms(matrix, slots)
 
     def _verify(self, checksums: Checksums, block: int, first: int, rows: Stored) -> None:
         if zlib.crc32(as_bytes(rows)) != checksums[block]:
@@ -319,7 +319,7 @@ class VectorFile:
 
     @property
     def nbytes(self) -> int:
-        return self._admission.nbytes
+        return self._verifier.nbytes
 
     def close(self) -> None:
         # The map goes when the last array into it does.
@@ -333,7 +333,7 @@ class VectorArray:
 
     def __init__(self, dimension: int, datatype: Datatype) -> None:
         self._buffer: Stored = np.empty((0, dimension), datatype)
-        self._admission = Admission(rows_per_block(self._buffer.itemsize * dimension))
+        self._verifier = BlockVerifier(rows_per_block(self._buffer.itemsize * dimension))
 
     def append(self, slot: int, rows: Stored) -> None:
         stop = slot + len(rows)
@@ -355,15 +355,15 @@ class VectorArray:
     def rows(self, count: int) -> Stored:
         return self._buffer[:count]
 
-    def admit(self, matrix: Stored, checksums: Checksums, slots: Ints | None) -> None:
+    def verify_once(self, matrix: Stored, checksums: Checksums, slots: Ints | None) -> None:
         """Nothing to verify."""
 
     def norms(self, matrix: Stored, checksums: Checksums, slots: Ints | None) -> Norms:
-        return self._admission.norms(matrix, slots)
+        return self._verifier.norms(matrix, slots)
 
     @property
     def nbytes(self) -> int:
-        return self._admission.nbytes
+        return self._verifier.nbytes
 
     def close(self) -> None:
         self._buffer = self._buffer[:0]

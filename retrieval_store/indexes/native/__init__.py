@@ -287,8 +287,8 @@ def _warn(why: str) -> None:
     _log.warning(message, why, REMEDY)
 
 
-Kind: TypeAlias = Literal["all", "any", "none"]
-KINDS: dict[Kind, int] = {"all": 0, "any": 1, "none": 2}  # as in native/kernel.h
+Junction: TypeAlias = Literal["all", "any", "none"]
+KINDS: dict[Junction, int] = {"all": 0, "any": 1, "none": 2}  # as in native/kernel.h
 NUMBERED, LISTED = 3, 4
 BITS = 32  # in a word of bits
 
@@ -349,7 +349,7 @@ class Listed(NamedTuple):
 class Terms(NamedTuple):
     """Rows that fulfil all, any or none of some conditions."""
 
-    kind: Kind
+    kind: Junction
     terms: "tuple[Condition, ...]"
 
     def has(self, rows: Ints) -> Bools:

@@ -73,7 +73,7 @@ static int scan_floats(FloatScan *scan)
                                     : scored_by_product(scan, row, gamma);
         if (scored.score + scored.error < scan->sought->floor)
             continue;
-        take(scan->sought, slot, scored.score - scored.error, scored.score + scored.error);
+        keep_candidate(scan->sought, slot, scored.score - scored.error, scored.score + scored.error);
         if (scan->sought->hard)
             return DONE;
     }

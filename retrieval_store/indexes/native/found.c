@@ -43,7 +43,7 @@ void drop_below_floor(Sought *sought)
     sought->found = kept;
 }
 
-void take(Sought *sought, int64_t slot, double lower, double upper)
+void keep_candidate(Sought *sought, int64_t slot, double lower, double upper)
 {
     if (upper < sought->floor)
         return;

@@ -94,6 +94,7 @@ EXPORTED const char *rs_set_name(int64_t number)
 
 EXPORTED const InstructionSet *rs_set(int64_t number) { return set_at(number); }
 
+/* `scan_codes` of scan_body.h, which is compiled once for each instruction set. */
 EXPORTED int rs_scan(const InstructionSet *set, Scan *scan) { return set->scan(scan); }
 
 /* Make the query ready, look at codes, and when all have been looked at, decide. */
@@ -111,13 +112,13 @@ EXPORTED int rs_search(const InstructionSet *set, Search *search)
                        search->digits + i * DIGITS * scan->chunks,
                        search->tables ? search->tables + i * groups_of(scan->chunks) * TABLE_BYTES : NULL,
                        search->turned + i);
-        search->rows->length = length;
+        search->distances->length = length;
         search->begun = 1;
     }
     int state = set->scan(scan);
     if (state != DONE || scan->sought->hard)
         return state;
-    return decide(search->rows, scan->sought);
+    return decide(search->distances, scan->sought);
 }
 
 /* When all vectors have been looked at, the rows found are decided. */

@@ -1,5 +1,5 @@
 /* What the compiled functions and their caller share: how codes lie in memory, and what a search
-   knows. The proof that no bound is too small stands in ../scan.py; names here are those used there.
+   knows. The proof that no bound is too small stands in ../quantized.py; names here are those used there.
 
    Every field takes eight bytes, so that the caller can lay these out as plain arrays. */
 
@@ -90,7 +90,7 @@ typedef struct {
     int64_t over_count;
     const int64_t *held;
     int64_t held_count;
-} RowTest;
+} RowTestNode;
 
 /* Which slots are allowed, by their rows, without a pass over all slots. row_of_slot: [slots], negative
    where no row has the slot; but the slots `moved`, ascending, belong to other rows. mask: a bit for
@@ -101,7 +101,7 @@ typedef struct {
     const int64_t *moved, *rows_of_moved;
     int64_t moved_count;
     const uint8_t *mask;
-    const RowTest *test;
+    const RowTestNode *test;
 } RowFilter;
 
 struct distances;
@@ -123,7 +123,7 @@ typedef struct {
     const uint32_t *allowed;
     const RowFilter *filter;
     int64_t piece, block, work;
-    const struct distances *rows;
+    const struct distances *distances;
     int64_t stride, sampling;
     double errors;
     uint8_t *room;
@@ -199,7 +199,7 @@ typedef struct {
     int8_t *digits;
     uint8_t *tables;
     Scan *scan;
-    Distances *rows;
+    Distances *distances;
     int64_t begun;
 } Search;
 
@@ -262,7 +262,7 @@ typedef struct {
 uint32_t allowed_slots(const RowFilter *filter, int64_t first, uint32_t wanted);
 
 /* found.c: what all searches do with a row that may be near. */
-void take(Sought *sought, int64_t slot, double lower, double upper);
+void keep_candidate(Sought *sought, int64_t slot, double lower, double upper);
 void drop_below_floor(Sought *sought);
 
 /* distances.c: what of a row grows as its distance falls; have the processor fetch it. */

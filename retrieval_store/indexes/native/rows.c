@@ -27,7 +27,7 @@ static int is_among(const int64_t *numbers, int64_t count, int64_t number)
     return place < count && numbers[place] == number;
 }
 
-static uint32_t number_at(const RowTest *test, int64_t place)
+static uint32_t number_at(const RowTestNode *test, int64_t place)
 {
     if (test->width == 1)
         return ((const uint8_t *)test->numbers)[place];
@@ -36,14 +36,14 @@ static uint32_t number_at(const RowTest *test, int64_t place)
     return ((const uint32_t *)test->numbers)[place];
 }
 
-static int number_fits(const RowTest *test, int64_t number)
+static int number_fits(const RowTestNode *test, int64_t number)
 {
     if (number < test->first || number >= test->stop)
         return 0;
     return !test->among || (test->among[number / 8 - test->first / 8] >> number % 8 & 1);
 }
 
-static int has_number(const RowTest *test, int64_t row)
+static int has_number(const RowTestNode *test, int64_t row)
 {
     if (test->over_count && is_among(test->over, test->over_count, row))
         return is_among(test->held, test->held_count, row);
@@ -90,7 +90,7 @@ static uint32_t bits_in_block(const int64_t *rows, int64_t count, int64_t row)
 
 /* The same for a block of rows that follow one another, all of which have numbers, by registers. Where
    the range has all numbers that the width can say, its span doesn't fit, and needn't. */
-static int block_in_range(const RowTest *test, int64_t row, uint32_t *found)
+static int block_in_range(const RowTestNode *test, int64_t row, uint32_t *found)
 {
     int64_t place = row - test->base, most = ((int64_t)1 << 8 * test->width) - 1;
     int64_t first = test->first, stop = test->stop <= most ? test->stop : most + 1;
@@ -115,14 +115,14 @@ static int block_in_range(const RowTest *test, int64_t row, uint32_t *found)
     return 1;
 }
 
-static int fulfils_leaf(const RowTest *test, int64_t row)
+static int fulfils_leaf(const RowTestNode *test, int64_t row)
 {
     return test->kind == NUMBERED ? has_number(test, row)
                                   : is_among(test->held, test->held_count, row);
 }
 
 /* Whether one row fulfils a test. Recursive, as `rows_that`. */
-static int fulfils(const RowTest *test, int64_t row)
+static int fulfils(const RowTestNode *test, int64_t row)
 {
     int64_t kind = test->kind;
     if (kind != ALL_OF && kind != ANY_OF && kind != NONE_OF)
@@ -133,7 +133,7 @@ static int fulfils(const RowTest *test, int64_t row)
     return kind != ANY_OF;
 }
 
-static uint32_t rows_of_leaf(const RowTest *test, const int64_t *rows, int in_turn, uint32_t wanted)
+static uint32_t rows_of_leaf(const RowTestNode *test, const int64_t *rows, int in_turn, uint32_t wanted)
 {
     uint32_t found = 0;
     if (in_turn && test->kind == LISTED)
@@ -148,7 +148,7 @@ static uint32_t rows_of_leaf(const RowTest *test, const int64_t *rows, int in_tu
 
 /* in_turn: whether all BLOCK rows are there, and follow one another. A term is asked only of the rows
    that no term before has decided. Recursive; the caller bounds how deep conditions are nested. */
-static uint32_t rows_that(const RowTest *test, const int64_t *rows, int in_turn, uint32_t wanted)
+static uint32_t rows_that(const RowTestNode *test, const int64_t *rows, int in_turn, uint32_t wanted)
 {
     uint32_t left = wanted;
     if (test->kind != ALL_OF && test->kind != ANY_OF && test->kind != NONE_OF)
@@ -226,7 +226,7 @@ uint32_t allowed_slots(const RowFilter *filter, int64_t first, uint32_t wanted)
 
 /* How many of `count` rows fulfil the test: of those from `start` on, where rows is NULL. bits: [count /
    32, rounded up], or NULL: the i-th is set where the i-th row does. */
-EXPORTED int64_t rs_test_rows(const RowTest *test, const int64_t *rows, int64_t start, int64_t count,
+EXPORTED int64_t rs_test_rows(const RowTestNode *test, const int64_t *rows, int64_t start, int64_t count,
                               uint32_t *bits)
 {
     int64_t some[BLOCK], found = 0;

@@ -84,7 +84,7 @@ static void look_closer(const Scan *scan, const Piece *piece, int64_t block, uin
         int in = first_bit(rows);
         int64_t row = block * BLOCK + in;
         Scored scored = scored_by_bits(scan, piece, row, products[in], turned);
-        take(sought, slot_of(piece, row), scored.score - scored.error, scored.score + scored.error);
+        keep_candidate(sought, slot_of(piece, row), scored.score - scored.error, scored.score + scored.error);
     }
 }
 
@@ -305,7 +305,7 @@ static void measure(const Distances *rows, Sought *sought, int64_t slot, Scored 
     double score = there ? score_of_slot(rows, slot) : NAN;
     int agrees = fabs(score - by_bits.score) <= by_bits.error;
     sought->measured++;
-    take(sought, slot, score, agrees ? score : INFINITY);
+    keep_candidate(sought, slot, score, agrees ? score : INFINITY);
 }
 
 /* Look closer at all that wait: by upper bits, by all bits, and by distances. */
@@ -367,24 +367,24 @@ static void blocks_by_signs(const Scan *scan, const Piece *piece, int64_t start,
         if (rows)
             let_wait(scan, piece, block, rows, &waiting);
         if (waiting.count == (scan->sampling ? 1 : WAITING)) {
-            look_at_waiting(scan, piece, &waiting, turned, sought, scan->rows + query);
+            look_at_waiting(scan, piece, &waiting, turned, sought, scan->distances + query);
             threshold = threshold_of(sought, turned);
         }
     }
     if (waiting.count && !sought->hard)
-        look_at_waiting(scan, piece, &waiting, turned, sought, scan->rows + query);
+        look_at_waiting(scan, piece, &waiting, turned, sought, scan->distances + query);
 }
 
 /* Some blocks for all queries, while the cache holds them. Hard queries are passed over. */
 static void blocks_for_all(const Scan *scan, const Piece *piece, int64_t start, int64_t stop)
 {
     int64_t waiting[4], count = 0;
-    if (scan->room && !scan->rows)
+    if (scan->room && !scan->distances)
         put_by_chunks(scan, piece, start, stop);
     for (int64_t query = 0; query < scan->queries; query++) {
         if (scan->sought[query].hard)
             continue;
-        if (scan->rows)
+        if (scan->distances)
             blocks_by_signs(scan, piece, start, stop, query);
         else if (!scan->room)
             blocks_for_one(scan, piece, start, stop, query);
@@ -406,7 +406,7 @@ static int scan_codes(Scan *scan)
 {
     if (scan->chunks < 1 || scan->queries < 1)
         return DONE;
-    int64_t block_bytes = scan->rows ? signs_bytes(scan->chunks) : BLOCK * 4 * scan->chunks;
+    int64_t block_bytes = scan->distances ? signs_bytes(scan->chunks) : BLOCK * 4 * scan->chunks;
     int64_t left = scan->work / (block_bytes * scan->queries) + 1;
     int64_t cached = scan->queries > 1 ? CACHED_BYTES / block_bytes + 1 : left;
     do {

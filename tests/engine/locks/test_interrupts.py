@@ -300,7 +300,7 @@ def test_turns_are_taken_in_the_order_of_coming_and_given_up_in_time():
             started[-1].start()
             until(lambda i=i: len(turns._line) == i + 2, "nobody waits")
         assert turns.taken
-        assert turns.take_within(0, lambda: "mine", lambda: "not mine") == "not mine"
+        assert turns.take_in_time(0, lambda: "mine", lambda: "not mine") == "not mine"
 
     turns.take(first)
     for thread in started:
@@ -319,7 +319,7 @@ def test_who_has_waited_too_long_for_what_another_does_just_now_gets_its_result(
             return super().__len__()
 
     def wait():
-        results.append(turns.take_within(1, lambda: "mine", lambda: "too late", lambda _: None))
+        results.append(turns.take_in_time(1, lambda: "mine", lambda: "too late", lambda _: None))
 
     def first():
         waiter.start()

@@ -97,7 +97,7 @@ def test_what_the_background_gets_done_meanwhile_is_progress_too(client):
 
     def others_work():
         for done in (100, 250, 400):
-            inside.tell_progress(points.access, "compacting", done, 400)
+            inside.report_progress(points.access, "compacting", done, 400)
             begun.set()
             until(lambda done=done: sum(n for n, _ in told) >= done, "the bar stands still")
         ended.set()

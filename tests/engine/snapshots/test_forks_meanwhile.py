@@ -51,7 +51,7 @@ def test_a_process_forks_while_vectors_are_copied(store, tmp_path, monkeypatch, 
                 os._exit(7)
             ended.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
-    steps.before(monkeypatch, "admit_vectors", fork)
+    steps.before(monkeypatch, "verify_vectors", fork)
     copied = copy()
     assert ended == [7]
     assert copied["ids"] == IDS
@@ -73,7 +73,7 @@ def test_what_others_do_meanwhile_is_not_in_the_copy(store, tmp_path, monkeypatc
                 things.optimize()  # which removes the files that are being copied
                 things.add(["new"], VECTORS[:1])
 
-    steps.before(monkeypatch, "admit_vectors", change)
+    steps.before(monkeypatch, "verify_vectors", change)
     copied = copy()
     assert done == [True]
     assert copied["ids"] == IDS

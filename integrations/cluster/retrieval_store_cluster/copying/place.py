@@ -221,7 +221,7 @@ class CopyPlace:
         points."""
         if not self._target.on_cluster:
             return
-        if self.record.is_apart:
+        if self.record.is_qdrant_only:
             raise InvalidArgumentError(
                 f"collection {self.record.name!r} has vectors that only QdrantClient knows; copy "
                 "it with QdrantClient.migrate, or name the others"

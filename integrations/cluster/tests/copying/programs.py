@@ -352,7 +352,7 @@ def told(path):
         for one, name in names.items():
             record = store.record(one)
             answers[name] = record.settings, *_points_told(store.points(one))
-            if not record.is_apart:
+            if not record.is_qdrant_only:
                 answers[name] += _asked(client.get_collection(name, embedding_function=None))
     with QdrantClient(path=path) as qdrant:
         for name in (*answers["names"], *answers["aliases"]):

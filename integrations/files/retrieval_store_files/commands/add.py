@@ -224,10 +224,10 @@ def _report_added(added: Any) -> None:
     others = getattr(added, "left_out", ())
     parts += [f"left out {len(others):,} ({count_reasons(others)})"] if others else []
     plugin.say(", ".join(parts))
-    tell_unreadable(getattr(added, "unreadable", ()), "not added")
+    report_unreadable(getattr(added, "unreadable", ()), "not added")
 
 
-def tell_unreadable(files: Sequence[Any], what: str) -> None:
+def report_unreadable(files: Sequence[Any], what: str) -> None:
     """Which files couldn't be read, and why."""
     for file in files[:SHOWN]:
         plugin.complain(f"{what}: {correct_path(file.path)}: {file.why}")

@@ -17,7 +17,7 @@ from retrieval_store_files.commands.add import (
     correct_path,
     existing_collection,
     is_there,
-    tell_unreadable,
+    report_unreadable,
     with_new,
 )
 
@@ -132,7 +132,7 @@ def sync(
     how |= {"batch": batch, "dry_run": dry_run, "allow_empty": allow_empty}
     how |= {"watch": watch, "show_progress": plugin.has_bar(quiet)}
     how |= {"passwords": _passwords_in(passwords)}
-    tell = partial(_tell_synced, as_json=as_json)
+    tell = partial(_report_synced, as_json=as_json)
     how |= {"on_report": tell} if watch else {}
     place = folder.absolute()
     incoming = IncomingRecords(
@@ -147,7 +147,7 @@ def sync(
         tell(report)
 
 
-def _tell_synced(report: Any, as_json: bool) -> None:
+def _report_synced(report: Any, as_json: bool) -> None:
     if as_json:
         plugin.print_json(_object_of(report))
         return
@@ -156,14 +156,14 @@ def _tell_synced(report: Any, as_json: bool) -> None:
             for path in getattr(report, what):
                 plugin.say(f"{what}  {path}")
     plugin.say(str(report))
-    tell_unreadable(report.unreadable, "not read")
-    _tell_gaps(report.gaps)
+    report_unreadable(report.unreadable, "not read")
+    _report_gaps(report.gaps)
 
 
 _OF_ITS_OWN = re.compile(r"\d[\d,]*|'[^']*'")  # what the same gap says otherwise of each file
 
 
-def _tell_gaps(gaps: Sequence[Any]) -> None:
+def _report_gaps(gaps: Sequence[Any]) -> None:
     """What isn't read of files, a line for each kind of gap, however many files have it."""
     kinds: dict[str, list[Any]] = {}
     for gap in gaps:

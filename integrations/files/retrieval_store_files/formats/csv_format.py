@@ -209,12 +209,12 @@ def _rows(
                     raise place.error(
                         number, f"it has {len(values)} cells, but there are {len(names)} columns"
                     )
-                yield number, (names, _tell_nulls_apart(values, raw, delimiter)), size
+                yield number, (names, _distinguish_nulls(values, raw, delimiter)), size
         if names is None:
             raise place.unreadable("it is empty, expected a line with the names of the columns")
 
 
-def _tell_nulls_apart(values: list[str], raw: str, delimiter: str) -> list[str | None]:
+def _distinguish_nulls(values: list[str], raw: str, delimiter: str) -> list[str | None]:
     """The cells of a row, of which empty ones are None unless they are in quotation marks."""
     if '""' not in raw:
         return [value or None for value in values]

@@ -222,7 +222,7 @@ def refuse_taken(client: Client, names: Sequence[str]) -> None:
         )
 
 
-def _tell_of_remains(client: Client) -> None:
+def _report_remains(client: Client) -> None:
     """Log which collections imports have left that were killed. None is deleted: one of these may
     be under way, or have a name that a user has chosen."""
     names = [collection.name for collection in client.list_collections()]
@@ -267,7 +267,7 @@ class Making:
 def making(client: Client) -> Iterator[Making]:
     """Create collections in the `with` body; they appear under their names when it ends without an
     error."""
-    _tell_of_remains(client)
+    _report_remains(client)
     made = Making(client)
     try:
         yield made

@@ -25,14 +25,14 @@ from retrieval_store.qdrant import Refused
 from retrieval_store_server.grpc.table import PROCEDURES, Procedure
 from retrieval_store_server.http.answers import TEXT, Response
 from retrieval_store_server.http.auth import NO_ACCESS, Gate
-from retrieval_store_server.http.pool import Kind, Workers
+from retrieval_store_server.http.pool import ReadKind, Workers
 from retrieval_store_server.http.receiving import BodyBudget
 from retrieval_store_server.http.refusals import INVALID, wrong
 from retrieval_store_server.http.request import RequestContext, Served
 from retrieval_store_server.http.routes import ROUTES, Permission, Route
 from retrieval_store_server.http.sending import refusal_of
 from retrieval_store_server.http.settings import END_WITHIN, RpcListening, ServerSettings
-from retrieval_store_server.http.shapes import shape_of
+from retrieval_store_server.http.shapes import cost_class_of
 
 Context: TypeAlias = Any  # grpc.aio.ServicerContext
 _access = log_of("access")
@@ -200,7 +200,7 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
         if len(sent) > self._limits.parsed_at_once:
             return await self._done(route, None, read_and_work, is_large=True)
         call = read()
-        shape = None if call.infers else shape_of(call.body, len(sent))
+        shape = None if call.infers else cost_class_of(call.body, len(sent))
         kind = None if shape is None else (route.rpc, call.names.get("collection_name"), shape)
         return await self._done(route, call.timeout, partial(work, call), kind=kind)
 
@@ -210,7 +210,7 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
         timeout: int | None,
         work: Any,
         is_large: bool = False,
-        kind: Kind | None = None,
+        kind: ReadKind | None = None,
     ) -> bytes:
         """The result of work, by the workers. gRPC cancels the call when the client has gone or the
         deadline has passed; work that is still waiting isn't begun then."""

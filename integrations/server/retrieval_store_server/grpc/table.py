@@ -15,7 +15,7 @@ from qdrant_client import models
 from retrieval_store_server.grpc import write
 from retrieval_store_server.grpc.read import Noticed, Reading, noticing, optional_field
 from retrieval_store_server.grpc.write import Message, payload_of
-from retrieval_store_server.http import older
+from retrieval_store_server.http import legacy_search
 from retrieval_store_server.http.refusals import invalid, wrong
 from retrieval_store_server.http.request import RequestContext, Served
 
@@ -94,29 +94,31 @@ def vector_name(model: Message) -> Any:
     raise ValueError("vector_config isn't given")
 
 
-def search(model: Message) -> older.SearchBody:
+def search(model: Message) -> legacy_search.SearchBody:
     """Points near a vector."""
-    return older.SearchBody.model_construct(**_nearest_request(model), **_window(model))
+    return legacy_search.SearchBody.model_construct(**_nearest_request(model), **_window(model))
 
 
-def search_groups(model: Message) -> older.SearchGroups:
+def search_groups(model: Message) -> legacy_search.SearchGroups:
     """The same, in groups."""
-    return older.SearchGroups.model_construct(
+    return legacy_search.SearchGroups.model_construct(
         **_nearest_request(model), **Reading.read_groups(model)
     )
 
 
-def recommend(model: Message) -> older.RecommendBody:
+def recommend(model: Message) -> legacy_search.RecommendBody:
     """Points like some and unlike others."""
-    return older.RecommendBody.model_construct(**_like(model), **_window(model))
+    return legacy_search.RecommendBody.model_construct(**_like(model), **_window(model))
 
 
-def recommend_groups(model: Message) -> older.RecommendGroups:
+def recommend_groups(model: Message) -> legacy_search.RecommendGroups:
     """The same, in groups."""
-    return older.RecommendGroups.model_construct(**_like(model), **Reading.read_groups(model))
+    return legacy_search.RecommendGroups.model_construct(
+        **_like(model), **Reading.read_groups(model)
+    )
 
 
-def discover(model: Message) -> older.DiscoverBody:
+def discover(model: Message) -> legacy_search.DiscoverBody:
     """Discovery: points on the positive side of pairs, near a target."""
     target = optional_field(model, "target", lambda message: _example(message.single))
     pairs = [
@@ -125,7 +127,7 @@ def discover(model: Message) -> older.DiscoverBody:
         )
         for pair in model.context
     ]
-    return older.DiscoverBody.model_construct(
+    return legacy_search.DiscoverBody.model_construct(
         target=target,
         context=pairs,
         **_vector_names(model),
@@ -161,7 +163,7 @@ def _nearest_request(model: Message) -> dict[str, Any]:
             )
         vector = models.SparseVector(indices=indices, values=vector)
     if model.HasField("vector_name") and model.vector_name:
-        vector = older.VectorWithName.model_construct(name=model.vector_name, vector=vector)
+        vector = legacy_search.VectorWithName.model_construct(name=model.vector_name, vector=vector)
     return {"vector": vector, **_search_options(model)}
 
 
@@ -436,7 +438,7 @@ PROCEDURES: Mapping[str, Procedure] = {
     "Points/SearchBatch": Procedure(
         _m.SearchBatchPoints,
         write.scored_each(_m.SearchBatchResponse),
-        _batch(older.SearchBatch, "search_points", search),
+        _batch(legacy_search.SearchBatch, "search_points", search),
     ),
     "Points/SearchGroups": Procedure(
         _m.SearchPointGroups, write.groups_answer(_m.SearchGroupsResponse), search_groups
@@ -447,7 +449,7 @@ PROCEDURES: Mapping[str, Procedure] = {
     "Points/RecommendBatch": Procedure(
         _m.RecommendBatchPoints,
         write.scored_each(_m.RecommendBatchResponse),
-        _batch(older.RecommendBatch, "recommend_points", recommend),
+        _batch(legacy_search.RecommendBatch, "recommend_points", recommend),
     ),
     "Points/RecommendGroups": Procedure(
         _m.RecommendPointGroups, write.groups_answer(_m.RecommendGroupsResponse), recommend_groups
@@ -458,7 +460,7 @@ PROCEDURES: Mapping[str, Procedure] = {
     "Points/DiscoverBatch": Procedure(
         _m.DiscoverBatchPoints,
         write.scored_each(_m.DiscoverBatchResponse),
-        _batch(older.DiscoverBatch, "discover_points", discover),
+        _batch(legacy_search.DiscoverBatch, "discover_points", discover),
     ),
     # Snapshots
     "Snapshots/Create": Procedure(_m.CreateSnapshotRequest, write.snapshot),

@@ -69,7 +69,7 @@ CLOSED = {
     "PointIdsList",
 }
 
-OLDER = "retrieval_store_server.http.older"  # whose models are read as they are
+OLDER = "retrieval_store_server.http.legacy_search"  # whose models are read as they are
 
 
 def as_id(value: Any) -> Any:

@@ -29,7 +29,7 @@ INFERRED = (models.Document, models.Image, models.InferenceObject)
 BM25 = "qdrant/bm25"
 MAX_DECODED = 50_000_000  # pixels that are decoded before they are embedded
 AT_ONCE = 32  # texts or images that are embedded before the time of a request is looked at
-Place: TypeAlias = tuple[Any, Callable[[Any], None]]
+Slot: TypeAlias = tuple[Any, Callable[[Any], None]]
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]{16,}=*")
 
 
@@ -44,7 +44,7 @@ class Inference:
 
     def embed(self, body: Any, is_query: bool) -> None:
         """Replace the inference objects in a body by vectors."""
-        groups: dict[tuple[str, str, str], list[Place]] = {}
+        groups: dict[tuple[str, str, str], list[Slot]] = {}
         for inference_object, put in list(_inference_objects(body, _not_there)):
             kind = "image" if isinstance(inference_object, models.Image) else "text"
             key = (inference_object.model, kind, repr(_options(inference_object)))
@@ -189,7 +189,7 @@ def _not_there(_: Any) -> None:
     raise wrong("a text alone is no body")
 
 
-def _inference_objects(value: Any, put: Callable[[Any], None]) -> Iterator[Place]:
+def _inference_objects(value: Any, put: Callable[[Any], None]) -> Iterator[Slot]:
     """The inference objects in models, lists and dicts, each with a function that replaces it.
     Payloads hold no models, so none are found in them."""
     if isinstance(value, INFERRED):

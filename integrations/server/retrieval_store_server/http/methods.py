@@ -15,7 +15,7 @@ from retrieval_store.extension import PointId, make_model, uuid_in
 from retrieval_store.qdrant import Refused
 from retrieval_store_server.http.answers import hits_as_json, points_as_json
 from retrieval_store_server.http.bodies import refuse_invalid_vectors
-from retrieval_store_server.http.older import RecommendBody, as_grouped_query, as_query
+from retrieval_store_server.http.legacy_search import RecommendBody, as_grouped_query, as_query
 from retrieval_store_server.http.rates import spend_read, spend_write
 from retrieval_store_server.http.refusals import not_found, wrong
 from retrieval_store_server.http.request import RequestContext, is_unsigned, refuse_dots

@@ -134,24 +134,24 @@ class Pool:
 
 QUICK, QUICK_TIMES = 0.003, 4  # seconds of a quick read, and how many in a row make a kind quick
 MAX_KINDS = 1_000
-Kind: TypeAlias = Hashable
+ReadKind: TypeAlias = Hashable
 
 
 class QuickReads:
-    """Knows the kinds of reads that have been quick of late, which are read on the loop itself: the
-    way to a thread and back takes longer than many a query. A kind is a route, a collection, and
-    the shape of the request (`shapes.shape_of`). All must prove themselves again after a write,
-    since the next read may have to catch up with it."""
+    """Kinds of reads that were quick lately, and so run on the event loop: the way to a thread and
+    back takes longer than many a query. A kind is a route, a collection, and the cost class of the
+    request (`shapes.cost_class_of`). After a write each kind must be quick again, since the next
+    read may have to catch up with it."""
 
     def __init__(self) -> None:
-        self._times: dict[Kind, int] = {}
+        self._times: dict[ReadKind, int] = {}
         self._writes, self._lock = 0, Lock()  # under way; a read may have to wait for them
 
-    def include(self, kind: Kind) -> bool:
+    def include(self, kind: ReadKind) -> bool:
         """Whether reads of a kind are quick."""
         return not self._writes and self._times.get(kind, 0) >= QUICK_TIMES
 
-    def note(self, kind: Kind, seconds: float) -> None:
+    def note(self, kind: ReadKind, seconds: float) -> None:
         """Note how long a read of a kind took."""
         if seconds > QUICK:
             self._times.pop(kind, None)
@@ -213,7 +213,7 @@ class Workers:
         seconds: float,
         timeout: float | None,
         is_large: bool = False,
-        kind: Kind | None = None,
+        kind: ReadKind | None = None,
     ) -> Any:
         """Run a call that only reads within a budget. timeout: the seconds that it may take, if it
         says so; is_large: whether it is known to be large, and so leaves half of the threads to
@@ -230,7 +230,7 @@ class Workers:
                 return await self._read_there(call, gone, seconds, budget, kind)
         return await self._large.run(call, gone, seconds, self._budget(timeout, None))
 
-    def _read_here(self, call: Callable[[], Any], kind: Kind) -> Any:
+    def _read_here(self, call: Callable[[], Any], kind: ReadKind) -> Any:
         """Run a call on the loop; LargeRequestError where it isn't as short as others of its
         kind."""
         if self.pool.is_closed:
@@ -251,7 +251,7 @@ class Workers:
         gone: Callable[[], Awaitable[object]],
         seconds: float,
         budget: Budget,
-        kind: Kind | None,
+        kind: ReadKind | None,
     ) -> Any:
         """Run a call in a thread, and note how long it took there."""
         took = 0.0

@@ -18,7 +18,7 @@ from retrieval_store.extension import Lock, at_fork, conditions_in
 from retrieval_store.qdrant import Refused
 from retrieval_store_server.http.refusals import RateLimited
 
-Kind: TypeAlias = Literal["read", "write"]
+RequestKind: TypeAlias = Literal["read", "write"]
 MINUTE = 60.0
 TOO_MANY = 429
 MAX_BUCKETS = 1024
@@ -52,13 +52,13 @@ class _Buckets:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._buckets: dict[tuple[str, Kind], Bucket] = {}
+        self._buckets: dict[tuple[str, RequestKind], Bucket] = {}
 
     def forget_after_fork(self) -> None:
         """Start anew in a forked child."""
         self._lock, self._buckets = Lock(), {}
 
-    def lack_after(self, collection: str, kind: Kind, most: int, cost: int) -> float:
+    def lack_after(self, collection: str, kind: RequestKind, most: int, cost: int) -> float:
         """See `Bucket.lack_after`; a new limit gets a new bucket."""
         now, key = time.monotonic(), (collection, kind)
         with self._lock:
@@ -94,7 +94,7 @@ def spend_write(opened: Any, operations: Sequence[Any]) -> None:
         )
 
 
-def _spend(opened: Any, kind: Kind, most: int, cost: int) -> None:
+def _spend(opened: Any, kind: RequestKind, most: int, cost: int) -> None:
     exceeded = f"Rate limiting exceeded: {kind.capitalize()} rate limit exceeded"
     if cost > most:
         raise Refused(

@@ -12,7 +12,14 @@ from typing import Any, Literal, TypeAlias
 
 from qdrant_client import models
 
-from retrieval_store_server.http import browser, methods, monitoring, older, own_routes, snapshots
+from retrieval_store_server.http import (
+    browser,
+    legacy_search,
+    methods,
+    monitoring,
+    own_routes,
+    snapshots,
+)
 from retrieval_store_server.http.bodies import parse_body, points_to_write, prepare
 from retrieval_store_server.http.json_bodies import MAX_CHECKED, MAX_CONTAINERS, as_json
 from retrieval_store_server.http.request import RequestContext
@@ -176,20 +183,22 @@ ROUTES: tuple[Route, ...] = (
           methods.read_route("search_matrix_offsets", filter="query_filter"),
           models.SearchMatrixRequest, rpc="Points/SearchMatrixOffsets"),
     # As older clients ask
-    Route("POST", f"{P}/search", READ, methods.search, older.SearchBody, rpc="Points/Search"),
-    Route("POST", f"{P}/search/batch", READ, methods.search_batch, older.SearchBatch,
+    Route("POST", f"{P}/search", READ, methods.search, legacy_search.SearchBody,
+          rpc="Points/Search"),
+    Route("POST", f"{P}/search/batch", READ, methods.search_batch, legacy_search.SearchBatch,
           rpc="Points/SearchBatch"),
-    Route("POST", f"{P}/search/groups", READ, methods.search_groups, older.SearchGroups,
+    Route("POST", f"{P}/search/groups", READ, methods.search_groups, legacy_search.SearchGroups,
           rpc="Points/SearchGroups"),
-    Route("POST", f"{P}/recommend", READ, methods.search, older.RecommendBody,
+    Route("POST", f"{P}/recommend", READ, methods.search, legacy_search.RecommendBody,
           rpc="Points/Recommend"),
-    Route("POST", f"{P}/recommend/batch", READ, methods.search_batch, older.RecommendBatch,
+    Route("POST", f"{P}/recommend/batch", READ, methods.search_batch, legacy_search.RecommendBatch,
           rpc="Points/RecommendBatch"),
-    Route("POST", f"{P}/recommend/groups", READ, methods.search_groups, older.RecommendGroups,
+    Route("POST", f"{P}/recommend/groups", READ, methods.search_groups,
+          legacy_search.RecommendGroups,
           rpc="Points/RecommendGroups"),
-    Route("POST", f"{P}/discover", READ, methods.search, older.DiscoverBody,
+    Route("POST", f"{P}/discover", READ, methods.search, legacy_search.DiscoverBody,
           rpc="Points/Discover"),
-    Route("POST", f"{P}/discover/batch", READ, methods.search_batch, older.DiscoverBatch,
+    Route("POST", f"{P}/discover/batch", READ, methods.search_batch, legacy_search.DiscoverBatch,
           rpc="Points/DiscoverBatch"),
     # Snapshots
     Route("GET", "/snapshots", READ, snapshots.list_snapshots, rpc="Snapshots/ListFull"),

@@ -6,12 +6,12 @@ from typing import Any
 from qdrant_client.http.models import models
 
 from retrieval_store.extension import conditions_of
-from retrieval_store_server.http.older import SearchBody
+from retrieval_store_server.http.legacy_search import SearchBody
 
 MAX_ROWS = 100  # of an answer that is known to be short
 
 
-def shape_of(body: Any, size: int) -> Hashable | None:
+def cost_class_of(body: Any, size: int) -> Hashable | None:
     """What a read takes, roughly, by its request: the kind of body and of query, what is filtered
     by, and how large it is; None for one of which others say little. body: None where a route has
     none; size: bytes that were sent."""

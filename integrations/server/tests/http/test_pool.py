@@ -18,7 +18,7 @@ from retrieval_store_server.http.pool import (
     WaitedTooLongError,
     Workers,
 )
-from retrieval_store_server.http.shapes import shape_of
+from retrieval_store_server.http.shapes import cost_class_of
 from tests.helpers import PATIENCE, inside
 
 
@@ -211,7 +211,7 @@ def test_kinds_without_end_are_forgotten():
 
 def test_the_shape_of_a_read_says_what_it_takes():
     def shape(limit=10, size=100, **given):
-        return shape_of(models.QueryRequest(limit=limit, **given), size)
+        return cost_class_of(models.QueryRequest(limit=limit, **given), size)
 
     def match(key, value):
         condition = models.FieldCondition(key=key, match=models.MatchValue(value=value))
@@ -226,4 +226,4 @@ def test_the_shape_of_a_read_says_what_it_takes():
     assert shape(size=100) != shape(size=10_000)
     assert shape(limit=101) is None
     assert shape(prefetch=models.Prefetch(limit=5)) is None
-    assert shape_of(None, 0) == ()
+    assert cost_class_of(None, 0) == ()

@@ -243,16 +243,18 @@ _NOTHING_ASKED = dict.fromkeys(models.QueryRequest.model_fields)
 _SHARED = ("filter", "params", "with_payload", "with_vector", "shard_key")
 
 
-def as_query(older: Any) -> models.QueryRequest:
+def as_query(request: Any) -> models.QueryRequest:
     """An older request as a query."""
-    fields = {name: getattr(older, name) for name in (*_SHARED, "limit", "offset")}
-    fields["score_threshold"] = getattr(older, "score_threshold", None)  # discovery has none
-    query = {"query": older.query(), **fields, **older.names()}
+    fields = {name: getattr(request, name) for name in (*_SHARED, "limit", "offset")}
+    fields["score_threshold"] = getattr(request, "score_threshold", None)  # discovery has none
+    query = {"query": request.query(), **fields, **request.names()}
     return make_model(models.QueryRequest, {**_NOTHING_ASKED, **query})
 
 
-def as_grouped_query(older: Any) -> models.QueryGroupsRequest:
+def as_grouped_query(request: Any) -> models.QueryGroupsRequest:
     """An older request for groups as a query."""
     names = (*_SHARED, "score_threshold", *_Grouped.model_fields)
-    fields = {name: getattr(older, name) for name in names}
-    return models.QueryGroupsRequest.model_construct(query=older.query(), **fields, **older.names())
+    fields = {name: getattr(request, name) for name in names}
+    return models.QueryGroupsRequest.model_construct(
+        query=request.query(), **fields, **request.names()
+    )

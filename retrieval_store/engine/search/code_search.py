@@ -23,7 +23,7 @@ from retrieval_store.indexes.quantized import (
     Bits,
     CodePass,
     Codes,
-    Pieces,
+    CodeSegments,
     SearchGoal,
     candidates,
     gather_codes,
@@ -37,7 +37,7 @@ class PackedCodes:
     ascending; rest: those without codes; coded: how many slots of the space had codes when this was
     made."""
 
-    pieces: Pieces | None
+    pieces: CodeSegments | None
     slots: Ints
     rest: Ints
     coded: int
@@ -54,7 +54,7 @@ class _ScanParts:
     """What a search by codes scans. allowed: see `quantized.candidates`; rest: allowed slots
     without codes, which are searched as floats."""
 
-    pieces: Pieces | None
+    pieces: CodeSegments | None
     allowed: Bits | RowFilter | None
     rest: Ints
 
@@ -65,10 +65,10 @@ def code_pass(context: SearchContext, coded: CodeSnapshot, errors: float | None)
     parts = _parts(context, coded)
     if parts.pieces is None or len(parts.rest):
         return None
-    return CodePass(parts.pieces, _make_sought(context, parts, errors), context.matrix)
+    return CodePass(parts.pieces, _make_goal(context, parts, errors), context.matrix)
 
 
-def _make_sought(context: SearchContext, parts: _ScanParts, errors: float | None) -> SearchGoal:
+def _make_goal(context: SearchContext, parts: _ScanParts, errors: float | None) -> SearchGoal:
     most = max_candidates(context.allowed.about_count, MAX_SHARE, context.k)
     return SearchGoal(context.k, most, parts.allowed, context.within, errors)
 
@@ -97,7 +97,7 @@ def by_codes(
 
 def _nearest_by_codes(
     context: SearchContext,
-    pieces: Pieces,
+    pieces: CodeSegments,
     parts: _ScanParts,
     query_numbers: list[int],
     errors: float | None,
@@ -107,11 +107,11 @@ def _nearest_by_codes(
         context.vectors_at(query_numbers),
         [context.lengths[i] for i in query_numbers],
     )
-    sought = _make_sought(context, parts, errors)
-    hits_by_query = nearest_by_codes(*queries_and_lengths, pieces, sought, context.matrix)
+    goal = _make_goal(context, parts, errors)
+    hits_by_query = nearest_by_codes(*queries_and_lengths, pieces, goal, context.matrix)
     for hits in hits_by_query:
         if hits is not None:
-            context.admit(hits.slots)  # verifies checksums; may raise DamagedError
+            context.verify_once(hits.slots)  # verifies checksums; may raise DamagedError
     return hits_by_query
 
 
@@ -129,7 +129,7 @@ def _with_rest(
             [context.lengths[i] for i in query_numbers],
         )
         slots_by_query = candidates(
-            *queries_and_lengths, parts.pieces, _make_sought(context, parts, None)
+            *queries_and_lengths, parts.pieces, _make_goal(context, parts, None)
         )
     else:
         hits_by_query = _nearest_by_codes(context, parts.pieces, parts, query_numbers, errors)
@@ -151,7 +151,7 @@ def estimate_recall(
     wider_hits = None if wider is None else wider.nearest(context.vectors[0], context.matrix)
     if wider_hits is None or not wider_hits.chosen:
         return None
-    context.admit(wider_hits.slots)
+    context.verify_once(wider_hits.slots)
     return hits.share_of(wider_hits, context.k)
 
 
@@ -194,7 +194,7 @@ def _gather_codes(coded: CodeSnapshot, slots: Ints) -> PackedCodes:
             chosen.setdefault(id(codes.frame), []).append(slots[start:stop])
     rest.append(slots[end:])
     packed = [gather_codes(group, np.concatenate(chosen[frame])) for frame, group in groups.items()]
-    pieces = Pieces.of(packed, [0] * len(packed)) if packed else None
+    pieces = CodeSegments.of(packed, [0] * len(packed)) if packed else None
     return PackedCodes(pieces, slots, np.concatenate(rest), coded.count)
 
 

@@ -422,7 +422,8 @@ Bits: TypeAlias = npt.NDArray[np.uint32]
 class CodeSegments:
     """Codes to be scanned together. frames: the distinct frames of these codes, and where their
     records are; records: PIECE structures for compiled functions, which point into the arrays of
-    `codes`; count: of rows; firsts: the slots of the first rows; parts: what `split` has made."""
+    `codes`; count: of rows; firsts: the slots of the first rows; splits: the results of `split`, by
+    number."""
 
     codes: tuple[Codes, ...]
     frames: tuple[Frame, ...]

@@ -20,7 +20,7 @@ void rs_encode(const Encoding *to);
 void rs_turn(const float *query, double length, const Frame *frame, double *wide, int8_t *digits,
              uint8_t *tables, Turned *turned);
 void rs_gather(const Gathering *to);
-int64_t rs_test_rows(const RowTest *test, const int64_t *rows, int64_t start, int64_t count,
+int64_t rs_test_rows(const RowTestNode *test, const int64_t *rows, int64_t start, int64_t count,
                      uint32_t *bits);
 double rs_length(const float *vector, int64_t dimension);
 int rs_search(const InstructionSet *set, Search *search);
@@ -162,7 +162,7 @@ static int compare(int64_t dimension, int64_t count, int64_t metric)
         owners[slot] = metric == L2 ? slot : count - 1 - slot;
         numbers[owners[slot]] = (uint16_t)(allowed[slot / BLOCK] >> slot % BLOCK & 1 ? 5 + slot % 2 : 7);
     }
-    RowTest tests[] = {{ALL_OF, 3, NULL, 0, 0, 0, 0, 0, NULL, NULL, 0, NULL, 0},
+    RowTestNode tests[] = {{ALL_OF, 3, NULL, 0, 0, 0, 0, 0, NULL, NULL, 0, NULL, 0},
                        {NUMBERED, 1, numbers, 2, 0, count, 5, 7, NULL, NULL, 0, NULL, 0},
                        {NUMBERED, 1, numbers, 2, 0, count, 0, 7, NULL, NULL, 0, NULL, 0}};
     RowFilter by_rows = {owners, count, NULL, NULL, 0, NULL, tests};
@@ -331,7 +331,7 @@ static int compare_tests(int64_t count)
             held[helds++] = row;
         some[row] = (row * 7 + 3) % count;
     }
-    RowTest tests[] = {{ANY_OF, 6, NULL, 0, 0, 0, 0, 0, NULL, NULL, 0, NULL, 0},
+    RowTestNode tests[] = {{ANY_OF, 6, NULL, 0, 0, 0, 0, 0, NULL, NULL, 0, NULL, 0},
                        {NUMBERED, 1, bytes, 1, 0, count, 0, 8, &among, over, overs, held, helds},
                        {NONE_OF, 4, NULL, 0, 0, 0, 0, 0, NULL, NULL, 0, NULL, 0},
                        {NUMBERED, 1, words, 4, 0, count, 0, 4294967295, NULL, NULL, 0, NULL, 0},

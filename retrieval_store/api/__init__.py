@@ -1,12 +1,12 @@
-"""The direct front: Client (`client`) and Collection (`collection`), as users of Chroma know them.
+"""The direct API: Client (`client`) and Collection (`collection`), as users of Chroma know them.
 
-Arguments come in, whatever they are. `arguments`, `query_arguments` and `configuration` turn them
-into checked values, or raise an error that names the argument; `embedder` makes vectors of
-documents, images and URIs, by what `embedding_functions` makes when the first is needed;
-`record_writer` builds and writes batches. A store is asked through the room `query`, and `results`
-makes the result that users get. `rerank` puts hits into a re-ranker's order; `why_request` makes
-what `Collection.why` asks of a store; `frames` converts to and from data frames, and `maps` draws
-collections; `aio` has the same methods for event loops. The room `chroma` has what only Chroma's
-users know. It may use every room but the stores themselves (`engine`, and what plugins open):
-`backends` chooses one.
+`arguments`, `query_arguments` and `configuration` check arguments, and raise errors that name them.
+`embedding_functions` makes the embedding function when it is first needed, and `embedder` calls it
+for documents, images and URIs. `record_writer` builds and writes batches. Queries go to the store
+by the types of the room `query`, and `results` makes the results that users get. `rerank` sorts
+hits by a re-ranker; `why_request` makes the request of `Collection.why`; `unknown_keys` warns of
+filters that match nothing. `frames` converts to and from data frames, `maps` draws collections, and
+`aio` has the same methods for event loops. The room `chroma` has names that only Chroma's users
+know. It may use every room but the stores themselves (`engine`, and plugins): `backends` chooses
+one.
 """

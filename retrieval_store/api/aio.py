@@ -1,6 +1,6 @@
-"""The client and the collection for an event loop: each method is that of `Client` or `Collection`,
-awaited. It runs in a thread of the client's own, of which there are more where the store is
-elsewhere, since most of them wait for it then.
+"""The client and the collection for an event loop: the methods of `Client` and `Collection`,
+awaited. Each call runs in a thread of the client. There are more threads for a remote store, since
+most of them wait for it.
 """
 
 import asyncio
@@ -248,7 +248,7 @@ class AsyncCollection:
         return await self._calls.make(lambda: self._sync.metadata, "read")
 
     async def configuration(self) -> dict[str, Any]:
-        """The settings, as `Collection.configuration` tells them."""
+        """The settings, as `Collection.configuration` has them."""
         return await self._calls.make(lambda: self._sync.configuration, "read")
 
     async def configuration_json(self) -> dict[str, Any]:
@@ -329,11 +329,11 @@ class AsyncClient:
         database: str = DEFAULT_DATABASE,
         **options: Any,
     ) -> None:
-        """It is opened by the first call, or by `async with`: errors of opening come there.
-        threads: how many threads it may have, in each of which one call runs, and in half of them
-        at most those that may take long, as writes. By default two for each processor, from 4 to
-        16, and 64 for a store elsewhere. qdrant_client: an AsyncQdrantClient, too, which is used by
-        one event loop. The other arguments are those of `Client`."""
+        """The first call, or `async with`, opens the store and raises the errors of opening.
+        threads: the maximum number of threads. Each runs one call; long calls, such as writes, use
+        at most half of them. The default is two for each processor, from 4 to 16, or 64 for a
+        remote store. qdrant_client: also an AsyncQdrantClient, which one event loop uses. The other
+        arguments are those of `Client`."""
         if options and url is None:
             hint = hint_at_argument(min(options), OF_CLIENTS) or ", without url"
             raise InvalidTypeError(f"{min(options)!r} is no argument of AsyncClient{hint}")

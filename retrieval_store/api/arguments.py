@@ -1,5 +1,5 @@
-"""What users pass → checked, uniform values. Every error names the argument and what would be
-right.
+"""Turns users' arguments into checked values of one type. Every error names the argument and a
+right value.
 
 A bare str, dict or vector stands for a list of one.
 """
@@ -84,8 +84,8 @@ class Records:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class WriteRequest:
-    """Records as a caller gave them: the arguments of `Collection.add`, where each is described.
-    What can't be is refused where `Records` are made of it, by `records_of`."""
+    """Records as a caller gave them: the arguments of `Collection.add`, which describes each.
+    `records_of` checks them and makes `Records`."""
 
     ids: str | Sequence[str] | None
     embeddings: Any = None
@@ -97,7 +97,7 @@ class WriteRequest:
     embed: Embed | None = None
 
     def given(self) -> list[str]:
-        """The names of what is given beside ids."""
+        """The names of the given fields, besides ids."""
         return [name for name in (*FIELDS, "embed") if getattr(self, name) is not None]
 
 
@@ -209,12 +209,12 @@ def check_ids(ids: Any, name: str = "ids") -> ShownIds | None:
 
 
 def matrix_of(vectors: Any, name: str) -> Matrix:
-    """What a user gives as vectors: (n, dim) float32, C-contiguous and finite. InvalidTypeError or
-    InvalidArgumentError, which says where, for anything else.
+    """A user's vectors as (n, dim) float32, C-contiguous and finite. Anything else raises
+    InvalidTypeError or InvalidArgumentError, which names the place.
 
     Args:
         vectors: numbers, a list of them or an array; one vector or several.
-        name: that of the argument, for messages.
+        name: of the argument, for messages.
     """
     array = vectors if type(vectors) is np.ndarray else _array_of(vectors, name)
     if array.dtype == object:
@@ -247,12 +247,12 @@ def matrix_of(vectors: Any, name: str) -> Matrix:
 
 
 def sparse_of(vectors: Any, name: str) -> list[SparseVector | None]:
-    """What a user gives as sparse vectors, as a list of them, None for None. InvalidTypeError or
-    InvalidArgumentError, which says where, for anything else.
+    """A user's sparse vectors as a list; None stays None. Anything else raises InvalidTypeError or
+    InvalidArgumentError, which names the place.
 
     Args:
         vectors: dicts with "indices" and "values", or objects with these attributes.
-        name: that of the argument, for messages.
+        name: of the argument, for messages.
     """
     single = isinstance(vectors, Mapping) or hasattr(vectors, "indices")
     items = [vectors] if single else _listlike(vectors, name, "a list of sparse vectors")
@@ -385,13 +385,13 @@ def images_of(images: Any, name: str) -> list[Any]:
 def filter_of(
     where: Any, where_document: Any = None, ids: ShownIds | None = None
 ) -> Expression | None:
-    """The expression of what a user gives to restrict points; None where nothing is given.
-    InvalidFilterError for what is malformed.
+    """The expression of a user's filters and ids; None if there are none. InvalidFilterError for a
+    malformed filter.
 
     Args:
         where: a filter of metadata, as a dict or as an expression.
         where_document: a filter of documents.
-        ids: those that the points may have.
+        ids: the points' ids.
     """
     if where_document is None and ids is None:
         return None if where is None else _expression_of(where)
@@ -443,13 +443,13 @@ def collection_name(name: Any) -> str:
 
 
 def read_once(value: Any) -> Any:
-    """What may be read once as a list, and anything else as it is."""
+    """An iterator as a list; anything else unchanged."""
     return list(value) if isinstance(value, Iterator) else value
 
 
 def _listlike(value: Any, name: str, expected: str, is_ordered: bool = True) -> list[Any]:
-    """A new list of the items, so that what the caller passed is never changed. is_ordered: whether
-    a set, which has its items in any order, is refused."""
+    """A new list of the items; the caller's list never changes. is_ordered: whether to refuse a
+    set, since it has no order."""
     if type(value) is list or type(value) is tuple:
         return [*value]
     atom = isinstance(value, str | bytes | bytearray | Mapping) or getattr(value, "ndim", 1) == 0

@@ -96,19 +96,19 @@ ATTEMPTS = 3  # at getting or creating a collection
 
 @shortens_tracebacks
 class Client:
-    """A store of collections: in a directory, in memory, or elsewhere: one that `retrieval-store
-    serve` serves, or a Qdrant cluster.
+    """A store of collections: in a directory, in memory, on a server (`retrieval-store serve`), or
+    on a Qdrant cluster.
 
-    Clients of one path share the store, in this process and with others. A store in memory is its
-    client's own. Close it, or use it in a `with` statement.
+    Clients of one path share the store, in this process and in others. A store in memory belongs to
+    one client. Close a client, or use it in a `with` statement.
 
-    A store that is served is the same as in a directory; embedding functions and loaders stay in
-    this process. Where the server can't be reached, or ends, reads are tried again for ten seconds;
-    a write is where it is certain that nothing was done, and else an UnavailableError says that it
-    may have been, as a whole or not at all.
+    A served store works like a directory; embedding functions and loaders run in this process. If
+    the server can't be reached, reads are repeated for ten seconds. A write is repeated only if it
+    certainly had no effect. Otherwise an UnavailableError says that it may have been done, as a
+    whole or not at all.
 
-    On a cluster collections mean the same, but a batch isn't one transaction, and what is written
-    survives what Qdrant says it does.
+    On a cluster collections work alike. But a batch isn't one transaction there, and writes are as
+    durable as Qdrant makes them.
     """
 
     def __init__(
@@ -136,46 +136,40 @@ class Client:
 
         Args:
             path: the directory of a store; ":memory:", or neither that nor url, is one in memory.
-            create: whether a store is made where there is none; if not, that is a NotFoundError.
+            create: whether to make a store if there is none; with False, a missing store is a
+                NotFoundError.
             durability: "full": an acknowledged write survives a power cut; "relaxed": a power cut
-                may lose the last moments, never consistency.
-            read_only: writes raise ReadOnlyError, and the store may lie where nothing can be
-                written.
+                may lose the last moments, but the store stays consistent.
+            read_only: writes raise ReadOnlyError; the directory may be unwritable.
             allow_reset: whether `reset` may delete everything.
-            trust: whether you trust the maker of the store; only then, or when you give it
-                yourself, is an embedding function used that may reach the network, the environment
-                or files.
-            rebuild: don't use the codes, indexes and lists of words that are there, but make them
-                again as they are needed; for a store from a source that you don't trust.
-            memory_budget: bytes of memory that all stores of this process together may keep what
-                can be worked out or read again, besides the state of the collection in use: the
-                last client that gives it sets it; 256 MB, or an eighth of the memory that the
-                process may use where that is less, if none does.
-            unknown_keys: what comes of a filter that matches nothing, since under a key that it
-                names no record has a value, or none of the type that it asks for: a warning in the
-                log ("warn", once for each key and Collection), an InvalidFilterError ("error"), or
-                nothing ("ignore"); on a cluster nothing is looked for.
-            url: of a served store or a cluster; what it leads to is found out when the client is
-                made, or, where nothing answers yet, when it is used. A list of several is of the
-                nodes of a cluster: one of them is asked until it is down or isn't ready, then the
-                next.
-            qdrant_client: a client of a cluster that is there already, instead of url; it stays
-                open.
+            trust: whether you trust the maker of the store. If not, an embedding function that the
+                store remembers isn't used if it may reach the network, the environment or files,
+                unless you pass it yourself.
+            rebuild: ignore the derived files (codes, indexes, lists of words), and rebuild them
+                when they are needed; for stores from untrusted sources.
+            memory_budget: the bytes that the caches of all stores of this process may use together,
+                besides the state of the collection in use. The last client that gives it sets it.
+                The default is 256 MB, or an eighth of the memory of the process if that is less.
+            unknown_keys: the reaction to a filter on a key, or a type of value, that no record has:
+                "warn" in the log (once for each key and Collection), "error" (an
+                InvalidFilterError), or "ignore". A cluster isn't checked.
+            url: of a served store or a cluster; the client finds out which. A list has several
+                nodes of a cluster: the next one is used when one is down or isn't ready.
+            qdrant_client: an open client of a cluster, instead of url; it stays open.
             consistency: how many replicas of a cluster a read asks: a number, "majority", "quorum"
                 or "all"; None for one of them.
-            create_indexes: whether payload indexes are made, once, for the keys of filters, orders
-                and facets; if not, a server in strict mode refuses such a filter.
-            settings: Chroma's, which may stand in the place of path: `allow_reset`, `is_persistent`
-                and `persist_directory` are taken, and of the others what says no more than is so
-                anyway.
+            create_indexes: whether to make payload indexes, once, for the keys of filters, orders
+                and facets; without them a server in strict mode refuses such filters.
+            settings: Chroma's, also instead of path: `allow_reset`, `is_persistent` and
+                `persist_directory` are used. Others may only have values that hold here anyway.
             tenant: Chroma's; "default_tenant".
             database: Chroma's; "default_database".
-            **options: with url: api_key, headers (of each request, a dict), timeout (30 seconds
-                without an answer; None for any number), verify (False, or a file of certificates
-                that are trusted); to a cluster also what qdrant_client.QdrantClient takes.
+            **options: with url: api_key, headers (a dict, of each request), timeout (seconds, 30 by
+                default; None for no limit), verify (False, or a file of trusted certificates); for
+                a cluster also the arguments of qdrant_client.QdrantClient.
 
         Raises:
-            InvalidArgumentError: what can't be or doesn't go together.
+            InvalidArgumentError: an invalid argument, or arguments that don't go together.
             NotFoundError: there is no store, with `create=False`.
         """
         if hasattr(path, "persist_directory"):  # settings, which Chroma's Client has first
@@ -390,15 +384,14 @@ class Client:
     def list_collections(
         self, limit: int | None = None, offset: int | None = None
     ) -> "list[Collection]":
-        """Collections in the order of their names.
+        """The collections, sorted by name.
 
-        Of those that QdrantClient has made with other vectors than `Collection` works with there
-        are the name and the id; what else is asked of them is an InvalidArgumentError that says
-        why.
+        A collection that QdrantClient made with vectors of another kind has only a name and an id.
+        All else raises an InvalidArgumentError with the reason.
 
         Args:
-            limit: at most so many; None for all.
-            offset: leave out so many of the first.
+            limit: the maximum number of collections; None for all.
+            offset: how many collections to skip.
         """
         start = 0 if offset is None else whole_number(offset, "offset", 0)
         end = None if limit is None else whole_number(limit, "limit", 0)
@@ -427,14 +420,14 @@ class Client:
         self._session.store.drop(self._record_named(name).name)
 
     def verify(self, *, progress: bool = False) -> list[FileReport]:
-        """Look at every byte of the store's files: a report for each, with `problem` None where the
-        file is whole, and, of codes, indexes and lists of words, where it says what the points say.
+        """Check every byte of the store's files. Returns a report for each file; `problem` is None
+        if the file is whole, and if derived files (codes, indexes, lists of words) agree with the
+        points.
 
-        Others may use the store meanwhile; of a store in memory, or on a cluster, there is nothing
-        to report.
+        Others may use the store meanwhile. A store in memory or on a cluster has no files to check.
 
         Args:
-            progress: show a bar of the files.
+            progress: show a progress bar.
         """
         from retrieval_store.base.tracing import progress_bar
 
@@ -446,29 +439,27 @@ class Client:
         return reports
 
     def stats(self) -> StoreStats:
-        """What is watched of a store: how many collections and points there are, the bytes in
-        memory and on disk by part, and what of the memory budget all stores of this process hold.
+        """Figures for monitoring: the numbers of collections and points, the bytes in memory and on
+        disk by part, and the use of this process' memory budget.
 
-        Of each collection by its name: `points`; `seq`, the number of its last operation;
-        `index_lag` and `uncoded`, vectors that no index and no codes have taken in yet, and that
-        should be in them; `dead_slots`, which compaction gives back; `memory` and `disk`, bytes;
-        `in_memory`, whether this process has its state in memory; `problem`, why it can't be read.
-        None is what isn't known: `index_lag`, `uncoded` and `dead_slots` of a collection that isn't
-        in memory, and on a cluster all but the points.
+        Each collection has `points`; `seq`, the number of its last operation; `index_lag` and
+        `uncoded`, the vectors that the index and the codes lack; `dead_slots`, which compaction
+        frees; `memory` and `disk` in bytes; `in_memory`, whether this process has its state in
+        memory; `problem`, why it can't be read. Unknown figures are None: `index_lag`, `uncoded`
+        and `dead_slots` of a collection that isn't in memory, and all but the points on a cluster.
 
-        Nothing is loaded for it: it takes a look at some files of each collection, about a
-        millisecond; on a cluster three requests.
+        It loads no collection: it reads a few files of each, or sends three requests to a cluster.
         """
         store = self._session.store
         return store_stats(store.gauges(), store.own_bytes(), store.budget())
 
     def snapshot(self, path: str | os.PathLike[str]) -> None:
-        """Write all collections into one file, each as it is at one moment, while others go on
-        writing. `retrieval_store.restore` makes a store of it again. Of a cluster, which has no
-        such moment, they are copied beside the file first, as `copy_to` does.
+        """Write a snapshot of each collection into one file, while others go on writing.
+        `retrieval_store.restore` makes a store of it. A cluster has no snapshots, so its points are
+        first copied to a folder beside the file, as by `copy_to`.
 
         Args:
-            path: of the file, which isn't there yet.
+            path: of the new file.
 
         Raises:
             InvalidArgumentError: a path that exists.
@@ -483,31 +474,30 @@ class Client:
         fail_if_exists: bool = False,
         show_progress: bool = False,
     ) -> list[Copied]:
-        """Copy collections with all that they hold and their settings into the store of another
-        client: directories, memory and clusters, in any direction. Then as many points must be
-        there, and a sample of them must be alike. Aliases come along that the other store lacks.
+        """Copy collections with their points and settings into the store of another client:
+        directories, memory and clusters, in any direction. Afterwards the number of points and a
+        sample of them are compared. Aliases that the other store lacks are copied too.
 
-        Each is copied as it is at one moment, while others go on writing (from a cluster, which has
-        no such moment, as it is listed). Called again, it copies what has changed since: so an
-        application is moved with a pause of seconds, when it is called once more after that has
-        stopped. What was broken off goes on where it stopped. A journal in the target's directory,
-        or else the source's, knows which collections are copies.
+        Each collection is copied from a snapshot, while others go on writing (a cluster has no
+        snapshots; its points are listed one after the other). A second call copies only later
+        changes. So an application moves within seconds: copy, stop it, copy once more. An
+        interrupted copy resumes. A journal in the directory of the target, or else of the source,
+        records which collections are copies.
 
-        Nothing else in the target is changed. A collection that was deleted stays where it was
-        copied to.
+        Nothing else in the target changes. A collection that was deleted in the source stays in the
+        target.
 
         Args:
             other: the client of the target.
             collections: their names; None for all.
-            fail_if_exists: what was copied wholly before is an AlreadyExistsError, too.
-            show_progress: show a bar of the points.
+            fail_if_exists: whether a collection that was copied completely before is an
+                AlreadyExistsError.
+            show_progress: show a progress bar.
 
         Raises:
-            AlreadyExistsError: a name that another collection has in the target, unless that holds
-                the same.
-            ConflictError: a copy that others have written to since, where it was broken off, or one
-                of the two was renamed.
-            StorageError: what was copied isn't all there, or isn't alike.
+            AlreadyExistsError: the target has another collection with that name and other contents.
+            ConflictError: others wrote to an incomplete copy, or one of the two was renamed.
+            StorageError: the copy is incomplete, or its sample differs.
         """
         from retrieval_store import plugins
 
@@ -788,7 +778,7 @@ def _refuse_misplaced(
     here_only: Mapping[str, bool],
     cluster_only: Mapping[str, bool],
 ) -> None:
-    """Refuse what is given, each by its name, where it has no meaning."""
+    """Refuse arguments that have no meaning for this kind of store, by name."""
     if durability not in ("full", "relaxed"):
         raise InvalidArgumentError(f"durability is {durability!r}, expected 'full' or 'relaxed'")
     if is_elsewhere and durability != "full":

@@ -121,7 +121,7 @@ class Collection:
 
         Args:
             backend: the collection in its store.
-            record: what was known of it when it was opened.
+            record: its catalog record when it was opened.
             embedding_function: as of `Client.create_collection`.
             data_loader: as of `Client.create_collection`.
             trust: as of `Client`.
@@ -145,7 +145,7 @@ class Collection:
 
     @property
     def name(self) -> str:
-        """The name as it is now; of a collection that was deleted, the last that is known."""
+        """The current name; the last known one if the collection was deleted."""
         with suppress(NotFoundError):
             self._opened_as = self._backend.record().name
         return self._opened_as
@@ -158,9 +158,8 @@ class Collection:
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """The settings of the index, `["hnsw"]["space"]` being the distance; the "index" itself;
-        those of "text" search; what "vectors" are kept as; and what is remembered of the embedding
-        function."""
+        """The settings: of the index (`["hnsw"]["space"]` is the distance), of "text" search, the
+        datatype of "vectors", and the specification of the embedding function."""
         record = self._record()
         return {**to_store(all_settings(record)), "embedding_function": _spec_in(record)}
 
@@ -177,7 +176,7 @@ class Collection:
 
     @property
     def _embedding_function(self) -> "Embeds | None":
-        """The same, under the name by which code for Chroma asks for it."""
+        """The same, under the name that code for Chroma uses."""
         return self.embedding_function
 
     @property
@@ -255,13 +254,12 @@ class Collection:
         embed: Embed | None = None,
         show_progress: bool = False,
     ) -> WriteResult:
-        """Add points, all of them durably or none; any number at once. (On a cluster a failure may
-        leave a part, which the error says.)
+        """Add points, any number at once: all of them durably, or none. (On a cluster a failure may
+        leave a part; the error says so.)
 
-        Without embeddings the documents, the images or what the uris point at are embedded; with
-        them the embedding function isn't called. The result has the ids of records that were left
-        out, since a data loader that skips can't load their uris; also that of `upsert` and
-        `update`.
+        With embeddings the embedding function isn't called. Without, it embeds the documents, the
+        images, or the data that the uris name. The result has the ids of the records that a
+        skipping data loader couldn't load. The results of `upsert` and `update` have them too.
 
         Args:
             ids: strings, one for each point, each once.
@@ -269,13 +267,12 @@ class Collection:
             metadatas: dicts of JSON values.
             documents: texts.
             images: arrays of (height, width, channels).
-            uris: where what is to be embedded is, which the data loader loads.
-            sparse_embeddings: dicts with "indices" and "values", or objects that have these, None
-                for a point without; where the collection was made with "sparse" in its
-                configuration.
-            embed: which of documents, images and uris vectors are made of, where records have
-                several: the others are stored beside it, such as a caption with a picture.
-            show_progress: show a bar of what is embedded.
+            uris: where the images are; the data loader loads them.
+            sparse_embeddings: dicts or objects with "indices" and "values"; None for a point
+                without one. The collection's configuration must have "sparse".
+            embed: the field to embed ("documents", "images" or "uris") if records have several.
+                The others are stored with it, such as the caption of a picture.
+            show_progress: show a progress bar of the embedding.
 
         Raises:
             IDAlreadyExistsError: an id exists.
@@ -314,11 +311,10 @@ class Collection:
             images: as of `add`.
             uris: as of `add`.
             sparse_embeddings: as of `add`.
-            embed: as of `update`; a point that is new needs something of that kind.
-            replace_metadata: replace the metadata of points as a whole.
-            replace: replace all of them: afterwards the points hold what is given here and nothing
-                else.
-            show_progress: show a bar of what is embedded.
+            embed: as of `update`; a new point needs a value of that field.
+            replace_metadata: replace each point's whole metadata instead of merging.
+            replace: replace each point as a whole: afterwards it has only the fields given here.
+            show_progress: show a progress bar of the embedding.
 
         Raises:
             DimensionMismatchError: as by `add`.
@@ -396,32 +392,32 @@ class Collection:
         metadata_columns: Sequence[str] | None = None,
         show_progress: bool = False,
     ) -> int:
-        """Add records from wherever they come, each batch durably and as a whole; returns how many.
+        """Add records from a table or an iterable, each batch durably and as a whole. Returns how
+        many were added.
 
-        Integers become ids by their digits. While a batch that was embedded is written, the next is
-        read and embedded.
+        Integer ids become strings of their digits. While a batch is written, the next one is read
+        and embedded.
 
         Args:
-            source: a pandas or polars DataFrame or a pyarrow Table with the column "id", and any of
-                "document", "embedding", "uri" and "metadata", whose other columns become keys of
-                the metadata; what `get` returned; or an iterable of such pieces, or of records,
-                dicts with "id" and any of these and "image". It is read as it is added.
+            source: a pandas or polars DataFrame, or a pyarrow Table, with the column "id" and any
+                of "document", "embedding", "uri" and "metadata"; other columns are metadata keys.
+                Or a result of `get`, or an iterable of tables or of records (dicts with these
+                keys, or "image"). An iterable is consumed while records are added.
             batch: how many records are added at a time.
-            upsert: `upsert` instead of `add`, so that what was broken off can be begun again.
+            upsert: `upsert` instead of `add`, so that an interrupted call can be repeated.
             embed: as of `add` and `upsert`.
-            id_column: how the column of ids is called there; None takes the index of a pandas
-                frame.
-            document_column: how the column of documents is called there.
-            embedding_column: how the column of embeddings is called there.
-            uri_column: how the column of uris is called there.
-            metadata_columns: the keys of the metadata, where not all other columns are. With these,
-                or any other name of a column, other keys of records, too, become metadata, and the
-                first record must have all that are named.
-            show_progress: show a bar of the records.
+            id_column: the name of the column of ids; None takes the index of a pandas frame.
+            document_column: the name of the column of documents.
+            embedding_column: the name of the column of embeddings.
+            uri_column: the name of the column of uris.
+            metadata_columns: the metadata keys, if not all other columns are. With these or any
+                other column name, other keys of records become metadata too, and the first record
+                must have all named columns.
+            show_progress: show a progress bar of the records.
 
         Raises:
-            InvalidArgumentError: a record that can't be, or a column that isn't there; and what
-                `add` and `upsert` raise. The batches before it are there then.
+            InvalidArgumentError: an invalid record or a missing column, and the errors of `add`
+                and `upsert`. Earlier batches stay.
         """
         from retrieval_store.api.frames import batches_from, columns_named, length_of
         from retrieval_store.base.tracing import progress_bar
@@ -453,27 +449,27 @@ class Collection:
         where_document: Mapping[str, Any] | None = None,
         show_progress: bool = False,
     ) -> WriteResult:
-        """Change points that exist; ids that don't are left out: the result and the log name them.
+        """Change existing points. The result and the log name the ids that don't exist.
 
-        What isn't given stays, and so does what is None in a list. Documents, images or uris
-        without embeddings are embedded again, and replace what the point had of the other two.
+        Fields that aren't given stay, and so do those that are None in a list. A document, an image
+        or a uri without an embedding is embedded again, and replaces the other two.
 
         Args:
             ids: strings, each once.
             embeddings: as of `add`.
-            metadatas: dicts that are merged key by key; a None deletes the key.
+            metadatas: dicts to merge key by key; a None deletes the key.
             documents: as of `add`.
             images: as of `add`.
             uris: as of `add`.
             sparse_embeddings: as of `add`.
-            embed: "documents", "images" or "uris": it alone is embedded, and replaces nothing of
-                the others, which are stored where they are given: with "uris" a new document is
-                another caption of a picture, whose vector stays.
-            where: instead of ids, all points that match, with `metadatas` alone, one dict that is
-                merged into the metadata of each, in one transaction; the result has how many these
-                are as "updated".
-            where_document: the same for a filter of documents.
-            show_progress: show a bar of what is embedded.
+            embed: "documents", "images" or "uris": the only field to embed. The others are stored
+                if they are given: with "uris", a new document is a new caption of the picture,
+                and the picture's vector stays.
+            where: a metadata filter instead of ids. `metadatas` is then one dict, which is merged
+                into all matching points in one transaction. The result has their number as
+                "updated".
+            where_document: a document filter instead of ids, likewise.
+            show_progress: show a progress bar of the embedding.
 
         Raises:
             DimensionMismatchError: as by `add`.
@@ -508,15 +504,15 @@ class Collection:
         """Points by id, by filter, or all: in the order of `ids`, or of first insertion.
 
         Args:
-            ids: ids of points; those that don't exist are left out.
+            ids: ids of points; unknown ones are ignored.
             where: a filter of metadata.
-            limit: at most so many; None for all.
-            offset: leave out so many of the first.
+            limit: the maximum number of points; None for all.
+            offset: how many points to skip.
             where_document: a filter of documents.
-            include: of "metadatas", "documents", "embeddings", "sparse_embeddings", "uris", "data".
-            order_by: a metadata key by whose numbers (as float64) points come instead, the least
-                first, then by its dates; those that have neither are left out.
-            descending: with `order_by`: all that backwards.
+            include: "metadatas", "documents", "embeddings", "sparse_embeddings", "uris", "data".
+            order_by: a metadata key to sort by: first numbers (as float64), then dates, ascending.
+                Points with neither are left out.
+            descending: reverse the order of `order_by`.
 
         Raises:
             InvalidArgumentError: anything malformed, and `descending` without `order_by`.
@@ -548,21 +544,20 @@ class Collection:
         where_document: Mapping[str, Any] | None = None,
         limit: int | None = 10,
     ) -> list[tuple[Scalar, int]]:
-        """The values that the matching points have under a metadata key, each with how many points
-        have it, the most frequent first; of equally frequent ones the least, where bools come
-        before numbers, and these before strings.
+        """Count the matching points by their value under a metadata key, the most frequent value
+        first. Ties are sorted: bools, then numbers, then strings.
 
-        Values are strings, numbers and bools, and of a list its elements, each of which counts once
-        for a point; 1 and 1.0 are one value.
+        Values are strings, numbers and bools. Of a list each distinct element counts once for a
+        point. 1 and 1.0 are the same value.
 
         Args:
             key: the metadata key.
             where: a filter of metadata.
             where_document: a filter of documents.
-            limit: at most so many values; None for all.
+            limit: the maximum number of values; None for all.
 
         Raises:
-            InvalidArgumentError: anything malformed, also a filter.
+            InvalidArgumentError: anything malformed.
         """
         path = (metadata_key(key, "key"),)
         max_count = None if limit is None else whole_number(limit, "limit", 1)
@@ -576,7 +571,7 @@ class Collection:
         """The first points, with everything but uris and data.
 
         Args:
-            limit: at most so many.
+            limit: the maximum number of points.
         """
         return self.get(limit=limit, include=("embeddings", "metadatas", "documents"))
 
@@ -587,11 +582,11 @@ class Collection:
         where_document: Mapping[str, Any] | None = None,
         include: Sequence[GetField] = ("metadatas", "documents"),
     ) -> GetResult:
-        """Some of the points that match, in the order of first insertion: spread evenly over all of
-        them, and the same each time; on a cluster as good as drawn at random.
+        """A sample of the matching points, in the order of first insertion. It is spread evenly
+        over all of them, and the same each time. On a cluster it is random.
 
         Args:
-            size: at most so many; all that match, where there are no more.
+            size: the maximum number of points.
             where: a filter of metadata.
             where_document: a filter of documents.
             include: as of `get`.
@@ -607,13 +602,13 @@ class Collection:
     def unknown_keys(
         self, where: Where | None = None, where_document: Mapping[str, Any] | None = None
     ) -> list[str]:
-        """What of a filter no point could fulfil, a sentence for each key: that none has a value
-        under it, or none of the kind that is asked for. Nothing is said of an empty collection, nor
-        on a cluster, where all points would have to be read.
+        """The keys of a filter that no point can fulfil, with a sentence each: no point has a value
+        under the key, or none of the required type. Empty for an empty collection, and on a
+        cluster, where this would read all points.
 
         Args:
             where: a filter of metadata.
-            where_document: a filter of documents, of which nothing is said.
+            where_document: a filter of documents; it has no keys.
 
         Raises:
             InvalidArgumentError: anything malformed.
@@ -643,8 +638,8 @@ class Collection:
         return AskedQuery(query, included, expression, reranking)
 
     def _like(self, request: QueryRequest) -> tuple[QueryRequest, Expression]:
-        """The same request for a vector that is like those of some points, and whom it shouldn't
-        find."""
+        """The same request by the vector that `like` and `unlike` mean, and a condition that
+        excludes their points."""
         if request.mode != "dense":
             raise InvalidArgumentError(f"like goes with mode 'dense', not {request.mode!r}")
         if queries := request.queries():
@@ -681,8 +676,8 @@ class Collection:
         return count
 
     def _note_texts(self, expression: Expression | None) -> None:
-        """Before a filter is used whose ranges compare times with a text that is none, warn of it
-        or refuse it, as the client says."""
+        """Warn of a filter whose ranges compare times with a text that isn't one, or refuse it, by
+        the client's setting."""
         how = self._backend.session.unknown_keys
         if expression is None or how == "ignore":
             return
@@ -737,48 +732,47 @@ class Collection:
     ) -> QueryResult:
         """The best records for each query, best first; fewer than `n_results` where fewer match.
 
-        Filters hold exactly in every mode. Scores are always in the result, descending.
+        Filters are exact in every mode. The result always has scores, descending.
 
         Args:
-            query_embeddings: (q, dim) numbers, or (dim,) for one query. In mode "dense" exactly one
-                of the four kinds of queries is given.
+            query_embeddings: (q, dim) numbers, or (dim,) for one query. Mode "dense" takes exactly
+                one of the four kinds of queries.
             query_texts: a text, or one for each query.
             query_images: an image as an array of (height, width, channels), or one for each query.
-            query_uris: where an image is, or one for each query; the data loader loads them.
+            query_uris: the URI of an image, or one for each query; the data loader loads them.
             ids: search only among the records of these ids.
             n_results: hits for each query, at least 1.
             where: a filter of metadata.
             where_document: a filter of documents.
-            include: what hits have besides their ids, as for `get`, and "distances": squared L2,
-                1 - dot, or 1 - cosine, by `configuration["hnsw"]["space"]`; None in mode "text".
-            mode: "dense": by nearness to the vectors of the queries, which are embedded if they are
-                texts or images. "text": by the words of `query_texts` in documents (BM25); nothing
-                is embedded. "sparse": by dot products with `query_sparse`. "hybrid": by vectors and
-                words together, of `query_embeddings` and `query_texts`, or of the texts alone,
-                which are embedded; `query_sparse` takes the place of the words where it is given. A
-                `Hybrid` says how both become one ranking.
-            exact: search for the very nearest, whatever the collection's settings.
-            ef: how many candidates an index looks at, in place of its setting.
-            recall: the share of the nearest that is enough, from 0 to 1; it is found faster, by one
-                bit a number first.
-            like: ids of records, in place of queries: one query by the average of their vectors,
-                which finds none of them.
-            unlike: ids of records, beside `like`: the query is as much farther from the average of
-                their vectors as that is away, and finds none of them.
-            offset: leave out so many of the best hits.
-            max_distance: leave out hits that are farther, in mode "dense".
-            min_score: leave out hits with a lesser score, in other modes or with `rerank`.
-            group_by: a metadata key: of the records with one value under it show only the best, or
-                the best few with `Groups(key, size)`, and none without a value: the best passage of
-                each book.
+            include: fields of the hits, as of `get`, and "distances": squared L2, 1 - dot, or
+                1 - cosine, by `configuration["hnsw"]["space"]`; None in mode "text".
+            mode: "dense": nearest vectors; texts and images are embedded. "text": BM25 of
+                `query_texts` over documents, without embedding. "sparse": dot products with
+                `query_sparse`. "hybrid": vectors and words, by `query_embeddings` and
+                `query_texts`, or by the texts alone, which are embedded; `query_sparse` replaces
+                the words. A `Hybrid` sets the fusion.
+            exact: find the true nearest, whatever the collection's settings.
+            ef: the number of candidates of an index search, instead of the collection's setting.
+            recall: the share of the true nearest to find, from 0 to 1. Less than 1 is faster: a
+                scan over one bit of each number comes first.
+            like: ids of records, instead of queries: one query by the average of their vectors. It
+                excludes these records.
+            unlike: ids of records, with `like`: the query moves away from the average of their
+                vectors. It excludes these records too.
+            offset: how many of the best hits to skip.
+            max_distance: the greatest distance of a hit, in mode "dense".
+            min_score: the least score of a hit, in other modes or with `rerank`.
+            group_by: a metadata key: return only the best hit of each value, such as the best
+                passage of each book, or the best few by `Groups(key, size)`. Records without a
+                value are left out.
             query_sparse: a sparse vector, or one for each query.
-            rerank: a re-ranker, the name of one, or a `Rerank` with more to say. It reads the
-                documents of the best hits beside the query's text and puts them in its own order;
-                scores, `offset` and `min_score` are those after it, and what has no document comes
-                last, with the score None.
+            rerank: a re-ranker, its name, or a `Rerank` with options. It compares the documents of
+                the best hits with the query's text, and sorts the hits by its own scores. `offset`
+                and `min_score` then refer to these. Hits without a document come last, with the
+                score None.
 
         Raises:
-            InvalidArgumentError: an argument that can't be, alone or beside the others.
+            InvalidArgumentError: an invalid argument, or arguments that don't go together.
             DimensionMismatchError: vectors of another dimension than the collection's.
             EmbeddingFunctionError: nothing can embed the queries.
         """
@@ -805,18 +799,17 @@ class Collection:
         return query_result(hits, included, data)
 
     def search(self, searches: Any) -> "SearchResult":
-        """Records by one `Search` or several, as Chroma has them: conditions, ranks made of `Knn`
-        by arithmetic or `Rrf`, groups, a window, and what is selected of each.
+        """Find records by one `Search` or several, as Chroma does: conditions, ranks of `Knn`
+        joined by arithmetic or `Rrf`, groups, a limit, and the fields to return.
 
-        Scores are distances, the least first. All rankings of all searches are made in one state,
-        and their texts embedded in one call; a search without a rank gives records in the order of
-        insertion.
+        Scores are distances, the least first. All searches see one snapshot, and their texts are
+        embedded in one call. A search without a rank returns records in the order of insertion.
 
         Args:
             searches: a `Search`, Chroma's own, or a dict; or several of these.
 
         Raises:
-            InvalidArgumentError: what can't be asked, by its place in the search.
+            InvalidArgumentError: an invalid part of a search; the message names its place.
         """
         from retrieval_store.api.chroma.search import run_searches
 
@@ -850,17 +843,17 @@ class Collection:
         query_sparse: Any = None,
         rerank: Any = None,
     ) -> Explanation:
-        """Run a query and say how it was answered, instead of the answer.
+        """Run a query, and return how it was answered instead of the hits.
 
-        In the result are points, matching: how many there are and how many the filters allow;
-        fresh: vectors that the index hasn't taken in yet; uncoded: vectors without codes, which are
-        searched as floats; plans: the way taken for each query ("signs", "codes", "exact",
-        "over-fetch" of the index, "nothing matches"), the candidates asked of the index, and the
-        estimated cost of each way in microseconds; recall: that searches by signs were measured to
-        have, where they were; legs: how many candidates words and vectors gave; alphas: what
-        vectors weighed for each query; steps: milliseconds each took; remarks: what else there is
-        to know, in words. With `rerank` also reranked: for each query what the re-ranker has read,
-        best first, as {"id", "before", "after", "score"}: places from 1, and its score.
+        The result has points: the number of points; matching: how many the filters allow; fresh:
+        vectors that the index lacks; uncoded: vectors without codes, which are searched as floats;
+        plans: for each query the method ("signs", "codes", "exact", "over-fetch" of the index,
+        "nothing matches"), the number of candidates, and the estimated cost of each method in
+        microseconds; recall: the measured recall of searches by signs; legs: the number of
+        candidates of words and vectors; alphas: the weight of the vectors for each query; steps:
+        milliseconds by step; remarks: other notes. With `rerank` it has reranked: for each query
+        the hits that the re-ranker read, best first, as {"id", "before", "after", "score"}; ranks
+        count from 1.
 
         Args:
             query_embeddings: as of `query`.
@@ -940,24 +933,24 @@ class Collection:
         containing: str | None = None,
         same: str | None = None,
     ) -> "Reasons":
-        """Why records are found by a query, or aren't.
+        """Explain why a query finds records, or doesn't.
 
-        For each a `Reason`, in the order of the ids, or of insertion: its exact `rank` and distance
-        by each way of searching and after fusion, the smallest conditions that leave it out with
-        the value that each met, the words that it shares with the query and those that it lacks,
-        what stands before it, and what would have to change. With `query_texts` it also says how
-        the words of the text rank it, where the query doesn't go by them.
+        Returns a `Reason` for each record, in the order of the ids, or of insertion. It has the
+        exact `rank` and distance in each ranking and after fusion. It has the smallest conditions
+        that exclude the record, with the value that each met; the words that it shares with the
+        query, and those that it lacks; the hits before it; and the changes that would bring it in.
+        With `query_texts` it also has the rank by words if the query ranks by vectors.
 
-        All is measured exactly, over all records, in one state: it takes longer than a query. On a
-        cluster places are known among the first 100,000, and weights of words aren't. The list
-        prints as a text, and shows as a table in notebooks.
+        Everything is computed exactly, over all records of one snapshot, and takes longer than a
+        query. On a cluster ranks are known up to 100,000, and weights of words aren't. The list
+        prints as text, and as a table in notebooks.
 
         Args:
             query_embeddings: as of `query`, for one query, as are the others.
             query_texts: as of `query`.
             query_images: as of `query`.
             query_uris: as of `query`.
-            ids: the records that are meant. Beside `records` or `containing` it restricts the
+            ids: the records to explain. Together with `records` or `containing` it restricts the
                 query, as of `query`.
             n_results: as of `query`.
             where: as of `query`.
@@ -975,14 +968,14 @@ class Collection:
             group_by: as of `query`.
             query_sparse: as of `query`.
             rerank: as of `query`.
-            records: the ids of the records that are meant, where `ids` restricts the query.
-            containing: a text, in place of ids: the first 20 records whose documents contain it.
-            same: a metadata key, such as that of the document whose chunks records are: each
-                `Reason` then names the hits that have the record's value there.
+            records: the ids of the records to explain, if `ids` restricts the query.
+            containing: a text, instead of ids: the first 20 records whose documents contain it.
+            same: a metadata key, such as the document of a chunk: each `Reason` then names the hits
+                with the record's value under that key.
 
         Raises:
-            InvalidArgumentError: several queries, or not either ids or `containing`; and what
-                `query` refuses.
+            InvalidArgumentError: several queries; neither ids nor `containing`, or both; and the
+                errors of `query`.
         """
         from retrieval_store.api.why_request import add_reranking, case_of
         from retrieval_store.query.reasons import reasons_of
@@ -1009,11 +1002,11 @@ class Collection:
         return add_reranking(reasons, asked.reranking, self._points().ask(asked.query))
 
     def stats(self) -> Stats:
-        """How many points, vectors and dead slots there are; how many vectors have codes and how
-        many the index holds, at hand or in files; and the bytes in memory and on disk by part.
+        """The numbers of points, vectors and dead slots, of vectors with codes and in the index (in
+        memory or in files), and the bytes in memory and on disk by part.
 
-        maintenance: what is being done to the collection in the background, or by `optimize`: see
-        `Maintenance`; None if nothing is.
+        maintenance: the work on the collection in the background or by `optimize`, as a
+        `Maintenance`; None if there is none.
         """
         return stats_of(self._points().stats())
 
@@ -1028,22 +1021,22 @@ class Collection:
         seed: int = 0,
         library: "Library | None" = None,
     ) -> Any:
-        """A map for notebooks: the records in the plane in which their embeddings differ most (by
-        principal components), each a point, with its id and document.
+        """A map for notebooks: a projection of the embeddings on their first two principal
+        components. Each record is a point with its id and document.
 
         Args:
-            color: a metadata key by whose values points are coloured.
+            color: a metadata key whose values colour the points.
             where: a filter of metadata.
             where_document: a filter of documents.
-            mark: ids of records that stand out, such as hits.
-            sample: of more records so many are drawn; on a cluster 10,000 at most.
-            seed: chooses which are drawn.
-            library: "embedding-atlas", "plotly", "altair" or "matplotlib", whose object is returned
-                (of matplotlib a picture, with `save(path)`); None for the first of these that is
-                installed.
+            mark: ids of records to highlight, such as hits.
+            sample: the maximum number of records, drawn at random; on a cluster 10,000 at most.
+            seed: of the random sample.
+            library: "embedding-atlas", "plotly", "altair" or "matplotlib"; the result is an object
+                of that library (of matplotlib a picture with `save(path)`). None is the first
+                that is installed.
 
         Raises:
-            MissingDependencyError: none of them is installed.
+            MissingDependencyError: no such library is installed.
             InvalidArgumentError: anything malformed.
         """
         from retrieval_store.api.maps import MapRequest, draw_map, map_of
@@ -1058,20 +1051,19 @@ class Collection:
         return draw_map(map_of(self._points(), self.name, self._metric(), request), library)
 
     def warm(self, keys: str | Sequence[str] | None = None, text: bool = False) -> Warmed:
-        """Load what the first queries would load, so that none of them waits for it: which points
-        there are, codes and index of the vectors, and the lists of sparse vectors.
+        """Load the data that the first queries need: the state, codes and index of the vectors, and
+        the lists of sparse vectors. Services call it when they start.
 
-        What is in no file yet is built from the points, and saved in the background if the
-        collection is large: then the next process maps it. Calling it again does nothing that is
-        done already. For services, when they start. Returns what was loaded, what was built, and
-        how long each part took. On a cluster there is nothing to load: nothing is asked of it.
+        Parts without a file are built from the points, and saved in the background if the
+        collection is large; the next process maps the file. A second call does nothing. Returns the
+        loaded and built parts, and the time of each. On a cluster there is nothing to load.
 
         Args:
-            keys: metadata keys; what filters on these need is loaded, too.
-            text: whether the lists of words are loaded, which text and hybrid queries need.
+            keys: metadata keys whose columns are loaded too, for filters.
+            text: whether to load the lists of words, for text and hybrid queries.
 
         Raises:
-            InvalidTypeError: `keys` that are no strings or empty, and `text` that is no bool.
+            InvalidTypeError: a key that isn't a string or is empty; a `text` that isn't a bool.
         """
         if type(text) is not bool:
             raise InvalidTypeError(f"text is {quote(text)}, expected a bool")
@@ -1089,17 +1081,16 @@ class Collection:
         where_document: Mapping[str, Any] | None = None,
         limit: int | None = None,
     ) -> DeleteResult:
-        """Delete the points that are named and match the filters.
+        """Delete the points with these ids that match the filters.
 
         Args:
-            ids: ids of points; `ids=[]` names none, so nothing is deleted, with a filter or
-                without.
+            ids: ids of points; `ids=[]` deletes nothing, with or without a filter.
             where: a filter of metadata.
             where_document: a filter of documents.
-            limit: delete only the first so many that match a filter.
+            limit: the maximum number of points to delete; goes with a filter.
 
         Raises:
-            InvalidArgumentError: there is no criterion at all: then nothing is deleted.
+            InvalidArgumentError: neither ids nor a filter is given; nothing is deleted.
         """
         expression, listed_ids = filter_of(where, where_document), check_ids(ids)
         if expression is None:
@@ -1147,13 +1138,13 @@ class Collection:
         self._opened_as = record.name
 
     def optimize(self, *, show_progress: bool = False) -> None:
-        """Compact the collection: afterwards no byte of what was deleted or replaced is left in its
-        files, they are as small as can be, and codes and index have all points and are saved.
+        """Compact the collection. Afterwards its files are as small as possible and have no byte of
+        deleted or replaced data, and codes and index are complete and saved.
 
-        Others may read and write meanwhile. On a cluster, which sees to itself, it does nothing.
+        Others may read and write meanwhile. On a cluster it does nothing.
 
         Args:
-            show_progress: show a bar of what is done.
+            show_progress: show a progress bar.
         """
         from retrieval_store.base.tracing import progress_bar
 
@@ -1166,12 +1157,12 @@ class Collection:
             self._backend.optimize(advance)
 
     def snapshot(self, path: str | os.PathLike[str]) -> None:
-        """Write the collection into one file, as it is at one moment, while others go on writing.
-        Only what lives is in it. `retrieval_store.restore` makes a collection of it again. Of a
-        cluster, which has no such moment, it is copied beside the file first, as `copy_to` does.
+        """Write a snapshot of the collection into one file, while others go on writing. It has no
+        deleted data. `retrieval_store.restore` makes a collection of it. A cluster has no
+        snapshots, so its points are first copied to a folder beside the file, as by `copy_to`.
 
         Args:
-            path: of the file, which isn't there yet.
+            path: of the new file.
 
         Raises:
             InvalidArgumentError: a path that exists.
@@ -1179,10 +1170,10 @@ class Collection:
         self._backend.snapshot(path_of(path, "path"))
 
     def fork(self, new_name: str) -> "Collection":
-        """A collection of its own that holds what this one holds at one moment.
+        """Make a new collection with the contents of this one.
 
-        Its files are copied, while others go on writing. On a cluster, which has no copies of one
-        moment, its points are copied one after the other.
+        It has one snapshot, while others go on writing. On a cluster, which has no snapshots, the
+        points are copied one after the other.
 
         Args:
             new_name: its name.
@@ -1253,15 +1244,14 @@ class Collection:
     def create_index(
         self, key: str, kind: Literal["keyword", "float", "bool", "datetime"] | None = None
     ) -> None:
-        """Have a cluster index a metadata key, so that filters on it are fast, and allowed where
-        the server is in strict mode. In a directory, which needs no such index, there is nothing to
-        do.
+        """Index a metadata key on a cluster, so that filters on it are fast, and allowed in strict
+        mode. A directory needs no such index; there it does nothing.
 
         Args:
             key: the metadata key, which has one index.
-            kind: "keyword" for equality of strings, "float" for numbers, "bool" for truths,
-                "datetime" where all strings are dates; None: by what the first points have under
-                the key.
+            kind: "keyword" for equality of strings, "float" for numbers, "bool" for bools,
+                "datetime" if all strings are dates; None chooses by the values of the first
+                points.
         """
         from retrieval_store.query.protocols import INDEX_KINDS
 

@@ -38,15 +38,15 @@ MODES, FUSIONS = get_args(Mode), get_args(Fusion)
 
 @dataclass(frozen=True, slots=True)
 class Hybrid:
-    """The mode of a query that ranks by vectors and by words, and how both become one ranking.
+    """The hybrid mode of a query: vectors and words, and their fusion into one ranking.
 
-    fusion: "rrf", by reciprocal ranks; "weighted", by a sum of scaled scores, in which the vectors
-    weigh `alpha` and the words 1 - alpha; or "adaptive", by that sum with weights of each query's
-    own: the more of its rare words one document holds, the more words weigh. None is "adaptive", or
-    "rrf" where `alpha` or `query_sparse` is given. alpha: 0 to 1; None is 0.5. depth: how many hits
-    each side gives, as (vectors, words); None is the least of 100, 400, 1,600 … that is four times
-    as many as the hits up to the last that is wanted. Pages by `offset` are parts of one ranking
-    where it is given. Raises InvalidArgumentError for what can't be.
+    fusion: "rrf": reciprocal rank fusion; "weighted": a sum of scaled scores, with the weight
+    `alpha` for vectors and 1 - alpha for words; "adaptive": the same sum with weights for each
+    query: words weigh more if one document has more of the query's rare words. None is "adaptive",
+    or "rrf" if `alpha` or `query_sparse` is given. alpha: 0 to 1; None is 0.5. depth: the numbers
+    of candidates of (vectors, words); None is the least of 100, 400, 1,600 … that is at least four
+    times `offset` + `n_results`. With a fixed depth, pages by `offset` are parts of one ranking.
+    Raises InvalidArgumentError for invalid values.
     """
 
     fusion: Fusion | None = None
@@ -80,7 +80,7 @@ class Hybrid:
         return self.fusion or usual_fusion(by_words, self.alpha), alpha
 
     def depths(self, k: int) -> tuple[int, int]:
-        """How many hits each side of a hybrid query is asked for: (vectors, words)."""
+        """The numbers of candidates of each side of a hybrid query: (vectors, words)."""
         if self.depth is None:
             deep = DEPTH
             while deep < DEPTH_OF_K * k:
@@ -92,8 +92,8 @@ class Hybrid:
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """Hits by their value under a metadata key: the best `size` of each value. Raises
-    InvalidArgumentError for what is no key, or no size of at least 1."""
+    """Hits grouped by their value under a metadata key: the best `size` of each value. Raises
+    InvalidArgumentError for an invalid key, or a size below 1."""
 
     key: str
     size: int = 1
@@ -108,15 +108,14 @@ class Groups:
 
 @dataclass(frozen=True, slots=True)
 class Rerank:
-    """A re-ranker that puts the best hits of a query in its own order, and what it reads.
+    """A re-ranker for the best hits of a query, with its options.
 
-    reranker: an object that `retrieval_store.Reranker` describes, or the name of a registered one.
-    candidates: how many of the best hits it reads; None is 50, or as many as are wanted. query: the
-    text, or one for each query, that documents are compared with; None takes `query_texts`. weight:
-    what the re-ranker counts, from 0 to 1, beside the query's own scores, which count the rest,
-    both brought from their least … greatest among the hits to 0 … 1; None is what the re-ranker's
-    `usual_weight` says, or 1: then its scores are left as they are. Raises InvalidArgumentError for
-    what can't be, and for a name that isn't registered.
+    reranker: a `retrieval_store.Reranker`, or the name of a registered one. candidates: the number
+    of hits that it reads; None is 50, or more if `offset` + `n_results` is. query: the text to
+    compare documents with, or one for each query; None takes `query_texts`. weight: of the
+    re-ranker's scores, from 0 to 1; the query's own scores have the rest. Both are scaled to 0 … 1
+    over the hits. None is the re-ranker's `usual_weight`, or 1: with 1 its scores stay unscaled.
+    Raises InvalidArgumentError for invalid values and unknown names.
     """
 
     reranker: Any
@@ -170,9 +169,8 @@ class Exactness(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class QueryRequest:
-    """A question to a collection: the arguments of `Collection.query`, as a caller gave them, where
-    each is described. What can't be asked is refused where a `Query` is made of it: by
-    `QueryBuilder.query`, and filters by `filter_of`."""
+    """A request to a collection: the arguments of `Collection.query` as a caller gave them; they
+    are described there. `QueryBuilder.query` and `filter_of` check them and make a `Query`."""
 
     query_embeddings: Any = None
     query_texts: str | Sequence[str] | None = None
@@ -197,7 +195,7 @@ class QueryRequest:
     rerank: Any = None
 
     def __repr__(self) -> str:
-        """What was asked for, without what is as usual."""
+        """The request without default values."""
         values = ((field, getattr(self, field.name)) for field in fields(self))
         given = (f"{f.name}={shorten(v)}" for f, v in values if v is not f.default)
         return f"QueryRequest({', '.join(given)})"
@@ -331,9 +329,9 @@ def vectors_of(embeddings: Any) -> Matrix:
 @dataclass(slots=True)
 class QueryBuilder:
     """Makes queries from the arguments of a collection's methods. embedder: calls its embedding
-    function; load: loads URIs by its data loader; analyzer: returns that of its
-    documents; space, sparse: the vector spaces to search; holds_several: whether the first is a
-    multivector space, so that all given vectors are one query."""
+    function; load: loads URIs by its data loader; analyzer: returns the analyzer of its documents;
+    space, sparse: the vector spaces to search; holds_several: whether `space` is a multivector
+    space, in which all given vectors are one query."""
 
     embedder: "Embedder"
     load: Callable[[list[str | None]], list[Any]]
@@ -344,7 +342,7 @@ class QueryBuilder:
 
     def query(self, request: QueryRequest, expression: Expression | None, fields: Fields) -> Query:
         """The query of a request, for the store, with the errors of `Collection.query`. expression:
-        what its filters mean; fields: what is included."""
+        its filters, parsed; fields: the included fields."""
         mode: Any = "hybrid" if isinstance(request.mode, Hybrid) else request.mode
         if mode not in MODES:
             raise InvalidArgumentError(
@@ -396,8 +394,8 @@ class QueryBuilder:
     def _words(
         self, texts: list[Any] | None, sparse: list[SparseVector] | None, tells_share: bool
     ) -> Bm25 | NearestSparse:
-        """The side of a query that isn't dense vectors. tells_share: whether words also tell which
-        share of the text the best documents hold, by which adaptive fusion goes."""
+        """The ranking by words or sparse vectors. tells_share: whether words also return the share
+        of the query that the best documents contain, for adaptive fusion."""
         if sparse is not None:
             return NearestSparse(self.sparse, tuple(sparse))
         return Bm25(tuple(texts or ()), self.analyzer(), tells_share)
@@ -433,9 +431,9 @@ class QueryBuilder:
 def vector_like(
     backend: "StoredCollection", metric: Metric, like: Sequence[PointId], unlike: Sequence[PointId]
 ) -> Matrix:
-    """(1, dim) float32 p + (p - u), where p is the average of the vectors of `like` and u that of
-    `unlike`, of vectors at length 1 for cosine; p alone without `unlike`. Qdrant recommends in the
-    same way by averages."""
+    """(1, dim) float32 p + (p - u): p is the average vector of `like`, u that of `unlike`. For
+    cosine all vectors are first scaled to length 1. Without `unlike` it is p. This is Qdrant's
+    recommendation by "average_vector"."""
     if not like:
         raise InvalidArgumentError("like is empty, expected ids of points to be like")
     near = _average(backend, metric, like, "like")

@@ -1,8 +1,7 @@
 """Writes records to a collection: checks, embeds and writes them.
 
-Without `embed` a record gets its vector from a document, an image or a uri, and has one of these at
-a time: the new one replaces the others. With `embed`, vectors are made of one field, and the others
-are stored as they are.
+Without `embed` a record has one of document, image and uri, which gives its vector; a new one
+replaces the others. With `embed`, one field gives the vectors, and the others are only stored.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -55,9 +54,9 @@ from retrieval_store.query.types import (
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingInputs:
-    """What to embed, and what the records hold afterwards. inputs: strings and images; positions:
-    the record that each belongs to, int64; documents, uris: an item for each record, UNSET where it
-    stays; None where all stay."""
+    """The inputs to embed, and the records' fields afterwards. inputs: strings and images;
+    positions: int64, the record of each input; documents, uris: an item for each record, UNSET if
+    it stays; None if all stay."""
 
     inputs: list[Any]
     positions: Ints
@@ -109,7 +108,7 @@ def _choose_sources(records: Records, loaded: list[Any]) -> EmbeddingInputs:
 
 
 def or_unset(values: list[Any] | None) -> list[Any] | None:
-    """The values, UNSET in place of None."""
+    """The values, with UNSET instead of None."""
     return None if values is None else [UNSET if value is None else value for value in values]
 
 
@@ -198,8 +197,8 @@ def _embed_records(
 
 
 def _refuse_blank(ids: Sequence[str], sources: EmbeddingInputs) -> None:
-    """Raise InvalidArgumentError for a text in which there is nothing to embed: functions make
-    zeros of it, which are as near to any query as to any other."""
+    """Raise InvalidArgumentError for a blank text: functions embed it as zeros, which are equally
+    near to each query."""
     for place, text in zip(sources.positions.tolist(), sources.inputs, strict=True):
         if isinstance(text, str) and is_blank(text):
             raise InvalidArgumentError(
@@ -287,7 +286,7 @@ class Writer:
         return self.write(self._prepare(records, show_progress), _UPDATE)
 
     def update_where(self, expression: Expression, request: WriteRequest) -> WriteResult:
-        """Merge one metadata into those of all points that match; see `Collection.update`."""
+        """Merge one metadata into that of each matching point; see `Collection.update`."""
         metadata = _only_metadata(request)
         if self.expires is not None:
             _check_expiry([metadata], self.expires)
@@ -338,8 +337,8 @@ class Writer:
         return self.report(prepared, self.points().put(prepared.batch, rules))
 
     def report(self, prepared: PreparedBatch, result: PutResult | None) -> WriteResult:
-        """The result of a write; what was left out is logged, too. result: None where there was
-        nothing to write."""
+        """The result of a write; logs the ids that were left out. result: None if nothing was
+        written."""
         ignored = () if result is None else result.ignored
         if prepared.left_out:
             _warn_of_repeated("records whose uris can't be loaded were left out", prepared.left_out)
@@ -378,8 +377,8 @@ class WriteBehind:
                 self._thread.shutdown()
 
     def add(self, **arguments: Any) -> PreparedBatch:
-        """`Collection.add`, with arguments by their names; returns what is written, whose
-        `left_out` are the ids of records whose uris the data loader skipped."""
+        """`Collection.add`; returns the result of the batch that was written meanwhile. Its
+        `left_out` has the ids of records whose uris the data loader skipped."""
         return self._write(*self._writer.add_batch(WriteRequest(**arguments), False))
 
     def upsert(self, **arguments: Any) -> PreparedBatch:

@@ -1,6 +1,4 @@
-"""Hits in another order: that of a re-ranker, which reads the documents of more hits than are
-wanted.
-"""
+"""Re-ranking: a re-ranker reads the documents of the best candidates, and sorts them anew."""
 
 import math
 from collections.abc import Sequence
@@ -29,9 +27,9 @@ NAMES_KEPT = 8
 
 @dataclass(frozen=True, slots=True)
 class Reranking:
-    """Puts hits in the order of a re-ranker. texts: what documents are compared with, one for each
-    query; count, offset: which hits of the new order are wanted, and min_score: with which scores
-    in it; weight: what the re-ranker counts beside the scores that hits have."""
+    """Sorts hits by a re-ranker. texts: the texts to compare documents with, one for each query;
+    count, offset, min_score: the window and the threshold in the new order; weight: of the
+    re-ranker's scores beside the query's own."""
 
     score: Scorer
     texts: list[str]

@@ -15,7 +15,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "installed.md"
-BLOCK = re.compile(r"(<!-- generated -->\n).*?(<!-- /generated -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- generated: packages -->\n).*?(<!-- /generated -->)", re.DOTALL)
 OURS = ("retrieval-store", "retrieval-store-server")
 BRINGS = {  # the packages of ours, and extras
     ("retrieval-store", ""): "all",

@@ -62,7 +62,7 @@ _given_specs: set[bytes] = set()
 
 
 def check_ready(function: Embeds | Default | None) -> None:
-    """Raise what the function's own `check` does, where it lacks what it can't embed without."""
+    """Call the function's `check`, which raises if it lacks something that embedding needs."""
     if _has(function, "check"):
         checked: Any = function
         checked.check()
@@ -138,7 +138,7 @@ def _own_name(function: Any) -> str | None:
 
 
 def is_identifiable(function: Any) -> bool:
-    """Whether anything but its vectors tells a function from others: a name, or its model's."""
+    """Whether a function has a name, or its model has, which distinguishes it from others."""
     spec = spec_of(function) or {}
     return "name" in spec or "model" in spec
 
@@ -149,7 +149,7 @@ def _has(function: Any, method: str) -> bool:
 
 
 def model_of(function: Any) -> str | None:
-    """The name of the model of a function that isn't registered, if it tells."""
+    """The name of the model of an unregistered function, if it has one."""
     config: Any = {}
     with suppress(Exception):  # it needn't say anything
         config = function.get_config() if _has(function, "get_config") else {}
@@ -165,9 +165,9 @@ def model_of(function: Any) -> str | None:
 
 
 def space_for(function: Embeds | Default | None, space: str | None) -> str | None:
-    """The distance of a new collection: that which is given; or that of a function which the caller
-    names, the first of those that it supports if its own isn't among these; None where nothing says
-    one. InvalidArgumentError for one that is given and that the function doesn't support."""
+    """The distance of a new collection: the given one, else the default of the function that the
+    caller passed, or the first that it supports. None if neither says one. InvalidArgumentError for
+    a given distance that the function doesn't support."""
     if function is None or isinstance(function, Default):
         return space
     chosen = innermost(function)
@@ -280,7 +280,7 @@ def _is_one_vector(result: Any) -> bool:
 
 
 def restore_function(spec: Spec | None, trust: bool) -> Embeds:
-    """The function that a store remembers, made of what it says."""
+    """The function that a store remembers, made from its specification."""
     if spec is None:
         raise EmbeddingFunctionError(
             "nothing can be embedded without an embedding function: pass vectors, or "
@@ -314,7 +314,7 @@ def restore_function(spec: Spec | None, trust: bool) -> Embeds:
 
 
 def may_be_made(kind: Any, spec: Spec, trust: bool) -> bool:
-    """Whether a function of this class may be made of what a store says."""
+    """Whether a function of this class may be made from a store's specification."""
     return trust or plugins.is_self_contained(kind) or _canonical(spec) in _given_specs
 
 
@@ -329,13 +329,12 @@ def build_function(name: Any, settings: Any) -> Embeds:
 
 
 def function_of(value: Any, argument: str) -> Any:
-    """What is given as an embedding function, callable: of a registered name, the function of that
-    name made without settings; of an embedding of LangChain's or LlamaIndex's, one that calls it;
-    anything else as it is.
+    """A user's embedding function as a callable. A registered name becomes its function with
+    default settings; an embedding of LangChain or LlamaIndex becomes a function that calls it;
+    anything else stays.
 
-    argument: what it was given as, for the message. InvalidArgumentError for a name that isn't
-    registered, or whose class can't be made without settings, and InvalidTypeError for what can't
-    be called.
+    argument: its name, for the message. InvalidArgumentError for a name that isn't registered, or
+    whose class needs settings. InvalidTypeError for an object that can't be called.
     """
     if isinstance(value, str):
         return _function_named(value, argument)
@@ -386,10 +385,10 @@ def _required_arguments(kind: Any) -> list[str]:
 
 
 def check_spec(function: Embeds, stored: Spec | None, check: bool) -> Spec:
-    """What a function that the user gives is remembered as, noted for `restore_function`.
+    """The specification of a user's function, noted for `restore_function`.
 
-    stored: what the collection remembers; check: whether another function than that is refused, by
-    ConflictError, and one that may be the same under another name told of in the log.
+    stored: the specification that the collection remembers; check: whether another function raises
+    ConflictError, and one that may be the same under another name is logged.
     """
     spec: Spec = spec_of(function) or {}
     if "name" in spec:
@@ -411,8 +410,8 @@ def _is_as_before(function: Embeds, stored: Spec) -> bool:
 
 
 def _canonical(spec: Spec) -> bytes:
-    """What tells specs apart: JSON, where 1, 1.0 and true differ, in one order of keys. Empty for
-    one so deep that no function can have it, which equals none that was given."""
+    """A canonical form of a specification, to compare it: JSON with sorted keys, in which 1, 1.0
+    and true differ. Empty for one that is too deep for any function; it equals no other."""
     try:
         return orjson.dumps(spec, option=orjson.OPT_SORT_KEYS)
     except TypeError:
@@ -429,8 +428,8 @@ def _refuse_conflict(spec: Spec, stored: Spec) -> None:
 
 
 def _warn_of_another(spec: Spec, stored: Spec) -> None:
-    """Log that a function has another name, or is from elsewhere: functions move, and notebooks
-    define them anew, so it may be the same. Of two adapters the name of the model tells."""
+    """Log that a function has another name or module. It may be the same: functions move, and
+    notebooks define them anew. Adapters are compared by the name of the model."""
     if "custom" not in spec or "custom" not in stored or _are_adapters_of_one_model(spec, stored):
         return
     moved = "module" in spec and spec["module"] != stored.get("module", spec["module"])
@@ -452,8 +451,9 @@ def _are_adapters_of_one_model(*specs: Spec) -> bool:
 
 
 def _may_be_same(requested: Spec, stored: Spec) -> bool:
-    """Of two that are registered everything tells; else the names of their models, without those of
-    who made them, their own, and settings that decide the vectors, where both say one."""
+    """Whether two functions may be the same. Registered functions are compared by everything.
+    Others are compared by the name of the model (without its publisher), else by their own name,
+    and by the settings that decide the vectors, if both have them."""
     specs = (requested, stored)
     registered = sum("name" in spec for spec in specs)
     models = {_model_in(spec) for spec in specs}
@@ -469,8 +469,8 @@ def _may_be_same(requested: Spec, stored: Spec) -> bool:
 
 
 def _contradict(requested: Spec, stored: Spec) -> bool:
-    """Whether a setting that decides the vectors is said by both, and differs; None says
-    nothing."""
+    """Whether both have a setting that decides the vectors, with different values; None is not a
+    value."""
     one, other = (_said_settings(spec) for spec in (requested, stored))
     return any(one[name] != other[name] for name in one.keys() & other.keys() - {*MODEL_NAMES})
 

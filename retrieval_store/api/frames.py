@@ -1,17 +1,16 @@
 """Converts between records and tables: tables into arguments of `add`, results into tables.
 
-`batches_from` reads records in batches of the arguments that `add` takes. A source is a data frame
-(pandas, polars), a pyarrow Table, what `get` returned, or any iterable of such pieces or of single
-records.
+`batches_from` reads records in batches, as arguments of `add`. A source is a data frame (pandas,
+polars), a pyarrow Table, a result of `get`, or an iterable of these or of single records.
 
-`expand_metadata` spreads metadata over columns of their own, one for each key, and `batches_from`
-reads them back. A column is called as its key, or "metadata.KEY" where another column, or the name
-of a column that `add_from` reads as something else, is in the way. What a column can't express (a
-null apart from no value, no keys apart from no metadata) stays in "metadata", so that the same
-records are made of it again.
+`expand_metadata` gives each metadata key a column, and `batches_from` reads these back. A column is
+named after its key, or "metadata.KEY" if another column has that name, or `add_from` reads a column
+of that name as something else. Columns can't express everything: null and a missing value look the
+same, and so do empty and missing metadata. Such metadata stays in "metadata", so that the same
+records can be made again.
 
-`to_pandas` and `to_arrow` make results into tables, with a row for each point, or for each hit of
-each query; `table_of_result` makes tables of HTML, as notebooks show them.
+`to_pandas` and `to_arrow` convert results to tables, with a row for each point, or for each hit of
+each query. `table_of_result` makes HTML tables for notebooks.
 """
 
 import os
@@ -52,8 +51,8 @@ TAKEN = frozenset([*FIELDS, *FIELDS.values(), *_OF_RESULTS])
 
 @dataclass(frozen=True, slots=True)
 class Expanded:
-    """Metadata in columns. values: of each key, None where a record has none; rest: what they don't
-    tell of each record, None where they tell all."""
+    """Metadata in columns. values: by key, None for a record without it; rest: by record, the
+    metadata that columns can't express, None if there is none."""
 
     values: dict[str, list[Any]]
     rest: list[dict[str, Any] | None]
@@ -65,8 +64,8 @@ class Expanded:
 
 
 def expand_metadata(metadatas: Sequence[Mapping[str, Any] | None], kinds: Any = object) -> Expanded:
-    """The metadata in columns, of those keys whose values are all of one of these `kinds`; any, by
-    default."""
+    """Metadata in columns, for the keys whose values are all of one of these `kinds`; by default
+    any."""
     keys = dict.fromkeys(key for metadata in metadatas for key in metadata or ())
     columns = {
         key: [None if metadata is None else metadata.get(key) for metadata in metadatas]
@@ -112,9 +111,8 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class RecordColumns:
-    """Under which names a table, or a record, has what a record is made of. id: None where the
-    index of a pandas frame has it; metadata: which others are keys of the metadata, None for
-    all."""
+    """The column names of a record's fields in a table or a dict. id: None if the index of a pandas
+    frame has it; metadata: the columns that are metadata keys, None for all others."""
 
     id: str | None = "id"
     document: str = "document"
@@ -124,7 +122,7 @@ class RecordColumns:
 
     @property
     def are_usual(self) -> bool:
-        """Whether each is called as it is here."""
+        """Whether all names are the default ones."""
         return self == RecordColumns()
 
     @property
@@ -174,7 +172,7 @@ def columns_named(id: Any, document: Any, embedding: Any, uri: Any, metadata: An
 
 
 def batches_from(source: Any, size: int, columns: RecordColumns) -> Iterator[dict[str, Any]]:
-    """Arguments for `add`, of so many records each but for the last."""
+    """Arguments for `add`, in batches of this size; the last may be smaller."""
     waiting: list[Record] = []
     for record in _records(source, size, columns):
         waiting.append(record)
@@ -295,7 +293,7 @@ def _columns_of(frame: Any, start: int, size: int) -> dict[Any, list[Any]]:
 def _refuse_columns(
     names: list[Any], place: str, columns: RecordColumns, has_index: bool = False
 ) -> None:
-    """Raise InvalidArgumentError for columns of which no records can be made."""
+    """Raise InvalidArgumentError for columns that can't make records."""
     if columns.id is None and not has_index:
         raise _no_index(place, names)
     _refuse_lacking(names, place, columns)
@@ -378,7 +376,7 @@ def _storable(value: Any) -> Any:
 
 
 def _present(value: Any) -> Any:
-    """The value, but None for what a table has where there is nothing: NaN and NaT."""
+    """The value; None for NaN and NaT, which stand for missing values in tables."""
     is_nothing = isinstance(value, float) and value != value  # noqa: PLR0124  NaN is no number
     return None if is_nothing or type(value).__name__ in ("NaTType", "NAType") else value
 
@@ -436,15 +434,14 @@ COLUMNS = {
 
 
 def to_pandas(result: Mapping[str, Any], expand: bool = False) -> Any:
-    """A pandas.DataFrame of what `get` or `query` returned: the columns "id", of a query "query"
-    (its number), "distance" and "score", and of "document", "metadata" (dicts), "uri", "embedding"
-    (float32 arrays), "sparse_embedding" (dicts) and "data" those that were included.
-    MissingDependencyError without pandas.
+    """A pandas.DataFrame of a result of `get` or `query`. Columns: "id"; of a query "query" (its
+    number), "distance" and "score"; and the included ones of "document", "metadata" (dicts), "uri",
+    "embedding" (float32 arrays), "sparse_embedding" (dicts) and "data". MissingDependencyError
+    without pandas.
 
-    expand: a column for each key of the metadata instead, called as the key, or "metadata.KEY"
-    where another is called so; what a record doesn't have is missing there. "metadata" then has
-    what columns can't tell, nulls and empty metadata, if there is any, so that `add_from` makes the
-    same records of the frame."""
+    expand: a column for each metadata key, named after it, or "metadata.KEY" if the name is taken.
+    "metadata" then has only nulls and empty metadata, which columns can't express, so that
+    `add_from` can make the same records again."""
     columns = columns_of(result)
     if not _is_expanded(expand, columns):
         return frame_of(columns)
@@ -470,7 +467,7 @@ def _is_expanded(expand: Any, columns: Mapping[str, Any]) -> bool:
 def _replace_metadata(
     columns: Mapping[str, Any], split: Expanded, rest: list[Any]
 ) -> dict[str, Any]:
-    """The columns, with those of keys in the place of "metadata"."""
+    """The columns, with a column for each key instead of "metadata"."""
     replaced: dict[str, Any] = {}
     for name, values in columns.items():
         if name != "metadata":
@@ -538,8 +535,8 @@ def _as_json(metadatas: list[Any]) -> list[str | None]:
 
 
 def rows_of(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The points of what `get` returned one by one, as `add_from` takes them: with None for the row
-    of NaN that stands for no vector."""
+    """The points of a result of `get` one by one, for `add_from`. A row of NaN (no vector) becomes
+    None."""
     columns = columns_of(result)
     if "embedding" in columns:
         columns["embedding"] = [
@@ -581,8 +578,7 @@ def rows_of_copy(
     size: int,
     start: Callable[[PointsBackend], int],
 ) -> Iterator[dict[str, Any]]:
-    """The rows of a copy, which is made at once, from a place on: `page` after page, of so many
-    points each."""
+    """The rows of a copy from a place on, in pages of `page` points. The copy is made at once."""
     points, process = copied.__enter__(), os.getpid()
     try:
         first = start(points)

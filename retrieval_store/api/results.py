@@ -1,7 +1,7 @@
-"""What `get`, `query` and `delete` return: dicts in the shape that users of Chroma know.
+"""The results of `get`, `query` and `delete`: dicts in the shape that users of Chroma know.
 
-Every key is always there; a field that wasn't asked for is None, and so is what a point lacks. The
-types don't say so, as Chroma's don't: a caller reads the fields that it asked for.
+Every key is always there. A field that wasn't included is None, and so is a value that a point
+lacks. The types don't say so, as Chroma's don't: a caller reads the fields that it included.
 """
 
 import math
@@ -91,8 +91,8 @@ class RecallOfKind(TypedDict):
 
 
 class LookedAt(TypedDict):
-    """Of how many vectors a search looked at the signs, of how many of these at four bits a
-    number (codes), and of how many at the vectors themselves (distances); 0 for several queries."""
+    """The numbers of vectors of which a search read the signs, four bits of each number (codes),
+    and the vectors themselves (distances); 0 for several queries."""
 
     signs: int
     codes: int
@@ -100,10 +100,10 @@ class LookedAt(TypedDict):
 
 
 class MeasuredRecall(TypedDict):
-    """What searches that look at signs first are to find: the share of the nearest; how many
-    standard errors they allow for, None where nothing is left out without a proof; and what was
-    found when it was last measured, the worst kind of questions first, by so many questions among
-    so many vectors, at that second of the epoch."""
+    """The recall of searches by signs: the target share of the true nearest; the standard errors
+    that they allow for, None if they leave nothing out without a proof; and the last measurement:
+    the recall of each kind of query, the worst first, the numbers of queries and vectors, and the
+    time in seconds since 1970."""
 
     target: float
     errors: float | None
@@ -114,9 +114,9 @@ class MeasuredRecall(TypedDict):
 
 
 class RecallOfQuery(MeasuredRecall):
-    """The same for one query: what it looked at, and an estimate of the share of the nearest that
-    it has found, by a search that allows for one error more; by how much such estimates were off on
-    average when that was measured."""
+    """The recall of one query: the vectors that it read, an estimate of the share of the true
+    nearest that it found (by a search that allows for one standard error more), and the mean error
+    of such estimates when it was last measured."""
 
     looked: LookedAt
     estimate: float | None
@@ -148,10 +148,9 @@ class Explanation(_ToldByClusters):
 
 
 class Maintenance(TypedDict, total=False):
-    """What maintenance of a collection does in this process: in words, how many vectors are done of
-    how many (None where that isn't counted), and for how many seconds. Of another process's there
-    is, where the system tells, `process`, what it is and since when it runs, and `doing` says no
-    more than that."""
+    """The maintenance of a collection in this process: what it does, the number of vectors done and
+    of all (None if they aren't counted), and its seconds so far. For maintenance in another process
+    there is only `process` (its name, and when it started, if the system says so) and `doing`."""
 
     doing: Required[str]
     done: int
@@ -183,8 +182,8 @@ HowLoaded: TypeAlias = Literal["kept", "loaded", "built"]
 
 
 class WarmedSpace(TypedDict):
-    """Of a dense vector space: how many vectors there are, and of how many slots, dead ones
-    included, codes and an index are at hand."""
+    """A dense vector space: the number of vectors, and the numbers of slots, dead ones included,
+    with codes and in the index in memory."""
 
     vectors: int
     coded_slots: int
@@ -196,12 +195,11 @@ class _CountedHere(TypedDict, total=False):
 
 
 class Warmed(_CountedHere):
-    """What `Collection.warm` has loaded. spaces: the dense vector spaces by name, of which a
-    Collection has one, "", once it has vectors; keys: what was asked for, and lists: "words", if
-    asked for, and "sparse", if the collection has sparse vectors, each with how it came to be in
-    memory: "kept" for what was there before, "loaded" from a file, "built" from the points;
-    milliseconds: what "state", "spaces", "keys" and "lists" took. On a cluster all of these are
-    empty, and there is no `points`."""
+    """The result of `Collection.warm`. spaces: the dense vector spaces by name; a Collection has
+    one, "", once it has vectors. keys: the given keys; lists: "words", if requested, and "sparse",
+    if the collection has sparse vectors. Each of these says where it came from: "kept" (it was in
+    memory), "loaded" from a file, or "built" from the points. milliseconds: of "state", "spaces",
+    "keys" and "lists". On a cluster all of these are empty, and there is no `points`."""
 
     spaces: dict[str, WarmedSpace]
     keys: dict[str, HowLoaded]
@@ -235,10 +233,10 @@ class StoreStats(TypedDict):
 
 
 class WriteResult(TypedDict):
-    """The ids of records that were left out: the data loader skipped their uris, or, of `update`,
-    they don't exist. cleared: where there are any, the ids of records that had a document or a uri
-    of which nothing is left, since they were given another of document, image and uri to embed.
-    updated: of `update(where=)` alone, how many records the filter selected."""
+    """The ids of records that were left out: the data loader skipped their uris, or `update` didn't
+    find them. cleared: the ids of records that lost their document or uri, since another of
+    document, image and uri was embedded; only if there are any. updated: the number of records that
+    the filter selected; only of `update(where=)`."""
 
     left_out: list[str]
     cleared: NotRequired[list[str]]
@@ -419,10 +417,10 @@ def _numbers(column: Floats) -> list[float | None]:
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """What was copied of a collection. points: how many the copy has; changed: how many were copied
-    again because they have changed since; compared: how many were read from both and found equal;
-    level: whether nothing had to be copied; meanwhile: of a cluster, how many points others have
-    added or deleted while it was copied (what they have changed it doesn't tell)."""
+    """The copy of a collection. points: the number of points of the copy; changed: the number
+    copied again since they had changed; compared: the number read from both and found equal; level:
+    whether nothing had to be copied; meanwhile: on a cluster, the number of points that others
+    added or deleted during the copy (changed points aren't counted)."""
 
     name: str
     points: int

@@ -33,9 +33,8 @@ class NamedKeys:
 def warn_unknown_keys(
     points: PointsBackend, keys: NamedKeys, name: str, seen: set[Any], refuses: bool
 ) -> None:
-    """Warn of conditions of a filter that no record of the collection can fulfil, and of other keys
-    under which none has what is asked for, or raise InvalidFilterError. seen: keys that were warned
-    of, and keys with kinds that are there."""
+    """Warn of conditions and keys that no record of the collection can fulfil, or raise
+    InvalidFilterError. seen: keys with a warning, and keys with known types."""
     if refuses:
         for _, text in unknown_keys(points, keys, seen):
             raise InvalidFilterError(f"nothing matches: {text}")
@@ -49,8 +48,8 @@ def warn_unknown_keys(
 def warn_text_ranges(
     points: PointsBackend, expression: Expression, name: str, seen: set[Any], refuses: bool
 ) -> None:
-    """Warn of ranges of strings that are compared with times as texts, or raise
-    InvalidFilterError. seen: what was warned of, or looked at, before."""
+    """Warn of ranges whose bound isn't a time although the values are times, or raise
+    InvalidFilterError. seen: ranges that were checked before."""
     if refuses:
         for _, text in _compared_as_texts(points, expression, seen):
             raise InvalidFilterError(text)
@@ -64,9 +63,9 @@ def warn_text_ranges(
 def unknown_keys(
     points: PointsBackend, keys: NamedKeys, seen: Container[Any]
 ) -> Iterator[tuple[PayloadPath, str]]:
-    """The paths that a call names under which no record has a value, or none of a kind that is
-    asked for, each with a sentence; nothing of an empty collection, and on a cluster, where all
-    records would have to be read."""
+    """The paths of a call under which no record has a value, or none of the required type, with a
+    sentence each. Empty for an empty collection, and on a cluster, where this would read all
+    records."""
     engine = points.engine
     if engine is None or not points.count():
         return
@@ -113,8 +112,8 @@ def _hint_at_lists(engine: EnginePoints, path: PayloadPath) -> str:
 def _compared_as_texts(
     points: PointsBackend, expression: Expression, seen: Container[Any]
 ) -> Iterator[tuple[Any, str]]:
-    """The ranges of a filter whose bound is a string that is no time, of paths under which records
-    have times: each with a sentence, and what is noted of it in `seen`. Nothing on a cluster."""
+    """The ranges of a filter whose bound isn't a time, on paths under which records have times.
+    Each comes with its key in `seen` and a sentence. Empty on a cluster."""
     engine = points.engine
     if engine is None:
         return
@@ -153,8 +152,8 @@ def _in_words(stored_kinds: Sequence[str]) -> str:
 
 
 def _may_be(kinds: frozenset[str], stored_kinds: Sequence[str]) -> bool:
-    """Whether values of the kinds that are there can be what is wanted; of lists that are all empty
-    so far it isn't known."""
+    """Whether values of the stored types can match the wanted ones. Unknown, so True, if all lists
+    are empty."""
     of_lists = any(kind.endswith("in lists") for kind in kinds)
     return (
         ANY in kinds

@@ -41,9 +41,9 @@ def case_of(
     same: Any,
     has_codes: bool,
 ) -> WhyRequest:
-    """The request to explain. request: that of the query; question: the query; analyzer:
-    returns that of the collection, called only where words matter; has_codes: whether it is
-    searched by codes, without an index."""
+    """The request to explain a query. request: of the query; question: the query itself; analyzer:
+    returns the collection's analyzer, called only if words matter; has_codes: whether the search is
+    by codes, without an index."""
     ids = check_ids(records, "records")
     text = _text_of(request.query_texts)
     beside: tuple[QueryStep, ...] = ()
@@ -82,21 +82,19 @@ def reasons_for(
     others: Sequence[tuple[str, Any, Expression]] = (),
     names: Mapping[str, Any] | None = None,
 ) -> Reasons:
-    """Why records are found by a query of one, or aren't, as `Collection.why` says it; with its
-    errors.
+    """Explain why one query finds records, or doesn't, as `Collection.why` does, with its errors.
 
     Args:
         points: of the collection.
         question: the query.
         analyzer: of the collection.
-        ids: of the records that are meant.
-        containing: instead, a text that is in their documents.
+        ids: of the records to explain.
+        containing: instead of ids, a text in their documents.
         text: of the query, if it has one.
-        where: the filter of metadata that is in the query, as it was given.
-        where_document: the same of documents.
-        others: further conditions in the query: the argument that each is of, what is shown of it,
-            and its expression.
-        names: what arguments are called in advice, by the fields of `ArgumentNames`.
+        where: the metadata filter of the query, as it was given.
+        where_document: the document filter of the query, as it was given.
+        others: further conditions of the query: the argument of each, its text, and its expression.
+        names: of arguments in advice, by the fields of `ArgumentNames`.
     """
     conditions = [
         *_conditions_of_where(where),
@@ -160,7 +158,7 @@ def _on_reranked(moved: Moved, wanted: "Reranking") -> Iterator[str]:
 
 
 def _terms(request: QueryRequest) -> ArgumentNames:
-    """The names of the arguments that decide what is found."""
+    """The names of the arguments that restrict a query."""
     threshold = "max_distance" if request.mode == "dense" else "min_score"
     if request.rerank is None:
         return ArgumentNames(threshold=threshold)
@@ -220,7 +218,7 @@ class _FilterParts:
     parse: Parse
 
     def condition_of_dict(self, node: Mapping[str, Any], negated: bool) -> Condition:
-        """A dict of conditions, all of which must hold."""
+        """The condition of a dict, which joins its items by "and"."""
         terms = [self.condition_of_key(key, operand, negated) for key, operand in node.items()]
         return terms[0] if len(terms) == 1 else self.combine(node, terms, negated, not negated)
 

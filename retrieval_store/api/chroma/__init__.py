@@ -1,7 +1,7 @@
-"""What only users of Chroma know, and their programs name.
+"""Names that only programs for Chroma use.
 
-`settings` has settings, tenants and databases, `types` the names of types; `expressions` are what
-`Collection.search` takes, and `search` carries it out. Nothing of it is loaded before it is used.
+`settings` has settings, tenants and databases, `types` the names of types. `expressions` are the
+arguments of `Collection.search`, and `search` answers it. Nothing is loaded before its first use.
 It may use `api.arguments`, `api.results`, `api.configuration`, `query`, `filters`, `base` and
 `errors`.
 """

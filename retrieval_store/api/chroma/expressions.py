@@ -1,7 +1,7 @@
-"""What `Collection.search` is asked, as Chroma's code writes it: `Search`, `K`, `Knn`, `Rrf`.
+"""The arguments of `Collection.search`, as Chroma's code writes them: `Search`, `K`, `Knn`, `Rrf`.
 
-Each of these is but a way of writing the dict that `to_dict` gives, which is Chroma's own; what
-that means, and what isn't supported, is documented where it is read (`search`).
+Each is another form of the dict that `to_dict` returns, which is Chroma's. The module `search`,
+which reads it, documents its meaning and its limits.
 """
 
 from collections.abc import Iterable, Mapping
@@ -256,9 +256,9 @@ class Knn(Rank):
         return_rank: bool = False,
     ) -> None:
         """query: a text, which the collection's function embeds, a vector, or a sparse vector. key:
-        what is searched: `K.EMBEDDING`, or any other name for the collection's sparse vectors.
-        limit: how many of the nearest it finds. default: what records get that aren't among these;
-        None leaves them out of the search. return_rank: the place, from 0, instead of the distance.
+        `K.EMBEDDING`, or any other name for the collection's sparse vectors. limit: the number of
+        candidates. default: the score of other records; None leaves them out. return_rank: whether
+        the score is the rank, from 0, instead of the distance.
         """
         form = {"query": _query_of(query), "key": _name_of(key), "limit": limit}
         if default is not None:
@@ -434,8 +434,8 @@ class GroupBy:
 
 
 class Search:
-    """A search, and what it returns of each record: made at once, or step by step, where each step
-    returns a new one. Every part may be a dict as `to_dict` returns it.
+    """A search, with the fields that it returns. It is made at once, or step by step; each step
+    returns a new object. Every part may be a dict as `to_dict` returns it.
 
     Search().where(K("year") > 2000).rank(Knn("whales")).limit(10).select(K.SCORE, "title")
     """
@@ -450,9 +450,9 @@ class Search:
         limit: Limit | Form | int | None = None,
         select: Select | Form | Iterable[Key | str] | None = None,
     ) -> None:
-        """where: a condition on the records. rank: what they are ranked by; None for the order of
-        insertion. group_by: of which only some of each group are returned. limit: how many, or a
-        `Limit`. select: what is returned of each besides its id."""
+        """where: a condition on the records. rank: the ranking; None for the order of insertion.
+        group_by: groups, of each of which only some records are returned. limit: the number of
+        records, or a `Limit`. select: the fields to return besides the id."""
         self._where = None if where is None else _convert_form(Where, where, "where")
         self._rank = None if rank is None else _convert_form(Rank, rank, "rank")
         self._group_by = (

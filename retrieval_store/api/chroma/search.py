@@ -1,15 +1,15 @@
-"""`Collection.search`: answers searches in the form of Chroma's code by one question to our store.
+"""`Collection.search`: answers searches in Chroma's form by one query of our store.
 
-All `Knn` of all searches become the steps of one question, so one state answers them; texts are
-embedded in one call. The hits are scored, grouped, and cut to the window. A search without a rank
-is a page of `get`.
+All `Knn` of all searches become steps of one query, which sees one snapshot. Texts are embedded in
+one call. The hits are scored, grouped, and cut to the window. A search without a rank is a page of
+`get`.
 
-- Conditions become filter expressions (`expression_of`): the dialect of `where`, and ids besides.
+- Conditions become filter expressions (`expression_of`): those of `where`, and ids.
 - Scores are expressions over rankings (`rankings_of`, `score_records`). The store ranks, one step
-  for each `Knn`; what is left here is arithmetic on the distances of the hits, a column for each. A
-  record counts if any `Knn` has found it, and each one without a default has.
-- Groups (`group_records`) hold a few records each, those with the same values under some metadata
-  keys. They are made of the hits alone, at most as many records as the limits of all `Knn` say.
+  for each `Knn`; the rest is arithmetic on the distances of the hits, a column for each `Knn`. A
+  record counts if some `Knn` found it, and if every `Knn` without a default did.
+- Groups (`group_records`) have a few records each, with the same values under some metadata keys.
+  They are made of the hits only.
 """
 
 import math
@@ -102,8 +102,8 @@ _Sorted: TypeAlias = tuple[int, Any]  # by kinds first, since values of two can'
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """keys: records with equal values under them form a group; by: the keys that order a group, the
-    least first if `least`, of which the first `size` stay."""
+    """keys: records with equal values under these form a group; by: the keys that sort a group,
+    ascending if `least`; size: how many of its first records stay."""
 
     keys: tuple[str, ...]
     by: tuple[str, ...]
@@ -189,7 +189,7 @@ OPERATORS = ("$knn", "$val", *_SEVERAL, *_PAIRS, *_UNARY)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranking:
-    """The ranking of one `Knn`; place: where it stands in the expression, for messages."""
+    """The ranking of one `Knn`; place: its position in the expression, for messages."""
 
     query: Any
     key: str
@@ -306,8 +306,8 @@ def score_records(
 
 
 def _value(form: Form, columns: Iterator[Floats], count: int) -> Floats:
-    """(count,) numbers: the value of a checked expression. columns: those of its rankings, in the
-    order of `rankings_of`."""
+    """(count,) numbers: the value of a checked expression. columns: of its rankings, in the order
+    of `rankings_of`."""
     ((operator, operand),) = form.items()
     if operator == "$knn":
         return next(columns)
@@ -387,8 +387,8 @@ class _CheckedSearch:
         return slice(self.offset, None if self.limit is None else self.offset + self.limit)
 
     def limit_of(self, ranking: Ranking) -> int:
-        """How many records a ranking must find: where it is the whole rank, as many as are
-        returned."""
+        """The number of candidates of a ranking: if it is the whole rank, the number of returned
+        records."""
         is_all = self.rank is not None and "$knn" in self.rank and self.grouping is None
         if not is_all or self.limit is None:
             return ranking.limit
@@ -402,9 +402,8 @@ def run_searches(
     searches: Any,
     found_nothing: Callable[[Expression | None], Any],
 ) -> SearchResult:
-    """The results of searches, one after the other. embedder: that of the collection; record:
-    returns the collection's record; found_nothing: is told of filters of searches that find
-    nothing."""
+    """The results of searches, in their order. embedder: of the collection; record: returns the
+    collection's record; found_nothing: called with the filter of each search without hits."""
     checked = [_check_search(search, place) for search, place in _searches(searches)]
     hits = iter(_hits(points, embedder, record, checked))
     columns = [

@@ -1,5 +1,5 @@
-"""Settings, tenants and databases: accepted where they say what is so here anyway, and refused by
-name where they would mean something.
+"""Settings, tenants and databases of Chroma: accepted if they ask for what holds here anyway, and
+otherwise refused by name.
 """
 
 import os
@@ -33,7 +33,7 @@ class Settings:
 
 
 def directory_in(settings: Settings, path: Any) -> Any:
-    """The directory that settings name in place of a path; None for a store in memory."""
+    """The directory that settings name instead of a path; None for a store in memory."""
     directory = settings.persist_directory
     if directory is None:
         if settings.is_persistent and path is None:

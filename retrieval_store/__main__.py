@@ -4,7 +4,7 @@ import sys
 
 
 def main() -> int:
-    """The command line, or a word of what it needs."""
+    """Run the command line, or say what it needs."""
     try:
         import click  # noqa: F401
     except ImportError:

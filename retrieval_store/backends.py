@@ -1,10 +1,10 @@
-"""The places where collections live, and a client's share in one of them.
+"""Opens stores, and gives each client a session in one.
 
-The engine is in this process, on disk or in memory. Stores elsewhere, which a server of ours serves
-or a Qdrant cluster is, are opened by packages around the core, found as plugins. None knows of the
-others; what they have in common is `query.protocols`, and only here is one of them chosen. What
-fronts have to know of the engine's files is here, too: where snapshots lie, private folders, and
-errors of the system as ours.
+The engine runs in this process, on disk or in memory. Remote stores (on a server of ours, or a
+Qdrant cluster) are opened by packages around the core, which are plugins. They don't know each
+other; their common interface is `query.protocols`, and only this module chooses one. It also has
+what fronts need of the engine's files: the folder of snapshots, private folders, and errors of the
+system as ours.
 """
 
 import os
@@ -50,10 +50,10 @@ __all__ = [
     "StoredCollection",
     "cluster_at",
     "cluster_of",
-    "elsewhere",
     "embedded_store",
     "in_memory",
     "open_path",
+    "open_remote",
     "private_folder",
     "restore",
     "session_of",
@@ -235,11 +235,11 @@ def _refuse_missing(path: Path, mode: Mode) -> None:
         raise NotFoundError(f"there is no store at {path}; {how} one is made there") from None
 
 
-def elsewhere(
+def open_remote(
     url: Any, consistency: Any, creates_indexes: bool, options: Mapping[str, Any]
 ) -> Session:
-    """The session of the store at a URL, as the package that is registered for its scheme opens it;
-    several are those of a cluster. options: further arguments of the client that it needs; the rest
+    """The session of the store at a URL, opened by the package that is registered for it; several
+    URLs are nodes of a cluster. options: further arguments of the client that it needs; the rest
     is as for `Client`."""
     from retrieval_store import plugins
 
@@ -273,7 +273,7 @@ def cluster_at(
     options: Mapping[str, Any],
 ) -> Session:
     """The session of the Qdrant cluster at one or more URLs; the arguments are those of
-    `elsewhere`."""
+    `open_remote`."""
     for one in [url] if isinstance(url, str) else url:
         if isinstance(one, str):
             refuse_credentials(one)

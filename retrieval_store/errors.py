@@ -1,33 +1,31 @@
 """Every exception that retrieval-store raises on purpose.
 
-RetrievalStoreError
-├── InvalidArgumentError (ValueError)      an argument can't be used as it is; nothing was written
-│   ├── InvalidTypeError (TypeError)       it isn't even of a usable type
-│   ├── InvalidFilterError                 `where` or `where_document`; says the place in the filter
-│   ├── InvalidMetadataError               a metadata value outside the JSON domain; says its path
-│   ├── DimensionMismatchError             a vector of another length than the collection's
-│   ├── DuplicateIDError                   one id twice in one call
-│   ├── IDAlreadyExistsError               `add` of an id that is there
-│   ├── InvalidUUIDError                   an id of a collection that is none
-│   └── RequestTooLargeError               a server would need more for it than a request may have
-├── NotFoundError (ValueError, KeyError)   no such collection, or it has been deleted
-├── AlreadyExistsError (ValueError)        the name of a collection is taken
-├── ConflictError (ValueError)             settings differ from those the collection was made with
-├── EmbeddingFunctionError (ValueError)    there is none, or it returned something unusable
-├── PluginError (ValueError)               a registered plugin is missing or can't be loaded
-├── MissingDependencyError (ImportError)   an optional package isn't installed
-├── NameNotHereError (ImportError)         a name of chromadb's that means nothing here
-├── ClientClosedError (RuntimeError)       the client was closed
-├── RequestTimeoutError (TimeoutError)     a server gave a request up that took too long
-├── RequestStoppedError                    a server gave a request up whose client had gone
-└── StorageError (OSError)                 the place where points live failed
+RetrievalStoreError ├── InvalidArgumentError (ValueError)      an argument is invalid; nothing was
+written │   ├── InvalidTypeError (TypeError)       an argument has a wrong type │   ├──
+InvalidFilterError                 `where` or `where_document`; names the place in the filter │
+├── InvalidMetadataError               a metadata value that isn't JSON; names its path │   ├──
+DimensionMismatchError             a vector of another length than the collection's │   ├──
+DuplicateIDError                   an id twice in one call │   ├── IDAlreadyExistsError
+`add` of an existing id │   ├── InvalidUUIDError                   an invalid id of a collection │
+└── RequestTooLargeError               a request exceeds a server's limit of memory ├──
+NotFoundError (ValueError, KeyError)   no such collection, or it has been deleted ├──
+AlreadyExistsError (ValueError)        the name of a collection is taken ├── ConflictError
+(ValueError)             settings differ from those the collection was made with ├──
+EmbeddingFunctionError (ValueError)    it is missing, or returned unusable vectors ├── PluginError
+(ValueError)               a registered plugin is missing or can't be loaded ├──
+MissingDependencyError (ImportError)   an optional package isn't installed ├── NameNotHereError
+(ImportError)         a name of chromadb's that doesn't exist here ├── ClientClosedError
+(RuntimeError)       the client was closed ├── RequestTimeoutError (TimeoutError)     a server
+stopped a request that took too long ├── RequestStoppedError                    a server stopped a
+request whose client had gone └── StorageError (OSError)                 files, a server or a
+cluster failed
     ├── DamagedError                       a checksum or a structure is wrong; names the file
     ├── FormatError                        not a store, or of a version that can't be read
     ├── LockTimeoutError (TimeoutError)    another writer held the lock for too long
     ├── StorageFullError                   no space is left
     ├── ReadOnlyError                      the store was opened with read_only=True
-    └── ClusterError                       a server or cluster refused or failed; says what came
-        ├── AccessDeniedError (PermissionError)  no key, a wrong one, or one without the right
+    └── ClusterError                       a server or cluster refused or failed
+        ├── AccessDeniedError (PermissionError)  no key, a wrong one, or one without the permission
         └── UnavailableError (ConnectionError)   it can't be reached, or a shard of it can't
             └── ClusterTimeoutError (TimeoutError)  it took too long
 """
@@ -85,7 +83,7 @@ class AlreadyExistsError(RetrievalStoreError, ValueError):
 
 
 class ConflictError(RetrievalStoreError, ValueError):
-    """What is asked for contradicts what the collection was created with."""
+    """Arguments contradict the settings that the collection was created with."""
 
 
 class EmbeddingFunctionError(RetrievalStoreError, ValueError):
@@ -109,7 +107,7 @@ class MissingDependencyError(RetrievalStoreError, ImportError):
 
 
 class NameNotHereError(RetrievalStoreError, ImportError):
-    """A name of chromadb's is asked for that isn't here; the message says what to do instead."""
+    """A name of chromadb's doesn't exist here; the message says what to use instead."""
 
 
 class ClientClosedError(RetrievalStoreError, RuntimeError):
@@ -138,7 +136,7 @@ class DamagedError(StorageError):
 
 
 class FormatError(StorageError):
-    """A file isn't ours, or what is stored was written by a version that this one can't read."""
+    """A file isn't ours, or was written by a version that this one can't read."""
 
 
 class LockTimeoutError(StorageError, TimeoutError):
@@ -150,7 +148,7 @@ class ReadOnlyError(StorageError):
 
 
 class StorageFullError(StorageError):
-    """The disk is full; what was being written was not written."""
+    """The disk is full; the write had no effect."""
 
 
 class ClusterError(StorageError):

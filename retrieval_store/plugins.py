@@ -1,10 +1,10 @@
-"""Plugins: classes that packages register under a name, loaded only when asked for; and what else
-other packages bring, such as commands.
+"""Plugins: classes and commands that packages register under a name; they are loaded when first
+used.
 
 A package registers a class as an entry point of one of the groups below, name → "module:Class". A
-store remembers the name and JSON settings, so what is imported is decided by what is installed and
-never by stored data. A name that is built in can't be taken. `register_embedding_function` does the
-same for a class of the running program.
+store remembers only the name and JSON settings. So installed packages decide which code is
+imported, and stored data never does. Built-in names can't be taken. `register_embedding_function`
+registers a class of the running program.
 """
 
 from __future__ import annotations
@@ -124,12 +124,12 @@ def register_embedding_function(name: _Class) -> _Class: ...
 
 def register_embedding_function(name: Any) -> Any:
     """Register a class of embedding functions of this program, so that collections remember it by
-    name. If the program does so before it opens them again, and the class says `self_contained =
-    True`, or the client trusts the store, it needn't be given again.
+    name. A program that registers it before it opens the collections needn't pass it again, if the
+    class has `self_contained = True` or the client trusts the store.
 
-    As `@register_embedding_function("a name")`, or without a name above a class whose `name()` says
-    it. Raises InvalidArgumentError for a name that is taken by another class, and InvalidTypeError
-    for what is no class that can be remembered.
+    Use `@register_embedding_function("a name")`, or no name for a class with `name()`. Raises
+    InvalidArgumentError for a name that another class has, and InvalidTypeError for an object that
+    isn't such a class.
     """
     if isinstance(name, type):
         return register_embedding_function(_ask_name(name))(name)
@@ -172,8 +172,8 @@ def _is_remembered(kind: type) -> bool:
 
 
 def load(group: str, name: str) -> Any:
-    """The class registered under `name`; PluginError when there is none or it can't be loaded, and
-    MissingDependencyError, which says what to install, for what a package of ours brings."""
+    """The class registered under `name`. PluginError if there is none or it can't be loaded;
+    MissingDependencyError, which names the package to install, if a package of ours has it."""
     if group not in GROUPS:
         raise PluginError(f"there is no group {group!r} of plugins; there are {', '.join(GROUPS)}")
     if name in _built_in(group):
@@ -343,8 +343,8 @@ def _import_target(target: str) -> Any:
 
 
 def _entry_point(group: str, name: str) -> EntryPoint | None:
-    """The entry point of this name; that of a package of ours is found without looking at all that
-    is installed."""
+    """The entry point of this name. For a package of ours it is found without reading the metadata
+    of all installed packages."""
     package = BROUGHT.get(group, {}).get(name)
     if package is None:
         return _entry_points(group).get(name)
@@ -384,5 +384,5 @@ def _entry_points(group: str) -> dict[str, EntryPoint]:
 
 
 def _built_in(group: str) -> dict[str, str]:
-    """The targets of what is built in, by name."""
+    """The targets of built-in classes, by name."""
     return BUILT_IN.get(group, {})

@@ -1,15 +1,14 @@
-"""Re-rankers read a query together with its hits, and put these in a better order.
+"""Re-rankers read a query together with its hits, and sort the hits.
 
-A re-ranker is any callable of a query and a list of documents that returns as many numbers, greater
-for a better document; or an object with `predict`, as cross-encoders of sentence-transformers have
-it, or `score`, as LangChain's, which take pairs of both. Texts come in and numbers go out, by
-`scorer_of`. Classes that are registered as plugins are named instead. This module may use
-`embeddings`, `base` and `errors`.
+A re-ranker is a callable of a query and a list of documents. It returns a number for each document,
+greater for a better one. Objects with `predict` (cross-encoders of sentence-transformers) or
+`score` (LangChain's) take pairs of query and document. `scorer_of` makes one function of all of
+these. Registered classes are given by name. This module may use `embeddings`, `base` and `errors`.
 
 `CrossEncoderReranker` runs a cross-encoder of sentence-transformers: a model that reads a query and
-a document at once. `SimilarityReranker` uses an embedding function: a model that is too slow to
-embed all documents reads only those that were found. `TokenReranker` looks for each word of a query
-in the documents by itself, which the one vector of a document can't tell.
+a document together. `SimilarityReranker` uses an embedding function: a model that is too slow for
+all documents embeds only the hits. `TokenReranker` compares the tokens of the query and of the
+documents one by one.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,17 +35,17 @@ class Reranker(Protocol):
 
     def __call__(self, query: str, documents: Sequence[str], /) -> Any:
         """(n,) numbers for n documents, greater for a better one. An attribute `usual_weight`, from
-        0 to 1, says what they count beside the scores of the query that found the documents, 1
-        without it: see `retrieval_store.Rerank`."""
+        0 to 1 (1 without it), is their weight beside the query's scores: see
+        `retrieval_store.Rerank`."""
 
 
 Scorer: TypeAlias = Callable[[str, list[str]], Floats]
 
 
 def scorer_of(reranker: Any, argument: str) -> Scorer:
-    """The function that scores documents by a re-ranker of any kind, with its result checked: (n,)
+    """The function that scores documents by a re-ranker of any kind, and checks the result: (n,)
     float64, finite. argument: its name for messages. InvalidTypeError for anything else. Calls
-    raise RerankerError where the re-ranker fails or doesn't return as many numbers."""
+    raise RerankerError if the re-ranker fails or returns another number of scores."""
     method = _scoring_call(reranker)
     if method is None:
         raise InvalidTypeError(
@@ -105,15 +104,14 @@ class CrossEncoderReranker(LoadsModel):
         batch_size: int = 32,
         max_length: int | None = None,
     ) -> None:
-        """Say which model is used, which is loaded at the first call. `close` lets go of it, and
-        the next use loads it again.
+        """The first call loads the model. `close` unloads it, and the next call loads it again.
 
         Args:
             model_name: a name, which sentence-transformers may have to download, or a path.
-            device: where it runs, a GPU if None and there is one.
+            device: of the model; None is a GPU if there is one.
             batch_size: how many documents are read at once.
-            max_length: how many tokens of a query and a document together count, as the model has
-                it if None.
+            max_length: the maximum number of tokens of query and document together; None is the
+                model's own.
 
         Raises:
             MissingDependencyError: at the first call, without the package.
@@ -167,14 +165,14 @@ class SimilarityReranker:
 
 
 class TokenReranker:
-    """Scores documents by how nearly each says what each token of the query does, from -1 to 1.
+    """Scores documents by the similarity of their tokens to those of the query, from -1 to 1.
 
-    For each token of the query it takes the document's most similar one, by the vectors of
-    WordLlama, which "retrieval-store[standard]" brings; the score is the mean of these cosines,
-    weighted by the lengths of the vectors, which the model has made longer for what says more.
-    Khattab and Zaharia, "ColBERT" (2020), without a context. By itself it knows too little, so it
-    counts 0.4 beside the scores of the query, unless `Rerank` says otherwise. Of a document the
-    first 16,000 characters are read. Fifty passages take it some 15 ms.
+    For each token of the query it takes the document's most similar token, by the vectors of
+    WordLlama (extra "standard"). The score is the mean of these cosines, weighted by the lengths of
+    the vectors: the model makes the vectors of informative tokens longer. See Khattab and Zaharia,
+    "ColBERT" (2020); here tokens have no context. It is weak alone, so its weight beside the
+    query's scores is 0.4, unless `Rerank` sets another. It reads the first 16,000 characters of a
+    document.
     """
 
     usual_weight = 0.4  # chosen on other questions than benchmarks/folder_questions.json

@@ -40,9 +40,9 @@ from retrieval_store.api.results import SPACE, Copied, StoreStats, store_stats
 from retrieval_store.backends import (
     StoredCollection,
     cluster_of,
-    elsewhere,
     in_memory,
     open_path,
+    open_remote,
     set_memory_budget,
 )
 from retrieval_store.base.argument_names import (
@@ -191,9 +191,9 @@ class Client:
             read_only=read_only,
             allow_reset=allow_reset,
         )
-        is_elsewhere = _is_elsewhere(path, url, qdrant_client, options)
+        is_remote = _is_remote(path, url, qdrant_client, options)
         _refuse_misplaced(
-            is_elsewhere,
+            is_remote,
             path,
             durability,
             path_only={"create": not create, "read_only": read_only, "rebuild": rebuild},
@@ -211,14 +211,14 @@ class Client:
         if memory_budget is not None:
             set_memory_budget(whole_bytes(memory_budget, "memory_budget"))
         mode: Mode = "read-only" if read_only else durability
-        if is_elsewhere:
+        if is_remote:
             from retrieval_store.api.configuration import check_consistency
 
             read_from = check_consistency(consistency)
             if url is None:
                 self._session = cluster_of(qdrant_client, read_from, create_indexes)
             else:
-                self._session = elsewhere(url, read_from, create_indexes, options)
+                self._session = open_remote(url, read_from, create_indexes, options)
         elif (directory := store_path(path)) is None:
             self._session = in_memory(mode)
         else:
@@ -757,7 +757,7 @@ def _check_flags(**flags: Any) -> None:
             raise InvalidArgumentError(f"{name} is {quote(flag)}, expected True or False")
 
 
-def _is_elsewhere(path: Any, url: Any, qdrant_client: Any, options: Mapping[str, Any]) -> bool:
+def _is_remote(path: Any, url: Any, qdrant_client: Any, options: Mapping[str, Any]) -> bool:
     """Whether a client is for a server or a cluster; refuses more than one place."""
     places = {"path": path, "url": url, "qdrant_client": qdrant_client}
     named_places = [name for name, place in places.items() if place is not None]
@@ -770,7 +770,7 @@ def _is_elsewhere(path: Any, url: Any, qdrant_client: Any, options: Mapping[str,
 
 
 def _refuse_misplaced(
-    is_elsewhere: bool,
+    is_remote: bool,
     path: Any,
     durability: Any,
     *,
@@ -781,7 +781,7 @@ def _refuse_misplaced(
     """Refuse arguments that have no meaning for this kind of store, by name."""
     if durability not in ("full", "relaxed"):
         raise InvalidArgumentError(f"durability is {durability!r}, expected 'full' or 'relaxed'")
-    if is_elsewhere and durability != "full":
+    if is_remote and durability != "full":
         raise InvalidArgumentError("durability goes with path; elsewhere it is the server's")
     kinds = (
         (
@@ -789,8 +789,8 @@ def _refuse_misplaced(
             path in (None, IN_MEMORY),
             "{} goes with path: elsewhere there are no such files",
         ),
-        (here_only, is_elsewhere, "{} goes with stores in this process"),
-        (cluster_only, not is_elsewhere, "consistency and create_indexes go with a cluster"),
+        (here_only, is_remote, "{} goes with stores in this process"),
+        (cluster_only, not is_remote, "consistency and create_indexes go with a cluster"),
     )
     for flags, is_wrong, message in kinds:
         misplaced = [name for name, is_given in flags.items() if is_given]

@@ -1,11 +1,11 @@
-"""chromadb's names, where its programs look for them: changing the import is all.
+"""chromadb's module paths and names: programs change only the import.
 
     import retrieval_store.chromadb as chromadb
     from retrieval_store.chromadb.config import Settings
 
-What is here is what this package has under its own names, or under `retrieval_store.utils`; what
-means something there that isn't here says so when it is named (`absences`). `api`, `base_types`,
-`config`, `errors`, `execution`, `types` and `utils` are called as chromadb's modules are. It may
+The names lead to those of this package, or of `retrieval_store.utils`. Names of chromadb's that
+don't exist here raise an error that says why (`absences`). `api`, `base_types`, `config`, `errors`,
+`execution`, `types` and `utils` are called as chromadb's modules are. It may
 use all rooms below `cli`.
 """
 

@@ -55,7 +55,7 @@ _REASON_OF_MODULE = {
 
 
 class AbsentModules(MetaPathFinder):
-    """Says why a module of chromadb's isn't here. It is asked last, for what nobody has found."""
+    """An import finder that says why a module of chromadb's isn't here. It comes last."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
         """Raise NameNotHereError for a module that chromadb has."""

@@ -55,7 +55,7 @@ _OF_TEXTS = (
 
 
 def is_url(store: str) -> bool:
-    """Whether it leads to a store elsewhere, rather than to a directory."""
+    """Whether it leads to a store open_remote, rather than to a directory."""
     if store.startswith(("http://", "https://")):
         return True
     scheme, mark, _ = store.partition("://")
@@ -122,7 +122,7 @@ def open_session(store: str, *, writes: bool = False, rebuild: bool = False) -> 
 
     _refuse_missing(store)
     if is_url(store):
-        session = backends.elsewhere(addresses_in(store), None, True, _key())
+        session = backends.open_remote(addresses_in(store), None, True, _key())
     else:
         mode: Mode = "full" if writes else "read-only"
         session = backends.open_path(Path(store).resolve(), mode, rebuild=rebuild, create=False)

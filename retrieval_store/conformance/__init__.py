@@ -1,8 +1,8 @@
-"""Tests for who brings a store, an index, an embedding function or a data loader: pytest classes to
+"""Tests for authors of a store, an index, an embedding function or a data loader: pytest classes to
 inherit from.
 
-`stores` has those of stores, `plugins` those of all else. A class says what it needs as fixtures
-and attributes. It may use what users may, and pytest, which whoever runs tests has installed.
+`stores` has the tests of stores, `plugins` all others. The docstring of a class names the fixtures
+and attributes that it needs. It may use public names and pytest.
 """
 
 import pytest

@@ -111,8 +111,8 @@ class DataLoaderTests:
 
 
 class IndexTests:
-    """Tests of an index. A class that inherits from it names the class of the index, and what it
-    was made for."""
+    """Tests of an index. A class that inherits from it names the class of the index, and the
+    arguments that it was made with."""
 
     index_class: ClassVar[type[VectorIndex]]
     settings: ClassVar[dict[str, Any]] = {}

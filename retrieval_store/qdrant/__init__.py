@@ -1,14 +1,14 @@
-"""The front in the shape of qdrant-client: its classes, on our engine or on a Qdrant server.
+"""The API of qdrant-client: its classes, on our engine or on a Qdrant server.
 
-Models of qdrant-client come in; points, filters and queries of the room `query` go out, and the
-answers come back as models. It translates, and holds no search. `client` has the classes that users
-make; `embedded` the methods on our engine, also for who serves it (`QdrantService`); `inference`
-makes vectors of texts. `config` checks what a collection is created with, `collections` is a
-collection as a call finds it, `manage` creates and changes collections, and has their snapshots,
-`strict_mode` refuses what the owner doesn't allow. `filter_parser` parses filters,
-`payload_indexes` says which values an index knows, `tokenizers` splits texts; `vectors` translates
-vectors and ids, `operations` and `read` translate writes and reads; `query_parser` builds queries,
-and `answers` makes models of the results; `refusals` says what is refused, and how. It may use
+It translates models of qdrant-client into points, filters and queries of the room `query`, and the
+results back into models. It has no search of its own. `client` has the users' classes. `embedded`
+has the methods on our engine, also for servers (`QdrantService`). `inference` makes vectors of
+texts. `config` checks the configuration of a new collection, `collections` looks a collection up,
+`manage` creates and changes collections and their snapshots, and `strict_mode` enforces limits.
+`filter_parser` parses filters, `payload_indexes` decides which values an index has, and
+`tokenizers` splits texts. `vectors` translates vectors and ids, `operations` writes, and `read`
+reads. `query_parser` builds queries, `answers` makes models of the results, and `refusals` has the
+errors. It may use
 `backends`, `plugins`, `embeddings`, `query`, `filters`, `indexes`, `base` and `errors`, and needs
 qdrant-client.
 """

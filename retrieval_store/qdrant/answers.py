@@ -84,7 +84,7 @@ def request_of(**fields: Any) -> models.QueryRequest:
 
 
 class HitColumns(NamedTuple):
-    """The hits of one query, best first, by columns. None stands for what isn't returned of a hit.
+    """The hits of one query, best first, as columns. None stands for fields that aren't returned.
     scores: (n,) float64."""
 
     ids: Sequence[PointId]
@@ -151,8 +151,8 @@ def query_batch(
 
 
 def _columns(hits: Hits, selection: Selection, step: QueryStep) -> HitColumns:
-    """The hits of a step, with what is selected of them. Hits without a score have no version; hits
-    chosen for diversity have None in place of {} for no vectors."""
+    """The hits of a step, with the selected fields. Hits without a score have no version; hits
+    chosen for diversity have None instead of {} for no vectors."""
     budget.check()
     points = hits.points
     count = len(points.ids)
@@ -319,8 +319,7 @@ def _ids_in(ids: Any) -> list[int | str]:
 def _conditions_of_prefetches(
     opened: CollectionHandle, argument: str, request: Any
 ) -> list[Condition]:
-    """The conditions by which prefetches leave a record out; one prefetch that finds it is
-    enough."""
+    """The conditions by which all prefetches exclude a record; one that finds it is enough."""
     prefetches = request.prefetch or ()
     legs = prefetches if isinstance(prefetches, Sequence) else [prefetches]
     terms = []

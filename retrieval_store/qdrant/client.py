@@ -1,9 +1,10 @@
-"""`QdrantClient`: qdrant-client's own, whose calls go to our engine unless there is a server.
+"""`QdrantClient`: a subclass of qdrant-client's, whose calls go to our engine unless there is a
+server.
 
-`open_store` says which arguments mean a store in this process, and opens its directory, of which
-it keeps the local mode of qdrant-client out. `explain` and `why` say how queries are answered.
-`AsyncQdrantClient` is the same for asyncio: calls of a store in this process run in threads, so the
-loop goes on meanwhile.
+`open_store` recognizes the arguments of a store in this process, and opens its directory; the local
+mode of qdrant-client can't open it meanwhile. `explain` and `why` describe how queries are
+answered. `AsyncQdrantClient` is the same for asyncio: calls run in threads and don't block the
+event loop.
 """
 
 import asyncio
@@ -143,15 +144,16 @@ class QdrantClient(ResolvesInPlace, qdrant_client.QdrantClient):
     of a Qdrant server, unchanged.
 
     Any number of clients, threads and processes may use one path. Close it, or use it in a `with`
-    statement; what was acknowledged is on disk either way. Errors: `Refused` for what a server
-    would refuse (it is qdrant_client's UnexpectedResponse, with status_code, and a ValueError);
-    RuntimeError once it is closed; `retrieval_store.errors.StorageError` where files fail.
+    statement; acknowledged writes are on disk either way. Errors: `Refused` for requests that a
+    server would refuse (a subclass of qdrant_client's UnexpectedResponse, with status_code, and of
+    ValueError); RuntimeError once it is closed; `retrieval_store.errors.StorageError` if files
+    fail.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """The arguments are those of qdrant_client.QdrantClient: location (":memory:"), path, url,
-        host, port, api_key, timeout and so on. A store in this process has no use for how a server
-        is spoken to; InvalidArgumentError for several places, and for cloud_inference."""
+        host, port, api_key, timeout and so on. A store in this process ignores settings of the
+        connection. InvalidArgumentError for several locations, and for cloud_inference."""
         options = ClientOptions.bound(qdrant_client.QdrantClient, args, kwargs)
         if not options.is_embedded:
             super().__init__(*args, **kwargs)
@@ -172,12 +174,12 @@ class QdrantClient(ResolvesInPlace, qdrant_client.QdrantClient):
 
 
 def explain(client: QdrantClient, collection_name: str, **arguments: Any) -> Payload:
-    """Run a query of a client with `path=` or ":memory:", and say how it was answered, instead of
-    the answer: what `Collection.explain` says, of any query.
+    """Run a query of a client with `path=` or ":memory:", and return how it was answered instead of
+    the hits, as `Collection.explain` does.
 
-    arguments: those of `query_points`, or with `group_by` of `query_points_groups`. legs: how many
-    hits each prefetch gave, by the names of their vectors. Raises InvalidArgumentError for the
-    client of a server, which doesn't tell, and what the query itself raises.
+    arguments: of `query_points`, or with `group_by` of `query_points_groups`. In the result, legs
+    has the number of hits of each prefetch, by the names of their vectors. Raises
+    InvalidArgumentError for the client of a server, and the errors of the query.
     """
     _refuse_server(client)
     ask = client.query_points_groups if "group_by" in arguments else client.query_points
@@ -201,15 +203,14 @@ def why(
     records: Any = None,
     **arguments: Any,
 ) -> Reasons:
-    """Why points are found by a query of a client with `path=` or ":memory:", or aren't: what
-    `Collection.why` says, of any query.
+    """Explain why a query of a client with `path=` or ":memory:" finds points, or doesn't, as
+    `Collection.why` does.
 
-    arguments: those of `query_points`. ids: of the points that are meant, or one; containing:
-    instead, a text that the documents of those have that `Collection` has written; same: a key of
-    the payload: each reason then names the hits that have the same value there; records: an older
-    name of ids. Raises InvalidArgumentError for the client of a server, which can't explain (a
-    `Client` of its URL can, where it is ours), where not either ids or containing is given, and
-    what the query itself raises.
+    arguments: of `query_points`. ids: of the points to explain, or one; containing: instead, a text
+    in the documents that `Collection` wrote; same: a payload key: each reason then names the hits
+    with the point's value under it; records: an older name of ids. Raises InvalidArgumentError for
+    the client of a server (a `Client` of a server of ours can explain), for neither or both of ids
+    and containing, and the errors of the query.
     """
     if ids is not None and records is not None:
         raise InvalidArgumentError("records is an older name of ids: give one of them")
@@ -299,7 +300,7 @@ class AsyncQdrantClient(ResolvesInPlace, qdrant_client.AsyncQdrantClient):
     qdrant_client.AsyncQdrantClient."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """The arguments are those of qdrant_client.AsyncQdrantClient, as for `QdrantClient`."""
+        """The arguments of qdrant_client.AsyncQdrantClient, as for `QdrantClient`."""
         options = ClientOptions.bound(qdrant_client.AsyncQdrantClient, args, kwargs)
         if not options.is_embedded:
             super().__init__(*args, **kwargs)

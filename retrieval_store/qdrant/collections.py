@@ -65,7 +65,7 @@ class CollectionHandle:
 
     @property
     def rate_limits(self) -> tuple[int | None, int | None]:
-        """How many reads and writes of it a minute may have, None for any number."""
+        """The limits of reads and writes a minute; None for no limit."""
         strict = self.configuration.strict
         return strict.read_rate_limit, strict.write_rate_limit
 
@@ -105,8 +105,8 @@ class Collections:
         return CollectionHandle(record, self._configuration(record, points), points)
 
     def look_up(self, name: str) -> CollectionHandle:
-        """The same for a collection in which points are looked up, of which servers say it in other
-        words."""
+        """The same for a collection in which points are looked up; servers word that error
+        differently."""
         try:
             return self.open(name)
         except Refused as error:
@@ -115,7 +115,7 @@ class Collections:
             raise not_found(f"Not found: Collection {name} not found") from None
 
     def name_of(self, name: str) -> str:
-        """The name of the collection that an alias leads to; any other name as it is."""
+        """The name of the collection of an alias; other names stay."""
         try:
             return self.store.resolve(name).name
         except NotFoundError:

@@ -1,9 +1,9 @@
 """Configurations of collections: in requests, in the catalog, and as settings of the engine.
 
-First, requests are checked: names, vectors, and settings, which take effect here or are only kept
-and reported. Then they become a `CollectionConfig`. It is stored as JSON, in the catalog's settings
-under `KEY`, in the shape in which a server reports it. A collection that was made by `Client` has
-none; what it reports is made of its spaces.
+First it checks requests: names, vectors, and settings, some of which have no effect here and are
+only stored and reported. Then it makes a `CollectionConfig`, which is stored as JSON in the
+catalog's settings under `KEY`, in the form that a server reports. A collection that `Client` made
+has none; its report is made from its vector spaces.
 """
 
 from collections.abc import Mapping, Sequence
@@ -177,13 +177,13 @@ def _graph(hnsw: Mapping[str, Any]) -> Payload:
 
 
 def hnsw_of(configuration: CollectionConfig, name: str) -> dict[str, Any]:
-    """The graph settings of one vector space: its own before those of the collection."""
+    """The graph settings of a vector space: its own, then the collection's."""
     space_settings = configuration.vectors.get(name, {}).get("hnsw_config", {})
     return {**configuration.hnsw_config, **space_settings}
 
 
 def settings_of(configuration: CollectionConfig, metadata: Payload | None) -> Payload:
-    """The settings for the catalog, including those of `Collection` where it can use the
+    """The settings for the catalog, including those of `Collection` if it can use the
     collection."""
     settings: Payload = {
         "metadata": metadata,
@@ -441,7 +441,7 @@ CHECKED = (
 
 
 def check_range(place: str, value: Any, least: float, most: float | None) -> None:
-    """Refuse a number that is below or above a bound. place: where it stands in a body."""
+    """Refuse a number below or above a bound. place: its path in the request's body."""
     if value >= least and (most is None or value <= most):
         return
     allowed = f"{least} or larger" if most is None else f"from {least} to {most}"

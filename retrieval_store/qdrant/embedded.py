@@ -1,8 +1,8 @@
-"""Qdrant's methods on our engine: what QdrantClient hands its calls to where there is no server.
+"""Qdrant's methods on our engine, to which QdrantClient passes its calls if there is no server.
 
-Each method opens what it needs and hands it on: collections are in `collections` and `manage`,
-points are read in `read`, searched in `answers` and written in `operations`. What a server refuses
-is refused here, and nothing is written then.
+Each method opens the collection and calls another module: `collections` and `manage` for
+collections, `read` for reading points, `answers` for queries, `operations` for writes. Requests
+that a server refuses are refused, and nothing is written.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -601,15 +601,14 @@ class Embedded(QdrantBase):
 
 
 class QdrantService(Embedded):
-    """Qdrant's methods on a store in this process, for who serves it to clients of Qdrant.
+    """Qdrant's methods on a store in this process, for servers.
 
-    They are those of qdrant_client.QdrantClient, by the names and arguments that it hands to a
-    store in its process, and raise `Refused` with the status and the words of a server. Those of a
-    collection also take `timeout`, seconds that strict mode may bound, and `admit`, which is called
-    with the collection, as `open` gives it, before anything is done, and may refuse the call by an
-    error. `query_request` takes a `models.QueryRequest` for one argument; it and
-    `query_batch_points` take `answering`, which makes the answer of a query's hits, as `HitColumns`
-    has them. What else a server needs is below; these methods raise errors as they come.
+    They have the names and arguments of qdrant_client.QdrantClient, and raise `Refused` with the
+    status and message of a server. Methods of a collection also take `timeout` (seconds, which
+    strict mode may limit) and `admit`: a callback with the opened collection, which may refuse the
+    call by an error before anything is done. `query_request` takes a `models.QueryRequest`. It and
+    `query_batch_points` take `answering`, a callback that makes the answer from `HitColumns`. The
+    methods below are for servers only; they raise errors unchanged.
     """
 
     def __init__(self, session: Session) -> None:
@@ -622,7 +621,7 @@ class QdrantService(Embedded):
         return self.collections.open(name)
 
     def name_of(self, name: str) -> str:
-        """The name of the collection that an alias leads to; any other name as it is."""
+        """The name of the collection of an alias; other names stay."""
         return self.collections.name_of(name)
 
     @staticmethod
@@ -634,9 +633,8 @@ class QdrantService(Embedded):
     def embed(
         model: str, inputs: Sequence[Any], options: Mapping[str, Any], is_query: bool
     ) -> Sequence[Any]:
-        """Vectors of texts or images: sparse ones by BM25 ("qdrant/bm25"), else those of the
-        embedding function that is registered under the name of the model. options: what it is made
-        with."""
+        """Vectors of texts or images: sparse ones by BM25 ("qdrant/bm25"), else by the embedding
+        function that is registered under the name of the model. options: its arguments."""
         given = dict(options)
         if is_bm25(model):
             return bm25_vectors(inputs, given, is_query)

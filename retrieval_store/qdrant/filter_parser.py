@@ -1,5 +1,5 @@
-"""Translates Qdrant's filters into expressions: combinations, and conditions on points and on their
-payloads. A condition on a key becomes leaves by what the index of the key makes of it."""
+"""Translates Qdrant's filters into expressions: combinations, and conditions on points and
+payloads. The payload index of a key decides which leaves a condition on it becomes."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -107,8 +107,8 @@ def _with_letters(at: ValuesAt, value: Any) -> Expression:
 
 
 def is_missed(index: Schema, match: Any) -> bool:
-    """Whether a server that looks a match up in an index misses points that fulfil it: an index of
-    numbers is asked for a UUID, which it would take for a large number."""
+    """Whether a server's lookup in an index misses matching points: an index of numbers reads a
+    UUID as a large number."""
     return (
         kind_of(index) in ("integer", "float", "datetime")
         and isinstance(match, models.MatchValue)
@@ -118,7 +118,7 @@ def is_missed(index: Schema, match: Any) -> bool:
 
 
 def one_of(path: JsonPath, index: Schema, values: Sequence[Scalar]) -> Expression:
-    """Points with a value that is one of these."""
+    """Points with one of these values."""
     if not values:
         return NONE
     if isinstance(values[0], str):
@@ -133,7 +133,7 @@ def one_of(path: JsonPath, index: Schema, values: Sequence[Scalar]) -> Expressio
 
 
 def other_than(path: JsonPath, index: Schema, values: Sequence[Scalar]) -> Expression:
-    """Points with a value that is none of these."""
+    """Points with a value besides these."""
     if values and not isinstance(values[0], str):
         kind: ScalarKind = "integer" if looks_up_integers(index) else "anything"
         return Differs(ValuesAt(path, kind), tuple(values))
@@ -246,9 +246,9 @@ KnownConditions: TypeAlias = dict[tuple[int, bool], tuple[Any, Expression, int]]
 def parse_filter(
     filter_: models.Filter | None, indexes: Indexes, known: KnownConditions | None = None
 ) -> Expression | None:
-    """The filter as an expression, None for none; InvalidFilterError for one that a server refuses.
-    indexes: payload indexes by path, as they are reported; known: conditions of other filters of
-    the same request, which it may share with them, and where those of this one are added."""
+    """The filter as an expression, None for None; InvalidFilterError for one that a server refuses.
+    indexes: payload indexes by path, as reported; known: the conditions of other filters of the
+    request, for sharing; those of this filter are added."""
     if filter_ is None:
         return None
     return _FilterParser(indexes, {} if known is None else known, [0]).filter(filter_, 1)

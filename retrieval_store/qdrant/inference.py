@@ -1,8 +1,7 @@
-"""Texts and images that models are to make vectors of: by BM25 as a server does it, by embedding
-functions of ours by their registered names, and by fastembed where it is installed.
+"""Inference: vectors of texts and images by BM25 as on a server, by registered embedding functions,
+and by fastembed if it is installed.
 
-qdrant-client finds what is to be embedded in whatever it is given; it asks an embedder, and that is
-what is here.
+qdrant-client finds texts and images in arguments and calls an embedder; this module has it.
 """
 
 import json
@@ -164,12 +163,12 @@ def _function(kind: Any, name: str, options: str) -> Any:
 def bm25_vectors(
     texts: Sequence[str], options: dict[str, Any], is_query: bool
 ) -> list[models.SparseVector]:
-    """Sparse vectors of texts: an index for each token, the absolute value of its 32-bit
-    MurmurHash3; of documents with f (k + 1) / (f + k (1 - b + b |d| / average)), f: how often a
-    token stands among the |d| of the document; of queries with 1.
+    """Sparse vectors of texts. The index of a token is the absolute value of its 32-bit
+    MurmurHash3. In documents its value is f (k + 1) / (f + k (1 - b + b |d| / average)), where f is
+    the frequency of the token among the |d| tokens of the document; in queries it is 1.
 
-    Robertson and Zaragoza, "The probabilistic relevance framework" (2009). options: those of
-    qdrant_client.models.Bm25Config. The idf is for the collection to multiply by.
+    Robertson and Zaragoza, "The probabilistic relevance framework" (2009). options: of
+    qdrant_client.models.Bm25Config. The collection multiplies by the idf.
     """
     try:
         config = models.Bm25Config.model_validate(options)
@@ -214,8 +213,8 @@ def _hash_function() -> Any:
 
 
 def _tokens(config: models.Bm25Config) -> Tokens:
-    """The tokenizer: that of a text index with the same options, which by default removes the
-    stopwords of the language and stems."""
+    """The tokenizer of a text index with the same options; by default it removes the stopwords of
+    the language and stems."""
     language = config.language or LANGUAGE
     stopwords: Any = config.stopwords
     stemmer: Any = config.stemmer

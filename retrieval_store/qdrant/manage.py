@@ -166,8 +166,8 @@ def _with_diffs(old: Mapping[str, Any], diffs: Mapping[str, Any]) -> Payload:
 
 
 def _with_diff(old: Payload, diff: Any) -> Payload:
-    """The parameters of a vector space with those of a diff. Settings of an index are changed one
-    by one; another quantization takes the place of the one before, and "Disabled" ends it."""
+    """The parameters of a vector space, changed by a diff. Index settings change one by one; a
+    quantization replaces the former one, and "Disabled" removes it."""
     new = merge_settings(old, diff)
     for name in ("hnsw_config", "index"):
         if name in new:

@@ -1,7 +1,7 @@
 """Writes points: checks each operation as a whole, then has the engine make the change.
 
-Several operations are one transaction, so a refused one has written nothing. Uploads take points
-from iterables of any length, in batches of which one at a time is in memory.
+A batch of operations is one transaction, so a refused batch writes nothing. Uploads read points
+from iterables of any length, one batch at a time.
 """
 
 import itertools
@@ -301,7 +301,7 @@ def _delete(ids: list[PointId] | None, expression: Expression | None, changes: C
 
 
 def deleting_vectors(opened: CollectionHandle, vectors: Sequence[str], points: Any) -> Operation:
-    """The operation that deletes vectors of these names."""
+    """The operation that deletes the vectors with these names."""
     _require_names(vectors)
     return _deleting_vectors(opened, vectors, [points])
 
@@ -440,14 +440,14 @@ def operation_of(opened: CollectionHandle, value: Any, is_message: bool) -> Oper
 def batch(
     opened: CollectionHandle, update_operations: Iterable[Any], is_message: bool = False
 ) -> list[models.UpdateResult]:
-    """Carry out all operations of a batch, each of which is checked first. is_message: whether they
-    were sent over gRPC, where to delete vectors of no name is to do nothing."""
+    """Check and execute all operations of a batch. is_message: whether they came over gRPC, where
+    deleting vectors without names does nothing."""
     operations = [operation_of(opened, value, is_message) for value in update_operations]
     return _carry_out_all(opened, operations)
 
 
 def in_batches(points: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    """The points, so many at a time."""
+    """The points in batches of this size."""
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise bad_request(f"batch_size is {quote(size)}, expected 1 or more")
     rest = iter(points)

@@ -146,7 +146,7 @@ def parse_facet(key: str, indexes: Indexes) -> ValuesAt:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """The values by which points are ordered, and the first of them."""
+    """The order of points: its values, and the first one to return."""
 
     at: ValuesAt
     descending: bool

@@ -1,6 +1,6 @@
 """Converts queries and formulas of qdrant-client's models into those of `query.query`.
 
-The vectors that a query names (`Inputs`) stand in it, or are those of stored points.
+The vectors of a query (`Inputs`) are given, or are those of stored points.
 """
 
 import itertools
@@ -107,9 +107,8 @@ IDS = (int, str, uuid.UUID)
 @dataclass(slots=True)
 class Inputs:
     """Resolves the vectors of one step. opened: the collection to search; using: its vector space;
-    source, origin: the collection and the vector space of points that are named. used_ids: those of
-    points of this collection whose vectors were needed; read: points of the source by id, as far as
-    they were read."""
+    source, origin: the collection and the vector space of example points. used_ids: the example
+    points of this collection; read: the points of the source that were read so far, by id."""
 
     opened: CollectionHandle
     using: Vector
@@ -158,7 +157,7 @@ class Inputs:
         return row
 
     def examples(self, values: Iterable[Any], sized: bool = True) -> list[Example]:
-        """Several vectors; those of stored points are read at once."""
+        """Several vectors; stored points are read together."""
         all_values = list(values)
         id_values = [value for value in all_values if _is_id(value)]
         self._read([id_to_read(value) for value in id_values])
@@ -467,8 +466,8 @@ def used_ids_of(
 
 @dataclass(frozen=True, slots=True)
 class _Parsed:
-    """A step and its prefetches, each as it stands. request: what the step was parsed from;
-    used_ids: those of points of this collection whose vectors they use."""
+    """A step and its prefetches. request: the request of the step; used_ids: the example points of
+    this collection."""
 
     request: Any
     step: QueryStep

@@ -1,10 +1,9 @@
-"""Reads points: retrieves them by id, scrolls, counts them, and counts their values (`facet`); and
-what edits of payloads do (`edit_payload`, `setting`, `deleting`).
+"""Reads points: retrieves them by id, scrolls, counts them, and counts their values (`facet`).
+Edits payloads (`edit_payload`, `setting`, `deleting`).
 
-Payloads have three forms: as they are written, as they are shown, and as edits change them.
-Documents and uris, which `Collection` keeps beside the payload, show as two keys of it, in reading
-and in writing. `make_model` makes instances of qdrant-client's models from values that need no
-validation.
+Documents and uris, which `Collection` stores beside the payload, are two keys of the payload for
+Qdrant's clients, in reading and in writing. `make_model` makes instances of qdrant-client's models
+without validation.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -70,7 +69,7 @@ def with_reserved_keys(
 def edit_payload(
     change: Callable[[Payload | None], Payload | None],
 ) -> Callable[[Content], Content]:
-    """An edit of payloads as users see them; None stands for no payload, as after `clear`."""
+    """An edit of payloads as users see them; None is no payload, as after `clear`."""
 
     def edit(content: Content) -> Content:
         (shown,) = with_reserved_keys([content.payload], [content.document], [content.uri])
@@ -81,8 +80,8 @@ def edit_payload(
 
 
 def setting(new: Payload, key: str | None) -> Callable[[Payload | None], Payload]:
-    """An edit that sets the keys of `new` in the payload, or in what lies at a path in it; null
-    deletes a key. A point without payload gets `new` as it is, as on a server."""
+    """An edit that sets the keys of `new` in the payload, or in the object at a path in it; null
+    deletes a key. A point without payload gets `new` unchanged, as on a server."""
     if key is None:
         return lambda old: new if old is None else _merge_payload(old, new)
     path = parse_path(key).steps
@@ -217,13 +216,13 @@ _set_private = BaseModel.__dict__["__pydantic_private__"].__set__
 
 
 def make_model(kind: type[Model], values: dict[str, Any]) -> Model:
-    """An instance with these values, which it keeps: one for each field of the model, in the order
-    of the fields, and of the types that validation would have made.
+    """An instance of a model with these values: one for each field, in the order of the fields, and
+    of the types that validation would make.
 
-    It equals a validated instance, and is dumped, copied, pickled and printed like one that was
-    given all of its fields, as a server's answer gives them. Answers have many instances, and what
-    is in them was validated when it was written: this takes less than half the time of validation,
-    and a quarter of that of `model_construct`, which looks up each field in Python.
+    It equals a validated instance, and is dumped, copied, pickled and printed like one with all
+    fields set, as in a server's answer. Answers have many instances, and their values were
+    validated when they were written. Skipping validation more than halves the time;
+    `model_construct` is slower still.
     """
     instance: Model = object.__new__(kind)
     _set_values(instance, values)

@@ -1,10 +1,9 @@
 """Refuses calls with the errors that users of Qdrant's client expect.
 
-`Refused` is at once what a server's client raises and what local mode does, with the status that a
-server answers. Messages of our own errors stay as they are; only their class changes, here and
-nowhere else (`answers_as_a_server`). Arguments are checked here too: dicts are read that stand in
-place of models, and `to_write` serialises payloads as Qdrant's REST client does, and then checks
-them.
+`Refused` is both the error of a server's client and that of local mode, with a server's status. Our
+own errors keep their messages and change only their class, in `answers_as_a_server`. This module
+also checks arguments: it reads dicts given instead of models, and `to_write` serialises payloads as
+Qdrant's REST client does, and checks them.
 """
 
 import functools
@@ -56,8 +55,8 @@ ClassT = TypeVar("ClassT", bound=type)
 
 
 class Refused(RetrievalStoreError, UnexpectedResponse, ValueError):  # noqa: N818  as servers say
-    """The call was refused, and nothing was written. status_code: that of a server's answer; ids:
-    of points that a query has for examples, and that lack the vector, where that is the reason."""
+    """The call was refused, and nothing was written. status_code: of a server's answer; ids: of
+    example points without the vector, if that is the reason."""
 
     ids: Sequence[Any] = ()
 
@@ -98,7 +97,7 @@ def invalid(reason: str) -> Refused:
 
 
 def wrong(message: str) -> Refused:
-    """The refusal of a request that can't be carried out as it is."""
+    """The refusal of an invalid request."""
     return Refused(HTTPStatus.BAD_REQUEST, message)
 
 
@@ -149,12 +148,12 @@ def to_float(value: Any, name: str) -> float:
 
 
 def answers_as_a_server(kind: ClassT) -> ClassT:
-    """A class whose public methods answer as those of a server's client do. They take dicts in
-    place of models; a dict that fits none of the models, or has other keys, is refused. Our errors
-    come out as `Refused`, except those of files and of a closed client, without the frames of what
-    the method has called. A collection that a snapshot replaced meanwhile is looked up again. Other
-    failures, caused by arguments that the client's own method wouldn't take, are refused too; the
-    arguments are only examined after a failure, so that other calls don't pay for it."""
+    """A class decorator: public methods answer as those of a server's client. They take dicts
+    instead of models, and refuse a dict that fits no model or has other keys. Our errors become
+    `Refused`, without inner frames, except errors of files and of a closed client. A collection
+    that a snapshot replaced meanwhile is looked up again. Other failures are refused if the
+    arguments don't fit the client's own method; arguments are only examined after a failure, so
+    that successful calls don't pay for it."""
     for name, method in list(vars(kind).items()):
         if isinstance(method, FunctionType) and not name.startswith("_"):
             setattr(kind, name, _answering(name, method))
@@ -208,8 +207,8 @@ def _again(method: Callable[..., Any], args: Any, kwargs: Any) -> Any:
 def _refusal_of_error(
     error: Exception, name: str, signature: inspect.Signature, args: Any, kwargs: Any
 ) -> Refused | None:
-    """The refusal that an error of the method of this name stands for; None where it is one
-    already, or isn't the caller's."""
+    """The refusal for an error in the method of this name; None if it is a refusal already, or
+    isn't the caller's fault."""
     if isinstance(error, Refused | ClientClosedError):
         return None
     if isinstance(error, NotFoundError) and error.missing:

@@ -1,13 +1,12 @@
-"""Strict mode: refuses what the collection's owner doesn't allow, before anything is done.
+"""Strict mode: refuses requests beyond the limits that the collection's owner has set.
 
-Where strict mode allows no search without a payload index, `serves` decides whether an index serves
-a condition or a formula. That depends on what it can look up: one of integers may be made for
-equality or for ranges alone, one of texts with or without phrases, one of keywords with or without
-prefixes.
+If strict mode allows no search without a payload index, `serves` decides whether an index serves a
+condition or a formula. That depends on its lookups: an index of integers may support only equality
+or only ranges, one of texts may lack phrases, and one of keywords may lack prefixes.
 
 Sizes of collections are compared with limits before each write (`check_sizes`). As on a server,
-they are measured when a collection is made, or first written to by this process, and again at every
-32nd write that is compared: counting for each would cost more than the writes.
+they are measured when a collection is created or first written to by this process, and again at
+every 32nd write: counting for each write would cost more than the write.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -251,15 +250,15 @@ def _check_condition(strict: models.StrictModeConfig, condition: Any) -> None:
 
 
 def check_key(opened: CollectionHandle, key: str, uses: Sequence[Use], instead: str) -> None:
-    """Check a key outside of filters: it needs an index with one of these uses where conditions
-    need one. instead: what else would help."""
+    """Check a key outside of filters: it needs an index with one of these uses if conditions need
+    one. instead: another remedy, for the message."""
     lacking = _lacking_index(opened, key, uses)
     if lacking is not None:
         _refuse_unindexed(lacking, uses, instead)
 
 
 def check_group_key(opened: CollectionHandle, key: str) -> None:
-    """Check the key by which hits are grouped, in the same way."""
+    """Check the grouping key in the same way."""
     lacking = _lacking_index(opened, key, MATCHED)
     if lacking is None:
         return
@@ -275,7 +274,7 @@ def check_group_key(opened: CollectionHandle, key: str) -> None:
 
 
 def _lacking_index(opened: CollectionHandle, key: str, uses: Sequence[Use]) -> JsonPath | None:
-    """The path of a key that needs an index with one of these uses and has none; else None."""
+    """The path of a key that lacks a needed index with one of these uses; else None."""
     if opened.configuration.strict.unindexed_filtering_retrieve is not False:
         return None
     path = parse_path(key)

@@ -1,20 +1,19 @@
-"""Splits texts into tokens, as an index of texts does with stored texts and with queries.
+"""Splits stored texts and queries into tokens, as a text index does.
 
-`tokens_of` reads how an index is described. The steps, each as a server does it:
+`tokens_of` makes the tokenizer of an index. The steps follow a server:
 
-- `fold` replaces letters, digits and signs of other alphabets by the ASCII ones that they are
-  variants of, as Lucene's filter of that name does, which others follow. Most are what Unicode
-  decomposes them into, without their marks. The table has those that are not: what has no
-  decomposition, and what keeps its form though it has one.
-- `words_in` finds words by what Unicode calls alphabetic or numeric: besides what Python calls
-  letters and digits, vowel signs and other marks.
-- `words_of_any_script` finds words in any script, without dictionaries. They are folded as a
-  server's tokenizer for many languages does it, and are the same words but for Chinese, Japanese
-  and Thai, which it cuts by dictionaries. Here a text that has kana is taken to be Japanese, where
-  a run of one script is a word; in others each Chinese character is one.
-- `stopwords_of` has the words that are left out, by language: the lists that servers use, which
-  Snowball's authors and others have made, as they are gathered in NLTK's corpus of stopwords.
-  `stopwords.txt` has a line for each language, its name first, separated by tabs.
+- `fold` replaces letters, digits and signs by their ASCII variants, as Lucene's ASCIIFoldingFilter.
+  Most follow from Unicode's decomposition without marks. A table has the exceptions: characters
+  without a decomposition, and characters that stay although they have one.
+- `words_in` finds words: runs of characters that Unicode calls alphabetic or numeric. Beyond
+  Python's letters and digits these are vowel signs and other marks.
+- `words_of_any_script` finds words in any script, without dictionaries. They are folded as by a
+  server's multilingual tokenizer, and equal its words except in Chinese, Japanese and Thai, which
+  it splits by dictionaries. Here a text with kana counts as Japanese, where a run of one script is
+  a word. In other texts each Chinese character is a word.
+- `stopwords_of` has the stopwords by language: the lists that servers use, by Snowball's authors
+  and others, as in NLTK's corpus. `stopwords.txt` has a line for each language, its name first,
+  separated by tabs.
 """
 
 import re
@@ -55,7 +54,7 @@ _BY_HAND = {
 
 
 def fold(word: str) -> str:
-    """The word in ASCII, as far as possible."""
+    """The word, with ASCII characters where there are variants."""
     return word if word.isascii() else "".join(map(_fold_character, word))
 
 

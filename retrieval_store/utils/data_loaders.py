@@ -8,5 +8,5 @@ USUAL_WORKERS = 4
 
 def ImageLoader(max_workers: int = USUAL_WORKERS) -> images.ImageLoader:
     """A loader of images from local files; max_workers: how many at once. For URLs, limits and
-    folders there is `retrieval_store.ImageLoader`, of which this makes one."""
+    folders use `retrieval_store.ImageLoader`; this makes one of these."""
     return images.ImageLoader(threads=whole_number(max_workers, "max_workers", 1))

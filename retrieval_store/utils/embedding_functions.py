@@ -1,9 +1,9 @@
 """Embedding functions under the names, and with the arguments, that code for Chroma uses.
 
-Each name makes one of `retrieval_store.embeddings`, which collections remember as that. It makes
-the vectors that Chroma's makes, so that queries meet vectors that come from there; but
-`DefaultEmbeddingFunction` is the default here. Chroma has a module for each, which are found here
-too; what of Chroma's can't be says so. Nothing is loaded before it is used.
+Each name makes a class of `retrieval_store.embeddings`, which collections remember under its own
+name. Its vectors equal those of Chroma's function, so that queries fit imported vectors; only
+`DefaultEmbeddingFunction` is the default here. Chroma's modules for each exist here too. Functions
+that don't exist here raise an error. Nothing is loaded before its first use.
 """
 
 import os
@@ -218,9 +218,8 @@ def SentenceTransformerEmbeddingFunction(
     normalize_embeddings: bool = False,
     **kwargs: Any,
 ) -> "sentence_transformers.SentenceTransformerEmbeddingFunction":
-    """A `retrieval_store.SentenceTransformerEmbeddingFunction` that puts nothing before texts, as
-    Chroma's doesn't; that one does what the model's makers say. Arguments of the model's own class
-    are refused."""
+    """A `retrieval_store.SentenceTransformerEmbeddingFunction` without prompts, as Chroma's; ours
+    uses the prompts of the model's makers. Arguments of the model's own class are refused."""
     from retrieval_store.embeddings import sentence_transformers
 
     refuse("SentenceTransformerEmbeddingFunction", kwargs)

@@ -1,4 +1,4 @@
-"""`chromadb.api.types`: types of what is passed and returned."""
+"""`chromadb.api.types`: types of arguments and results."""
 
 from retrieval_store.api.chroma.search import SearchResult as SearchResult
 from retrieval_store.api.chroma.types import *

@@ -1,5 +1,5 @@
-"""`chromadb.utils.embedding_functions`: what `retrieval_store.utils.embedding_functions` has, whose
-modules are found here too. Nothing of it is loaded before it is asked for."""
+"""`chromadb.utils.embedding_functions`: the names and modules of
+`retrieval_store.utils.embedding_functions`. Nothing is loaded before its first use."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -55,7 +55,7 @@ _OF_TEXTS = (
 
 
 def is_url(store: str) -> bool:
-    """Whether it leads to a store open_remote, rather than to a directory."""
+    """Whether it leads to a remote store, rather than to a directory."""
     if store.startswith(("http://", "https://")):
         return True
     scheme, mark, _ = store.partition("://")

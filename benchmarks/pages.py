@@ -573,34 +573,34 @@ WHERE = {
 
 
 def rehearsed(run: str = "rehearsal") -> str:
-    """Each store that was rehearsed: its records, the acts, how many were right, and minutes."""
+    """Each store that was rehearsed: its records, the steps, how many were right, and minutes."""
     rows = []
-    for name, acts in run_of(run)["results"].items():
+    for name, steps in run_of(run)["results"].items():
         shape, place, size = name.split("-")
-        right = sum(act["outcome"] == "passed" for act in acts.values())
-        minutes = sum(act["seconds"] for act in acts.values()) / 60
-        row = [shape, WHERE[place], f"{int(size):,}", str(len(acts)), str(right), f"{minutes:.1f}"]
+        right = sum(step["outcome"] == "passed" for step in steps.values())
+        minutes = sum(step["seconds"] for step in steps.values()) / 60
+        row = [shape, WHERE[place], f"{int(size):,}", str(len(steps)), str(right), f"{minutes:.1f}"]
         rows.append(row)
-    table = markdown(["shape", "where", "records", "acts", "right", "minutes"], rows)
+    table = markdown(["shape", "where", "records", "steps", "right", "minutes"], rows)
     others: dict[str, list[str]] = {"failed": [], "skipped": [], "passed": []}
-    for name, acts in run_of(run)["results"].items():
-        for act, told in acts.items():
-            shown = f"{act.partition('.')[2].replace('_', ' ')} ({name.rpartition('-')[0]})"
-            others[told["outcome"]].append(shown)
-    for kind, outcome in (("Not right", "failed"), ("Not made", "skipped")):
-        if others[outcome]:
-            table += f"\n{kind}: {', '.join(others[outcome])}.\n"
+    for name, steps in run_of(run)["results"].items():
+        for step, outcome in steps.items():
+            shown = f"{step.partition('.')[2].replace('_', ' ')} ({name.rpartition('-')[0]})"
+            others[outcome["outcome"]].append(shown)
+    for title, kind in (("Not right", "failed"), ("Not made", "skipped")):
+        if others[kind]:
+            table += f"\n{title}: {', '.join(others[kind])}.\n"
     return table
 
 
-def acts() -> str:
+def steps() -> str:
     """What was done, by its kind."""
     kinds: dict[str, dict[str, None]] = {}
     for own in run_of("rehearsal")["results"].values():
-        for act in own:
-            kind, _, name = act.partition(".")
+        for step in own:
+            kind, _, name = step.partition(".")
             kinds.setdefault(kind, {})[name.replace("_", " ")] = None
-    return markdown(["", "acts"], [[kind, ", ".join(names)] for kind, names in kinds.items()])
+    return markdown(["", "steps"], [[kind, ", ".join(names)] for kind, names in kinds.items()])
 
 
 LOCATIONS = {
@@ -657,7 +657,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "rehearsed": rehearsed,
     "rehearsed-16": partial(rehearsed, "rehearsal_16"),
     "rehearsed-full": partial(rehearsed, "rehearsal_full"),
-    "acts": acts,
+    "steps": steps,
     **{f"places-{points}": partial(places, points) for points in ("10000", "100000")},
 }
 

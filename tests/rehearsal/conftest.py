@@ -1,5 +1,5 @@
 """Keeps what a rehearsal found, as JSON, in the folder that REHEARSE_OUTPUT names, and says at once
-what went wrong; gives the acts of each setting to one process, so that its stage is made once."""
+what went wrong; gives the steps of each setting to one process, so that its scenario is made once."""
 
 import os
 from collections import defaultdict
@@ -19,7 +19,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     told = dict(report.user_properties)
     if report.when == "call" and "setting" in told:
         outcome = {"outcome": report.outcome, "seconds": round(report.duration, 2)}
-        _RUNS[told["setting"]][told["act"]] = outcome
+        _RUNS[told["setting"]][told["step"]] = outcome
     if report.failed:
         why = [line for line in report.longreprtext.splitlines() if line.startswith("E ")]
         print(f"\n{report.nodeid}, {report.when}:", *why[:5], sep="\n")

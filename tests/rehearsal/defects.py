@@ -1,5 +1,5 @@
 """Defects, each of a kind that has been or could be in the product, that are put in on purpose: the
-acts must find them."""
+steps must find them."""
 
 import os
 import threading
@@ -117,7 +117,7 @@ def counts_one_too_many(patch: Patch) -> None:
     steps.around(patch, "facet_of_points", facet)
 
 
-# Each with the act that must find it.
+# Each with the step that must find it.
 DEFECTS: dict[Callable[[Patch], None], str] = {
     forgets_a_row: "reading.every_filter",
     doubles_a_record: "reading.pages_through_everything",

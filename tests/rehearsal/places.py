@@ -108,5 +108,5 @@ PLACES = {
 }
 EMBEDDED = frozenset({"disk", "memory"})
 SERVED = frozenset({"served", "grpc"})
-COLLECTIONS = frozenset({"disk", "memory", "served", "cluster"})  # where Collection's acts run
+COLLECTIONS = frozenset({"disk", "memory", "served", "cluster"})  # where Collection's steps run
 POINTS = frozenset({"disk", "memory", "served", "grpc"})  # where QdrantClient's do

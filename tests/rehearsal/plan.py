@@ -3,9 +3,9 @@
 import os
 from dataclasses import dataclass
 
-from tests.rehearsal.acts import Act
 from tests.rehearsal.places import PLACES
 from tests.rehearsal.shapes import SHAPES
+from tests.rehearsal.steps import Step
 
 LENGTH = os.environ.get("REHEARSE", "suite")
 TIMES = float(os.environ.get("REHEARSE_SIZE", "1"))
@@ -42,7 +42,7 @@ FULL: Sizes = {
     for shape in SHAPES.values()
     for place, smaller in SMALLER.items()
 }
-# In the first length this shape, which takes long, is for some acts alone.
+# In the first length this shape, which takes long, is for some steps alone.
 OF_MANY = ("reading.", "upkeep.is_quick")
 
 
@@ -52,23 +52,23 @@ class Setting:
     place: str
     size: int
 
-    def takes(self, act: Act) -> bool:
-        """Whether an act is tried here: where a shape has what others haven't, those about it."""
+    def takes(self, step: Step) -> bool:
+        """Whether an step is tried here: where a shape has what others haven't, those about it."""
         shape = SHAPES[self.shape]
-        if not act.fits(shape.kinds, self.place, LENGTH):
+        if not step.fits(shape.kinds, self.place, LENGTH):
             return False
         if LENGTH == "first" and self.shape == "many":
-            return act.name.startswith(OF_MANY)
-        return not shape.has or bool(act.needs & shape.has)
+            return step.name.startswith(OF_MANY)
+        return not shape.has or bool(step.needs & shape.has)
 
     @property
     def name(self) -> str:
         return f"{self.shape}-{self.place}-{self.size}"
 
 
-def id_of(setting: Setting, act: Act) -> str:
+def id_of(setting: Setting, step: Step) -> str:
     """What a test is called."""
-    return f"{setting.name}-{act.name}"
+    return f"{setting.name}-{step.name}"
 
 
 def setting_in(nodeid: str) -> str:

@@ -1,4 +1,4 @@
-"""A collection of QdrantClient beside the stage's own: how it is made, what it must hold, and the
+"""A collection of QdrantClient beside the scenario's own: how it is made, what it must hold, and the
 scores that it must give, by plain numpy."""
 
 import gc
@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import models
 
+from tests.rehearsal.scenario import Scenario, compare
 from tests.rehearsal.shapes import TAGS, Records
-from tests.rehearsal.stage import Stage, compare
 
 Id = int | str
 Floats = NDArray[np.float64]
@@ -230,9 +230,9 @@ def words_of(i: int, records: Records, known: dict[str, int], random: Any) -> Wo
     return dict(zip(sorted(counts), weights.tolist(), strict=True))
 
 
-def made_of(stage: Stage, size: int) -> dict[Id, Point]:
-    """Points of the stage's records: two thirds have integers as ids, the others UUIDs."""
-    random, records, points = np.random.default_rng(5), stage.records, {}
+def made_of(scenario: Scenario, size: int) -> dict[Id, Point]:
+    """Points of the scenario's records: two thirds have integers as ids, the others UUIDs."""
+    random, records, points = np.random.default_rng(5), scenario.records, {}
     known: dict[str, int] = {}
     pieces, width = PIECES
     for i in range(size):
@@ -259,48 +259,48 @@ def structs(points: dict[Id, Point]) -> list[models.PointStruct]:
 
 @dataclass(repr=False)  # which tracebacks would take minutes to print
 class Kept:
-    """What the acts share: a client of their own, and what the collection must hold."""
+    """What the steps share: a client of their own, and what the collection must hold."""
 
     client: Any
     truth: Points
     original: dict[Id, Point]
 
 
-def size_of(stage: Stage) -> int:
-    """All records, and fewer where acts are to be short or a call takes long."""
-    if stage.length == "suite":
-        return min(stage.size, 3_000 if stage.place.name == "disk" else 1_000)
-    few = stage.length == "first" or stage.place.name == "grpc"
-    return min(stage.size, 20_000 if few else 60_000)  # the answers are worked out in Python
+def size_of(scenario: Scenario) -> int:
+    """All records, and fewer where steps are to be short or a call takes long."""
+    if scenario.length == "suite":
+        return min(scenario.size, 3_000 if scenario.place.name == "disk" else 1_000)
+    few = scenario.length == "first" or scenario.place.name == "grpc"
+    return min(scenario.size, 20_000 if few else 60_000)  # the answers are worked out in Python
 
 
-def points_of(stage: Stage) -> Kept:
+def points_of(scenario: Scenario) -> Kept:
     """The collection of points, which is made where it isn't there yet."""
-    if "points" not in stage.kept:
-        client = stage.place.qdrant()
-        if stage.place.name != "memory":  # where all share the one
-            stage.kept["close points"] = client.close
-        made = made_of(stage, size_of(stage))
-        with stage.no_clock():
-            make_collection(stage, client, NAME)
+    if "points" not in scenario.kept:
+        client = scenario.place.qdrant()
+        if scenario.place.name != "memory":  # where all share the one
+            scenario.kept["close points"] = client.close
+        made = made_of(scenario, size_of(scenario))
+        with scenario.no_clock():
+            make_collection(scenario, client, NAME)
             fill(client, made)
         original = {one: point.copy() for one, point in made.items()}
         gc.collect()  # or each collection walks through all that a test knows, for seconds
         gc.freeze()
-        stage.kept["points"] = Kept(client, Points(stage.shape.metric, made), original)
-    kept: Kept = stage.kept["points"]
-    return Kept(stage.timed(kept.client), kept.truth, kept.original)
+        scenario.kept["points"] = Kept(client, Points(scenario.shape.metric, made), original)
+    kept: Kept = scenario.kept["points"]
+    return Kept(scenario.timed(kept.client), kept.truth, kept.original)
 
 
-def make_collection(stage: Stage, client: Any, name: str) -> None:
+def make_collection(scenario: Scenario, client: Any, name: str) -> None:
     if client.collection_exists(name):
         client.delete_collection(name)
-    distance = models.Distance(DISTANCES[stage.shape.metric])
+    distance = models.Distance(DISTANCES[scenario.shape.metric])
     several = models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
     client.create_collection(
         name,
         {
-            "dense": models.VectorParams(size=stage.shape.dimension, distance=distance),
+            "dense": models.VectorParams(size=scenario.shape.dimension, distance=distance),
             "pieces": models.VectorParams(
                 size=PIECES[1], distance=models.Distance.DOT, multivector_config=several
             ),
@@ -398,10 +398,10 @@ def check_whole(truth: Points, records: Iterable[models.Record]) -> None:
         assert np.allclose(np.asarray(rows), right, rtol=1e-6, atol=1e-6)
 
 
-def check_collection(stage: Stage, client: Any, truth: Points, name: str = NAME) -> None:
+def check_collection(scenario: Scenario, client: Any, truth: Points, name: str = NAME) -> None:
     """All ids in their order, and of some points all that they hold."""
     ids = [record.id for page in pages(client, 10_000, name, with_payload=False) for record in page]
     compare_ids(ids, truth.ids, "ids of points")
-    drawn = [ids[i] for i in stage.random.choice(len(ids), min(300, len(ids)), replace=False)]
+    drawn = [ids[i] for i in scenario.random.choice(len(ids), min(300, len(ids)), replace=False)]
     check_whole(truth, client.retrieve(name, drawn, with_vectors=True))
     assert client.count(name).count == len(truth)

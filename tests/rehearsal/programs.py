@@ -1,4 +1,4 @@
-"""Programs that run beside a stage, each a function that is run in a process of its own by its
+"""Programs that run beside a scenario, each a function that is run in a process of its own by its
 name, as `tests.helpers.processes.running` starts it.
 
 A writer writes batch after batch and prints the number of each when it was acknowledged. What it
@@ -30,7 +30,7 @@ KEPT = 40  # batches; the one that many before is deleted with each
 PIPE_BYTES = 1 << 20  # so that no writer waits for its lines to be read
 
 
-def opened(where: str, name: str = "stage") -> retrieval_store.Collection:
+def opened(where: str, name: str = "scenario") -> retrieval_store.Collection:
     """The collection of the store in a directory, or at a URL."""
     named = {"url": where} if where.startswith("http") else {"path": where}
     return retrieval_store.Client(**named).get_collection(name, embedding_function=None)
@@ -103,7 +103,7 @@ def small_budget(where: str, budget: str, asked: str) -> None:
     """Answer filters with so many bytes for caches; their ids, and the most bytes that were held
     between calls, besides the state of the collection."""
     with retrieval_store.Client(where, memory_budget=int(budget)) as client:
-        collection = client.get_collection("stage", embedding_function=None)
+        collection = client.get_collection("scenario", embedding_function=None)
         ids, most = [], 0
         for each in json.loads(asked) * 2:
             ids.append(collection.get(where=each, include=[])["ids"])

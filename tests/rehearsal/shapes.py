@@ -1,6 +1,6 @@
 """The table of shapes: what stores look like, made from seeds.
 
-A shape says what its records have; an act says what it needs. All is made of plain numpy and of
+A shape says what its records have; an step says what it needs. All is made of plain numpy and of
 texts that every Python brings, so that any machine makes the same.
 """
 
@@ -62,7 +62,7 @@ class Shape:
 
     @property
     def kinds(self) -> frozenset[str]:
-        """What acts may need."""
+        """What steps may need."""
         told = {"texts": self.texts, "keys": self.keys > 0, "all keys": self.keys >= len(KEYS)}
         return frozenset({kind for kind, holds in told.items() if holds} | self.has)
 
@@ -216,7 +216,7 @@ SHAPES = {
         Shape("wide", 60_000, 768, metric="ip", keys=8),
         Shape("many", 300_000, 384, keys=5),
         Shape("bare", 500_000, 64, metric="l2", keys=0),
-        # What Collection has no room for is made by the acts that need it.
+        # What Collection has no room for is made by the steps that need it.
         Shape("tokens", 10_000, 16, has=frozenset({"multivectors"})),
         Shape("sparse", 200_000, 16, has=frozenset({"sparse"})),
         Shape("tenants", 100_000, 16, has=frozenset({"tenants"})),

@@ -10,8 +10,6 @@ import numpy as np
 from qdrant_client import models
 
 from tests.helpers.oracle import bm25
-from tests.rehearsal.acts import act
-from tests.rehearsal.acts.points import indexed, indexes_of
 from tests.rehearsal.places import POINTS
 from tests.rehearsal.points_asked import LONG, SPLIT, asked_of, equals, metres, third
 from tests.rehearsal.points_truth import (
@@ -30,26 +28,28 @@ from tests.rehearsal.points_truth import (
     points_of,
     sparse,
 )
-from tests.rehearsal.stage import Stage
+from tests.rehearsal.scenario import Scenario
+from tests.rehearsal.steps import step
+from tests.rehearsal.steps.points import indexed, indexes_of
 
 EXACTLY = models.SearchParams(exact=True)
 BESIDE = "beside"  # a collection that is in Qdrant's own engine, too
 
 
-def promised(stage: Stage, shares: list[float]) -> None:
+def promised(scenario: Scenario, shares: list[float]) -> None:
     share = float(np.mean(shares))
-    assert share >= (1.0 if stage.exact else 0.98), f"{share:.4f} found"
+    assert share >= (1.0 if scenario.exact else 0.98), f"{share:.4f} found"
 
 
-def asked_for(stage: Stage, kept: Kept, name: str, count: int) -> list[Any]:
+def asked_for(scenario: Scenario, kept: Kept, name: str, count: int) -> list[Any]:
     """Queries near what is there."""
     if name == "dense":
-        return list(stage.queries(count))
-    drawn = stage.random.choice(len(kept.truth), count, replace=False)
+        return list(scenario.queries(count))
+    drawn = scenario.random.choice(len(kept.truth), count, replace=False)
     near = [kept.truth.points[one] for one in np.array(kept.truth.ids, object)[drawn]]
     if name == "words":
         return [one.words for one in near]
-    noise = 0.1 * stage.random.standard_normal((count, *PIECES))
+    noise = 0.1 * scenario.random.standard_normal((count, *PIECES))
     moved = [one.pieces + one.pieces.std() * own for one, own in zip(near, noise, strict=True)]
     return list(np.asarray(moved, np.float32))
 
@@ -63,7 +63,7 @@ def sign_of(truth: Points, name: str) -> int:
 
 
 def shares_found(
-    stage: Stage, kept: Kept, name: str, queries: Sequence[Any], k: int, **named: Any
+    scenario: Scenario, kept: Kept, name: str, queries: Sequence[Any], k: int, **named: Any
 ) -> list[float]:
     shares = []
     allowed = named.pop("allowed", None)
@@ -77,62 +77,62 @@ def shares_found(
     return shares
 
 
-def query_and_check(stage: Stage, kept: Kept, *asked: Any, **named: Any) -> None:
-    promised(stage, shares_found(stage, kept, *asked, **named))
+def query_and_check(scenario: Scenario, kept: Kept, *asked: Any, **named: Any) -> None:
+    promised(scenario, shares_found(scenario, kept, *asked, **named))
 
 
 NAMES = ("dense", "words", "pieces")
 
 
-@act(places=POINTS)
-def nearest_points(stage: Stage) -> None:
+@step(places=POINTS)
+def nearest_points(scenario: Scenario) -> None:
     """By vectors of every kind, also exactly."""
-    kept = points_of(stage)
+    kept = points_of(scenario)
     for name in NAMES:
-        queries = asked_for(stage, kept, name, stage.times(10, 30, 100))
-        query_and_check(stage, kept, name, queries, 10)
-        query_and_check(stage, kept, name, queries[:5], 10, search_params=EXACTLY)
+        queries = asked_for(scenario, kept, name, scenario.times(10, 30, 100))
+        query_and_check(scenario, kept, name, queries, 10)
+        query_and_check(scenario, kept, name, queries[:5], 10, search_params=EXACTLY)
 
 
-@act(places=POINTS)
-def nearest_points_with_every_filter(stage: Stage) -> None:
+@step(places=POINTS)
+def nearest_points_with_every_filter(scenario: Scenario) -> None:
     """What is promised is promised of all together, since a query of each tells little."""
-    kept = indexed(stage)
-    asked = {**asked_of(stage.shape.kinds, kept.truth), **SPLIT}
-    if "texts" in stage.shape.kinds:
+    kept = indexed(scenario)
+    asked = {**asked_of(scenario.shape.kinds, kept.truth), **SPLIT}
+    if "texts" in scenario.shape.kinds:
         asked |= LONG
     right = [(given, kept.truth.matching(holds)) for given, holds in asked.values()]
     for name in NAMES:
-        queries, shares = asked_for(stage, kept, name, len(asked)), []
+        queries, shares = asked_for(scenario, kept, name, len(asked)), []
         for query, (given, allowed) in zip(queries, right, strict=True):
             named = {"query_filter": given, "allowed": allowed}
-            shares += shares_found(stage, kept, name, [query], 10, **named)
+            shares += shares_found(scenario, kept, name, [query], 10, **named)
             assert shares[-1] >= 0.7, f"{shares[-1]} found; {given}"
-        promised(stage, shares)
+        promised(scenario, shares)
 
 
-@act(places=POINTS)
-def ten_thousand_points(stage: Stage) -> None:
-    kept = points_of(stage)
+@step(places=POINTS)
+def ten_thousand_points(scenario: Scenario) -> None:
+    kept = points_of(scenario)
     for name in NAMES:
-        query_and_check(stage, kept, name, asked_for(stage, kept, name, 1), 10_000)
+        query_and_check(scenario, kept, name, asked_for(scenario, kept, name, 1), 10_000)
 
 
-@act(places=POINTS)
-def offsets_of_points(stage: Stage) -> None:
+@step(places=POINTS)
+def offsets_of_points(scenario: Scenario) -> None:
     """Pages of hits, and one behind the last."""
-    kept = points_of(stage)
+    kept = points_of(scenario)
     for name in NAMES:
-        (query,) = asked_for(stage, kept, name, 1)
+        (query,) = asked_for(scenario, kept, name, 1)
         for offset in (0, 7, len(kept.truth) // 2, len(kept.truth) - 3, len(kept.truth) + 5):
-            query_and_check(stage, kept, name, [query], 200, offset=offset)
+            query_and_check(scenario, kept, name, [query], 200, offset=offset)
 
 
-@act(places=POINTS)
-def points_within_a_score(stage: Stage) -> None:
-    kept = points_of(stage)
+@step(places=POINTS)
+def points_within_a_score(scenario: Scenario) -> None:
+    kept = points_of(scenario)
     for name in NAMES:
-        (query,) = asked_for(stage, kept, name, 1)
+        (query,) = asked_for(scenario, kept, name, 1)
         scores, sign = kept.truth.scores(query, name), sign_of(kept.truth, name)
         order = [score for _, score in best(scores, 200, sign)]
         at = 100 + int(np.abs(np.diff(order[100:])).argmax())  # not between copies of a vector
@@ -141,15 +141,15 @@ def points_within_a_score(stage: Stage) -> None:
             NAME, vector_of(query), using=name, limit=1000, score_threshold=threshold
         ).points
         right = [one for one, score in scores.items() if sign * score >= sign * threshold]
-        assert len(got) == len(right) or not stage.exact
+        assert len(got) == len(right) or not scenario.exact
         check_points(got, scores, len(got), sign, right if len(got) == len(right) else None)
 
 
-@act(places=POINTS)
-def points_of_hits(stage: Stage) -> None:
+@step(places=POINTS)
+def points_of_hits(scenario: Scenario) -> None:
     """What hits bring: payloads, parts of them, vectors."""
-    kept = points_of(stage)
-    query = stage.queries(1)[0].tolist()
+    kept = points_of(scenario)
+    query = scenario.queries(1)[0].tolist()
     some = models.PayloadSelectorInclude(include=["n", "parts[].lang"])
     got = kept.client.query_points(
         NAME, query, using="dense", limit=300, with_payload=some, with_vectors=True
@@ -164,21 +164,21 @@ def points_of_hits(stage: Stage) -> None:
         assert same.payload == own and same.vector is None
 
 
-@act(places=POINTS)
-def like_a_point(stage: Stage) -> None:
+@step(places=POINTS)
+def like_a_point(scenario: Scenario) -> None:
     """A point's id in place of its vector finds the others, with vectors of each kind."""
-    kept = points_of(stage)
-    for one in stage.random.choice(np.array(kept.truth.ids, object), 3, replace=False):
+    kept = points_of(scenario)
+    for one in scenario.random.choice(np.array(kept.truth.ids, object), 3, replace=False):
         for name in NAMES:
             got = kept.client.query_points(NAME, one, using=name, limit=20).points
             scores = kept.truth.scores(getattr(kept.truth.points[one], name), name)
             others = [other for other in scores if other != one]
             sign = sign_of(kept.truth, name)
-            promised(stage, [check_points(got, scores, 20, sign, others)])
+            promised(scenario, [check_points(got, scores, 20, sign, others)])
 
 
 def ranked(
-    stage: Stage, kept: Kept, name: str, query: Any, limit: int, among: Any = None
+    scenario: Scenario, kept: Kept, name: str, query: Any, limit: int, among: Any = None
 ) -> list[tuple[Id, float]]:
     """The best of a search, with their own scores, in the order in which it gives them, since copies
     of a vector may come in any."""
@@ -187,20 +187,20 @@ def ranked(
         NAME, vector_of(query), using=name, limit=limit, query_filter=given, with_payload=False
     ).points
     scores = kept.truth.scores(query, name)
-    promised(stage, [check_points(got, scores, limit, sign_of(kept.truth, name), some)])
+    promised(scenario, [check_points(got, scores, limit, sign_of(kept.truth, name), some)])
     return [(hit.id, scores[hit.id]) for hit in got]
 
 
-def legs_of(stage: Stage, kept: Kept, limit: int) -> tuple[list[models.Prefetch], list[Any]]:
+def legs_of(scenario: Scenario, kept: Kept, limit: int) -> tuple[list[models.Prefetch], list[Any]]:
     """Prefetches of every kind of vectors, one with a filter, and what each finds."""
     given, holds = third(len(kept.original), 1)
     some = kept.truth.matching(holds)
     prefetches, rankings = [], []
     for name in NAMES:
-        (query,) = asked_for(stage, kept, name, 1)
+        (query,) = asked_for(scenario, kept, name, 1)
         only = given if name == "words" else None
         among = None if only is None else (given, some)
-        rankings.append(ranked(stage, kept, name, query, limit, among))
+        rankings.append(ranked(scenario, kept, name, query, limit, among))
         prefetches.append(
             models.Prefetch(query=vector_of(query), using=name, limit=limit, filter=only)
         )
@@ -227,12 +227,12 @@ def by_deviation(ranking: list[Any]) -> dict[Id, float]:
     return dict(zip([one for one, _ in ranking], scaled.tolist(), strict=True))
 
 
-@act(places=POINTS)
-def fusions(stage: Stage) -> None:
+@step(places=POINTS)
+def fusions(scenario: Scenario) -> None:
     """Rankings of three kinds of vectors, by ranks and by deviations."""
-    kept = points_of(stage)
-    for _ in range(stage.times(2, 5, 20)):
-        legs, rankings = legs_of(stage, kept, 150)
+    kept = points_of(scenario)
+    for _ in range(scenario.times(2, 5, 20)):
+        legs, rankings = legs_of(scenario, kept, 150)
         right = {
             "rrf": summed([by_ranks(one, 2) for one in rankings]),
             "weighed": summed(
@@ -251,22 +251,28 @@ def fusions(stage: Stage) -> None:
             assert share == 1.0, name
 
 
-@act(places=POINTS)
-def searches_among_hits(stage: Stage) -> None:
+@step(places=POINTS)
+def searches_among_hits(scenario: Scenario) -> None:
     """The best by one vector of those that are best by others."""
-    kept = points_of(stage)
-    legs, rankings = legs_of(stage, kept, 200)
+    kept = points_of(scenario)
+    legs, rankings = legs_of(scenario, kept, 200)
     found = {one for ranking in rankings for one, _ in ranking}
     query_and_check(
-        stage, kept, "dense", stage.queries(3), 50, prefetch=legs, allowed=sorted(found, key=str)
+        scenario,
+        kept,
+        "dense",
+        scenario.queries(3),
+        50,
+        prefetch=legs,
+        allowed=sorted(found, key=str),
     )
 
 
-@act(places=POINTS)
-def formulas(stage: Stage) -> None:
+@step(places=POINTS)
+def formulas(scenario: Scenario) -> None:
     """Scores, payloads, conditions and decay, of all points and of the best of a search."""
-    kept = points_of(stage)
-    query = stage.queries(1)[0]
+    kept = points_of(scenario)
+    query = scenario.queries(1)[0]
     flag = equals("flag", True)
     decay = models.DecayParamsExpression(x="weight", target=50.0, scale=30.0, midpoint=0.25)
     near = models.GeoDistanceParams(origin=models.GeoPoint(lon=1, lat=2), to="at")
@@ -288,7 +294,7 @@ def formulas(stage: Stage) -> None:
     got = kept.client.query_points(NAME, formula, prefetch=leg, limit=400).points
     right = {
         one: score + worked_out(kept.truth.points[one].payload)
-        for one, score in ranked(stage, kept, "dense", query, 500)
+        for one, score in ranked(scenario, kept, "dense", query, 500)
     }
     assert check_points(got, right, 400) == 1.0
     far = models.FormulaQuery(formula=models.GeoDistance(geo_distance=near))
@@ -312,9 +318,9 @@ def worked_out(payload: dict[str, Any]) -> float:
     return flag + gauss + exponential + linear - math.log(3.0) + math.sqrt(payload["n"])
 
 
-def examples_of(stage: Stage, kept: Kept, count: int) -> list[Id]:
+def examples_of(scenario: Scenario, kept: Kept, count: int) -> list[Id]:
     ids, _ = kept.truth.rows("dense")
-    return [ids[i] for i in stage.random.choice(len(ids), count, replace=False)]
+    return [ids[i] for i in scenario.random.choice(len(ids), count, replace=False)]
 
 
 def likenesses(kept: Kept, ids: Sequence[Id]) -> np.ndarray:
@@ -331,23 +337,23 @@ def squeezed(x: np.ndarray) -> np.ndarray:
 
 
 def check_by_examples(
-    stage: Stage, kept: Kept, query: Any, scores: np.ndarray, ids: Sequence[Id], sign: int = 1
+    scenario: Scenario, kept: Kept, query: Any, scores: np.ndarray, ids: Sequence[Id], sign: int = 1
 ) -> None:
     """The hits of a query by examples, among which none of these are."""
     got = kept.client.query_points(NAME, query, using="dense", limit=100).points
     own = dict(zip(kept.truth.rows("dense")[0], scores.tolist(), strict=True))
     for one in ids:
         own.pop(one, None)
-    promised(stage, [check_points(got, own, 100, sign)])
+    promised(scenario, [check_points(got, own, 100, sign)])
 
 
-@act(places=POINTS)
-def recommends(stage: Stage) -> None:
+@step(places=POINTS)
+def recommends(scenario: Scenario) -> None:
     """By all three strategies, with and without examples of what isn't wanted."""
-    kept = points_of(stage)
+    kept = points_of(scenario)
     strategy = models.RecommendStrategy
     for count in (0, 3):
-        ids = examples_of(stage, kept, 4 + count)
+        ids = examples_of(scenario, kept, 4 + count)
         wanted, unwanted = ids[:4], ids[4:]
         own, rows = kept.truth.rows("dense")
         places = {one: i for i, one in enumerate(own)}
@@ -369,14 +375,14 @@ def recommends(stage: Stage) -> None:
             told = models.RecommendInput(positive=wanted, negative=unwanted, strategy=one)
             sign = kept.truth.sign if one is strategy.AVERAGE_VECTOR else 1
             query = models.RecommendQuery(recommend=told)
-            check_by_examples(stage, kept, query, scores, ids, sign)
+            check_by_examples(scenario, kept, query, scores, ids, sign)
 
 
-@act(places=POINTS)
-def discovers(stage: Stage) -> None:
+@step(places=POINTS)
+def discovers(scenario: Scenario) -> None:
     """Towards a target, in a context, and by the context alone."""
-    kept = points_of(stage)
-    ids = examples_of(stage, kept, 9)
+    kept = points_of(scenario)
+    ids = examples_of(scenario, kept, 9)
     target, positives, negatives = ids[0], ids[1:5], ids[5:]
     pairs = [
         models.ContextPair(positive=one, negative=other)
@@ -386,22 +392,22 @@ def discovers(stage: Stage) -> None:
     (own,) = likenesses(kept, [target])
     told = models.DiscoverInput(target=target, context=pairs)
     right = np.sign(near - far).sum(axis=0) + scaled(own)
-    check_by_examples(stage, kept, models.DiscoverQuery(discover=told), right, ids)
+    check_by_examples(scenario, kept, models.DiscoverQuery(discover=told), right, ids)
     right = squeezed(np.minimum(near - far - np.finfo(np.float32).eps, 0)).sum(axis=0)
-    check_by_examples(stage, kept, models.ContextQuery(context=pairs), right, ids[1:])
+    check_by_examples(scenario, kept, models.ContextQuery(context=pairs), right, ids[1:])
 
 
-@act(places=POINTS)
-def diverse_hits(stage: Stage) -> None:
+@step(places=POINTS)
+def diverse_hits(scenario: Scenario) -> None:
     """By marginal relevance, one pick after another."""
-    kept = points_of(stage)
+    kept = points_of(scenario)
     for diversity in (0.0, 0.4, 0.9):
-        query = stage.queries(1)[0]
+        query = scenario.queries(1)[0]
         mmr = models.Mmr(diversity=diversity, candidates_limit=200)
         got = kept.client.query_points(
             NAME, models.NearestQuery(nearest=query.tolist(), mmr=mmr), using="dense", limit=30
         ).points
-        ids = [one for one, _ in ranked(stage, kept, "dense", query, 200)]
+        ids = [one for one, _ in ranked(scenario, kept, "dense", query, 200)]
         check_picks([hit.id for hit in got], ids, kept.truth, query, diversity)
 
 
@@ -421,9 +427,9 @@ def check_picks(got: list[Id], ids: list[Id], truth: Points, query: Any, diversi
         chosen.append(place)
 
 
-@act(places=POINTS)
-def queries_in_order_and_at_random(stage: Stage) -> None:
-    kept = indexed(stage)
+@step(places=POINTS)
+def queries_in_order_and_at_random(scenario: Scenario) -> None:
+    kept = indexed(scenario)
     given, holds = third(len(kept.original), 1)
     some = kept.truth.matching(holds)
     order = models.OrderBy(key="weight", direction=models.Direction.DESC)
@@ -458,13 +464,13 @@ def queries_in_order_and_at_random(stage: Stage) -> None:
     compare_ids([hit.id for hit in plain], some, "points without a query")
 
 
-@act(places=POINTS)
-def many_queries_at_once(stage: Stage) -> None:
+@step(places=POINTS)
+def many_queries_at_once(scenario: Scenario) -> None:
     """Of every kind of vectors, with and without filters, in one call."""
-    kept = indexed(stage)
+    kept = indexed(scenario)
     given, holds = third(len(kept.original), 2)
     some = kept.truth.matching(holds)
-    drawn = {name: asked_for(stage, kept, name, 50) for name in NAMES}
+    drawn = {name: asked_for(scenario, kept, name, 50) for name in NAMES}
     asked = [
         (name, query, given if i % 2 else None)
         for name, queries in drawn.items()
@@ -486,18 +492,20 @@ def many_queries_at_once(stage: Stage) -> None:
             sign_of(kept.truth, name),
             None if only is None else some,
         )
-        for own, (name, query, only) in list(zip(got, asked, strict=True))[:: stage.times(4, 2, 1)]
+        for own, (name, query, only) in list(zip(got, asked, strict=True))[
+            :: scenario.times(4, 2, 1)
+        ]
     ]
-    promised(stage, shares)
+    promised(scenario, shares)
 
 
-@act(places=POINTS)
-def groups_of_hits(stage: Stage) -> None:
+@step(places=POINTS)
+def groups_of_hits(scenario: Scenario) -> None:
     """The best groups with the best of each, by integers and by lists of strings; and what another
     collection says of a group."""
-    kept = indexed(stage)
-    query = stage.queries(1)[0]
-    keys = ["bucket", "uid"] + (["topic", "tags"] if "keys" in stage.shape.kinds else [])
+    kept = indexed(scenario)
+    query = scenario.queries(1)[0]
+    keys = ["bucket", "uid"] + (["topic", "tags"] if "keys" in scenario.shape.kinds else [])
     for key in keys:
         got = kept.client.query_points_groups(
             NAME, key, query.tolist(), using="dense", limit=12, group_size=4
@@ -536,13 +544,13 @@ def check_groups(got: Any, right: dict[Any, dict[Id, float]], k: int, size: int,
     assert np.allclose([sign * one.hits[0].score for one in got], first[:k], rtol=1e-5, atol=1e-5)
 
 
-@act(places=POINTS)
-def matrices(stage: Stage) -> None:
+@step(places=POINTS)
+def matrices(scenario: Scenario) -> None:
     """Pairs of a sample: each point with its nearest in it."""
-    kept = indexed(stage)
+    kept = indexed(scenario)
     given, holds = third(len(kept.original), 0)
     some = set(kept.truth.matching(holds))
-    sample, limit = stage.times(120, 400, 800), 6
+    sample, limit = scenario.times(120, 400, 800), 6
     pairs = kept.client.search_matrix_pairs(
         NAME, query_filter=given, limit=limit, sample=sample, using="dense"
     ).pairs
@@ -569,11 +577,11 @@ def check_pairs(
         assert check_points(hits, right, limit, sign) == 1.0, one
 
 
-@act(places=POINTS)
-def feedback(stage: Stage) -> None:
+@step(places=POINTS)
+def feedback(scenario: Scenario) -> None:
     """Nearness to a target, shifted by what was said of other points."""
-    kept = points_of(stage)
-    target, *told = examples_of(stage, kept, 4)
+    kept = points_of(scenario)
+    target, *told = examples_of(scenario, kept, 4)
     naive = models.NaiveFeedbackStrategyParams(a=0.7, b=1.5, c=0.5)
     items = [
         models.FeedbackItem(example=one, score=score)
@@ -590,15 +598,15 @@ def feedback(stage: Stage) -> None:
             surer = (scores[one] - scores[other]) ** 1.5 * 0.5
             right = right + surer * (near[one] - near[other])
     query = models.RelevanceFeedbackQuery(relevance_feedback=asked)
-    check_by_examples(stage, kept, query, right, [target, *told])
+    check_by_examples(scenario, kept, query, right, [target, *told])
 
 
-@act(places=POINTS)
-def looks_up_elsewhere(stage: Stage) -> None:
+@step(places=POINTS)
+def looks_up_elsewhere(scenario: Scenario) -> None:
     """What to look for is said by a point of another collection."""
-    kept = points_of(stage)
-    queries, far = stage.queries(5), 2**40
-    make_collection(stage, kept.client, "elsewhere")
+    kept = points_of(scenario)
+    queries, far = scenario.queries(5), 2**40
+    make_collection(scenario, kept.client, "elsewhere")
     made = [
         models.PointStruct(id=far + i, vector={"dense": query.tolist()})
         for i, query in enumerate(queries)
@@ -614,16 +622,16 @@ def looks_up_elsewhere(stage: Stage) -> None:
             limit=20,
         )
         shares.append(check_points(got.points, kept.truth.scores(query), 20, kept.truth.sign))
-    promised(stage, shares)
+    promised(scenario, shares)
     kept.client.delete_collection("elsewhere")
 
 
-@act("texts", places=POINTS, slow="the first in each process splits all texts into words")
-def ranked_by_words(stage: Stage) -> None:
+@step("texts", places=POINTS, slow="the first in each process splits all texts into words")
+def ranked_by_words(scenario: Scenario) -> None:
     """BM25 of a key's texts by its formula, of all points and of those of a filter."""
-    kept = points_of(stage)
+    kept = points_of(scenario)
     scoring = models.TextIndexParams(type="text", scoring=True)
-    with stage.no_clock():
+    with scenario.no_clock():
         kept.client.create_payload_index(NAME, "text", scoring)
     ids = kept.truth.ids
     texts = [kept.truth.points[one].payload["text"].replace("_", " ") for one in ids]
@@ -638,24 +646,24 @@ def ranked_by_words(stage: Stage) -> None:
     kept.client.delete_payload_index(NAME, "text")
 
 
-@act(places=POINTS - {"grpc"}, least="first")
-def the_engine_of_qdrant_agrees(stage: Stage) -> None:
+@step(places=POINTS - {"grpc"}, least="first")
+def the_engine_of_qdrant_agrees(scenario: Scenario) -> None:
     """The same points in Qdrant's own engine, after the same changes, are found by the same filters
     and in the same order."""
     from tests.helpers.qdrant_server import Server
 
-    made, ours = made_of(stage, min(stage.size, 2000)), points_of(stage).client
-    asked = {**asked_of(stage.shape.kinds, Points(stage.shape.metric, made)), **SPLIT}
+    made, ours = made_of(scenario, min(scenario.size, 2000)), points_of(scenario).client
+    asked = {**asked_of(scenario.shape.kinds, Points(scenario.shape.metric, made)), **SPLIT}
     with closing(Server()) as server, closing(server.client()) as theirs:
         for client in (ours, theirs):
-            make_collection(stage, client, BESIDE)
-            for key, schema in indexes_of(stage).items():
+            make_collection(scenario, client, BESIDE)
+            for key, schema in indexes_of(scenario).items():
                 client.create_payload_index(BESIDE, key, schema)
             fill(client, made, BESIDE)
             client.set_payload(BESIDE, {"weight": 1.5}, points=third(len(made), 1)[0])
             client.delete(BESIDE, third(len(made), 0)[0])
         for what, (given, _) in asked.items():
-            queries = stage.queries(2).tolist()
+            queries = scenario.queries(2).tolist()
             pages, scores = zip(
                 *(answers(client, given, queries) for client in (ours, theirs)), strict=True
             )
@@ -673,15 +681,15 @@ def answers(client: Any, given: models.Filter, queries: list[Any]) -> tuple[list
     return page, [[hit.score for hit in hits] for hits in found]
 
 
-@act(places=POINTS - {"memory"})
-def a_hundred_queries_at_a_time(stage: Stage) -> None:
+@step(places=POINTS - {"memory"})
+def a_hundred_queries_at_a_time(scenario: Scenario) -> None:
     """By a client for event loops, which finds what was written by another."""
     from retrieval_store.qdrant import AsyncQdrantClient
 
-    kept = points_of(stage)
+    kept = points_of(scenario)
     given, holds = third(len(kept.original), 1)
     some = kept.truth.matching(holds)
-    queries = stage.queries(100)
+    queries = scenario.queries(100)
 
     async def ask() -> list[Any]:
         client = AsyncQdrantClient(**kept.client.init_options)
@@ -703,6 +711,6 @@ def a_hundred_queries_at_a_time(stage: Stage) -> None:
         check_points(
             own.points, kept.truth.scores(queries[i]), 10, kept.truth.sign, some if i % 2 else None
         )
-        for i, own in list(enumerate(answers))[:: stage.times(4, 2, 1)]
+        for i, own in list(enumerate(answers))[:: scenario.times(4, 2, 1)]
     ]
-    promised(stage, shares)
+    promised(scenario, shares)

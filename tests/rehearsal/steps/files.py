@@ -22,11 +22,11 @@ from integrations.files.tests.readers.files import pdf
 from retrieval_store import ImageLoader
 from retrieval_store.errors import DataLoaderError
 from tests.helpers import PATIENCE, ROOT
-from tests.rehearsal.acts import act
-from tests.rehearsal.acts.commands import run, started
 from tests.rehearsal.places import EMBEDDED
+from tests.rehearsal.scenario import EVERYTHING, Scenario, compare
 from tests.rehearsal.shapes import Records
-from tests.rehearsal.stage import EVERYTHING, Stage, compare
+from tests.rehearsal.steps import step
+from tests.rehearsal.steps.commands import run, started
 from tests.rehearsal.truth import Truth, check_hits
 
 DISK = frozenset({"disk"})
@@ -301,15 +301,15 @@ class Lengths:
 
 
 @contextmanager
-def synced(stage: Stage, name: str = "folder") -> Iterator[tuple[Any, Folder, Lengths]]:
+def synced(scenario: Scenario, name: str = "folder") -> Iterator[tuple[Any, Folder, Lengths]]:
     """A collection and a full folder."""
-    embed, folder = Lengths(), Folder(stage.new_path("folder"))
-    folder.fill(stage.size)
-    collection = stage.client.create_collection(name, embedding_function=embed)
+    embed, folder = Lengths(), Folder(scenario.new_path("folder"))
+    folder.fill(scenario.size)
+    collection = scenario.client.create_collection(name, embedding_function=embed)
     try:
         yield collection, folder, embed
     finally:
-        stage.client.delete_collection(name)
+        scenario.client.delete_collection(name)
 
 
 def paths_of(collection: Any) -> set[str]:
@@ -348,10 +348,10 @@ def old_words(folder: Folder, paths: set[str]) -> set[str]:
     return {word for path in paths for word in folder.words(path)}
 
 
-@act("folder", places=EMBEDDED | {"served"})
-def folders_are_kept_in_step(stage: Stage) -> None:
+@step("folder", places=EMBEDDED | {"served"})
+def folders_are_kept_in_step(scenario: Scenario) -> None:
     """What is new, changed, moved and gone, twice, and nothing where nothing is."""
-    with synced(stage) as (collection, folder, embed):
+    with synced(scenario) as (collection, folder, embed):
         report = retrieval_store_files.sync_folder(collection, folder.root, gitignore=True)
         compare(sorted(report.added), sorted(folder.versions), "added")
         left = {Path(one.path).relative_to(folder.root).as_posix() for one in report.left_out}
@@ -359,10 +359,10 @@ def folders_are_kept_in_step(stage: Stage) -> None:
         assert not report.unreadable
         assert report.embedded == embed.count == collection.count()
         check_words(collection, folder)
-        for _ in range(stage.times(1, 1, 3)):
-            nothing_is_done(stage, collection, folder, embed)
+        for _ in range(scenario.times(1, 1, 3)):
+            nothing_is_done(scenario, collection, folder, embed)
             before, words = embed.count, old_words(folder, set(folder.versions))
-            right = folder.change(stage.random)
+            right = folder.change(scenario.random)
             told = retrieval_store_files.sync_folder(
                 collection, folder.root, gitignore=True, dry_run=True
             )
@@ -378,9 +378,9 @@ def folders_are_kept_in_step(stage: Stage) -> None:
             check_words(collection, folder, words - now)
 
 
-def nothing_is_done(stage: Stage, collection: Any, folder: Folder, embed: Lengths) -> None:
+def nothing_is_done(scenario: Scenario, collection: Any, folder: Folder, embed: Lengths) -> None:
     def writes() -> int:
-        return stage.client.stats()["by_collection"][collection.name]["seq"]
+        return scenario.client.stats()["by_collection"][collection.name]["seq"]
 
     count, before = embed.count, writes()
     report = retrieval_store_files.sync_folder(collection, folder.root, gitignore=True)
@@ -389,16 +389,16 @@ def nothing_is_done(stage: Stage, collection: Any, folder: Folder, embed: Length
     assert (embed.count, writes()) == (count, before)
 
 
-@act("folder", places=DISK | {"served"})
-def folders_by_the_command(stage: Stage) -> None:
+@step("folder", places=DISK | {"served"})
+def folders_by_the_command(scenario: Scenario) -> None:
     """The same by `sync`, killed and called again; what comes of it is as of one that wasn't."""
-    store = str(stage.place.path or stage.place.url)
-    folder = Folder(stage.new_path("folder"), seed=1)
-    folder.fill(stage.size // stage.times(2, 4, 4))
+    store = str(scenario.place.path or scenario.place.url)
+    folder = Folder(scenario.new_path("folder"), seed=1)
+    folder.fill(scenario.size // scenario.times(2, 4, 4))
     command = ["sync", store, "killed", str(folder.root), "--gitignore", "--batch", "10"]
     try:
-        for _ in range(stage.times(1, 2, 5)):
-            kill_while_it_works(stage, command)
+        for _ in range(scenario.times(1, 2, 5)):
+            kill_while_it_works(scenario, command)
         told = json.loads(run(*command, "--json", "-q"))
         partly = len(told["changed"])
         assert told["unreadable"] == [] and partly <= 1
@@ -406,39 +406,39 @@ def folders_by_the_command(stage: Stage) -> None:
         fresh = ["sync", store, "whole", str(folder.root), "--gitignore", "-q"]
         told = json.loads(run(*fresh, "--json"))
         compare(sorted(told["added"]), sorted(folder.versions), "added")
-        compare_collections(stage, "killed", "whole")
-        right = folder.change(stage.random)
+        compare_collections(scenario, "killed", "whole")
+        right = folder.change(scenario.random)
         told = json.loads(run(*fresh, "--json"))
         for kind, paths in right.items():
             compare(sorted(told[kind]), sorted(paths), kind)
-        collection = stage.client.get_collection("whole", embedding_function=None)
+        collection = scenario.client.get_collection("whole", embedding_function=None)
         check_words(collection, folder)
         rest = [path for path in folder.versions if path.endswith(".md") and "guides" not in path]
         run(*fresh, "--include", "*.md", "--exclude", "guides/")
         compare(sorted(paths_of(collection)), sorted(rest), "those that are included")
     finally:
-        for name in {one.name for one in stage.client.list_collections()} & {"killed", "whole"}:
-            stage.client.delete_collection(name)
+        for name in {one.name for one in scenario.client.list_collections()} & {"killed", "whole"}:
+            scenario.client.delete_collection(name)
 
 
-@act("folder", places=DISK | {"served"}, least="first")
-def folders_are_watched(stage: Stage) -> None:
+@step("folder", places=DISK | {"served"}, least="first")
+def folders_are_watched(scenario: Scenario) -> None:
     """By `sync --watch`, what is changed in a folder is found, until Ctrl-C."""
-    folder = Folder(stage.new_path("folder"), seed=3)
-    folder.fill(min(stage.size, 400))
-    store = str(stage.place.path or stage.place.url)
+    folder = Folder(scenario.new_path("folder"), seed=3)
+    folder.fill(min(scenario.size, 400))
+    store = str(scenario.place.path or scenario.place.url)
     command = ("sync", store, "watched", folder.root, "--gitignore", "-q")
     run(*command, "--model", "wordllama")
-    collection = stage.client.get_collection("watched", embedding_function=None)
+    collection = scenario.client.get_collection("watched", embedding_function=None)
     try:
         with started(*command, "--watch") as process:
-            for _ in range(stage.times(1, 3, 10)):
+            for _ in range(scenario.times(1, 3, 10)):
                 wait_for_step(collection, folder, process)
-                folder.change(stage.random)
+                folder.change(scenario.random)
             wait_for_step(collection, folder, process)
         check_words(collection, folder)
     finally:
-        stage.client.delete_collection("watched")
+        scenario.client.delete_collection("watched")
 
 
 def wait_for_step(collection: Any, folder: Folder, process: subprocess.Popen) -> None:
@@ -461,9 +461,9 @@ def wait_for_step(collection: Any, folder: Folder, process: subprocess.Popen) ->
         time.sleep(0.3)  # a look reads everything, beside the command
 
 
-def kill_while_it_works(stage: Stage, command: list[str]) -> None:
+def kill_while_it_works(scenario: Scenario, command: list[str]) -> None:
     """Once some more records are there than before."""
-    before = records_of(stage, "killed")
+    before = records_of(scenario, "killed")
     process = subprocess.Popen(
         [sys.executable, "-m", "retrieval_store", *command, "-q"],
         cwd=ROOT,
@@ -471,23 +471,23 @@ def kill_while_it_works(stage: Stage, command: list[str]) -> None:
         stderr=subprocess.DEVNULL,
     )
     until = time.monotonic() + PATIENCE
-    while records_of(stage, "killed") < before + 20 and process.poll() is None:
+    while records_of(scenario, "killed") < before + 20 and process.poll() is None:
         assert time.monotonic() < until
         time.sleep(0.01)
     process.kill()
     process.wait(PATIENCE)
 
 
-def records_of(stage: Stage, name: str) -> int:
-    if name not in {one.name for one in stage.client.list_collections()}:
+def records_of(scenario: Scenario, name: str) -> int:
+    if name not in {one.name for one in scenario.client.list_collections()}:
         return 0
-    return stage.client.get_collection(name, embedding_function=None).count()
+    return scenario.client.get_collection(name, embedding_function=None).count()
 
 
-def compare_collections(stage: Stage, one: str, other: str) -> None:
+def compare_collections(scenario: Scenario, one: str, other: str) -> None:
     rows = []
     for name in (one, other):
-        collection = stage.client.get_collection(name, embedding_function=None)
+        collection = scenario.client.get_collection(name, embedding_function=None)
         got = collection.get(include=EVERYTHING)
         columns = got["ids"], got["documents"], got["metadatas"], got["embeddings"].tolist()
         rows.append(sorted(zip(*columns, strict=True), key=lambda row: row[0]))
@@ -496,13 +496,13 @@ def compare_collections(stage: Stage, one: str, other: str) -> None:
         assert mine == theirs, mine[0]
 
 
-@act("folder", places=EMBEDDED | {"served"})
-def folders_in_one_collection(stage: Stage) -> None:
+@step("folder", places=EMBEDDED | {"served"})
+def folders_in_one_collection(scenario: Scenario) -> None:
     """Two folders beside each other and records of others; a missing one is refused; a name lets
     one move."""
-    with synced(stage, "several") as (collection, folder, embed):
-        other = Folder(stage.new_path("other"), seed=2)
-        other.fill(max(20, stage.size // 10))
+    with synced(scenario, "several") as (collection, folder, embed):
+        other = Folder(scenario.new_path("other"), seed=2)
+        other.fill(max(20, scenario.size // 10))
         collection.add(ids=["own"], documents=["mine"], metadatas=[{"path": "own"}])
         how = {"gitignore": True, "include": ["*.md", "*.csv", "*.txt"]}
         retrieval_store_files.sync_folder(collection, folder.root, name="one", **how)
@@ -514,7 +514,7 @@ def folders_in_one_collection(stage: Stage) -> None:
         compare(sorted({row["path"] for row in rows}), sorted(chosen), "files of one")
         count = collection.count(where={"source": "two"})
         assert all(i.startswith("other/") for i in collection.get(where={"source": "two"})["ids"])
-        before, target = embed.count, stage.new_path("elsewhere")
+        before, target = embed.count, scenario.new_path("elsewhere")
         folder.root.rename(target)
         with pytest.raises(retrieval_store.errors.RetrievalStoreError):
             retrieval_store_files.sync_folder(collection, folder.root, name="one", **how)
@@ -565,9 +565,9 @@ def paint(path: Path, picture: np.ndarray) -> None:
 
 
 @contextmanager
-def gallery(stage: Stage) -> Iterator[tuple[Any, Truth, Colours, Path]]:
+def gallery(scenario: Scenario) -> Iterator[tuple[Any, Truth, Colours, Path]]:
     """A collection of pictures, added by their uris, and their folder."""
-    colours, folder, size = Colours(), stage.new_path("pictures"), stage.size
+    colours, folder, size = Colours(), scenario.new_path("pictures"), scenario.size
     records = Records([], np.zeros((size, GRID * GRID * 3), np.float32), [])
     for number in range(size):
         picture = colours.picture(number)
@@ -575,7 +575,7 @@ def gallery(stage: Stage) -> Iterator[tuple[Any, Truth, Colours, Path]]:
         records.ids.append(f"picture-{number}")
         records.vectors[number] = colours.vector(picture)
         records.metadatas.append({"number": number, "even": number % 2 == 0})
-    collection = stage.client.create_collection(
+    collection = scenario.client.create_collection(
         "gallery",
         {"hnsw": {"space": "l2"}},
         embedding_function=colours,
@@ -588,22 +588,22 @@ def gallery(stage: Stage) -> Iterator[tuple[Any, Truth, Colours, Path]]:
             collection.add(part.ids, uris=uris, metadatas=part.metadatas)
         yield collection, Truth("l2", records), colours, folder
     finally:
-        stage.client.delete_collection("gallery")
+        scenario.client.delete_collection("gallery")
 
 
 def uri_of(number: int) -> str:
     return f"{number % 7}/picture {number}.png"
 
 
-@act("pictures", places=EMBEDDED | {"served"})
-def pictures_are_found(stage: Stage) -> None:
+@step("pictures", places=EMBEDDED | {"served"})
+def pictures_are_found(scenario: Scenario) -> None:
     """By pictures, uris, names and filters; each is as it was painted."""
-    with gallery(stage) as (collection, truth, colours, _):
+    with gallery(scenario) as (collection, truth, colours, _):
         got = collection.get(include=["embeddings", "metadatas", "documents", "uris"])
         compare(got["ids"], truth.ids, "pictures")
-        stage.check_records(got, truth)
+        scenario.check_records(got, truth)
         assert got["uris"] == [uri_of(i) for i in range(len(truth))]
-        drawn = stage.random.integers(0, len(truth), stage.times(20, 100, 300)).tolist()
+        drawn = scenario.random.integers(0, len(truth), scenario.times(20, 100, 300)).tolist()
         seen = collection.get(ids=[f"picture-{i}" for i in set(drawn)], include=["data", "uris"])
         for one, picture in zip(seen["ids"], seen["data"], strict=True):
             assert np.array_equal(picture, colours.picture(int(one.split("-")[1]))), one
@@ -625,12 +625,12 @@ def pictures_are_found(stage: Stage) -> None:
                 assert got["uris"][0] == [uri_of(int(one.split("-")[1])) for one in got["ids"][0]]
 
 
-@act("pictures", places=EMBEDDED | {"served"})
-def pictures_change(stage: Stage) -> None:
+@step("pictures", places=EMBEDDED | {"served"})
+def pictures_change(scenario: Scenario) -> None:
     """Other uris, arrays and captions; missing and broken files, of which nothing is written."""
-    with gallery(stage) as (collection, truth, colours, folder):
-        count = min(len(truth), stage.times(30, 300, 1000))
-        numbers = stage.random.choice(len(truth), count, replace=False)
+    with gallery(scenario) as (collection, truth, colours, folder):
+        count = min(len(truth), scenario.times(30, 300, 1000))
+        numbers = scenario.random.choice(len(truth), count, replace=False)
         ids = [f"picture-{number}" for number in numbers]
         paint_new = [colours.picture(10_000_000 + number) for number in numbers]
         for number, picture in zip(numbers, paint_new, strict=True):
@@ -645,7 +645,7 @@ def pictures_change(stage: Stage) -> None:
             with pytest.raises(DataLoaderError):
                 collection.update([ids[0], ids[1]], uris=[uri_of(0), bad])
             assert collection.count() == len(truth)
-        stage.check_records(collection.get(include=EVERYTHING), truth)
+        scenario.check_records(collection.get(include=EVERYTHING), truth)
         half = ids[: len(ids) // 2]
         captions = [f"a caption of {one}" for one in half]
         collection.update(half, documents=captions, embed="uris")
@@ -658,12 +658,12 @@ def pictures_change(stage: Stage) -> None:
         truth.move(half, np.asarray(colours(arrays)))
         for one in half:
             truth.records[one].document = None
-        stage.check_records(collection.get(include=EVERYTHING), truth)
+        scenario.check_records(collection.get(include=EVERYTHING), truth)
         assert collection.get(ids=half, include=["uris"])["uris"] == [None] * len(half)
         os.unlink(folder / uris[-1])
         with pytest.raises(DataLoaderError):
             collection.get(ids=ids[-1], include=["data"])
-        skipping = stage.client.get_collection(
+        skipping = scenario.client.get_collection(
             "gallery",
             embedding_function=colours,
             data_loader=ImageLoader(root=folder, on_error="skip"),

@@ -19,10 +19,10 @@ import numpy as np
 
 import retrieval_store
 from tests.helpers import PATIENCE, ROOT
-from tests.rehearsal.acts import act
 from tests.rehearsal.asked import DOCUMENTS, wheres
+from tests.rehearsal.scenario import EVERYTHING, Scenario, compare
 from tests.rehearsal.shapes import Records
-from tests.rehearsal.stage import EVERYTHING, Stage, compare
+from tests.rehearsal.steps import step
 from tests.rehearsal.truth import Truth, check_hits, own_word
 
 PROGRAM = [sys.executable, "-m", "retrieval_store"]
@@ -30,9 +30,9 @@ DISK = frozenset({"disk"})
 STORES = DISK | {"served"}  # what a command can name
 
 
-def named(stage: Stage) -> str:
+def named(scenario: Scenario) -> str:
     """STORE, as a user writes it."""
-    return str(stage.place.path or stage.place.url)
+    return str(scenario.place.path or scenario.place.url)
 
 
 def run(*words: Any, stdin: str = "", code: int = 0) -> str:
@@ -78,133 +78,135 @@ def rows_of(records: Records) -> list[dict[str, Any]]:
     ]
 
 
-def vector_of(stage: Stage, count: int = 1) -> tuple[np.ndarray, str]:
-    query = stage.queries(count)[0]
+def vector_of(scenario: Scenario, count: int = 1) -> tuple[np.ndarray, str]:
+    query = scenario.queries(count)[0]
     return query, json.dumps(query.tolist())
 
 
 @contextmanager
-def opened(path: Any, name: str = "stage") -> Iterator[Any]:
+def opened(path: Any, name: str = "scenario") -> Iterator[Any]:
     """A collection that commands have made."""
     with retrieval_store.Client(path) as client:
         yield client.get_collection(name, embedding_function=None)
 
 
-@act(places=STORES)
-def says_what_is_there(stage: Stage) -> None:
-    store = named(stage)
-    own = next(one for one in told("list", store) if one["collection"] == "stage")
-    assert (own["points"], own["distance"]) == (len(stage.truth), stage.shape.metric)
+@step(places=STORES)
+def says_what_is_there(scenario: Scenario) -> None:
+    store = named(scenario)
+    own = next(one for one in told("list", store) if one["collection"] == "scenario")
+    assert (own["points"], own["distance"]) == (len(scenario.truth), scenario.shape.metric)
     assert own["problem"] is None
-    info = told("info", store, "stage")
+    info = told("info", store, "scenario")
     vectors = info["vectors"][""]
-    assert info["points"] == vectors["vectors"] == len(stage.truth)
-    assert vectors["dimension"] == stage.shape.dimension
+    assert info["points"] == vectors["vectors"] == len(scenario.truth)
+    assert vectors["dimension"] == scenario.shape.dimension
     assert "no collection" in run("count", store, "nowhere", code=1)
-    if stage.length == "suite":
+    if scenario.length == "suite":
         return
-    assert told("info", store)["points"] >= len(stage.truth)
-    assert str(len(stage.truth)) in run("info", store, "stage").replace(",", "")
-    assert told("count", store, "stage") == {"count": len(stage.truth)}
+    assert told("info", store)["points"] >= len(scenario.truth)
+    assert str(len(scenario.truth)) in run("info", store, "scenario").replace(",", "")
+    assert told("count", store, "scenario") == {"count": len(scenario.truth)}
 
 
-@act("keys", places=STORES)
-def counts_and_gets(stage: Stage) -> None:
-    store = named(stage)
-    for where in list(wheres(stage.shape).values())[:: stage.times(25, 3, 1)]:
-        right = stage.truth.matching(where)
-        asked = ("stage", "--where", json.dumps(where))
+@step("keys", places=STORES)
+def counts_and_gets(scenario: Scenario) -> None:
+    store = named(scenario)
+    for where in list(wheres(scenario.shape).values())[:: scenario.times(25, 3, 1)]:
+        right = scenario.truth.matching(where)
+        asked = ("scenario", "--where", json.dumps(where))
         assert told("count", store, *asked) == {"count": len(right)}, where
         got = lines("get", store, *asked, "--limit", 500)
         compare([row["id"] for row in got], right[:500], f"{where}")
-    stage.check_records(as_got(lines("peek", store, "stage", "-n", 7, "--embeddings")))
-    ids = stage.some(100)
-    got = as_got(lines("get", store, "stage", *ids, "--embeddings"))
+    scenario.check_records(as_got(lines("peek", store, "scenario", "-n", 7, "--embeddings")))
+    ids = scenario.some(100)
+    got = as_got(lines("get", store, "scenario", *ids, "--embeddings"))
     compare(got["ids"], ids, "ids that were asked for")
-    stage.check_records(got)
-    right = stage.truth.list_in_order(stage.truth.matching({"topic": "birds"}), "price", True)
+    scenario.check_records(got)
+    right = scenario.truth.list_in_order(scenario.truth.matching({"topic": "birds"}), "price", True)
     page = ("--order-by", "price", "--descending", "--offset", 20, "-n", 40)
-    got = lines("get", store, "stage", "--where", '{"topic": "birds"}', *page)
+    got = lines("get", store, "scenario", "--where", '{"topic": "birds"}', *page)
     assert [row["id"] for row in got] == right[20:60]
 
 
-@act("keys", places=STORES)
-def counts_values(stage: Stage) -> None:
-    store, where = named(stage), {"year": {"$gte": 2010}}
-    for key in ("tags", "year", "topic")[: stage.times(1, 3, 3)]:
-        right = stage.truth.facet(key, stage.truth.ids)
-        got = lines("facet", store, "stage", key, "-n", 100)
+@step("keys", places=STORES)
+def counts_values(scenario: Scenario) -> None:
+    store, where = named(scenario), {"year": {"$gte": 2010}}
+    for key in ("tags", "year", "topic")[: scenario.times(1, 3, 3)]:
+        right = scenario.truth.facet(key, scenario.truth.ids)
+        got = lines("facet", store, "scenario", key, "-n", 100)
         assert [(row["value"], row["points"]) for row in got] == right[:100], key
-    right = stage.truth.facet("topic", stage.truth.matching(where))
-    got = lines("facet", store, "stage", "topic", "--where", json.dumps(where))
+    right = scenario.truth.facet("topic", scenario.truth.matching(where))
+    got = lines("facet", store, "scenario", "topic", "--where", json.dumps(where))
     assert [(row["value"], row["points"]) for row in got] == right[:10]
 
 
-@act("keys", places=STORES)
-def queries(stage: Stage) -> None:
+@step("keys", places=STORES)
+def queries(scenario: Scenario) -> None:
     """By vectors, with filters, from a place on, within a distance, and exactly."""
-    store, shares = named(stage), []
-    chosen = list(wheres(stage.shape).values())[11 :: stage.times(20, 4, 1)]
+    store, shares = named(scenario), []
+    chosen = list(wheres(scenario.shape).values())[11 :: scenario.times(20, 4, 1)]
     for where in [None, *chosen]:
-        query, vector = vector_of(stage)
+        query, vector = vector_of(scenario)
         more = () if where is None else ("--where", json.dumps(where))
-        rows = lines("query", store, "stage", "--vector", vector, "-k", 20, *more)
-        allowed = None if where is None else stage.truth.matching(where)
+        rows = lines("query", store, "scenario", "--vector", vector, "-k", 20, *more)
+        allowed = None if where is None else scenario.truth.matching(where)
         hits = ([row["id"] for row in rows], [row["distance"] for row in rows])
-        shares.append(check_hits(stage.truth, query, *hits, 20, allowed))
-    assert np.mean(shares) >= (1.0 if stage.exact else 0.98)
-    query, vector = vector_of(stage)
-    asked = ("query", store, "stage", "--vector", vector, "--exact", "-k")
+        shares.append(check_hits(scenario.truth, query, *hits, 20, allowed))
+    assert np.mean(shares) >= (1.0 if scenario.exact else 0.98)
+    query, vector = vector_of(scenario)
+    asked = ("query", store, "scenario", "--vector", vector, "--exact", "-k")
     first, rest = lines(*asked, 30), lines(*asked, 20, "--offset", 10)
     assert [row["id"] for row in first][10:] == [row["id"] for row in rest]
-    if stage.length == "suite":
+    if scenario.length == "suite":
         return
     bound = first[14]["distance"]
     assert len(lines(*asked, 50, "--max-distance", bound + 1e-7)) >= 15
-    assert told(*asked, 5, "--explain")["points"] == len(stage.truth)
+    assert told(*asked, 5, "--explain")["points"] == len(scenario.truth)
 
 
-@act("texts", places=STORES)
-def queries_by_words(stage: Stage) -> None:
-    store, (one,) = named(stage), stage.some(1)
-    stage.collection.query(query_texts="socket", mode="text")  # after which words are kept on disk
-    word = own_word(stage.truth.records[one].document)
-    (hit,) = lines("query", store, "stage", word, "--mode", "text")
-    assert (hit["id"], hit["document"]) == (one, stage.truth.records[one].document)
-    assert hit["metadata"] == stage.truth.records[one].metadata
-    asked = ("query", store, "stage", "socket timeout", "-k", 10)
+@step("texts", places=STORES)
+def queries_by_words(scenario: Scenario) -> None:
+    store, (one,) = named(scenario), scenario.some(1)
+    scenario.collection.query(
+        query_texts="socket", mode="text"
+    )  # after which words are kept on disk
+    word = own_word(scenario.truth.records[one].document)
+    (hit,) = lines("query", store, "scenario", word, "--mode", "text")
+    assert (hit["id"], hit["document"]) == (one, scenario.truth.records[one].document)
+    assert hit["metadata"] == scenario.truth.records[one].metadata
+    asked = ("query", store, "scenario", "socket timeout", "-k", 10)
     where = json.dumps(DOCUMENTS["contains"])
     rows = lines(*asked, "--mode", "text", "--where-document", where)
     assert len(rows) == 10 and all("interpreter" in row["document"] for row in rows)
     assert sorted((row["score"] for row in rows), reverse=True) == [r["score"] for r in rows]
-    if stage.length == "suite":
+    if scenario.length == "suite":
         return
-    assert f"1. {one}  score" in run("query", store, "stage", word, "--mode", "text", "-k", 1)
+    assert f"1. {one}  score" in run("query", store, "scenario", word, "--mode", "text", "-k", 1)
     both = lines(*asked, "--mode", "hybrid", "--model", "wordllama", "--alpha", 0.5)
     assert len({row["id"] for row in both}) == 10
 
 
-@act("texts", places=DISK, least="first")
-def queries_by_the_model(stage: Stage) -> None:
+@step("texts", places=DISK, least="first")
+def queries_by_the_model(scenario: Scenario) -> None:
     """A text is found by the vector that the model makes of it."""
     text = "how does a thread wait for a lock"
     vector = np.asarray(retrieval_store.WordLlamaEmbedding()([text]))[0]
-    asked = ("stage", text, "--model", "wordllama", "-k", 10)
-    rows = lines("query", named(stage), *asked)
+    asked = ("scenario", text, "--model", "wordllama", "-k", 10)
+    rows = lines("query", named(scenario), *asked)
     hits = ([row["id"] for row in rows], [row["distance"] for row in rows])
-    assert check_hits(stage.truth, vector, *hits, 10) == 1
+    assert check_hits(scenario.truth, vector, *hits, 10) == 1
 
 
-@act("texts", places=STORES)
-def says_why(stage: Stage) -> None:
+@step("texts", places=STORES)
+def says_why(scenario: Scenario) -> None:
     """Ranks are those of brute force."""
-    store, ids = named(stage), stage.truth.ids
-    query, vector = vector_of(stage)
-    distances = stage.truth.distances(query)
+    store, ids = named(scenario), scenario.truth.ids
+    query, vector = vector_of(scenario)
+    distances = scenario.truth.distances(query)
     order = np.argsort(distances, kind="stable")
     chosen = [ids[order[place]] for place in (0, 5, 50, len(ids) // 2)]
     records = [word for one in chosen for word in ("--record", one)]
-    found = lines("why", store, "stage", "--vector", vector, "-k", 10, *records)
+    found = lines("why", store, "scenario", "--vector", vector, "-k", 10, *records)
     assert [one["id"] for one in found] == chosen
     assert [one["found"] for one in found] == [True, True, False, False]
     for one in found:
@@ -212,30 +214,30 @@ def says_why(stage: Stage) -> None:
         assert abs(leg["distance"] - own) < 1e-5
         nearer, level = (distances < own - 1e-6).sum(), (distances < own + 1e-6).sum()
         assert nearer < leg["rank"] <= level, one["id"]
-    if stage.length == "suite":
+    if scenario.length == "suite":
         return
-    word = own_word(stage.truth.records[chosen[3]].document)
-    (one,) = lines("why", store, "stage", "socket", "--mode", "text", "--containing", word)
-    has = "socket" in re.findall(r"\w+", stage.truth.records[chosen[3]].document.lower())
+    word = own_word(scenario.truth.records[chosen[3]].document)
+    (one,) = lines("why", store, "scenario", "socket", "--mode", "text", "--containing", word)
+    has = "socket" in re.findall(r"\w+", scenario.truth.records[chosen[3]].document.lower())
     assert (one["id"], one["missing_words"] == ["socket"]) == (chosen[3], not has)
 
 
-@act("texts", places=DISK, least="first")
-def evaluates(stage: Stage) -> None:
+@step("texts", places=DISK, least="first")
+def evaluates(scenario: Scenario) -> None:
     """Recall by brute force, and by words that one record has."""
-    ids = stage.some(stage.times(20, 100, 300))
-    documents = [stage.truth.records[one].document for one in ids]
+    ids = scenario.some(scenario.times(20, 100, 300))
+    documents = [scenario.truth.records[one].document for one in ids]
     asked = [" ".join(d.split()[20:32]) + " " + own_word(d) for d in documents]
-    file = stage.new_path("questions.jsonl")
+    file = scenario.new_path("questions.jsonl")
     rows = ({"query": text, "ids": [one]} for text, one in zip(asked, ids, strict=True))
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     how = ("--model", "wordllama", "-k", 10, "--mode", "dense", "--mode", "text")
-    settings = told("evaluate", named(stage), "stage", file, *how)["settings"]
+    settings = told("evaluate", named(scenario), "scenario", file, *how)["settings"]
     vectors = np.asarray(retrieval_store.WordLlamaEmbedding()(asked))
-    places = {name: place for place, name in enumerate(stage.truth.ids)}
+    places = {name: place for place, name in enumerate(scenario.truth.ids)}
     least, most = 0, 0
     for one, vector in zip(ids, vectors, strict=True):
-        distances = stage.truth.distances(vector)
+        distances = scenario.truth.distances(vector)
         own = distances[places[one]]
         least += (distances < own + 1e-6).sum() <= 10
         most += (distances < own - 1e-6).sum() < 10
@@ -243,136 +245,144 @@ def evaluates(stage: Stage) -> None:
     assert settings["text"]["recall"]["mean"] == 1
 
 
-@act("texts", places=STORES)
-def adds_lines_and_tables(stage: Stage) -> None:
+@step("texts", places=STORES)
+def adds_lines_and_tables(scenario: Scenario) -> None:
     """Files of four kinds and standard input make the same records; --resume and --upsert."""
-    records = stage.more(stage.times(500, 2000, 10_000))
-    truth, store = Truth(stage.shape.metric, records), named(stage)
-    own = ("--distance", stage.shape.metric, "--model", "none", "-q")
+    records = scenario.more(scenario.times(500, 2000, 10_000))
+    truth, store = Truth(scenario.shape.metric, records), named(scenario)
+    own = ("--distance", scenario.shape.metric, "--model", "none", "-q")
     text = "".join(json.dumps(row) + "\n" for row in rows_of(records))
     try:
         run("add", store, "of-stdin", "-", *own, stdin=text)
-        check_filled(stage, "of-stdin", truth)
-        for kind in ("parquet", "csv", "jsonl")[: stage.times(1, 3, 3)]:
-            file = stage.new_path(f"records.{kind}")
+        check_filled(scenario, "of-stdin", truth)
+        for kind in ("parquet", "csv", "jsonl")[: scenario.times(1, 3, 3)]:
+            file = scenario.new_path(f"records.{kind}")
             run("export", store, "of-stdin", file, "-q")
             assert f"added {len(records):,}" in run("add", store, f"of-{kind}", file, *own)
-            check_filled(stage, f"of-{kind}", truth)
+            check_filled(scenario, f"of-{kind}", truth)
             assert "in the collection already" in run("add", store, f"of-{kind}", file, code=1)
             assert "added 0" in run("add", store, f"of-{kind}", file, "-q", "--resume")
         changed = [{**row, "metadata": {"year": 1}} for row in rows_of(records)[:100]]
         text = "".join(json.dumps(row) + "\n" for row in changed)
         run("add", store, "of-stdin", "-", "-q", "--upsert", stdin=text)
         truth.merge(records.ids[:100], lambda own: {"year": 1})
-        check_filled(stage, "of-stdin", truth)
+        check_filled(scenario, "of-stdin", truth)
     finally:
-        for name in {one.name for one in stage.client.list_collections()} - {"stage"}:
-            stage.client.delete_collection(name)
+        for name in {one.name for one in scenario.client.list_collections()} - {"scenario"}:
+            scenario.client.delete_collection(name)
 
 
-def check_filled(stage: Stage, name: str, truth: Truth) -> None:
-    collection = stage.client.get_collection(name, embedding_function=None)
+def check_filled(scenario: Scenario, name: str, truth: Truth) -> None:
+    collection = scenario.client.get_collection(name, embedding_function=None)
     assert collection.count() == len(truth)
-    stage.check_records(collection.get(include=EVERYTHING), truth)
+    scenario.check_records(collection.get(include=EVERYTHING), truth)
 
 
-@act("texts", places=STORES)
-def copies_and_changes(stage: Stage) -> None:
+@step("texts", places=STORES)
+def copies_and_changes(scenario: Scenario) -> None:
     """A copy has all; what is deleted, renamed and dropped there is so there alone."""
-    store, copied = named(stage), stage.new_path("copied")
-    assert f"{len(stage.truth):,} points" in run(
-        "copy", store, copied, "-q", "--collection", "stage"
+    store, copied = named(scenario), scenario.new_path("copied")
+    assert f"{len(scenario.truth):,} points" in run(
+        "copy", store, copied, "-q", "--collection", "scenario"
     )
-    assert "level already" in run("copy", store, copied, "-q", "--collection", "stage")
-    truth = stage.truth.part(stage.truth.ids)
+    assert "level already" in run("copy", store, copied, "-q", "--collection", "scenario")
+    truth = scenario.truth.part(scenario.truth.ids)
     with opened(copied) as collection:
-        stage.check(collection, truth)
-    ids, where = stage.some(50), {"topic": "salt"}
-    assert "deleted 50 points" in run("delete", copied, "stage", *ids)
+        scenario.check(collection, truth)
+    ids, where = scenario.some(50), {"topic": "salt"}
+    assert "deleted 50 points" in run("delete", copied, "scenario", *ids)
     truth.delete(ids)
     gone = truth.matching(where)
-    run("delete", copied, "stage", "--where", json.dumps(where), "--yes")
+    run("delete", copied, "scenario", "--where", json.dumps(where), "--yes")
     truth.delete(gone)
-    run("rename", copied, "stage", "another")
+    run("rename", copied, "scenario", "another")
     with opened(copied, "another") as collection:
-        stage.check(collection, truth)
-    if stage.length != "suite":
-        run("copy", store, copied, "-q", "--collection", "stage")
+        scenario.check(collection, truth)
+    if scenario.length != "suite":
+        run("copy", store, copied, "-q", "--collection", "scenario")
         with opened(copied) as collection:
-            stage.check(collection)
+            scenario.check(collection)
         assert "exists" in run(
-            "copy", store, copied, "-q", "--collection", "stage", "--fail-if-exists", code=1
+            "copy", store, copied, "-q", "--collection", "scenario", "--fail-if-exists", code=1
         )
-        run("drop", copied, "stage", "--yes")
+        run("drop", copied, "scenario", "--yes")
         assert [one["collection"] for one in told("list", copied)] == ["another"]
     run("drop", copied, "another", "--yes")
     assert told("list", copied) == []
-    stage.check()
+    scenario.check()
 
 
-@act(places=STORES)
-def keeps(stage: Stage) -> None:
+@step(places=STORES)
+def keeps(scenario: Scenario) -> None:
     """What is restored of a snapshot is whole, also once half was deleted and it was compacted."""
-    store, whole, restored = named(stage), stage.new_path("whole.zip"), stage.new_path("restored")
+    store, whole, restored = (
+        named(scenario),
+        scenario.new_path("whole.zip"),
+        scenario.new_path("restored"),
+    )
     run("snapshot", store, whole)
     assert "restored" in run("restore", whole, restored)
-    truth = stage.truth.part(stage.truth.ids)
+    truth = scenario.truth.part(scenario.truth.ids)
     with opened(restored) as collection:
-        stage.check(collection)
-        drawn = stage.some(len(stage.truth) // 2)
+        scenario.check(collection)
+        drawn = scenario.some(len(scenario.truth) // 2)
         collection.delete(ids=drawn)
         truth.delete(drawn)
-    before = told("info", restored, "stage")
+    before = told("info", restored, "scenario")
     run("optimize", restored, "-q")
-    after = told("info", restored, "stage")
+    after = told("info", restored, "scenario")
     assert after["bytes"] < before["bytes"]
     assert after["vectors"][""]["dead_slots"] == 0
     assert told("verify", restored)["damaged"] == []
     with opened(restored) as collection:
-        stage.check(collection, truth)
+        scenario.check(collection, truth)
 
 
-@act(places=STORES, least="first")
-def keeps_one_collection(stage: Stage) -> None:
+@step(places=STORES, least="first")
+def keeps_one_collection(scenario: Scenario) -> None:
     """A snapshot of one is restored beside another; derived files are made again."""
-    store, one, restored = named(stage), stage.new_path("one.zip"), stage.new_path("beside")
-    run("snapshot", store, one, "--collection", "stage")
+    store, one, restored = (
+        named(scenario),
+        scenario.new_path("one.zip"),
+        scenario.new_path("beside"),
+    )
+    run("snapshot", store, one, "--collection", "scenario")
     run("restore", one, restored)
     run("restore", one, restored, "--name", "again")
     assert "error" in run("restore", one, restored, code=1)
     run("optimize", restored, "again", "--rebuild", "-q")
-    for name in ("stage", "again"):
+    for name in ("scenario", "again"):
         with opened(restored, name) as collection:
-            stage.check(collection)
+            scenario.check(collection)
     assert told("verify", restored)["damaged"] == []
 
 
-@act(places=DISK, least="first")
-def says_what_is_damaged(stage: Stage) -> None:
+@step(places=DISK, least="first")
+def says_what_is_damaged(scenario: Scenario) -> None:
     """One byte of the vectors is found, and named."""
-    damaged = stage.new_path("damaged")
-    run("copy", stage.place.path, damaged, "-q")
+    damaged = scenario.new_path("damaged")
+    run("copy", scenario.place.path, damaged, "-q")
     file = max(damaged.rglob("*.vectors"), key=lambda one: one.stat().st_size)
     content = bytearray(file.read_bytes())
-    content[stage.size * stage.shape.dimension] ^= 1
+    content[scenario.size * scenario.shape.dimension] ^= 1
     file.write_bytes(content)
     done = run("verify", damaged, "--json", code=3)
     assert [Path(one["file"]) for one in json.loads(done)["damaged"]] == [file]
 
 
-@act("texts", places=STORES)
-def exports(stage: Stage) -> None:
+@step("texts", places=STORES)
+def exports(scenario: Scenario) -> None:
     """Lines that are printed, and records that match."""
-    store, where = named(stage), {"year": {"$lt": stage.times(1991, 1995, 2005)}}
-    right = stage.truth.matching(where)
-    asked = ("export", store, "stage")
+    store, where = named(scenario), {"year": {"$lt": scenario.times(1991, 1995, 2005)}}
+    right = scenario.truth.matching(where)
+    asked = ("export", store, "scenario")
     printed = run(*asked, "-", "--where", json.dumps(where))
     rows = [json.loads(line) for line in printed.splitlines()]
     compare([row["id"] for row in rows], right, "lines")
-    stage.check_records(as_got(rows))
-    if stage.length == "suite":
+    scenario.check_records(as_got(rows))
+    if scenario.length == "suite":
         return
-    file = stage.new_path("some.jsonl")
+    file = scenario.new_path("some.jsonl")
     run(*asked, file, "--where", json.dumps(where), "--embeddings", "none", "-q")
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     compare([row["id"] for row in rows], right, "lines of a file")
@@ -420,38 +430,38 @@ def asked(address: str, path: str, body: Any, token: str = "") -> Any:
         connection.close()
 
 
-@act("texts", places=STORES, least="first")
-def shows_a_page(stage: Stage) -> None:
-    with started("view", named(stage), "--no-browser") as process:
+@step("texts", places=STORES, least="first")
+def shows_a_page(scenario: Scenario) -> None:
+    with started("view", named(scenario), "--no-browser") as process:
         address = process.stdout.readline().split()[-1]
         url, _, token = address.partition("#token=")
         there = asked(url, "/view/api/store", {}, token)["collections"]
-        own = next(one for one in there if one["name"] == "stage")
-        assert own["points"] == len(stage.truth)
-        (one,) = stage.some(1)
-        word = own_word(stage.truth.records[one].document)
+        own = next(one for one in there if one["name"] == "scenario")
+        assert own["points"] == len(scenario.truth)
+        (one,) = scenario.some(1)
+        word = own_word(scenario.truth.records[one].document)
         body = {"collection": own["collection"], "mode": "text", "text": word}
         hits = asked(url, "/view/api/query", body, token)["hits"]
         assert [hit["id"] for hit in hits] == [one]
 
 
-@act("texts", places=STORES)
-def serves_agents(stage: Stage) -> None:
+@step("texts", places=STORES)
+def serves_agents(scenario: Scenario) -> None:
     """A tool finds a word, counts by a filter, and reads a record."""
     hello = {
         "protocolVersion": "2025-06-18",
         "capabilities": {},
         "clientInfo": {"name": "rehearsal", "version": "1"},
     }
-    (one,), where = stage.some(1), {"year": {"$lt": 2000}}
-    word = own_word(stage.truth.records[one].document)
+    (one,), where = scenario.some(1), {"year": {"$lt": 2000}}
+    word = own_word(scenario.truth.records[one].document)
     calls = [
         ("collections", {}),
-        ("search", {"collection": "stage", "text": word, "mode": "text"}),
-        ("get", {"collection": "stage", "where": where, "limit": 1}),
-        ("get", {"collection": "stage", "ids": [one]}),
+        ("search", {"collection": "scenario", "text": word, "mode": "text"}),
+        ("get", {"collection": "scenario", "where": where, "limit": 1}),
+        ("get", {"collection": "scenario", "ids": [one]}),
     ]
-    with started("mcp", named(stage), "--collection", "stage") as process:
+    with started("mcp", named(scenario), "--collection", "scenario") as process:
         ask_agent(process, 0, "initialize", hello)
         process.stdin.write('{"jsonrpc": "2.0", "method": "notifications/initialized"}\n')
         answers = []
@@ -460,10 +470,10 @@ def serves_agents(stage: Stage) -> None:
             result = ask_agent(process, number, "tools/call", asked)["result"]
             assert not result["isError"], result
             answers.append(result["structuredContent"])
-    assert str(len(stage.truth)) in json.dumps(answers[0])
+    assert str(len(scenario.truth)) in json.dumps(answers[0])
     assert [row["id"] for row in answers[1]["records"]] == [one]
-    assert answers[2]["total"] == len(stage.truth.matching(where))
-    assert answers[3]["records"][0]["document"] == stage.truth.records[one].document
+    assert answers[2]["total"] == len(scenario.truth.matching(where))
+    assert answers[3]["records"][0]["document"] == scenario.truth.records[one].document
 
 
 def ask_agent(process: Any, number: int, method: str, asked: Any) -> Any:
@@ -476,18 +486,18 @@ def ask_agent(process: Any, number: int, method: str, asked: Any) -> Any:
             return answer
 
 
-@act("texts", places=DISK, least="first")
-def serves_agents_over_http(stage: Stage) -> None:
+@step("texts", places=DISK, least="first")
+def serves_agents_over_http(scenario: Scenario) -> None:
     """Four of them at once."""
     from mcp import Client as McpClient
     from mcp.client.streamable_http import streamable_http_client
 
-    words = {one: own_word(stage.truth.records[one].document) for one in stage.some(20)}
+    words = {one: own_word(scenario.truth.records[one].document) for one in scenario.some(20)}
 
     async def ask(url: str) -> None:
         async with McpClient(streamable_http_client(url)) as client:
             for one, word in words.items():
-                asked = {"collection": "stage", "text": word, "mode": "text"}
+                asked = {"collection": "scenario", "text": word, "mode": "text"}
                 found = await client.call_tool("search", asked)
                 records = found.structured_content["records"]
                 assert [record["id"] for record in records] == [one]
@@ -495,38 +505,38 @@ def serves_agents_over_http(stage: Stage) -> None:
     async def ask_all(url: str) -> None:
         await asyncio.gather(*(ask(url) for _ in range(4)))
 
-    with started("mcp", named(stage), "--http", "127.0.0.1:0") as process:
+    with started("mcp", named(scenario), "--http", "127.0.0.1:0") as process:
         asyncio.run(ask_all(process.stdout.readline().split()[-1]))
 
 
-@act(places=DISK, least="first")
-def serves(stage: Stage) -> None:
+@step(places=DISK, least="first")
+def serves(scenario: Scenario) -> None:
     """A copy is served, to a Client and to other commands, and ends at an interrupt."""
-    copied = stage.new_path("served")
-    run("copy", stage.place.path, copied, "-q")
+    copied = scenario.new_path("served")
+    run("copy", scenario.place.path, copied, "-q")
     with started("serve", copied, "--port", 0, "--grpc-port", "none") as process:
         url = next(w for w in process.stdout.readline().split() if w.startswith("http"))
-        assert told("count", url, "stage") == {"count": len(stage.truth)}
+        assert told("count", url, "scenario") == {"count": len(scenario.truth)}
         with opened_at(url) as collection:
-            stage.check(collection)
-        (one,) = stage.some(1)
-        run("delete", url, "stage", one)
-        assert told("count", url, "stage") == {"count": len(stage.truth) - 1}
-    assert told("count", copied, "stage") == {"count": len(stage.truth) - 1}
+            scenario.check(collection)
+        (one,) = scenario.some(1)
+        run("delete", url, "scenario", one)
+        assert told("count", url, "scenario") == {"count": len(scenario.truth) - 1}
+    assert told("count", copied, "scenario") == {"count": len(scenario.truth) - 1}
 
 
 @contextmanager
 def opened_at(url: str) -> Iterator[Any]:
     with retrieval_store.Client(url=url) as client:
-        yield client.get_collection("stage", embedding_function=None)
+        yield client.get_collection("scenario", embedding_function=None)
 
 
-@act(places=DISK, least="first")
-def completes(stage: Stage) -> None:
+@step(places=DISK, least="first")
+def completes(scenario: Scenario) -> None:
     """Shells are told of commands and of collections."""
     for shell in ("bash", "zsh", "fish"):
         assert "retrieval-store" in run("completion", shell)
-    words = f"retrieval-store count {stage.place.path} st"
+    words = f"retrieval-store count {scenario.place.path} st"
     environment = {
         **os.environ,
         "_RETRIEVAL_STORE_COMPLETE": "bash_complete",
@@ -537,4 +547,4 @@ def completes(stage: Stage) -> None:
     done = subprocess.run(
         [program], env=environment, capture_output=True, text=True, timeout=PATIENCE
     )
-    assert "stage" in done.stdout, done
+    assert "scenario" in done.stdout, done

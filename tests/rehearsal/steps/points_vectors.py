@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import models
 
-from tests.rehearsal.acts import act
 from tests.rehearsal.places import POINTS
 from tests.rehearsal.points_asked import must, within
 from tests.rehearsal.points_truth import (
@@ -20,7 +19,8 @@ from tests.rehearsal.points_truth import (
     sparse,
     words_in,
 )
-from tests.rehearsal.stage import Stage, check_verified
+from tests.rehearsal.scenario import Scenario, check_verified
+from tests.rehearsal.steps import step
 
 Tokens = NDArray[np.float32]
 TOKENS, WIDTH = 32, 128  # of a multivector
@@ -33,11 +33,11 @@ class Kept:
     rows: Any  # what the points hold, by their number
 
 
-def client_of(stage: Stage, name: str) -> Any:
-    """A client for the acts of one kind, of which the collection isn't there."""
-    client = stage.place.qdrant()
-    if stage.place.name != "memory":
-        stage.kept[f"close {name}"] = client.close
+def client_of(scenario: Scenario, name: str) -> Any:
+    """A client for the steps of one kind, of which the collection isn't there."""
+    client = scenario.place.qdrant()
+    if scenario.place.name != "memory":
+        scenario.kept[f"close {name}"] = client.close
     if client.collection_exists(name):
         client.delete_collection(name)
     return client
@@ -54,10 +54,10 @@ def tokens_of(size: int, random: np.random.Generator) -> Tokens:
     return made / np.linalg.norm(made, axis=2, keepdims=True)
 
 
-def tokens_there(stage: Stage) -> Kept:
-    if "tokens" not in stage.kept:
-        client = client_of(stage, "tokens")
-        rows = tokens_of(stage.size, np.random.default_rng(11))
+def tokens_there(scenario: Scenario) -> Kept:
+    if "tokens" not in scenario.kept:
+        client = client_of(scenario, "tokens")
+        rows = tokens_of(scenario.size, np.random.default_rng(11))
         several = models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
         client.create_collection(
             "tokens",
@@ -67,9 +67,9 @@ def tokens_there(stage: Stage) -> Kept:
         )
         for first in range(0, len(rows), 200):
             write_tokens(client, rows, range(first, min(first + 200, len(rows))))
-        stage.kept["tokens"] = Kept(client, rows)
-    kept: Kept = stage.kept["tokens"]
-    return Kept(stage.timed(kept.client), kept.rows)
+        scenario.kept["tokens"] = Kept(client, rows)
+    kept: Kept = scenario.kept["tokens"]
+    return Kept(scenario.timed(kept.client), kept.rows)
 
 
 def write_tokens(client: Any, rows: Tokens, ids: Any) -> None:
@@ -98,9 +98,9 @@ def most_alike(rows: Tokens, query: Tokens) -> dict[int, float]:
     return told
 
 
-@act("multivectors", places=POINTS)
-def tokens_are_kept(stage: Stage) -> None:
-    kept = tokens_there(stage)
+@step("multivectors", places=POINTS)
+def tokens_are_kept(scenario: Scenario) -> None:
+    kept = tokens_there(scenario)
     seen = []
     for page in pages(kept.client, 500, "tokens", with_vectors=True):
         for one in page:
@@ -110,21 +110,21 @@ def tokens_are_kept(stage: Stage) -> None:
     compare_ids(seen, range(len(kept.rows)), "points with tokens")
 
 
-@act("multivectors", places=POINTS)
-def tokens_are_compared(stage: Stage) -> None:
+@step("multivectors", places=POINTS)
+def tokens_are_compared(scenario: Scenario) -> None:
     """By the greatest likeness of each token, of all, of a filter, and after some have changed."""
-    kept = tokens_there(stage)
-    check_tokens(stage, kept, stage.times(2, 3, 5))
+    kept = tokens_there(scenario)
+    check_tokens(scenario, kept, scenario.times(2, 3, 5))
     changed = range(0, len(kept.rows), 9)
     kept.rows[changed] = tokens_of(len(changed), np.random.default_rng(12))
     write_tokens(kept.client, kept.rows, changed)
-    check_tokens(stage, kept, 2)
+    check_tokens(scenario, kept, 2)
 
 
-def check_tokens(stage: Stage, kept: Kept, times: int) -> None:
+def check_tokens(scenario: Scenario, kept: Kept, times: int) -> None:
     low, high = len(kept.rows) // 3, len(kept.rows) // 2
     some = must(within("n", gte=low, lt=high))
-    for query in tokens_of(times, stage.random):
+    for query in tokens_of(times, scenario.random):
         scores = most_alike(kept.rows, query)
         for named, allowed in (({}, None), ({"query_filter": some}, range(low, high))):
             got = kept.client.query_points("tokens", query.tolist(), limit=50, **named).points
@@ -144,10 +144,10 @@ def words_made(size: int, random: np.random.Generator) -> list[dict[int, float]]
     return [dict(zip(row, own, strict=True)) for row, own in rows]
 
 
-def words_there(stage: Stage) -> Kept:
-    if "sparse" not in stage.kept:
-        client = client_of(stage, "sparse")
-        rows = words_made(stage.size, np.random.default_rng(13))
+def words_there(scenario: Scenario) -> Kept:
+    if "sparse" not in scenario.kept:
+        client = client_of(scenario, "sparse")
+        rows = words_made(scenario.size, np.random.default_rng(13))
         client.create_collection("sparse", {}, {"words": models.SparseVectorParams()})
         for first in range(0, len(rows), 2000):
             part = range(first, min(first + 2000, len(rows)))
@@ -159,9 +159,9 @@ def words_there(stage: Stage) -> Kept:
                     payloads=[{"n": i} for i in part],
                 ),
             )
-        stage.kept["sparse"] = Kept(client, matrix_of(rows, WORDS))
-    kept: Kept = stage.kept["sparse"]
-    return Kept(stage.timed(kept.client), kept.rows)
+        scenario.kept["sparse"] = Kept(client, matrix_of(rows, WORDS))
+    kept: Kept = scenario.kept["sparse"]
+    return Kept(scenario.timed(kept.client), kept.rows)
 
 
 def dots_of(rows: Any, query: dict[int, float]) -> dict[int, float]:
@@ -171,9 +171,9 @@ def dots_of(rows: Any, query: dict[int, float]) -> dict[int, float]:
     return {int(i): float(dots[i]) for i in np.flatnonzero(dots)}
 
 
-@act("sparse", places=POINTS)
-def words_are_kept(stage: Stage) -> None:
-    kept = words_there(stage)
+@step("sparse", places=POINTS)
+def words_are_kept(scenario: Scenario) -> None:
+    kept = words_there(scenario)
     seen = []
     for page in pages(kept.client, 10_000, "sparse", with_vectors=True, with_payload=False):
         for one in page[::10]:
@@ -184,14 +184,14 @@ def words_are_kept(stage: Stage) -> None:
     compare_ids(seen, range(kept.rows.shape[0]), "points with words")
 
 
-@act("sparse", places=POINTS)
-def words_are_ranked(stage: Stage) -> None:
+@step("sparse", places=POINTS)
+def words_are_ranked(scenario: Scenario) -> None:
     """By their products, of all and of a filter; by few words, by many, and by the most frequent."""
-    kept = words_there(stage)
+    kept = words_there(scenario)
     size = kept.rows.shape[0]
     low, high = size // 3, size // 2
     some = must(within("n", gte=low, lt=high))
-    queries = words_made(stage.times(3, 10, 30), stage.random)
+    queries = words_made(scenario.times(3, 10, 30), scenario.random)
     queries += [{0: 1.0, 1: 2.0}, {WORDS - 1: 1.0}, {i: 1 + i / 7 for i in range(100)}]
     for query in queries:
         scores = dots_of(kept.rows, query)
@@ -203,13 +203,13 @@ def words_are_ranked(stage: Stage) -> None:
                 assert check_points(got, scores, limit, allowed=allowed) == 1.0
 
 
-@act("sparse", places=POINTS)
-def many_rankings_of_words(stage: Stage) -> None:
-    kept = words_there(stage)
-    queries = words_made(200, stage.random)
+@step("sparse", places=POINTS)
+def many_rankings_of_words(scenario: Scenario) -> None:
+    kept = words_there(scenario)
+    queries = words_made(200, scenario.random)
     asked = [models.QueryRequest(query=sparse(one), using="words", limit=20) for one in queries]
     answers = kept.client.query_batch_points("sparse", asked)
-    for query, got in list(zip(queries, answers, strict=True))[:: stage.times(20, 10, 4)]:
+    for query, got in list(zip(queries, answers, strict=True))[:: scenario.times(20, 10, 4)]:
         assert check_points(got.points, dots_of(kept.rows, query), 20) == 1.0
 
 
@@ -218,33 +218,33 @@ def many_rankings_of_words(stage: Stage) -> None:
 OWN = 100  # records of a tenant
 
 
-def tenants_of(stage: Stage) -> tuple[Any, list[str]]:
+def tenants_of(scenario: Scenario) -> tuple[Any, list[str]]:
     """A client, and the names of all collections, which are made where they aren't there."""
-    if "tenants" not in stage.kept:
-        client = client_of(stage, "tenants")
-        names = [f"tenant {i}" for i in range(stage.size // OWN)]
-        timed, few = stage.timed(client), models.VectorParams(size=16, distance="Cosine")
+    if "tenants" not in scenario.kept:
+        client = client_of(scenario, "tenants")
+        names = [f"tenant {i}" for i in range(scenario.size // OWN)]
+        timed, few = scenario.timed(client), models.VectorParams(size=16, distance="Cosine")
         for i, name in enumerate(names):
             if client.collection_exists(name):
                 client.delete_collection(name)
             timed.create_collection(name, few)
-            timed.upsert(name, list(records_of(stage, i)))
-        stage.kept["tenants"] = (client, names)
-    client, names = stage.kept["tenants"]
-    return stage.timed(client), names
+            timed.upsert(name, list(records_of(scenario, i)))
+        scenario.kept["tenants"] = (client, names)
+    client, names = scenario.kept["tenants"]
+    return scenario.timed(client), names
 
 
-def records_of(stage: Stage, tenant: int) -> Iterator[models.PointStruct]:
+def records_of(scenario: Scenario, tenant: int) -> Iterator[models.PointStruct]:
     first = tenant * OWN
-    for i, row in enumerate(stage.records.vectors[first : first + OWN].tolist()):
+    for i, row in enumerate(scenario.records.vectors[first : first + OWN].tolist()):
         yield models.PointStruct(id=i, vector=row, payload={"tenant": tenant, "i": i})
 
 
-def check_tenant(stage: Stage, client: Any, tenant: int) -> None:
+def check_tenant(scenario: Scenario, client: Any, tenant: int) -> None:
     """One query of one's own: nothing of anybody else's, and the nearest."""
     name, first = f"tenant {tenant}", tenant * OWN
-    rows = stage.records.vectors[first : first + OWN].astype(np.float64)
-    query = stage.random.standard_normal(16)
+    rows = scenario.records.vectors[first : first + OWN].astype(np.float64)
+    query = scenario.random.standard_normal(16)
     alike = rows @ query / np.linalg.norm(rows, axis=1) / np.linalg.norm(query)
     got = client.query_points(name, query.tolist(), limit=7).points
     assert check_points(got, dict(enumerate(alike.tolist())), 7) == 1.0, name
@@ -254,50 +254,50 @@ def check_tenant(stage: Stage, client: Any, tenant: int) -> None:
 MANY = "each of a thousand open collections has four files, up to a quarter of what may be open"
 
 
-@act(
+@step(
     "tenants",
     places=POINTS,
     slow="a list is of all collections, of which there are ever more",
     holds=MANY,
 )
-def a_collection_for_each_tenant(stage: Stage) -> None:
-    client, names = tenants_of(stage)
+def a_collection_for_each_tenant(scenario: Scenario) -> None:
+    client, names = tenants_of(scenario)
     there = {one.name for one in client.get_collections().collections}
     assert there >= set(names)
     for i, name in enumerate(names):
-        check_tenant(stage, client, i)
+        check_tenant(scenario, client, i)
         assert client.count(name).count == OWN
 
 
-@act("tenants", places=POINTS, holds=MANY)
-def tenants_are_found_again(stage: Stage) -> None:
+@step("tenants", places=POINTS, holds=MANY)
+def tenants_are_found_again(scenario: Scenario) -> None:
     """By another client, and by the other front."""
-    _, names = tenants_of(stage)
-    other = stage.place.qdrant()
+    _, names = tenants_of(scenario)
+    other = scenario.place.qdrant()
     for i in range(0, len(names), 7):
-        check_tenant(stage, stage.timed(other), i)
-    if stage.place.name == "memory":
+        check_tenant(scenario, scenario.timed(other), i)
+    if scenario.place.name == "memory":
         return
     other.close()
-    listed = {one.name for one in stage.client.list_collections()}
-    assert listed >= {*names, "stage"}
-    assert all(stage.client.get_collection(name).count() == OWN for name in names[::50])
-    if stage.place.name == "disk":
-        check_verified(stage.client)
+    listed = {one.name for one in scenario.client.list_collections()}
+    assert listed >= {*names, "scenario"}
+    assert all(scenario.client.get_collection(name).count() == OWN for name in names[::50])
+    if scenario.place.name == "disk":
+        check_verified(scenario.client)
 
 
-@act("tenants", places=POINTS, holds=MANY)
-def a_third_of_the_tenants_goes(stage: Stage) -> None:
-    client, names = tenants_of(stage)
+@step("tenants", places=POINTS, holds=MANY)
+def a_third_of_the_tenants_goes(scenario: Scenario) -> None:
+    client, names = tenants_of(scenario)
     for name in names[::3]:
         assert client.delete_collection(name)
     left = {one.name for one in client.get_collections().collections}
     assert not left & set(names[::3]) and left >= set(names) - set(names[::3])
     for i in range(1, len(names), 3):
-        check_tenant(stage, client, i)
+        check_tenant(scenario, client, i)
     assert not client.collection_exists(names[0])
     few = models.VectorParams(size=16, distance="Cosine")
     for i in range(0, len(names), 3):
         client.create_collection(names[i], few)
-        client.upsert(names[i], list(records_of(stage, i)))
-        check_tenant(stage, client, i)
+        client.upsert(names[i], list(records_of(scenario, i)))
+        check_tenant(scenario, client, i)

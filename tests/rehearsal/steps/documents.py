@@ -15,8 +15,8 @@ from retrieval_store.errors import DataLoaderError
 from retrieval_store_files.readers import FileText
 from retrieval_store_files.readers.child import ReaderProcess
 from retrieval_store_files.readers.files import text_of_bytes
-from tests.rehearsal.acts import act
-from tests.rehearsal.stage import Stage
+from tests.rehearsal.scenario import Scenario
+from tests.rehearsal.steps import step
 
 FOLDERS = os.environ.get("REHEARSE_DOCUMENTS", "/usr/share/doc").split(os.pathsep)
 LYNX = ["lynx", "-dump", "-nolist", "-nonumbers", "-width=990", "-display_charset=utf-8"]
@@ -79,8 +79,8 @@ def named(file: FileText) -> int:
     return sum(int(match[1].replace(",", "")) for gap in file.gaps if (match := NAMED.match(gap)))
 
 
-@act("folder", places=frozenset({"disk"}), least="first")
-def documents_have_all_their_words(stage: Stage) -> None:
+@step("folder", places=frozenset({"disk"}), least="first")
+def documents_have_all_their_words(scenario: Scenario) -> None:
     paths = documents()
     if not paths:
         pytest.skip("no documents, or no program that reads them: pdftotext, lynx, pandoc")

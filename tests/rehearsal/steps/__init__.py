@@ -1,4 +1,4 @@
-"""The table of acts. An act is a function of a `Stage`; its decorator is its row."""
+"""The table of steps. An step is a function of a `Scenario`; its decorator is its row."""
 
 import pkgutil
 from collections.abc import Callable
@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from tests.rehearsal.places import COLLECTIONS
-from tests.rehearsal.stage import LENGTHS, Stage
+from tests.rehearsal.scenario import LENGTHS, Scenario
 
 
 @dataclass(frozen=True)
-class Act:
+class Step:
     """needs: what the shape must have; places: where it can be; least: the shortest rehearsal that
     it is part of; slow: why one of its calls may take far longer than the others; holds: why more
     may be open after it than before."""
 
     name: str
-    run: Callable[[Stage], None]
+    run: Callable[[Scenario], None]
     needs: frozenset[str]
     places: frozenset[str]
     least: str
@@ -28,20 +28,20 @@ class Act:
         return long_enough and place in self.places and self.needs <= kinds
 
 
-ACTS: list[Act] = []
+STEPS: list[Step] = []
 
 
-def act(
+def step(
     *needs: str,
     places: frozenset[str] = COLLECTIONS,
     least: str = "suite",
     slow: str | None = None,
     holds: str | None = None,
-) -> Callable[[Callable[[Stage], None]], Callable[[Stage], None]]:
-    def noted(run: Callable[[Stage], None]) -> Callable[[Stage], None]:
+) -> Callable[[Callable[[Scenario], None]], Callable[[Scenario], None]]:
+    def noted(run: Callable[[Scenario], None]) -> Callable[[Scenario], None]:
         room = run.__module__.rpartition(".")[2]
-        ACTS.append(
-            Act(f"{room}.{run.__name__}", run, frozenset(needs), places, least, slow, holds)
+        STEPS.append(
+            Step(f"{room}.{run.__name__}", run, frozenset(needs), places, least, slow, holds)
         )
         return run
 
@@ -64,10 +64,10 @@ ORDER = (
 )
 
 
-def table() -> list[Act]:
-    """All acts, those of one file after those of another."""
+def table() -> list[Step]:
+    """All steps, those of one file after those of another."""
     there = {one.name for one in pkgutil.iter_modules(__path__)}
     for name in (*ORDER, *sorted(there - set(ORDER))):
         if name in there:
             import_module(f"{__name__}.{name}")
-    return ACTS
+    return STEPS

@@ -14,7 +14,6 @@ import httpx
 import numpy as np
 
 from tests.helpers import PATIENCE
-from tests.rehearsal.acts import act
 from tests.rehearsal.points_truth import (
     NAME,
     Kept,
@@ -24,15 +23,16 @@ from tests.rehearsal.points_truth import (
     margin,
     points_of,
 )
-from tests.rehearsal.stage import Stage
+from tests.rehearsal.scenario import Scenario
+from tests.rehearsal.steps import step
 
 SERVED = frozenset({"served"})
 COLLECTION = f"/collections/{NAME}"
 
 
 @contextmanager
-def web_of(stage: Stage) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=stage.place.url, timeout=PATIENCE) as web:
+def web_of(scenario: Scenario) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=scenario.place.url, timeout=PATIENCE) as web:
         yield web
 
 
@@ -46,28 +46,28 @@ def result_of(answer: httpx.Response) -> Any:
 OFTEN = 10  # connections, so that each process answers some
 
 
-@act(places=SERVED)
-def a_server_is_well(stage: Stage) -> None:
+@step(places=SERVED)
+def a_server_is_well(scenario: Scenario) -> None:
     for _ in range(OFTEN):
-        with web_of(stage) as web:
+        with web_of(scenario) as web:
             assert web.get("/").json()["title"].startswith("qdrant")
             for path in ("/healthz", "/livez", "/readyz"):
                 assert web.get(path).status_code == 200
-            told = result_of(web.post("/collections/stage/points/count", json={}))
-            assert told == {"count": len(stage.truth)}
+            told = result_of(web.post("/collections/scenario/points/count", json={}))
+            assert told == {"count": len(scenario.truth)}
 
 
-@act(places=SERVED)
-def a_server_tells_of_itself(stage: Stage) -> None:
-    kept = points_of(stage)
+@step(places=SERVED)
+def a_server_tells_of_itself(scenario: Scenario) -> None:
+    kept = points_of(scenario)
     for _ in range(OFTEN):
-        with web_of(stage) as web:
+        with web_of(scenario) as web:
             lines = web.get("/metrics").text.splitlines()
             assert f'collection_points{{id="{NAME}"}} {len(kept.truth)}' in lines
             told = result_of(web.get("/telemetry?details_level=3"))
             assert told["collections"]["number_of_collections"] >= 2
             names = {one["name"] for one in result_of(web.get("/collections"))["collections"]}
-            assert {"stage", NAME} <= names
+            assert {"scenario", NAME} <= names
             info = result_of(web.get(COLLECTION))
             assert info["points_count"] == len(kept.truth)
             assert result_of(web.get("/collections/none/exists")) == {"exists": False}
@@ -75,9 +75,9 @@ def a_server_tells_of_itself(stage: Stage) -> None:
             assert web.get("/no/such/route").status_code == 404
 
 
-@act(places=SERVED)
-def a_page_is_served(stage: Stage) -> None:
-    with web_of(stage) as web:
+@step(places=SERVED)
+def a_page_is_served(scenario: Scenario) -> None:
+    with web_of(scenario) as web:
         page = web.get("/view", follow_redirects=True)
         assert page.status_code == 200 and "text/html" in page.headers["content-type"]
         for path in ("/view/main.js", "/view/style.css", "/view/icon.svg"):
@@ -85,14 +85,14 @@ def a_page_is_served(stage: Stage) -> None:
         assert web.get("/view/../../etc/passwd").status_code == 404
 
 
-@act(places=SERVED)
-def scrolls_by_requests(stage: Stage) -> None:
+@step(places=SERVED)
+def scrolls_by_requests(scenario: Scenario) -> None:
     """All points, page by page, each over a connection of its own and packed."""
-    kept = points_of(stage)
+    kept = points_of(scenario)
     following, found = None, []
     while True:
         body = json.dumps({"limit": 900, "offset": following, "with_payload": ["n"]}).encode()
-        with web_of(stage) as web:
+        with web_of(scenario) as web:
             told = result_of(
                 web.post(
                     f"{COLLECTION}/points/scroll",
@@ -107,7 +107,7 @@ def scrolls_by_requests(stage: Stage) -> None:
         if following is None:
             break
     compare_ids(found, kept.truth.ids, "points")
-    with web_of(stage) as web:
+    with web_of(scenario) as web:
         for one in kept.truth.ids[:20]:
             point = result_of(web.get(f"{COLLECTION}/points/{one}"))
             assert point["payload"] == kept.truth.points[one].payload
@@ -124,17 +124,17 @@ def check_scored(kept: Kept, query: Any, points: list[Any], limit: int) -> None:
     assert (np.abs(got - own) <= margin(own)).all()
 
 
-@act(places=SERVED)
-def queries_by_requests(stage: Stage) -> None:
+@step(places=SERVED)
+def queries_by_requests(scenario: Scenario) -> None:
     """Alone, in a batch, in groups, and as older clients ask."""
-    kept = points_of(stage)
-    queries = stage.queries(100)
+    kept = points_of(scenario)
+    queries = scenario.queries(100)
     asked = [{"query": query.tolist(), "using": "dense", "limit": 12} for query in queries]
-    with web_of(stage) as web:
+    with web_of(scenario) as web:
         (first, *_), url = asked, f"{COLLECTION}/points/query"
         check_scored(kept, queries[0], result_of(web.post(url, json=first))["points"], 12)
         told = result_of(web.post(f"{url}/batch", json={"searches": asked}))
-        for i in range(0, 100, stage.times(10, 4, 1)):
+        for i in range(0, 100, scenario.times(10, 4, 1)):
             check_scored(kept, queries[i], told[i]["points"], 12)
         told = result_of(
             web.post(f"{url}/groups", json={**first, "group_by": "bucket", "group_size": 2})
@@ -146,18 +146,18 @@ def queries_by_requests(stage: Stage) -> None:
         )
 
 
-@act(places=SERVED)
-def snapshots_by_requests(stage: Stage) -> None:
+@step(places=SERVED)
+def snapshots_by_requests(scenario: Scenario) -> None:
     """Made, downloaded, and uploaded as another collection."""
-    kept = points_of(stage)
-    with web_of(stage) as web:
+    kept = points_of(scenario)
+    with web_of(scenario) as web:
         made = result_of(web.post(f"{COLLECTION}/snapshots"))
         content = web.get(f"{COLLECTION}/snapshots/{made['name']}").content
         assert len(content) == made["size"]
         assert hashlib.sha256(content).hexdigest() == made["checksum"]
         sent = web.post("/collections/uploaded/snapshots/upload", files={"snapshot": content})
         assert result_of(sent) is True
-        check_collection(stage, kept.client, kept.truth, "uploaded")
+        check_collection(scenario, kept.client, kept.truth, "uploaded")
         assert result_of(web.delete("/collections/uploaded")) is True
         assert result_of(web.delete(f"{COLLECTION}/snapshots/{made['name']}")) is True
         assert result_of(web.get(f"{COLLECTION}/snapshots")) == []
@@ -166,19 +166,19 @@ def snapshots_by_requests(stage: Stage) -> None:
 READERS = 8
 
 
-@act(places=SERVED)
-def readers_beside_a_writer(stage: Stage) -> None:
+@step(places=SERVED)
+def readers_beside_a_writer(scenario: Scenario) -> None:
     """Eight read in every way while one adds points: whoever asks sees each point that had been
     acknowledged, whole, and never a part of a write; what is found among the others is right."""
-    kept = points_of(stage)
+    kept = points_of(scenario)
     end, written = threading.Event(), [0]
-    queries = stage.queries(READERS)
-    rows = stage.records.vectors[:20].tolist()
+    queries = scenario.queries(READERS)
+    rows = scenario.records.vectors[:20].tolist()
 
     def write() -> None:
         """Ten points at once, of a bucket of their own."""
-        with web_of(stage) as web:
-            for turn in range(stage.times(20, 60, 150)):
+        with web_of(scenario) as web:
+            for turn in range(scenario.times(20, 60, 150)):
                 points = [
                     {
                         "id": 2**50 + turn * 10 + i,
@@ -192,7 +192,7 @@ def readers_beside_a_writer(stage: Stage) -> None:
 
     def read(which: int) -> Counter[str]:
         done: Counter[str] = Counter()
-        with web_of(stage) as web:
+        with web_of(scenario) as web:
             while not end.is_set():
                 name, reads = list(READS.items())[(which + done.total()) % len(READS)]
                 reads(web, kept, queries[which], written)
@@ -207,10 +207,10 @@ def readers_beside_a_writer(stage: Stage) -> None:
             end.set()
         done = sum((one.result() for one in reading), Counter())
     assert set(done) == set(READS), done
-    with web_of(stage) as web:
+    with web_of(scenario) as web:
         given = {"filter": ADDED}
         result_of(web.post(f"{COLLECTION}/points/delete?wait=true", json=given))
-    check_collection(stage, kept.client, kept.truth)
+    check_collection(scenario, kept.client, kept.truth)
 
 
 ADDED = {"must": [{"key": "bucket", "match": {"value": 77}}]}

@@ -18,11 +18,11 @@ import retrieval_store
 from retrieval_store import errors
 from tests.helpers import PATIENCE
 from tests.rehearsal import programs
-from tests.rehearsal.acts import act
-from tests.rehearsal.acts.reading import query_and_check
-from tests.rehearsal.acts.writing import check_reads
 from tests.rehearsal.places import EMBEDDED
-from tests.rehearsal.stage import EVERYTHING, Stage, check_verified, compare
+from tests.rehearsal.scenario import EVERYTHING, Scenario, check_verified, compare
+from tests.rehearsal.steps import step
+from tests.rehearsal.steps.reading import query_and_check
+from tests.rehearsal.steps.writing import check_reads
 from tests.rehearsal.truth import Truth, check_hits
 
 DISK = frozenset({"disk"})
@@ -34,85 +34,85 @@ def bytes_of(folder: Path) -> int:
     return sum(one.stat().st_blocks * 512 for one in folder.rglob("*") if one.is_file())
 
 
-@act(places=ON_DISK, least="first")
-def verifies(stage: Stage) -> None:
-    check_verified(stage.client)
+@step(places=ON_DISK, least="first")
+def verifies(scenario: Scenario) -> None:
+    check_verified(scenario.client)
 
 
-@act()
-def optimizes(stage: Stage) -> None:
+@step()
+def optimizes(scenario: Scenario) -> None:
     """Nothing is lost, and verification finds nothing."""
-    stage.collection.optimize()
-    check_reads(stage)
-    if stage.place.name in ON_DISK:
-        check_verified(stage.client)
+    scenario.collection.optimize()
+    check_reads(scenario)
+    if scenario.place.name in ON_DISK:
+        check_verified(scenario.client)
 
 
-@act(places=DISK)
-def takes_little_room(stage: Stage) -> None:
+@step(places=DISK)
+def takes_little_room(scenario: Scenario) -> None:
     """After `optimize` the store takes at most twice what the records are."""
-    stage.collection.optimize()
-    data = stage.truth.matrix.size * 4
-    for one, record in stage.truth.records.items():
+    scenario.collection.optimize()
+    data = scenario.truth.matrix.size * 4
+    for one, record in scenario.truth.records.items():
         data += len(one) + len(repr(record.metadata)) + len((record.document or "").encode())
-    assert stage.place.path is not None
-    taken = bytes_of(stage.place.path / str(stage.collection.id))
+    assert scenario.place.path is not None
+    taken = bytes_of(scenario.place.path / str(scenario.collection.id))
     assert taken <= 2 * data, f"{taken / data:.2f} times the data"
 
 
-@act(places=ON_DISK)
-def reopens(stage: Stage) -> None:
-    stage.reopen()
-    check_reads(stage)
-    stage.reopen()
-    query_and_check(stage, stage.queries(3), 10)
+@step(places=ON_DISK)
+def reopens(scenario: Scenario) -> None:
+    scenario.reopen()
+    check_reads(scenario)
+    scenario.reopen()
+    query_and_check(scenario, scenario.queries(3), 10)
 
 
-@act(places=EMBEDDED)
-def snapshots_of_a_collection(stage: Stage) -> None:
+@step(places=EMBEDDED)
+def snapshots_of_a_collection(scenario: Scenario) -> None:
     """Restored into another store, it is the same."""
-    path, there = stage.new_path("collection.zip"), stage.new_path("restored")
-    stage.collection.snapshot(path)
+    path, there = scenario.new_path("collection.zip"), scenario.new_path("restored")
+    scenario.collection.snapshot(path)
     retrieval_store.restore(path, there)
     with retrieval_store.Client(there) as client:
-        collection = client.get_collection("stage", embedding_function=None)
-        stage.check(collection)
+        collection = client.get_collection("scenario", embedding_function=None)
+        scenario.check(collection)
         check_verified(client)
     with pytest.raises(errors.RetrievalStoreError):
-        stage.collection.snapshot(path)
+        scenario.collection.snapshot(path)
 
 
-@act(places=EMBEDDED)
-def snapshots_of_a_store(stage: Stage) -> None:
-    path, there = stage.new_path("store.zip"), stage.new_path("restored")
-    stage.client.snapshot(path)
+@step(places=EMBEDDED)
+def snapshots_of_a_store(scenario: Scenario) -> None:
+    path, there = scenario.new_path("store.zip"), scenario.new_path("restored")
+    scenario.client.snapshot(path)
     retrieval_store.restore(path, there)
     with retrieval_store.Client(there) as client:
-        stage.check(client.get_collection("stage", embedding_function=None))
-        names = [one.name for one in stage.client.list_collections()]
+        scenario.check(client.get_collection("scenario", embedding_function=None))
+        names = [one.name for one in scenario.client.list_collections()]
         assert [one.name for one in client.list_collections()] == names
 
 
-@act()
-def copies_to_another_store(stage: Stage) -> None:
-    with retrieval_store.Client(stage.new_path("copy")) as other:
-        stage.client.copy_to(other, collections=["stage"])
-        collection = other.get_collection("stage", embedding_function=None)
+@step()
+def copies_to_another_store(scenario: Scenario) -> None:
+    with retrieval_store.Client(scenario.new_path("copy")) as other:
+        scenario.client.copy_to(other, collections=["scenario"])
+        collection = other.get_collection("scenario", embedding_function=None)
         compare(
-            sorted(collection.get(include=[])["ids"]), sorted(stage.truth.ids), "what was copied"
+            sorted(collection.get(include=[])["ids"]), sorted(scenario.truth.ids), "what was copied"
         )
-        stage.check_records(collection.get(ids=stage.some(2000), include=EVERYTHING))
+        scenario.check_records(collection.get(ids=scenario.some(2000), include=EVERYTHING))
         check_verified(other)
 
 
-@act(slow="the first queries after an ingest, which is what this is about")
-def is_quick_soon_after_an_ingest(stage: Stage) -> None:
+@step(slow="the first queries after an ingest, which is what this is about")
+def is_quick_soon_after_an_ingest(scenario: Scenario) -> None:
     """Ten seconds after so many records were added, a query takes at most five times as much as
     once all is made, beside what a query of nothing takes; and hits are right from the first."""
-    fresh = stage.make(stage.client, "fresh")
-    truth, queries = Truth(stage.shape.metric, stage.records), stage.queries(10)
-    stage.add(stage.records, fresh)
-    until, times = time.monotonic() + stage.times(1, 10, 10), []
+    fresh = scenario.make(scenario.client, "fresh")
+    truth, queries = Truth(scenario.shape.metric, scenario.records), scenario.queries(10)
+    scenario.add(scenario.records, fresh)
+    until, times = time.monotonic() + scenario.times(1, 10, 10), []
     while time.monotonic() < until:
         time.sleep(0.2)
         query = queries[len(times) % len(queries)]
@@ -127,45 +127,45 @@ def is_quick_soon_after_an_ingest(stage: Stage) -> None:
         began = time.perf_counter()
         fresh.query([query], n_results=10, include=["distances"])
         made.append(time.perf_counter() - began)
-    stage.client.delete_collection("fresh")
+    scenario.client.delete_collection("fresh")
     late, usual = float(np.median(times[-10:])), float(np.median(made))
-    if stage.length != "suite":
+    if scenario.length != "suite":
         assert late <= 5 * usual + 0.01, (
             f"{late * 1000:.1f} ms, {usual * 1000:.1f} once all is made"
         )
 
 
-@act(places=EMBEDDED | {"served"})
-def keeps_the_recall_promised(stage: Stage) -> None:
+@step(places=EMBEDDED | {"served"})
+def keeps_the_recall_promised(scenario: Scenario) -> None:
     """Of collections that may leave out a fiftieth, in a full rehearsal of each metric: of questions
     near records, between them and in any direction, with filters too, while codes are made and
     afterwards; what was measured of it is no damage."""
-    metrics = ("l2", "ip", "cosine") if stage.length == "full" else (stage.shape.metric,)
+    metrics = ("l2", "ip", "cosine") if scenario.length == "full" else (scenario.shape.metric,)
     for metric in metrics:
         configuration = {"hnsw": {"space": metric}, "recall": 0.98}
         name = f"recalled-{metric}"
-        collection = stage.client.create_collection(name, configuration, embedding_function=None)
-        records = stage.records.part(0, 25_000)
-        stage.add(records, collection)
+        collection = scenario.client.create_collection(name, configuration, embedding_function=None)
+        records = scenario.records.part(0, 25_000)
+        scenario.add(records, collection)
         truth = Truth(metric, records)
-        _check_recall(stage, collection, truth, "at once")
+        _check_recall(scenario, collection, truth, "at once")
         collection.optimize()
-        if stage.place.name in ON_DISK and stage.length != "suite":
-            check_verified(stage.client)
-        _check_recall(stage, collection, truth, "optimized")
-        stage.client.delete_collection(name)
+        if scenario.place.name in ON_DISK and scenario.length != "suite":
+            check_verified(scenario.client)
+        _check_recall(scenario, collection, truth, "optimized")
+        scenario.client.delete_collection(name)
 
 
-def _check_recall(stage: Stage, collection: Any, truth: Truth, when: str) -> None:
+def _check_recall(scenario: Scenario, collection: Any, truth: Truth, when: str) -> None:
     wheres: list[Any] = [None]
-    if "keys" in stage.shape.kinds:
+    if "keys" in scenario.shape.kinds:
         wheres += [{"topic": "birds"}, {"year": {"$lt": 1995}}]
     for where in wheres:
         allowed = None if where is None else truth.matching(where)
         shares = []
         # Of near-duplicates, one question in some hundreds loses all its hits at once: so many are
         # asked that the mean says what is promised, not which question was drawn.
-        for query in stage.queries(stage.times(6, 300, 300)):
+        for query in scenario.queries(scenario.times(6, 300, 300)):
             got = collection.query([query], n_results=10, where=where, include=["distances"])
             hits = got["ids"][0], got["distances"][0]
             shares.append(check_hits(truth, query, *hits, 10, allowed))
@@ -173,17 +173,17 @@ def _check_recall(stage: Stage, collection: Any, truth: Truth, when: str) -> Non
         assert found >= 0.98, f"{found:.3f} found {when}, {truth.metric}, {where}"
 
 
-@act("keys", least="first", places=EMBEDDED | {"served"})
-def costs_grow_with_the_size_at_most(stage: Stage) -> None:
+@step("keys", least="first", places=EMBEDDED | {"served"})
+def costs_grow_with_the_size_at_most(scenario: Scenario) -> None:
     """Each read takes at most five times as long of twice as many records."""
-    half = stage.make(stage.client, "half")
-    stage.add(stage.records.part(0, stage.size // 2), half)
+    half = scenario.make(scenario.client, "half")
+    scenario.add(scenario.records.part(0, scenario.size // 2), half)
     half.optimize()
-    stage.collection.optimize()
-    queries = stage.queries(5)
+    scenario.collection.optimize()
+    queries = scenario.queries(5)
     kinds = {
-        "get by id": lambda c: c.get(ids=stage.records.ids[5:105]),
-        "page": lambda c: c.get(limit=100, offset=stage.size // 4, include=[]),
+        "get by id": lambda c: c.get(ids=scenario.records.ids[5:105]),
+        "page": lambda c: c.get(limit=100, offset=scenario.size // 4, include=[]),
         "count": lambda c: c.count(),
         "filter": lambda c: c.count(where={"topic": "tea"}),
         "range": lambda c: c.count(where={"price": {"$lt": 20}}),
@@ -194,12 +194,12 @@ def costs_grow_with_the_size_at_most(stage: Stage) -> None:
         "filtered query": lambda c: c.query(queries[:1], where={"topic": "birds"}),
         "many hits": lambda c: c.query(queries[:1], n_results=1000, include=[]),
     }
-    if "texts" in stage.shape.kinds:
+    if "texts" in scenario.shape.kinds:
         kinds["words"] = lambda c: c.query(query_texts="socket decimal", mode="text")
         kinds["contains"] = lambda c: c.get(where_document={"$contains": "sock"}, include=[])
-    growth = {name: _growth(call, half, stage.collection) for name, call in kinds.items()}
+    growth = {name: _growth(call, half, scenario.collection) for name, call in kinds.items()}
     slow = {name: told for name, told in growth.items() if told is not None}
-    stage.client.delete_collection("half")
+    scenario.client.delete_collection("half")
     assert not slow, slow
 
 
@@ -233,28 +233,28 @@ def memory_held() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-@act("keys", places=EMBEDDED | {"served"})
-def memory_stays(stage: Stage) -> None:
+@step("keys", places=EMBEDDED | {"served"})
+def memory_stays(scenario: Scenario) -> None:
     """Mixed calls, again and again: after the first half hardly any more memory."""
-    many = 20_000 if (stage.shape.name, stage.place.name) == ("passages", "disk") else 5000
-    calls = stage.times(600, many, 20_000)
-    queries, ids = stage.queries(50), stage.some(50)
-    extra = stage.more(50)
+    many = 20_000 if (scenario.shape.name, scenario.place.name) == ("passages", "disk") else 5000
+    calls = scenario.times(600, many, 20_000)
+    queries, ids = scenario.queries(50), scenario.some(50)
+    extra = scenario.more(50)
     middle = 0
     for i in range(calls):
         if i == calls // 2:
             gc.collect()
             middle = memory_held()
-        _mixed_call(stage, i, queries, ids, extra)
-    stage.collection.delete(ids=extra.ids)
+        _mixed_call(scenario, i, queries, ids, extra)
+    scenario.collection.delete(ids=extra.ids)
     gc.collect()
     grown = memory_held() - middle
     assert grown < 48 << 20, f"{grown >> 20} MB more after {calls // 2} calls"
-    stage.check()
+    scenario.check()
 
 
-def _mixed_call(stage: Stage, i: int, queries: Any, ids: list[str], extra: Any) -> None:
-    c = stage.collection
+def _mixed_call(scenario: Scenario, i: int, queries: Any, ids: list[str], extra: Any) -> None:
+    c = scenario.collection
     match i % 8:
         case 0:
             c.query(queries[i % 50 : i % 50 + 1], n_results=5)
@@ -269,7 +269,7 @@ def _mixed_call(stage: Stage, i: int, queries: Any, ids: list[str], extra: Any) 
             c.upsert(one.ids, one.vectors, one.metadatas, one.documents)
         case 5:
             c.get(where={"topic": "tea"}, limit=5, offset=i % 40)
-        case 6 if "texts" in stage.shape.kinds:
+        case 6 if "texts" in scenario.shape.kinds:
             c.query(query_texts=("socket", "decimal", "garbage")[i % 3], mode="text", n_results=3)
         case 7 if i % 64 == 7:
             c.delete(ids=extra.ids[i // 64 % 50])
@@ -277,28 +277,28 @@ def _mixed_call(stage: Stage, i: int, queries: Any, ids: list[str], extra: Any) 
             c.get(limit=3, offset=i % 1000, include=["metadatas"])
 
 
-@act("keys", places=DISK)
-def a_small_budget_of_memory(stage: Stage) -> None:
+@step("keys", places=DISK)
+def a_small_budget_of_memory(scenario: Scenario) -> None:
     """With hardly any room for caches the answers are the same, and no more is held."""
     asked = [{"topic": "law"}, {"price": {"$lt": 3}}, {"tags": {"$contains": "old"}}]
-    where = str(stage.place.path)
+    where = str(scenario.place.path)
     told = json.loads(programs.run(programs.small_budget, where, 4 << 20, json.dumps(asked)))
     for where, ids in zip(asked, told["ids"], strict=True):
-        compare(ids, stage.truth.matching(where), str(where))
+        compare(ids, scenario.truth.matching(where), str(where))
     assert told["most"] <= 4 << 20, told["most"]
 
 
-@act(places=ON_DISK)
-def leaves_no_files(stage: Stage) -> None:
+@step(places=ON_DISK)
+def leaves_no_files(scenario: Scenario) -> None:
     """Collections that are made and deleted leave nothing on disk, nor do temporary copies."""
-    folder = stage.place.path or stage.folder / "served"
+    folder = scenario.place.path or scenario.folder / "served"
     before = set(folder.iterdir())
     for i in range(20):
-        collection = stage.make(stage.client, f"short-{i}")
-        one = stage.records.part(0, 200)
+        collection = scenario.make(scenario.client, f"short-{i}")
+        one = scenario.records.part(0, 200)
         collection.add(one.ids, one.vectors, one.metadatas, one.documents)
         collection.query(one.vectors[:2], n_results=3)
-        stage.client.delete_collection(f"short-{i}")
+        scenario.client.delete_collection(f"short-{i}")
     until = time.monotonic() + 20
     while (left := set(folder.iterdir()) - before) and time.monotonic() < until:
         time.sleep(0.2)
@@ -310,7 +310,7 @@ def leaves_no_files(stage: Stage) -> None:
 
 
 class Interrupt(KeyboardInterrupt):
-    """One that an act has sent."""
+    """One that an step has sent."""
 
 
 def strike(number: int, frame: Any) -> None:
@@ -338,20 +338,20 @@ def is_interrupted(seconds: float, call: Callable[..., Any], *arguments: Any, **
     return False
 
 
-@act(places=EMBEDDED)
-def calls_are_interrupted(stage: Stage) -> None:
+@step(places=EMBEDDED)
+def calls_are_interrupted(scenario: Scenario) -> None:
     """At random moments: each batch is there wholly or not at all, nothing stays locked, and the
     next call, of another thread too, answers as ever."""
-    plain, query, interrupts = stage.untimed, stage.queries(1), 0
+    plain, query, interrupts = scenario.untimed, scenario.queries(1), 0
 
     def interrupt(call: Callable[..., Any], *arguments: Any, **named: Any) -> None:
         nonlocal interrupts
-        seconds = stage.random.choice([1e-5, 1e-4, 1e-3, 1e-2])  # on any machine some strike
+        seconds = scenario.random.choice([1e-5, 1e-4, 1e-3, 1e-2])  # on any machine some strike
         interrupts += is_interrupted(seconds, call, *arguments, **named)
 
     with ThreadPoolExecutor(1) as another:
-        for _ in range(stage.times(4, 30, 300)):
-            records = stage.more(200)
+        for _ in range(scenario.times(4, 30, 300)):
+            records = scenario.more(200)
             interrupt(plain.add, records.ids, records.vectors, records.metadatas, records.documents)
             there = plain.get(ids=records.ids, include=[])["ids"]
             assert len(there) in (0, 200), f"{len(there)} of a batch of 200"
@@ -363,6 +363,6 @@ def calls_are_interrupted(stage: Stage) -> None:
             assert len(there) in (0, 200), f"{len(there)} of a batch of 200, after a deletion"
             if there:
                 another.submit(plain.delete, ids=there).result(PATIENCE)
-            assert another.submit(plain.count).result(PATIENCE) == len(stage.truth)
-    assert interrupts >= stage.times(2, 30, 300), f"{interrupts} interrupts"
-    stage.check()
+            assert another.submit(plain.count).result(PATIENCE) == len(scenario.truth)
+    assert interrupts >= scenario.times(2, 30, 300), f"{interrupts} interrupts"
+    scenario.check()

@@ -1,5 +1,5 @@
 """Other ways to the same records: sparse vectors, Chroma's searches, event loops, maps, and the same
-acts on chromadb."""
+steps on chromadb."""
 
 import asyncio
 from typing import Any
@@ -11,10 +11,10 @@ from scipy import sparse
 import retrieval_store
 from retrieval_store import errors
 from tests.helpers import oracle
-from tests.rehearsal.acts import act
 from tests.rehearsal.asked import DOCUMENTS, WHERES
 from tests.rehearsal.places import EMBEDDED
-from tests.rehearsal.stage import Stage, compare
+from tests.rehearsal.scenario import Scenario, compare
+from tests.rehearsal.steps import step
 from tests.rehearsal.truth import check_hits
 
 EMBEDDED_OR_SERVED = EMBEDDED | {"served"}
@@ -34,25 +34,25 @@ def sparse_vector(row: sparse.csr_matrix) -> dict[str, Any]:
     return {"indices": row.indices.tolist(), "values": row.data.tolist()}
 
 
-@act("keys", places=EMBEDDED_OR_SERVED)
-def sparse_vectors(stage: Stage) -> None:
+@step("keys", places=EMBEDDED_OR_SERVED)
+def sparse_vectors(scenario: Scenario) -> None:
     """By the dot product, against scipy; with a filter, after a change and after a deletion."""
-    configuration = {"hnsw": {"space": stage.shape.metric}, "sparse": {}}
-    collection = stage.timed(
-        stage.client.create_collection("sparse", configuration, embedding_function=None)
+    configuration = {"hnsw": {"space": scenario.shape.metric}, "sparse": {}}
+    collection = scenario.timed(
+        scenario.client.create_collection("sparse", configuration, embedding_function=None)
     )
-    count = min(stage.size, stage.times(3000, 30_000, 50_000))
-    records, rows = stage.records.part(0, count), sparse_rows(count, stage.random)
+    count = min(scenario.size, scenario.times(3000, 30_000, 50_000))
+    records, rows = scenario.records.part(0, count), sparse_rows(count, scenario.random)
     vectors = [sparse_vector(rows[i]) for i in range(count)]
     for first in range(0, count, 5000):
         part = records.part(first, first + 5000)
         own = vectors[first : first + 5000]
         collection.add(part.ids, part.vectors, part.metadatas, sparse_embeddings=own)
-    moved = stage.random.choice(count, count // 10, replace=False).tolist()
-    rows[moved] = sparse_rows(len(moved), stage.random)
+    moved = scenario.random.choice(count, count // 10, replace=False).tolist()
+    rows[moved] = sparse_rows(len(moved), scenario.random)
     own = [sparse_vector(rows[i]) for i in moved]
     collection.update(ids=[records.ids[i] for i in moved], sparse_embeddings=own)
-    gone = set(stage.random.choice(count, count // 10, replace=False).tolist())
+    gone = set(scenario.random.choice(count, count // 10, replace=False).tolist())
     collection.delete(ids=[records.ids[i] for i in gone])
     assert records.metadatas is not None
     for where in (None, {"topic": "birds"}):
@@ -62,7 +62,7 @@ def sparse_vectors(stage: Stage) -> None:
                 for i, one in enumerate(records.metadatas)
             ]
         )
-        for query in sparse_rows(10, stage.random):
+        for query in sparse_rows(10, scenario.random):
             scores = np.where(allowed, (rows @ query.T).toarray()[:, 0].astype(float), 0)
             got = collection.query(
                 query_sparse=sparse_vector(query), mode="sparse", n_results=20, where=where
@@ -71,73 +71,73 @@ def sparse_vectors(stage: Stage) -> None:
             best = np.sort(scores[scores > 0])[::-1][:20]
             assert len(set(places)) == len(places) and allowed[places].all()
             assert np.allclose(scores[places], best, rtol=1e-5)
-    stage.client.delete_collection("sparse")
+    scenario.client.delete_collection("sparse")
 
 
-@act("keys", places=EMBEDDED_OR_SERVED)
-def chromas_searches(stage: Stage) -> None:
+@step("keys", places=EMBEDDED_OR_SERVED)
+def chromas_searches(scenario: Scenario) -> None:
     from retrieval_store import K, Knn, Search
 
-    query = stage.queries(1)[0]
+    query = scenario.queries(1)[0]
     search = Search().where((K("year") > 2010) & (K("topic") == "law"))
     search = search.rank(Knn(query=query.tolist(), limit=50)).limit(20).select(K.SCORE, "year")
-    found = stage.collection.search(search)
-    allowed = stage.truth.matching({"$and": [{"year": {"$gt": 2010}}, {"topic": "law"}]})
-    share = check_hits(stage.truth, query, found["ids"][0], found["scores"][0], 20, allowed)
-    assert share >= (1.0 if stage.exact else 0.98)
-    listed = stage.collection.search(Search().where(K("topic") == "tea").limit(100))
-    compare(listed["ids"][0], stage.truth.matching({"topic": "tea"})[:100], "without a rank")
+    found = scenario.collection.search(search)
+    allowed = scenario.truth.matching({"$and": [{"year": {"$gt": 2010}}, {"topic": "law"}]})
+    share = check_hits(scenario.truth, query, found["ids"][0], found["scores"][0], 20, allowed)
+    assert share >= (1.0 if scenario.exact else 0.98)
+    listed = scenario.collection.search(Search().where(K("topic") == "tea").limit(100))
+    compare(listed["ids"][0], scenario.truth.matching({"topic": "tea"})[:100], "without a rank")
 
 
-@act(places=frozenset({"disk", "served"}))
-def event_loops(stage: Stage) -> None:
+@step(places=frozenset({"disk", "served"}))
+def event_loops(scenario: Scenario) -> None:
     """A hundred queries at once, each with the hits that it has alone."""
-    queries = stage.queries(100)
-    where = {"url": stage.place.url} if stage.place.url else {"path": stage.place.path}
+    queries = scenario.queries(100)
+    where = {"url": scenario.place.url} if scenario.place.url else {"path": scenario.place.path}
 
     async def ask() -> list[Any]:
         async with retrieval_store.AsyncClient(**where) as client:
-            collection = await client.get_collection("stage", embedding_function=None)
+            collection = await client.get_collection("scenario", embedding_function=None)
             asked = [collection.query([query], n_results=10) for query in queries]
             return await asyncio.gather(*asked)
 
     found = asyncio.run(ask())
     for got, query in zip(found[::10], queries[::10], strict=True):
         hits = got["ids"][0], got["distances"][0]
-        assert check_hits(stage.truth, query, *hits, 10) >= (1.0 if stage.exact else 0.5)
-    alone = stage.collection.query(queries, n_results=10, include=[])["ids"]
-    assert [got["ids"][0] for got in found] == alone or not stage.exact
+        assert check_hits(scenario.truth, query, *hits, 10) >= (1.0 if scenario.exact else 0.5)
+    alone = scenario.collection.query(queries, n_results=10, include=[])["ids"]
+    assert [got["ids"][0] for got in found] == alone or not scenario.exact
 
 
-@act("keys", places=EMBEDDED_OR_SERVED, least="first")
-def maps(stage: Stage) -> None:
-    assert stage.collection.map(color="topic", sample=5000) is not None
+@step("keys", places=EMBEDDED_OR_SERVED, least="first")
+def maps(scenario: Scenario) -> None:
+    assert scenario.collection.map(color="topic", sample=5000) is not None
 
 
-@act(places=EMBEDDED_OR_SERVED)
-def warms(stage: Stage) -> None:
-    keys = ["topic", "year"] if "keys" in stage.shape.kinds else None
-    assert stage.collection.warm(keys, text="texts" in stage.shape.kinds)
+@step(places=EMBEDDED_OR_SERVED)
+def warms(scenario: Scenario) -> None:
+    keys = ["topic", "year"] if "keys" in scenario.shape.kinds else None
+    assert scenario.collection.warm(keys, text="texts" in scenario.shape.kinds)
 
 
-@act("texts", "keys", places=EMBEDDED, least="first")
-def chromadb_agrees(stage: Stage) -> None:
+@step("texts", "keys", places=EMBEDDED, least="first")
+def chromadb_agrees(scenario: Scenario) -> None:
     """The same records in chromadb, after the same changes, answer the same."""
     import chromadb
 
-    records = stage.records.part(0, 5000)
+    records = scenario.records.part(0, 5000)
     assert records.metadatas is not None and records.documents is not None
     plain = [
         {key: one[key] for key in ("topic", "year", "price", "day", "owner")}
         for one in records.metadatas
     ]
-    chroma, own_name = chromadb.EphemeralClient(), f"beside-{stage.place.name}"
+    chroma, own_name = chromadb.EphemeralClient(), f"beside-{scenario.place.name}"
     theirs = chroma.create_collection(
         own_name,
         configuration={"hnsw": {"space": "l2", "ef_search": 1000}},
         embedding_function=None,
     )
-    ours = stage.client.create_collection(
+    ours = scenario.client.create_collection(
         "beside", {"hnsw": {"space": "l2"}}, embedding_function=None
     )
     for one in (ours, theirs):
@@ -163,7 +163,7 @@ def chromadb_agrees(stage: Stage) -> None:
             # Its index of words was seen to miss one document of 400 that it holds.
             found = set(theirs.get(where_document=where, include=[])["ids"])
             assert len(found ^ right) <= 0.01 * len(right), where
-    queries = stage.queries(20)
+    queries = scenario.queries(20)
     for where in (None, {"topic": "law"}, {"year": {"$gt": 2000}}):
         one, two = (
             np.array(each.query(queries, n_results=10, where=where)["distances"])
@@ -175,7 +175,7 @@ def chromadb_agrees(stage: Stage) -> None:
         # Its graph misses some, and now and then many: which ones depends on how its threads met.
         assert (two >= one - 1e-5).all() and np.isclose(one, two, atol=1e-5).any(), where
     chroma.delete_collection(own_name)
-    stage.client.delete_collection("beside")
+    scenario.client.delete_collection("beside")
 
 
 def is_plain(where: dict[str, Any], operators: set[str], keys: set[str]) -> bool:
@@ -186,12 +186,12 @@ def is_plain(where: dict[str, Any], operators: set[str], keys: set[str]) -> bool
     )
 
 
-@act(places=frozenset({"disk"}))
-def only_reads(stage: Stage) -> None:
+@step(places=frozenset({"disk"}))
+def only_reads(scenario: Scenario) -> None:
     """A client that may only read sees the same, and writes nothing."""
-    with retrieval_store.Client(stage.place.path, read_only=True) as client:
-        collection = client.get_collection("stage", embedding_function=None)
-        stage.check(collection)
-        assert collection.count() == len(stage.truth)
+    with retrieval_store.Client(scenario.place.path, read_only=True) as client:
+        collection = client.get_collection("scenario", embedding_function=None)
+        scenario.check(collection)
+        assert collection.count() == len(scenario.truth)
         with pytest.raises(errors.ReadOnlyError):
-            collection.delete(ids=stage.truth.ids[:5])
+            collection.delete(ids=scenario.truth.ids[:5])

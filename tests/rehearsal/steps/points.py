@@ -5,7 +5,6 @@ from typing import Any
 
 from qdrant_client import models
 
-from tests.rehearsal.acts import act
 from tests.rehearsal.places import POINTS
 from tests.rehearsal.points_asked import (
     LONG,
@@ -36,16 +35,17 @@ from tests.rehearsal.points_truth import (
     structs,
     words_in,
 )
-from tests.rehearsal.stage import Stage, compare
+from tests.rehearsal.scenario import Scenario, compare
+from tests.rehearsal.steps import step
 
 SCHEMA = models.PayloadSchemaType
 ON_FILES = POINTS - {"memory"}
 
 
-@act(places=POINTS)
-def points_in_bulk(stage: Stage) -> None:
+@step(places=POINTS)
+def points_in_bulk(scenario: Scenario) -> None:
     """Written by every method that writes points; each found whole, all pages together."""
-    kept = points_of(stage)
+    kept = points_of(scenario)
     found = []
     for page in pages(kept.client, 1000, with_vectors=True):
         check_whole(kept.truth, page)
@@ -56,12 +56,12 @@ def points_in_bulk(stage: Stage) -> None:
     assert info.status == models.CollectionStatus.GREEN
 
 
-@act(places=POINTS)
-def retrieves(stage: Stage) -> None:
+@step(places=POINTS)
+def retrieves(scenario: Scenario) -> None:
     """By ids in any order, with parts of payloads and vectors."""
-    kept = points_of(stage)
+    kept = points_of(scenario)
     ids = kept.truth.ids
-    drawn = [ids[i] for i in stage.random.permutation(len(ids))[:3000]]
+    drawn = [ids[i] for i in scenario.random.permutation(len(ids))[:3000]]
     got = kept.client.retrieve(NAME, [*drawn, 2**50], with_payload=["n", "at.lat"])
     compare_ids([one.id for one in got], drawn, "points that were asked for", ordered=False)
     for one in got:
@@ -94,10 +94,10 @@ def check_filters(kept: Kept, asked: Asked) -> None:
         assert kept.client.count(NAME, given).count == len(right), name
 
 
-@act(places=POINTS)
-def every_condition(stage: Stage) -> None:
-    kept = points_of(stage)
-    check_filters(kept, {**asked_of(stage.shape.kinds, kept.truth), **UNSPLIT})
+@step(places=POINTS)
+def every_condition(scenario: Scenario) -> None:
+    kept = points_of(scenario)
+    check_filters(kept, {**asked_of(scenario.shape.kinds, kept.truth), **UNSPLIT})
 
 
 INDEXES: dict[str, Any] = {
@@ -120,32 +120,32 @@ KEYED_INDEXES: dict[str, Any] = {
 }
 
 
-def indexes_of(stage: Stage) -> dict[str, Any]:
-    made = {**INDEXES, **(KEYED_INDEXES if "keys" in stage.shape.kinds else {})}
-    return {**made, "text": SCHEMA.TEXT} if "texts" in stage.shape.kinds else made
+def indexes_of(scenario: Scenario) -> dict[str, Any]:
+    made = {**INDEXES, **(KEYED_INDEXES if "keys" in scenario.shape.kinds else {})}
+    return {**made, "text": SCHEMA.TEXT} if "texts" in scenario.shape.kinds else made
 
 
-def indexed(stage: Stage) -> Kept:
+def indexed(scenario: Scenario) -> Kept:
     """The points, with an index of every kind."""
-    kept = points_of(stage)
-    with stage.no_clock():
+    kept = points_of(scenario)
+    with scenario.no_clock():
         there = kept.client.get_collection(NAME).payload_schema
-        for key, schema in indexes_of(stage).items():
+        for key, schema in indexes_of(scenario).items():
             if key not in there:
                 kept.client.create_payload_index(NAME, key, schema)
-        look_everywhere(stage, kept)
+        look_everywhere(scenario, kept)
     return kept
 
 
-def look_everywhere(stage: Stage, kept: Kept) -> None:
+def look_everywhere(scenario: Scenario, kept: Kept) -> None:
     """In each process that serves, to which another connection may lead: the first filter on a key,
     and the first look at an index, read what that is of in all points."""
-    asked = [given for given, _ in asked_of(stage.shape.kinds, kept.truth).values()]
-    if "texts" in stage.shape.kinds:
+    asked = [given for given, _ in asked_of(scenario.shape.kinds, kept.truth).values()]
+    if "texts" in scenario.shape.kinds:
         asked.append(LONG["a rare word"][0])
     look(kept.client, asked)
-    for _ in range(10 if stage.place.name == "served" else 0):
-        with closing(stage.place.qdrant()) as other:
+    for _ in range(10 if scenario.place.name == "served" else 0):
+        with closing(scenario.place.qdrant()) as other:
             look(other, asked)
 
 
@@ -155,34 +155,34 @@ def look(client: Any, asked: list[models.Filter]) -> None:
         client.count(NAME, given)
 
 
-@act(places=POINTS)
-def every_condition_with_indexes(stage: Stage) -> None:
-    kept = indexed(stage)
-    asked = {**asked_of(stage.shape.kinds, kept.truth), **SPLIT}
-    check_filters(kept, {**asked, **(LONG if "texts" in stage.shape.kinds else {})})
+@step(places=POINTS)
+def every_condition_with_indexes(scenario: Scenario) -> None:
+    kept = indexed(scenario)
+    asked = {**asked_of(scenario.shape.kinds, kept.truth), **SPLIT}
+    check_filters(kept, {**asked, **(LONG if "texts" in scenario.shape.kinds else {})})
 
 
-@act(places=POINTS)
-def indexes_count_their_points(stage: Stage) -> None:
-    kept = indexed(stage)
+@step(places=POINTS)
+def indexes_count_their_points(scenario: Scenario) -> None:
+    kept = indexed(scenario)
     schema = kept.client.get_collection(NAME).payload_schema
-    assert set(schema) == set(indexes_of(stage))
+    assert set(schema) == set(indexes_of(scenario))
     for key in {"n", "at", "label", "topic", "day"} & set(schema):
         assert schema[key].points == len(kept.truth), key
     with_parts = sum(1 for one in kept.truth.points.values() if one.payload["parts"])
     assert schema["parts[].page"].points == with_parts
     kept.client.delete_payload_index(NAME, "bucket")
     assert "bucket" not in kept.client.get_collection(NAME).payload_schema
-    indexed(stage)
+    indexed(scenario)
 
 
-@act(places=POINTS)
-def facets_of_points(stage: Stage) -> None:
+@step(places=POINTS)
+def facets_of_points(scenario: Scenario) -> None:
     """Every value with its count, all and of a filter."""
-    kept = indexed(stage)
+    kept = indexed(scenario)
     given, holds = third(len(kept.original), 2)
     some = set(kept.truth.matching(holds))
-    keyed = ["topic", "tags", "year"] if "keys" in stage.shape.kinds else []
+    keyed = ["topic", "tags", "year"] if "keys" in scenario.shape.kinds else []
     for key in ["bucket", "flag", "uid", *keyed]:
         for ids, named in ((set(kept.truth.ids), {}), (some, {"facet_filter": given})):
             right = counted(kept.truth, key, ids)
@@ -201,11 +201,11 @@ def counted(truth: Points, key: str, ids: set[Id]) -> dict[Any, int]:
     return counts
 
 
-@act(places=POINTS)
-def scrolls_in_order(stage: Stage) -> None:
+@step(places=POINTS)
+def scrolls_in_order(scenario: Scenario) -> None:
     """Each point once, in pages that start where the last one ended, without what was seen there."""
-    kept = indexed(stage)
-    keys = ["weight", "bucket", "when"] + (["day"] if "keys" in stage.shape.kinds else [])
+    kept = indexed(scenario)
+    keys = ["weight", "bucket", "when"] + (["day"] if "keys" in scenario.shape.kinds else [])
     for key in keys:
         for direction in models.Direction:
             check_order(kept, key, direction, None, max(700, len(kept.truth) // 6))
@@ -250,9 +250,9 @@ def comparable(key: str, payload: dict[str, Any]) -> Any:
     return moment(payload[key]) if key in ("when", "day") else payload[key]
 
 
-@act(places=POINTS)
-def settings_change(stage: Stage) -> None:
-    kept = points_of(stage)
+@step(places=POINTS)
+def settings_change(scenario: Scenario) -> None:
+    kept = points_of(scenario)
     kept.client.update_collection(
         NAME,
         optimizers_config=models.OptimizersConfigDiff(indexing_threshold=1000),
@@ -264,13 +264,13 @@ def settings_change(stage: Stage) -> None:
     assert info.config.optimizer_config.indexing_threshold == 1000
     assert info.config.metadata == {"made": "by a rehearsal"}
     assert info.points_count == len(kept.truth)
-    check_collection(stage, kept.client, kept.truth)
+    check_collection(scenario, kept.client, kept.truth)
 
 
-@act(places=POINTS)
-def aliases(stage: Stage) -> None:
+@step(places=POINTS)
+def aliases(scenario: Scenario) -> None:
     """Many names of one collection, which another takes over."""
-    kept = points_of(stage)
+    kept = points_of(scenario)
     names = [f"alias {i}" for i in range(100)]
     made = [models.CreateAlias(collection_name=NAME, alias_name=name) for name in names]
     kept.client.update_collection_aliases(
@@ -279,7 +279,7 @@ def aliases(stage: Stage) -> None:
     own = kept.client.get_collection_aliases(NAME).aliases
     compare(sorted(one.alias_name for one in own), sorted(names), "aliases")
     assert all(kept.client.count(name).count == len(kept.truth) for name in names[::9])
-    make_collection(stage, kept.client, "other points")
+    make_collection(scenario, kept.client, "other points")
     renamed = models.RenameAlias(old_alias_name="alias 0", new_alias_name="alias zero")
     moved = models.CreateAlias(collection_name="other points", alias_name="alias 1")
     kept.client.update_collection_aliases(
@@ -299,10 +299,10 @@ def aliases(stage: Stage) -> None:
     assert not kept.client.get_aliases().aliases
 
 
-@act(places=POINTS)
-def payloads_change(stage: Stage) -> None:
+@step(places=POINTS)
+def payloads_change(scenario: Scenario) -> None:
     """By ids and by filter: set, set inside, replaced, keys deleted, cleared."""
-    kept = points_of(stage)
+    kept = points_of(scenario)
     client, truth = kept.client, kept.truth
     given, holds = third(len(kept.original), 0)
     first, some = truth.matching(holds), truth.ids[1::3]
@@ -316,7 +316,7 @@ def payloads_change(stage: Stage) -> None:
         payload.update(state="some", more=[1, {"a": None}])
         payload["at"]["high"] = 3.5
     assert client.count(NAME, must(equals("state", "some"))).count == len(some)
-    check_collection(stage, client, truth)
+    check_collection(scenario, client, truth)
 
     given, holds = third(len(kept.original), 1)
     second, few = truth.matching(holds), truth.ids[::10]
@@ -332,7 +332,7 @@ def payloads_change(stage: Stage) -> None:
     client.clear_payload(NAME, few[::2])
     for one in few[::2]:
         truth.points[one].payload = {}
-    check_collection(stage, client, truth)
+    check_collection(scenario, client, truth)
     given, holds = third(len(kept.original), 2)
     last = truth.matching(holds)
     client.clear_payload(NAME, given)
@@ -342,21 +342,21 @@ def payloads_change(stage: Stage) -> None:
     for one in truth.ids:
         if "new" in truth.points[one].payload:
             truth.points[one].payload = {"n": -1}
-    check_collection(stage, client, truth)
+    check_collection(scenario, client, truth)
     empty = truth.matching(lambda one, own: not own)
     got = must(models.IsEmptyCondition(is_empty=models.PayloadField(key="n")))
     assert client.count(NAME, got).count == len(empty)
     put_back(kept, truth.ids)
-    check_collection(stage, client, truth)
+    check_collection(scenario, client, truth)
 
 
-@act(places=POINTS)
-def vectors_change(stage: Stage) -> None:
+@step(places=POINTS)
+def vectors_change(scenario: Scenario) -> None:
     """New ones for a third, none for some; the others stay."""
-    kept = points_of(stage)
+    kept = points_of(scenario)
     client, truth = kept.client, kept.truth
     changed = truth.ids[::3]
-    fresh = stage.more(len(changed)).vectors
+    fresh = scenario.more(len(changed)).vectors
     for first in range(0, len(changed), 1000):
         part = changed[first : first + 1000]
         rows = zip(part, fresh[first : first + 1000].tolist(), strict=True)
@@ -374,18 +374,18 @@ def vectors_change(stage: Stage) -> None:
     for one in bare:
         truth.points[one].dense = truth.points[one].pieces = None
     truth.changed()
-    check_collection(stage, client, truth)
+    check_collection(scenario, client, truth)
     for name in ("dense", "words", "pieces"):
         having = must(models.HasVectorCondition(has_vector=name))
         assert client.count(NAME, having).count == len(truth.rows(name)[0]), name
     put_back(kept, [*changed, *wordless, *bare])
-    check_collection(stage, client, truth)
+    check_collection(scenario, client, truth)
 
 
-@act(places=POINTS)
-def points_go_and_come(stage: Stage) -> None:
+@step(places=POINTS)
+def points_go_and_come(scenario: Scenario) -> None:
     """Deleted by ids and by filter, and written again."""
-    kept = points_of(stage)
+    kept = points_of(scenario)
     client, truth = kept.client, kept.truth
     given, holds = third(len(kept.original), 1)
     gone = set(truth.matching(holds)) | set(truth.ids[::7])
@@ -394,16 +394,16 @@ def points_go_and_come(stage: Stage) -> None:
     for one in gone:
         del truth.points[one]
     truth.changed()
-    check_collection(stage, client, truth)
+    check_collection(scenario, client, truth)
     assert not client.retrieve(NAME, list(gone)[:1000])
     put_back(kept, gone)
-    check_collection(stage, client, truth)
+    check_collection(scenario, client, truth)
 
 
-@act(places=POINTS)
-def operations_in_one_batch(stage: Stage) -> None:
+@step(places=POINTS)
+def operations_in_one_batch(scenario: Scenario) -> None:
     """All of them, in their order; and a batch that is refused writes nothing."""
-    kept = points_of(stage)
+    kept = points_of(scenario)
     client, truth = kept.client, kept.truth
     some = truth.ids[2::5]
     copies = {2**60 + i: kept.original[one].copy() for i, one in enumerate(some[:500])}
@@ -435,7 +435,7 @@ def operations_in_one_batch(stage: Stage) -> None:
     cleared = truth.matching(lambda one, own: own["n"] < 100)
     for one in cleared:
         truth.points[one].payload = {}
-    check_collection(stage, client, truth)
+    check_collection(scenario, client, truth)
     wrong = models.UpsertOperation(
         upsert=models.PointsList(points=[models.PointStruct(id=1, vector={"dense": [1.0]})])
     )
@@ -445,22 +445,22 @@ def operations_in_one_batch(stage: Stage) -> None:
         assert "dimension" in str(error), error
     else:
         raise AssertionError("a vector of one number was taken")
-    check_collection(stage, client, truth)
+    check_collection(scenario, client, truth)
     client.delete(NAME, list(copies))
     for one in copies:
         del truth.points[one]
     put_back(kept, {*some, *(one for one in cleared if one in kept.original)})
-    check_collection(stage, client, truth)
+    check_collection(scenario, client, truth)
 
 
-@act(places=POINTS)
-def spaces_come_and_go(stage: Stage) -> None:
+@step(places=POINTS)
+def spaces_come_and_go(scenario: Scenario) -> None:
     """A name of vectors more, which some points get, and which is dropped again."""
-    kept = points_of(stage)
+    kept = points_of(scenario)
     dense = models.DenseVectorConfig(size=8, distance=models.Distance.DOT)
     kept.client.create_vector_name(NAME, "extra", models.DenseVectorNameConfig(dense=dense))
     ids = kept.truth.ids[::4]
-    rows = stage.random.standard_normal((len(ids), 8)).round(3)
+    rows = scenario.random.standard_normal((len(ids), 8)).round(3)
     kept.client.update_vectors(
         NAME,
         [
@@ -470,88 +470,90 @@ def spaces_come_and_go(stage: Stage) -> None:
     )
     having = must(models.HasVectorCondition(has_vector="extra"))
     assert kept.client.count(NAME, having).count == len(ids)
-    asked = stage.random.standard_normal(8)
+    asked = scenario.random.standard_normal(8)
     got = kept.client.query_points(NAME, asked.tolist(), using="extra", limit=20).points
     right = sorted((rows @ asked).tolist(), reverse=True)[:20]
     assert all(abs(hit.score - own) < 1e-4 for hit, own in zip(got, right, strict=True))
     kept.client.delete_vector_name(NAME, "extra")
-    check_collection(stage, kept.client, kept.truth)
+    check_collection(scenario, kept.client, kept.truth)
 
 
-def location_of(stage: Stage, snapshot: models.SnapshotDescription, name: str) -> str:
+def location_of(scenario: Scenario, snapshot: models.SnapshotDescription, name: str) -> str:
     """Where a snapshot is found again: a path, or its name where a server keeps it."""
-    if stage.place.path is None:
+    if scenario.place.path is None:
         return snapshot.name
-    return str(stage.place.path / "snapshots" / f"collection-{name}" / snapshot.name)
+    return str(scenario.place.path / "snapshots" / f"collection-{name}" / snapshot.name)
 
 
-@act(places=ON_FILES)
-def snapshots_of_points(stage: Stage) -> None:
+@step(places=ON_FILES)
+def snapshots_of_points(scenario: Scenario) -> None:
     """What was written since is gone once one is recovered; as another collection it is the same."""
-    kept = indexed(stage)
+    kept = indexed(scenario)
     client, truth = kept.client, kept.truth
     schema = client.get_collection(NAME).payload_schema
     taken = client.create_snapshot(NAME)
     assert [one.name for one in client.list_snapshots(NAME)] == [taken.name]
     client.delete(NAME, third(len(kept.original), 0)[0])
     client.set_payload(NAME, {"since": 1}, points=must_not(within("n", lt=-5)))
-    assert client.recover_snapshot(NAME, location_of(stage, taken, NAME), checksum=taken.checksum)
-    check_collection(stage, client, truth)
-    with stage.no_clock():  # the first look again
+    assert client.recover_snapshot(
+        NAME, location_of(scenario, taken, NAME), checksum=taken.checksum
+    )
+    check_collection(scenario, client, truth)
+    with scenario.no_clock():  # the first look again
         assert client.get_collection(NAME).payload_schema == schema
     assert client.count(NAME, must(equals("since", 1))).count == 0
-    if stage.place.path is not None:
-        client.recover_snapshot("points again", location_of(stage, taken, NAME))
-        check_collection(stage, client, truth, "points again")
+    if scenario.place.path is not None:
+        client.recover_snapshot("points again", location_of(scenario, taken, NAME))
+        check_collection(scenario, client, truth, "points again")
         client.delete_collection("points again")
     assert client.delete_snapshot(NAME, taken.name)
     assert not client.list_snapshots(NAME)
 
 
-@act(places=ON_FILES)
-def snapshots_of_a_shard(stage: Stage) -> None:
+@step(places=ON_FILES)
+def snapshots_of_a_shard(scenario: Scenario) -> None:
     """The one shard is the collection."""
-    kept = points_of(stage)
+    kept = points_of(scenario)
     client = kept.client
     taken = client.create_shard_snapshot(NAME, 0)
     assert [one.name for one in client.list_shard_snapshots(NAME, 0)] == [taken.name]
     client.delete(NAME, third(len(kept.original), 1)[0])
-    assert client.recover_shard_snapshot(NAME, 0, location_of(stage, taken, NAME))
-    check_collection(stage, client, kept.truth)
+    assert client.recover_shard_snapshot(NAME, 0, location_of(scenario, taken, NAME))
+    check_collection(scenario, client, kept.truth)
     assert client.delete_shard_snapshot(NAME, 0, taken.name)
     assert not client.list_shard_snapshots(NAME, 0)
 
 
-@act(places=frozenset({"disk"}), least="first")
-def snapshots_of_everything(stage: Stage) -> None:
+@step(places=frozenset({"disk"}), least="first")
+def snapshots_of_everything(scenario: Scenario) -> None:
     import retrieval_store
     from retrieval_store.qdrant import QdrantClient
 
-    kept = points_of(stage)
+    kept = points_of(scenario)
     taken = kept.client.create_full_snapshot()
     assert [one.name for one in kept.client.list_full_snapshots()] == [taken.name]
-    path = stage.new_path("restored")
-    retrieval_store.restore(stage.place.path / "snapshots" / "full" / taken.name, path)
+    path = scenario.new_path("restored")
+    retrieval_store.restore(scenario.place.path / "snapshots" / "full" / taken.name, path)
     with QdrantClient(path=str(path)) as restored:
-        check_collection(stage, restored, kept.truth)
+        check_collection(scenario, restored, kept.truth)
     with retrieval_store.Client(path) as restored:
-        stage.check(restored.get_collection("stage", embedding_function=None))
+        scenario.check(restored.get_collection("scenario", embedding_function=None))
     kept.client.delete_full_snapshot(taken.name)
     assert not kept.client.list_full_snapshots()
 
 
-@act(places=POINTS)
-def migrates(stage: Stage) -> None:
+@step(places=POINTS)
+def migrates(scenario: Scenario) -> None:
     """Points, vectors and indexes go to another store, and a part of them comes back."""
     from retrieval_store.qdrant import QdrantClient
 
-    kept = points_of(stage)
+    kept = points_of(scenario)
     with QdrantClient(":memory:") as other:
-        make_collection(stage, other, "part")
+        make_collection(scenario, other, "part")
         part = {one: kept.original[one] for one in kept.truth.ids[:500]}
         fill(other, part, "part")
         other.migrate(kept.client.plain, ["part"], batch_size=200)
-        check_collection(stage, kept.client, Points(kept.truth.metric, part), "part")
+        check_collection(scenario, kept.client, Points(kept.truth.metric, part), "part")
         kept.client.delete_collection("part")
         kept.client.migrate(other, [NAME], batch_size=1000)
-        check_collection(stage, other, kept.truth)
+        check_collection(scenario, other, kept.truth)

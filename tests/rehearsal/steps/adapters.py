@@ -23,11 +23,11 @@ from llama_index.core.vector_stores.types import VectorStoreQueryMode
 from llama_index.vector_stores.retrieval_store import RetrievalStoreVectorStore
 
 from tests.helpers.oracle import bm25
-from tests.rehearsal.acts import act
 from tests.rehearsal.asked import wheres
 from tests.rehearsal.places import EMBEDDED
+from tests.rehearsal.scenario import EVERYTHING, Scenario, compare
 from tests.rehearsal.shapes import Records
-from tests.rehearsal.stage import EVERYTHING, Stage, compare
+from tests.rehearsal.steps import step
 from tests.rehearsal.truth import Truth, Where, check_hits, own_word
 
 PLACES = EMBEDDED | {"served"}
@@ -54,24 +54,24 @@ class Known(Embeddings):
         return self.vectors[text]
 
 
-def some_records(stage: Stage, suite: int, first: int, full: int) -> tuple[Records, Truth]:
-    records = stage.records.part(0, min(stage.size, stage.times(suite, first, full)))
-    return records, Truth(stage.shape.metric, records)
+def some_records(scenario: Scenario, suite: int, first: int, full: int) -> tuple[Records, Truth]:
+    records = scenario.records.part(0, min(scenario.size, scenario.times(suite, first, full)))
+    return records, Truth(scenario.shape.metric, records)
 
 
 @contextmanager
-def langchain(stage: Stage, size: tuple[int, int, int]) -> Iterator[tuple[Any, Truth, Known]]:
+def langchain(scenario: Scenario, size: tuple[int, int, int]) -> Iterator[tuple[Any, Truth, Known]]:
     """LangChain's store, filled with documents."""
-    records, truth = some_records(stage, *size)
+    records, truth = some_records(scenario, *size)
     known = Known(records)
-    how = {"client": stage.client, "distance": stage.shape.metric, "check_model": False}
+    how = {"client": scenario.client, "distance": scenario.shape.metric, "check_model": False}
     store = RetrievalStore(known, collection_name="langchain", **how)
     try:
         documents = documents_of(records)
         assert store.add_documents(documents, batch_size=1000) == records.ids
-        yield stage.timed(store), truth, known
+        yield scenario.timed(store), truth, known
     finally:
-        stage.client.delete_collection("langchain")
+        scenario.client.delete_collection("langchain")
 
 
 def documents_of(records: Records) -> list[Document]:
@@ -95,18 +95,18 @@ def check_scored(truth: Truth, query: Any, found: Any, k: int, allowed: Any = No
     assert check_hits(truth, query, ids, distances, k, allowed) == 1
 
 
-@act("texts", places=PLACES)
-def langchain_searches(stage: Stage) -> None:
+@step("texts", places=PLACES)
+def langchain_searches(scenario: Scenario) -> None:
     """By vectors, with every filter, by words, by both, and as a retriever."""
-    with langchain(stage, (1500, 10_000, 20_000)) as (store, truth, known):
-        for query in stage.queries(stage.times(5, 30, 100)):
+    with langchain(scenario, (1500, 10_000, 20_000)) as (store, truth, known):
+        for query in scenario.queries(scenario.times(5, 30, 100)):
             found = store.similarity_search_with_score(known.query(query), k=20)
             check_scored(truth, query, found, 20)
-        for where in wheres(stage.shape).values():
-            (query,) = stage.queries(1)
+        for where in wheres(scenario.shape).values():
+            (query,) = scenario.queries(1)
             found = store.similarity_search_with_score(known.query(query), k=10, filter=where)
             check_scored(truth, query, found, 10, truth.matching(where))
-        (query,) = stage.queries(1)
+        (query,) = scenario.queries(1)
         document = {"$contains": "module"}
         asked = {"k": 15, "where_document": document}
         found = store.similarity_search_with_score(known.query(query), **asked)
@@ -115,9 +115,9 @@ def langchain_searches(stage: Stage) -> None:
         check_words(truth, check_documents(truth, [d for d, _ in found]), [s for _, s in found])
         relevant = store.similarity_search_with_relevance_scores(known.query(query), k=10)
         distances = truth.distances(query, check_documents(truth, [d for d, _ in relevant]))
-        if stage.shape.metric == "cosine":
+        if scenario.shape.metric == "cosine":
             assert np.allclose([s for _, s in relevant], 1 - distances, atol=1e-5)
-        check_retriever(stage, store, truth, known)
+        check_retriever(scenario, store, truth, known)
 
 
 def check_words(truth: Truth, ids: list[str], scores: list[float]) -> None:
@@ -130,14 +130,14 @@ def check_words(truth: Truth, ids: list[str], scores: list[float]) -> None:
     assert np.allclose(scores, own, rtol=1e-4)
 
 
-def check_retriever(stage: Stage, store: Any, truth: Truth, known: Known) -> None:
-    (query,), where = stage.queries(1), {"topic": "birds"}
+def check_retriever(scenario: Scenario, store: Any, truth: Truth, known: Known) -> None:
+    (query,), where = scenario.queries(1), {"topic": "birds"}
     retriever = store.as_retriever(search_kwargs={"k": 7, "filter": where})
     ids = check_documents(truth, retriever.invoke(known.query(query)))
     distances = truth.distances(query, ids)
     assert check_hits(truth, query, ids, distances, 7, truth.matching(where)) == 1
-    for one in stage.times(3, 20, 50) * [None]:
-        one = truth.ids[int(stage.random.integers(len(truth)))]
+    for one in scenario.times(3, 20, 50) * [None]:
+        one = truth.ids[int(scenario.random.integers(len(truth)))]
         record = truth.records[one]
         word = own_word(record.document)
         known.vectors[word] = record.vector.tolist()
@@ -170,28 +170,28 @@ def check_diverse(
         likeness = np.maximum(likeness, vectors @ vectors[near.index(one)])
 
 
-@act("texts", places=PLACES)
-def langchain_diverse(stage: Stage) -> None:
-    with langchain(stage, (1000, 10_000, 20_000)) as (store, truth, known):
+@step("texts", places=PLACES)
+def langchain_diverse(scenario: Scenario) -> None:
+    with langchain(scenario, (1000, 10_000, 20_000)) as (store, truth, known):
         for weight in (1.0, 0.5, 0.1):
-            for query in stage.queries(stage.times(2, 10, 30)):
+            for query in scenario.queries(scenario.times(2, 10, 30)):
                 asked = {"k": 8, "fetch_k": 40, "lambda_mult": weight}
                 found = store.max_marginal_relevance_search(known.query(query), **asked)
                 check_diverse(truth, query, check_documents(truth, found), 8, 40, weight)
-        (query,), where = stage.queries(1), {"year": {"$gte": 2005}}
+        (query,), where = scenario.queries(1), {"year": {"$gte": 2005}}
         asked = {"k": 5, "fetch_k": 3, "filter": where}
         found = store.max_marginal_relevance_search(known.query(query), **asked)
         ids = check_documents(truth, found)
         assert len(set(ids)) == 5 and set(ids) <= set(truth.matching(where))
 
 
-@act("texts", places=PLACES)
-def langchain_changes(stage: Stage) -> None:
+@step("texts", places=PLACES)
+def langchain_changes(scenario: Scenario) -> None:
     """Adds, replaces, merges and deletes, by ids and by filters; ids in another order."""
-    with langchain(stage, (1000, 10_000, 20_000)) as (store, truth, known):
+    with langchain(scenario, (1000, 10_000, 20_000)) as (store, truth, known):
         ids = truth.ids[::-7]
         assert check_documents(truth, store.get_by_ids(ids)) == ids
-        more = stage.more(300)
+        more = scenario.more(300)
         known.vectors.update(Known(more).vectors)
         assert store.add_texts(more.documents, more.metadatas, ids=more.ids) == more.ids
         truth.add(more)
@@ -211,19 +211,19 @@ def langchain_changes(stage: Stage) -> None:
             store.delete(filter=where)
             truth.delete(truth.matching(where))
         store.delete([])
-        collection = stage.client.get_collection("langchain", embedding_function=None)
-        stage.check_records(collection.get(include=EVERYTHING), truth)
+        collection = scenario.client.get_collection("langchain", embedding_function=None)
+        scenario.check_records(collection.get(include=EVERYTHING), truth)
         compare(collection.get(include=[])["ids"], truth.ids, "documents")
         store.delete()
         assert collection.count() == 0
 
 
-@act("texts", places=PLACES)
-def langchain_asynchronous(stage: Stage) -> None:
+@step("texts", places=PLACES)
+def langchain_asynchronous(scenario: Scenario) -> None:
     """Many at once answer as one by one."""
 
     async def together(store: Any, truth: Truth, known: Known) -> None:
-        queries = stage.queries(stage.times(10, 40, 200))
+        queries = scenario.queries(scenario.times(10, 40, 200))
         asked = [
             store.asimilarity_search_with_score(
                 known.query(q), k=10, filter={"year": {"$gt": 2000}}
@@ -246,21 +246,21 @@ def langchain_asynchronous(stage: Stage) -> None:
             for one, r in list(truth.records.items())[:600]
         )
 
-    with langchain(stage, (800, 10_000, 20_000)) as (store, truth, known):
+    with langchain(scenario, (800, 10_000, 20_000)) as (store, truth, known):
         asyncio.run(together(store, truth, known))
-        collection = stage.client.get_collection("langchain", embedding_function=None)
+        collection = scenario.client.get_collection("langchain", embedding_function=None)
         assert collection.count() == len(truth)
-        stage.check_records(collection.get(include=EVERYTHING), truth)
+        scenario.check_records(collection.get(include=EVERYTHING), truth)
 
 
-@act("texts", places=PLACES)
-def langchain_indexes(stage: Stage) -> None:
+@step("texts", places=PLACES)
+def langchain_indexes(scenario: Scenario) -> None:
     """LangChain's `index` writes what is new alone, and deletes what is gone."""
-    records, _ = some_records(stage, 300, 3000, 10_000)
+    records, _ = some_records(scenario, 300, 3000, 10_000)
     known, half, manager = Known(records), len(records) // 2, InMemoryRecordManager("rehearsal")
     manager.create_schema()
     how = {"cleanup": "full", "source_id_key": "topic", "key_encoder": "sha256"}
-    store = RetrievalStore(known, collection_name="indexed", client=stage.client)
+    store = RetrievalStore(known, collection_name="indexed", client=scenario.client)
     try:
         documents = documents_of(records)
         assert index(documents[: half + 20], manager, store, **how)["num_added"] == half + 20
@@ -270,7 +270,7 @@ def langchain_indexes(stage: Stage) -> None:
         found = store.get()["documents"]
         compare(sorted(found), sorted(records.documents[half:]), "texts")
     finally:
-        stage.client.delete_collection("indexed")
+        scenario.client.delete_collection("indexed")
 
 
 # LlamaIndex
@@ -340,19 +340,19 @@ def nodes_of(records: Records) -> list[TextNode]:
 
 
 @contextmanager
-def llama_index(stage: Stage, size: tuple[int, int, int]) -> Iterator[tuple[Any, Truth]]:
+def llama_index(scenario: Scenario, size: tuple[int, int, int]) -> Iterator[tuple[Any, Truth]]:
     """LlamaIndex' store, filled with nodes."""
-    records, truth = some_records(stage, *size)
-    how = {"client": stage.client, "distance": stage.shape.metric}
+    records, truth = some_records(scenario, *size)
+    how = {"client": scenario.client, "distance": scenario.shape.metric}
     store = RetrievalStoreVectorStore(collection_name="nodes", **how)
     try:
         nodes = nodes_of(records)
         for first in range(0, len(nodes), 1000):
             part = nodes[first : first + 1000]
             assert store.add(part) == records.ids[first : first + 1000]
-        yield stage.timed(store), truth
+        yield scenario.timed(store), truth
     finally:
-        stage.client.delete_collection("nodes")
+        scenario.client.delete_collection("nodes")
 
 
 def check_nodes(truth: Truth, nodes: Sequence[Any]) -> list[str]:
@@ -372,20 +372,20 @@ def check_found(truth: Truth, query: Any, found: Any, k: int, allowed: Any = Non
     assert check_hits(truth, query, ids, distances.tolist(), k, allowed) == 1
 
 
-@act("texts", places=PLACES, slow="the first search by words lists those of all documents")
-def llama_index_queries(stage: Stage) -> None:
+@step("texts", places=PLACES, slow="the first search by words lists those of all documents")
+def llama_index_queries(scenario: Scenario) -> None:
     """In each mode, and with every filter."""
-    with llama_index(stage, (1000, 10_000, 20_000)) as (store, truth):
-        for query in stage.queries(stage.times(5, 30, 100)):
+    with llama_index(scenario, (1000, 10_000, 20_000)) as (store, truth):
+        for query in scenario.queries(scenario.times(5, 30, 100)):
             asked = VectorStoreQuery(query_embedding=query.tolist(), similarity_top_k=20)
             check_found(truth, query, store.query(asked), 20)
         for filters, where in FILTERS:
-            (query,) = stage.queries(1)
+            (query,) = scenario.queries(1)
             asked = VectorStoreQuery(
                 query_embedding=query.tolist(), similarity_top_k=10, filters=all_of(filters)
             )
             check_found(truth, query, store.query(asked), 10, truth.matching(where))
-        check_documents_named(stage, store, truth)
+        check_documents_named(scenario, store, truth)
         words = VectorStoreQuery(
             query_str=WORDS, similarity_top_k=10, mode=VectorStoreQueryMode.TEXT_SEARCH
         )
@@ -393,8 +393,8 @@ def llama_index_queries(stage: Stage) -> None:
         check_words(truth, check_nodes(truth, found.nodes), found.similarities)
         words.mode = VectorStoreQueryMode.SPARSE
         assert store.query(words).ids == found.ids
-        for _ in range(stage.times(3, 20, 50)):
-            one = truth.ids[int(stage.random.integers(len(truth)))]
+        for _ in range(scenario.times(3, 20, 50)):
+            one = truth.ids[int(scenario.random.integers(len(truth)))]
             record = truth.records[one]
             asked = VectorStoreQuery(
                 query_str=own_word(record.document),
@@ -406,9 +406,9 @@ def llama_index_queries(stage: Stage) -> None:
             assert ids[0] == one and len(set(ids)) == 5
 
 
-def check_documents_named(stage: Stage, store: Any, truth: Truth) -> None:
+def check_documents_named(scenario: Scenario, store: Any, truth: Truth) -> None:
     """Only nodes of these documents, or these nodes."""
-    (query,) = stage.queries(1)
+    (query,) = scenario.queries(1)
     asked = VectorStoreQuery(
         query_embedding=query.tolist(), similarity_top_k=15, doc_ids=["doc 3", "doc 70"]
     )
@@ -420,11 +420,11 @@ def check_documents_named(stage: Stage, store: Any, truth: Truth) -> None:
     check_found(truth, query, store.query(asked), 15, truth.ids[5:90])
 
 
-@act("texts", places=PLACES)
-def llama_index_diverse(stage: Stage) -> None:
-    with llama_index(stage, (500, 10_000, 20_000)) as (store, truth):
+@step("texts", places=PLACES)
+def llama_index_diverse(scenario: Scenario) -> None:
+    with llama_index(scenario, (500, 10_000, 20_000)) as (store, truth):
         for threshold in (1.0, 0.5, 0.2):
-            for query in stage.queries(stage.times(2, 10, 30)):
+            for query in scenario.queries(scenario.times(2, 10, 30)):
                 asked = VectorStoreQuery(
                     query_embedding=query.tolist(),
                     similarity_top_k=6,
@@ -434,13 +434,13 @@ def llama_index_diverse(stage: Stage) -> None:
                 check_diverse(truth, query, check_nodes(truth, found.nodes), 6, 30, threshold)
 
 
-@act("texts", places=PLACES)
-def llama_index_changes(stage: Stage) -> None:
+@step("texts", places=PLACES)
+def llama_index_changes(scenario: Scenario) -> None:
     """Reads and deletes by ids, filters and documents; asynchronous, and empty in the end."""
-    with llama_index(stage, (1000, 10_000, 20_000)) as (store, truth):
+    with llama_index(scenario, (1000, 10_000, 20_000)) as (store, truth):
         ids = truth.ids[::-9]
         compare(check_nodes(truth, store.get_nodes(node_ids=ids)), ids, "nodes", ordered=False)
-        for filters, where in FILTERS[:: stage.times(3, 1, 1)]:
+        for filters, where in FILTERS[:: scenario.times(3, 1, 1)]:
             got = check_nodes(truth, store.get_nodes(filters=all_of(filters)))
             compare(got, truth.matching(where), f"{where}", ordered=False)
         store.delete("doc 4")
@@ -456,13 +456,13 @@ def llama_index_changes(stage: Stage) -> None:
             store.delete_nodes(filters=all_of(filters))
             truth.delete(truth.matching(where))
         compare(check_nodes(truth, store.get_nodes()), truth.ids, "nodes", ordered=False)
-        asyncio.run(llama_index_asynchronous(stage, store, truth))
+        asyncio.run(llama_index_asynchronous(scenario, store, truth))
         store.clear()
         assert store.get_nodes() == []
 
 
-async def llama_index_asynchronous(stage: Stage, store: Any, truth: Truth) -> None:
-    queries = stage.queries(stage.times(10, 40, 200))
+async def llama_index_asynchronous(scenario: Scenario, store: Any, truth: Truth) -> None:
+    queries = scenario.queries(scenario.times(10, 40, 200))
     asked = [
         store.aquery(VectorStoreQuery(query_embedding=query.tolist(), similarity_top_k=10))
         for query in queries
@@ -474,18 +474,18 @@ async def llama_index_asynchronous(stage: Stage, store: Any, truth: Truth) -> No
     compare(check_nodes(truth, await store.aget_nodes()), truth.ids, "nodes", ordered=False)
 
 
-@act("texts", places=frozenset({"disk"}))
-def adapters_open_again(stage: Stage) -> None:
+@step("texts", places=frozenset({"disk"}))
+def adapters_open_again(scenario: Scenario) -> None:
     """What one wrote in a directory the other reads, and each after it was closed."""
-    records, truth = some_records(stage, 300, 3000, 10_000)
-    known, path = Known(records), stage.new_path("adapters")
-    how = {"path": path, "collection_name": "both", "distance": stage.shape.metric}
+    records, truth = some_records(scenario, 300, 3000, 10_000)
+    known, path = Known(records), scenario.new_path("adapters")
+    how = {"path": path, "collection_name": "both", "distance": scenario.shape.metric}
     with RetrievalStoreVectorStore(**how) as store:
         store.add(nodes_of(records))
     with RetrievalStoreVectorStore(**how) as store:
         assert check_nodes(truth, store.get_nodes()) == truth.ids
     with RetrievalStore(known, **how, check_model=False) as store:
-        (query,) = stage.queries(1)
+        (query,) = scenario.queries(1)
         found = store.similarity_search_with_score(known.query(query), k=10)
         ids = [document.id for document, _ in found]
         distances = [distance for _, distance in found]

@@ -13,11 +13,11 @@ import numpy as np
 import retrieval_store
 import retrieval_store_files as files
 from tests.helpers import PATIENCE
-from tests.rehearsal.acts import act
-from tests.rehearsal.acts.commands import run
 from tests.rehearsal.places import EMBEDDED
+from tests.rehearsal.scenario import EVERYTHING, Scenario, compare
 from tests.rehearsal.shapes import Records
-from tests.rehearsal.stage import EVERYTHING, Stage, compare
+from tests.rehearsal.steps import step
+from tests.rehearsal.steps.commands import run
 from tests.rehearsal.truth import Truth
 
 PLACES = EMBEDDED | {"served"}
@@ -31,49 +31,51 @@ FORMATS: dict[str, Callable[[Any, Path], Any]] = {
 
 
 @contextmanager
-def another(stage: Stage, records: Records | None = None, name: str = "another") -> Iterator[Any]:
-    """A collection beside the stage's, which goes with the act."""
-    collection = stage.make(stage.client, name)
+def another(
+    scenario: Scenario, records: Records | None = None, name: str = "another"
+) -> Iterator[Any]:
+    """A collection beside the scenario's, which goes with the step."""
+    collection = scenario.make(scenario.client, name)
     try:
         if records is not None:
-            stage.add(records, collection)
-        yield stage.timed(collection)
+            scenario.add(records, collection)
+        yield scenario.timed(collection)
     finally:
-        stage.client.delete_collection(name)
+        scenario.client.delete_collection(name)
 
 
-def check_all(stage: Stage, collection: Any, truth: Truth) -> None:
+def check_all(scenario: Scenario, collection: Any, truth: Truth) -> None:
     """All records, with the very numbers of their vectors."""
     got = collection.get(include=EVERYTHING)
     compare(got["ids"], truth.ids, "ids", ordered=False)
-    stage.check_records(got, truth)
+    scenario.check_records(got, truth)
     right = np.asarray([truth.records[one].vector for one in got["ids"]], np.float32)
     assert np.array_equal(np.asarray(got["embeddings"], np.float32), right)
 
 
-def in_and_out(stage: Stage, collection: Any, truth: Truth, formats: list[str]) -> None:
+def in_and_out(scenario: Scenario, collection: Any, truth: Truth, formats: list[str]) -> None:
     """What each format holds is added to an empty collection, and that is as the first."""
     for name in formats:
-        path = stage.new_path(name)
+        path = scenario.new_path(name)
         assert FORMATS[name](collection, path).records == len(truth)
         assert files.check(path).records == len(truth)
-        with another(stage, name="copy") as copy:
-            own = stage.client.get_collection("copy", embedding_function=None)
+        with another(scenario, name="copy") as copy:
+            own = scenario.client.get_collection("copy", embedding_function=None)
             done = files.add_file(own, path)
             assert (done.added, done.updated, done.skipped) == (len(truth), 0, 0)
-            check_all(stage, copy, truth)
+            check_all(scenario, copy, truth)
 
 
-@act("keys", places=PLACES)
-def files_of_every_kind(stage: Stage) -> None:
-    most = stage.times(700, 5000, stage.size)
-    if most >= stage.size:
-        in_and_out(stage, stage.untimed, stage.truth, list(FORMATS))
+@step("keys", places=PLACES)
+def files_of_every_kind(scenario: Scenario) -> None:
+    most = scenario.times(700, 5000, scenario.size)
+    if most >= scenario.size:
+        in_and_out(scenario, scenario.untimed, scenario.truth, list(FORMATS))
         return
-    records = stage.records.part(0, most)
-    with another(stage, records, "some") as _:
-        some = stage.client.get_collection("some", embedding_function=None)
-        in_and_out(stage, some, Truth(stage.shape.metric, records), list(FORMATS))
+    records = scenario.records.part(0, most)
+    with another(scenario, records, "some") as _:
+        some = scenario.client.get_collection("some", embedding_function=None)
+        in_and_out(scenario, some, Truth(scenario.shape.metric, records), list(FORMATS))
 
 
 ODD = [
@@ -94,10 +96,10 @@ ODD = [
 ]
 
 
-def odd_records(stage: Stage, size: int) -> Records:
+def odd_records(scenario: Scenario, size: int) -> Records:
     """Ids, texts and metadata that formats stumble over."""
     random = np.random.default_rng(5)
-    vectors = random.standard_normal((size, stage.shape.dimension)).astype(np.float32)
+    vectors = random.standard_normal((size, scenario.shape.dimension)).astype(np.float32)
     vectors[:, 0] *= np.float32(10.0) ** random.integers(-30, 15, size)
     ids = [f"{ODD[i % len(ODD)]} {i}" for i in range(size)]
     documents = [None if i % 5 == 0 else f"{ODD[i % 7]}{ODD[i % 11]}" for i in range(size)]
@@ -124,24 +126,24 @@ def odd_records(stage: Stage, size: int) -> Records:
     return Records(ids, vectors, metadatas, documents)
 
 
-@act("texts", places=PLACES)
-def odd_records_in_files_of_every_kind(stage: Stage) -> None:
-    records = odd_records(stage, stage.times(300, 3000, 10_000))
-    with another(stage, records, "odd") as odd:
-        truth = Truth(stage.shape.metric, records)
-        check_all(stage, odd, truth)
-        collection = stage.client.get_collection("odd", embedding_function=None)
-        in_and_out(stage, collection, truth, list(FORMATS))
+@step("texts", places=PLACES)
+def odd_records_in_files_of_every_kind(scenario: Scenario) -> None:
+    records = odd_records(scenario, scenario.times(300, 3000, 10_000))
+    with another(scenario, records, "odd") as odd:
+        truth = Truth(scenario.shape.metric, records)
+        check_all(scenario, odd, truth)
+        collection = scenario.client.get_collection("odd", embedding_function=None)
+        in_and_out(scenario, collection, truth, list(FORMATS))
 
 
-@act("texts", places=PLACES)
-def tables(stage: Stage) -> None:
+@step("texts", places=PLACES)
+def tables(scenario: Scenario) -> None:
     """Frames and tables of results, and what is added from them and from a generator."""
     import polars
 
-    ids = stage.some(stage.times(600, 10_000, 25_000))
-    truth = stage.truth.part(ids)
-    got = stage.collection.get(ids=ids, include=EVERYTHING)
+    ids = scenario.some(scenario.times(600, 10_000, 25_000))
+    truth = scenario.truth.part(ids)
+    got = scenario.collection.get(ids=ids, include=EVERYTHING)
     frame = retrieval_store.to_pandas(got, expand=False)
     table = retrieval_store.to_arrow(got, expand=False)
     assert len(frame) == table.num_rows == len(ids)
@@ -157,27 +159,27 @@ def tables(stage: Stage) -> None:
         "a generator": iter(rows),
         "tables": iter([table.slice(0, 400), table.slice(400)]),
     }
-    bare = stage.truth.part(ids, without_metadata=True)
+    bare = scenario.truth.part(ids, without_metadata=True)
     for name, source in sources.items():
-        with another(stage) as collection:
+        with another(scenario) as collection:
             assert collection.add_from(source, batch=333) == len(ids), name
-            check_all(stage, collection, bare if name == "another frame" else truth)
+            check_all(scenario, collection, bare if name == "another frame" else truth)
 
 
-@act("texts", places=PLACES)
-def tables_of_columns(stage: Stage) -> None:
+@step("texts", places=PLACES)
+def tables_of_columns(scenario: Scenario) -> None:
     """A column for each key of the metadata, and back."""
-    ids = stage.some(stage.times(600, 10_000, 25_000))
-    got = stage.collection.get(ids=ids, include=EVERYTHING)
+    ids = scenario.some(scenario.times(600, 10_000, 25_000))
+    got = scenario.collection.get(ids=ids, include=EVERYTHING)
     for make in (retrieval_store.to_pandas, retrieval_store.to_arrow):
         table = make(got, expand=True)
         names = table.column_names if hasattr(table, "column_names") else list(table.columns)
         assert {"topic", "year", "price"} <= set(names), names
-        with another(stage) as collection:
+        with another(scenario) as collection:
             assert collection.add_from(table) == len(ids)
             back = collection.get(include=["documents", "metadatas", "embeddings"])
             for i, one in enumerate(back["ids"]):
-                right = stage.truth.records[one]
+                right = scenario.truth.records[one]
                 assert back["documents"][i] == right.document
                 own = back["metadatas"][i]
                 for key in ("topic", "year", "price"):
@@ -185,18 +187,18 @@ def tables_of_columns(stage: Stage) -> None:
                 assert list(own.get("tags", [])) == right.metadata.get("tags", []), (make, one)
 
 
-@act("texts", places=frozenset({"disk"}))
-def from_chroma(stage: Stage) -> None:
+@step("texts", places=frozenset({"disk"}))
+def from_chroma(scenario: Scenario) -> None:
     import chromadb
 
-    records = stage.records.part(0, stage.times(400, 5000, 20_000))
+    records = scenario.records.part(0, scenario.times(400, 5000, 20_000))
     flat = [
         {key: value for key, value in row.items() if isinstance(value, str | int | float)}
         for row in records.metadatas or []
     ]
-    path, target = stage.new_path("chroma"), stage.new_path("from-chroma")
+    path, target = scenario.new_path("chroma"), scenario.new_path("from-chroma")
     with chromadb.PersistentClient(path) as theirs:
-        configuration = {"hnsw": {"space": stage.shape.metric}}
+        configuration = {"hnsw": {"space": scenario.shape.metric}}
         made = theirs.create_collection(
             "passages", configuration=configuration, embedding_function=None
         )
@@ -206,35 +208,35 @@ def from_chroma(stage: Stage) -> None:
         own = made.get(include=["embeddings"])
         vectors = np.asarray(own["embeddings"], np.float32)
         assert own["ids"] == records.ids
-    truth = Truth(stage.shape.metric, Records(records.ids, vectors, flat, records.documents))
+    truth = Truth(scenario.shape.metric, Records(records.ids, vectors, flat, records.documents))
     with retrieval_store.Client(target) as client:
         report = files.import_chroma(path, client, names={"passages": "novels"})
         assert [(one.name, one.records) for one in report.collections] == [("novels", len(records))]
         novels = client.get_collection("novels", embedding_function=None)
-        check_all(stage, stage.timed(novels), truth)
-        (query,) = stage.queries(1)
+        check_all(scenario, scenario.timed(novels), truth)
+        (query,) = scenario.queries(1)
         distance = novels.query([query], n_results=5, include=["distances"])["distances"][0]
         assert np.allclose(distance, truth.nearest(query, 5), rtol=1e-5, atol=1e-5)
         run("import", "chroma", path, target, "--name", "passages=by-command", "-q")
         novels = client.get_collection("by-command", embedding_function=None)
-        check_all(stage, stage.timed(novels), truth)
+        check_all(scenario, scenario.timed(novels), truth)
 
 
-@act("texts", places=frozenset({"disk"}))
-def from_local_mode(stage: Stage) -> None:
+@step("texts", places=frozenset({"disk"}))
+def from_local_mode(scenario: Scenario) -> None:
     """The points of qdrant-client's local mode, with one vector each."""
     from qdrant_client import QdrantClient, models
 
     from retrieval_store.qdrant import QdrantClient as OurClient
 
-    records = stage.records.part(0, stage.times(100, 1000, 5000))
-    path, target = stage.new_path("local"), stage.new_path("from-local")
-    distance = {"cosine": "Cosine", "l2": "Euclid", "ip": "Dot"}[stage.shape.metric]
+    records = scenario.records.part(0, scenario.times(100, 1000, 5000))
+    path, target = scenario.new_path("local"), scenario.new_path("from-local")
+    distance = {"cosine": "Cosine", "l2": "Euclid", "ip": "Dot"}[scenario.shape.metric]
     theirs = QdrantClient(path=str(path))
     theirs.create_collection(
         "passages",
         vectors_config=models.VectorParams(
-            size=stage.shape.dimension, distance=models.Distance(distance)
+            size=scenario.shape.dimension, distance=models.Distance(distance)
         ),
     )
     points = [
@@ -259,18 +261,18 @@ def from_local_mode(stage: Stage) -> None:
         ours.close()
 
 
-@act("texts", places=frozenset({"disk"}), least="first")
-def from_lancedb_and_faiss(stage: Stage) -> None:
+@step("texts", places=frozenset({"disk"}), least="first")
+def from_lancedb_and_faiss(scenario: Scenario) -> None:
     import faiss
     import lancedb
 
-    records = stage.records.part(0, stage.times(300, 3000, 10_000))
+    records = scenario.records.part(0, scenario.times(300, 3000, 10_000))
     assert records.metadatas is not None and records.documents is not None
     years = [{"year": row["year"]} for row in records.metadatas]
     truth = Truth(
-        stage.shape.metric, Records(records.ids, records.vectors, years, records.documents)
+        scenario.shape.metric, Records(records.ids, records.vectors, years, records.documents)
     )
-    path = stage.new_path("lance")
+    path = scenario.new_path("lance")
     rows = [
         {"name": one, "vector": vector.tolist(), "text": text, **year}
         for one, vector, text, year in zip(
@@ -278,8 +280,8 @@ def from_lancedb_and_faiss(stage: Stage) -> None:
         )
     ]
     lancedb.connect(path).create_table("passages", rows)
-    index, lines = stage.new_path("vectors.faiss"), stage.new_path("rows.jsonl")
-    flat = faiss.IndexFlatIP(stage.shape.dimension)
+    index, lines = scenario.new_path("vectors.faiss"), scenario.new_path("rows.jsonl")
+    flat = faiss.IndexFlatIP(scenario.shape.dimension)
     flat.add(records.vectors)
     faiss.write_index(flat, str(index))
     told = (
@@ -287,50 +289,50 @@ def from_lancedb_and_faiss(stage: Stage) -> None:
         for one, text, year in zip(records.ids, records.documents, years, strict=True)
     )
     lines.write_text("".join(json.dumps(row) + "\n" for row in told))
-    with retrieval_store.Client(stage.new_path("brought")) as client:
+    with retrieval_store.Client(scenario.new_path("brought")) as client:
         files.import_lancedb(
-            path, client, id_column="name", text_column="text", space=stage.shape.metric
+            path, client, id_column="name", text_column="text", space=scenario.shape.metric
         )
         files.import_faiss(index, lines, client, "from-faiss")
         for name in ("passages", "from-faiss"):
             collection = client.get_collection(name, embedding_function=None)
-            check_all(stage, stage.timed(collection), truth)
+            check_all(scenario, scenario.timed(collection), truth)
 
 
-@act(places=PLACES)
-def copies_to_others(stage: Stage) -> None:
+@step(places=PLACES)
+def copies_to_others(scenario: Scenario) -> None:
     """Into memory and a directory, whole; and again, what has changed."""
     with (
         retrieval_store.Client() as memory,
-        retrieval_store.Client(stage.new_path("copied")) as disk,
+        retrieval_store.Client(scenario.new_path("copied")) as disk,
     ):
         for other in (memory, disk):
-            assert len(stage.client.copy_to(other, "stage")) == 1
-            copy = other.get_collection("stage", embedding_function=None)
-            assert copy.count() == len(stage.truth)
-            stage.check(copy)
-        more = stage.more(200)
-        stage.add(more)
-        gone = stage.some(100)
-        stage.collection.delete(ids=gone)
-        stage.truth.add(more)
-        stage.truth.delete(gone)
-        stage.client.copy_to(disk, "stage")
-        stage.check(disk.get_collection("stage", embedding_function=None))
-        left = [one for one in more.ids if one in stage.truth.records]
-        stage.collection.delete(ids=left)
-        stage.truth.delete(left)
-        lost = [one for one in gone if one in set(stage.records.ids)]
-        restore(stage, lost)
+            assert len(scenario.client.copy_to(other, "scenario")) == 1
+            copy = other.get_collection("scenario", embedding_function=None)
+            assert copy.count() == len(scenario.truth)
+            scenario.check(copy)
+        more = scenario.more(200)
+        scenario.add(more)
+        gone = scenario.some(100)
+        scenario.collection.delete(ids=gone)
+        scenario.truth.add(more)
+        scenario.truth.delete(gone)
+        scenario.client.copy_to(disk, "scenario")
+        scenario.check(disk.get_collection("scenario", embedding_function=None))
+        left = [one for one in more.ids if one in scenario.truth.records]
+        scenario.collection.delete(ids=left)
+        scenario.truth.delete(left)
+        lost = [one for one in gone if one in set(scenario.records.ids)]
+        restore(scenario, lost)
 
 
-def restore(stage: Stage, ids: list[str]) -> None:
-    """Records of the shape that an act has deleted, at the end now."""
-    places = {one: place for place, one in enumerate(stage.records.ids)}
+def restore(scenario: Scenario, ids: list[str]) -> None:
+    """Records of the shape that an step has deleted, at the end now."""
+    places = {one: place for place, one in enumerate(scenario.records.ids)}
     for one in ids:
-        record = stage.records.part(places[one], places[one] + 1)
-        stage.add(record)
-        stage.truth.add(record)
+        record = scenario.records.part(places[one], places[one] + 1)
+        scenario.add(record)
+        scenario.truth.add(record)
 
 
 @contextmanager
@@ -356,15 +358,15 @@ def writing(write: Callable[[int], None], most: float = np.inf) -> Iterator[Call
     assert not thread.is_alive() and not failed, failed
 
 
-@act(places=PLACES)
-def copies_beside_a_writer(stage: Stage) -> None:
+@step(places=PLACES)
+def copies_beside_a_writer(scenario: Scenario) -> None:
     """Copied again and again, and once more at the end, there is all: what was added, changed and
     deleted."""
-    made = stage.more(3000)
-    written = Truth(stage.shape.metric)
+    made = scenario.more(3000)
+    written = Truth(scenario.shape.metric)
     with (
-        another(stage, name="written") as collection,
-        retrieval_store.Client(stage.new_path("copied")) as other,
+        another(scenario, name="written") as collection,
+        retrieval_store.Client(scenario.new_path("copied")) as other,
     ):
 
         def write(batch: int) -> None:
@@ -376,24 +378,24 @@ def copies_beside_a_writer(stage: Stage) -> None:
                 collection.delete(ids=gone)
                 written.delete(gone)
 
-        wanted = stage.times(20, 100, 300)
+        wanted = scenario.times(20, 100, 300)
         with writing(write, wanted) as told:
             while told() < wanted:
-                stage.client.copy_to(other, "written")
-        stage.client.copy_to(other, "written")
+                scenario.client.copy_to(other, "written")
+        scenario.client.copy_to(other, "written")
         copy = other.get_collection("written", embedding_function=None)
         assert copy.count() == len(written)
         compare(copy.get(include=[])["ids"], written.ids, "copied", ordered=False)
-        stage.check_records(copy.get(include=EVERYTHING), written)
+        scenario.check_records(copy.get(include=EVERYTHING), written)
 
 
-@act(places=PLACES)
-def exports_are_of_one_moment(stage: Stage) -> None:
+@step(places=PLACES)
+def exports_are_of_one_moment(scenario: Scenario) -> None:
     """Each has the same number of writes in all records, and all batches up to one of them."""
-    size, part = stage.times(800, 10_000, 50_000), 20
-    records = stage.more(size)
+    size, part = scenario.times(800, 10_000, 50_000), 20
+    records = scenario.more(size)
     small = np.ascontiguousarray(records.vectors[:, :8]) + np.float32(0.5)
-    with another(stage, name="moments") as collection:
+    with another(scenario, name="moments") as collection:
         for first in range(0, size, 5000):
             last = min(size, first + 5000)
             numbered = [{"batch": -1}] * (last - first)
@@ -406,17 +408,17 @@ def exports_are_of_one_moment(stage: Stage) -> None:
             else:
                 collection.update(records.ids, metadatas=[{"batch": batch}] * size)
 
-        bare = stage.client.get_collection("moments", embedding_function=None)
+        bare = scenario.client.get_collection("moments", embedding_function=None)
         with writing(write) as told:
-            for _ in range(stage.times(1, 1, 2)):
+            for _ in range(scenario.times(1, 1, 2)):
                 for name in ("records.jsonl", "records.csv", "records.parquet", "arrays"):
-                    before, path = told(), stage.new_path(name)
+                    before, path = told(), scenario.new_path(name)
                     FORMATS[name](bare, path)
-                    check_moment(stage, path, set(records.ids), part, before, told())
+                    check_moment(scenario, path, set(records.ids), part, before, told())
 
 
 def check_moment(
-    stage: Stage, path: Path, ids: set[str], part: int, before: int, after: int
+    scenario: Scenario, path: Path, ids: set[str], part: int, before: int, after: int
 ) -> None:
     with retrieval_store.Client() as client:
         collection = client.create_collection("read", embedding_function=None)

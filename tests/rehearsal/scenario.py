@@ -1,4 +1,4 @@
-"""What an act gets, and what is watched while it runs."""
+"""What an step gets, and what is watched while it runs."""
 
 import gc
 import logging
@@ -68,18 +68,18 @@ class Clock:
     """How long each call took, by its kind: the method, and what it was asked with."""
 
     size: int
-    act: str = ""
+    step: str = ""
     calls: dict[str, list[tuple[str, float]]] = field(default_factory=lambda: defaultdict(list))
 
     def note(self, kind: str, seconds: float) -> None:
-        if self.act:
-            self.calls[kind].append((self.act, seconds))
+        if self.step:
+            self.calls[kind].append((self.step, seconds))
 
-    def cliffs(self, act: str) -> list[str]:
-        """The calls of an act that took far longer than those of their kind on this stage."""
+    def cliffs(self, step: str) -> list[str]:
+        """The calls of an step that took far longer than those of their kind on this scenario."""
         found = []
         for kind, calls in self.calls.items():
-            own = [seconds for acted, seconds in calls if acted == act]
+            own = [seconds for acted, seconds in calls if acted == step]
             usual = median(seconds for _, seconds in calls)
             if own and max(own) > max(self.allowed(kind), CLIFF * usual):
                 at = own.index(max(own)) + 1
@@ -187,10 +187,10 @@ def temporary_files_in(folder: Path) -> Iterator[None]:
 
 
 @dataclass(repr=False)  # which tracebacks would take minutes to print
-class Stage:
+class Scenario:
     """A store of one shape in one place, with the truth about its collection.
 
-    An act that changes the collection changes `truth`, too. What it makes besides, it deletes.
+    An step that changes the collection changes `truth`, too. What it makes besides, it deletes.
     """
 
     shape: Shape
@@ -201,7 +201,7 @@ class Stage:
     clock: Clock = field(init=False)
     random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(7))
     spoilt: bool = False
-    kept: dict[str, Any] = field(default_factory=dict)  # what acts of one file keep for others
+    kept: dict[str, Any] = field(default_factory=dict)  # what steps of one file keep for others
     _serial: int = 0
     _acts: int = 0
     _made: list[Path] = field(default_factory=list)
@@ -216,12 +216,12 @@ class Stage:
         self.fill()
 
     def _begin(self) -> None:
-        """Have everything open that each call needs, so that what acts leave open shows. Chance says
+        """Have everything open that each call needs, so that what steps leave open shows. Chance says
         which process of a server gets a connection, and one gets none of these once in 30,000."""
         self._ask(self.untimed)
         for _ in range(CONNECTIONS if self.place.name in SERVED else 0):
             with self.place.client() as client:
-                self._ask(client.get_collection("stage", embedding_function=None))
+                self._ask(client.get_collection("scenario", embedding_function=None))
             points = self.place.qdrant()
             points.get_collections()
             points.close()
@@ -230,7 +230,7 @@ class Stage:
         collection.query(self.records.vectors[:2], n_results=5)
         collection.count()
 
-    # What acts use.
+    # What steps use.
 
     @property
     def collection(self) -> Any:
@@ -238,7 +238,7 @@ class Stage:
         return Clocked(self.untimed, self.clock)
 
     def timed(self, target: Any) -> Any:
-        """Another object whose calls are timed as those of the act."""
+        """Another object whose calls are timed as those of the step."""
         return Clocked(target, self.clock)
 
     def times(self, suite: int, first: int, full: int) -> int:
@@ -246,13 +246,13 @@ class Stage:
         return (suite, first, full)[LENGTHS.index(self.length)]
 
     def new_path(self, name: str) -> Path:
-        """A path in the stage's folder where nothing is yet."""
+        """A path in the scenario's folder where nothing is yet."""
         self._serial += 1
         self._made.append(self.folder / f"{self._serial}-{name}")
         return self._made[-1]
 
     def clear(self) -> None:
-        """Remove what the act has made at new paths."""
+        """Remove what the step has made at new paths."""
         for path in self._made:
             shutil.rmtree(path, ignore_errors=True)
             path.unlink(missing_ok=True)
@@ -295,7 +295,7 @@ class Stage:
             target.add(part.ids, part.vectors, part.metadatas, part.documents)
 
     def make(self, client: Any, name: str) -> Any:
-        """An empty collection of the stage's metric."""
+        """An empty collection of the scenario's metric."""
         configuration = {"hnsw": {"space": self.shape.metric}}
         return client.create_collection(name, configuration, embedding_function=None)
 
@@ -321,12 +321,12 @@ class Stage:
         assert not off.any(), f"{got['ids'][int(off.argmax())]} has another vector"
 
     def fill(self) -> None:
-        """The collection as it was at first, whatever an act has left."""
+        """The collection as it was at first, whatever an step has left."""
         self._let_go()
         with self.no_clock():
-            if "stage" in {one.name for one in self.client.list_collections()}:
-                self.client.delete_collection("stage")
-            self.untimed = self.make(self.client, "stage")
+            if "scenario" in {one.name for one in self.client.list_collections()}:
+                self.client.delete_collection("scenario")
+            self.untimed = self.make(self.client, "scenario")
             self.truth = Truth(self.shape.metric, self.records)
             self.add(self.records, self.untimed)
         self._begin()
@@ -337,25 +337,25 @@ class Stage:
         if self.place.name in ("disk", "served"):
             self.client.close()
             self.client = self.place.client()
-            self.untimed = self.client.get_collection("stage", embedding_function=None)
+            self.untimed = self.client.get_collection("scenario", embedding_function=None)
 
     @contextmanager
     def no_clock(self) -> Iterator[None]:
-        own, self.clock.act = self.clock.act, ""
+        own, self.clock.step = self.clock.step, ""
         try:
             yield
         finally:
-            self.clock.act = own
+            self.clock.step = own
 
     def close(self) -> None:
-        """Close what acts keep, and the client; nothing temporary may be left."""
+        """Close what steps keep, and the client; nothing temporary may be left."""
         self._let_go()
         self.client.close()
         left = [one.name for one in self._temporary.iterdir()]
         assert not left, f"temporary files: {left[:5]}"
 
     def _let_go(self) -> None:
-        """Of what acts keep for others: what can be called closes something."""
+        """Of what steps keep for others: what can be called closes something."""
         for one in self.kept.values():
             if callable(one):
                 one()
@@ -365,17 +365,17 @@ class Stage:
 
     @contextmanager
     def watched(
-        self, act: str, may_be_slow: str | None = None, may_hold: str | None = None
+        self, step: str, may_be_slow: str | None = None, may_hold: str | None = None
     ) -> Iterator[None]:
-        """Run an act: nothing may be logged as an error, nothing left behind, no call far slower
+        """Run an step: nothing may be logged as an error, nothing left behind, no call far slower
         than its like, unless the table says why."""
         before, said = self._held(), len(self.place.lines)
-        self.clock.act = act
+        self.clock.step = step
         try:
             with heard() as errors, temporary_files_in(self._temporary):
                 yield
         finally:
-            self.clock.act = ""
+            self.clock.step = ""
         bad = [*errors, *(one for one in self.place.lines[said:] if is_bad(one))]
         assert not bad, f"logged: {bad[:5]}"
         after = {} if may_hold else self._held_soon(before)
@@ -385,11 +385,11 @@ class Stage:
             assert count <= had + MORE, f"{what}: {had} before, {count} after"
         self._verify_now_and_then()
         if self.length != "suite" and may_be_slow is None:
-            cliffs = self.clock.cliffs(act)
+            cliffs = self.clock.cliffs(step)
             assert not cliffs, cliffs
 
     def _verify_now_and_then(self) -> None:
-        """A directory is whole after each second act of a full rehearsal, where it isn't large, and
+        """A directory is whole after each second step of a full rehearsal, where it isn't large, and
         after some of a shorter."""
         self._acts += 1
         every = self.times(1000, 8, 2 if self.size < LARGE else 16)

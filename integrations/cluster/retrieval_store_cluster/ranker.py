@@ -509,7 +509,7 @@ class ClusterRanker:
         """Not supported: raises InvalidArgumentError. A cluster's hits aren't ranked again here."""
         _refuse(step)
 
-    def search_key(self, step: QueryStep) -> Hashable:
+    def batch_key(self, step: QueryStep) -> Hashable:
         """None: steps aren't merged. The queries of one step are sent in one batch anyway."""
         return None
 

@@ -149,7 +149,7 @@ def hard_summary() -> str:
     rows = []
     for run in run_of("recall")["results"]:
         if run["when"] == "built":
-            name = run["system"]
+            name = SHOWN.get(run["system"], run["system"])
             if run["settings"] != "defaults":
                 name += f", {run['settings']}"
             kinds = run["questions"].values()

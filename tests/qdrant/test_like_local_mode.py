@@ -257,7 +257,7 @@ def as_prefetch(tree):
     return models.Prefetch(**{**tree, "prefetch": inner or None})
 
 
-def asked(client, tree, offset):
+def run_query(client, tree, offset):
     prefetch = [as_prefetch(one) for one in tree.get("prefetch", ())]
     found = client.query_points(
         "x",
@@ -275,11 +275,11 @@ def asked(client, tree, offset):
 def asked_after(client, tree, offset, before):
     """What local mode makes of what is said to have been found by the prefetches."""
     if not before:
-        return asked(client, tree, offset)
+        return run_query(client, tree, offset)
     sources = [[models.ScoredPoint(id=i, version=0, score=s) for s, i in one] for one in before]
     collection = client._client.collections["x"]
     with mock.patch.object(collection, "_prefetch", side_effect=sources):
-        return asked(client, tree, offset)
+        return run_query(client, tree, offset)
 
 
 def ranks_alone(scores):
@@ -297,7 +297,7 @@ def compare(both, tree, offset=0):
     came before it here, which was compared with local mode's itself.
     """
     before = [compare(both, one) for one in tree.get("prefetch", ())]
-    ours = asked(both[0], tree, offset)
+    ours = run_query(both[0], tree, offset)
     if getattr(tree["query"], "mmr", None) is None:
         theirs = asked_after(both[1], tree, offset, before)
     else:  # a server skips some of the diverse ones, where local mode looks for more of them

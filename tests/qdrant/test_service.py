@@ -43,12 +43,12 @@ def service(tmp_path):
         yield QdrantService(session_of(client))
 
 
-def asked(**fields):
+def query_request(**fields):
     return models.QueryRequest(**{"limit": 2, **fields})
 
 
 def test_a_query_is_answered_by_models_or_by_what_the_server_makes_of_its_hits(service):
-    nearest = asked(query=models.NearestQuery(nearest=[1.0, 0.0]), using="a", with_payload=True)
+    nearest = query_request(query=models.NearestQuery(nearest=[1.0, 0.0]), using="a", with_payload=True)
     answer = service.query_request("notes", nearest)
     assert [(one.id, one.score) for one in answer.points] == [(3, 3.0), (2, 2.0)]
     columns = service.query_request("notes", nearest, answering=lambda hits: hits)
@@ -74,7 +74,7 @@ def test_a_call_may_be_refused_before_anything_is_done(service):
 
 def test_examples_without_a_vector_are_told(service):
     examples = models.RecommendInput(positive=[1, 3])
-    query = asked(query=models.RecommendQuery(recommend=examples), using="b")
+    query = query_request(query=models.RecommendQuery(recommend=examples), using="b")
     with pytest.raises(Refused) as refused:
         service.query_request("notes", query)
     assert refused.value.ids == [3] and refused.value.status_code == 404

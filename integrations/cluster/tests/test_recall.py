@@ -71,7 +71,7 @@ def vectors(seed):
     return np.random.default_rng(seed).standard_normal((COUNT, DIMENSION)).astype(np.float32)
 
 
-def asked(server, things, k=10, **how):
+def parameters_of_query(server, things, k=10, **how):
     """The parameters of a query, after those that measure."""
     things.query([[1.0] * DIMENSION], n_results=k, **how)
     return server.params[-1]
@@ -79,26 +79,26 @@ def asked(server, things, k=10, **how):
 
 def test_as_many_candidates_are_asked_for_as_the_recall_takes(server):
     things = filled(server)
-    assert not asked(server, things).exact
-    assert asked(server, things, ef=99).hnsw_ef == 99 and server.exact == 0  # nothing is measured
+    assert not parameters_of_query(server, things).exact
+    assert parameters_of_query(server, things, ef=99).hnsw_ef == 99 and server.exact == 0  # nothing is measured
     for wanted, expected in ((0.5, 64), (0.75, 128), (0.9, 256), (0.95, 512)):
-        params = asked(server, things, recall=wanted)
+        params = parameters_of_query(server, things, recall=wanted)
         assert params.hnsw_ef == expected and not params.exact
     assert server.exact == recall.QUESTIONS
     # Of more hits the three that are missed are fewer: they have a measure of their own.
-    assert asked(server, things, k=50, recall=0.97).hnsw_ef == 64
-    assert asked(server, things, k=50, recall=0.985).hnsw_ef == 256
+    assert parameters_of_query(server, things, k=50, recall=0.97).hnsw_ef == 64
+    assert parameters_of_query(server, things, k=50, recall=0.985).hnsw_ef == 256
 
 
 def test_the_worst_kind_of_question_counts(server):
     server.worst = 1
-    assert asked(server, filled(server), recall=0.85).hnsw_ef == 256
+    assert parameters_of_query(server, filled(server), recall=0.85).hnsw_ef == 256
 
 
 def test_where_no_number_of_candidates_is_enough_the_search_is_exact(server):
     server.missed = dict.fromkeys(recall.CANDIDATES, 2)
-    assert asked(server, filled(server), recall=0.9).exact
-    assert asked(server, filled_again(server), recall=0.7).hnsw_ef == 64
+    assert parameters_of_query(server, filled(server), recall=0.9).exact
+    assert parameters_of_query(server, filled_again(server), recall=0.7).hnsw_ef == 64
 
 
 def filled_again(server):
@@ -108,24 +108,24 @@ def filled_again(server):
 
 def test_the_recall_of_the_collection_counts_where_none_is_asked_for(server):
     things = filled(server, recall=0.9)
-    assert asked(server, things).hnsw_ef == 256
-    assert asked(server, things, recall=0.5).hnsw_ef == 64
-    assert asked(server, things, exact=True).exact
+    assert parameters_of_query(server, things).hnsw_ef == 256
+    assert parameters_of_query(server, things, recall=0.5).hnsw_ef == 64
+    assert parameters_of_query(server, things, exact=True).exact
 
 
 def test_what_was_measured_is_there_for_others_until_the_collection_has_doubled(server):
     things = filled(server)
-    asked(server, things, recall=0.9)
-    assert asked(server, filled_again(server), recall=0.9).hnsw_ef == 256
+    parameters_of_query(server, things, recall=0.9)
+    assert parameters_of_query(server, filled_again(server), recall=0.9).hnsw_ef == 256
     assert server.exact == recall.QUESTIONS
     things.add([f"q{i}" for i in range(COUNT)], vectors(4))
     server.told["indexed_vectors_count"] = 2 * COUNT
-    asked(server, things, recall=0.9)
+    parameters_of_query(server, things, recall=0.9)
     assert server.exact == recall.QUESTIONS  # it isn't looked yet
-    asked(server, filled_again(server), recall=0.9)
+    parameters_of_query(server, filled_again(server), recall=0.9)
     assert server.exact == 2 * recall.QUESTIONS
     things.modify(configuration={"recall": 0.75})
-    assert asked(server, filled_again(server)).hnsw_ef == 128
+    assert parameters_of_query(server, filled_again(server)).hnsw_ef == 128
     assert server.exact == 2 * recall.QUESTIONS
 
 
@@ -137,7 +137,7 @@ def test_an_index_that_is_being_made_is_not_measured(server):
         {"indexed_vectors_count": 0},
     ):
         server.told = {**READY, **told}
-        assert asked(server, filled_again(server), recall=0.9).hnsw_ef and server.exact == 0
+        assert parameters_of_query(server, filled_again(server), recall=0.9).hnsw_ef and server.exact == 0
 
 
 def test_what_others_have_put_in_its_place_is_passed_over(server):
@@ -146,7 +146,7 @@ def test_what_others_have_put_in_its_place_is_passed_over(server):
         assert IndexRecall.of({RECALL: other}) is None
     things = filled(server)
     server.update_collection("things", metadata={RECALL: stored})
-    assert asked(server, things, recall=0.9).hnsw_ef == 256
+    assert parameters_of_query(server, things, recall=0.9).hnsw_ef == 256
 
 
 def test_a_limit_of_the_server_is_kept(server):
@@ -157,18 +157,18 @@ def test_a_limit_of_the_server_is_kept(server):
             enabled=True, search_max_hnsw_ef=128, max_query_limit=20, search_max_batchsize=3
         ),
     )
-    assert asked(server, things, recall=0.75).hnsw_ef == 128
+    assert parameters_of_query(server, things, recall=0.75).hnsw_ef == 128
     assert max(params.hnsw_ef or 0 for params in server.params) == 128
-    assert asked(server, things, recall=0.95).exact
+    assert parameters_of_query(server, things, recall=0.95).exact
 
 
 def test_an_exact_search_that_is_forbidden_since_is_not_asked_for(server):
     server.missed = dict.fromkeys(recall.CANDIDATES, 2)
     things = filled(server)
-    assert asked(server, things, recall=0.9).exact
+    assert parameters_of_query(server, things, recall=0.9).exact
     forbidden = models.StrictModeConfig(enabled=True, search_allow_exact=False)
     server.update_collection("things", strict_mode_config=forbidden)
-    assert not asked(server, filled_again(server), recall=0.9).exact
+    assert not parameters_of_query(server, filled_again(server), recall=0.9).exact
 
 
 def test_one_that_may_not_write_measures_for_itself(server, monkeypatch):
@@ -178,8 +178,8 @@ def test_one_that_may_not_write_measures_for_itself(server, monkeypatch):
         raise ValueError("no")
 
     monkeypatch.setattr(server, "update_collection", refuse, raising=False)
-    assert asked(server, things, recall=0.9).hnsw_ef == 256
-    assert asked(server, things, recall=0.9).hnsw_ef == 256
+    assert parameters_of_query(server, things, recall=0.9).hnsw_ef == 256
+    assert parameters_of_query(server, things, recall=0.9).hnsw_ef == 256
     assert server.exact == recall.QUESTIONS
 
 
@@ -213,7 +213,7 @@ def test_it_is_shown_what_was_measured_and_what_is_sent(server):
 
 def test_with_a_recall_searches_by_a_filter_go_beyond_neighbours_as_was_measured(server):
     things = filled(server, qdrant={"indexes": {"named": "keyword"}})
-    params = asked(server, things, where={"named": "x"}, recall=0.75)
+    params = parameters_of_query(server, things, where={"named": "x"}, recall=0.75)
     assert params.acorn.enable and params.hnsw_ef == 128
     measured = [params for params in server.params[:-1] if not params.exact]
     assert measured and all(params.acorn.enable for params in measured)

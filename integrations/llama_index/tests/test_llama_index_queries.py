@@ -59,7 +59,7 @@ def store():
         yield store
 
 
-def asked(**query):
+def vector_query(**query):
     return VectorStoreQuery(**{"query_embedding": [1.0, 0.0], "similarity_top_k": 9, **query})
 
 
@@ -102,11 +102,11 @@ def test_restrictions_of_every_dialect_hold_in_queries_and_in_get_nodes(
     store, restriction, expected
 ):
     for query in (
-        asked(),
-        asked(query_embedding=None),
-        asked(mode=MMR),
-        asked(mode=HYBRID, query_str="dogs whale whales swims swim"),
-        asked(mode=TEXT, query_str="dogs whale whales swims swim"),
+        vector_query(),
+        vector_query(query_embedding=None),
+        vector_query(mode=MMR),
+        vector_query(mode=HYBRID, query_str="dogs whale whales swims swim"),
+        vector_query(mode=TEXT, query_str="dogs whale whales swims swim"),
     ):
         assert "".join(sorted(store.query(query, **restriction).ids)) == expected
     assert "".join(n.node_id for n in store.get_nodes(**restriction)) == expected
@@ -115,7 +115,7 @@ def test_restrictions_of_every_dialect_hold_in_queries_and_in_get_nodes(
 def test_restrictions_hold_on_every_kind_of_store_and_when_deleting(client):
     store = filled(client=client)
     both = {"where": {"n": {"$lt": 4}}, "qdrant_filters": qdrant("lang", "de")}
-    assert store.query(asked(), **both).ids == ["b"]
+    assert store.query(vector_query(), **both).ids == ["b"]
     store.delete_nodes(**both)
     assert [n.node_id for n in store.get_nodes()] == ["a", "c", "d"]
     store.delete_nodes(["a", "d"], where_document={"$contains": "dogs"})
@@ -124,7 +124,7 @@ def test_restrictions_hold_on_every_kind_of_store_and_when_deleting(client):
     store.delete_nodes(where={}, filter=None, where_document={})
     for empty in (models.Filter(), models.Filter(must=[models.Filter(must=[])])):
         store.delete_nodes(qdrant_filters=empty)
-        assert len(store.query(asked(), filter=empty).ids) == 2
+        assert len(store.query(vector_query(), filter=empty).ids) == 2
     assert [n.node_id for n in store.get_nodes()] == ["a", "c"]
     store.delete_nodes(filter=OneOf(("n",), (1, 2)))
     assert [n.node_id for n in store.get_nodes()] == ["c"]
@@ -132,7 +132,7 @@ def test_restrictions_hold_on_every_kind_of_store_and_when_deleting(client):
 
 def test_all_restrictions_hold_together(store):
     filters = MetadataFilters(filters=[MetadataFilter(key="lang", value="en")])
-    query = asked(filters=filters, doc_ids=["doc True"], node_ids=["a", "b", "c"])
+    query = vector_query(filters=filters, doc_ids=["doc True"], node_ids=["a", "b", "c"])
     assert store.query(query).ids == ["a"]
     assert store.query(query, where={"n": {"$lt": 9}}, filter=qdrant("n", 1)).ids == ["a"]
     assert store.query(query, where={"n": 2}).ids == []
@@ -141,15 +141,15 @@ def test_all_restrictions_hold_together(store):
 
 
 def test_modes_may_be_named_and_ids_come_in_lists(store):
-    assert store.query(asked(mode="text_search", query_str="bark")).ids == ["b"]
+    assert store.query(vector_query(mode="text_search", query_str="bark")).ids == ["b"]
     with pytest.raises(InvalidArgumentError, match="mode is 'best'.*use default, mmr, sparse"):
-        store.query(asked(mode="best"))
+        store.query(vector_query(mode="best"))
     with pytest.raises(InvalidTypeError, match="similarity_top_k is 2.5"):
-        store.query(asked(similarity_top_k=2.5, mode="mmr"))
-    assert store.query(asked(node_ids=["a", "c", "a"])).ids == ["a", "c"]
+        store.query(vector_query(similarity_top_k=2.5, mode="mmr"))
+    assert store.query(vector_query(node_ids=["a", "c", "a"])).ids == ["a", "c"]
     for name in ("doc_ids", "node_ids"):
         with pytest.raises(InvalidTypeError, match=f"{name} is the str 'doc'"):
-            store.query(asked(**{name: "doc"}))
+            store.query(vector_query(**{name: "doc"}))
 
 
 def test_retrievers_pass_keywords_on(store):
@@ -183,17 +183,17 @@ def test_retrievers_pass_keywords_on(store):
     ],
 )
 def test_how_to_search_can_be_said(store, kwargs, expected):
-    assert "".join(store.query(asked(), **kwargs).ids) == expected
-    explained = store.explain(asked(), **kwargs)
+    assert "".join(store.query(vector_query(), **kwargs).ids) == expected
+    explained = store.explain(vector_query(), **kwargs)
     assert explained["points"] == 4
 
 
 def test_pages_of_lists_texts_hybrids_and_mmr(store):
     every = [
-        asked(query_embedding=None),
-        asked(mode=TEXT, query_str="dogs swim whale"),
-        asked(mode=HYBRID, query_str="dogs swim whale"),
-        asked(mode=MMR),
+        vector_query(query_embedding=None),
+        vector_query(mode=TEXT, query_str="dogs swim whale"),
+        vector_query(mode=HYBRID, query_str="dogs swim whale"),
+        vector_query(mode=MMR),
     ]
     for query in every:
         whole = store.query(query).ids
@@ -233,21 +233,21 @@ REFUSED = [
 def test_what_a_query_cannot_be_told_is_refused_by_name(store, kwargs, message):
     for ask in (store.query, store.explain):
         with pytest.raises(RetrievalStoreError, match=message):
-            ask(asked(), **kwargs)
+            ask(vector_query(), **kwargs)
 
 
 @pytest.mark.parametrize("field", [{"embedding_field": "title"}, {"output_fields": ["n"]}])
 def test_fields_that_a_store_has_no_choice_of_are_refused(store, field):
     with pytest.raises(InvalidArgumentError, match=f"{min(field)} is .*leave it out"):
-        store.query(asked(**field))
+        store.query(vector_query(**field))
 
 
 @pytest.mark.parametrize("threshold", [1.5, -0.1, float("nan"), "a", True, [0.5]])
 def test_a_threshold_of_mmr_is_from_0_to_1_wherever_it_is_said(store, threshold):
     with pytest.raises(InvalidArgumentError, match="mmr_threshold is .*a number from 0 to 1"):
-        store.query(asked(mode=MMR), mmr_threshold=threshold)
+        store.query(vector_query(mode=MMR), mmr_threshold=threshold)
     with pytest.raises(InvalidArgumentError, match="mmr_threshold is .*a number from 0 to 1"):
-        store.query(asked(mode=MMR, mmr_threshold=threshold))
+        store.query(vector_query(mode=MMR, mmr_threshold=threshold))
 
 
 @pytest.mark.parametrize(
@@ -264,13 +264,13 @@ def test_a_threshold_of_mmr_is_from_0_to_1_wherever_it_is_said(store, threshold)
 )
 def test_how_many_mmr_chooses_from_is_checked(store, kwargs, message):
     with pytest.raises(InvalidArgumentError, match=message):
-        store.query(asked(mode=MMR), **kwargs)
+        store.query(vector_query(mode=MMR), **kwargs)
 
 
 @pytest.mark.parametrize("alpha", [1.5, float("nan"), "x", True])
 def test_alpha_is_from_0_to_1(store, alpha):
     with pytest.raises(InvalidArgumentError, match="alpha is .*a number from 0 to 1"):
-        store.query(asked(mode=HYBRID, query_str="dogs", alpha=alpha))
+        store.query(vector_query(mode=HYBRID, query_str="dogs", alpha=alpha))
 
 
 def test_other_calls_refuse_what_they_do_not_know_and_change_nothing(store):
@@ -297,7 +297,7 @@ def test_other_calls_refuse_what_they_do_not_know_and_change_nothing(store):
 
 
 def test_ways_of_fusion(store):
-    query = asked(mode=HYBRID, query_str="swims whale", alpha=0.1, similarity_top_k=4)
+    query = vector_query(mode=HYBRID, query_str="swims whale", alpha=0.1, similarity_top_k=4)
     weighted = store.query(query)
     assert store.query(query, fusion="weighted") == weighted
     by_ranks = store.query(query, fusion="rrf")
@@ -321,11 +321,11 @@ def test_a_fusion_function_gets_both_results_and_is_taken_at_its_word():
         return VectorStoreQueryResult(nodes=sparse_result.nodes[:1], similarities=[7.0], ids=["c"])
 
     with filled(hybrid_fusion_fn=fuse) as store:
-        query = asked(mode=HYBRID, query_str="swims", similarity_top_k=2, alpha=0.3)
+        query = vector_query(mode=HYBRID, query_str="swims", similarity_top_k=2, alpha=0.3)
         assert store.query(query, where={"lang": "en"}).similarities == [7.0]
         query.sparse_top_k, query.hybrid_top_k = 1, 5
         store.query(query)
-        store.query(asked(mode=HYBRID, query_embedding=None, query_str="swims", alpha=0))
+        store.query(vector_query(mode=HYBRID, query_embedding=None, query_str="swims", alpha=0))
         assert seen == [
             (["a", "c"], ["c"], 0.3, 2),
             (["a", "b"], ["c"], 0.3, 5),
@@ -348,7 +348,7 @@ def test_a_fusion_function_gets_both_results_and_is_taken_at_its_word():
     [("default", "plans"), ("mmr", "plans"), ("text_search", "points"), ("sparse", "points")],
 )
 def test_explain_says_how_a_query_is_answered(store, mode, told):
-    query = asked(mode=VectorStoreQueryMode(mode), query_str="dogs")
+    query = vector_query(mode=VectorStoreQueryMode(mode), query_str="dogs")
     explained = store.explain(query, where={"lang": "de"})
     assert (explained["points"], explained["matching"]) == (4, 2)
     assert explained[told]
@@ -356,16 +356,16 @@ def test_explain_says_how_a_query_is_answered(store, mode, told):
 
 def test_explain_of_hybrids_and_of_what_has_none(client):
     store = filled(client=client)
-    hybrid = asked(mode=HYBRID, query_str="dogs")
+    hybrid = vector_query(mode=HYBRID, query_str="dogs")
     assert store.explain(hybrid)["legs"] == {"dense": [4], "text": [2]}
     assert asyncio.run(store.aexplain(hybrid))["legs"] == {"dense": [4], "text": [2]}
     with pytest.raises(InvalidArgumentError, match="nothing to explain"):
-        store.explain(asked(query_embedding=None))
+        store.explain(vector_query(query_embedding=None))
     with pytest.raises(InvalidArgumentError, match="isn't supported; use default, mmr, sparse"):
-        store.explain(asked(mode=VectorStoreQueryMode.SVM))
+        store.explain(vector_query(mode=VectorStoreQueryMode.SVM))
     for name in ("max_distance", "group_by", "group_size"):
         with pytest.raises(InvalidArgumentError, match=f"{name} needs query_embedding"):
-            store.query(asked(query_embedding=None), **{name: 1})
+            store.query(vector_query(query_embedding=None), **{name: 1})
 
 
 def test_new_arguments_go_to_the_async_methods_too(beside_the_loop):
@@ -373,7 +373,7 @@ def test_new_arguments_go_to_the_async_methods_too(beside_the_loop):
 
     async def main():
         beside_the_loop()
-        found = await store.aquery(asked(), where={"lang": "de"}, include=["embeddings"])
+        found = await store.aquery(vector_query(), where={"lang": "de"}, include=["embeddings"])
         assert found.nodes[0].embedding is not None
         got = await store.aget_nodes(None, None, 2, offset=1, where={"n": {"$gt": 1}})
         assert [n.node_id for n in got] == ["c", "d"]
@@ -393,24 +393,24 @@ def longest(query, documents):
 
 def test_a_reranker_orders_nodes(store):
     for query in (
-        asked(query_str="swim"),
-        asked(mode=TEXT, query_str="swim"),
-        asked(mode=HYBRID, query_str="swim"),
+        vector_query(query_str="swim"),
+        vector_query(mode=TEXT, query_str="swim"),
+        vector_query(mode=HYBRID, query_str="swim"),
     ):
         found = store.query(query, rerank=longest)
         assert found.similarities == sorted(found.similarities, reverse=True)
         assert found.similarities == [len(TEXTS[one]) for one in found.ids]
-    assert store.query(asked(query_str="other"), rerank=longest, rerank_query="swim").ids[0] == "a"
-    assert store.query(asked(query_str="swim"), rerank=longest, min_score=13).ids == ["a", "c"]
-    assert store.explain(asked(query_str="swim"), rerank=longest)["reranked"][0][0]["id"] == "a"
+    assert store.query(vector_query(query_str="other"), rerank=longest, rerank_query="swim").ids[0] == "a"
+    assert store.query(vector_query(query_str="swim"), rerank=longest, min_score=13).ids == ["a", "c"]
+    assert store.explain(vector_query(query_str="swim"), rerank=longest)["reranked"][0][0]["id"] == "a"
     retriever = VectorStoreIndex.from_vector_store(store, MockEmbedding(2)).as_retriever(
         similarity_top_k=1, vector_store_kwargs={"rerank": longest, "rerank_from": 4}
     )
     assert [one.node_id for one in retriever.retrieve("swim")] == ["a"]
     for query, kwargs, message in (
-        (asked(), {}, "rerank needs texts"),
-        (asked(mode=MMR, query_str="swim"), {}, "rerank doesn't go with mode 'mmr'"),
-        (asked(query_embedding=None), {}, "rerank needs query_embedding"),
+        (vector_query(), {}, "rerank needs texts"),
+        (vector_query(mode=MMR, query_str="swim"), {}, "rerank doesn't go with mode 'mmr'"),
+        (vector_query(query_embedding=None), {}, "rerank needs query_embedding"),
     ):
         with pytest.raises(InvalidArgumentError, match=message):
             store.query(query, rerank=longest, **kwargs)
@@ -426,5 +426,5 @@ def test_postprocessors_of_llama_index_work_on_top(store):
     index = VectorStoreIndex.from_vector_store(store, MockEmbedding(2))
     nodes = index.as_retriever(similarity_top_k=4).retrieve("swim")
     ordered = Longest().postprocess_nodes(nodes)
-    reranked = store.query(asked(query_str="swim"), rerank=longest)
+    reranked = store.query(vector_query(query_str="swim"), rerank=longest)
     assert [one.node_id for one in ordered] == reranked.ids

@@ -23,20 +23,20 @@ def url(tmp_path):
 def test_commands_take_the_url_of_a_store_that_is_served(url, tmp_path, monkeypatch, key):
     monkeypatch.setenv(key, "secret")
 
-    def told(*words):
+    def output_of(*words):
         done = run(*words, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         return done.stdout.decode()
 
-    found = json.loads(told("info", url, "things", "--json"))
+    found = json.loads(output_of("info", url, "things", "--json"))
     assert (found["points"], found["vectors"][""]["dimension"]) == (2, 2)
-    assert json.loads(told("info", url, "--json"))["damaged"] is None
-    assert told("count", url, "things", "--where", '{"n": 2}').strip() == "1"
-    assert "none damaged" in told("verify", url)
-    assert "now" in told("optimize", url, "things")
-    assert "2 compared" in told("copy", url, "copied")
-    assert "level already" in told("copy", url, "copied")
-    told("snapshot", url, "whole.zip")
+    assert json.loads(output_of("info", url, "--json"))["damaged"] is None
+    assert output_of("count", url, "things", "--where", '{"n": 2}').strip() == "1"
+    assert "none damaged" in output_of("verify", url)
+    assert "now" in output_of("optimize", url, "things")
+    assert "2 compared" in output_of("copy", url, "copied")
+    assert "level already" in output_of("copy", url, "copied")
+    output_of("snapshot", url, "whole.zip")
     assert (tmp_path / "whole.zip").stat().st_size > 1_000
     monkeypatch.delenv(key)
     refused = run("list", url, cwd=tmp_path)

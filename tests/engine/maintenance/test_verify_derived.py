@@ -697,7 +697,7 @@ def with_usearch(tmp_path_factory):
     return installed("index_plugin", tmp_path_factory.mktemp("installed"))
 
 
-def told(program, environment, folder):
+def output_lines(program, environment, folder):
     done = run(program, environment, folder)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
@@ -706,9 +706,9 @@ def told(program, environment, folder):
 @pytest.mark.others
 def test_an_index_of_a_package_is_compared_by_what_it_finds(with_usearch, tmp_path):
     def verified(environment, **options):
-        return told(VERIFY.replace("OPTIONS", repr(options)), environment, tmp_path)
+        return output_lines(VERIFY.replace("OPTIONS", repr(options)), environment, tmp_path)
 
-    told(BUILD, with_usearch, tmp_path)
+    output_lines(BUILD, with_usearch, tmp_path)
     right = verified(with_usearch)
     assert len(right) == 1
     file = derived_file(tmp_path / "store", "index")

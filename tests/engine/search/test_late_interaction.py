@@ -99,11 +99,11 @@ def test_what_is_kept_in_memory_follows_every_write(store, metric):
     numbers = np.random.default_rng(5)
     points = points_of(store, m=NewSpace(metric, kind="multi"))
 
-    def some(count):
+    def random_vectors(count):
         shapes = [(numbers.integers(1, 5), 6) for _ in range(count)]
         return [numbers.standard_normal(shape).astype(np.float32) for shape in shapes]
 
-    held = dict(enumerate(some(300)))
+    held = dict(enumerate(random_vectors(300)))
 
     def check():
         query = numbers.standard_normal((3, 6)).astype(np.float32)
@@ -121,9 +121,9 @@ def test_what_is_kept_in_memory_follows_every_write(store, metric):
 
     write(dict(held))
     check()
-    write(dict(zip([5, 6, 299], some(3), strict=True)))
+    write(dict(zip([5, 6, 299], random_vectors(3), strict=True)))
     check()
-    write(dict(zip(range(300, 420), some(120), strict=True)))
+    write(dict(zip(range(300, 420), random_vectors(120), strict=True)))
     check()
     points.delete([0, 6, 301], None, None)
     for gone in (0, 6, 301):

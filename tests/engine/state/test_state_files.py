@@ -77,14 +77,14 @@ def maps_state(points):
     return held(points).mapped is not None
 
 
-def told(points):
+def contents(points):
     """All that a state says, by pks and slots, in lists; and the same as the database says it."""
     return points.access.read(
-        lambda view: (said(view.state), said(points.access.state_in_database(view)))
+        lambda view: (contents_of(view.state), contents_of(points.access.state_in_database(view)))
     )
 
 
-def said(state):
+def contents_of(state):
     spaces = {}
     for name, space in state.spaces.items():
         rows, slots = space.row_of_slot.whole(), space.slot_of_row.whole()[state.alive]
@@ -95,7 +95,7 @@ def said(state):
 
 
 def check(points, mapped=True):
-    mine, true = told(points)
+    mine, true = contents(points)
     assert mine == true
     assert maps_state(points) == mapped
 
@@ -193,7 +193,7 @@ class SavedStates(TwoStores):
 
     @rule(number=who)
     def agree(self, number):
-        mine, true = told(self.points(number))
+        mine, true = contents(self.points(number))
         assert mine == true
 
 

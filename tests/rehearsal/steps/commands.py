@@ -49,7 +49,7 @@ def run(*words: Any, stdin: str = "", code: int = 0) -> str:
     return done.stderr if code == 1 else done.stdout
 
 
-def told(*words: Any) -> Any:
+def json_output(*words: Any) -> Any:
     return json.loads(run(*words, "--json"))
 
 
@@ -93,19 +93,19 @@ def opened(path: Any, name: str = "scenario") -> Iterator[Any]:
 @step(places=STORES)
 def says_what_is_there(scenario: Scenario) -> None:
     store = named(scenario)
-    own = next(one for one in told("list", store) if one["collection"] == "scenario")
+    own = next(one for one in json_output("list", store) if one["collection"] == "scenario")
     assert (own["points"], own["distance"]) == (len(scenario.truth), scenario.shape.metric)
     assert own["problem"] is None
-    info = told("info", store, "scenario")
+    info = json_output("info", store, "scenario")
     vectors = info["vectors"][""]
     assert info["points"] == vectors["vectors"] == len(scenario.truth)
     assert vectors["dimension"] == scenario.shape.dimension
     assert "no collection" in run("count", store, "nowhere", code=1)
     if scenario.length == "suite":
         return
-    assert told("info", store)["points"] >= len(scenario.truth)
+    assert json_output("info", store)["points"] >= len(scenario.truth)
     assert str(len(scenario.truth)) in run("info", store, "scenario").replace(",", "")
-    assert told("count", store, "scenario") == {"count": len(scenario.truth)}
+    assert json_output("count", store, "scenario") == {"count": len(scenario.truth)}
 
 
 @step("keys", places=STORES)
@@ -114,7 +114,7 @@ def counts_and_gets(scenario: Scenario) -> None:
     for where in list(wheres(scenario.shape).values())[:: scenario.times(25, 3, 1)]:
         right = scenario.truth.matching(where)
         asked = ("scenario", "--where", json.dumps(where))
-        assert told("count", store, *asked) == {"count": len(right)}, where
+        assert json_output("count", store, *asked) == {"count": len(right)}, where
         got = lines("get", store, *asked, "--limit", 500)
         compare([row["id"] for row in got], right[:500], f"{where}")
     scenario.check_records(as_got(lines("peek", store, "scenario", "-n", 7, "--embeddings")))
@@ -161,7 +161,7 @@ def queries(scenario: Scenario) -> None:
         return
     bound = first[14]["distance"]
     assert len(lines(*asked, 50, "--max-distance", bound + 1e-7)) >= 15
-    assert told(*asked, 5, "--explain")["points"] == len(scenario.truth)
+    assert json_output(*asked, 5, "--explain")["points"] == len(scenario.truth)
 
 
 @step("texts", places=STORES)
@@ -232,7 +232,7 @@ def evaluates(scenario: Scenario) -> None:
     rows = ({"query": text, "ids": [one]} for text, one in zip(asked, ids, strict=True))
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     how = ("--model", "wordllama", "-k", 10, "--mode", "dense", "--mode", "text")
-    settings = told("evaluate", named(scenario), "scenario", file, *how)["settings"]
+    settings = json_output("evaluate", named(scenario), "scenario", file, *how)["settings"]
     vectors = np.asarray(retrieval_store.WordLlamaEmbedding()(asked))
     places = {name: place for place, name in enumerate(scenario.truth.ids)}
     least, most = 0, 0
@@ -306,9 +306,9 @@ def copies_and_changes(scenario: Scenario) -> None:
             "copy", store, copied, "-q", "--collection", "scenario", "--fail-if-exists", code=1
         )
         run("drop", copied, "scenario", "--yes")
-        assert [one["collection"] for one in told("list", copied)] == ["another"]
+        assert [one["collection"] for one in json_output("list", copied)] == ["another"]
     run("drop", copied, "another", "--yes")
-    assert told("list", copied) == []
+    assert json_output("list", copied) == []
     scenario.check()
 
 
@@ -328,12 +328,12 @@ def keeps(scenario: Scenario) -> None:
         drawn = scenario.some(len(scenario.truth) // 2)
         collection.delete(ids=drawn)
         truth.delete(drawn)
-    before = told("info", restored, "scenario")
+    before = json_output("info", restored, "scenario")
     run("optimize", restored, "-q")
-    after = told("info", restored, "scenario")
+    after = json_output("info", restored, "scenario")
     assert after["bytes"] < before["bytes"]
     assert after["vectors"][""]["dead_slots"] == 0
-    assert told("verify", restored)["damaged"] == []
+    assert json_output("verify", restored)["damaged"] == []
     with opened(restored) as collection:
         scenario.check(collection, truth)
 
@@ -354,7 +354,7 @@ def keeps_one_collection(scenario: Scenario) -> None:
     for name in ("scenario", "again"):
         with opened(restored, name) as collection:
             scenario.check(collection)
-    assert told("verify", restored)["damaged"] == []
+    assert json_output("verify", restored)["damaged"] == []
 
 
 @step(places=DISK, least="first")
@@ -416,7 +416,7 @@ def started(*words: Any) -> Iterator[subprocess.Popen]:
                 pipe.close()
 
 
-def asked(address: str, path: str, body: Any, token: str = "") -> Any:
+def request(address: str, path: str, body: Any, token: str = "") -> Any:
     """The answer of a server to a body of JSON."""
     connection = HTTPConnection(urlsplit(address).netloc, timeout=PATIENCE)
     try:
@@ -435,13 +435,13 @@ def shows_a_page(scenario: Scenario) -> None:
     with started("view", named(scenario), "--no-browser") as process:
         address = process.stdout.readline().split()[-1]
         url, _, token = address.partition("#token=")
-        there = asked(url, "/view/api/store", {}, token)["collections"]
+        there = request(url, "/view/api/store", {}, token)["collections"]
         own = next(one for one in there if one["name"] == "scenario")
         assert own["points"] == len(scenario.truth)
         (one,) = scenario.some(1)
         word = own_word(scenario.truth.records[one].document)
         body = {"collection": own["collection"], "mode": "text", "text": word}
-        hits = asked(url, "/view/api/query", body, token)["hits"]
+        hits = request(url, "/view/api/query", body, token)["hits"]
         assert [hit["id"] for hit in hits] == [one]
 
 
@@ -516,13 +516,13 @@ def serves(scenario: Scenario) -> None:
     run("copy", scenario.place.path, copied, "-q")
     with started("serve", copied, "--port", 0, "--grpc-port", "none") as process:
         url = next(w for w in process.stdout.readline().split() if w.startswith("http"))
-        assert told("count", url, "scenario") == {"count": len(scenario.truth)}
+        assert json_output("count", url, "scenario") == {"count": len(scenario.truth)}
         with opened_at(url) as collection:
             scenario.check(collection)
         (one,) = scenario.some(1)
         run("delete", url, "scenario", one)
-        assert told("count", url, "scenario") == {"count": len(scenario.truth) - 1}
-    assert told("count", copied, "scenario") == {"count": len(scenario.truth) - 1}
+        assert json_output("count", url, "scenario") == {"count": len(scenario.truth) - 1}
+    assert json_output("count", copied, "scenario") == {"count": len(scenario.truth) - 1}
 
 
 @contextmanager
@@ -536,7 +536,7 @@ def completes(scenario: Scenario) -> None:
     """Shells are told of commands and of collections."""
     for shell in ("bash", "zsh", "fish"):
         assert "retrieval-store" in run("completion", shell)
-    words = f"retrieval-store count {scenario.place.path} st"
+    words = f"retrieval-store count {scenario.place.path} sc"
     environment = {
         **os.environ,
         "_RETRIEVAL_STORE_COMPLETE": "bash_complete",

@@ -343,7 +343,7 @@ def _told():
     return traceback.format_exc().encode()
 
 
-def told(path):
+def read_everything(path):
     """All that a user can ask of a store."""
     with retrieval_store.Client(path, read_only=True) as client:
         store = inside.store(client)

@@ -14,7 +14,7 @@ PROGRAMS = 4
 
 
 def same(source, target, said):
-    ours, theirs = programs.told(source), programs.told(target)
+    ours, theirs = programs.read_everything(source), programs.read_everything(target)
     assert ours.keys() == theirs.keys(), said
     for name in ours:
         assert ours[name] == theirs[name], f"{said}: {name}"

@@ -28,7 +28,7 @@ def rows_of(recording: str) -> list[Any]:
         return [json.loads(line) for line in lines]
 
 
-def asked(ask: Asking, row: Any) -> Answered:
+def send(ask: Asking, row: Any) -> Answered:
     """The answer to a request, sent as it was."""
     body, raw = row["body"], None
     if isinstance(body, dict) and "~raw" in body:
@@ -78,7 +78,7 @@ def has_infinite_numbers(row: Any) -> bool:
 def replayed(request, tmp_path_factory):
     ask = Asking(app(tmp_path_factory.mktemp("store") / "store", durability="relaxed"))
     rows = rows_of(request.param)
-    found = [(i, row, difference(row, asked(ask, row))) for i, row in enumerate(rows, 1)]
+    found = [(i, row, difference(row, send(ask, row))) for i, row in enumerate(rows, 1)]
     ask.close()
     return found
 
@@ -111,7 +111,7 @@ def asking(request, tmp_path):
 
 def test_fields_that_are_absent_empty_or_at_their_edge_mean_what_they_mean_on_a_real_server(asking):
     rows = rows_of("edges")
-    different = [i for i, row in enumerate(rows, 1) if difference(row, asked(asking, row))]
+    different = [i for i, row in enumerate(rows, 1) if difference(row, send(asking, row))]
     assert len(rows) == 684
     assert different == [*EDGES_DIFFERENT]
 

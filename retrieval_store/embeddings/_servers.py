@@ -1,8 +1,8 @@
-"""Servers that embed texts: asked by JSON over HTTP, in batches.
+"""Calls servers that embed texts, by JSON over HTTP, in batches.
 
-What may pass is tried again. Texts and keys go to the host that the user named and to no other, so
-no redirect is followed; to another machine through the environment's proxy, where it names one. It
-needs nothing but the standard library.
+Temporary failures are retried. Texts and keys go only to the host that the user named, so no
+redirect is followed. Requests to other machines use the environment's proxy, if it names one. It
+needs only the standard library.
 """
 
 import http.client
@@ -140,9 +140,9 @@ def ask(
     manner: Manner,
     message_of: Callable[[int | None, str], str],
 ) -> Any:
-    """A server's answer to a JSON body, as JSON. Raises EmbeddingFunctionError with the text that
-    `message_of` makes of the status and the beginning of the answer, or of None and the reason,
-    where the server can't be reached."""
+    """A server's response to a JSON body, as JSON. Raises EmbeddingFunctionError otherwise.
+    `message_of` makes its text from the status and the beginning of the response, or from None and
+    the reason where the server can't be reached."""
     pause, waiting = FIRST_PAUSE, threading.Event()
     for left in range(manner.retries, -1, -1):
         try:

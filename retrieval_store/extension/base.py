@@ -1,6 +1,5 @@
-"""What a small store inherits from: `BaseStore` and `BasePoints` have what follows from a few
-methods, and read all points for each call; `ScanRanker` ranks points that are in memory.
-"""
+"""Base classes of a small store. `BaseStore` and `BasePoints` derive all methods from a few, and
+read all points for each call. `ScanRanker` ranks points that are in memory."""
 
 import sys
 import time
@@ -94,13 +93,14 @@ class ScanRanker:
         return self._rank(step, np.arange(len(self._points.ids)))
 
     def rank_among(self, step: QueryStep, rankings: Sequence[Ranked]) -> Ranked:
-        """The same for a step of one query, among the points that are in any of these rankings."""
+        """As `rank`, for a step of one query, among the points that are in any of these
+        rankings."""
         found = [np.empty(0, np.int64), *(ranking.items for ranking in rankings)]
         (ranking,) = self._rank(step, np.unique(np.concatenate(found)))
         return ranking
 
     def batch_key(self, step: QueryStep) -> Hashable:
-        """None: each step is asked by itself."""
+        """None: each step is executed by itself."""
         return None
 
     def metric(self, space: str) -> Metric:
@@ -146,7 +146,8 @@ class ScanRanker:
         )
 
     def words(self, text: Bm25, items: Ints) -> list[WordReport]:
-        """Each distinct word of the first text, and what it adds to the scores of some items."""
+        """Each distinct word of the first text, and its contribution to the scores of some
+        items."""
         asked, idf, shares, _ = self._word_shares(text, text.texts[0])
         reported = zip(asked.vocabulary, idf.tolist(), shares[:, items], strict=True)
         return [WordReport(word, weight, share) for word, weight, share in reported]
@@ -195,9 +196,9 @@ class ScanRanker:
         return ranking
 
     def _word_shares(self, text: Bm25, query: str) -> tuple[Words, Floats, Floats, float]:
-        """The words of a query, the idf of each distinct one, (words, points) what each adds to the
-        score of a point, by BM25, and the idf of a word in a single document. The numbers are those
-        of a store in a directory, which has parts of a document's score in float32."""
+        """The words of a query, the idf of each distinct one, their BM25 contributions to the score
+        of each point, (words, points), and the idf of a word in a single document. The numbers
+        equal a local store's, which has parts of a document's score in float32."""
         asked = text.analyzer.words([query], is_query=True)
         documents = [document or "" for document in self._points.documents or ()]
         words = text.analyzer.words(documents)
@@ -217,7 +218,7 @@ class ScanRanker:
 
 
 class ScanLabels:
-    """The values under one key of the points of a `ScanRanker`, by which hits are grouped."""
+    """The values under one key of the points of a `ScanRanker`, for grouping hits."""
 
     group_count = None
     points_per_occurrence = 0
@@ -235,9 +236,9 @@ class ScanLabels:
 
 
 class BaseStore(ABC):
-    """A `CollectionStore` that isn't our engine's, of what its subclass has: `create`, `change`,
-    `page`, `drop` and `points`. Nothing of it is in files that could be compacted or verified here;
-    it makes no copies of collections, unless the subclass has `fork`."""
+    """A `CollectionStore` that isn't our engine's. Its subclass has `create`, `change`, `page`,
+    `drop` and `points`. It has no files that could be compacted or verified here, and it copies no
+    collections, unless the subclass has `fork`."""
 
     engine = embedded = None
     directory: Path | None = None
@@ -308,11 +309,11 @@ class BaseStore(ABC):
             yield record.name, Gauges(points=self.points(record.id).count())
 
     def own_bytes(self) -> int:
-        """0: what it takes on disk isn't known here."""
+        """0: its size on disk is unknown here."""
         return 0
 
     def budget(self) -> Mapping[str, int]:
-        """Nothing: what it has in memory isn't bounded here."""
+        """None: its memory isn't limited here."""
         return {}
 
     def optimize(self, collection_id: str, progress: object) -> None:
@@ -325,13 +326,13 @@ class BaseStore(ABC):
 
 
 class BasePoints(ABC):
-    """A `PointsBackend` that reads all points for each call, of what its subclass has: `dimension`,
-    `read`, `write` and `remove`. It has one vector space, "", and ranks by nearness to vectors,
-    exactly, and by words. metric: how far vectors are apart.
+    """A `PointsBackend` that reads all points for each call. Its subclass has `dimension`, `read`,
+    `write` and `remove`. It has one vector space, "", and ranks by nearness to vectors, exactly,
+    and by words. metric: the distance between vectors.
 
     Ids are strings. Points that are read and written have all of their fields: payloads, documents,
-    uris, and vectors in "", (n, dim) float32 with a row of NaN for a point without one; dim is the
-    dimension, 0 while it is None.
+    uris, and vectors in "", (n, dim) float32 with a row of NaN for a point without a vector; dim is
+    the dimension, 0 while it is None.
     """
 
     reusable = False  # the store says each time whether the collection is still there
@@ -348,8 +349,8 @@ class BasePoints(ABC):
 
     @abstractmethod
     def read(self, ids: Sequence[PointId] | None) -> Points:
-        """All points, or those of these ids that there are, in the order of first insertion.
-        NotFoundError where the collection is no longer there."""
+        """All points, or the existing ones among these ids, in the order of first insertion.
+        NotFoundError where the collection has been deleted."""
 
     @abstractmethod
     def write(self, points: Points) -> None:
@@ -358,11 +359,11 @@ class BasePoints(ABC):
 
     @abstractmethod
     def remove(self, ids: Sequence[PointId]) -> None:
-        """Delete the points of these ids, durably."""
+        """Delete the points with these ids, durably."""
 
     def transaction(self) -> AbstractContextManager[object]:
-        """What surrounds each call that reads what it then writes, so that no other writes between;
-        by itself nothing does."""
+        """A context around each call that reads and then writes, so that no other call writes
+        between. By default it does nothing."""
         return nullcontext()
 
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
@@ -518,7 +519,7 @@ class BasePoints(ABC):
         return answer(self._ranker(), question)
 
     def explain(self, question: Query) -> Payload:
-        """How many points there are, all of which are looked at, and the hits of each way."""
+        """The number of points, all of which are scanned, and the hits of each way."""
         ranker = self._ranker()
         answer(ranker, question)
         legs: Payload = {name: [*counts] for name, counts in ranker.trace.legs.items()}
@@ -589,7 +590,8 @@ class BasePoints(ABC):
         descending: bool,
         fields: Fields,
     ) -> Points:
-        """The points that match and have a number or a date at the path, in the order of these."""
+        """The matching points that have a number or a date at the path, in the order of these
+        values."""
         points = self.get(None, expression, None, 0, replace(fields, payload=True))
         keys = [sort_key(payload, path, descending) for payload in points.payloads or ()]
         placed = sorted(

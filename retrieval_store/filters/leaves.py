@@ -1,21 +1,21 @@
 """Leaves of filter expressions: the conditions on single points, and the checks of expressions.
 
-A `ColumnLeaf` is a condition on a *column* (`columns`). `holds` defines its meaning once, for one
-value of the column; a point fulfils the leaf if any of its values does. That is enough for any
-evaluator: it can test each point. One that has something faster asks the leaf how to use it:
-`find_rows` finds rows in the values of a column that it keeps (`KeptValues` and the like), `bound`
-is the condition as far as a store elsewhere can express it (`Pushdown`).
+A `ColumnLeaf` is a condition on a *column* (`columns`). `holds` defines its meaning, for one value
+of the column; a point fulfils the leaf if any of its values does. Any evaluator can test each point
+by it. An evaluator with faster ways lets the leaf use them: `find_rows` finds rows in the values of
+a column that it keeps (`KeptValues` and others). `bound` is the condition as closely as a remote
+store can express it (`Pushdown`).
 
 Further leaves are conditions on documents (`DocumentLeaf`), among them regular expressions of
-users, which RE2 compiles and bounds in size; parts of all ids, by hash (`InSlice`); and conditions
+users, which RE2 compiles and limits in size; parts of all ids, by hash (`InSlice`); and conditions
 that one object in a list must fulfil all at once (`AnyElement`).
 
-`fulfils` evaluates an expression for one point, for points that come from elsewhere than the
-engine, which itself evaluates an expression to a mask over all points at once.
+`fulfils` evaluates an expression for one point that isn't from the engine. The engine evaluates an
+expression to a mask over all points at once.
 
-`check_expression` checks expressions that users and adapters pass as objects, instead of dicts of
-a dialect. Evaluating an expression is recursive, one call for each level, and visits a term once
-for each place where it occurs. So it limits both depth and size, before anything is evaluated.
+`check_expression` checks expressions that users and adapters pass as objects, instead of dicts of a
+dialect. Evaluating an expression is recursive, one call for each level, and visits a shared term
+once for each place. So it limits both depth and size, before anything is evaluated.
 """
 
 import re
@@ -69,12 +69,12 @@ class ColumnLeaf(Expression):
         raise NotImplementedError
 
     def find_rows(self, kept: Any) -> "RowSet | None":
-        """Rows of points that fulfil it, in what is kept of the column: what fits it among the
+        """Rows of points that fulfil it, by the kept values of the column, which fit one of the
         protocols below. None when they can't be looked up."""
         return None
 
     def bound(self, pushdown: "Pushdown") -> Bound:
-        """What a store elsewhere can say of it."""
+        """The condition as a remote store can express it."""
         return pushdown.undecided()
 
 
@@ -104,7 +104,7 @@ LONGEST_KEPT = 1_000  # characters of a path whose column is kept
 
 
 def column_of(leaf: ColumnLeaf) -> Column:
-    """The column that a leaf is asked of."""
+    """The column that a leaf is a condition on."""
     if not isinstance(leaf, ValueLeaf):
         return leaf.at
     keys = leaf.path.keys if isinstance(leaf.path, JsonPath) else leaf.path
@@ -156,7 +156,8 @@ class KeptValues(Protocol):
         """The rows of numbers inside the bounds."""
 
     def texts_that(self, fulfil: Callable[[Sequence[str]], Sequence[bool]]) -> RowSet:
-        """The rows of the strings that fulfil something, which is asked of all at once."""
+        """The rows of the strings that fulfil a condition, which is called once with all of
+        them."""
 
     def texts_between(self, bounds: Any) -> RowSet:
         """The rows of strings in the bounds of a `TextRange`."""
@@ -187,9 +188,9 @@ class KeptElements(Protocol):
 
 
 class Pushdown(Protocol):
-    """What a store elsewhere can say of the values of a column at a path of keys: a superset of
-    what fulfils a condition, or a subset, which a negation needs. A leaf doesn't know which of them
-    is wanted, so it returns a condition that is exact, or `undecided()`."""
+    """How a remote store can filter by the values of a column at a path of keys: by a superset of
+    the matching points, or by a subset, which a negation needs. A leaf doesn't know which of them
+    is wanted, so it returns an exact condition, or `undecided()`."""
 
     def equal(self, values: Sequence[Scalar]) -> Bound:
         """That one equals any of the values."""
@@ -220,11 +221,11 @@ class DocumentLeaf(Expression):
         raise NotImplementedError
 
     def test(self) -> Callable[[str], Any]:
-        """`holds`, made ready for many documents; what it returns is true or false to Python."""
+        """`holds`, prepared for many documents; its result is true or false to Python."""
         return self.holds
 
     def bound(self, pushdown: Pushdown) -> Bound:
-        """What a store elsewhere can say of it."""
+        """The condition as a remote store can express it."""
         return pushdown.undecided()
 
 
@@ -276,10 +277,10 @@ PATTERNS_KEPT = 16
 
 @lru_cache(maxsize=PATTERNS_KEPT)
 def compile_pattern(pattern: str) -> Any:
-    """The RE2 pattern, compiled; raises InvalidFilterError for one that RE2 refuses, or that is
-    longer, deeper or larger than a pattern from a user may be.
+    """The RE2 pattern, compiled. Raises InvalidFilterError for a pattern that RE2 refuses, or that
+    is longer, deeper or larger than the limits for users' patterns.
 
-    RE2 needs time linear in the text. Where its memory ends it goes on with a slower automaton that
+    RE2 needs time linear in the text. At its memory limit it goes on with a slower automaton that
     needs none, so an answer is never wrong.
     """
     if len(pattern) > MAX_PATTERN:
@@ -345,8 +346,8 @@ Word: TypeAlias = npt.NDArray[np.uint64]
 @final
 @dataclass(frozen=True, slots=True)
 class InSlice(IdLeaf):
-    """Points of one of `total` parts of all ids, about as many in each: of those whose hash leaves
-    `index`, divided by `total`."""
+    """Points of one of `total` parts of all ids of about equal size: the points with hash of the id
+    modulo `total` equal to `index`."""
 
     total: int
     index: int
@@ -476,7 +477,7 @@ class Candidate:
         return {**(self.payload or {}), **others}
 
     def answer(self, leaf: Expression, is_candidate: bool) -> bool:
-        """Whether the point is asked at all, and fulfils a leaf."""
+        """Whether the point is a candidate, and fulfils a leaf."""
         if not is_candidate:
             return False
         match leaf:
@@ -511,8 +512,8 @@ class Parsed(Expression):
 
 
 def check_expression(expression: Expression) -> Expression:
-    """The expression as it is; raises InvalidFilterError when it is too deep or too large, when
-    something in it is no expression, and when a pattern can't be compiled."""
+    """The expression, unchanged. Raises InvalidFilterError when it is too deep or too large, when a
+    part of it is no expression, and when a pattern can't be compiled."""
     if isinstance(expression, Parsed):
         return expression.expression
     level, depth, nodes = [expression], 0, 0

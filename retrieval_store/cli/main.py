@@ -61,7 +61,7 @@ _ARGUMENT = re.compile(
 SHELLS = ("bash", "zsh", "fish")
 
 
-# As --help shows them; those of other packages come last.
+# In the order of --help; commands of other packages come last.
 ORDER = (
     *("completion", "info", "list", "count", "peek", "get", "facet", "query", "why", "evaluate"),
     *("add", "sync", "delete", "rename", "drop", "copy", "import", "export", "snapshot"),

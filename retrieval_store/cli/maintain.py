@@ -1,6 +1,6 @@
 """The commands that look after a store.
 
-- `info`, `list` and `count` show what it holds. They open read-only, and make no store.
+- `info`, `list` and `count` show its contents. They open read-only, and make no store.
 - `verify`, `optimize`, `snapshot` and `restore` keep it whole and small.
 - `delete`, `rename` and `drop` remove or rename things.
 """
@@ -190,7 +190,7 @@ def restore(source: Path, store: str, name: str | None) -> None:
 
 
 def _may_be_cut(source: Path) -> bool:
-    """Whether it begins as a snapshot does, of which the end is missing."""
+    """Whether it begins like a snapshot, but is truncated."""
     with source.open("rb") as file:
         return file.read(len(BEGINNING)) == BEGINNING
 

@@ -1,5 +1,5 @@
-"""Makes tables of HTML, as notebooks show them. What is stored may be hostile: all of it is
-escaped, and images are drawn anew."""
+"""Makes tables of HTML for notebooks. Stored data may be hostile: all of it is escaped, and images
+are encoded anew."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

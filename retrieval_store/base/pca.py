@@ -22,8 +22,8 @@ BLOCK = 8_192  # vectors that are projected at once
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """axes: (3, d) float32: the mean, and two axes of length 1 or, where vectors don't differ in so
-    many directions, 0; explained: (2,) the share of the variance along each."""
+    """axes: (3, d) float32: the mean, and two axes of length 1, or 0 where vectors don't differ in
+    two directions; explained: (2,) the share of the variance along each."""
 
     axes: Matrix
     explained: Floats

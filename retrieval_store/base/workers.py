@@ -26,9 +26,9 @@ def calling_loop() -> "AbstractEventLoop | None":
 
 
 class WorkerPool(Executor):
-    """A `ThreadPoolExecutor`; where no thread can be started, whoever submits a call makes it.
+    """A `ThreadPoolExecutor`; where no thread can be started, the submitting thread makes the call.
 
-    threads: how many there are at most; name: what their names begin with.
+    threads: the greatest number of threads; name: the prefix of their names.
     """
 
     def __init__(self, threads: int, name: str = "") -> None:

@@ -153,8 +153,7 @@ SAMPLE = 1_024  # rows by which that is judged
 class Frame:
     """The transformation of rows before they are coded: centre and rotation. seed: of the rotation;
     centre: (dim,) float32, the mean of rows ("l2") or its direction ("cosine", "ip"); flips: (2,
-    dim) float32, +1 and -1, of the rotation; record: the FRAME structure for compiled
-    functions."""
+    dim) float32, +1 and -1, of the rotation; record: the FRAME structure for compiled functions."""
 
     seed: int
     centre: Matrix
@@ -182,7 +181,7 @@ class Frame:
 
 
 def rotate(rows: Floats, frame: Frame) -> Floats:
-    """(n, dim) rows turned as those of a frame are before they are coded, without the compiled
+    """(n, dim) rows, rotated like the rows of a frame before they are coded, without the compiled
     part."""
     dimension = rows.shape[1]
     longest = 1 << (dimension.bit_length() - 1)
@@ -195,9 +194,9 @@ def rotate(rows: Floats, frame: Frame) -> Floats:
 
 
 def _by_hadamard(rows: Floats) -> Floats:
-    """Times Hadamard's matrix, over the root of its size: along one factor of that after another,
-    which is the last axis of the numbers, and the first afterwards. Each row's product is one of
-    its own, so small that BLAS takes no threads for it."""
+    """Multiply by Hadamard's matrix, over the root of its size: along one factor of the size after
+    another. A factor is the last axis before, and the first afterwards. Each row's product is
+    separate, and so small that BLAS uses no threads."""
     count, size = rows.shape
     remaining = size
     while remaining > 1:
@@ -223,7 +222,7 @@ def _hadamard(size: int) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """Codes of `count` rows, in blocks of 32 (the layout stands in `native/kernel.h`).
+    """Codes of `count` rows, in blocks of 32 (the layout is in `native/kernel.h`).
 
     high: (blocks, 32 / t, chunks, t, 4) uint8, the upper halves, t rows together
     (`native.tile_rows`); low: (m, chunks, 4) uint8, the lower
@@ -299,7 +298,7 @@ def encode_into(target: Codes, place: int, rows: Stored) -> None:
 
 def gather_codes(pieces: list[tuple[Codes, Ints]], slots: Ints) -> Codes:
     """Codes of some rows of several pieces, all in one frame, copied together in this order.
-    pieces: codes, and the places of the wanted rows in them; slots: those of all these rows."""
+    pieces: codes, and the positions of the wanted rows in them; slots: of all these rows."""
     compiled = kernel()
     assert compiled is not None
     target = allocate_codes(len(slots), pieces[0][0].frame)
@@ -316,8 +315,8 @@ def gather_codes(pieces: list[tuple[Codes, Ints]], slots: Ints) -> Codes:
 
 
 def factors_and_sides(codes: Codes, blocks: slice) -> tuple[Matrix, Matrix]:
-    """(n,) float32 of the rows of some blocks: the factors of their signs, and their sides once
-    more, NaN for rows that no bound holds for."""
+    """(n,) float32 for the rows of some blocks: the factors of their signs, and their sides once
+    more, NaN for rows without a valid bound."""
     floats = codes.signs[blocks, -OF_SIGNS * BLOCK * 4 :]
     factors_and_sides = np.ascontiguousarray(floats).view("<f4").reshape(-1, OF_SIGNS, BLOCK)
     return factors_and_sides[:, 0].reshape(-1), factors_and_sides[:, 1].reshape(-1)
@@ -339,8 +338,8 @@ def signs_at(codes: Codes, number: int) -> Bools:
 
 
 class TurnedQuery(NamedTuple):
-    """A query as a frame turns it. own: (dim,) what is compared with the coded parts of rows,
-    rotated; by_side, offset: see `native/kernel.h`."""
+    """A query transformed by a frame. own: (dim,), compared with the coded parts of rows, rotated;
+    by_side, offset: see `native/kernel.h`."""
 
     own: Floats
     by_side: float
@@ -361,8 +360,8 @@ def turn_query(query: Matrix, frame: Frame) -> TurnedQuery:
 
 
 def estimates(codes: Codes, rows: Ints, query: TurnedQuery) -> tuple[Floats, Floats]:
-    """(n,) scores of some rows by their signs, and their standard errors, as a pass has them but
-    for the roundings of its tables. query: as the frame of these codes turns it."""
+    """(n,) scores of some rows by their signs, and their standard errors, like a scan's except for
+    the roundings of its tables. query: transformed by the frame of these codes."""
     factors, sides = factors_and_sides(codes, slice(None))
     products = np.where(signs_of(codes, rows), query.own, -query.own).sum(axis=1)
     scores = query.offset + query.by_side * sides[rows] + factors[rows] * products
@@ -409,7 +408,7 @@ TOGETHER = 4  # queries whose products are computed together
 CALL_BYTES = 16_777_216  # bytes of codes × queries that one call scans: some milliseconds at most
 LOOSE = 1e-9  # slack of `within`; the caller compares exactly, in float64
 NOTED = 4_000_000  # candidates that all queries of one pass may store together
-# A pass by signs over so many rows is split into parts of at least so many.
+# A scan by signs over this number of rows is split into parts of at least this number.
 SPLIT_ROWS, PART_ROWS, MOST_PARTS = 500_000, 131_072, 4
 MOST_PARTS_OF_PROOFS = 8  # which look at more
 SPLIT_WORK, QUERIES_A_PART = 4_000_000, 8  # rows × queries that are shared out, some milliseconds
@@ -420,10 +419,10 @@ Bits: TypeAlias = npt.NDArray[np.uint32]
 
 @dataclass(frozen=True, slots=True)
 class CodeSegments:
-    """Codes to be scanned together. frames: the distinct frames of these codes, and where their
-    records are; records: PIECE structures for compiled functions, which point into the arrays of
-    `codes`; count: of rows; firsts: the slots of the first rows; splits: the results of `split`, by
-    number."""
+    """Codes to be scanned together. frames: the distinct frames of these codes, and the addresses
+    of their records; records: PIECE structures for compiled functions, which point into the arrays
+    of `codes`; count: of rows; firsts: the slots of the first rows; splits: the results of `split`,
+    by number."""
 
     codes: tuple[Codes, ...]
     frames: tuple[Frame, ...]
@@ -450,7 +449,7 @@ class CodeSegments:
         )
 
     def split(self, number: int) -> "tuple[CodeSegments, ...]":
-        """The same in so many parts of about as many rows, or fewer."""
+        """The same in at most `number` parts of about equal size."""
         pieces = self.splits.get(number)
         if pieces is None:
             runs = _runs_of(len(self.codes), number)
@@ -465,7 +464,7 @@ class CodeSegments:
 
 
 def _runs_of(count: int, number: int) -> list[slice]:
-    """So many things in so many parts of about as many, without empty ones."""
+    """Ranges of `count` things in at most `number` parts of about equal size, none empty."""
     edges = [round(i * count / number) for i in range(number + 1)]
     return [slice(*edge) for edge in pairwise(edges) if edge[0] < edge[1]]
 
@@ -476,13 +475,13 @@ def scores_of(distances: Floats, metric: Metric) -> Floats:
 
 
 class SearchGoal(NamedTuple):
-    """What is looked for: the k nearest rows.
+    """The aim of a search: the k nearest rows.
 
-    most: a query with more candidates is given up, as where codes can't tell rows apart; allowed: a
-    bit for each slot, 32 to a number, 1 for slots that may be found, or a filter that is asked for
-    rows that may be near, None for all; not looked at for codes with `slots` of their own
-    (`Codes.slots`); within: a distance (see `exact.nearest`) beyond which no row is wanted; errors:
-    how many standard errors the scores of true neighbours may be off by signs, None for a proof
+    most: a query with more candidates is abandoned, as where codes can't distinguish rows. allowed:
+    a bit for each slot, 32 to a number, 1 for slots that may be found, or a filter that is tested
+    for rows that may be near; None for all. It isn't used for codes with `slots` of their own
+    (`Codes.slots`). within: the greatest distance (see `exact.nearest`) wanted. errors: the number
+    of standard errors by which scores from signs may be off for true neighbours, None for a proof
     instead.
     """
 
@@ -540,8 +539,8 @@ def nearest_by_codes(
     may_split: bool = True,
 ) -> list[Nearest | None]:
     """For each query its nearest rows, by codes and then by the distances of the candidates, None
-    where there would be more than `most`; of many queries on several of the processor's cores,
-    unless another pass is split just now. matrix: (n, dim) the vectors, by slots."""
+    where there would be more than `most`. Many queries run on several of the processor's cores,
+    unless another scan is split just now. matrix: (n, dim) the vectors, by slots."""
     number = min(len(queries) // QUERIES_A_PART, usable_cores(), MOST_PARTS)
     much = len(queries) * pieces.count >= SPLIT_WORK
     if not (may_split and much and number > 1) or _helpers.lock.locked():
@@ -575,9 +574,9 @@ def _nearest_by_codes(
 
 class CodePass:
     """Finds the nearest rows by codes, for one query at a time in any number of threads, each by a
-    single compiled call; of many rows by several calls at once, on the processor's other cores,
-    unless another pass is split just now. What is found is the same, or more: each part's own floor
-    is lower. The matrix itself isn't kept."""
+    single compiled call. Many rows are scanned by several calls at once, on the processor's other
+    cores, unless another scan is split just now. The result is the same, or has more candidates:
+    each part's own floor is lower. The matrix itself isn't kept."""
 
     def __init__(
         self, pieces: CodeSegments, goal: SearchGoal, matrix: Stored, may_split: bool = True
@@ -605,7 +604,7 @@ class CodePass:
     def nearest(self, query: Matrix, matrix: Stored) -> Nearest | None:
         """The k nearest rows, and all that tie with the k-th; None where there would be too many
         candidates, or where the length of the query doesn't allow bounds. matrix: the same as at
-        first, but it may lie elsewhere."""
+        first, but it may be at another address."""
         if not self._split or _helpers.lock.locked():
             return self._nearest(query, matrix)
         with _helpers.lock:
@@ -644,7 +643,7 @@ class CodePass:
 
 
 def _nearest_of_all(hits_of_parts: Sequence[Nearest], k: int) -> Nearest:
-    """The nearest of what was found in parts. The others were measured, too, and are verified."""
+    """The nearest of the results of parts. The others were measured, too, and are verified."""
     slots = np.concatenate([hits.slots for hits in hits_of_parts])
     distances = np.concatenate([hits.distances for hits in hits_of_parts])
     signs, codes, measured = np.transpose([hits.looked for hits in hits_of_parts]).tolist()
@@ -667,7 +666,7 @@ class _Helpers:
         self._pool: Executor | None = None
 
     def call_all(self, calls: Sequence[Callable[[], T]]) -> list[T]:
-        """The results of all calls, of which this thread makes the first."""
+        """The results of all calls; this thread makes the first."""
         if self._pool is None:
             from retrieval_store.base.workers import WorkerPool
 
@@ -702,7 +701,8 @@ def _decide(
     pieces: CodeSegments,
     matrix: Stored,
 ) -> None:
-    """Decide about what a pass has found for one query; nothing else in the room is used again."""
+    """Decide about the candidates of a scan for one query; the rest of the scratch space isn't used
+    again."""
     compiled = kernel()
     assert compiled is not None
     at = buffers.room_offset + DISTANCES.size
@@ -721,9 +721,9 @@ def _passes(
     matrix: Stored | None,
     sharing: int = 1,
 ) -> Iterator[tuple[int, ScanBuffers]]:
-    """What passes have found that look for as many queries at once as there is room for, each with
-    the place of its first query. matrix: the vectors, if rows are to be measured on the way;
-    sharing: how many share the room."""
+    """The results of scans, each for as many queries as fit the room, with the index of its first
+    query. matrix: the vectors, if rows are to be measured on the way; sharing: the number of
+    threads that share the room."""
     step = max(1, NOTED // (NOTED_FACTOR * goal.most * sharing))
     for start in range(0, len(queries), step):
         span = slice(start, start + step)

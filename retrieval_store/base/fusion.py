@@ -35,8 +35,9 @@ def fuse(
     "rrf": weight / (k + rank), rank counted from 1. Cormack, Clarke and Büttcher, "Reciprocal rank
     fusion outperforms Condorcet and individual rank learning methods" (2009), who suggest k = 60.
     "server_rrf": 1 / (rank / weight + k - 1); with weights of 1 it equals "rrf" with k - 1. A
-    weight of 0 contributes nothing. Qdrant's documentation, "Hybrid queries". "weighted": weight ·
-    score, scores scaled from their least … greatest to 0 … 1 (all to 1 where they are equal).
+    weight of 0 contributes nothing. Qdrant's documentation, "Hybrid queries".
+    "weighted": weight · score, scores scaled from their least … greatest to 0 … 1 (all to 1 where
+    they are equal).
     "adaptive": weight · score, scores scaled from their first … 100th to 1 … 0, and later ones to
     0. So the first hits don't depend on how many are requested. Equal sums are ordered by "rrf".
     "dbsf": scores scaled from μ - 3σ … μ + 3σ to 0 … 1 (all to ½ where they are equal), σ of a

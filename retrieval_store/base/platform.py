@@ -5,21 +5,25 @@ takes no name of a file that may be open, and retries removals. The differences 
 Windows are here. The promises of a store rest on these:
 
 - **Locks** (`try_lock`, `unlock`) belong to an open file. One open file, of any process, holds a
-lock exclusively, or several share it. Trying never waits. The lock is released when the file is
-closed or the process dies, for any reason. - **Lock files** (`open_lock_file`, `remove_lock_file`):
-nobody can hold the lock of a removed file and take it for the lock of the file that has its name
-now. - **Private directories** (`own_directory`): other processes can see whether the owner of a
-directory lives. - **Bytes** (`write_at`, `read_at`) read or write all of the bytes, at an offset. -
-**Syncs**: after `sync`, `sync_file` and `flush`, data that any process wrote to a file survives
-power loss; after `sync_directory` the names in a directory do. - **Maps** (`map_file`,
-`map_descriptor`) show writes of others to the file, and stay readable as long as they live. On
-Windows a mapped file can't be removed or truncated. - **Names** (`give_name`, `take_place`) are
-given in one step and replace nothing: two processes that want the same one can't both get it. -
-**Removal** (`remove_files`, `remove_tree`) stays in the given directory, even if it is replaced by
-a link meanwhile. `is_in_use` recognises the errors that only mean that a file is open somewhere. -
-**Opening** (`open_plainly`, `open_directory`, `enter_directory`): the opened file is the named one.
-Links are followed only on request; opening waits for no pipe and takes over no terminal. -
-**Forks** (`at_fork`): called around every fork of this process, where there are any.
+  lock exclusively, or several share it. Trying never waits. The lock is released when the file is
+  closed or the process dies, for any reason.
+- **Lock files** (`open_lock_file`, `remove_lock_file`): nobody can hold the lock of a removed file
+  and take it for the lock of the file that has its name now.
+- **Private directories** (`own_directory`): other processes can see whether the owner of a
+  directory lives.
+- **Bytes** (`write_at`, `read_at`) read or write all of the bytes, at an offset.
+- **Syncs**: after `sync`, `sync_file` and `flush`, data that any process wrote to a file survives
+  power loss; after `sync_directory` the names in a directory do.
+- **Maps** (`map_file`, `map_descriptor`) show writes of others to the file, and stay readable as
+  long as they live. On Windows a mapped file can't be removed or truncated.
+- **Names** (`give_name`, `take_place`) are given in one step and replace nothing: two processes
+  that want the same one can't both get it.
+- **Removal** (`remove_files`, `remove_tree`) stays in the given directory, even if it is replaced
+  by a link meanwhile. `is_in_use` recognises the errors that only mean that a file is open
+  somewhere.
+- **Opening** (`open_plainly`, `open_directory`, `enter_directory`): the opened file is the named
+  one. Links are followed only on request; opening waits for no pipe and takes over no terminal.
+- **Forks** (`at_fork`): called around every fork of this process, where there are any.
 
 The code for Windows follows its documentation, and nobody has run it. Three promises are weaker
 there. Names are as durable as the file system makes them, since there is no documented sync of

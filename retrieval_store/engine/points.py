@@ -88,8 +88,8 @@ _Answered: TypeAlias = tuple[list[Hits], EngineTrace, State]
 def reading(
     method: Callable[Concatenate["PointStore", SearchView, P], T],
 ) -> Callable[Concatenate["PointStore", P], T]:
-    """Makes a method one that is called without its view, which is that of a read; it is called
-    again where the read is (see `Access.read`)."""
+    """Makes a method one that is called without its view, which a read provides; it is called again
+    where the read is (see `Access.read`)."""
 
     @wraps(method)
     def read(self: "PointStore", /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -203,7 +203,7 @@ class PointStore:
     def _change(
         self, change: "Callable[[Transaction, *Ts], T]", *arguments: *Ts, joins: bool = False
     ) -> T:
-        """The result of a change. joins: whether it may be committed together with those of other
+        """The result of a change. joins: whether it may be committed together with changes of other
         threads, one of which then makes it."""
         from retrieval_store.engine.transaction import change_points
 
@@ -279,7 +279,7 @@ class PointStore:
     def count_within(
         self, view: SearchView, expression: Expression, seconds: float
     ) -> tuple[int, bool]:
-        """How many points match, or as many as are found in so many seconds."""
+        """How many points match, or how many were found in this number of seconds."""
         return count_within(view, self._without_expired(view, expression), seconds)
 
     @traced("get")
@@ -414,7 +414,7 @@ class PointStore:
 
     @traced("explain")
     def explain(self, question: Query) -> Payload:
-        """How `ask` finds what it finds; see `stats.explanation`."""
+        """How `ask` finds its hits; see `stats.explanation`."""
         from retrieval_store.engine.stats import explanation
 
         _, trace, state = self._answer(question, explains=True)
@@ -450,7 +450,7 @@ class PointStore:
 
     @traced("warm")
     def warm(self, paths: Sequence[PayloadPath], analyzer: "Analyzer | None") -> Payload:
-        """Load what the first queries would load; see `stats.warm`."""
+        """Load the data that the first queries would load; see `stats.warm`."""
         from retrieval_store.engine.stats import warm
 
         return warm(self.access, paths, analyzer)

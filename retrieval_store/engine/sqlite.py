@@ -1,24 +1,23 @@
 """SQLite through apsw: databases that aren't trusted, and transactions that interrupts can't break.
 
-A path, a `Format` (what tables there must be) and work to do come in. The work gets a connection,
-in a transaction; what it returns goes out, or an error of ours. What the tables mean is for
-`storage` to say. This module may use `locks`, and `query.types`.
+The input is a path, a `Format` (the expected tables) and a function. The function gets a
+connection, in a transaction; its result is returned, or an error of ours is raised. `storage` gives
+the tables their meaning. This module may use `locks`, and `query.types`.
 
-- Guards. A stranger may have made the database. Its schema is compared, to the letter. Whatever
-  SQLite would obey or hang at beside a database is refused. Triggers, views, and functions that a
-  schema calls are switched off. How long one use of a connection takes is bounded.
-- Errors. Those of SQLite and the system are *translated* into ours, which name the file. Corrupt
-  content whose checksums are right leads to errors of Python's own (`CORRUPTION_ERRORS`). Where
-  nothing is done but reading such content they are damage, and a ContradictionError always is;
-  elsewhere they may as well be programming errors, and a check of all bytes decides
-  (`Access.read`).
-- Transactions. One is a `with` on the connection itself, which is made of C, around a function that
-  is called back; docs/design/concurrency.md says why.
-- Files. Every database of ours uses the checksum VFS, so a flipped bit in a page is an error and
-  not an answer, and carries an application id and a format version.
-- Pools. A database is a pool of connections, each lent to one thread at a time, by calling back.
-  What a call of `use` holds at each moment, and what an interrupt, a fork and `close` do to it
-  there, is a table in docs/design/concurrency.md.
+- Guards. A stranger may have made the database. Its schema is compared, to the letter. Files beside
+  a database that SQLite would follow or hang at are refused. Triggers, views, and functions that a
+  schema calls are switched off. The time of one use of a connection is bounded.
+- Errors of SQLite and the system are *translated* into ours, which name the file. Corrupt content
+  whose checksums are right leads to errors of Python's own (`CORRUPTION_ERRORS`). Where such
+  content is only read, they are damage, and a ContradictionError always is. Elsewhere they may be
+  programming errors, and a check of all bytes decides (`Access.read`).
+- Transactions. One is a `with` on the connection itself, which is written in C, around a callback;
+  docs/design/concurrency.md says why.
+- Files. Every database of ours uses the checksum VFS, so a flipped bit in a page is an error
+  instead of a result. It has an application id and a format version.
+- Pools. A database is a pool of connections, each lent to one thread at a time, by a callback. A
+  table in docs/design/concurrency.md shows what a call of `use` holds at each moment, and the
+  effects of an interrupt, a fork and `close` there.
 """
 
 import errno
@@ -70,9 +69,9 @@ from retrieval_store.errors import (
 )
 from retrieval_store.query.types import Mode
 
-# Of SQLite's virtual machine, some 10 ns each: how often Ctrl-C is looked for; and how many one use
-# of a connection may take, of which nothing honest comes near: a tree whose pages lead to the same
-# pages again and again is endless, whatever its checksums say.
+# Steps of SQLite's virtual machine, some 10 ns each: between checks for Ctrl-C; and the limit for
+# one use of a connection, far above any honest use. A tree whose pages lead to the same pages again
+# and again is endless, whatever its checksums are.
 STEPS_AT_ONCE = 1_000_000
 MAX_STEPS, STEPS_A_BYTE = 300_000_000, 100
 _COMPANIONS = ("-wal", "-shm")
@@ -87,9 +86,9 @@ _SAFE = {
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """What one kind of database of ours is made of. schema: of the first version; migrations: for
-    each older version what makes the next one of it; readable: the oldest version that can be read
-    as it is; main_table: one that is there in all versions."""
+    """The format of one kind of database of ours. schema: of the first version; migrations: for
+    each older version the steps to the next one; readable: the oldest version that can be read
+    without migration; main_table: a table of all versions."""
 
     application_id: int
     version: int
@@ -104,8 +103,8 @@ class Format:
 
 
 class StepLimiter:
-    """Counts the steps of a connection, and says when they are too many; called by SQLite now and
-    then, which is also where Ctrl-C comes in. path: of the database, None in memory."""
+    """Counts the steps of a connection, and reports when they are too many. SQLite calls it now and
+    then, which is also where Ctrl-C is handled. path: of the database, None in memory."""
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
@@ -120,7 +119,8 @@ class StepLimiter:
 
 
 def identity_of(path: Path) -> tuple[int, int] | None:
-    """What tells a directory from another of the same path; None where there is none."""
+    """An identity that distinguishes a directory from another of the same path; None where there is
+    none."""
     try:
         status = os.stat(path)
     except OSError:
@@ -129,8 +129,7 @@ def identity_of(path: Path) -> tuple[int, int] | None:
 
 
 def refuse_moved(directory: Path, identity: tuple[int, int] | None = None) -> None:
-    """Raise StorageError where a directory in which files were open isn't there any more, or is
-    another one than that of the identity."""
+    """Raise StorageError where a directory with open files is gone, or has another identity."""
     directory_identity = identity_of(directory)
     if directory_identity is not None and identity is not None and directory_identity != identity:
         raise StorageError(
@@ -164,9 +163,9 @@ def guard(connection: apsw.Connection, path: Path | None) -> StepLimiter:
 
 
 def refuse_odd_files_beside(path: Path) -> None:
-    """Raise DamagedError when SQLite would find something beside a database that isn't ours. Our
-    databases have no journals; one that another program has put there can hang SQLite, change the
-    database, and, with an old SQLite, have any file deleted."""
+    """Raise DamagedError when SQLite would find a file beside a database that isn't ours. Our
+    databases have no journals. A journal of another program can hang SQLite, change the database,
+    and, with an old SQLite, have any file deleted."""
     if os.path.lexists(f"{path}{_JOURNAL}"):
         raise DamagedError(
             f"{path}{_JOURNAL} isn't a file of retrieval-store, and SQLite would obey it: look "
@@ -179,7 +178,7 @@ def refuse_odd_files_beside(path: Path) -> None:
 
 
 def refuse_other_schema(connection: apsw.Connection, statements: str, path: Path) -> None:
-    """Raise DamagedError unless the database consists of what the statements make."""
+    """Raise DamagedError unless the database has exactly the schema that the statements make."""
     expected = _schema_made_by(statements)
     if _schema(connection, len(expected) + 1) != expected:
         raise DamagedError(f"{path} is damaged: its tables aren't those of this format")
@@ -193,8 +192,8 @@ def _schema_made_by(statements: str) -> list[tuple[str, ...]]:
 
 
 def _schema(connection: apsw.Connection, limit: int) -> list[tuple[str, ...]]:
-    """What the database is made of, in an order of its own, without white space; no more than
-    `limit` of it, unless that is -1."""
+    """The schema of the database, in a fixed order, without white space; at most `limit` of it,
+    unless that is -1."""
     query = "SELECT type, name, tbl_name, sql FROM sqlite_schema LIMIT ?"
     rows = connection.execute(query, (limit,)).fetchall()
     return sorted(tuple("".join(str(value).split()) for value in row) for row in rows)
@@ -215,7 +214,7 @@ def translate_errors(path: Path) -> Iterator[None]:
 
 
 def translation(error: BaseException, path: Path) -> RetrievalStoreError:
-    """The error of ours that one of SQLite or the system stands for."""
+    """Our error for an error of SQLite or the system."""
     match error:
         case RetrievalStoreError():
             return error
@@ -267,7 +266,7 @@ def lock_timeout(what: str, path: Path) -> LockTimeoutError:
 
 
 class ContradictionError(ValueError):
-    """What is stored contradicts itself, as a check of it has found."""
+    """Stored data contradicts itself, as a check of it has found."""
 
 
 CORRUPTION_ERRORS = (LookupError, OverflowError, TypeError, ValueError)
@@ -286,7 +285,7 @@ def corruption_as_damage(path: Path) -> Iterator[None]:
 
 
 def corruption_error(error: Exception, path: Path, problem: str | None = None) -> DamagedError:
-    """The damage that such an error is the sign of. problem: what a check of the files found."""
+    """The damage that such an error indicates. problem: found by a check of the files."""
     message = f"{path} is damaged: what it holds contradicts itself: {error}"
     return DamagedError(message if problem is None else f"{message} ({problem})")
 
@@ -342,7 +341,7 @@ def writing(
 
     with SQLiteTransaction(connection):
         # It waits here for the lock, and below for the disk. Where apsw itself begins and ends a
-        # transaction it keeps the interpreter meanwhile, so what it ends is an empty one.
+        # transaction it holds the GIL meanwhile, so the transaction that it ends is an empty one.
         begin = partial(connection.execute, f"DELETE FROM {format.main_table} WHERE 0")
         begin() if turns is None else in_turn(turns, LOCK_TIMEOUT_MS // IN_TURN, begin)
         result = work(connection)
@@ -385,8 +384,8 @@ def _register_checksum_vfs() -> None:
 
 
 def _load_checksum_vfs(connection: apsw.Connection) -> None:
-    """Load it from where it lies in apsw's wheels. Elsewhere apsw itself finds it, for which it
-    imports so much of the standard library that the first opening takes 8 ms more."""
+    """Load it from its path in apsw's wheels. Elsewhere apsw itself finds it, for which it imports
+    so much of the standard library that the first opening takes 8 ms more."""
     connection.enable_load_extension(True)
     try:
         connection.load_extension(str(Path(apsw.__file__).parent / EXTENSION))
@@ -397,10 +396,10 @@ def _load_checksum_vfs(connection: apsw.Connection) -> None:
 
 
 def create(path: Path, format: Format, fill: Fill | None = None, alike: str | None = None) -> bool:
-    """Make the database unless it is there, and say whether it was made; several processes may do
-    so at once. `fill` adds to the tables; alike: names what it adds, which is then worked out once
-    in a process. It is made whole under another name and then given its own (see
-    `give_name`), so no process sees half of it, and of two processes one comes first."""
+    """Make the database unless it exists, and return whether it was made; several processes may do
+    so at once. `fill` adds to the tables; alike: names its additions, which are then computed once
+    per process. The database is made whole under another name and then given its own (see
+    `give_name`). So no process sees half of it, and of two processes one comes first."""
     with translate_errors(path):
         return unforkable(partial(_create, path, format, fill, alike))
 
@@ -451,9 +450,9 @@ def new_file(path: Path) -> Iterator[apsw.Connection]:
     with closing(_open_file(path, flags, "relaxed")) as connection:
         connection.reserve_bytes("main", CHECKSUM_BYTES)
         connection.execute("PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY")
-        # This writes page 1, which says that pages have checksums: the checksum VFS makes none
-        # before it has seen it. Of what is larger than the cache other pages go to the file before
-        # the end, and a backup, which writes page 1 last, takes them from a log or from memory,
+        # This writes page 1, which records that pages have checksums: the checksum VFS makes none
+        # before it has read it. If a database is larger than the cache, other pages go to the file
+        # before the end. A backup, which writes page 1 last, takes them from a log or from memory,
         # where they have none.
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         yield connection
@@ -532,8 +531,8 @@ def _open_file(path: Path, flags: int, mode: Mode) -> apsw.Connection:
 
 
 def _read_only_uri(path: Path) -> str:
-    """The URI for a directory that can't be written to: there SQLite can't coordinate with writers,
-    nor read a write-ahead log; but there are no writers, and a log only if the store wasn't
+    """The URI for a directory that can't be written to. There SQLite can't coordinate with writers,
+    nor read a write-ahead log. But there are no writers, and a log only if the store wasn't
     closed."""
     if _may(path.parent, os.W_OK):
         return f"{path.as_uri()}?mode=ro"
@@ -597,9 +596,9 @@ Ts = TypeVarTuple("Ts")
 
 
 class _Pool(ABC):
-    """What databases in files and in memory share. is_read_only: whether the store was opened so;
-    last_used: of files, when a connection was last taken, by `time.monotonic`; turns: the file by
-    whose lock the writers of several processes take turns, if they do."""
+    """Common base of databases in files and in memory. is_read_only: whether the store was opened
+    read-only; last_used: of files, when a connection was last taken, by `time.monotonic`; turns:
+    the file by whose lock the writers of several processes take turns, if they do."""
 
     path: Path
     turns: Path | None = None
@@ -634,7 +633,7 @@ class _Pool(ABC):
         self, look: Callable[[apsw.Connection, *Ts], T | None], *arguments: *Ts
     ) -> T | None:
         """The result of `look` by a single statement, which sees one state without a transaction.
-        None if it returns that, or fails: then a read finds out what there is, or what is wrong."""
+        None if it returns that, or fails: then a read returns the result, or the error."""
         try:
             return self.look(look, *arguments)
         except LockTimeoutError:  # a read would wait as long again
@@ -688,10 +687,9 @@ class FileDatabase(_Pool):
         return self._translating(self._lend, thread, work, arguments)
 
     def look(self, work: Callable[[apsw.Connection, *Ts], T], *arguments: *Ts) -> T:
-        """The same for what only reads. More threads than there are processors get a quarter less
-        done than as many: they hand the interpreter from one to the other. So they wait in line for
-        those before, but not for long, since some read for seconds, and most of a long search
-        leaves the interpreter to others."""
+        """As `use`, for reads only. More threads than processors do a quarter less work, since they
+        pass the GIL from one to the other. So they queue for earlier threads. But they don't wait
+        long, since some read for seconds, and most of a long search leaves the GIL to others."""
         lent = self._lent
         may_wait = len(lent) >= AT_ONCE and not lent.get(threading.get_ident())
         if may_wait and (self._waiting or self._number_lent() >= AT_ONCE):
@@ -801,7 +799,7 @@ class FileDatabase(_Pool):
             unforkable(remove_empty_log, self.path)
 
     def _refuse_replaced(self) -> None:
-        # SQLite would go on in a file that has no name any more, and what it wrote would be gone.
+        # SQLite would go on in a file that has no name any more, and its writes would be lost.
         try:
             status = os.lstat(self._name)
         except FileNotFoundError:

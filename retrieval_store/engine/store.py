@@ -68,7 +68,7 @@ if TYPE_CHECKING:
 DESCRIPTOR_SHARE = (
     4  # of the descriptors that the process may have, those of collections: one in so many;
 )
-# where several threads read at once, each may take more than twice as many for a while
+# where several threads read at once, each may use more than twice the number for a while
 ENDLESS = 65_536  # descriptors assumed where there is no limit
 MIN_AWAKE = 8  # collections with open files, however few descriptors there may be
 MEASURED = 8  # of those that are counted, for each that joins them: what they take changes with use
@@ -88,8 +88,9 @@ class OpenCollections:
     least recently used ones close theirs and are no longer counted. The next call gets them from
     here again, and opens their files.
 
-    A first use measures a few of those that are counted, in turn, and the whole is the sum of what
-    was measured last: it costs the same however many collections are open."""
+    A first use measures a few of the counted collections, in turn, and the total is the sum of the
+    last measurements: it costs the same for any number of open collections.
+    """
 
     def __init__(self) -> None:
         self._open: dict[str, PointStore] = {}
@@ -144,8 +145,8 @@ class OpenCollections:
             unused.access.close_idle()
 
     def _measure(self, new: "PointStore") -> None:
-        """Measure the next few that are counted, and a new one, which will take about as many as
-        the others do."""
+        """Measure the next few of the counted ones, and a new one, which will take about the same
+        number as the others."""
         other_points = [*self._counted]
         start = self._turn % max(1, len(other_points))
         for points in other_points[start : start + MEASURED]:
@@ -317,8 +318,8 @@ class Store:
         return record
 
     def fork(self, collection_id: str, name: str) -> CollectionRecord:
-        """A copy of a collection, as it is at one moment, under another name; AlreadyExistsError
-        for a name that is taken."""
+        """A copy of a collection at one moment, under another name; AlreadyExistsError for a name
+        that is taken."""
         record = CollectionRecord(str(uuid.uuid4()), name, self.record(collection_id).settings)
         self.adopt_collection(self, collection_id, record)
         return record
@@ -326,8 +327,8 @@ class Store:
     def adopt_collection(
         self, source: "EmbeddedStore", collection_id: str, record: CollectionRecord
     ) -> None:
-        """Create, under this record, a collection with the content that one of another store, or of
-        this one, has at one moment; AlreadyExistsError for a name that is taken."""
+        """Create, under this record, a collection with the contents of another at one moment, of
+        this store or of another; AlreadyExistsError for a name that is taken."""
         if not isinstance(source, Store) or (self.directory is None) != (source.directory is None):
             raise InvalidArgumentError("only one of the two stores has files that could be copied")
         if self.directory is None:
@@ -369,7 +370,7 @@ class Store:
         self, record: CollectionRecord, files: Path, directory: Path, replace: bool
     ) -> CollectionRecord | None:
         """Make files a collection of the store; returns the collection that it replaces. The steps
-        are those of `_create_files`: begun, in its place, and in the catalog."""
+        are as in `_create_files`: begun, in its place, and in the catalog."""
         self._catalog.write(Entries.begin, record.id)
         try:
             while True:
@@ -413,10 +414,10 @@ class Store:
         record: CollectionRecord,
         make: "Callable[[StoreHooks], PointStore]",
     ) -> None:
-        """Create a collection's files, in three steps: an entry among the catalog's
-        unfinished ones, so that the next process to open the store removes the files if this one
-        dies; the files; the collection's row in the catalog. So a name in the catalog always has a
-        whole collection."""
+        """Create a collection's files, in three steps: an entry among the catalog's unfinished
+        ones, the files, and the collection's row in the catalog. If this process dies, the next
+        process to open the store removes the files of the entry. So a name in the catalog always
+        has a whole collection."""
         begun: list[str] = []
         try:
             self._catalog.write(_begin, record.id, begun)
@@ -489,10 +490,10 @@ class Store:
     def drop(self, name: str) -> None:
         """Delete a collection and its files; raises NotFoundError.
 
-        In four steps: flagged in the catalog, so that the next process to open the store finishes
-        the deletion if this one dies; marked as dropped in points.sqlite, which is the deletion
-        itself, since from then on no process acknowledges a write to it; files unlinked; row
-        removed from the catalog.
+        In four steps. It is flagged in the catalog, so that the next process to open the store
+        finishes the deletion if this one dies. It is marked as dropped in points.sqlite, which is
+        the deletion itself, since from then on no process acknowledges a write to it. Its files are
+        unlinked. Its row is removed from the catalog.
         """
         record = self._catalog.write(_flag, name)
         try:
@@ -583,8 +584,8 @@ class Store:
                     yield report
 
     def _lost_report(self, record: CollectionRecord) -> FileReport | None:
-        """A report of a collection whose directory is gone without a deletion (which the catalog
-        notes before it removes a directory); None if the directory is there."""
+        """A report of a collection whose directory is gone without a deletion (the catalog notes a
+        deletion before it removes a directory); None if the directory is there."""
         directory = self._directory_of(record.id)
         if directory is None or directory.exists():
             return None
@@ -629,8 +630,8 @@ class Store:
             self._catalog.close_at_exit()
 
     def _save_and_stop(self, points: "PointStore") -> None:
-        """Save what the indexes of a collection have grown by, if its files are writable, and stop
-        its background maintenance; before it is closed."""
+        """Save the growth of a collection's indexes, if its files are writable, and stop its
+        background maintenance; before it is closed."""
         access = points.access
         if self.directory is None or self.mode == "read-only":
             return
@@ -679,17 +680,17 @@ class Store:
         return next((report.problem for report in reports if report.problem), None)
 
     def _read(self, look: Callable[[Entries, *Ts], T], *arguments: *Ts) -> T:
-        """The result of `look`, given the catalog without collections whose deletion was
+        """The result of `look`, with the catalog without collections whose deletion was
         interrupted, and these arguments. Mostly there are none, which the same transaction
-        tells."""
+        shows."""
         results = self._catalog.read(_look_unless_flagged, look, arguments)
         if results:
             return results[0]
         return self._catalog.read(look, *arguments, without=self._finish_drops())
 
     def _finish_drops(self) -> list[str]:
-        """Finish interrupted deletions that had already taken effect; returns the ids of those that
-        can't be finished now."""
+        """Finish interrupted deletions that had already taken effect; returns the ids of
+        collections that can't be deleted now."""
         left = []
         for record, is_replaced in self._catalog.read(Entries.flagged_collections):
             if is_replaced or self._is_dropped(record.id):
@@ -856,7 +857,7 @@ class _Open:
         self.lock = ReentrantLock()
 
     def close_at_exit(self) -> None:
-        """Let all stores save what they have, and close their files."""
+        """Let all stores save their data, and close their files."""
         for shared in list(self.stores.values()):
             shared.store.close_at_exit()
 

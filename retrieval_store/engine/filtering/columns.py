@@ -1,19 +1,19 @@
 """Columns of all points in memory and in files: which points have which values at a path.
 
-A column shows the values as its reading sees them (see `filters.columns`) and is kept current as
+A column has the values as its reading sees them (see `filters.columns`) and is kept current as
 `state.caches.Layers`. Payloads that several columns need are read once for all of them.
 
 The columns of a path that are in use are saved in a file of arrays to be mapped. It has the pks of
-the points, and for each reading that is derived from the values at the path (`ValuesAt.siblings`)
-its postings: the distinct strings in the header, the distinct numbers of each type, and the points
-by the number of their value. Points are numbered by their place among the pks; where the reader
-numbers its rows alike, as it does unless points were deleted since, the arrays are used as they lie
-in the file.
+the points, and the postings of each reading that is derived from the values at the path
+(`ValuesAt.siblings`). Postings are the distinct strings in the header, the distinct numbers of each
+type, and the points by the number of their value. Points are numbered by their place among the pks.
+Where the reader numbers its rows alike, as it does unless points were deleted since, the arrays of
+the file are used directly.
 
-A file is checked before it is used, so far as it could contradict itself or make a read go out of
+A file is checked before it is used, as far as it could contradict itself or make a read go out of
 its bounds: numbers and rows must ascend, groups of rows must follow one another, and the number of
-a row's value is worked out from these. So a file can lie about a point, but can't make a column
-that contradicts itself. A fault that the checksum doesn't find is a ValueError here.
+a row's value is computed from these. So a forged file can have wrong values, but can't make a
+column that contradicts itself. A fault that the checksum doesn't find is a ValueError here.
 """
 
 import mmap
@@ -84,7 +84,7 @@ Columns: TypeAlias = dict[Column, KeptColumn]
 
 
 def columns_at(view: FilterView, columns: Iterable[Column]) -> Columns:
-    """The columns as cached, which may have stale rows. A request may not ask for so many that
+    """The columns from the cache, which may have stale rows. A request mustn't load so many that
     reading them takes minutes."""
     seq, rows, all_columns = view.state.head.seq, len(view.state.pks), [*columns]
     if len(all_columns) > FEW_KEYS:
@@ -298,8 +298,8 @@ def column_mask(column: KeptColumn, leaf: ColumnLeaf, rows: int) -> Bools | None
 
 
 def column_count(column: KeptColumn, leaf: ColumnLeaf, dead_rows: Ints, rows: int) -> int | None:
-    """For how many rows a leaf holds, without those that are gone, ascending: as postings tell it;
-    None where they don't, or where rows are stale."""
+    """For how many rows a leaf holds, without deleted ones, ascending, by the postings. None where
+    these don't give it, or where rows are stale."""
     if len(column.stale):
         return None
     total = 0
@@ -372,7 +372,7 @@ class ColumnFile(PointsFile[FilterView, SavedColumns]):
     def writer(
         self, view: FilterView, check_cancelled: CheckCancelled
     ) -> Callable[[Path], int] | None:
-        """The values are read again, so that those of the living points alone are in the file."""
+        """The values are read again, so that only values of living points are in the file."""
         pks = view.state.pks[view.state.alive]
         pieces = encode_column(
             self.payload_path, pks, _values_by_pieces(view, self.payload_path, pks, check_cancelled)
@@ -423,9 +423,9 @@ def columns_of(path: PayloadPath) -> tuple[ValuesAt, ...]:
 
 
 def usual_keys(view: FilterView) -> list[PayloadPath]:
-    """The keys of a large collection that many payloads have a short scalar at, as a sample says:
-    columns of these are saved before anybody asks for them, since the first filter on a key would
-    read all payloads."""
+    """The keys of a large collection at which many payloads have a short scalar, by a sample.
+    Columns of these are saved before the first use, since the first filter on a key would read all
+    payloads."""
     pks = view.state.pks[view.state.alive]
     if len(pks) < AHEAD_WORTH:
         return []
@@ -440,8 +440,8 @@ def usual_keys(view: FilterView) -> list[PayloadPath]:
 
 
 def _is_usual(values: Sequence[Any], sampled: int) -> bool:
-    """Whether a key with these values in the sample is likely to be asked for, by equality or as a
-    range. Strings of which nearly all are different are names of single points."""
+    """Whether a key with these values in the sample is likely to be filtered by, by equality or as
+    a range. If nearly all strings are different, they are names of single points."""
     numbers = sum(type(value) in (bool, int, float) for value in values)
     texts = [value for value in values if type(value) is str and len(value) <= SHORT_TEXT]
     few_texts = 8 * len(set(texts)) <= 7 * len(texts)
@@ -498,8 +498,8 @@ def _check_path(path: object) -> PayloadPath:
 
 
 def _rows_here(pks: Ints, written: Ints) -> Ints | None:
-    """(n,) the row of each of the points that were written, -1 for those that are gone; None where
-    the first of the rows are these points."""
+    """(n,) the row of each of the written points, -1 for deleted ones; None where the first of the
+    rows are these points."""
     if np.array_equal(pks[: len(written)], written):
         return None
     return rows_of(pks, written)

@@ -1,9 +1,9 @@
 """Maintenance in the background: one thread for all collections of this process, while there is
 something to do.
 
-It never keeps the process alive: it is a daemon, and at exit it is told to stop, which it does
-within milliseconds. What is written after that is left to the next process. In a forked child it
-begins anew. A process in which nothing was ever to be done doesn't load this module.
+It never keeps the process alive: it is a daemon, and at exit it is stopped, within milliseconds.
+Later writes are left to the next process. In a forked child it begins anew. A process that never
+needs maintenance doesn't load this module.
 """
 
 import atexit
@@ -144,7 +144,7 @@ class BackgroundMaintenance:
 
 
 def _is_gone(access: Access) -> bool:
-    """Whether the collection was deleted, by a process that hasn't told this one."""
+    """Whether another process has deleted the collection."""
     return access.directory is not None and not access.directory.exists()
 
 

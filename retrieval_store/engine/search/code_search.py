@@ -1,10 +1,10 @@
-"""What only large collections need: the searches by codes, and through an index.
+"""Code that only large collections need: the searches by codes, and through an index.
 
-A pass over codes proves that most vectors aren't among the nearest; exact distances are computed
-for the few that are left. Where a recall below 1 is wanted, signs are looked at first, by which it
-is very unlikely of most that they are. Vectors without codes are searched as floats. An index is
-queried for
-more candidates than are wanted (over-fetch), and those that the filter doesn't allow are dropped.
+A scan of codes proves that most vectors aren't among the nearest; exact distances are computed for
+the few that are left. Where a recall below 1 is wanted, signs are scanned first, which make it very
+unlikely for most vectors. Vectors without codes are searched as floats. An index is queried for
+more candidates than are wanted (over-fetch), and candidates that the filter doesn't allow are
+dropped.
 """
 
 from collections.abc import Sequence
@@ -102,7 +102,7 @@ def _nearest_by_codes(
     query_numbers: list[int],
     errors: float | None,
 ) -> list[Nearest | None]:
-    """The nearest of those that have codes."""
+    """The nearest of the vectors with codes."""
     queries_and_lengths = (
         context.vectors_at(query_numbers),
         [context.lengths[i] for i in query_numbers],
@@ -145,8 +145,8 @@ def _with_rest(
 def estimate_recall(
     context: SearchContext, coded: CodeSnapshot, hits: Nearest, errors: float
 ) -> float | None:
-    """The share of the nearest that a search which allowed for so many errors has found for the
-    only query, by one that allows for one more."""
+    """Estimate the recall of a search for a single query that allowed for this many errors, by one
+    that allows for one more."""
     wider = code_pass(context, coded, errors + 1)
     wider_hits = None if wider is None else wider.nearest(context.vectors[0], context.matrix)
     if wider_hits is None or not wider_hits.chosen:

@@ -1,7 +1,6 @@
-"""What all search methods share: the vector spaces that are open (`OpenSpace`), with the searches
-that are kept ready (`SearchCache`), the other caches kept between calls (`Caches`), one call
-(`SearchContext`), and its record for `explain` and spans (`EngineTrace`).
-"""
+"""Common data of all search methods: the open vector spaces (`OpenSpace`), with their prepared
+searches (`SearchCache`), the other caches kept between calls (`Caches`), one call
+(`SearchContext`), and its record for `explain` and spans (`EngineTrace`)."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -54,8 +53,8 @@ UNCODED = 8  # one vector without a code costs as much as so many that the index
 
 
 class IndexPolicy(NamedTuple):
-    """What is worth it for so many vectors in a space: codes, an index, and to look at the signs of
-    codes first though nobody asks for a recall."""
+    """What pays for this number of vectors in a space: codes, an index, and scanning the signs of
+    codes first though no caller sets a recall."""
 
     slots: int
     codes: bool
@@ -76,7 +75,7 @@ def search_key(near: NearestDense, k: int) -> SearchKey:
 
 
 class CodesAtHand(NamedTuple):
-    """The codes of a space as they were shown, and what was measured of searches by signs."""
+    """The codes of a space at one moment, and the measured recall of searches by signs."""
 
     codes: "SpaceCodes"
     shown: "CodeSnapshot"
@@ -90,8 +89,8 @@ class CodesAtHand(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Validity:
-    """What a search was made of. index: of the space, and what it held; at_hand: None where floats
-    are searched."""
+    """The objects that a search was made from. index: of the space, and what it held; at_hand: None
+    where floats are searched."""
 
     space: SpaceState
     index: SpaceIndex
@@ -99,7 +98,7 @@ class Validity:
     at_hand: CodesAtHand | None = None
 
     def holds(self, space: SpaceState) -> bool:
-        """Whether all of it is still what there is, in this state."""
+        """Whether all of them are still current, in this state."""
         if self.space is not space or self.index.held is not self.held:
             return False
         return self.at_hand is None or self.at_hand.are_current()
@@ -107,16 +106,16 @@ class Validity:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeptSearch:
-    """A search of what one filter allows. one_pass: over floats or codes; matching: about how many
-    points the filter allows."""
+    """A search among the points that one filter allows. one_pass: over floats or codes; matching:
+    about how many points the filter allows."""
 
     validity: Validity
     one_pass: "FloatPass | CodePass"
     matching: int
 
     def nearest(self, vector: Matrix, allowed: FilterResult) -> Nearest | None:
-        """The nearest of those that the filter allows; None where this query needs another search.
-        allowed: is in `one_pass` already; only `KeptScan` reads it."""
+        """The nearest that the filter allows; None where this query needs another search. allowed:
+        is in `one_pass` already; only `KeptScan` reads it."""
         space, at_hand, one_pass = self.validity.space, self.validity.at_hand, self.one_pass
         if at_hand is not None:
             return _by_kept_codes(at_hand.codes, space, one_pass, vector, self.matching)
@@ -150,8 +149,8 @@ class KeptScan:
     errors: float | None
 
     def nearest(self, vector: Matrix, allowed: FilterResult) -> Nearest | None:
-        """What is nearest of what a new filter allows, which is asked row by row; None where this
-        query is to be answered otherwise."""
+        """The nearest that a new filter allows, which is tested row by row; None where this query
+        is to be answered otherwise."""
         inputs, space, at_hand = self.inputs, self.validity.space, self.validity.at_hand
         assert at_hand is not None
         matching, lacks_bits = min(allowed.about_count, inputs.matching), allowed.lacks_bits(space)
@@ -224,9 +223,9 @@ class SearchCache:
 
 class OpenSpace:
     """One dense vector space in one generation, as this process has it open. make_codes,
-    make_recall: return the space's codes, none yet, and what was measured of their signs, when they
-    are first asked for: most spaces are too small for them, and nothing of what handles them is
-    loaded then."""
+    make_recall: return the space's codes, none yet, and the measured recall of their signs, when
+    they are first needed. Most spaces are too small for them, and then don't load the code for
+    them."""
 
     def __init__(
         self,
@@ -310,8 +309,8 @@ class OpenSpace:
         self._searches.clear()
 
     def let_go(self) -> None:
-        """Let go of the index and the codes for good; searches under way keep what they use, and
-        the vectors."""
+        """Release the index and the codes for good; running searches keep their references, and the
+        vectors."""
         self.index.close()
         self._closed = True
         for codes in list(self._made.values()):
@@ -319,15 +318,15 @@ class OpenSpace:
         self._searches.clear()
 
     def find_search(self, allowed: FilterResult, key: SearchKey, space: SpaceState) -> Kept | None:
-        """The search that is kept for this filter, or the one of all vectors (`ANY_FILTER`), which
-        tests rows as it goes; None where neither is kept or valid in this state."""
+        """The prepared search for this filter, or the one of all vectors (`ANY_FILTER`), which
+        tests rows during the scan; None where neither is cached or valid in this state."""
         kept = self._searches.get(allowed, key)
         if kept is None and allowed.tested is not None:
             kept = self._searches.get(ANY_FILTER, key)
         return kept if kept is not None and kept.validity.holds(space) else None
 
     def keep_search(self, allowed: Filter, key: SearchKey, kept: Kept) -> None:
-        """Keep a search for the next query, unless what it was made of has gone meanwhile."""
+        """Keep a search for the next query, unless the objects that it was made from are gone."""
         self._searches.put(allowed, key, kept)
         if self._closed or not kept.validity.holds(kept.validity.space):
             self._searches.clear()
@@ -348,9 +347,9 @@ SearchView: TypeAlias = View[Caches]
 
 class SignSearchReport(NamedTuple):
     """A search by signs. target: the recall that was wanted; errors: how many standard errors it
-    allowed for; measured: what that finds, None where it wasn't measured yet; looked: of how many
-    rows the signs, the upper bits of codes, and the distances were looked at; estimate: the share
-    of the nearest that this query found, None where that wasn't estimated."""
+    allowed for; measured: its measured recall, None where it wasn't measured yet; looked: of how
+    many rows the signs, the upper bits of codes, and the distances were compared; estimate: the
+    share of the nearest that this query found, None where that wasn't estimated."""
 
     target: float
     errors: float
@@ -363,10 +362,10 @@ class EngineTrace(answering.Trace):
     """Adds the engine's part to the trace. plans: one for each query; matching: points that the
     filter allows; recall: of a search by signs; fresh: vectors that the index lacks; uncoded:
     vectors without codes; steps: milliseconds by step; remarks: sentences for `explain`;
-    reads_only: whether the store was opened so; last: when the last lap ended.
+    reads_only: whether the store was opened read-only; last: when the last lap ended.
 
-    lacking_cells, which is noted for every call, since it is what starts maintenance: the larger
-    burden of fresh and uncoded vectors, in numbers of vectors.
+    lacking_cells: the larger burden of fresh and uncoded vectors, in numbers of vectors. It is
+    noted for every call, since it starts maintenance.
     """
 
     __slots__ = (
@@ -386,7 +385,7 @@ class EngineTrace(answering.Trace):
             self.last = time.perf_counter()
 
     def note_filter(self, matching: int) -> None:
-        """Note how many points the filter allows, of which all was asked that takes time."""
+        """Note how many points the filter allows, if anything that takes time is recorded."""
         if self.is_recording:
             self.matching = matching
             self.lap("filter")
@@ -508,7 +507,7 @@ class SearchContext:
         self.space.vectors.verify_once(self.matrix, self.space.checksums, slots)
 
     def norms(self, slots: Ints | None) -> Norms:
-        """Norms of all vectors, of which only those of these slots are sure to be verified."""
+        """Norms of all vectors; only the norms of these slots are sure to be verified."""
         return self.space.vectors.norms(self.matrix, self.space.checksums, slots)
 
     def vectors_at(self, query_numbers: list[int]) -> Matrix:
@@ -544,8 +543,7 @@ class SearchContext:
 
 
 def in_order(space: SpaceState, k: int, hits: Nearest) -> Neighbors:
-    """The rows of the k nearest of what was found, nearest first; at equal distances, first
-    inserted first."""
+    """The rows of the k nearest hits, nearest first; at equal distances, first inserted first."""
     budget.check()
     chosen, distances = hits.slots, hits.distances
     if hits.chosen < len(chosen):

@@ -1,17 +1,18 @@
 """The query planner: chooses the search method with the least estimated cost.
 
-- *exact*: a pass over the vectors of all points that the filter allows.
-- *codes*: the same result by a pass over their codes, after which few vectors are left to compare.
-- *signs*: a pass over one bit a number, after which rows go on whose estimated score, plus a margin
-  of some standard errors, may be enough; about a fourth of the time.
+- *exact*: a scan of the vectors of all points that the filter allows.
+- *codes*: the same result by a scan of their codes, after which few vectors are left to compare.
+- *signs*: a scan of one bit a number, which leaves the rows whose estimated score, plus a margin of
+  some standard errors, may be enough; about a fourth of the time.
 - *over-fetch*: the index is queried for more candidates than are wanted, and those that the filter
   doesn't allow are dropped. It is chosen only if it saves a third of the time of the whole query,
-  since results of an index are approximate; so are signs where nobody asks for a recall.
+  since results of an index are approximate. The same holds for signs unless the caller sets a
+  recall.
 
 Evaluating the filter while the graph is traversed was measured and left out. At equal recall it
-costs as much (at 50,000 vectors) or up to 1.7 times less (at a million, where 3 to 12 % match), but
-its cost has no bound: a filter whose points lie far from the query took 1.1 s at a million vectors,
-where the exact search takes 10 ms. And all other threads are blocked meanwhile.
+costs the same (at 50,000 vectors) or up to 1.7 times less (at a million, where 3 to 12 % match).
+But its cost has no bound: a filter whose points lie far from the query took 1.1 s at a million
+vectors, where the exact search takes 10 ms. It also blocks all other threads.
 
 Costs are in microseconds, measured by `benchmarks/calibrate.py`; only their ratios matter, which
 differ little between processors.
@@ -31,15 +32,14 @@ QUERY_COST = 250.0  # the cost of a query besides its search
 INDEX_GAIN = (
     2 / 3
 )  # with an index the whole query may take at most this share of the best other method
-# A pass over vectors: a fixed cost, a cost per row, and per number; where nothing is compiled,
-# numpy takes NUMPY_FACTOR times as long; rows that aren't contiguous cost more. Where vectors
-# exceed the processor's cache they take at least as long as to read them from memory, and scattered
-# ones more.
+# A scan of vectors: a fixed cost, a cost per row, and per number. Where nothing is compiled, numpy
+# takes NUMPY_FACTOR times as long; rows that aren't contiguous cost more. Where vectors exceed the
+# processor's cache, reading them from memory is the least cost, and scattered ones cost more.
 FLOAT_PASS, FLOAT_ROW, FLOAT_NUMBER = 25.0, 8e-3, 1e-4
 NUMPY_FACTOR = 4.0
 SCATTERED_ROW, FAR_SCATTERED_ROW, FLOAT_CACHE_BYTES = 1e-2, 3e-2, 16_000_000
-# A pass over codes: a fixed cost, a cost per row, and per number; at least the time to read them
-# from memory where they exceed the processor's cache (CODE_CACHE_BYTES).
+# A scan of codes: a fixed cost, a cost per row, and per number; at least the time to read them from
+# memory where they exceed the processor's cache (CODE_CACHE_BYTES).
 CODE_PASS, CODE_ROW, CODE_NUMBER = 25.0, 1e-3, 1e-5
 CODE_ROW_BYTES, CODE_NUMBER_BYTES, BYTE_READ, CODE_CACHE_BYTES = 16, 0.5, 5e-5, 8_000_000
 BLOCK = 32  # rows that are scanned together
@@ -72,10 +72,10 @@ class CostInputs(NamedTuple):
     slots: vectors in the space, dead ones included; matching: how many of them the filter allows;
     contiguous: whether the allowed vectors, or their codes, lie contiguously; coded: how many slots
     have codes; indexed: how many slots the index holds, 0 without one; ef_search: how many
-    candidates the index needs for USUAL_K hits without a filter.
-    by_signs: whether signs may come first; approximate: whether the caller asked for a recall, so
-    that signs come first wherever that is faster; lacks_bits: whether a bit of each slot has to be
-    made first, where what is allowed doesn't lie contiguously.
+    candidates the index needs for USUAL_K hits without a filter. by_signs: whether signs may come
+    first; approximate: whether the caller set a recall, so that signs come first wherever that is
+    faster; lacks_bits: whether a bit of each slot has to be made first, where the allowed slots
+    aren't contiguous.
     """
 
     slots: int
@@ -130,19 +130,19 @@ def choose(inputs: CostInputs, wider: int = 1) -> SearchPlan:
 
 
 def codes_pay_off(slots: int, dimension: int, metric: Metric) -> bool:
-    """Whether so many vectors should have codes, where there is what makes and reads them."""
+    """Whether this many vectors should have codes, if there is a compiled part for them."""
     fits = metric in BY_PRODUCTS and MIN_DIMENSIONS <= dimension <= MAX_DIMENSIONS
     return fits and slots * dimension >= MIN_CODED_NUMBERS and kernel() is not None
 
 
 def signs_pay_off(slots: int, dimension: int, metric: Metric) -> bool:
-    """Whether signs of so many vectors should come first though nobody asks for a recall."""
+    """Whether signs of this many vectors should come first though the caller sets no recall."""
     large = slots * dimension >= MIN_NUMBERS_BY_SIGNS
     return large and dimension <= MAX_DIMENSION_BY_SIGNS and codes_pay_off(slots, dimension, metric)
 
 
 def index_pays_off(slots: int, dimension: int, coded: bool) -> bool:
-    """Whether a search of this many vectors through an index is so much faster than a pass over all
+    """Whether a search of this many vectors through an index is so much faster than a scan of all
     of them that the index is worth building. coded: whether there are, or will be, codes."""
     usual = CostInputs(slots, slots, dimension, USUAL_K, True, slots * coded, slots, USUAL_EF)
     best = codes_cost(usual) if coded else exact_cost(usual)
@@ -183,8 +183,8 @@ def exact_cost(inputs: CostInputs) -> float:
 
 
 def codes_cost(inputs: CostInputs) -> float:
-    """The cost of a pass over the codes of all allowed rows (where they aren't contiguous, of every
-    block that contains one), and over the vectors of allowed rows without codes."""
+    """The cost of a scan of the codes of all allowed rows (where they aren't contiguous, of every
+    block that contains one), and of the vectors of allowed rows without codes."""
     row_cost = CODE_ROW + inputs.dimension * CODE_NUMBER
     row = _streamed_cost(inputs, row_cost, CODE_ROW_BYTES, CODE_NUMBER_BYTES)
     return CODE_PASS + _rows_in_blocks(inputs) * row + _extra_cost(inputs)
@@ -222,7 +222,7 @@ def _extra_cost(inputs: CostInputs) -> float:
 
 
 def copying_cost(rows: int, dimension: int) -> float:
-    """The cost of copying the codes of so many rows together."""
+    """The cost of copying the codes of this many rows together."""
     return rows * (COPIED_ROW + dimension * COPIED_NUMBER)
 
 

@@ -1,13 +1,13 @@
 """How far scores by signs are off, measured on the vectors of a space with hard questions.
 
-A search by signs leaves out whose score is too low even if it is so many standard errors off. How
-many errors find which share of the nearest is no matter of chance alone: they aren't quite normal,
-and where many rows are about as near as the last hit, each that is farther off is lost. So it is
-measured: some questions of each kind are answered exactly, and of each true hit is noted how many
-errors it needs. The kinds are stored vectors, points half way between two, means of five, any
-directions, and stored vectors far from all others; filters are a side, a corner and one in a
-hundred, of which the first two let through what lies away from the question. The *worst* kind must
-reach what is wanted, with room for others. Until something is measured, `UNMEASURED` errors do.
+A search by signs excludes rows whose score is too low even if it is off by a number of standard
+errors. The recall for a number of errors doesn't follow from chance alone: the errors aren't quite
+normal, and where many rows are about as near as the last hit, each that is farther off is lost. So
+it is measured: some questions of each kind are answered exactly, and for each true hit the needed
+number of errors is noted. The kinds are stored vectors, points half way between two, means of five,
+any directions, and stored vectors far from all others. Filters are a side, a corner and one in a
+hundred; the first two allow points away from the question. The *worst* kind must reach the target,
+with a margin for others. Before the first measurement, `UNMEASURED` errors are used.
 """
 
 import math
@@ -75,8 +75,8 @@ CheckCancelled: TypeAlias = Callable[[], object]
 
 
 class Measured(NamedTuple):
-    """What searches found of the nearest `k` for one kind of questions under one filter, for that
-    of the HITS of which least was found: on average, and at worst for one question."""
+    """The share of the nearest `k` that searches found for one kind of questions under one filter,
+    for the worst of HITS: on average, and at worst for one question."""
 
     kind: str
     filter: str
@@ -91,9 +91,9 @@ def _recall_and_least(measured: Measured) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """What was measured with `vectors` vectors and so many `questions`. errors: that find the
-    TARGETS; measured: what the default target then found; off: by how much estimates of what one
-    query has found are wrong, on average; at: when, in seconds of the epoch."""
+    """A measurement with `vectors` vectors and `questions` questions. errors: the numbers that
+    reach the TARGETS; measured: the recall of the default target then; off: the average error of
+    estimates of the recall of one query; at: when, in seconds of the epoch."""
 
     vectors: int
     questions: int
@@ -104,7 +104,7 @@ class Recall:
 
     @property
     def worst(self) -> Measured:
-        """The kind of which least was found."""
+        """The kind with the least recall."""
         return min(self.measured, key=_recall_and_least)
 
     def to_json(self) -> bytes:
@@ -116,7 +116,7 @@ class Recall:
 
     @classmethod
     def from_json(cls, content: bytes) -> "Recall":
-        """The same again; ValueError for what is none."""
+        """The same from JSON; ValueError for invalid content."""
         targets, vectors, questions, errors, measured, *rest = orjson.loads(content)
         if tuple(targets) != TARGETS:
             raise OutdatedError("other targets were measured")
@@ -182,7 +182,7 @@ class SpaceRecall(DerivedKind[None, Recall]):
         return Recall.from_json(path.read_bytes())
 
     def note(self, recall: Recall) -> None:
-        """Go on with what was measured."""
+        """Use this measurement from now on."""
         self._known = recall
 
     def lacks(self, slots: int) -> bool:
@@ -199,8 +199,8 @@ class SpaceRecall(DerivedKind[None, Recall]):
         return True
 
     def is_settled(self, slots: int) -> bool:
-        """Whether the space has hardly grown since maintenance last looked: what is measured in the
-        middle of an ingest is measured again soon."""
+        """Whether the space has hardly grown since the last maintenance: a measurement in the
+        middle of an ingest is soon repeated."""
         now, last_look = time.monotonic(), self._seen
         if last_look is not None and now < last_look[0] + LOOKS_APART:
             return False
@@ -211,7 +211,7 @@ class SpaceRecall(DerivedKind[None, Recall]):
 
 
 def write_recall(path: Path, recall: Recall) -> int:
-    """Write what was measured to a new file; returns with how many vectors."""
+    """Write the measurement to a new file; returns its number of vectors."""
     path.write_bytes(recall.to_json())
     return recall.vectors
 
@@ -284,8 +284,8 @@ class Measurement:
         )
 
     def measure_with(self, recall: Recall) -> list[Measured]:
-        """What searches find of each kind that allow for as many errors as was measured; nothing
-        where there is too little to ask about."""
+        """The recall of each kind with the measured numbers of errors; nothing where there is too
+        little data for questions."""
         errors = recall.errors[TARGETS.index(DEFAULT_RECALL)]
         measured_groups = [
             self._measure(answers, errors) for answers in self._questions_with_answers()
@@ -302,7 +302,7 @@ class Measurement:
     # Questions.
 
     def _groups(self) -> Iterator[_Group]:
-        """All questions, of which the last are chosen by the answers to others."""
+        """All questions; the last are chosen by the answers to others."""
         living = np.flatnonzero(self._living)
         stored = self._vectors(self._draw.choice(living, LONELY * QUESTIONS))
         size = float(np.abs(stored).mean())
@@ -414,7 +414,7 @@ class Measurement:
         return [hits for hits_of_part in self._call_each(answer, parts) for hits in hits_of_part]
 
     def _call_each(self, call: Callable[..., T], *items: Iterable[Any]) -> list[T]:
-        """What a call returns for each item, made by as many threads as this may have."""
+        """The results of a call for each item, on the threads that this may use."""
         results: list[T] = []
         with WorkerPool(self._threads) as threads:
             waiting = [
@@ -485,7 +485,7 @@ class Measurement:
         return scores, errors
 
     def _measure(self, answered: _Answered, errors: float) -> list[Measured]:
-        """What searches find that allow for so many errors, for each of the HITS."""
+        """The recall of searches that allow for this many errors, for each of the HITS."""
         (group, true), measurements = answered, []
         for k in HITS:
             answerable = [
@@ -532,7 +532,8 @@ class Measurement:
 
 
 def _errors_for(target: float, needed: Sequence[Floats]) -> float:
-    """So many errors reach the target for each of these kinds, with room for others."""
+    """The number of errors that reaches the target for each of these kinds, with a margin for
+    others."""
     least = UNMEASURED[TARGETS.index(target)] - SPARED
     share = 1 - (1 - target) / SAFETY
     most = max(float(np.sort(errors)[math.ceil(share * len(errors)) - 1]) for errors in needed)

@@ -310,8 +310,8 @@ class _FormulaRows:
         default: Any,
         filler: Any = 0.0,
     ) -> Floats:
-        """What points have there, one value each, and what stands for it where it isn't asked. Each
-        key is read once, since a formula may name one very often."""
+        """The values of points there, one each, and a filler where it isn't needed. Each key is
+        read once, since a formula may name one very often."""
         key = variable, convert, default, filler
         cached_values = self._known.get(key)
         if cached_values is None:
@@ -357,8 +357,8 @@ class _Time(NamedTuple):
 
 
 def _values_of_point(variable: Variable, path_values: list[Any]) -> list[Any]:
-    """The values of a point. As a path that leads into a list says so, one that ends with all of
-    its elements gives these as they are, and another those of a list in its place."""
+    """The values of a point. A path that ends with all elements of a list gives these unchanged;
+    another path gives the elements of a list instead of the list."""
     if isinstance(variable, JsonPath):
         return path_values if variable.steps[-1] is EACH else items_of(path_values)
     values: list[Any] = variable.within(path_values)
@@ -419,15 +419,15 @@ Within: TypeAlias = Ints | None
 
 
 class DenseLeaves(Ranker, Protocol):
-    """What is asked of `search.EngineRanker` here."""
+    """The methods of `search.EngineRanker` that are used here."""
 
     def near(self, step: QueryStep, near: NearestDense, k: int) -> list[Ranked]:
         """By nearness in a dense space."""
 
 
 class Scorings:
-    """Rankings of the points in one view. leaves: those of the same view, which rank by nearness in
-    dense spaces."""
+    """Rankings of the points in one view. leaves: for the same view; they rank by nearness in dense
+    spaces."""
 
     def __init__(self, view: SearchView, trace: EngineTrace, leaves: DenseLeaves) -> None:
         self._view, self._trace, self._leaves = view, trace, leaves
@@ -444,7 +444,8 @@ class Scorings:
         return [self._rank_one(step, None)]
 
     def rank_among(self, step: QueryStep, rankings: Sequence[Ranked]) -> Ranked:
-        """The same for a step of one query, among the points that are in any of these rankings."""
+        """As `rank`, for a step of one query, among the points that are in any of these
+        rankings."""
         rows = distinct(
             np.concatenate([np.empty(0, np.int64), *(ranking.items for ranking in rankings)])
         )
@@ -499,7 +500,7 @@ class Scorings:
         return np.flatnonzero(self._view.state.alive if mask is None else mask)
 
     def _near(self, step: QueryStep, near: NearestDense, k: int) -> list[Ranked]:
-        """By nearness to vectors, of which a space that isn't dense has several for a point."""
+        """By nearness to vectors; a space that isn't dense has several for a point."""
         if near.space in self._view.state.non_dense:
             return self._late_interaction(step, near, k)
         return self._leaves.near(step, near, k)
@@ -547,7 +548,7 @@ class Scorings:
         return ranked
 
     def words(self, text: Bm25, rows: Ints) -> list[WordReport]:
-        """Each distinct word of the first text, and what it adds to the scores of some rows."""
+        """Each distinct word of the first text, and its contribution to the scores of some rows."""
         weight = text.identifier_weight
         shares = word_shares(self._view, text.analyzer, text.texts[0], rows, weight)
         return [WordReport(*word_share) for word_share in shares]
@@ -588,8 +589,8 @@ class Scorings:
         return _by_score(rows, comparison.combine(alike))
 
     def _diverse(self, step: QueryStep, diverse: Mmr, within: Within) -> Ranked:
-        """`step.limit` hits by MMR. An offset skips some of these, so that fewer are left; a server
-        does the same."""
+        """`step.limit` hits by MMR. An offset skips some of these, so that fewer are left, as on a
+        server."""
         near, view = diverse.near, self._view
         if diverse.candidates < 1:
             return Ranked(np.empty(0, np.int64), np.empty(0))
@@ -616,7 +617,7 @@ class Scorings:
         return ranking.at(chosen)
 
     def _likeness(self, name: str, rows: Ints) -> Callable[[slice | Ints, Ints], Floats]:
-        """A function that computes the likeness of some of these rows to rows picked before, as
+        """A function that computes the similarity of some of these rows to rows picked before, as
         (rows, picks)."""
         view = self._view
         vectors, space = examples_of(view, name, rows), view.state.non_dense.get(name)

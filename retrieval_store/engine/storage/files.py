@@ -86,8 +86,8 @@ def _may_be_there(name: str) -> bool:
 
 @dataclass(slots=True)
 class Label:
-    """The name of a collection in messages, which may change; that of its directory tells a reader
-    nothing."""
+    """The name of a collection in messages, which may change; the name of its directory means
+    nothing to a reader."""
 
     name: str
 
@@ -95,8 +95,8 @@ class Label:
 @contextmanager
 def private_folder(directory: Path | None) -> Iterator[Path]:
     """A new directory for one call, in `directory` or among the system's temporary files. It is
-    deleted afterwards, except what was moved away; if the process dies before, by the next
-    `remove_lost_folders`. A lock on the directory itself marks its owner."""
+    deleted afterwards, except for files that were moved away. If the process dies before, the next
+    `remove_lost_folders` deletes it. A lock on the directory itself marks its owner."""
     import tempfile  # with shutil, which removes it, even when no file can be opened any more
 
     parent = Path(tempfile.gettempdir()) if directory is None else directory
@@ -152,8 +152,8 @@ def remove_collection(directory: Path) -> None:
 def remove_vector_files(
     directory: Path, generation_kept: int, is_dropped: Callable[[int], bool]
 ) -> None:
-    """Remove the vector files of a collection but those of one generation, and of that the files of
-    spaces that are gone."""
+    """Remove the vector files of a collection except for one generation, and of that one the files
+    of dropped spaces."""
 
     def keep(name: str) -> bool:
         space, generation, _ = name.split(".")

@@ -56,7 +56,7 @@ _INVISIBLE = _class_of(
 _AT_END_OF_LINE = r"[ \t]*\r?\n[ \t]*"
 _HIDDEN_END = re.compile(f"[{_INVISIBLE}]+\\Z")
 _HIDDEN = re.compile(f"\u00ad{_AT_END_OF_LINE}|[{_INVISIBLE}]")
-# Between letters of Arabic a non-joiner stands where others write a space, as in Persian.
+# Between letters of Arabic a non-joiner is written where others write a space, as in Persian.
 _ARABIC = _class_of("600-6ff 750-77f 870-8ff fb50-fdff fe70-fefc")
 _NON_JOINER = re.compile(f"(?<=[{_ARABIC}])\u200c(?=[{_ARABIC}])")
 # Scripts without spaces between words, but for their digits: Thai, Lao, Burmese, Khmer and others
@@ -179,7 +179,7 @@ class Analyzer:
         if self.stopwords:
             left_out = [fold(word) in self.stopwords for word in raw]
             spelt = ["" if out else word for word, out in zip(spelt, left_out, strict=True)]
-        numbers = _Numbers({"": 0})  # what is left out
+        numbers = _Numbers({"": 0})  # omitted words
         new_codes = np.fromiter(map(numbers.__getitem__, spelt), np.int64, len(spelt)) - 1
         codes = new_codes[codes] if len(codes) else codes
         return Words(list(numbers)[1:], codes[codes >= 0], owners[codes >= 0])
@@ -304,8 +304,8 @@ def _compose(texts: Sequence[str]) -> str:
 
 
 def _without_spaces(texts: Sequence[str], is_query: bool) -> Iterator[tuple[list[str], Ints, Ints]]:
-    """What the texts have of scripts without spaces, and of Korean: pairs of characters, then
-    single ones. Of both: the distinct ones, and for each occurrence which it is, and the place of
+    """The texts' characters of scripts without spaces, and of Korean: pairs, then single ones. Of
+        both: the distinct ones, and for each occurrence which it is, and the place of
     its text."""
     if not _HAS_PAIRED.search(_beyond_ascii(texts)):
         return
@@ -445,7 +445,8 @@ def analyzer(language: str | None, stemming: bool, stopwords: bool | Sequence[st
 
 
 def analyzer_of(text_settings: Mapping[str, Any]) -> Analyzer:
-    """The analyzer with a collection's settings (`TEXT_DEFAULTS`); raises what `analyzer` does."""
+    """The analyzer with a collection's settings (`TEXT_DEFAULTS`); raises the errors of
+    `analyzer`."""
     words = text_settings["stopwords"]
     stopwords = tuple(words) if isinstance(words, list) else words
     return cached_analyzer(text_settings["language"], text_settings["stemming"], stopwords)

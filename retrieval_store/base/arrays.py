@@ -67,8 +67,8 @@ def bits_at(bits: Bytes, places: Ints) -> Bools:
 
 
 def in_range(numbers: Unsigned, start: int, stop: int) -> Bools:
-    """Which of the numbers are from `start` on, below `stop`. What is below its start is very large
-    once that is taken off, since there are no signs."""
+    """Which of the numbers are from `start` on, below `stop`. Numbers below its start become very
+    large by the unsigned subtraction."""
     within: Bools
     if stop - start == 1:
         within = numbers == start
@@ -195,7 +195,7 @@ def _is_mapped(array: npt.NDArray[Any]) -> bool:
 
 
 LONGEST_PATCH = 1_024
-FEW = 64  # one in so many numbers: more are taken from a copy without patch
+FEW = 64  # one in this many numbers: more are taken from a copy without patch
 NOWHERE: Ints = np.empty(0, np.int64)
 
 

@@ -19,7 +19,7 @@ from retrieval_store.errors import (
 
 MEGABYTE = 1_000_000
 LARGE, LARGE_TIME = 20 * MEGABYTE, 0.1  # bytes and seconds from which on a request is large
-SHORT, SHORT_TIME = MEGABYTE, 0.005  # the same of what is done while nobody else is answered
+SHORT, SHORT_TIME = MEGABYTE, 0.005  # the same for work that blocks all other requests
 STEPS = 100_000_000  # of Python or SQL, of some 100 ns each, that a request may need
 
 
@@ -48,7 +48,7 @@ class LargeRequestError(Exception):
 class Budget:
     """The limits of a request. seconds: from now on; memory: bytes; together: of all requests.
     is_awaited: whether others wait for this thread; then LargeRequestError is raised once the
-    request turns out to be large. None where it may be. steps: of Python or SQL."""
+        request turns out to be large. None if it may be large. steps: of Python or SQL."""
 
     __slots__ = (
         "_began", "_cpu", "_is_awaited", "_memory", "_seconds", "_steps", "_taken", "_together",
@@ -122,11 +122,11 @@ class Budget:
         self.check()
 
     def may_block(self) -> None:
-        """What follows may take long, or wait for others."""
+        """The following code may take long, or wait for others."""
         self.check()
 
     def check_steps(self, steps: int, noun: str, count: int) -> None:
-        """Refuse what would take too long whatever the machine is."""
+        """Refuse work that would take too long on any machine."""
         self.check()
         if steps > self._steps:
             raise RequestTooLargeError(

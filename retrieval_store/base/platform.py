@@ -115,7 +115,7 @@ def sync_file(path: Path) -> None:
 
 
 def flush(file: IO[Any]) -> None:
-    """Sync an open file, with what Python has yet to write."""
+    """Sync an open file, with Python's buffer."""
     file.flush()
     sync(file.fileno())
 
@@ -125,7 +125,7 @@ def remove_tree(directory: Path) -> None:
     import shutil  # which loads what unpacks archives
 
     shutil.rmtree(directory, ignore_errors=True)
-    if directory.exists():  # as where an error that nobody looks at any more holds a map
+    if directory.exists():  # as where an old error still holds a map
         gc.collect()
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -360,7 +360,7 @@ else:
             data, offset = data[written:], offset + written
 
     def read_at(descriptor: int, count: int, offset: int) -> bytes:
-        """So many bytes from there on, or less at the end of the file."""
+        """At most `count` bytes from the offset on, less at the end of the file."""
         return os.pread(descriptor, count, offset)
 
     def sync(descriptor: int) -> None:

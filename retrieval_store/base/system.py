@@ -139,7 +139,7 @@ def _process(pid: int) -> Process:
 
 
 def _script_in(words: list[str]) -> str:
-    """What a command runs: the Python script or module, or the program."""
+    """The Python script or module of a command, or the program."""
     program, *rest = words
     if not os.path.basename(program).startswith("python"):
         return program
@@ -180,7 +180,7 @@ def needing(feature: str, package: str | None, requirement: str) -> Iterator[Non
     """
     try:
         yield
-    except MissingDependencyError:  # which says itself what is needed
+    except MissingDependencyError:  # it names the package itself
         raise
     except ImportError as error:
         if package is None and not isinstance(error, ModuleNotFoundError):

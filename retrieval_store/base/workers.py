@@ -1,8 +1,8 @@
 """Threads that make calls, for as long as the interpreter starts any.
 
-At its end `concurrent.futures` takes no calls and can't be imported. What a program does then, as
-in a function registered for the exit or in a thread that outlives the main one, is still done. A
-thread knows the event loop that it works for.
+At its end `concurrent.futures` takes no calls and can't be imported. Work at that time, as in a
+function registered for the exit or in a thread that outlives the main one, is still done. A thread
+knows the event loop that it works for.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The group of all commands, and what their errors end as."""
+"""The group of all commands, and the handling of their errors."""
 
 import re
 import sys
@@ -97,8 +97,8 @@ class _Commands(click.Group):
 
 
 def _unusable(name: str, error: RetrievalStoreError) -> click.Command:
-    """What stands among the commands for one whose package is missing, broken or of another
-    version, and says so when it is called."""
+    """A placeholder for a command whose package is missing, broken or of another version; it
+    reports that when it is called."""
 
     def fail() -> None:
         raise error

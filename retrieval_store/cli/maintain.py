@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from retrieval_store.backends import Session
     from retrieval_store.query.types import CollectionRecord, FileReport, Gauges
 
-DERIVED = "derived"  # the folder of what is made of points
+DERIVED = "derived"  # the folder of derived files
 BEGINNING = b"PK\x03\x04"  # of a snapshot
 
 
@@ -362,7 +362,7 @@ def _format_of(file: Path) -> int:
 def _collection_facts(session: "Session", name: str) -> dict[str, Any]:
     record = record_of(session, name)
     points: Any = session.store.points(record.id)
-    stats = {} if session.on_cluster else points.stats()  # which loads what the gauges tell of
+    stats = {} if session.on_cluster else points.stats()  # it loads the data that the gauges count
     gauges = dict(session.store.gauges())[name]
     directory = session.store.directory
     known = _row(record, gauges) | {"id": record.id, "metadata": record.settings.get("metadata")}
@@ -373,7 +373,7 @@ def _collection_facts(session: "Session", name: str) -> dict[str, Any]:
         space.name: {"kind": space.kind, "metric": space.metric, "dimension": space.dimension}
         for space in points.spaces()
     }
-    if record.is_qdrant_only:  # of which there may be several, each of its own kind
+    if record.is_qdrant_only:  # it may have several spaces, each of its own kind
         spaces = {name: kind | spaces.get(name, {}) for name, kind in kinds.items()}
     if record.expires is not None:
         known["expires"] = record.expires

@@ -1,4 +1,4 @@
-"""What points there are, which are the best and why, and how often those are the right ones:
+"""Commands that show points, find the best and explain why, and measure how often these are right:
 `peek`, `get`, `facet`, `query`, `why`, `evaluate`. They open read-only.
 """
 
@@ -150,7 +150,7 @@ def facet(
 
 
 def question(command: Command) -> Command:
-    """What a query asks: the parameters that `_open_and_parse` takes."""
+    """The parameters of a query, for `_open_and_parse`."""
     for decorate in reversed(_QUESTION):
         command = decorate(command)
     return command

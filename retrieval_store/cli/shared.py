@@ -1,8 +1,8 @@
-"""What the commands share: arguments and options, the opening of stores, and the output.
+"""Shared parts of the commands: arguments and options, the opening of stores, and the output.
 
 Heavy modules are imported here, once a store is opened. Commands print tables on a terminal, plain
-lines in a pipe, and JSON for scripts. What is stored may be hostile: only characters that are shown
-ever reach a terminal.
+lines in a pipe, and JSON for scripts. Stored data may be hostile: only printable characters ever
+reach a terminal.
 """
 
 import json
@@ -290,7 +290,7 @@ DAMAGED, INTERRUPTED = 3, 130  # exit codes
 GAP = 3  # between two columns of a table
 UNITS = ("B", "kB", "MB", "GB", "TB")
 SHOWN = 10  # ids that aren't there
-MAX_CELL = 2_000  # characters of a cell, of which a terminal shows fewer
+MAX_CELL = 2_000  # characters of a cell; a terminal shows fewer
 
 
 def has_bar(quiet: bool) -> bool:
@@ -333,7 +333,7 @@ def print_json(value: Any) -> None:
     """Print a line of JSON; on a terminal without characters that it would obey.
 
     Args:
-        value: of what JSON has, or numpy's arrays; anything else is printed as a string.
+        value: JSON data, or numpy's arrays; anything else is printed as a string.
     """
     line = orjson.dumps(value, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
     if sys.stdout.isatty():
@@ -445,7 +445,7 @@ def exits_at_sigterm() -> Iterator[None]:
 
 
 def installed_models() -> dict[str, str]:
-    """The models of texts that are installed with their weights, and what each is good at."""
+    """The models of texts that are installed with their weights, and the strengths of each."""
     from importlib.util import find_spec
 
     from retrieval_store.embeddings.onnx import functions
@@ -465,13 +465,13 @@ def make_function(name: str) -> Any:
 
 
 def remembered_function(points: Any) -> dict[str, Any] | None:
-    """What a collection remembers of its embedding function."""
+    """A collection's record of its embedding function."""
     spec: dict[str, Any] | None = points.configuration["embedding_function"]
     return spec
 
 
 def name_of_function(spec: dict[str, Any] | None) -> str:
-    """What a remembered function is called."""
+    """The name of a remembered function."""
     return NO_MODEL if spec is None else str(spec.get("name") or spec.get("custom"))
 
 
@@ -509,14 +509,14 @@ def collection_by(
     **arguments: Any,
 ) -> Any:
     """A collection with the function that the user names, unless it remembers another. One that
-    remembers the same by other settings goes on with its own.
+        remembers the same function with other settings keeps its own.
 
     Args:
         client: of the store.
         name: of the collection.
         model: of the embedding function.
-        refuse_if_remembered_is_missing: whether a model is refused also where the one that is
-            remembered can't be made here.
+        refuse_if_remembered_is_missing: whether a model is refused also where the remembered one
+            can't be made here.
         arguments: as of `Client.get_collection`.
 
     Raises:

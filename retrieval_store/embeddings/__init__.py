@@ -66,7 +66,7 @@ class EmbeddingFunction(Generic[Input]):
                     if np.ndim(result[0]) == 0:  # one vector, of one input
                         return [np.asarray(result, np.float32)]
                     return [np.asarray(vector, np.float32) for vector in result]
-                except (TypeError, ValueError, LookupError):  # what it is, who uses it will say
+                except (TypeError, ValueError, LookupError):  # the caller reports it
                     return result
 
             cls.__call__ = normalised  # type: ignore[method-assign]
@@ -82,7 +82,7 @@ class EmbeddingFunction(Generic[Input]):
 
 
 class ComparedByCosine:
-    """What embedding functions whose vectors are made for cosines have in common."""
+    """A base of embedding functions whose vectors are made for cosines."""
 
     def default_space(self) -> str:
         """The distance that its vectors are made for, which a new collection has that is made with
@@ -125,8 +125,8 @@ def max_tokens_of(function: Any) -> int | None:
 
 
 def token_count_of(function: Any) -> "Count | None":
-    """What counts the tokens of texts as a function does, by its `count_tokens`; None where it has
-    none, or can't. It never raises an error either."""
+    """A function's counter of the tokens of texts, its `count_tokens`; None where it has none, or
+    can't. It never raises an error either."""
     with suppress(Exception):
         count: Count = function.count_tokens
         (marks,) = count([""])

@@ -29,7 +29,7 @@ from retrieval_store.embeddings._common import at_least, utf8_length
 from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError
 
 RETRIED = (408, 409, 429, 500, 502, 503, 504)
-REQUEST_BYTES = 300_000  # OpenAI takes so many tokens at once, and each has a byte at least
+REQUEST_BYTES = 300_000  # OpenAI's limit of tokens in a request; each has a byte at least
 FIRST_PAUSE = 0.5  # seconds; doubled each time
 LONGEST_PAUSE = 30.0
 
@@ -105,7 +105,7 @@ def batches(texts: list[str], size: int) -> Iterator[list[str]]:
 def matrix(rows: Any, count: int) -> Matrix:
     """(count, dim) float32 from a server's answer; TypeError or ValueError for anything else."""
     try:
-        with np.errstate(over="ignore"):  # what is too large becomes infinite
+        with np.errstate(over="ignore"):  # too large numbers become infinite
             vectors = np.array(rows, np.float32)
     except OverflowError as error:  # an int that no float holds
         raise ValueError(str(error)) from error
@@ -117,7 +117,7 @@ def matrix(rows: Any, count: int) -> Matrix:
 
 
 def refuse_other_length(vectors: Matrix, dimensions: int | None, who: str, why: str) -> None:
-    """Raise EmbeddingFunctionError for vectors of another length than was asked for, if one was.
+    """Raise EmbeddingFunctionError for vectors of another length than requested, if any was.
     who: answered them; why: they may be so."""
     if dimensions is not None and vectors.shape[1] != dimensions:
         raise EmbeddingFunctionError(

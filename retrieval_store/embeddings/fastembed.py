@@ -85,7 +85,7 @@ class FastEmbedEmbeddingFunction(LoadsModel, ComparedByCosine):
         super().__init__()
 
     def settings(self) -> dict[str, Any]:
-        """What decides the embeddings."""
+        """The settings that decide the embeddings."""
         return self._settings
 
     def check(self) -> None:

@@ -52,7 +52,7 @@ def adapted(embedding: Any) -> Any:
 
 
 def _handing_on(kind: type) -> str | None:
-    """The attribute with the embedding whose vectors the class hands on; None where it makes its
+    """The attribute with the embedding whose vectors the class returns; None where it makes its
     own."""
     attribute = vars(kind).get("hands_on")
     package = kind.__module__.partition(".")[0]
@@ -68,7 +68,7 @@ class FromLangChain(ComparedByCosine):
         self._embeddings = embeddings
         self.model_name = _model_of(embeddings)
         self.model_settings = _settings_of(embeddings)
-        self.__qualname__ = f"FromLangChain({type(embeddings).__qualname__})"  # what it is called
+        self.__qualname__ = f"FromLangChain({type(embeddings).__qualname__})"  # for messages
 
     @property
     def max_tokens(self) -> Any:

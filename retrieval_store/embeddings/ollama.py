@@ -70,7 +70,7 @@ class OllamaEmbeddingFunction(ComparedByCosine):
                 "'nomic-embed-text'"
             )
         self._settings: dict[str, Any] = {
-            "model": model.removesuffix(":latest"),  # which is what a name without a tag means
+            "model": model.removesuffix(":latest"),  # the default tag of a name
             "base_url": check_url(base_url),
             **prefixes(model, query_prefix, document_prefix),
             "dimensions": None if dimensions is None else at_least(1, "dimensions", dimensions),
@@ -81,7 +81,8 @@ class OllamaEmbeddingFunction(ComparedByCosine):
         self._shown: dict[str, Any] | None = None
 
     def settings(self) -> dict[str, Any]:
-        """What decides the embeddings, and `batch_size` where it isn't the usual one."""
+        """The settings that decide the embeddings, and `batch_size` where it isn't the usual
+        one."""
         return self._settings
 
     @property
@@ -130,7 +131,7 @@ class OllamaEmbeddingFunction(ComparedByCosine):
         return ask(url, json.dumps(body).encode(), {}, how, self._message_of)
 
     def _message_of(self, status: int | None, answer: str) -> str:
-        """What is wrong, and what to do about it."""
+        """The problem, and its solution."""
         url, model = self._settings["base_url"], self._settings["model"]
         reason = _reason_in(answer)
         if status is None:
@@ -158,7 +159,7 @@ def _reason_in(answer: str) -> str | None:
 
 
 def _context_of(shown_model: dict[str, Any]) -> int | None:
-    """Of what /api/show answers: "<architecture>.context_length" in model_info, and a line
+    """From the response of /api/show: "<architecture>.context_length" in model_info, and a line
     "num_ctx 2048" in the parameters."""
     limits = []
     information = shown_model.get("model_info")

@@ -55,7 +55,7 @@ class OpenCLIPEmbeddingFunction(LoadsModel, ComparedByCosine):
         super().__init__()
 
     def settings(self) -> dict[str, Any]:
-        """What decides the embeddings."""
+        """The settings that decide the embeddings."""
         return {"model_name": self._model_name, "checkpoint": self._checkpoint}
 
     def check(self) -> None:

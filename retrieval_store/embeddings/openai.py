@@ -95,7 +95,8 @@ class OpenAIEmbeddingFunction(ComparedByCosine):
             self._settings["batch_size"] = self._manner.batch_size
 
     def settings(self) -> dict[str, Any]:
-        """What decides the embeddings, and `batch_size` where it isn't the usual one; no key."""
+        """The settings that decide the embeddings, and `batch_size` where it isn't the usual one;
+        no key."""
         return self._settings
 
     def check(self) -> None:

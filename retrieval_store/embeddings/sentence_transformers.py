@@ -67,7 +67,7 @@ class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
         super().__init__()
 
     def settings(self) -> dict[str, Any]:
-        """What decides the embeddings."""
+        """The settings that decide the embeddings."""
         return self._settings
 
     def check(self) -> None:
@@ -133,7 +133,7 @@ class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
     ) -> Ints:
         """How many tokens each text has with its prompt, (n,); 0 where that can't matter. read: how
         many of each text the model has read, where it reports it."""
-        most = max(read.values(), default=0)  # what was cut has as many as any other
+        most = max(read.values(), default=0)  # all truncated texts have the same number
         places = [i for i, text in enumerate(texts) if read.get(text, most) == most]
         count = self._counter.of(getattr(model, "tokenizer", None))
         counts = np.zeros(len(texts), np.int64)
@@ -199,7 +199,7 @@ class SpladeEmbedding(LoadsModel):
         super().__init__()
 
     def settings(self) -> dict[str, Any]:
-        """What decides the embeddings."""
+        """The settings that decide the embeddings."""
         return {"model_name": self._model_name}
 
     @property

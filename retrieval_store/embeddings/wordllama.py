@@ -153,7 +153,7 @@ def _load_model() -> _Model:
 
 
 def _load() -> _Model:
-    spec = importlib.util.find_spec("wordllama")  # which imports nothing of it
+    spec = importlib.util.find_spec("wordllama")  # without importing it
     if spec is None or spec.origin is None:
         raise MissingDependencyError(
             "the default embedding function needs the package wordllama: "
@@ -165,7 +165,7 @@ def _load() -> _Model:
     try:
         embedding = _map_tensor(folder / WEIGHTS)
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-    except Exception as error:  # that of a tokenizer is of no class of its own
+    except Exception as error:  # a tokenizer's errors have no class of their own
         raise MissingDependencyError(
             f"the package wordllama in {folder} has other files than those of its versions .2 to "
             f".4, which the default embedding function reads: {error}"

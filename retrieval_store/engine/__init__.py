@@ -9,10 +9,10 @@ of which may use only the ones below it:
 
     maintenance  in the background or on request, and verification
     search       points ranked by vectors, words, examples, formulas
-    filtering    which points a filter matches
+    filtering    the points that a filter matches
     text         inverted lists: ranking by words and by sparse vectors
     state        a collection in memory as of one write
-    storage      what is on disk, and how it is written
+    storage      the files, and how they are written
 
 Below all of them lie `query`, `indexes`, `filters` and `base`. It knows no front and no plugin.
 """

@@ -608,7 +608,7 @@ class Access:
 
     def _damage_behind(self, error: Exception) -> DamagedError:
         """The damage that a check of all bytes finds after an error; raises the error itself if
-        there is none. Every byte is looked at once for each write."""
+        there is none. Every byte is checked once for each write."""
         path, problem = self._database.path, None
         if not isinstance(error, ContradictionError):
             with corruption_as_damage(path):
@@ -660,7 +660,7 @@ class Access:
         )
 
     def current_state(self) -> CachedState:
-        """The state in memory, brought up to date, and its caches."""
+        """The current state in memory, and its caches."""
         return self.read(state_and_caches)
 
     def state_in_database(self, view: SearchView) -> State:
@@ -846,7 +846,7 @@ def _join(write: CollectionWrite, entry: QueueEntry, committed: list[object]) ->
             entry.settle(entry.batched(write), committed)
     except Exception:
         write.head, write.own = head, None
-        if not write.connection.in_transaction:  # SQLite has rolled back all of it
+        if not write.connection.in_transaction:  # SQLite has rolled the transaction back
             raise
 
 

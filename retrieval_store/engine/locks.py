@@ -81,7 +81,7 @@ class SharedLock:
     def __init__(self) -> None:
         self._inside: dict[int, ReentrantLock] = {}  # a lock for each thread, by which it shares
         self._waiting: dict[int, ReentrantLock] = {}  # … by which it waits for its turn to
-        # A thread that excludes holds both: others look at the first and wait for the second. With
+        # A thread that excludes holds both: others try the first and wait for the second. With
         # one lock, a thread that waits would hold it for a moment and look like one that excludes.
         self.excluding, self.barrier = Lock(), Lock()
         self.excluder = 0  # the thread that holds them, if any does
@@ -432,7 +432,7 @@ class ForkAware(Protocol):
     """Holds something that a forked child must not inherit."""
 
     def forget_after_fork(self) -> None:
-        """In the child, which has one thread: drop what threads of the parent may hold."""
+        """In the child, which has one thread: drop locks that threads of the parent may hold."""
 
 
 class ClosesBeforeFork(Protocol):

@@ -79,8 +79,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 MAINTENANCE_EVERY = 2_000  # points written
-LISTED_EVERY = 256  # … or so many where lists are in use, which a query would have to wait for
-SMALL_CHANGE = 100  # points: a change of so many is committed with those of other threads that wait
+LISTED_EVERY = 256  # … or this many where lists are in use, since a query would wait for these
+SMALL_CHANGE = 100  # points: up to here a change is committed with waiting threads' changes
 SWEPT_EVERY = 10.0  # seconds, where points go on expiring
 _Answered: TypeAlias = tuple[list[Hits], EngineTrace, State]
 
@@ -110,7 +110,7 @@ class PointStore:
         self.access = access
         self._unmaintained = 0
         self._line = QuestionLine[Query, Hits](_are_alike)
-        self._sweep_at = 0.0  # from when on what has expired makes maintenance worth it again
+        self._sweep_at = 0.0  # when expired points make maintenance worth it again
 
     @property
     def name(self) -> str:
@@ -466,7 +466,7 @@ class PointStore:
         trace = EngineTrace(True, self.access.is_read_only)
         view.remarks = trace.remarks
         hits = self._hits(view, question, trace)
-        if explains:  # of the same state; not every way of ranking counts what a filter allows
+        if explains:  # of the same state; not every way of ranking counts the allowed points
             restricted = restrict_query(question, self._without_expired(view, None))
             trace.matching = _count_matching(view, restricted)
         return hits, trace, view.state

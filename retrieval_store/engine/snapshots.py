@@ -357,8 +357,8 @@ def _write(source: IO[bytes], entry: _ZipEntry, target: Path, shown: str) -> Non
 def unpack_snapshot(
     snapshot: Path, directory: Path, find_class: FindClass
 ) -> Iterator[tuple[Path, Manifest]]:
-    """A private folder in a directory, with a snapshot's collections, whole and durable; what isn't
-    taken away from there goes afterwards."""
+    """A private folder in a directory, with a snapshot's collections, whole and durable; files that
+    aren't moved from there are deleted afterwards."""
     with translate_errors(directory), private_folder(directory) as folder, translate_errors(folder):
         manifest = unpack(snapshot, folder)
         for record in manifest.collections:

@@ -154,7 +154,7 @@ def _size_of(path: str) -> int:
 
 
 def guard(connection: apsw.Connection, path: Path | None) -> StepLimiter:
-    """Set a connection on guard; returns what counts its steps. path: None in memory."""
+    """Guard a connection; returns the counter of its steps. path: None in memory."""
     for option, value in _SAFE.items():
         connection.config(option, value)
     steps = StepLimiter(path)
@@ -200,7 +200,7 @@ def _schema(connection: apsw.Connection, limit: int) -> list[tuple[str, ...]]:
 
 
 LOCK_TIMEOUT_MS = 30_000
-IN_TURN = 6  # for so much of that time a writer waits for its turn, before it competes for the lock
+IN_TURN = 6  # the part of it for which a writer waits for its turn, before it competes for the lock
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -322,7 +322,7 @@ class SQLiteTransaction(UninterruptibleContext):
 
 
 def in_transaction(connection: apsw.Connection, work: Callable[[apsw.Connection], T]) -> T:
-    """What `work` returns, in a transaction."""
+    """The result of `work`, in a transaction."""
     with SQLiteTransaction(connection):
         return work(connection)
 
@@ -365,11 +365,11 @@ _log = log_of("store")
 Fill: TypeAlias = Callable[[apsw.Connection], None]
 CHECKSUM_BYTES = 8  # at the end of each page, as the checksum VFS wants them
 CHECKSUM_VFS = "cksmvfs"
-EXTENSION = "sqlite_extra_binaries/cksumvfs"  # SQLite appends what the system's libraries end in
+EXTENSION = "sqlite_extra_binaries/cksumvfs"  # SQLite appends the system's suffix of libraries
 CACHE_KIB = 16 * 1024  # of pages at most, for each connection; 2 MiB made a fetch twice as slow …
 SMALL_CACHE_KIB = 1024  # … and are too many where dozens of threads read at once
 TEMPLATES_KEPT = 8  # of some 50 KB each
-_templates: dict[str, bytes] = {}  # new databases, by what they are like
+_templates: dict[str, bytes] = {}  # new databases, by their kind
 _registering = ReentrantLock()  # reentrant: a client may be collected meanwhile
 
 
@@ -460,7 +460,7 @@ def new_file(path: Path) -> Iterator[apsw.Connection]:
 
 
 def make_tables(connection: apsw.Connection, format: Format, fill: Fill | None = None) -> None:
-    """Make an empty database one of ours, with what `fill` adds."""
+    """Make an empty database one of ours, with the additions of `fill`."""
     connection.execute(f"PRAGMA application_id = {format.application_id}")
     connection.execute(f"PRAGMA user_version = {format.version}")
     connection.execute(format.statements(format.version))
@@ -470,7 +470,8 @@ def make_tables(connection: apsw.Connection, format: Format, fill: Fill | None =
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A connection of a pool, and what counts its steps. Not a class of connections of our own, nor
+    """A connection of a pool, and the counter of its steps. Not a class of connections of our own,
+        nor
     weak references to them: with both, the interpreter crashed when threads closed some."""
 
     connection: apsw.Connection
@@ -525,7 +526,7 @@ def _open_file(path: Path, flags: int, mode: Mode) -> apsw.Connection:
     # Relaxed leaves out the sync of the write-ahead log at each commit, nothing else.
     connection.execute(f"PRAGMA synchronous = {'NORMAL' if mode == 'relaxed' else 'FULL'}")
     connection.execute("PRAGMA fullfsync = ON")  # macOS leaves it in the drive's cache otherwise
-    connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten
+    connection.execute("PRAGMA secure_delete = ON")  # deleted data is overwritten
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     return connection
 
@@ -584,7 +585,7 @@ def _migrate(connection: apsw.Connection, path: Path, format: Format, mode: Mode
     return writing(connection, format, migrate)
 
 
-Reason: TypeAlias = Callable[[], Exception]  # makes the error that the use of what is closed raises
+Reason: TypeAlias = Callable[[], Exception]  # makes the error that is raised by use after closing
 # So many threads that ask at once find a connection that is open: to open one takes longer than a
 # query. Only the first have a cache worth the name.
 IDLE_CONNECTIONS, USUAL_CACHES = 16, 4
@@ -611,7 +612,7 @@ class _Pool(ABC):
         """The result of `work`, called with a connection and these arguments."""
 
     def look(self, work: Callable[[apsw.Connection, *Ts], T], *arguments: *Ts) -> T:
-        """The same for what only reads; where many threads do, a few at a time."""
+        """As `use`, for reads only; of many threads, a few at a time."""
         return self.use(work, *arguments)
 
     def refuse_if_read_only(self) -> None:
@@ -822,8 +823,8 @@ def _move_last(source: list[Lease], target: list[Lease]) -> None:
 
 
 def _first_error(error: BaseException) -> BaseException:
-    """The cause of a failed transaction: apsw also rolls back what SQLite has rolled back already,
-    and raises SQLite's error about that."""
+    """The cause of a failed transaction: apsw also rolls back a transaction that SQLite has rolled
+    back already, and raises SQLite's error about that."""
     before = error.__context__
     vain = isinstance(error, apsw.SQLError) and "no transaction is active" in str(error)
     return before if vain and before is not None else error
@@ -844,7 +845,7 @@ class MemoryDatabase(_Pool):
     def __init__(
         self, format: Format, fill: Fill | None = None, like: apsw.Connection | None = None
     ) -> None:
-        """An empty one, with what `fill` adds; or one that holds what another database shows."""
+        """An empty one, with the additions of `fill`; or a copy of another database."""
         self._format = format
         self._connection = apsw.Connection(":memory:")
         guard(self._connection, None)

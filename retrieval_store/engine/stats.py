@@ -359,14 +359,14 @@ def space_numbers(view: SearchView, space: SpaceState) -> Payload:
 
 
 def _signs_report(view: SearchView, space: SpaceState) -> Payload:
-    """What searches by signs are to find, where they are the usual ones."""
+    """The target of searches by signs, where they are the default."""
     opened, dense_space = view.caches.spaces[space.space.name], space.space
     is_usual = uses_codes(dense_space) and opened.policy(dense_space).signs
     if not opened.policy(dense_space).codes or not (
         is_usual or recall_wanted(dense_space) is not None
     ):
         return {}
-    opened.recall.load_saved(view.connection)  # what was measured lies in a file
+    opened.recall.load_saved(view.connection)  # the measurement is in a file
     target = usual_recall(dense_space)
     report = _recall_report(target, opened.recall.errors_for(target), opened.recall.known)
     return {"recall": report}

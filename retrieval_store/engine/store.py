@@ -65,14 +65,12 @@ if TYPE_CHECKING:
     from retrieval_store.indexes import VectorIndex
     from retrieval_store.query.protocols import EmbeddedStore
 
-DESCRIPTOR_SHARE = (
-    4  # of the descriptors that the process may have, those of collections: one in so many;
-)
+DESCRIPTOR_SHARE = 4  # collections may use one in this many of the process' descriptors;
 # where several threads read at once, each may use more than twice the number for a while
 ENDLESS = 65_536  # descriptors assumed where there is no limit
 MIN_AWAKE = 8  # collections with open files, however few descriptors there may be
-MEASURED = 8  # of those that are counted, for each that joins them: what they take changes with use
-ROOM = 8  # where they take too many, a part in so many is freed at once, for the next ones
+MEASURED = 8  # of counted collections, for each that joins them: their use of descriptors changes
+ROOM = 8  # where they take too many, one part in this many is freed at once, for the next ones
 
 
 def descriptor_limit() -> int:
@@ -209,7 +207,7 @@ class OpenCollections:
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 _log = log_of("store")
-CLOSING_WAITS = 2.0  # seconds, for what is under way in a collection to stop
+CLOSING_WAITS = 2.0  # seconds, for work in a collection to stop
 
 
 def _builtin_index(name: str) -> "Callable[..., VectorIndex]":
@@ -221,7 +219,7 @@ def _builtin_index(name: str) -> "Callable[..., VectorIndex]":
 class Store:
     """The collections below a directory, which exists; or in memory when `directory` is None.
 
-    What reads and writes points is loaded with the first collection.
+    The code that reads and writes points is loaded with the first collection.
     """
 
     def __init__(
@@ -251,7 +249,7 @@ class Store:
 
     @property
     def embedded(self) -> "Store":
-        """Itself, with what only a store in this process can do."""
+        """Itself, with the methods that only a store in this process has."""
         return self
 
     @property
@@ -448,7 +446,7 @@ class Store:
     def change(
         self, collection_id: str, edit: Callable[[CollectionRecord], CollectionRecord]
     ) -> CollectionRecord:
-        """Replace name and settings by what `edit` makes of them; raises AlreadyExistsError."""
+        """Replace name and settings by the result of `edit`; raises AlreadyExistsError."""
         self._finish_drops()
         record = self._catalog.write(_edit, collection_id, edit)
         self._open.note_change(record, self._hooks_of(record))
@@ -470,7 +468,7 @@ class Store:
         return self._read(Entries.aliases)
 
     def change_aliases(self, edit: Callable[[dict[str, str]], dict[str, str]]) -> None:
-        """Replace the aliases by what `edit` makes of them, in one transaction. NotFoundError for a
+        """Replace the aliases by the result of `edit`, in one transaction. NotFoundError for a
         collection that isn't there, AlreadyExistsError for an alias that is a collection's name."""
         self._finish_drops()
         self._catalog.write(_edit_aliases, edit)
@@ -504,8 +502,8 @@ class Store:
             raise
 
     def _finish_drop(self, record: CollectionRecord) -> bool:
-        """Delete a collection that is flagged in the catalog: mark it in points.sqlite, which is
-        what deletes it, unlink its files, remove its row. False where its files are in use: then it
+        """Delete a collection that is flagged in the catalog: mark it in points.sqlite, which
+            deletes it, unlink its files, remove its row. False where its files are in use: then it
         stays flagged, and its name is free."""
         # Marked already by another process, or too damaged to be written to.
         with contextlib.suppress(NotFoundError, DamagedError):
@@ -579,7 +577,7 @@ class Store:
                 for report in verify_collection(
                     directory, record.name, self.mode, find_class, find_analyzer
                 ):
-                    if report.problem:  # what this process has of it may be as bad
+                    if report.problem:  # this process' copy may be as bad
                         self._forget(record.id)
                     yield report
 
@@ -623,7 +621,8 @@ class Store:
             self._catalog.close(reason)
 
     def close_at_exit(self) -> None:
-        """Save what `close` saves, and close all files, before the process ends. Calls made after
+        """Save the same data as `close`, and close all files, before the process ends. Calls made
+            after
         that, as by a function given to `atexit` earlier, open them again."""
         if self.directory is not None and self.is_in_place():
             self._open.close_at_exit(self._save_and_stop)
@@ -647,7 +646,7 @@ class Store:
 
         record = self._catalog.read(Entries.with_id, collection_id)
         directory = self._directory_of(collection_id)
-        if directory is None:  # what is in memory is open, or gone
+        if directory is None:  # a collection in memory is open, or gone
             raise NotFoundError.of_deleted(f"Collection {record.name!r}")
         hooks = self._hooks_of(record)
         opening = partial(PointStore.open, directory, record.name, self.mode, hooks)
@@ -710,7 +709,7 @@ class Store:
             return False
 
     def _sweep(self, directory: Path) -> None:
-        """Remove what interrupted creations and copies left behind."""
+        """Remove the remains of interrupted creations and copies."""
         self._remove_lost(directory)
         for collection_id in self._catalog.read(Entries.unfinished_ids):
             # In a write transaction, so that no process is creating the collection meanwhile.
@@ -718,7 +717,7 @@ class Store:
 
     @staticmethod
     def _remove_lost(directory: Path) -> None:
-        """Remove what interrupted copies, snapshots and restorations left behind."""
+        """Remove the remains of interrupted copies, snapshots and restorations."""
         for folder in (directory, *directory.glob(f"{SNAPSHOTS}/*/")):
             remove_lost_folders(folder)
 
@@ -785,14 +784,14 @@ def _begin(entries: Entries, collection_id: str, begun: list[str]) -> None:
 def _put_in_place(
     entries: Entries, record: CollectionRecord, files: Path, directory: Path, replace: bool
 ) -> tuple[bool, CollectionRecord | None]:
-    """Make files a collection that was begun: whether that could be done, and the one that it
-    replaces."""
+    """Make files a collection that was begun. Returns whether that was possible, and the replaced
+    collection."""
     if record.id not in entries.unfinished_ids():
         return False, None  # else nobody would remove the files if this process dies in here
     aliases = entries.aliases()
     replaced = entries.set_named_aside(record.name) if replace else None
     entries.insert(record)
-    entries.set_aliases(aliases)  # those of the one that was replaced lead here now
+    entries.set_aliases(aliases)  # the replaced collection's lead here now
     files.rename(directory / record.id)
     sync_directory(directory)
     return True, replaced

@@ -57,7 +57,7 @@ class CalledBackError(Exception):
 
 
 def _call_back(edit: Callable[[Content], Content], content: Content) -> Content:
-    """What a caller's function makes of a content."""
+    """The result of a caller's function for a content."""
     try:
         return edit(content)
     except Exception as error:
@@ -218,7 +218,7 @@ class Transaction:
     def run(self, change: Callable[[Changes], T]) -> T:
         """Call `change` with this transaction, and return its result. If an operation fails it may
         have written a part, so the whole transaction fails, even if `change` catches the error."""
-        if self._access.directory is None:  # its one connection shows what has been written
+        if self._access.directory is None:  # its one connection shows the transaction's writes
             self._overlay.note_committed()
         try:
             result = change(self)

@@ -136,7 +136,7 @@ def _object_of(place: str, line: str) -> Any:
     except DuplicateIDError as error:
         raise DuplicateIDError(f"{place}: {error}") from None
     except (ValueError, RecursionError) as error:
-        why = getattr(error, "msg", error)  # without the line, which would be that of this text
+        why = getattr(error, "msg", error)  # without the line number, which is always 1
         raise InvalidArgumentError(f"{place} isn't JSON: {why}") from None
 
 
@@ -363,7 +363,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Comparison:
-    """Two settings, question by question. `print` shows a summary and what changed most.
+    """Two settings, question by question. `print` shows a summary and the greatest changes.
 
     first, second: their names; difference: the mean of second - first, with the interval by paired
     bootstrap; changes: all questions, in their order.
@@ -471,7 +471,7 @@ class Evaluation:
 
     def __getitem__(self, setting: str) -> SettingResult:
         """The result of a setting; InvalidArgumentError for an unknown one."""
-        if setting not in [*self.settings]:  # which may be asked of what has no hash, too
+        if setting not in [*self.settings]:  # a list, since a wrong setting may be unhashable
             raise InvalidArgumentError(
                 f"there is no setting {quote(setting)}, expected one of {[*self.settings]}"
             )

@@ -79,7 +79,7 @@ __all__ = ["BasePoints", "BaseStore", "ScanRanker"]
 
 
 class ScanRanker:
-    """A `Ranker` over points in memory, which looks at each: by nearness to dense vectors and by
+    """A `Ranker` that scans points in memory: by nearness to dense vectors and by
     the words of texts. points: all that there are, in the order of insertion, with all of their
     fields; metric: of their vectors, in the space "". It raises InvalidArgumentError for another
     scoring, or space, and DimensionMismatchError for query vectors of another length."""
@@ -269,7 +269,7 @@ class BaseStore(ABC):
 
     @abstractmethod
     def points(self, collection_id: str) -> PointsBackend:
-        """See `CollectionStore.points`; it asks `record`, which raises NotFoundError."""
+        """See `CollectionStore.points`; it calls `record`, which raises NotFoundError."""
 
     def by_name(self, name: str) -> CollectionRecord:
         """The collection of this name; raises NotFoundError."""
@@ -440,7 +440,7 @@ class BasePoints(ABC):
         vectors: Mapping[PointId, Matrix],
         rules: WriteRules,
     ) -> Points:
-        """What the points at some places of a batch are once it is written."""
+        """The points at some positions of a batch as they are after it is written."""
         replaces, kept = rules.on_existing == "replace", (old.vectors or {}).get("")
         length = len(next(iter(vectors.values()))) if vectors else self.dimension or 0
         merged = Points([batch.ids[i] for i in written], [], [], [])
@@ -514,8 +514,8 @@ class BasePoints(ABC):
         return points.at(places)
 
     def ask(self, question: Query) -> list[Hits]:
-        """Answer a question: the hits of each query, best first. InvalidArgumentError for what
-        `ScanRanker` doesn't rank by."""
+        """Answer a question: the hits of each query, best first. InvalidArgumentError for a ranking
+        that `ScanRanker` doesn't have."""
         return answer(self._ranker(), question)
 
     def explain(self, question: Query) -> Payload:

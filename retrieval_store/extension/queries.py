@@ -1,4 +1,4 @@
-"""A query, its steps and its filters, and the interface by which a store answers one.
+"""A query, its steps and its filters, and the interface for stores to answer one.
 
 A store that ranks by itself implements `Ranker`, and has `answer` do the rest.
 """

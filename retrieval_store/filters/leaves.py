@@ -55,7 +55,7 @@ from retrieval_store.filters.nodes import (
 )
 from retrieval_store.filters.paths import DOCUMENT, URI, JsonPath, PayloadPath
 
-Bound: TypeAlias = Any  # what a store elsewhere is told
+Bound: TypeAlias = Any  # a remote store's own condition
 
 
 class ColumnLeaf(Expression):
@@ -79,8 +79,8 @@ class ColumnLeaf(Expression):
 
 
 class ValueLeaf(ColumnLeaf):
-    """A condition on what payloads have at `path`, as `reading` sees it: by default the value as it
-    is. A missing value and null are both None, which no leaf of the language matches."""
+    """A condition on the values of payloads at `path`, as `reading` sees them: by default
+    unchanged. A missing value and null are both None, which no leaf of the language matches."""
 
     __slots__ = ()
     path: PayloadPath
@@ -112,9 +112,7 @@ def column_of(leaf: ColumnLeaf) -> Column:
     return (_cached_column if is_short else ValuesAt)(leaf.path, leaf.reading)
 
 
-_cached_column = lru_cache(maxsize=1024)(
-    ValuesAt
-)  # a filter is asked for its columns several times
+_cached_column = lru_cache(maxsize=1024)(ValuesAt)  # a filter's columns are needed several times
 
 
 def is_fulfilled(leaf: ColumnLeaf, payload: Payload | None) -> bool:
@@ -380,7 +378,7 @@ class InSlice(IdLeaf):
 
 
 def _content(point_id: int | str) -> bytes:
-    """What of an id is hashed: numbers in 8 bytes, UUIDs in 16, other strings as they are."""
+    """The hashed bytes of an id: numbers in 8 bytes, UUIDs in 16, other strings unchanged."""
     if isinstance(point_id, int):
         return point_id.to_bytes(8, "little")
     uuid = uuid_in(point_id)
@@ -460,7 +458,7 @@ def any_element(path: JsonPath, expression: Expression) -> AnyElement:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What a filter looks at of a point, which needn't be in a store.
+    """The data of a point that a filter needs; it needn't be in a store.
 
     id: as in a store. payload: the metadata; None for none. document, uri: None for none.
     """

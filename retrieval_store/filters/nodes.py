@@ -1,8 +1,9 @@
 """The nodes of expressions that aren't about values: combinations, ids, and having a vector.
 
-A filter is a tree of frozen nodes, which say what matches, not how it is found. A node that isn't a
-combination is a *leaf*. `evaluate_expression` alone defines the meaning of combinations; an
-evaluator passes a function that evaluates leaves, for one point or for many rows at once.
+A filter is a tree of frozen nodes, which say which points match, not how they are found. A node
+that isn't a combination is a *leaf*. `evaluate_expression` alone defines the meaning of
+combinations; an evaluator passes a function that evaluates leaves, for one point or for many rows
+at once.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

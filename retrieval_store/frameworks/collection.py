@@ -89,7 +89,7 @@ _PARTS: Mapping[str, tuple[str, type]] = {
 
 @dataclass(slots=True)
 class OpenedCollection:
-    """What `open_collection` has opened.
+    """The result of `open_collection`.
 
     collection: the collection. client: the client that was opened for it; None where a client or a
     collection was given. owner: the client that has it; None where a collection was given.
@@ -220,7 +220,7 @@ def open_collection(
 
 @dataclass(frozen=True, slots=True)
 class _CollectionSpec:
-    """What a collection should be, and whether it may be created."""
+    """The wanted settings of a collection, and whether it may be created."""
 
     distance: str | None
     configuration: Mapping[str, Any] | None
@@ -566,7 +566,7 @@ def sparse_vectors(model: Any, texts: Sequence[str], *, queries: bool = False) -
     Args:
         model: as of `check_sparse_model`. A function of LlamaIndex's gives lists of indices and
             lists of values.
-        texts: what to embed.
+        texts: the texts to embed.
         queries: whether they are queries, which some models embed in another way.
 
     Raises:
@@ -625,8 +625,8 @@ class Operand:
         return InvalidFilterError(f"{self.subject} {quote(self.value)}, expected {expected}")
 
     def scalar(self, expected: str) -> Scalar:
-        """The value of a single string, number or bool; InvalidFilterError, with the words of what
-        was expected, for anything else."""
+        """The value of a single string, number or bool; InvalidFilterError, which names the
+        expected values, for anything else."""
         if not isinstance(self.value, str | int | float):
             raise self.error(expected)
         return self.value

@@ -17,8 +17,8 @@ HNSW = "hnsw"
 # With these, recall@10 on real embeddings of 256 dimensions is .993 over 50,000 points. More links
 # (max_neighbors = 24) and a smaller ef_construction build faster, but search a quarter slower.
 HNSW_DEFAULTS: Payload = {"ef_construction": 200, "max_neighbors": 16, "ef_search": 140}
-EXACT = "exact"  # the name that stands for no index at all
-CODES = "codes"  # … and for what the engine makes itself: see `quantized`
+EXACT = "exact"  # the name that means no index at all
+CODES = "codes"  # … and the engine's own codes: see `quantized`
 CODES_BEFORE = "clusters"  # as stores call it that were made before there were signs
 DEFAULT_RECALL = 0.98  # of searches by signs
 # The recall that a number of candidates of a graph (`ef`) corresponds to, in steps.
@@ -81,7 +81,7 @@ class VectorIndex(Protocol):
         """Write everything to a new file."""
 
     def load(self, path: Path, count: int) -> None:
-        """Read what `save` wrote into an index without vectors; it should hold `count` of them.
+        """Read a file of `save` into an index without vectors; it should hold `count` of them.
 
         The file may have been made by someone who means harm: whatever in it could crash the
         process is checked first, and is a ValueError."""

@@ -16,7 +16,7 @@ approximation, and e a bound of the error, |a - d| ≤ e.
 
 1. A dot product of n terms, in any order of summation: |fl(x·q) - x·q| ≤ γ |x| |q| with
    γ = n u / (1 - n u) (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., section
-   3.1). Here n + 8 stands for n, for the few operations besides the product.
+   3.1). Here n + 8 replaces n, for the few operations besides the product.
 2. So, by metric:
    - "ip": d = -x·q, e = γ |x| |q|;
    - "cosine": d = -x·q / (|x| |q|), e = γ;
@@ -76,14 +76,14 @@ from retrieval_store.indexes.native import (
 
 # The buffer of candidates is this many times what may be left, since the best may come last.
 NOTED_FACTOR = 8
-# The expected number of candidates of a scan for each hit, and the least that is expected.
+# Candidates of a good scan: for each hit, and the least in total.
 CANDIDATES_PER_HIT, MIN_CANDIDATES = 4, 64
 MANY_CANDIDATES_PER_HIT = 8  # for which each row gets an error bound of its own
 Candidates = Ints | None
-# ScanBuffers up to this number of bytes are pooled: this number of each shape, and of shapes.
+# ScanBuffers of up to this many bytes are pooled, this many of each shape, for this many shapes.
 MAX_POOLED_BYTES = 1_048_576
 POOLED_PER_SHAPE, MAX_SHAPES = 4, 8
-# The pool, by shape. A pass takes a buffer out and puts it back: each is a single step, so that
+# The pool, by shape. A scan takes a buffer out and puts it back: each is a single step, so that
 # threads, and signal handlers that search too, don't share one.
 _pool: "dict[tuple[float, ...], list[ScanBuffers]]" = {}
 
@@ -120,8 +120,8 @@ def nearest_of(slots: Ints, distances: Floats, k: int) -> Nearest:
 
 
 def max_candidates(count: int, share: int, k: int) -> int:
-    """How many candidates of `count` rows a pass may leave: one in `share`, but at least what k
-    hits leave where all goes well."""
+    """How many candidates of `count` rows a scan may leave: one in `share`, but at least the number
+    that a good scan leaves for k hits."""
     return max(count // share, CANDIDATES_PER_HIT * k + MIN_CANDIDATES)
 
 
@@ -231,7 +231,7 @@ class ScanBuffers:
         return kept if len(kept) <= self._most else None
 
     def result_of(self, query: int) -> Nearest | None:
-        """What was decided of a query; None for a hard one."""
+        """The result of a query; None for a hard one."""
         sought = self._sought(query)
         if sought.hard:
             return None
@@ -258,9 +258,9 @@ SAFE_LENGTHS = (1e-12, 1e12)  # between them no square or product over- or under
 PRODUCT_CELLS = 4_000_000  # of one block of products: 16 MB
 FLOAT64_CELLS = 500_000  # of one block in float64: 4 MB
 GATHERED_CELLS = 65_536  # copied at once, so that the processor's cache holds them: 256 KB
-MANY_QUERIES = 8  # from here on a product of matrices is quicker than a pass for each query
-CALL_NUMBERS = 2_097_152  # that one call of the compiled function looks at: a millisecond or two
-MAX_SHARE = 8  # at most one row in so many may be a candidate
+MANY_QUERIES = 8  # from here on a product of matrices is quicker than a scan for each query
+CALL_NUMBERS = 2_097_152  # that one call of the compiled function scans: a millisecond or two
+MAX_SHARE = 8  # at most one row in this many may be a candidate
 GATHER_FACTOR = 1.5  # cost of copying rows together and multiplying, relative to rows in place
 
 
@@ -570,7 +570,7 @@ def _candidates(
 
 
 def _scale(lengths: Floats | float, length: float, metric: Metric) -> Floats | float:
-    """What γ is multiplied by in the error bound: |x||q| for "ip", (|x| + |q|)² for "l2"."""
+    """The factor of γ in the error bound: |x||q| for "ip", (|x| + |q|)² for "l2"."""
     return lengths * length if metric == "ip" else (lengths + length) ** 2
 
 

@@ -28,7 +28,7 @@ from retrieval_store.indexes.exact import UNIT_ROUNDOFF, norms_of
 
 MAX_SETTING = 1_000_000  # of any setting
 SMALLEST = 1024
-UNDERFLOW = 1e-25  # what a number can lose where float32 ends, in a vector of length 1
+UNDERFLOW = 1e-25  # the error of the smallest float32 numbers, in a vector of length 1
 HEADER = np.dtype(
     [
         ("offset_level0", "<u8"),
@@ -155,7 +155,7 @@ class HNSWIndex:
             self._graph.resize_index(max(count, room + room // 2))
 
     def _pickled(self, parts: _FileParts) -> dict[str, Any]:
-        """What hnswlib would have put into a pickle of the graph with these parts. It compares most
+        """The content of hnswlib's pickle of the graph with these parts. It compares most
         of the numbers with those that it works out itself."""
         m, count, words = self._settings["max_neighbors"], *parts.elements.shape
         return {
@@ -207,8 +207,8 @@ def _whole_rows(are_equal: npt.NDArray[Any]) -> Bools:
 
 
 def _read_file(path: Path, dimension: int, count: int, settings: dict[str, Any]) -> _FileParts:
-    """What the file holds; ValueError unless that is a graph of `count` vectors that leads nowhere
-    else."""
+    """The content of the file; ValueError unless it is a graph of `count` vectors without invalid
+    links."""
     m, size = settings["max_neighbors"], path.stat().st_size
     element = 4 * (2 * m + 1) + 4 * dimension + 8
     if count < 1 or size < HEADER.itemsize + count * element or size % 4:

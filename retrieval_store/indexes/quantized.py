@@ -3,7 +3,7 @@
 A code (`Codes`) has eight bits a number, stored in two halves of four bits, with a bound of the
 quantization error of the upper halves alone and of both. `candidates` searches by codes.
 
-What is coded of a row x depends on the metric: the row itself ("ip", "l2"), or the row scaled to
+The coded part of a row x depends on the metric: the row itself ("ip", "l2"), or the row scaled to
 length 1 ("cosine"). One part of it is stored exactly, and only the rest, y, is coded:
 
 - "l2": y = x - c, where the centre c is the mean of many rows. Moving everything by c changes no
@@ -19,23 +19,23 @@ The steps of coding:
    product, and makes the numbers of a row similar in size: a few large numbers, or many equal ones,
    would make bad codes.
 2. Each number becomes one of 256 steps from -8 to 8, times a scale of the row. Its upper four bits
-   alone stand for the middle of one of sixteen intervals. ŷ is the vector that a code stands for,
-   by the upper bits alone or by all eight.
+   alone mean the middle of one of sixteen intervals. ŷ is the decoded vector, by the upper bits
+   alone or by all eight.
 3. The *residual* r = |y - ŷ| is stored, for the upper bits alone and for all eight.
 
 Besides, a row has *signs*: of each number of the rotated y one bit, whether it is above 0. Where s
-is the vector of +1 and -1 that they stand for, p·y (see below) is about f p·s, with the factor
-f = |y|² / y·s, which is stored with the row: after a random rotation that is wrong in no direction
+is the vector of +1 and -1 that they stand for, p·y (see below) is about f p·s, with the factor f =
+|y|² / y·s, which is stored with the row: after a random rotation that is wrong in no direction
 (RaBitQ, arXiv 2405.12497). The score that this gives has a standard error of some 0.6 f |p|
-(`ERROR_OF_SIGNS`). A pass that looks at signs first leaves out the rows whose scores don't reach
-the floor even if they are too low by so many standard errors (`SearchGoal.errors`), and bounds the
-others by their codes. That proves nothing: a score may be off by more, if seldom, and such a
-neighbour is missed. Which share of the nearest so many errors find can only be measured.
+(`ERROR_OF_SIGNS`). A scan by signs excludes rows whose scores don't reach the floor even if they
+are too low by a number of standard errors (`SearchGoal.errors`), and bounds the others by their
+codes. That proves nothing: a score may be off by more, if seldom, and such a neighbour is missed.
+The recall for a number of errors can only be measured.
 
 Rows whose products would leave float32's range get an infinite r, so that a search never excludes
 them. Roundings while coding are added to r; `native/codes.c` counts them.
 
-A search ranks rows by a *score*, which grows as the distance falls. A pass over the upper halves of
+A search ranks rows by a *score*, which grows as the distance falls. A scan of the upper halves of
 codes computes for each row an approximate score s and a bound e of its error, so the true score
 lies in [s - e, s + e]. The *floor* is the k-th largest lower bound s - e so far: at least k rows
 score that much, so a row with s + e < floor is not among the k nearest. Rows that reach the floor
@@ -43,8 +43,8 @@ are bounded again by both halves of their codes, sixteen times as closely. The c
 distances of the remaining rows, usually about fifteen, in float64.
 
 Symbols: x a row, q the query ("cosine": both of length 1), c the centre, y the coded part of x, ŷ
-what its code stands for, r ≥ |y - ŷ| the residual, t the share of c in x; p the part of the query
-that is multiplied with y, p̂ what its digits stand for; u = 2⁻²⁴.
+its decoded code, r ≥ |y - ŷ| the residual, t the share of c in x; p the part of the query that is
+multiplied with y, p̂ the value of its digits; u = 2⁻²⁴.
 
 1. The score to be approximated, exactly:
    - "l2": p = q - c, and -|x - q|²/2 = p·y - |y|²/2 - |p|²/2, as x - q = y - p;
@@ -55,15 +55,15 @@ that is multiplied with y, p̂ what its digits stand for; u = 2⁻²⁴.
    e = by_residual · r + by_reach · |ŷ| + by_side · |side| + constant, where the *side* of a row is
    |y|²/2 for "l2" and t for the others.
 
-The pass is compiled (`native/scan_body.h`; `rs_turn` in `native/codes.c` computes the four factors
+The scan is compiled (`native/scan_body.h`; `rs_turn` in `native/codes.c` computes the four factors
 for a query). The query is rotated as the rows were and becomes digits from -127 to 127, so p̂·ŷ is
 a sum of integers, without rounding, times two scales. All other roundings are covered as follows;
 numbers in parentheses count roundings, each of relative size u (in float64 2⁻⁵³, in the constant):
 
-- In r, from coding the row: t is exact, since y is what is left after t was rounded. Normalizing
-  y / |y| in float32 (1), the rotation (68, counted in `native/codes.c`), the difference of numbers
-  and what codes stand for (3), the scale times |y| (2): 74, for which 84 u (|y| + |ŷ|) are added;
-  and (dim + 16) u of itself for the sum of squares.
+- In r, from coding the row: t is exact, since y is the rest after t was rounded. Normalizing y /
+  |y| in float32 (1), the rotation (68, counted in `native/codes.c`), the difference of numbers and
+  decoded codes (3), the scale times |y| (2): 74, for which 84 u (|y| + |ŷ|) are added; and (dim +
+  16) u of itself for the sum of squares.
 - by_residual = |p|, plus 16 u of itself, for the product |p| r and for adding it up.
 - by_reach = |p - p̂| + 12 u |p|: the integer product becomes float32 (1), is multiplied by two
   scales (2) and added up (4).
@@ -410,10 +410,10 @@ LOOSE = 1e-9  # slack of `within`; the caller compares exactly, in float64
 NOTED = 4_000_000  # candidates that all queries of one pass may store together
 # A scan by signs over this number of rows is split into parts of at least this number.
 SPLIT_ROWS, PART_ROWS, MOST_PARTS = 500_000, 131_072, 4
-MOST_PARTS_OF_PROOFS = 8  # which look at more
+MOST_PARTS_OF_PROOFS = 8  # they compare more
 SPLIT_WORK, QUERIES_A_PART = 4_000_000, 8  # rows × queries that are shared out, some milliseconds
 CORES_A_PART = 2  # others have work, too; and of two that share a core the second adds nothing
-SAMPLED, SAMPLED_OF_MANY, FEW_ROWS = 8, 64, 131_072  # one block in so many is looked at first
+SAMPLED, SAMPLED_OF_MANY, FEW_ROWS = 8, 64, 131_072  # one block in this many is scanned first
 Bits: TypeAlias = npt.NDArray[np.uint32]
 
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 
 class DataLoader(Protocol):
-    """Loads what URIs point at."""
+    """Loads the data that URIs point at."""
 
     def __call__(self, uris: Any, /) -> Any:
         """A list with one item for each of a list of uris, such as images as arrays."""

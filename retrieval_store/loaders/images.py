@@ -162,7 +162,7 @@ def _scale_of(width: float, height: float, max_pixels: int) -> float:
     """The factor by which to enlarge a page for a picture of the usual size, or of at most this
     number of pixels."""
     scale = min(PAGE_PIXELS / max(width, height), math.sqrt(max_pixels / (width * height)))
-    while math.ceil(width * scale) * math.ceil(height * scale) > max_pixels:  # as it is drawn
+    while math.ceil(width * scale) * math.ceil(height * scale) > max_pixels:  # the size as drawn
         scale *= 0.99
     return scale
 
@@ -240,7 +240,7 @@ def _pixel_count(data: bytes, max_pixels: int) -> int:
 
 
 def _sizes(data: bytes) -> list[tuple[int, int]]:
-    """Width and height of the picture, and of what must be decoded for it."""
+    """Width and height of the picture, and of the pixels that must be decoded for it."""
     if data.startswith(ICON):  # which Pillow decodes when it opens it
         return list(_sizes_in_icon(data))
     with _open_image(data) as picture:

@@ -34,8 +34,7 @@ def without_keys_of_sync(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def show_metadata(metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Metadata without what others keep there for themselves: LlamaIndex of its nodes, and a folder
-    that is kept in step of its files."""
+    """Metadata without the keys of others: LlamaIndex's of its nodes, and a sync's of its files."""
     if metadata is None:
         return None
     return {
@@ -60,7 +59,8 @@ def cite(hit: Any) -> str:
 
     hit: a record as `Collection.iterate` gives, the metadata of one, a document of LangChain's, a
     node of LlamaIndex's, or a point of Qdrant's client. Of a file without pages and headings it
-    says which characters. Raises InvalidArgumentError for what no sync of a folder has made.
+    says which characters. Raises InvalidArgumentError for a record that no sync of a folder has
+    made.
     """
     metadata = hit if _has_path(hit) else _metadata_of(hit)
     path = metadata.get("path")

@@ -167,7 +167,7 @@ class Sources:
         except RetrievalStoreError:
             raise
         except Exception as error:  # of file systems' plugins, of many kinds
-            deadline.seconds_left()  # when it has passed, that is why, whatever came of it
+            deadline.seconds_left()  # a passed deadline is the cause, whatever the error
             raise DataLoaderError(str(error) or repr(error)) from error
 
     def read_below(self, path: str) -> bytes:

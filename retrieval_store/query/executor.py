@@ -439,7 +439,7 @@ GROWTH = 8  # factor by which the depth grows while there are too few groups
 FIRST_LOOK = 4  # the least first depth, in multiples of the hits that all groups hold
 FIRST_FACTOR = 2  # the first depth, in multiples of a group's size and points_per_occurrence
 FILL_GROWTH = 2  # factor by which the depth grows once all groups are known but not full
-ROUNDS = 5  # at most so many of each series, like a server
+ROUNDS = 5  # at most this many of each series, like a server
 
 
 def places_by_group(

@@ -183,7 +183,7 @@ class Changes(Protocol):
         edit: Callable[[Content], Content],
         strict: bool,
     ) -> int:
-        """Replace the content of each point with these ids that matches by what `edit` returns for
+        """Replace the content of each point with these ids that matches by the result of `edit` for
         it; returns how many. strict: raise NotFoundError for an id that doesn't exist."""
 
     def delete_vectors(
@@ -310,7 +310,7 @@ class CollectionStore(Protocol):
     def change(
         self, collection_id: str, edit: Callable[[CollectionRecord], CollectionRecord]
     ) -> CollectionRecord:
-        """Replace name and settings by what `edit` makes of them; raises AlreadyExistsError."""
+        """Replace name and settings by the result of `edit`; raises AlreadyExistsError."""
 
     def page(self, limit: int | None, offset: int) -> list[CollectionRecord]:
         """Collections in the order of their names."""
@@ -370,7 +370,7 @@ class EngineStore(CollectionStore, Protocol):
         """The name of each alias' collection, by alias, in the order of aliases."""
 
     def change_aliases(self, edit: Callable[[dict[str, str]], dict[str, str]]) -> None:
-        """Replace the aliases by what `edit` makes of them, in one transaction. NotFoundError for a
+        """Replace the aliases by the result of `edit`, in one transaction. NotFoundError for a
         collection that isn't there, AlreadyExistsError for an alias that is a collection's name."""
 
 

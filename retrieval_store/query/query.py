@@ -77,7 +77,7 @@ class Bm25:
 
     @property
     def identifier_weight(self) -> float:
-        """What the idf of words that look like identifiers is multiplied by."""
+        """The factor of the idf of words that look like identifiers."""
         from retrieval_store.base.fusion import IDENTIFIER_WEIGHT
 
         return IDENTIFIER_WEIGHT if self.weighs_identifiers else 1.0

@@ -109,8 +109,8 @@ def expressions_of(conditions: Sequence[Condition]) -> tuple[Expression, ...]:
 
 
 def value_met(condition: Condition, record: Candidate) -> Any:
-    """What a record has where a condition looks: a value of its metadata, several as a list; the
-    beginning of its document; its id. None where it has nothing."""
+    """A record's value for a condition: a value of its metadata, several as a list; the beginning
+    of its document; its id. None where it has nothing."""
     for leaf in walk(condition.expression):
         if isinstance(leaf, ColumnLeaf):
             return _value_of(leaf, record)
@@ -248,7 +248,7 @@ class Reason:
 
 class Reasons(list[Reason]):
     """The reasons of several records, which print as a text, and show as a table in notebooks.
-    note: what else there is to know."""
+    note: a further remark."""
 
     def __init__(self, reasons: Iterable[Reason] = (), note: str | None = None) -> None:
         super().__init__(reasons)
@@ -284,7 +284,7 @@ def _first_ids(ids: list[str | int]) -> str:
     return list_first(ids, MAX_IDS_SHOWN, lambda point_id: printable(str(point_id)))
 
 
-FAR = 100  # a rank beyond so many times the limit gets no advice to raise it
+FAR = 100  # a rank beyond this many times the limit gets no advice to raise it
 DIGITS = 6
 SHOWN_VALUE = 60  # characters of a value
 # Exclusions by a property of the record itself, rather than by its data.
@@ -317,8 +317,8 @@ class ArgumentNames:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AdviceContext:
-    """What advice goes by besides the reason: the question, the record, and what arguments are
-    called. is_beyond: whether the record is worse than the question's threshold."""
+    """The context of advice besides the reason: the question, the record, and the names of
+    arguments. is_beyond: whether the record is worse than the question's threshold."""
 
     question: Query
     record: Candidate
@@ -332,7 +332,7 @@ class AdviceContext:
 
 
 def advice_on(reason: Reason, about: AdviceContext) -> list[str]:
-    """What is to be said of a record that exists."""
+    """The advice for an existing record."""
     if reason.found:
         return [*_on_found(reason)]
     if reason.excluded_by:
@@ -357,7 +357,7 @@ def _on_excluded(excluded: Excluded) -> str:
 
 
 def _beside_those_that_match(reason: Reason, about: AdviceContext) -> Iterator[str]:
-    """What else is in the way of a record that conditions leave out."""
+    """Further obstacles of a record that conditions exclude."""
     legs = {name: leg for name, leg in reason.legs.items() if leg.asked is not None}
     for name, leg in legs.items():
         if leg.beyond:
@@ -599,7 +599,7 @@ def _reason(case: WhyRequest, report: RankReport, at: int, record: Candidate) ->
     fulfilled = {
         id(condition): bool(report.fulfilled[i, at]) for i, condition in enumerate(conditions)
     }
-    excluded = [  # what is ranked was left out by nothing, whatever parts of filters say
+    excluded = [  # a ranked record was excluded by nothing, whatever parts of filters say
         Excluded(condition.argument, condition.written, value_met(condition, record))
         for whole in ([] if report.ranks[at] else case.conditions)
         for condition in failing_parts(whole, lambda part: fulfilled[id(part)])

@@ -127,7 +127,7 @@ WHOLE = WriteRules(on_existing="replace", on_missing="insert", merge_payloads=Fa
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a point says besides its vectors."""
+    """The fields of a point besides its vectors."""
 
     payload: Payload | None
     document: str | None
@@ -299,13 +299,14 @@ class SpaceRecord:
 
 
 class Indexed(Protocol):
-    """What has an index: a space to be, or one that is. index: its name and settings."""
+    """A space with an index: one to be created, or an existing one. index: its name and
+    settings."""
 
     @property
     def index(self) -> Payload: ...
 
 
-RECALL = "recall"  # beside the settings of an index; its class isn't told
+RECALL = "recall"  # beside the settings of an index; its class doesn't get it
 
 
 def index_name(space: Indexed) -> str:
@@ -413,7 +414,7 @@ class Gauges:
 
 
 Mode: TypeAlias = Literal["full", "relaxed", "read-only"]
-Progress: TypeAlias = Callable[[int, int], object]  # told how many vectors more, and of how many
+Progress: TypeAlias = Callable[[int, int], object]  # called with new vectors, and the total
 Shown: TypeAlias = str | int | float | bool | None
 
 
@@ -451,7 +452,7 @@ def refuse_other_kind(space: str, kind: str) -> None:
 
 
 def scalar(value: Any) -> Shown:
-    """What is shown of a value: of a list the first that is in it, of an object nothing."""
+    """The shown part of a value: the first item of a list; nothing of an object."""
     if isinstance(value, list):
         value = next((element for element in value if element is not None), None)
     return None if isinstance(value, list | dict) else value

@@ -35,9 +35,9 @@ USUAL_THREADS = 8  # more make each text hardly faster, and take processors from
 
 
 class OnnxFunction(ComparedByCosine):
-    """A function of texts by a model, which is found and loaded when it is first needed. name: what
-    the model is called in messages; threads: how many compute, at most; None for `USUAL_THREADS`,
-    and never more than there are processors."""
+    """A function of texts by a model, which is found and loaded when it is first needed. name: of
+    the model, for messages; threads: at most; None for `USUAL_THREADS`, and never more than the
+    processors."""
 
     comparable = ("precision",)  # settings: vectors of one precision and of another are alike
 
@@ -176,7 +176,7 @@ class OnnxEmbedding(OnnxFunction):
         }
 
     def settings(self) -> dict[str, Any]:
-        """What decides the embeddings."""
+        """The settings that decide the embeddings."""
         return self._settings
 
     def _layout(self) -> ModelLayout:
@@ -278,7 +278,7 @@ class MiniLMEmbedding(OnnxFunction):
         self._local_files_only = local_files_only
 
     def settings(self) -> dict[str, Any]:
-        """What decides the embeddings."""
+        """The settings that decide the embeddings."""
         return {"precision": self._precision}
 
     def _layout(self) -> ModelLayout:

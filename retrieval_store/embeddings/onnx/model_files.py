@@ -57,7 +57,7 @@ class ModelLayout:
 
 def layout_of(folder: Path, graph: Path) -> ModelLayout:
     """The layout of the model in a directory. EmbeddingFunctionError where a file is missing, isn't
-    JSON, or asks for something unsupported."""
+    JSON, or needs something unsupported."""
     tokenizer = folder / "tokenizer.json"
     if not tokenizer.is_file():
         raise EmbeddingFunctionError(f"the model in {folder} has no tokenizer.json")
@@ -162,8 +162,8 @@ FILES = [
 
 
 def folder_of(model: str, download: bool, graphs: Sequence[str]) -> Path:
-    """The directory of a model by its path or its name. graphs: which files of graphs are wanted,
-    the first that there is; download: whether what no cache has is fetched."""
+    """The directory of a model by its path or its name. graphs: files of graphs, of which the first
+    existing one is used; download: whether files that no cache has are fetched."""
     path = Path(os.path.expanduser(model))
     if path.is_dir():
         return path

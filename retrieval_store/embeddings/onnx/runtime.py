@@ -20,8 +20,8 @@ from retrieval_store.errors import EmbeddingFunctionError, MissingDependencyErro
 # Tokens per run, padding included. More isn't faster, since the activations no longer fit the
 # caches: a MiniLM takes a tenth longer with 8,192.
 TOKENS_AT_ONCE = 2_048
-TEXTS_AT_ONCE = 1_024  # tokenized: what is known of each of their tokens takes some 200 bytes
-LEAST = np.float32(-1e9)  # what stands for tokens that aren't there, when the greatest is wanted
+TEXTS_AT_ONCE = 1_024  # tokenized: the data of each of their tokens takes some 200 bytes
+LEAST = np.float32(-1e9)  # the value of missing tokens, where the greatest is computed
 Key = tuple[object, ...]
 
 

@@ -34,12 +34,12 @@ from retrieval_store.indexes.native import BLOCK, RowFilter, RowTest
 if TYPE_CHECKING:
     from retrieval_store.indexes.quantized import Bits
 
-FEW = 16  # up to so many changed rows are checked for whether copies of codes can be kept
-FOLLOWED = 1_024  # a cached result is updated while at most so many rows have changed since
+FEW = 16  # changed rows, up to which copies of codes are checked for reuse
+FOLLOWED = 1_024  # a cached result is updated while at most this many rows have changed since
 SLOT_BITS_AFTER = 50  # searches of one state by rows take as much longer as the pass does
-FEW_SLOTS = 200_000  # bits of so many are made in half a millisecond
-BROAD = 25  # a filter is broad that allows one row in so many: few blocks of codes are without
-SHORT = 150  # a filter of up to so many bytes is its own key; of a longer one a digest is
+FEW_SLOTS = 200_000  # this many bits are made in half a millisecond
+BROAD = 25  # a filter that allows one row in this many is broad: few blocks of codes have none
+SHORT = 150  # bytes up to which a filter is its own key; a longer one's key is a digest
 OBJECTS = 5_000  # estimated bytes of a result's own objects, and of searches kept for it
 Key: TypeAlias = bytes
 
@@ -79,7 +79,7 @@ class FilterResult:
     test isn't cached, since it holds columns.
     """
 
-    __slots__ = (  # of which many are kept
+    __slots__ = (  # many are kept
         "__weakref__", "_bits", "_by_rows", "_count", "_height", "_slot_bits", "_slots", "_tested",
         "about_count", "copies", "counted", "key", "lost", "restricts", "uses",
     )  # fmt: skip
@@ -187,7 +187,7 @@ class FilterResult:
         return self.about_count * BROAD >= self._height
 
     def lacks_bits(self, space: SpaceState) -> bool:
-        """Whether a pass over codes has to make a bit for each slot first."""
+        """Whether a scan of codes has to make a bit for each slot first."""
         return self.restricts and not self._is_broad and space.space.name not in self._slot_bits
 
     def filter_for_codes(self, space: SpaceState, stop: int) -> "Bits | RowFilter":
@@ -207,8 +207,8 @@ class FilterResult:
     def with_mask(
         self, mask: Bools, changed: Ints, spaces: Mapping[str, SpaceState]
     ) -> "FilterResult":
-        """The result with a new mask, which differs in the changed rows at most. What was copied or
-        listed is kept where the change affects none of the vectors."""
+        """The result with a new mask, which differs in the changed rows at most. Copies and lists
+        are kept where the change affects none of the vectors."""
         allowed_before, allowed_now = self.allows(changed[changed < self._height]), mask[changed]
         difference = int(np.count_nonzero(allowed_now)) - int(np.count_nonzero(allowed_before))
         result = FilterResult(mask, self.count + difference, self.key)
@@ -329,7 +329,7 @@ def _may_mean_integers(node: Expression) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """What points fulfil that have expired, None if none has: as of the write `seq`, from `since`
+    """A filter for expired points, None if none has expired: as of the write `seq`, from `since`
     on, before `until`, in seconds since 1970."""
 
     seq: int
@@ -391,12 +391,12 @@ class TestedRows:
         return self.test.bits(self.height)
 
     def list_rows(self) -> Ints | None:
-        """The rows, in any order; None where that takes a pass over all."""
+        """The rows, in any order; None where that takes a scan of all."""
         return None if self._list_rows is None else self._list_rows()
 
 
 class Evaluator(Protocol):
-    """What evaluates filters: the module `evaluate`."""
+    """The evaluator of filters: the module `evaluate`."""
 
     def test_or_mask(self, view: FilterView, expression: Expression, /) -> TestedRows | Bools:
         """Which points match: as a test of rows, or (rows,) bool."""

@@ -74,7 +74,7 @@ from retrieval_store.filters.paths import FieldPath, JsonPath, PayloadPath, firs
 COLUMNS_WORTH, USES_WORTH = 20_000, 2  # points and uses from which on columns are saved
 MAX_BYTES, BYTES_EACH = 256 << 20, 64  # of columns of one collection, in files; of each point
 AHEAD_WORTH = 100_000  # points from which on columns of usual keys are saved before they are used:
-KEYS_AHEAD, SAMPLED, USUAL = 8, 1_024, 4  # of so many keys; one in four of so many payloads has it
+KEYS_AHEAD, SAMPLED, USUAL = 8, 1_024, 4  # at most 8 keys, which one in four of 1,024 payloads has
 FOLLOWED = 1_024  # stale rows up to which all columns that are kept follow a write at once
 SHORT_TEXT = 64  # characters
 FEW_KEYS = 64  # that every request may name
@@ -187,7 +187,7 @@ class _Read:
         self._few = dict(zip(few, read_values(connection, pks, few), strict=True))
         self._sparse = dict(zip(sparse, read_sparsely(connection, pks, sparse), strict=True))
         self._exact = dict(zip(exact, read_exactly(connection, pks, exact), strict=True))
-        self._types: dict[tuple[type, PayloadPath], set[type]] = {}  # of what was read, once
+        self._types: dict[tuple[type, PayloadPath], set[type]] = {}  # of the values read
 
     def segment(self, column: Column, rows: Ints, is_chosen: Bools | None = None) -> Segment:
         """The segment of a column for these rows. is_chosen: (points,) bool, the points that
@@ -351,7 +351,7 @@ class ColumnFile(PointsFile[FilterView, SavedColumns]):
 
     @classmethod
     def in_file(cls, path: Path) -> "ColumnFile":
-        """What there are columns of in a file, as it says."""
+        """The columns that a file has, by its header."""
         path_keys, _ = mapped_files.read_arrays(path, MAGIC, MAGICS_BEFORE).header
         return cls(_check_path(path_keys))
 
@@ -465,7 +465,7 @@ def _values_by_pieces(
 def encode_column(
     path: PayloadPath, pks: Ints, values: Iterable[Sequence[Any]]
 ) -> list[mapped_files.Piece]:
-    """What is in the file of a path, in pieces: of the points with these pks, and these values,
+    """The content of the file of a path, in pieces: of the points with these pks, and these values,
     which come in pieces too."""
     columns, start = columns_of(path), 0
     builders = [PostingsBuilder() for _ in columns]

@@ -91,10 +91,10 @@ def matching(view: FilterView, expression: Expression | None) -> Bools:
     )
 
 
-MOST_NODES = 32  # conditions of a filter that is asked row by row
-FEW_LISTED = 64  # rows of a condition are listed where they are at most one in so many
+MOST_NODES = 32  # conditions of a filter that is tested row by row
+FEW_LISTED = 64  # rows of a condition are listed where they are at most one in this many
 SAMPLE = 1_024  # rows that tell about how many fulfil a filter …
-FEW_OF_SAMPLE = 24  # … and of which fewer than so many say too little
+FEW_OF_SAMPLE = 24  # … and fewer than this many say too little
 GOLDEN = 0.6180339887498949
 
 
@@ -166,8 +166,8 @@ class _TestCompiler:
         return True
 
     def compile(self, expression: Expression) -> _Compiled | None:
-        """The condition, and what its narrowest term finds, if that is known; None where a column
-        doesn't say the value of each row. Recursive; see `MAX_DEPTH` in `filters.nodes`."""
+        """The condition, and the rows of its narrowest term, if known; None where a column doesn't
+        have the value of each row. Recursive; see `MAX_DEPTH` in `filters.nodes`."""
         match expression:
             case ColumnLeaf():
                 rows = self._rows_of(expression)
@@ -229,8 +229,7 @@ class _TestCompiler:
 
 @lru_cache(maxsize=16)
 def spread_rows(height: int, size: int) -> Ints:
-    """So many rows that are spread over all, each once, the same each time; all where they are
-    few."""
+    """A sample of rows, spread over all, the same each time; all where they are few."""
     if height <= size:
         return np.arange(height)
     # No step of equal length, as values may come in turn; of few rows some would be taken twice.
@@ -507,15 +506,16 @@ def _mask_at(like: Bools, places: Ints, flags: Bools | Sequence[bool] | bool) ->
     return mask
 
 
-TRIGRAMS_WORTH = 20_000  # documents; fewer are looked at in two milliseconds
+TRIGRAMS_WORTH = 20_000  # documents; fewer are scanned in two milliseconds
 UNKNOWN = -1
 Said: TypeAlias = npt.NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What a condition says of documents. of_row: (rows,) 1 where it holds, 0 where it doesn't,
-    UNKNOWN where it wasn't asked. It is filled in by those who ask: all readers for whom a row
+    """The results of a condition on documents. of_row: (rows,) 1 where it holds, 0 where it
+    doesn't, UNKNOWN where it wasn't evaluated. It is filled in by those who ask: all readers for
+    whom a row
     isn't stale find the same."""
 
     of_row: Said
@@ -523,7 +523,7 @@ class Answers:
 
     @property
     def rows(self) -> Ints:
-        """The rows that were asked."""
+        """The rows that were evaluated."""
         return np.flatnonzero(self.of_row != UNKNOWN)
 
     @property
@@ -550,7 +550,7 @@ def documents_fulfil(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
 
 
 def _known_answers(view: FilterView, key: Key) -> Said:
-    """(rows,) What is known of each row of the state."""
+    """(rows,) The known result for each row of the state."""
     cache, seq, height = view.caches.answers, view.state.head.seq, len(view.state.pks)
     layers: Layers[Answers] = cache.at(key, seq, height)
     answers = layers.segments[0].of_row if layers.segments else np.empty(0, np.int8)

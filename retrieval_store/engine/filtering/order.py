@@ -75,11 +75,12 @@ def facet(
 
 
 def _leave_foremost(parts: Sequence[_Part], numbers_of_parts: list[Ints], limit: int) -> None:
-    """The values of the largest part that may be among the first `limit`: its own most frequent
+    """Reduce the values of the largest part to candidates for the first `limit`: its own most
+        frequent
     ones, and values that other parts have, too."""
     largest = max(range(len(parts)), key=lambda i: len(numbers_of_parts[i]))
     postings, counts = parts[largest]
-    if len(postings.numbers) > 1:  # of which some may equal others
+    if len(postings.numbers) > 1:  # some may equal others
         return
     other_values = [
         value
@@ -323,7 +324,7 @@ def _pairs_of(
 
 FIRST_STEPS, MAX_STEPS = 256, 65_536  # of the index, that are walked at once
 MAX_LIMIT = 2**63 - 1  # points that SQLite can be asked for
-READ = 4.0  # what it costs to read an id and put it in its place, against one step in the index
+READ = 4.0  # the cost of reading an id and sorting it in, in steps of the index
 
 
 def page(

@@ -60,7 +60,7 @@ from retrieval_store.indexes.native import Numbered, address
 Run: TypeAlias = tuple[int, int]  # numbers from the first on, up to but without the second
 Whole: TypeAlias = npt.NDArray[np.integer[Any]]
 _Part: TypeAlias = tuple[Ints, npt.NDArray[Any]]  # rows, and something of each
-SPREAD = 2  # rows lie close together where they are at least one in so many
+SPREAD = 2  # rows are dense where they are at least one in this many
 MOST_CHANGED = 4_096  # rows since a column's lowest segment, for it to be asked row by row
 MOST_AMONG = 65_536  # the widest span of value numbers that is kept as bits
 NO_ROWS, NO_INTS = np.empty(0, np.int32), np.empty(0, np.int64)
@@ -208,8 +208,9 @@ def intersection(left: FoundRows, right: FoundRows) -> FoundRows | None:
 def rows_found_in_segments(
     row_sets: Sequence[object], rows: Sequence[Ints], dead_rows: Ints, height: int
 ) -> FoundRows | None:
-    """What a condition finds in the segments of a column, from the bottom up. rows: of each
-    segment; dead_rows: rows without a point, ascending. None where the lowest segment doesn't say
+    """The rows that a condition finds in the segments of a column, from the bottom up. rows: of
+    each segment; dead_rows: rows without a point, ascending. None where the lowest segment doesn't
+    say
     the value of each row, or where many rows have changed."""
     in_runs = [as_runs for row_set in row_sets if (as_runs := _as_runs(row_set)) is not None]
     changed = len(dead_rows) + sum(map(len, rows[1:]))
@@ -316,7 +317,7 @@ def _dense(rows: Whole, numbers: Whole, count: int) -> tuple[int, Unsigned | Non
 
 
 Number: TypeAlias = int | float
-CLOSE = 4  # integers lie close together where their span is less than so many times their number
+CLOSE = 4  # integers are dense where their span is less than this many times their number
 _LIMITS = {np.dtype(np.int64): (-(2**63), 2**63 - 1), np.dtype(np.uint64): (0, 2**64 - 1)}
 
 
@@ -463,7 +464,8 @@ class PostingsBuilder:
         self._bools: list[_Part] = []
 
     def add(self, rows: Ints, values: Sequence[Any]) -> None:
-        """Note values[i] at rows[i]; what isn't a scalar is left out. Rows ascend, also from one
+        """Note values[i] at rows[i]; other values than scalars are skipped. Rows ascend, also from
+            one
         piece to the next."""
         kinds = set(map(type, values))
         for kind in kinds & {str, int, float, bool}:
@@ -702,7 +704,7 @@ class Either:
 
 
 PHRASE_STARTS_AT_ONCE = 1_000_000  # of texts, at which a phrase may begin
-RARE = 16  # a token of at most one text in so many is looked for in these alone
+RARE = 16  # the texts of a token are scanned alone if they are at most one in this many
 Segment: TypeAlias = "ValueSegment | PlaceSegment | TokenSegment | ElementSegment"
 
 
@@ -803,7 +805,7 @@ def _inner_segment(column: Column, elements: Sequence[Any]) -> Segment:
 
 
 def keys_of(column: Column) -> tuple[str, ...]:
-    """The keys at the beginning of the column's path: what must be read from payloads."""
+    """The keys at the beginning of the column's path, whose values must be read from payloads."""
     return column.path.keys if isinstance(column.path, JsonPath) else column.path
 
 

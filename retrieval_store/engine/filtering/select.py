@@ -44,9 +44,9 @@ from retrieval_store.filters.values import Between
 from retrieval_store.query.types import PointId
 
 FIRST_LOOK = 1024  # rows in the first piece where only the first few matches are wanted
-LOOKED_AT_WHOLE = 20_000  # points, of which all are looked at in a moment
-LOOKED_AT_ONCE = 1_024  # rows whose payloads are read between two looks at the clock
-SORTED = 64  # listed rows are sorted where they are at most one in so many
+LOOKED_AT_WHOLE = 20_000  # points up to which all are scanned in a moment
+LOOKED_AT_ONCE = 1_024  # rows whose payloads are read between two checks of the clock
+SORTED = 64  # listed rows are sorted where they are at most one in this many
 COUNTED = 65_536  # rows of a mask that are counted at once
 
 
@@ -85,8 +85,8 @@ def select_spread(view: FilterView, expression: Expression | None, size: int) ->
 
 
 def count_matching(view: FilterView, expression: Expression | None) -> int:
-    """How many points fulfil the expression. Of a condition on one column in memory the postings
-    tell it, without a look at any row."""
+    """How many points fulfil the expression. For a condition on one column in memory the postings
+    count them, without reading any row."""
     if expression is None:
         return view.state.count
     count = None if _is_cached(view, expression) else _count_by_postings(view, expression)

@@ -38,7 +38,7 @@ class BackgroundMaintenance:
 
     def __init__(self) -> None:
         self._lock = ReentrantLock()  # a signal's handler may use a collection too
-        self._calls: SimpleQueue[None] = SimpleQueue()  # to the thread, to look again what is due
+        self._calls: SimpleQueue[None] = SimpleQueue()  # to the thread, to check again what is due
         self._due: dict[weakref.ref[Access], float] = {}
         self._thread: threading.Thread | None = None
         self._stopping = False
@@ -149,7 +149,7 @@ def _is_gone(access: Access) -> bool:
 
 
 def _load_run_once() -> Callable[[Access, Progress], bool]:
-    """Import what maintenance needs, so that a process that only reads never does. Forks wait
+    """Import the modules of maintenance, so that a process that only reads never does. Forks wait
     meanwhile: a child forked during the import would wait for the import's lock for ever."""
     from retrieval_store.engine.maintenance.run import run_once
 

@@ -252,8 +252,8 @@ def _slices(rows: Ints, space: Space) -> Iterator[Ints]:
 
 
 def remove_leftovers(access: Access, generation: int) -> None:
-    """Remove what belongs to other generations: the one before, or one that was never finished; and
-    to vector spaces that aren't there any more."""
+    """Remove data of other generations (the one before, or an unfinished one), and of dropped
+    vector spaces."""
     if access.directory is not None:  # no other process makes files of other generations now
         is_dropped = access.read(_dropped_spaces)
         _sync_log(access.directory)
@@ -277,14 +277,14 @@ def _forget_leftovers(write: WriteTransaction, generation: int) -> None:
 def _sync_log(directory: Path) -> None:
     """Make durable which generation counts, before the files of others go: where commits aren't
     synced, a power cut could take that and not the removal."""
-    with suppress(FileNotFoundError):  # then all of it is in the database, which was synced
+    with suppress(FileNotFoundError):  # then its data is in the database, which was synced
         sync_file(directory / f"{POINTS_NAME}-wal")
 
 
 def has_leftovers(view: SearchView, directory: Path | None) -> bool:
     """Whether there are files of other generations, of vector spaces that don't exist any more, or
-    of kinds that are of no use any more. Asked by the only process that may make a generation, else
-    its files would count as left over."""
+    of kinds that are of no use any more. Called by the only process that may make a generation,
+        else its files would count as left over."""
     is_dropped, files = dropped_spaces(view.connection), derived.all_files(view.connection)
     vectors = vector_files(directory) if directory is not None else set()
     has_old_kinds = any(_kind_of(file.key) in derived.KINDS_BEFORE for file in files)

@@ -64,25 +64,25 @@ from retrieval_store.query.types import Progress, recall_wanted, uses_codes
 
 GROWTH_TO_SAVE = 0.1
 GROWTH_AHEAD = 0.5  # of columns that nobody has asked for
-AHEAD_PAUSE = 50  # between two times that they are saved, in multiples of what the first took
-GROWN_AGAIN = 1.25  # times as many points: then a column without room is tried again
+AHEAD_PAUSE = 50  # between two saves, in multiples of the first one's time
+GROWN_AGAIN = 1.25  # growth of the points after which a column without room is tried again
 # Bytes of lists that are written, and points whose documents are read for it, while a caller waits
 # for a store to close: a tenth of a second. More is left to the next process, which builds it, or
 # catches up from an older file.
 CLOSING_BYTES, CLOSING_POINTS = 32 << 20, 10_000
 MAX_COLUMNS = 32  # of one collection that have a file
-MANY_LISTED = 2_000  # rows whose words take so much memory, for a moment, that it is given back
+MANY_LISTED = 2_000  # rows whose words take much memory, for a moment; it is returned to the system
 F = TypeVar("F", ListFile, ColumnFile)
 AnyKind: TypeAlias = PointsFile[SearchView, object]
 Fill: TypeAlias = Callable[[Path], int]
-LOG_WRITTEN = 0.5  # of what the change log holds: where more was written, a state is saved again
+LOG_WRITTEN = 0.5  # of the change log's capacity: after more writes, a state is saved again
 QUIET_AFTER = 0.8  # seconds without a write
 PART_BESIDE, LONGEST_PAUSE = 5, 0.2  # of the time; seconds
 ROWS_AHEAD = 2_000  # that a file lacks, from which on lists are made before anybody asks for them
 ROWS_BESIDE = 5_000  # whose lists count at once
 SECONDS_BESIDE = 1.0  # after which all else that maintenance does has its turn
-LISTS_PAUSE = 20  # between two times that lists are saved, in multiples of what the first took
-STATE_PAUSE = 50  # between two times that a state is saved, in multiples of what the first took
+LISTS_PAUSE = 20  # between two saves of lists, in multiples of the first one's time
+STATE_PAUSE = 50  # between two saves of a state, in multiples of the first one's time
 
 
 def _never_cancelled() -> None:
@@ -121,7 +121,7 @@ def _save(
 def _writer(
     view: SearchView, kind: AnyKind, check_cancelled: CheckCancelled
 ) -> tuple[int, Fill | None]:
-    """The number of the last write, and what writes the file of a kind as of then."""
+    """The number of the last write, and the function that writes the file of a kind as of then."""
     return view.state.head.seq, kind.writer(view, check_cancelled)
 
 
@@ -217,7 +217,7 @@ def _state_has_changed(view: SearchView, kind: StateFile, every: bool) -> bool:
 
 
 def build_lists(access: Access, check_cancelled: CheckCancelled) -> None:
-    """Build the lists that filters have asked for often enough."""
+    """Build the lists that filters have needed often enough."""
     if TRIGRAMS in access.current_state().caches.lists.demand.wanted_keys():
         make_lists_in_steps(access.read, TRIGRAMS, check_cancelled)
 
@@ -239,7 +239,7 @@ def follow_with_lists(access: Access, check_cancelled: CheckCancelled) -> None:
 
 def save_lists(access: Access, check_cancelled: CheckCancelled) -> bool:
     """Save the lists of words and trigrams that have grown enough since; only the one process that
-    does maintenance may. What has been deleted or replaced goes from a file when it is written.
+    does maintenance may. Deleted or replaced data goes from a file when it is written.
     Returns whether that is left for later, since it was done a moment ago. check_cancelled: called
     now and then; it may raise. Does nothing for a store in memory."""
     began = time.monotonic()
@@ -316,7 +316,7 @@ class BesideWriters:
         self._began = time.thread_time()
 
     def writing(self) -> bool:
-        """Whether this process has written points within the last second; what others write takes
+        """Whether this process has written points within the last second; others' writes take
         nothing of its interpreter."""
         return time.monotonic() < self._access.memory.written_at + QUIET_AFTER
 
@@ -366,7 +366,7 @@ def save_columns(
     if _save_grown_kinds(access, used, check_cancelled):
         _save_ahead(access, ahead, check_cancelled)
     elif access.write(_forget_all, [kind.key for kind in ahead]):
-        sweep(access)  # what is used comes first
+        sweep(access)  # used columns come first
         access.current_state().caches.without_room.clear()
         _save_grown_kinds(access, used, check_cancelled)
     if access.read(_count_column_files) > MAX_COLUMNS:
@@ -382,7 +382,7 @@ def columns_worth_saving(view: SearchView) -> list[ColumnFile]:
     files = {derived_file.key for derived_file in _column_files(view.connection)}
     held = (column.path for column in reversed(view.caches.columns.held_keys()))
     paths = dict.fromkeys(path for path in held if not isinstance(path, JsonPath))
-    possible = map(ColumnFile, filter(columns.may_have_file, paths))  # of those that can have any
+    possible = map(ColumnFile, filter(columns.may_have_file, paths))  # that can have files
     return [
         kind
         for kind in possible
@@ -410,7 +410,7 @@ def _count_column_files(view: SearchView) -> int:
 def _save_ahead(
     access: Access, ahead: Sequence[ColumnFile], check_cancelled: CheckCancelled
 ) -> None:
-    """Save columns that nobody has asked for, unless the last time has ended less than AHEAD_PAUSE
+    """Save columns that no query has used, unless the last time has ended less than AHEAD_PAUSE
     times its own duration ago."""
     began = time.monotonic()
     if began >= access.memory.columns_rest_until:
@@ -471,13 +471,13 @@ def _forget_content(write: WriteTransaction, kept_keys: Container[str]) -> None:
 
 
 def _forget_read(view: SearchView, held: Sequence[ListFile]) -> None:
-    """Let go of lists that were read from files, so that they are made of the documents again."""
+    """Release lists that were read from files, so that they are made from the documents again."""
     view.caches.lists.forget([kind.list_key for kind in held if is_read(view, kind.list_key)])
 
 
 def _try_rewrite(access: Access, kind: AnyKind, held: Sequence[ListFile]) -> bool:
-    """Write a file; returns whether that could be done. Lists that only a file has asked for
-    needn't stay in memory."""
+    """Write a file; returns whether that could be done. Lists that only a file has needed aren't
+    kept in memory."""
     try:
         done = _save(access, kind)
     except (InvalidArgumentError, MissingDependencyError):
@@ -541,7 +541,7 @@ def build_codes(access: Access, name: str, progress: Progress) -> None:
         _log.debug("%r has codes of %d vectors", access.name, slots)
     except DamagedError:
         if not access.has_moved_on(cached.state):
-            raise  # else the files are those of the generation before
+            raise  # else the files are of the generation before
 
 
 def _with_saved_codes(view: SearchView, name: str) -> CachedState:
@@ -575,8 +575,8 @@ def save_codes(access: Access, name: str, every: bool = False) -> None:
 def measure_recall(
     access: Access, name: str, is_alone: bool, progress: Progress, at_once: bool = True
 ) -> bool:
-    """Measure what searches by signs find in a space, where that isn't known; load what another
-    process has measured. is_alone: whether this is the one process that may write files. If not
+    """Measure the recall of searches by signs in a space, if unknown; load another process'
+        measurement. is_alone: whether this is the one process that may write files. If not
     `at_once`, it is left for later while the space grows; returns whether it was."""
     cached = access.read(_with_recall, name)
     space = cached.state.spaces.get(name)
@@ -596,7 +596,7 @@ def measure_recall(
             recall = Measurement(space, coded, partial(progress, 0, 0)).run()
     except DamagedError:
         if not access.has_moved_on(cached.state):
-            raise  # else the files are those of the generation before
+            raise  # else the files are of the generation before
         return False
     if recall is None:
         return False
@@ -682,7 +682,7 @@ def fill_index(
     except DamagedError:
         if not access.has_moved_on(state):
             raise
-        return True  # not damage: the files are those of the generation before
+        return True  # not damage: the files are of the generation before
     if index.refused is not None:
         _warn_once(access, index.refused)
     return index.closed

@@ -164,7 +164,7 @@ EXPIRING, COMPACTING, CODING = "deleting what has expired", "compacting", "makin
 MEASURING = "measuring the recall"
 LISTING, INDEXING, SAVING = "making lists of words", "building the index", "saving"
 CODED_EVERY = 0.2  # seconds, between the steps of anything else
-GLANCE = 0.1  # seconds between two looks at what another thread gets done
+GLANCE = 0.1  # seconds between two checks of another thread's progress
 
 
 class _Overgrown(Exception):  # noqa: N818 (it isn't an error)
@@ -201,7 +201,7 @@ def _do_what_is_worth_it(access: Access, progress: Progress) -> bool:
 @dataclass(slots=True)
 class _Pass:
     """One pass of maintenance. is_alone: whether this is the one thread of all processes that may
-    do what changes files; coded_at: when new vectors last got codes, by `time.monotonic`."""
+    change files; coded_at: when new vectors last got codes, by `time.monotonic`."""
 
     access: Access
     progress: Progress
@@ -219,7 +219,7 @@ class _Pass:
         used = [*access.read(columns_worth_saving), *access.read(columns_ahead)]
         remove_leftovers(access, state.head.generation)
         names, has_dead = [*state.spaces], any(space.dead for space in state.spaces.values())
-        del cached, state  # what they map can't be removed on every system
+        del cached, state  # mapped files can't be removed on every system
         if has_dead:
             _begin(access, COMPACTING)
             compact(access, self._report)
@@ -253,7 +253,7 @@ class _Pass:
         _begin(access, LISTING)
         codes_first = partial(self._codes_first, 0, 0)
         follow_with_lists(access, codes_first)
-        for name in state.spaces:  # early, since queries could use what is in files already
+        for name in state.spaces:  # early, since queries could use the saved files already
             load_index(access, name, at_once=False)
         is_to_compact = is_alone and any(map(is_worth_compacting, state.spaces.values()))
         if is_to_compact or (is_alone and access.read(has_leftovers, access.directory)):
@@ -265,7 +265,7 @@ class _Pass:
             give_back_space(access)
             _begin(access, CODING)
             state = access.current_state().state
-            self._code_all()  # those of the new generation
+            self._code_all()  # of the new generation
         _begin(access, LISTING)
         build_lists(access, codes_first)
         follow_with_lists(access, codes_first)
@@ -351,7 +351,7 @@ def _refuse_to_wait(access: Access) -> NoReturn:
 def _in_passes(
     access: Access, progress: Progress, milliseconds: int, work: Callable[[_Pass], T]
 ) -> T:
-    """What `work` returns, as `as_only_process` calls it; it begins anew whenever there is more to
+    """The result of `work`, called by `as_only_process`; it begins anew whenever there is more to
     compact than an index is worth."""
     return as_only_process(access, milliseconds, partial(_again, access, progress, work))
 

@@ -293,14 +293,14 @@ def _owners(state: State, space: SpaceState) -> Ints:
     return owners
 
 
-CODED_CELLS_AT_ONCE = 65_536  # numbers whose codes a thread compares: what a core's cache holds
-LOOSE = 1.001  # bounds may be larger than what they bound, but not by more …
+CODED_CELLS_AT_ONCE = 65_536  # numbers whose codes a thread compares: a core's cache holds them
+LOOSE = 1.001  # bounds may exceed the bounded value, but not by more …
 ROUNDED = 2e-5  # … nor than this share of the vector's length
-SIGNS_ROUNDED = 1e-4  # of a rotated vector's length, what float32 may get wrong, and more
+SIGNS_ROUNDED = 1e-4  # of a rotated vector's length: more than float32's errors
 RECALL_SLACK = 0.05  # less may be found when it is measured again, by chance
-CELLS_AT_ONCE = 4_000_000  # numbers of vectors that are compared with those of an index
+CELLS_AT_ONCE = 4_000_000  # numbers of vectors that are compared with an index's
 SEARCHED_AT_ONCE = 1_000  # vectors that an index is searched for
-CANDIDATES = 10  # that are asked for, of each
+CANDIDATES = 10  # of vectors that are searched for, of each
 
 
 def _refuse_other_codes(
@@ -314,7 +314,7 @@ def _refuse_other_codes(
 
 
 def _end_if(is_over: Event) -> None:
-    """Raise CancelledError where nobody waits for what other threads find."""
+    """Raise CancelledError where nobody waits for the results of other threads."""
     if is_over.is_set():
         raise CancelledError
 
@@ -526,7 +526,7 @@ def verify_collection(
             return []
         except StorageError as error:
             return [_report(path, error)]
-        except CORRUPTION_ERRORS as error:  # of which the files are the cause: nothing else is read
+        except CORRUPTION_ERRORS as error:  # the files are the cause: nothing else is read
             return [_report(path, corruption_error(error, path))]
         replaced_keys = [
             key
@@ -550,7 +550,7 @@ def _verify_state(
     find_analyzer: FindAnalyzer,
     reported_keys: frozenset[str],
 ) -> dict[str, FileReport]:
-    # The state of the view may have been made of one of the files that are looked at.
+    # The state of the view may have been made of one of the files that are verified.
     view = replace(view, state=access.state_in_database(view))
     state = StateFile(view.state.head.generation, access.memory.open_vectors)
     return _reports(view, path, state, find_analyzer, reported_keys)
@@ -730,7 +730,7 @@ def _derived_report(
 
 
 def _refuse_false(path: Path, derived_file: DerivedFile, compare: Comparison) -> None:
-    """Raise DamagedError for a file, whose checksum is right, that says what isn't so."""
+    """Raise DamagedError for a file with wrong content and a right checksum."""
     try:
         compare(path, derived_file)
     except (OutdatedError, PluginError):
@@ -741,7 +741,7 @@ def _refuse_false(path: Path, derived_file: DerivedFile, compare: Comparison) ->
 
 def _report(path: Path, problem: StorageError | None) -> FileReport:
     size = 0
-    with suppress(FileNotFoundError):  # what has replaced it may have removed it
+    with suppress(FileNotFoundError):  # the process that has replaced it may have removed it
         size = path.stat().st_size
     return FileReport(path, size, None if problem is None else str(problem))
 
@@ -764,7 +764,7 @@ def _refuse_disagreement(view: SearchView, path: Path) -> None:
             "document or a uri of another type"
         )
     for piece in read_records(view.connection, "id, document, uri", pks):
-        del piece  # SQLite holds bytes, of which Python makes texts
+        del piece  # SQLite holds bytes, which Python decodes
     for space in view.state.non_dense.values():
         for _ in read_non_dense(view.connection, space, pks):
             pass

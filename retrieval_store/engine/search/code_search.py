@@ -51,7 +51,7 @@ class PackedCodes:
 
 @dataclass(frozen=True, slots=True)
 class _ScanParts:
-    """What a search by codes scans. allowed: see `quantized.candidates`; rest: allowed slots
+    """The input of a search by codes. allowed: see `quantized.candidates`; rest: allowed slots
     without codes, which are searched as floats."""
 
     pieces: CodeSegments | None
@@ -60,7 +60,7 @@ class _ScanParts:
 
 
 def code_pass(context: SearchContext, coded: CodeSnapshot, errors: float | None) -> CodePass | None:
-    """A pass over codes for one query at a time; None where some allowed vectors have no codes.
+    """A scan of codes for one query at a time; None where some allowed vectors have no codes.
     errors: see `SearchGoal`."""
     parts = _parts(context, coded)
     if parts.pieces is None or len(parts.rest):
@@ -80,7 +80,7 @@ def by_codes(
     query_numbers: list[int],
     errors: float | None,
 ) -> list[Neighbors | None]:
-    """The k nearest to each of the query vectors at `query_numbers`, by a pass over codes; None for
+    """The k nearest to each of the query vectors at `query_numbers`, by a scan of codes; None for
     queries with too many candidates."""
     parts = _parts(context, coded)
     if parts.pieces is None or len(parts.rest):
@@ -246,7 +246,7 @@ def _count_near(context: SearchContext, slots: Ints, distances: Matrix, i: int) 
         return len(distances)
     last, units = float(distances[context.k - 1]), (context.dimension + 8) * TIE
     scale = abs(last) if context.metric == "l2" else 1.0
-    if context.metric == "ip":  # besides what is lost of a product that is taken from 1
+    if context.metric == "ip":  # besides the digits that 1 - product loses
         scale += context.lengths[i] * float(context.norms(slots).lengths[slots].max())
     return int(distances.searchsorted(last + units * scale, "right"))
 

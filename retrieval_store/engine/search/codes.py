@@ -71,13 +71,13 @@ from retrieval_store.indexes.quantized import (
 
 SEGMENT = 16_384  # slots
 LONGEST_NUMBER = 18  # digits
-FILE_SEGMENTS = 8  # in a file at most: each takes a descriptor, of which there may be few
-MAX_SHARE = 20  # a pass over codes must leave at most one candidate in so many rows
+FILE_SEGMENTS = 8  # in a file at most: each takes a descriptor, and these may be few
+MAX_SHARE = 20  # a scan of codes must leave at most one candidate in this many rows
 MIN_CELLS = 32_768  # numbers, of vectors without codes: fewer are left for later
 HARD_AFTER = (
     3  # queries of a kind whose candidates were too many, and no others: then they are no help …
 )
-TRY_AGAIN = 256  # … until so many have been answered without
+TRY_AGAIN = 256  # … until this many have been answered without
 NO_SLOTS = np.empty(0, np.int64)
 RowsOf: TypeAlias = Callable[[int, int], Stored]  # vectors from a slot to another, whose sums hold
 
@@ -153,7 +153,7 @@ NOTHING_CODED = CodeSnapshot((), None, 0, 0)
 
 @dataclass(slots=True)
 class _Experience:
-    """What was learned from queries of one kind. strikes: how much oftener than not codes were no
+    """The experience from queries of one kind. strikes: how much oftener than not codes were no
     help lately; spared: how many queries were answered without them since they are none."""
 
     strikes: int = 0
@@ -254,7 +254,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
     def read_checked(
         self, directory: Path, derived_file: DerivedFile, source: None
     ) -> "MappedSegments":
-        """What a file holds, mapped; its checksum is computed only the first time."""
+        """The content of a file, mapped; its checksum is computed only the first time."""
         path = path_of(directory, derived_file)
         if derived_file not in self._verified and checksum_of(path) != derived_file.checksum:
             raise DamagedError(f"{path} is damaged: its checksum is wrong")
@@ -406,7 +406,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         return len(self._files)
 
     def close_idle(self) -> None:
-        """Let go of files, unless a thread is making codes; the next search maps them again."""
+        """Release files, unless a thread is making codes; the next search maps them again."""
         self.filling.take_in_time(0, self._unmap, lambda: None)
 
     def _unmap(self) -> None:
@@ -440,7 +440,7 @@ HEADER = struct.Struct("<8sIIIIQ")
 MAGIC = b"rscodes3"
 MAGICS_BEFORE = (b"rscodes1", b"rscodes2")  # before the scan was compiled; before there were signs
 ALIGNMENT = 64
-LARGEST = 1e25  # of what is told of rows of safe lengths: half a square of 2e12 …
+LARGEST = 1e25  # of the stored floats of rows with safe lengths: half a square of 2e12 …
 ROUNDED = 1e-3  # … and by how much the square of a direction may not be 1
 
 

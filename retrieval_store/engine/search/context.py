@@ -49,12 +49,12 @@ if TYPE_CHECKING:
     from retrieval_store.engine.search.recall import Recall, SpaceRecall
     from retrieval_store.indexes.quantized import CodePass
 
-UNCODED = 8  # one vector without a code costs as much as so many that the index lacks
+UNCODED = 8  # one vector without a code costs as much as this many that the index lacks
 
 
 class IndexPolicy(NamedTuple):
-    """What pays for this number of vectors in a space: codes, an index, and scanning the signs of
-    codes first though no caller sets a recall."""
+    """Whether codes, an index, and scanning signs first without a set recall pay for this number of
+    vectors in a space."""
 
     slots: int
     codes: bool
@@ -89,7 +89,8 @@ class CodesAtHand(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Validity:
-    """The objects that a search was made from. index: of the space, and what it held; at_hand: None
+    """The objects that a search was made from. index: of the space, and the number of its vectors
+        then; at_hand: None
     where floats are searched."""
 
     space: SpaceState
@@ -141,7 +142,7 @@ def _by_kept_codes(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeptScan:
-    """What a search over the codes of all vectors of a space takes, for filters that are new.
+    """The arguments of a search over the codes of all vectors of a space, for new filters.
     inputs: of the planner; errors: that searches by signs allow for."""
 
     validity: Validity
@@ -174,7 +175,7 @@ Kept: TypeAlias = KeptSearch | KeptScan
 
 
 class AnyFilter:
-    """Stands for filters that are new."""
+    """Means any new filter."""
 
 
 ANY_FILTER = AnyFilter()
@@ -182,30 +183,30 @@ Filter: TypeAlias = FilterResult | AnyFilter
 
 
 class SearchCache:
-    """Searches of one space that are made ready for the next query: the one cache of them.
+    """Prepared searches of one space for the next queries: the only cache of them.
 
-    Where one way of searching is sure to be the best until something changes, its compiled pass is
-    kept with all addresses and sizes worked out: for what a filter allows, from the second use of
-    that filter on, and over all codes of a space, into which the test of a new filter is put. Each
-    is kept for one filter, exactness and k (`SearchKey`), and is right as long as its `Validity`
-    holds:
+    Where one way of searching is sure to be the best until something changes, its compiled scan is
+    kept with all addresses and sizes computed. One is kept for the points that a filter allows,
+    from the second use of that filter on. One is kept over all codes of a space, into which the
+    test of a new filter is put. Each is kept for one filter, exactness and k (`SearchKey`), and is
+    right as long as its `Validity` holds:
 
-    | what happens | what is another object then |
+    | event | object that is replaced |
     |---|---|
     | a write, a compaction, other settings of the space | the state of the space |
-    | a write to what a filter reads | the result of the filter, with which its searches go |
+    | a write to data that a filter reads | the result of the filter, with which its searches go |
     | the budget of memory takes the result of the filter | the same |
-    | an index is loaded, built or let go of | the index |
+    | an index is loaded, built or released | the index |
     | codes are made or loaded, or a file is cut off | the snapshot of the codes |
-    | recall by signs is measured or loaded | what was measured |
-    | files are closed, since nobody asks | nothing: all searches are let go of |
+    | recall by signs is measured or loaded | the measurement |
+    | files are closed, since they are idle | nothing: all searches are released |
     """
 
     def __init__(self) -> None:
         self._searches = WeakKeyDictionary[Filter, dict[SearchKey, Kept]]()
 
     def get(self, allowed: Filter, key: SearchKey) -> Kept | None:
-        """What is kept, right or not."""
+        """The kept searches, valid or not."""
         of_filter = self._searches.get(allowed)
         return None if of_filter is None else of_filter.get(key)
 
@@ -217,7 +218,7 @@ class SearchCache:
         of_filter[key] = kept
 
     def clear(self) -> None:
-        """Let go of all, so that files can be closed."""
+        """Release all, so that files can be closed."""
         self._searches = WeakKeyDictionary()
 
 
@@ -244,8 +245,8 @@ class OpenSpace:
         self._searches = SearchCache()
 
     def policy(self, space: Space) -> IndexPolicy:
-        """What is worth having for the vectors of a state, dead ones included: worked out once for
-        each number of them."""
+        """The policy for the vectors of a state, dead ones included: computed once for each number
+        of them."""
         if self._policy.slots != space.slots:
             shape = space.slots, space.dimension or 0, space.metric
             worth = codes_pay_off(*shape), index_is_worth_building(*shape), signs_pay_off(*shape)
@@ -254,7 +255,7 @@ class OpenSpace:
 
     @property
     def codes(self) -> "SpaceCodes":
-        """The codes of the space, which are closed once the space was let go of."""
+        """The codes of the space, which are closed once the space was released."""
         space_codes = self._made.get("codes")
         if space_codes is None:
             # Two threads may be at it.
@@ -266,12 +267,12 @@ class OpenSpace:
 
     @property
     def codes_at_hand(self) -> "SpaceCodes | None":
-        """The same; None where they were never asked for."""
+        """The same; None where they were never needed."""
         return self._made.get("codes")
 
     @property
     def recall(self) -> "SpaceRecall":
-        """What was measured of searches by signs."""
+        """The measured recall of searches by signs."""
         space_recall = self._measured.get("recall")
         if space_recall is None:
             space_recall = self._measured.setdefault("recall", self._make_recall())
@@ -385,7 +386,7 @@ class EngineTrace(answering.Trace):
             self.last = time.perf_counter()
 
     def note_filter(self, matching: int) -> None:
-        """Note how many points the filter allows, if anything that takes time is recorded."""
+        """Note how many points the filter allows, at the end of its evaluation."""
         if self.is_recording:
             self.matching = matching
             self.lap("filter")
@@ -408,7 +409,8 @@ class EngineTrace(answering.Trace):
         self.lacking_cells = max(self.lacking_cells, UNCODED * vectors * dimension)
 
     def note_unmeasured(self, vectors: int, dimension: int) -> None:
-        """Note of how many vectors it should be measured what searches by signs find."""
+        """Note the number of vectors for which the recall of searches by signs should be
+        measured."""
         self.lacking_cells = max(self.lacking_cells, UNCODED * vectors * dimension)
 
     def note_signs(self, by_signs: "SignSearchReport") -> None:
@@ -445,7 +447,7 @@ class EngineTrace(answering.Trace):
 
 
 Neighbors: TypeAlias = tuple[Ints, Floats]  # rows and distances, nearest first
-COPIES = 32  # codes that are copied together for one filter take one part of the budget in so many
+COPIES = 32  # the copied codes for one filter take at most one part of the budget in this many
 BESIDES = 32  # bytes that are stored with a code
 MANY, MANY_FOR_EACH = 256, 4  # more slots than these (or per k) are searched in float32 first
 
@@ -497,7 +499,7 @@ class SearchContext:
         return 0 < cost <= lost and self.may_copy_codes()
 
     def note_lost(self, inputs: CostInputs, plan: SearchPlan, queries: int) -> None:
-        """Note what queries lose that are answered so, since there is no copy."""
+        """Note the time that these queries lose, since there is no copy."""
         if self.may_copy_codes():
             name, lost = self.space.space.name, self.allowed.lost
             lost[name] = lost.get(name, 0.0) + queries * lost_without_copy(inputs, plan)

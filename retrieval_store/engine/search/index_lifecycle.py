@@ -36,7 +36,7 @@ from retrieval_store.query.types import index_name, index_settings, uses_codes
 
 SLICE_CELLS = 262_144  # numbers added at once: 1,024 vectors of 256, some 0.1 s. Forks wait
 WORTH_CELLS = 3_000_000  # below, the exact search is as fast on any machine
-FRESH_CELLS = 256_000  # so many numbers outside of the index cost little to search exactly
+FRESH_CELLS = 256_000  # numbers outside of the index that cost little to search exactly
 MUCH_MORE = 1.1  # a file that holds more than the index by this factor is loaded
 LOADING = 0.016  # microseconds to load a file, for each number of its vectors
 IndexClass: TypeAlias = Callable[..., VectorIndex]  # VectorIndex's own arguments
@@ -102,7 +102,8 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
 
     @property
     def ef_search(self) -> int:
-        """How many candidates the index looks at unless the space says otherwise; 0 without one."""
+        """How many candidates the index compares unless the space sets a number; 0 without an
+        index."""
         index = self.held
         return 0 if index is None else index.ef_search
 

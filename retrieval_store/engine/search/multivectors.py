@@ -23,8 +23,8 @@ from retrieval_store.engine.storage.write import read_blobs
 from retrieval_store.errors import DimensionMismatchError
 from retrieval_store.indexes.exact import UNIT_ROUNDOFF, products_of_few
 
-BUDGET_SHARE = 2  # one part of the budget in so many, for the vectors of one space
-LOOKED_AT = 8  # points are read instead while they are fewer than one in so many, taken together
+BUDGET_SHARE = 2  # one part of the budget in this many, for the vectors of one space
+LOOKED_AT = 8  # points are read instead while they are fewer than one in this many, taken together
 # Numbers that are in memory at once where vectors are compared: of the vectors, and of the products
 # with the query's. A page of images has a thousand vectors, so the number of points is no measure.
 NUMBERS = 4_000_000

@@ -45,15 +45,15 @@ CODE_ROW_BYTES, CODE_NUMBER_BYTES, BYTE_READ, CODE_CACHE_BYTES = 16, 0.5, 5e-5, 
 BLOCK = 32  # rows that are scanned together
 COPIED_ROW, COPIED_NUMBER = 0.1, 1.5e-3  # to copy the code of a row to others: once, and a number
 MIN_CODED_NUMBERS = 500_000  # numbers of all vectors: fewer are searched as fast without codes
-# A pass over signs: the same, and what those cost that are looked at more closely.
+# A scan of signs: the same, and the cost of rows that are compared more closely.
 SIGNS_PASS, SIGN_ROW, SIGN_NUMBER = 60.0, 2e-4, 4e-6
 SIGNS_ROW_BYTES, SIGNS_NUMBER_BYTES = 8, 0.125
-SLOT_BIT = 2.4e-3  # to make the bit of a slot, where a pass over codes needs those of a filter
-MIN_NUMBERS_BY_SIGNS = 60_000_000  # below, signs come first only where a recall is asked for
+SLOT_BIT = 2.4e-3  # to make the bit of a slot, where a scan of codes needs a filter's bits
+MIN_NUMBERS_BY_SIGNS = 60_000_000  # below, signs come first only where a recall is set
 MAX_DIMENSION_BY_SIGNS = 4_096  # sums of a query's tables fit into 16 bits up to here
-MIN_DIMENSIONS = 20  # below, a pass over floats is as quick
+MIN_DIMENSIONS = 20  # below, a scan of floats is as quick
 ROWS_PER_HIT = (
-    16  # codes are used if k is at most one in so many; else too many candidates are left
+    16  # codes are used if k is at most one in this many; else too many candidates are left
 )
 # A candidate of an index: a fixed cost, and a cost per number of its vector.
 CANDIDATE_COST, CANDIDATE_NUMBER = 1.6, 2.5e-3
@@ -61,9 +61,9 @@ USUAL_EF = 140  # candidates that find the nearest ten in an index
 EF_PER_RANK = 4  # more candidates for each rank beyond USUAL_K at which the last hit is expected
 USUAL_K = 10
 USUAL_SLOTS = 50_000  # up to here; in a larger graph more candidates are needed for equal recall:
-EF_GROWTH = 0.3  # .962 at a million with those that give .993 here, .985 with 2.5 times as many
+EF_GROWTH = 0.3  # .962 at a million with a number that gives .993 here, .985 with 2.5 times it
 TRUSTED_SHARE = 0.5  # of the candidates: a k-th hit behind this isn't trusted to be the true one
-WIDEN_BY = 3  # then the index is queried for so many times as many candidates
+WIDEN_BY = 3  # then the index is queried for this many times the candidates
 
 
 class CostInputs(NamedTuple):
@@ -173,7 +173,7 @@ def candidates(inputs: CostInputs) -> int:
 
 
 def exact_cost(inputs: CostInputs) -> float:
-    """The cost of a pass over the vectors of all allowed rows."""
+    """The cost of a scan of the vectors of all allowed rows."""
     row, far = _floats(inputs.dimension), inputs.slots * inputs.dimension * 4 > FLOAT_CACHE_BYTES
     if far:
         row = max(row, inputs.dimension * 4 * BYTE_READ)
@@ -191,7 +191,7 @@ def codes_cost(inputs: CostInputs) -> float:
 
 
 def signs_cost(inputs: CostInputs) -> float:
-    """The same of a pass over signs."""
+    """The same of a scan of signs."""
     row_cost = SIGN_ROW + inputs.dimension * SIGN_NUMBER
     row = _streamed_cost(inputs, row_cost, SIGNS_ROW_BYTES, SIGNS_NUMBER_BYTES)
     return SIGNS_PASS + _rows_in_blocks(inputs) * row + _extra_cost(inputs)
@@ -227,14 +227,14 @@ def copying_cost(rows: int, dimension: int) -> float:
 
 
 def lost_without_copy(inputs: CostInputs, plan: SearchPlan) -> float:
-    """What a search costs more than a pass over the codes of all allowed rows, if these lay
-    contiguously."""
+    """The extra cost of a search over a scan of the codes of all allowed rows, if these were
+    contiguous."""
     if inputs.contiguous or not inputs.coded or ROWS_PER_HIT * inputs.k > inputs.matching:
         return 0.0
     return max(0.0, plan.costs[plan.method] - codes_cost(inputs._replace(contiguous=True)))
 
 
 def _floats(dimension: int) -> float:
-    """The cost of one vector in a pass over floats."""
+    """The cost of one vector in a scan of floats."""
     row = FLOAT_ROW + dimension * FLOAT_NUMBER
     return row if kernel() is not None else NUMPY_FACTOR * row

@@ -80,7 +80,7 @@ HIT = 32  # bytes that a hit takes while a batch is searched
 
 
 def by_floats(context: SearchContext, query_numbers: list[int]) -> list[Neighbors]:
-    """The k nearest to each of the query vectors at `query_numbers`, by a pass over floats."""
+    """The k nearest to each of the query vectors at `query_numbers`, by a scan of floats."""
     slots = context.allowed.slots(context.space)
     context.verify_once(slots)
     norms = partial(context.norms, slots)
@@ -200,7 +200,7 @@ class _DenseSearch:
 
     @property
     def _target(self) -> float:
-        """The recall that the query, or else the space, asks for."""
+        """The recall that the query, or else the space, sets."""
         near = self._near
         if near.recall is not None:
             return near.recall
@@ -466,15 +466,15 @@ class EngineRanker:
         self, groups: BestOfEach | GroupSearch, point_count: int, expression: Expression | None
     ) -> Labelling:
         """Access to labels, which don't depend on the expression here; point_count: about how many
-        points the call will look at."""
+        points the call will need."""
         from retrieval_store.engine.search.scorers import Kinds, LabelsAt, RowLabels
 
         key = Kinds(groups.path) if isinstance(groups, BestOfEach) else LabelsAt(groups.path)
         return RowLabels(self._view, key, point_count)
 
     def fetch(self, groups: Sequence[Ints], fields: Fields) -> list[Points]:
-        """The points of several lists of rows, read at once. Their vectors are counted here, and
-        all else by who asks."""
+        """The points of several lists of rows, read at once. Their vectors are counted here, all
+        else by the caller."""
         if fields.vectors:
             count = sum(map(len, groups))
             budget.take(count * vector_bytes(self._view, fields), "hits", count)

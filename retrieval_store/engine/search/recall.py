@@ -57,19 +57,19 @@ T = TypeVar("T")
 TARGETS = (0.8, 0.9, 0.95, DEFAULT_RECALL, 0.99, GREATEST_RECALL)
 UNMEASURED = (1.5, 1.75, 2.0, 2.5, 2.75, 3.0)  # errors that find them of most vectors
 SPARED, MOST_ERRORS = 0.25, 4.0  # fewer than unmeasured, at most; and at most
-SAFETY = 2  # the worst kind may miss one in so many of what may be missed: others will be asked
+SAFETY = 2  # the worst kind may miss this part of the allowed misses: other questions may be harder
 ROUNDINGS = 0.1  # errors more, for the tables of signs and for the upper bits
 STEP = 0.25  # errors more, where searches find too little
 QUESTIONS = 24  # of each kind
 CORES_A_THREAD = 4  # of a machine's, for each thread that searches; the others are for queries
-LONELY = 5  # stored vectors among which one is asked about that lies far from others
+LONELY = 5  # stored vectors from which a question far from others is chosen
 HITS = (10, 100)
-NOISE = 0.02  # of a stored vector that is asked for, as a share of the usual size of its numbers
-MEASURED_AGAIN = 1.25  # of so many times as many vectors
+NOISE = 0.02  # added to a stored vector in a question, as a share of the usual size of its numbers
+MEASURED_AGAIN = 1.25  # of this many times the vectors
 MIN_MEASURED = 2_000  # vectors
 AGAIN_AFTER = 1.0  # seconds until queries ask maintenance for it again
 LOOKS_APART, GROWS = 0.5, 0.01  # seconds; of a space, in a second: then it is measured later
-CORNER = 3  # numbers of which all must have the other sign
+CORNER = 3  # numbers that must all have the other sign
 MIN_LIVING = 32  # vectors of points, without which there is nothing to ask about
 CheckCancelled: TypeAlias = Callable[[], object]
 
@@ -108,7 +108,7 @@ class Recall:
         return min(self.measured, key=_recall_and_least)
 
     def to_json(self) -> bytes:
-        """What is in a file."""
+        """The content of a file."""
         measured = [[*measurement] for measurement in self.measured]
         head = [TARGETS, self.vectors, self.questions, self.errors]
         content = [*head, measured, self.off, self.at]
@@ -137,8 +137,7 @@ class Recall:
 
 
 class SpaceRecall(DerivedKind[None, Recall]):
-    """What was measured of a vector space in one generation; nothing until it is loaded or
-    measured."""
+    """The measurement of a vector space in one generation; None until it is loaded or measured."""
 
     what: ClassVar[str] = "the measured recall"
 
@@ -153,7 +152,7 @@ class SpaceRecall(DerivedKind[None, Recall]):
 
     @property
     def known(self) -> Recall | None:
-        """What was measured; None where that is still to be done."""
+        """The measurement; None where that is still to be done."""
         return self._known
 
     def errors_for(self, target: float) -> float | None:
@@ -259,7 +258,7 @@ class Measurement:
         self._living: Bools = owners >= 0
 
     def run(self) -> Recall | None:
-        """What was measured; None where there is too little to ask about."""
+        """The measurement; None where there is too little data for questions."""
         answered = self._questions_with_answers()
         if not answered:
             return None
@@ -499,8 +498,8 @@ class Measurement:
         return measurements
 
     def _estimate_error(self, answered: Sequence[_Answered], errors: float) -> float:
-        """By how much estimates of what single queries have found are off: by searches that allow
-        for one error more, as `code_search.estimate_recall` has them."""
+        """The error of estimates of the recall of single queries, by searches that allow for one
+        error more, as in `code_search.estimate_recall`."""
         questions = [question for group, _ in answered for question in group.questions]
         true_hits = [true for _, hits_of_group in answered for true in hits_of_group]
         differences = self._call_each(
@@ -518,7 +517,7 @@ class Measurement:
         return abs(hits.share_of(wider_hits, k) - hits.share_of(true, k))
 
     def _search(self, question: _Question, k: int, errors: float) -> Nearest | None:
-        """What one search finds; None where it is to be answered exactly."""
+        """The hits of one search; None where it is to be answered exactly."""
         allowed = self._living if question.allowed is None else question.allowed
         query_and_length = question.vector[None], [length_of(question.vector)]
         goal = self._make_goal(k, allowed, errors)

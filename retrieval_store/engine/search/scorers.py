@@ -4,15 +4,15 @@ examples, formulas, orders, chance; and any of it among points that other steps 
 Texts in payloads are ranked by BM25 (`rank_payload_texts`), over the tokens of an index of texts:
 
 score = Σ idf(t) · f · (k1 + 1) / (f + k1 · (1 - b + b · |d| / avg|d|)) over the tokens t of the
-query, each once; f: how often t stands in the text; idf(t) = ln(1 + (N - n + ½) / (n + ½)) for N
+query, each once; f: how often t is in the text; idf(t) = ln(1 + (N - n + ½) / (n + ½)) for N
 points with any token, n of them with t. Robertson and Zaragoza, "The probabilistic relevance
 framework" (2009). Lengths of 8,192 tokens and more are rounded down to 13 leading bits, as servers
 keep them.
 
 Formulas (`evaluate_formula`) are computed for all candidates at once. A server doesn't refuse what
 it doesn't reach: behind a factor of 0, or a dividend of 0, nothing counts any more. So each node
-gets a `mask` of the rows for which it is asked, and only there a missing value or one that isn't a
-finite number is an error.
+gets a `mask` of the rows where it is needed. Only there a missing value, or one that isn't a finite
+number, is an error.
 
 Labels (`RowLabels`) are the groups that points are in, by the values at a path of their payloads,
 cached as `state.caches.Layers`.
@@ -201,8 +201,8 @@ def evaluate_formula(
     view: SearchView, formula: Formula, rows: Ints, earlier_rankings: Sequence[Ranking]
 ) -> Floats:
     """(n,) the formula's value for each of the rows, ascending; InvalidArgumentError where it has
-    none. earlier_rankings: what each prefetch has found, with scores."""
-    with np.errstate(all="ignore"):  # what isn't finite is told apart below
+    none. earlier_rankings: the items of each prefetch, with scores."""
+    with np.errstate(all="ignore"):  # infinite numbers and NaN are distinguished below
         scores = _FormulaRows(view, rows, earlier_rankings).value(
             formula, np.ones(len(rows), np.bool_)
         )
@@ -217,11 +217,11 @@ def _refuse(wrong: Bools, what: str) -> None:
 
 
 class _FormulaRows:
-    """Some rows, and what formulas look up of them."""
+    """Some rows, and the values of them that formulas use."""
 
     def __init__(self, view: SearchView, rows: Ints, earlier_rankings: Sequence[Ranking]) -> None:
         self._view, self._rows, self._earlier_rankings = view, rows, earlier_rankings
-        self._known: dict[Any, tuple[Bools, Floats]] = {}  # what was read of keys
+        self._known: dict[Any, tuple[Bools, Floats]] = {}  # values that were read, by key
         self._places: dict[int, Ints] = {}  # of the rows that have a score of an earlier step
 
     def value(self, node: Formula, mask: Bools) -> Floats:
@@ -656,7 +656,7 @@ def _by_score(rows: Ints, scores: Floats) -> Ranked:
     return Ranked(rows[order], scores[order])
 
 
-LOOKED_AT = 8  # labels are cached once calls have read one payload in so many, taken together
+LOOKED_AT = 8  # labels are cached once calls have read one payload in this many, taken together
 DISTINCT_BYTES = 128  # about the size of a tuple with its values
 
 
@@ -708,7 +708,7 @@ class Labels:
 
 class RowLabels:
     """The labels of points; see `query.executor.Labelling`. point_count: about how many points the
-    call will look at, which decides whether labels of all points are cached."""
+    call will need, which decides whether labels of all points are cached."""
 
     def __init__(self, view: SearchView, key: LabelsAt | Kinds, point_count: int) -> None:
         self._view, self._key = view, key

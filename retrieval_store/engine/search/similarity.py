@@ -66,7 +66,7 @@ CHOSEN_AT_LEAST, CHOSEN_TIMES = 64, 4
 AT_ONCE = 1 << 20  # numbers of vectors that are multiplied at once
 UNIT, LEAST = 2.0**-24, 2.0**-126  # float32's unit roundoff, and its least normal number
 ROUNDINGS = 8  # those besides the product's
-SPREAD = 2  # slots are dense where at least one in so many is wanted
+SPREAD = 2  # slots are dense where at least one in this many is wanted
 
 
 def rows_with_vector(view: SearchView, name: str, rows: Ints) -> Ints:
@@ -198,7 +198,7 @@ def approximate_scores(
     norms = space.vectors.norms(matrix, space.checksums, slots)
     products = np.empty((len(queries), len(rows)), np.float32)
     step = max(1, AT_ONCE // max(1, matrix.shape[1]))
-    with np.errstate(all="ignore"):  # what is too large for float32 is noticed below
+    with np.errstate(all="ignore"):  # numbers too large for float32 are noticed below
         for start in range(0, len(rows), step):
             piece = slice(start, start + step)
             products[:, piece] = _products(queries, matrix, slots[piece]).T

@@ -33,8 +33,8 @@ from retrieval_store.base import budget, system
 from retrieval_store.base.arrays import Bools, Ints, distinct, is_whole, union
 from retrieval_store.base.locks import Lock
 
-USUAL, SHARE = 256_000_000, 8  # the limit: so many bytes, or one part of the memory in so many
-KEPT = 0.9  # what is left when something is let go of, so that it isn't done at each call
+USUAL, SHARE = 256_000_000, 8  # the limit: this many bytes, or one part of the memory in this many
+KEPT = 0.9  # the share that remains after an eviction, so that it isn't done at each call
 COUNTED_EVERY = 1_024  # calls: then all caches are counted anew
 K = TypeVar("K")
 V = TypeVar("V")
@@ -118,7 +118,7 @@ CACHE_BUDGET = MemoryBudget(usual_limit())
 
 
 class _CacheEntry(Generic[V]):
-    """A value, its bytes, and when it was used last. What it counts for goes with it."""
+    """A value, its bytes, and when it was used last. Its cost is removed with it."""
 
     __slots__ = ("_budget", "nbytes", "used", "value")
 
@@ -170,7 +170,7 @@ class Cache(Generic[K, V]):
         return 0 if entry is None else entry.nbytes
 
     def keys(self) -> list[K]:
-        """What there is, the last used last."""
+        """The entries, the last used last."""
         return [key for key, _ in sorted(self.uses(), key=itemgetter(1))]
 
     def items(self) -> list[tuple[K, V]]:
@@ -189,14 +189,14 @@ class Cache(Generic[K, V]):
 
 CHANGES_KEPT = 1024  # steps in the log before they are merged into one
 NOTED_KEPT = 1_000_000  # rows in the log before its steps are merged
-NAMES_KEPT = 64  # kinds of changes that are told apart when steps are merged
+NAMES_KEPT = 64  # kinds of changes that are distinguished when steps are merged
 NOTHING_STALE = np.empty(0, np.int64)
-WANTED_AFTER = 30  # layers are built once so many calls would have used them
+WANTED_AFTER = 30  # layers are built once this many calls would have used them
 OBJECTS = 800  # bytes of the objects that hold one entry, its key among them
 # Entries that hold no row: limits by number and bytes; the last EMPTY_FEW stay whatever their size.
 EMPTY_KEPT, EMPTY_BYTES, EMPTY_FEW = 256, 16 << 20, 8
 SEEN_KEYS = 1_024  # of keys that were seen lately
-KEYS_NOTED = 10_000  # keys, wherever something is noted of any that callers ask for
+KEYS_NOTED = 10_000  # keys, wherever callers' keys are counted
 
 
 class Segment(Protocol):
@@ -342,9 +342,9 @@ class ChangeLog:
 
 
 class Payback(dict[Hashable, float]):
-    """What was spent, by key, because something isn't built, such as how often it would have been
-    of use. Building begins when that is as much as building costs. Not synchronised: of what
-    several threads add at the same moment, some may be lost."""
+    """The cost of missing data, by key, such as how often it would have been used. Building begins
+    when that is as much as building costs. Not synchronised: if several threads add at the same
+    moment, a part may be lost."""
 
     def spend(self, key: Hashable, cost: float = 1) -> float:
         """Note a cost; returns all that was spent on this key."""
@@ -400,8 +400,8 @@ class LayerCache:
         self._is_awaited = False
 
     def await_layers(self) -> None:
-        """Note from now on what changes, though there may be no layers yet: some are being made, of
-        one state after another."""
+        """Note changes from now on, though there may be no layers yet: some are being made, of one
+        state after another."""
         self._is_awaited = True
 
     def changed_rows(self, key: Hashable, first: int, last: int) -> Ints | None:
@@ -485,13 +485,13 @@ class LayerCache:
         return self._layers.keys()
 
     def asked_keys(self) -> list[Any]:
-        """Those of them that calls have asked for."""
+        """Those that calls have used."""
         return [key for key in self.held_keys() if key not in self.ahead]
 
     @property
     def files(self) -> int:
         """In how many mapped files some of them lie."""
-        if not len(self._layers):  # of most of the collections that are asked this at once
+        if not len(self._layers):  # as for most collections, which are all asked at once
             return 0
         maps = (layers.memory for _, (_, layers) in self._layers.items())
         return len({id(memory) for memory in maps if memory is not None})
@@ -504,7 +504,7 @@ class LayerCache:
                 self._layers.drop(key)
 
     def forget(self, keys: Iterable[Hashable]) -> None:
-        """Let go of the layers of some keys, where there are any."""
+        """Release the layers of some keys, where there are any."""
         for key in keys:
             self._layers.drop(key)
             self._empty.drop(key)

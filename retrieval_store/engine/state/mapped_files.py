@@ -79,12 +79,12 @@ class PointsFile(DerivedKind[V_contra, T_co]):
     def writer(
         self, view: V_contra, check_cancelled: CheckCancelled
     ) -> Callable[[Path], int] | None:
-        """What writes the file, and returns the pk that is the first not to be in it; None where
+        """A function that writes the file, and returns the first pk that isn't in it; None where
         there is no room. check_cancelled: called now and then; it may raise."""
         raise NotImplementedError
 
     def read_saved(self, view: V_contra) -> T_co | None:
-        """What is in the file, if there is one that is of use."""
+        """The content of the file, if there is a useful one."""
         if view.files is None:
             return None
         derived_file = find(view.connection, self.key)
@@ -127,7 +127,7 @@ def refuse_unknown_writes(derived_file: DerivedFile, head: CollectionHead) -> No
 
 MAGIC = b"RSstate1"
 PAGE = 4096
-ROOM_SHARE = 16  # room behind an array for one number in so many
+ROOM_SHARE = 16  # room behind an array for one number in this many
 _SPACE_TYPES = ("<i8", "<i8", "<u4")  # of the arrays of a space
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -179,7 +179,7 @@ def _write(path: Path, state: State, check_cancelled: CheckCancelled) -> int:
 
 
 def _arrays(state: State) -> Iterator[tuple[Array, str]]:
-    """What is in a file, of the living rows alone."""
+    """The content of a file, of the living rows alone."""
     yield (state.pks[state.alive] if state.some_dead else state.pks), "<i8"
     numbers = np.cumsum(state.alive) - 1 if state.some_dead else None
     for space in state.spaces.values():
@@ -267,7 +267,7 @@ def _size(number: object, limit: int) -> int:
 
 
 def _array(memory: mmap.mmap, dtype: str, length: int, place: int) -> Array:
-    """Of a buffer with room behind it, in which `arrays.append` goes on."""
+    """Of a buffer with room behind it, where `arrays.append` appends."""
     return np.frombuffer(memory, dtype, _with_room(length), place)[:length]
 
 

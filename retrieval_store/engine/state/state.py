@@ -330,7 +330,7 @@ def changes_since(old: State, new: State, connection: apsw.Connection) -> Change
     first, head = old.head.seq, new.head
     if head.seq < first or head.log_floor > first or not numbers_of(old) <= numbers_of(new):
         return None
-    came = np.flatnonzero(rows_of(old.pks, new.pks) < 0)  # of which the log may tell, too
+    came = np.flatnonzero(rows_of(old.pks, new.pks) < 0)  # the log may have it, too
     changed = _changed_rows(read_changes(connection, first), new.pks, came)
     return ChangedRows(
         distinct(changed.anything),
@@ -481,7 +481,7 @@ def _disown(slot_of_row: CowArray, new: _NewSlots) -> CowArray:
     return slot_of_row.with_values(rows[slot_of_row[rows] == places + new.first], NONE)
 
 
-FEW = 16  # ids that one statement is asked for, which names each of them
+FEW = 16  # ids of one statement, which names each of them
 _IDS: set[type] = {str, int}
 _TEXTS: set[type] = {str, type(None)}
 OTHER_VECTOR = 4_000  # bytes of a sparse vector, or of several, about

@@ -60,7 +60,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 _NONE = "[]"
 _WITHOUT = "WHERE id NOT IN (SELECT value FROM json_each(?))"
-# All, which SQLite counts by pages, less those without: it needn't look at each row.
+# All, which SQLite counts by pages, less the excluded ones: it needn't read each row.
 _COUNTED = """
     SELECT (SELECT count(*) FROM collections)
          - (SELECT count(*) FROM collections WHERE id IN (SELECT value FROM json_each(?)))
@@ -192,7 +192,7 @@ class Entries:
         return [(record, record.id in replaced) for record in self._records("AND dropping")]
 
     def has_flagged(self) -> bool:
-        """Whether there are any; asked at each use of the catalog."""
+        """Whether there are any; called at each use of the catalog."""
         query = "SELECT 1 FROM collections WHERE dropping LIMIT 1"
         return self._connection.execute(query).get is not None
 

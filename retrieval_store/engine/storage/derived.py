@@ -81,7 +81,7 @@ class OutdatedError(ValueError):
 
 
 class DerivedKind(Generic[S_contra, T_co]):
-    """What files of one kind are made of, and how they are read. what: the words for it in the
+    """The sources of files of one kind, and how they are read. what: the words for it in the
     log."""
 
     what: ClassVar[str]
@@ -188,7 +188,7 @@ def forget_all(write: WriteTransaction) -> None:
 
 
 def sweep(directory: Path, files: list[DerivedFile]) -> None:
-    """Remove what isn't among the recorded files; only the process that does maintenance may."""
+    """Remove files without a record; only the process that does maintenance may."""
     remove_derived(directory, {derived_file.file for derived_file in files})
 
 
@@ -213,8 +213,8 @@ def path_of(directory: Path, derived_file: DerivedFile) -> Path:
 def refuse_damaged(
     path: Path, derived_file: DerivedFile, use: Callable[[], None] | None = None
 ) -> None:
-    """Raise DamagedError unless the checksum is right. `use` runs meanwhile in this thread: what
-    it makes of a damaged file must be thrown away."""
+    """Raise DamagedError unless the checksum is right. `use` runs meanwhile in this thread: its
+    result from a damaged file must be discarded."""
     checksums: list[int] = []
 
     def read() -> None:

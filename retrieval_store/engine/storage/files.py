@@ -1,7 +1,7 @@
 """The files in the directory of a store, and their removal.
 
 Nothing is removed but files with names of ours, in directories that the catalog of the store names.
-What other programs have put there stays, and so does the directory around it. `warn_of_network`
+Files of other programs stay, and so does the directory around them. `warn_of_network`
 warns of network file systems, to whose locks a store can't be trusted.
 """
 
@@ -45,7 +45,7 @@ _OF_PRIVATE = (
     r"|\.?copy-[0-9a-f]{16}\.(journal(\.new)?|lock)"  # of a cluster's copy, to be a snapshot
 )
 _OF_DERIVED = r"[a-z0-9]+(\.[a-z0-9]+)*\.[0-9a-f]{32}(\.new)?"
-_NAMED = 4  # of what was found, in a message
+_NAMED = 4  # of the found names, in a message
 _log = log_of("files")
 _HINTS = {
     "chroma.sqlite3": (

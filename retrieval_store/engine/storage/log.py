@@ -29,8 +29,8 @@ from retrieval_store.engine.storage.schema import (
 from retrieval_store.engine.storage.vector_files import OpenVectors
 from retrieval_store.query.types import ChangedPoints, PointId, Position
 
-LOG_WRITES = 4096  # the change log keeps at most so many writes,
-LOG_PKS = 1_000_000  # and about so many pks
+LOG_WRITES = 4096  # the change log keeps at most this many writes,
+LOG_PKS = 1_000_000  # and about this many pks
 TRIM_EVERY = 256  # writes, or the fewer, the more each of them changes
 MAX_KEYS, KEY = 64, np.dtype("<u4")  # of a write that are noted: more count as any
 
@@ -47,7 +47,8 @@ class WriteTransaction:
 
 @dataclass(frozen=True, slots=True)
 class LoggedWrite:
-    """What a write has updated or deleted. pks: of its points; parts: bits of what changed of them;
+    """The points that a write has updated or deleted. pks: of its points; parts: bits of their
+        changed parts;
     keys: the numbers of the first keys of payloads that changed, None for any."""
 
     pks: Ints
@@ -57,7 +58,7 @@ class LoggedWrite:
 
 @dataclass(frozen=True, slots=True)
 class LoggedChanges:
-    """What writes have updated or deleted."""
+    """The points that writes have updated or deleted."""
 
     writes: list[LoggedWrite]
 
@@ -88,7 +89,7 @@ def _join_lists(lists: Iterable[Ints]) -> Ints:
 
 
 def read_changes(connection: apsw.Connection, after: int) -> LoggedChanges:
-    """What writes after `after` have updated or deleted."""
+    """The points that writes after `after` have updated or deleted."""
     # All columns, in their order: versions before 4 and 7, which may be read as they are, lack the
     # last ones.
     rows = select(connection, "SELECT * FROM changes WHERE seq > ?", after)

@@ -23,9 +23,9 @@ from retrieval_store.filters.paths import (
 
 ROWS_AT_ONCE = 20_000
 DECODED_AT_ONCE = 4_096  # payloads
-FEW_ROWS = 256  # so few that what is made of each needn't be looked at by the garbage collector
+FEW_ROWS = 256  # so few that the garbage collector needn't scan their objects
 PATHS_AT_ONCE = 100  # a function of SQLite's takes a thousand
-BESIDE = {DOCUMENT: "document", URI: "uri"}  # columns of what is kept beside payloads
+BESIDE = {DOCUMENT: "document", URI: "uri"}  # columns beside payloads
 
 
 def read_records(

@@ -4,12 +4,12 @@ Arrays are stored as blobs, one a write or one a block, never a row a point, exc
 themselves. The tables:
 
 head      the state of the collection; `seq` counts its operations, and `next_space` numbers its
-          vector spaces: files and what others hold go by these numbers, so none comes twice
+          vector spaces: files and caches use these numbers, so none is used twice
 spaces    its vector spaces; `slots` rows of each vector file count
 points    pk → id, payload (JSON), document, uri, and the last operation that changed the point
 presence  which pks exist: a bitmap for each 8,192 of them; chunks with none are left out
 blocks    for each block of rows of a vector file: their checksum, and the pk that owns each row.
-          A point's vector is the last row it owns; if its pk stands there inverted (~pk), the
+          A point's vector is the last row it owns; if its pk is inverted there (~pk), the
           point has lost it
 changes   pks updated or deleted by each write, and which parts of these points, for readers that
           catch up; keys: the first keys of payloads that it changed, by the checksums of their
@@ -149,7 +149,7 @@ POINTS = Format(
 )
 MAX_DIMENSION = 2**24
 _ID_OFFSET = 2**63
-_MOST = 2**62  # of what is counted, to which more can be added
+_MOST = 2**62  # of counters, to which more can be added
 MAX_ID = 2**64 - 1
 
 

@@ -80,7 +80,7 @@ class VectorRows(Protocol):
         """Bytes of memory in use besides the rows."""
 
 
-OpenVectors: TypeAlias = Callable[[Space, int], VectorRows]  # those of a generation
+OpenVectors: TypeAlias = Callable[[Space, int], VectorRows]  # of a generation
 
 
 def rows_per_block(row_bytes: int) -> int:
@@ -415,7 +415,7 @@ def read_unsynced(connection: apsw.Connection, space: Space) -> tuple[int, bytes
 def restore_unsynced(
     connection: apsw.Connection, generation: int, open_vectors: OpenVectors, may_write: bool
 ) -> None:
-    """Write again what vector files have lost in a power cut; StorageError where it may not be
+    """Rewrite rows that vector files have lost in a power cut; StorageError where it may not be
     written."""
     if has_unsynced(connection) and select(connection, "SELECT 1 FROM unsynced LIMIT 1"):
         for space in read_spaces(connection).values():

@@ -132,7 +132,7 @@ def _check_dimension(space: Space, item: NonDenseVector, dimension: int | None) 
 
 
 def delete_non_dense(connection: apsw.Connection, pks: Ints, space: Space | None = None) -> None:
-    """Delete what these points have in a space, or in any."""
+    """Delete the vectors of these points in a space, or in any."""
     query = "DELETE FROM blobs WHERE pk IN carray(?)"
     pk_array = apsw.carray(np.ascontiguousarray(pks))
     if space is None:
@@ -272,11 +272,11 @@ def edit(write: WriteTransaction, pks: Ints, make: Callable[[Content], Content])
 
 CONTENT = "payload", "document", "uri"  # columns of the table
 SHOWN = {"document": paths.DOCUMENT, "uri": paths.URI}  # as keys of payloads
-PLAIN = {str, int, bool, type(None)}  # of which equal ones of one type are the same
+PLAIN = {str, int, bool, type(None)}  # equal values of one of these types are the same
 
 
 class _ContentChanges:
-    """What a write changes of the content of points. parts: as bits; keys: the first keys of
+    """The changes of a write to the content of points. parts: as bits; keys: the first keys of
     payloads, as which documents and URIs show too; None for any."""
 
     def __init__(self) -> None:
@@ -623,8 +623,8 @@ def append_rows(
     return replace(space, slots=space.slots + len(rows))
 
 
-SMALL_BYTES = 32 * 1024  # of vectors: a write of so many doesn't wait for the vector file, …
-UNSYNCED_BYTES = 128 * 1024  # … until so many of a space are waiting for it
+SMALL_BYTES = 32 * 1024  # of vectors: up to here a write doesn't wait for the vector file, …
+UNSYNCED_BYTES = 128 * 1024  # … until this many of a space are waiting for it
 
 
 def _write_rows(write: WriteTransaction, space: Space, generation: int, rows: Stored) -> None:

@@ -197,7 +197,8 @@ def merge_lists(segments: Sequence[Lists], alive: Bools) -> Lists:
 
 
 def _living_part(part: Lists, rows_above: Ints | None, alive: Bools) -> tuple[Lists, Ints]:
-    """What a segment says of living rows that aren't in the segments over it, ascending; and for
+    """The owners in a segment that are living rows and not in the segments over it, ascending; and
+        for
     each owner the number of its term."""
     good = part.rows < len(alive)
     good[good] = alive[part.rows[good]]
@@ -305,7 +306,7 @@ def _count_pairs(codes: Whole, owners: Whole) -> tuple[Whole, Whole, Matrix]:
     return codes[firsts], owners[firsts], counts
 
 
-FOLLOWED = 1_024  # rows that are looked at again one by one; where there are more, all are
+FOLLOWED = 1_024  # rows that are measured again one by one; where there are more, all are
 ListKey: TypeAlias = "tuple[str, Analyzer | int | None]"  # of words, trigrams, a sparse space
 TRIGRAMS: ListKey = ("trigrams", None)
 OF_DOCUMENTS, OF_VECTORS = frozenset(["documents"]), frozenset(["vectors"])
@@ -317,7 +318,7 @@ def is_sparse(key: ListKey) -> bool:
 
 
 def source_of_lists(key: ListKey) -> frozenset[str]:
-    """What lists are made of, as changes of points are noted by it."""
+    """The part of points that lists are made from, as the change log names it."""
     return OF_VECTORS if is_sparse(key) else OF_DOCUMENTS
 
 

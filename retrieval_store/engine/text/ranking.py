@@ -49,7 +49,7 @@ from retrieval_store.engine.text.inverted import (
     file_key,
 )
 
-ROOM = 8_192  # rows that may come before all are looked at again
+ROOM = 8_192  # rows that may come before all are measured again
 
 
 def measure_layers(
@@ -117,7 +117,7 @@ class ListFile(PointsFile[ListView, Layers[Lists]]):
 
     @classmethod
     def in_file(cls, path: Path) -> "ListFile":
-        """What there are lists of in a file, as it says."""
+        """The lists that a file has, by its header."""
         return cls(inverted.key_in(path))
 
     @property
@@ -343,8 +343,8 @@ def documents_of(view: AnyView, rows: Ints) -> list[str | None]:
     return [document for piece in pieces for (document,) in piece]
 
 
-RAREST = 6  # trigrams of a text that are looked at; the document decides anyway
-Part: TypeAlias = tuple[Ints32, Matrix, float]  # rows, each once; what they get, times a number
+RAREST = 6  # trigrams of a text that are looked up; the document decides anyway
+Part: TypeAlias = tuple[Ints32, Matrix, float]  # rows, each once; their weights, and a factor
 
 
 def rank_texts(

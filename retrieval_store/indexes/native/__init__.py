@@ -123,12 +123,12 @@ def groups_of(dimension: int) -> int:
 
 
 def signs_bytes(dimension: int) -> int:
-    """Bytes of the signs of a block, and of what stands beside them."""
+    """Bytes of the signs of a block, and of their factors."""
     return groups_of(dimension) * GROUP_BYTES + OF_SIGNS * BLOCK * 4
 
 
 PATH = Path(__file__).with_name("kernel.dll" if os.name == "nt" else "kernel.so")
-DONE, MORE, OUTSIDE, UNSAFE = range(4)  # what a search returns; see native/kernel.h
+DONE, MORE, OUTSIDE, UNSAFE = range(4)  # results of a search; see native/kernel.h
 REMEDY = (
     "install the package anew where there is a C compiler (gcc, clang, or Visual Studio's), "
     "or from a wheel"
@@ -179,7 +179,7 @@ class Kernel:
         self._set = ctypes.c_void_p(self._library.rs_set(number))
 
     def scan(self, scan: int) -> None:
-        """Look at codes, as the SCAN at this address says. Ctrl-C comes through between two calls,
+        """Scan codes by the SCAN at this address. Ctrl-C comes through between two calls,
         of a few milliseconds each."""
         while self._scan(self._set, scan) == MORE:
             pass

@@ -147,8 +147,9 @@ class Analyzer:
     stopwords: frozenset[str] = frozenset()
 
     def words(self, texts: Sequence[str], is_query: bool = False) -> Words:
-        """The words of the texts, in their order; after those of each part of a text come the words
-        of scripts without spaces. is_query: whether they are queries, in which a single character
+        """The words of the texts, in their order; after the words of each part of a text come its
+        words of scripts without spaces. is_query: whether they are queries, in which a single
+        character
         of such a script counts only where it is alone."""
         numbers = _Numbers({_BREAK: 0})
         codes, owners = [np.empty(0, np.int64)], [np.empty(0, np.int64)]

@@ -406,7 +406,7 @@ def _show(known: dict[str, Any]) -> None:
                 described = ", ".join(f"{k} {v}" for k, v in properties.items() if v is not None)
                 parts.append((f"vectors {space}".strip(), described))
         elif name == "models" and value:
-            parts.append((name, ", ".join(f"{model} ({what})" for model, what in value.items())))
+            parts.append((name, ", ".join(f"{model} ({uses})" for model, uses in value.items())))
         elif name == "open_in":
             parts.append((name, _users(value)))
         elif name != "problem" or value:

@@ -162,7 +162,8 @@ def warn_of_truncation(
 
 
 def cut_to_tokens(texts: Sequence[str], tokens: int | None) -> list[str]:
-    """The texts, truncated to what a model with this limit of tokens can read; unchanged without a
+    """The texts, truncated to the part that a model with this limit of tokens can read; unchanged
+    without a
     limit."""
     if tokens is None:
         return list(texts)

@@ -129,7 +129,7 @@ def _settings_of(wrapped: Any) -> dict[str, Any]:
     functions here use: settings of models of sentence-transformers, and the length of vectors."""
     documents = _mapping_at(wrapped, "encode_kwargs")  # of LangChain's
     queries = _mapping_at(wrapped, "query_encode_kwargs") or documents
-    said = {
+    attributes = {
         "normalize": (_at(wrapped, "normalize"), documents.get("normalize_embeddings")),
         "document_prompt": (_at(wrapped, "text_instruction"), documents.get("prompt")),
         "query_prompt": (_at(wrapped, "query_instruction"), queries.get("prompt")),
@@ -138,7 +138,7 @@ def _settings_of(wrapped: Any) -> dict[str, Any]:
     kinds = {"normalize": bool, "dimensions": int}
     return {
         name: value
-        for name, values in said.items()
+        for name, values in attributes.items()
         for value in values
         if type(value) is kinds.get(name, str) and value != ""
     }

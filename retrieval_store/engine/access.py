@@ -810,8 +810,8 @@ class Access:
         deleted, or an error that names the collection and the process that has locked it."""
         if isinstance(error, LockTimeoutError):
             path = self._database.path
-            what = f"collection {self.name!r} in {path.parent.parent}"
-            raise lock_timeout(what, path) from error
+            subject = f"collection {self.name!r} in {path.parent.parent}"
+            raise lock_timeout(subject, path) from error
         if isinstance(error, StorageError):
             self.refuse_if_gone()
 

@@ -257,8 +257,8 @@ def _may(path: Path, mode: int) -> bool:
 
 
 def lock_timeout(what: str, path: Path) -> LockTimeoutError:
-    """The error of a database in which another process has been writing for too long. what: how it
-    is named."""
+    """The error of a database in which another process has been writing for too long. what: its
+    name."""
     # A writer holds this byte of SQLite's shared memory (WAL_WRITE_LOCK in its wal.c).
     holder = by_holder_of(path.with_name(f"{path.name}-shm"), 120)
     waited = LOCK_TIMEOUT_MS // 1000

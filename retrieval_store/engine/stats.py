@@ -297,7 +297,7 @@ def statistics(view: SearchView, directory: Path | None) -> Payload:
 
 def maintenance(access: Access) -> Payload | None:
     """The maintenance of a collection: its activity, its progress, and its start; None without any.
-    process: another process that does it, of which no more is known."""
+    process: another process that does it; no more is known then."""
     now = access.maintained
     if now.doing is not None:
         seconds = round(time.monotonic() - now.since, 3)

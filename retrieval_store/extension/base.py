@@ -148,8 +148,8 @@ class ScanRanker:
     def words(self, text: Bm25, items: Ints) -> list[WordReport]:
         """Each distinct word of the first text, and its contribution to the scores of some
         items."""
-        asked, idf, shares, _ = self._word_shares(text, text.texts[0])
-        reported = zip(asked.vocabulary, idf.tolist(), shares[:, items], strict=True)
+        query_words, idf, shares, _ = self._word_shares(text, text.texts[0])
+        reported = zip(query_words.vocabulary, idf.tolist(), shares[:, items], strict=True)
         return [WordReport(word, weight, share) for word, weight, share in reported]
 
     def _rank(self, step: QueryStep, items: Ints) -> list[Ranked]:
@@ -159,8 +159,8 @@ class ScanRanker:
                 return [self._nearest(query, items, step.depth) for query in np.asarray(vectors)]
             case Bm25() as text:
                 return [self._by_words(text, query, items, step.depth) for query in text.texts]
-        what = type(step.scoring).__name__
-        raise InvalidArgumentError(f"this store can't answer a question with a step {what!r}")
+        kind = type(step.scoring).__name__
+        raise InvalidArgumentError(f"this store can't answer a question with a step {kind!r}")
 
     def _nearest(self, query: npt.NDArray[np.float32], items: Ints, depth: int) -> Ranked:
         distances = self._distances(query, items)
@@ -183,13 +183,13 @@ class ScanRanker:
         return distances_from(query, vectors[items], self._metric)
 
     def _by_words(self, text: Bm25, query: str, items: Ints, depth: int) -> Ranked:
-        asked, idf, shares, greatest_idf = self._word_shares(text, query)
+        query_words, idf, shares, greatest_idf = self._word_shares(text, query)
         scores = shares[:, items].sum(axis=0)
         best = np.argsort(-scores, kind="stable")[:depth]
         best = best[scores[best] > 0]
         ranking = Ranked(items[best], scores[best])
         if text.weighs_identifiers:
-            weights = np.bincount(asked.codes, minlength=len(idf)) * idf**RARITY_POWER
+            weights = np.bincount(query_words.codes, minlength=len(idf)) * idf**RARITY_POWER
             held = weights @ (shares[:, ranking.items[:FIRST]] > 0)
             shared, total = float(held.max(initial=0.0)), float(weights.sum())
             ranking.share = held_share(shared, total, greatest_idf)
@@ -199,11 +199,11 @@ class ScanRanker:
         """The words of a query, the idf of each distinct one, their BM25 contributions to the score
         of each point, (words, points), and the idf of a word in a single document. The numbers
         equal a local store's, which has parts of a document's score in float32."""
-        asked = text.analyzer.words([query], is_query=True)
+        query_words = text.analyzer.words([query], is_query=True)
         documents = [document or "" for document in self._points.documents or ()]
         words = text.analyzer.words(documents)
         lengths = np.bincount(words.owners, minlength=len(documents)).astype(np.float32)
-        place = {word: i for i, word in enumerate(asked.vocabulary)}
+        place = {word: i for i, word in enumerate(query_words.vocabulary)}
         rows = np.array([place.get(word, -1) for word in words.vocabulary], np.int64)[words.codes]
         often = np.zeros((len(place), len(documents)), np.float32)
         np.add.at(often, (rows[rows >= 0], words.owners[rows >= 0]), 1)
@@ -212,9 +212,9 @@ class ScanRanker:
         holders = (often > 0).sum(axis=1).clip(min=1)
         idf = idf_of(having, holders)
         idf *= np.where([is_identifier(word) for word in place], text.identifier_weight, 1.0)
-        counts = np.bincount(asked.codes, minlength=len(place))
+        counts = np.bincount(query_words.codes, minlength=len(place))
         shares = (often / (often + damping)) * (counts * idf * (K1 + 1))[:, None]
-        return asked, idf, shares, float(idf_of(having, 1))
+        return query_words, idf, shares, float(idf_of(having, 1))
 
 
 class ScanLabels:
@@ -608,15 +608,15 @@ class BasePoints(ABC):
         points = self.get(None, expression, None, 0, Fields(payload=True))
         values = [value_at(payload, path) for payload in points.payloads or ()]
         scalars = [
-            [one for one in (value if isinstance(value, list) else [value]) if _is_scalar(one)]
+            [item for item in (value if isinstance(value, list) else [value]) if _is_scalar(item)]
             for value in values
         ]
         # Equal numbers are counted as an integer, where one of them is.
         counts: Counter[tuple[bool, Scalar]] = Counter(
-            {(False, one): 0 for own in scalars for one in own if type(one) is int}
+            {(False, item): 0 for own in scalars for item in own if type(item) is int}
         )
         for own in scalars:
-            counts.update({(isinstance(one, bool), one) for one in own})
+            counts.update({(isinstance(item, bool), item) for item in own})
         return most_frequent(counts, limit)
 
     def count(self) -> int:

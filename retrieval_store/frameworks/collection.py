@@ -107,8 +107,8 @@ class OpenedCollection:
             self.client.close()
 
     def delete_collection(self) -> "OpenedCollection":
-        """Delete the collection, with all that is in it, and keep its settings. Returns what takes
-        the place of this object.
+        """Delete the collection, with all that is in it, and keep its settings. Returns the object
+        that replaces this one.
 
         Raises:
             NotFoundError: it is gone already.

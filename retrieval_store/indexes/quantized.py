@@ -24,13 +24,13 @@ The steps of coding:
 3. The *residual* r = |y - ŷ| is stored, for the upper bits alone and for all eight.
 
 Besides, a row has *signs*: of each number of the rotated y one bit, whether it is above 0. Where s
-is the vector of +1 and -1 that they stand for, p·y (see below) is about f p·s, with the factor f =
-|y|² / y·s, which is stored with the row: after a random rotation that is wrong in no direction
-(RaBitQ, arXiv 2405.12497). The score that this gives has a standard error of some 0.6 f |p|
-(`ERROR_OF_SIGNS`). A scan by signs excludes rows whose scores don't reach the floor even if they
-are too low by a number of standard errors (`SearchGoal.errors`), and bounds the others by their
-codes. That proves nothing: a score may be off by more, if seldom, and such a neighbour is missed.
-The recall for a number of errors can only be measured.
+is their vector of +1 and -1, p·y (see below) is about f p·s, with the factor f = |y|² / y·s, which
+is stored with the row: after a random rotation that is wrong in no direction (RaBitQ, arXiv
+2405.12497). The score that this gives has a standard error of some 0.6 f |p| (`ERROR_OF_SIGNS`). A
+scan by signs excludes rows whose scores don't reach the floor even if they are too low by a number
+of standard errors (`SearchGoal.errors`), and bounds the others by their codes. That proves nothing:
+a score may be off by more, if seldom, and such a neighbour is missed. The recall for a number of
+errors can only be measured.
 
 Rows whose products would leave float32's range get an infinite r, so that a search never excludes
 them. Roundings while coding are added to r; `native/codes.c` counts them.
@@ -250,7 +250,7 @@ class Codes:
 
     def as_piece(self, first: int, frame: int) -> tuple[int, ...]:
         """The fields of a PIECE structure, for rows whose first slot is `first`; frame: the frame's
-        place among those of the search."""
+        position among the search's."""
         arrays = (self.high, self.low, self.rows, self.finer, self.signs, self.slots)
         return (*map(address, arrays), first, self.count, frame)
 

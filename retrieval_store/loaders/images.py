@@ -197,7 +197,7 @@ def load_all(
     load: Callable[[str], T], uris: Sequence[str | None], on_error: str, threads: int
 ) -> list[T | None]:
     """The results of `load` for each URI, None for None; an error names the URI, or becomes None,
-    as asked."""
+    by the setting."""
 
     def load_or_skip(uri: str | None) -> T | None:
         if uri is None:

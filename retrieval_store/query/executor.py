@@ -483,7 +483,7 @@ def best_of_each(ranker: Ranker, step: QueryStep, best: BestOfEach) -> list[Rank
 
 
 def _are_full(places: dict[GroupValue, list[int]], labels: Labelling, size: int) -> bool:
-    """Whether no further hit can belong to one of these groups."""
+    """Whether these groups can get no further hits."""
     return all(
         len(at) >= size or len(at) >= labels.max_points_in(value) for value, at in places.items()
     )

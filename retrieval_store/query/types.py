@@ -1,7 +1,7 @@
 """The data that passes between stores and their callers.
 
 Points go in and come out in columns, rather than one by one (`PointBatch`, `Points`, `Hits`).
-Vector spaces say what vectors points have, how far these are apart, and how they are indexed
+Vector spaces define the vectors of points, their distance, and their index
 (`NewSpace`, `SpaceRecord`). A store describes its collections and the state of its files
 (`CollectionRecord`, `FileReport`, `Gauges`). A `Projection` draws vectors in a plane: points lie
 along the two directions in which they differ most.

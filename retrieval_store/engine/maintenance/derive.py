@@ -3,9 +3,8 @@ columns.
 
 - Saving writes each of these to its file once it is worth it.
 - Renewal (`renew`) rewrites the files of lists and columns, whichever process made them, so that
-  they contain no data of deleted or replaced points, and all of them exist again afterwards. The
-  file itself names its lists or its path. A file without changed points since it was written is
-  kept.
+  they contain no data of deleted or replaced points. All of them exist again afterwards. The file
+  itself names its lists or its path. A file without changed points since it was written is kept.
 - Coding makes the codes of vector spaces, and files of the full segments.
 - The recall of searches by signs in large spaces is measured.
 - Filling (`fill_index`) adds missing vectors to an index, from a file or from none. Queries load no
@@ -91,7 +90,7 @@ def _never_cancelled() -> None:
 
 def _write(access: Access, seq: int, fills: Mapping[str, Fill]) -> list[DerivedFile]:
     """Write files as of the write `seq`, and record them in one transaction; only the one process
-    that does maintenance may. fills: what writes each, by the keys of the files."""
+    that does maintenance may. fills: functions that write the files, by their keys."""
     assert access.directory is not None
     with translate_errors(access.directory):
         derived_files = [
@@ -246,8 +245,8 @@ def save_lists(access: Access, check_cancelled: CheckCancelled) -> bool:
     if access.directory is None or began < access.memory.lists_rest_until:
         return access.directory is not None
     cached = access.current_state()
-    asked = [f for f in worth_saving(cached) if f.list_key not in cached.caches.lists.ahead]
-    _save_grown_kinds(access, asked, check_cancelled)
+    used = [f for f in worth_saving(cached) if f.list_key not in cached.caches.lists.ahead]
+    _save_grown_kinds(access, used, check_cancelled)
     sweep(access)
     ended = time.monotonic()
     access.memory.lists_rest_until = ended + LISTS_PAUSE * (ended - began)

@@ -82,7 +82,7 @@ T = TypeVar("T")
 
 
 class _Locks:
-    """For each directory the lock among this process' threads, by which they queue; and the files
+    """For each directory the lock by which this process' threads queue; and the files
     whose locks they hold."""
 
     def __init__(self) -> None:

@@ -234,7 +234,7 @@ class _DenseSearch:
         return index.wanted and (self._policy.graph or index.held is not None)
 
     def _note_plan(self, plan: SearchPlan, inputs: CostInputs, queries: int) -> None:
-        """Note the plan of some queries, and what they lose by it."""
+        """Note the plan of some queries, and the time that they lose by it."""
         self._trace.note_plan(plan, queries)
         if plan.costs:
             self._context.note_lost(inputs, plan, queries)

@@ -214,7 +214,7 @@ class Entries:
         return bool(select(self._connection, query, collection_id))
 
     def give_up(self, collection_id: str) -> None:
-        """Forget a collection whose creation was begun, and of which nothing is left."""
+        """Forget a collection whose creation was begun, and whose files are gone."""
         self._connection.execute("DELETE FROM unfinished WHERE id = ?", (collection_id,))
 
     def insert(self, record: CollectionRecord) -> None:

@@ -81,8 +81,7 @@ class OutdatedError(ValueError):
 
 
 class DerivedKind(Generic[S_contra, T_co]):
-    """The sources of files of one kind, and how they are read. what: the words for it in the
-    log."""
+    """The sources of files of one kind, and how they are read. what: its name in the log."""
 
     what: ClassVar[str]
 

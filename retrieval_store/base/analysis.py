@@ -149,8 +149,7 @@ class Analyzer:
     def words(self, texts: Sequence[str], is_query: bool = False) -> Words:
         """The words of the texts, in their order; after the words of each part of a text come its
         words of scripts without spaces. is_query: whether they are queries, in which a single
-        character
-        of such a script counts only where it is alone."""
+        character of such a script counts only where it is alone."""
         numbers = _Numbers({_BREAK: 0})
         codes, owners = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         texts = [text.replace(_BREAK, " ") for text in texts]
@@ -306,8 +305,7 @@ def _compose(texts: Sequence[str]) -> str:
 
 def _without_spaces(texts: Sequence[str], is_query: bool) -> Iterator[tuple[list[str], Ints, Ints]]:
     """The texts' characters of scripts without spaces, and of Korean: pairs, then single ones. Of
-        both: the distinct ones, and for each occurrence which it is, and the place of
-    its text."""
+    both: the distinct ones, and for each occurrence which it is, and the place of its text."""
     if not _HAS_PAIRED.search(_beyond_ascii(texts)):
         return
     odd = [i for i, text in enumerate(texts) if not text.isascii() and _HAS_PAIRED.search(text)]

@@ -509,7 +509,7 @@ def collection_by(
     **arguments: Any,
 ) -> Any:
     """A collection with the function that the user names, unless it remembers another. One that
-        remembers the same function with other settings keeps its own.
+    remembers the same function with other settings keeps its own.
 
     Args:
         client: of the store.

@@ -163,8 +163,7 @@ def warn_of_truncation(
 
 def cut_to_tokens(texts: Sequence[str], tokens: int | None) -> list[str]:
     """The texts, truncated to the part that a model with this limit of tokens can read; unchanged
-    without a
-    limit."""
+    without a limit."""
     if tokens is None:
         return list(texts)
     return [text[: tokens * CHARACTERS_A_TOKEN] for text in texts]

@@ -200,7 +200,7 @@ def _schema(connection: apsw.Connection, limit: int) -> list[tuple[str, ...]]:
 
 
 LOCK_TIMEOUT_MS = 30_000
-IN_TURN = 6  # the part of it for which a writer waits for its turn, before it competes for the lock
+IN_TURN = 6  # a writer waits for its turn for one part in 6 of that time, before it competes
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -471,8 +471,7 @@ def make_tables(connection: apsw.Connection, format: Format, fill: Fill | None =
 @dataclass(frozen=True, slots=True)
 class Lease:
     """A connection of a pool, and the counter of its steps. Not a class of connections of our own,
-        nor
-    weak references to them: with both, the interpreter crashed when threads closed some."""
+    nor weak references to them: with both, the interpreter crashed when threads closed some."""
 
     connection: apsw.Connection
     steps: StepLimiter

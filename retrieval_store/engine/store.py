@@ -503,7 +503,7 @@ class Store:
 
     def _finish_drop(self, record: CollectionRecord) -> bool:
         """Delete a collection that is flagged in the catalog: mark it in points.sqlite, which
-            deletes it, unlink its files, remove its row. False where its files are in use: then it
+        deletes it, unlink its files, remove its row. False where its files are in use: then it
         stays flagged, and its name is free."""
         # Marked already by another process, or too damaged to be written to.
         with contextlib.suppress(NotFoundError, DamagedError):
@@ -622,8 +622,7 @@ class Store:
 
     def close_at_exit(self) -> None:
         """Save the same data as `close`, and close all files, before the process ends. Calls made
-            after
-        that, as by a function given to `atexit` earlier, open them again."""
+        after that, as by a function given to `atexit` earlier, open them again."""
         if self.directory is not None and self.is_in_place():
             self._open.close_at_exit(self._save_and_stop)
             self._catalog.close_at_exit()

@@ -344,8 +344,8 @@ Word: TypeAlias = npt.NDArray[np.uint64]
 @final
 @dataclass(frozen=True, slots=True)
 class InSlice(IdLeaf):
-    """Points of one of `total` parts of all ids of about equal size: the points with hash of the id
-    modulo `total` equal to `index`."""
+    """Points of one of `total` parts of all ids, of about equal size: points whose id has a hash
+    that is `index`, modulo `total`."""
 
     total: int
     index: int

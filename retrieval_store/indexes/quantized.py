@@ -225,12 +225,11 @@ class Codes:
     """Codes of `count` rows, in blocks of 32 (the layout is in `native/kernel.h`).
 
     high: (blocks, 32 / t, chunks, t, 4) uint8, the upper halves, t rows together
-    (`native.tile_rows`); low: (m, chunks, 4) uint8, the lower
-    halves, of m = 32 * blocks rows; rows: (m, 4) float32, of each row the scale, the
-    residual r of the upper half alone, the exact part (t, or |y|² / 2 for "l2"), and |ŷ|; finer:
-    (m,) float32, the residuals of both halves together; signs: (blocks, bytes) uint8, of 32 rows
-    together (`native.signs_bytes`). slots: (count,) int64, the slot of each row; None where the
-    slots are consecutive.
+    (`native.tile_rows`); low: (m, chunks, 4) uint8, the lower halves, of m = 32 * blocks rows;
+    rows: (m, 4) float32, of each row the scale, the residual r of the upper half alone, the exact
+    part (t, or |y|² / 2 for "l2"), and |ŷ|; finer: (m,) float32, the residuals of both halves
+    together; signs: (blocks, bytes) uint8, of 32 rows together (`native.signs_bytes`). slots:
+    (count,) int64, the slot of each row; None where the slots are consecutive.
     """
 
     count: int

@@ -515,8 +515,7 @@ Said: TypeAlias = npt.NDArray[np.int8]
 class Answers:
     """The results of a condition on documents. of_row: (rows,) 1 where it holds, 0 where it
     doesn't, UNKNOWN where it wasn't evaluated. It is filled in by those who ask: all readers for
-    whom a row
-    isn't stale find the same."""
+    whom a row isn't stale find the same."""
 
     of_row: Said
     is_empty: ClassVar[bool] = False  # that a condition holds nowhere is worth knowing

@@ -76,8 +76,7 @@ def facet(
 
 def _leave_foremost(parts: Sequence[_Part], numbers_of_parts: list[Ints], limit: int) -> None:
     """Reduce the values of the largest part to candidates for the first `limit`: its own most
-        frequent
-    ones, and values that other parts have, too."""
+    frequent ones, and values that other parts have, too."""
     largest = max(range(len(parts)), key=lambda i: len(numbers_of_parts[i]))
     postings, counts = parts[largest]
     if len(postings.numbers) > 1:  # some may equal others

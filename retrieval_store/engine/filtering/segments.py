@@ -210,8 +210,7 @@ def rows_found_in_segments(
 ) -> FoundRows | None:
     """The rows that a condition finds in the segments of a column, from the bottom up. rows: of
     each segment; dead_rows: rows without a point, ascending. None where the lowest segment doesn't
-    say
-    the value of each row, or where many rows have changed."""
+    say the value of each row, or where many rows have changed."""
     in_runs = [as_runs for row_set in row_sets if (as_runs := _as_runs(row_set)) is not None]
     changed = len(dead_rows) + sum(map(len, rows[1:]))
     if len(in_runs) < len(row_sets) or changed > MOST_CHANGED:
@@ -465,8 +464,7 @@ class PostingsBuilder:
 
     def add(self, rows: Ints, values: Sequence[Any]) -> None:
         """Note values[i] at rows[i]; other values than scalars are skipped. Rows ascend, also from
-            one
-        piece to the next."""
+        one piece to the next."""
         kinds = set(map(type, values))
         for kind in kinds & {str, int, float, bool}:
             kind_rows, kind_values = rows, values

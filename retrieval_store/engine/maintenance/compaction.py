@@ -284,7 +284,7 @@ def _sync_log(directory: Path) -> None:
 def has_leftovers(view: SearchView, directory: Path | None) -> bool:
     """Whether there are files of other generations, of vector spaces that don't exist any more, or
     of kinds that are of no use any more. Called by the only process that may make a generation,
-        else its files would count as left over."""
+    else its files would count as left over."""
     is_dropped, files = dropped_spaces(view.connection), derived.all_files(view.connection)
     vectors = vector_files(directory) if directory is not None else set()
     has_old_kinds = any(_kind_of(file.key) in derived.KINDS_BEFORE for file in files)

@@ -575,8 +575,8 @@ def measure_recall(
     access: Access, name: str, is_alone: bool, progress: Progress, at_once: bool = True
 ) -> bool:
     """Measure the recall of searches by signs in a space, if unknown; load another process'
-        measurement. is_alone: whether this is the one process that may write files. If not
-    `at_once`, it is left for later while the space grows; returns whether it was."""
+    measurement. is_alone: whether this is the one process that may write files. If not `at_once`,
+    it is left for later while the space grows; returns whether it was."""
     cached = access.read(_with_recall, name)
     space = cached.state.spaces.get(name)
     if space is None or not _is_searched_by_signs(cached, space):

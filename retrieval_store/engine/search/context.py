@@ -90,8 +90,7 @@ class CodesAtHand(NamedTuple):
 @dataclass(frozen=True, slots=True, eq=False)
 class Validity:
     """The objects that a search was made from. index: of the space, and the number of its vectors
-        then; at_hand: None
-    where floats are searched."""
+    then; at_hand: None where floats are searched."""
 
     space: SpaceState
     index: SpaceIndex

@@ -48,8 +48,7 @@ class WriteTransaction:
 @dataclass(frozen=True, slots=True)
 class LoggedWrite:
     """The points that a write has updated or deleted. pks: of its points; parts: bits of their
-        changed parts;
-    keys: the numbers of the first keys of payloads that changed, None for any."""
+    changed parts; keys: the numbers of the first keys of payloads that changed, None for any."""
 
     pks: Ints
     parts: int

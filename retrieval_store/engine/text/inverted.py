@@ -198,8 +198,7 @@ def merge_lists(segments: Sequence[Lists], alive: Bools) -> Lists:
 
 def _living_part(part: Lists, rows_above: Ints | None, alive: Bools) -> tuple[Lists, Ints]:
     """The owners in a segment that are living rows and not in the segments over it, ascending; and
-        for
-    each owner the number of its term."""
+    for each owner the number of its term."""
     good = part.rows < len(alive)
     good[good] = alive[part.rows[good]]
     if rows_above is not None:

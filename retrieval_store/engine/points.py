@@ -204,7 +204,7 @@ class PointStore:
         self, change: "Callable[[Transaction, *Ts], T]", *arguments: *Ts, joins: bool = False
     ) -> T:
         """The result of a change. joins: whether it may be committed together with changes of other
-        threads, one of which then makes it."""
+        threads; one thread then makes them all."""
         from retrieval_store.engine.transaction import change_points
 
         result, written, seq_before, seq = self.access.write(

@@ -266,7 +266,7 @@ def lock_timeout(what: str, path: Path) -> LockTimeoutError:
 
 
 class ContradictionError(ValueError):
-    """Stored data contradicts itself, as a check of it has found."""
+    """Stored data contradicts itself, as a check has found."""
 
 
 CORRUPTION_ERRORS = (LookupError, OverflowError, TypeError, ValueError)

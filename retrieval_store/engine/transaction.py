@@ -106,7 +106,7 @@ class Overlay:
         return expired_filter(self._view(), path)
 
     def fulfilling(self, pks: Ints, expression: Expression) -> Bools:
-        """(n,) bool: for each of these points, which all exist, whether it fulfils the
+        """(n,) bool: for each of the points, which all exist, whether it fulfils the
         expression."""
         view = self._view()
         rows, places = np.unique(rows_of(view.state.pks, pks), return_inverse=True)

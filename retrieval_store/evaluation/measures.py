@@ -234,7 +234,7 @@ def measure_questions(
 ) -> dict[Measure, Floats]:
     """Each measure of each question, (q,) from 0 to 1.
 
-    ranked_ids: for each question the ids that were found, best first, of which the first k count.
+    ranked_ids: for each question the ids that were found, best first; the first k count.
     """
     gains = _pad_rows(
         [

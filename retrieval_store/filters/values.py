@@ -245,7 +245,7 @@ class TextLeaf(ColumnLeaf):
     __slots__ = ()
 
     def among(self, texts: Sequence[str]) -> list[bool]:
-        """Whether each of these strings fulfils the condition."""
+        """Whether each of the strings fulfils the condition."""
         raise NotImplementedError
 
     def holds(self, value: Any) -> bool:

@@ -97,9 +97,8 @@ class VectorIndex(Protocol):
 
 @runtime_checkable
 class KnowsVectors(Protocol):
-    """An optional interface of an index, by which its vectors are compared with those that it
-    should contain. Without it the index is searched for each vector, and compared by the
-    results."""
+    """An optional interface of an index, for comparing its vectors with the stored ones. Without it
+    the index is searched for each vector, and compared by the results."""
 
     def holds(self, first: int, rows: Matrix) -> Bools:
         """(n,) whether the vectors with the numbers from `first` on, as they are searched, are

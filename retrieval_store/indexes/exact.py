@@ -110,7 +110,7 @@ class Nearest(NamedTuple):
 
 
 def nearest_of(slots: Ints, distances: Floats, k: int) -> Nearest:
-    """The k nearest of these slots, and those that are as far as the k-th, by the distances of
+    """The k nearest of the slots, and those that are as far as the k-th, by the distances of
     all."""
     if 0 < k < len(slots):
         chosen = np.flatnonzero(distances <= np.partition(distances, k - 1)[k - 1])

@@ -720,7 +720,7 @@ def _passes(
     matrix: Stored | None,
     sharing: int = 1,
 ) -> Iterator[tuple[int, ScanBuffers]]:
-    """The results of scans, each for as many queries as fit the room, with the index of its first
+    """The results of scans, each for the queries that fit the room, with the index of its first
     query. matrix: the vectors, if rows are to be measured on the way; sharing: the number of
     threads that share the room."""
     step = max(1, NOTED // (NOTED_FACTOR * goal.most * sharing))

@@ -309,10 +309,10 @@ class ExplainRequest:
     """A question of one step and one query, and the records to explain: the first `limit` that
     fulfil `records`.
 
-    beside: steps without prefetches that the question doesn't have, by which the records are ranked
-    too. conditions: for each, the report says which records fulfil it. same: a path; the report has
-    the hits with the same value there as a record. ahead: the greatest number of ids that are
-    reported before a record.
+    beside: steps without prefetches that the question doesn't have; they rank the records too.
+    conditions: for each, the report says which records fulfil it. same: a path; the report has the
+    hits with the same value there as a record. ahead: the greatest number of ids that are reported
+    before a record.
     """
 
     question: Query

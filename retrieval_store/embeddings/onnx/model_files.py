@@ -162,8 +162,8 @@ FILES = [
 
 
 def folder_of(model: str, download: bool, graphs: Sequence[str]) -> Path:
-    """The directory of a model by its path or its name. graphs: files of graphs, of which the first
-    existing one is used; download: whether files that no cache has are fetched."""
+    """The directory of a model by its path or its name. graphs: files of graphs; the first existing
+    one is used; download: whether files that no cache has are fetched."""
     path = Path(os.path.expanduser(model))
     if path.is_dir():
         return path

@@ -128,7 +128,7 @@ class FilterResult:
         return self._height > height if self.restricts else self.about_count != count
 
     def allows(self, rows: Ints) -> Bools:
-        """Which of these rows are allowed; negative ones aren't."""
+        """Which of the rows are allowed; negative ones aren't."""
         if self._bits is not None:
             return (rows >= 0) & bits_at(self._bits, rows)
         has_row: Bools = rows >= 0
@@ -236,7 +236,7 @@ class FilterResult:
 
 
 def _has_all(slots: Ints, rows: Ints, space: SpaceState) -> bool:
-    """Whether the vectors of these rows are in these slots, ascending. A slot never gets another
+    """Whether the vectors of the rows are in these slots, ascending. A slot never gets another
     vector."""
     return not outside(np.sort(space.slot_of_row[rows]), slots).any()
 
@@ -383,7 +383,7 @@ class TestedRows:
         self._list_rows = list_rows
 
     def has(self, rows: Ints) -> Bools:
-        """Which of these rows are allowed; none may be negative."""
+        """Which of the rows are allowed; none may be negative."""
         return self.test.has(rows)
 
     def bits(self) -> Bytes:
@@ -403,7 +403,7 @@ class Evaluator(Protocol):
         ...
 
     def filter_rows(self, view: FilterView, expression: Expression, rows: Ints, /) -> Bools:
-        """(n,) bool: which of these rows match."""
+        """(n,) bool: which of the rows match."""
         ...
 
 

@@ -238,7 +238,7 @@ def spread_rows(height: int, size: int) -> Ints:
 
 
 def filter_rows(view: FilterView, expression: Expression, rows: Ints) -> Bools:
-    """(n,) bool: for each of these rows, ascending and alive, whether it fulfils the expression."""
+    """(n,) bool: for each of the rows, ascending and alive, whether it fulfils the expression."""
     columns, height = columns_at(view, _columns_of([expression])), len(view.state.pks)
     lacking = [column for column, layers in columns.items() if len(layers.stale)]
     if lacking:
@@ -256,7 +256,7 @@ def filter_rows(view: FilterView, expression: Expression, rows: Ints) -> Bools:
 
 
 def scan_rows(view: FilterView, expression: Expression, rows: Ints) -> Bools:
-    """As `filter_rows`, always by reading the payloads of these points alone."""
+    """As `filter_rows`, always by reading the payloads of the points alone."""
     columns = columns_of_few(view, rows, [*_columns_of([expression])])
     return FilterEvaluator(view, columns, rows).mask(expression, np.ones(len(rows), np.bool_))
 
@@ -487,7 +487,7 @@ def _combine(kind: type[And] | type[Or], terms: list[Expression]) -> Expression:
 
 
 def have_vector(view: FilterView, space: str, rows: Ints) -> Bools:
-    """(n,) bool: for each of these rows, whether the point has a vector in the space."""
+    """(n,) bool: for each of the rows, whether the point has a vector in the space."""
     if space in view.state.non_dense:
         from retrieval_store.engine.storage.write import read_blobs
 
@@ -532,7 +532,7 @@ class Answers:
 
 
 def documents_fulfil(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
-    """For each of these rows, ascending and of living points, whether its document fulfils the
+    """For each of the rows, ascending and of living points, whether its document fulfils the
     condition."""
     key = key_of(leaf)
     # A condition that is used once isn't worth caching.

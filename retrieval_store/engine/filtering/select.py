@@ -112,7 +112,7 @@ def _rows_of_ids(view: FilterView, ids: Sequence[PointId]) -> Ints:
 
 
 def _allows(view: FilterView, expression: Expression, rows: Ints) -> Bools:
-    """(n,) bool: for each of these rows, in any order, whether the point fulfils the expression."""
+    """(n,) bool: for each of the rows, in any order, whether the point fulfils the expression."""
     cached = current_result(view, key_of(expression), expression, evaluate)
     if cached is not None:
         return cached.allows(rows)

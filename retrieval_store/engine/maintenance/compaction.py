@@ -92,7 +92,7 @@ def _copy_and_switch(
 
 
 def _remove_unfinished(access: Access) -> None:
-    """Remove the files of a failed compaction, as far as that is possible now: the next one removes
+    """Remove the files of a failed compaction, where that is possible now: the next one removes
     the rest. The caller gets the compaction's own error."""
     with suppress(Exception):
         # Not from memory: the switch may have been committed before the error came.

@@ -490,8 +490,8 @@ def _kinds_to_renew(
     view: SearchView, held: Sequence[ListFile], used: Sequence[ColumnFile]
 ) -> list[AnyKind]:
     """Lists and columns that are held or used, or have files. Of words only the lists that were
-    used last, or saved last where this process has used none; of columns as many as may be
-    saved."""
+    used last, or saved last where this process has used none; of columns at most the number that
+    may be saved."""
     numbers = {space.number for space in view.state.non_dense.values() if space.kind == "sparse"}
     saved = _saved_kinds(view, ListFile)
     word_lists = [kind for kind in saved if kind.list_key[0] == "words"]

@@ -668,8 +668,8 @@ def _recall_comparisons(
 def _refuse_other_recall(
     space: SpaceState, coded: CodeSnapshot, is_over: Event, path: Path, derived_file: DerivedFile
 ) -> None:
-    """Raise ValueError unless searches find about the recorded share, for as many vectors as have
-    codes in files."""
+    """Raise ValueError unless searches find about the recorded share, for the number of vectors
+    with codes in files."""
     recall = Recall.from_json(path.read_bytes())
     if coded.together is None or recall.vectors > 2 * coded.stop:
         return

@@ -181,7 +181,7 @@ def _all_parts(context: SearchContext, coded: CodeSnapshot) -> _ScanParts:
 
 
 def _gather_codes(coded: CodeSnapshot, slots: Ints) -> PackedCodes:
-    """The codes of these slots copied together, contiguous for each frame."""
+    """The codes of the slots copied together, contiguous for each frame."""
     groups: dict[int, list[tuple[Codes, Ints]]] = {}
     chosen: dict[int, list[Ints]] = {}
     rest, end = [], 0

@@ -83,7 +83,7 @@ RowsOf: TypeAlias = Callable[[int, int], Stored]  # vectors from a slot to anoth
 
 
 def verified_rows(space: SpaceState, first: int, stop: int) -> Stored:
-    """The vectors of these slots; DamagedError when a checksum is wrong."""
+    """The vectors of the slots; DamagedError when a checksum is wrong."""
     matrix = space.vectors.rows(space.space.slots)
     space.vectors.verify_once(matrix, space.checksums, np.arange(first, stop))
     return matrix[first:stop]
@@ -101,7 +101,7 @@ class CodeSnapshot:
 
     @classmethod
     def of(cls, pieces: Sequence[tuple[int, Codes]]) -> "CodeSnapshot":
-        """A snapshot of these pieces."""
+        """A snapshot of the pieces."""
         if not pieces:
             return NOTHING_CODED
         first, last = pieces[-1]
@@ -202,8 +202,8 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
     # What queries learn of how much codes help.
 
     def is_trusted(self, k: int, matching: int) -> bool:
-        """Whether codes have distinguished the vectors in recent queries for about as many hits,
-        among about as many points that match."""
+        """Whether codes have distinguished the vectors in recent queries with similar numbers of
+        hits and of matching points."""
         return self._experience(k, matching).strikes < HARD_AFTER
 
     def are_effective(self, k: int, matching: int) -> bool:
@@ -293,7 +293,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         return self._shown
 
     def take_in(self, slots: int, rows_of: RowsOf, tell: Callable[[], object]) -> None:
-        """Code the first `slots` slots, as far as it is worth it, segment by segment; tell: called
+        """Code the first `slots` slots, where it is worth it, segment by segment; tell: called
         after each."""
         while self.lacks(slots) and not self.closed:
             self.filling.take(partial(self._take_in, slots, rows_of))
@@ -325,7 +325,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         return tail[1] if tail is not None and tail[0] == number else None
 
     def _code(self, number: int, stop: int, rows_of: RowsOf) -> None:
-        """Code a segment as far as it goes, into memory."""
+        """Code a segment, up to `stop`, into memory."""
         first = number * SEGMENT
         tail = self._tail_of(number)
         tail_rows = 0 if tail is None else tail.count

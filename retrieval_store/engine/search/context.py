@@ -518,7 +518,7 @@ class SearchContext:
         )
 
     def rank(self, i: int, slots: Ints) -> Neighbors:
-        """The k nearest of these slots to the i-th query vector, with exact distances."""
+        """The k nearest of the slots to the i-th query vector, with exact distances."""
         self.verify_once(slots)
         vector, k = self.vectors[i], self.k
         if len(slots) > max(MANY, MANY_FOR_EACH * k):
@@ -533,7 +533,7 @@ class SearchContext:
         return in_order(self.space, self.k, hits)
 
     def nearest_of(self, query_numbers: list[int], slots: Ints) -> list[Ints]:
-        """For each of the query vectors at `query_numbers`, the k nearest of these slots and all
+        """For each of the query vectors at `query_numbers`, the k nearest of the slots and all
         that tie with the k-th."""
         self.verify_once(slots)
         norms = partial(self.norms, slots)

@@ -531,7 +531,7 @@ class Measurement:
 
 
 def _errors_for(target: float, needed: Sequence[Floats]) -> float:
-    """The number of errors that reaches the target for each of these kinds, with a margin for
+    """The number of errors that reaches the target for each of the kinds, with a margin for
     others."""
     least = UNMEASURED[TARGETS.index(target)] - SPARED
     share = 1 - (1 - target) / SAFETY

@@ -617,7 +617,7 @@ class Scorings:
         return ranking.at(chosen)
 
     def _likeness(self, name: str, rows: Ints) -> Callable[[slice | Ints, Ints], Floats]:
-        """A function that computes the similarity of some of these rows to rows picked before, as
+        """A function that computes the similarity of some of the rows to rows picked before, as
         (rows, picks)."""
         view = self._view
         vectors, space = examples_of(view, name, rows), view.state.non_dense.get(name)

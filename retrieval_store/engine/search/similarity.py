@@ -123,7 +123,7 @@ def similarities(
     weighted: bool = True,
     corpus: Bools | None = None,
 ) -> Floats:
-    """(m, n) float64 similarities of m examples to n rows, all of which have a vector. weighted:
+    """(m, n) float64 similarities of m examples to n rows that all have a vector. weighted:
     apply idf in a sparse space that has it, by the rows of the corpus."""
     if not examples or not len(rows):
         return np.empty((len(examples), len(rows)))
@@ -162,7 +162,7 @@ def distances_of(space: SpaceState, rows: Ints, vector: Matrix) -> Floats:
 
 
 def examples_of(view: SearchView, name: str, rows: Ints) -> list[Example]:
-    """The vectors of these rows, all of which have a vector."""
+    """The vectors of the rows, all of which have a vector."""
     return [vector for vector in read_vectors(view, rows, name) if vector is not None]
 
 

@@ -132,7 +132,7 @@ def _check_dimension(space: Space, item: NonDenseVector, dimension: int | None) 
 
 
 def delete_non_dense(connection: apsw.Connection, pks: Ints, space: Space | None = None) -> None:
-    """Delete the vectors of these points in a space, or in any."""
+    """Delete the vectors of the points in a space, or in any."""
     query = "DELETE FROM blobs WHERE pk IN carray(?)"
     pk_array = apsw.carray(np.ascontiguousarray(pks))
     if space is None:
@@ -198,7 +198,7 @@ class PointLookup(Protocol):
     them."""
 
     def fulfilling(self, pks: Ints, expression: Expression) -> Bools:
-        """(n,) bool: for each of these points, which all exist, whether it fulfils the
+        """(n,) bool: for each of the points, which all exist, whether it fulfils the
         expression."""
 
     def slots(self, space: str, pks: Ints) -> Ints:
@@ -252,7 +252,7 @@ def delete(write: WriteTransaction, pks: Ints) -> None:
 
 
 def edit(write: WriteTransaction, pks: Ints, make: Callable[[Content], Content]) -> None:
-    """Replace the content of each of these points by the result of `make` for it."""
+    """Replace the content of each of the points by the result of `make` for it."""
     if not len(pks):
         return
     pks, version, changed = np.sort(pks), write.head.seq + 1, _ContentChanges()
@@ -454,7 +454,7 @@ def _update(
     rules: WriteRules,
     content: _ContentChanges,
 ) -> None:
-    """Change the given fields of each of these points, and their versions, row by row, with one
+    """Change the given fields of each of the points, and their versions, row by row, with one
     statement for all points with the same fields. content: where the changes are noted."""
     columns = zip(CONTENT, (batch.payloads, batch.documents, batch.uris), strict=True)
     columns_of_batch: dict[str, Sequence[Any]] = {
@@ -501,7 +501,7 @@ def _cleared_ids(
 def _read_stored(
     connection: apsw.Connection, pks: Ints, columns: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
-    """For each of these points, whose pks ascend, its values in some columns of the table."""
+    """For each of the points, whose pks ascend, its values in some columns of the table."""
     if not columns:
         return repeat({}, len(pks))
     pieces = read_records(connection, ", ".join(columns), pks)

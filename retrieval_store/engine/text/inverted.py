@@ -383,7 +383,7 @@ MeasuresByKey = dict[Hashable, Measures]
 def measures_still_valid(
     measures_by_key: Mapping[Hashable, Measures], changed_rows: Ints
 ) -> MeasuresByKey:
-    """The measures that are still valid once the lists of these rows have changed."""
+    """The measures that are still valid once the lists of the rows have changed."""
     entries = list(measures_by_key.items())  # a reader of the state before may add to it meanwhile
     updated = [
         (key, measures, np.concatenate([measures.changed, changed_rows]))
@@ -504,7 +504,7 @@ def key_in(path: Path) -> ListKey:
 
 
 def read_lists(path: Path, key: ListKey, pks: Ints, stale: Ints) -> Layers[Lists]:
-    """The lists that `write` wrote, for the rows with these pks, of which some are stale since."""
+    """The lists that `write` wrote, for the rows with these pks; some are stale since."""
     content = mapped_files.read_arrays(path, MAGIC, MAGICS_BEFORE)
     key_of_file, have_words = content.header
     if key_of_file != key_as_json(key):

@@ -55,7 +55,7 @@ ROOM = 8_192  # rows that may come before all are measured again
 def measure_layers(
     measures_by_key: MeasuresByKey, key: Hashable, layers: Layers[Lists], alive: Bools
 ) -> Measures:
-    """The measures of these layers, for a state in which these rows live."""
+    """The measures of the layers, for a state in which these rows live."""
     measures = measures_by_key.get(key)
     if measures is None or len(alive) > len(measures.sizes):
         measures = measures_by_key[key] = _measure_all(layers, alive)
@@ -205,7 +205,7 @@ def make_lists_in_steps(
 
 
 def _list_stale(cache: LayerCache, key: ListKey, rows: Ints, view: ListView) -> list[Lists] | None:
-    """The lists of these rows; None if a query has made them meanwhile, which this waits for, or
+    """The lists of the rows; None if a query has made them meanwhile, which this waits for, or
     rows are numbered anew."""
     seq, alive = view.state.head.seq, view.state.alive
     refreshing = cache.refreshing_of(key)
@@ -449,8 +449,8 @@ def _damping(measures: Measures, rows: Ints32) -> Matrix:
 
 
 def _best_rows(parts: Sequence[Part], k: int, mask: Bools | None, height: int) -> Ranking:
-    """The k rows with the greatest sums over the parts, in each of which a row occurs once; ties in
-    the order of rows."""
+    """The k rows with the greatest sums over the parts; a row occurs once in a part; ties in the
+    order of rows."""
     rows, shares = _side_by_side(parts)
     if len(rows) * 8 < height:
         candidates, places = np.unique(rows, return_inverse=True)

@@ -308,7 +308,7 @@ class Numbered(NamedTuple):
     held: Ints
 
     def has(self, rows: Ints) -> Bools:
-        """Which of these rows are in it."""
+        """Which of the rows are in it."""
         places = rows - self.packed[2]
         has_number = (places >= 0) & (places < len(self.numbers))
         flags = np.zeros(len(rows), np.bool_)
@@ -335,7 +335,7 @@ class Listed(NamedTuple):
     held: Ints
 
     def has(self, rows: Ints) -> Bools:
-        """Which of these rows are in it."""
+        """Which of the rows are in it."""
         flags: Bools = np.isin(rows, self.held)
         return flags
 
@@ -352,7 +352,7 @@ class Terms(NamedTuple):
     terms: "tuple[Condition, ...]"
 
     def has(self, rows: Ints) -> Bools:
-        """Which of these rows fulfil it."""
+        """Which of the rows fulfil it."""
         flags_of_terms = np.empty((len(self.terms), len(rows)), np.bool_)  # there may be no terms
         for flags_of_term, term in zip(flags_of_terms, self.terms, strict=True):
             flags_of_term[:] = term.has(rows)
@@ -382,7 +382,7 @@ class RowTest:
         return cls(condition, records(ROW_TEST, condition.nodes))
 
     def has(self, rows: Ints | range) -> Bools:
-        """(n,) bool: which of these rows fulfil it; none may be negative. A range has step 1."""
+        """(n,) bool: which of the rows fulfil it; none may be negative. A range has step 1."""
         compiled = kernel()
         if compiled is None:
             row_array = np.arange(rows.start, rows.stop) if isinstance(rows, range) else rows

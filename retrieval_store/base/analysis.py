@@ -1,18 +1,18 @@
 """Words of texts: found, folded, stemmed, and numbered, many texts at once.
 
-A word is a run of letters, digits and underscores, as Unicode has them, with the marks that follow
-them. Case and diacritics are folded, the latter after stemming, since stemmers go by them: "Éclair"
-and "eclair" are one word. So are vowel signs of Arabic and points of Hebrew. Stemming and stopwords
-go by language. Text from users is only ever text: there is no query syntax.
+A word is a run of letters, digits and underscores, by Unicode, with the marks that follow them.
+Case and diacritics are folded, the latter after stemming, since stemmers need them: "Éclair" and
+"eclair" are one word. Vowel signs of Arabic and points of Hebrew are removed likewise. Stemming and
+stopwords depend on the language. Texts of users are never parsed: there is no query syntax.
 
-Scripts that have no spaces between words, such as Chinese and Thai, are split into pairs of
-characters, in documents and in queries: what a query asks for is found wherever it stands, without
-a dictionary. Documents have their single characters too, for queries of only one. Korean has
-spaces, but particles follow its nouns without one: it is split both ways.
+Scripts without spaces between words, such as Chinese and Thai, are split into pairs of characters,
+in documents and in queries. So a query finds its text anywhere, without a dictionary. Documents
+have their single characters too, for queries of only one. Korean has spaces, but particles follow
+its nouns without one: it is split both ways.
 
-What can't be seen divides no word: soft hyphens, zero-width spaces and the like. A word that is
-divided at the end of a line by a hyphen is found as a whole, too, beside its halves, since it may
-as well be written with a hyphen.
+Invisible characters don't divide words: soft hyphens, zero-width spaces and others. A word with a
+hyphen at the end of a line is indexed as a whole, and as its halves, since the hyphen may belong to
+it.
 """
 
 import re
@@ -56,7 +56,7 @@ _INVISIBLE = _class_of(
 _AT_END_OF_LINE = r"[ \t]*\r?\n[ \t]*"
 _HIDDEN_END = re.compile(f"[{_INVISIBLE}]+\\Z")
 _HIDDEN = re.compile(f"\u00ad{_AT_END_OF_LINE}|[{_INVISIBLE}]")
-# Between letters of Arabic a non-joiner stands where others write a space, as in Persian.
+# Between letters of Arabic a non-joiner is written where others write a space, as in Persian.
 _ARABIC = _class_of("600-6ff 750-77f 870-8ff fb50-fdff fe70-fefc")
 _NON_JOINER = re.compile(f"(?<=[{_ARABIC}])\u200c(?=[{_ARABIC}])")
 # Scripts without spaces between words, but for their digits: Thai, Lao, Burmese, Khmer and others
@@ -74,9 +74,9 @@ _LETTER = rf"[^\W{_SPACELESS}]"
 _WORD = re.compile(f"{_LETTER}+")
 MANY_DIVIDING = 64  # characters; to replace more one by one takes longer than a pattern
 _MARKS = ("Mn", "Mc")  # Unicode's categories of them
-# Marks that texts have or leave out: diacritics, points and accents of Hebrew, vowel signs of
-# Arabic and of Syriac, and the line by which Arabic words are stretched. In other scripts, such as
-# Devanagari, marks are vowels that no text leaves out.
+# Marks that texts may omit: diacritics, points and accents of Hebrew, vowel signs of Arabic and of
+# Syriac, and the line that stretches Arabic words. In other scripts, such as Devanagari, marks are
+# vowels that no text omits.
 _DIACRITICS = re.compile(
     "["
     + _class_of(
@@ -114,14 +114,14 @@ K1, B = 1.2, 0.75
 
 
 def idf_of(documents: int, holders: Any) -> Any:
-    """What a word weighs that so many of the documents hold, a number or an array of them:
-    ln(1 + (documents - holders + ½) / (holders + ½)), BM25's inverse document frequency."""
+    """BM25's inverse document frequency of a word in `holders` of the documents, a number or an
+    array: ln(1 + (documents - holders + ½) / (holders + ½))."""
     return np.log1p((documents - holders + 0.5) / (holders + 0.5))
 
 
 def is_identifier(word: str) -> bool:
     """Whether a word looks like the name of one thing, such as a part number, an error code or an
-    identifier in a program: three characters or more, with an underscore, or with digits and
+    identifier in a program. It has three characters or more, with an underscore, or with digits and
     letters. A number alone, such as a year, counts only with five digits or more."""
     digits = sum(character.isdigit() for character in word)
     mixed = 0 < digits < len(word) or digits >= LONG_NUMBER
@@ -147,9 +147,9 @@ class Analyzer:
     stopwords: frozenset[str] = frozenset()
 
     def words(self, texts: Sequence[str], is_query: bool = False) -> Words:
-        """The words of the texts, in their order, and behind those of each part of a text what
-        scripts without spaces have. is_query: whether they ask for documents, so that a single
-        character of such a script counts only where it stands alone."""
+        """The words of the texts, in their order; after the words of each part of a text come its
+        words of scripts without spaces. is_query: whether they are queries, in which a single
+        character of such a script counts only where it is alone."""
         numbers = _Numbers({_BREAK: 0})
         codes, owners = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         texts = [text.replace(_BREAK, " ") for text in texts]
@@ -179,7 +179,7 @@ class Analyzer:
         if self.stopwords:
             left_out = [fold(word) in self.stopwords for word in raw]
             spelt = ["" if out else word for word, out in zip(spelt, left_out, strict=True)]
-        numbers = _Numbers({"": 0})  # what is left out
+        numbers = _Numbers({"": 0})  # omitted words
         new_codes = np.fromiter(map(numbers.__getitem__, spelt), np.int64, len(spelt)) - 1
         codes = new_codes[codes] if len(codes) else codes
         return Words(list(numbers)[1:], codes[codes >= 0], owners[codes >= 0])
@@ -194,8 +194,8 @@ class _Numbers(dict[str, int]):
 
 
 def _in_pieces(texts: Sequence[str]) -> Iterator[tuple[list[int], list[str]]]:
-    """The texts, so many characters at a time, with their indices, since words take ten times the
-    memory of the text. A longer text comes in parts, cut before a space."""
+    """The texts with their indices, in batches of limited characters, since words take ten times
+    the memory of the text. A longer text comes in parts, cut before a space."""
     places: list[int] = []
     parts: list[str] = []
     room = PIECE
@@ -221,8 +221,8 @@ def _end_of_word(text: str, position: int) -> int:
 
 
 def _beyond_ascii(texts: Sequence[str]) -> str:
-    """The characters beyond ASCII in some texts, each once. What is to be done to a text is asked
-    of these few, since each pattern takes as long for a text as splitting it."""
+    """The distinct characters beyond ASCII in some texts. They decide which steps a text needs;
+    testing each pattern on the text itself would take as long as splitting it."""
     distinct_points = [np.empty(0, np.uint32)]
     for _, parts in _in_pieces([text for text in texts if not text.isascii()]):
         points = np.frombuffer("".join(parts).encode("utf-32-le", "surrogatepass"), "<u4")
@@ -281,7 +281,7 @@ def _split(texts: Sequence[str]) -> list[str]:
 
 
 def _only_words(text: str) -> str:
-    """A text with spaces in place of what is beyond ASCII and no part of its words."""
+    """A text with spaces instead of characters beyond ASCII that aren't part of words."""
     characters = _beyond_ascii([text])
     marks = _marks_among(characters)
     dividing = [character for character in characters if not _WORD.match(character)]
@@ -304,9 +304,8 @@ def _compose(texts: Sequence[str]) -> str:
 
 
 def _without_spaces(texts: Sequence[str], is_query: bool) -> Iterator[tuple[list[str], Ints, Ints]]:
-    """What the texts have of scripts without spaces, and of Korean: pairs of characters, then
-    single ones. Of both: the distinct ones, and for each occurrence which it is, and the place of
-    its text."""
+    """The texts' characters of scripts without spaces, and of Korean: pairs, then single ones. Of
+    both: the distinct ones, and for each occurrence which it is, and the place of its text."""
     if not _HAS_PAIRED.search(_beyond_ascii(texts)):
         return
     odd = [i for i, text in enumerate(texts) if not text.isascii() and _HAS_PAIRED.search(text)]
@@ -323,14 +322,14 @@ def _without_spaces(texts: Sequence[str], is_query: bool) -> Iterator[tuple[list
     firsts = np.flatnonzero(followed)
     pairs = characters[firsts] << 32 | characters[firsts + 1]
     yield _distinct_in(composed, pairs, starts[firsts], ends[firsts + 1], holders[firsts])
-    # A query that has more than one asks for what is in pairs by these alone.
+    # A query with several characters searches scripts that are in pairs only by pairs.
     single = ~followed & ~np.append(False, followed)[:-1] if is_query else np.ones_like(followed)
     yield _distinct_in(composed, characters[single], starts[single], ends[single], holders[single])
 
 
 def _characters_in(points: npt.NDArray[np.uint32]) -> tuple[Ints, Ints, Bools]:
-    """The characters of scripts without spaces in a text, of which these are the code points: where
-    each begins, where the marks end that it has, and whether another one follows at once."""
+    """The characters of scripts without spaces in a text with these code points: where each begins,
+    where its marks end, and whether another one follows at once."""
     kinds = np.zeros(_AFTER_UNICODE, np.uint8)
     for point in distinct(points).tolist():
         character = chr(point)
@@ -379,8 +378,8 @@ def places_of_words(text: str) -> list[tuple[int, int]]:
 
 @lru_cache(maxsize=64)
 def _word(more: str) -> re.Pattern[str]:
-    """The pattern of a word, or of a break. more: a pattern of marks, as there are in the text: one
-    with all of Unicode's would take 40 ms to compile, and would slow down every match."""
+    """The pattern of a word, or of a break. more: a pattern of marks, limited to those in the text:
+    one with all of Unicode's would take 40 ms to compile, and would slow down every match."""
     if not more:
         return re.compile(rf"{_LETTER}+|\0")
     return re.compile(rf"{_LETTER}+(?:{more}+{_LETTER}*)*|\0")
@@ -431,7 +430,7 @@ def stemmer(language: str) -> Any:
 
 
 def analyzer(language: str | None, stemming: bool, stopwords: bool | Sequence[str]) -> Analyzer:
-    """The analyzer with these settings; stopwords: True for those of the language, or a list."""
+    """The analyzer with these settings; stopwords: True for the language's, or a list."""
     if stopwords is True and language != "english":
         raise InvalidArgumentError(
             f"there are no stopwords for the language {language!r}, only for 'english': give them "
@@ -445,7 +444,8 @@ def analyzer(language: str | None, stemming: bool, stopwords: bool | Sequence[st
 
 
 def analyzer_of(text_settings: Mapping[str, Any]) -> Analyzer:
-    """The analyzer with a collection's settings (`TEXT_DEFAULTS`); raises what `analyzer` does."""
+    """The analyzer with a collection's settings (`TEXT_DEFAULTS`); raises the errors of
+    `analyzer`."""
     words = text_settings["stopwords"]
     stopwords = tuple(words) if isinstance(words, list) else words
     return cached_analyzer(text_settings["language"], text_settings["stemming"], stopwords)

@@ -1,4 +1,4 @@
-"""What arguments are called in other libraries, so that errors can say what they are here."""
+"""Names of arguments in other libraries, so that errors can name the argument here."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
@@ -9,7 +9,7 @@ from retrieval_store.errors import InvalidTypeError
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# By what they mean here: of queries, in LangChain, LlamaIndex, Qdrant and others.
+# By the argument here: names in queries of LangChain, LlamaIndex, Qdrant and others.
 OF_QUERIES: Mapping[str, Sequence[str]] = {
     "n_results": ("top_k", "k", "n", "limit", "count", "size", "num_results", "similarity_top_k"),
     "where": ("filter", "filters", "query_filter", "metadata", "metadatas"),
@@ -68,12 +68,12 @@ OTHER_NAMES: Mapping[str, Sequence[str]] = {
 
 
 def hint_at_argument(unknown: str, names: Mapping[str, Sequence[str]]) -> str:
-    """What an unknown argument is called here, for the end of a message: ": here it is path". Empty
-    for one that no other library has.
+    """The name of an unknown argument here, for the end of a message: ": here it is path". Empty if
+    no other library has it.
 
     Args:
-        unknown: what was given.
-        names: those in other libraries, by the arguments here.
+        unknown: the unknown name.
+        names: names in other libraries, by the arguments here.
     """
     ours = next((ours for ours, theirs in names.items() if unknown in theirs), None)
     return "" if ours is None else f": here it is {ours}"
@@ -82,12 +82,12 @@ def hint_at_argument(unknown: str, names: Mapping[str, Sequence[str]]) -> str:
 def suggests_argument(
     names: Mapping[str, Sequence[str]],
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A decorator of a method that says what an argument is called here, in the InvalidTypeError
-    where a caller uses its name in another library. (A parameter `**unknown` for these would be
-    shown to language models, by frameworks that make tools of methods.)
+    """A decorator of a method: where a caller uses an argument's name in another library, the
+    InvalidTypeError says its name here. (A parameter `**unknown` for these would be shown to
+    language models, by frameworks that make tools of methods.)
 
     Args:
-        names: those in other libraries, by the arguments here.
+        names: names in other libraries, by the arguments here.
     """
 
     def decorate(method: Callable[P, R]) -> Callable[P, R]:

@@ -1,13 +1,13 @@
 """Array types, the few array operations that numpy lacks, and the metrics and fusions by name.
 
-`CowArray` is an array of numbers that grows at the end and changes here and there, of which
-versions share memory. A version is a long array that others share, and a short *patch* of places
-with other numbers. So a change of one number costs the same however long the array is; only when a
-patch has become long, a version gets an array of its own.
+`CowArray` is an array of numbers that grows at the end and changes in places; its versions share
+memory. A version is a long shared array, and a short *patch* of places with other numbers. So
+changing one number costs the same for any length. Only when a patch becomes long, a version gets an
+array of its own.
 
-The metrics say how far vectors are apart. Searches measure and rank by *distances* of which "ip" is
--dot: of 1 - dot, products of small vectors have lost their digits. `similarity_of` and
-`server_scores_of` make scores of these, `hit_distances` what hits carry.
+The metrics are distances between vectors. Searches measure and rank by *distances* where "ip" is
+-dot: in 1 - dot, products of small vectors would lose their digits. `similarity_of` and
+`server_scores_of` convert them to scores, `hit_distances` to the distances of hits.
 """
 
 import mmap
@@ -53,7 +53,7 @@ def bits_of(flags: Bools) -> Bytes:
 
 
 def words_of(flags: Bools, words: int) -> npt.NDArray[np.uint32]:
-    """The same, 32 to a number, in so many; 0 behind the last flag."""
+    """The same, 32 to a number, in this number of words; 0 after the last flag."""
     bits = np.zeros(words, "<u4")
     packed = bits_of(flags)
     bits.view(np.uint8)[: len(packed)] = packed
@@ -67,8 +67,8 @@ def bits_at(bits: Bytes, places: Ints) -> Bools:
 
 
 def in_range(numbers: Unsigned, start: int, stop: int) -> Bools:
-    """Which of the numbers are from `start` on, below `stop`. What is below its start is very large
-    once that is taken off, since there are no signs."""
+    """Which of the numbers are from `start` on, below `stop`. Numbers below its start become very
+    large by the unsigned subtraction."""
     within: Bools
     if stop - start == 1:
         within = numbers == start
@@ -78,20 +78,20 @@ def in_range(numbers: Unsigned, start: int, stop: int) -> Bools:
 
 
 def as_float16(rows: Matrix) -> Halves:
-    """The nearest numbers of float16; none of them may lie beyond FLOAT16_MAX, but
-    FLOAT16_INFINITY itself, which stands for all that do."""
+    """The nearest numbers of float16. None may exceed FLOAT16_MAX, except for FLOAT16_INFINITY
+    itself, which represents all that do."""
     with np.errstate(under="ignore", over="ignore"):
         return rows.astype(np.float16)
 
 
 def as_bytes(rows: Matrix) -> Bytes:
-    """What is left of numbers when they are cut to whole ones, and to what a byte can hold."""
+    """The numbers, truncated to integers and clipped to the range of a byte."""
     return rows.clip(0, UINT8_MAX).astype(np.uint8)
 
 
 def as_float32(rows: Stored, into: Matrix | None = None) -> Matrix:
-    """The same numbers in float32: what is float32 as it is, and others converted, into the start
-    of `into` if that is given.
+    """The same numbers in float32: float32 unchanged, others converted, into the start of `into` if
+    that is given.
 
     numpy converts float16 number by number, which takes four times as long as a product. Moved by
     13 bits, the bits of a float16 are those of a float32 that is 2¹¹² times smaller, denormals
@@ -114,9 +114,9 @@ def as_float32(rows: Stored, into: Matrix | None = None) -> Matrix:
 def append(prefix: AnyArray, tail: AnyArray) -> AnyArray:
     """`prefix` with `tail` behind it, in amortised O(len(tail)).
 
-    When `prefix` is a view from the start of a larger buffer, `tail` goes into that buffer, so what
-    was handed out as `prefix` stays as it was. That is only right where a single line of versions
-    exists: append to the newest version alone, one thread at a time.
+    When `prefix` is a view from the start of a larger buffer, `tail` goes into that buffer; earlier
+    views of it don't change. That is only right for a single line of versions: append to the newest
+    version alone, one thread at a time.
     """
     if not len(tail):
         return prefix
@@ -140,8 +140,8 @@ def _has_room(buffer: Any, prefix: npt.NDArray[Any], size: int) -> bool:
 
 
 def plain_scalar(value: Any) -> Any:
-    """A number or bool of numpy as Python's; anything else, and what isn't a plain number (a time
-    span, a long double), as it is."""
+    """A number or bool of numpy as Python's; anything else, such as a time span or a long double,
+    unchanged."""
     if isinstance(value, np.bool_ | np.integer | np.floating) and not isinstance(
         value, np.timedelta64 | np.longdouble
     ):
@@ -150,8 +150,8 @@ def plain_scalar(value: Any) -> Any:
 
 
 def distinct(numbers: AnyArray) -> AnyArray:
-    """The numbers, ascending, each once: np.unique, which looks each up in a table since numpy 2.3,
-    and takes up to 200 times as long where they are sorted already."""
+    """The distinct numbers, ascending. Since numpy 2.3, np.unique uses a hash table, which takes up
+    to 200 times as long where they are sorted already."""
     ordered = np.sort(numbers, kind="stable")
     new = np.ones(len(ordered), np.bool_)
     np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
@@ -195,14 +195,14 @@ def _is_mapped(array: npt.NDArray[Any]) -> bool:
 
 
 LONGEST_PATCH = 1_024
-FEW = 64  # one in so many numbers: more are taken from a copy without patch
+FEW = 64  # one in this many numbers: more are taken from a copy without patch
 NOWHERE: Ints = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class CowArray:
-    """base: (n,), with room behind it, see `with_tail`; at: (p,) ascending, where the numbers are
-    those of values instead, (p,)."""
+    """base: (n,), with room behind it, see `with_tail`; at: (p,) ascending positions, at which
+    `values`, (p,), replace the numbers."""
 
     base: Ints
     at: Ints
@@ -239,7 +239,7 @@ class CowArray:
         return part
 
     def not_negative(self, stop: int) -> Bools:
-        """Which of the first so many numbers aren't."""
+        """Which of the first `stop` numbers aren't negative."""
         good: Bools = self.base[:stop] >= 0
         inside = slice(0, int(np.searchsorted(self.at, stop)))
         good[self.at[inside]] = self.values[inside] >= 0

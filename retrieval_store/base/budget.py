@@ -1,8 +1,8 @@
-"""What one request may take: memory and time, counted before they are taken.
+"""Limits of one request: memory and time, counted before they are taken.
 
-A server runs each request within a `Budget`. Code that is about to make much says how much it is
-(`take`), and between two pieces of work asks whether to go on (`check`). Calls of a program in its
-own process have no budget, and take what they need.
+A server runs each request within a `Budget`. Before code allocates much memory, it reports the size
+(`take`); between pieces of work it checks whether to go on (`check`). Calls of a program in its own
+process have no budget and no limits.
 """
 
 import time
@@ -19,7 +19,7 @@ from retrieval_store.errors import (
 
 MEGABYTE = 1_000_000
 LARGE, LARGE_TIME = 20 * MEGABYTE, 0.1  # bytes and seconds from which on a request is large
-SHORT, SHORT_TIME = MEGABYTE, 0.005  # the same of what is done while nobody else is answered
+SHORT, SHORT_TIME = MEGABYTE, 0.005  # the same for work that blocks all other requests
 STEPS = 100_000_000  # of Python or SQL, of some 100 ns each, that a request may need
 
 
@@ -46,9 +46,9 @@ class LargeRequestError(Exception):
 
 
 class Budget:
-    """What a request may take. seconds: from now on; memory: bytes; together: of all requests;
-    is_awaited: whether others wait for this thread, where LargeRequestError is raised once the
-    request turns out to be large; None where it may be; steps: of Python or SQL."""
+    """The limits of a request. seconds: from now on; memory: bytes; together: of all requests.
+    is_awaited: whether others wait for this thread; then LargeRequestError is raised once the
+        request turns out to be large. None if it may be large. steps: of Python or SQL."""
 
     __slots__ = (
         "_began", "_cpu", "_is_awaited", "_memory", "_seconds", "_steps", "_taken", "_together",
@@ -71,7 +71,7 @@ class Budget:
         self.is_stopped = False  # set by another thread, once nobody waits for the answer
 
     def __enter__(self) -> None:
-        """Count what the `with` body takes, until it ends."""
+        """Count allocations in the `with` body, until it ends."""
         self._token = _CURRENT.set(self)
         if self._is_awaited is not None:
             self._cpu = time.thread_time()
@@ -106,7 +106,7 @@ class Budget:
         return its_own or self._taken > LARGE
 
     def end_after(self, seconds: float) -> None:
-        """Take no longer than so many seconds from the beginning."""
+        """End the request this number of seconds after its beginning."""
         self._seconds = seconds
 
     def take(self, size: int, noun: str, count: int) -> None:
@@ -122,11 +122,11 @@ class Budget:
         self.check()
 
     def may_block(self) -> None:
-        """What follows may take long, or wait for others."""
+        """The following code may take long, or wait for others."""
         self.check()
 
     def check_steps(self, steps: int, noun: str, count: int) -> None:
-        """Refuse what would take too long whatever the machine is."""
+        """Refuse work that would take too long on any machine."""
         self.check()
         if steps > self._steps:
             raise RequestTooLargeError(
@@ -136,8 +136,8 @@ class Budget:
 
 
 class WriteBudget(Budget):
-    """The budget of a request that writes, which nothing ends once it has begun: what it is about
-    to make is counted, and neither its time nor whether its client waits."""
+    """The budget of a request that writes. Nothing ends it once it has begun: its memory is
+    counted, but not its time, nor whether its client waits."""
 
     __slots__ = ()
 
@@ -178,25 +178,24 @@ def may_wait() -> bool:
 
 
 def may_block() -> None:
-    """Say that what follows may take long or wait for others, such as a cache that is filled from
-    files: a request that must be short begins again where it may take its time."""
+    """Announce that the following code may take long or wait for others, such as a cache that is
+    filled from files. A request that must be short is then restarted where it may take its time."""
     budget = _CURRENT.get()
     if budget is not None:
         budget.may_block()
 
 
 def take(size: int, noun: str, count: int = 1) -> None:
-    """Count so many bytes that are about to be made, for `count` of `noun`; RequestTooLargeError
-    where they are more than the request may have, UnavailableError where they are more than others
-    have left."""
+    """Count bytes that are about to be allocated, for `count` of `noun`. RequestTooLargeError where
+    they exceed the request's limit, UnavailableError where other requests leave too few."""
     budget = _CURRENT.get()
     if budget is not None:
         budget.take(size, noun, count)
 
 
 def check_steps(steps: int, noun: str, count: int = 1) -> None:
-    """Refuse so many steps for `count` of `noun` with RequestTooLargeError where they are too many
-    for a request."""
+    """Raise RequestTooLargeError if this number of steps, for `count` of `noun`, is too large for a
+    request."""
     budget = _CURRENT.get()
     if budget is not None:
         budget.check_steps(steps, noun, count)

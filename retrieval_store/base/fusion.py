@@ -1,6 +1,6 @@
-"""Combining and re-ranking what was found: fusion of several rankings, and diversity.
+"""Combining and re-ranking results: fusion of several rankings, and diversity.
 
-Everything here is a function of arrays; nothing is fetched.
+All functions here compute with arrays only.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,19 +28,19 @@ def fuse(
     k: float = RRF_K,
     order: Callable[[Ints], Ints] = lambda items: items,
 ) -> Ranking:
-    """Items by the sum of what each ranking contributes to them; one that a ranking lacks gets
-    nothing from it. weights: of the rankings, all 1 if None. order: numbers by which equal ones are
-    put in order, least first.
+    """Items by the sum of the contributions of each ranking; a ranking without an item contributes
+    nothing. weights: of the rankings, all 1 if None. order: numbers that order items with equal
+    sums, least first.
 
     "rrf": weight / (k + rank), rank counted from 1. Cormack, Clarke and Büttcher, "Reciprocal rank
     fusion outperforms Condorcet and individual rank learning methods" (2009), who suggest k = 60.
-    "server_rrf": 1 / (rank / weight + k - 1), with weights of 1 the same for a k one greater; a
+    "server_rrf": 1 / (rank / weight + k - 1); with weights of 1 it equals "rrf" with k - 1. A
     weight of 0 contributes nothing. Qdrant's documentation, "Hybrid queries".
-    "weighted": weight · score, scores brought from their least … greatest to 0 … 1 (all to 1 where
+    "weighted": weight · score, scores scaled from their least … greatest to 0 … 1 (all to 1 where
     they are equal).
-    "adaptive": weight · score, scores brought from their first … 100th to 1 … 0, and those after it
-    to 0: so what comes first doesn't depend on how many are asked for. Equal ones by "rrf".
-    "dbsf": scores brought from μ - 3σ … μ + 3σ to 0 … 1 (all to ½ where they are equal), σ of a
+    "adaptive": weight · score, scores scaled from their first … 100th to 1 … 0, and later ones to
+    0. So the first hits don't depend on how many are requested. Equal sums are ordered by "rrf".
+    "dbsf": scores scaled from μ - 3σ … μ + 3σ to 0 … 1 (all to ½ where they are equal), σ of a
     sample. Distribution-based score fusion; Mazzeschi (2023), and Qdrant's documentation.
     """
     weights_of_rankings = [1.0] * len(rankings) if weights is None else weights
@@ -56,7 +56,7 @@ def held_share(shared: float, total: float, greatest: float) -> float:
     """The share of a query's words that a document has, weighted by rarity, from 0 to 1. shared,
     total: Σ idf³ over the query's words in the document, and over all of them; greatest: the idf of
     a word in a single document, which is also assumed for a word in none. Common words alone say
-    little, so the query is treated as if it had one more word, of half the greatest idf, that no
+    little. So the query is treated as if it had one more word, of half the greatest idf, that no
     document has."""
     return shared / (total + (UNKNOWN_PART * greatest) ** RARITY_POWER) if shared > 0 else 0.0
 
@@ -68,9 +68,9 @@ def usual_fusion(by_words: bool, alpha: float | None) -> Literal["rrf", "adaptiv
 
 
 def adaptive_alpha(share: float, alpha: float = 0.5) -> float:
-    """What vectors weigh in the weighted sum with words, which weigh the rest, where one document
-    holds this share of what the query says. Words weigh 1.5 · share² beside vectors of the weight
-    1, where alpha, the caller's own weight of the vectors, is ½."""
+    """The weight of vectors in the weighted sum with words, which get the rest, where one document
+    holds this share of the query. For alpha, the caller's weight of the vectors, of ½, words weigh
+    1.5 · share² and vectors 1."""
     words = (1.0 - alpha) * MAX_WORD_WEIGHT * share**2
     return alpha / (alpha + words) if alpha > 0 else 0.0
 
@@ -163,9 +163,9 @@ def marginally_relevant(
     lambda_mult: float,
     at_once: bool = True,
 ) -> Ints:
-    """Which k of n items to take, and in which order: each next one has the greatest λ · relevance
-    - (1 - λ) · greatest likeness to any of those taken; λ = 1 is relevance alone. Carbonell and
-    Goldstein, "The use of MMR, diversity-based reranking" (1998).
+    """Select k of n items, in order: each next item has the greatest λ · relevance - (1 - λ) ·
+    greatest likeness to any selected item; λ = 1 is relevance alone. Carbonell and Goldstein, "The
+    use of MMR, diversity-based reranking" (1998).
 
     relevance: (n,); likeness: of the items at some places to picks, (places, picks). at_once:
     compare all items with each pick in one product, instead of only those that may be next.
@@ -174,8 +174,8 @@ def marginally_relevant(
     seen = np.zeros(len(relevance), np.int64)  # how many picks are in an item's value
     value = relevance.copy()  # of the first alone, whatever λ is, else λ = 0 would begin anywhere
     for place in range(len(chosen)):
-        # Values only fall as more is taken: one that is out of date is still an upper bound, and
-        # the greatest of all, once it is up to date, is the greatest.
+        # Values only fall as more items are taken, so an outdated value is still an upper bound. If
+        # the greatest, once updated, is still the greatest, it is the maximum.
         while seen[best := int(value.argmax())] < place:
             # After the first pick no value is known yet.
             places = slice(None) if place == 1 or at_once else np.array([best])

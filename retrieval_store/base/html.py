@@ -1,5 +1,5 @@
-"""Makes tables of HTML, as notebooks show them. What is stored may be hostile: all of it is
-escaped, and images are drawn anew."""
+"""Makes tables of HTML for notebooks. Stored data may be hostile: all of it is escaped, and images
+are encoded anew."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ import orjson
 from retrieval_store.base.system import cut_text, printable
 from retrieval_store.base.validation import shorten
 
-ROWS, CHARACTERS = 20, 200  # of a table, and of what stands in a cell
+ROWS, CHARACTERS = 20, 200  # of a table, and of the text of a cell
 THUMBNAIL = 96  # pixels
 
 
@@ -54,7 +54,7 @@ def _text(text: str) -> str:
 def _as_json(value: Any) -> str:
     try:
         return orjson.dumps(value).decode()
-    except TypeError:  # what a loader makes may be anything
+    except TypeError:  # a loader may return anything
         return shorten(value)
 
 

@@ -6,13 +6,13 @@ from typing import Any
 
 
 class UninterruptibleContext:
-    """Enters what is made of C by a `with` block, and leaves it, without a moment at which Ctrl-C
-    could raise KeyboardInterrupt outside the block while it is held.
+    """Enters a context manager written in C by a `with` block, and leaves it, so that Ctrl-C can't
+    raise KeyboardInterrupt outside the block while it is held.
 
-    `with` alone did that until Python 3.14, which looks for signals once `__enter__` has returned,
-    and only then is inside the block: what was entered is never left. It doesn't look when a `for`
-    statement has called C for its next item, nor when a function of Python's returns. But it does
-    at the first step of each, so what leaves must be C's own `__exit__`.
+    `with` alone allowed that until Python 3.14, which checks for signals after `__enter__` has
+    returned and before it is inside the block. So the context was never left. It doesn't check when
+    a `for` statement has called C for its next item, nor when a function of Python's returns. But
+    it checks at the first step of each, so the exit must be C's own `__exit__`.
     """
 
     __slots__ = ("__exit__", "__weakref__", "_entering")

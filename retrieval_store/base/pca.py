@@ -22,16 +22,15 @@ BLOCK = 8_192  # vectors that are projected at once
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """axes: (3, d) float32: the mean, and two axes of length 1 or, where vectors don't differ in so
-    many directions, 0; explained: (2,) the share of the variance along each."""
+    """axes: (3, d) float32: the mean, and two axes of length 1, or 0 where vectors don't differ in
+    two directions; explained: (2,) the share of the variance along each."""
 
     axes: Matrix
     explained: Floats
 
 
 def draw_sample(count: int, sample: int, seed: int) -> Ints:
-    """So many of the indices below `count`, ascending, drawn at random; all if there are no
-    more."""
+    """A random sample of the indices below `count`, ascending; all if there are no more."""
     if count <= sample:
         return np.arange(count)
     return np.sort(np.random.default_rng(seed).choice(count, sample, replace=False, shuffle=False))
@@ -39,7 +38,7 @@ def draw_sample(count: int, sample: int, seed: int) -> Ints:
 
 def project(read: Read, count: int, seed: int, unit: bool) -> tuple[Matrix, Plane]:
     """(count, 2) float32 places of vectors, and the plane. read: (m, d) float32 of the vectors at m
-    of the places below `count`; unit: whether vectors are brought to length 1 first."""
+    of the places below `count`; unit: whether vectors are scaled to length 1 first."""
     dimension = read(np.empty(0, np.int64)).shape[1]
     max_deciding = max(MIN_DECIDING, min(DECIDING, CELLS // max(1, dimension**2)))
     plane = plane_of(read(draw_sample(count, max_deciding, seed)), unit)

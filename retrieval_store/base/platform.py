@@ -1,35 +1,34 @@
-"""What stores on disk need of the operating system: the one module that a port has to give.
+"""Functions of the operating system that stores on disk need: the only module to port.
 
-All else is written so that every system allows it: handles are closed before what they lead to is
-renamed or removed, nothing takes the name of a file that may be open, and what can't be removed yet
-is tried again. What differs is here, for POSIX and for Windows, and this is what the promises of a
-store rest on:
+All other code works on every system: it closes handles before their files are renamed or removed,
+takes no name of a file that may be open, and retries removals. The differences between POSIX and
+Windows are here. The promises of a store rest on these:
 
-- **Locks** (`try_lock`, `unlock`) belong to an open file. Of all processes, and of all files that
-  one process has opened, one holds a lock exclusively, or several share it. Asking for one never
-  waits. It is let go when the file is closed or the process dies, however it dies.
-- **Lock files** (`open_lock_file`, `remove_lock_file`): nobody can hold the lock of a file that has
-  no name any more and take it for that of the file that has.
-- **Private directories** (`own_directory`): whoever finds one can tell whether its process lives.
-- **Bytes** (`write_at`, `read_at`) go to a place in a file, all of them.
-- **Syncs**: after `sync`, `sync_file` and `flush`, what was written to a file, whichever process
-  wrote it, survives power loss, and after `sync_directory` the names in a directory do.
-- **Maps** (`map_file`, `map_descriptor`) show what others write to the file, and stay readable as
-  long as they live. On Windows a file that is mapped can't be removed, nor made shorter.
+- **Locks** (`try_lock`, `unlock`) belong to an open file. One open file, of any process, holds a
+  lock exclusively, or several share it. Trying never waits. The lock is released when the file is
+  closed or the process dies, for any reason.
+- **Lock files** (`open_lock_file`, `remove_lock_file`): nobody can hold the lock of a removed file
+  and take it for the lock of the file that has its name now.
+- **Private directories** (`own_directory`): other processes can see whether the owner of a
+  directory lives.
+- **Bytes** (`write_at`, `read_at`) read or write all of the bytes, at an offset.
+- **Syncs**: after `sync`, `sync_file` and `flush`, data that any process wrote to a file survives
+  power loss; after `sync_directory` the names in a directory do.
+- **Maps** (`map_file`, `map_descriptor`) show writes of others to the file, and stay readable as
+  long as they live. On Windows a mapped file can't be removed or truncated.
 - **Names** (`give_name`, `take_place`) are given in one step and replace nothing: two processes
   that want the same one can't both get it.
-- **Removal** (`remove_files`, `remove_tree`) stays in the directory that it was told of, even where
-  a link is put in its place meanwhile. `is_in_use` tells the errors that only say that somebody has
-  a file open.
-- **Opening** (`open_plainly`, `open_directory`, `enter_directory`): what is opened is what was
-  named. Links are followed only where that is asked for, no pipe is waited for, no terminal taken
-  over.
+- **Removal** (`remove_files`, `remove_tree`) stays in the given directory, even if it is replaced
+  by a link meanwhile. `is_in_use` recognises the errors that only mean that a file is open
+  somewhere.
+- **Opening** (`open_plainly`, `open_directory`, `enter_directory`): the opened file is the named
+  one. Links are followed only on request; opening waits for no pipe and takes over no terminal.
 - **Forks** (`at_fork`): called around every fork of this process, where there are any.
 
-What is here for Windows was written after its documentation, and nobody has run it. Three promises
-are weaker there. Names are as durable as the file system makes them, since there is no documented
-sync of directories; that maps show at once what is written isn't documented either; and a link that
-is put in the place of a directory just before its files are removed is followed.
+The code for Windows follows its documentation, and nobody has run it. Three promises are weaker
+there. Names are as durable as the file system makes them, since there is no documented sync of
+directories. It isn't documented that maps show writes at once. A link that replaces a directory
+just before its files are removed is followed.
 """
 
 import errno
@@ -88,8 +87,8 @@ def enter_directory(path: str | os.PathLike[str], within: int | None = None) -> 
 
 
 def open_lock_file(path: Path) -> BinaryIO:
-    """Open an empty file for its lock, which isn't let go because the file was opened and closed
-    elsewhere in the process, as other locks of POSIX are."""
+    """Open an empty file for its lock. Unlike other locks of POSIX, this lock isn't released when
+    the file is opened and closed elsewhere in the process."""
     return open(path, "ab", buffering=0, opener=open_plainly)
 
 
@@ -100,8 +99,8 @@ def map_file(path: Path, private: bool = False) -> mmap.mmap:
 
 
 def map_descriptor(descriptor: int, length: int = 0, private: bool = False) -> mmap.mmap:
-    """So many bytes of a file that is open, or all; it may be closed then. private: what is written
-    to the map stays in it; else it is read-only."""
+    """A map of the first `length` bytes of an open file, or all; the file may be closed then.
+    private: writes to the map aren't written to the file; else it is read-only."""
     access = mmap.ACCESS_COPY if private else mmap.ACCESS_READ
     return mmap.mmap(descriptor, length, access=access)
 
@@ -116,23 +115,23 @@ def sync_file(path: Path) -> None:
 
 
 def flush(file: IO[Any]) -> None:
-    """Sync an open file, with what Python has yet to write."""
+    """Sync an open file, with Python's buffer."""
     file.flush()
     sync(file.fileno())
 
 
 def remove_tree(directory: Path) -> None:
-    """Remove a directory of ours with all that is in it, as far as that is possible."""
+    """Remove a directory of ours and all files in it that can be removed."""
     import shutil  # which loads what unpacks archives
 
     shutil.rmtree(directory, ignore_errors=True)
-    if directory.exists():  # as where an error that nobody looks at any more holds a map
+    if directory.exists():  # as where an old error still holds a map
         gc.collect()
         shutil.rmtree(directory, ignore_errors=True)
 
 
 def bytes_on_disk(path: Path) -> int:
-    """What a file takes of the disk: without its holes, where the system tells."""
+    """The size of a file on disk: without its holes, where the system reports it."""
     if sys.platform == "win32":
         return path.stat().st_size
     return 512 * path.stat().st_blocks
@@ -140,9 +139,9 @@ def bytes_on_disk(path: Path) -> int:
 
 @contextmanager
 def hold_lock(path: Path) -> Iterator[bool]:
-    """Hold the lock of a file, which is made for that and removed afterwards, for a `with` block:
-    True for who holds it, False where another process does, or where files have no locks. It is let
-    go when the process dies. StorageError where there can be no such file."""
+    """Hold the lock of a file, which is created and removed again, for a `with` block. True for the
+    holder; False where another process holds it, or where files have no locks. It is released when
+    the process dies. StorageError where there can be no such file."""
     while True:
         try:
             file = open_lock_file(path)
@@ -205,7 +204,7 @@ if sys.platform == "win32":
     from functools import cache
 
     LOCK_EXCLUSIVELY, FAIL_IMMEDIATELY = 2, 1
-    # A byte that no file of ours has, since others can't read or write what is locked. It is among
+    # A byte that no file of ours has, since others can't read or write locked bytes. It is among
     # those that qdrant-client's local mode locks.
     LOCKED_BYTE = 0x40000000
     LOCK_VIOLATION = 33
@@ -326,8 +325,8 @@ else:
     @contextmanager
     def own_directory(directory: Path) -> Iterator[bool | None]:
         """Whether this call owns a private directory now: it holds its lock, and the directory
-        still exists. None where directories have no locks, as on a network, and for another user's,
-        who could put a link in its place: such a directory never counts as lost."""
+        still exists. None where directories have no locks, as on a network. None too for another
+        user's directory, which that user could replace by a link: it never counts as abandoned."""
         try:
             descriptor = open_directory(directory)
         except FileNotFoundError:
@@ -361,7 +360,7 @@ else:
             data, offset = data[written:], offset + written
 
     def read_at(descriptor: int, count: int, offset: int) -> bytes:
-        """So many bytes from there on, or less at the end of the file."""
+        """At most `count` bytes from the offset on, less at the end of the file."""
         return os.pread(descriptor, count, offset)
 
     def sync(descriptor: int) -> None:

@@ -1,15 +1,16 @@
-"""What depends on the operating system: memory, files, other processes, the terminal, telemetry.
+"""Functions that depend on the operating system: memory, files, other processes, the terminal,
+telemetry.
 
-Windows lacks some of what POSIX has, and gets None and 0 in its place; files and locks are in
-`base.platform`. Other processes (`users_of`, `holder_of`) are known as far as Linux shows them in
-/proc. `printable` shows texts without what a terminal, a browser or a reader's eye would obey,
-`cut_text` their beginnings, and `count_in_words` numbers of things.
+Where Windows lacks functions of POSIX, they return None or 0. Files and locks are in
+`base.platform`. Other processes (`users_of`, `holder_of`) are known only as Linux shows them in
+/proc. `printable` escapes control characters in texts, and characters that could mislead a
+terminal, a browser or a reader. `cut_text` truncates texts, and `count_in_words` writes counts.
 
-`telemetry_off` surrounds imports that would otherwise report to their makers. From version 1.29 on,
-onnxruntime on Linux and macOS sends to Microsoft what it runs and on which machine, and keeps an id
-of the machine in the user's cache; a thread does it, for which a forked child waits for ever at its
-end. The variable that forbids it is read once, when onnxruntime is imported. `needing` surrounds
-imports of packages that may not be installed.
+`telemetry_off` surrounds imports of packages that would report to their makers. From version 1.29
+on, onnxruntime on Linux and macOS sends to Microsoft what it runs and on which machine, and keeps
+an id of the machine in the user's cache. A thread does it, for which a forked child waits for ever
+at its end. The variable that forbids it is read once, when onnxruntime is imported. `needing`
+surrounds imports of packages that may not be installed.
 """
 
 import os
@@ -54,8 +55,7 @@ def is_interpreter_ending() -> bool:
 
 
 def give_back_memory() -> None:
-    """Give the system back what was freed, where the C library keeps it for later, as glibc does
-    between what is still in use."""
+    """Return freed memory to the system. Some C libraries, such as glibc, keep it for later."""
     with suppress(OSError, AttributeError, ImportError):
         import ctypes
 
@@ -76,7 +76,7 @@ SHOWN = 100  # characters of a command, in a message
 
 class Process(TypedDict):
     """A process. command: its command line; script: the Python script or module in it, else the
-    program; started: when it began, in ISO 8601, None where that isn't known."""
+    program; started: when it began, in ISO 8601, None if unknown."""
 
     pid: int
     command: str
@@ -85,7 +85,7 @@ class Process(TypedDict):
 
 
 def describe_process(process: Process) -> str:
-    """A process in a few words: its number, what it runs, and since when."""
+    """A process in a few words: its number, its program, and its start."""
     script = printable(process["script"])
     since = "" if process["started"] is None else f", since {process['started'].replace('T', ' ')}"
     return f"{process['pid']} ({script[:SHOWN]}{'…' if len(script) > SHOWN else ''}{since})"
@@ -93,7 +93,7 @@ def describe_process(process: Process) -> str:
 
 def users_of(directory: Path) -> list[Process] | None:
     """The other processes that have files of a directory open, as far as this user may see; None
-    where the system doesn't tell."""
+    where the system doesn't report it."""
     if not PROCESSES.joinpath("self", "fd").is_dir():
         return None
     inside = f"{directory.resolve()}{os.sep}"
@@ -139,7 +139,7 @@ def _process(pid: int) -> Process:
 
 
 def _script_in(words: list[str]) -> str:
-    """What a command runs: the Python script or module, or the program."""
+    """The Python script or module of a command, or the program."""
     program, *rest = words
     if not os.path.basename(program).startswith("python"):
         return program
@@ -174,13 +174,13 @@ def needing(feature: str, package: str | None, requirement: str) -> Iterator[Non
     """Raise MissingDependencyError where an import in the `with` body fails.
 
     Args:
-        feature: the one that needs it.
-        package: its name, by default that of the module.
-        requirement: what to install with pip, or "[EXTRA]" of this package.
+        feature: the feature that needs it.
+        package: its name, by default the module's.
+        requirement: the requirement to install with pip, or "[EXTRA]" of this package.
     """
     try:
         yield
-    except MissingDependencyError:  # which says itself what is needed
+    except MissingDependencyError:  # it names the package itself
         raise
     except ImportError as error:
         if package is None and not isinstance(error, ModuleNotFoundError):
@@ -240,7 +240,7 @@ def printable(text: str) -> str:
 
 
 def cut_text(text: str, most: int) -> str:
-    """A text of at most so many characters; what is left out is marked."""
+    """A text of at most `most` characters; an omission is marked."""
     return text if len(text) <= most else f"{text[:most]}…"
 
 

@@ -1,7 +1,6 @@
-"""A bounded number of threads for what an event loop doesn't wait for.
+"""A bounded number of threads for calls that an event loop can't make itself.
 
-Calls that may take long, such as writes, have at most half of them at once: those that are short
-never stand behind a queue of writers.
+Long calls, such as writes, take at most half of the threads: short ones never queue behind writers.
 """
 
 import asyncio

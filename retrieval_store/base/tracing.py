@@ -1,20 +1,20 @@
-"""Spans of OpenTelemetry, loggers and progress bars: how users watch what a store does.
+"""Spans of OpenTelemetry, loggers and progress bars: how users watch a store.
 
-Spans are for applications that trace themselves. Nothing here imports OpenTelemetry: where the
-application hasn't, no spans are collected, and the only cost is a look into `sys.modules`.
-Attributes follow the conventions for databases where they fit, and are called `retrieval_store.…`
-otherwise. None of them is made of what users store or ask for: no id, text, metadata, filter,
-vector, nor the message of an error, which may quote these. So the receiver of the spans learns
-names of collections, numbers, and kinds of errors.
+Spans are for applications that trace themselves. Nothing here imports OpenTelemetry: unless the
+application has, no spans are collected, and the only cost is a lookup in `sys.modules`. Attributes
+follow the conventions for databases where they fit, and are called `retrieval_store.…` otherwise.
+None of them contains user data: no id, text, metadata, filter or vector, nor the message of an
+error, which may quote these. So the receiver of the spans sees only names of collections, numbers,
+and kinds of errors.
 
 The loggers (`log_of`) are "retrieval_store" and, below it, one for each topic that may be watched
-apart. Until the application configures them, warnings go to the standard error, as Python does it.
-DEBUG is what maintenance does, INFO what happens rarely (a store is made, migrated, restored; an
-index is built), WARNING what an operator should look at. From INFO on, log records never contain
-texts, metadata or filters.
+separately. Until the application configures them, warnings go to the standard error, by Python's
+default. DEBUG is for maintenance, INFO for rare events (a store is made, migrated, restored; an
+index is built), WARNING for problems that an operator should check. From INFO on, log records never
+contain texts, metadata or filters.
 
-Progress bars are drawn where a user asks for one and there is a terminal or notebook to draw on.
-`shortens_tracebacks` is for classes that users call.
+Progress bars are drawn on request, if there is a terminal or notebook. `shortens_tracebacks` is for
+classes that users call.
 """
 
 import logging
@@ -159,10 +159,10 @@ Part: TypeAlias = Literal["store", "maintenance", "files", "cluster", "server", 
 
 
 def log_of(part: Part | None = None) -> logging.Logger:
-    """The logger of a topic: `store` (stores and collections that come and go), `maintenance`
+    """The logger of a topic: `store` (stores and collections created and deleted), `maintenance`
     (compaction, codes, indexes), `files` (derived files that are loaded or useless), `cluster`
-    (calls), `server` (requests that failed), `access` (all requests), `agents` (tools that failed);
-    None for what concerns the user's own call."""
+    (calls), `server` (failed requests), `access` (all requests), `agents` (failed tools); None for
+    messages about the user's own call."""
     return logging.getLogger(ROOT if part is None else f"{ROOT}.{part}")
 
 
@@ -184,9 +184,9 @@ def progress_bar(label: str, total: int | None, unit: str, shown: bool) -> Any:
     a pipe or a file.
 
     Args:
-        label: what is done: "adding".
-        total: of how many; None where that isn't known.
-        unit: of what: "text".
+        label: the activity: "adding".
+        total: the number of items; None if unknown.
+        unit: the name of an item: "text".
         shown: whether it is shown at all.
     """
     if not (shown and _is_drawn()):
@@ -208,9 +208,9 @@ ClassT = TypeVar("ClassT", bound=type)
 
 
 def shortens_tracebacks(kind: ClassT) -> ClassT:
-    """A class whose public methods raise our errors as if they had made them: a user sees the line
-    that called and the method, not what that has called, unless code of theirs is among it. What
-    has caused an error of a file, such as SQLite's, is told without its frames."""
+    """A class whose public methods raise our errors without inner frames. A user sees the calling
+    line and the method, not the calls below it, unless code of theirs is among them. The cause of
+    an error of a file, such as SQLite's, is shown without its frames."""
     if not HAS_ALL_FRAMES:
         for name, attribute in list(vars(kind).items()):
             if isinstance(attribute, FunctionType) and (name == "__init__" or name[0] != "_"):
@@ -218,7 +218,7 @@ def shortens_tracebacks(kind: ClassT) -> ClassT:
     return kind
 
 
-# Folders whose code isn't the user's: this package's, and that of Python.
+# Folders whose code isn't the user's: this package's, and Python's.
 _NOT_OF_USERS = (os.path.dirname(os.path.dirname(__file__)), os.path.dirname(os.__file__))
 
 
@@ -233,8 +233,8 @@ def _has_frames_of_users(traceback: TracebackType | None) -> bool:
 
 
 def is_shown_without_frames(error: RetrievalStoreError) -> bool:
-    """Whether an error says all that concerns a user, so that the frames of what a public method
-    has called are left out. Then what has caused an error of a file has lost its own."""
+    """Whether an error contains all that concerns a user, so that frames below the public method
+    are omitted. The cause of an error of a file then loses its own frames."""
     if HAS_ALL_FRAMES or _has_frames_of_users(error.__traceback__):
         return False
     if isinstance(error, StorageError) and error.__cause__ is not None:

@@ -1,7 +1,7 @@
-"""Checks the arguments that users pass: numbers, paths, functions, and values of payloads.
+"""Checks users' arguments: numbers, paths, functions, and values of payloads.
 
 Errors name the argument, the value and what would be right. Payloads are checked before anything is
-written; `as_stored` returns what stands for values of other types.
+written; `as_stored` converts values of other types.
 
 The domain of payloads is JSON as orjson writes and reads it without loss: None, bool, integers from
 -2^63 to 2^64-1, finite floats, strings that are valid Unicode, lists, and objects with string keys.
@@ -63,11 +63,11 @@ def check_metadata(value: Any, place: str, *path: str | int) -> Payload:
 
 
 def as_stored(value: Any) -> Any:
-    """What is stored in place of a value that isn't JSON: a number or string of numpy, of a class
-    of one's own or of an enum of them as Python's own; a date or time by `isoformat()`, which
-    filters read again; a UUID and a path as text; a tuple as a list, an array of numpy with one
-    dimension as the list of its numbers, strings or bools, and a kind of dict or list as such. The
-    value itself where there is no such thing."""
+    """The stored form of a value that isn't JSON. A number or string of numpy, of a subclass or of
+    an enum becomes Python's own. A date or time becomes its `isoformat()`, which filters read
+    again; a UUID and a path become text. A tuple becomes a list, an array of numpy with one
+    dimension the list of its numbers, strings or bools; a kind of dict or list becomes a plain one.
+    Other values are returned unchanged."""
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, bool):
@@ -88,12 +88,12 @@ def as_stored(value: Any) -> Any:
 
 
 def _is_list(array: npt.NDArray[Any]) -> bool:
-    """Whether an array stands for a list of values, each of which is looked at by itself."""
+    """Whether an array becomes a list of values, each of which is checked by itself."""
     return array.ndim == 1 and array.dtype.kind in _LISTED and not np.ma.is_masked(array)
 
 
 def _is_plain(value: dict[Any, Any]) -> bool:
-    """Whether a dict is valid as it is; a quick test that says no when in doubt."""
+    """Whether a dict is valid unchanged; a quick test that says no when in doubt."""
     for key, item in value.items():
         kind = type(item)
         if kind is str:
@@ -174,7 +174,7 @@ def _outside_of_floats(value: float) -> str | None:
     return None if math.isfinite(value) else "floats must be finite"
 
 
-# Of scalars of these types, why one can't be stored; None where it can.
+# Why a scalar of these types can't be stored; None where it can.
 _OUTSIDE: dict[type, Callable[[Any], str | None]] = {
     str: _outside_of_text,
     int: _outside_of_integers,
@@ -299,10 +299,10 @@ def whole_number(value: Any, name: str, least: int, most: int = sys.maxsize) -> 
     """An integer, also numpy's, as an int.
 
     Args:
-        value: what was given.
+        value: the user's value.
         name: of the argument, for the message.
-        least: what it may be at least.
-        most: what it may be at most.
+        least: the smallest valid value.
+        most: the greatest valid value.
 
     Raises:
         InvalidArgumentError: an integer outside of these.
@@ -320,7 +320,7 @@ def fraction(value: Any, name: str) -> float:
     """A number from 0 to 1, also numpy's, as a float.
 
     Args:
-        value: what was given.
+        value: the user's value.
         name: of the argument, for the message.
 
     Raises:
@@ -377,14 +377,14 @@ def _index_of(value: Any, name: str) -> int:
 
 
 def check_callable(value: Any, name: str) -> None:
-    """Refuse what can't be called, such as a name, and a class in place of an instance."""
+    """Refuse a value that can't be called, such as a name, and a class instead of an instance."""
     if isinstance(value, type):
         raise InvalidTypeError(f"{name} is the class {value.__name__}; pass an instance of it")
     if value is not None and not isinstance(value, Enum) and not callable(value):
         raise InvalidTypeError(f"{name} is {quote(value)}, expected a callable or None")
 
 
-# Anything but spaces and what has no look of its own: soft hyphens, spaces of no width, joiners.
+# Anything but spaces and invisible characters: soft hyphens, spaces of no width, joiners.
 _VISIBLE = re.compile("[^\\s\u00ad\u200b-\u200f\u2060-\u2064\ufeff]")
 
 
@@ -430,7 +430,7 @@ def path_of(path: Any, name: str) -> Path:
 
 
 def store_path(path: Any, name: str = "path") -> Path | None:
-    """Where a store lies, as an absolute path; None for one in memory.
+    """The path of a store, made absolute; None for one in memory.
 
     Args:
         path: a string or a path, or None or ":memory:" for one in memory; "~" at its start is the
@@ -438,7 +438,7 @@ def store_path(path: Any, name: str = "path") -> Path | None:
         name: of the argument, for the message.
 
     Raises:
-        InvalidTypeError: what is no path.
+        InvalidTypeError: anything but a path.
         InvalidArgumentError: a URL.
     """
     return None if path is None or path == IN_MEMORY else path_of(path, name)

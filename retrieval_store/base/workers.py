@@ -1,8 +1,8 @@
 """Threads that make calls, for as long as the interpreter starts any.
 
-At its end `concurrent.futures` takes no calls and can't be imported. What a program does then, as
-in a function registered for the exit or in a thread that outlives the main one, is still done. A
-thread knows the event loop that it works for.
+At its end `concurrent.futures` takes no calls and can't be imported. Work at that time, as in a
+function registered for the exit or in a thread that outlives the main one, is still done. A thread
+knows the event loop that it works for.
 """
 
 from collections.abc import Callable
@@ -26,9 +26,9 @@ def calling_loop() -> "AbstractEventLoop | None":
 
 
 class WorkerPool(Executor):
-    """A `ThreadPoolExecutor`; where no thread can be started, whoever submits a call makes it.
+    """A `ThreadPoolExecutor`; where no thread can be started, the submitting thread makes the call.
 
-    threads: how many there are at most; name: what their names begin with.
+    threads: the greatest number of threads; name: the prefix of their names.
     """
 
     def __init__(self, threads: int, name: str = "") -> None:

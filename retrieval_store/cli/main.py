@@ -1,4 +1,4 @@
-"""The group of all commands, and what their errors end as."""
+"""The group of all commands, and the handling of their errors."""
 
 import re
 import sys
@@ -61,7 +61,7 @@ _ARGUMENT = re.compile(
 SHELLS = ("bash", "zsh", "fish")
 
 
-# As --help shows them; those of other packages come last.
+# In the order of --help; commands of other packages come last.
 ORDER = (
     *("completion", "info", "list", "count", "peek", "get", "facet", "query", "why", "evaluate"),
     *("add", "sync", "delete", "rename", "drop", "copy", "import", "export", "snapshot"),
@@ -97,8 +97,8 @@ class _Commands(click.Group):
 
 
 def _unusable(name: str, error: RetrievalStoreError) -> click.Command:
-    """What stands among the commands for one whose package is missing, broken or of another
-    version, and says so when it is called."""
+    """A placeholder for a command whose package is missing, broken or of another version; it
+    reports that when it is called."""
 
     def fail() -> None:
         raise error

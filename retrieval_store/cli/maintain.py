@@ -1,6 +1,6 @@
 """The commands that look after a store.
 
-- `info`, `list` and `count` show what it holds. They open read-only, and make no store.
+- `info`, `list` and `count` show its contents. They open read-only, and make no store.
 - `verify`, `optimize`, `snapshot` and `restore` keep it whole and small.
 - `delete`, `rename` and `drop` remove or rename things.
 """
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from retrieval_store.backends import Session
     from retrieval_store.query.types import CollectionRecord, FileReport, Gauges
 
-DERIVED = "derived"  # the folder of what is made of points
+DERIVED = "derived"  # the folder of derived files
 BEGINNING = b"PK\x03\x04"  # of a snapshot
 
 
@@ -190,7 +190,7 @@ def restore(source: Path, store: str, name: str | None) -> None:
 
 
 def _may_be_cut(source: Path) -> bool:
-    """Whether it begins as a snapshot does, of which the end is missing."""
+    """Whether it begins like a snapshot, but is truncated."""
     with source.open("rb") as file:
         return file.read(len(BEGINNING)) == BEGINNING
 
@@ -362,7 +362,7 @@ def _format_of(file: Path) -> int:
 def _collection_facts(session: "Session", name: str) -> dict[str, Any]:
     record = record_of(session, name)
     points: Any = session.store.points(record.id)
-    stats = {} if session.on_cluster else points.stats()  # which loads what the gauges tell of
+    stats = {} if session.on_cluster else points.stats()  # it loads the data that the gauges count
     gauges = dict(session.store.gauges())[name]
     directory = session.store.directory
     known = _row(record, gauges) | {"id": record.id, "metadata": record.settings.get("metadata")}
@@ -373,7 +373,7 @@ def _collection_facts(session: "Session", name: str) -> dict[str, Any]:
         space.name: {"kind": space.kind, "metric": space.metric, "dimension": space.dimension}
         for space in points.spaces()
     }
-    if record.is_qdrant_only:  # of which there may be several, each of its own kind
+    if record.is_qdrant_only:  # it may have several spaces, each of its own kind
         spaces = {name: kind | spaces.get(name, {}) for name, kind in kinds.items()}
     if record.expires is not None:
         known["expires"] = record.expires
@@ -406,7 +406,7 @@ def _show(known: dict[str, Any]) -> None:
                 described = ", ".join(f"{k} {v}" for k, v in properties.items() if v is not None)
                 parts.append((f"vectors {space}".strip(), described))
         elif name == "models" and value:
-            parts.append((name, ", ".join(f"{model} ({what})" for model, what in value.items())))
+            parts.append((name, ", ".join(f"{model} ({uses})" for model, uses in value.items())))
         elif name == "open_in":
             parts.append((name, _users(value)))
         elif name != "problem" or value:

@@ -1,9 +1,9 @@
-"""For those who write a command: arguments and options as the other commands have them, what opens
-a store, and what prints. Commands of other packages import these names, and none of `cli` besides.
+"""For authors of a command: the arguments and options that other commands have, and functions that
+open a store and print. Commands of other packages import these names, and no others of `cli`.
 
 `store`, `collection`, `filters`, `as_json`, `trust` and `quiet` are decorators of a function of
 click's, whose arguments are called `store`, `collection`, `where` and `where_document`, `as_json`,
-`trust` and `quiet`; `TEXT` is the type of arguments that are stored. Nothing heavy is imported
+`trust` and `quiet`. `TEXT` is the type of arguments that are stored. Nothing heavy is imported
 before a store is opened. An error of `retrieval_store.errors` ends a command with its message and
 the exit code 1.
 """

@@ -1,4 +1,4 @@
-"""What points there are, which are the best and why, and how often those are the right ones:
+"""Commands that show points, find the best and explain why, and measure how often these are right:
 `peek`, `get`, `facet`, `query`, `why`, `evaluate`. They open read-only.
 """
 
@@ -150,7 +150,7 @@ def facet(
 
 
 def question(command: Command) -> Command:
-    """What a query asks: the parameters that `_open_and_parse` takes."""
+    """The parameters of a query, for `_open_and_parse`."""
     for decorate in reversed(_QUESTION):
         command = decorate(command)
     return command
@@ -297,7 +297,7 @@ def why(
 def _open_and_parse(
     store: str, collection: str, trust: bool, how: dict[str, Any]
 ) -> "Iterator[tuple[Collection, dict[str, Any]]]":
-    """The collection, and what to ask of it."""
+    """The collection, and the parsed query."""
     text, image, vector = (how.pop(name) for name in ("text", "image", "vector"))
     model, limit = how.pop("model"), how.pop("limit")
     if sum(source is not None for source in (text, image, vector)) != 1 and how["mode"] != "hybrid":
@@ -433,16 +433,16 @@ def _estimates_of_comparison(compared: "Comparison") -> dict[str, Any]:
 
 
 def _mode_by_contents(points: "Collection", text: str | None, max_distance: float | None) -> str:
-    """How a query is answered that doesn't say it: dense, as in Python, unless a text is asked of a
-    folder's files. A limit of distances is one of dense queries."""
+    """The mode of a query without one: dense, as in Python, except for a text in a collection of a
+    folder's files. A limit of distances needs dense queries."""
     # Not as agents are answered, by words where nothing embeds: that would hide a lacking model.
     is_hybrid = text is not None and max_distance is None and _holds_a_folder(points)
     return "hybrid" if is_hybrid else "dense"
 
 
 def _holds_a_folder(collection: "Collection") -> bool:
-    """Whether the first or the last record of a collection was made by a sync of a folder; to look
-    for others would take as long as a query."""
+    """Whether the first or the last record of a collection was made by a sync of a folder; scanning
+    all would take as long as a query."""
     from retrieval_store.loaders.passages import is_of_folder
 
     for offset in (0, max(0, collection.count() - 1)):
@@ -465,7 +465,8 @@ def _fields_to_include(embeddings: bool) -> Any:
 
 
 def _records(result: Any) -> Iterable[dict[str, Any]]:
-    """What `get` or `query` returned, a dict each, without what a point lacks."""
+    """The result of `get` or `query` as a dict for each record, without fields that a record
+    lacks."""
     from retrieval_store.api.frames import rows_of
 
     for row in rows_of(result):
@@ -479,8 +480,8 @@ def _plain(value: Any) -> Any:
 
 
 def _show(records: Iterable[Mapping[str, Any]], as_json: bool, are_hits: bool = False) -> None:
-    """Records as JSON, with all that is in them; else hits with a document as a few lines each, and
-    others as a table, without what a sync or LlamaIndex keeps in metadata for itself."""
+    """Records as JSON, with all fields. Otherwise hits with a document as a few lines each, and
+    other records as a table, without the metadata keys of a sync or LlamaIndex."""
     if as_json:
         for record in records:
             print_json(record)
@@ -504,7 +505,7 @@ LINES, NARROW = 4, 40  # of a document; columns that a terminal has at least
 
 
 def _show_passages(hits: Sequence[Mapping[str, Any]]) -> None:
-    """Hits for a reader: where each is from, what it says, and what else is known of it."""
+    """Hits for a reader: the source of each, its text, and its other metadata."""
     from retrieval_store.loaders.passages import cite
 
     width = max(NARROW, shutil.get_terminal_size().columns)

@@ -1,8 +1,8 @@
-"""What the commands share: arguments and options, the opening of stores, and the output.
+"""Shared parts of the commands: arguments and options, the opening of stores, and the output.
 
 Heavy modules are imported here, once a store is opened. Commands print tables on a terminal, plain
-lines in a pipe, and JSON for scripts. What is stored may be hostile: only characters that are shown
-ever reach a terminal.
+lines in a pipe, and JSON for scripts. Stored data may be hostile: only printable characters ever
+reach a terminal.
 """
 
 import json
@@ -67,7 +67,7 @@ def is_url(store: str) -> bool:
 
 
 def addresses_in(store: str) -> str | list[str]:
-    """The URL that it is, or those of several nodes of a cluster, between commas."""
+    """The URL, or the URLs of several nodes of a cluster, separated by commas."""
     addresses = re.split(",(?=https?://)", store)
     return addresses if len(addresses) > 1 else store
 
@@ -78,10 +78,10 @@ def has_catalog(store: str) -> bool:
 
 
 def is_store(store: str) -> bool:
-    """Whether there is a store, as far as that can be seen: a URL counts as one.
+    """Whether there is a store, as far as that can be seen: a URL counts as a store.
 
     Args:
-        store: what the user named: a directory, or a URL.
+        store: a directory, or a URL.
     """
     return is_url(store) or has_catalog(store)
 
@@ -94,9 +94,9 @@ def open_client(
     the environment.
 
     Args:
-        store: what the user named: a directory, or a URL.
+        store: a directory, or a URL.
         writes: whether the client may write.
-        creates: whether a store is made in a directory where there is none.
+        creates: whether a missing store is made in a directory.
         options: arguments of `Client`, such as `trust`.
 
     Raises:
@@ -116,8 +116,8 @@ def open_client(
 
 @contextmanager
 def open_session(store: str, *, writes: bool = False, rebuild: bool = False) -> Iterator["Session"]:
-    """A store below both fronts, so that the collections of both are seen. rebuild:
-    without what is derived of the points."""
+    """A session of a store below both fronts, so that the collections of both are visible. rebuild:
+    don't use data that is derived from the points."""
     from retrieval_store import backends
 
     _refuse_missing(store)
@@ -149,11 +149,11 @@ def collection_of(client: "Client", name: str, *, embeds: bool = False) -> "Coll
 
     Args:
         client: of `open_client`.
-        name: what the user named.
-        embeds: whether it is to have the embedding function that it remembers.
+        name: the user's argument.
+        embeds: whether it has the embedding function that it remembers.
 
     Raises:
-        NotFoundError: there is none of this name; it says which there are.
+        NotFoundError: there is none of this name; the message lists those that exist.
     """
     try:
         if embeds:
@@ -165,7 +165,7 @@ def collection_of(client: "Client", name: str, *, embeds: bool = False) -> "Coll
 
 
 def refuse_unknown(names: Iterable[str], name: str) -> None:
-    """Raise NotFoundError for a collection that is none of those."""
+    """Raise NotFoundError for a name that isn't among `names`."""
     existing = sorted(names)
     if name not in existing:
         from retrieval_store.base.validation import list_ids
@@ -184,8 +184,8 @@ def record_of(session: "Session", name: str) -> "CollectionRecord":
 def names_completed(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """The names of collections that begin so, in the store that is named already: in a directory,
-    and of names that are printable, since they reach a terminal."""
+    """The collections whose names begin like this, in the store argument if it is a directory. Only
+    printable names, since they reach a terminal."""
     store = str(ctx.params.get("store"))
     if is_url(store):
         return []
@@ -290,14 +290,14 @@ DAMAGED, INTERRUPTED = 3, 130  # exit codes
 GAP = 3  # between two columns of a table
 UNITS = ("B", "kB", "MB", "GB", "TB")
 SHOWN = 10  # ids that aren't there
-MAX_CELL = 2_000  # characters of a cell, of which a terminal shows fewer
+MAX_CELL = 2_000  # characters of a cell; a terminal shows fewer
 
 
 def has_bar(quiet: bool) -> bool:
     """Whether a progress bar is shown: on a terminal, unless the user wants quiet.
 
     Args:
-        quiet: what the option `--quiet` says.
+        quiet: the option `--quiet`.
     """
     return not quiet and sys.stderr.isatty()
 
@@ -306,17 +306,17 @@ def complain(message: str) -> None:
     """Print a line on the standard error.
 
     Args:
-        message: what is no character to be shown is shown by its number, as by `say`.
+        message: unprintable characters in it are shown by their numbers, as by `say`.
     """
     click.echo(printable(message), err=True)
 
 
 def say(message: str) -> None:
-    """Print a line of what was done.
+    """Print a line of output.
 
     Args:
-        message: may quote what a stranger stored: what is no character to be shown (escape
-            sequences, text direction) is shown by its number.
+        message: may quote a stranger's stored text: unprintable characters (escape sequences, text
+            direction) are shown by their numbers.
     """
     click.echo(printable(message))
 
@@ -333,7 +333,7 @@ def print_json(value: Any) -> None:
     """Print a line of JSON; on a terminal without characters that it would obey.
 
     Args:
-        value: of what JSON has, or numpy's arrays; anything else is printed as a string.
+        value: JSON data, or numpy's arrays; anything else is printed as a string.
     """
     line = orjson.dumps(value, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
     if sys.stdout.isatty():
@@ -382,8 +382,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def widths(columns: Sequence[Sequence[str]], room: int) -> list[int]:
-    """How wide each column is, so that all have room: those that are long share what the short ones
-    leave, each as much as it needs."""
+    """The width of each column, so that all have room: long columns share the width that short ones
+    leave, each up to its need."""
     from rich.cells import cell_len
 
     needed = [max(map(cell_len, column)) for column in columns]
@@ -396,7 +396,7 @@ def widths(columns: Sequence[Sequence[str]], room: int) -> list[int]:
 
 
 def facts(pairs: Iterable[tuple[str, Any]]) -> None:
-    """What is known of one thing, a line each; what is None is left out."""
+    """Facts of a thing, a line each; None values are omitted."""
     lines = [(name, format_cell(value)) for name, value in pairs if value is not None]
     width = max((len(name) for name, _ in lines), default=0)
     for name, value in lines:
@@ -423,7 +423,7 @@ def _is_number(cell: str) -> bool:
 
 
 def size(count: int | None) -> str | None:
-    """Bytes, in the largest unit of which there is one."""
+    """Bytes, in the largest unit with at least 1."""
     if count is None:
         return None
     number, unit = float(count), 0
@@ -434,9 +434,9 @@ def size(count: int | None) -> str | None:
 
 @contextmanager
 def exits_at_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the process as an exit does in the `with` block, so that what is open is
-    cleaned up: uvicorn raises it again once the server has ended, which would end the process where
-    it stands."""
+    """Let SIGTERM end the process by an exit in the `with` block, so that open resources are
+    cleaned up. uvicorn raises it again once the server has ended, which would kill the process at
+    once."""
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     try:
         yield
@@ -445,7 +445,7 @@ def exits_at_sigterm() -> Iterator[None]:
 
 
 def installed_models() -> dict[str, str]:
-    """The models of texts that are installed with their weights, and what each is good at."""
+    """The models of texts that are installed with their weights, and the strengths of each."""
     from importlib.util import find_spec
 
     from retrieval_store.embeddings.onnx import functions
@@ -455,7 +455,7 @@ def installed_models() -> dict[str, str]:
 
 
 def make_function(name: str) -> Any:
-    """The embedding function of this name, as it is without settings."""
+    """The embedding function of this name, without settings."""
     from retrieval_store import plugins
     from retrieval_store.api.embedding_functions import function_of
 
@@ -465,13 +465,13 @@ def make_function(name: str) -> Any:
 
 
 def remembered_function(points: Any) -> dict[str, Any] | None:
-    """What a collection remembers of its embedding function."""
+    """A collection's record of its embedding function."""
     spec: dict[str, Any] | None = points.configuration["embedding_function"]
     return spec
 
 
 def name_of_function(spec: dict[str, Any] | None) -> str:
-    """What a remembered function is called."""
+    """The name of a remembered function."""
     return NO_MODEL if spec is None else str(spec.get("name") or spec.get("custom"))
 
 
@@ -484,11 +484,11 @@ def refuse_images(spec: dict[str, Any] | None, remedy: str = "") -> None:
     """Refuse a model that embeds no images.
 
     Args:
-        spec: what a collection's `configuration["embedding_function"]` is.
-        remedy: what else could be done, for the message.
+        spec: a collection's `configuration["embedding_function"]`.
+        remedy: an alternative, for the message.
 
     Raises:
-        click.UsageError: none is remembered, or one of texts.
+        click.UsageError: none is remembered, or a function of texts.
     """
     if embeds_images(spec):
         return
@@ -509,14 +509,14 @@ def collection_by(
     **arguments: Any,
 ) -> Any:
     """A collection with the function that the user names, unless it remembers another. One that
-    remembers the same by other settings goes on with its own.
+    remembers the same function with other settings keeps its own.
 
     Args:
         client: of the store.
         name: of the collection.
         model: of the embedding function.
-        refuse_if_remembered_is_missing: whether a model is refused also where the one that is
-            remembered can't be made here.
+        refuse_if_remembered_is_missing: whether a model is refused also where the remembered one
+            can't be made here.
         arguments: as of `Client.get_collection`.
 
     Raises:

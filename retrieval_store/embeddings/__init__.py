@@ -1,13 +1,13 @@
 """Embedding functions: they turn texts (and images) into vectors.
 
-An embedding function is any callable that takes a list of inputs and returns as many vectors. If
-its class is registered as a plugin (see `plugins`) and has `settings()`, or `get_config()` as
-Chroma's have, a collection stores its name and settings and makes it again when opened. The
+An embedding function is any callable that takes a list of n inputs and returns n vectors. A
+collection stores the name and settings of a registered class (see `plugins`) that has `settings()`,
+or `get_config()` as Chroma's have. It makes the function again from them when it is opened. The
 protocols are here. `wordllama` is the default; `sentence_transformers`, `onnx`, `fastembed` and
-`open_clip` run models in this process; `ollama` and `openai` call servers; `bm25` makes sparse
-vectors, and so does SPLADE in `sentence_transformers`; `frameworks` wraps those of LangChain and
-LlamaIndex; `_common` checks arguments and shortens texts that are too long for a model; `_servers`
-calls servers. It may use `base` and `errors`.
+`open_clip` run models in this process; `ollama` and `openai` call servers. `bm25` makes sparse
+vectors, and so does SPLADE in `sentence_transformers`. `frameworks` wraps embeddings of LangChain
+and LlamaIndex; `_common` checks arguments and truncates texts that are too long for a model;
+`_servers` calls servers. It may use `base` and `errors`.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,26 +27,31 @@ Input = TypeVar("Input")
 
 
 class EmbeddingFunction(Generic[Input]):
-    """A base for classes of functions that turn a list of n inputs into n vectors of one length.
-    None is needed: any callable will do.
+    """A base for classes of functions that turn a list of n inputs into n vectors of one length. It
+    is optional: any callable will do.
 
-    A class of it has `__call__`, whose results become lists of float32 arrays; one flat vector, of
-    one input, becomes a list of one. It may have `embed_query`, where queries are embedded in
-    another way; `default_space` and `supported_spaces`, the distances that its vectors are made for
-    ("cosine", "l2", "ip"), which new collections honour; `max_tokens`, an int or a property that
-    gives one: how many tokens of a text it reads; `inputs_per_call`, how many inputs it is best
-    given in one call, where that isn't 512; `embeds_images`, True where inputs may be images;
-    `comparable`, the names of settings of which another value makes vectors that can be compared;
-    `check`, called before a collection is made, which raises an error where the function lacks what
-    it needs, such as a key; and `settings`, the constructor's arguments that decide the vectors, as
-    JSON without secrets, or in Chroma's way `name`, `get_config` and `build_from_config`, by which
-    a collection remembers it if it is registered.
+    A subclass has `__call__`, whose results become lists of float32 arrays; for one input, a flat
+    vector becomes a list of one. All else is optional:
 
-    Settings in a store may be someone else's. A class attribute `self_contained = True` says: made
-    with any settings, it reaches no host, no environment variable and no file that its settings
-    could choose, and refuses what it can't be made with by a TypeError or ValueError. Only such a
-    class is made of what a store says. Others, also subclasses that don't say it again, are made
-    again only with settings that the user gave in this process, or by a client with `trust=True`.
+    - `embed_query`: embeds queries, where this differs from embedding documents.
+    - `default_space` and `supported_spaces`: the distances that its vectors are made for ("cosine",
+      "l2", "ip"); new collections use them.
+    - `max_tokens`: an int, or a property that returns one: how many tokens of a text it reads.
+    - `inputs_per_call`: the best number of inputs in one call, where it isn't 512.
+    - `embeds_images`: True where inputs may be images.
+    - `comparable`: names of settings that may change without making vectors incomparable.
+    - `check`: called before a collection is made; it raises an error where the function lacks
+      something that it needs, such as a key.
+    - `settings`: the constructor's arguments that decide the vectors, as JSON without secrets.
+      Chroma's `name`, `get_config` and `build_from_config` do as well. A collection remembers a
+      registered function by them.
+
+    Settings in a store may be someone else's. The class attribute `self_contained = True` promises
+    that the function is safe with any settings: it reaches no host, environment variable or file
+    that its settings could choose. It refuses invalid settings by a TypeError or ValueError. Only
+    such a class is made from settings in a store. Other classes, and subclasses that don't repeat
+    the attribute, need settings that the user passed in this process, or a client with
+    `trust=True`.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -61,7 +66,7 @@ class EmbeddingFunction(Generic[Input]):
                     if np.ndim(result[0]) == 0:  # one vector, of one input
                         return [np.asarray(result, np.float32)]
                     return [np.asarray(vector, np.float32) for vector in result]
-                except (TypeError, ValueError, LookupError):  # what it is, who uses it will say
+                except (TypeError, ValueError, LookupError):  # the caller reports it
                     return result
 
             cls.__call__ = normalised  # type: ignore[method-assign]
@@ -77,7 +82,7 @@ class EmbeddingFunction(Generic[Input]):
 
 
 class ComparedByCosine:
-    """What embedding functions whose vectors are made for cosines have in common."""
+    """A base of embedding functions whose vectors are made for cosines."""
 
     def default_space(self) -> str:
         """The distance that its vectors are made for, which a new collection has that is made with
@@ -89,7 +94,8 @@ Embeds: TypeAlias = EmbeddingFunction[Any] | Callable[[Any], Any]
 
 
 class SparseEmbeddingFunction(Protocol):
-    """Turns a list of n texts into n sparse vectors; those of documents and of queries differ."""
+    """Turns a list of n texts into n sparse vectors. Vectors of documents differ from vectors of
+    queries."""
 
     def __call__(self, input: Sequence[str], /) -> list[SparseVector]:
         """Vectors of documents."""
@@ -107,9 +113,9 @@ class QueryEmbedding(Protocol):
 
 
 def max_tokens_of(function: Any) -> int | None:
-    """How many tokens of a text count for the vectors that a function makes, as its `max_tokens`
-    says; None where it doesn't, or not a number above 0. It never raises an error, but may load a
-    model or ask a server, and so take as long."""
+    """How many tokens of a text a function embeds, by its `max_tokens`; None where it has none, or
+    no number above 0. It never raises an error, but may load a model or call a server, which takes
+    time."""
     limit: Any = None
     with suppress(Exception):  # a model that can't be loaded says so when it is used
         limit = getattr(function, "max_tokens", None)
@@ -119,8 +125,8 @@ def max_tokens_of(function: Any) -> int | None:
 
 
 def token_count_of(function: Any) -> "Count | None":
-    """What counts the tokens of texts as a function does, by its `count_tokens`; None where it has
-    none, or can't. It never raises an error either."""
+    """A function's counter of the tokens of texts, its `count_tokens`; None where it has none, or
+    can't. It never raises an error either."""
     with suppress(Exception):
         count: Count = function.count_tokens
         (marks,) = count([""])

@@ -1,12 +1,12 @@
 """Texts and arguments that several embedding functions have in common: prefixes, and truncation.
 
-Many models were trained with a few words before each text, which say whether it is a query or a
-document (`prefixes`). They find less without, and servers and libraries leave that to the caller.
+Many models were trained with a prefix of a few words, which says whether a text is a query or a
+document (`prefixes`). Without it they find less, and servers and libraries leave it to the caller.
 
-A model reads only so many tokens of a text. Its tokenizer goes through all of the text
-nevertheless, which of a log of megabytes takes seconds and gigabytes; so the part that can't matter
-is cut off before (`cut_to_tokens`). Functions log by `warn_of_truncation` that they don't read all
-of a text, once a collection and process.
+A model reads a limited number of tokens of a text, but its tokenizer reads all of it. For a log of
+megabytes this takes seconds and gigabytes. So `cut_to_tokens` cuts off text that is certainly
+beyond the limit first. Functions log by `warn_of_truncation` that they don't read all of a text,
+once per collection and process.
 """
 
 import copy
@@ -80,8 +80,8 @@ def require_strings(input: Sequence[Any], model: str) -> None:
 
 
 def blank_of_zeros(inputs: Sequence[Any], vectors: Iterable[Any]) -> int | None:
-    """The place of the first text with nothing in it of which a function made zeros, which are as
-    near to any query as to any other; None where there is none."""
+    """The position of the first empty text for which a function returned zeros; None where there is
+    none. A vector of zeros is equally near to all queries."""
     pairs = enumerate(zip(inputs, vectors, strict=False))
     return next(
         (
@@ -102,8 +102,9 @@ def add_prefix(input: Sequence[Any], prefix: str) -> list[str]:
 # More than the words of any language have for a token, on average. Only of unusual texts, such as
 # long runs of spaces, a model may see less than it could.
 CHARACTERS_A_TOKEN = 64
-# So many characters for each token of the limit are tokenized first, to see whether a text is too
-# long; all of it only if these have too few tokens, as where words are long.
+# To see whether a text is too long, only this number of characters per token of the limit is
+# tokenized first. All of it is tokenized only if these have too few tokens, as where words are
+# long.
 FIRST_CHARACTERS_A_TOKEN = 8
 MANY_TOKENS = 10**9
 ADVICE = (
@@ -131,10 +132,10 @@ def embedding_for(collection: tuple[str, str] | None) -> Iterator[None]:
 def warn_of_truncation(
     model: str, limit: int, texts: Sequence[str], seen: Ints, characters: int | None = None
 ) -> None:
-    """Log that a model reads only the beginning of some texts, once a collection and process.
+    """Log that a model reads only the beginning of some texts, once per collection and process.
 
-    seen: (n,), how many tokens the first `characters` of each text have, which is all that was
-    tokenized; 0 where they weren't counted. characters: None stands for as many as `cut_to_tokens`
+    seen: (n,), how many tokens the first `characters` of each text have, where only these were
+    tokenized; 0 where they weren't counted. characters: None means the number that `cut_to_tokens`
     leaves.
     """
     collection_id, name = _collection.get() or (None, None)
@@ -161,8 +162,8 @@ def warn_of_truncation(
 
 
 def cut_to_tokens(texts: Sequence[str], tokens: int | None) -> list[str]:
-    """The texts, shortened to what a model of so many tokens can read; unchanged where no number is
-    known."""
+    """The texts, truncated to the part that a model with this limit of tokens can read; unchanged
+    without a limit."""
     if tokens is None:
         return list(texts)
     return [text[: tokens * CHARACTERS_A_TOKEN] for text in texts]
@@ -199,15 +200,15 @@ def utf8_length(text: str) -> int:
 
 
 class TokenCounter:
-    """Counts tokens with a copy of a model's tokenizer, since the model's own can't be told not to
-    cut while other threads use it."""
+    """Counts tokens with a copy of a model's tokenizer. Truncation of the model's own can't be
+    switched off while other threads use it."""
 
     def __init__(self) -> None:
         self._made: tuple[Any, Count | None] = None, None
 
     def of(self, tokenizer: Any) -> Count | None:
         """The counter of a tokenizer of the package `tokenizers`, or of transformers' wrapper of
-        one, which counts the model's own marks too; None for any other."""
+        it; None for any other. It counts special tokens too."""
         known, count = self._made
         if known is not tokenizer:
             count = None

@@ -1,8 +1,8 @@
-"""Servers that embed texts: asked by JSON over HTTP, in batches.
+"""Calls servers that embed texts, by JSON over HTTP, in batches.
 
-What may pass is tried again. Texts and keys go to the host that the user named and to no other, so
-no redirect is followed; to another machine through the environment's proxy, where it names one. It
-needs nothing but the standard library.
+Temporary failures are retried. Texts and keys go only to the host that the user named, so no
+redirect is followed. Requests to other machines use the environment's proxy, if it names one. It
+needs only the standard library.
 """
 
 import http.client
@@ -29,7 +29,7 @@ from retrieval_store.embeddings._common import at_least, utf8_length
 from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError
 
 RETRIED = (408, 409, 429, 500, 502, 503, 504)
-REQUEST_BYTES = 300_000  # OpenAI takes so many tokens at once, and each has a byte at least
+REQUEST_BYTES = 300_000  # OpenAI's limit of tokens in a request; each has a byte at least
 FIRST_PAUSE = 0.5  # seconds; doubled each time
 LONGEST_PAUSE = 30.0
 
@@ -105,7 +105,7 @@ def batches(texts: list[str], size: int) -> Iterator[list[str]]:
 def matrix(rows: Any, count: int) -> Matrix:
     """(count, dim) float32 from a server's answer; TypeError or ValueError for anything else."""
     try:
-        with np.errstate(over="ignore"):  # what is too large becomes infinite
+        with np.errstate(over="ignore"):  # too large numbers become infinite
             vectors = np.array(rows, np.float32)
     except OverflowError as error:  # an int that no float holds
         raise ValueError(str(error)) from error
@@ -117,7 +117,7 @@ def matrix(rows: Any, count: int) -> Matrix:
 
 
 def refuse_other_length(vectors: Matrix, dimensions: int | None, who: str, why: str) -> None:
-    """Raise EmbeddingFunctionError for vectors of another length than was asked for, if one was.
+    """Raise EmbeddingFunctionError for vectors of another length than requested, if any was.
     who: answered them; why: they may be so."""
     if dimensions is not None and vectors.shape[1] != dimensions:
         raise EmbeddingFunctionError(
@@ -140,9 +140,9 @@ def ask(
     manner: Manner,
     message_of: Callable[[int | None, str], str],
 ) -> Any:
-    """A server's answer to a JSON body, as JSON. Raises EmbeddingFunctionError with the text that
-    `message_of` makes of the status and the beginning of the answer, or of None and the reason,
-    where the server can't be reached."""
+    """A server's response to a JSON body, as JSON. Raises EmbeddingFunctionError otherwise.
+    `message_of` makes its text from the status and the beginning of the response, or from None and
+    the reason where the server can't be reached."""
     pause, waiting = FIRST_PAUSE, threading.Event()
     for left in range(manner.retries, -1, -1):
         try:

@@ -1,8 +1,8 @@
 """BM25 as sparse vectors, without a model: words are hashed to indices.
 
-The form is that of Qdrant's model "Qdrant/bm25": the index of a word is the absolute value of its
-32-bit MurmurHash3; a document's value is the part of BM25 that doesn't depend on other documents, a
-query's is 1. The idf is the store's to multiply by, so the space should have it switched on.
+The format is the one of Qdrant's model "Qdrant/bm25". The index of a word is the absolute value of
+its 32-bit MurmurHash3. A document's value is the part of BM25 that doesn't depend on other
+documents; a query's is 1. The store multiplies by the idf, so the space should have it switched on.
 """
 
 from collections.abc import Sequence
@@ -72,7 +72,7 @@ class BM25Embedding:
         return self._settings
 
     def __call__(self, input: Sequence[str]) -> list[SparseVector]:
-        """For each document its words, with k1 and b applied: f (k + 1) / (f + k (1 - b + b |d| /
+        """The words of each document, with k1 and b applied: f (k + 1) / (f + k (1 - b + b |d| /
         average length))."""
         words = self._analyzer.words(list(input))
         damping = self._damping(words, len(input))
@@ -97,9 +97,9 @@ class BM25Embedding:
         self, query: SparseVector, documents: Sequence[str], scores: Floats, count: int
     ) -> float:
         """The greatest share of a query that one of the first of these documents has; see
-        `base.fusion.held_share`. It is estimated from the scores that a server with idf gave them,
-        in a collection of `count`. The idf of each word is what explains the scores best, by least
-        squares; a word that none of them has counts as one that none in the collection has."""
+        `base.fusion.held_share`. It is estimated from scores that a server with idf returned, in a
+        collection of `count`. The idf of each word is fitted to the scores by least squares. A word
+        that none of the documents has counts as one that is nowhere in the collection."""
         documents, scores = documents[:FIRST], scores[:FIRST]
         if not (len(documents) and len(query.indices)):
             return 0.0
@@ -111,7 +111,7 @@ class BM25Embedding:
         return held_share(shared, float(rarity.sum()), greatest_idf)
 
     def _values_in(self, documents: Sequence[str], query: SparseVector) -> Floats:
-        """(documents, words of the query) the documents' values of these words."""
+        """The documents' values of these words: (documents, words of the query)."""
         words = self._analyzer.words(list(documents))
         hashed = np.array([self._index(word) for word in words.vocabulary], np.uint32)
         places = np.searchsorted(query.indices, hashed).clip(max=len(query.indices) - 1)
@@ -124,7 +124,7 @@ class BM25Embedding:
         return often.astype(np.float32).astype(np.float64)
 
     def _damping(self, words: Words, texts: int) -> Floats:
-        """(texts,) what is added to the number of times that a text has a word."""
+        """The term that is added to the frequency of a word in each text: (texts,)."""
         sizes = np.bincount(words.owners, minlength=texts)
         return np.asarray(self._k * (1 - self._b + self._b * sizes / self._average), np.float64)
 

@@ -47,20 +47,20 @@ class FastEmbedEmbeddingFunction(LoadsModel, ComparedByCosine):
         providers: Sequence[str] | None = None,
         batch_size: int = 64,
     ) -> None:
-        """Say which model is used, which is loaded at the first use. `close` lets go of it, and the
-        next use loads it again. Of a text as many tokens count as the model takes in.
+        """Choose a model, which is loaded at the first use. `close` frees it, and the next use
+        loads it again. Tokens beyond the model's limit are ignored.
 
         Args:
-            model_name: one of those that fastembed lists, which it may have to download.
+            model_name: a model of fastembed's list, which is downloaded if necessary.
             specific_model_path: a directory with the model's files, from which it is loaded
                 instead.
-            query_prefix: what is put before queries. None: what the model's makers say, for
-                families that are known (`embeddings.arguments`), else nothing; "" nothing.
+            query_prefix: a text put before queries; "" for none. None: the prefix that its makers
+                name, for known families of models (`embeddings.arguments`), else none.
             document_prefix: the same for documents.
             cache_dir: where downloads lie; not remembered by collections.
             threads: of onnxruntime; not remembered.
             providers: of onnxruntime; not remembered.
-            batch_size: how many texts at once; not remembered.
+            batch_size: texts per batch; not remembered.
 
         Raises:
             MissingDependencyError: at the first use, without the package.
@@ -85,7 +85,7 @@ class FastEmbedEmbeddingFunction(LoadsModel, ComparedByCosine):
         super().__init__()
 
     def settings(self) -> dict[str, Any]:
-        """What decides the embeddings."""
+        """The settings that decide the embeddings."""
         return self._settings
 
     def check(self) -> None:

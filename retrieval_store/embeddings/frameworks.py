@@ -1,9 +1,9 @@
 """Embeddings of LangChain and LlamaIndex as embedding functions here. (The other way round:
 `langchain_retrieval_store.AsLangChain`, `llama_index.vector_stores.retrieval_store.AsLlamaIndex`.)
 
-They are used as they are. Of a function of ours within them a collection remembers that
-(`innermost`), since it makes the vectors, and makes it again by itself. Pass others again when you
-get the collection: it remembers no more than their class, the name of the model and those settings
+They are used unchanged. If there is a function of ours within them (`innermost`), a collection
+remembers that function, since it makes the vectors, and makes it again by itself. Pass others again
+when you get the collection. It remembers only their class, the name of the model and the settings
 that decide the vectors.
 """
 
@@ -25,9 +25,9 @@ _HAND_ON = {
 
 def innermost(function: Any) -> Any:
     """The embedding function that makes the vectors: the function itself, or the one within
-    adapters of ours and of frameworks that hand on what it makes, in any order. An embedding of a
-    framework is in a `FromLangChain` or `FromLlamaIndex`. A subclass of an adapter may do anything,
-    and so counts as what makes the vectors."""
+    adapters of ours and of frameworks, in any order. An embedding of a framework is returned in a
+    `FromLangChain` or `FromLlamaIndex`. A subclass of an adapter may do anything, and so isn't
+    unwrapped."""
     outer, inner = None, function
     while (attribute := _handing_on(type(inner))) is not None:
         within = getattr(inner, attribute, None)
@@ -52,7 +52,7 @@ def adapted(embedding: Any) -> Any:
 
 
 def _handing_on(kind: type) -> str | None:
-    """The attribute with the embedding whose vectors the class hands on; None where it makes its
+    """The attribute with the embedding whose vectors the class returns; None where it makes its
     own."""
     attribute = vars(kind).get("hands_on")
     package = kind.__module__.partition(".")[0]
@@ -68,7 +68,7 @@ class FromLangChain(ComparedByCosine):
         self._embeddings = embeddings
         self.model_name = _model_of(embeddings)
         self.model_settings = _settings_of(embeddings)
-        self.__qualname__ = f"FromLangChain({type(embeddings).__qualname__})"  # what it is called
+        self.__qualname__ = f"FromLangChain({type(embeddings).__qualname__})"  # for messages
 
     @property
     def max_tokens(self) -> Any:
@@ -118,17 +118,18 @@ class FromLlamaIndex(ComparedByCosine):
 
 
 def _model_of(wrapped: Any) -> str | None:
-    """The name of its model, as most of them have it, by which a collection recognises it."""
+    """The name of its model, under the attributes that most of them use. A collection recognises
+    the model by it."""
     models = (_at(wrapped, name) for name in MODEL_NAMES)
     return next((m for m in models if isinstance(m, str) and m and m != UNKNOWN), None)
 
 
 def _settings_of(wrapped: Any) -> dict[str, Any]:
-    """Those of its settings that decide the vectors and that it says, by the names that functions
-    here have for them: of models of sentence-transformers, and the length of vectors."""
+    """The settings that decide the vectors, as far as it has them as attributes, by the names that
+    functions here use: settings of models of sentence-transformers, and the length of vectors."""
     documents = _mapping_at(wrapped, "encode_kwargs")  # of LangChain's
     queries = _mapping_at(wrapped, "query_encode_kwargs") or documents
-    said = {
+    attributes = {
         "normalize": (_at(wrapped, "normalize"), documents.get("normalize_embeddings")),
         "document_prompt": (_at(wrapped, "text_instruction"), documents.get("prompt")),
         "query_prompt": (_at(wrapped, "query_instruction"), queries.get("prompt")),
@@ -137,7 +138,7 @@ def _settings_of(wrapped: Any) -> dict[str, Any]:
     kinds = {"normalize": bool, "dimensions": int}
     return {
         name: value
-        for name, values in said.items()
+        for name, values in attributes.items()
         for value in values
         if type(value) is kinds.get(name, str) and value != ""
     }

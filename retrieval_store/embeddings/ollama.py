@@ -46,23 +46,22 @@ class OllamaEmbeddingFunction(ComparedByCosine):
         timeout: float = 120.0,
         retries: int = 4,
     ) -> None:
-        """Say which model is asked, and how. Of a text as many tokens count as the model takes in
-        (`max_tokens`).
+        """Choose a model, and how it is called. Tokens beyond the model's limit (`max_tokens`) are
+        ignored.
 
         Args:
-            model: its name there; `ollama pull` fetches it.
+            model: its name in Ollama; `ollama pull` fetches it.
             base_url: of the server.
-            query_prefix: what is put before queries. None: what the model's makers say, for
-                families that are known (`embeddings.arguments`), else nothing; "" nothing.
+            query_prefix: a text put before queries; "" for none. None: the prefix that its makers
+                name, for known families of models (`embeddings.arguments`), else none.
             document_prefix: the same for documents.
-            dimensions: how many numbers, where the model can choose.
-            batch_size: texts a request, which a server may bound; remembered by collections.
-            timeout: seconds of a request, in which Ollama may first have to load the model; not
-                remembered.
-            retries: how often a request is made again; not remembered.
+            dimensions: length of the vectors, for models with several.
+            batch_size: texts per request, which a server may limit; remembered by collections.
+            timeout: seconds for a request, which includes loading the model; not remembered.
+            retries: how often a request is retried; not remembered.
 
         Raises:
-            EmbeddingFunctionError: when it is called and Ollama isn't running, hasn't the model, or
+            EmbeddingFunctionError: at a call, when Ollama isn't running, lacks the model, or
                 refuses.
         """
         if not isinstance(model, str) or not model:
@@ -71,7 +70,7 @@ class OllamaEmbeddingFunction(ComparedByCosine):
                 "'nomic-embed-text'"
             )
         self._settings: dict[str, Any] = {
-            "model": model.removesuffix(":latest"),  # which is what a name without a tag means
+            "model": model.removesuffix(":latest"),  # the default tag of a name
             "base_url": check_url(base_url),
             **prefixes(model, query_prefix, document_prefix),
             "dimensions": None if dimensions is None else at_least(1, "dimensions", dimensions),
@@ -82,14 +81,15 @@ class OllamaEmbeddingFunction(ComparedByCosine):
         self._shown: dict[str, Any] | None = None
 
     def settings(self) -> dict[str, Any]:
-        """What decides the embeddings, and `batch_size` where it isn't the usual one."""
+        """The settings that decide the embeddings, and `batch_size` where it isn't the usual
+        one."""
         return self._settings
 
     @property
     def max_tokens(self) -> int | None:
-        """How many tokens of a text count, its prefix included: those of the model's context, or
-        fewer if its parameters say so. Ollama is asked once; None where it doesn't tell. It may
-        have been started with a smaller context for all models, which it doesn't tell either."""
+        """How many tokens of a text count, its prefix included: the model's context, or less if its
+        parameters say so. Ollama is asked once; None where it doesn't answer this. It may have been
+        started with a smaller context for all models, which it doesn't report."""
         if self._shown is None:
             with suppress(EmbeddingFunctionError):  # asked again the next time
                 answer = self._request("/api/show", {"model": self._settings["model"]}, brief=True)
@@ -131,7 +131,7 @@ class OllamaEmbeddingFunction(ComparedByCosine):
         return ask(url, json.dumps(body).encode(), {}, how, self._message_of)
 
     def _message_of(self, status: int | None, answer: str) -> str:
-        """What is wrong, and what to do about it."""
+        """The problem, and its solution."""
         url, model = self._settings["base_url"], self._settings["model"]
         reason = _reason_in(answer)
         if status is None:
@@ -159,7 +159,7 @@ def _reason_in(answer: str) -> str | None:
 
 
 def _context_of(shown_model: dict[str, Any]) -> int | None:
-    """Of what /api/show answers: "<architecture>.context_length" in model_info, and a line
+    """From the response of /api/show: "<architecture>.context_length" in model_info, and a line
     "num_ctx 2048" in the parameters."""
     limits = []
     information = shown_model.get("model_info")

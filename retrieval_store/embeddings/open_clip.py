@@ -36,15 +36,15 @@ class OpenCLIPEmbeddingFunction(LoadsModel, ComparedByCosine):
         device: str | None = None,
         batch_size: int = 32,
     ) -> None:
-        """Say which model is used, which is loaded at the first use. `close` lets go of it, and the
-        next use loads it again. Images are (h, w) or (h, w, 3) uint8 arrays.
+        """Choose a model, which is loaded at the first use. `close` frees it, and the next use
+        loads it again. Images are (h, w) or (h, w, 3) uint8 arrays.
 
         Args:
             model_name: as open_clip names it.
             checkpoint: as open_clip names it, or a path; None: random weights, for tests.
-            device: where it runs; without one a GPU ("cuda", "mps") where there is one, else "cpu";
-                not remembered by collections.
-            batch_size: how many inputs at once; not remembered.
+            device: where it runs; None for a GPU ("cuda", "mps"), if any, else "cpu"; not
+                remembered by collections.
+            batch_size: inputs per batch; not remembered.
 
         Raises:
             MissingDependencyError: at the first use, without the package.
@@ -55,7 +55,7 @@ class OpenCLIPEmbeddingFunction(LoadsModel, ComparedByCosine):
         super().__init__()
 
     def settings(self) -> dict[str, Any]:
-        """What decides the embeddings."""
+        """The settings that decide the embeddings."""
         return {"model_name": self._model_name, "checkpoint": self._checkpoint}
 
     def check(self) -> None:

@@ -57,23 +57,21 @@ class OpenAIEmbeddingFunction(ComparedByCosine):
         timeout: float = 60.0,
         retries: int = 4,
     ) -> None:
-        """Say which server is asked, and how.
+        """Choose a server and its model, and how it is called.
 
         Args:
-            model: its name there.
+            model: its name on the server.
             base_url: of the server.
-            api_key_env: the environment variable that has the key, None for a server that wants
-                none.
-            dimensions: how many numbers, where the model can choose.
-            api_key: the key itself, instead of what the variable has; not remembered by
-                collections.
-            batch_size: texts a request, which a server may bound; remembered by collections.
-            timeout: seconds of silence after which a request is given up; not remembered.
-            retries: how often a request is made again; not remembered.
+            api_key_env: the environment variable that has the key; None for a server without keys.
+            dimensions: length of the vectors, for models with several.
+            api_key: the key itself, instead of the variable's; not remembered by collections.
+            batch_size: texts per request, which a server may limit; remembered by collections.
+            timeout: seconds without data after which a request fails; not remembered.
+            retries: how often a request is retried; not remembered.
 
         Raises:
-            EmbeddingFunctionError: there is no key; and, when it is called, the server can't be
-                reached, or refuses.
+            EmbeddingFunctionError: there is no key; at a call, the server can't be reached, or
+                refuses.
         """
         if not isinstance(model, str) or not model:
             raise InvalidArgumentError(f"model is {quote(model)}, expected the name of a model")
@@ -97,7 +95,8 @@ class OpenAIEmbeddingFunction(ComparedByCosine):
             self._settings["batch_size"] = self._manner.batch_size
 
     def settings(self) -> dict[str, Any]:
-        """What decides the embeddings, and `batch_size` where it isn't the usual one; no key."""
+        """The settings that decide the embeddings, and `batch_size` where it isn't the usual one;
+        no key."""
         return self._settings
 
     def check(self) -> None:

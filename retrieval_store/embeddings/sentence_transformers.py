@@ -40,19 +40,18 @@ class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
         device: str | None = None,
         batch_size: int | None = None,
     ) -> None:
-        """Say which model is used, which is loaded at the first use. `close` lets go of it, and the
-        next use loads it again. Of a text as many tokens count as the model takes in.
+        """Choose a model, which is loaded at the first use. `close` frees it, and the next use
+        loads it again. Tokens beyond the model's limit are ignored.
 
         Args:
-            model_name: a name, which sentence-transformers may have to download, or a path.
+            model_name: a path, or a name, which sentence-transformers downloads if necessary.
             normalize: whether vectors get the length 1.
-            query_prompt: a text put before queries, as some models want it; None leaves that to the
+            query_prompt: a text put before queries, which some models need; None leaves it to the
                 model.
             document_prompt: the same for documents.
-            device: where it runs; without one a GPU where there is one; not remembered by
-                collections.
-            batch_size: how many texts at once; None for 32, and on a GPU by CUDA 16 for each GiB of
-                its memory, 256 at most; not remembered.
+            device: where it runs; None for a GPU, if any; not remembered by collections.
+            batch_size: texts per batch; None for 32, or on a CUDA GPU 16 per GiB of its memory, at
+                most 256; not remembered.
 
         Raises:
             MissingDependencyError: at the first use, without the package.
@@ -68,7 +67,7 @@ class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
         super().__init__()
 
     def settings(self) -> dict[str, Any]:
-        """What decides the embeddings."""
+        """The settings that decide the embeddings."""
         return self._settings
 
     def check(self) -> None:
@@ -92,8 +91,8 @@ class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
 
     @property
     def inputs_per_call(self) -> int:
-        """How many texts are best given in one call: in it they are sorted by length, so that those
-        of a batch take about as long. The model is loaded to tell."""
+        """The best number of texts in one call. Within a call they are sorted by length, so that
+        texts of a batch take about equally long. This loads the model."""
         return BATCHES_AT_ONCE * self._batch_for(self._load_once())
 
     def __call__(self, input: Sequence[str]) -> Matrix:
@@ -132,9 +131,9 @@ class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
     def _tokens_of(
         self, model: Any, prompt: str, texts: Sequence[str], length: int, read: Mapping[str, int]
     ) -> Ints:
-        """(n,) how many tokens each text has, with its prompt; 0 where that can't matter. read:
-        how many of each text the model has read, where it tells."""
-        most = max(read.values(), default=0)  # what was cut has as many as any other
+        """How many tokens each text has with its prompt, (n,); 0 where that can't matter. read: how
+        many of each text the model has read, where it reports it."""
+        most = max(read.values(), default=0)  # all truncated texts have the same number
         places = [i for i, text in enumerate(texts) if read.get(text, most) == most]
         count = self._counter.of(getattr(model, "tokenizer", None))
         counts = np.zeros(len(texts), np.int64)
@@ -184,13 +183,13 @@ class SpladeEmbedding(LoadsModel):
     vocabulary."""
 
     def __init__(self, model_name: str, *, device: str | None = None, batch_size: int = 16) -> None:
-        """Say which model is used, which is loaded at the first use. `close` lets go of it, and the
-        next use loads it again.
+        """Choose a model, which is loaded at the first use. `close` frees it, and the next use
+        loads it again.
 
         Args:
-            model_name: a name, which sentence-transformers may have to download, or a path.
+            model_name: a path, or a name, which sentence-transformers downloads if necessary.
             device: where it runs; not remembered by collections.
-            batch_size: how many texts at once; not remembered.
+            batch_size: texts per batch; not remembered.
 
         Raises:
             MissingDependencyError: at the first use, without the package.
@@ -200,7 +199,7 @@ class SpladeEmbedding(LoadsModel):
         super().__init__()
 
     def settings(self) -> dict[str, Any]:
-        """What decides the embeddings."""
+        """The settings that decide the embeddings."""
         return {"model_name": self._model_name}
 
     @property

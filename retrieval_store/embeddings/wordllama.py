@@ -1,9 +1,9 @@
 """WordLlama: small static text embeddings with their weights in the package, so nothing is
 downloaded.
 
-They embed tens of thousands of short texts a second on one core. Of the package two files are read,
-the vectors of its tokens and the tokenizer; none of its code runs, which is compiled, and hasn't
-wheels for each Python and processor. The files are the same in all its versions.
+They embed tens of thousands of short texts a second on one core. Only two files of the package are
+read: the vectors of tokens, and the tokenizer. They are the same in all its versions. Its code
+isn't run: it is compiled, and lacks wheels for some Pythons and processors.
 """
 
 import importlib.util
@@ -38,8 +38,8 @@ TEXTS_AT_ONCE = 64  # 64 texts of 256 tokens of 256 numbers are 16 MB
 
 
 class _Model(NamedTuple):
-    """tokenizer: pads texts that it is given together to the longest; embedding: SHAPE, float16,
-    the vectors of tokens, mapped from their file, and so in memory once for all processes."""
+    """tokenizer: pads texts of one call to the longest; embedding: SHAPE, float16, the vectors of
+    tokens. They are mapped from their file, and so in memory once for all processes."""
 
     tokenizer: Any
     embedding: npt.NDArray[np.float16]
@@ -61,9 +61,9 @@ class WordLlamaEmbedding(ComparedByCosine):
     self_contained = True
 
     def __init__(self, dimensions: int = 256) -> None:
-        """Say how long vectors are. They are float32 of length 1, or all zeros for a text in which
-        the model finds no token. Of a text the first 256 tokens count, some 200 words, which is
-        what the model was trained with; longer texts are reported (`embeddings._common`).
+        """Choose the length of vectors. They are float32 of length 1, or all zeros for a text in
+        which the model finds no token. The first 256 tokens of a text count, about 200 words, with
+        which the model was trained. Longer texts are reported (`embeddings._common`).
 
         Args:
             dimensions: 64, 128 or 256.
@@ -153,7 +153,7 @@ def _load_model() -> _Model:
 
 
 def _load() -> _Model:
-    spec = importlib.util.find_spec("wordllama")  # which imports nothing of it
+    spec = importlib.util.find_spec("wordllama")  # without importing it
     if spec is None or spec.origin is None:
         raise MissingDependencyError(
             "the default embedding function needs the package wordllama: "
@@ -165,7 +165,7 @@ def _load() -> _Model:
     try:
         embedding = _map_tensor(folder / WEIGHTS)
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-    except Exception as error:  # that of a tokenizer is of no class of its own
+    except Exception as error:  # a tokenizer's errors have no class of their own
         raise MissingDependencyError(
             f"the package wordllama in {folder} has other files than those of its versions .2 to "
             f".4, which the default embedding function reads: {error}"

@@ -1,7 +1,7 @@
 """`Access` to one collection: transactions on its database, and its data in memory.
 
 `Memory` holds the *cached state*: the state as of one write, whose number is its `seq`, and the
-caches derived from it. A reader whose transaction shows that write uses it as it is (`now`). Any
+caches derived from it. A reader whose transaction shows that write uses it unchanged (`now`). Any
 other starts a new transaction and brings the cached state to its `seq` (`at`). All transactions
 that move the state start under one lock (`_advancing`), so none of them is older than the cached
 state, which therefore only moves forward.
@@ -127,11 +127,10 @@ class Memory:
     """One collection in memory. directory: of its files, None for a collection in memory only;
     files: the derived files that may be used, None for none; find_class: returns the class of an
     index by name; may_write: whether the store was opened for writing; compacting: a lock held
-    while this process makes a new generation; …_rest_until: by the clock, when the
-    state, lists, and columns and words that nobody has asked for, may be saved again;
-    lists_in_use: returns the cache that held the lists which were brought up to date last, while it
-    is there, and their keys;
-    written_at: when this process wrote points last."""
+    while this process makes a new generation. …_rest_until: the times when the state, lists, and
+    columns and words that no query has used, may be saved again. lists_in_use: returns the cache
+    with the most recently updated lists, while it exists, and their keys; written_at: when this
+    process wrote points last."""
 
     def __init__(
         self,
@@ -154,8 +153,8 @@ class Memory:
         self._advancing, self.compacting = Lock(), Lock()
 
     def now(self, connection: apsw.Connection) -> CachedState | None:
-        """The cached state, if it is what this connection's transaction shows, without waiting for
-        other threads; else None, and the transaction is useless."""
+        """The cached state, if it is the one that this connection's transaction shows, without
+        waiting for other threads. Otherwise None, and the transaction is useless."""
         cached = self._cached
         if (
             cached is not None
@@ -251,7 +250,7 @@ class Memory:
         return VectorFile(path, space.dimension, space.datatype)
 
     def drop_later_generations(self, generation: int) -> None:
-        """Drop what is open of later generations, whose compaction failed; the next attempt begins
+        """Close files of later generations, whose compaction failed; the next attempt begins
         anew."""
         with self._advancing:
             later = [key for key in self._spaces if key[1] > generation]
@@ -283,8 +282,8 @@ class Memory:
         )
 
     def has_something_to_save(self) -> bool:
-        """Whether there are lists of words in memory, a state large enough for a file, or an index
-        or codes that have grown since they were saved."""
+        """Whether there are unsaved lists of words, a state large enough for a file, or an index or
+        codes that have grown since they were saved."""
         cached = self._cached
         if cached is not None and (
             cached.caches.lists.held_keys() or is_worth_a_file(cached.state.count)
@@ -305,13 +304,13 @@ class Memory:
 
     @property
     def cached_state(self) -> CachedState | None:
-        """The cached state as it is, however old; None without one."""
+        """The cached state, however old; None without one."""
         return self._cached
 
     @property
     def nbytes(self) -> int:
         """Bytes in use for the state, codes and indexes; 0 for a collection in memory only, since
-        nothing of it can be evicted."""
+        none of it can be evicted."""
         cached = self._cached
         if cached is None or self._directory is None:
             return 0
@@ -333,7 +332,7 @@ class Memory:
         return cached is not None and cached.state.mapped is not None
 
     def forget(self) -> None:
-        """Drop everything; readers keep what they use until they end."""
+        """Drop everything; readers keep their own references until they end."""
         with self._advancing:
             self._cached = None
             spaces, self._spaces = self._spaces, {}
@@ -410,9 +409,9 @@ def _close(spaces: Iterable[OpenSpace]) -> None:
 
 @dataclass(slots=True)
 class CollectionWrite(WriteTransaction):
-    """A write transaction, and what it knows of the points. begun: the head that it has found;
-    committed: the state before it, if that was needed before anything was written; own: the state
-    with what it has written, which no reader sees."""
+    """A write transaction, and its states of the points. begun: the head at its start; committed:
+    the state before it, if it was needed before the first write; own: the state with its own
+    writes, which no reader sees."""
 
     begun: CollectionHead
     committed: CachedState | None = None
@@ -421,9 +420,9 @@ class CollectionWrite(WriteTransaction):
 
 JOINING = 64  # changes of other threads at most that are committed with one
 SHORTEST_PATIENCE_MS, LONGEST_PATIENCE_MS = 50, 1_600
-# Memory is accounted at the end of the first calls after a write, then at every so many calls
-# (memory grows without writes too, as queries load codes from files). Not at each call, since
-# accounting takes half as long as the shortest one.
+# Memory is accounted at the end of the first calls after a write, then once in this number of calls
+# (memory grows without writes too, as queries load codes from files). It isn't accounted at each
+# call, since that takes half as long as the shortest one.
 FIRST_CALLS, ACCOUNTED_EVERY = 4, 16
 Result = TypeVar("Result")
 Ts = TypeVarTuple("Ts")
@@ -450,12 +449,12 @@ IDLE = MaintenanceProgress()
 
 @dataclass(frozen=True, slots=True)
 class StoreHooks:
-    """What a store passes to its collections. find_class: returns the class of an index by name;
+    """Arguments of a store for its collections. find_class: returns the class of an index by name;
     schedule_maintenance: called when there may be work for maintenance; uses_derived: whether
     derived files may be used; expires: the path of the moment at which a point expires, None where
-    points don't expire; find_damage: checks every byte of a collection and returns what is wrong,
-    None for nothing; text_settings: how the words of its documents are found, None where nobody
-    asks for them."""
+    points don't expire; find_damage: checks every byte of a collection and returns the problem,
+    None for none; text_settings: the analysis of its documents, None where text search isn't
+    used."""
 
     find_class: FindClass = builtin_index
     schedule_maintenance: Callable[["Access"], None] = lambda access: None
@@ -558,8 +557,8 @@ class Access:
             self.memory.forget()
 
     def _end_call(self, seq: int) -> None:
-        """Account memory and keep to the budget, at the end of a call whose state was that of the
-        write `seq`; no lock is held."""
+        """Account memory and enforce the budget, at the end of a call whose state was of the write
+        `seq`; no lock is held."""
         self._budget_entry.get(None)  # so that it counts as used
         self._calls = self._calls + 1 if seq == self._accounted else 1
         if self._calls <= FIRST_CALLS or self._calls % ACCOUNTED_EVERY == 0:
@@ -568,8 +567,8 @@ class Access:
         CACHE_BUDGET.settle(self._budget_entry)
 
     def close(self, reason: Reason) -> None:
-        """Close files and drop everything; from here on methods raise `reason`. Calls under way in
-        other threads keep what they use until they end."""
+        """Close files and drop everything; from here on methods raise `reason`. Calls in other
+        threads keep their references until they end."""
         self.counted = False
         self._database.close(reason)
         self.memory.forget()
@@ -583,10 +582,10 @@ class Access:
     def read(self, look: Callable[[SearchView, *Ts], Result], *arguments: *Ts) -> Result:
         """The result of `look`, called with one consistent state and these arguments. It is called
         again if maintenance has removed a file after the state was read and before the file was
-        opened; and once more, with everything loaded anew, after an error that contradictions can
-        lead to, as where a derived file was overwritten while it was mapped. If it comes again, it
-        is damage where a check of all bytes finds any, else a programming error, which is raised as
-        it is."""
+        opened. It is also called once more, with everything loaded anew, after an error that
+        corrupt data can cause, as where a derived file was overwritten while it was mapped. If the
+        error is repeated, it is damage where a check of all bytes finds any. Otherwise it is a
+        programming error, which is raised unchanged."""
         is_new = self.directory is None
         while True:
             states_read: list[State] = []
@@ -609,7 +608,7 @@ class Access:
 
     def _damage_behind(self, error: Exception) -> DamagedError:
         """The damage that a check of all bytes finds after an error; raises the error itself if
-        there is none. Every byte is looked at once for each write."""
+        there is none. Every byte is checked once for each write."""
         path, problem = self._database.path, None
         if not isinstance(error, ContradictionError):
             with corruption_as_damage(path):
@@ -625,7 +624,7 @@ class Access:
     ) -> Result | None:
         """The result of `look`, called with a connection and these arguments, by a single
         statement, which sees one state without a transaction. None if it returns that, or fails:
-        then `read` finds out what there is, or what is wrong."""
+        then `read` returns the result, or the error."""
         return self._database.without_transaction(look, *arguments)
 
     def _show(
@@ -661,7 +660,7 @@ class Access:
         )
 
     def current_state(self) -> CachedState:
-        """The state in memory, brought up to date, and its caches."""
+        """The current state in memory, and its caches."""
         return self.read(state_and_caches)
 
     def state_in_database(self, view: SearchView) -> State:
@@ -681,8 +680,8 @@ class Access:
     ) -> Result:
         """The result of `change`, called with a write transaction and these arguments; the
         transaction is committed unless `change` raises. joins: whether the change may be committed
-        together with those of other threads: then another thread may call it, and this one again if
-        that transaction failed."""
+        together with changes of other threads. Then another thread may call it, and this one again
+        if that transaction failed."""
         self._database.refuse_if_read_only()
         joins = joins and self.directory is not None
         do = partial(_call, change, arguments)
@@ -701,8 +700,8 @@ class Access:
         return result
 
     def _write(self, do: Callable[[CollectionWrite], Result], joins: bool) -> Result:
-        """Write a change, with those of other threads if it joins; alone if these make the
-        transaction fail. Then each of them comes up again in its own thread."""
+        """Write a change, together with other threads' if it joins; alone if these make the
+        transaction fail. Then each of their errors is raised in its own thread."""
         while True:
             joined: list[QueueEntry] = []
             committed: list[object] = []  # gets an item when the transaction is committed
@@ -727,8 +726,8 @@ class Access:
         committed: list[object],
         connection: apsw.Connection,
     ) -> Result:
-        """Make a change in a transaction that has begun, and then, if it joins, those of other
-        threads, whose places are noted in `joined`."""
+        """Make a change in a transaction that has begun. If it joins, make other threads' changes
+        too; their positions are noted in `joined`."""
         tracing.event("begun")  # until here it waited for other writers
         head = self._head(connection)
         write = CollectionWrite(connection, head, self.memory.open_vectors, head)
@@ -807,17 +806,17 @@ class Access:
             raise
 
     def _refuse_what_explains(self, error: Exception) -> None:
-        """Raise what an error comes of, if more is known of that: NotFoundError where the
-        collection is deleted, or an error that names the collection and who has locked it."""
+        """Raise the cause of an error, if it is known: NotFoundError where the collection is
+        deleted, or an error that names the collection and the process that has locked it."""
         if isinstance(error, LockTimeoutError):
             path = self._database.path
-            what = f"collection {self.name!r} in {path.parent.parent}"
-            raise lock_timeout(what, path) from error
+            subject = f"collection {self.name!r} in {path.parent.parent}"
+            raise lock_timeout(subject, path) from error
         if isinstance(error, StorageError):
             self.refuse_if_gone()
 
     def refuse_if_gone(self) -> None:
-        """Raise NotFoundError where the directory is gone, as of a collection that was deleted, or
+        """Raise NotFoundError where the directory is gone, as of a deleted collection, or
         StorageError where the store's is gone; in memory, where it is marked as deleted."""
         if self.directory is None:
             self._database.use(self._head)
@@ -838,8 +837,8 @@ def _call(
 
 
 def _join(write: CollectionWrite, entry: QueueEntry, committed: list[object]) -> None:
-    """Make the change that another thread waits to make, all of it or nothing. What it raises comes
-    up again when its thread makes it alone."""
+    """Make the change that another thread waits to make, all of it or nothing. Its error is raised
+    again when its thread makes it alone."""
     head = write.head
     try:
         with SQLiteTransaction(write.connection):  # a savepoint
@@ -847,7 +846,7 @@ def _join(write: CollectionWrite, entry: QueueEntry, committed: list[object]) ->
             entry.settle(entry.batched(write), committed)
     except Exception:
         write.head, write.own = head, None
-        if not write.connection.in_transaction:  # SQLite has rolled back all of it
+        if not write.connection.in_transaction:  # SQLite has rolled the transaction back
             raise
 
 

@@ -2,20 +2,20 @@
 
 **Interrupts.** Ctrl-C raises KeyboardInterrupt between any two steps of the main thread: between a
 lock's acquire() and the `try` behind it, at the first step of a context manager's __exit__, in the
-middle of threading.Condition. One way of holding something survives that: `with lock:`, in the
+middle of threading.Condition. Only one way of holding something survives that: `with lock:`, in the
 frame of a function, on a lock of `base/locks.py`, which is entered and left without such a moment.
 (A generator that is a context manager is no such frame: an interrupt leaves it suspended, with all
 it holds, for as long as the traceback is kept.)
 
-So everything here is held in that way, while a function is called. Which threads wait, and how many
-are inside, is recorded nowhere: it is read from the locks themselves.
+So everything here is held in that way, while a function is called. Waiting threads, and threads
+inside, aren't counted anywhere: the locks themselves show them.
 
 **Forks.** SQLite's connections must not be used, nor even closed, in a child that inherited them.
-And SQLite notes for each file which locks this process holds, and a child that inherits such a note
+SQLite also records the locks of this process on each file, and a child that inherits such a record
 takes no locks of its own. So a fork waits until no thread is inside SQLite, and closes all
-connections first; the child opens stores anew by path. A store in memory can't be opened so: there
-its use is an error. Nor may any thread be loading a module of ours, whose lock the child would
-inherit.
+connections first; the child opens stores anew by path. A store in memory can't be reopened so:
+using it in the child is an error. Nor may any thread be loading a module of ours, whose lock the
+child would inherit.
 """
 
 import sys
@@ -39,7 +39,7 @@ Ts = TypeVarTuple("Ts")
 
 
 def tries(milliseconds: int, pause: float = 0.02) -> Iterator[None]:
-    """Yields again and again, with pauses of so many seconds, until the time is over; for locks
+    """Yields again and again, with pauses of this many seconds, until the time is over; for locks
     that can only be polled."""
     yield  # most succeed at once, and make no event
     pausing, deadline = threading.Event(), time.monotonic() + milliseconds / 1000
@@ -53,9 +53,9 @@ POLLED_EVERY = 0.001  # seconds, by a process that waits for its turn
 
 def in_turn(path: Path, milliseconds: int, ask: Callable[[], T]) -> T:
     """The result of `ask`, which waits for another lock, called while this process alone waits for
-    it: who has just given that lock back must come here again, behind those who wait here. This
-    keeps an order and excludes nobody. So it is done without after that time, as behind a process
-    that was stopped, and where the file system has no such locks."""
+    it. A process that has just released that lock must queue here again, behind those that wait.
+    This keeps an order and excludes nobody. So it is skipped after the timeout, as behind a stopped
+    process, and where the file system has no such locks."""
     try:
         opened: BinaryIO | None = open_lock_file(path)
     except OSError:
@@ -81,7 +81,7 @@ class SharedLock:
     def __init__(self) -> None:
         self._inside: dict[int, ReentrantLock] = {}  # a lock for each thread, by which it shares
         self._waiting: dict[int, ReentrantLock] = {}  # … by which it waits for its turn to
-        # A thread that excludes holds both: others look at the first and wait for the second. With
+        # A thread that excludes holds both: others try the first and wait for the second. With
         # one lock, a thread that waits would hold it for a moment and look like one that excludes.
         self.excluding, self.barrier = Lock(), Lock()
         self.excluder = 0  # the thread that holds them, if any does
@@ -182,7 +182,7 @@ class QueueEntry:
 
     @property
     def is_settled(self) -> bool:
-        """Whether another thread has done what this one waits to do, so that it counts."""
+        """Whether another thread has made this one's change, so that it counts."""
         return bool(self._counts)
 
     def call(self) -> None:
@@ -234,8 +234,8 @@ class FifoLock:
         return on_timeout()
 
     def waiting(self) -> Iterator[QueueEntry]:
-        """For the thread that works: the entries of those who wait, in their order, as far as they
-        leave to it what they wait to do. Each comes once, and its thread does it itself in its turn
+        """For the thread that works: the entries of waiting threads, in their order, as far as they
+        leave their change to it. Each comes once. Its thread makes the change itself in its turn
         unless it is settled until then."""
         for entry in tuple(self._line)[1:]:
             if entry.lock.locked():
@@ -300,14 +300,15 @@ class _Waiting(Generic[Q, A]):
 
 
 class QuestionLine(Generic[Q, A]):
-    """Questions that wait are answered together.
+    """Answers waiting questions together.
 
-    Of one process' threads the interpreter runs one at a time, and each hand-over costs. So while
-    the questions of some threads are answered, those of others wait in line, and who comes to
-    answer next answers those that wait with its own. Nobody waits longer than that takes, 50 ms at
-    most, and nobody at all where no other thread asks. What is answered together is read once all
-    have asked. Where that fails, each thread answers its own. A seat that an interrupt leaves taken
-    is replaced after those 50 ms. are_alike: whether two questions may be answered at once.
+    Of one process' threads the interpreter runs one at a time, and each switch costs. So while the
+    questions of some threads are answered, other threads wait in line, and the next thread to
+    answer answers all waiting questions with its own. Nobody waits longer than that takes, 50 ms at
+    most, and nobody at all unless other threads have questions. Questions answered together read a
+    state after all of them were asked. Where that fails, each thread answers its own. A seat that
+    an interrupt leaves taken is replaced after those 50 ms. are_alike: whether two questions may be
+    answered at once.
     """
 
     def __init__(self, are_alike: Callable[[Q, Q], bool]) -> None:
@@ -316,7 +317,7 @@ class QuestionLine(Generic[Q, A]):
         self._seats = [Lock() for _ in range(SEATS)]
 
     def ask(self, question: Q, answer_all: AnswerAll[Q, A]) -> A:
-        """The answer to a question. answer_all: answers questions, as many as there are."""
+        """The answer to a question. answer_all: answers a list of questions."""
         seat = self._free_seat()
         if seat is None:
             waiting = _Waiting[Q, A](question)
@@ -431,11 +432,11 @@ class ForkAware(Protocol):
     """Holds something that a forked child must not inherit."""
 
     def forget_after_fork(self) -> None:
-        """In the child, which has one thread: drop what threads of the parent may hold."""
+        """In the child, which has one thread: drop locks that threads of the parent may hold."""
 
 
 class ClosesBeforeFork(Protocol):
-    """Can close what is idle before a fork."""
+    """Can close idle resources before a fork."""
 
     def close_before_fork(self) -> None:
         """Close it."""
@@ -485,9 +486,9 @@ def _before_fork() -> None:
 def _wait_for_imports() -> None:
     """Wait until no other thread is importing a module of ours. A forked child would inherit the
     module's lock, which no thread of its own would ever release."""
-    # importlib has a lock for each module as long as any thread loads it, and tells nobody else. A
-    # Python that keeps them elsewhere is one where a fork doesn't wait, and a child may hang in the
-    # import that its parent was at: test_fork.py tells for each version.
+    # importlib has a lock for each module as long as any thread loads it, and shows it to nobody
+    # else. With a Python that keeps them elsewhere a fork doesn't wait, and a child may hang in an
+    # import that its parent was in: test_fork.py checks each version.
     locks = getattr(sys.modules["_frozen_importlib"], "_module_locks", {})
     for _ in tries(LONGEST_IMPORT_MS):
         package_locks = [lock() for name, lock in [*locks.items()] if name.startswith(PACKAGE)]
@@ -503,8 +504,8 @@ def _in_child() -> None:
 
 
 # Python calls `before` in the reverse of this order, the others in this order. The locks' own
-# methods, since an interrupt can't come before their first step; and _before twice, since it can
-# come before that of one of them.
+# methods are registered, since an interrupt can't come before their first step; and _before twice,
+# since one can come before its first step.
 at_fork(before=_before_fork, after_in_child=_in_child)
 at_fork(before=_before_fork)
 for _lock in (_gate.excluding, _gate.barrier):

@@ -79,8 +79,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 MAINTENANCE_EVERY = 2_000  # points written
-LISTED_EVERY = 256  # … or so many where lists are in use, which a query would have to wait for
-SMALL_CHANGE = 100  # points: a change of so many is committed with those of other threads that wait
+LISTED_EVERY = 256  # … or this many where lists are in use, since a query would wait for these
+SMALL_CHANGE = 100  # points: up to here a change is committed with waiting threads' changes
 SWEPT_EVERY = 10.0  # seconds, where points go on expiring
 _Answered: TypeAlias = tuple[list[Hits], EngineTrace, State]
 
@@ -88,8 +88,8 @@ _Answered: TypeAlias = tuple[list[Hits], EngineTrace, State]
 def reading(
     method: Callable[Concatenate["PointStore", SearchView, P], T],
 ) -> Callable[Concatenate["PointStore", P], T]:
-    """Makes a method one that is called without its view, which is that of a read; it is called
-    again where the read is (see `Access.read`)."""
+    """Makes a method one that is called without its view, which a read provides; it is called again
+    where the read is (see `Access.read`)."""
 
     @wraps(method)
     def read(self: "PointStore", /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -110,7 +110,7 @@ class PointStore:
         self.access = access
         self._unmaintained = 0
         self._line = QuestionLine[Query, Hits](_are_alike)
-        self._sweep_at = 0.0  # from when on what has expired makes maintenance worth it again
+        self._sweep_at = 0.0  # when expired points make maintenance worth it again
 
     @property
     def name(self) -> str:
@@ -203,8 +203,8 @@ class PointStore:
     def _change(
         self, change: "Callable[[Transaction, *Ts], T]", *arguments: *Ts, joins: bool = False
     ) -> T:
-        """The result of a change. joins: whether it may be committed together with those of other
-        threads, one of which then makes it."""
+        """The result of a change. joins: whether it may be committed together with changes of other
+        threads; one thread then makes them all."""
         from retrieval_store.engine.transaction import change_points
 
         result, written, seq_before, seq = self.access.write(
@@ -279,7 +279,7 @@ class PointStore:
     def count_within(
         self, view: SearchView, expression: Expression, seconds: float
     ) -> tuple[int, bool]:
-        """How many points match, or as many as are found in so many seconds."""
+        """How many points match, or how many were found in this number of seconds."""
         return count_within(view, self._without_expired(view, expression), seconds)
 
     @traced("get")
@@ -414,7 +414,7 @@ class PointStore:
 
     @traced("explain")
     def explain(self, question: Query) -> Payload:
-        """How `ask` finds what it finds; see `stats.explanation`."""
+        """How `ask` finds its hits; see `stats.explanation`."""
         from retrieval_store.engine.stats import explanation
 
         _, trace, state = self._answer(question, explains=True)
@@ -450,7 +450,7 @@ class PointStore:
 
     @traced("warm")
     def warm(self, paths: Sequence[PayloadPath], analyzer: "Analyzer | None") -> Payload:
-        """Load what the first queries would load; see `stats.warm`."""
+        """Load the data that the first queries would load; see `stats.warm`."""
         from retrieval_store.engine.stats import warm
 
         return warm(self.access, paths, analyzer)
@@ -466,7 +466,7 @@ class PointStore:
         trace = EngineTrace(True, self.access.is_read_only)
         view.remarks = trace.remarks
         hits = self._hits(view, question, trace)
-        if explains:  # of the same state; not every way of ranking counts what a filter allows
+        if explains:  # of the same state; not every way of ranking counts the allowed points
             restricted = restrict_query(question, self._without_expired(view, None))
             trace.matching = _count_matching(view, restricted)
         return hits, trace, view.state

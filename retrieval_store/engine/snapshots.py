@@ -1,15 +1,15 @@
 """Takes and restores snapshots: collections in one state, in one file.
 
-A store, or a collection of one, comes in; a file that never changes goes out, and is checked before
-anything in it is used. This module may use `maintenance` and what lies below.
+The input is a store, or a collection of it; the output is a file that never changes. A file is
+checked before anything in it is used. This module may use `maintenance` and the rooms below.
 
-Taking one copies the collections beside the snapshot to be, each in one state, without what is
-dead, has expired, or can be made again; then the copies are packed into a ZIP archive with a
-manifest. Nothing in the archive is compressed, so it never holds more than it is long. The manifest
-has the size and SHA-256 of every other file, and the archive's comment has that of the manifest.
-Names in it are ours alone: `UUID/points.sqlite`, `UUID/NUMBER.GENERATION.vectors`.
+To take one, the collections are copied beside the future snapshot, each in one state, without dead,
+expired or derived data. Then the copies are packed into a ZIP archive with a manifest. Nothing in
+the archive is compressed, so its content is never larger than the file. The manifest has the size
+and SHA-256 of every other file, and the archive's comment has the manifest's. Names in it are ours
+alone: `UUID/points.sqlite`, `UUID/NUMBER.GENERATION.vectors`.
 
-Restoring one checks all of it before any part takes its place.
+To restore one, all of it is checked before any part is moved into place.
 """
 
 import errno
@@ -76,9 +76,9 @@ _CLOSE = partial(ClientClosedError, "the copy is finished")
 
 def copy_collection(access: Access, directory: Path) -> None:
     """Copy the files of a collection, as of one moment, into a new directory. Others may write
-    meanwhile: rows of vector files that count never change, and the rest is copied in one
-    transaction. The rows, which may take minutes, are copied after that, since no thread of the
-    process can fork while one is in a transaction; the maps keep them, whatever is removed."""
+    meanwhile: committed rows of vector files never change, and the rest is copied in one
+    transaction. Copying the rows may take minutes. It comes after the transaction, since no thread
+    of the process can fork during one; the maps keep the rows even if files are removed."""
     directory.mkdir()
     state, has_dead = access.read(_copy_state, directory)
     with translate_errors(directory):
@@ -92,7 +92,7 @@ def copy_collection(access: Access, directory: Path) -> None:
 @contextmanager
 def private_copy(access: Access, directory: Path | None) -> Iterator[Path]:
     """A private directory with a copy, in `directory` or among the system's temporary files; it is
-    deleted afterwards, except what is moved away."""
+    deleted afterwards, except for files that are moved away."""
     with private_folder(directory) as folder:
         copy_collection(access, folder / "copy")
         yield folder / "copy"
@@ -108,8 +108,8 @@ def _write_rows(path: Path, rows: Stored) -> None:
 def _copy_state(
     view: SearchView, directory: Path
 ) -> tuple[list[tuple[str, SpaceState, Stored]], bool]:
-    """Copy the database of a collection; returns for each vector file its name, its space and its
-    rows, and whether the files hold anything dead or expired."""
+    """Copy the database of a collection; returns the name, space and rows of each vector file, and
+    whether the files have dead or expired data."""
     for leftover in directory.iterdir():  # by an attempt during which a file went away
         leftover.unlink()
     with translate_errors(directory):
@@ -320,7 +320,8 @@ def _entry(name: str, entry: Any, ids: set[str]) -> _ZipEntry:
 def _refuse_others(
     archive: zipfile.ZipFile, entries: Mapping[str, _ZipEntry], snapshot: Path
 ) -> None:
-    """Check that the archive holds what the manifest lists, in the same sizes, and nothing else."""
+    """Check that the archive contains the files of the manifest, in the same sizes, and nothing
+    else."""
     names = archive.namelist()
     if len(names) != len(set(names)) or set(names) != {MANIFEST, *entries}:
         raise DamagedError(f"{snapshot} is damaged: it has other files than its manifest says")
@@ -356,8 +357,8 @@ def _write(source: IO[bytes], entry: _ZipEntry, target: Path, shown: str) -> Non
 def unpack_snapshot(
     snapshot: Path, directory: Path, find_class: FindClass
 ) -> Iterator[tuple[Path, Manifest]]:
-    """A private folder in a directory, with a snapshot's collections, whole and durable; what isn't
-    taken away from there goes afterwards."""
+    """A private folder in a directory, with a snapshot's collections, whole and durable; files that
+    aren't moved from there are deleted afterwards."""
     with translate_errors(directory), private_folder(directory) as folder, translate_errors(folder):
         manifest = unpack(snapshot, folder)
         for record in manifest.collections:
@@ -418,9 +419,9 @@ def take(
     points_of: Callable[[str], Access],
     whole: bool,
 ) -> None:
-    """Write a snapshot of these collections. Of a whole store, those that are deleted meanwhile are
-    left out; there is no writing to several collections at once, so each is in a state of its
-    own."""
+    """Write a snapshot of these collections. Of a whole store, collections that are deleted
+    meanwhile are left out. There are no writes to several collections at once, so each is in a
+    state of its own."""
     with translate_errors(target):
         check_new_file(target)
         with private_folder(target.parent) as folder:

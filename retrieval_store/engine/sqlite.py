@@ -1,24 +1,23 @@
 """SQLite through apsw: databases that aren't trusted, and transactions that interrupts can't break.
 
-A path, a `Format` (what tables there must be) and work to do come in. The work gets a connection,
-in a transaction; what it returns goes out, or an error of ours. What the tables mean is for
-`storage` to say. This module may use `locks`, and `query.types`.
+The input is a path, a `Format` (the expected tables) and a function. The function gets a
+connection, in a transaction; its result is returned, or an error of ours is raised. `storage` gives
+the tables their meaning. This module may use `locks`, and `query.types`.
 
-- Guards. A stranger may have made the database. Its schema is compared, to the letter. Whatever
-  SQLite would obey or hang at beside a database is refused. Triggers, views, and functions that a
-  schema calls are switched off. How long one use of a connection takes is bounded.
-- Errors. Those of SQLite and the system are *translated* into ours, which name the file. Corrupt
-  content whose checksums are right leads to errors of Python's own (`CORRUPTION_ERRORS`). Where
-  nothing is done but reading such content they are damage, and a ContradictionError always is;
-  elsewhere they may as well be programming errors, and a check of all bytes decides
-  (`Access.read`).
-- Transactions. One is a `with` on the connection itself, which is made of C, around a function that
-  is called back; docs/design/concurrency.md says why.
-- Files. Every database of ours uses the checksum VFS, so a flipped bit in a page is an error and
-  not an answer, and carries an application id and a format version.
-- Pools. A database is a pool of connections, each lent to one thread at a time, by calling back.
-  What a call of `use` holds at each moment, and what an interrupt, a fork and `close` do to it
-  there, is a table in docs/design/concurrency.md.
+- Guards. A stranger may have made the database. Its schema is compared, to the letter. Files beside
+  a database that SQLite would follow or hang at are refused. Triggers, views, and functions that a
+  schema calls are switched off. The time of one use of a connection is bounded.
+- Errors of SQLite and the system are *translated* into ours, which name the file. Corrupt content
+  whose checksums are right leads to errors of Python's own (`CORRUPTION_ERRORS`). Where such
+  content is only read, they are damage, and a ContradictionError always is. Elsewhere they may be
+  programming errors, and a check of all bytes decides (`Access.read`).
+- Transactions. One is a `with` on the connection itself, which is written in C, around a callback;
+  docs/design/concurrency.md says why.
+- Files. Every database of ours uses the checksum VFS, so a flipped bit in a page is an error
+  instead of a result. It has an application id and a format version.
+- Pools. A database is a pool of connections, each lent to one thread at a time, by a callback. A
+  table in docs/design/concurrency.md shows what a call of `use` holds at each moment, and the
+  effects of an interrupt, a fork and `close` there.
 """
 
 import errno
@@ -70,9 +69,9 @@ from retrieval_store.errors import (
 )
 from retrieval_store.query.types import Mode
 
-# Of SQLite's virtual machine, some 10 ns each: how often Ctrl-C is looked for; and how many one use
-# of a connection may take, of which nothing honest comes near: a tree whose pages lead to the same
-# pages again and again is endless, whatever its checksums say.
+# Steps of SQLite's virtual machine, some 10 ns each: between checks for Ctrl-C; and the limit for
+# one use of a connection, far above any honest use. A tree whose pages lead to the same pages again
+# and again is endless, whatever its checksums are.
 STEPS_AT_ONCE = 1_000_000
 MAX_STEPS, STEPS_A_BYTE = 300_000_000, 100
 _COMPANIONS = ("-wal", "-shm")
@@ -87,9 +86,9 @@ _SAFE = {
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """What one kind of database of ours is made of. schema: of the first version; migrations: for
-    each older version what makes the next one of it; readable: the oldest version that can be read
-    as it is; main_table: one that is there in all versions."""
+    """The format of one kind of database of ours. schema: of the first version; migrations: for
+    each older version the steps to the next one; readable: the oldest version that can be read
+    without migration; main_table: a table of all versions."""
 
     application_id: int
     version: int
@@ -104,8 +103,8 @@ class Format:
 
 
 class StepLimiter:
-    """Counts the steps of a connection, and says when they are too many; called by SQLite now and
-    then, which is also where Ctrl-C comes in. path: of the database, None in memory."""
+    """Counts the steps of a connection, and reports when they are too many. SQLite calls it now and
+    then, which is also where Ctrl-C is handled. path: of the database, None in memory."""
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
@@ -120,7 +119,8 @@ class StepLimiter:
 
 
 def identity_of(path: Path) -> tuple[int, int] | None:
-    """What tells a directory from another of the same path; None where there is none."""
+    """An identity that distinguishes a directory from another of the same path; None where there is
+    none."""
     try:
         status = os.stat(path)
     except OSError:
@@ -129,8 +129,7 @@ def identity_of(path: Path) -> tuple[int, int] | None:
 
 
 def refuse_moved(directory: Path, identity: tuple[int, int] | None = None) -> None:
-    """Raise StorageError where a directory in which files were open isn't there any more, or is
-    another one than that of the identity."""
+    """Raise StorageError where a directory with open files is gone, or has another identity."""
     directory_identity = identity_of(directory)
     if directory_identity is not None and identity is not None and directory_identity != identity:
         raise StorageError(
@@ -155,7 +154,7 @@ def _size_of(path: str) -> int:
 
 
 def guard(connection: apsw.Connection, path: Path | None) -> StepLimiter:
-    """Set a connection on guard; returns what counts its steps. path: None in memory."""
+    """Guard a connection; returns the counter of its steps. path: None in memory."""
     for option, value in _SAFE.items():
         connection.config(option, value)
     steps = StepLimiter(path)
@@ -164,9 +163,9 @@ def guard(connection: apsw.Connection, path: Path | None) -> StepLimiter:
 
 
 def refuse_odd_files_beside(path: Path) -> None:
-    """Raise DamagedError when SQLite would find something beside a database that isn't ours. Our
-    databases have no journals; one that another program has put there can hang SQLite, change the
-    database, and, with an old SQLite, have any file deleted."""
+    """Raise DamagedError when SQLite would find a file beside a database that isn't ours. Our
+    databases have no journals. A journal of another program can hang SQLite, change the database,
+    and, with an old SQLite, have any file deleted."""
     if os.path.lexists(f"{path}{_JOURNAL}"):
         raise DamagedError(
             f"{path}{_JOURNAL} isn't a file of retrieval-store, and SQLite would obey it: look "
@@ -179,7 +178,7 @@ def refuse_odd_files_beside(path: Path) -> None:
 
 
 def refuse_other_schema(connection: apsw.Connection, statements: str, path: Path) -> None:
-    """Raise DamagedError unless the database consists of what the statements make."""
+    """Raise DamagedError unless the database has exactly the schema that the statements make."""
     expected = _schema_made_by(statements)
     if _schema(connection, len(expected) + 1) != expected:
         raise DamagedError(f"{path} is damaged: its tables aren't those of this format")
@@ -193,15 +192,15 @@ def _schema_made_by(statements: str) -> list[tuple[str, ...]]:
 
 
 def _schema(connection: apsw.Connection, limit: int) -> list[tuple[str, ...]]:
-    """What the database is made of, in an order of its own, without white space; no more than
-    `limit` of it, unless that is -1."""
+    """The schema of the database, in a fixed order, without white space; at most `limit` of it,
+    unless that is -1."""
     query = "SELECT type, name, tbl_name, sql FROM sqlite_schema LIMIT ?"
     rows = connection.execute(query, (limit,)).fetchall()
     return sorted(tuple("".join(str(value).split()) for value in row) for row in rows)
 
 
 LOCK_TIMEOUT_MS = 30_000
-IN_TURN = 6  # for so much of that time a writer waits for its turn, before it competes for the lock
+IN_TURN = 6  # a writer waits for its turn for one part in 6 of that time, before it competes
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -215,7 +214,7 @@ def translate_errors(path: Path) -> Iterator[None]:
 
 
 def translation(error: BaseException, path: Path) -> RetrievalStoreError:
-    """The error of ours that one of SQLite or the system stands for."""
+    """Our error for an error of SQLite or the system."""
     match error:
         case RetrievalStoreError():
             return error
@@ -258,8 +257,8 @@ def _may(path: Path, mode: int) -> bool:
 
 
 def lock_timeout(what: str, path: Path) -> LockTimeoutError:
-    """The error of a database in which another process has been writing for too long. what: how it
-    is named."""
+    """The error of a database in which another process has been writing for too long. what: its
+    name."""
     # A writer holds this byte of SQLite's shared memory (WAL_WRITE_LOCK in its wal.c).
     holder = by_holder_of(path.with_name(f"{path.name}-shm"), 120)
     waited = LOCK_TIMEOUT_MS // 1000
@@ -267,7 +266,7 @@ def lock_timeout(what: str, path: Path) -> LockTimeoutError:
 
 
 class ContradictionError(ValueError):
-    """What is stored contradicts itself, as a check of it has found."""
+    """Stored data contradicts itself, as a check has found."""
 
 
 CORRUPTION_ERRORS = (LookupError, OverflowError, TypeError, ValueError)
@@ -286,7 +285,7 @@ def corruption_as_damage(path: Path) -> Iterator[None]:
 
 
 def corruption_error(error: Exception, path: Path, problem: str | None = None) -> DamagedError:
-    """The damage that such an error is the sign of. problem: what a check of the files found."""
+    """The damage that such an error indicates. problem: found by a check of the files."""
     message = f"{path} is damaged: what it holds contradicts itself: {error}"
     return DamagedError(message if problem is None else f"{message} ({problem})")
 
@@ -323,7 +322,7 @@ class SQLiteTransaction(UninterruptibleContext):
 
 
 def in_transaction(connection: apsw.Connection, work: Callable[[apsw.Connection], T]) -> T:
-    """What `work` returns, in a transaction."""
+    """The result of `work`, in a transaction."""
     with SQLiteTransaction(connection):
         return work(connection)
 
@@ -342,7 +341,7 @@ def writing(
 
     with SQLiteTransaction(connection):
         # It waits here for the lock, and below for the disk. Where apsw itself begins and ends a
-        # transaction it keeps the interpreter meanwhile, so what it ends is an empty one.
+        # transaction it holds the GIL meanwhile, so the transaction that it ends is an empty one.
         begin = partial(connection.execute, f"DELETE FROM {format.main_table} WHERE 0")
         begin() if turns is None else in_turn(turns, LOCK_TIMEOUT_MS // IN_TURN, begin)
         result = work(connection)
@@ -366,11 +365,11 @@ _log = log_of("store")
 Fill: TypeAlias = Callable[[apsw.Connection], None]
 CHECKSUM_BYTES = 8  # at the end of each page, as the checksum VFS wants them
 CHECKSUM_VFS = "cksmvfs"
-EXTENSION = "sqlite_extra_binaries/cksumvfs"  # SQLite appends what the system's libraries end in
+EXTENSION = "sqlite_extra_binaries/cksumvfs"  # SQLite appends the system's suffix of libraries
 CACHE_KIB = 16 * 1024  # of pages at most, for each connection; 2 MiB made a fetch twice as slow …
 SMALL_CACHE_KIB = 1024  # … and are too many where dozens of threads read at once
 TEMPLATES_KEPT = 8  # of some 50 KB each
-_templates: dict[str, bytes] = {}  # new databases, by what they are like
+_templates: dict[str, bytes] = {}  # new databases, by their kind
 _registering = ReentrantLock()  # reentrant: a client may be collected meanwhile
 
 
@@ -385,8 +384,8 @@ def _register_checksum_vfs() -> None:
 
 
 def _load_checksum_vfs(connection: apsw.Connection) -> None:
-    """Load it from where it lies in apsw's wheels. Elsewhere apsw itself finds it, for which it
-    imports so much of the standard library that the first opening takes 8 ms more."""
+    """Load it from its path in apsw's wheels. Elsewhere apsw itself finds it, for which it imports
+    so much of the standard library that the first opening takes 8 ms more."""
     connection.enable_load_extension(True)
     try:
         connection.load_extension(str(Path(apsw.__file__).parent / EXTENSION))
@@ -397,10 +396,10 @@ def _load_checksum_vfs(connection: apsw.Connection) -> None:
 
 
 def create(path: Path, format: Format, fill: Fill | None = None, alike: str | None = None) -> bool:
-    """Make the database unless it is there, and say whether it was made; several processes may do
-    so at once. `fill` adds to the tables; alike: names what it adds, which is then worked out once
-    in a process. It is made whole under another name and then given its own (see
-    `give_name`), so no process sees half of it, and of two processes one comes first."""
+    """Make the database unless it exists, and return whether it was made; several processes may do
+    so at once. `fill` adds to the tables; alike: names its additions, which are then computed once
+    per process. The database is made whole under another name and then given its own (see
+    `give_name`). So no process sees half of it, and of two processes one comes first."""
     with translate_errors(path):
         return unforkable(partial(_create, path, format, fill, alike))
 
@@ -451,9 +450,9 @@ def new_file(path: Path) -> Iterator[apsw.Connection]:
     with closing(_open_file(path, flags, "relaxed")) as connection:
         connection.reserve_bytes("main", CHECKSUM_BYTES)
         connection.execute("PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY")
-        # This writes page 1, which says that pages have checksums: the checksum VFS makes none
-        # before it has seen it. Of what is larger than the cache other pages go to the file before
-        # the end, and a backup, which writes page 1 last, takes them from a log or from memory,
+        # This writes page 1, which records that pages have checksums: the checksum VFS makes none
+        # before it has read it. If a database is larger than the cache, other pages go to the file
+        # before the end. A backup, which writes page 1 last, takes them from a log or from memory,
         # where they have none.
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         yield connection
@@ -461,7 +460,7 @@ def new_file(path: Path) -> Iterator[apsw.Connection]:
 
 
 def make_tables(connection: apsw.Connection, format: Format, fill: Fill | None = None) -> None:
-    """Make an empty database one of ours, with what `fill` adds."""
+    """Make an empty database one of ours, with the additions of `fill`."""
     connection.execute(f"PRAGMA application_id = {format.application_id}")
     connection.execute(f"PRAGMA user_version = {format.version}")
     connection.execute(format.statements(format.version))
@@ -471,8 +470,8 @@ def make_tables(connection: apsw.Connection, format: Format, fill: Fill | None =
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A connection of a pool, and what counts its steps. Not a class of connections of our own, nor
-    weak references to them: with both, the interpreter crashed when threads closed some."""
+    """A connection of a pool, and the counter of its steps. Not a class of connections of our own,
+    nor weak references to them: with both, the interpreter crashed when threads closed some."""
 
     connection: apsw.Connection
     steps: StepLimiter
@@ -526,14 +525,14 @@ def _open_file(path: Path, flags: int, mode: Mode) -> apsw.Connection:
     # Relaxed leaves out the sync of the write-ahead log at each commit, nothing else.
     connection.execute(f"PRAGMA synchronous = {'NORMAL' if mode == 'relaxed' else 'FULL'}")
     connection.execute("PRAGMA fullfsync = ON")  # macOS leaves it in the drive's cache otherwise
-    connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten
+    connection.execute("PRAGMA secure_delete = ON")  # deleted data is overwritten
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     return connection
 
 
 def _read_only_uri(path: Path) -> str:
-    """The URI for a directory that can't be written to: there SQLite can't coordinate with writers,
-    nor read a write-ahead log; but there are no writers, and a log only if the store wasn't
+    """The URI for a directory that can't be written to. There SQLite can't coordinate with writers,
+    nor read a write-ahead log. But there are no writers, and a log only if the store wasn't
     closed."""
     if _may(path.parent, os.W_OK):
         return f"{path.as_uri()}?mode=ro"
@@ -585,7 +584,7 @@ def _migrate(connection: apsw.Connection, path: Path, format: Format, mode: Mode
     return writing(connection, format, migrate)
 
 
-Reason: TypeAlias = Callable[[], Exception]  # makes the error that the use of what is closed raises
+Reason: TypeAlias = Callable[[], Exception]  # makes the error that is raised by use after closing
 # So many threads that ask at once find a connection that is open: to open one takes longer than a
 # query. Only the first have a cache worth the name.
 IDLE_CONNECTIONS, USUAL_CACHES = 16, 4
@@ -597,9 +596,9 @@ Ts = TypeVarTuple("Ts")
 
 
 class _Pool(ABC):
-    """What databases in files and in memory share. is_read_only: whether the store was opened so;
-    last_used: of files, when a connection was last taken, by `time.monotonic`; turns: the file by
-    whose lock the writers of several processes take turns, if they do."""
+    """Common base of databases in files and in memory. is_read_only: whether the store was opened
+    read-only; last_used: of files, when a connection was last taken, by `time.monotonic`; turns:
+    the file by whose lock the writers of several processes take turns, if they do."""
 
     path: Path
     turns: Path | None = None
@@ -612,7 +611,7 @@ class _Pool(ABC):
         """The result of `work`, called with a connection and these arguments."""
 
     def look(self, work: Callable[[apsw.Connection, *Ts], T], *arguments: *Ts) -> T:
-        """The same for what only reads; where many threads do, a few at a time."""
+        """As `use`, for reads only; of many threads, a few at a time."""
         return self.use(work, *arguments)
 
     def refuse_if_read_only(self) -> None:
@@ -634,7 +633,7 @@ class _Pool(ABC):
         self, look: Callable[[apsw.Connection, *Ts], T | None], *arguments: *Ts
     ) -> T | None:
         """The result of `look` by a single statement, which sees one state without a transaction.
-        None if it returns that, or fails: then a read finds out what there is, or what is wrong."""
+        None if it returns that, or fails: then a read returns the result, or the error."""
         try:
             return self.look(look, *arguments)
         except LockTimeoutError:  # a read would wait as long again
@@ -688,10 +687,9 @@ class FileDatabase(_Pool):
         return self._translating(self._lend, thread, work, arguments)
 
     def look(self, work: Callable[[apsw.Connection, *Ts], T], *arguments: *Ts) -> T:
-        """The same for what only reads. More threads than there are processors get a quarter less
-        done than as many: they hand the interpreter from one to the other. So they wait in line for
-        those before, but not for long, since some read for seconds, and most of a long search
-        leaves the interpreter to others."""
+        """As `use`, for reads only. More threads than processors do a quarter less work, since they
+        pass the GIL from one to the other. So they queue for earlier threads. But they don't wait
+        long, since some read for seconds, and most of a long search leaves the GIL to others."""
         lent = self._lent
         may_wait = len(lent) >= AT_ONCE and not lent.get(threading.get_ident())
         if may_wait and (self._waiting or self._number_lent() >= AT_ONCE):
@@ -801,7 +799,7 @@ class FileDatabase(_Pool):
             unforkable(remove_empty_log, self.path)
 
     def _refuse_replaced(self) -> None:
-        # SQLite would go on in a file that has no name any more, and what it wrote would be gone.
+        # SQLite would go on in a file that has no name any more, and its writes would be lost.
         try:
             status = os.lstat(self._name)
         except FileNotFoundError:
@@ -824,8 +822,8 @@ def _move_last(source: list[Lease], target: list[Lease]) -> None:
 
 
 def _first_error(error: BaseException) -> BaseException:
-    """The cause of a failed transaction: apsw also rolls back what SQLite has rolled back already,
-    and raises SQLite's error about that."""
+    """The cause of a failed transaction: apsw also rolls back a transaction that SQLite has rolled
+    back already, and raises SQLite's error about that."""
     before = error.__context__
     vain = isinstance(error, apsw.SQLError) and "no transaction is active" in str(error)
     return before if vain and before is not None else error
@@ -846,7 +844,7 @@ class MemoryDatabase(_Pool):
     def __init__(
         self, format: Format, fill: Fill | None = None, like: apsw.Connection | None = None
     ) -> None:
-        """An empty one, with what `fill` adds; or one that holds what another database shows."""
+        """An empty one, with the additions of `fill`; or a copy of another database."""
         self._format = format
         self._connection = apsw.Connection(":memory:")
         guard(self._connection, None)

@@ -1,8 +1,8 @@
-"""Statistics of a collection (how a query was answered, what takes how much room), and its warm-up.
+"""Statistics of a collection (how a query was answered, the sizes of its parts), and its warm-up.
 
-`warm` loads in advance what the first queries would load. It makes each part as a query does, in a
-read transaction of its own, so nothing here knows how codes, columns or lists come to be there. But
-it loads a saved graph at once, which queries leave to the background until it pays.
+`warm` loads in advance the data that the first queries would load. It makes each part as a query
+does, in a read transaction of its own, so nothing here knows how codes, columns or lists are made.
+But it loads a saved graph at once, which queries leave to the background until it pays.
 """
 
 import time
@@ -102,7 +102,7 @@ def explanation(trace: EngineTrace, state: State) -> Payload:
 
 
 def _signs_search_report(by_signs: SignSearchReport) -> Payload:
-    """What a search by signs was to find, what it looked at, and what it has found."""
+    """The target of a search by signs, the rows that it compared, and its recall."""
     report = _recall_report(by_signs.target, by_signs.errors, by_signs.measured)
     looked = dict(zip(("signs", "codes", "distances"), by_signs.looked, strict=True))
     off = None if by_signs.measured is None else round(by_signs.measured.off, 4)
@@ -110,8 +110,8 @@ def _signs_search_report(by_signs: SignSearchReport) -> Payload:
 
 
 def _recall_report(target: float, errors: float | None, recall: "Recall | None") -> Payload:
-    """What searches by signs are to find, how many standard errors they allow for, and what they
-    found when that was measured, the worst first."""
+    """The target of searches by signs, the number of standard errors that they allow for, and their
+    measured recall, the worst first."""
     measured = (
         []
         if recall is None
@@ -159,7 +159,7 @@ def search_attributes(trace: EngineTrace, state: State) -> Attributes:
 
 def gauges(access: Access, mode: Mode) -> Gauges:
     """The gauges of a collection. They are read through a connection of their own, without touching
-    what is in memory, so that monitoring loads nothing and evicts nothing."""
+    data in memory, so that monitoring loads nothing and evicts nothing."""
     if access.directory is None:
         return access.read(_gauges_in_memory)
     cached, path = access.memory.cached_state, access.directory / POINTS_NAME
@@ -183,7 +183,7 @@ def _gauges_in_memory(view: SearchView) -> Gauges:
 def _gauges_of(
     connection: apsw.Connection, state: State | None, caches: Caches | None, directory: Path | None
 ) -> Gauges:
-    """The gauges as the database is now; what is in memory may be older."""
+    """The gauges as the database is now; data in memory may be older."""
     head = read_head(connection)
     if head.dropped:
         raise NotFoundError.of_deleted("the collection")
@@ -296,8 +296,8 @@ def statistics(view: SearchView, directory: Path | None) -> Payload:
 
 
 def maintenance(access: Access) -> Payload | None:
-    """The maintenance of a collection: what it does, how far it is, and since when; None without
-    any. process: another process that does it, of which no more is known."""
+    """The maintenance of a collection: its activity, its progress, and its start; None without any.
+    process: another process that does it; no more is known then."""
     now = access.maintained
     if now.doing is not None:
         seconds = round(time.monotonic() - now.since, 3)
@@ -359,14 +359,14 @@ def space_numbers(view: SearchView, space: SpaceState) -> Payload:
 
 
 def _signs_report(view: SearchView, space: SpaceState) -> Payload:
-    """What searches by signs are to find, where they are the usual ones."""
+    """The target of searches by signs, where they are the default."""
     opened, dense_space = view.caches.spaces[space.space.name], space.space
     is_usual = uses_codes(dense_space) and opened.policy(dense_space).signs
     if not opened.policy(dense_space).codes or not (
         is_usual or recall_wanted(dense_space) is not None
     ):
         return {}
-    opened.recall.load_saved(view.connection)  # what was measured lies in a file
+    opened.recall.load_saved(view.connection)  # the measurement is in a file
     target = usual_recall(dense_space)
     report = _recall_report(target, opened.recall.errors_for(target), opened.recall.known)
     return {"recall": report}
@@ -393,9 +393,9 @@ _ONE = SparseVector(np.zeros(1, np.uint32), np.ones(1, np.float32))
 
 def warm(access: Access, paths: Sequence[PayloadPath], analyzer: Analyzer | None) -> Payload:
     """Load the state, codes and index of each dense space, the lists of sparse ones, the columns of
-    these paths, and the lists of words as the analyzer finds them, if one is given. The columns
-    count as used often, so maintenance saves them where that is worth it. Returns what there is
-    now, and what was done for it: see `api.results.Warmed`."""
+    these paths, and, with an analyzer, the lists of its words. The columns count as used often, so
+    maintenance saves them where that is worth it. Returns what is loaded now, and the work done for
+    it: see `api.results.Warmed`."""
     laps = _Laps()
     count = access.current_state().state.count
     laps.end("state")
@@ -420,7 +420,7 @@ def warm(access: Access, paths: Sequence[PayloadPath], analyzer: Analyzer | None
 
 
 class _Laps:
-    """Measures the parts of a call. milliseconds: those of each part."""
+    """Measures the parts of a call. milliseconds: of each part."""
 
     def __init__(self) -> None:
         self.milliseconds: dict[str, float] = {}

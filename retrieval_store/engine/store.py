@@ -65,14 +65,12 @@ if TYPE_CHECKING:
     from retrieval_store.indexes import VectorIndex
     from retrieval_store.query.protocols import EmbeddedStore
 
-DESCRIPTOR_SHARE = (
-    4  # of the descriptors that the process may have, those of collections: one in so many;
-)
-# where several threads read at once, each may take more than twice as many for a while
+DESCRIPTOR_SHARE = 4  # collections may use one in this many of the process' descriptors;
+# where several threads read at once, each may use more than twice the number for a while
 ENDLESS = 65_536  # descriptors assumed where there is no limit
 MIN_AWAKE = 8  # collections with open files, however few descriptors there may be
-MEASURED = 8  # of those that are counted, for each that joins them: what they take changes with use
-ROOM = 8  # where they take too many, a part in so many is freed at once, for the next ones
+MEASURED = 8  # of counted collections, for each that joins them: their use of descriptors changes
+ROOM = 8  # where they take too many, one part in this many is freed at once, for the next ones
 
 
 def descriptor_limit() -> int:
@@ -88,8 +86,9 @@ class OpenCollections:
     least recently used ones close theirs and are no longer counted. The next call gets them from
     here again, and opens their files.
 
-    A first use measures a few of those that are counted, in turn, and the whole is the sum of what
-    was measured last: it costs the same however many collections are open."""
+    A first use measures a few of the counted collections, in turn, and the total is the sum of the
+    last measurements: it costs the same for any number of open collections.
+    """
 
     def __init__(self) -> None:
         self._open: dict[str, PointStore] = {}
@@ -144,8 +143,8 @@ class OpenCollections:
             unused.access.close_idle()
 
     def _measure(self, new: "PointStore") -> None:
-        """Measure the next few that are counted, and a new one, which will take about as many as
-        the others do."""
+        """Measure the next few of the counted ones, and a new one, which will take about the same
+        number as the others."""
         other_points = [*self._counted]
         start = self._turn % max(1, len(other_points))
         for points in other_points[start : start + MEASURED]:
@@ -208,7 +207,7 @@ class OpenCollections:
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 _log = log_of("store")
-CLOSING_WAITS = 2.0  # seconds, for what is under way in a collection to stop
+CLOSING_WAITS = 2.0  # seconds, for work in a collection to stop
 
 
 def _builtin_index(name: str) -> "Callable[..., VectorIndex]":
@@ -220,7 +219,7 @@ def _builtin_index(name: str) -> "Callable[..., VectorIndex]":
 class Store:
     """The collections below a directory, which exists; or in memory when `directory` is None.
 
-    What reads and writes points is loaded with the first collection.
+    The code that reads and writes points is loaded with the first collection.
     """
 
     def __init__(
@@ -250,7 +249,7 @@ class Store:
 
     @property
     def embedded(self) -> "Store":
-        """Itself, with what only a store in this process can do."""
+        """Itself, with the methods that only a store in this process has."""
         return self
 
     @property
@@ -317,8 +316,8 @@ class Store:
         return record
 
     def fork(self, collection_id: str, name: str) -> CollectionRecord:
-        """A copy of a collection, as it is at one moment, under another name; AlreadyExistsError
-        for a name that is taken."""
+        """A copy of a collection at one moment, under another name; AlreadyExistsError for a name
+        that is taken."""
         record = CollectionRecord(str(uuid.uuid4()), name, self.record(collection_id).settings)
         self.adopt_collection(self, collection_id, record)
         return record
@@ -326,8 +325,8 @@ class Store:
     def adopt_collection(
         self, source: "EmbeddedStore", collection_id: str, record: CollectionRecord
     ) -> None:
-        """Create, under this record, a collection with the content that one of another store, or of
-        this one, has at one moment; AlreadyExistsError for a name that is taken."""
+        """Create, under this record, a collection with the contents of another at one moment, of
+        this store or of another; AlreadyExistsError for a name that is taken."""
         if not isinstance(source, Store) or (self.directory is None) != (source.directory is None):
             raise InvalidArgumentError("only one of the two stores has files that could be copied")
         if self.directory is None:
@@ -369,7 +368,7 @@ class Store:
         self, record: CollectionRecord, files: Path, directory: Path, replace: bool
     ) -> CollectionRecord | None:
         """Make files a collection of the store; returns the collection that it replaces. The steps
-        are those of `_create_files`: begun, in its place, and in the catalog."""
+        are as in `_create_files`: begun, in its place, and in the catalog."""
         self._catalog.write(Entries.begin, record.id)
         try:
             while True:
@@ -413,10 +412,10 @@ class Store:
         record: CollectionRecord,
         make: "Callable[[StoreHooks], PointStore]",
     ) -> None:
-        """Create a collection's files, in three steps: an entry among the catalog's
-        unfinished ones, so that the next process to open the store removes the files if this one
-        dies; the files; the collection's row in the catalog. So a name in the catalog always has a
-        whole collection."""
+        """Create a collection's files, in three steps: an entry among the catalog's unfinished
+        ones, the files, and the collection's row in the catalog. If this process dies, the next
+        process to open the store removes the files of the entry. So a name in the catalog always
+        has a whole collection."""
         begun: list[str] = []
         try:
             self._catalog.write(_begin, record.id, begun)
@@ -447,7 +446,7 @@ class Store:
     def change(
         self, collection_id: str, edit: Callable[[CollectionRecord], CollectionRecord]
     ) -> CollectionRecord:
-        """Replace name and settings by what `edit` makes of them; raises AlreadyExistsError."""
+        """Replace name and settings by the result of `edit`; raises AlreadyExistsError."""
         self._finish_drops()
         record = self._catalog.write(_edit, collection_id, edit)
         self._open.note_change(record, self._hooks_of(record))
@@ -469,7 +468,7 @@ class Store:
         return self._read(Entries.aliases)
 
     def change_aliases(self, edit: Callable[[dict[str, str]], dict[str, str]]) -> None:
-        """Replace the aliases by what `edit` makes of them, in one transaction. NotFoundError for a
+        """Replace the aliases by the result of `edit`, in one transaction. NotFoundError for a
         collection that isn't there, AlreadyExistsError for an alias that is a collection's name."""
         self._finish_drops()
         self._catalog.write(_edit_aliases, edit)
@@ -489,10 +488,10 @@ class Store:
     def drop(self, name: str) -> None:
         """Delete a collection and its files; raises NotFoundError.
 
-        In four steps: flagged in the catalog, so that the next process to open the store finishes
-        the deletion if this one dies; marked as dropped in points.sqlite, which is the deletion
-        itself, since from then on no process acknowledges a write to it; files unlinked; row
-        removed from the catalog.
+        In four steps. It is flagged in the catalog, so that the next process to open the store
+        finishes the deletion if this one dies. It is marked as dropped in points.sqlite, which is
+        the deletion itself, since from then on no process acknowledges a write to it. Its files are
+        unlinked. Its row is removed from the catalog.
         """
         record = self._catalog.write(_flag, name)
         try:
@@ -503,8 +502,8 @@ class Store:
             raise
 
     def _finish_drop(self, record: CollectionRecord) -> bool:
-        """Delete a collection that is flagged in the catalog: mark it in points.sqlite, which is
-        what deletes it, unlink its files, remove its row. False where its files are in use: then it
+        """Delete a collection that is flagged in the catalog: mark it in points.sqlite, which
+        deletes it, unlink its files, remove its row. False where its files are in use: then it
         stays flagged, and its name is free."""
         # Marked already by another process, or too damaged to be written to.
         with contextlib.suppress(NotFoundError, DamagedError):
@@ -578,13 +577,13 @@ class Store:
                 for report in verify_collection(
                     directory, record.name, self.mode, find_class, find_analyzer
                 ):
-                    if report.problem:  # what this process has of it may be as bad
+                    if report.problem:  # this process' copy may be as bad
                         self._forget(record.id)
                     yield report
 
     def _lost_report(self, record: CollectionRecord) -> FileReport | None:
-        """A report of a collection whose directory is gone without a deletion (which the catalog
-        notes before it removes a directory); None if the directory is there."""
+        """A report of a collection whose directory is gone without a deletion (the catalog notes a
+        deletion before it removes a directory); None if the directory is there."""
         directory = self._directory_of(record.id)
         if directory is None or directory.exists():
             return None
@@ -622,15 +621,15 @@ class Store:
             self._catalog.close(reason)
 
     def close_at_exit(self) -> None:
-        """Save what `close` saves, and close all files, before the process ends. Calls made after
-        that, as by a function given to `atexit` earlier, open them again."""
+        """Save the same data as `close`, and close all files, before the process ends. Calls made
+        after that, as by a function given to `atexit` earlier, open them again."""
         if self.directory is not None and self.is_in_place():
             self._open.close_at_exit(self._save_and_stop)
             self._catalog.close_at_exit()
 
     def _save_and_stop(self, points: "PointStore") -> None:
-        """Save what the indexes of a collection have grown by, if its files are writable, and stop
-        its background maintenance; before it is closed."""
+        """Save the growth of a collection's indexes, if its files are writable, and stop its
+        background maintenance; before it is closed."""
         access = points.access
         if self.directory is None or self.mode == "read-only":
             return
@@ -646,7 +645,7 @@ class Store:
 
         record = self._catalog.read(Entries.with_id, collection_id)
         directory = self._directory_of(collection_id)
-        if directory is None:  # what is in memory is open, or gone
+        if directory is None:  # a collection in memory is open, or gone
             raise NotFoundError.of_deleted(f"Collection {record.name!r}")
         hooks = self._hooks_of(record)
         opening = partial(PointStore.open, directory, record.name, self.mode, hooks)
@@ -679,17 +678,17 @@ class Store:
         return next((report.problem for report in reports if report.problem), None)
 
     def _read(self, look: Callable[[Entries, *Ts], T], *arguments: *Ts) -> T:
-        """The result of `look`, given the catalog without collections whose deletion was
+        """The result of `look`, with the catalog without collections whose deletion was
         interrupted, and these arguments. Mostly there are none, which the same transaction
-        tells."""
+        shows."""
         results = self._catalog.read(_look_unless_flagged, look, arguments)
         if results:
             return results[0]
         return self._catalog.read(look, *arguments, without=self._finish_drops())
 
     def _finish_drops(self) -> list[str]:
-        """Finish interrupted deletions that had already taken effect; returns the ids of those that
-        can't be finished now."""
+        """Finish interrupted deletions that had already taken effect; returns the ids of
+        collections that can't be deleted now."""
         left = []
         for record, is_replaced in self._catalog.read(Entries.flagged_collections):
             if is_replaced or self._is_dropped(record.id):
@@ -709,7 +708,7 @@ class Store:
             return False
 
     def _sweep(self, directory: Path) -> None:
-        """Remove what interrupted creations and copies left behind."""
+        """Remove the remains of interrupted creations and copies."""
         self._remove_lost(directory)
         for collection_id in self._catalog.read(Entries.unfinished_ids):
             # In a write transaction, so that no process is creating the collection meanwhile.
@@ -717,7 +716,7 @@ class Store:
 
     @staticmethod
     def _remove_lost(directory: Path) -> None:
-        """Remove what interrupted copies, snapshots and restorations left behind."""
+        """Remove the remains of interrupted copies, snapshots and restorations."""
         for folder in (directory, *directory.glob(f"{SNAPSHOTS}/*/")):
             remove_lost_folders(folder)
 
@@ -784,14 +783,14 @@ def _begin(entries: Entries, collection_id: str, begun: list[str]) -> None:
 def _put_in_place(
     entries: Entries, record: CollectionRecord, files: Path, directory: Path, replace: bool
 ) -> tuple[bool, CollectionRecord | None]:
-    """Make files a collection that was begun: whether that could be done, and the one that it
-    replaces."""
+    """Make files a collection that was begun. Returns whether that was possible, and the replaced
+    collection."""
     if record.id not in entries.unfinished_ids():
         return False, None  # else nobody would remove the files if this process dies in here
     aliases = entries.aliases()
     replaced = entries.set_named_aside(record.name) if replace else None
     entries.insert(record)
-    entries.set_aliases(aliases)  # those of the one that was replaced lead here now
+    entries.set_aliases(aliases)  # the replaced collection's lead here now
     files.rename(directory / record.id)
     sync_directory(directory)
     return True, replaced
@@ -856,7 +855,7 @@ class _Open:
         self.lock = ReentrantLock()
 
     def close_at_exit(self) -> None:
-        """Let all stores save what they have, and close their files."""
+        """Let all stores save their data, and close their files."""
         for shared in list(self.stores.values()):
             shared.store.close_at_exit()
 

@@ -1,10 +1,10 @@
 """Operations on points, one or several in a transaction.
 
-Each operation sees what the operations before it have written, through an `Overlay`: the committed
+Each operation sees the writes of the operations before it, through an `Overlay`: the committed
 state, and over it the points that the transaction has touched. A filter is evaluated for each
 operation: for touched points by reading each, for all others by the committed state and its caches.
 Uncommitted data never enters caches that other readers share: the transaction has a state of its
-own, which is thrown away at its end.
+own, which is discarded at its end.
 """
 
 from collections.abc import Callable, Sequence
@@ -57,7 +57,7 @@ class CalledBackError(Exception):
 
 
 def _call_back(edit: Callable[[Content], Content], content: Content) -> Content:
-    """What a caller's function makes of a content."""
+    """The result of a caller's function for a content."""
     try:
         return edit(content)
     except Exception as error:
@@ -66,7 +66,7 @@ def _call_back(edit: Callable[[Content], Content], content: Content) -> Content:
 
 class Overlay:
     """The points as the operations of a transaction see them: the committed ones, and over these
-    the points that the transaction has touched, as it has left them. (It also implements
+    the points that the transaction has touched, in their new state. (It also implements
     `storage.write.PointLookup`: `fulfilling` and `slots`.)"""
 
     def __init__(self, access: Access, write: CollectionWrite) -> None:
@@ -106,14 +106,15 @@ class Overlay:
         return expired_filter(self._view(), path)
 
     def fulfilling(self, pks: Ints, expression: Expression) -> Bools:
-        """(n,) bool: for each of these points, all of which exist, whether it fulfils the
+        """(n,) bool: for each of the points, which all exist, whether it fulfils the
         expression."""
         view = self._view()
         rows, places = np.unique(rows_of(view.state.pks, pks), return_inverse=True)
         return filter_rows(view, expression, rows)[places]
 
     def slots(self, space: str, pks: Ints) -> Ints:
-        """(n,) the slots of these points' vectors in a dense space; -1 for points without one."""
+        """(n,) the slots of these points' vectors in a dense space; -1 for points without a
+        vector."""
         state = self._view().state
         if space not in state.spaces:
             return np.full(len(pks), -1, np.int64)
@@ -217,7 +218,7 @@ class Transaction:
     def run(self, change: Callable[[Changes], T]) -> T:
         """Call `change` with this transaction, and return its result. If an operation fails it may
         have written a part, so the whole transaction fails, even if `change` catches the error."""
-        if self._access.directory is None:  # its one connection shows what has been written
+        if self._access.directory is None:  # its one connection shows the transaction's writes
             self._overlay.note_committed()
         try:
             result = change(self)
@@ -344,8 +345,8 @@ def change_points(
     change: Callable[[Transaction, *Ts], T],
     arguments: tuple[*Ts],
 ) -> tuple[T, int, int, int]:
-    """Make a change in a write transaction: its result, how many points it has written or deleted,
-    and the numbers of the last operation before it and with it."""
+    """Make a change in a write transaction. Returns its result, how many points it has written or
+    deleted, and the numbers of the last operation before it and with it."""
     transaction, seq_before = Transaction(access, write), write.head.seq
     result = change(transaction, *arguments)
     return result, transaction.written, seq_before, write.head.seq

@@ -1,11 +1,11 @@
 """How well a collection finds what it should, measured on questions with known answers.
 
-A collection and questions come in, each with the ids that should be found; an `Evaluation` comes
-out, with recall, MRR and nDCG of each setting, question by question, and the differences between
-settings. `harness` has the function `evaluate`, and asks the collection; `measures` reads
-questions, computes the measures and their confidence intervals, and shows them. It may use what
-users may, Client and Collection, the checks of arguments and the tables of `api`, `filters`, `base`
-and `errors`.
+The input is a collection, and questions with the ids that should be found. The output is an
+`Evaluation`: recall, MRR and nDCG of each setting, question by question, and the differences
+between settings. `harness` has the function `evaluate`, and queries the collection. `measures`
+reads questions, computes the measures and their confidence intervals, and shows them. It may use
+public names (Client and Collection), the checks of arguments and the tables of `api`, `filters`,
+`base` and `errors`.
 """
 
 from retrieval_store.evaluation.harness import evaluate

@@ -81,7 +81,7 @@ def needs_vectors(how: How) -> bool:
 
 
 def mode_of(how: How) -> str:
-    """The mode of a setting; by default that of `query`."""
+    """The mode of a setting; by default the mode of `query`."""
     mode = how.get("mode", "dense")
     return "hybrid" if isinstance(mode, Hybrid) else mode
 
@@ -218,34 +218,34 @@ def evaluate(
     setting, with the values of each question.
 
     recall: the share of a question's ids that are among the k found. MRR: 1 / the rank of the first
-    of them, 0 without one. nDCG: the gains found over the most that can be, where a gain is the
-    grade by 1 / log2(rank + 1) (Järvelin and Kekäläinen 2002, with the gains of trec_eval). Each
-    mean has a percentile interval by bootstrap over the questions (Efron and Tibshirani 1993), the
-    same for the same seed.
+    of them, 0 if none is found. nDCG: the gains found over the greatest possible, where a gain is
+    the grade by 1 / log2(rank + 1) (Järvelin and Kekäläinen 2002, with the gains of trec_eval).
+    Each mean has a percentile interval by bootstrap over the questions (Efron and Tibshirani 1993),
+    the same for the same seed.
 
-    An id that no point has counts as not found; it is told in `missing`, and logged.
+    An id that no point has counts as not found; it is listed in `missing`, and logged.
 
     Args:
         collection: the collection.
-        questions: dicts, or the path of a file with one a line as JSON: "query", the text; "ids",
-            those that should be found, as a list, or as a dict of ids and grades, finite numbers
-            above 0 (1 for each of a list); and, where it is to be asked by a vector of its own,
-            "embedding". Of those without, vectors are made once, however many settings there are.
+        questions: dicts, or the path of a file with one a line as JSON. "query": the text. "ids":
+            the ids that should be found, as a list, or as a dict of ids and grades, finite numbers
+            above 0 (1 for each of a list). "embedding": a vector to query with, if not the text's.
+            Questions without one are embedded once, for all settings.
         k: how many hits count.
-        modes: of "dense", "text" and "hybrid"; None: those that the collection can answer, by its
-            embedding function or the questions' vectors, and by its documents; () for none but the
-            settings.
-        settings: by a name of your choice arguments of `Collection.query`, such as mode, where,
-            exact, rerank; one called as a mode is takes its place.
-        where: a filter of metadata for all that have none of their own.
+        modes: of "dense", "text" and "hybrid"; () for only the settings. None: all that the
+            collection can answer, by its embedding function or the questions' vectors, and by its
+            documents.
+        settings: arguments of `Collection.query`, such as mode, where, exact, rerank, by a name of
+            your choice; one with the name of a mode replaces it.
+        where: a filter of metadata for all settings that have none of their own.
         where_document: the same of documents.
         confidence: of the intervals, from 0 to 1.
         seed: of the questions that bootstrapping draws.
 
     Raises:
-        InvalidArgumentError: what can't be used, naming the argument, the question or the line; and
-            what `query` raises.
-        EmbeddingFunctionError: vectors are wanted and can't be made.
+        InvalidArgumentError: an invalid argument, naming it, the question or the line; and the
+            errors of `query`.
+        EmbeddingFunctionError: vectors are needed and can't be made.
     """
     if not isinstance(collection, Collection):
         raise InvalidTypeError(f"collection is {quote(collection)}, expected a Collection")

@@ -9,11 +9,11 @@ computes how good the hits of each question are: recall@k, MRR@k and nDCG@k.
   2002. As trec_eval has it, a gain is the grade itself, and the hit at each rank, from 1 on, counts
   1 / log2(rank + 1) of its gain.
 
-`intervals_of_means` says how far a mean over questions can be trusted, by the bootstrap: Efron and
-Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13, percentile intervals. Questions are
-drawn with replacement, as many as there are, again and again; the interval holds the middle share
-of the means. The columns of one call are drawn together, question by question, so the interval of a
-difference is a paired one: how hard a question is for all settings drops out.
+`intervals_of_means` computes confidence intervals of means over questions, by the bootstrap: Efron
+and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13, percentile intervals. All n
+questions are resampled with replacement, again and again; the interval holds the middle share of
+the means. The columns of one call are resampled together, question by question. So the interval of
+a difference is a paired one: the difficulty of a question for all settings cancels out.
 
 An `Evaluation` has the figures of each setting, the values of each question, and the differences
 between two settings (`Comparison`); `print` shows them as tables of plain text.
@@ -99,7 +99,7 @@ class Question:
 
 def questions_of(questions: Any) -> tuple[Question, ...]:
     """Checked questions from a list of dicts, or from a file of JSON lines given by its path.
-    Errors name the place of what is wrong."""
+    Errors name the place in it."""
     if isinstance(questions, str | os.PathLike):
         placed = _in_file(path_of(questions, "questions"))
     elif isinstance(questions, Iterable) and not isinstance(questions, bytes | Mapping):
@@ -136,12 +136,12 @@ def _object_of(place: str, line: str) -> Any:
     except DuplicateIDError as error:
         raise DuplicateIDError(f"{place}: {error}") from None
     except (ValueError, RecursionError) as error:
-        why = getattr(error, "msg", error)  # without the line, which would be that of this text
+        why = getattr(error, "msg", error)  # without the line number, which is always 1
         raise InvalidArgumentError(f"{place} isn't JSON: {why}") from None
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object without repeated keys, of which Python would silently keep the last."""
+    """An object without repeated keys; Python would silently keep the last."""
     fields = dict(pairs)
     if len(fields) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -234,7 +234,7 @@ def measure_questions(
 ) -> dict[Measure, Floats]:
     """Each measure of each question, (q,) from 0 to 1.
 
-    ranked_ids: for each question the ids that were found, best first, of which the first k count.
+    ranked_ids: for each question the ids that were found, best first; the first k count.
     """
     gains = _pad_rows(
         [
@@ -329,7 +329,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SettingResult:
-    """How well one setting found what it should.
+    """The measures of one setting.
 
     how: its arguments of `Collection.query`; found: for each question the ids that were found, best
     first; values: each measure of each question, (q,) float64 from 0 to 1; estimates: their means.
@@ -346,7 +346,7 @@ class SettingResult:
 @dataclass(frozen=True, slots=True, eq=False)
 class Change:
     """One question under two settings: its number, the values of both and the ids that each found,
-    best first. Against `question.grades` one sees what was missed."""
+    best first. Compare them with `question.grades` to see which ids were missed."""
 
     number: int
     question: Question
@@ -363,7 +363,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Comparison:
-    """Two settings, question by question. `print` shows a summary and what changed most.
+    """Two settings, question by question. `print` shows a summary and the greatest changes.
 
     first, second: their names; difference: the mean of second - first, with the interval by paired
     bootstrap; changes: all questions, in their order.
@@ -471,19 +471,19 @@ class Evaluation:
 
     def __getitem__(self, setting: str) -> SettingResult:
         """The result of a setting; InvalidArgumentError for an unknown one."""
-        if setting not in [*self.settings]:  # which may be asked of what has no hash, too
+        if setting not in [*self.settings]:  # a list, since a wrong setting may be unhashable
             raise InvalidArgumentError(
                 f"there is no setting {quote(setting)}, expected one of {[*self.settings]}"
             )
         return self.settings[setting]
 
     def compare(self, first: str, second: str, measure: Measure = "ndcg") -> Comparison:
-        """What the second setting changes against the first, question by question.
+        """The change of a measure from the first setting to the second, question by question.
 
         measure: "recall", "mrr" or "ndcg". The interval of the mean difference is a percentile
-        interval by paired bootstrap over the questions (Efron and Tibshirani 1993): where it holds
-        0, these questions don't tell which setting is better. InvalidArgumentError for a setting or
-        a measure that there isn't.
+        interval by paired bootstrap over the questions (Efron and Tibshirani 1993). Where it
+        contains 0, these questions don't decide which setting is better. InvalidArgumentError for
+        an unknown setting or measure.
         """
         if measure not in MEASURES:
             raise InvalidArgumentError(f"measure is {quote(measure)}, expected one of {MEASURES}")
@@ -502,8 +502,8 @@ class Evaluation:
         return Comparison(first, second, measure, self.k, self.confidence, difference, changes)
 
     def to_pandas(self) -> Any:
-        """A pandas.DataFrame, a row for each question under each setting: "setting", "question"
-        (its number), "query", "recall", "mrr", "ndcg", "ids" (those that should be found) and
+        """A pandas.DataFrame with a row for each question and setting. Its columns are "setting",
+        "question" (its number), "query", "recall", "mrr", "ndcg", "ids" (the expected ids) and
         "found". MissingDependencyError without pandas."""
         results, number = [*self.settings.values()], len(self.questions)
         columns: dict[str, Any] = {

@@ -1,10 +1,10 @@
-"""What a package needs that is a store in another process, or that serves one, beside what users
-may import. "Write a store" in the docs says what each name promises.
+"""The interface for packages that are a store in another process, or that serve one, beside the
+public names. "Write a store" in the docs says what each name promises.
 
-`stores` has what a store is, and what it keeps and answers, `queries` what it is asked, `base` what
-a small store inherits from. Packages around the core import the names of this package, and neither
-its modules nor those that the names are from. It may use all of the core but `chromadb`, `cli` and
-`conformance`; no room of the core imports it.
+`stores` has the protocols of a store, and its records and results; `queries` has queries; `base`
+has base classes for a small store. Packages around the core import the names of this package only,
+not its modules or the modules that the names are from. It may use all of the core but `chromadb`,
+`cli` and `conformance`; no room of the core imports it.
 """
 
 from importlib import import_module

@@ -1,6 +1,5 @@
-"""What a small store inherits from: `BaseStore` and `BasePoints` have what follows from a few
-methods, and read all points for each call; `ScanRanker` ranks points that are in memory.
-"""
+"""Base classes of a small store. `BaseStore` and `BasePoints` derive all methods from a few, and
+read all points for each call. `ScanRanker` ranks points that are in memory."""
 
 import sys
 import time
@@ -80,7 +79,7 @@ __all__ = ["BasePoints", "BaseStore", "ScanRanker"]
 
 
 class ScanRanker:
-    """A `Ranker` over points in memory, which looks at each: by nearness to dense vectors and by
+    """A `Ranker` that scans points in memory: by nearness to dense vectors and by
     the words of texts. points: all that there are, in the order of insertion, with all of their
     fields; metric: of their vectors, in the space "". It raises InvalidArgumentError for another
     scoring, or space, and DimensionMismatchError for query vectors of another length."""
@@ -94,13 +93,14 @@ class ScanRanker:
         return self._rank(step, np.arange(len(self._points.ids)))
 
     def rank_among(self, step: QueryStep, rankings: Sequence[Ranked]) -> Ranked:
-        """The same for a step of one query, among the points that are in any of these rankings."""
+        """As `rank`, for a step of one query, among the points that are in any of these
+        rankings."""
         found = [np.empty(0, np.int64), *(ranking.items for ranking in rankings)]
         (ranking,) = self._rank(step, np.unique(np.concatenate(found)))
         return ranking
 
     def batch_key(self, step: QueryStep) -> Hashable:
-        """None: each step is asked by itself."""
+        """None: each step is executed by itself."""
         return None
 
     def metric(self, space: str) -> Metric:
@@ -146,9 +146,10 @@ class ScanRanker:
         )
 
     def words(self, text: Bm25, items: Ints) -> list[WordReport]:
-        """Each distinct word of the first text, and what it adds to the scores of some items."""
-        asked, idf, shares, _ = self._word_shares(text, text.texts[0])
-        reported = zip(asked.vocabulary, idf.tolist(), shares[:, items], strict=True)
+        """Each distinct word of the first text, and its contribution to the scores of some
+        items."""
+        query_words, idf, shares, _ = self._word_shares(text, text.texts[0])
+        reported = zip(query_words.vocabulary, idf.tolist(), shares[:, items], strict=True)
         return [WordReport(word, weight, share) for word, weight, share in reported]
 
     def _rank(self, step: QueryStep, items: Ints) -> list[Ranked]:
@@ -158,8 +159,8 @@ class ScanRanker:
                 return [self._nearest(query, items, step.depth) for query in np.asarray(vectors)]
             case Bm25() as text:
                 return [self._by_words(text, query, items, step.depth) for query in text.texts]
-        what = type(step.scoring).__name__
-        raise InvalidArgumentError(f"this store can't answer a question with a step {what!r}")
+        kind = type(step.scoring).__name__
+        raise InvalidArgumentError(f"this store can't answer a question with a step {kind!r}")
 
     def _nearest(self, query: npt.NDArray[np.float32], items: Ints, depth: int) -> Ranked:
         distances = self._distances(query, items)
@@ -182,27 +183,27 @@ class ScanRanker:
         return distances_from(query, vectors[items], self._metric)
 
     def _by_words(self, text: Bm25, query: str, items: Ints, depth: int) -> Ranked:
-        asked, idf, shares, greatest_idf = self._word_shares(text, query)
+        query_words, idf, shares, greatest_idf = self._word_shares(text, query)
         scores = shares[:, items].sum(axis=0)
         best = np.argsort(-scores, kind="stable")[:depth]
         best = best[scores[best] > 0]
         ranking = Ranked(items[best], scores[best])
         if text.weighs_identifiers:
-            weights = np.bincount(asked.codes, minlength=len(idf)) * idf**RARITY_POWER
+            weights = np.bincount(query_words.codes, minlength=len(idf)) * idf**RARITY_POWER
             held = weights @ (shares[:, ranking.items[:FIRST]] > 0)
             shared, total = float(held.max(initial=0.0)), float(weights.sum())
             ranking.share = held_share(shared, total, greatest_idf)
         return ranking
 
     def _word_shares(self, text: Bm25, query: str) -> tuple[Words, Floats, Floats, float]:
-        """The words of a query, the idf of each distinct one, (words, points) what each adds to the
-        score of a point, by BM25, and the idf of a word in a single document. The numbers are those
-        of a store in a directory, which has parts of a document's score in float32."""
-        asked = text.analyzer.words([query], is_query=True)
+        """The words of a query, the idf of each distinct one, their BM25 contributions to the score
+        of each point, (words, points), and the idf of a word in a single document. The numbers
+        equal a local store's, which has parts of a document's score in float32."""
+        query_words = text.analyzer.words([query], is_query=True)
         documents = [document or "" for document in self._points.documents or ()]
         words = text.analyzer.words(documents)
         lengths = np.bincount(words.owners, minlength=len(documents)).astype(np.float32)
-        place = {word: i for i, word in enumerate(asked.vocabulary)}
+        place = {word: i for i, word in enumerate(query_words.vocabulary)}
         rows = np.array([place.get(word, -1) for word in words.vocabulary], np.int64)[words.codes]
         often = np.zeros((len(place), len(documents)), np.float32)
         np.add.at(often, (rows[rows >= 0], words.owners[rows >= 0]), 1)
@@ -211,13 +212,13 @@ class ScanRanker:
         holders = (often > 0).sum(axis=1).clip(min=1)
         idf = idf_of(having, holders)
         idf *= np.where([is_identifier(word) for word in place], text.identifier_weight, 1.0)
-        counts = np.bincount(asked.codes, minlength=len(place))
+        counts = np.bincount(query_words.codes, minlength=len(place))
         shares = (often / (often + damping)) * (counts * idf * (K1 + 1))[:, None]
-        return asked, idf, shares, float(idf_of(having, 1))
+        return query_words, idf, shares, float(idf_of(having, 1))
 
 
 class ScanLabels:
-    """The values under one key of the points of a `ScanRanker`, by which hits are grouped."""
+    """The values under one key of the points of a `ScanRanker`, for grouping hits."""
 
     group_count = None
     points_per_occurrence = 0
@@ -235,9 +236,9 @@ class ScanLabels:
 
 
 class BaseStore(ABC):
-    """A `CollectionStore` that isn't our engine's, of what its subclass has: `create`, `change`,
-    `page`, `drop` and `points`. Nothing of it is in files that could be compacted or verified here;
-    it makes no copies of collections, unless the subclass has `fork`."""
+    """A `CollectionStore` that isn't our engine's. Its subclass has `create`, `change`, `page`,
+    `drop` and `points`. It has no files that could be compacted or verified here, and it copies no
+    collections, unless the subclass has `fork`."""
 
     engine = embedded = None
     directory: Path | None = None
@@ -268,7 +269,7 @@ class BaseStore(ABC):
 
     @abstractmethod
     def points(self, collection_id: str) -> PointsBackend:
-        """See `CollectionStore.points`; it asks `record`, which raises NotFoundError."""
+        """See `CollectionStore.points`; it calls `record`, which raises NotFoundError."""
 
     def by_name(self, name: str) -> CollectionRecord:
         """The collection of this name; raises NotFoundError."""
@@ -308,11 +309,11 @@ class BaseStore(ABC):
             yield record.name, Gauges(points=self.points(record.id).count())
 
     def own_bytes(self) -> int:
-        """0: what it takes on disk isn't known here."""
+        """0: its size on disk is unknown here."""
         return 0
 
     def budget(self) -> Mapping[str, int]:
-        """Nothing: what it has in memory isn't bounded here."""
+        """None: its memory isn't limited here."""
         return {}
 
     def optimize(self, collection_id: str, progress: object) -> None:
@@ -325,13 +326,13 @@ class BaseStore(ABC):
 
 
 class BasePoints(ABC):
-    """A `PointsBackend` that reads all points for each call, of what its subclass has: `dimension`,
-    `read`, `write` and `remove`. It has one vector space, "", and ranks by nearness to vectors,
-    exactly, and by words. metric: how far vectors are apart.
+    """A `PointsBackend` that reads all points for each call. Its subclass has `dimension`, `read`,
+    `write` and `remove`. It has one vector space, "", and ranks by nearness to vectors, exactly,
+    and by words. metric: the distance between vectors.
 
     Ids are strings. Points that are read and written have all of their fields: payloads, documents,
-    uris, and vectors in "", (n, dim) float32 with a row of NaN for a point without one; dim is the
-    dimension, 0 while it is None.
+    uris, and vectors in "", (n, dim) float32 with a row of NaN for a point without a vector; dim is
+    the dimension, 0 while it is None.
     """
 
     reusable = False  # the store says each time whether the collection is still there
@@ -348,8 +349,8 @@ class BasePoints(ABC):
 
     @abstractmethod
     def read(self, ids: Sequence[PointId] | None) -> Points:
-        """All points, or those of these ids that there are, in the order of first insertion.
-        NotFoundError where the collection is no longer there."""
+        """All points, or the existing ones among these ids, in the order of first insertion.
+        NotFoundError where the collection has been deleted."""
 
     @abstractmethod
     def write(self, points: Points) -> None:
@@ -358,11 +359,11 @@ class BasePoints(ABC):
 
     @abstractmethod
     def remove(self, ids: Sequence[PointId]) -> None:
-        """Delete the points of these ids, durably."""
+        """Delete the points with these ids, durably."""
 
     def transaction(self) -> AbstractContextManager[object]:
-        """What surrounds each call that reads what it then writes, so that no other writes between;
-        by itself nothing does."""
+        """A context around each call that reads and then writes, so that no other call writes
+        between. By default it does nothing."""
         return nullcontext()
 
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
@@ -439,7 +440,7 @@ class BasePoints(ABC):
         vectors: Mapping[PointId, Matrix],
         rules: WriteRules,
     ) -> Points:
-        """What the points at some places of a batch are once it is written."""
+        """The points at some positions of a batch as they are after it is written."""
         replaces, kept = rules.on_existing == "replace", (old.vectors or {}).get("")
         length = len(next(iter(vectors.values()))) if vectors else self.dimension or 0
         merged = Points([batch.ids[i] for i in written], [], [], [])
@@ -513,12 +514,12 @@ class BasePoints(ABC):
         return points.at(places)
 
     def ask(self, question: Query) -> list[Hits]:
-        """Answer a question: the hits of each query, best first. InvalidArgumentError for what
-        `ScanRanker` doesn't rank by."""
+        """Answer a question: the hits of each query, best first. InvalidArgumentError for a ranking
+        that `ScanRanker` doesn't have."""
         return answer(self._ranker(), question)
 
     def explain(self, question: Query) -> Payload:
-        """How many points there are, all of which are looked at, and the hits of each way."""
+        """The number of points, all of which are scanned, and the hits of each way."""
         ranker = self._ranker()
         answer(ranker, question)
         legs: Payload = {name: [*counts] for name, counts in ranker.trace.legs.items()}
@@ -589,7 +590,8 @@ class BasePoints(ABC):
         descending: bool,
         fields: Fields,
     ) -> Points:
-        """The points that match and have a number or a date at the path, in the order of these."""
+        """The matching points that have a number or a date at the path, in the order of these
+        values."""
         points = self.get(None, expression, None, 0, replace(fields, payload=True))
         keys = [sort_key(payload, path, descending) for payload in points.payloads or ()]
         placed = sorted(
@@ -606,15 +608,15 @@ class BasePoints(ABC):
         points = self.get(None, expression, None, 0, Fields(payload=True))
         values = [value_at(payload, path) for payload in points.payloads or ()]
         scalars = [
-            [one for one in (value if isinstance(value, list) else [value]) if _is_scalar(one)]
+            [item for item in (value if isinstance(value, list) else [value]) if _is_scalar(item)]
             for value in values
         ]
         # Equal numbers are counted as an integer, where one of them is.
         counts: Counter[tuple[bool, Scalar]] = Counter(
-            {(False, one): 0 for own in scalars for one in own if type(one) is int}
+            {(False, item): 0 for own in scalars for item in own if type(item) is int}
         )
         for own in scalars:
-            counts.update({(isinstance(one, bool), one) for one in own})
+            counts.update({(isinstance(item, bool), item) for item in own})
         return most_frequent(counts, limit)
 
     def count(self) -> int:

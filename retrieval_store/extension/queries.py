@@ -1,4 +1,4 @@
-"""A query, its steps and its filters, and what a store needs to answer one.
+"""A query, its steps and its filters, and the interface for stores to answer one.
 
 A store that ranks by itself implements `Ranker`, and has `answer` do the rest.
 """
@@ -118,8 +118,8 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 def class_named(name: str) -> type | None:
     """The dataclass of this name that may be in a message from another process: a part of a query,
-    of a filter, of points or of what a store answers. None for any other name, so that data never
-    chooses what code runs.
+    a filter, points or a response of a store. None for any other name, so that data never chooses
+    which code runs.
 
     Args:
         name: its `__name__`.

@@ -1,5 +1,4 @@
-"""What a store is, and what it keeps and answers: protocols, records of collections, points, and a
-client's share in a store."""
+"""The interface of a store: protocols, records of collections, points, and a client's session."""
 
 import numpy as np
 
@@ -168,10 +167,10 @@ __all__ = [
 def projection_of(
     points: Points, space: str, metric: Metric, seed: int, path: PayloadPath | None
 ) -> Projection:
-    """Those of some points that have a vector in a dense space, in the plane in which their vectors
-    differ most, with what each has at the path. points: in the order of insertion, with the vectors
-    of the space, and payloads if there is a path; seed: chooses the vectors that decide the plane,
-    where there are very many. `total` is how many they are."""
+    """The points that have a vector in a dense space, projected to the plane in which their vectors
+    differ most, with the values at the path. points: in the order of insertion, with the vectors of
+    the space, and payloads if there is a path. seed: chooses the sample of vectors that decides the
+    plane, where there are very many. `total` is their number."""
     vectors = (points.vectors or {}).get(space)
     if not isinstance(vectors, np.ndarray) or not vectors.shape[1]:
         return nothing_in(path)

@@ -1,11 +1,11 @@
 """Filters: one expression language, and the dialects that are parsed into it.
 
-What a user wrote comes in; an expression goes out. Its nodes say what matches, not how it is found.
-`nodes` has combinations and ids, and the walk over them. Conditions on payloads are leaves over a
-column: a path (`paths`) and a reading of the values there, which `columns` combines. `leaves` has
-what all conditions share, conditions on documents, nested objects and slices, patterns, the
-evaluation of an expression for a single point, and the limits of expressions from outside; `values`
-has conditions on numbers, texts, tokens and sizes, `geo` on places; `dates` reads times;
+The input is a user's filter, the output an expression. Its nodes say which points match, not how
+they are found. `nodes` has combinations and ids, and the walk over them. Conditions on payloads are
+leaves over a column: a path (`paths`) and a reading of the values there, which `columns` combines.
+`leaves` has the base of all conditions, conditions on documents, nested objects and slices, and
+patterns. It also evaluates an expression for a single point, and limits expressions of users.
+`values` has conditions on numbers, texts, tokens and sizes, `geo` on places; `dates` reads times;
 `expression` is the language as a whole; `where` parses Chroma's dialects. Stores evaluate
 expressions in their own way: the engine to masks (`engine.filtering`), a cluster by Qdrant
 (`retrieval_store_cluster.filters`). It may use `base` and `errors`.
@@ -22,7 +22,7 @@ __all__ = ["expression"]
 
 
 def __getattr__(name: str) -> ModuleType:
-    """The language as a whole, for users; what is in here takes of it what it needs."""
+    """The names of `expression`, for users; modules in here import only those that they need."""
     if name == "expression":
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

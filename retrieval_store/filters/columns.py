@@ -1,6 +1,6 @@
 """Columns: the values that conditions are about.
 
-A column is a path into payloads and a reading, the way in which the values at the path are seen. An
+A column is a path into payloads and a reading, which says how the values at the path are seen. An
 engine that caches values of all points uses columns as keys. `within` returns the items that a
 column has for one point; a condition holds for the point if it holds for any of these.
 
@@ -59,7 +59,7 @@ LOOSE: frozenset[Reading] = frozenset(("as it is", "whole", "element", "length",
 def read_items(
     reading: Reading, values: Sequence[Any], kinds: set[type]
 ) -> tuple[list[int] | None, Sequence[Any]]:
-    """The items that a reading sees of some values: the number of items of each value (None: one of
+    """The items that a reading sees of some values: the number of items of each value (None: one
     each), and all items in order. kinds: a superset of the values' types. Items that are None, or
     of a type that the reading ignores, match no condition (except for "as it is")."""
     match reading:
@@ -87,7 +87,7 @@ def read_items(
 
 
 def _size(value: object) -> int:
-    """The number of elements of a value: 0 for null or nothing, 1 for what is no list."""
+    """The number of elements of a value: 0 for null or nothing, 1 for anything but a list."""
     return len(value) if isinstance(value, list) else int(value not in (None, NOTHING))
 
 
@@ -198,7 +198,7 @@ def _is_number(value: Any) -> TypeGuard[int | float]:
     return type(value) in (int, float)
 
 
-# By kind: for each item what an index of this kind contains of it, None for nothing.
+# By kind: the content of an index of this kind for each item, None for nothing.
 _HELD: dict[ScalarKind, Callable[[Sequence[Any]], list[Any]]] = {
     "keyword": _by_type(str),
     "integer": _integers,
@@ -267,9 +267,9 @@ class PlacesAt:
 def sort_key(
     payload: Payload | None, path: PayloadPath, descending: bool
 ) -> tuple[int, float] | None:
-    """Where the point with a payload stands in the order of the numbers and dates at a path: (0,
-    number) or (1, microseconds since 1970), by the value of several that comes first; None for a
-    payload with neither. A single key with dots is a path too, where there is nothing under it."""
+    """The sort key of a payload by the numbers and dates at a path: (0, number) or (1, microseconds
+    since 1970). Of several values the first in the order counts; None for a payload with neither. A
+    single key with dots is a path too, where no value is under the key itself."""
     found, others = values_at_end(payload, path), split_dotted(path)
     if others is not None and found in ([], [None], [[]]):
         found = values_at_end(payload, others)

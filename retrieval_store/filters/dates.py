@@ -25,7 +25,7 @@ def _compile(pattern: str) -> re.Pattern[str]:
 
 
 def micros_in(text: str) -> int | None:
-    """Microseconds since 1970 in UTC; None for what is no time."""
+    """Microseconds since 1970 in UTC; None for anything but a time."""
     match = _compile(_TIME).fullmatch(text)
     if match is None:
         return None
@@ -56,7 +56,7 @@ def time_in(text: str) -> int | None:
 
 
 def _minutes_east(sign: str | None, hours: str | None, minutes: str | None) -> int | None:
-    """How far ahead a zone's clocks are; None for what is no zone."""
+    """The offset of a time zone in minutes; None for an invalid one."""
     east = int(hours or 0) * 60 + int(minutes or 0)
     if int(hours or 0) > 23 or int(minutes or 0) > 59:
         return None

@@ -1,4 +1,4 @@
-"""Conditions on places: in a box, a circle, a polygon. No border belongs to what it encloses."""
+"""Conditions on places: in a box, a circle, a polygon. Places on the border don't match."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -92,8 +92,8 @@ class InPolygon(PlaceLeaf):
 
 
 def _around(ring: Ring, lon: Floats, lat: Floats) -> Ints:
-    """Which of the places lie in the box around a ring. That each is compared with each edge of it
-    is counted."""
+    """Which of the places lie in the box around a ring. Comparing each with each edge is counted as
+    work."""
     lons, lats = zip(*ring, strict=True)
     within = (lon >= min(lons)) & (lon <= max(lons)) & (lat >= min(lats)) & (lat <= max(lats))
     places = np.flatnonzero(within)
@@ -112,8 +112,8 @@ def distances(lon: float, lat: float, lons: Floats, lats: Floats) -> Floats:
 
 
 def encloses(ring: Sequence[LonLat], lon: Floats, lat: Floats) -> Bools:
-    """(n,) which places the ring goes around, seen as straight lines on a map: those from which a
-    line to the east crosses it an odd number of times."""
+    """Which places a ring encloses, (n,), with straight edges on a map: a line to the east from an
+    enclosed place crosses the ring an odd number of times."""
     odd = np.zeros(len(lon), np.bool_)
     for (x, y), (to_x, to_y) in pairwise(ring):
         budget.check()

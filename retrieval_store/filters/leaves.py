@@ -1,21 +1,21 @@
 """Leaves of filter expressions: the conditions on single points, and the checks of expressions.
 
-A `ColumnLeaf` is a condition on a *column* (`columns`). `holds` defines its meaning once, for one
-value of the column; a point fulfils the leaf if any of its values does. That is enough for any
-evaluator: it can test each point. One that has something faster asks the leaf how to use it:
-`find_rows` finds rows in the values of a column that it keeps (`KeptValues` and the like), `bound`
-is the condition as far as a store elsewhere can express it (`Pushdown`).
+A `ColumnLeaf` is a condition on a *column* (`columns`). `holds` defines its meaning, for one value
+of the column; a point fulfils the leaf if any of its values does. Any evaluator can test each point
+by it. An evaluator with faster ways lets the leaf use them: `find_rows` finds rows in the values of
+a column that it keeps (`KeptValues` and others). `bound` is the condition as closely as a remote
+store can express it (`Pushdown`).
 
 Further leaves are conditions on documents (`DocumentLeaf`), among them regular expressions of
-users, which RE2 compiles and bounds in size; parts of all ids, by hash (`InSlice`); and conditions
+users, which RE2 compiles and limits in size; parts of all ids, by hash (`InSlice`); and conditions
 that one object in a list must fulfil all at once (`AnyElement`).
 
-`fulfils` evaluates an expression for one point, for points that come from elsewhere than the
-engine, which itself evaluates an expression to a mask over all points at once.
+`fulfils` evaluates an expression for one point that isn't from the engine. The engine evaluates an
+expression to a mask over all points at once.
 
-`check_expression` checks expressions that users and adapters pass as objects, instead of dicts of
-a dialect. Evaluating an expression is recursive, one call for each level, and visits a term once
-for each place where it occurs. So it limits both depth and size, before anything is evaluated.
+`check_expression` checks expressions that users and adapters pass as objects, instead of dicts of a
+dialect. Evaluating an expression is recursive, one call for each level, and visits a shared term
+once for each place. So it limits both depth and size, before anything is evaluated.
 """
 
 import re
@@ -55,7 +55,7 @@ from retrieval_store.filters.nodes import (
 )
 from retrieval_store.filters.paths import DOCUMENT, URI, JsonPath, PayloadPath
 
-Bound: TypeAlias = Any  # what a store elsewhere is told
+Bound: TypeAlias = Any  # a remote store's own condition
 
 
 class ColumnLeaf(Expression):
@@ -69,18 +69,18 @@ class ColumnLeaf(Expression):
         raise NotImplementedError
 
     def find_rows(self, kept: Any) -> "RowSet | None":
-        """Rows of points that fulfil it, in what is kept of the column: what fits it among the
+        """Rows of points that fulfil it, by the kept values of the column, which fit one of the
         protocols below. None when they can't be looked up."""
         return None
 
     def bound(self, pushdown: "Pushdown") -> Bound:
-        """What a store elsewhere can say of it."""
+        """The condition as a remote store can express it."""
         return pushdown.undecided()
 
 
 class ValueLeaf(ColumnLeaf):
-    """A condition on what payloads have at `path`, as `reading` sees it: by default the value as it
-    is. A missing value and null are both None, which no leaf of the language matches."""
+    """A condition on the values of payloads at `path`, as `reading` sees them: by default
+    unchanged. A missing value and null are both None, which no leaf of the language matches."""
 
     __slots__ = ()
     path: PayloadPath
@@ -104,7 +104,7 @@ LONGEST_KEPT = 1_000  # characters of a path whose column is kept
 
 
 def column_of(leaf: ColumnLeaf) -> Column:
-    """The column that a leaf is asked of."""
+    """The column that a leaf is a condition on."""
     if not isinstance(leaf, ValueLeaf):
         return leaf.at
     keys = leaf.path.keys if isinstance(leaf.path, JsonPath) else leaf.path
@@ -112,9 +112,7 @@ def column_of(leaf: ColumnLeaf) -> Column:
     return (_cached_column if is_short else ValuesAt)(leaf.path, leaf.reading)
 
 
-_cached_column = lru_cache(maxsize=1024)(
-    ValuesAt
-)  # a filter is asked for its columns several times
+_cached_column = lru_cache(maxsize=1024)(ValuesAt)  # a filter's columns are needed several times
 
 
 def is_fulfilled(leaf: ColumnLeaf, payload: Payload | None) -> bool:
@@ -156,7 +154,8 @@ class KeptValues(Protocol):
         """The rows of numbers inside the bounds."""
 
     def texts_that(self, fulfil: Callable[[Sequence[str]], Sequence[bool]]) -> RowSet:
-        """The rows of the strings that fulfil something, which is asked of all at once."""
+        """The rows of the strings that fulfil a condition, which is called once with all of
+        them."""
 
     def texts_between(self, bounds: Any) -> RowSet:
         """The rows of strings in the bounds of a `TextRange`."""
@@ -187,9 +186,9 @@ class KeptElements(Protocol):
 
 
 class Pushdown(Protocol):
-    """What a store elsewhere can say of the values of a column at a path of keys: a superset of
-    what fulfils a condition, or a subset, which a negation needs. A leaf doesn't know which of them
-    is wanted, so it returns a condition that is exact, or `undecided()`."""
+    """How a remote store can filter by the values of a column at a path of keys: by a superset of
+    the matching points, or by a subset, which a negation needs. A leaf doesn't know which of them
+    is wanted, so it returns an exact condition, or `undecided()`."""
 
     def equal(self, values: Sequence[Scalar]) -> Bound:
         """That one equals any of the values."""
@@ -220,11 +219,11 @@ class DocumentLeaf(Expression):
         raise NotImplementedError
 
     def test(self) -> Callable[[str], Any]:
-        """`holds`, made ready for many documents; what it returns is true or false to Python."""
+        """`holds`, prepared for many documents; its result is true or false to Python."""
         return self.holds
 
     def bound(self, pushdown: Pushdown) -> Bound:
-        """What a store elsewhere can say of it."""
+        """The condition as a remote store can express it."""
         return pushdown.undecided()
 
 
@@ -276,10 +275,10 @@ PATTERNS_KEPT = 16
 
 @lru_cache(maxsize=PATTERNS_KEPT)
 def compile_pattern(pattern: str) -> Any:
-    """The RE2 pattern, compiled; raises InvalidFilterError for one that RE2 refuses, or that is
-    longer, deeper or larger than a pattern from a user may be.
+    """The RE2 pattern, compiled. Raises InvalidFilterError for a pattern that RE2 refuses, or that
+    is longer, deeper or larger than the limits for users' patterns.
 
-    RE2 needs time linear in the text. Where its memory ends it goes on with a slower automaton that
+    RE2 needs time linear in the text. At its memory limit it goes on with a slower automaton that
     needs none, so an answer is never wrong.
     """
     if len(pattern) > MAX_PATTERN:
@@ -345,8 +344,8 @@ Word: TypeAlias = npt.NDArray[np.uint64]
 @final
 @dataclass(frozen=True, slots=True)
 class InSlice(IdLeaf):
-    """Points of one of `total` parts of all ids, about as many in each: of those whose hash leaves
-    `index`, divided by `total`."""
+    """Points of one of `total` parts of all ids, of about equal size: points whose id has a hash
+    that is `index`, modulo `total`."""
 
     total: int
     index: int
@@ -379,7 +378,7 @@ class InSlice(IdLeaf):
 
 
 def _content(point_id: int | str) -> bytes:
-    """What of an id is hashed: numbers in 8 bytes, UUIDs in 16, other strings as they are."""
+    """The hashed bytes of an id: numbers in 8 bytes, UUIDs in 16, other strings unchanged."""
     if isinstance(point_id, int):
         return point_id.to_bytes(8, "little")
     uuid = uuid_in(point_id)
@@ -459,7 +458,7 @@ def any_element(path: JsonPath, expression: Expression) -> AnyElement:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What a filter looks at of a point, which needn't be in a store.
+    """The data of a point that a filter needs; it needn't be in a store.
 
     id: as in a store. payload: the metadata; None for none. document, uri: None for none.
     """
@@ -476,7 +475,7 @@ class Candidate:
         return {**(self.payload or {}), **others}
 
     def answer(self, leaf: Expression, is_candidate: bool) -> bool:
-        """Whether the point is asked at all, and fulfils a leaf."""
+        """Whether the point is a candidate, and fulfils a leaf."""
         if not is_candidate:
             return False
         match leaf:
@@ -511,8 +510,8 @@ class Parsed(Expression):
 
 
 def check_expression(expression: Expression) -> Expression:
-    """The expression as it is; raises InvalidFilterError when it is too deep or too large, when
-    something in it is no expression, and when a pattern can't be compiled."""
+    """The expression, unchanged. Raises InvalidFilterError when it is too deep or too large, when a
+    part of it is no expression, and when a pattern can't be compiled."""
     if isinstance(expression, Parsed):
         return expression.expression
     level, depth, nodes = [expression], 0, 0

@@ -1,8 +1,9 @@
 """The nodes of expressions that aren't about values: combinations, ids, and having a vector.
 
-A filter is a tree of frozen nodes, which say what matches, not how it is found. A node that isn't a
-combination is a *leaf*. `evaluate_expression` alone defines the meaning of combinations; an
-evaluator passes a function that evaluates leaves, for one point or for many rows at once.
+A filter is a tree of frozen nodes, which say which points match, not how they are found. A node
+that isn't a combination is a *leaf*. `evaluate_expression` alone defines the meaning of
+combinations; an evaluator passes a function that evaluates leaves, for one point or for many rows
+at once.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,7 +36,7 @@ class Expression:
         """Raise InvalidFilterError if this node, apart from its terms, can't be evaluated."""
 
     def expression_of_elements(self) -> "Expression | None":
-        """What is asked of the elements of lists, if the node is a leaf that asks them."""
+        """The condition on the elements of lists, if the node is a leaf with such a condition."""
         return None
 
 
@@ -74,8 +75,8 @@ Where: TypeAlias = Mapping[str, Any] | Expression
 
 @dataclass(frozen=True)
 class HasId(Expression):
-    """Points with one of these ids. are_shown: the ids are strings as which ids are shown: "7"
-    stands for the integer 7 too, where a point has that id and none the id "7"."""
+    """Points with one of these ids. are_shown: the ids are strings as which ids are shown: "7" also
+    means the integer 7, if a point has that id and none the id "7"."""
 
     ids: tuple[str | int, ...]
     are_shown: bool = False
@@ -131,8 +132,8 @@ def terms_of(node: Expression) -> tuple[Expression, ...]:
 
 
 def walk(expression: Expression, within: bool = False) -> Iterator[Expression]:
-    """The node and all below it, without recursion; with `within`, those too that are asked of
-    elements of lists."""
+    """The node and all below it, without recursion; with `within`, conditions on elements of lists
+    too."""
     pending = [expression]
     while pending:
         node = pending.pop()
@@ -193,7 +194,8 @@ def _is_number(value: object) -> bool:
 
 
 def asking(leaf: Expression, ask: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Asks, and tells errors of nodes of a user's own as such: others are of what is stored."""
+    """Calls `ask`, and reports errors of a user's own nodes as such: other errors are about stored
+    data."""
     if type(leaf) in NODES:
         return ask
 

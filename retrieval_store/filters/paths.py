@@ -58,7 +58,7 @@ FieldPath: TypeAlias = PayloadPath | JsonPath
 
 
 def split_dotted(path: PayloadPath) -> PayloadPath | None:
-    """The keys that a path of a single key with dots stands for; None for any other path."""
+    """The keys of the path in a single key with dots; None for any other path."""
     if len(path) != 1 or not isinstance(path[0], str) or "." not in path[0]:
         return None
     keys = tuple(path[0].split("."))

@@ -1,10 +1,10 @@
-"""Conditions on the values of payloads: what they equal, between which bounds they lie, which texts
-and tokens are in them.
+"""Conditions on the values of payloads: equal to some values, within bounds, or containing texts or
+tokens.
 
-Each condition is implemented once, for any column of values; in a base class (`Equality`, …) where
-two kinds of nodes share it: nodes with a column of their own (`Equals`, `Between`, …), made by the
-Qdrant front, which distinguishes types; and nodes with a path, whose class fixes the reading
-(`OneOf`, `Range`, …), for users and `where`.
+Each condition is implemented once, for any column of values, in a base class (`Equality`, …) where
+two kinds of nodes share it. Nodes with a column of their own (`Equals`, `Between`, …) are made by
+the Qdrant front, which distinguishes types. Nodes with a path (`OneOf`, `Range`, …), whose class
+fixes the reading, are for users and `where`.
 """
 
 import math
@@ -38,8 +38,8 @@ from retrieval_store.filters.paths import PayloadPath
 
 
 class Equality(ColumnLeaf):
-    """A value equal to one of `values`: in loose columns numbers compare by exact value and a bool
-    equals only that bool, in others 1 is neither 1.0 nor true."""
+    """A value equal to one of `values`. In loose columns numbers compare by exact value, and a bool
+    equals only that bool. In others 1 is neither 1.0 nor true."""
 
     __slots__ = ()
     values: tuple[Scalar, ...]
@@ -57,7 +57,7 @@ class Equality(ColumnLeaf):
 @final
 @dataclass(frozen=True, slots=True)
 class Equals(Equality):
-    """Points with a value that is one of these."""
+    """Points with at least one of these values."""
 
     at: ValuesAt
     values: tuple[Scalar, ...]
@@ -95,7 +95,7 @@ class ListHas(ValueLeaf, Equality):
 @final
 @dataclass(frozen=True, slots=True)
 class Differs(ColumnLeaf):
-    """Points with a value that is none of these."""
+    """Points with a value other than these."""
 
     at: ValuesAt
     values: tuple[Scalar, ...]
@@ -215,8 +215,8 @@ SOME = Bounds(gte=1)
 
 
 def _check_several(path: PayloadPath, values: Any) -> None:
-    """Raise InvalidFilterError for one value where there should be several, of which a string would
-    be taken for its letters."""
+    """Raise InvalidFilterError for a single value where several are expected; a string would be
+    taken as its letters."""
     if not isinstance(values, tuple | list | set | frozenset):
         raise InvalidFilterError(
             f"values at {path!r} are compared with {quote(values)}, expected a tuple of values: "
@@ -245,7 +245,7 @@ class TextLeaf(ColumnLeaf):
     __slots__ = ()
 
     def among(self, texts: Sequence[str]) -> list[bool]:
-        """For each of these strings whether it fulfils the condition."""
+        """Whether each of the strings fulfils the condition."""
         raise NotImplementedError
 
     def holds(self, value: Any) -> bool:
@@ -355,8 +355,8 @@ class TextMatches(ValueLeaf, TextLeaf):
 @dataclass(frozen=True, slots=True)
 class TextRange(ValueLeaf):
     """Points with a string at `path` in the bounds: after `gt`, from `gte` on, before `lt`, up to
-    `lte`; None leaves a side unbounded. If a bound and a string are both times (see `dates`) they
-    compare as times, else by code points; with `times` only strings that are times match."""
+    `lte`; None leaves a side unbounded. If a bound and a string are both times (see `dates`), they
+    compare as times, else by code points. With `times` only strings that are times match."""
 
     path: PayloadPath
     gt: str | None = None
@@ -417,8 +417,8 @@ class TextRange(ValueLeaf):
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """A side of a range. compare: with the bound; is_lower: whether the range lies above it;
-    bisect: finds the place of the bound in ordered values, of which those from it on are above."""
+    """A side of a range. compare: compares with the bound; is_lower: whether the range lies above
+    it; bisect: finds the position of the bound in sorted values; later values are above it."""
 
     name: str
     compare: Callable[[Any, Any], Any]
@@ -436,8 +436,8 @@ _SIDES = (
 
 
 class TextOrder:
-    """Strings, among which ranges find theirs without a look at each: the place of each among all
-    of them in order, and which time it is. That is found out when it is asked for first."""
+    """Sorted strings, in which ranges find theirs without a scan: the rank of each, and the time
+    that it is. They are computed at the first use."""
 
     __slots__ = ("_made", "_texts")
     BYTES_EACH = 24  # of memory, of a string
@@ -551,8 +551,8 @@ def contains(path: PayloadPath, value: Scalar) -> Expression:
 
 
 def join_equalities(terms: Sequence[Expression], negated: bool) -> list[Expression]:
-    """The terms of an Or with equalities on one column made one (`a = 1 or a = 2`: a is one of 1,
-    2); with `negated` those of an And likewise (neither 1 nor 2)."""
+    """The terms of an Or, with equalities on one column joined (`a = 1 or a = 2`: a is one of 1,
+    2). With `negated`, the terms of an And likewise (neither 1 nor 2)."""
     groups: dict[Any, list[Equality]] = {}
     others: list[Expression] = []
     for term in _flatten_terms(terms, negated):
@@ -566,8 +566,8 @@ def join_equalities(terms: Sequence[Expression], negated: bool) -> list[Expressi
 
 
 def _flatten_terms(terms: Sequence[Expression], negated: bool) -> Iterator[Expression]:
-    """The terms, those of an Or in place of it; with `negated` (neither a nor b) their negations.
-    So the halves of `contains` are joined with those of others."""
+    """The terms, with each Or replaced by its terms; with `negated` (neither a nor b) by their
+    negations. So the halves of `contains` can be joined with others."""
     for term in terms:
         inner = term.term if negated and isinstance(term, Not) else term
         if isinstance(inner, Or) and (inner is not term) == negated:
@@ -577,7 +577,7 @@ def _flatten_terms(terms: Sequence[Expression], negated: bool) -> Iterator[Expre
 
 
 def _equality_key(leaf: Equality) -> Any:
-    """The same for all that are asked of the same column in the same way."""
+    """The same for all conditions on the same column of the same kind."""
     return type(leaf), leaf.path if isinstance(leaf, ValueLeaf) else leaf.at
 
 

@@ -158,7 +158,7 @@ def _one_of_list(path: PayloadPath, value: Any, place: ErrorPath) -> Expression:
 
 
 def _one_of(path: PayloadPath, values: Sequence[Any], places: Sequence[ErrorPath]) -> Expression:
-    """Equal to one of the values; of those that are times, strings that name the same moment."""
+    """Equal to one of the values; values that are times match strings of the same moment."""
     scalars = tuple(
         _scalar(value, place)
         for value, place in zip(values, places, strict=True)
@@ -276,6 +276,6 @@ def _invalid(place: ErrorPath, value: Any, expected: str) -> InvalidFilterError:
 
 
 def _written_place(place: ErrorPath) -> str:
-    """The place as it is written in Python."""
+    """The place as a Python expression."""
     argument, *steps = place
     return f"{argument}{''.join(f'[{shorten(step)}]' for step in steps)}"

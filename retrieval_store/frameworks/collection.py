@@ -1,19 +1,19 @@
-"""How frameworks use a collection: how they open it, what they pass to it and store in it.
+"""How frameworks use a collection: how they open it, and which data they pass to it and store in
+it.
 
 `open_collection` opens one in a directory, on a cluster, of a client, or in memory. Arguments that
-frameworks pass on as their users wrote them are checked; `query_options` translates those that
-`Collection.query` has in another form. How frameworks embed is here, too: functions of ours as
+frameworks pass on from their users are checked; `query_options` translates those that
+`Collection.query` has in another form. Embedding of frameworks is here, too: functions of ours as
 theirs, models of sparse vectors, and a check of texts that an adapter embeds itself.
 
-A translator of a framework's filters gives each of its operators an expression. An `Operand` checks
-the values of comparisons. The framework decides which values an operator takes, and how a refusal
-begins; it is ours that a refusal names what would be right. `parse_filters` takes filters that
-aren't a framework's own. Of results, `diversify` selects by maximal marginal relevance.
+A translator of a framework's filters makes an expression for each operator. An `Operand` checks the
+values of comparisons. The framework decides which values an operator takes, and how an error
+message begins; we add the values that would be right. `parse_filters` takes filters that aren't a
+framework's own. `diversify` selects results by maximal marginal relevance.
 
 One collection serves several frameworks. The text is the document, the metadata are the metadata:
-every front and framework reads and filters these. What else a framework needs to make its own
-objects again stands under keys of the metadata that are named here, so that the others leave them
-out.
+every front and framework reads and filters these. Other data that a framework needs to make its own
+objects again is under metadata keys that are named here, so that other frameworks leave them out.
 """
 
 import os
@@ -89,7 +89,7 @@ _PARTS: Mapping[str, tuple[str, type]] = {
 
 @dataclass(slots=True)
 class OpenedCollection:
-    """What `open_collection` has opened.
+    """The result of `open_collection`.
 
     collection: the collection. client: the client that was opened for it; None where a client or a
     collection was given. owner: the client that has it; None where a collection was given.
@@ -107,8 +107,8 @@ class OpenedCollection:
             self.client.close()
 
     def delete_collection(self) -> "OpenedCollection":
-        """Delete the collection, with all that is in it, and keep its settings. Returns what takes
-        the place of this object.
+        """Delete the collection, with all that is in it, and keep its settings. Returns the object
+        that replaces this one.
 
         Raises:
             NotFoundError: it is gone already.
@@ -124,15 +124,15 @@ class OpenedCollection:
         return replace(self, settings_left=left)
 
     def again(self, make: Callable[..., "OpenedCollection"]) -> "OpenedCollection":
-        """The collection, created again with its settings if it was deleted here. Returns what
-        takes the place of this object.
+        """The collection, created again with its settings if it was deleted by this object. Returns
+        the object that replaces this one.
 
         Args:
-            make: `open_collection` with the arguments that it was opened with, apart from those
-                that say where: it is called with `client`, `create`, and the settings.
+            make: `open_collection` with its original arguments, except for the place: it is called
+                with `client`, `create`, and the settings.
 
         Raises:
-            InvalidArgumentError: a collection was given.
+            InvalidArgumentError: it was opened with `collection`.
         """
         opened = make(client=self._owned_client(), create=True, **self.settings_left)
         return replace(self, collection=opened.collection, settings_left={})
@@ -161,34 +161,34 @@ def open_collection(
     create: bool = True,
     sparse_model: Any = None,
 ) -> OpenedCollection:
-    """The collection that one of `path`, `url`, `client` and `collection` leads to, made if there
-    is none; with none of them, in memory.
+    """The collection at one of `path`, `url`, `client` and `collection`, created if it doesn't
+    exist; with none of them, in memory.
 
-    A `collection` is taken as it is: `name`, `metadata`, `embedding_function`, `check_model` and
-    `create` count for nothing beside it.
+    A `collection` is used unchanged: `name`, `metadata`, `embedding_function`, `check_model` and
+    `create` are ignored beside it.
 
     Args:
         name: of the collection.
         path: the directory of a store.
-        url: of a served store or a Qdrant cluster; a list is of several nodes of a cluster.
+        url: of a served store or a Qdrant cluster; a list has several nodes of a cluster.
         client: an open client.
         collection: an open collection.
-        distance: "cosine", "l2" or "ip", of a collection that is made here, cosine if it isn't
-            said; one that exists must have it, if it is.
-        configuration: as of `Client.create_collection`, of a collection that is made here; one that
-            exists must have what it says.
-        metadata: the same of its metadata, to which those of one that exists aren't compared.
-        embedding_function: what its vectors are made by; a collection that is made remembers its
-            model, and one that exists is checked against it.
-        check_model: False to leave that check out.
-        create: whether what isn't there is made.
-        sparse_model: what makes sparse vectors, for which the collection must have room.
+        distance: "cosine", "l2" or "ip", of a new collection, by default cosine; an existing one
+            must have it, if it is passed.
+        configuration: of a new collection, as of `Client.create_collection`; an existing one must
+            agree with it.
+        metadata: of a new collection; it isn't compared with an existing one's.
+        embedding_function: makes the vectors; a new collection remembers its model, and an existing
+            one is checked against it.
+        check_model: False to skip that check.
+        create: whether a missing collection is created.
+        sparse_model: makes sparse vectors, for which the collection must have a space.
 
     Raises:
-        ConflictError: other settings, or another model, than those of a collection that exists.
+        ConflictError: other settings, or another model, than an existing collection's.
         InvalidArgumentError: several places.
         InvalidTypeError: a client or a collection of another library.
-        NotFoundError: there is none, and `create` is False.
+        NotFoundError: it doesn't exist, and `create` is False.
     """
     places = {"path": path, "url": url, "client": client, "collection": collection}
     given_names = [key for key, value in places.items() if value is not None]
@@ -220,7 +220,7 @@ def open_collection(
 
 @dataclass(frozen=True, slots=True)
 class _CollectionSpec:
-    """What a collection should be, and whether it may be created."""
+    """The wanted settings of a collection, and whether it may be created."""
 
     distance: str | None
     configuration: Mapping[str, Any] | None
@@ -313,8 +313,8 @@ def _existing(
     sparse_model: Any,
     using: dict[str, Any],
 ) -> Collection:
-    """The collection that exists, checked; NotFoundError, at whichever call it is gone. Without a
-    function that goes with it, it has its own for what it embeds itself."""
+    """The existing collection, checked; NotFoundError, at whichever call it is gone. Without a
+    function that fits it, it uses its own for texts that it embeds itself."""
     unchecked = client.get_collection(name, **{**using, "check_model": False})
     _require_sparse(unchecked, sparse_model)
     function = using["embedding_function"]
@@ -326,8 +326,9 @@ def _existing(
 
 
 def _is_unverifiable(existing: Collection, function: Any) -> bool:
-    """Whether it can't be known that this function made the vectors of a collection, which may
-    remember a registered one although they are from elsewhere; logs a warning."""
+    """Whether it can't be known that this function made the vectors of a collection; logs a
+    warning. A collection may remember a registered function although its vectors have another
+    origin."""
     remembered = existing.configuration["embedding_function"] or {}
     if function is None or "name" not in remembered or is_identifiable(function):
         return False
@@ -344,13 +345,13 @@ def items_of(value: Any, name: str, kind: type[Any], allow_none: bool = False) -
     """A list of an iterable, all of whose items have a type.
 
     Args:
-        value: what a user gave: any iterable but a string, bytes or a dict.
+        value: a user's argument: any iterable but a string, bytes or a dict.
         name: of the argument, for the message.
         kind: the type.
         allow_none: whether items may also be None.
 
     Raises:
-        InvalidTypeError: what isn't such an iterable, or an item of another type, which is named.
+        InvalidTypeError: no such iterable, or an item of another type, which is named.
     """
     if isinstance(value, str):
         raise InvalidTypeError(f"{name} is the str {value!r}, expected a list of them")
@@ -364,15 +365,15 @@ def items_of(value: Any, name: str, kind: type[Any], allow_none: bool = False) -
 
 
 def refuse_unknown(names: Iterable[str], known: Iterable[str], caller: str) -> None:
-    """Check that a method that takes any arguments (`**kwargs`) knows those that it was given.
+    """Check that a method with `**kwargs` knows the passed arguments.
 
     Args:
-        names: of the arguments that were given; a dict of them will do.
-        known: of those that there are.
-        caller: what takes them, for the message: the name of the method.
+        names: of the passed arguments; a dict of them will do.
+        known: the names that exist.
+        caller: the name of the method, for the message.
 
     Raises:
-        InvalidTypeError: one that isn't known, with those that are.
+        InvalidTypeError: an unknown argument; the message lists the known ones.
     """
     unknown = sorted(set(names) - set(known), key=str)
     if unknown:
@@ -382,22 +383,21 @@ def refuse_unknown(names: Iterable[str], known: Iterable[str], caller: str) -> N
 
 
 def query_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of `Collection.query` that options by name mean, which frameworks pass on one
-    by one.
+    """Translate options, which frameworks pass on one by one, to arguments of `Collection.query`.
 
     Args:
-        options: such arguments, and beside them "search_params", Qdrant's, as its model or a dict,
-            of which "hnsw_ef" and "exact" mean something here; "fusion", "alpha" and "depth" of
-            mode "hybrid", which become a `Hybrid`; "group_size", of `group_by`; "rerank_from" and
-            "rerank_query", the candidates and the query of `rerank`. None counts as left out.
+        options: such arguments, and these: "search_params", Qdrant's, as its model or a dict, of
+            which "hnsw_ef" and "exact" have a meaning here; "fusion", "alpha" and "depth" of mode
+            "hybrid", which become a `Hybrid`; "group_size", of `group_by`; "rerank_from" and
+            "rerank_query", the candidates and the query of `rerank`. None counts as omitted.
 
     Returns:
-        The arguments, without those.
+        The arguments of `Collection.query`.
 
     Raises:
-        InvalidArgumentError: a part without the argument that it goes into; `search_params` that
-            contradict `ef` or `exact`; a value that can't be.
-        InvalidTypeError: `search_params` of another kind, or that mean nothing here.
+        InvalidArgumentError: a part without the argument that it belongs to; `search_params` that
+            contradict `ef` or `exact`; an invalid value.
+        InvalidTypeError: `search_params` of another type, or without a meaning here.
     """
     how = {name: value for name, value in options.items() if value is not None}
     translated = _search_params_of(how.pop("search_params", None))
@@ -466,7 +466,7 @@ RESERVED = frozenset({"_node", "_ref_doc_id"})
 
 
 def without_reserved(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The metadata of a record without `RESERVED` keys: those of the user, as a new dict."""
+    """The user's own metadata of a record, without `RESERVED` keys, as a new dict."""
     return {key: value for key, value in (metadata or {}).items() if key not in RESERVED}
 
 
@@ -475,7 +475,7 @@ def refuse_reserved(metadata: Mapping[str, Any], of_what: str) -> None:
 
     Args:
         metadata: the metadata.
-        of_what: what has them, for the message: "a document".
+        of_what: its owner, for the message: "a document".
 
     Raises:
         InvalidArgumentError: they have one.
@@ -492,24 +492,24 @@ class WrappedFunction:
     several."""
 
     def __init__(self, function: Any, argument: str = "function") -> None:
-        """Take a function, or make it.
+        """Take a function, or make a registered one.
 
         Args:
-            function: any that takes a list and returns a vector for each item, or the name of one
-                that is registered.
-            argument: what it was given as, for messages.
+            function: any that takes a list and returns a vector for each item, or the name of a
+                registered one.
+            argument: the name of the argument, for messages.
 
         Raises:
             InvalidArgumentError: a name that isn't registered, or whose class needs settings.
-            RetrievalStoreError: what the function's own `check` raises, where it lacks something.
+            RetrievalStoreError: raised by the function's own `check`, where it lacks something.
         """
         is_name = isinstance(function, str)
         self.function = function_of(function, argument) if is_name else function
         check_ready(self.function)
 
     def embed(self, inputs: Sequence[Any]) -> list[list[float]]:
-        """A vector for each input; the function sees a list, and of texts plain strings. What it
-        raises is raised as it is."""
+        """A vector for each input. The function gets a list; texts are plain strings. Its errors
+        are raised unchanged."""
         return _lists_of(self.function, inputs)
 
     def embed_query(self, text: str) -> list[float]:
@@ -527,12 +527,12 @@ def refuse_blank(ids: Sequence[str], texts: Sequence[str], vectors: Iterable[Any
     """Refuse texts that an adapter has embedded itself, before it writes them with their vectors.
 
     Args:
-        ids: of the records, as many as texts.
-        texts: what was embedded.
+        ids: of the records, one for each text.
+        texts: the embedded texts.
         vectors: one for each text.
 
     Raises:
-        InvalidArgumentError: a text with nothing in it to embed, of which zeros were made.
+        InvalidArgumentError: a blank text, whose vector is all zeros.
     """
     place = blank_of_zeros(texts, vectors)
     if place is not None:
@@ -543,12 +543,11 @@ def refuse_blank(ids: Sequence[str], texts: Sequence[str], vectors: Iterable[Any
 
 
 def check_sparse_model(model: Any, name: str) -> Any:
-    """A model of sparse vectors as it was given, or None.
+    """The model of sparse vectors, unchanged, or None.
 
     Args:
         model: an embedding function of ours that makes sparse vectors, an object with
-            `embed_documents` and `embed_query`, as LangChain's have them, or a function of
-            LlamaIndex's.
+            `embed_documents` and `embed_query` like LangChain's, or a function of LlamaIndex's.
         name: of the argument, for the message.
 
     Raises:
@@ -567,7 +566,7 @@ def sparse_vectors(model: Any, texts: Sequence[str], *, queries: bool = False) -
     Args:
         model: as of `check_sparse_model`. A function of LlamaIndex's gives lists of indices and
             lists of values.
-        texts: what to embed.
+        texts: the texts to embed.
         queries: whether they are queries, which some models embed in another way.
 
     Raises:
@@ -610,8 +609,8 @@ def _call_sparse_model(model: Any, texts: list[str], queries: bool) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """The operand of a framework's comparison, for the expression of it. Errors say what the
-    comparison is, which value it has, and what would be right.
+    """The operand of a framework's comparison, for its expression. Errors name the comparison, its
+    value, and the values that would be right.
 
     path: keys that lead to the field. value: the operand, unchecked. subject: the comparison in the
     framework's words, up to the value: "'year' is compared by 'gt' with".
@@ -622,12 +621,12 @@ class Operand:
     subject: str
 
     def error(self, expected: str) -> InvalidFilterError:
-        """The error that says what was expected in place of the value."""
+        """The error that names the expected values."""
         return InvalidFilterError(f"{self.subject} {quote(self.value)}, expected {expected}")
 
     def scalar(self, expected: str) -> Scalar:
-        """The value of a single string, number or bool; InvalidFilterError, with the words of what
-        was expected, for anything else."""
+        """The value of a single string, number or bool; InvalidFilterError, which names the
+        expected values, for anything else."""
         if not isinstance(self.value, str | int | float):
             raise self.error(expected)
         return self.value
@@ -644,19 +643,18 @@ class Operand:
 
 
 def parse_filters(filters: Mapping[str, Any], under: str | None = None) -> Expression | None:
-    """All of the filters at once, as `where` of a Collection takes it; None where none of them
+    """All of the filters at once, in the form of `where` of a Collection; None where none of them
     restricts anything, so that a delete by them can be refused.
 
     Args:
-        filters: by the names of the arguments that they were given as: each a dict in the shape of
-            Chroma's `where`, an expression of `retrieval_store.filters`, a `Filter` of
-            qdrant-client's models, or None.
-        under: a key that has the metadata which dicts and expressions name; a `Filter` has full
-            paths.
+        filters: by the names of their arguments: each a dict in the shape of Chroma's `where`, an
+            expression of `retrieval_store.filters`, a `Filter` of qdrant-client's models, or None.
+        under: a key that contains the metadata which dicts and expressions name; a `Filter` has
+            full paths.
 
     Raises:
-        InvalidFilterError: a filter that can't be.
-        InvalidTypeError: anything else than a filter.
+        InvalidFilterError: an invalid filter.
+        InvalidTypeError: anything but a filter.
     """
     whole = all_of(*(_parse(value, name, under) for name, value in filters.items()))
     return None if whole is None else Parsed(whole)
@@ -681,7 +679,7 @@ def _always(node: Expression) -> bool | None:
 
 
 def _enough(terms: list[bool | None], count: int) -> bool | None:
-    """Whether at least so many of the terms hold."""
+    """Whether at least `count` of the terms hold."""
     if terms.count(True) >= count:
         return True
     return False if len(terms) - terms.count(False) < count else None
@@ -768,8 +766,8 @@ def refuse_depth(depth: int, nested: str) -> None:
 
 
 def diversify(query: Any, vectors: Sequence[Any], k: int, lambda_mult: float) -> list[int]:
-    """Which k of the vectors to take, near the query and unlike each other, in the order in which
-    they are chosen, by maximal marginal relevance.
+    """Select k vectors that are near the query and unlike each other, in the order of selection, by
+    maximal marginal relevance.
 
     Args:
         query: (dim,) numbers.

@@ -1,13 +1,13 @@
 """Finds the exact nearest neighbours of queries, by the vectors themselves.
 
-A first pass in float32 selects candidates; float64 then decides among these. For a few queries the
-first pass is a compiled function with bounds of its own (`native/floats_body.h`); for many queries,
-and where nothing is compiled, it is a blocked matrix product by numpy, whose bounds follow.
+A first scan in float32 selects candidates; float64 then decides among these. For a few queries the
+scan is a compiled function with bounds of its own (`native/floats_body.h`). For many queries, and
+where nothing is compiled, it is a blocked matrix product by numpy, whose bounds follow.
 
 Why bounds are needed: the product form of a squared distance, |x|² + |q|² - 2 x·q, loses most of
 its digits in float32 when vectors lie far from the origin (with mean/σ = 1,000 two thirds of the
-neighbours come out wrong). So the rounding error is bounded, every row that may be among the k
-nearest within that bound becomes a candidate, and the distances of candidates are computed again in
+neighbours come out wrong). So the rounding error is bounded, and every row that may be among the k
+nearest within that bound becomes a candidate. The distances of candidates are computed again in
 float64, squared distances from the differences.
 
 Symbols: x is a row, q the query, n their dimension; fl(·) is the float32 result; u = 2⁻²⁴ is the
@@ -16,7 +16,7 @@ approximation, and e a bound of the error, |a - d| ≤ e.
 
 1. A dot product of n terms, in any order of summation: |fl(x·q) - x·q| ≤ γ |x| |q| with
    γ = n u / (1 - n u) (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., section
-   3.1). Here n + 8 stands for n, for the few operations besides the product.
+   3.1). Here n + 8 replaces n, for the few operations besides the product.
 2. So, by metric:
    - "ip": d = -x·q, e = γ |x| |q|;
    - "cosine": d = -x·q / (|x| |q|), e = γ;
@@ -31,14 +31,14 @@ approximation, and e a bound of the error, |a - d| ≤ e.
    |a - d| ≤ γ d. With A as above, the k-th least d is at most A / (1 - γ), so a row among the k
    nearest has a ≤ (1 + γ) A / (1 - γ), which is less than (1 + 4 (n + 8) u) A.
 
-`ScanBuffers` has what queries look for in a pass over codes or vectors, and what they have found so
-far. Everything lies in one buffer, which later passes use again as it is: to allocate, address and
-fill in a dozen small arrays takes longer than to look at thousands of rows.
+`ScanBuffers` has the arguments and results of queries in a scan over codes or vectors. Everything
+is in one buffer, which later scans use again: allocating, addressing and filling in a dozen small
+arrays takes longer than scanning thousands of rows.
 
 `dot_products` splits only one product of float32 at a time among threads. BLAS does that with
-threads of its own, which wait for each other without letting go of their cores. When several
-threads call it at once, or other processes keep the cores busy, all of these are in each other's
-way: a product took ten to a hundred times as long.
+threads of its own, which wait for each other without releasing their cores. When several threads
+call it at once, or other processes keep the cores busy, they block each other: a product took ten
+to a hundred times as long.
 """
 
 import math
@@ -76,24 +76,24 @@ from retrieval_store.indexes.native import (
 
 # The buffer of candidates is this many times what may be left, since the best may come last.
 NOTED_FACTOR = 8
-# A pass leaves so many candidates for each hit, and at least so many, even where all goes well.
+# Candidates of a good scan: for each hit, and the least in total.
 CANDIDATES_PER_HIT, MIN_CANDIDATES = 4, 64
 MANY_CANDIDATES_PER_HIT = 8  # for which each row gets an error bound of its own
 Candidates = Ints | None
-# ScanBuffers of up to so many bytes are pooled: so many of one shape, of so many shapes.
+# ScanBuffers of up to this many bytes are pooled, this many of each shape, for this many shapes.
 MAX_POOLED_BYTES = 1_048_576
 POOLED_PER_SHAPE, MAX_SHAPES = 4, 8
-# The pool, by shape. A pass takes a buffer out and puts it back: each is a single step, so that
+# The pool, by shape. A scan takes a buffer out and puts it back: each is a single step, so that
 # threads, and signal handlers that search too, don't share one.
 _pool: "dict[tuple[float, ...], list[ScanBuffers]]" = {}
 
 
 class Nearest(NamedTuple):
-    """What was found for one query, nearest first, with distances in float64. chosen: how many of
+    """The rows found for one query, nearest first, with distances in float64. chosen: how many of
     these are the k nearest and those that are as far as the k-th; the others were candidates only.
-    tied: whether some of the chosen may be equally far, which are in no particular order then;
-    looked: of how many rows the signs, then the upper bits, then the distances were looked at, by a
-    search by signs."""
+    tied: whether some of the chosen may be equally far, which are in no particular order then.
+    looked: for a search by signs, of how many rows the signs, the upper bits, and the distances
+    were compared."""
 
     slots: Ints
     distances: Floats
@@ -110,7 +110,7 @@ class Nearest(NamedTuple):
 
 
 def nearest_of(slots: Ints, distances: Floats, k: int) -> Nearest:
-    """The k nearest of these slots, and those that are as far as the k-th, given the distances of
+    """The k nearest of the slots, and those that are as far as the k-th, by the distances of
     all."""
     if 0 < k < len(slots):
         chosen = np.flatnonzero(distances <= np.partition(distances, k - 1)[k - 1])
@@ -120,13 +120,14 @@ def nearest_of(slots: Ints, distances: Floats, k: int) -> Nearest:
 
 
 def max_candidates(count: int, share: int, k: int) -> int:
-    """How many candidates of `count` rows a pass may leave: one in `share`, but at least what k
-    hits leave where all goes well."""
+    """How many candidates of `count` rows a scan may leave: one in `share`, but at least the number
+    that a good scan leaves for k hits."""
     return max(count // share, CANDIDATES_PER_HIT * k + MIN_CANDIDATES)
 
 
 class _QueryStruct(NamedTuple):
-    """The fields of a SOUGHT: what a query looks for, and has found so far (`native/kernel.h`)."""
+    """The fields of a SOUGHT: the arguments of a query and its results so far
+    (`native/kernel.h`)."""
 
     floor: float
     best: int  # addresses of arrays, as slots and uppers
@@ -147,11 +148,12 @@ class _QueryStruct(NamedTuple):
 
 
 class ScanBuffers:
-    """The C structs (SOUGHT) of some queries, and scratch space behind them for a pass.
+    """The C structs (SOUGHT) of some queries, and scratch space behind them for a scan.
 
-    queries: how many; k: how many nearest each wants; most: above so many candidates a query counts
-    as hard; room: bytes of scratch space; floor: the least score wanted. at: the address of the
-    first struct; room_at: the address of the scratch space; room_offset: its offset in the buffer.
+    queries: how many; k: how many nearest each wants; most: with more candidates than this a query
+    counts as hard; room: bytes of scratch space; floor: the least score wanted. at: the address of
+    the first struct; room_at: the address of the scratch space; room_offset: its offset in the
+    buffer.
     """
 
     def __init__(self, queries: int, k: int, most: int, room: int, floor: float) -> None:
@@ -187,7 +189,7 @@ class ScanBuffers:
     def of(
         cls, queries: int, k: int, most: int, room: int = 0, floor: float = -np.inf
     ) -> "ScanBuffers":
-        """One of these sizes in which nothing is found yet, perhaps one that was used before."""
+        """Buffers of these sizes without results, perhaps from the pool."""
         try:
             kept = _pool[queries, k, most, room, floor].pop()
         except (KeyError, IndexError):
@@ -204,7 +206,7 @@ class ScanBuffers:
         self._memory[offset : offset + vector.nbytes] = vector.tobytes()
 
     def give_back(self) -> None:
-        """Leave it to later passes; nothing of this one is asked for any more."""
+        """Return it to the pool for later scans; it isn't used after that."""
         if len(self.buffer) > MAX_POOLED_BYTES:
             return
         if self._size not in _pool and len(_pool) >= MAX_SHAPES:
@@ -229,7 +231,7 @@ class ScanBuffers:
         return kept if len(kept) <= self._most else None
 
     def result_of(self, query: int) -> Nearest | None:
-        """What was decided of a query; None for a hard one."""
+        """The result of a query; None for a hard one."""
         sought = self._sought(query)
         if sought.hard:
             return None
@@ -256,9 +258,9 @@ SAFE_LENGTHS = (1e-12, 1e12)  # between them no square or product over- or under
 PRODUCT_CELLS = 4_000_000  # of one block of products: 16 MB
 FLOAT64_CELLS = 500_000  # of one block in float64: 4 MB
 GATHERED_CELLS = 65_536  # copied at once, so that the processor's cache holds them: 256 KB
-MANY_QUERIES = 8  # from here on a product of matrices is quicker than a pass for each query
-CALL_NUMBERS = 2_097_152  # that one call of the compiled function looks at: a millisecond or two
-MAX_SHARE = 8  # at most one row in so many may be a candidate
+MANY_QUERIES = 8  # from here on a product of matrices is quicker than a scan for each query
+CALL_NUMBERS = 2_097_152  # that one call of the compiled function scans: a millisecond or two
+MAX_SHARE = 8  # at most one row in this many may be a candidate
 GATHER_FACTOR = 1.5  # cost of copying rows together and multiplying, relative to rows in place
 
 
@@ -320,10 +322,10 @@ def nearest(
 ) -> list[Nearest]:
     """For each query the k nearest rows of `matrix`, and all that tie with the k-th.
 
-    queries: (q, dim) float32; matrix: (n, dim); norms: called for the norms of the matrix' rows,
-    only where they are needed; slots: the rows that may be found, None for all. Distances: "l2"
-    squared, "l1" the sum of absolute differences, "ip" -dot, "cosine" 1 - cos (1 when a vector is
-    zero).
+    queries: (q, dim) float32; matrix: (n, dim); norms: a function that returns the norms of the
+    matrix' rows, called only if needed; slots: the rows that may be found, None for all. Distances:
+    "l2" squared, "l1" the sum of absolute differences, "ip" -dot, "cosine" 1 - cos (1 when a vector
+    is zero).
     """
     compiled = kernel()
     if compiled is not None and (metric == "l1" or len(queries) < MANY_QUERIES):
@@ -336,8 +338,8 @@ def nearest(
 
 
 class FloatPass:
-    """A compiled pass over the same rows for any number of queries, one at a time, in any number of
-    threads. The arguments are those of `nearest`; the matrix itself isn't kept."""
+    """A compiled scan over the same rows for any number of queries, one at a time, in any number of
+    threads. The arguments are as for `nearest`; the matrix itself isn't kept."""
 
     def __init__(self, matrix: Stored, metric: Metric, k: int, slots: Ints | None) -> None:
         self._metric, self.k = metric, k
@@ -440,9 +442,9 @@ def exact_distances(
     query: Matrix, length: float, matrix: Stored, slots: Ints | None, metric: Metric
 ) -> Floats:
     """(m,) float64 distances from `query`, (dim,) float32, to the rows `slots` of `matrix`, or to
-    all rows if None. length: that of the query.
+    all rows if None. length: the query's.
 
-    Equal rows give equal distances, wherever they stand: each row is summed on its own.
+    Equal rows give equal distances at any position: each row is summed on its own.
     """
     distances = np.empty(len(matrix) if slots is None else len(slots), np.float64)
     compiled = kernel()
@@ -459,8 +461,8 @@ def exact_distances(
 
 
 def distances_from(query: Matrix, rows: Stored, metric: Metric) -> Floats:
-    """(m,) float64 distances of the rows of a matrix from a vector, (dim,) float32, as hits carry
-    them: "l2" squared, "ip" 1 - dot, "cosine" 1 - cos. Equal rows have equal distances."""
+    """(m,) float64 distances of the rows of a matrix from a vector, (dim,) float32, in the form of
+    hits: "l2" squared, "ip" 1 - dot, "cosine" 1 - cos. Equal rows have equal distances."""
     return hit_distances(exact_distances(query, length_of(query), rows, None, metric), metric)
 
 
@@ -568,7 +570,7 @@ def _candidates(
 
 
 def _scale(lengths: Floats | float, length: float, metric: Metric) -> Floats | float:
-    """What γ is multiplied by in the error bound: |x||q| for "ip", (|x| + |q|)² for "l2"."""
+    """The factor of γ in the error bound: |x||q| for "ip", (|x| + |q|)² for "l2"."""
     return lengths * length if metric == "ip" else (lengths + length) ** 2
 
 
@@ -598,7 +600,8 @@ def _blocks(rows: int, columns: int, cells: int) -> Iterator[tuple[int, int]]:
 
 UNSPLIT_CELLS = 9_000  # OpenBLAS splits products with a vector from 9,216 numbers on
 
-# … and products of matrices from so many multiplications on; larger parts leave the cache, too.
+# … and products of matrices from this number of multiplications on; larger parts leave the cache,
+# too.
 UNSPLIT_PRODUCTS, PART_CELLS = 262_144, 32_768
 
 
@@ -627,8 +630,8 @@ def dot_products(queries: Matrix, rows: Matrix, out: Matrix) -> None:
 
 
 def _unsplit(query: Matrix, rows: Matrix, out: Matrix) -> None:
-    """For one query, in parts too small to be split: that takes as long as in one thread, which is
-    nearly as fast as in several, since memory is what it waits for."""
+    """For one query, in parts too small for BLAS to split. It takes as long as in one thread, which
+    is nearly as fast as several, since memory is the bottleneck."""
     dimension = max(1, rows.shape[1])
     part = max(1, UNSPLIT_CELLS // dimension)
     parts = len(rows) // part
@@ -638,8 +641,8 @@ def _unsplit(query: Matrix, rows: Matrix, out: Matrix) -> None:
 
 
 def products_of_few(queries: Matrix, rows: Matrix) -> Matrix:
-    """(n, q) products of (n, dim) rows and a few queries, in parts too small to be split: the rows
-    are read once for all queries."""
+    """(n, q) products of (n, dim) rows and a few queries, in parts too small for BLAS to split: the
+    rows are read once for all queries."""
     dimension = max(1, rows.shape[1])
     part = max(1, min(PART_CELLS, UNSPLIT_PRODUCTS // max(1, len(queries))) // dimension)
     parts = len(rows) // part

@@ -1,14 +1,14 @@
 """HNSW, the graph of Malkov and Yashunin (2016), by hnswlib.
 
-hnswlib is compiled where it is installed, so it is an extra, imported when the first graph is made:
-without it settings are checked all the same, and stored.
+hnswlib is compiled where it is installed, so it is an extra, imported when the first graph is made.
+Without it settings can still be checked and stored.
 
-hnswlib trusts its files: a link that leads outside sends it to memory that isn't its own. So
-`_read_file` reads them, refuses what no graph of ours can contain, and hands the rest to hnswlib as
-it takes graphs from pickles. That keeps other threads from the interpreter for a third to half as
+hnswlib trusts its files: an invalid link makes it read memory outside the graph. So `_read_file`
+reads them, refuses graphs that can't be ours, and passes the parts to hnswlib in the form in which
+it takes graphs from pickles. That blocks other threads of the interpreter for a third to half as
 long as its own way to load: 115 ms of 315 for 188 MB (300,000 vectors of 128 dimensions), 32 of 68
-for 55 MB. Saving isn't done so: of these graphs `save_index` takes 46 and 14 ms, what goes into a
-pickle 400 and 40.
+for 55 MB. Saving isn't done so: for these graphs `save_index` takes 46 and 14 ms, and making the
+parts of a pickle 400 and 40.
 """
 
 import math
@@ -28,7 +28,7 @@ from retrieval_store.indexes.exact import UNIT_ROUNDOFF, norms_of
 
 MAX_SETTING = 1_000_000  # of any setting
 SMALLEST = 1024
-UNDERFLOW = 1e-25  # what a number can lose where float32 ends, in a vector of length 1
+UNDERFLOW = 1e-25  # the error of the smallest float32 numbers, in a vector of length 1
 HEADER = np.dtype(
     [
         ("offset_level0", "<u8"),
@@ -51,9 +51,9 @@ Words = npt.NDArray[np.uint32]
 
 @dataclass(frozen=True, slots=True)
 class _FileParts:
-    """What is in a file. elements: of each vector its links at the lowest level, its numbers and
-    its own number, (n, words); levels: the highest of each, (n,); links: at higher levels, one row
-    for each vector and level, after their count."""
+    """The content of a file. elements: of each vector its links at the lowest level, its numbers
+    and its own number, (n, words); levels: the highest of each, (n,); links: at higher levels, a
+    row for each vector and level, after their count."""
 
     header: np.void
     elements: Words
@@ -69,8 +69,8 @@ class HNSWIndex:
 
     def __init__(self, dimension: int, metric: Metric, settings: Payload) -> None:
         """dimension: of the vectors; metric: of their distances. settings: max_neighbors (links of
-        a vector; twice as many at the lowest level), ef_construction (candidates looked at when one
-        is added), ef_search (the fewest looked at when searching). Raises ValueError for others."""
+        a vector; twice that at the lowest level), ef_construction (candidates when a vector is
+        added), ef_search (the fewest candidates of a search). Raises ValueError for others."""
         unknown = set(settings) - set(HNSW_DEFAULTS)
         if unknown:
             raise ValueError(f"hnsw has no setting {quote(min(unknown))}")
@@ -100,8 +100,8 @@ class HNSWIndex:
         self._graph.add_items(rows, numbers, num_threads=threads)
 
     def search(self, queries: Matrix, count: int) -> tuple[Ints, Matrix]:
-        # hnswlib looks at max(ef, k) candidates and returns k, so asking for all of them says how
-        # many it looks at, call by call; set_ef would say it for all threads.
+        # hnswlib compares max(ef, k) candidates and returns k. So k is set to the wanted number of
+        # candidates, call by call; set_ef would set it for all threads.
         count = min(count, len(self))
         threads = 1 if len(queries) == 1 else os.cpu_count() or 1
         numbers, distances = self._graph.knn_query(queries, k=count, num_threads=threads)
@@ -155,7 +155,7 @@ class HNSWIndex:
             self._graph.resize_index(max(count, room + room // 2))
 
     def _pickled(self, parts: _FileParts) -> dict[str, Any]:
-        """What hnswlib would have put into a pickle of the graph with these parts. It compares most
+        """The content of hnswlib's pickle of the graph with these parts. It compares most
         of the numbers with those that it works out itself."""
         m, count, words = self._settings["max_neighbors"], *parts.elements.shape
         return {
@@ -207,8 +207,8 @@ def _whole_rows(are_equal: npt.NDArray[Any]) -> Bools:
 
 
 def _read_file(path: Path, dimension: int, count: int, settings: dict[str, Any]) -> _FileParts:
-    """What the file holds; ValueError unless that is a graph of `count` vectors that leads nowhere
-    else."""
+    """The content of the file; ValueError unless it is a graph of `count` vectors without invalid
+    links."""
     m, size = settings["max_neighbors"], path.stat().st_size
     element = 4 * (2 * m + 1) + 4 * dimension + 8
     if count < 1 or size < HEADER.itemsize + count * element or size % 4:
@@ -243,7 +243,7 @@ def _read_file(path: Path, dimension: int, count: int, settings: dict[str, Any])
 
 def _check_level0(elements: Words, path: Path, m: int) -> None:
     count = len(elements)
-    # The upper half of the word of the length marks what is deleted; nothing ever is.
+    # The upper half of the word of the length marks deleted vectors; nothing is ever deleted.
     _check_links(elements[:, 0], elements[:, 1 : 2 * m + 1], path, count, 2 * m)
     numbers = elements[:, -2:]
     if numbers[:, 1].any() or not np.array_equal(np.sort(numbers[:, 0]), np.arange(count)):

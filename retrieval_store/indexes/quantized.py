@@ -3,7 +3,7 @@
 A code (`Codes`) has eight bits a number, stored in two halves of four bits, with a bound of the
 quantization error of the upper halves alone and of both. `candidates` searches by codes.
 
-What is coded of a row x depends on the metric: the row itself ("ip", "l2"), or the row scaled to
+The coded part of a row x depends on the metric: the row itself ("ip", "l2"), or the row scaled to
 length 1 ("cosine"). One part of it is stored exactly, and only the rest, y, is coded:
 
 - "l2": y = x - c, where the centre c is the mean of many rows. Moving everything by c changes no
@@ -19,23 +19,23 @@ The steps of coding:
    product, and makes the numbers of a row similar in size: a few large numbers, or many equal ones,
    would make bad codes.
 2. Each number becomes one of 256 steps from -8 to 8, times a scale of the row. Its upper four bits
-   alone stand for the middle of one of sixteen intervals. ŷ is the vector that a code stands for,
-   by the upper bits alone or by all eight.
+   alone mean the middle of one of sixteen intervals. ŷ is the decoded vector, by the upper bits
+   alone or by all eight.
 3. The *residual* r = |y - ŷ| is stored, for the upper bits alone and for all eight.
 
 Besides, a row has *signs*: of each number of the rotated y one bit, whether it is above 0. Where s
-is the vector of +1 and -1 that they stand for, p·y (see below) is about f p·s, with the factor
-f = |y|² / y·s, which is stored with the row: after a random rotation that is wrong in no direction
-(RaBitQ, arXiv 2405.12497). The score that this gives has a standard error of some 0.6 f |p|
-(`ERROR_OF_SIGNS`). A pass that looks at signs first leaves out the rows whose scores don't reach
-the floor even if they are too low by so many standard errors (`SearchGoal.errors`), and bounds the
-others by their codes. That proves nothing: a score may be off by more, if seldom, and such a
-neighbour is missed. Which share of the nearest so many errors find can only be measured.
+is their vector of +1 and -1, p·y (see below) is about f p·s, with the factor f = |y|² / y·s, which
+is stored with the row: after a random rotation that is wrong in no direction (RaBitQ, arXiv
+2405.12497). The score that this gives has a standard error of some 0.6 f |p| (`ERROR_OF_SIGNS`). A
+scan by signs excludes rows whose scores don't reach the floor even if they are too low by a number
+of standard errors (`SearchGoal.errors`), and bounds the others by their codes. That proves nothing:
+a score may be off by more, if seldom, and such a neighbour is missed. The recall for a number of
+errors can only be measured.
 
 Rows whose products would leave float32's range get an infinite r, so that a search never excludes
 them. Roundings while coding are added to r; `native/codes.c` counts them.
 
-A search ranks rows by a *score*, which grows as the distance falls. A pass over the upper halves of
+A search ranks rows by a *score*, which grows as the distance falls. A scan of the upper halves of
 codes computes for each row an approximate score s and a bound e of its error, so the true score
 lies in [s - e, s + e]. The *floor* is the k-th largest lower bound s - e so far: at least k rows
 score that much, so a row with s + e < floor is not among the k nearest. Rows that reach the floor
@@ -43,8 +43,8 @@ are bounded again by both halves of their codes, sixteen times as closely. The c
 distances of the remaining rows, usually about fifteen, in float64.
 
 Symbols: x a row, q the query ("cosine": both of length 1), c the centre, y the coded part of x, ŷ
-what its code stands for, r ≥ |y - ŷ| the residual, t the share of c in x; p the part of the query
-that is multiplied with y, p̂ what its digits stand for; u = 2⁻²⁴.
+its decoded code, r ≥ |y - ŷ| the residual, t the share of c in x; p the part of the query that is
+multiplied with y, p̂ the value of its digits; u = 2⁻²⁴.
 
 1. The score to be approximated, exactly:
    - "l2": p = q - c, and -|x - q|²/2 = p·y - |y|²/2 - |p|²/2, as x - q = y - p;
@@ -55,15 +55,15 @@ that is multiplied with y, p̂ what its digits stand for; u = 2⁻²⁴.
    e = by_residual · r + by_reach · |ŷ| + by_side · |side| + constant, where the *side* of a row is
    |y|²/2 for "l2" and t for the others.
 
-The pass is compiled (`native/scan_body.h`; `rs_turn` in `native/codes.c` computes the four factors
+The scan is compiled (`native/scan_body.h`; `rs_turn` in `native/codes.c` computes the four factors
 for a query). The query is rotated as the rows were and becomes digits from -127 to 127, so p̂·ŷ is
 a sum of integers, without rounding, times two scales. All other roundings are covered as follows;
 numbers in parentheses count roundings, each of relative size u (in float64 2⁻⁵³, in the constant):
 
-- In r, from coding the row: t is exact, since y is what is left after t was rounded. Normalizing
-  y / |y| in float32 (1), the rotation (68, counted in `native/codes.c`), the difference of numbers
-  and what codes stand for (3), the scale times |y| (2): 74, for which 84 u (|y| + |ŷ|) are added;
-  and (dim + 16) u of itself for the sum of squares.
+- In r, from coding the row: t is exact, since y is the rest after t was rounded. Normalizing y /
+  |y| in float32 (1), the rotation (68, counted in `native/codes.c`), the difference of numbers and
+  decoded codes (3), the scale times |y| (2): 74, for which 84 u (|y| + |ŷ|) are added; and (dim +
+  16) u of itself for the sum of squares.
 - by_residual = |p|, plus 16 u of itself, for the product |p| r and for adding it up.
 - by_reach = |p - p̂| + 12 u |p|: the integer product becomes float32 (1), is multiplied by two
   scales (2) and added up (4).
@@ -153,8 +153,7 @@ SAMPLE = 1_024  # rows by which that is judged
 class Frame:
     """The transformation of rows before they are coded: centre and rotation. seed: of the rotation;
     centre: (dim,) float32, the mean of rows ("l2") or its direction ("cosine", "ip"); flips: (2,
-    dim) float32, +1 and -1, of the rotation; record: the FRAME structure for compiled
-    functions."""
+    dim) float32, +1 and -1, of the rotation; record: the FRAME structure for compiled functions."""
 
     seed: int
     centre: Matrix
@@ -182,7 +181,7 @@ class Frame:
 
 
 def rotate(rows: Floats, frame: Frame) -> Floats:
-    """(n, dim) rows turned as those of a frame are before they are coded, without the compiled
+    """(n, dim) rows, rotated like the rows of a frame before they are coded, without the compiled
     part."""
     dimension = rows.shape[1]
     longest = 1 << (dimension.bit_length() - 1)
@@ -195,9 +194,9 @@ def rotate(rows: Floats, frame: Frame) -> Floats:
 
 
 def _by_hadamard(rows: Floats) -> Floats:
-    """Times Hadamard's matrix, over the root of its size: along one factor of that after another,
-    which is the last axis of the numbers, and the first afterwards. Each row's product is one of
-    its own, so small that BLAS takes no threads for it."""
+    """Multiply by Hadamard's matrix, over the root of its size: along one factor of the size after
+    another. A factor is the last axis before, and the first afterwards. Each row's product is
+    separate, and so small that BLAS uses no threads."""
     count, size = rows.shape
     remaining = size
     while remaining > 1:
@@ -223,15 +222,14 @@ def _hadamard(size: int) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """Codes of `count` rows, in blocks of 32 (the layout stands in `native/kernel.h`).
+    """Codes of `count` rows, in blocks of 32 (the layout is in `native/kernel.h`).
 
     high: (blocks, 32 / t, chunks, t, 4) uint8, the upper halves, t rows together
-    (`native.tile_rows`); low: (m, chunks, 4) uint8, the lower
-    halves, of m = 32 * blocks rows; rows: (m, 4) float32, of each row the scale, the
-    residual r of the upper half alone, the exact part (t, or |y|² / 2 for "l2"), and |ŷ|; finer:
-    (m,) float32, the residuals of both halves together; signs: (blocks, bytes) uint8, of 32 rows
-    together (`native.signs_bytes`). slots: (count,) int64, the slot of each row; None where the
-    slots are consecutive.
+    (`native.tile_rows`); low: (m, chunks, 4) uint8, the lower halves, of m = 32 * blocks rows;
+    rows: (m, 4) float32, of each row the scale, the residual r of the upper half alone, the exact
+    part (t, or |y|² / 2 for "l2"), and |ŷ|; finer: (m,) float32, the residuals of both halves
+    together; signs: (blocks, bytes) uint8, of 32 rows together (`native.signs_bytes`). slots:
+    (count,) int64, the slot of each row; None where the slots are consecutive.
     """
 
     count: int
@@ -251,7 +249,7 @@ class Codes:
 
     def as_piece(self, first: int, frame: int) -> tuple[int, ...]:
         """The fields of a PIECE structure, for rows whose first slot is `first`; frame: the frame's
-        place among those of the search."""
+        position among the search's."""
         arrays = (self.high, self.low, self.rows, self.finer, self.signs, self.slots)
         return (*map(address, arrays), first, self.count, frame)
 
@@ -299,7 +297,7 @@ def encode_into(target: Codes, place: int, rows: Stored) -> None:
 
 def gather_codes(pieces: list[tuple[Codes, Ints]], slots: Ints) -> Codes:
     """Codes of some rows of several pieces, all in one frame, copied together in this order.
-    pieces: codes, and the places of the wanted rows in them; slots: those of all these rows."""
+    pieces: codes, and the positions of the wanted rows in them; slots: of all these rows."""
     compiled = kernel()
     assert compiled is not None
     target = allocate_codes(len(slots), pieces[0][0].frame)
@@ -316,8 +314,8 @@ def gather_codes(pieces: list[tuple[Codes, Ints]], slots: Ints) -> Codes:
 
 
 def factors_and_sides(codes: Codes, blocks: slice) -> tuple[Matrix, Matrix]:
-    """(n,) float32 of the rows of some blocks: the factors of their signs, and their sides once
-    more, NaN for rows that no bound holds for."""
+    """(n,) float32 for the rows of some blocks: the factors of their signs, and their sides once
+    more, NaN for rows without a valid bound."""
     floats = codes.signs[blocks, -OF_SIGNS * BLOCK * 4 :]
     factors_and_sides = np.ascontiguousarray(floats).view("<f4").reshape(-1, OF_SIGNS, BLOCK)
     return factors_and_sides[:, 0].reshape(-1), factors_and_sides[:, 1].reshape(-1)
@@ -339,8 +337,8 @@ def signs_at(codes: Codes, number: int) -> Bools:
 
 
 class TurnedQuery(NamedTuple):
-    """A query as a frame turns it. own: (dim,) what is compared with the coded parts of rows,
-    rotated; by_side, offset: see `native/kernel.h`."""
+    """A query transformed by a frame. own: (dim,), compared with the coded parts of rows, rotated;
+    by_side, offset: see `native/kernel.h`."""
 
     own: Floats
     by_side: float
@@ -361,8 +359,8 @@ def turn_query(query: Matrix, frame: Frame) -> TurnedQuery:
 
 
 def estimates(codes: Codes, rows: Ints, query: TurnedQuery) -> tuple[Floats, Floats]:
-    """(n,) scores of some rows by their signs, and their standard errors, as a pass has them but
-    for the roundings of its tables. query: as the frame of these codes turns it."""
+    """(n,) scores of some rows by their signs, and their standard errors, like a scan's except for
+    the roundings of its tables. query: transformed by the frame of these codes."""
     factors, sides = factors_and_sides(codes, slice(None))
     products = np.where(signs_of(codes, rows), query.own, -query.own).sum(axis=1)
     scores = query.offset + query.by_side * sides[rows] + factors[rows] * products
@@ -409,21 +407,21 @@ TOGETHER = 4  # queries whose products are computed together
 CALL_BYTES = 16_777_216  # bytes of codes × queries that one call scans: some milliseconds at most
 LOOSE = 1e-9  # slack of `within`; the caller compares exactly, in float64
 NOTED = 4_000_000  # candidates that all queries of one pass may store together
-# A pass by signs over so many rows is split into parts of at least so many.
+# A scan by signs over this number of rows is split into parts of at least this number.
 SPLIT_ROWS, PART_ROWS, MOST_PARTS = 500_000, 131_072, 4
-MOST_PARTS_OF_PROOFS = 8  # which look at more
+MOST_PARTS_OF_PROOFS = 8  # they compare more
 SPLIT_WORK, QUERIES_A_PART = 4_000_000, 8  # rows × queries that are shared out, some milliseconds
 CORES_A_PART = 2  # others have work, too; and of two that share a core the second adds nothing
-SAMPLED, SAMPLED_OF_MANY, FEW_ROWS = 8, 64, 131_072  # one block in so many is looked at first
+SAMPLED, SAMPLED_OF_MANY, FEW_ROWS = 8, 64, 131_072  # one block in this many is scanned first
 Bits: TypeAlias = npt.NDArray[np.uint32]
 
 
 @dataclass(frozen=True, slots=True)
 class CodeSegments:
-    """Codes to be scanned together. frames: the distinct frames of these codes, and where their
-    records are; records: PIECE structures for compiled functions, which point into the arrays of
-    `codes`; count: of rows; firsts: the slots of the first rows; splits: the results of `split`, by
-    number."""
+    """Codes to be scanned together. frames: the distinct frames of these codes, and the addresses
+    of their records; records: PIECE structures for compiled functions, which point into the arrays
+    of `codes`; count: of rows; firsts: the slots of the first rows; splits: the results of `split`,
+    by number."""
 
     codes: tuple[Codes, ...]
     frames: tuple[Frame, ...]
@@ -450,7 +448,7 @@ class CodeSegments:
         )
 
     def split(self, number: int) -> "tuple[CodeSegments, ...]":
-        """The same in so many parts of about as many rows, or fewer."""
+        """The same in at most `number` parts of about equal size."""
         pieces = self.splits.get(number)
         if pieces is None:
             runs = _runs_of(len(self.codes), number)
@@ -465,7 +463,7 @@ class CodeSegments:
 
 
 def _runs_of(count: int, number: int) -> list[slice]:
-    """So many things in so many parts of about as many, without empty ones."""
+    """Ranges of `count` things in at most `number` parts of about equal size, none empty."""
     edges = [round(i * count / number) for i in range(number + 1)]
     return [slice(*edge) for edge in pairwise(edges) if edge[0] < edge[1]]
 
@@ -476,13 +474,13 @@ def scores_of(distances: Floats, metric: Metric) -> Floats:
 
 
 class SearchGoal(NamedTuple):
-    """What is looked for: the k nearest rows.
+    """The aim of a search: the k nearest rows.
 
-    most: a query with more candidates is given up, as where codes can't tell rows apart; allowed: a
-    bit for each slot, 32 to a number, 1 for slots that may be found, or a filter that is asked for
-    rows that may be near, None for all; not looked at for codes with `slots` of their own
-    (`Codes.slots`); within: a distance (see `exact.nearest`) beyond which no row is wanted; errors:
-    how many standard errors the scores of true neighbours may be off by signs, None for a proof
+    most: a query with more candidates is abandoned, as where codes can't distinguish rows. allowed:
+    a bit for each slot, 32 to a number, 1 for slots that may be found, or a filter that is tested
+    for rows that may be near; None for all. It isn't used for codes with `slots` of their own
+    (`Codes.slots`). within: the greatest distance (see `exact.nearest`) wanted. errors: the number
+    of standard errors by which scores from signs may be off for true neighbours, None for a proof
     instead.
     """
 
@@ -540,8 +538,8 @@ def nearest_by_codes(
     may_split: bool = True,
 ) -> list[Nearest | None]:
     """For each query its nearest rows, by codes and then by the distances of the candidates, None
-    where there would be more than `most`; of many queries on several of the processor's cores,
-    unless another pass is split just now. matrix: (n, dim) the vectors, by slots."""
+    where there would be more than `most`. Many queries run on several of the processor's cores,
+    unless another scan is split just now. matrix: (n, dim) the vectors, by slots."""
     number = min(len(queries) // QUERIES_A_PART, usable_cores(), MOST_PARTS)
     much = len(queries) * pieces.count >= SPLIT_WORK
     if not (may_split and much and number > 1) or _helpers.lock.locked():
@@ -575,9 +573,9 @@ def _nearest_by_codes(
 
 class CodePass:
     """Finds the nearest rows by codes, for one query at a time in any number of threads, each by a
-    single compiled call; of many rows by several calls at once, on the processor's other cores,
-    unless another pass is split just now. What is found is the same, or more: each part's own floor
-    is lower. The matrix itself isn't kept."""
+    single compiled call. Many rows are scanned by several calls at once, on the processor's other
+    cores, unless another scan is split just now. The result is the same, or has more candidates:
+    each part's own floor is lower. The matrix itself isn't kept."""
 
     def __init__(
         self, pieces: CodeSegments, goal: SearchGoal, matrix: Stored, may_split: bool = True
@@ -605,7 +603,7 @@ class CodePass:
     def nearest(self, query: Matrix, matrix: Stored) -> Nearest | None:
         """The k nearest rows, and all that tie with the k-th; None where there would be too many
         candidates, or where the length of the query doesn't allow bounds. matrix: the same as at
-        first, but it may lie elsewhere."""
+        first, but it may be at another address."""
         if not self._split or _helpers.lock.locked():
             return self._nearest(query, matrix)
         with _helpers.lock:
@@ -644,7 +642,7 @@ class CodePass:
 
 
 def _nearest_of_all(hits_of_parts: Sequence[Nearest], k: int) -> Nearest:
-    """The nearest of what was found in parts. The others were measured, too, and are verified."""
+    """The nearest of the results of parts. The others were measured, too, and are verified."""
     slots = np.concatenate([hits.slots for hits in hits_of_parts])
     distances = np.concatenate([hits.distances for hits in hits_of_parts])
     signs, codes, measured = np.transpose([hits.looked for hits in hits_of_parts]).tolist()
@@ -667,7 +665,7 @@ class _Helpers:
         self._pool: Executor | None = None
 
     def call_all(self, calls: Sequence[Callable[[], T]]) -> list[T]:
-        """The results of all calls, of which this thread makes the first."""
+        """The results of all calls; this thread makes the first."""
         if self._pool is None:
             from retrieval_store.base.workers import WorkerPool
 
@@ -702,7 +700,8 @@ def _decide(
     pieces: CodeSegments,
     matrix: Stored,
 ) -> None:
-    """Decide about what a pass has found for one query; nothing else in the room is used again."""
+    """Decide about the candidates of a scan for one query; the rest of the scratch space isn't used
+    again."""
     compiled = kernel()
     assert compiled is not None
     at = buffers.room_offset + DISTANCES.size
@@ -721,9 +720,9 @@ def _passes(
     matrix: Stored | None,
     sharing: int = 1,
 ) -> Iterator[tuple[int, ScanBuffers]]:
-    """What passes have found that look for as many queries at once as there is room for, each with
-    the place of its first query. matrix: the vectors, if rows are to be measured on the way;
-    sharing: how many share the room."""
+    """The results of scans, each for the queries that fit the room, with the index of its first
+    query. matrix: the vectors, if rows are to be measured on the way; sharing: the number of
+    threads that share the room."""
     step = max(1, NOTED // (NOTED_FACTOR * goal.most * sharing))
     for start in range(0, len(queries), step):
         span = slice(start, start + step)

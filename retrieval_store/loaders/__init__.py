@@ -1,18 +1,17 @@
 """Data loaders: they fetch the images (or other data) that URIs point at.
 
-URIs come in, which a stranger may have written; arrays, texts or None come out, or a
-DataLoaderError. `images` has the loaders of images and texts, and bounds the pixels that the
-process decodes at once; `sources` reads files that don't leave a folder; `web` reads public
-addresses before a deadline; `passages` tells of records that are passages of files where they are
-from; `files` opens files for who imports and exports, and makes new ones. It may use `base` and
-`errors`.
+The input is URIs, possibly of strangers; the output is arrays, texts or None, or a DataLoaderError.
+`images` has the loaders of images and texts, and limits the pixels that the process decodes at
+once. `sources` reads files that don't leave a folder; `web` reads public addresses before a
+deadline. `passages` knows the metadata of records that are passages of files. `files` opens files
+for imports and exports, and makes new ones. It may use `base` and `errors`.
 """
 
 from typing import Any, Protocol
 
 
 class DataLoader(Protocol):
-    """Loads what URIs point at."""
+    """Loads the data that URIs point at."""
 
     def __call__(self, uris: Any, /) -> Any:
         """A list with one item for each of a list of uris, such as images as arrays."""

@@ -1,9 +1,9 @@
-"""Files of who reads and writes them for users: a regular file, opened, and new ones, which appear
+"""Files that are read and written for users: it opens regular files, and makes new ones that appear
 as a whole or not at all.
 
-A new file lies beside its target under a name of its own until it is complete and synced; then it
-takes its name, if no other file has it. Whatever ends the writing before, nothing stays. The names
-of this module are public.
+A new file lies beside its target under a temporary name until it is complete and synced. Then it
+takes its final name, if no other file has it. If writing ends before, for any reason, nothing
+remains. The names of this module are public.
 """
 
 import os
@@ -31,13 +31,13 @@ __all__ = ["new_directory", "new_file", "open_regular"]
 
 
 def open_regular(path: Path) -> IO[bytes]:
-    """A file, opened for reading; a pipe, which can't be read twice, isn't waited for.
+    """A file, opened for reading; it doesn't wait for a pipe, which can't be read twice.
 
     Args:
         path: of the file.
 
     Raises:
-        InvalidArgumentError: what can't be opened, and what is no regular file.
+        InvalidArgumentError: it can't be opened, or is no regular file.
     """
     try:
         opener = partial(open_plainly, follow=True)

@@ -36,10 +36,9 @@ LOCKS = 32  # that a quota is divided into
 
 
 class Quota:
-    """A total, such as pixels that are being decoded: who finds too little of it left waits. It is
-    divided into parts, each a lock, and an amount takes as many of them as it needs. They are locks
-    since an interrupt can't separate `with` on a lock from its release, as it could with a
-    counter."""
+    """A quota, such as of pixels that are being decoded: a caller waits until enough of it is left.
+    It is divided into parts, each a lock, and an amount takes the locks that it needs. With locks,
+    an interrupt can't come between `with` and the release, as it could with a counter."""
 
     def __init__(self, total: int) -> None:
         self._total = total
@@ -51,8 +50,8 @@ class Quota:
         self._locks = [Lock() for _ in range(LOCKS)]
 
     def spend(self, amount: int, work: Callable[[], T]) -> T:
-        """The result of `work`, called while it holds so much of the total: all of it, if it needs
-        more."""
+        """The result of `work`, which is called while it holds this amount of the quota: all of it,
+        if it needs more."""
         return _holding(self._parts(amount), work)
 
     def _parts(self, amount: int) -> Sequence[Lock]:
@@ -76,7 +75,7 @@ def _holding(locks: Sequence[Lock], work: Callable[[], T]) -> T:
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "ICO", "AVIF", "JPEG2000", "TGA")
 ICON, PNG = b"\0\0\1\0", b"\x89PNG\r\n\x1a\n"  # how such files begin
 PIXELS_AT_ONCE = 1 << 18  # that are converted together
-# Pixels that all threads of the process decode at once: as many as one picture may have by default.
+# Pixels that all threads of the process decode at once: by default the limit of one picture.
 MAX_DECODED = 50_000_000
 DECODING = Quota(MAX_DECODED)
 at_fork(after_in_child=DECODING.forget_after_fork)
@@ -103,12 +102,13 @@ class ImageLoader:
         threads: int = 4,
         draw: Callable[[bytes, int], bytes] | None = None,
     ) -> None:
-        """Say what may be loaded: local paths, `file:` and `data:` URIs, and what `schemes` name.
-        All loaders together decode 50 million pixels at once, others wait.
+        """Choose the URIs that may be loaded: local paths, `file:` and `data:` URIs, and the
+        schemes in `schemes`. All loaders together decode at most 50 million pixels at once; others
+        wait.
 
         Args:
             schemes: `("https",)` and so on for more (http and https; others by fsspec).
-            root: a folder that local files must lie in, where relative paths are looked for first.
+            root: a folder that local files must lie in; relative paths are looked up there first.
             max_bytes: of each.
             max_pixels: of each; a page of a PDF is drawn so small that it fits.
             timeout: seconds for all of a request.
@@ -116,8 +116,9 @@ class ImageLoader:
             on_error: "raise" a DataLoaderError that names the uri, or "skip", which gives None
                 instead; records that are added by such a uri are left out.
             threads: how many images of a call are read at once.
-            draw: draws a page of a PDF, whose bytes and number, from 1, it gets, as a picture that
-                is decoded like any other, or raises DataLoaderError; None draws it in this process.
+            draw: draws a page of a PDF. It gets the bytes of the PDF and the page's number, from 1,
+                and returns the bytes of a picture, or raises DataLoaderError. None draws it in this
+                process.
         """
         self._sources = sources_of(schemes, root, max_bytes, timeout, private_addresses, on_error)
         self._draw_elsewhere = draw
@@ -138,7 +139,7 @@ class ImageLoader:
     def _draw(self, data: bytes, number: int) -> Pixels:
         if self._draw_elsewhere is not None:
             return decode_image(self._draw_elsewhere(data, number), self._max_pixels)
-        # The library knows no threads: what is drawn has all the room, and so is alone.
+        # The library isn't thread-safe: drawing takes the whole quota, and so runs alone.
         return DECODING.spend(MAX_DECODED, partial(draw_page, data, number, self._max_pixels))
 
 
@@ -158,9 +159,10 @@ def draw_page(data: bytes, number: int, max_pixels: int) -> Pixels:
 
 
 def _scale_of(width: float, height: float, max_pixels: int) -> float:
-    """By how much to enlarge a page for a picture of the usual size, or of so many pixels."""
+    """The factor by which to enlarge a page for a picture of the usual size, or of at most this
+    number of pixels."""
     scale = min(PAGE_PIXELS / max(width, height), math.sqrt(max_pixels / (width * height)))
-    while math.ceil(width * scale) * math.ceil(height * scale) > max_pixels:  # as it is drawn
+    while math.ceil(width * scale) * math.ceil(height * scale) > max_pixels:  # the size as drawn
         scale *= 0.99
     return scale
 
@@ -195,7 +197,7 @@ def load_all(
     load: Callable[[str], T], uris: Sequence[str | None], on_error: str, threads: int
 ) -> list[T | None]:
     """The results of `load` for each URI, None for None; an error names the URI, or becomes None,
-    as asked."""
+    by the setting."""
 
     def load_or_skip(uri: str | None) -> T | None:
         if uri is None:
@@ -238,7 +240,7 @@ def _pixel_count(data: bytes, max_pixels: int) -> int:
 
 
 def _sizes(data: bytes) -> list[tuple[int, int]]:
-    """Width and height of the picture, and of what must be decoded for it."""
+    """Width and height of the picture, and of the pixels that must be decoded for it."""
     if data.startswith(ICON):  # which Pillow decodes when it opens it
         return list(_sizes_in_icon(data))
     with _open_image(data) as picture:

@@ -1,7 +1,6 @@
-"""Records that are passages of files: what a sync of a folder keeps in their metadata, what of
-metadata is shown to a person or a model, where each passage is from, and which are beside it. Its
-names are public.
-"""
+"""Records that are passages of files: the metadata keys that a sync of a folder uses, the metadata
+that is shown to a person or a model, the source of each passage, and its neighbours. Its names are
+public."""
 
 import json
 from collections.abc import Mapping
@@ -28,15 +27,14 @@ OF_SYNC = ("text_hash", "recipe", "source", "hash", "places", "start", "end")
 
 
 def without_keys_of_sync(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata for people: of a record that a sync of a folder has made, without what the sync
-    keeps there for itself."""
+    """Metadata for people: of a record that a sync of a folder has made, without the sync's own
+    keys."""
     is_of_sync = all(key in metadata for key in OF_SYNC[:2])
     return {key: value for key, value in metadata.items() if not (is_of_sync and key in OF_SYNC)}
 
 
 def show_metadata(metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Metadata without what others keep there for themselves: LlamaIndex of its nodes, and a folder
-    that is kept in step of its files."""
+    """Metadata without the keys of others: LlamaIndex's of its nodes, and a sync's of its files."""
     if metadata is None:
         return None
     return {
@@ -47,7 +45,7 @@ def show_metadata(metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | Non
 
 
 def _shorten_value(value: Any) -> Any:
-    """A value of metadata, of which no more is shown than of a document."""
+    """A value of metadata, truncated like a document."""
     if isinstance(value, str):
         return cut_text(value, _LONGEST_VALUE)
     if isinstance(value, dict | list):
@@ -61,7 +59,8 @@ def cite(hit: Any) -> str:
 
     hit: a record as `Collection.iterate` gives, the metadata of one, a document of LangChain's, a
     node of LlamaIndex's, or a point of Qdrant's client. Of a file without pages and headings it
-    says which characters. Raises InvalidArgumentError for what no sync of a folder has made.
+    says which characters. Raises InvalidArgumentError for a record that no sync of a folder has
+    made.
     """
     metadata = hit if _has_path(hit) else _metadata_of(hit)
     path = metadata.get("path")
@@ -106,8 +105,8 @@ def _short(text: str, longest: int = _LONGEST_NAME) -> str:
 
 
 def ids_around(point_id: str, metadata: Mapping[str, Any], number: int) -> list[str]:
-    """The ids of a passage, and of so many before and after it in its file, in their order; that of
-    a record that is no passage alone."""
+    """The ids of a passage, and of `number` passages before and after it in its file, in their
+    order. For a record that is no passage, its own id."""
     place, places = metadata.get("place"), metadata.get("places")
     start, mark, end = point_id.rpartition("#")
     if not mark or not isinstance(place, int) or end != str(place) or not isinstance(places, int):
@@ -117,7 +116,7 @@ def ids_around(point_id: str, metadata: Mapping[str, Any], number: int) -> list[
 
 
 def is_beside(other: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
-    """Whether records of these metadata are of the same edition of the same file."""
+    """Whether two metadata are of passages of the same edition of the same file."""
     return all(other.get(key) == metadata.get(key) for key in ("source", "path", "hash"))
 
 

@@ -1,10 +1,10 @@
 """Reads the bytes that URIs point at, within limits of size and time.
 
-URIs lead to local files, to data within themselves (`data:`), and, where the user lists their
-schemes, to a network. Only regular files are read, and with a root only those that lie in it, also
-while others move links about. A path is resolved first, as always; the result is then opened step
-by step from the open folder `root`, and no link is followed any more. So a link that is put in
-between can make a read fail, but can't lead it out.
+URIs lead to local files, to data within themselves (`data:`), and to networks whose schemes the
+user lists. Only regular files are read. With a root, only files that lie in it are read, even while
+others move links. A path is resolved first, as always. The result is then opened step by step from
+the open folder `root`, without following links. So a link that is inserted in between can make a
+read fail, but can't lead it out.
 """
 
 import base64
@@ -105,8 +105,8 @@ def _below(root: Path, names: tuple[str, ...]) -> Iterator[FileIO]:
 @contextmanager
 def _regular(name: str, folder: int | None) -> Iterator[FileIO]:
     """A regular file by name; in a given folder no link is followed."""
-    # Looked at before it is opened, since opening a device can do things already; and again after,
-    # since what was opened may be another.
+    # Checked before it is opened, since even opening a device can have effects; and again after,
+    # since the opened file may be another.
     _refuse_odd(os.stat(name, dir_fd=folder, follow_symlinks=folder is None))
     # Should a pipe or a terminal take the file's place, opening it must not wait for it.
     opener = partial(platform.open_plainly, follow=folder is None, within=folder)
@@ -147,9 +147,9 @@ PIECE = 1 << 16
 class Sources:
     """What may be read, and how much.
 
-    schemes: besides local files and `data:`, those that may be followed, such as "https" and "s3";
-    root: a folder that local files must lie in; max_bytes; timeout: seconds for one URI;
-    private_addresses: whether web servers may have addresses of private networks. Of other schemes
+    schemes: the schemes that may be followed besides local files and `data:`, such as "https" and
+    "s3"; root: a folder that local files must lie in; max_bytes; timeout: seconds for one URI;
+    private_addresses: whether web servers may have addresses of private networks. For other schemes
     fsspec decides where they lead.
     """
 
@@ -167,11 +167,11 @@ class Sources:
         except RetrievalStoreError:
             raise
         except Exception as error:  # of file systems' plugins, of many kinds
-            deadline.seconds_left()  # when it has passed, that is why, whatever came of it
+            deadline.seconds_left()  # a passed deadline is the cause, whatever the error
             raise DataLoaderError(str(error) or repr(error)) from error
 
     def read_below(self, path: str) -> bytes:
-        """The bytes of a file below the root, by its path there, no part of which may be a link;
+        """The bytes of a file below the root, by its relative path, which mustn't contain links;
         DataLoaderError when they can't be read."""
         assert self.root is not None
         _refuse_where_untried()

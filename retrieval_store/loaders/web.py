@@ -1,9 +1,9 @@
 """Reads URIs from web servers, each within one deadline, and private addresses only where allowed.
 
-A stranger's URI may lead to public addresses only (`refuse_private`). Which ones these are is in
-the special-purpose registries of IANA for IPv4 and IPv6: all rows count as private that aren't
-globally reachable or were withdrawn. The tables are our own, since what the standard library calls
-global depends on the version of Python.
+A stranger's URI may lead to public addresses only (`refuse_private`). They are defined by the
+special-purpose registries of IANA for IPv4 and IPv6: all rows count as private that aren't globally
+reachable or were withdrawn. The tables are our own, since the standard library's differ between
+versions of Python.
 """
 
 import http.client
@@ -44,10 +44,10 @@ PUBLIC_4 = [  # … within these
     IPv4Network("192.0.0.10/32"),  # anycast of TURN
 ]
 
-# Of IPv6 only this is given out for the internet. Outside lie, among others, ::1 and ::, IPv4 in
-# its old guises (::/96, ::ffff:0:0:0/96), 64:ff9b:1::/48 (local NAT64), 100::/64 and
-# 100:0:0:1::/64 (discard, dummy), 5f00::/16 (segment routing), fc00::/7 (unique local),
-# fe80::/10 and fec0::/10 (link and site-local), ff00::/8 (multicast).
+# Only this range of IPv6 is assigned to the internet. Outside lie, among others, ::1 and ::, IPv4
+# in its old guises (::/96, ::ffff:0:0:0/96), 64:ff9b:1::/48 (local NAT64), 100::/64 and
+# 100:0:0:1::/64 (discard, dummy), 5f00::/16 (segment routing), fc00::/7 (unique local), fe80::/10
+# and fec0::/10 (link and site-local), ff00::/8 (multicast).
 GIVEN_OUT_6 = IPv6Network("2000::/3")
 NOT_PUBLIC_6 = [
     IPv6Network("2001::/23"),  # protocols of the IETF: Teredo, 2001:2::/48 (benchmarks), 2001:10::
@@ -115,7 +115,7 @@ class Deadline:
 
     def wait_for(self, work: Callable[[], T]) -> T:
         """The result of `work`, for calls that can't be interrupted, such as a name lookup: a
-        thread makes the call, and is abandoned when the deadline passes first."""
+        thread makes the call, and is abandoned at the deadline."""
         promised: Future[T] = Future()
         try:
             threading.Thread(target=_keep, args=(promised, work), daemon=True).start()
@@ -177,8 +177,8 @@ class Web:
 
     def connect(self, address: tuple[str, int], *_: Any) -> socket.socket:
         """Like `socket.create_connection`. The name is looked up once, and its addresses are
-        checked and connected to as found, so that no second lookup can lead elsewhere; they share
-        the time."""
+        checked and then connected to, so that no second lookup can lead elsewhere; they share the
+        time."""
         host, port = address
         look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
         addresses = [str(place[0]) for *_, place in self.deadline.wait_for(look_up)]
@@ -192,8 +192,8 @@ class Web:
             except OSError as failed:
                 error = failed
                 continue
-            # What comes before the response, a handshake and the request, is bounded by this; each
-            # is one call into C, which counts the time over all that it waits for.
+            # This limits the time before the response: the handshake and the request. Each is one
+            # call into C, which counts the time over all that it waits for.
             connected.settimeout(self.deadline.seconds_left())
             return connected
         raise error

@@ -1,7 +1,7 @@
 """Executes a question: carries out its steps, then reads the points of the final hits.
 
-A step has four stages: its prefetches find points; these points, or all points if there are no
-prefetches, are scored; hits worse than the threshold are cut off; the window of offset and limit is
+A step has four stages. Its prefetches find points. These points, or all points if there are no
+prefetches, are scored. Hits worse than the threshold are cut off. The window of offset and limit is
 taken. A store provides the single rankings (`Ranker`), the leaves of the tree of steps; this module
 combines several into one. A store identifies its points by *items*: int64 numbers that only the
 store can interpret. Rankings are best first, with the scores of the step's scoring; equal scores
@@ -10,10 +10,10 @@ are in the order of insertion.
 Hits can be grouped (`best_of_each`, `rank_groups`) as a Qdrant server does it. Usually a step is
 ranked deeper and deeper, until no further hit could belong to the result. That doesn't work where
 scores depend on the set of candidates (steps with prefetches, and `Mmr`): ranking fewer points then
-isn't a prefix of ranking all. Such a step is repeated in rounds, as a server does it: each round
-ranks only the points that no earlier round has put into a group. The first rounds exclude the
-groups that are full; if groups are still missing points afterwards, a second series of rounds is
-restricted to the groups that aren't full.
+isn't a prefix of ranking all. Such a step is repeated in rounds, as on a server: each round ranks
+only the points that no earlier round has put into a group. The first rounds exclude full groups. If
+groups are still missing points afterwards, a second series of rounds is restricted to the groups
+that aren't full.
 """
 
 from collections import Counter
@@ -70,9 +70,9 @@ Label: TypeAlias = tuple[GroupValue, ...]
 class Ranked:
     """Items, best first, (n,) int64, with scores, float64 (n,).
 
-    distances: float64 (n,), where they are measured; values: the values that an order sorted by;
-    share: of a query text, the weighted share of its words that the best documents hold, 0 to 1;
-    is_cut: whether more hits may follow the last one.
+    distances: float64 (n,), where they are measured; values: the sort keys of an order; share: of a
+    query text, the weighted share of its words that the best documents hold, 0 to 1; is_cut:
+    whether more hits may follow the last one.
     """
 
     items: Ints
@@ -101,10 +101,10 @@ class Ranked:
 
 @dataclass(slots=True)
 class Trace:
-    """How a question was answered, for `explain`. is_recording: if False, nothing is recorded
-    in the fields. legs: for each prefetch, or for a step without prefetches that
-    ranks by text or sparse vectors, the number of hits per query; alphas: the weight of the vectors
-    against the words in adaptive fusion, per query."""
+    """How a question was answered, for `explain`. is_recording: if False, nothing is recorded.
+    legs: the number of hits per query of each prefetch, or of a step without prefetches that ranks
+    by text or sparse vectors. alphas: the weight of the vectors against the words in adaptive
+    fusion, per query."""
 
     is_recording: bool = True
     legs: dict[str, list[int]] = field(default_factory=dict)
@@ -145,7 +145,8 @@ class Ranker(Protocol):
         doesn't have."""
 
     def rank_among(self, step: QueryStep, rankings: Sequence[Ranked]) -> Ranked:
-        """The same for a step of one query, among the points that are in any of these rankings."""
+        """As `rank`, for a step of one query, among the points that are in any of these
+        rankings."""
 
     def batch_key(self, step: QueryStep) -> Hashable:
         """Equal for steps by `NearestDense` that differ only in their query vectors, so that one
@@ -164,8 +165,8 @@ class Ranker(Protocol):
     def labelling(
         self, groups: BestOfEach | GroupSearch, expected: int, expression: Expression | None
     ) -> Labelling:
-        """Access to the labels of points; expected: about how many points the call will look at;
-        expression: what all of these fulfil."""
+        """Access to the labels of points; expected: about how many points the call will need;
+        expression: a filter that all of these fulfil."""
 
     def fetch(self, lists: Sequence[Ints], fields: Fields) -> list[Points]:
         """The points of several lists of items, read at once."""
@@ -177,7 +178,8 @@ class Ranker(Protocol):
         """(n,) bool: which of some items fulfil an expression."""
 
     def words(self, text: Bm25, items: Ints) -> "list[WordReport]":
-        """Each distinct word of the first text, and what it adds to the scores of some items."""
+        """Each distinct word of the first text, and its contribution to the scores of some
+        items."""
 
 
 ANSWERED = 700  # bytes that a hit of one answer takes while it is written
@@ -333,7 +335,8 @@ def are_worse(ranker: Ranker, scoring: Scoring, scores: Floats, threshold: float
 
     As on a server, the metric of the space alone decides which side of a threshold is worse: above
     it for a metric whose distances are scores (L2, L1), else below. That holds even for comparisons
-    with examples, whose greatest score is the best in a space of any metric."""
+    with examples, whose greatest score is the best in a space of any metric.
+    """
     compared = scoring.near if isinstance(scoring, Mmr) else scoring
     below = (
         isinstance(compared, NearestDense | Recommend | Discover | RelevanceFeedback)
@@ -392,8 +395,8 @@ def _weights(scoring: FuseRankings, legs: Sequence[Ranked]) -> tuple[float, ...]
 
 
 def _note(trace: Trace, names: Sequence[str], rankings: Sequence[Sequence[Ranked]]) -> None:
-    """Record in the trace how many hits each step gave for each query: where it was asked several
-    times, to fill groups, the most that it gave at once."""
+    """Record in the trace how many hits each step returned for each query. A step that was repeated
+    to fill groups counts with its greatest number of hits."""
     if not trace.is_recording:
         return
     for name, rankings_of_queries in zip(names, rankings, strict=True):
@@ -414,8 +417,8 @@ SHOWN_AS: Mapping[type, str] = {
 
 
 def leg_names(steps: Sequence[QueryStep], above: str) -> list[str]:
-    """The names of steps in an explanation: by their vector spaces, where these have names, behind
-    the name of the step that they are prefetches of, and with a number where one comes again."""
+    """The names of steps in an explanation: by their vector spaces, if these have names, behind the
+    name of the step that they are prefetches of. Repeated names get a number."""
     times: Counter[str] = Counter()
     names = []
     for step in steps:
@@ -436,7 +439,7 @@ GROWTH = 8  # factor by which the depth grows while there are too few groups
 FIRST_LOOK = 4  # the least first depth, in multiples of the hits that all groups hold
 FIRST_FACTOR = 2  # the first depth, in multiples of a group's size and points_per_occurrence
 FILL_GROWTH = 2  # factor by which the depth grows once all groups are known but not full
-ROUNDS = 5  # at most so many of each series, like a server
+ROUNDS = 5  # at most this many of each series, like a server
 
 
 def places_by_group(
@@ -480,7 +483,7 @@ def best_of_each(ranker: Ranker, step: QueryStep, best: BestOfEach) -> list[Rank
 
 
 def _are_full(places: dict[GroupValue, list[int]], labels: Labelling, size: int) -> bool:
-    """Whether no further hit can belong to one of these groups."""
+    """Whether these groups can get no further hits."""
     return all(
         len(at) >= size or len(at) >= labels.max_points_in(value) for value, at in places.items()
     )
@@ -490,7 +493,7 @@ def rank_groups(
     ranker: Ranker, step: QueryStep, groups: GroupSearch
 ) -> list[tuple[GroupValue, Ranked]]:
     """The first `groups.count` groups, ordered by their best hits, with at most `groups.size` hits
-    each. A point is in the group of each of its values; a point with any value that is neither a
+    each. A point is in the group of each of its values. A point with any value that is neither a
     string nor an integer is in none."""
     if step.prefetch or isinstance(step.scoring, Mmr):
         return _in_rounds(ranker, step, groups)
@@ -552,9 +555,9 @@ def _widen_prefetches(step: QueryStep, times: int) -> QueryStep:
 
 @dataclass(slots=True)
 class _Gathered:
-    """The groups found so far. ascending: whether the least score or value ranks first; hits: those
-    of each group; ordered: the groups and items of hits that an order ranks, which may find an item
-    several times; ids: the points that are in at least one group (a dict, as an ordered set)."""
+    """The groups found so far. ascending: whether the least score or value ranks first; hits: of
+    each group; ordered: the groups and items of hits of an order, which may find an item several
+    times; ids: the points that are in at least one group (a dict, as an ordered set)."""
 
     ranker: Ranker
     groups: GroupSearch
@@ -565,7 +568,7 @@ class _Gathered:
     ids: dict[PointId, None] = field(default_factory=dict)
 
     def add(self, ranking: Ranked) -> None:
-        """Put what was found into its groups."""
+        """Put the hits of a ranking into their groups."""
         labels = self.labels.of(ranking.items)
         values: Sequence[int | float | None] = ranking.values or [None] * len(ranking.items)
         hits = map(_Hit, ranking.items.tolist(), ranking.scores.tolist(), values)
@@ -592,7 +595,7 @@ class _Gathered:
         return self.groups.besides(full) if full else None
 
     def to_fill(self) -> Expression | None:
-        """The filter for points of those best groups that aren't full; None if all are."""
+        """The filter for points of the best groups that aren't full; None if all are."""
         lacking = [group for group in self._best() if not self._is_full(self.hits[group])]
         return self.groups.among(lacking) if lacking else None
 

@@ -1,7 +1,7 @@
-"""Formulas that make a score of other scores, of payloads and of conditions.
+"""Formulas that compute a score from other scores, payloads and conditions.
 
-A formula is a tree of these nodes. Each is worked out for all points at once; where a result isn't
-a finite number the query is refused, as a server refuses it.
+A formula is a tree of these nodes. Each is evaluated for all points at once; where a result isn't a
+finite number the query is refused, as on a server.
 """
 
 from dataclasses import dataclass
@@ -85,7 +85,7 @@ class Combine:
 
 @dataclass(frozen=True, slots=True)
 class Quotient:
-    """One divided by another; by_zero: what it is where that is 0."""
+    """One number divided by another; by_zero: the result where the divisor is 0."""
 
     left: "Formula"
     right: "Formula"

@@ -4,7 +4,7 @@ Implementations raise only errors of `retrieval_store.errors`. Arguments have be
 front that passes them.
 
 In all of them `ids` restricts a call to the points with these ids, and `expression`, a filter, to
-those that fulfil it; None restricts nothing.
+the points that fulfil it; None restricts nothing.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from retrieval_store.query.query import ExplainRequest, RankReport
     from retrieval_store.query.types import Projection
 
-# Of a payload index of a cluster: what of a key's values it holds.
+# The part of a key's values that a payload index of a cluster contains.
 IndexKind: TypeAlias = Literal["keyword", "float", "bool", "datetime"]
 INDEX_KINDS: tuple[IndexKind, ...] = get_args(IndexKind)
 T = TypeVar("T")
@@ -93,7 +93,7 @@ class PointsBackend(Protocol):
     def sample(self, expression: Expression | None, size: int, fields: Fields) -> Points:
         """At most `size` of the points that match, the same each time, in the order of first
         insertion: spread evenly over all of them, the first and the last included; on a cluster
-        as good as drawn at random."""
+        practically random."""
 
     def ask(self, question: Query) -> list[Hits]:
         """Answer a question in one state: the hits of each query of each step, or of each group,
@@ -103,15 +103,15 @@ class PointsBackend(Protocol):
         """Answer the question like `ask`, and return how that was done instead of the hits."""
 
     def why(self, inquiry: "ExplainRequest") -> "RankReport":
-        """Where records stand in the rankings of a question, and which conditions they fulfil, all
-        of one state; InvalidArgumentError for a question that the store can't answer."""
+        """The ranks of records in the rankings of a question, and the conditions that they fulfil,
+        all of one state. InvalidArgumentError for a question that the store can't answer."""
 
     def stats(self) -> Payload:
         """Numbers of vectors, and sizes in bytes by part."""
 
     def warm(self, paths: Sequence[PayloadPath], analyzer: "Analyzer | None") -> Payload:
-        """Load what the first queries would load: vector spaces, the columns of these paths, and,
-        with an analyzer, the lists of words as it finds them. Returns what was done; nothing on a
+        """Load the data that the first queries would load: vector spaces, the columns of these
+        paths, and, with an analyzer, the lists of its words. Returns a description; nothing on a
         cluster, where there is nothing to load."""
 
     def configure_index(self, space: str, index: Payload) -> None:
@@ -124,8 +124,8 @@ class PointsBackend(Protocol):
         """How many points match."""
 
     def count_within(self, expression: Expression, seconds: float) -> tuple[int, bool]:
-        """How many points match, and whether that is all of them: after about so many seconds it is
-        as many as were found."""
+        """How many points match, and whether the count is complete: after this number of seconds it
+        returns the count so far."""
 
     def project(
         self,
@@ -135,9 +135,9 @@ class PointsBackend(Protocol):
         seed: int,
         path: PayloadPath | None,
     ) -> "Projection":
-        """The points that match and have a vector in a dense space, in the plane in which these
-        vectors differ most; of more than `sample` so many, drawn by `seed`; with what they have at
-        the path. InvalidArgumentError for another kind of space."""
+        """The points that match and have a vector in a dense space, projected to the plane in which
+        these vectors differ most, with their values at the path. Of more than `sample` points, a
+        sample is drawn by `seed`. InvalidArgumentError for another kind of space."""
 
     def in_order(
         self,
@@ -155,16 +155,16 @@ class PointsBackend(Protocol):
         self, path: PayloadPath, expression: Expression | None, limit: int | None
     ) -> list[tuple[Scalar, int]]:
         """The first `limit` of the values that matching points have at the path, the elements of
-        lists one by one, with how many points have each: the most frequent first, of equally
-        frequent ones the least; see `most_frequent`."""
+        lists one by one, with the number of points for each. The most frequent come first, of
+        equally frequent ones the least; see `most_frequent`."""
 
     def count(self) -> int:
         """How many points there are."""
 
 
 class Changes(Protocol):
-    """The operations of one transaction. Each sees what the ones before it have written; readers
-    see nothing before all of them are committed."""
+    """The operations of one transaction. Each sees the writes of earlier ones; readers see nothing
+    before all of them are committed."""
 
     @property
     def operation(self) -> int:
@@ -183,7 +183,7 @@ class Changes(Protocol):
         edit: Callable[[Content], Content],
         strict: bool,
     ) -> int:
-        """Replace the content of each point with these ids that matches by what `edit` returns for
+        """Replace the content of each point with these ids that matches by the result of `edit` for
         it; returns how many. strict: raise NotFoundError for an id that doesn't exist."""
 
     def delete_vectors(
@@ -199,11 +199,11 @@ class Changes(Protocol):
 
 
 class EnginePoints(PointsBackend, Protocol):
-    """Points in our engine, which have more methods than those of a cluster."""
+    """Points in our engine, which have more methods than points of a cluster."""
 
     def append(self, batch: PointBatch) -> None:
-        """Make these the last points, in this order, which hold what the batch says and nothing
-        else: those that exist are deleted first, in the same transaction."""
+        """Make these the last points, in this order, with only the data of the batch: existing ones
+        are deleted first, in the same transaction."""
 
     def position(self) -> Position:
         """The present position of the change log."""
@@ -213,9 +213,9 @@ class EnginePoints(PointsBackend, Protocol):
         reported."""
 
     def kinds(self, path: FieldPath) -> list[str]:
-        """The kinds of values that points have at the path: of "strings" ("times" where these are
-        all times), "numbers" and "bools", and these "in lists"; "others" where there are only
-        others, none where nothing is."""
+        """The kinds of values that points have at the path: "strings" ("times" where these are all
+        times), "numbers" and "bools", and these "in lists". "others" where there are only others;
+        none where there are no values."""
 
     def spaces(self) -> list[SpaceRecord]:
         """The vector spaces, in the order in which they were added."""
@@ -228,7 +228,7 @@ class EnginePoints(PointsBackend, Protocol):
 
 
 class EmbeddedPoints(EnginePoints, Protocol):
-    """Points of a store in this process, which have more methods than those of a server."""
+    """Points of a store in this process, which have more methods than points of a server."""
 
     @property
     def operation(self) -> int:
@@ -253,8 +253,8 @@ class EmbeddedPoints(EnginePoints, Protocol):
         self, space: str, expression: Expression | None, sample: int, limit: int
     ) -> tuple[list[PointId], Ints, Ints, Floats]:
         """For each point of a random sample of `sample` matching points, the `limit` nearest others
-        in the sample. Returns the ids of the sample; for each pair the places in it of the point
-        and of its neighbour; and the scores of the pairs, as a Qdrant server gives them."""
+        in the sample. Returns the ids of the sample; for each pair the positions of the point and
+        of its neighbour in it; and the scores of the pairs, in the scale of a Qdrant server."""
 
     def facet_of(
         self, columns: Sequence[ValuesAt], expression: Expression | None, limit: int | None
@@ -310,7 +310,7 @@ class CollectionStore(Protocol):
     def change(
         self, collection_id: str, edit: Callable[[CollectionRecord], CollectionRecord]
     ) -> CollectionRecord:
-        """Replace name and settings by what `edit` makes of them; raises AlreadyExistsError."""
+        """Replace name and settings by the result of `edit`; raises AlreadyExistsError."""
 
     def page(self, limit: int | None, offset: int) -> list[CollectionRecord]:
         """Collections in the order of their names."""
@@ -328,7 +328,7 @@ class CollectionStore(Protocol):
         """A copy of a collection under another name; AlreadyExistsError for one that is taken."""
 
     def open_copy(self, collection_id: str) -> AbstractContextManager[PointsBackend]:
-        """The points of a collection as they are now, to be read page after page, until the end of
+        """A snapshot of the points of a collection, to be read page after page, until the end of
         the context; on a cluster others may change or delete them meanwhile."""
 
     def gauges(self) -> Iterable[tuple[str, Gauges]]:
@@ -370,7 +370,7 @@ class EngineStore(CollectionStore, Protocol):
         """The name of each alias' collection, by alias, in the order of aliases."""
 
     def change_aliases(self, edit: Callable[[dict[str, str]], dict[str, str]]) -> None:
-        """Replace the aliases by what `edit` makes of them, in one transaction. NotFoundError for a
+        """Replace the aliases by the result of `edit`, in one transaction. NotFoundError for a
         collection that isn't there, AlreadyExistsError for an alias that is a collection's name."""
 
 
@@ -383,8 +383,8 @@ class EmbeddedStore(EngineStore, Protocol):
     def adopt_collection(
         self, source: "EmbeddedStore", collection_id: str, record: CollectionRecord
     ) -> None:
-        """Make, under this record, a collection that holds what one of another store on disk, or of
-        this one, holds at one moment; AlreadyExistsError for a name that is taken."""
+        """Create, under this record, a collection with the contents of another at one moment, of
+        this store or of another on disk. AlreadyExistsError for a name that is taken."""
 
     def restore(
         self, snapshot: Path, name: str | None = None, replace: bool = False

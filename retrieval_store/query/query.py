@@ -1,11 +1,11 @@
-"""Questions: what a caller can ask about the points of a collection.
+"""Questions: the queries that a caller can make about the points of a collection.
 
-A question is data, the same for every front and every store: *steps*, and which parts of a point
-the hits carry. A step ranks the points that its filter allows; a step with *prefetches* (steps that
+A question is data, the same for every front and every store: *steps*, and the parts of a point that
+the hits carry. A step ranks the points that its filter allows. A step with *prefetches* (steps that
 run before it) ranks only the points that any of them has found. `executor` executes questions.
 
-An `ExplainRequest` asks a store why records are found by a question, or aren't; `RankReport` are
-its answer.
+An `ExplainRequest` asks a store why records are found by a question, or aren't; its response is a
+`RankReport`.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,8 +34,8 @@ Scale: TypeAlias = Literal["distance", "server"]
 
 @dataclass(slots=True, eq=False)
 class NearestDense:
-    """By nearness to vectors, each a query of its own: (q, dim) float32 in a dense space; in a
-    multivector space q matrices, (m, dim) each, compared by late interaction.
+    """By nearness to vectors, each a query of its own: (q, dim) float32 in a dense space. In a
+    multivector space they are q matrices, (m, dim) each, compared by late interaction.
 
     scale: the unit of scores and thresholds. "distance": hits carry distances (squared L2, L1, or 1
     - the dot product or cosine), and a threshold is the greatest distance allowed; the score is 1 -
@@ -43,8 +43,8 @@ class NearestDense:
     scores as a Qdrant server gives them: the dot product or cosine (greater is better), or the L2
     or L1 distance (less is better).
     exact: leave nothing out without a proof; ef: the number of candidates to request from an index,
-    None for its default; recall: the share of the true nearest that a search may settle for, None
-    for what the space says.
+    None for its default; recall: the share of the true nearest that suffices, None for the space's
+    setting.
     """
 
     space: str
@@ -67,8 +67,8 @@ class NearestSparse:
 
 @dataclass(slots=True, eq=False)
 class Bm25:
-    """By the words of texts, each a query of its own: the documents that BM25 ranks best.
-    weighs_identifiers: words that look like identifiers weigh more, and the rankings carry the
+    """By the words of texts, each a query of its own: the best documents by BM25.
+    weighs_identifiers: words that look like identifiers weigh more. The rankings then carry the
     share of the text that the best documents hold, which adaptive fusion needs."""
 
     texts: tuple[str, ...]
@@ -77,7 +77,7 @@ class Bm25:
 
     @property
     def identifier_weight(self) -> float:
-        """What the idf of words that look like identifiers is multiplied by."""
+        """The factor of the idf of words that look like identifiers."""
         from retrieval_store.base.fusion import IDENTIFIER_WEIGHT
 
         return IDENTIFIER_WEIGHT if self.weighs_identifiers else 1.0
@@ -98,8 +98,8 @@ class Recommend:
 @dataclass(frozen=True, slots=True, eq=False)
 class Discover:
     """By the number of pairs for which a point is nearer to the first example than to the second;
-    among equal numbers by nearness to the target. Without a target, by how far the point is on the
-    wrong side of the pairs, summed (the less the better)."""
+    equal numbers by nearness to the target. Without a target, by how far the point is on the wrong
+    side of the pairs, summed (the less the better)."""
 
     space: str
     target: Example | None
@@ -109,8 +109,8 @@ class Discover:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RelevanceFeedback:
-    """By nearness to a target, times `own`, and by how much nearer a point is to the first of each
-    pair than to the second, times the pair's weight."""
+    """By nearness to a target, times `own`, plus, for each pair, how much nearer a point is to the
+    first than to the second, times the pair's weight."""
 
     space: str
     target: Example
@@ -146,7 +146,7 @@ class FuseRankings:
 @dataclass(frozen=True, slots=True)
 class PayloadText:
     """By BM25 over the tokens of texts in the payload; corpus: the filter of the points whose texts
-    make up the statistics, all points if None."""
+    the statistics are computed from, all points if None."""
 
     at: TokensAt
     tokens: tuple[str, ...]
@@ -166,7 +166,7 @@ class OrderBy:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FormulaScore:
-    """By a formula, over what the prefetches have found."""
+    """By a formula, over the results of the prefetches."""
 
     formula: "Formula"
 
@@ -212,7 +212,7 @@ class QueryStep:
 
     @property
     def leaves(self) -> "list[QueryStep]":
-        """The steps without prefetches of which it is made, or the step itself."""
+        """The steps without prefetches in its tree, or the step itself."""
         return [leaf for before in self.prefetch for leaf in before.leaves] or [self]
 
 
@@ -269,9 +269,9 @@ class GroupSearch:
 
 @dataclass(slots=True, eq=False)
 class Query:
-    """Steps, all answered in one state of the collection. fields: which parts of a point the hits
-    carry; groups: allowed for a single step only. measured: the dense prefetch of a step that fuses
-    rankings, if its distances are wanted: each hit then also carries its distance from that
+    """Steps, all answered in one state of the collection. fields: the parts of a point that the
+    hits carry; groups: allowed for a single step only. measured: the dense prefetch of a step that
+    fuses rankings, if its distances are wanted. Each hit then also carries its distance from that
     prefetch's query vector, NaN for a point without a vector."""
 
     steps: tuple[QueryStep, ...]
@@ -306,13 +306,13 @@ MAX_RECORDS, MAX_AHEAD, MAX_CONDITIONS = 1_000, 100, 500
 
 @dataclass(slots=True, eq=False)
 class ExplainRequest:
-    """A question of one step and one query, and which records are asked about: the first `limit`
-    that fulfil `records`.
+    """A question of one step and one query, and the records to explain: the first `limit` that
+    fulfil `records`.
 
-    beside: steps without prefetches that the question doesn't have, by which the records are ranked
-    too; conditions: of each of them it is told which records fulfil it; same: a path, where hits
-    are looked for that have the same value as a record; ahead: how many ids are told at most of
-    what stands before a record.
+    beside: steps without prefetches that the question doesn't have; they rank the records too.
+    conditions: for each, the report says which records fulfil it. same: a path; the report has the
+    hits with the same value there as a record. ahead: the greatest number of ids that are reported
+    before a record.
     """
 
     question: Query
@@ -337,12 +337,12 @@ class ExplainRequest:
 class LegReport:
     """How one way of searching ranks the records, exactly, among all that its filter allows.
 
-    asked: how many hits the question asks it for; None if it has no such step. ranked: how many
-    points it ranks. ranks: (n,) from 1; 0 for a record that it can't rank, as one without a vector
-    or without a word of the query, or that stands behind the last that the store looks at. A record
-    that the filter leaves out has the rank that it would have beside those that it allows. scores:
-    (n,), and distances: (n,), NaN where there is none. beyond: (n,) whether they are worse than the
-    threshold of the step.
+    asked: how many hits the question requests from it; None if it has no such step. ranked: how
+    many points it ranks. ranks: (n,) from 1. 0 for a record that it can't rank (without a vector,
+    or without a word of the query), or that is beyond the store's limit. A record that the filter
+    excludes has the rank that it would have among the allowed ones. scores: (n,), and distances:
+    (n,), NaN where there is none. beyond: (n,) whether they are worse than the threshold of the
+    step.
     """
 
     name: str
@@ -356,9 +356,9 @@ class LegReport:
 
 @dataclass(slots=True, eq=False)
 class WordReport:
-    """A word of a query, as the analyzer has it. weight: its idf, NaN where that isn't known;
-    shares: (n,) what it adds to the score of each record, 0 where the record lacks it, NaN where it
-    has it and how much it adds isn't known."""
+    """A word of a query, after analysis. weight: its idf, NaN if unknown. shares: (n,) its
+    contribution to the score of each record, 0 where the record lacks it, NaN where it has it and
+    the contribution isn't known."""
 
     word: str
     weight: float
@@ -367,14 +367,14 @@ class WordReport:
 
 @dataclass(slots=True, eq=False)
 class RankReport:
-    """What a store tells of the records, all of one state: n of them, in the order of insertion.
+    """A store's report on the records, all of one state: n of them, in the order of insertion.
 
-    points: with payload, document and uri. found: the hits of the question as it was asked.
-    matching: how many points its filter allows, None where that isn't counted. ranks: (n,) the
-    places from 1 in its exact ranking of all that match, 0 for a record that isn't in it; ahead:
-    the ids before each record in it; beyond: (n,) whether the question's threshold is better than
-    its score there. legs: the ways of searching; words: of the texts of the query;
-    fulfilled: (conditions, n); same: for each record the hits with its value at the path.
+    points: with payload, document and uri. found: the hits of the question. matching: how many
+    points its filter allows, None where that isn't counted. ranks: (n,) the places from 1 in its
+    exact ranking of all that match, 0 for a record that isn't in it. ahead: the ids before each
+    record in it; beyond: (n,) whether its score there is worse than the question's threshold. legs:
+    the ways of searching; words: of the texts of the query; fulfilled: (conditions, n); same: for
+    each record the hits with its value at the path.
     """
 
     points: Points

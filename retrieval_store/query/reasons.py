@@ -1,10 +1,10 @@
 """Explains to a caller why records were found by a query or not: data with a readable print.
 
-A front parses the filters of its dialect into `Condition`s, in parts as the caller wrote them, so
-that a reason can name the parts that leave a record out; what a part means is an expression. A
-`WhyRequest` is what a front asks about, and `reasons_of` makes the `Reasons` of what a store
-answers. `advice_on` says in sentences what would have to change for a record to be found: every
-obstacle, not the first alone, and nothing that the change would show to be wrong.
+A front parses the filters of its dialect into `Condition`s, in the caller's own parts, so that a
+reason can name the parts that exclude a record; the meaning of a part is an expression. A
+`WhyRequest` has a front's question, and `reasons_of` makes the `Reasons` from the store's report.
+`advice_on` says in sentences what would have to change for a record to be found. It names every
+obstacle, not only the first, and its advice holds after the change.
 """
 
 import re
@@ -53,9 +53,8 @@ SHOWN_DOCUMENT = 200  # characters of a document that are shown as the value whi
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Condition:
-    """A part of a filter. argument: of the call, in which it stands; written: the part alone, as
-    it could be written there; kind: "one" can't be taken apart, "all" and "any" are made of
-    terms."""
+    """A part of a filter. argument: the call's argument that contains it; written: the part alone,
+    as it could be written there; kind: "one" can't be divided, "all" and "any" have terms."""
 
     argument: str
     written: Any
@@ -66,8 +65,8 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Excluded:
-    """A condition that leaves a record out: in which argument of the call it stands, the condition
-    alone as it is written there, and the value that it met, None where the record has none."""
+    """A condition that excludes a record: the argument of the call that contains it, the condition
+    alone as it is written there, and the record's value, None where it has none."""
 
     argument: str
     condition: Any
@@ -85,8 +84,8 @@ def walk_conditions(conditions: Iterable[Condition]) -> Iterator[Condition]:
 
 
 def failing_parts(condition: Condition, holds: Callable[[Condition], bool]) -> list[Condition]:
-    """The smallest parts of a condition that leave a record out, whether all of them or any one
-    would have to change; none if it matches."""
+    """The smallest parts of a condition that exclude a record, whether all of them or any one would
+    have to change; none if it matches."""
     if holds(condition):
         return []
     if condition.kind == "one":
@@ -110,8 +109,8 @@ def expressions_of(conditions: Sequence[Condition]) -> tuple[Expression, ...]:
 
 
 def value_met(condition: Condition, record: Candidate) -> Any:
-    """What a record has where a condition looks: a value of its metadata, several as a list; the
-    beginning of its document; its id. None where it has nothing."""
+    """A record's value for a condition: a value of its metadata, several as a list; the beginning
+    of its document; its id. None where it has nothing."""
     for leaf in walk(condition.expression):
         if isinstance(leaf, ColumnLeaf):
             return _value_of(leaf, record)
@@ -153,8 +152,8 @@ class Leg:
 
 @dataclass(frozen=True, slots=True)
 class Reranked:
-    """What a re-ranker made of a record that it has read: the place before and after, from 1, and
-    its score, None for one without a document."""
+    """The result of a re-ranker for a record that it has read: the rank before and after, from 1,
+    and its score, None for a record without a document."""
 
     before: int
     after: int
@@ -165,17 +164,16 @@ class Reranked:
 class Reason:
     """Why one record was found by a query, or wasn't.
 
-    exists: whether there is such a record; of one that there isn't nothing else is known. found:
-    whether it is among the hits, and place: where, from 1, those that an offset skips counted.
-    rank: the exact place, from 1, among all that match, in the ranking that the query would give if
-    it were asked for that many; None where a filter leaves it out, or it can't be ranked. legs: by
-    the name of the way of searching, "dense", "text" or "sparse". excluded_by: the smallest
-    conditions that leave it out. shared_words: words of the query that its document has, with what
-    each adds to its score in text search (None on a cluster); missing_words: those that it lacks.
-    ahead: the ids before it, best first, 100 at most. same: hits that have its value under the key
-    that the caller named. advice: what would have to change, in sentences. reranked: what the
-    re-ranker made of it, where it has read it: then place and ahead are those after it, and rank
-    and legs those before.
+    exists: whether there is such a record; nothing else is known of a missing one. found: whether
+    it is among the hits. place: its rank among them, from 1; hits that an offset skips count. rank:
+    the exact place, from 1, among all that match, in the ranking that the query would return with
+    that limit. None where a filter excludes it, or it can't be ranked. legs: by the name of the way
+    of searching, "dense", "text" or "sparse". excluded_by: the smallest conditions that exclude it.
+    shared_words: words of the query that its document has, with the contribution of each to its
+    score in text search (None on a cluster); missing_words: words that it lacks. ahead: the ids
+    before it, best first, 100 at most. same: hits that have its value under the key that the caller
+    named. advice: what would have to change, in sentences. reranked: the re-ranker's result, if it
+    has read the record. Then place and ahead are after re-ranking, rank and legs before.
     """
 
     id: str | int
@@ -212,7 +210,7 @@ class Reason:
 
     @property
     def row(self) -> Sequence[object]:
-        """What a table shows of it, in `COLUMNS`."""
+        """Its row in a table, in `COLUMNS`."""
         legs = (f"{name}: {_describe_leg(leg)}" for name, leg in self.legs.items())
         return (
             str(self.id),
@@ -250,7 +248,7 @@ class Reason:
 
 class Reasons(list[Reason]):
     """The reasons of several records, which print as a text, and show as a table in notebooks.
-    note: what else there is to know."""
+    note: a further remark."""
 
     def __init__(self, reasons: Iterable[Reason] = (), note: str | None = None) -> None:
         super().__init__(reasons)
@@ -286,10 +284,10 @@ def _first_ids(ids: list[str | int]) -> str:
     return list_first(ids, MAX_IDS_SHOWN, lambda point_id: printable(str(point_id)))
 
 
-FAR = 100  # a rank beyond so many times the limit gets no advice to raise it
+FAR = 100  # a rank beyond this many times the limit gets no advice to raise it
 DIGITS = 6
 SHOWN_VALUE = 60  # characters of a value
-# What leaves a record out because of what it is, rather than of what it has.
+# Exclusions by a property of the record itself, rather than by its data.
 _OF_ITSELF = {
     "ids": "it isn't one of these ids",
     "like": "a record that is given as an example is no hit",
@@ -301,9 +299,8 @@ _OF_ITSELF = {
 
 @dataclass(frozen=True, slots=True)
 class ArgumentNames:
-    """What the arguments of a call are named that decide what is found. depth_grows: whether each
-    side of a fused query is asked for more where more hits are; showing: what more hits would
-    do."""
+    """The names of a call's arguments that decide the result. depth_grows: whether each side of a
+    fused query is queried for more where more hits are; showing: the effect of more hits."""
 
     count: str = "n_results"
     offset: str = "offset"
@@ -320,8 +317,8 @@ class ArgumentNames:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AdviceContext:
-    """What advice goes by besides the reason: the question, the record, and what arguments are
-    called. is_beyond: whether the record is worse than the question's threshold."""
+    """The context of advice besides the reason: the question, the record, and the names of
+    arguments. is_beyond: whether the record is worse than the question's threshold."""
 
     question: Query
     record: Candidate
@@ -335,7 +332,7 @@ class AdviceContext:
 
 
 def advice_on(reason: Reason, about: AdviceContext) -> list[str]:
-    """What is to be said of a record that exists."""
+    """The advice for an existing record."""
     if reason.found:
         return [*_on_found(reason)]
     if reason.excluded_by:
@@ -360,7 +357,7 @@ def _on_excluded(excluded: Excluded) -> str:
 
 
 def _beside_those_that_match(reason: Reason, about: AdviceContext) -> Iterator[str]:
-    """What else is in the way of a record that conditions leave out."""
+    """Further obstacles of a record that conditions exclude."""
     legs = {name: leg for name, leg in reason.legs.items() if leg.asked is not None}
     for name, leg in legs.items():
         if leg.beyond:
@@ -376,7 +373,7 @@ def _beside_those_that_match(reason: Reason, about: AdviceContext) -> Iterator[s
 
 
 def _on_threshold(name: str, leg: Leg, about: AdviceContext) -> str:
-    """leg: of which the measure is worse than its threshold."""
+    """leg: whose measure is worse than its threshold."""
     step, names = about.step, about.names
     if step.prefetch:
         return f"the threshold of {name} leaves it out there: {_measure_of(leg)}"
@@ -386,7 +383,7 @@ def _on_threshold(name: str, leg: Leg, about: AdviceContext) -> str:
 
 
 def _measure_of(leg: Leg) -> str:
-    """The distance or score, rounded so that a threshold of what is told lets it in."""
+    """The distance or score, rounded so that a threshold of the printed value includes it."""
     if leg.distance is not None:
         return f"its distance is {_format_number(leg.distance, ROUND_CEILING)}"
     return f"its score is {_format_number(leg.score or 0.0, ROUND_FLOOR)}"
@@ -467,8 +464,8 @@ def _on_place(reason: Reason, about: AdviceContext) -> Iterator[str]:
 
 
 def _grows(about: AdviceContext) -> bool:
-    """Whether more hits of the same query are the same ranking, so that more of them show it: a
-    fused one may change with how many each side is asked for."""
+    """Whether more hits of the same query extend the same ranking. A fused ranking may change with
+    the number of hits of each side."""
     scoring = about.step.scoring
     if not about.step.prefetch:
         return True
@@ -497,7 +494,7 @@ def _on_missed(reason: Reason, about: AdviceContext) -> Iterator[str]:
 
 
 def _on_words(reason: Reason, about: AdviceContext) -> Iterator[str]:
-    """That words rank a record well by which the query doesn't go."""
+    """Words that the query doesn't use would rank the record well."""
     step = about.step
     if about.is_beyond or (reason.rank is not None and reason.rank <= step.depth):
         return
@@ -513,10 +510,10 @@ MAX_CONTAINING = 20  # that contain a text
 
 @dataclass(frozen=True, slots=True)
 class WhyRequest:
-    """A question, and which records are asked about: those with these ids, or the first that
-    contain a text. conditions: the question's filters as they were written; beside: ways of
-    searching that it doesn't use; same: the key that the caller named; spelled: how the query
-    spells words of the analyzer's; names: what the caller's arguments are called."""
+    """A question, and the records to explain: those with these ids, or the first that contain a
+    text. conditions: the question's filters as written; beside: ways of searching that it doesn't
+    use; same: the key that the caller named; spelled: how the query spells words of the analyzer's;
+    names: names of the caller's arguments."""
 
     question: Query
     ids: Sequence[PointId] | None
@@ -574,9 +571,9 @@ def _absent(point_id: PointId) -> Reason:
 
 
 def ways_to_contain(text: str) -> list[Expression]:
-    """What is meant by records that contain a text, the first of which there are any: those that
-    have it as it is; or whatever the white space between its words is, as of a text that was copied
-    from where it is shown in other lines."""
+    """Ways to contain a text; the first with any records counts. A record contains the text
+    exactly; or with any white space between its words, as for a text copied from a display with
+    other lines."""
     as_it_is, words = DocumentContains(text), text.split()
     if len(words) < 2 or len(text) > LONGEST_PATTERN:
         return [as_it_is]
@@ -584,7 +581,7 @@ def ways_to_contain(text: str) -> list[Expression]:
 
 
 def _ways_to_name(case: WhyRequest) -> list[Expression]:
-    """The expressions of the records that are asked about; see `ways_to_contain`."""
+    """The expressions of the records to explain; see `ways_to_contain`."""
     if case.ids is None:
         return ways_to_contain(case.containing or "")
     return [HasId(tuple(case.ids), are_shown=isinstance(case.ids, ShownIds))]
@@ -602,7 +599,7 @@ def _reason(case: WhyRequest, report: RankReport, at: int, record: Candidate) ->
     fulfilled = {
         id(condition): bool(report.fulfilled[i, at]) for i, condition in enumerate(conditions)
     }
-    excluded = [  # what is ranked was left out by nothing, whatever parts of filters say
+    excluded = [  # a ranked record was excluded by nothing, whatever parts of filters say
         Excluded(condition.argument, condition.written, value_met(condition, record))
         for whole in ([] if report.ranks[at] else case.conditions)
         for condition in failing_parts(whole, lambda part: fulfilled[id(part)])

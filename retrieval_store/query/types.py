@@ -1,7 +1,7 @@
 """The data that passes between stores and their callers.
 
 Points go in and come out in columns, rather than one by one (`PointBatch`, `Points`, `Hits`).
-Vector spaces say what vectors points have, how far these are apart, and how they are indexed
+Vector spaces define the vectors of points, their distance, and their index
 (`NewSpace`, `SpaceRecord`). A store describes its collections and the state of its files
 (`CollectionRecord`, `FileReport`, `Gauges`). A `Projection` draws vectors in a plane: points lie
 along the two directions in which they differ most.
@@ -30,9 +30,9 @@ UnknownKeys: TypeAlias = Literal["warn", "error", "ignore"]
 
 
 class ShownIds(tuple[str, ...]):
-    """Ids as they are shown, from a caller to whom all ids are strings: "7" is the id of the point
-    with the integer 7, if there is one and none with the string; else it is the string. A store
-    finds out which in the same state that it uses the ids in."""
+    """Ids from a caller to whom all ids are strings: "7" is the id of the point with the integer 7,
+    if there is one and none with the string; else it is the string. A store decides that in the
+    same state in which it uses the ids."""
 
     __slots__ = ()
 
@@ -41,7 +41,7 @@ NonDenseVector: TypeAlias = SparseVector | Matrix  # a matrix is a multivector
 
 
 class Unset(Enum):
-    """Stands for "leave what is there" in an update."""
+    """Means "leave it unchanged" in an update."""
 
     UNSET = "unset"
 
@@ -77,8 +77,8 @@ class NonDenseVectors:
 
 @dataclass(frozen=True, slots=True)
 class PointBatch:
-    """Points to write. A field that is None as a whole leaves known points as they are, and so does
-    UNSET as one of its items; new points get null."""
+    """Points to write. A field that is None as a whole leaves existing points unchanged, and so
+    does UNSET as an item; new points get null."""
 
     ids: Sequence[PointId]
     vectors: Mapping[str, Vectors | NonDenseVectors] = field(default_factory=dict)
@@ -104,14 +104,14 @@ def with_nulls(batch: PointBatch) -> PointBatch:
 
 @dataclass(frozen=True, slots=True)
 class WriteRules:
-    """How `put` treats points that exist, points that don't, and payloads.
+    """How `put` treats existing points, missing points, and payloads.
 
-    on_existing: "update" changes what is given of a point, "replace" makes the point what the batch
-    says, so that what isn't given is gone, vectors too; "ignore" leaves it as it is, "refuse" is an
-    IDAlreadyExistsError. on_missing: "refuse" is a NotFoundError. merge_payloads: keys of the new
-    payload replace those of the old, a None deletes the key; otherwise the new payload replaces the
-    old. needs_vector: the space in which each new point must have a vector, None when points may
-    come without. where: points that exist and don't fulfil it are ignored.
+    on_existing: "update" changes the given fields of a point. "replace" removes all fields that
+    aren't given, vectors too. "ignore" leaves it unchanged, "refuse" is an IDAlreadyExistsError.
+    on_missing: "refuse" is a NotFoundError. merge_payloads: keys of the new payload replace those
+    of the old, a None deletes the key; otherwise the new payload replaces the old. needs_vector:
+    the space in which each new point must have a vector, None when points may come without. where:
+    existing points that don't fulfil it are ignored.
     """
 
     on_existing: Literal["refuse", "update", "replace", "ignore"]
@@ -121,13 +121,13 @@ class WriteRules:
     where: Expression | None = None
 
 
-# Points are what the batch says, and nothing else.
+# Points get exactly the data of the batch.
 WHOLE = WriteRules(on_existing="replace", on_missing="insert", merge_payloads=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a point says besides its vectors."""
+    """The fields of a point besides its vectors."""
 
     payload: Payload | None
     document: str | None
@@ -144,8 +144,8 @@ def merge_payload(old: Payload | None, new: Payload | None) -> Payload | None:
 
 @dataclass(frozen=True, slots=True)
 class PutResult:
-    """What `put` did: how many points it inserted and updated, which ids it ignored, and of which
-    points that it updated a document or uri is gone, since the batch has null in its place."""
+    """The result of `put`: how many points it inserted and updated, which ids it ignored, and which
+    updated points lost a document or uri, since the batch has null for it."""
 
     inserted: int
     updated: int
@@ -164,9 +164,9 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class ChangedPoints:
-    """What is otherwise than at an earlier position. ids: of the points that were inserted or
-    changed since and are there, the former last, in the order of insertion; None where the log
-    doesn't reach back so far. inserted: how many of them are new."""
+    """Changes since an earlier position. ids: of the existing points that were inserted or changed
+    since, changed ones last, in the order of insertion; None where the log doesn't reach back that
+    far. inserted: how many of them are new."""
 
     position: Position
     ids: Sequence[PointId] | None
@@ -195,10 +195,11 @@ VectorsRead: TypeAlias = Matrix | list[NonDenseVector | None]
 
 @dataclass(slots=True)  # never changed; frozen, it would take three times as long to make
 class Points:
-    """Points read; fields that weren't asked for are None.
+    """Points read; fields that weren't requested are None.
 
-    vectors: by the names of spaces; of a dense one (n, dim) float32, rows of NaN for points without
-    a vector in it; of others a list, with None for points without. versions: (n,).
+    vectors: by the names of spaces. Of a dense space: (n, dim) float32, rows of NaN for points
+    without a vector in it. Of others: a list, with None for points without a vector. versions:
+    (n,).
     """
 
     ids: list[PointId]
@@ -251,9 +252,9 @@ class Points:
 
 @dataclass(slots=True)  # never changed; frozen, it would take three times as long to make
 class Hits:
-    """The answer to one query, or one group of it: points, best first, their distances, float64
-    (n,), None where nothing is measured, and their scores, float64 (n,), in the scale of the
-    question. values: what an order went by; group: what the points of a group have in common."""
+    """The hits of one query, or of one group: points, best first, their distances, float64 (n,),
+    None where nothing is measured, and their scores, float64 (n,), in the scale of the question.
+    values: the sort keys of an order; group: the common value of a group."""
 
     points: Points
     distances: Floats | None
@@ -268,11 +269,11 @@ KINDS: tuple[VectorKind, ...] = get_args(VectorKind)
 
 @dataclass(frozen=True, slots=True)
 class NewSpace:
-    """A vector space to be: its metric, the name and settings of its index, and how many vectors of
-    which kind a point has: one dense, one sparse, or several dense ones ("multi"). A sparse space
-    ranks by the dot product; {"idf": true} in its settings multiplies by the idf of each index. The
-    numbers of the others are kept as the datatype says; of "uint8" whole ones, from 0 to 255, to
-    which all are cut. dimension: None leaves it to the first write."""
+    """A vector space to be created: its metric, the name and settings of its index, and the kind of
+    a point's vectors: one dense, one sparse, or several dense ones ("multi"). A sparse space ranks
+    by the dot product; {"idf": true} in its settings multiplies by the idf of each index. The
+    numbers of other spaces are stored in the datatype; "uint8" truncates them to integers from 0 to
+    255. dimension: None leaves it to the first write."""
 
     metric: Metric
     index: Payload = field(default_factory=dict)
@@ -283,9 +284,9 @@ class NewSpace:
 
 @dataclass(frozen=True, slots=True)
 class SpaceRecord:
-    """A vector space as it is. dimension: None until it is fixed; count: of living points that have
-    a vector in it; number: its own for ever, so that one that was dropped and added again is told
-    from the one before."""
+    """An existing vector space. dimension: None until it is fixed; count: of living points that
+    have a vector in it; number: unique for ever, which distinguishes a space from a dropped one of
+    the same name."""
 
     name: str
     metric: Metric
@@ -298,13 +299,14 @@ class SpaceRecord:
 
 
 class Indexed(Protocol):
-    """What has an index: a space to be, or one that is. index: its name and settings."""
+    """A space with an index: one to be created, or an existing one. index: its name and
+    settings."""
 
     @property
     def index(self) -> Payload: ...
 
 
-RECALL = "recall"  # beside the settings of an index; its class isn't told
+RECALL = "recall"  # beside the settings of an index; its class doesn't get it
 
 
 def index_name(space: Indexed) -> str:
@@ -322,7 +324,7 @@ def index_settings(space: Indexed) -> Payload:
 
 
 def uses_codes(space: Indexed) -> bool:
-    """Whether a space has no index but its codes: by default, and in place of a graph whose package
+    """Whether a space has only codes as its index: by default, and instead of a graph whose package
     isn't installed."""
     name = index_name(space)
     return name == CODES or (name == HNSW and not is_installed(HNSW))
@@ -382,7 +384,7 @@ class CollectionRecord:
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """What verifying found of one file: its size in bytes, and what is wrong, None for nothing."""
+    """The verification of one file: its size in bytes, and the problem, None for none."""
 
     file: Path
     bytes: int
@@ -391,13 +393,13 @@ class FileReport:
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """Metrics of a collection; None for what isn't known without loading it, or at all.
+    """Metrics of a collection; None for a value that isn't known, or only by loading it.
 
     points: how many; seq: the number of the last operation; in_memory: whether this process has its
     state in memory, without which the following aren't known; index_lag: vectors that neither the
-    index at hand nor its file has; uncoded: the same of codes; dead_slots: of vectors that were
-    deleted or replaced, until compaction; memory, disk: bytes by part; problem: why it can't be
-    read, None when it can.
+    index in memory nor its file has; uncoded: vectors without codes; dead_slots: of vectors that
+    were deleted or replaced, until compaction; memory, disk: bytes by part; problem: why it can't
+    be read, None when it can.
     """
 
     points: int | None = None
@@ -412,7 +414,7 @@ class Gauges:
 
 
 Mode: TypeAlias = Literal["full", "relaxed", "read-only"]
-Progress: TypeAlias = Callable[[int, int], object]  # told how many vectors more, and of how many
+Progress: TypeAlias = Callable[[int, int], object]  # called with new vectors, and the total
 Shown: TypeAlias = str | int | float | bool | None
 
 
@@ -420,10 +422,10 @@ Shown: TypeAlias = str | int | float | bool | None
 class Projection:
     """Points in a plane, in the order of insertion.
 
-    places: (n, 2) float32; axes: (3, d) float32, the mean and the first two principal axes, of
-    which `base.pca.places_of` makes the places of other vectors; explained: (2,) the share
-    of the variance along each; total: how many points there are of which these are a sample;
-    values: what each has at a path, None where no path was given.
+    places: (n, 2) float32; axes: (3, d) float32, the mean and the first two principal axes, with
+    which `base.pca.places_of` projects other vectors; explained: (2,) the share of the variance
+    along each; total: the number of points that this is a sample of; values: of each at the path,
+    None without a path.
     """
 
     ids: list[PointId]
@@ -450,7 +452,7 @@ def refuse_other_kind(space: str, kind: str) -> None:
 
 
 def scalar(value: Any) -> Shown:
-    """What is shown of a value: of a list the first that is in it, of an object nothing."""
+    """The shown part of a value: the first item of a list; nothing of an object."""
     if isinstance(value, list):
         value = next((element for element in value if element is not None), None)
     return None if isinstance(value, list | dict) else value

@@ -1,8 +1,8 @@
-"""Why records are found by a question, or aren't: their exact places in every ranking of it.
+"""Why records are found by a question, or aren't: their exact ranks in every ranking of it.
 
-Each single ranking is made of all points that its filter allows, without an index, and these are
-combined as the question says, without the limits, thresholds and offsets that it has. What the
-question finds as it was asked is asked besides.
+Each single ranking is made of all points that its filter allows, without an index. They are
+combined as in the question, without its limits, thresholds and offsets. The question is executed
+unchanged as well.
 """
 
 from dataclasses import replace
@@ -40,7 +40,7 @@ from retrieval_store.query.types import Fields, PointId, Points
 
 
 def why(ranker: Ranker, inquiry: ExplainRequest, max_hits: int) -> RankReport:
-    """What is told of the records. max_hits: how many points a ranking has at most; those behind
+    """The report on the records. max_hits: the greatest number of points in a ranking; later ones
     have no rank. InvalidArgumentError for several queries."""
     question, same = inquiry.question, inquiry.same
     for steps in (question.steps, *((step,) for step in inquiry.beside)):
@@ -108,8 +108,8 @@ def _beyond(ranker: Ranker, step: QueryStep, ranking: Ranked, places: Ints) -> B
 
 
 class _Ways:
-    """The single rankings of a question, and what they say of some items. records: what these
-    fulfil, and others perhaps too."""
+    """The single rankings of a question, and their values for some items. records: a filter that
+    these fulfil, and perhaps others too."""
 
     def __init__(self, ranker: Ranker, records: Expression, items: Ints, max_hits: int) -> None:
         self._ranker, self._records, self._items, self._max_hits = ranker, records, items, max_hits
@@ -148,7 +148,7 @@ class _Ways:
         scoring, limit = step.scoring, self._max_hits
         if isinstance(scoring, NearestDense):
             scoring = replace(scoring, exact=True)
-        elif isinstance(scoring, Mmr):  # which chooses among so many
+        elif isinstance(scoring, Mmr):  # it chooses among this many
             limit = min(limit, max(scoring.candidates, 1))
         return replace(step, scoring=scoring, limit=limit, offset=0, threshold=None)
 
@@ -183,7 +183,7 @@ class _Ways:
         return ranking
 
     def _count_before(self, ranking: Ranked, item: int, key: float, sign: float) -> int:
-        """How many of a ranking stand before an item with this key, of which less is better."""
+        """How many items of a ranking precede an item with this key, where less is better."""
         keys: Floats = sign * ranking.scores
         equal = ranking.items[keys == key]
         earlier = self._ranker.order(np.append(equal, item))

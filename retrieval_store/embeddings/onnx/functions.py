@@ -1,9 +1,9 @@
 """Embedding functions that run ONNX models in this process; `OnnxFunction` is their base.
 
 `OnnxEmbedding` runs any model that was saved in the ONNX format. `MiniLMEmbedding` runs
-all-MiniLM-L6-v2: that of Wang and others, "MiniLM" (2020), trained by sentence-transformers; it is
-also the one that Chroma uses by default. Its files are those of the model's own repository, of one
-revision, each known by its SHA-256.
+all-MiniLM-L6-v2, Chroma's default: the model of Wang and others, "MiniLM" (2020), trained by
+sentence-transformers. Its files are from one revision of the model's own repository, each known by
+its SHA-256.
 """
 
 import importlib.util
@@ -35,9 +35,9 @@ USUAL_THREADS = 8  # more make each text hardly faster, and take processors from
 
 
 class OnnxFunction(ComparedByCosine):
-    """A function of texts by a model, which is found and loaded when it is first needed. name: what
-    the model is called in messages; threads: how many compute, at most; None for `USUAL_THREADS`,
-    and never more than there are processors."""
+    """A function of texts by a model, which is found and loaded when it is first needed. name: of
+    the model, for messages; threads: at most; None for `USUAL_THREADS`, and never more than the
+    processors."""
 
     comparable = ("precision",)  # settings: vectors of one precision and of another are alike
 
@@ -143,19 +143,18 @@ class OnnxEmbedding(OnnxFunction):
         download: bool = False,
         threads: int | None = None,
     ) -> None:
-        """model: the path of a directory as sentence-transformers lays it out (tokenizer.json, its
-        settings, onnx/model.onnx), or a name, which is looked for in Hugging Face's cache and in
-        Chroma's, and fetched from Hugging Face only with `download`. precision: "float32", or
-        "int8", a quarter of the size, of which the model must have a graph of its own; each text is
-        then run by itself, so that its vector doesn't depend on what else is embedded with it.
-        file: another graph in the directory, used as it is. normalize: whether vectors get the
-        length 1; query_prompt, document_prompt: texts put before queries and documents. None leaves
-        these three to the model. threads: how many compute, at most; all processors up to eight, if
-        None. Of a text as many tokens count as the model says.
+        """model: a directory in the layout of sentence-transformers (tokenizer.json, its settings,
+        onnx/model.onnx), or a name. A name is looked up in the caches of Hugging Face and of
+        Chroma, and fetched from Hugging Face only with `download`. precision: "float32", or "int8",
+        a quarter of the size, for models that have such a graph. With int8 each text is run alone,
+        so that its vector doesn't depend on the rest of the batch. file: another graph in the
+        directory, used unchanged. normalize: whether vectors get the length 1; query_prompt,
+        document_prompt: texts put before queries and documents. None leaves these three to the
+        model. threads: at most; None for all processors up to eight. Tokens beyond the model's
+        limit are ignored.
 
-        What isn't there or can't be read is an EmbeddingFunctionError, at the first use, as is
-        MissingDependencyError without the packages of the extra `onnx`. `close` lets go of the
-        model.
+        At the first use it raises EmbeddingFunctionError for missing or unreadable files, and
+        MissingDependencyError without the packages of the extra `onnx`. `close` frees the model.
         """
         super().__init__(_text(model, "model"), threads)
         if not self._name:
@@ -177,7 +176,7 @@ class OnnxEmbedding(OnnxFunction):
         }
 
     def settings(self) -> dict[str, Any]:
-        """What decides the embeddings."""
+        """The settings that decide the embeddings."""
         return self._settings
 
     def _layout(self) -> ModelLayout:
@@ -260,16 +259,15 @@ class MiniLMEmbedding(OnnxFunction):
         directory: str | Path | None = None,
         local_files_only: bool = False,
     ) -> None:
-        """precision: "int8", a file of 23 MB, or "float32", 90 MB, whose vectors are those of
-        sentence-transformers and of Chroma; both find alike, and their vectors have a cosine of .97
-        and more. threads: how many compute, at most; all processors' up to eight, if None.
-        directory: where the model's files lie, under the names that its repository has them by; if
-        None, in Hugging Face's cache. What isn't there is downloaded at the first use, once, from
-        the model's repository at the Hugging Face Hub (or where HF_ENDPOINT says), in one revision,
-        and its SHA-256 is checked at each start. local_files_only, or HF_HUB_OFFLINE in the
-        environment: whether that is forbidden. Raises at the first use MissingDependencyError
-        without the packages of the extra `minilm`, EmbeddingFunctionError for files that are
-        missing or others."""
+        """precision: "int8", a file of 23 MB, or "float32", 90 MB, whose vectors equal those from
+        sentence-transformers and Chroma. Both find equally well; the cosine between their vectors
+        is .97 or more. threads: at most; None for all processors up to eight. directory: has the
+        model's files, under their names in its repository; None for Hugging Face's cache. Missing
+        files are downloaded once, at the first use, from one revision of the model's repository at
+        the Hugging Face Hub (or HF_ENDPOINT). Their SHA-256 is checked at each start.
+        local_files_only, or HF_HUB_OFFLINE in the environment: True forbids downloads. At the first
+        use it raises MissingDependencyError without the packages of the extra `minilm`, and
+        EmbeddingFunctionError for files that are missing or differ."""
         super().__init__(MINILM.name, threads)
         self._precision = check_precision(precision)
         self._directory = None if directory is None else Path(_text(directory, "directory"))
@@ -280,7 +278,7 @@ class MiniLMEmbedding(OnnxFunction):
         self._local_files_only = local_files_only
 
     def settings(self) -> dict[str, Any]:
-        """What decides the embeddings."""
+        """The settings that decide the embeddings."""
         return {"precision": self._precision}
 
     def _layout(self) -> ModelLayout:

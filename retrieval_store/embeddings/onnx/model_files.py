@@ -1,9 +1,9 @@
-"""The files of a model: where they are, and what they say of it.
+"""Finds the files of a model, and reads its settings.
 
-`folder_of` finds the directory of a model: where the caller says, or in the caches of Hugging Face
-and of Chroma; it downloads only on request. `layout_of` reads how the model is used, from the files
-of sentence-transformers. A `PinnedModel` is one whose files are known by their SHA-256: it is
-downloaded when it is first needed.
+`folder_of` finds the directory of a model: the caller's, or one in the caches of Hugging Face and
+Chroma. It downloads only on request. `layout_of` reads how the model is used, from the files of
+sentence-transformers. The files of a `PinnedModel` are known by their SHA-256; it is downloaded
+when it is first needed.
 """
 
 import json
@@ -36,10 +36,10 @@ LONGEST = 512  # tokens, where nothing says how many a model takes in
 class ModelLayout:
     """How a model is used.
 
-    graph: the file in the ONNX format; tokenizer: that of the tokenizer; max_tokens: how many of a
-    text count; pooling: how one vector is made of those of the tokens; counts_prompt: whether the
-    tokens of a prompt are among these; normalize: whether vectors get the length 1; lowercase:
-    whether texts are made so; prompts: what is put before queries and documents; one_by_one:
+    graph: the file in the ONNX format; tokenizer: the file of the tokenizer; max_tokens: the limit
+    of tokens per text; pooling: how the vectors of tokens become one; counts_prompt: whether
+    pooling includes the tokens of a prompt; normalize: whether vectors get the length 1; lowercase:
+    whether texts are lowercased; prompts: texts put before queries and documents; one_by_one:
     whether texts are run alone, since a graph in int8 would give all of a batch one scale.
     """
 
@@ -57,7 +57,7 @@ class ModelLayout:
 
 def layout_of(folder: Path, graph: Path) -> ModelLayout:
     """The layout of the model in a directory. EmbeddingFunctionError where a file is missing, isn't
-    JSON, or asks for something unsupported."""
+    JSON, or needs something unsupported."""
     tokenizer = folder / "tokenizer.json"
     if not tokenizer.is_file():
         raise EmbeddingFunctionError(f"the model in {folder} has no tokenizer.json")
@@ -114,7 +114,7 @@ def _way_of(pooling: Mapping[str, Any], folder: Path) -> str:
 
 
 def _max_tokens(folder: Path, texts: Mapping[str, Any]) -> int:
-    """max_seq_length; otherwise what the tokenizer and the positions of the model allow."""
+    """max_seq_length; otherwise the limit of the tokenizer and of the model's positions."""
     limits = [
         texts.get("max_seq_length"),
         _json(folder / "tokenizer_config.json").get("model_max_length"),
@@ -162,8 +162,8 @@ FILES = [
 
 
 def folder_of(model: str, download: bool, graphs: Sequence[str]) -> Path:
-    """The directory of a model by its path or its name. graphs: which files of graphs are wanted,
-    the first that there is; download: whether what no cache has is fetched."""
+    """The directory of a model by its path or its name. graphs: files of graphs; the first existing
+    one is used; download: whether files that no cache has are fetched."""
     path = Path(os.path.expanduser(model))
     if path.is_dir():
         return path
@@ -256,7 +256,7 @@ def _hub() -> Any:
 
 @contextmanager
 def _without_its_log() -> Iterator[None]:
-    """Without a line of the Hub's log for each try, of which the error tells that ends them."""
+    """Without the Hub's log of each retry; the final error reports them."""
     log = logging.getLogger("huggingface_hub")
     before = log.level
     log.setLevel(logging.ERROR)
@@ -291,8 +291,8 @@ class PinnedModel:
     def locate(
         self, names: Sequence[str], directory: Path | None, local_files_only: bool
     ) -> list[Path]:
-        """Where the files lie: in the directory, or else in the Hub's cache, into which what is
-        missing is downloaded. EmbeddingFunctionError where a file is another, or is missing and
+        """The paths of the files: in the directory, or else in the Hub's cache, into which missing
+        files are downloaded. EmbeddingFunctionError for a file that differs, or that is missing and
         mustn't or can't be downloaded."""
         files = [self.files[name] for name in names]
         if directory is not None:

@@ -17,11 +17,11 @@ from retrieval_store.embeddings._common import TokenCounter, cut_to_tokens, warn
 from retrieval_store.embeddings.onnx.model_files import ModelLayout
 from retrieval_store.errors import EmbeddingFunctionError, MissingDependencyError
 
-# At once, padding too. More isn't faster, since what is between the layers leaves the caches: a
-# MiniLM takes a tenth longer with 8,192.
+# Tokens per run, padding included. More isn't faster, since the activations no longer fit the
+# caches: a MiniLM takes a tenth longer with 8,192.
 TOKENS_AT_ONCE = 2_048
-TEXTS_AT_ONCE = 1_024  # tokenized: what is known of each of their tokens takes some 200 bytes
-LEAST = np.float32(-1e9)  # what stands for tokens that aren't there, when the greatest is wanted
+TEXTS_AT_ONCE = 1_024  # tokenized: the data of each of their tokens takes some 200 bytes
+LEAST = np.float32(-1e9)  # the value of missing tokens, where the greatest is computed
 Key = tuple[object, ...]
 
 
@@ -96,7 +96,8 @@ class RunningModel:
         return len(encoding) + sum(len(piece) - self._marks for piece in pieces)
 
     def _length_of(self, prompt: str) -> int:
-        """How many tokens at the start of a text are those of its prompt, and what comes before."""
+        """How many tokens its prompt, and any special tokens before it, have at the start of a
+        text."""
         if not prompt:
             return 0
         encoding = self._tokenizer.encode(prompt)
@@ -129,8 +130,9 @@ class RunningModel:
 
 
 def batches(lengths: Ints, at_once: int) -> Iterator[Ints]:
-    """Places of texts of so many tokens, longest first, as many at once as take up `at_once`
-    tokens, and one at least: those of one length lie together, so that little is padding."""
+    """Batches of the positions of texts with these lengths, longest first. Each batch takes up at
+    most `at_once` tokens, or has one text. Texts of one length are together, so that little is
+    padding."""
     order, start = np.argsort(-lengths, kind="stable"), 0
     while start < len(order):
         count = max(1, at_once // int(lengths[order[start]] or 1))
@@ -230,9 +232,9 @@ def shared_model(layout: ModelLayout, name: str, threads: int) -> RunningModel:
 
 
 def _begin_anew() -> None:
-    """In a forked child, whose sessions have lost their threads: they can be neither used nor taken
-    down, which would wait for these, at the very end of the process at the latest. So each is held
-    by a reference that is never let go of."""
+    """Forget sessions in a forked child. They have lost their threads, so they can be neither used
+    nor destroyed: destroying waits for the threads, at the latest at the end of the process. So
+    each is held by a reference that is never released."""
     globals().update(_loading=ReentrantLock())
     for model in _models.values():
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(model))

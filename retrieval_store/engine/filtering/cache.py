@@ -1,7 +1,7 @@
-"""The caches of filtering, above all that of the results of filters, for queries that repeat them.
+"""The caches of filtering, above all the results of filters, for queries that repeat them.
 
-A result is kept as bits, one for each row, and is brought up to date by evaluating the filter only
-for the points that have changed since. What searches make of a result is kept with it: a bit for
+A result is kept as bits, one for each row. It is updated by evaluating the filter only for the
+points that have changed since. Data that searches derive from a result is kept with it: a bit for
 each slot, the slots of few points, and a copy of their codes once that pays.
 """
 
@@ -34,12 +34,12 @@ from retrieval_store.indexes.native import BLOCK, RowFilter, RowTest
 if TYPE_CHECKING:
     from retrieval_store.indexes.quantized import Bits
 
-FEW = 16  # up to so many changed rows are checked for whether copies of codes can be kept
-FOLLOWED = 1_024  # a cached result is updated while at most so many rows have changed since
+FEW = 16  # changed rows, up to which copies of codes are checked for reuse
+FOLLOWED = 1_024  # a cached result is updated while at most this many rows have changed since
 SLOT_BITS_AFTER = 50  # searches of one state by rows take as much longer as the pass does
-FEW_SLOTS = 200_000  # bits of so many are made in half a millisecond
-BROAD = 25  # a filter is broad that allows one row in so many: few blocks of codes are without
-SHORT = 150  # a filter of up to so many bytes is its own key; of a longer one a digest is
+FEW_SLOTS = 200_000  # this many bits are made in half a millisecond
+BROAD = 25  # a filter that allows one row in this many is broad: few blocks of codes have none
+SHORT = 150  # bytes up to which a filter is its own key; a longer one's key is a digest
 OBJECTS = 5_000  # estimated bytes of a result's own objects, and of searches kept for it
 Key: TypeAlias = bytes
 
@@ -58,7 +58,7 @@ _NONE = weakref.WeakValueDictionary[int, Bytes]()
 
 
 def _no_bits(height: int) -> Bytes:
-    """The bits of so many rows of which none is allowed, which all such results share."""
+    """The bits of this number of rows, none of them allowed; all such results share them."""
     bits = _NONE.get(height)
     if bits is None:
         bits = np.zeros(-(-height // 8), np.uint8)
@@ -73,13 +73,13 @@ class FilterResult:
     restricts: whether there is a filter; about_count: how many points are allowed, perhaps
     estimated; key: of the filter, see `key_of`; uses: how often the cached result was used again;
     counted: the bytes that the cache counts for it. By vector space: copies: codes copied together;
-    lost: what queries have cost more since there is no copy.
+    lost: the extra cost of queries while there is no copy.
 
-    What is known are bits of rows, or a test that is asked of rows until the bits are needed. A
-    result by a test isn't cached, since it holds columns.
+    It has bits of rows, or a test that is applied to rows until the bits are needed. A result by a
+    test isn't cached, since it holds columns.
     """
 
-    __slots__ = (  # of which many are kept
+    __slots__ = (  # many are kept
         "__weakref__", "_bits", "_by_rows", "_count", "_height", "_slot_bits", "_slots", "_tested",
         "about_count", "copies", "counted", "key", "lost", "restricts", "uses",
     )  # fmt: skip
@@ -128,7 +128,7 @@ class FilterResult:
         return self._height > height if self.restricts else self.about_count != count
 
     def allows(self, rows: Ints) -> Bools:
-        """Which of these rows are allowed; negative ones are none."""
+        """Which of the rows are allowed; negative ones aren't."""
         if self._bits is not None:
             return (rows >= 0) & bits_at(self._bits, rows)
         has_row: Bools = rows >= 0
@@ -138,7 +138,7 @@ class FilterResult:
 
     @property
     def tested(self) -> "TestedRows | None":
-        """The test by which it is known, until its bits are."""
+        """The test, until the bits are made."""
         return self._tested if self._bits is None else None
 
     def _rows(self) -> Ints:
@@ -187,14 +187,14 @@ class FilterResult:
         return self.about_count * BROAD >= self._height
 
     def lacks_bits(self, space: SpaceState) -> bool:
-        """Whether a pass over codes has to make a bit for each slot first."""
+        """Whether a scan of codes has to make a bit for each slot first."""
         return self.restricts and not self._is_broad and space.space.name not in self._slot_bits
 
     def filter_for_codes(self, space: SpaceState, stop: int) -> "Bits | RowFilter":
-        """Which slots below `stop` are allowed: for a pass over codes, in which bits let it pass
-        over blocks without an allowed slot. Where few blocks are without, rows are asked for
-        instead: by a test, and of many slots by bits, too, since a pass over all of them takes
-        longer than most searches, until that many have come that bits of slots pay."""
+        """Which slots below `stop` are allowed, for a scan of codes. With bits of slots it skips
+        blocks without an allowed slot. Where there are few such blocks, rows are tested instead: by
+        a test, or by bits of rows. Making bits of slots takes longer than most searches, so it pays
+        only after a number of searches."""
         name = space.space.name
         self._by_rows[name] = times = self._by_rows.get(name, 0) + 1
         few = self._bits is not None and space.space.slots <= FEW_SLOTS
@@ -207,8 +207,8 @@ class FilterResult:
     def with_mask(
         self, mask: Bools, changed: Ints, spaces: Mapping[str, SpaceState]
     ) -> "FilterResult":
-        """The result with a new mask, which differs in the changed rows at most. What was copied or
-        listed is kept where the change affects none of the vectors."""
+        """The result with a new mask, which differs in the changed rows at most. Copies and lists
+        are kept where the change affects none of the vectors."""
         allowed_before, allowed_now = self.allows(changed[changed < self._height]), mask[changed]
         difference = int(np.count_nonzero(allowed_now)) - int(np.count_nonzero(allowed_before))
         result = FilterResult(mask, self.count + difference, self.key)
@@ -236,8 +236,8 @@ class FilterResult:
 
 
 def _has_all(slots: Ints, rows: Ints, space: SpaceState) -> bool:
-    """Whether the vectors of these rows are in these slots, ascending, of which none ever has
-    another vector."""
+    """Whether the vectors of the rows are in these slots, ascending. A slot never gets another
+    vector."""
     return not outside(np.sort(space.slot_of_row[rows]), slots).any()
 
 
@@ -273,7 +273,7 @@ class FilterCache:
             self._layers.keep(allowed.key, state.head.seq, Layers((allowed,), NOTHING_STALE))
 
     def count_again(self, allowed: FilterResult, state: State) -> None:
-        """Count what a search has made of a result, if it is still cached."""
+        """Update the size of a result that a search has added data to, if it is still cached."""
         if allowed.nbytes == allowed.counted:
             return
         with self._lock:
@@ -284,10 +284,10 @@ class FilterCache:
 def key_of(expression: Expression | None) -> Key | None:
     """The cache key of a filter: the types and contents of its nodes, or a digest of these, since a
     filter may be of any length. (Contents alone won't do, as True equals 1 in Python but not in a
-    filter.) None for a filter that can't be a key; that has nodes of the user's own classes, which
-    may hold anything; that names points by how integers are shown, of which a point fulfils it or
-    not as another one comes or goes; or that has NaN or an infinite number, which orjson writes as
-    it writes None."""
+    filter.) None for a filter that can't be a key. Such filters have nodes of the user's own
+    classes, which may hold anything. Or they name points by shown integers, so that a point matches
+    or not as another one comes or goes. Or they have NaN or an infinite number, which orjson writes
+    like None."""
     if expression is None:
         return b""
     nodes = [*walk(expression, within=True)]
@@ -329,7 +329,7 @@ def _may_mean_integers(node: Expression) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """What points fulfil that have expired, None if none has: as of the write `seq`, from `since`
+    """A filter for expired points, None if none has expired: as of the write `seq`, from `since`
     on, before `until`, in seconds since 1970."""
 
     seq: int
@@ -344,13 +344,13 @@ class Expiry:
 
 @dataclass(frozen=True, slots=True)
 class KeptFilters(KeptLists):
-    """What this room keeps, and the lists of words that it asks. columns: payloads by value,
-    answers: what conditions say of documents, for all states that number their rows alike; allowed:
-    what filters let through, in one state; uses: how often columns of a path were of use before
-    they are saved; condition_uses: how often conditions on documents were asked lately, by their
-    keys; seen: which filters were asked; expiry: what has expired, by where its moment is; living:
-    no or one array, the rows of all points as columns hold them; without_room: how many points
-    there were when there was no room for a column's file, by its key."""
+    """The caches of this room, and the lists of words that it uses. columns: payloads by value,
+    answers: results of conditions on documents, for all states that number their rows alike;
+    allowed: results of filters, in one state; uses: the useful lookups in columns of a path before
+    they are saved; condition_uses: recent uses of conditions on documents, by their keys; seen: the
+    filters that were used; expiry: expired points, by the path of their moment; living: no or one
+    array, the rows of all points as columns hold them; without_room: the number of points when
+    there was no room for a column's file, by its key."""
 
     columns: LayerCache
     answers: LayerCache
@@ -367,9 +367,9 @@ FilterView: TypeAlias = View[KeptFilters]
 
 
 class TestedRows:
-    """The rows that a filter allows, as a test that is asked where rows are looked at. count: how
-    many they are, exactly or estimated by a sample; list_rows: lists them, in any order, where that
-    takes no pass over all."""
+    """The rows that a filter allows, as a test that is applied during a scan. count: their number,
+    exactly or estimated by a sample; list_rows: lists them, in any order, where that takes no scan
+    over all."""
 
     def __init__(
         self,
@@ -383,7 +383,7 @@ class TestedRows:
         self._list_rows = list_rows
 
     def has(self, rows: Ints) -> Bools:
-        """Which of these rows, none of them negative, are allowed."""
+        """Which of the rows are allowed; none may be negative."""
         return self.test.has(rows)
 
     def bits(self) -> Bytes:
@@ -391,19 +391,19 @@ class TestedRows:
         return self.test.bits(self.height)
 
     def list_rows(self) -> Ints | None:
-        """The rows, in any order; None where that takes a pass over all."""
+        """The rows, in any order; None where that takes a scan of all."""
         return None if self._list_rows is None else self._list_rows()
 
 
 class Evaluator(Protocol):
-    """What evaluates filters: the module `evaluate`."""
+    """The evaluator of filters: the module `evaluate`."""
 
     def test_or_mask(self, view: FilterView, expression: Expression, /) -> TestedRows | Bools:
         """Which points match: as a test of rows, or (rows,) bool."""
         ...
 
     def filter_rows(self, view: FilterView, expression: Expression, rows: Ints, /) -> Bools:
-        """(n,) bool: which of these rows match."""
+        """(n,) bool: which of the rows match."""
         ...
 
 
@@ -432,8 +432,8 @@ def filter_result(
 def current_result(
     view: FilterView, key: Key | None, expression: Expression | None, evaluator: Evaluator
 ) -> FilterResult | None:
-    """The cached result of a filter, brought up to date by evaluating it for the rows that have
-    changed since; None where there is no result, or too many rows have changed (FOLLOWED)."""
+    """The cached result of a filter, updated by evaluating it for the rows that have changed since;
+    None where there is no result, or too many rows have changed (FOLLOWED)."""
     cached, stale = view.caches.allowed.at(key, view.state)
     if cached is None:
         return None

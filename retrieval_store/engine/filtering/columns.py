@@ -1,19 +1,19 @@
 """Columns of all points in memory and in files: which points have which values at a path.
 
-A column shows the values as its reading sees them (see `filters.columns`) and is kept current as
+A column has the values as its reading sees them (see `filters.columns`) and is kept current as
 `state.caches.Layers`. Payloads that several columns need are read once for all of them.
 
 The columns of a path that are in use are saved in a file of arrays to be mapped. It has the pks of
-the points, and for each reading that is derived from the values at the path (`ValuesAt.siblings`)
-its postings: the distinct strings in the header, the distinct numbers of each type, and the points
-by the number of their value. Points are numbered by their place among the pks; where the reader
-numbers its rows alike, as it does unless points were deleted since, the arrays are used as they lie
-in the file.
+the points, and the postings of each reading that is derived from the values at the path
+(`ValuesAt.siblings`). Postings are the distinct strings in the header, the distinct numbers of each
+type, and the points by the number of their value. Points are numbered by their place among the pks.
+Where the reader numbers its rows alike, as it does unless points were deleted since, the arrays of
+the file are used directly.
 
-A file is checked before it is used, so far as it could contradict itself or make a read go out of
+A file is checked before it is used, as far as it could contradict itself or make a read go out of
 its bounds: numbers and rows must ascend, groups of rows must follow one another, and the number of
-a row's value is worked out from these. So a file can lie about a point, but can't make a column
-that contradicts itself. A fault that the checksum doesn't find is a ValueError here.
+a row's value is computed from these. So a forged file can have wrong values, but can't make a
+column that contradicts itself. A fault that the checksum doesn't find is a ValueError here.
 """
 
 import mmap
@@ -74,7 +74,7 @@ from retrieval_store.filters.paths import FieldPath, JsonPath, PayloadPath, firs
 COLUMNS_WORTH, USES_WORTH = 20_000, 2  # points and uses from which on columns are saved
 MAX_BYTES, BYTES_EACH = 256 << 20, 64  # of columns of one collection, in files; of each point
 AHEAD_WORTH = 100_000  # points from which on columns of usual keys are saved before they are used:
-KEYS_AHEAD, SAMPLED, USUAL = 8, 1_024, 4  # of so many keys; one in four of so many payloads has it
+KEYS_AHEAD, SAMPLED, USUAL = 8, 1_024, 4  # at most 8 keys, which one in four of 1,024 payloads has
 FOLLOWED = 1_024  # stale rows up to which all columns that are kept follow a write at once
 SHORT_TEXT = 64  # characters
 FEW_KEYS = 64  # that every request may name
@@ -84,7 +84,7 @@ Columns: TypeAlias = dict[Column, KeptColumn]
 
 
 def columns_at(view: FilterView, columns: Iterable[Column]) -> Columns:
-    """The columns as cached, which may have stale rows. A request may not ask for so many that
+    """The columns from the cache, which may have stale rows. A request mustn't load so many that
     reading them takes minutes."""
     seq, rows, all_columns = view.state.head.seq, len(view.state.pks), [*columns]
     if len(all_columns) > FEW_KEYS:
@@ -187,7 +187,7 @@ class _Read:
         self._few = dict(zip(few, read_values(connection, pks, few), strict=True))
         self._sparse = dict(zip(sparse, read_sparsely(connection, pks, sparse), strict=True))
         self._exact = dict(zip(exact, read_exactly(connection, pks, exact), strict=True))
-        self._types: dict[tuple[type, PayloadPath], set[type]] = {}  # of what was read, once
+        self._types: dict[tuple[type, PayloadPath], set[type]] = {}  # of the values read
 
     def segment(self, column: Column, rows: Ints, is_chosen: Bools | None = None) -> Segment:
         """The segment of a column for these rows. is_chosen: (points,) bool, the points that
@@ -298,8 +298,8 @@ def column_mask(column: KeptColumn, leaf: ColumnLeaf, rows: int) -> Bools | None
 
 
 def column_count(column: KeptColumn, leaf: ColumnLeaf, dead_rows: Ints, rows: int) -> int | None:
-    """For how many rows a leaf holds, without those that are gone, ascending: as postings tell it;
-    None where they don't, or where rows are stale."""
+    """For how many rows a leaf holds, without deleted ones, ascending, by the postings. None where
+    these don't give it, or where rows are stale."""
     if len(column.stale):
         return None
     total = 0
@@ -351,7 +351,7 @@ class ColumnFile(PointsFile[FilterView, SavedColumns]):
 
     @classmethod
     def in_file(cls, path: Path) -> "ColumnFile":
-        """What there are columns of in a file, as it says."""
+        """The columns that a file has, by its header."""
         path_keys, _ = mapped_files.read_arrays(path, MAGIC, MAGICS_BEFORE).header
         return cls(_check_path(path_keys))
 
@@ -372,7 +372,7 @@ class ColumnFile(PointsFile[FilterView, SavedColumns]):
     def writer(
         self, view: FilterView, check_cancelled: CheckCancelled
     ) -> Callable[[Path], int] | None:
-        """The values are read again, so that those of the living points alone are in the file."""
+        """The values are read again, so that only values of living points are in the file."""
         pks = view.state.pks[view.state.alive]
         pieces = encode_column(
             self.payload_path, pks, _values_by_pieces(view, self.payload_path, pks, check_cancelled)
@@ -423,9 +423,9 @@ def columns_of(path: PayloadPath) -> tuple[ValuesAt, ...]:
 
 
 def usual_keys(view: FilterView) -> list[PayloadPath]:
-    """The keys of a large collection that many payloads have a short scalar at, as a sample says:
-    columns of these are saved before anybody asks for them, since the first filter on a key would
-    read all payloads."""
+    """The keys of a large collection at which many payloads have a short scalar, by a sample.
+    Columns of these are saved before the first use, since the first filter on a key would read all
+    payloads."""
     pks = view.state.pks[view.state.alive]
     if len(pks) < AHEAD_WORTH:
         return []
@@ -440,8 +440,8 @@ def usual_keys(view: FilterView) -> list[PayloadPath]:
 
 
 def _is_usual(values: Sequence[Any], sampled: int) -> bool:
-    """Whether a key with these values in the sample is likely to be asked for, by equality or as a
-    range. Strings of which nearly all are different are names of single points."""
+    """Whether a key with these values in the sample is likely to be filtered by, by equality or as
+    a range. If nearly all strings are different, they are names of single points."""
     numbers = sum(type(value) in (bool, int, float) for value in values)
     texts = [value for value in values if type(value) is str and len(value) <= SHORT_TEXT]
     few_texts = 8 * len(set(texts)) <= 7 * len(texts)
@@ -465,7 +465,7 @@ def _values_by_pieces(
 def encode_column(
     path: PayloadPath, pks: Ints, values: Iterable[Sequence[Any]]
 ) -> list[mapped_files.Piece]:
-    """What is in the file of a path, in pieces: of the points with these pks, and these values,
+    """The content of the file of a path, in pieces: of the points with these pks, and these values,
     which come in pieces too."""
     columns, start = columns_of(path), 0
     builders = [PostingsBuilder() for _ in columns]
@@ -498,8 +498,8 @@ def _check_path(path: object) -> PayloadPath:
 
 
 def _rows_here(pks: Ints, written: Ints) -> Ints | None:
-    """(n,) the row of each of the points that were written, -1 for those that are gone; None where
-    the first of the rows are these points."""
+    """(n,) the row of each of the written points, -1 for deleted ones; None where the first of the
+    rows are these points."""
     if np.array_equal(pks[: len(written)], written):
         return None
     return rows_of(pks, written)

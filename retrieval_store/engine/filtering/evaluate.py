@@ -3,15 +3,15 @@
 An expression is compiled first, then evaluated. Compiling merges equalities on one column into one
 node, and orders the terms of each And and Or by cost:
 
-1. terms that columns in memory answer at once;
+1. terms that columns in memory evaluate at once;
 2. terms whose columns are missing or lack rows. These are combined into one node (`_Unread`). When
    it is evaluated, and earlier terms have left few candidates, only the payloads of these points
    are read, into temporary columns of these rows; otherwise the columns are built for all points;
 3. within either, terms on documents come last.
 
 A condition on documents is evaluated row by row (`documents_fulfil`). From its second use on its
-answers are cached (`Answers`), as columns are: after a write only the rows that it changed are
-evaluated again, and a reader that needs only the first few points leaves the others to the next.
+results are cached (`Answers`), like columns. After a write only the changed rows are evaluated
+again. A reader that needs only the first few points leaves the others to the next.
 """
 
 from collections.abc import Iterable, Sequence
@@ -75,8 +75,8 @@ from retrieval_store.filters.values import join_equalities
 from retrieval_store.indexes.native import Condition, Listed, RowTest, Terms
 from retrieval_store.query.types import ShownIds
 
-# Costs, in units of the time to read one row into a column: starting to read single points, reading
-# each of them; and the number of rows that one unit evaluates a condition for in a column.
+# Costs, in units of the time to read one row into a column: starting to read single points, and
+# reading each of them; and the number of rows of a column for which one unit evaluates a condition.
 READ_START_COST, POINT_READ_COST, ROWS_PER_COST = 100, 1.5, 500
 
 
@@ -91,22 +91,22 @@ def matching(view: FilterView, expression: Expression | None) -> Bools:
     )
 
 
-MOST_NODES = 32  # conditions of a filter that is asked row by row
-FEW_LISTED = 64  # rows of a condition are listed where they are at most one in so many
+MOST_NODES = 32  # conditions of a filter that is tested row by row
+FEW_LISTED = 64  # rows of a condition are listed where they are at most one in this many
 SAMPLE = 1_024  # rows that tell about how many fulfil a filter …
-FEW_OF_SAMPLE = 24  # … and of which fewer than so many say too little
+FEW_OF_SAMPLE = 24  # … and fewer than this many say too little
 GOLDEN = 0.6180339887498949
 
 
 def test_or_mask(view: FilterView, expression: Expression) -> TestedRows | Bools:
-    """The points that fulfil the expression: as a test that is asked of rows, else as a mask."""
+    """The points that fulfil the expression: as a test of rows, else as a mask."""
     tested = row_test_of(view, expression)
     return matching(view, expression) if tested is None else tested
 
 
 def row_test_of(view: FilterView, expression: Expression) -> TestedRows | None:
-    """The points that fulfil the expression, as a test that is asked of rows; None unless all its
-    conditions are on columns in memory that say the value of each row."""
+    """The points that fulfil the expression, as a test of rows; None unless all its conditions are
+    on columns in memory that have the value of each row."""
     compiler = _TestCompiler(view)
     compiled = compiler.compile(expression) if compiler.load_columns(expression) else None
     return None if compiled is None else compiler.compile_test(*compiled)
@@ -118,7 +118,7 @@ _Compiled: TypeAlias = tuple[Condition, FoundRows | None]
 
 
 def _join_conditions(compiled_terms: Sequence[_Compiled]) -> _Compiled:
-    """All of several conditions, of which bounds of one column become one."""
+    """All of several conditions; bounds on one column are joined."""
     ranges: list[FoundRows] = []
     other_conditions: list[Condition] = []
     for condition, rows in compiled_terms:
@@ -138,7 +138,7 @@ def _join_conditions(compiled_terms: Sequence[_Compiled]) -> _Compiled:
 
 
 def is_testable(view: FilterView, expression: Expression) -> bool:
-    """Whether all conditions are on columns in memory, of which few rows are stale."""
+    """Whether all conditions are on columns in memory with few stale rows."""
     return _TestCompiler(view).load_columns(expression)
 
 
@@ -166,8 +166,8 @@ class _TestCompiler:
         return True
 
     def compile(self, expression: Expression) -> _Compiled | None:
-        """The condition, and what its narrowest term finds, if that is known; None where a column
-        doesn't say the value of each row. Recursive; see `MAX_DEPTH` in `filters.nodes`."""
+        """The condition, and the rows of its narrowest term, if known; None where a column doesn't
+        have the value of each row. Recursive; see `MAX_DEPTH` in `filters.nodes`."""
         match expression:
             case ColumnLeaf():
                 rows = self._rows_of(expression)
@@ -205,8 +205,9 @@ class _TestCompiler:
         return rows_found_in_segments(row_sets, rows, state.dead_rows, len(state.pks))
 
     def compile_test(self, condition: Condition, narrowest: FoundRows | None) -> TestedRows:
-        """The test, and how many rows fulfil it. Where few rows fulfil its narrowest term, these
-        are asked for the others; else a sample says it, and all rows where that found few."""
+        """The test, and how many rows fulfil it. Where few rows fulfil its narrowest term, the
+        other terms are tested for these. Otherwise the number is estimated by a sample, or counted
+        over all rows where the sample found few."""
         state, height = self._view.state, len(self._view.state.pks)
         if narrowest is not None and condition is narrowest.numbered:
             test = RowTest.of(condition)
@@ -228,8 +229,7 @@ class _TestCompiler:
 
 @lru_cache(maxsize=16)
 def spread_rows(height: int, size: int) -> Ints:
-    """So many rows that are spread over all, each once, the same each time; all where they are
-    few."""
+    """A sample of rows, spread over all, the same each time; all where they are few."""
     if height <= size:
         return np.arange(height)
     # No step of equal length, as values may come in turn; of few rows some would be taken twice.
@@ -238,7 +238,7 @@ def spread_rows(height: int, size: int) -> Ints:
 
 
 def filter_rows(view: FilterView, expression: Expression, rows: Ints) -> Bools:
-    """(n,) bool: for each of these rows, ascending and alive, whether it fulfils the expression."""
+    """(n,) bool: for each of the rows, ascending and alive, whether it fulfils the expression."""
     columns, height = columns_at(view, _columns_of([expression])), len(view.state.pks)
     lacking = [column for column, layers in columns.items() if len(layers.stale)]
     if lacking:
@@ -256,7 +256,7 @@ def filter_rows(view: FilterView, expression: Expression, rows: Ints) -> Bools:
 
 
 def scan_rows(view: FilterView, expression: Expression, rows: Ints) -> Bools:
-    """The same as `filter_rows`, always by reading the payloads of these points alone."""
+    """As `filter_rows`, always by reading the payloads of the points alone."""
     columns = columns_of_few(view, rows, [*_columns_of([expression])])
     return FilterEvaluator(view, columns, rows).mask(expression, np.ones(len(rows), np.bool_))
 
@@ -264,10 +264,10 @@ def scan_rows(view: FilterView, expression: Expression, rows: Ints) -> Bools:
 def is_worth_looking(
     view: FilterView, columns: Columns, lacking: Sequence[Column], count: int
 ) -> bool:
-    """Whether to read `count` single points rather than bring the columns that lack rows up to
-    date. If so, the cost is added to what was spent on these keys before. Once that reaches a
-    quarter of the cost of building the columns, they are built: so repeated filters on a key never
-    take much longer than if its column had been built at once."""
+    """Whether to read `count` single points rather than update the columns that lack rows. If so,
+    the cost is added to the earlier cost for these keys. Once that reaches a quarter of the cost of
+    building the columns, they are built. So repeated filters on a key never take much longer than
+    if its column had been built at once."""
     building: dict[int, int] = {}  # rows to be read, by key: once for all its columns
     for column in lacking:
         key = hash(keys_of(column))
@@ -347,9 +347,9 @@ def _is_simple(term: Expression) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Unread(Expression):
-    """Terms of an And or Or that need columns which lack rows, as one leaf. expression: the terms
-    as given, to be evaluated by reading single points; compiled: the terms to be evaluated by
-    columns; columns: those that lack rows, and of each whether a simple term needs it (see
+    """Terms of an And or Or whose columns lack rows, as one leaf. expression: the original terms,
+    to be evaluated by reading single points; compiled: the terms to be evaluated by columns;
+    columns: the columns that lack rows, each with whether a simple term needs it (see
     `_is_simple`), and so for all candidates."""
 
     expression: Expression
@@ -415,7 +415,7 @@ class FilterEvaluator:
 
     def _is_worth_looking(self, unread: _Unread, candidates: Bools) -> bool:
         """Whether to read the candidates alone. If not, and a simple term needs them, the columns
-        are brought up to date; without a simple term inner terms may still leave few candidates."""
+        are updated; without a simple term inner terms may still leave few candidates."""
         lacking = self._lacking(unread.columns)
         if not lacking:
             return False
@@ -482,12 +482,12 @@ class FilterEvaluator:
 
 
 def _combine(kind: type[And] | type[Or], terms: list[Expression]) -> Expression:
-    """The terms combined, a single term as it is."""
+    """The terms combined; a single term is returned unchanged."""
     return terms[0] if len(terms) == 1 else kind(tuple(terms))
 
 
 def have_vector(view: FilterView, space: str, rows: Ints) -> Bools:
-    """(n,) bool: for each of these rows, whether the point has a vector in the space."""
+    """(n,) bool: for each of the rows, whether the point has a vector in the space."""
     if space in view.state.non_dense:
         from retrieval_store.engine.storage.write import read_blobs
 
@@ -506,23 +506,23 @@ def _mask_at(like: Bools, places: Ints, flags: Bools | Sequence[bool] | bool) ->
     return mask
 
 
-TRIGRAMS_WORTH = 20_000  # documents; fewer are looked at in two milliseconds
+TRIGRAMS_WORTH = 20_000  # documents; fewer are scanned in two milliseconds
 UNKNOWN = -1
 Said: TypeAlias = npt.NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What a condition says of documents. of_row: (rows,) 1 where it holds, 0 where it doesn't,
-    UNKNOWN where it wasn't asked. It is filled in by those who ask: all readers for whom a row
-    isn't stale find the same."""
+    """The results of a condition on documents. of_row: (rows,) 1 where it holds, 0 where it
+    doesn't, UNKNOWN where it wasn't evaluated. It is filled in by those who ask: all readers for
+    whom a row isn't stale find the same."""
 
     of_row: Said
     is_empty: ClassVar[bool] = False  # that a condition holds nowhere is worth knowing
 
     @property
     def rows(self) -> Ints:
-        """The rows that were asked."""
+        """The rows that were evaluated."""
         return np.flatnonzero(self.of_row != UNKNOWN)
 
     @property
@@ -532,10 +532,10 @@ class Answers:
 
 
 def documents_fulfil(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
-    """For each of these rows, ascending and of living points, whether its document fulfils the
+    """For each of the rows, ascending and of living points, whether its document fulfils the
     condition."""
     key = key_of(leaf)
-    # What is asked once isn't worth keeping.
+    # A condition that is used once isn't worth caching.
     if key is None or view.caches.condition_uses.spend(key) == 1:
         return _ask_documents(view, leaf, rows)
     cached_answers = _known_answers(view, key)
@@ -549,7 +549,7 @@ def documents_fulfil(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
 
 
 def _known_answers(view: FilterView, key: Key) -> Said:
-    """(rows,) What is known of each row of the state."""
+    """(rows,) The known result for each row of the state."""
     cache, seq, height = view.caches.answers, view.state.head.seq, len(view.state.pks)
     layers: Layers[Answers] = cache.at(key, seq, height)
     answers = layers.segments[0].of_row if layers.segments else np.empty(0, np.int8)
@@ -609,8 +609,8 @@ def _are_there(view: FilterView) -> bool:
 
 
 def _with_trigrams_of(view: FilterView, text: str, count: int) -> Bools | None:
-    """Rows whose documents may contain the text; None when looking at so many of them is as well,
-    or there are no lists of trigrams yet: they are built when they are wanted often enough."""
+    """Rows whose documents may contain the text. None where scanning this number of rows is as
+    fast, or there are no lists of trigrams yet: they are built after enough uses."""
     if view.state.count < TRIGRAMS_WORTH or count < TRIGRAMS_WORTH // 10:
         return None
     from retrieval_store.engine.text.inverted import trigrams_of

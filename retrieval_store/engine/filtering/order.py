@@ -61,8 +61,8 @@ def facet(
     expression: Expression | None,
     limit: int | None,
 ) -> list[tuple[Scalar, int]]:
-    """The values in any of the columns, in none of which a point has what it has in another, with
-    how many of the points that fulfil the expression have each; see `most_frequent`."""
+    """The values in the columns, which have no value of a point in common, with the number of
+    points for each that fulfil the expression; see `most_frequent`."""
     totals: Counter[tuple[bool, Scalar]] = Counter()
     parts = [part for values in columns for part in _count_by_segment(view, values, expression)]
     numbers_of_parts = [np.flatnonzero(counts) for _, counts in parts]
@@ -75,11 +75,11 @@ def facet(
 
 
 def _leave_foremost(parts: Sequence[_Part], numbers_of_parts: list[Ints], limit: int) -> None:
-    """Leave of the values found in the largest part those that may be among the first `limit`: its
-    own most frequent ones, and those that are in other parts, too."""
+    """Reduce the values of the largest part to candidates for the first `limit`: its own most
+    frequent ones, and values that other parts have, too."""
     largest = max(range(len(parts)), key=lambda i: len(numbers_of_parts[i]))
     postings, counts = parts[largest]
-    if len(postings.numbers) > 1:  # of which some may equal others
+    if len(postings.numbers) > 1:  # some may equal others
         return
     other_values = [
         value
@@ -95,8 +95,8 @@ def _leave_foremost(parts: Sequence[_Part], numbers_of_parts: list[Ints], limit:
 def _count_by_segment(
     view: FilterView, values: ValuesAt, expression: Expression | None
 ) -> Iterator[_Part]:
-    """For each segment of the column that any of the points has a value in, how many of those that
-    fulfil the expression have each."""
+    """For each segment of the column in which any of the points has a value, how many points that
+    fulfil the expression have each value."""
     mask = filter_result(view, expression, evaluate).mask
     height, some_dead = len(view.state.pks), view.state.some_dead
     column = current_columns(view, [values])[values]
@@ -114,8 +114,8 @@ def _count_by_segment(
 
 
 def _distinct_counts(pairs: _Pairs) -> Ints:
-    """How many rows have each value, where a row may have several; of numbers that are equal though
-    of another type it counts for the first."""
+    """How many rows have each value; a row may have several. A row with equal numbers of different
+    types counts for the first."""
     numbers, count = pairs.numbers, len(pairs.postings.groups.offsets) - 1
     if len(pairs.postings.numbers) > 1:
         first: dict[tuple[bool, Scalar], int] = {}
@@ -126,9 +126,9 @@ def _distinct_counts(pairs: _Pairs) -> Ints:
 
 
 def kinds(view: FilterView, path: FieldPath, expression: Expression | None) -> list[str]:
-    """The kinds of values that points which fulfil the expression have at the path: of "strings",
-    "numbers" and "bools", and these "in lists"; "times" in place of strings where a sample of these
-    has nothing else; "others" where there are only others."""
+    """The kinds of values that matching points have at the path: "strings", "numbers" and "bools",
+    and these "in lists". "times" instead of strings where a sample of these has only times;
+    "others" where there are only others."""
     names: dict[str, None] = {}
     for reading, suffix in _KINDS_IN.items():
         for pairs in _pairs(view, ValuesAt(path, reading), expression):
@@ -148,7 +148,7 @@ SAMPLED_TIMES = 1_000  # distinct strings
 
 
 def _are_times(pairs: "_Pairs") -> bool:
-    """Whether the strings of a column are times, as far as a sample tells."""
+    """Whether the strings of a column are times, judged by a sample."""
     from retrieval_store.filters.dates import time_in
 
     sample = islice(pairs.postings.texts, SAMPLED_TIMES)
@@ -181,9 +181,9 @@ def in_order(
     limit: int | None,
     descending: bool,
 ) -> Ints:
-    """The first rows that fulfil the expression in the order of their numbers at the path, and
-    after these in the order of their dates there, or all that backwards; each once. One key with
-    dots leads through several, too."""
+    """The first rows that fulfil the expression, in the order of their numbers at the path, and
+    after these in the order of their dates there, or all reversed; each once. A single key with
+    dots may also be a path."""
     filtered_paths = [(JsonPath(path), expression)]
     dotted_path = split_dotted(path)
     if dotted_path is not None:  # of points with nothing under a key of that very name
@@ -242,7 +242,7 @@ def _ends(
     descending: bool,
 ) -> list[_Ordered]:
     """The rows that fulfil the expression, and their numbers within the bounds, of each segment of
-    the column; of many only those at the wanted end."""
+    the column; of many only the rows at the wanted end."""
     allowed = _allowed(view, expression)
     return [
         _end_of(segment.values, allowed, above, bounds, limit, descending)
@@ -323,7 +323,7 @@ def _pairs_of(
 
 FIRST_STEPS, MAX_STEPS = 256, 65_536  # of the index, that are walked at once
 MAX_LIMIT = 2**63 - 1  # points that SQLite can be asked for
-READ = 4.0  # what it costs to read an id and put it in its place, against one step in the index
+READ = 4.0  # the cost of reading an id and sorting it in, in steps of the index
 
 
 def page(

@@ -60,7 +60,7 @@ from retrieval_store.indexes.native import Numbered, address
 Run: TypeAlias = tuple[int, int]  # numbers from the first on, up to but without the second
 Whole: TypeAlias = npt.NDArray[np.integer[Any]]
 _Part: TypeAlias = tuple[Ints, npt.NDArray[Any]]  # rows, and something of each
-SPREAD = 2  # rows lie close together where they are at least one in so many
+SPREAD = 2  # rows are dense where they are at least one in this many
 MOST_CHANGED = 4_096  # rows since a column's lowest segment, for it to be asked row by row
 MOST_AMONG = 65_536  # the widest span of value numbers that is kept as bits
 NO_ROWS, NO_INTS = np.empty(0, np.int32), np.empty(0, np.int64)
@@ -72,9 +72,10 @@ COMPARED = 16  # bytes of numbers that are compared while one row is set (measur
 class RowGroups:
     """Rows by number: rows[offsets[c]:offsets[c + 1]] have number c.
 
-    dense: the number of each row from `first` on, and for a row that has none, one more than the
-    last; None where rows lie far apart or may have several numbers. packed: the address of
-    `dense`, the bytes of a number, the first row, and how many rows, for the compiled part.
+    dense: the number of each row from `first` on, and one more than the last number for a row
+    without one; None where rows lie far apart or may have several numbers. packed: for the compiled
+    part, the address of `dense`, the size of a number in bytes, the first row, and the count of
+    rows.
     """
 
     rows: Ints32
@@ -95,16 +96,16 @@ class RowGroups:
         return own_bytes(self.rows, self.offsets) + dense
 
     def numbers_at(self, rows: Ints) -> Unsigned | None:
-        """The numbers of those of the rows, ascending, that lie in this group; None where a row may
-        have several numbers."""
+        """The numbers of those rows, ascending, that lie in this group; None where a row may have
+        several numbers."""
         if self.dense is None:
             return None
         first, last = np.searchsorted(rows, (self.first, self.first + len(self.dense))).tolist()
         return self.dense[rows[first:last] - self.first]
 
     def counts(self, mask: Bools | None, without: Ints | None) -> Ints | None:
-        """How many rows have each number, of those of a mask, of all if None, without some rows;
-        None where rows may have several numbers."""
+        """How many rows of a mask (None: of all) have each number, without some rows; None where
+        rows may have several numbers."""
         if self.dense is None:
             return None
         if mask is None and without is None:
@@ -168,8 +169,8 @@ class RowsInRuns:
 
 @dataclass(frozen=True, slots=True)
 class FoundRows:
-    """What a condition finds in a column whose lowest segment says the value of each row, so that
-    rows can be asked one by one, and listed, without a pass over all. count: how many rows fulfil
+    """The result of a condition in a column whose lowest segment has the value of each row, so that
+    rows can be tested one by one, and listed, without a scan over all. count: how many rows fulfil
     it; numbered: the same as a condition on rows."""
 
     lowest: RowsInRuns
@@ -185,8 +186,8 @@ class FoundRows:
 
 
 def intersection(left: FoundRows, right: FoundRows) -> FoundRows | None:
-    """What two conditions on one column find together, as a lower and an upper bound do; None where
-    they aren't both a single range of the same values."""
+    """The rows that fulfil two conditions on one column, such as a lower and an upper bound; None
+    unless both are a single range of the same values."""
     left_rows, right_rows = left.numbered, right.numbered
     groups = left.lowest.groups
     if (
@@ -207,9 +208,9 @@ def intersection(left: FoundRows, right: FoundRows) -> FoundRows | None:
 def rows_found_in_segments(
     row_sets: Sequence[object], rows: Sequence[Ints], dead_rows: Ints, height: int
 ) -> FoundRows | None:
-    """What a condition finds in the segments of a column, from the bottom up. rows: of each
-    segment; dead_rows: rows without a point, ascending. None where the lowest segment doesn't say
-    the value of each row, or where many rows have changed."""
+    """The rows that a condition finds in the segments of a column, from the bottom up. rows: of
+    each segment; dead_rows: rows without a point, ascending. None where the lowest segment doesn't
+    say the value of each row, or where many rows have changed."""
     in_runs = [as_runs for row_set in row_sets if (as_runs := _as_runs(row_set)) is not None]
     changed = len(dead_rows) + sum(map(len, rows[1:]))
     if len(in_runs) < len(row_sets) or changed > MOST_CHANGED:
@@ -258,7 +259,7 @@ def _bits_of_runs(runs: Sequence[Run]) -> Bytes:
 
 
 def group_rows(rows: Ints, numbers: Ints, count: int) -> RowGroups:
-    """The groups of rows, ascending, of which rows[i] has numbers[i], which is below `count`."""
+    """The groups of rows, ascending; rows[i] has numbers[i], which is below `count`."""
     offsets = np.zeros(count + 1, np.int32)
     np.cumsum(np.bincount(numbers, minlength=count), out=offsets[1:])
     in_order = rows[stable_order(numbers)].astype(np.int32)
@@ -277,7 +278,7 @@ def groups_of_file(rows: Ints32, offsets: Ints32) -> RowGroups:
 
 
 def refuse_disorder(rows: Ints32, offsets: Ints32, height: int) -> None:
-    """Raise ValueError unless they are those of groups, of rows below `height`, each ascending."""
+    """Raise ValueError unless they are groups of rows below `height`, each ascending."""
     follow = len(offsets) > 0 and offsets[0] == 0 and offsets[-1] == len(rows)
     if not follow or (offsets[1:] < offsets[:-1]).any():
         raise ValueError("its groups don't follow one another")
@@ -291,7 +292,7 @@ def refuse_disorder(rows: Ints32, offsets: Ints32, height: int) -> None:
 
 
 def runs_of(numbers: Sequence[int]) -> list[Run]:
-    """The numbers as runs of those that follow one another."""
+    """The numbers as runs of consecutive ones."""
     runs: list[Run] = []
     for number in sorted(set(numbers)):
         if runs and runs[-1][1] == number:
@@ -315,7 +316,7 @@ def _dense(rows: Whole, numbers: Whole, count: int) -> tuple[int, Unsigned | Non
 
 
 Number: TypeAlias = int | float
-CLOSE = 4  # integers lie close together where their span is less than so many times their number
+CLOSE = 4  # integers are dense where their span is less than this many times their number
 _LIMITS = {np.dtype(np.int64): (-(2**63), 2**63 - 1), np.dtype(np.uint64): (0, 2**64 - 1)}
 
 
@@ -324,8 +325,8 @@ class DistinctNumbers:
     """Distinct numbers, ascending, all of one dtype: values[i] has number first + i among all
     scalars.
 
-    Python's integers reach further than float64 is exact, so int64, uint64 and float64 values stand
-    apart, and a bound is brought into each dtype in such a way that comparing stays exact.
+    Python's integers exceed the exact range of float64. So int64, uint64 and float64 values are
+    kept apart, and a bound is converted to each dtype so that comparing stays exact.
     """
 
     values: npt.NDArray[Any]
@@ -396,7 +397,7 @@ class Postings:
         return RowsInRuns(self.groups, [run for run in runs if run[0] < run[1]])
 
     def numbers_of(self, values: Sequence[Scalar], loose: bool) -> list[int]:
-        """The numbers of those of the values that are there; unless `loose`, integers equal no
+        """The numbers of the existing ones among the values; unless `loose`, integers equal no
         floats."""
         scalar_numbers = [self.false + value for value in values if isinstance(value, bool)]
         scalar_numbers += [self.texts[v] for v in values if isinstance(v, str) and v in self.texts]
@@ -425,9 +426,9 @@ class Postings:
         return scalars + [bool(number > self.false) for number in bools.tolist()]
 
     def numbers_of_most_frequent(self, counts: Ints, limit: int) -> Ints:
-        """The numbers of scalars that include the `limit` most frequent ones, of equally frequent
-        ones the least, bools before numbers before strings; where numbers are of one type at
-        most."""
+        """The numbers of scalars that include the `limit` most frequent ones. Of equally frequent
+        ones the least count, bools before numbers before strings. All numbers must be of one
+        type."""
         present = np.flatnonzero(counts)
         if not 0 < limit < len(present):
             return present
@@ -453,7 +454,7 @@ class Postings:
 
 
 class PostingsBuilder:
-    """Makes postings of values that come in pieces, of which only arrays are kept."""
+    """Makes postings from batches of values; only arrays are kept."""
 
     def __init__(self) -> None:
         self._texts: dict[str, int] = {}
@@ -462,8 +463,8 @@ class PostingsBuilder:
         self._bools: list[_Part] = []
 
     def add(self, rows: Ints, values: Sequence[Any]) -> None:
-        """Note values[i] at rows[i]; what isn't a scalar is left out. Rows ascend, also from one
-        piece to the next."""
+        """Note values[i] at rows[i]; other values than scalars are skipped. Rows ascend, also from
+        one piece to the next."""
         kinds = set(map(type, values))
         for kind in kinds & {str, int, float, bool}:
             kind_rows, kind_values = rows, values
@@ -552,7 +553,7 @@ def _number_values(numbers: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Ints]:
 
 def _nearest_float(bound: Number, or_equal: bool) -> tuple[float, bool]:
     """The float64 f, and whether to count f itself, such that the floats below (or equal to) f are
-    those below (or equal to) `bound`, which may be an integer that float64 can't hold."""
+    the floats below (or equal to) `bound`, which may be an integer that float64 can't represent."""
     try:
         nearest = float(bound)
     except OverflowError:
@@ -585,8 +586,8 @@ class ValueSegment:
 
     rows: all that the segment covers; values: postings by value; loose: whether 1 equals 1.0;
     others: rows with a value that is no scalar, for readings where these count; shares: whether
-    `rows` is also the array of a sibling column, which counts its bytes; is_empty: whether no row
-    has anything but null.
+    `rows` is also the array of a sibling column, which counts its bytes; is_empty: whether all rows
+    have only null.
     """
 
     rows: Ints
@@ -618,7 +619,8 @@ class ValueSegment:
         )
 
     def texts_that(self, fulfil: Callable[[Sequence[str]], Sequence[bool]]) -> "RowsInRuns | Rows":
-        """The rows of the strings that fulfil something, which is asked of all at once."""
+        """The rows of the strings that fulfil a condition, which is called once with all of
+        them."""
         return self.values.rows_of_texts(np.array(fulfil([*self.values.texts]), np.bool_))
 
     def texts_between(self, bounds: TextRange) -> "RowsInRuns | Rows":
@@ -700,7 +702,7 @@ class Either:
 
 
 PHRASE_STARTS_AT_ONCE = 1_000_000  # of texts, at which a phrase may begin
-RARE = 16  # a token of at most one text in so many is looked for in these alone
+RARE = 16  # the texts of a token are scanned alone if they are at most one in this many
 Segment: TypeAlias = "ValueSegment | PlaceSegment | TokenSegment | ElementSegment"
 
 
@@ -711,8 +713,8 @@ def build_segment(
     owners: Ints | None = None,
     types: set[type] | None = None,
 ) -> Segment:
-    """The segment of a column for some rows. values: those of payloads at the keys that the path
-    begins with; None for null or a missing value, NOTHING for a missing value where the column
+    """The segment of a column for some rows. values: of payloads at the keys that the path begins
+    with; None for null or a missing value, NOTHING for a missing value where the column
     distinguishes them; owners: the row of each value, by default one value for each row; types: a
     superset of the values' types, if known."""
     owners = rows if owners is None else owners
@@ -801,7 +803,7 @@ def _inner_segment(column: Column, elements: Sequence[Any]) -> Segment:
 
 
 def keys_of(column: Column) -> tuple[str, ...]:
-    """The keys at the beginning of the column's path: what must be read from payloads."""
+    """The keys at the beginning of the column's path, whose values must be read from payloads."""
     return column.path.keys if isinstance(column.path, JsonPath) else column.path
 
 
@@ -810,8 +812,8 @@ _NO_SCALARS, _OF_NOTHING = {dict, list}, {type(None), type(NOTHING)}
 
 @dataclass(frozen=True, slots=True)
 class TokenSegment:
-    """Distinct texts by token. Text text_of[i] is one of owners[i]'s; numbers says which number a
-    token has, and codes[starts[t]:starts[t + 1]] are the numbers of text t's, in their order;
+    """Distinct texts by token. text_of[i] is a text of owners[i]; numbers maps a token to its
+    number. codes[starts[t]:starts[t + 1]] are the token numbers of text t, in their order;
     texts[offsets[n]:offsets[n + 1]] have token n, ascending."""
 
     rows: Ints
@@ -900,7 +902,7 @@ class Texts:
 
 
 def build_tokens(column: TokensAt, rows: Ints, owners: Ints, items: Sequence[Any]) -> TokenSegment:
-    """The tokens of items[i] of owners[i], ascending; what is no string has none."""
+    """The tokens of items[i] of owners[i], ascending; items that aren't strings have none."""
     are_texts = np.array([type(item) is str for item in items], np.bool_)
     owners = owners[are_texts]
     texts: list[tuple[str, ...]] = [(item,) for item in items if type(item) is str]
@@ -918,8 +920,8 @@ def build_tokens(column: TokensAt, rows: Ints, owners: Ints, items: Sequence[Any
 def _number_tokens(
     tokenize: Callable[[str], list[str]], texts: Collection[tuple[str, ...]]
 ) -> tuple[dict[str, int], Ints32, Ints]:
-    """A number for each token, those of all texts one after the other, and where each text's begin
-    and the last's end. Of the tokens themselves only those of one text are held at once."""
+    """A number for each token of all texts, one after the other, and the start of each text's and
+    the end of the last. Only the tokens of one text are in memory at once."""
     numbers: dict[str, int] = {}
     codes, starts = array("i"), array("q", [0])
     for text in texts:

@@ -1,8 +1,8 @@
-"""Selects the points of a call by ids, filter, limit and offset, without those that have expired.
+"""Selects the points of a call by ids, filter, limit and offset, without expired ones.
 
 A point has expired when the moment under a key of its payload has come. From that moment on every
 call leaves it out, until maintenance deletes it. The bound of the filter isn't the present moment,
-but the latest expiry of any point that has already passed: so the filter stays the same, and its
+but the latest expiry of any point that has already passed. So the filter stays the same, and its
 result is cached, until the next point expires.
 """
 
@@ -44,9 +44,9 @@ from retrieval_store.filters.values import Between
 from retrieval_store.query.types import PointId
 
 FIRST_LOOK = 1024  # rows in the first piece where only the first few matches are wanted
-LOOKED_AT_WHOLE = 20_000  # points, of which all are looked at in a moment
-LOOKED_AT_ONCE = 1_024  # rows whose payloads are read between two looks at the clock
-SORTED = 64  # listed rows are sorted where they are at most one in so many
+LOOKED_AT_WHOLE = 20_000  # points up to which all are scanned in a moment
+LOOKED_AT_ONCE = 1_024  # rows whose payloads are read between two checks of the clock
+SORTED = 64  # listed rows are sorted where they are at most one in this many
 COUNTED = 65_536  # rows of a mask that are counted at once
 
 
@@ -85,8 +85,8 @@ def select_spread(view: FilterView, expression: Expression | None, size: int) ->
 
 
 def count_matching(view: FilterView, expression: Expression | None) -> int:
-    """How many points fulfil the expression. Of a condition on one column in memory the postings
-    tell it, without a look at any row."""
+    """How many points fulfil the expression. For a condition on one column in memory the postings
+    count them, without reading any row."""
     if expression is None:
         return view.state.count
     count = None if _is_cached(view, expression) else _count_by_postings(view, expression)
@@ -112,7 +112,7 @@ def _rows_of_ids(view: FilterView, ids: Sequence[PointId]) -> Ints:
 
 
 def _allows(view: FilterView, expression: Expression, rows: Ints) -> Bools:
-    """(n,) bool: for each of these rows, in any order, whether the point fulfils the expression."""
+    """(n,) bool: for each of the rows, in any order, whether the point fulfils the expression."""
     cached = current_result(view, key_of(expression), expression, evaluate)
     if cached is not None:
         return cached.allows(rows)
@@ -126,9 +126,9 @@ def _is_cached(view: FilterView, expression: Expression) -> bool:
 
 
 def _first_rows(view: FilterView, expression: Expression, limit: int) -> Ints:
-    """The first `limit` rows that fulfil the expression, or all if there are fewer. Terms that
-    columns in memory answer are evaluated for all points; terms for which points must be read are
-    evaluated piece by piece, until enough rows are found."""
+    """The first `limit` rows that fulfil the expression, or all if there are fewer. Terms on
+    columns in memory are evaluated for all points. Terms for which points must be read are
+    evaluated batch by batch, until enough rows are found."""
     column_filter, point_filter = split(view, expression)
     candidates = matching(view, column_filter)
     if point_filter is None:
@@ -158,9 +158,9 @@ def _keep_result(view: FilterView, expression: Expression, mask: Bools) -> Filte
 def count_within(
     view: FilterView, expression: Expression | None, seconds: float
 ) -> tuple[int, bool]:
-    """The number of points that fulfil the expression, and True; or, when the time is up, how many
-    were found, and False. Columns in memory answer at once; where points must be read, these are
-    read piece by piece, since columns of all of them might take longer."""
+    """The number of points that fulfil the expression, and True. When the time is up: the number of
+    points found, and False. Columns in memory are counted at once. Where points must be read, they
+    are read in batches, since columns of all of them might take longer."""
     if expression is None or view.state.count <= LOOKED_AT_WHOLE or _is_cached(view, expression):
         return filter_result(view, expression, evaluate).count, True
     ends = time.monotonic() + seconds
@@ -178,7 +178,7 @@ def count_within(
 
 
 def gather(pieces: Iterator[Ints], limit: int) -> Ints:
-    """The first so many of all pieces, of which no more are made than it takes."""
+    """The first `limit` of all pieces; no more pieces are made than necessary."""
     gathered, count = [np.empty(0, np.int64)], 0
     while count < limit and (rows := next(pieces, None)) is not None:
         gathered.append(rows)
@@ -196,7 +196,7 @@ def _in_growing_pieces(mask: Bools) -> Iterator[Ints]:
 
 def _rows_of(result: FilterResult, limit: int | None, offset: int) -> Ints:
     """The rows that a filter allows, at most `limit` of them after the first `offset`: sorted where
-    few are listed, else asked only as far as needed."""
+    few are listed, else tested only as far as needed."""
     tested = result.tested
     if tested is not None and tested.count * SORTED <= tested.height:
         rows = tested.list_rows()
@@ -220,7 +220,7 @@ def rows_of_mask(mask: Bools, limit: int | None, offset: int) -> Ints:
 def _rows_of_pieces(
     height: int, flags_of: Callable[[range], Bools], limit: int, offset: int
 ) -> Ints:
-    """The first rows for which there is a flag; flags_of: returns those of some rows."""
+    """The first rows with a flag; flags_of: returns the flags of some rows."""
     rows, start = [np.empty(0, np.int64)], 0
     while start < height and limit > 0:
         flags = flags_of(range(start, min(start + COUNTED, height)))

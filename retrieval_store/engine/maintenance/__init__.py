@@ -2,6 +2,6 @@
 
 `run` is the operation: it expires points, compacts (`compaction`), and builds derived files
 (`derive`: codes, indexes, states, columns, word lists), one process at a time. `background` is the
-thread that runs it. `verify` reads every byte, and compares derived files with what they are
-derived from. It may use `access` and the rooms below it.
+thread that runs it. `verify` reads every byte, and compares derived files with their sources. It
+may use `access` and the rooms below it.
 """

@@ -1,9 +1,9 @@
 """Maintenance in the background: one thread for all collections of this process, while there is
 something to do.
 
-It never keeps the process alive: it is a daemon, and at exit it is told to stop, which it does
-within milliseconds. What is written after that is left to the next process. In a forked child it
-begins anew. A process in which nothing was ever to be done doesn't load this module.
+It never keeps the process alive: it is a daemon, and at exit it is stopped, within milliseconds.
+Later writes are left to the next process. In a forked child it begins anew. A process that never
+needs maintenance doesn't load this module.
 """
 
 import atexit
@@ -38,7 +38,7 @@ class BackgroundMaintenance:
 
     def __init__(self) -> None:
         self._lock = ReentrantLock()  # a signal's handler may use a collection too
-        self._calls: SimpleQueue[None] = SimpleQueue()  # to the thread, to look again what is due
+        self._calls: SimpleQueue[None] = SimpleQueue()  # to the thread, to check again what is due
         self._due: dict[weakref.ref[Access], float] = {}
         self._thread: threading.Thread | None = None
         self._stopping = False
@@ -144,12 +144,12 @@ class BackgroundMaintenance:
 
 
 def _is_gone(access: Access) -> bool:
-    """Whether the collection was deleted, by a process that hasn't told this one."""
+    """Whether another process has deleted the collection."""
     return access.directory is not None and not access.directory.exists()
 
 
 def _load_run_once() -> Callable[[Access, Progress], bool]:
-    """Import what maintenance needs, so that a process that only reads never does. Forks wait
+    """Import the modules of maintenance, so that a process that only reads never does. Forks wait
     meanwhile: a child forked during the import would wait for the import's lock for ever."""
     from retrieval_store.engine.maintenance.run import run_once
 

@@ -45,7 +45,8 @@ def is_worth_compacting(space: SpaceState, share: float = DEAD_SHARE) -> bool:
 
 
 def is_overgrown(access: Access) -> bool:
-    """Whether so much is dead that compaction must come before anything that takes long."""
+    """Whether there is so much dead data that compaction must come before anything that takes
+    long."""
     spaces = access.current_state().state.spaces.values()
     return any(is_worth_compacting(space, OVERGROWN) for space in spaces)
 
@@ -91,14 +92,14 @@ def _copy_and_switch(
 
 
 def _remove_unfinished(access: Access) -> None:
-    """Remove what a compaction that fails has made, as far as that is possible now: the next one
-    removes the rest. Its own error is what the caller has to know."""
+    """Remove the files of a failed compaction, where that is possible now: the next one removes
+    the rest. The caller gets the compaction's own error."""
     with suppress(Exception):
         # Not from memory: the switch may have been committed before the error came.
         generation = access.use(read_head).generation
         access.memory.drop_later_generations(generation)
-        # First, since it overwrites what a failed commit of the switch may have left in the log. On
-        # a full disk, where nothing was committed, it isn't possible before there is room.
+        # First, since it overwrites any remains of a failed commit of the switch in the log. On a
+        # full disk, where nothing was committed, it isn't possible before there is room.
         with suppress(StorageFullError):
             access.write(_forget_blocks, generation)
         if access.directory is not None:
@@ -133,8 +134,8 @@ def _copy_space(
 def _take_in_codes(
     access: Access, copy: Space, generation: int, check_cancelled: Callable[[], object]
 ) -> None:
-    """Let the codes of the next generation take in what was copied, so that no query has to do
-    without once that is the valid one."""
+    """Code the copied vectors for the next generation, so that queries have codes as soon as it is
+    valid."""
     assert copy.dimension is not None
     vectors, slots = access.memory.open_vectors(copy, generation), copy.slots
     if not codes_pay_off(slots, copy.dimension, copy.metric):
@@ -173,7 +174,7 @@ def _switch(
     copies: dict[int, Space],
     generation: int,
 ) -> None:
-    """Copy what was written since the copied state, and make the new generation the valid one."""
+    """Copy the writes since the copied state, and make the new generation the valid one."""
     new_state = advance(
         copied_state, write.connection, write.head, access.memory.open_vectors
     ).state
@@ -251,8 +252,8 @@ def _slices(rows: Ints, space: Space) -> Iterator[Ints]:
 
 
 def remove_leftovers(access: Access, generation: int) -> None:
-    """Remove what belongs to other generations: the one before, or one that was never finished; and
-    to vector spaces that aren't there any more."""
+    """Remove data of other generations (the one before, or an unfinished one), and of dropped
+    vector spaces."""
     if access.directory is not None:  # no other process makes files of other generations now
         is_dropped = access.read(_dropped_spaces)
         _sync_log(access.directory)
@@ -276,14 +277,14 @@ def _forget_leftovers(write: WriteTransaction, generation: int) -> None:
 def _sync_log(directory: Path) -> None:
     """Make durable which generation counts, before the files of others go: where commits aren't
     synced, a power cut could take that and not the removal."""
-    with suppress(FileNotFoundError):  # then all of it is in the database, which was synced
+    with suppress(FileNotFoundError):  # then its data is in the database, which was synced
         sync_file(directory / f"{POINTS_NAME}-wal")
 
 
 def has_leftovers(view: SearchView, directory: Path | None) -> bool:
     """Whether there are files of other generations, of vector spaces that don't exist any more, or
-    of kinds that are of no use any more. Asked by the only process that may make a generation, else
-    its files would count as left over."""
+    of kinds that are of no use any more. Called by the only process that may make a generation,
+    else its files would count as left over."""
     is_dropped, files = dropped_spaces(view.connection), derived.all_files(view.connection)
     vectors = vector_files(directory) if directory is not None else set()
     has_old_kinds = any(_kind_of(file.key) in derived.KINDS_BEFORE for file in files)
@@ -293,8 +294,8 @@ def has_leftovers(view: SearchView, directory: Path | None) -> bool:
 
 
 def _is_of_other(key: str, generation: int, is_dropped: Callable[[int], bool]) -> bool:
-    """Whether a key is that of an index, codes or a state of another generation, or of anything of
-    a space that doesn't exist any more, or of a kind that is of no use any more."""
+    """Whether a key is of an index, codes or a state of another generation, of anything of a
+    dropped space, or of an obsolete kind."""
     kind, *numbers = key.split(".")
     is_of_other = kind in derived.KINDS_BEFORE
     is_of_other = is_of_other or (kind in derived.OF_VECTORS and numbers[1:2] != [str(generation)])

@@ -3,13 +3,12 @@ columns.
 
 - Saving writes each of these to its file once it is worth it.
 - Renewal (`renew`) rewrites the files of lists and columns, whichever process made them, so that
-  nothing of deleted or replaced points is left in them, and all of them are there again afterwards.
-  The file itself says which lists or which path it is of. A file of which no point has changed
-  since it was written is left as it is.
-- Coding makes the codes of vector spaces, and files of the segments that are full.
-- What searches by signs find of large spaces is measured.
-- Filling (`fill_index`) lets an index take in the vectors that it lacks, from a file or from none.
-  Queries load no index: until it is there, they are answered exactly.
+  they contain no data of deleted or replaced points. All of them exist again afterwards. The file
+  itself names its lists or its path. A file without changed points since it was written is kept.
+- Coding makes the codes of vector spaces, and files of the full segments.
+- The recall of searches by signs in large spaces is measured.
+- Filling (`fill_index`) adds missing vectors to an index, from a file or from none. Queries load no
+  index: until it is loaded, they are answered exactly.
 """
 
 import logging
@@ -64,25 +63,25 @@ from retrieval_store.query.types import Progress, recall_wanted, uses_codes
 
 GROWTH_TO_SAVE = 0.1
 GROWTH_AHEAD = 0.5  # of columns that nobody has asked for
-AHEAD_PAUSE = 50  # between two times that they are saved, in multiples of what the first took
-GROWN_AGAIN = 1.25  # times as many points: then a column without room is tried again
+AHEAD_PAUSE = 50  # between two saves, in multiples of the first one's time
+GROWN_AGAIN = 1.25  # growth of the points after which a column without room is tried again
 # Bytes of lists that are written, and points whose documents are read for it, while a caller waits
 # for a store to close: a tenth of a second. More is left to the next process, which builds it, or
 # catches up from an older file.
 CLOSING_BYTES, CLOSING_POINTS = 32 << 20, 10_000
 MAX_COLUMNS = 32  # of one collection that have a file
-MANY_LISTED = 2_000  # rows whose words take so much memory, for a moment, that it is given back
+MANY_LISTED = 2_000  # rows whose words take much memory, for a moment; it is returned to the system
 F = TypeVar("F", ListFile, ColumnFile)
 AnyKind: TypeAlias = PointsFile[SearchView, object]
 Fill: TypeAlias = Callable[[Path], int]
-LOG_WRITTEN = 0.5  # of what the change log holds: where more was written, a state is saved again
+LOG_WRITTEN = 0.5  # of the change log's capacity: after more writes, a state is saved again
 QUIET_AFTER = 0.8  # seconds without a write
 PART_BESIDE, LONGEST_PAUSE = 5, 0.2  # of the time; seconds
 ROWS_AHEAD = 2_000  # that a file lacks, from which on lists are made before anybody asks for them
 ROWS_BESIDE = 5_000  # whose lists count at once
 SECONDS_BESIDE = 1.0  # after which all else that maintenance does has its turn
-LISTS_PAUSE = 20  # between two times that lists are saved, in multiples of what the first took
-STATE_PAUSE = 50  # between two times that a state is saved, in multiples of what the first took
+LISTS_PAUSE = 20  # between two saves of lists, in multiples of the first one's time
+STATE_PAUSE = 50  # between two saves of a state, in multiples of the first one's time
 
 
 def _never_cancelled() -> None:
@@ -91,7 +90,7 @@ def _never_cancelled() -> None:
 
 def _write(access: Access, seq: int, fills: Mapping[str, Fill]) -> list[DerivedFile]:
     """Write files as of the write `seq`, and record them in one transaction; only the one process
-    that does maintenance may. fills: what writes each, by the keys of the files."""
+    that does maintenance may. fills: functions that write the files, by their keys."""
     assert access.directory is not None
     with translate_errors(access.directory):
         derived_files = [
@@ -121,7 +120,7 @@ def _save(
 def _writer(
     view: SearchView, kind: AnyKind, check_cancelled: CheckCancelled
 ) -> tuple[int, Fill | None]:
-    """The number of the last write, and what writes the file of a kind as of then."""
+    """The number of the last write, and the function that writes the file of a kind as of then."""
     return view.state.head.seq, kind.writer(view, check_cancelled)
 
 
@@ -131,8 +130,8 @@ def _save_grown_kinds(
     check_cancelled: CheckCancelled,
     growth: float = GROWTH_TO_SAVE,
 ) -> bool:
-    """Write the files of those kinds of which enough has changed since they were saved; returns
-    whether there was room for all. What has been deleted or replaced goes from a file by that."""
+    """Write the files of those kinds that have changed enough since they were saved; returns
+    whether there was room for all. This removes deleted or replaced data from a file."""
     had_room = True
     for kind in kinds:  # of each a look of its own, since writing one takes a while
         check_cancelled()
@@ -182,9 +181,9 @@ def save_state(
     every: bool = False,
     most: int | None = None,
 ) -> None:
-    """Save the state of a large collection if enough has changed since it was saved, or `every`
-    change counts; unless there are more than `most` points. Only the one process that does
-    maintenance may. check_cancelled: called now and then; it may raise."""
+    """Save the state of a large collection if enough has changed since it was saved, or with
+    `every` if anything has; unless there are more than `most` points. Only the one process that
+    does maintenance may. check_cancelled: called now and then; it may raise."""
     rests = time.monotonic() < access.memory.state_rests_until
     if access.directory is None or (rests and not every):
         return
@@ -208,8 +207,8 @@ def _state_to_save(
 
 
 def _state_has_changed(view: SearchView, kind: StateFile, every: bool) -> bool:
-    """Whether so much was written since it was saved that to follow takes long, or that the change
-    log may not reach back so far for long."""
+    """Whether so much was written since it was saved that following takes long, or that the change
+    log may soon not reach back."""
     head, saved_file = view.state.head, derived.find(view.connection, kind.key)
     if saved_file is None or every or head.seq - saved_file.seq > LOG_WRITTEN * LOG_WRITES:
         return saved_file is None or head.seq != saved_file.seq or is_useless(view, saved_file)
@@ -217,21 +216,21 @@ def _state_has_changed(view: SearchView, kind: StateFile, every: bool) -> bool:
 
 
 def build_lists(access: Access, check_cancelled: CheckCancelled) -> None:
-    """Build the lists that filters have asked for often enough."""
+    """Build the lists that filters have needed often enough."""
     if TRIGRAMS in access.current_state().caches.lists.demand.wanted_keys():
         make_lists_in_steps(access.read, TRIGRAMS, check_cancelled)
 
 
 def follow_with_lists(access: Access, check_cancelled: CheckCancelled) -> None:
-    """Bring the lists that are in use up to date, so that no query has to: it would wait as long
-    as all that was written takes. Where rows were renumbered, they are made again. check_cancelled:
-    called now and then; it may raise."""
+    """Update the lists that are in use, so that no query has to: it would wait for all writes to be
+    processed. Where rows were renumbered, they are made again. check_cancelled: called now and
+    then; it may raise."""
     cache = access.current_state().caches.lists
     before, used = access.memory.lists_in_use
     keys = cache.asked_keys()
     keys += [key for key in used if before() is not cache and key not in keys]
     behind = sum([make_lists_in_steps(access.read, key, check_cancelled) for key in keys])
-    # No more than a reference, or what is let go of would stay in memory.
+    # Only a reference, or released data would stay in memory.
     access.memory.lists_in_use = weakref.ref(cache), keys
     if behind >= MANY_LISTED:
         give_back_memory()
@@ -239,15 +238,15 @@ def follow_with_lists(access: Access, check_cancelled: CheckCancelled) -> None:
 
 def save_lists(access: Access, check_cancelled: CheckCancelled) -> bool:
     """Save the lists of words and trigrams that have grown enough since; only the one process that
-    does maintenance may. What has been deleted or replaced goes from a file when it is written.
+    does maintenance may. Deleted or replaced data goes from a file when it is written.
     Returns whether that is left for later, since it was done a moment ago. check_cancelled: called
     now and then; it may raise. Does nothing for a store in memory."""
     began = time.monotonic()
     if access.directory is None or began < access.memory.lists_rest_until:
         return access.directory is not None
     cached = access.current_state()
-    asked = [f for f in worth_saving(cached) if f.list_key not in cached.caches.lists.ahead]
-    _save_grown_kinds(access, asked, check_cancelled)
+    used = [f for f in worth_saving(cached) if f.list_key not in cached.caches.lists.ahead]
+    _save_grown_kinds(access, used, check_cancelled)
     sweep(access)
     ended = time.monotonic()
     access.memory.lists_rest_until = ended + LISTS_PAUSE * (ended - began)
@@ -257,10 +256,10 @@ def save_lists(access: Access, check_cancelled: CheckCancelled) -> bool:
 def list_words_ahead(
     access: Access, check_cancelled: CheckCancelled, may_wait: bool = True
 ) -> bool:
-    """Make the lists of words that nobody has asked for yet, so that the first who does needn't
-    wait; only the one process that does maintenance may. While others write, with a small part of
-    the time; when nobody does, they go to a file, and take no memory. Returns whether that is left
-    for later, as it is not unless this `may_wait`."""
+    """Make the lists of words before the first query needs them, so that it needn't wait; only the
+    one process that does maintenance may. While others write, it takes a small part of the time.
+    When nobody does, the lists go to a file, and take no memory. Returns whether the work is left
+    for later, which only happens if this `may_wait`."""
     if access.directory is None:
         return False
     key = access.read(_words_ahead, access.hooks.text_settings)
@@ -291,8 +290,8 @@ def list_words_ahead(
 
 
 def _words_ahead(view: SearchView, text_settings: Payload | None) -> "ListKey | None":
-    """The key of lists of words that are worth making though nobody has asked for any: of many
-    documents, of which a file lacks more than a query would soon look at."""
+    """The key of lists of words that are worth making before any query needs them: of many
+    documents, where a file lacks more than a query would soon scan."""
     count = view.state.count
     if text_settings is None or count < words.LISTS_WORTH or view.caches.lists.asked_keys():
         return None
@@ -308,7 +307,7 @@ def _words_ahead(view: SearchView, text_settings: Payload | None) -> "ListKey | 
 
 
 class BesideWriters:
-    """Called between the steps of what can wait: while others write, that has one part in
+    """Called between the steps of work that can wait: while others write, it gets one part in
     PART_BESIDE of the time, since writers share the interpreter with it."""
 
     def __init__(self, access: Access, check_cancelled: CheckCancelled) -> None:
@@ -316,7 +315,7 @@ class BesideWriters:
         self._began = time.thread_time()
 
     def writing(self) -> bool:
-        """Whether this process has written points within the last second; what others write takes
+        """Whether this process has written points within the last second; others' writes take
         nothing of its interpreter."""
         return time.monotonic() < self._access.memory.written_at + QUIET_AFTER
 
@@ -329,7 +328,7 @@ class BesideWriters:
 
 
 def save_small_lists(access: Access) -> None:
-    """Save those of them that are written in a moment."""
+    """Save the small lists, which are written in a moment."""
     all_files = worth_saving(access.current_state())
     small = [kind for kind in all_files if access.read(_is_small, kind.list_key)]
     _save_grown_kinds(access, small, _never_cancelled)
@@ -337,7 +336,7 @@ def save_small_lists(access: Access) -> None:
 
 
 def worth_saving(cached: CachedState) -> list[ListFile]:
-    """The lists that should have files: of words only those of the analyzer used last."""
+    """The lists that should have files: of words only the lists of the analyzer used last."""
     if cached.state.count < words.LISTS_WORTH:
         return []
     held: list[ListKey] = cached.caches.lists.held_keys()
@@ -355,10 +354,10 @@ def _is_small(view: SearchView, key: ListKey) -> bool:
 def save_columns(
     access: Access, check_cancelled: CheckCancelled, before: Sequence[ColumnFile] = ()
 ) -> None:
-    """Save the columns that were used more than once, and of which enough has changed since they
-    were saved, the last used first, and those of usual keys, as far as there is room; only the one
-    process that does maintenance may. check_cancelled: called now and then; it may raise; before:
-    those that were used before compaction, which lets go of what is in memory."""
+    """Save the columns that were used more than once and have changed enough since they were saved,
+    the last used first, and the columns of usual keys, as far as there is room. Only the one
+    process that does maintenance may. check_cancelled: called now and then; it may raise. before:
+    columns that were used before compaction, which drops them from memory."""
     if access.directory is None:
         return
     used = dict.fromkeys([*access.read(columns_worth_saving), *before][:MAX_COLUMNS])
@@ -366,7 +365,7 @@ def save_columns(
     if _save_grown_kinds(access, used, check_cancelled):
         _save_ahead(access, ahead, check_cancelled)
     elif access.write(_forget_all, [kind.key for kind in ahead]):
-        sweep(access)  # what is used comes first
+        sweep(access)  # used columns come first
         access.current_state().caches.without_room.clear()
         _save_grown_kinds(access, used, check_cancelled)
     if access.read(_count_column_files) > MAX_COLUMNS:
@@ -382,7 +381,7 @@ def columns_worth_saving(view: SearchView) -> list[ColumnFile]:
     files = {derived_file.key for derived_file in _column_files(view.connection)}
     held = (column.path for column in reversed(view.caches.columns.held_keys()))
     paths = dict.fromkeys(path for path in held if not isinstance(path, JsonPath))
-    possible = map(ColumnFile, filter(columns.may_have_file, paths))  # of those that can have any
+    possible = map(ColumnFile, filter(columns.may_have_file, paths))  # that can have files
     return [
         kind
         for kind in possible
@@ -391,8 +390,8 @@ def columns_worth_saving(view: SearchView) -> list[ColumnFile]:
 
 
 def columns_ahead(view: SearchView) -> list[ColumnFile]:
-    """Those of usual keys, which may be asked for next, as many as other columns leave room for
-    under MAX_COLUMNS."""
+    """Columns of usual keys, which may be used next, as far as other columns leave room under
+    MAX_COLUMNS."""
     usual = [*map(ColumnFile, columns.usual_keys(view))]
     keys = {kind.key for kind in usual}
     other_count = sum(file.key not in keys for file in _column_files(view.connection))
@@ -410,7 +409,7 @@ def _count_column_files(view: SearchView) -> int:
 def _save_ahead(
     access: Access, ahead: Sequence[ColumnFile], check_cancelled: CheckCancelled
 ) -> None:
-    """Save columns that nobody has asked for, unless the last time has ended less than AHEAD_PAUSE
+    """Save columns that no query has used, unless the last time has ended less than AHEAD_PAUSE
     times its own duration ago."""
     began = time.monotonic()
     if began >= access.memory.columns_rest_until:
@@ -444,14 +443,14 @@ def _all_files(view: SearchView) -> list[DerivedFile]:
     return derived.all_files(view.connection)
 
 
-# What is derived from vectors and numbers alone, and keeps nothing of what was deleted for long.
+# Files that are derived from vectors and numbers alone, and keep no deleted data for long.
 _NO_CONTENT = tuple(f"{kind}." for kind in (*derived.OF_VECTORS, FILE_KIND))
 
 
 def renew(access: Access, held: Sequence[ListFile], used: Sequence[ColumnFile]) -> None:
-    """Write the lists that are held, the columns that are used, and what there are files of, anew
-    where points have changed since, as far as there is room, and forget all other files of lists
-    and columns. Only the one process that does maintenance may."""
+    """Rewrite the lists that are held, the columns that are used, and all that have files, where
+    points have changed since, as far as there is room; forget all other files of lists and columns.
+    Only the one process that does maintenance may."""
     if access.directory is None:
         return
     access.read(_forget_read, held)
@@ -471,13 +470,13 @@ def _forget_content(write: WriteTransaction, kept_keys: Container[str]) -> None:
 
 
 def _forget_read(view: SearchView, held: Sequence[ListFile]) -> None:
-    """Let go of lists that were read from files, so that they are made of the documents again."""
+    """Release lists that were read from files, so that they are made from the documents again."""
     view.caches.lists.forget([kind.list_key for kind in held if is_read(view, kind.list_key)])
 
 
 def _try_rewrite(access: Access, kind: AnyKind, held: Sequence[ListFile]) -> bool:
-    """Write a file; returns whether that could be done. Lists that only a file has asked for
-    needn't stay in memory."""
+    """Write a file; returns whether that could be done. Lists that only a file has needed aren't
+    kept in memory."""
     try:
         done = _save(access, kind)
     except (InvalidArgumentError, MissingDependencyError):
@@ -490,8 +489,9 @@ def _try_rewrite(access: Access, kind: AnyKind, held: Sequence[ListFile]) -> boo
 def _kinds_to_renew(
     view: SearchView, held: Sequence[ListFile], used: Sequence[ColumnFile]
 ) -> list[AnyKind]:
-    """What is held or used, and what there are files of: of words only the ones that were used
-    last, or, where this process has used none, saved last; of columns as many as may be saved."""
+    """Lists and columns that are held or used, or have files. Of words only the lists that were
+    used last, or saved last where this process has used none; of columns at most the number that
+    may be saved."""
     numbers = {space.number for space in view.state.non_dense.values() if space.kind == "sparse"}
     saved = _saved_kinds(view, ListFile)
     word_lists = [kind for kind in saved if kind.list_key[0] == "words"]
@@ -508,8 +508,7 @@ def _kinds_to_renew(
 
 
 def _saved_kinds(view: SearchView, kind: type[F]) -> list[F]:
-    """What there are files of, the last that was written last; without those that aren't what they
-    should be."""
+    """The kinds that have files, the last written last; without invalid ones."""
     assert view.files is not None
     files = []
     for derived_file in sorted(
@@ -541,7 +540,7 @@ def build_codes(access: Access, name: str, progress: Progress) -> None:
         _log.debug("%r has codes of %d vectors", access.name, slots)
     except DamagedError:
         if not access.has_moved_on(cached.state):
-            raise  # else the files are those of the generation before
+            raise  # else the files are of the generation before
 
 
 def _with_saved_codes(view: SearchView, name: str) -> CachedState:
@@ -558,8 +557,8 @@ def _should_have_codes(space: SpaceState) -> bool:
 
 
 def save_codes(access: Access, name: str, every: bool = False) -> None:
-    """Write files of full segments that are in none, where they have grown enough, or of `every`
-    one; only the one process that does maintenance may."""
+    """Write files of full segments that are in none, where they have grown enough, or with `every`
+    of each. Only the one process that does maintenance may."""
     # Another process may have saved more than this one has.
     cached = access.read(_with_saved_codes, name)
     codes = cached.caches.spaces[name].codes_at_hand if name in cached.caches.spaces else None
@@ -575,9 +574,9 @@ def save_codes(access: Access, name: str, every: bool = False) -> None:
 def measure_recall(
     access: Access, name: str, is_alone: bool, progress: Progress, at_once: bool = True
 ) -> bool:
-    """Measure what searches by signs find in a space, where that isn't known; load what another
-    process has measured. is_alone: whether this is the one process that may write files. If not
-    `at_once`, it is left for later while the space grows; returns whether it was."""
+    """Measure the recall of searches by signs in a space, if unknown; load another process'
+    measurement. is_alone: whether this is the one process that may write files. If not `at_once`,
+    it is left for later while the space grows; returns whether it was."""
     cached = access.read(_with_recall, name)
     space = cached.state.spaces.get(name)
     if space is None or not _is_searched_by_signs(cached, space):
@@ -596,7 +595,7 @@ def measure_recall(
             recall = Measurement(space, coded, partial(progress, 0, 0)).run()
     except DamagedError:
         if not access.has_moved_on(cached.state):
-            raise  # else the files are those of the generation before
+            raise  # else the files are of the generation before
         return False
     if recall is None:
         return False
@@ -609,7 +608,7 @@ def measure_recall(
 
 
 def _with_recall(view: SearchView, name: str) -> CachedState:
-    """What is in memory of the collection now, with what the file says that was measured."""
+    """The memory of the collection now, with the measured recall of its file."""
     space = view.state.spaces.get(name)
     cached = state_and_caches(view)
     if space is not None and _is_searched_by_signs(cached, space):
@@ -631,10 +630,10 @@ _warned: set[WarnedKey] = set()  # collections about whose missing index the log
 
 
 def load_index(access: Access, name: str, at_once: bool = True, waits: bool = True) -> None:
-    """Load the file of the index of a space, if there is one that holds much more than what is in
-    memory, and the space is large enough to gain from it; if not `at_once`, only when queries have
-    lost as much time without it as loading takes. waits: for another thread that loads, or fills,
-    the index just now, which may take minutes; if not, it is left to that."""
+    """Load the file of the index of a space, if there is one with many more vectors than the index
+    in memory, and the space is large enough to gain from it. Unless `at_once`, only when queries
+    have lost as much time without it as loading takes. waits: for another thread that loads, or
+    fills, the index just now, which may take minutes; if not, it is left to that thread."""
     index, derived_file = access.read(_index_to_load, name, at_once)
     if index is not None and derived_file is not None:
         # Outside of the transaction, which forks wait for, and the emptying of the log.
@@ -661,9 +660,9 @@ def _index_to_load(
 def fill_index(
     access: Access, name: str, may_begin: bool, progress: Progress, at_once: bool = True
 ) -> bool:
-    """Let the index of a space take in the vectors that it lacks, after those of its file
-    (`load_index`). Returns whether it is still incomplete: another process builds it, a compaction
-    has replaced the files, or the collection was closed as idle."""
+    """Add the missing vectors to the index of a space, after loading its file (`load_index`).
+    Returns whether it is still incomplete: another process builds it, a compaction has replaced the
+    files, or the collection was closed as idle."""
     load_index(access, name, at_once)
     index, state = access.read(_index_and_state, name)
     if index is None or (index.rests and not at_once):
@@ -682,7 +681,7 @@ def fill_index(
     except DamagedError:
         if not access.has_moved_on(state):
             raise
-        return True  # not damage: the files are those of the generation before
+        return True  # not damage: the files are of the generation before
     if index.refused is not None:
         _warn_once(access, index.refused)
     return index.closed

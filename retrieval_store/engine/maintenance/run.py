@@ -1,23 +1,23 @@
-"""Maintenance of a collection: copies what lives, removes the rest, and keeps the indexes current.
+"""Maintenance of a collection: copies living data, removes the rest, and keeps the indexes current.
 
 *Compaction*: the vectors of living points go into files of the next *generation*, slice by slice,
-each slice in a short write transaction, so writers wait for milliseconds; the index of that
-generation is built alongside. What was written meanwhile is copied in the transaction that switches
-to the new generation. Readers go on with the files they have mapped; one that finds a file gone
-reads again (`Access.read`). Then the old files are removed, freed pages given back, and the
-write-ahead log emptied: no byte of what was deleted is left.
+each slice in a short write transaction, so writers wait for milliseconds. The index of that
+generation is built alongside. Writes in the meantime are copied in the transaction that switches to
+the new generation. Readers go on with the files they have mapped; one that finds a file gone reads
+again (`Access.read`). Then the old files are removed, free pages are returned, and the write-ahead
+log is emptied: no byte of deleted data is left.
 
 *Expiry*: points whose moment has come are deleted (`remove_expired`). No result depends on when
 that happens, since every call leaves them out anyway.
 
-*Coding*: vectors get codes, of which whole segments are saved. *Filling*: an index takes in the
-vectors it lacks, and is saved when it has grown enough; where too much dies meanwhile, compaction
+*Coding*: vectors get codes; whole segments of codes are saved. *Filling*: an index gets the vectors
+that it lacks, and is saved when it has grown enough. Where too much dies meanwhile, compaction
 comes first.
 
 One thread of one process at a time maintains a directory (`as_only_process`): it holds a lock on a
-file of its own, which is free again when the holder dies. The next one removes what a dead one left
-behind. Another process may meanwhile load what was saved and let its own copy of an index follow,
-but begins none.
+file of its own, which is released when the holder dies. The next one removes a dead one's remains.
+Another process may meanwhile load saved files and let its own copy of an index follow, but begins
+none.
 """
 
 import time
@@ -82,8 +82,8 @@ T = TypeVar("T")
 
 
 class _Locks:
-    """For each directory the lock among this process' threads, by which they wait in line; and the
-    files whose locks they hold."""
+    """For each directory the lock by which this process' threads queue; and the files
+    whose locks they hold."""
 
     def __init__(self) -> None:
         self._of_threads: dict[Path, FifoLock] = {}
@@ -107,8 +107,8 @@ _locks = _Locks()
 
 
 def as_only_process(access: Access, milliseconds: int, work: Callable[[bool], T]) -> T:
-    """What `work` returns, told whether this is now the one thread of all processes that may do
-    maintenance; it isn't when another one has been at it for that time."""
+    """The result of `work`, which gets whether this is now the one thread of all processes that may
+    do maintenance. It isn't when another one has done it for that time."""
     directory = access.directory
     if directory is None or access.is_read_only:
         return work(not access.is_read_only)
@@ -164,7 +164,7 @@ EXPIRING, COMPACTING, CODING = "deleting what has expired", "compacting", "makin
 MEASURING = "measuring the recall"
 LISTING, INDEXING, SAVING = "making lists of words", "building the index", "saving"
 CODED_EVERY = 0.2  # seconds, between the steps of anything else
-GLANCE = 0.1  # seconds between two looks at what another thread gets done
+GLANCE = 0.1  # seconds between two checks of another thread's progress
 
 
 class _Overgrown(Exception):  # noqa: N818 (it isn't an error)
@@ -188,8 +188,8 @@ def optimize(access: Access, progress: Progress) -> None:
 
 
 def run_once(access: Access, progress: Progress) -> bool:
-    """What is worth doing now, without waiting for another process or thread that does it already;
-    returns whether something was left to these, or for later."""
+    """Do all worthwhile maintenance now, without waiting for another process or thread that does it
+    already. Returns whether something was left to these, or for later."""
     work = partial(_do_what_is_worth_it, access, progress)
     return access.maintaining.take_in_time(0, work, lambda: True)
 
@@ -201,7 +201,7 @@ def _do_what_is_worth_it(access: Access, progress: Progress) -> bool:
 @dataclass(slots=True)
 class _Pass:
     """One pass of maintenance. is_alone: whether this is the one thread of all processes that may
-    do what changes files; coded_at: when new vectors last got codes, by `time.monotonic`."""
+    change files; coded_at: when new vectors last got codes, by `time.monotonic`."""
 
     access: Access
     progress: Progress
@@ -219,7 +219,7 @@ class _Pass:
         used = [*access.read(columns_worth_saving), *access.read(columns_ahead)]
         remove_leftovers(access, state.head.generation)
         names, has_dead = [*state.spaces], any(space.dead for space in state.spaces.values())
-        del cached, state  # what they map can't be removed on every system
+        del cached, state  # mapped files can't be removed on every system
         if has_dead:
             _begin(access, COMPACTING)
             compact(access, self._report)
@@ -253,7 +253,7 @@ class _Pass:
         _begin(access, LISTING)
         codes_first = partial(self._codes_first, 0, 0)
         follow_with_lists(access, codes_first)
-        for name in state.spaces:  # early, since queries could use what is in files already
+        for name in state.spaces:  # early, since queries could use the saved files already
             load_index(access, name, at_once=False)
         is_to_compact = is_alone and any(map(is_worth_compacting, state.spaces.values()))
         if is_to_compact or (is_alone and access.read(has_leftovers, access.directory)):
@@ -265,7 +265,7 @@ class _Pass:
             give_back_space(access)
             _begin(access, CODING)
             state = access.current_state().state
-            self._code_all()  # those of the new generation
+            self._code_all()  # of the new generation
         _begin(access, LISTING)
         build_lists(access, codes_first)
         follow_with_lists(access, codes_first)
@@ -308,13 +308,13 @@ class _Pass:
         self._compaction_first()
 
     def _compaction_first(self) -> None:
-        """Begin anew if so much was written meanwhile that an index would take in what is dead."""
+        """Begin anew if so much was written meanwhile that an index would include dead vectors."""
         if self.is_alone and is_overgrown(self.access):
             raise _Overgrown
 
     def _codes_first(self, done: int, total: int) -> None:
-        """Between two steps of what can wait: code what was written meanwhile, since queries look
-        at vectors without codes one by one."""
+        """Between two steps of work that can wait: code vectors that were written meanwhile, since
+        queries scan vectors without codes one by one."""
         self._report(done, total)
         if time.monotonic() >= self.coded_at + CODED_EVERY:
             self._code_all()
@@ -326,8 +326,8 @@ class _Pass:
 
 
 def _in_turn(access: Access, progress: Progress, work: Callable[[], bool]) -> None:
-    """Do the work, which returns True, when it is this thread's turn; what the one that has it gets
-    done until then is progress too."""
+    """Do the work, which returns True, when it is this thread's turn; work of the current holder
+    until then is progress too."""
     done_before = 0
     while not access.maintaining.take_in_time(GLANCE, work, lambda: False):
         other_work = access.maintained
@@ -336,7 +336,7 @@ def _in_turn(access: Access, progress: Progress, work: Callable[[], bool]) -> No
 
 
 def _begin(access: Access, doing: str) -> None:
-    """Note what is being done from now on."""
+    """Record the current activity."""
     access.maintained = MaintenanceProgress(doing, since=time.monotonic())
 
 
@@ -351,7 +351,7 @@ def _refuse_to_wait(access: Access) -> NoReturn:
 def _in_passes(
     access: Access, progress: Progress, milliseconds: int, work: Callable[[_Pass], T]
 ) -> T:
-    """What `work` returns, as `as_only_process` calls it; it begins anew whenever there is more to
+    """The result of `work`, called by `as_only_process`; it begins anew whenever there is more to
     compact than an index is worth."""
     return as_only_process(access, milliseconds, partial(_again, access, progress, work))
 
@@ -369,9 +369,9 @@ def _again(access: Access, progress: Progress, work: Callable[[_Pass], T], is_al
 
 
 def save_indexes(access: Access, seconds: float) -> None:
-    """Save what indexes have grown by, before the collection is closed; if no other process does,
-    and the background stops within so many seconds. Lists of many words were saved by the
-    background soon after they were made, or are left."""
+    """Save the growth of indexes, before the collection is closed; if no other process does, and
+    the background stops within this number of seconds. The background has saved lists of many words
+    soon after they were made; otherwise they are left."""
     save = partial(as_only_process, access, 0, partial(_save_indexes, access))
     try:
         access.maintaining.take_in_time(seconds, save, lambda: None)
@@ -389,8 +389,8 @@ def _save_indexes(access: Access, is_alone: bool) -> None:
 
 
 def forget_derived(access: Access) -> None:
-    """Drop all derived files, whichever process made them, and what is in memory of them; they are
-    made again as they are needed."""
+    """Drop all derived files, whichever process made them, and their data in memory; they are made
+    again when needed."""
     access.forget()  # so that no thread goes on building one
     access.maintaining.take(partial(as_only_process, access, 0, partial(_forget_derived, access)))
 

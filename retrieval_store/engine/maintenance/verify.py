@@ -1,26 +1,26 @@
-"""Verifies a store: reads every byte of it, and reports for each file what is wrong.
+"""Verifies a store: reads every byte of it, and reports the problems of each file.
 
 Of databases it checks every page through the checksum VFS, their structure by SQLite's own check,
-and whether the tables agree; of vector files, the checksum of every block, by a reader that has
-verified none yet; of derived files, their checksums, and whether they agree with the points and
-vectors of the collection. A checksum finds accidental damage, but the author of a forged file gives
-it the right one. So every derived value is compared, and none is left to chance:
+and whether the tables agree. Of vector files it checks the checksum of every block, by a reader
+that has verified none yet. Of derived files it checks the checksums, and whether they agree with
+the points and vectors of the collection. A checksum finds accidental damage, but the author of a
+forged file gives it the right one. So every derived value is compared:
 
 - Inverted lists and columns are made again, block by block, and must be equal. A state must be the
   one that the database and its change log lead to. Points that were written after a file are left
   out, since a reader of the file reads them again anyway.
-- Codes. A search relies on bounds being bounds. They are worked out in float64 from the centre, the
-  seed and the scales of the file, without the compiled part that makes codes: how far each vector,
-  rotated, is from what its code stands for, how long that is, and what is stored of the vector
-  exactly. Codes of another make that keep these bounds are as good.
-- Signs. Which numbers are above 0 once a vector is rotated, and the factor that makes a score of
-  them, are worked out likewise, and may differ by no more than roundings explain. What was measured
-  of searches by signs is measured again, and may not be much less.
-- Indexes. A class that can return its vectors (`KnowsVectors`) is asked for all of them; with
-  others each stored vector is searched for, and each hit must be as far away as the index says.
-  That the slots are numbered once each and that no link leads outside is checked whenever a graph
-  is read (`indexes.hnsw`). The links themselves aren't compared: a graph that was made again has
-  others, so links that were cut out aren't found here (docs/security.md says so).
+- Codes. A search relies on bounds being bounds. They are computed in float64 from the centre, the
+  seed and the scales of the file, without the compiled part that makes codes: the distance of each
+  rotated vector from its decoded code, the length of the decoded vector, and the part that is
+  stored exactly. Other codes that keep these bounds are as good.
+- Signs. The signs of each rotated vector, and the factor that turns them into a score, are computed
+  likewise, and may differ only by roundings. The recall of searches by signs is measured again, and
+  may not be much less.
+- Indexes. A class that can return its vectors (`KnowsVectors`) returns all of them. With others
+  each stored vector is searched for, and each hit must have the distance that the index returns.
+  Whenever a graph is read, `indexes.hnsw` checks that each slot occurs once and that no link leads
+  outside. The links themselves aren't compared, since a rebuilt graph has others. So removed links
+  aren't found here (docs/security.md says so).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -143,7 +143,7 @@ def _refuse_other_values(view: FilterView, saved: SavedColumns) -> None:
 
 
 def _pairs(postings: Postings, decided: Bools) -> Ints:
-    """(2, n) the rows, of those that count, that have values, and the numbers of these; by row."""
+    """(2, n) the rows that count and have values, and the numbers of these; by row."""
     groups = postings.groups
     numbers = np.repeat(np.arange(len(groups.offsets) - 1), np.diff(groups.offsets))
     return _in_order(np.stack([groups.rows, numbers])[:, decided[groups.rows]])
@@ -172,8 +172,8 @@ def _numbers_among(saved: Postings, true: Postings) -> Ints:
 
 
 def _decided_rows(view: AnyView, stale: Ints) -> Bools:
-    """(rows,) of which points a file decides what is found: those that are read again anyway are
-    left out."""
+    """(rows,) the points whose results depend on a file, without those that are read again
+    anyway."""
     decided = view.state.alive.copy()
     decided[stale] = False
     return decided
@@ -194,14 +194,14 @@ def _refuse_other_lists(view: AnyView, key: ListKey, layers: Layers[Lists]) -> N
 
 
 def _by_postings(segment: Lists, rows: Ints) -> Iterator[Ints]:
-    """The rows, as many at a time as have so many postings, or one."""
+    """The rows, in batches with at most this number of postings, or one row."""
     counts = np.bincount(segment.owners, minlength=int(rows.max(initial=-1)) + 1)
     ends = np.cumsum(counts[rows]) // POSTINGS_AT_ONCE
     yield from np.split(rows, np.flatnonzero(np.diff(ends)) + 1)
 
 
 def _refuse_other_postings(view: AnyView, key: ListKey, segment: Lists, rows: Ints) -> None:
-    """Raise ValueError unless the segment has of these rows exactly the postings and sizes that
+    """Raise ValueError unless the segment has exactly the postings and sizes of these rows that
     lists of the same points have, made again."""
     saved = _postings(segment, np.arange(len(segment.offsets) - 1), rows)
     for piece in in_pieces(view, key, rows):
@@ -218,9 +218,9 @@ def _refuse_other_postings(view: AnyView, key: ListKey, segment: Lists, rows: In
 
 
 def _postings(lists: Lists, numbers: Ints, rows: Ints) -> Ints:
-    """(3, n) the postings of some rows, by row and then term: the rows, the numbers that stand for
-    the terms, and the bits of the weights, of NaN (which no file has) where there are none.
-    numbers: (t,) of each term of the lists."""
+    """(3, n) the postings of some rows, by row and then term: the rows, the numbers of the terms,
+    and the bits of the weights, or of NaN (which no file has) where there are none. numbers: (t,)
+    of each term of the lists."""
     mask: Bools = np.zeros(max(rows.max(initial=-1), lists.owners.max(initial=-1)) + 1, np.bool_)
     mask[rows] = True
     parts = [
@@ -252,8 +252,8 @@ def _sizes(lists: Lists, rows: Ints) -> Matrix:
 
 
 def _in_good_order(lists: Lists) -> Lists:
-    """The same lists, of whose words a dict is made, since all are looked up; ValueError where a
-    reader would be misled by the order of what it looks at."""
+    """The same lists, with their words as a dict, since all are looked up; ValueError where their
+    order would mislead a reader."""
     starts: Bools = np.zeros(len(lists.owners) + 1, np.bool_)
     starts[lists.offsets] = True
     ascending = starts[1:-1] | (np.diff(lists.owners) > 0)
@@ -268,7 +268,7 @@ def _in_good_order(lists: Lists) -> Lists:
 
 
 def _refuse_other_state(true: State, saved: State) -> None:
-    """Raise ValueError unless a state says what the other says, which is the database's own."""
+    """Raise ValueError unless a saved state equals the database's own."""
     if not np.array_equal(saved.pks[saved.alive], true.pks):
         raise ValueError("it knows other points")
     for name, space in true.spaces.items():
@@ -293,14 +293,14 @@ def _owners(state: State, space: SpaceState) -> Ints:
     return owners
 
 
-CODED_CELLS_AT_ONCE = 65_536  # numbers whose codes a thread compares: what a core's cache holds
-LOOSE = 1.001  # bounds may be larger than what they bound, but not by more …
+CODED_CELLS_AT_ONCE = 65_536  # numbers whose codes a thread compares: a core's cache holds them
+LOOSE = 1.001  # bounds may exceed the bounded value, but not by more …
 ROUNDED = 2e-5  # … nor than this share of the vector's length
-SIGNS_ROUNDED = 1e-4  # of a rotated vector's length, what float32 may get wrong, and more
+SIGNS_ROUNDED = 1e-4  # of a rotated vector's length: more than float32's errors
 RECALL_SLACK = 0.05  # less may be found when it is measured again, by chance
-CELLS_AT_ONCE = 4_000_000  # numbers of vectors that are compared with those of an index
+CELLS_AT_ONCE = 4_000_000  # numbers of vectors that are compared with an index's
 SEARCHED_AT_ONCE = 1_000  # vectors that an index is searched for
-CANDIDATES = 10  # that are asked for, of each
+CANDIDATES = 10  # of vectors that are searched for, of each
 
 
 def _refuse_other_codes(
@@ -314,7 +314,7 @@ def _refuse_other_codes(
 
 
 def _end_if(is_over: Event) -> None:
-    """Raise CancelledError where nobody waits for what other threads find."""
+    """Raise CancelledError where nobody waits for the results of other threads."""
     if is_over.is_set():
         raise CancelledError
 
@@ -333,8 +333,8 @@ def _refuse_wrong_codes(codes: Codes, space: SpaceState, first: int) -> None:
 
 
 def _holds(codes: Codes, start: int, vectors: Floats) -> Bools:
-    """Whether what is told of some rows, from the one at `start` on, is so, and bounds are no
-    looser than need be. The rows are those of whole blocks."""
+    """Whether the stored facts about some rows from `start` on are right, and bounds are no looser
+    than necessary. The rows are of whole blocks."""
     span = slice(start, start + len(vectors))
     blocks = slice(span.start // BLOCK, span.stop // BLOCK)
     scales, residuals, sides, reaches = codes.rows[span].astype(np.float64).T
@@ -355,8 +355,8 @@ def _holds(codes: Codes, start: int, vectors: Floats) -> Bools:
 
 
 def _signs_hold(codes: Codes, span: slice, turned: Floats, sides: Floats) -> Bools:
-    """Whether the signs of some rows of whole blocks are those of their numbers, but of numbers
-    that rounding may take for others, and what stands beside them is so."""
+    """Whether the signs of some rows of whole blocks are right, except for numbers so near 0 that
+    rounding decides, and whether their factors are right."""
     factors, sides_beside = factors_and_sides(codes, slice(span.start // BLOCK, span.stop // BLOCK))
     signs, longest = signs_of(codes, np.arange(span.start, span.stop)), _length(turned)
     doubtful = np.abs(turned) <= SIGNS_ROUNDED * longest[:, None]
@@ -369,8 +369,8 @@ def _signs_hold(codes: Codes, span: slice, turned: Floats, sides: Floats) -> Boo
 
 
 def _encode_rows(vectors: Floats, frame: Frame, sides: Floats) -> tuple[Floats, Floats, Bools]:
-    """What is coded of some rows before it is rotated, given what is told of them exactly; their
-    lengths; and whether that is so."""
+    """The part of some rows that is coded, before rotation, by the exactly stored part; their
+    lengths; and whether these are right."""
     lengths, centre = _length(vectors), frame.centre.astype(np.float64)
     safe = (lengths >= SAFE_LENGTHS[0]) & (lengths <= SAFE_LENGTHS[1])
     rows = np.where(safe[:, None], vectors, 0.0)
@@ -387,7 +387,7 @@ def _encode_rows(vectors: Floats, frame: Frame, sides: Floats) -> tuple[Floats, 
 
 
 def _numbers(nibbles: np.ndarray, dimension: int) -> Matrix:
-    """(n, dim) what is in the halves of bytes: four numbers, then four others."""
+    """(n, dim) the numbers in the halves of bytes: four numbers, then four others."""
     halves = np.stack([nibbles & 15, nibbles >> 4], axis=2)
     return halves.reshape(len(nibbles), -1)[:, :dimension].astype(np.float32)
 
@@ -421,8 +421,8 @@ def _in_parts(rows: Stored) -> Iterator[tuple[int, Matrix]]:
 def _refuse_wrong_distances(
     index: VectorIndex, rows: Stored, lengths: Floats, metric: Metric
 ) -> None:
-    """Search for each vector that float32 can multiply; what is found must be there, once, and as
-    far away as the index says. An index may miss some, but not all that are looked for."""
+    """Search for each vector that float32 can multiply. Each hit must exist, occur once, and have
+    the distance that the index returns. An index may miss some of the vectors, but not all."""
     searched = np.flatnonzero((lengths >= SAFE_LENGTHS[0]) & (lengths <= SAFE_LENGTHS[1]))
     hits = 0
     for start in range(0, len(searched), SEARCHED_AT_ONCE):
@@ -503,11 +503,13 @@ def verify_catalog(path: Path, mode: Mode) -> FileReport:
 def verify_collection(
     directory: Path, name: str, mode: Mode, find_class: FindClass, find_analyzer: FindAnalyzer
 ) -> list[FileReport]:
-    """The files of a collection, each as of one moment; none when it is deleted meanwhile. The
-    classes of its indexes and how it finds words are what its derived files were made with.
+    """The reports on the files of a collection, each as of one moment; none when it is deleted
+    meanwhile. find_class and find_analyzer: the index classes and the analysis that its derived
+    files were made with.
 
-    Where a file is replaced while it is looked at, the new one is looked at instead; a derived file
-    that is replaced again and again, faster than it can be read, isn't reported."""
+    Where a file is replaced during verification, the new one is checked instead. A derived file
+    that is replaced again and again, faster than it can be read, isn't reported.
+    """
     path = directory / POINTS_NAME
     reports: dict[str, FileReport] = {}
     attempts = 0
@@ -524,7 +526,7 @@ def verify_collection(
             return []
         except StorageError as error:
             return [_report(path, error)]
-        except CORRUPTION_ERRORS as error:  # of which the files are the cause: nothing else is read
+        except CORRUPTION_ERRORS as error:  # the files are the cause: nothing else is read
             return [_report(path, corruption_error(error, path))]
         replaced_keys = [
             key
@@ -548,7 +550,7 @@ def _verify_state(
     find_analyzer: FindAnalyzer,
     reported_keys: frozenset[str],
 ) -> dict[str, FileReport]:
-    # The state of the view may have been made of one of the files that are looked at.
+    # The state of the view may have been made of one of the files that are verified.
     view = replace(view, state=access.state_in_database(view))
     state = StateFile(view.state.head.generation, access.memory.open_vectors)
     return _reports(view, path, state, find_analyzer, reported_keys)
@@ -569,7 +571,7 @@ def _reports(
     find_analyzer: FindAnalyzer,
     reported_keys: frozenset[str],
 ) -> dict[str, FileReport]:
-    """A report for each file, by what it holds. reported_keys: what needn't be looked at again."""
+    """A report for each file, by its kind. reported_keys: files that needn't be checked again."""
     reports: dict[str, FileReport] = {}
     sound: list[SpaceState] = []
     # Vectors before the database, which takes longer: a compaction may soon remove their files.
@@ -625,8 +627,8 @@ def _problem_of_vectors(space: SpaceState) -> StorageError | None:
 def _comparisons(
     view: SearchView, sound: list[SpaceState], find_analyzer: FindAnalyzer
 ) -> dict[str, Comparison]:
-    """By their keys, how to compare derived files with what they are made of, by what the view's
-    connection reads. There may be others, that are of no use any more."""
+    """By their keys, how to compare derived files with their sources, which the view's connection
+    reads. There may be other, obsolete files."""
     sparse = [s.number for s in view.state.non_dense.values() if s.kind == "sparse"]
     keys: list[ListKey] = [
         TRIGRAMS,
@@ -666,8 +668,8 @@ def _recall_comparisons(
 def _refuse_other_recall(
     space: SpaceState, coded: CodeSnapshot, is_over: Event, path: Path, derived_file: DerivedFile
 ) -> None:
-    """Raise ValueError unless searches find about what is said that they found, of as many vectors
-    as have codes in files."""
+    """Raise ValueError unless searches find about the recorded share, for the number of vectors
+    with codes in files."""
     recall = Recall.from_json(path.read_bytes())
     if coded.together is None or recall.vectors > 2 * coded.stop:
         return
@@ -715,8 +717,8 @@ def _words(find_analyzer: FindAnalyzer) -> list[ListKey]:
 def _derived_report(
     directory: Path, derived_file: DerivedFile, compare: dict[str, Comparison]
 ) -> FileReport:
-    """Such a file is no loss, but what is wrong with it may be wrong with the disk, or done on
-    purpose."""
+    """Losing such a file is no loss, but damage to it may be a fault of the disk, or
+    intentional."""
     path = directory / DERIVED / derived_file.file
     try:
         refuse_damaged(path_of(directory, derived_file), derived_file)
@@ -728,7 +730,7 @@ def _derived_report(
 
 
 def _refuse_false(path: Path, derived_file: DerivedFile, compare: Comparison) -> None:
-    """Raise DamagedError for a file, whose checksum is right, that says what isn't so."""
+    """Raise DamagedError for a file with wrong content and a right checksum."""
     try:
         compare(path, derived_file)
     except (OutdatedError, PluginError):
@@ -739,7 +741,7 @@ def _refuse_false(path: Path, derived_file: DerivedFile, compare: Comparison) ->
 
 def _report(path: Path, problem: StorageError | None) -> FileReport:
     size = 0
-    with suppress(FileNotFoundError):  # what has replaced it may have removed it
+    with suppress(FileNotFoundError):  # the process that has replaced it may have removed it
         size = path.stat().st_size
     return FileReport(path, size, None if problem is None else str(problem))
 
@@ -762,7 +764,7 @@ def _refuse_disagreement(view: SearchView, path: Path) -> None:
             "document or a uri of another type"
         )
     for piece in read_records(view.connection, "id, document, uri", pks):
-        del piece  # SQLite holds bytes, of which Python makes texts
+        del piece  # SQLite holds bytes, which Python decodes
     for space in view.state.non_dense.values():
         for _ in read_non_dense(view.connection, space, pks):
             pass

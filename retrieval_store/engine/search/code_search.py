@@ -1,10 +1,10 @@
-"""What only large collections need: the searches by codes, and through an index.
+"""Code that only large collections need: the searches by codes, and through an index.
 
-A pass over codes proves that most vectors aren't among the nearest; exact distances are computed
-for the few that are left. Where a recall below 1 is wanted, signs are looked at first, by which it
-is very unlikely of most that they are. Vectors without codes are searched as floats. An index is
-queried for
-more candidates than are wanted (over-fetch), and those that the filter doesn't allow are dropped.
+A scan of codes proves that most vectors aren't among the nearest; exact distances are computed for
+the few that are left. Where a recall below 1 is wanted, signs are scanned first, which make it very
+unlikely for most vectors. Vectors without codes are searched as floats. An index is queried for
+more candidates than are wanted (over-fetch), and candidates that the filter doesn't allow are
+dropped.
 """
 
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ class PackedCodes:
 
 @dataclass(frozen=True, slots=True)
 class _ScanParts:
-    """What a search by codes scans. allowed: see `quantized.candidates`; rest: allowed slots
+    """The input of a search by codes. allowed: see `quantized.candidates`; rest: allowed slots
     without codes, which are searched as floats."""
 
     pieces: CodeSegments | None
@@ -60,7 +60,7 @@ class _ScanParts:
 
 
 def code_pass(context: SearchContext, coded: CodeSnapshot, errors: float | None) -> CodePass | None:
-    """A pass over codes for one query at a time; None where some allowed vectors have no codes.
+    """A scan of codes for one query at a time; None where some allowed vectors have no codes.
     errors: see `SearchGoal`."""
     parts = _parts(context, coded)
     if parts.pieces is None or len(parts.rest):
@@ -80,7 +80,7 @@ def by_codes(
     query_numbers: list[int],
     errors: float | None,
 ) -> list[Neighbors | None]:
-    """The k nearest to each of the query vectors at `query_numbers`, by a pass over codes; None for
+    """The k nearest to each of the query vectors at `query_numbers`, by a scan of codes; None for
     queries with too many candidates."""
     parts = _parts(context, coded)
     if parts.pieces is None or len(parts.rest):
@@ -102,7 +102,7 @@ def _nearest_by_codes(
     query_numbers: list[int],
     errors: float | None,
 ) -> list[Nearest | None]:
-    """The nearest of those that have codes."""
+    """The nearest of the vectors with codes."""
     queries_and_lengths = (
         context.vectors_at(query_numbers),
         [context.lengths[i] for i in query_numbers],
@@ -145,8 +145,8 @@ def _with_rest(
 def estimate_recall(
     context: SearchContext, coded: CodeSnapshot, hits: Nearest, errors: float
 ) -> float | None:
-    """The share of the nearest that a search which allowed for so many errors has found for the
-    only query, by one that allows for one more."""
+    """Estimate the recall of a search for a single query that allowed for this many errors, by one
+    that allows for one more."""
     wider = code_pass(context, coded, errors + 1)
     wider_hits = None if wider is None else wider.nearest(context.vectors[0], context.matrix)
     if wider_hits is None or not wider_hits.chosen:
@@ -181,7 +181,7 @@ def _all_parts(context: SearchContext, coded: CodeSnapshot) -> _ScanParts:
 
 
 def _gather_codes(coded: CodeSnapshot, slots: Ints) -> PackedCodes:
-    """The codes of these slots copied together, contiguous for each frame."""
+    """The codes of the slots copied together, contiguous for each frame."""
     groups: dict[int, list[tuple[Codes, Ints]]] = {}
     chosen: dict[int, list[Ints]] = {}
     rest, end = [], 0
@@ -246,7 +246,7 @@ def _count_near(context: SearchContext, slots: Ints, distances: Matrix, i: int) 
         return len(distances)
     last, units = float(distances[context.k - 1]), (context.dimension + 8) * TIE
     scale = abs(last) if context.metric == "l2" else 1.0
-    if context.metric == "ip":  # besides what is lost of a product that is taken from 1
+    if context.metric == "ip":  # besides the digits that 1 - product loses
         scale += context.lengths[i] * float(context.norms(slots).lengths[slots].max())
     return int(distances.searchsorted(last + units * scale, "right"))
 

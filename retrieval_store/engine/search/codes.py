@@ -1,21 +1,20 @@
 """The codes of one vector space, which prove that most of its vectors are not near a query.
 
-Slots never change their vectors, so codes never become wrong. They come in *segments* of so many
-slots each. A full segment is immutable, and goes into a derived file, written by the process that
-does maintenance and mapped by all. The vectors behind the last full one, the *tail*, are coded in
-memory. Vectors that have no codes, not yet or no longer, are searched as floats, with the same
-result.
+Slots never change their vectors, so codes never become wrong. They come in *segments* of equal
+size. A full segment is immutable, and goes into a derived file, written by the process that does
+maintenance and mapped by all. The vectors behind the last full one, the *tail*, are coded in
+memory. Vectors without codes are searched as floats, with the same result.
 
-A small collection has no codes (`planner.codes_pay_off`), since floats are as fast there:
-thousands of small ones have no files for them, and don't load this module. Nor has any collection
-codes where the compiled part is missing.
+A small collection has no codes (`planner.codes_pay_off`), since floats are as fast there: thousands
+of small ones have no files for them, and don't load this module. Without the compiled part no
+collection has codes.
 
 A file has segments one after another, all of one size. A segment has a header, the centre, the
 floats of its rows, and at multiples of 64 bytes the upper and the lower halves of its codes and the
-signs, as they lie in memory (`indexes/native/kernel.h`). All is little-endian. The header says how
-many rows there are, their dimension and metric, and the seed of the rotation; all but the seed must
-equal what the reader expects, and so decides nothing. Files are mapped, so that all processes share
-them.
+signs, in their layout in memory (`indexes/native/kernel.h`). All is little-endian. The header has
+the number of rows, their dimension and metric, and the seed of the rotation; all but the seed must
+equal the reader's expectation, and so decides nothing. Files are mapped, so that all processes
+share them.
 """
 
 import mmap
@@ -72,19 +71,19 @@ from retrieval_store.indexes.quantized import (
 
 SEGMENT = 16_384  # slots
 LONGEST_NUMBER = 18  # digits
-FILE_SEGMENTS = 8  # in a file at most: each takes a descriptor, of which there may be few
-MAX_SHARE = 20  # a pass over codes must leave at most one candidate in so many rows
+FILE_SEGMENTS = 8  # in a file at most: each takes a descriptor, and these may be few
+MAX_SHARE = 20  # a scan of codes must leave at most one candidate in this many rows
 MIN_CELLS = 32_768  # numbers, of vectors without codes: fewer are left for later
 HARD_AFTER = (
     3  # queries of a kind whose candidates were too many, and no others: then they are no help …
 )
-TRY_AGAIN = 256  # … until so many have been answered without
+TRY_AGAIN = 256  # … until this many have been answered without
 NO_SLOTS = np.empty(0, np.int64)
 RowsOf: TypeAlias = Callable[[int, int], Stored]  # vectors from a slot to another, whose sums hold
 
 
 def verified_rows(space: SpaceState, first: int, stop: int) -> Stored:
-    """The vectors of these slots; DamagedError when a checksum is wrong."""
+    """The vectors of the slots; DamagedError when a checksum is wrong."""
     matrix = space.vectors.rows(space.space.slots)
     space.vectors.verify_once(matrix, space.checksums, np.arange(first, stop))
     return matrix[first:stop]
@@ -102,7 +101,7 @@ class CodeSnapshot:
 
     @classmethod
     def of(cls, pieces: Sequence[tuple[int, Codes]]) -> "CodeSnapshot":
-        """A snapshot of these pieces."""
+        """A snapshot of the pieces."""
         if not pieces:
             return NOTHING_CODED
         first, last = pieces[-1]
@@ -131,7 +130,7 @@ class CodeSnapshot:
         return np.concatenate(ranges)
 
     def count_uncoded(self, space: SpaceState) -> int:
-        """How many vectors of points have no code; those of dead slots need none."""
+        """How many vectors of points have no code; dead slots need none."""
         slots = space.space.slots
         if not self.count:
             return slots - space.dead
@@ -141,8 +140,7 @@ class CodeSnapshot:
     def pass_among(
         self, allowed: FilterResult, space: SpaceState, k: int, errors: float | None
     ) -> CodePass:
-        """A pass over all codes for the k nearest of what a filter allows. errors: see
-        `SearchGoal`."""
+        """A scan of all codes for the k nearest that a filter allows. errors: see `SearchGoal`."""
         assert self.together is not None
         most = max_candidates(allowed.about_count, MAX_SHARE, k)
         of_slots = allowed.filter_for_codes(space, self.stop)
@@ -155,7 +153,7 @@ NOTHING_CODED = CodeSnapshot((), None, 0, 0)
 
 @dataclass(slots=True)
 class _Experience:
-    """What was learned from queries of one kind. strikes: how much oftener than not codes were no
+    """The experience from queries of one kind. strikes: how much oftener than not codes were no
     help lately; spared: how many queries were answered without them since they are none."""
 
     strikes: int = 0
@@ -204,8 +202,8 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
     # What queries learn of how much codes help.
 
     def is_trusted(self, k: int, matching: int) -> bool:
-        """Whether codes have told the vectors apart in recent queries for about as many hits, among
-        about as many points that match."""
+        """Whether codes have distinguished the vectors in recent queries with similar numbers of
+        hits and of matching points."""
         return self._experience(k, matching).strikes < HARD_AFTER
 
     def are_effective(self, k: int, matching: int) -> bool:
@@ -217,7 +215,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         return learned.spared % TRY_AGAIN == 0
 
     def note(self, helped: bool, k: int, matching: int) -> None:
-        """Note whether they did in a query for so many hits, among so many points that match."""
+        """Note whether they did in a query for k hits, among this number of points that match."""
         learned = self._experience(k, matching)
         strikes = learned.strikes - 1 if helped else learned.strikes + 1
         learned.strikes = min(HARD_AFTER, max(0, strikes))
@@ -256,7 +254,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
     def read_checked(
         self, directory: Path, derived_file: DerivedFile, source: None
     ) -> "MappedSegments":
-        """What a file holds, mapped; its checksum is computed only the first time."""
+        """The content of a file, mapped; its checksum is computed only the first time."""
         path = path_of(directory, derived_file)
         if derived_file not in self._verified and checksum_of(path) != derived_file.checksum:
             raise DamagedError(f"{path} is damaged: its checksum is wrong")
@@ -295,7 +293,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         return self._shown
 
     def take_in(self, slots: int, rows_of: RowsOf, tell: Callable[[], object]) -> None:
-        """Code the first `slots` slots, as far as it is worth it, segment by segment; tell: called
+        """Code the first `slots` slots, where it is worth it, segment by segment; tell: called
         after each."""
         while self.lacks(slots) and not self.closed:
             self.filling.take(partial(self._take_in, slots, rows_of))
@@ -327,7 +325,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         return tail[1] if tail is not None and tail[0] == number else None
 
     def _code(self, number: int, stop: int, rows_of: RowsOf) -> None:
-        """Code a segment as far as it goes, into memory."""
+        """Code a segment, up to `stop`, into memory."""
         first = number * SEGMENT
         tail = self._tail_of(number)
         tail_rows = 0 if tail is None else tail.count
@@ -362,8 +360,8 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
     # Saving them.
 
     def unsaved_files(self, every: bool = False) -> list[int]:
-        """Files that should be written: those that would hold twice as many segments as they do, or
-        all that they ever will; or at least one more, if `every` is wanted."""
+        """Files that should be written: those that would then have twice as many segments as now,
+        or all that they ever will; with `every` also those with at least one more."""
         numbers = {number // FILE_SEGMENTS for number in list(self._segments)}
         return [number for number in sorted(numbers) if self._outgrown(number, every)]
 
@@ -392,7 +390,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         return len(segments) * SEGMENT
 
     def map(self, derived_files: list[DerivedFile]) -> None:
-        """Go on with what was written instead of what is in memory, where it can be mapped."""
+        """Use written files instead of codes in memory, where they can be mapped."""
 
         def use() -> None:
             for file in derived_files:
@@ -408,7 +406,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         return len(self._files)
 
     def close_idle(self) -> None:
-        """Let go of files, unless a thread is making codes; the next search maps them again."""
+        """Release files, unless a thread is making codes; the next search maps them again."""
         self.filling.take_in_time(0, self._unmap, lambda: None)
 
     def _unmap(self) -> None:
@@ -422,7 +420,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
             self._segments.pop(number * FILE_SEGMENTS + i, None)
 
     def close(self) -> None:
-        """Release the memory; searches under way keep what they use, and so does a thread that
+        """Release the memory; running searches keep their references, and so does a thread that
         makes codes."""
         self.closed, self._shown, self.nbytes = True, NOTHING_CODED, 0
         self.filling.take_in_time(0, self._let_go, lambda: None)
@@ -442,7 +440,7 @@ HEADER = struct.Struct("<8sIIIIQ")
 MAGIC = b"rscodes3"
 MAGICS_BEFORE = (b"rscodes1", b"rscodes2")  # before the scan was compiled; before there were signs
 ALIGNMENT = 64
-LARGEST = 1e25  # of what is told of rows of safe lengths: half a square of 2e12 …
+LARGEST = 1e25  # of the stored floats of rows with safe lengths: half a square of 2e12 …
 ROUNDED = 1e-3  # … and by how much the square of a direction may not be 1
 
 
@@ -495,7 +493,7 @@ def _align(size: int) -> int:
 
 
 def write_segments(path: Path, segments: Sequence[Codes], metric: Metric) -> None:
-    """Write segments of as many rows each, multiples of 32, to a new file."""
+    """Write segments of equal size, a multiple of 32 rows, to a new file."""
     with path.open("wb") as file:
         for codes in segments:
             frame = codes.frame
@@ -512,8 +510,8 @@ def write_segments(path: Path, segments: Sequence[Codes], metric: Metric) -> Non
 def read_segments(
     path: Path, count: int, rows: int, dimension: int, metric: Metric
 ) -> MappedSegments:
-    """`count` segments of so many rows, as they were written, read-only; ValueError when the file
-    holds something else, OutdatedError for what was made before codes were as they are."""
+    """`count` segments of `rows` rows each, as they were written, read-only. ValueError when the
+    file has other content, OutdatedError for an earlier format of codes."""
     layout = _Layout.of(rows, dimension, metric)
     memory = map_file(path)
     if memory[: len(MAGIC)] in MAGICS_BEFORE:

@@ -1,7 +1,6 @@
-"""What all search methods share: the vector spaces that are open (`OpenSpace`), with the searches
-that are kept ready (`SearchCache`), the other caches kept between calls (`Caches`), one call
-(`SearchContext`), and its record for `explain` and spans (`EngineTrace`).
-"""
+"""Common data of all search methods: the open vector spaces (`OpenSpace`), with their prepared
+searches (`SearchCache`), the other caches kept between calls (`Caches`), one call
+(`SearchContext`), and its record for `explain` and spans (`EngineTrace`)."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -50,12 +49,12 @@ if TYPE_CHECKING:
     from retrieval_store.engine.search.recall import Recall, SpaceRecall
     from retrieval_store.indexes.quantized import CodePass
 
-UNCODED = 8  # one vector without a code costs as much as so many that the index lacks
+UNCODED = 8  # one vector without a code costs as much as this many that the index lacks
 
 
 class IndexPolicy(NamedTuple):
-    """What is worth it for so many vectors in a space: codes, an index, and to look at the signs of
-    codes first though nobody asks for a recall."""
+    """Whether codes, an index, and scanning signs first without a set recall pay for this number of
+    vectors in a space."""
 
     slots: int
     codes: bool
@@ -76,7 +75,7 @@ def search_key(near: NearestDense, k: int) -> SearchKey:
 
 
 class CodesAtHand(NamedTuple):
-    """The codes of a space as they were shown, and what was measured of searches by signs."""
+    """The codes of a space at one moment, and the measured recall of searches by signs."""
 
     codes: "SpaceCodes"
     shown: "CodeSnapshot"
@@ -90,8 +89,8 @@ class CodesAtHand(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Validity:
-    """What a search was made of. index: of the space, and what it held; at_hand: None where floats
-    are searched."""
+    """The objects that a search was made from. index: of the space, and the number of its vectors
+    then; at_hand: None where floats are searched."""
 
     space: SpaceState
     index: SpaceIndex
@@ -99,7 +98,7 @@ class Validity:
     at_hand: CodesAtHand | None = None
 
     def holds(self, space: SpaceState) -> bool:
-        """Whether all of it is still what there is, in this state."""
+        """Whether all of them are still current, in this state."""
         if self.space is not space or self.index.held is not self.held:
             return False
         return self.at_hand is None or self.at_hand.are_current()
@@ -107,16 +106,16 @@ class Validity:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeptSearch:
-    """A search of what one filter allows. one_pass: over floats or codes; matching: about how many
-    points the filter allows."""
+    """A search among the points that one filter allows. one_pass: over floats or codes; matching:
+    about how many points the filter allows."""
 
     validity: Validity
     one_pass: "FloatPass | CodePass"
     matching: int
 
     def nearest(self, vector: Matrix, allowed: FilterResult) -> Nearest | None:
-        """The nearest of those that the filter allows; None where this query needs another search.
-        allowed: is in `one_pass` already; only `KeptScan` reads it."""
+        """The nearest that the filter allows; None where this query needs another search. allowed:
+        is in `one_pass` already; only `KeptScan` reads it."""
         space, at_hand, one_pass = self.validity.space, self.validity.at_hand, self.one_pass
         if at_hand is not None:
             return _by_kept_codes(at_hand.codes, space, one_pass, vector, self.matching)
@@ -142,7 +141,7 @@ def _by_kept_codes(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeptScan:
-    """What a search over the codes of all vectors of a space takes, for filters that are new.
+    """The arguments of a search over the codes of all vectors of a space, for new filters.
     inputs: of the planner; errors: that searches by signs allow for."""
 
     validity: Validity
@@ -150,8 +149,8 @@ class KeptScan:
     errors: float | None
 
     def nearest(self, vector: Matrix, allowed: FilterResult) -> Nearest | None:
-        """What is nearest of what a new filter allows, which is asked row by row; None where this
-        query is to be answered otherwise."""
+        """The nearest that a new filter allows, which is tested row by row; None where this query
+        is to be answered otherwise."""
         inputs, space, at_hand = self.inputs, self.validity.space, self.validity.at_hand
         assert at_hand is not None
         matching, lacks_bits = min(allowed.about_count, inputs.matching), allowed.lacks_bits(space)
@@ -175,7 +174,7 @@ Kept: TypeAlias = KeptSearch | KeptScan
 
 
 class AnyFilter:
-    """Stands for filters that are new."""
+    """Means any new filter."""
 
 
 ANY_FILTER = AnyFilter()
@@ -183,30 +182,30 @@ Filter: TypeAlias = FilterResult | AnyFilter
 
 
 class SearchCache:
-    """Searches of one space that are made ready for the next query: the one cache of them.
+    """Prepared searches of one space for the next queries: the only cache of them.
 
-    Where one way of searching is sure to be the best until something changes, its compiled pass is
-    kept with all addresses and sizes worked out: for what a filter allows, from the second use of
-    that filter on, and over all codes of a space, into which the test of a new filter is put. Each
-    is kept for one filter, exactness and k (`SearchKey`), and is right as long as its `Validity`
-    holds:
+    Where one way of searching is sure to be the best until something changes, its compiled scan is
+    kept with all addresses and sizes computed. One is kept for the points that a filter allows,
+    from the second use of that filter on. One is kept over all codes of a space, into which the
+    test of a new filter is put. Each is kept for one filter, exactness and k (`SearchKey`), and is
+    right as long as its `Validity` holds:
 
-    | what happens | what is another object then |
+    | event | object that is replaced |
     |---|---|
     | a write, a compaction, other settings of the space | the state of the space |
-    | a write to what a filter reads | the result of the filter, with which its searches go |
+    | a write to data that a filter reads | the result of the filter, with which its searches go |
     | the budget of memory takes the result of the filter | the same |
-    | an index is loaded, built or let go of | the index |
+    | an index is loaded, built or released | the index |
     | codes are made or loaded, or a file is cut off | the snapshot of the codes |
-    | recall by signs is measured or loaded | what was measured |
-    | files are closed, since nobody asks | nothing: all searches are let go of |
+    | recall by signs is measured or loaded | the measurement |
+    | files are closed, since they are idle | nothing: all searches are released |
     """
 
     def __init__(self) -> None:
         self._searches = WeakKeyDictionary[Filter, dict[SearchKey, Kept]]()
 
     def get(self, allowed: Filter, key: SearchKey) -> Kept | None:
-        """What is kept, right or not."""
+        """The kept searches, valid or not."""
         of_filter = self._searches.get(allowed)
         return None if of_filter is None else of_filter.get(key)
 
@@ -218,15 +217,15 @@ class SearchCache:
         of_filter[key] = kept
 
     def clear(self) -> None:
-        """Let go of all, so that files can be closed."""
+        """Release all, so that files can be closed."""
         self._searches = WeakKeyDictionary()
 
 
 class OpenSpace:
     """One dense vector space in one generation, as this process has it open. make_codes,
-    make_recall: return the space's codes, none yet, and what was measured of their signs, when they
-    are first asked for: most spaces are too small for them, and nothing of what handles them is
-    loaded then."""
+    make_recall: return the space's codes, none yet, and the measured recall of their signs, when
+    they are first needed. Most spaces are too small for them, and then don't load the code for
+    them."""
 
     def __init__(
         self,
@@ -245,8 +244,8 @@ class OpenSpace:
         self._searches = SearchCache()
 
     def policy(self, space: Space) -> IndexPolicy:
-        """What is worth having for the vectors of a state, dead ones included: worked out once for
-        each number of them."""
+        """The policy for the vectors of a state, dead ones included: computed once for each number
+        of them."""
         if self._policy.slots != space.slots:
             shape = space.slots, space.dimension or 0, space.metric
             worth = codes_pay_off(*shape), index_is_worth_building(*shape), signs_pay_off(*shape)
@@ -255,7 +254,7 @@ class OpenSpace:
 
     @property
     def codes(self) -> "SpaceCodes":
-        """The codes of the space, which are closed once the space was let go of."""
+        """The codes of the space, which are closed once the space was released."""
         space_codes = self._made.get("codes")
         if space_codes is None:
             # Two threads may be at it.
@@ -267,12 +266,12 @@ class OpenSpace:
 
     @property
     def codes_at_hand(self) -> "SpaceCodes | None":
-        """The same; None where they were never asked for."""
+        """The same; None where they were never needed."""
         return self._made.get("codes")
 
     @property
     def recall(self) -> "SpaceRecall":
-        """What was measured of searches by signs."""
+        """The measured recall of searches by signs."""
         space_recall = self._measured.get("recall")
         if space_recall is None:
             space_recall = self._measured.setdefault("recall", self._make_recall())
@@ -310,8 +309,8 @@ class OpenSpace:
         self._searches.clear()
 
     def let_go(self) -> None:
-        """Let go of the index and the codes for good; searches under way keep what they use, and
-        the vectors."""
+        """Release the index and the codes for good; running searches keep their references, and the
+        vectors."""
         self.index.close()
         self._closed = True
         for codes in list(self._made.values()):
@@ -319,15 +318,15 @@ class OpenSpace:
         self._searches.clear()
 
     def find_search(self, allowed: FilterResult, key: SearchKey, space: SpaceState) -> Kept | None:
-        """The search that is kept for this filter, or the one of all vectors (`ANY_FILTER`), which
-        tests rows as it goes; None where neither is kept or valid in this state."""
+        """The prepared search for this filter, or the one of all vectors (`ANY_FILTER`), which
+        tests rows during the scan; None where neither is cached or valid in this state."""
         kept = self._searches.get(allowed, key)
         if kept is None and allowed.tested is not None:
             kept = self._searches.get(ANY_FILTER, key)
         return kept if kept is not None and kept.validity.holds(space) else None
 
     def keep_search(self, allowed: Filter, key: SearchKey, kept: Kept) -> None:
-        """Keep a search for the next query, unless what it was made of has gone meanwhile."""
+        """Keep a search for the next query, unless the objects that it was made from are gone."""
         self._searches.put(allowed, key, kept)
         if self._closed or not kept.validity.holds(kept.validity.space):
             self._searches.clear()
@@ -348,9 +347,9 @@ SearchView: TypeAlias = View[Caches]
 
 class SignSearchReport(NamedTuple):
     """A search by signs. target: the recall that was wanted; errors: how many standard errors it
-    allowed for; measured: what that finds, None where it wasn't measured yet; looked: of how many
-    rows the signs, the upper bits of codes, and the distances were looked at; estimate: the share
-    of the nearest that this query found, None where that wasn't estimated."""
+    allowed for; measured: its measured recall, None where it wasn't measured yet; looked: of how
+    many rows the signs, the upper bits of codes, and the distances were compared; estimate: the
+    share of the nearest that this query found, None where that wasn't estimated."""
 
     target: float
     errors: float
@@ -363,10 +362,10 @@ class EngineTrace(answering.Trace):
     """Adds the engine's part to the trace. plans: one for each query; matching: points that the
     filter allows; recall: of a search by signs; fresh: vectors that the index lacks; uncoded:
     vectors without codes; steps: milliseconds by step; remarks: sentences for `explain`;
-    reads_only: whether the store was opened so; last: when the last lap ended.
+    reads_only: whether the store was opened read-only; last: when the last lap ended.
 
-    lacking_cells, which is noted for every call, since it is what starts maintenance: the larger
-    burden of fresh and uncoded vectors, in numbers of vectors.
+    lacking_cells: the larger burden of fresh and uncoded vectors, in numbers of vectors. It is
+    noted for every call, since it starts maintenance.
     """
 
     __slots__ = (
@@ -386,7 +385,7 @@ class EngineTrace(answering.Trace):
             self.last = time.perf_counter()
 
     def note_filter(self, matching: int) -> None:
-        """Note how many points the filter allows, of which all was asked that takes time."""
+        """Note how many points the filter allows, at the end of its evaluation."""
         if self.is_recording:
             self.matching = matching
             self.lap("filter")
@@ -409,7 +408,8 @@ class EngineTrace(answering.Trace):
         self.lacking_cells = max(self.lacking_cells, UNCODED * vectors * dimension)
 
     def note_unmeasured(self, vectors: int, dimension: int) -> None:
-        """Note of how many vectors it should be measured what searches by signs find."""
+        """Note the number of vectors for which the recall of searches by signs should be
+        measured."""
         self.lacking_cells = max(self.lacking_cells, UNCODED * vectors * dimension)
 
     def note_signs(self, by_signs: "SignSearchReport") -> None:
@@ -446,7 +446,7 @@ class EngineTrace(answering.Trace):
 
 
 Neighbors: TypeAlias = tuple[Ints, Floats]  # rows and distances, nearest first
-COPIES = 32  # codes that are copied together for one filter take one part of the budget in so many
+COPIES = 32  # the copied codes for one filter take at most one part of the budget in this many
 BESIDES = 32  # bytes that are stored with a code
 MANY, MANY_FOR_EACH = 256, 4  # more slots than these (or per k) are searched in float32 first
 
@@ -498,7 +498,7 @@ class SearchContext:
         return 0 < cost <= lost and self.may_copy_codes()
 
     def note_lost(self, inputs: CostInputs, plan: SearchPlan, queries: int) -> None:
-        """Note what queries lose that are answered so, since there is no copy."""
+        """Note the time that these queries lose, since there is no copy."""
         if self.may_copy_codes():
             name, lost = self.space.space.name, self.allowed.lost
             lost[name] = lost.get(name, 0.0) + queries * lost_without_copy(inputs, plan)
@@ -508,7 +508,7 @@ class SearchContext:
         self.space.vectors.verify_once(self.matrix, self.space.checksums, slots)
 
     def norms(self, slots: Ints | None) -> Norms:
-        """Norms of all vectors, of which only those of these slots are sure to be verified."""
+        """Norms of all vectors; only the norms of these slots are sure to be verified."""
         return self.space.vectors.norms(self.matrix, self.space.checksums, slots)
 
     def vectors_at(self, query_numbers: list[int]) -> Matrix:
@@ -518,7 +518,7 @@ class SearchContext:
         )
 
     def rank(self, i: int, slots: Ints) -> Neighbors:
-        """The k nearest of these slots to the i-th query vector, with exact distances."""
+        """The k nearest of the slots to the i-th query vector, with exact distances."""
         self.verify_once(slots)
         vector, k = self.vectors[i], self.k
         if len(slots) > max(MANY, MANY_FOR_EACH * k):
@@ -533,7 +533,7 @@ class SearchContext:
         return in_order(self.space, self.k, hits)
 
     def nearest_of(self, query_numbers: list[int], slots: Ints) -> list[Ints]:
-        """For each of the query vectors at `query_numbers`, the k nearest of these slots and all
+        """For each of the query vectors at `query_numbers`, the k nearest of the slots and all
         that tie with the k-th."""
         self.verify_once(slots)
         norms = partial(self.norms, slots)
@@ -544,8 +544,7 @@ class SearchContext:
 
 
 def in_order(space: SpaceState, k: int, hits: Nearest) -> Neighbors:
-    """The rows of the k nearest of what was found, nearest first; at equal distances, first
-    inserted first."""
+    """The rows of the k nearest hits, nearest first; at equal distances, first inserted first."""
     budget.check()
     chosen, distances = hits.slots, hits.distances
     if hits.chosen < len(chosen):

@@ -1,12 +1,12 @@
 """The index of one vector space in this process, loaded or grown while other threads search.
 
-The labels in the index are slots. It holds the first `covered` slots of its generation, dead ones
-included; later slots are *fresh*, and searched exactly. The vector of a slot never changes, so no
-entry of an index ever becomes wrong; a reader only drops slots that its own state doesn't have.
+The labels in the index are slots. It contains the first `covered` slots of its generation, dead
+ones included; later slots are *fresh*, and searched exactly. The vector of a slot never changes, so
+no entry of an index ever becomes wrong; a reader only drops slots that its own state doesn't have.
 
 Locking: either any number of threads search, or one thread changes the index, never both, since
 hnswlib doesn't support that. No search waits for the index: while it is being changed, searches are
-answered by codes or floats. The thread that changes it waits only for searches under way.
+answered by codes or floats. The thread that changes it waits only for running searches.
 """
 
 import time
@@ -36,7 +36,7 @@ from retrieval_store.query.types import index_name, index_settings, uses_codes
 
 SLICE_CELLS = 262_144  # numbers added at once: 1,024 vectors of 256, some 0.1 s. Forks wait
 WORTH_CELLS = 3_000_000  # below, the exact search is as fast on any machine
-FRESH_CELLS = 256_000  # so many numbers outside of the index cost little to search exactly
+FRESH_CELLS = 256_000  # numbers outside of the index that cost little to search exactly
 MUCH_MORE = 1.1  # a file that holds more than the index by this factor is loaded
 LOADING = 0.016  # microseconds to load a file, for each number of its vectors
 IndexClass: TypeAlias = Callable[..., VectorIndex]  # VectorIndex's own arguments
@@ -56,13 +56,13 @@ def builtin_index(name: str) -> IndexClass:
 class SpaceIndex(DerivedKind[None, VectorIndex]):
     """The index of a vector space in one generation; empty until it is loaded or built.
 
-    held: what holds the vectors, None while none are in it; saved: how many slots the saved file is
-    known to hold; filling: the lock of the one thread that loads, grows or saves the index; closed:
-    it isn't used any more; full: no further vectors can be added; refused: the error of the index
-    class that caused that, if any; wanted: whether the space's settings and metric allow an index;
-    installed: whether the packages that its class needs are installed; missed: the microseconds
-    that queries have taken longer because the index wasn't loaded; pays_from: from how many of
-    these on the file is loaded; pace: vectors added per second, 0 while none are added.
+    held: the index object, None while it is empty; saved: how many slots the saved file is known to
+    hold; filling: the lock of the one thread that loads, grows or saves the index; closed: it isn't
+    used any more; full: no further vectors can be added; refused: the error of the index class that
+    caused that, if any; wanted: whether the space's settings and metric allow an index; installed:
+    whether the packages that its class needs are installed. missed: the microseconds that queries
+    have taken longer because the index wasn't loaded; pays_from: the file is loaded once this many
+    were missed; pace: vectors added per second, 0 while none are added.
     """
 
     what: ClassVar[str] = "the index"
@@ -102,7 +102,8 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
 
     @property
     def ef_search(self) -> int:
-        """How many candidates the index looks at unless the space says otherwise; 0 without one."""
+        """How many candidates the index compares unless the space sets a number; 0 without an
+        index."""
         index = self.held
         return 0 if index is None else index.ef_search
 
@@ -113,7 +114,7 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
         return 0 if index is None else index.nbytes
 
     def search_index(self, search: Callable[[VectorIndex, int], T], otherwise: T) -> T:
-        """What `search` returns, called with the index and the number of slots in it, which don't
+        """The result of `search`, called with the index and the number of slots in it, which don't
         change meanwhile; `otherwise` when there is no index, or it is being changed."""
         index = self.held  # another thread may forget it
         if index is None:

@@ -1,8 +1,8 @@
 """Late interaction: points with several vectors each, compared vector by vector.
 
-In memory the vectors of one space are one matrix, in layers that follow what is written. Products
-in float32 find those that may be among the best, with a bound of their rounding error; float64
-decides, as it does among single vectors.
+In memory the vectors of one space are one matrix, in layers that follow writes. Products in float32
+find the candidates for the best, with a bound of their rounding error; float64 decides, as among
+single vectors.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,18 +23,18 @@ from retrieval_store.engine.storage.write import read_blobs
 from retrieval_store.errors import DimensionMismatchError
 from retrieval_store.indexes.exact import UNIT_ROUNDOFF, products_of_few
 
-BUDGET_SHARE = 2  # one part of the budget in so many, for the vectors of one space
-LOOKED_AT = 8  # points are read instead while they are fewer than one in so many, taken together
-# Numbers that are held at once where vectors are compared: of the vectors, and of the products with
-# those of the query. A page of images has a thousand vectors, so points don't tell.
+BUDGET_SHARE = 2  # one part of the budget in this many, for the vectors of one space
+LOOKED_AT = 8  # points are read instead while they are fewer than one in this many, taken together
+# Numbers that are in memory at once where vectors are compared: of the vectors, and of the products
+# with the query's. A page of images has a thousand vectors, so the number of points is no measure.
 NUMBERS = 4_000_000
 LIKELY = 64  # points that are compared in float64 at least
 
 
 @dataclass(frozen=True, slots=True)
 class MultiVectors:
-    """The vectors of some points. rows: of all that were read, ascending; holders: of those that
-    have vectors; starts: (holders + 1,) where those of each begin; matrix: (n, dim) float32;
+    """The vectors of some points. rows: of all that were read, ascending; holders: the rows with
+    vectors; starts: (holders + 1,) where the vectors of each begin; matrix: (n, dim) float32;
     lengths: (n,) float32."""
 
     rows: Ints
@@ -51,7 +51,7 @@ class MultiVectors:
         return self.rows.nbytes + self.holders.nbytes + self.starts.nbytes + numbers
 
     def of(self, places: Ints) -> tuple[Matrix, Ints]:
-        """The vectors of the holders at these places, and where those of each begin."""
+        """The vectors of the holders at these positions, and where the vectors of each begin."""
         counts = np.diff(self.starts)[places]
         starts = np.cumsum(counts) - counts
         vector_places = np.arange(int(counts.sum())) + np.repeat(
@@ -63,8 +63,8 @@ class MultiVectors:
 def multivectors_in_memory(
     view: SearchView, space: Space, point_count: int
 ) -> Layers[MultiVectors] | None:
-    """The vectors of all points in a space, for a call that wants those of so many; None where they
-    would take too much of memory, or so few are wanted, and so rarely, that reading these is
+    """The vectors of all points in a space, for a call that needs this number of points. None where
+    they would take too much memory, or so few are needed, and so rarely, that reading these is
     cheaper."""
     cache, key, state = view.caches.several, space.number, view.state
     if key not in cache.held_keys():
@@ -109,8 +109,8 @@ def _vectors_in(
 
 
 def counting(segment: MultiVectors, above: Ints | None, mask: Bools) -> Ints:
-    """The places of the holders in a layer that are among those of the mask, and of which no layer
-    above says anything else."""
+    """The positions of the holders in a layer that the mask includes and no layer above
+    replaces."""
     holders = segment.holders[: np.searchsorted(segment.holders, len(mask))]
     good = mask[holders]
     if above is not None:
@@ -119,8 +119,8 @@ def counting(segment: MultiVectors, above: Ints | None, mask: Bools) -> Ints:
 
 
 def rank_multi(view: SearchView, space: Space, query: Matrix, k: int, candidates: Ints) -> Ranking:
-    """The k of the candidate rows that are best by late interaction: each of the query's vectors,
-    (m, dim), counts with the greatest similarity to any of a point's, and these are summed.
+    """The k candidate rows that are best by late interaction: each of the query's vectors, (m,
+    dim), counts with its greatest similarity to any of a point's, and these are summed.
 
     Khattab and Zaharia, "ColBERT" (2020). Similarity: the cosine, the dot product, or the negative
     of the distance, by the metric of the space.
@@ -181,8 +181,8 @@ def _score_in_pieces(
 
 
 def _pieces(counts: Ints, numbers: int) -> Iterator[slice]:
-    """Slices of points with so many vectors, each of which takes so many numbers, that together
-    take NUMBERS or one point's."""
+    """Slices of points with these counts of vectors and this many numbers each, so that a slice
+    takes at most NUMBERS numbers, or one point's."""
     pieces = np.cumsum(counts) * numbers // NUMBERS
     starts = np.flatnonzero(np.diff(pieces, prepend=-1))
     for start, stop in pairwise([*starts.tolist(), len(counts)]):
@@ -236,7 +236,8 @@ def _roughly(segment: MultiVectors, query: Matrix, metric: Metric) -> tuple[Matr
 def _rough_products(
     segment: MultiVectors, vectors: slice, query: Matrix, reaches: Floats, metric: Metric
 ) -> Matrix:
-    """(n, m) float32 likenesses of some of the vectors to those of the query, which are so long."""
+    """(n, m) float32 similarities of some of the vectors to the query's, which have these
+    lengths."""
     products, lengths = products_of_few(query, segment.matrix[vectors]), segment.lengths[vectors]
     if metric == "cosine":
         inverse = np.divide(1.0, reaches, out=np.zeros_like(reaches), where=reaches > 0)

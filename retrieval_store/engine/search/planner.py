@@ -1,17 +1,18 @@
 """The query planner: chooses the search method with the least estimated cost.
 
-- *exact*: a pass over the vectors of all points that the filter allows.
-- *codes*: the same result by a pass over their codes, after which few vectors are left to compare.
-- *signs*: a pass over one bit a number, after which rows go on whose estimated score, plus a margin
-  of some standard errors, may be enough; about a fourth of the time.
+- *exact*: a scan of the vectors of all points that the filter allows.
+- *codes*: the same result by a scan of their codes, after which few vectors are left to compare.
+- *signs*: a scan of one bit a number, which leaves the rows whose estimated score, plus a margin of
+  some standard errors, may be enough; about a fourth of the time.
 - *over-fetch*: the index is queried for more candidates than are wanted, and those that the filter
   doesn't allow are dropped. It is chosen only if it saves a third of the time of the whole query,
-  since results of an index are approximate; so are signs where nobody asks for a recall.
+  since results of an index are approximate. The same holds for signs unless the caller sets a
+  recall.
 
 Evaluating the filter while the graph is traversed was measured and left out. At equal recall it
-costs as much (at 50,000 vectors) or up to 1.7 times less (at a million, where 3 to 12 % match), but
-its cost has no bound: a filter whose points lie far from the query took 1.1 s at a million vectors,
-where the exact search takes 10 ms. And all other threads are blocked meanwhile.
+costs the same (at 50,000 vectors) or up to 1.7 times less (at a million, where 3 to 12 % match).
+But its cost has no bound: a filter whose points lie far from the query took 1.1 s at a million
+vectors, where the exact search takes 10 ms. It also blocks all other threads.
 
 Costs are in microseconds, measured by `benchmarks/calibrate.py`; only their ratios matter, which
 differ little between processors.
@@ -31,29 +32,28 @@ QUERY_COST = 250.0  # the cost of a query besides its search
 INDEX_GAIN = (
     2 / 3
 )  # with an index the whole query may take at most this share of the best other method
-# A pass over vectors: a fixed cost, a cost per row, and per number; where nothing is compiled,
-# numpy takes NUMPY_FACTOR times as long; rows that aren't contiguous cost more. Where vectors
-# exceed the processor's cache they take at least as long as to read them from memory, and scattered
-# ones more.
+# A scan of vectors: a fixed cost, a cost per row, and per number. Where nothing is compiled, numpy
+# takes NUMPY_FACTOR times as long; rows that aren't contiguous cost more. Where vectors exceed the
+# processor's cache, reading them from memory is the least cost, and scattered ones cost more.
 FLOAT_PASS, FLOAT_ROW, FLOAT_NUMBER = 25.0, 8e-3, 1e-4
 NUMPY_FACTOR = 4.0
 SCATTERED_ROW, FAR_SCATTERED_ROW, FLOAT_CACHE_BYTES = 1e-2, 3e-2, 16_000_000
-# A pass over codes: a fixed cost, a cost per row, and per number; at least the time to read them
-# from memory where they exceed the processor's cache (CODE_CACHE_BYTES).
+# A scan of codes: a fixed cost, a cost per row, and per number; at least the time to read them from
+# memory where they exceed the processor's cache (CODE_CACHE_BYTES).
 CODE_PASS, CODE_ROW, CODE_NUMBER = 25.0, 1e-3, 1e-5
 CODE_ROW_BYTES, CODE_NUMBER_BYTES, BYTE_READ, CODE_CACHE_BYTES = 16, 0.5, 5e-5, 8_000_000
 BLOCK = 32  # rows that are scanned together
 COPIED_ROW, COPIED_NUMBER = 0.1, 1.5e-3  # to copy the code of a row to others: once, and a number
 MIN_CODED_NUMBERS = 500_000  # numbers of all vectors: fewer are searched as fast without codes
-# A pass over signs: the same, and what those cost that are looked at more closely.
+# A scan of signs: the same, and the cost of rows that are compared more closely.
 SIGNS_PASS, SIGN_ROW, SIGN_NUMBER = 60.0, 2e-4, 4e-6
 SIGNS_ROW_BYTES, SIGNS_NUMBER_BYTES = 8, 0.125
-SLOT_BIT = 2.4e-3  # to make the bit of a slot, where a pass over codes needs those of a filter
-MIN_NUMBERS_BY_SIGNS = 60_000_000  # below, signs come first only where a recall is asked for
+SLOT_BIT = 2.4e-3  # to make the bit of a slot, where a scan of codes needs a filter's bits
+MIN_NUMBERS_BY_SIGNS = 60_000_000  # below, signs come first only where a recall is set
 MAX_DIMENSION_BY_SIGNS = 4_096  # sums of a query's tables fit into 16 bits up to here
-MIN_DIMENSIONS = 20  # below, a pass over floats is as quick
+MIN_DIMENSIONS = 20  # below, a scan of floats is as quick
 ROWS_PER_HIT = (
-    16  # codes are used if k is at most one in so many; else too many candidates are left
+    16  # codes are used if k is at most one in this many; else too many candidates are left
 )
 # A candidate of an index: a fixed cost, and a cost per number of its vector.
 CANDIDATE_COST, CANDIDATE_NUMBER = 1.6, 2.5e-3
@@ -61,9 +61,9 @@ USUAL_EF = 140  # candidates that find the nearest ten in an index
 EF_PER_RANK = 4  # more candidates for each rank beyond USUAL_K at which the last hit is expected
 USUAL_K = 10
 USUAL_SLOTS = 50_000  # up to here; in a larger graph more candidates are needed for equal recall:
-EF_GROWTH = 0.3  # .962 at a million with those that give .993 here, .985 with 2.5 times as many
+EF_GROWTH = 0.3  # .962 at a million with a number that gives .993 here, .985 with 2.5 times it
 TRUSTED_SHARE = 0.5  # of the candidates: a k-th hit behind this isn't trusted to be the true one
-WIDEN_BY = 3  # then the index is queried for so many times as many candidates
+WIDEN_BY = 3  # then the index is queried for this many times the candidates
 
 
 class CostInputs(NamedTuple):
@@ -72,10 +72,10 @@ class CostInputs(NamedTuple):
     slots: vectors in the space, dead ones included; matching: how many of them the filter allows;
     contiguous: whether the allowed vectors, or their codes, lie contiguously; coded: how many slots
     have codes; indexed: how many slots the index holds, 0 without one; ef_search: how many
-    candidates the index needs for USUAL_K hits without a filter.
-    by_signs: whether signs may come first; approximate: whether the caller asked for a recall, so
-    that signs come first wherever that is faster; lacks_bits: whether a bit of each slot has to be
-    made first, where what is allowed doesn't lie contiguously.
+    candidates the index needs for USUAL_K hits without a filter. by_signs: whether signs may come
+    first; approximate: whether the caller set a recall, so that signs come first wherever that is
+    faster; lacks_bits: whether a bit of each slot has to be made first, where the allowed slots
+    aren't contiguous.
     """
 
     slots: int
@@ -130,19 +130,19 @@ def choose(inputs: CostInputs, wider: int = 1) -> SearchPlan:
 
 
 def codes_pay_off(slots: int, dimension: int, metric: Metric) -> bool:
-    """Whether so many vectors should have codes, where there is what makes and reads them."""
+    """Whether this many vectors should have codes, if there is a compiled part for them."""
     fits = metric in BY_PRODUCTS and MIN_DIMENSIONS <= dimension <= MAX_DIMENSIONS
     return fits and slots * dimension >= MIN_CODED_NUMBERS and kernel() is not None
 
 
 def signs_pay_off(slots: int, dimension: int, metric: Metric) -> bool:
-    """Whether signs of so many vectors should come first though nobody asks for a recall."""
+    """Whether signs of this many vectors should come first though the caller sets no recall."""
     large = slots * dimension >= MIN_NUMBERS_BY_SIGNS
     return large and dimension <= MAX_DIMENSION_BY_SIGNS and codes_pay_off(slots, dimension, metric)
 
 
 def index_pays_off(slots: int, dimension: int, coded: bool) -> bool:
-    """Whether a search of this many vectors through an index is so much faster than a pass over all
+    """Whether a search of this many vectors through an index is so much faster than a scan of all
     of them that the index is worth building. coded: whether there are, or will be, codes."""
     usual = CostInputs(slots, slots, dimension, USUAL_K, True, slots * coded, slots, USUAL_EF)
     best = codes_cost(usual) if coded else exact_cost(usual)
@@ -173,7 +173,7 @@ def candidates(inputs: CostInputs) -> int:
 
 
 def exact_cost(inputs: CostInputs) -> float:
-    """The cost of a pass over the vectors of all allowed rows."""
+    """The cost of a scan of the vectors of all allowed rows."""
     row, far = _floats(inputs.dimension), inputs.slots * inputs.dimension * 4 > FLOAT_CACHE_BYTES
     if far:
         row = max(row, inputs.dimension * 4 * BYTE_READ)
@@ -183,15 +183,15 @@ def exact_cost(inputs: CostInputs) -> float:
 
 
 def codes_cost(inputs: CostInputs) -> float:
-    """The cost of a pass over the codes of all allowed rows (where they aren't contiguous, of every
-    block that contains one), and over the vectors of allowed rows without codes."""
+    """The cost of a scan of the codes of all allowed rows (where they aren't contiguous, of every
+    block that contains one), and of the vectors of allowed rows without codes."""
     row_cost = CODE_ROW + inputs.dimension * CODE_NUMBER
     row = _streamed_cost(inputs, row_cost, CODE_ROW_BYTES, CODE_NUMBER_BYTES)
     return CODE_PASS + _rows_in_blocks(inputs) * row + _extra_cost(inputs)
 
 
 def signs_cost(inputs: CostInputs) -> float:
-    """The same of a pass over signs."""
+    """The same of a scan of signs."""
     row_cost = SIGN_ROW + inputs.dimension * SIGN_NUMBER
     row = _streamed_cost(inputs, row_cost, SIGNS_ROW_BYTES, SIGNS_NUMBER_BYTES)
     return SIGNS_PASS + _rows_in_blocks(inputs) * row + _extra_cost(inputs)
@@ -222,19 +222,19 @@ def _extra_cost(inputs: CostInputs) -> float:
 
 
 def copying_cost(rows: int, dimension: int) -> float:
-    """The cost of copying the codes of so many rows together."""
+    """The cost of copying the codes of this many rows together."""
     return rows * (COPIED_ROW + dimension * COPIED_NUMBER)
 
 
 def lost_without_copy(inputs: CostInputs, plan: SearchPlan) -> float:
-    """What a search costs more than a pass over the codes of all allowed rows, if these lay
-    contiguously."""
+    """The extra cost of a search over a scan of the codes of all allowed rows, if these were
+    contiguous."""
     if inputs.contiguous or not inputs.coded or ROWS_PER_HIT * inputs.k > inputs.matching:
         return 0.0
     return max(0.0, plan.costs[plan.method] - codes_cost(inputs._replace(contiguous=True)))
 
 
 def _floats(dimension: int) -> float:
-    """The cost of one vector in a pass over floats."""
+    """The cost of one vector in a scan of floats."""
     row = FLOAT_ROW + dimension * FLOAT_NUMBER
     return row if kernel() is not None else NUMPY_FACTOR * row

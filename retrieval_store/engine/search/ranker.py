@@ -80,7 +80,7 @@ HIT = 32  # bytes that a hit takes while a batch is searched
 
 
 def by_floats(context: SearchContext, query_numbers: list[int]) -> list[Neighbors]:
-    """The k nearest to each of the query vectors at `query_numbers`, by a pass over floats."""
+    """The k nearest to each of the query vectors at `query_numbers`, by a scan of floats."""
     slots = context.allowed.slots(context.space)
     context.verify_once(slots)
     norms = partial(context.norms, slots)
@@ -135,8 +135,8 @@ def nearest_rows(
 
 
 class _DenseSearch:
-    """One call. Its queries are answered by the cheapest method; a query for which the index finds
-    too few hits, or codes leave too many candidates, is answered by the cheapest other method."""
+    """One call. Its queries are answered by the cheapest method. If the index finds too few hits
+    for a query, or codes leave too many candidates, the cheapest other method answers it."""
 
     def __init__(self, context: SearchContext, near: NearestDense) -> None:
         self._context, self._near, self._trace = context, near, context.trace
@@ -200,7 +200,7 @@ class _DenseSearch:
 
     @property
     def _target(self) -> float:
-        """The recall that the query, or else the space, asks for."""
+        """The recall that the query, or else the space, sets."""
         near = self._near
         if near.recall is not None:
             return near.recall
@@ -234,7 +234,7 @@ class _DenseSearch:
         return index.wanted and (self._policy.graph or index.held is not None)
 
     def _note_plan(self, plan: SearchPlan, inputs: CostInputs, queries: int) -> None:
-        """Note how some queries are answered, and what they lose by it."""
+        """Note the plan of some queries, and the time that they lose by it."""
         self._trace.note_plan(plan, queries)
         if plan.costs:
             self._context.note_lost(inputs, plan, queries)
@@ -262,7 +262,7 @@ class _DenseSearch:
         )
 
     def _lies_together(self, coded: bool) -> bool:
-        """Whether the allowed vectors, or codes, lie contiguously: because all are allowed, or
+        """Whether the allowed vectors, or codes, are contiguous: because all are allowed, or
         because a copy of the codes is kept, or will be made by this call."""
         allowed = self._context.allowed
         if not allowed.restricts and not self._context.space.dead:
@@ -325,7 +325,7 @@ class _DenseSearch:
         self._open.keep_search(context.allowed, search_key(self._near, context.k), kept)
 
     def _by_codes(self, plan: SearchPlan, inputs: CostInputs, unanswered: list[int]) -> None:
-        """Answer those of the remaining queries that codes can answer."""
+        """Answer the remaining queries that codes can answer."""
         from retrieval_store.engine.search.code_search import by_codes, code_pass
 
         assert self._coded is not None
@@ -347,7 +347,7 @@ class _DenseSearch:
         self._trace.lap(plan.method)
 
     def _note_signs(self, errors: float | None, hits: Nearest | None) -> None:
-        """Note a search by signs for `explain`, if it was one. hits: what it found for the only
+        """Note a search by signs for `explain`, if it was one. hits: its hits for the only
         query."""
         if errors is None or not self._trace.is_recording:
             return
@@ -362,8 +362,8 @@ class _DenseSearch:
         self._trace.note_signs(SignSearchReport(self._target, errors, recall, looked, estimate))
 
     def _by_pass(self, one_pass: "CodePass", errors: float | None) -> Neighbors | None:
-        """The answer for the only query, by a pass that is kept for the next one where codes are
-        and stay the way to search for all that the filter allows."""
+        """The answer for the only query, by a scan that is kept for the next one, where codes are
+        and remain the way to search all that the filter allows."""
         context, codes = self._context, self._open.codes
         hits = one_pass.nearest(context.vectors[0], context.matrix)
         if hits is None:
@@ -404,7 +404,8 @@ class EngineRanker:
         return self._scorings().rank(step)
 
     def rank_among(self, step: QueryStep, rankings: Sequence[Ranked]) -> Ranked:
-        """The same for a step of one query, among the points that are in any of these rankings."""
+        """As `rank`, for a step of one query, among the points that are in any of these
+        rankings."""
         return self._scorings().rank_among(step, rankings)
 
     def near(self, step: QueryStep, near: NearestDense, k: int) -> list[Ranked]:
@@ -465,15 +466,15 @@ class EngineRanker:
         self, groups: BestOfEach | GroupSearch, point_count: int, expression: Expression | None
     ) -> Labelling:
         """Access to labels, which don't depend on the expression here; point_count: about how many
-        points the call will look at."""
+        points the call will need."""
         from retrieval_store.engine.search.scorers import Kinds, LabelsAt, RowLabels
 
         key = Kinds(groups.path) if isinstance(groups, BestOfEach) else LabelsAt(groups.path)
         return RowLabels(self._view, key, point_count)
 
     def fetch(self, groups: Sequence[Ints], fields: Fields) -> list[Points]:
-        """The points of several lists of rows, read at once. Their vectors are counted here, and
-        all else by who asks."""
+        """The points of several lists of rows, read at once. Their vectors are counted here, all
+        else by the caller."""
         if fields.vectors:
             count = sum(map(len, groups))
             budget.take(count * vector_bytes(self._view, fields), "hits", count)
@@ -494,5 +495,5 @@ class EngineRanker:
         return filter_rows(self._view, expression, items)
 
     def words(self, text: Bm25, items: Ints) -> "list[WordReport]":
-        """Each distinct word of the first text, and what it adds to the scores of some rows."""
+        """Each distinct word of the first text, and its contribution to the scores of some rows."""
         return self._scorings().words(text, items)

@@ -1,13 +1,13 @@
 """How far scores by signs are off, measured on the vectors of a space with hard questions.
 
-A search by signs leaves out whose score is too low even if it is so many standard errors off. How
-many errors find which share of the nearest is no matter of chance alone: they aren't quite normal,
-and where many rows are about as near as the last hit, each that is farther off is lost. So it is
-measured: some questions of each kind are answered exactly, and of each true hit is noted how many
-errors it needs. The kinds are stored vectors, points half way between two, means of five, any
-directions, and stored vectors far from all others; filters are a side, a corner and one in a
-hundred, of which the first two let through what lies away from the question. The *worst* kind must
-reach what is wanted, with room for others. Until something is measured, `UNMEASURED` errors do.
+A search by signs excludes rows whose score is too low even if it is off by a number of standard
+errors. The recall for a number of errors doesn't follow from chance alone: the errors aren't quite
+normal, and where many rows are about as near as the last hit, each that is farther off is lost. So
+it is measured: some questions of each kind are answered exactly, and for each true hit the needed
+number of errors is noted. The kinds are stored vectors, points half way between two, means of five,
+any directions, and stored vectors far from all others. Filters are a side, a corner and one in a
+hundred; the first two allow points away from the question. The *worst* kind must reach the target,
+with a margin for others. Before the first measurement, `UNMEASURED` errors are used.
 """
 
 import math
@@ -57,26 +57,26 @@ T = TypeVar("T")
 TARGETS = (0.8, 0.9, 0.95, DEFAULT_RECALL, 0.99, GREATEST_RECALL)
 UNMEASURED = (1.5, 1.75, 2.0, 2.5, 2.75, 3.0)  # errors that find them of most vectors
 SPARED, MOST_ERRORS = 0.25, 4.0  # fewer than unmeasured, at most; and at most
-SAFETY = 2  # the worst kind may miss one in so many of what may be missed: others will be asked
+SAFETY = 2  # the worst kind may miss this part of the allowed misses: other questions may be harder
 ROUNDINGS = 0.1  # errors more, for the tables of signs and for the upper bits
 STEP = 0.25  # errors more, where searches find too little
 QUESTIONS = 24  # of each kind
 CORES_A_THREAD = 4  # of a machine's, for each thread that searches; the others are for queries
-LONELY = 5  # stored vectors among which one is asked about that lies far from others
+LONELY = 5  # stored vectors from which a question far from others is chosen
 HITS = (10, 100)
-NOISE = 0.02  # of a stored vector that is asked for, as a share of the usual size of its numbers
-MEASURED_AGAIN = 1.25  # of so many times as many vectors
+NOISE = 0.02  # added to a stored vector in a question, as a share of the usual size of its numbers
+MEASURED_AGAIN = 1.25  # of this many times the vectors
 MIN_MEASURED = 2_000  # vectors
 AGAIN_AFTER = 1.0  # seconds until queries ask maintenance for it again
 LOOKS_APART, GROWS = 0.5, 0.01  # seconds; of a space, in a second: then it is measured later
-CORNER = 3  # numbers of which all must have the other sign
+CORNER = 3  # numbers that must all have the other sign
 MIN_LIVING = 32  # vectors of points, without which there is nothing to ask about
 CheckCancelled: TypeAlias = Callable[[], object]
 
 
 class Measured(NamedTuple):
-    """What searches found of the nearest `k` for one kind of questions under one filter, for that
-    of the HITS of which least was found: on average, and at worst for one question."""
+    """The share of the nearest `k` that searches found for one kind of questions under one filter,
+    for the worst of HITS: on average, and at worst for one question."""
 
     kind: str
     filter: str
@@ -91,9 +91,9 @@ def _recall_and_least(measured: Measured) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """What was measured with `vectors` vectors and so many `questions`. errors: that find the
-    TARGETS; measured: what the default target then found; off: by how much estimates of what one
-    query has found are wrong, on average; at: when, in seconds of the epoch."""
+    """A measurement with `vectors` vectors and `questions` questions. errors: the numbers that
+    reach the TARGETS; measured: the recall of the default target then; off: the average error of
+    estimates of the recall of one query; at: when, in seconds of the epoch."""
 
     vectors: int
     questions: int
@@ -104,11 +104,11 @@ class Recall:
 
     @property
     def worst(self) -> Measured:
-        """The kind of which least was found."""
+        """The kind with the least recall."""
         return min(self.measured, key=_recall_and_least)
 
     def to_json(self) -> bytes:
-        """What is in a file."""
+        """The content of a file."""
         measured = [[*measurement] for measurement in self.measured]
         head = [TARGETS, self.vectors, self.questions, self.errors]
         content = [*head, measured, self.off, self.at]
@@ -116,7 +116,7 @@ class Recall:
 
     @classmethod
     def from_json(cls, content: bytes) -> "Recall":
-        """The same again; ValueError for what is none."""
+        """The same from JSON; ValueError for invalid content."""
         targets, vectors, questions, errors, measured, *rest = orjson.loads(content)
         if tuple(targets) != TARGETS:
             raise OutdatedError("other targets were measured")
@@ -137,8 +137,7 @@ class Recall:
 
 
 class SpaceRecall(DerivedKind[None, Recall]):
-    """What was measured of a vector space in one generation; nothing until it is loaded or
-    measured."""
+    """The measurement of a vector space in one generation; None until it is loaded or measured."""
 
     what: ClassVar[str] = "the measured recall"
 
@@ -153,7 +152,7 @@ class SpaceRecall(DerivedKind[None, Recall]):
 
     @property
     def known(self) -> Recall | None:
-        """What was measured; None where that is still to be done."""
+        """The measurement; None where that is still to be done."""
         return self._known
 
     def errors_for(self, target: float) -> float | None:
@@ -182,7 +181,7 @@ class SpaceRecall(DerivedKind[None, Recall]):
         return Recall.from_json(path.read_bytes())
 
     def note(self, recall: Recall) -> None:
-        """Go on with what was measured."""
+        """Use this measurement from now on."""
         self._known = recall
 
     def lacks(self, slots: int) -> bool:
@@ -199,8 +198,8 @@ class SpaceRecall(DerivedKind[None, Recall]):
         return True
 
     def is_settled(self, slots: int) -> bool:
-        """Whether the space has hardly grown since maintenance last looked: what is measured in the
-        middle of an ingest is measured again soon."""
+        """Whether the space has hardly grown since the last maintenance: a measurement in the
+        middle of an ingest is soon repeated."""
         now, last_look = time.monotonic(), self._seen
         if last_look is not None and now < last_look[0] + LOOKS_APART:
             return False
@@ -211,7 +210,7 @@ class SpaceRecall(DerivedKind[None, Recall]):
 
 
 def write_recall(path: Path, recall: Recall) -> int:
-    """Write what was measured to a new file; returns with how many vectors."""
+    """Write the measurement to a new file; returns its number of vectors."""
     path.write_bytes(recall.to_json())
     return recall.vectors
 
@@ -259,7 +258,7 @@ class Measurement:
         self._living: Bools = owners >= 0
 
     def run(self) -> Recall | None:
-        """What was measured; None where there is too little to ask about."""
+        """The measurement; None where there is too little data for questions."""
         answered = self._questions_with_answers()
         if not answered:
             return None
@@ -284,8 +283,8 @@ class Measurement:
         )
 
     def measure_with(self, recall: Recall) -> list[Measured]:
-        """What searches find of each kind that allow for as many errors as was measured; nothing
-        where there is too little to ask about."""
+        """The recall of each kind with the measured numbers of errors; nothing where there is too
+        little data for questions."""
         errors = recall.errors[TARGETS.index(DEFAULT_RECALL)]
         measured_groups = [
             self._measure(answers, errors) for answers in self._questions_with_answers()
@@ -302,7 +301,7 @@ class Measurement:
     # Questions.
 
     def _groups(self) -> Iterator[_Group]:
-        """All questions, of which the last are chosen by the answers to others."""
+        """All questions; the last are chosen by the answers to others."""
         living = np.flatnonzero(self._living)
         stored = self._vectors(self._draw.choice(living, LONELY * QUESTIONS))
         size = float(np.abs(stored).mean())
@@ -414,7 +413,7 @@ class Measurement:
         return [hits for hits_of_part in self._call_each(answer, parts) for hits in hits_of_part]
 
     def _call_each(self, call: Callable[..., T], *items: Iterable[Any]) -> list[T]:
-        """What a call returns for each item, made by as many threads as this may have."""
+        """The results of a call for each item, on the threads that this may use."""
         results: list[T] = []
         with WorkerPool(self._threads) as threads:
             waiting = [
@@ -485,7 +484,7 @@ class Measurement:
         return scores, errors
 
     def _measure(self, answered: _Answered, errors: float) -> list[Measured]:
-        """What searches find that allow for so many errors, for each of the HITS."""
+        """The recall of searches that allow for this many errors, for each of the HITS."""
         (group, true), measurements = answered, []
         for k in HITS:
             answerable = [
@@ -499,8 +498,8 @@ class Measurement:
         return measurements
 
     def _estimate_error(self, answered: Sequence[_Answered], errors: float) -> float:
-        """By how much estimates of what single queries have found are off: by searches that allow
-        for one error more, as `code_search.estimate_recall` has them."""
+        """The error of estimates of the recall of single queries, by searches that allow for one
+        error more, as in `code_search.estimate_recall`."""
         questions = [question for group, _ in answered for question in group.questions]
         true_hits = [true for _, hits_of_group in answered for true in hits_of_group]
         differences = self._call_each(
@@ -518,7 +517,7 @@ class Measurement:
         return abs(hits.share_of(wider_hits, k) - hits.share_of(true, k))
 
     def _search(self, question: _Question, k: int, errors: float) -> Nearest | None:
-        """What one search finds; None where it is to be answered exactly."""
+        """The hits of one search; None where it is to be answered exactly."""
         allowed = self._living if question.allowed is None else question.allowed
         query_and_length = question.vector[None], [length_of(question.vector)]
         goal = self._make_goal(k, allowed, errors)
@@ -532,7 +531,8 @@ class Measurement:
 
 
 def _errors_for(target: float, needed: Sequence[Floats]) -> float:
-    """So many errors reach the target for each of these kinds, with room for others."""
+    """The number of errors that reaches the target for each of the kinds, with a margin for
+    others."""
     least = UNMEASURED[TARGETS.index(target)] - SPARED
     share = 1 - (1 - target) / SAFETY
     most = max(float(np.sort(errors)[math.ceil(share * len(errors)) - 1]) for errors in needed)

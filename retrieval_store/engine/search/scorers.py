@@ -4,15 +4,15 @@ examples, formulas, orders, chance; and any of it among points that other steps 
 Texts in payloads are ranked by BM25 (`rank_payload_texts`), over the tokens of an index of texts:
 
 score = Σ idf(t) · f · (k1 + 1) / (f + k1 · (1 - b + b · |d| / avg|d|)) over the tokens t of the
-query, each once; f: how often t stands in the text; idf(t) = ln(1 + (N - n + ½) / (n + ½)) for N
+query, each once; f: how often t is in the text; idf(t) = ln(1 + (N - n + ½) / (n + ½)) for N
 points with any token, n of them with t. Robertson and Zaragoza, "The probabilistic relevance
 framework" (2009). Lengths of 8,192 tokens and more are rounded down to 13 leading bits, as servers
 keep them.
 
 Formulas (`evaluate_formula`) are computed for all candidates at once. A server doesn't refuse what
 it doesn't reach: behind a factor of 0, or a dividend of 0, nothing counts any more. So each node
-gets a `mask` of the rows for which it is asked, and only there a missing value or one that isn't a
-finite number is an error.
+gets a `mask` of the rows where it is needed. Only there a missing value, or one that isn't a finite
+number, is an error.
 
 Labels (`RowLabels`) are the groups that points are in, by the values at a path of their payloads,
 cached as `state.caches.Layers`.
@@ -201,8 +201,8 @@ def evaluate_formula(
     view: SearchView, formula: Formula, rows: Ints, earlier_rankings: Sequence[Ranking]
 ) -> Floats:
     """(n,) the formula's value for each of the rows, ascending; InvalidArgumentError where it has
-    none. earlier_rankings: what each prefetch has found, with scores."""
-    with np.errstate(all="ignore"):  # what isn't finite is told apart below
+    none. earlier_rankings: the items of each prefetch, with scores."""
+    with np.errstate(all="ignore"):  # infinite numbers and NaN are distinguished below
         scores = _FormulaRows(view, rows, earlier_rankings).value(
             formula, np.ones(len(rows), np.bool_)
         )
@@ -217,11 +217,11 @@ def _refuse(wrong: Bools, what: str) -> None:
 
 
 class _FormulaRows:
-    """Some rows, and what formulas look up of them."""
+    """Some rows, and the values of them that formulas use."""
 
     def __init__(self, view: SearchView, rows: Ints, earlier_rankings: Sequence[Ranking]) -> None:
         self._view, self._rows, self._earlier_rankings = view, rows, earlier_rankings
-        self._known: dict[Any, tuple[Bools, Floats]] = {}  # what was read of keys
+        self._known: dict[Any, tuple[Bools, Floats]] = {}  # values that were read, by key
         self._places: dict[int, Ints] = {}  # of the rows that have a score of an earlier step
 
     def value(self, node: Formula, mask: Bools) -> Floats:
@@ -310,8 +310,8 @@ class _FormulaRows:
         default: Any,
         filler: Any = 0.0,
     ) -> Floats:
-        """What points have there, one value each, and what stands for it where it isn't asked. Each
-        key is read once, since a formula may name one very often."""
+        """The values of points there, one each, and a filler where it isn't needed. Each key is
+        read once, since a formula may name one very often."""
         key = variable, convert, default, filler
         cached_values = self._known.get(key)
         if cached_values is None:
@@ -357,8 +357,8 @@ class _Time(NamedTuple):
 
 
 def _values_of_point(variable: Variable, path_values: list[Any]) -> list[Any]:
-    """The values of a point. As a path that leads into a list says so, one that ends with all of
-    its elements gives these as they are, and another those of a list in its place."""
+    """The values of a point. A path that ends with all elements of a list gives these unchanged;
+    another path gives the elements of a list instead of the list."""
     if isinstance(variable, JsonPath):
         return path_values if variable.steps[-1] is EACH else items_of(path_values)
     values: list[Any] = variable.within(path_values)
@@ -419,15 +419,15 @@ Within: TypeAlias = Ints | None
 
 
 class DenseLeaves(Ranker, Protocol):
-    """What is asked of `search.EngineRanker` here."""
+    """The methods of `search.EngineRanker` that are used here."""
 
     def near(self, step: QueryStep, near: NearestDense, k: int) -> list[Ranked]:
         """By nearness in a dense space."""
 
 
 class Scorings:
-    """Rankings of the points in one view. leaves: those of the same view, which rank by nearness in
-    dense spaces."""
+    """Rankings of the points in one view. leaves: for the same view; they rank by nearness in dense
+    spaces."""
 
     def __init__(self, view: SearchView, trace: EngineTrace, leaves: DenseLeaves) -> None:
         self._view, self._trace, self._leaves = view, trace, leaves
@@ -444,7 +444,8 @@ class Scorings:
         return [self._rank_one(step, None)]
 
     def rank_among(self, step: QueryStep, rankings: Sequence[Ranked]) -> Ranked:
-        """The same for a step of one query, among the points that are in any of these rankings."""
+        """As `rank`, for a step of one query, among the points that are in any of these
+        rankings."""
         rows = distinct(
             np.concatenate([np.empty(0, np.int64), *(ranking.items for ranking in rankings)])
         )
@@ -499,7 +500,7 @@ class Scorings:
         return np.flatnonzero(self._view.state.alive if mask is None else mask)
 
     def _near(self, step: QueryStep, near: NearestDense, k: int) -> list[Ranked]:
-        """By nearness to vectors, of which a space that isn't dense has several for a point."""
+        """By nearness to vectors; a space that isn't dense has several for a point."""
         if near.space in self._view.state.non_dense:
             return self._late_interaction(step, near, k)
         return self._leaves.near(step, near, k)
@@ -547,7 +548,7 @@ class Scorings:
         return ranked
 
     def words(self, text: Bm25, rows: Ints) -> list[WordReport]:
-        """Each distinct word of the first text, and what it adds to the scores of some rows."""
+        """Each distinct word of the first text, and its contribution to the scores of some rows."""
         weight = text.identifier_weight
         shares = word_shares(self._view, text.analyzer, text.texts[0], rows, weight)
         return [WordReport(*word_share) for word_share in shares]
@@ -588,8 +589,8 @@ class Scorings:
         return _by_score(rows, comparison.combine(alike))
 
     def _diverse(self, step: QueryStep, diverse: Mmr, within: Within) -> Ranked:
-        """`step.limit` hits by MMR. An offset skips some of these, so that fewer are left; a server
-        does the same."""
+        """`step.limit` hits by MMR. An offset skips some of these, so that fewer are left, as on a
+        server."""
         near, view = diverse.near, self._view
         if diverse.candidates < 1:
             return Ranked(np.empty(0, np.int64), np.empty(0))
@@ -616,7 +617,7 @@ class Scorings:
         return ranking.at(chosen)
 
     def _likeness(self, name: str, rows: Ints) -> Callable[[slice | Ints, Ints], Floats]:
-        """A function that computes the likeness of some of these rows to rows picked before, as
+        """A function that computes the similarity of some of the rows to rows picked before, as
         (rows, picks)."""
         view = self._view
         vectors, space = examples_of(view, name, rows), view.state.non_dense.get(name)
@@ -655,7 +656,7 @@ def _by_score(rows: Ints, scores: Floats) -> Ranked:
     return Ranked(rows[order], scores[order])
 
 
-LOOKED_AT = 8  # labels are cached once calls have read one payload in so many, taken together
+LOOKED_AT = 8  # labels are cached once calls have read one payload in this many, taken together
 DISTINCT_BYTES = 128  # about the size of a tuple with its values
 
 
@@ -707,7 +708,7 @@ class Labels:
 
 class RowLabels:
     """The labels of points; see `query.executor.Labelling`. point_count: about how many points the
-    call will look at, which decides whether labels of all points are cached."""
+    call will need, which decides whether labels of all points are cached."""
 
     def __init__(self, view: SearchView, key: LabelsAt | Kinds, point_count: int) -> None:
         self._view, self._key = view, key

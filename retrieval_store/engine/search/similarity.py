@@ -1,14 +1,15 @@
-"""Similarities of points to examples, in spaces of any kind, and what is computed from them.
+"""Similarities of points to examples, in spaces of any kind, and results that are computed from
+them.
 
 The similarity sim(x, e) of a point x and an example e is the cosine, the dot product, or the
 negative of the squared L2 or of the L1 distance; greater is nearer. For multivectors it is the sum,
 over the example's vectors, of the greatest similarity to any of the point's vectors (late
 interaction).
 
-The similarities to examples become the scores of recommendation, discovery, context and feedback
-(`comparison_of`; formulas: Qdrant's documentation, "Explore the data" and "Relevance feedback"),
-pairs of points that are near to each other (`pairs`), and a drawing of the points of a dense space
-in a plane (`projection`).
+Similarities to examples give the scores of recommendation, discovery, context and feedback
+(`comparison_of`; formulas: Qdrant's documentation, "Explore the data" and "Relevance feedback").
+They also give pairs of near points (`pairs`), and a drawing of the points of a dense space in a
+plane (`projection`).
 """
 
 from collections.abc import Callable, Sequence
@@ -60,12 +61,12 @@ from retrieval_store.query.types import (
     scalar,
 )
 
-# Of k wanted rows, so many of the best by float32 are ranked again in float64.
+# Of k wanted rows, this many of the best by float32 are ranked again in float64.
 CHOSEN_AT_LEAST, CHOSEN_TIMES = 64, 4
 AT_ONCE = 1 << 20  # numbers of vectors that are multiplied at once
 UNIT, LEAST = 2.0**-24, 2.0**-126  # float32's unit roundoff, and its least normal number
 ROUNDINGS = 8  # those besides the product's
-SPREAD = 2  # slots are dense where at least one in so many is wanted
+SPREAD = 2  # slots are dense where at least one in this many is wanted
 
 
 def rows_with_vector(view: SearchView, name: str, rows: Ints) -> Ints:
@@ -88,8 +89,8 @@ def rows_with_vector(view: SearchView, name: str, rows: Ints) -> Ints:
 
 
 def take_comparisons(examples: int, rows: int, arrays: int = 1) -> None:
-    """Count the scores, of eight bytes each, of comparing so many examples with so many rows, of
-    which there are so many arrays at once."""
+    """Count the scores, of eight bytes each, of comparing examples with rows, in this many arrays
+    at once."""
     budget.take(8 * arrays * examples * rows, "comparisons", examples * rows)
 
 
@@ -122,8 +123,8 @@ def similarities(
     weighted: bool = True,
     corpus: Bools | None = None,
 ) -> Floats:
-    """(m, n) float64 similarities of m examples to n rows, all of which have a vector. weighted:
-    apply idf in a sparse space that has it, as it is among the rows of the corpus."""
+    """(m, n) float64 similarities of m examples to n rows that all have a vector. weighted:
+    apply idf in a sparse space that has it, by the rows of the corpus."""
     if not examples or not len(rows):
         return np.empty((len(examples), len(rows)))
     check_examples(view, name, examples)
@@ -161,7 +162,7 @@ def distances_of(space: SpaceState, rows: Ints, vector: Matrix) -> Floats:
 
 
 def examples_of(view: SearchView, name: str, rows: Ints) -> list[Example]:
-    """The vectors of these rows, all of which have one."""
+    """The vectors of the rows, all of which have a vector."""
     return [vector for vector in read_vectors(view, rows, name) if vector is not None]
 
 
@@ -197,7 +198,7 @@ def approximate_scores(
     norms = space.vectors.norms(matrix, space.checksums, slots)
     products = np.empty((len(queries), len(rows)), np.float32)
     step = max(1, AT_ONCE // max(1, matrix.shape[1]))
-    with np.errstate(all="ignore"):  # what is too large for float32 is noticed below
+    with np.errstate(all="ignore"):  # numbers too large for float32 are noticed below
         for start in range(0, len(rows), step):
             piece = slice(start, start + step)
             products[:, piece] = _products(queries, matrix, slots[piece]).T
@@ -258,8 +259,8 @@ def best_of(scores: Floats, k: int) -> Ints:
 
 
 class ExampleComparison(NamedTuple):
-    """The space, the examples, what is made of the likenesses to them, and signs: (m,) 1 where that
-    rises with the likeness to an example, -1 where it falls."""
+    """The space, the examples, the function of the similarities to them, and signs: (m,) 1 where it
+    rises with the similarity to an example, -1 where it falls."""
 
     space: str
     examples: Sequence[Example]
@@ -267,8 +268,8 @@ class ExampleComparison(NamedTuple):
     signs: Floats
 
     def places_of_best(self, approximate: ApproximateScores, k: int) -> Ints:
-        """The places of all points that may be among the k best, ascending. Of those that are
-        certain to be as good as the last of these, the first k."""
+        """The positions of all points that may be among the k best, ascending. Of points that
+        certainly equal the last of these, the first k."""
         margins = (self.signs * approximate.errors)[:, None]
         least = self.combine(approximate.scores - margins)
         if len(least) <= k:
@@ -331,8 +332,8 @@ def _(scoring: RelevanceFeedback) -> ExampleComparison:
 
 
 def _best(positives: Floats, negatives: Floats) -> Floats:
-    """½ (σ + 1) of the greatest likeness to a positive, if it is greater than to any negative; else
-    the negative of that of the greatest to a negative."""
+    """½ (σ + 1) of the greatest similarity to a positive, if it exceeds that to any negative; else
+    the negative of σ(greatest similarity to a negative)."""
     near = positives.max(axis=0, initial=-np.inf)
     far = negatives.max(axis=0, initial=-np.inf)
     nearer = near > far
@@ -405,8 +406,8 @@ def pairs(
 def _nearest_others(
     view: SearchView, space: str, rows: Ints, most: int
 ) -> tuple[Ints, Ints, Floats]:
-    """For each of the rows at most so many others that are nearest to it, best first: as pairs of
-    places, and how alike they are. Sparse vectors that share no index aren't compared."""
+    """For each of the rows at most `most` nearest others, best first: as pairs of positions, and
+    their similarity. Sparse vectors that share no index aren't compared."""
     examples, step = examples_of(view, space, rows), max(1, CELLS // max(1, len(rows)))
     compared = _comparable(examples)
     nearest, scores = [np.empty(0, np.int64)], [np.empty(0)]
@@ -464,7 +465,7 @@ def _proven(
     example: Example,
     exactly: Callable[[Example, Ints], tuple[Ints, Floats]],
 ) -> tuple[Ints, Floats] | None:
-    """The best of those that are best roughly; None where one of the rest may be better."""
+    """The best of the approximately best; None where one of the rest may be better."""
     scores = approximate.scores[i, others]
     chosen = np.sort(best_of(scores, most))
     places, alike = exactly(example, others[chosen])

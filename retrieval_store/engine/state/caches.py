@@ -1,19 +1,19 @@
-"""Caches of what can be derived again: how they follow writes, and how much memory they may hold.
+"""Caches of derived data: how they follow writes, and how much memory they may use.
 
 `Layers` hold data derived from the rows of a state (a *row* is a point's place in it), kept current
 like a log-structured merge tree. They are a stack of immutable segments, each built by reading some
 rows; for a row in several segments, the uppermost one counts. Rows that may have changed since they
-were read are *stale*: when the layers are used next, these rows are read into a new segment, and
+were read are *stale*. When the layers are used next, these rows are read into a new segment, and
 small segments below are merged into it. So keeping up with writes costs O(log n) reads of a row.
 
-A `MemoryBudget` bounds the memory, one for all stores of a process. Whatever stays between calls
-lies in a `Cache`, which knows its size. When a call ends and all caches together hold more than the
-limit, the entries go that were unused for longest. The state of the collection that was just used
-never goes: the limit is for everything besides.
+A `MemoryBudget` bounds the memory, one for all stores of a process. All data between calls is in a
+`Cache`, which knows its size. When a call ends and all caches together exceed the limit, the
+entries that were unused for longest are evicted. The state of the collection that was just used is
+never evicted: the limit is for everything besides.
 
-No thread waits for the budget: it has no lock, since garbage may be collected at any step, and what
-is collected may close a store, which waits for others. Each step is one operation of a dict or a
-deque, which can't be split.
+No thread waits for the budget: it has no lock, since garbage may be collected at any step. A
+collected object may close a store, which waits for others. Each step is one atomic operation of a
+dict or a deque.
 """
 
 import mmap
@@ -33,8 +33,8 @@ from retrieval_store.base import budget, system
 from retrieval_store.base.arrays import Bools, Ints, distinct, is_whole, union
 from retrieval_store.base.locks import Lock
 
-USUAL, SHARE = 256_000_000, 8  # the limit: so many bytes, or one part of the memory in so many
-KEPT = 0.9  # what is left when something is let go of, so that it isn't done at each call
+USUAL, SHARE = 256_000_000, 8  # the limit: this many bytes, or one part of the memory in this many
+KEPT = 0.9  # the share that remains after an eviction, so that it isn't done at each call
 COUNTED_EVERY = 1_024  # calls: then all caches are counted anew
 K = TypeVar("K")
 V = TypeVar("V")
@@ -56,7 +56,7 @@ class MemoryBudget:
         return sum(cache.nbytes for cache in self._living_caches())
 
     def has_room(self, nbytes: int, parts: int) -> bool:
-        """Whether one thing may take so many bytes: one part of the limit in `parts` at most."""
+        """Whether one thing may take this many bytes: at most one part of the limit in `parts`."""
         return nbytes * parts <= self.limit
 
     @property
@@ -65,8 +65,8 @@ class MemoryBudget:
         return {"limit": self.limit, "held": self.cached_bytes}
 
     def settle(self, in_use: "Cache[Any, Any]") -> None:
-        """Evict what was unused for longest, if the caches besides the one in use take too much.
-        The caller must hold no lock."""
+        """Evict the entries that were unused for longest, if the caches besides the one in use
+        exceed the limit. The caller must hold no lock."""
         self._settled += 1
         if self._settled % COUNTED_EVERY == 0:  # an interrupt may have come while adding up
             self.ledger = deque([self.cached_bytes])
@@ -96,7 +96,7 @@ class MemoryBudget:
         return [cache for cache in caches if cache is not None]
 
     def _evictions(self, in_use: "Cache[Any, Any]") -> list[Evict]:
-        """Forget entries until enough room is left; what is to be called for them."""
+        """Forget entries until there is enough room; returns the callbacks for them."""
         other_caches = [cache for cache in self._living_caches() if cache is not in_use]
         all_uses = [(used, cache, key) for cache in other_caches for key, used in cache.uses()]
         excess, calls = self.cached_bytes - in_use.nbytes - KEPT * self.limit, []
@@ -110,7 +110,7 @@ class MemoryBudget:
 
 
 def usual_limit() -> int:
-    """Bytes: few, since each of several processes may take as many."""
+    """Bytes: few, since each of several processes may use this much."""
     return min(USUAL, system.memory_bytes(otherwise=USUAL * SHARE) // SHARE)
 
 
@@ -118,7 +118,7 @@ CACHE_BUDGET = MemoryBudget(usual_limit())
 
 
 class _CacheEntry(Generic[V]):
-    """A value, its bytes, and when it was used last. What it counts for goes with it."""
+    """A value, its bytes, and when it was used last. Its cost is removed with it."""
 
     __slots__ = ("_budget", "nbytes", "used", "value")
 
@@ -161,7 +161,7 @@ class Cache(Generic[K, V]):
         return entry.value
 
     def put(self, key: K, value: V, nbytes: int) -> None:
-        """Keep a value of so many bytes."""
+        """Keep a value of this size."""
         self._entries[key] = _CacheEntry(value, nbytes, self._budget)
 
     def drop(self, key: K) -> int:
@@ -170,11 +170,11 @@ class Cache(Generic[K, V]):
         return 0 if entry is None else entry.nbytes
 
     def keys(self) -> list[K]:
-        """What there is, the last used last."""
+        """The entries, the last used last."""
         return [key for key, _ in sorted(self.uses(), key=itemgetter(1))]
 
     def items(self) -> list[tuple[K, V]]:
-        """All there is, none of which is used by that."""
+        """All entries, without counting as a use."""
         return [(key, entry.value) for key, entry in self._entries.copy().items()]
 
     def uses(self) -> list[tuple[K, int]]:
@@ -189,14 +189,14 @@ class Cache(Generic[K, V]):
 
 CHANGES_KEPT = 1024  # steps in the log before they are merged into one
 NOTED_KEPT = 1_000_000  # rows in the log before its steps are merged
-NAMES_KEPT = 64  # kinds of changes that are told apart when steps are merged
+NAMES_KEPT = 64  # kinds of changes that are distinguished when steps are merged
 NOTHING_STALE = np.empty(0, np.int64)
-WANTED_AFTER = 30  # layers are built once so many calls would have used them
+WANTED_AFTER = 30  # layers are built once this many calls would have used them
 OBJECTS = 800  # bytes of the objects that hold one entry, its key among them
 # Entries that hold no row: limits by number and bytes; the last EMPTY_FEW stay whatever their size.
 EMPTY_KEPT, EMPTY_BYTES, EMPTY_FEW = 256, 16 << 20, 8
 SEEN_KEYS = 1_024  # of keys that were seen lately
-KEYS_NOTED = 10_000  # keys, wherever something is noted of any that callers ask for
+KEYS_NOTED = 10_000  # keys, wherever callers' keys are counted
 
 
 class Segment(Protocol):
@@ -246,7 +246,7 @@ _EVERY = weakref.WeakValueDictionary[int, Ints]()
 
 
 def every_row(height: int) -> Ints:
-    """(height,) the numbers of so many rows, which whoever asks at the same time shares."""
+    """(height,) the numbers of all rows; simultaneous callers share the array."""
     rows = _EVERY.get(height)
     if rows is None:
         rows = np.arange(height)
@@ -271,8 +271,8 @@ def outside(rows: npt.NDArray[np.integer[Any]], others: Ints) -> Bools:
 
 def plan_refresh(layers: Layers[S], height: int) -> tuple[int, Ints]:
     """How many segments, from the bottom, are kept, and the rows that the new segment above them
-    must cover: the stale ones, and those of the segments merged into it, which are at most twice as
-    large. height: how many rows the reader has; a segment built for a later state may have more."""
+    must cover: the stale ones, and the rows of merged segments, which are at most twice as large.
+    height: how many rows the reader has; a segment built for a later state may have more."""
     lowest, rows = len(layers.segments), layers.stale
     while lowest and len(layers.segments[lowest - 1].rows) <= 2 * len(rows):
         lowest -= 1
@@ -281,7 +281,7 @@ def plan_refresh(layers: Layers[S], height: int) -> tuple[int, Ints]:
 
 
 def refresh_layers(layers: Layers[S], lowest: int, segment: S) -> Layers[S]:
-    """The layers with the lowest so many segments and a new one above, without stale rows."""
+    """The layers with the lowest `lowest` segments and a new one above, without stale rows."""
     memory = layers.memory if lowest else None
     return Layers((*layers.segments[:lowest], segment), np.empty(0, np.int64), memory)
 
@@ -295,8 +295,8 @@ def _meet(names: Names, others: Names) -> bool:
 
 
 class ChangeLog:
-    """The rows that each step from state to state has changed, by what of them, back to the state
-    at `floor`. Not thread-safe: its owner locks."""
+    """The rows that each step from state to state has changed, by the changed parts, back to the
+    state at `floor`. Not thread-safe: its owner locks."""
 
     def __init__(self, seq: int) -> None:
         self.floor = seq
@@ -330,7 +330,7 @@ class ChangeLog:
 
     def between(self, first: int, last: int, names: Names) -> Ints:
         """The rows that differ between the states at `first`, not before the floor, and `last`, in
-        anything of these names."""
+        any of the parts with these names."""
         changed, before = [NOTHING_STALE], self.floor
         for seq, by_names in self._steps:  # rows changed after `before`, up to `seq`
             if before < last and first < seq:
@@ -342,9 +342,9 @@ class ChangeLog:
 
 
 class Payback(dict[Hashable, float]):
-    """What was spent, by key, because something isn't built, such as how often it would have been
-    of use. Building begins when that is as much as building costs. Not synchronised: of what
-    several threads add at the same moment, some may be lost."""
+    """The cost of missing data, by key, such as how often it would have been used. Building begins
+    when that is as much as building costs. Not synchronised: if several threads add at the same
+    moment, a part may be lost."""
 
     def spend(self, key: Hashable, cost: float = 1) -> float:
         """Note a cost; returns all that was spent on this key."""
@@ -375,16 +375,16 @@ class SeenLately:
 
 class LayerCache:
     """The newest layers of each key, for all states that number their rows alike. refreshing: a
-    lock for callers that build layers of several keys at once; demand: what was spent because
-    layers are missing; ahead: the keys of those that no call has asked for yet. made_of: says of a
-    key what its layers are made of.
+    lock for callers that build layers of several keys at once; demand: the cost of missing layers
+    so far; ahead: keys of layers that no call has used yet. made_of: returns the parts of points
+    that a key's layers are made from.
 
     Layers may have been built by another thread for a state before or after a reader's. Either way
     they differ from the reader's state only in rows that writes between the two changed. The change
     log lists these, and `at` returns them as stale.
 
-    A caller may ask for any key, also for one that no row has anything of. Only the last few of
-    those are kept, so that asking for ever new ones takes no memory.
+    A caller may request any key, also one without data in any row. Only the last few of those are
+    kept, so that ever new keys take no memory.
     """
 
     def __init__(self, seq: int, made_of: Callable[[Any], Names] = lambda key: None) -> None:
@@ -400,19 +400,19 @@ class LayerCache:
         self._is_awaited = False
 
     def await_layers(self) -> None:
-        """Note from now on what changes, though there may be no layers yet: some are being made, of
-        one state after another."""
+        """Note changes from now on, though there may be no layers yet: some are being made, of one
+        state after another."""
         self._is_awaited = True
 
     def changed_rows(self, key: Hashable, first: int, last: int) -> Ints | None:
-        """The rows that differ between two states in what a key's layers are made of; None if that
-        isn't known any more."""
+        """The rows that differ between two states in the parts that a key's layers are made from;
+        None if that isn't known any more."""
         with self._lock:
             is_known = first >= self._log.floor
             return self._log.between(first, last, self._made_of(key)) if is_known else None
 
     def note(self, seq: int, changed: Mapping[Names, Ints]) -> None:
-        """The step to the state at `seq` added or changed these rows, by what of them."""
+        """The step to the state at `seq` added or changed these rows, by the changed parts."""
         with self._lock:
             if len(self._layers) or len(self._empty) or self._is_awaited:
                 self._log.note(seq, changed)
@@ -485,26 +485,26 @@ class LayerCache:
         return self._layers.keys()
 
     def asked_keys(self) -> list[Any]:
-        """Those of them that calls have asked for."""
+        """Those that calls have used."""
         return [key for key in self.held_keys() if key not in self.ahead]
 
     @property
     def files(self) -> int:
         """In how many mapped files some of them lie."""
-        if not len(self._layers):  # of most of the collections that are asked this at once
+        if not len(self._layers):  # as for most collections, which are all asked at once
             return 0
         maps = (layers.memory for _, (_, layers) in self._layers.items())
         return len({id(memory) for memory in maps if memory is not None})
 
     def unmap(self, keys: Collection[Hashable] | None = None) -> None:
-        """Let go of those that lie in files, of these keys or of all; they are loaded again when
-        they are needed."""
+        """Release layers that are mapped from files, of these keys or of all; they are loaded again
+        when needed."""
         for key, (_, layers) in self._layers.items():
             if layers.memory is not None and (keys is None or key in keys):
                 self._layers.drop(key)
 
     def forget(self, keys: Iterable[Hashable]) -> None:
-        """Let go of the layers of some keys, where there are any."""
+        """Release the layers of some keys, where there are any."""
         for key in keys:
             self._layers.drop(key)
             self._empty.drop(key)
@@ -526,7 +526,7 @@ def current(
 ) -> Layers[S]:
     """The layers of a key without stale rows, for a reader at `seq`. alive: (rows,) bool, the
     living rows; build: makes a segment by reading some living rows; begin: called if there are no
-    layers yet, returns saved ones, with their stale rows, or None; merge: makes one segment of
+    layers yet, returns saved ones, with their stale rows, or None. merge: makes one segment of
     several, from the bottom up, of the living rows; without it their rows are read again."""
     height = len(alive)
     layers: Layers[S] = cache.at(key, seq, height)

@@ -1,20 +1,20 @@
-"""States in files: which points there are and who owns which vector, as arrays that are mapped.
+"""States in files: the points and the owners of vectors, as arrays that are mapped.
 
 A file has a JSON header and arrays (`Arrays`), each at a multiple of 64 bytes. A mapped array takes
-no memory of the process' own, and processes share it; so nothing is copied, and nothing is parsed
-but the header. Which types arrays may have is fixed, and the lengths in the header decide nothing:
+no memory of the process' own, and processes share it; so nothing is copied, and only the header is
+parsed. Only fixed types of arrays are allowed, and the lengths in the header decide nothing:
 together they must fit the size of the file. A fault that the checksum doesn't find is a ValueError
 here or where the arrays are read.
 
-The header of a state says how many rows there are, and of each dense space its number, its
-dimension and how many slots it has. Its arrays are little-endian, each at the beginning of a page:
-the pks, and of each space `row_of_slot`, `slot_of_row` and the checksums of its blocks. Behind an
-array is some room, to which nothing is ever written in the file; but the map is private to the
-process, so what a state appends goes there, in pages of the process' own, and the rest stays shared
-with all others. Only living points have rows in a file. Rows and slots are checked so far as they
-could make a read go out of the bounds of an array.
+The header of a state has the number of rows, and of each dense space its number, its dimension and
+its number of slots. Its arrays are little-endian, each at the beginning of a page: the pks, and of
+each space `row_of_slot`, `slot_of_row` and the checksums of its blocks. Behind an array is some
+room, which is never written in the file. But the map is private to the process, so a state's
+appended data goes there, in pages of the process' own, and the rest stays shared with all others.
+Only living points have rows in a file. Rows and slots are checked as far as they could make a read
+go out of the bounds of an array.
 
-All files that are made of points are brought up to date in the same way (`PointsFile`).
+All files that are made of points are updated in the same way (`PointsFile`).
 """
 
 import mmap
@@ -60,9 +60,9 @@ CheckCancelled: TypeAlias = Callable[[], object]
 
 
 class PointsFile(DerivedKind[V_contra, T_co]):
-    """A file that is made of the points of a view, and brought up to date with what the change log
-    says was written since. parts: the parts of points that it is made from, None for all; keys: the
-    numbers of keys of payloads, None for any; key: under which it is recorded."""
+    """A file that is made of the points of a view, and updated by the change log. parts: the parts
+    of points that it is made from, None for all; keys: the numbers of keys of payloads, None for
+    any; key: under which it is recorded."""
 
     @property
     def parts(self) -> int | None:
@@ -79,19 +79,19 @@ class PointsFile(DerivedKind[V_contra, T_co]):
     def writer(
         self, view: V_contra, check_cancelled: CheckCancelled
     ) -> Callable[[Path], int] | None:
-        """What writes the file, and returns the pk that is the first not to be in it; None where
+        """A function that writes the file, and returns the first pk that isn't in it; None where
         there is no room. check_cancelled: called now and then; it may raise."""
         raise NotImplementedError
 
     def read_saved(self, view: V_contra) -> T_co | None:
-        """What is in the file, if there is one that is of use."""
+        """The content of the file, if there is a useful one."""
         if view.files is None:
             return None
         derived_file = find(view.connection, self.key)
         return None if derived_file is None else self.try_read(view.files, derived_file, view)
 
     def unmap(self, view: V_contra) -> None:
-        """Let go of what is mapped from the file before, once there is another."""
+        """Release the maps of the file before, once there is another."""
 
     def count_changed(self, view: V_contra) -> int:
         """Of how many points such parts have been written since the file was; all, if it is of no
@@ -103,7 +103,7 @@ class PointsFile(DerivedKind[V_contra, T_co]):
         return changed + head.next_pk - saved_file.covered
 
     def stale_rows(self, view: V_contra, derived_file: DerivedFile) -> Ints:
-        """The rows of which such parts have been written since the file was."""
+        """The rows whose parts were written since the file was."""
         refuse_unknown_writes(derived_file, view.state.head)
         pks, changes = view.state.pks, read_changes(view.connection, derived_file.seq)
         changed = rows_of(pks, changes.of(self.parts, self.keys))
@@ -117,8 +117,8 @@ def is_useless(view: AnyView, derived_file: DerivedFile) -> bool:
 
 
 def refuse_unknown_writes(derived_file: DerivedFile, head: CollectionHead) -> None:
-    """Raise ValueError for a file that knows more than was written, and OutdatedError where the
-    change log doesn't tell what has changed since."""
+    """Raise ValueError for a file that is ahead of the last write, and OutdatedError where the
+    change log doesn't reach back to it."""
     if not (0 <= derived_file.seq <= head.seq and 0 <= derived_file.covered <= head.next_pk):
         raise ValueError("it claims to know of writes that never were")
     if head.log_floor > derived_file.seq:
@@ -127,7 +127,7 @@ def refuse_unknown_writes(derived_file: DerivedFile, head: CollectionHead) -> No
 
 MAGIC = b"RSstate1"
 PAGE = 4096
-ROOM_SHARE = 16  # room behind an array for one number in so many
+ROOM_SHARE = 16  # room behind an array for one number in this many
 _SPACE_TYPES = ("<i8", "<i8", "<u4")  # of the arrays of a space
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -152,8 +152,7 @@ class StateFile(PointsFile[AnyView, State]):
         return partial(_write, state=state, check_cancelled=check_cancelled)
 
     def read(self, path: Path, derived_file: DerivedFile, source: AnyView) -> State:
-        """The state at the head of the view, made of what was saved and of what was written
-        since."""
+        """The state at the head of the view, made from the saved state and the writes since."""
         connection, head = source.connection, source.state.head
         state = _read(path, derived_file, connection, head, self.open_vectors)
         state = catch_up(state, connection, head, self.open_vectors).state
@@ -180,7 +179,7 @@ def _write(path: Path, state: State, check_cancelled: CheckCancelled) -> int:
 
 
 def _arrays(state: State) -> Iterator[tuple[Array, str]]:
-    """What is in a file, of the living rows alone."""
+    """The content of a file, of the living rows alone."""
     yield (state.pks[state.alive] if state.some_dead else state.pks), "<i8"
     numbers = np.cumsum(state.alive) - 1 if state.some_dead else None
     for space in state.spaces.values():
@@ -191,8 +190,8 @@ def _arrays(state: State) -> Iterator[tuple[Array, str]]:
 
 
 class _Places:
-    """Where one array after the other lies in a file, behind a header of so many bytes. size: of
-    all so far."""
+    """The offsets of consecutive arrays in a file, behind a header of this size. size: of all so
+    far."""
 
     def __init__(self, header: int) -> None:
         self.size = _pages(len(MAGIC) + 8 + header)
@@ -220,7 +219,7 @@ def _read(
     open_vectors: OpenVectors,
 ) -> State:
     """The state that was written at `derived_file.seq`, mapped; OutdatedError where the log doesn't
-    tell what has changed since, ValueError for what no file of ours says."""
+    reach back to it, ValueError for content that no file of ours has."""
     refuse_unknown_writes(derived_file, head)
     memory = map_file(path, private=True)
     rows, spaces, places = _header(memory, read_spaces(connection).values())
@@ -244,7 +243,7 @@ def _read(
 
 
 def _header(memory: mmap.mmap, present_spaces: Iterable[Space]) -> tuple[int, list[Space], _Places]:
-    """How many rows there are, the spaces with as many slots as they had, and where arrays are."""
+    """The number of rows, the spaces with their numbers of slots, and the arrays' offsets."""
     start = len(MAGIC) + 8
     size = int.from_bytes(memory[len(MAGIC) : start], "little")
     if memory[: len(MAGIC)] != MAGIC or size > len(memory):
@@ -268,7 +267,7 @@ def _size(number: object, limit: int) -> int:
 
 
 def _array(memory: mmap.mmap, dtype: str, length: int, place: int) -> Array:
-    """Of a buffer with room behind it, in which `arrays.append` goes on."""
+    """Of a buffer with room behind it, where `arrays.append` appends."""
     return np.frombuffer(memory, dtype, _with_room(length), place)[:length]
 
 
@@ -297,7 +296,7 @@ _ARRAY_TYPES = frozenset(("<i8", "<u8", "<f8", "<i4", "<f4", "|u1"))  # little-e
 
 @dataclass(frozen=True, slots=True)
 class Arrays:
-    """What a file holds. header: what its maker says of it; arrays: read-only; memory: the map in
+    """The content of a file. header: written by its maker; arrays: read-only; memory: the map in
     which they lie."""
 
     header: Any
@@ -305,7 +304,7 @@ class Arrays:
     memory: mmap.mmap
 
     def unpack(self, *types: str) -> Sequence[Array]:
-        """The arrays, which have to be of these types, one after the other; else ValueError."""
+        """The arrays, which must have these types, in this order; else ValueError."""
         if [array.dtype for array in self.arrays] != [np.dtype(name) for name in types]:
             raise ValueError("it has other arrays than it should")
         return self.arrays
@@ -315,8 +314,8 @@ Piece: TypeAlias = bytes | memoryview
 
 
 class StreamedArray(NamedTuple):
-    """An array of which a file is written piece by piece. dtype: as numpy names it, little-endian;
-    length: of all together; content: the pieces, one after the other."""
+    """An array that is written to a file piece by piece. dtype: by numpy's name, little-endian;
+    length: of all together; content: the pieces, in order."""
 
     dtype: str
     length: int
@@ -326,8 +325,8 @@ class StreamedArray(NamedTuple):
 def pieces(
     magic: bytes, header: object, arrays: Sequence[Array | StreamedArray]
 ) -> Iterator[Piece]:
-    """The bytes of a file, piece by piece. magic: eight bytes, which say what kind of file it is;
-    header: of what JSON can say; one that is streamed is the last, if there is any."""
+    """The bytes of a file, piece by piece. magic: eight bytes, which identify the kind of file;
+    header: JSON data; a streamed array must be the last, if there is any."""
     types = [[_type_of(array), _length_of(array)] for array in arrays]
     description = orjson.dumps([header, types])
     head = magic + len(description).to_bytes(8, "little") + description
@@ -356,8 +355,8 @@ def write_arrays(
 
 
 def read_arrays(path: Path, magic: bytes, before: Collection[bytes] = ()) -> Arrays:
-    """What is in the file; ValueError when it is none of this kind, OutdatedError for what was
-    written as it was before. before: what such files begin with."""
+    """The content of the file. ValueError when it is none of this kind, OutdatedError for an
+    earlier format. before: the first bytes of earlier formats."""
     memory = map_file(path)
     start = len(magic) + 8
     place = start + int.from_bytes(memory[len(magic) : start], "little")

@@ -100,7 +100,7 @@ class MappedFile:
 
 @dataclass(frozen=True, slots=True)
 class SpaceState:
-    """One vector space: its file, and who owns which slot.
+    """One vector space: its file, and the owner of each slot.
 
     row_of_slot: (slots,), -1 for dead slots; slot_of_row: (rows,), -1 for points without a vector;
     checksums: (blocks,) uint32, of each block of the file; dead: how many slots are dead.
@@ -119,8 +119,9 @@ class State:
     """The in-memory state of a collection as of `head.seq`.
 
     pks: (rows,) int64, ascending; alive: (rows,) bool, False for deleted points; count: how many
-    are alive; all_spaces: by name; spaces: the dense ones whose dimension is known;
-    non_dense: the others (sparse, multi); mapped: the file that arrays may be mapped from."""
+    are alive; all_spaces: by name; spaces: the dense ones whose dimension is known; non_dense: the
+    others (sparse, multi); mapped: the file that arrays may be mapped from.
+    """
 
     head: CollectionHead
     pks: Ints
@@ -154,11 +155,11 @@ class State:
 
 @dataclass(slots=True)  # it isn't changed; frozen, it would take three times as long to make
 class View(Generic[Kept_co]):
-    """What a call reads: the state in memory, and a transaction that shows the same `seq`.
+    """The input of a call: the state in memory, and a transaction that shows the same `seq`.
 
-    caches: what was derived from the state before. Each room that caches something says what; this
-    one caches nothing. files: the derived files to be used, if any; remarks: what an explanation
-    should tell besides, None where none is asked for.
+    caches: data that was derived from the state before; each room defines its own, this one has
+    none. files: the derived files to be used, if any; remarks: sentences for an explanation, None
+    where none is wanted.
     """
 
     connection: apsw.Connection
@@ -172,7 +173,7 @@ AnyView: TypeAlias = View[object]
 
 
 def is_worth_a_file(points: int) -> bool:
-    """Whether the state of so many points is saved, and mapped rather than made anew."""
+    """Whether the state of this many points is saved, and mapped rather than made anew."""
     return points >= STATES_WORTH
 
 
@@ -197,10 +198,10 @@ def state_bytes(state: State) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ChangedRows:
-    """The rows that one step has added or changed, (n,) each. anything: all of them; payload: those
-    with changed payloads, by the numbers of keys (`log.key_number`), None for any; documents,
-    non_dense: those with changed documents, or vectors of spaces that aren't dense. Added rows are
-    in all."""
+    """The rows that one step has added or changed, (n,) each. anything: all of them; payload: the
+    rows with changed payloads, by the numbers of keys (`log.key_number`), None for any; documents,
+    non_dense: the rows with changed documents, or vectors of spaces that aren't dense. Added rows
+    are in all."""
 
     anything: Ints
     payload: dict[frozenset[int] | None, Ints]
@@ -227,7 +228,7 @@ def load(connection: apsw.Connection, head: CollectionHead, open_vectors: OpenVe
 
 
 def empty_state(head: CollectionHead) -> State:
-    """The state of which nothing but its head is known."""
+    """A state with nothing but its head."""
     return State(head, np.empty(0, np.int64), np.empty(0, np.bool_), 0, {}, {}, {})
 
 
@@ -244,7 +245,7 @@ def follow_log(
     state: State, connection: apsw.Connection, head: CollectionHead, open_vectors: OpenVectors
 ) -> StateStep | None:
     """The step to the state at `head` from an earlier one; None where the change log doesn't reach
-    back, the generation or spaces are others, or loading is less work."""
+    back, the generation or spaces differ, or loading is less work."""
     if state.head.seq == head.seq:
         return StateStep(state, NOTHING_CHANGED)
     if (
@@ -263,8 +264,8 @@ def has_too_many_dead(state: State) -> bool:
 
 
 def numbers_of(state: State) -> set[int]:
-    """The numbers of its vector spaces. They identify spaces, while a name can be used again: once
-    a space was dropped, what was derived from vectors can't be looked up by name any more."""
+    """The numbers of its vector spaces. They identify spaces, while a name can be used again. Once
+    a space was dropped, data derived from vectors can't be looked up by name any more."""
     return {space.number for space in state.all_spaces.values()}
 
 
@@ -315,8 +316,8 @@ def catch_up(
 
 
 def changes_between(old: State, new: State, connection: apsw.Connection) -> ChangedRows | None:
-    """What differs between a state and a later one that was loaded anew, as after compaction; None
-    where that numbers its rows otherwise, or the change log doesn't reach back."""
+    """The difference between a state and a later one that was loaded anew, as after compaction;
+    None where the later one numbers its rows differently, or the change log doesn't reach back."""
     height = len(old.pks)
     if old.count < height or not np.array_equal(new.pks[:height], old.pks):
         return None
@@ -324,12 +325,12 @@ def changes_between(old: State, new: State, connection: apsw.Connection) -> Chan
 
 
 def changes_since(old: State, new: State, connection: apsw.Connection) -> ChangedRows | None:
-    """The rows of a state that differ from what they were in an earlier one, or weren't there; None
-    where the change log doesn't reach back."""
+    """The rows of a state that differ from an earlier one, or weren't in it; None where the change
+    log doesn't reach back."""
     first, head = old.head.seq, new.head
     if head.seq < first or head.log_floor > first or not numbers_of(old) <= numbers_of(new):
         return None
-    came = np.flatnonzero(rows_of(old.pks, new.pks) < 0)  # of which the log may tell, too
+    came = np.flatnonzero(rows_of(old.pks, new.pks) < 0)  # the log may have it, too
     changed = _changed_rows(read_changes(connection, first), new.pks, came)
     return ChangedRows(
         distinct(changed.anything),
@@ -340,8 +341,8 @@ def changes_since(old: State, new: State, connection: apsw.Connection) -> Change
 
 
 def _changed_rows(changes: LoggedChanges, pks: Ints, new: Ints) -> ChangedRows:
-    """The rows that were changed. pks: of those among which changed ones are looked up; new: rows
-    that came."""
+    """The rows that were changed. pks: in which changed ones are looked up; new: rows that were
+    added."""
     anything, documents, others = (
         np.concatenate([_rows_there(pks, changes.of(parts)), new])
         for parts in (None, DOCUMENT, NON_DENSE)
@@ -480,7 +481,7 @@ def _disown(slot_of_row: CowArray, new: _NewSlots) -> CowArray:
     return slot_of_row.with_values(rows[slot_of_row[rows] == places + new.first], NONE)
 
 
-FEW = 16  # ids that one statement is asked for, which names each of them
+FEW = 16  # ids of one statement, which names each of them
 _IDS: set[type] = {str, int}
 _TEXTS: set[type] = {str, type(None)}
 OTHER_VECTOR = 4_000  # bytes of a sparse vector, or of several, about
@@ -497,7 +498,7 @@ def vector_bytes(view: AnyView, fields: Fields) -> int:
     return size
 
 
-# From so many points on the bytes of a read are counted, beyond so many of each.
+# From this many points on the bytes of a read are counted, beyond this many of each.
 COUNTED, SMALL_FIELDS = 64, 500
 
 
@@ -542,7 +543,7 @@ def fetch_few(connection: apsw.Connection, ids: Sequence[PointId], fields: Field
 
 @lru_cache(maxsize=256)
 def _query_by_ids(columns: str, count: int) -> str:
-    """A query for so many points by their ids, and whether the collection has been deleted."""
+    """A query for this many points by their ids, and whether the collection has been deleted."""
     marks = ", ".join("?" * count)
     return (
         f"SELECT {columns}, (SELECT dropped FROM head) FROM points "

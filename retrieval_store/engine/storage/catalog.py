@@ -1,7 +1,7 @@
 """catalog.sqlite: the collections of a store, by name, by alias and by id.
 
-Whether a collection is deleted is for its points.sqlite to say. The row here is only flagged before
-that and removed when the files are gone, so that a deletion whose process died is found and
+Whether a collection is deleted is recorded in its points.sqlite. The row here is only flagged
+before that, and removed when the files are gone. So a deletion whose process died is found and
 finished.
 """
 
@@ -60,7 +60,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 _NONE = "[]"
 _WITHOUT = "WHERE id NOT IN (SELECT value FROM json_each(?))"
-# All, which SQLite counts by pages, less those without: it needn't look at each row.
+# All, which SQLite counts by pages, less the excluded ones: it needn't read each row.
 _COUNTED = """
     SELECT (SELECT count(*) FROM collections)
          - (SELECT count(*) FROM collections WHERE id IN (SELECT value FROM json_each(?)))
@@ -186,13 +186,13 @@ class Entries:
         return int(count)
 
     def flagged_collections(self) -> list[tuple[CollectionRecord, bool]]:
-        """Collections whose deletion has begun, and may have been interrupted; with whether another
-        has replaced each, so that it is deleted whatever its own files say."""
+        """Collections whose deletion has begun, and may have been interrupted, each with whether
+        another has replaced it, so that it is deleted regardless of its own files."""
         replaced = {record.id for record in self._records("AND dropping = ?", REPLACED)}
         return [(record, record.id in replaced) for record in self._records("AND dropping")]
 
     def has_flagged(self) -> bool:
-        """Whether there are any; asked at each use of the catalog."""
+        """Whether there are any; called at each use of the catalog."""
         query = "SELECT 1 FROM collections WHERE dropping LIMIT 1"
         return self._connection.execute(query).get is not None
 
@@ -214,7 +214,7 @@ class Entries:
         return bool(select(self._connection, query, collection_id))
 
     def give_up(self, collection_id: str) -> None:
-        """Forget a collection that was begun, and of which nothing is left."""
+        """Forget a collection whose creation was begun, and whose files are gone."""
         self._connection.execute("DELETE FROM unfinished WHERE id = ?", (collection_id,))
 
     def insert(self, record: CollectionRecord) -> None:

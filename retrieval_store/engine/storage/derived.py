@@ -1,15 +1,16 @@
-"""Files that can be made again from the truth, recorded in points.sqlite with size and checksum.
+"""Files that can be made again from the points and vectors, recorded in points.sqlite with size and
+checksum.
 
 A file is written under a temporary name, synced, renamed to a name that was never used before, and
-then recorded in one transaction, which replaces the record of the file before it. So a process
-that reads a record finds either the whole file or none, and what no record names may be removed: by
-the one process that does maintenance, which is also the only one that makes such files.
+then recorded in one transaction, which replaces the record of the file before it. So a process that
+reads a record finds either the whole file or none. Files without a record may be removed, but only
+by the one process that does maintenance. That process is also the only one that makes such files.
 
-What is found here is never trusted: a file that is missing, or of another size or checksum, is as
-good as none, and is made again.
+The content is never trusted: a file that is missing, or of another size or checksum, is ignored,
+and made again.
 
-A `DerivedKind` says how files of one kind are read. All kinds are loaded by the same way, which
-decides what happens to a file that is of no use.
+A `DerivedKind` says how files of one kind are read. One function loads all kinds, and decides what
+happens to a useless file.
 """
 
 import re
@@ -43,8 +44,8 @@ _NAME = r"[a-z0-9]+(\.[a-z0-9]+)*"
 
 @dataclass(frozen=True, slots=True)
 class DerivedFile:
-    """A record. key: what the file is for; seq: the write up to which it goes; covered: how many
-    of whatever it is made from it holds."""
+    """A record. key: identifies the file's content; seq: the last write that it includes; covered:
+    how many of its source items it has."""
 
     key: str
     file: str
@@ -75,19 +76,18 @@ class DerivedFiles:
 
 
 class OutdatedError(ValueError):
-    """The file is intact but outdated: so much has been written since
-    that the change log doesn't tell what, or it was written as files were before."""
+    """The file is intact but outdated: the change log doesn't reach back to it, or it has an
+    earlier format."""
 
 
 class DerivedKind(Generic[S_contra, T_co]):
-    """What files of one kind are made of, and how they are read. what: the words for it in the
-    log."""
+    """The sources of files of one kind, and how they are read. what: its name in the log."""
 
     what: ClassVar[str]
 
     def read(self, path: Path, derived_file: DerivedFile, source: S_contra) -> T_co:
-        """What is in a file whose checksum is right. A file that says what isn't so is a ValueError
-        or another error of Python's own; one that is of no use any more is an OutdatedError."""
+        """The content of a file whose checksum is right. A file with wrong content is a ValueError
+        or another error of Python's own; an outdated one is an OutdatedError."""
         raise NotImplementedError
 
     def read_checked(self, directory: Path, derived_file: DerivedFile, source: S_contra) -> T_co:
@@ -138,7 +138,8 @@ def all_files(connection: apsw.Connection) -> list[DerivedFile]:
 
 
 def write_file(directory: Path, key: str, write: Callable[[Path], int], seq: int) -> DerivedFile:
-    """Make a file durable that no record names yet; `write` fills it and returns what it covers."""
+    """Make a file durable that has no record yet; `write` fills it and returns how much it
+    covers."""
     folder = directory / DERIVED
     if folder.is_symlink():  # not of our making, and it may lead anywhere
         raise DamagedError(f"{folder} is a link")
@@ -186,7 +187,7 @@ def forget_all(write: WriteTransaction) -> None:
 
 
 def sweep(directory: Path, files: list[DerivedFile]) -> None:
-    """Remove what isn't among the recorded files; only the process that does maintenance may."""
+    """Remove files without a record; only the process that does maintenance may."""
     remove_derived(directory, {derived_file.file for derived_file in files})
 
 
@@ -211,8 +212,8 @@ def path_of(directory: Path, derived_file: DerivedFile) -> Path:
 def refuse_damaged(
     path: Path, derived_file: DerivedFile, use: Callable[[], None] | None = None
 ) -> None:
-    """Raise DamagedError unless the checksum is right. `use` runs meanwhile in this thread: what
-    it makes of a damaged file must be thrown away."""
+    """Raise DamagedError unless the checksum is right. `use` runs meanwhile in this thread: its
+    result from a damaged file must be discarded."""
     checksums: list[int] = []
 
     def read() -> None:

@@ -1,7 +1,7 @@
 """The files in the directory of a store, and their removal.
 
 Nothing is removed but files with names of ours, in directories that the catalog of the store names.
-What other programs have put there stays, and so does the directory around it. `warn_of_network`
+Files of other programs stay, and so does the directory around them. `warn_of_network`
 warns of network file systems, to whose locks a store can't be trusted.
 """
 
@@ -45,7 +45,7 @@ _OF_PRIVATE = (
     r"|\.?copy-[0-9a-f]{16}\.(journal(\.new)?|lock)"  # of a cluster's copy, to be a snapshot
 )
 _OF_DERIVED = r"[a-z0-9]+(\.[a-z0-9]+)*\.[0-9a-f]{32}(\.new)?"
-_NAMED = 4  # of what was found, in a message
+_NAMED = 4  # of the found names, in a message
 _log = log_of("files")
 _HINTS = {
     "chroma.sqlite3": (
@@ -86,8 +86,8 @@ def _may_be_there(name: str) -> bool:
 
 @dataclass(slots=True)
 class Label:
-    """The name of a collection in messages, which may change; that of its directory tells a reader
-    nothing."""
+    """The name of a collection in messages, which may change; the name of its directory means
+    nothing to a reader."""
 
     name: str
 
@@ -95,8 +95,8 @@ class Label:
 @contextmanager
 def private_folder(directory: Path | None) -> Iterator[Path]:
     """A new directory for one call, in `directory` or among the system's temporary files. It is
-    deleted afterwards, except what was moved away; if the process dies before, by the next
-    `remove_lost_folders`. A lock on the directory itself marks its owner."""
+    deleted afterwards, except for files that were moved away. If the process dies before, the next
+    `remove_lost_folders` deletes it. A lock on the directory itself marks its owner."""
     import tempfile  # with shutil, which removes it, even when no file can be opened any more
 
     parent = Path(tempfile.gettempdir()) if directory is None else directory
@@ -152,8 +152,8 @@ def remove_collection(directory: Path) -> None:
 def remove_vector_files(
     directory: Path, generation_kept: int, is_dropped: Callable[[int], bool]
 ) -> None:
-    """Remove the vector files of a collection but those of one generation, and of that the files of
-    spaces that are gone."""
+    """Remove the vector files of a collection except for one generation, and of that one the files
+    of dropped spaces."""
 
     def keep(name: str) -> bool:
         space, generation, _ = name.split(".")

@@ -1,11 +1,11 @@
-"""The change log: which points writes have updated or deleted, and which pks exist.
+"""The change log: the points that writes have updated or deleted, and the existing pks.
 
-Each operation of a write ends with an entry in the log. Users read in it what has changed since an
-earlier position (`changes_since`), and caches what of a point has: columns of other keys than those
-that a write has changed stay as they are.
+Each operation of a write ends with an entry in the log. Users read the changes since an earlier
+position from it (`changes_since`). Caches read the changed parts of a point: columns of keys that a
+write hasn't changed stay valid.
 
-The pks that exist are bitmaps in points.sqlite, one for each 8,192 pks. They show in a millisecond
-which of a million points are there, where a scan of the points would read all their documents. pks
+The pks that exist are bitmaps in points.sqlite, one for each 8,192 pks. They give the existing ones
+of a million points in a millisecond, where a scan of the points would read all their documents. pks
 are never reused, so a chunk whose points are all deleted is left out for good.
 """
 
@@ -29,8 +29,8 @@ from retrieval_store.engine.storage.schema import (
 from retrieval_store.engine.storage.vector_files import OpenVectors
 from retrieval_store.query.types import ChangedPoints, PointId, Position
 
-LOG_WRITES = 4096  # the change log keeps at most so many writes,
-LOG_PKS = 1_000_000  # and about so many pks
+LOG_WRITES = 4096  # the change log keeps at most this many writes,
+LOG_PKS = 1_000_000  # and about this many pks
 TRIM_EVERY = 256  # writes, or the fewer, the more each of them changes
 MAX_KEYS, KEY = 64, np.dtype("<u4")  # of a write that are noted: more count as any
 
@@ -47,8 +47,8 @@ class WriteTransaction:
 
 @dataclass(frozen=True, slots=True)
 class LoggedWrite:
-    """What a write has updated or deleted. pks: of its points; parts: bits of what changed of them;
-    keys: the numbers of the first keys of payloads that changed, None for any."""
+    """The points that a write has updated or deleted. pks: of its points; parts: bits of their
+    changed parts; keys: the numbers of the first keys of payloads that changed, None for any."""
 
     pks: Ints
     parts: int
@@ -57,12 +57,12 @@ class LoggedWrite:
 
 @dataclass(frozen=True, slots=True)
 class LoggedChanges:
-    """What writes have updated or deleted."""
+    """The points that writes have updated or deleted."""
 
     writes: list[LoggedWrite]
 
     def of(self, parts: int | None = None, keys: frozenset[int] | None = None) -> Ints:
-        """The pks of points of which any of these parts changed, or anything at all; each once,
+        """The pks of points with changes in any of these parts, or in anything; each once,
         ascending. keys: only where one of these keys of payloads may have changed; None for any."""
         return _join_lists(
             write.pks
@@ -88,7 +88,7 @@ def _join_lists(lists: Iterable[Ints]) -> Ints:
 
 
 def read_changes(connection: apsw.Connection, after: int) -> LoggedChanges:
-    """What writes after `after` have updated or deleted."""
+    """The points that writes after `after` have updated or deleted."""
     # All columns, in their order: versions before 4 and 7, which may be read as they are, lack the
     # last ones.
     rows = select(connection, "SELECT * FROM changes WHERE seq > ?", after)
@@ -144,8 +144,8 @@ def finish(
     keys: Collection[str] | None = None,
 ) -> None:
     """End an operation: write the change log and the head, by which readers notice the write.
-    changed: pks; parts: bits of what changed of them; inserted: how many points were inserted;
-    keys: the first keys of payloads that may have changed, None for any."""
+    changed: pks; parts: bits of their changed parts; inserted: how many points were inserted; keys:
+    the first keys of payloads that may have changed, None for any."""
     connection, head = write.connection, write.head
     seq, floor = head.seq + 1, head.log_floor
     if len(changed):

@@ -1,4 +1,4 @@
-"""The records of points: read by pk, in bulk, and only what is wanted of them."""
+"""The records of points: read by pk, in bulk, and only the wanted columns."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
@@ -23,9 +23,9 @@ from retrieval_store.filters.paths import (
 
 ROWS_AT_ONCE = 20_000
 DECODED_AT_ONCE = 4_096  # payloads
-FEW_ROWS = 256  # so few that what is made of each needn't be looked at by the garbage collector
+FEW_ROWS = 256  # so few that the garbage collector needn't scan their objects
 PATHS_AT_ONCE = 100  # a function of SQLite's takes a thousand
-BESIDE = {DOCUMENT: "document", URI: "uri"}  # columns of what is kept beside payloads
+BESIDE = {DOCUMENT: "document", URI: "uri"}  # columns beside payloads
 
 
 def read_records(
@@ -88,8 +88,8 @@ def read_values(
 def read_sparsely(
     connection: apsw.Connection, pks: Ints, paths: Sequence[PayloadPath]
 ) -> list[tuple[Ints, list[Any]]]:
-    """For each path the places of the points, ascending, whose payloads have a value there, and the
-    values: those of `read_values` without None. Most points have few of many paths, so each payload
+    """For each path the positions of the points, ascending, whose payloads have a value there, and
+    the values: like `read_values` without None. Most points have few of many paths, so each payload
     is read once and searched by its own keys."""
     if not paths:
         return []  # before each payload is read to be asked nothing
@@ -185,7 +185,7 @@ def has_anything(connection: apsw.Connection, pks: Ints, path: PayloadPath) -> B
 
 def has_value(connection: apsw.Connection, pks: Ints, path: PayloadPath) -> Bools:
     """For each of the points with these pks whether its payload has a value at the path, null
-    included, for which `read_values` returns None as for none."""
+    included. `read_values` returns None for null and for no value."""
     try:
         query = (
             "SELECT payload IS NOT NULL AND json_type(payload, ?) IS NOT NULL, "

@@ -1,15 +1,15 @@
 """The tables of points.sqlite, and how values are coded in them.
 
 Arrays are stored as blobs, one a write or one a block, never a row a point, except for the points
-themselves. What a table means:
+themselves. The tables:
 
 head      the state of the collection; `seq` counts its operations, and `next_space` numbers its
-          vector spaces: files and what others hold go by these numbers, so none comes twice
+          vector spaces: files and caches use these numbers, so none is used twice
 spaces    its vector spaces; `slots` rows of each vector file count
 points    pk → id, payload (JSON), document, uri, and the last operation that changed the point
 presence  which pks exist: a bitmap for each 8,192 of them; chunks with none are left out
 blocks    for each block of rows of a vector file: their checksum, and the pk that owns each row.
-          A point's vector is the last row it owns; if its pk stands there inverted (~pk), the
+          A point's vector is the last row it owns; if its pk is inverted there (~pk), the
           point has lost it
 changes   pks updated or deleted by each write, and which parts of these points, for readers that
           catch up; keys: the first keys of payloads that it changed, by the checksums of their
@@ -82,9 +82,8 @@ _SINCE_2 = """
     );
 """
 _SINCE_3 = "ALTER TABLE spaces ADD COLUMN datatype TEXT NOT NULL DEFAULT 'float32';"
-# Parts of points that a write may change, or that the points are gone: bits of a number. Vectors of
-# spaces that aren't dense are noted; those of dense ones are found by their slots, unless they are
-# lost.
+# Parts of points that a write may change, and deletion, as bits of a number. Vectors of spaces that
+# aren't dense are noted. Vectors of dense ones are found by their slots, unless they are lost.
 PAYLOAD, DOCUMENT, NON_DENSE, GONE, LOST = 1, 2, 4, 8, 16
 # All but LOST, which versions that don't say which couldn't write.
 EVERY_PART = PAYLOAD | DOCUMENT | NON_DENSE | GONE
@@ -150,7 +149,7 @@ POINTS = Format(
 )
 MAX_DIMENSION = 2**24
 _ID_OFFSET = 2**63
-_MOST = 2**62  # of what is counted, to which more can be added
+_MOST = 2**62  # of counters, to which more can be added
 MAX_ID = 2**64 - 1
 
 
@@ -212,7 +211,7 @@ def space_by_name(connection: apsw.Connection, name: str) -> Space:
 
 def read_spaces(connection: apsw.Connection) -> dict[str, Space]:
     """The vector spaces by name."""
-    # All columns, in their order: version 2, which may be read as it is, lacks the last.
+    # All columns, in their order; version 2, which can be read without migration, lacks the last.
     rows = select(connection, "SELECT * FROM spaces ORDER BY number")
     spaces = {
         name: Space(number, name, metric, dimension, slots, _settings(indexing), *kind_and_datatype)
@@ -268,7 +267,7 @@ def delete_space(connection: apsw.Connection, number: int) -> None:
 
 
 def dropped_spaces(connection: apsw.Connection) -> Callable[[int], bool]:
-    """A function that tells of a number whether a dropped vector space had it; ValueError where the
+    """A function that returns whether a dropped vector space had a number; ValueError where the
     next number is invalid."""
     ((next_space,),) = select(connection, "SELECT next_space FROM head")
     if not isinstance(next_space, int):
@@ -306,7 +305,7 @@ def to_ids(keys: Iterable[str | int]) -> list[PointId]:
 
 
 def pks_of_ids(connection: apsw.Connection, ids: Sequence[PointId]) -> dict[PointId, int]:
-    """id → pk for those of the ids that exist; unknown strings and integers are allowed."""
+    """id → pk for the existing ids; unknown strings and integers are allowed."""
     if isinstance(ids, ShownIds):
         texts = _pks_of_texts(connection, ids)
         return {**texts, **pks_of_shown_integers(connection, ids, texts)}

@@ -1,10 +1,10 @@
 """Append-only vector files: one matrix per vector space, of its datatype, read through a map.
 
-Committed rows never get another value; rows that a power cut may have lost are written again. How
-many rows count, and the checksum of each block of them, is what points.sqlite says; a torn tail
-after a crash is therefore invisible, and the next append overwrites it. The file is kept longer
-than its rows (the rest is a hole that takes no disk space), so that a map stays good while the file
-fills up.
+Committed rows never get another value; rows that a power cut may have lost are written again.
+points.sqlite has the number of committed rows, and the checksum of each block of them. So a torn
+tail after a crash is invisible, and the next append overwrites it. The file is kept longer than its
+rows (the rest is a hole that takes no disk space), so that a map stays valid while the file fills
+up.
 
 `VectorArray` is the same for a store in memory.
 """
@@ -80,17 +80,17 @@ class VectorRows(Protocol):
         """Bytes of memory in use besides the rows."""
 
 
-OpenVectors: TypeAlias = Callable[[Space, int], VectorRows]  # those of a generation
+OpenVectors: TypeAlias = Callable[[Space, int], VectorRows]  # of a generation
 
 
 def rows_per_block(row_bytes: int) -> int:
-    """How many rows of so many bytes share a checksum."""
+    """How many rows of this size share a checksum."""
     return max(1, min(MAX_BLOCK_ROWS, BLOCK_BYTES // row_bytes))
 
 
 class _Blocks:
-    """How many rows of each block something was done for; protected by the caller's lock.
-    _complete: so many rows, from the first, it was done for without a gap."""
+    """How many rows of each block a function was applied to; protected by the caller's lock.
+    _complete: the number of rows, from the first, that were done without a gap."""
 
     def __init__(self, block_rows: int) -> None:
         self._rows = block_rows
@@ -151,7 +151,7 @@ BLOCKS_AT_ONCE, PAUSE = 16, 1e-4  # where all are verified, and seconds in betwe
 
 
 class BlockVerifier:
-    """Which rows of each block this process has verified: a block is verified when one of its rows
+    """Which rows of each block this process has verified. A block is verified when one of its rows
     is first used, and the lengths of its rows are computed when they are first needed."""
 
     def __init__(self, block_rows: int) -> None:
@@ -371,7 +371,7 @@ class VectorArray:
 
 def checksums_after(slot: int, rows: Stored, last_checksum: int) -> list[tuple[int, int, int, int]]:
     """Blocks changed by rows appended at `slot`: (block, first row, stop row, checksum) each, rows
-    counted within `rows`. `last_checksum` is that of the block so far in which `slot` lies."""
+    counted within `rows`. `last_checksum` is the checksum of the block with `slot` so far."""
     block_rows = rows_per_block(rows.itemsize * rows.shape[1])
     changed = []
     start, checksum = 0, last_checksum
@@ -415,7 +415,7 @@ def read_unsynced(connection: apsw.Connection, space: Space) -> tuple[int, bytes
 def restore_unsynced(
     connection: apsw.Connection, generation: int, open_vectors: OpenVectors, may_write: bool
 ) -> None:
-    """Write again what vector files have lost in a power cut; StorageError where it may not be
+    """Rewrite rows that vector files have lost in a power cut; StorageError where it may not be
     written."""
     if has_unsynced(connection) and select(connection, "SELECT 1 FROM unsynced LIMIT 1"):
         for space in read_spaces(connection).values():

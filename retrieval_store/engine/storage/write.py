@@ -2,13 +2,13 @@
 
 The order makes a crash harmless at any moment: rows of points, then the vectors appended behind the
 committed ones and synced, then the blocks and the head that make them count, then COMMIT. Before
-the commit no reader sees any of it; after it all readers see all. A few vectors aren't synced, but
-also written to the table `unsynced`: after a power cut who loads the collection first writes them
-to their file again, and the next sync of the file takes them in.
+the commit no reader sees any of it; after it all readers see all. Small numbers of vectors aren't
+synced, but also written to the table `unsynced`. After a power cut, the first process that loads
+the collection writes them to their file again; the next sync of the file includes them.
 
 Vectors of spaces that aren't dense are blobs in points.sqlite, a record for each point. A sparse
-vector is its indices, uint32, and then as many values, float32; several dense vectors of a point
-are their numbers, float32, row by row. All is little-endian.
+vector is its indices, uint32, and then its values, float32; several dense vectors of a point are
+their numbers, float32, row by row. All is little-endian.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -132,7 +132,7 @@ def _check_dimension(space: Space, item: NonDenseVector, dimension: int | None) 
 
 
 def delete_non_dense(connection: apsw.Connection, pks: Ints, space: Space | None = None) -> None:
-    """Delete what these points have in a space, or in any."""
+    """Delete the vectors of the points in a space, or in any."""
     query = "DELETE FROM blobs WHERE pk IN carray(?)"
     pk_array = apsw.carray(np.ascontiguousarray(pks))
     if space is None:
@@ -151,7 +151,7 @@ def count_non_dense(connection: apsw.Connection, space: Space) -> int:
 def read_non_dense(
     connection: apsw.Connection, space: Space, pks: Ints
 ) -> Iterator[tuple[int, NonDenseVector]]:
-    """pk and item of those of the points that have one, by ascending pk."""
+    """pk and item of the points that have an item, by ascending pk."""
     for pk, blob in read_blobs(connection, space, pks):
         yield pk, decode_item(blob, space)
 
@@ -198,11 +198,12 @@ class PointLookup(Protocol):
     them."""
 
     def fulfilling(self, pks: Ints, expression: Expression) -> Bools:
-        """(n,) bool: for each of these points, all of which exist, whether it fulfils the
+        """(n,) bool: for each of the points, which all exist, whether it fulfils the
         expression."""
 
     def slots(self, space: str, pks: Ints) -> Ints:
-        """(n,) the slots of these points' vectors in a dense space; -1 for points without one."""
+        """(n,) the slots of these points' vectors in a dense space; -1 for points without a
+        vector."""
 
 
 def put_points(
@@ -241,7 +242,7 @@ def put_points(
 
 
 def delete(write: WriteTransaction, pks: Ints) -> None:
-    """Delete the points with these pks, all of which exist."""
+    """Delete the points with these pks, which all exist."""
     if len(pks):
         pks = np.sort(pks)
         write.connection.execute("DELETE FROM points WHERE pk IN carray(?)", (apsw.carray(pks),))
@@ -251,7 +252,7 @@ def delete(write: WriteTransaction, pks: Ints) -> None:
 
 
 def edit(write: WriteTransaction, pks: Ints, make: Callable[[Content], Content]) -> None:
-    """Replace the content of each of these points by what `make` returns for it."""
+    """Replace the content of each of the points by the result of `make` for it."""
     if not len(pks):
         return
     pks, version, changed = np.sort(pks), write.head.seq + 1, _ContentChanges()
@@ -271,11 +272,11 @@ def edit(write: WriteTransaction, pks: Ints, make: Callable[[Content], Content])
 
 CONTENT = "payload", "document", "uri"  # columns of the table
 SHOWN = {"document": paths.DOCUMENT, "uri": paths.URI}  # as keys of payloads
-PLAIN = {str, int, bool, type(None)}  # of which equal ones of one type are the same
+PLAIN = {str, int, bool, type(None)}  # equal values of one of these types are the same
 
 
 class _ContentChanges:
-    """What a write changes of the content of points. parts: as bits; keys: the first keys of
+    """The changes of a write to the content of points. parts: as bits; keys: the first keys of
     payloads, as which documents and URIs show too; None for any."""
 
     def __init__(self) -> None:
@@ -285,8 +286,8 @@ class _ContentChanges:
     def note(
         self, column: str, before: Any, after: Any, new: Payload | None, old: Payload | None = None
     ) -> None:
-        """Note what a point has in a column, and is to have. new, old: the payload that it is to
-        have, and the one that it has, where that was decoded."""
+        """Note a point's old and new value in a column. new, old: its new payload, and its old one,
+        where that was decoded."""
         if before == after:
             return
         self.parts |= PAYLOAD | (DOCUMENT if column == "document" else 0)
@@ -320,7 +321,7 @@ def _is_same_value(key: str, old: Payload, new: Payload) -> bool:
 def delete_vectors(
     write: WriteTransaction, pks: Ints, spaces: Iterable[Space], lookup: PointLookup
 ) -> None:
-    """Delete the vectors in these spaces of the points with these pks, all of which exist."""
+    """Delete the vectors in these spaces of the points with these pks, which all exist."""
     if len(pks):
         parts = 0
         for space in spaces:
@@ -331,9 +332,9 @@ def delete_vectors(
 
 
 def _pks(connection: apsw.Connection, batch: PointBatch, rules: WriteRules) -> Ints:
-    """(n,) the pks of the points of a batch, -1 for points that don't exist. With rules that refuse
-    existing points and insert others nothing is looked up, all are -1: SQLite's unique ids find
-    the existing ones, but those that are integers and given as strings."""
+    """(n,) the pks of the points of a batch, -1 for missing points. With rules that refuse existing
+    points and insert others nothing is looked up, and all are -1: SQLite's unique ids find the
+    existing ones, except for integers that are given as strings."""
     if rules.on_existing == "refuse" and rules.on_missing == "insert":
         shown_ids = batch.ids if isinstance(batch.ids, ShownIds) else ShownIds()
         if pks_of_shown_integers(connection, shown_ids):
@@ -453,8 +454,8 @@ def _update(
     rules: WriteRules,
     content: _ContentChanges,
 ) -> None:
-    """Change what is given of each of these points, and their versions, row by row: one statement
-    for all points of which the same is given. content: where to note what differs by that."""
+    """Change the given fields of each of the points, and their versions, row by row, with one
+    statement for all points with the same fields. content: where the changes are noted."""
     columns = zip(CONTENT, (batch.payloads, batch.documents, batch.uris), strict=True)
     columns_of_batch: dict[str, Sequence[Any]] = {
         name: values for name, values in columns if values is not None
@@ -500,7 +501,7 @@ def _cleared_ids(
 def _read_stored(
     connection: apsw.Connection, pks: Ints, columns: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
-    """For each of these points, whose pks ascend, what it has in some columns of the table."""
+    """For each of the points, whose pks ascend, its values in some columns of the table."""
     if not columns:
         return repeat({}, len(pks))
     pieces = read_records(connection, ", ".join(columns), pks)
@@ -581,7 +582,8 @@ def _round_item(space: Space, item: NonDenseVector) -> NonDenseVector:
 
 
 def _append_vectors(write: WriteTransaction, space: Space, rows: Stored, owners: Ints) -> None:
-    """Append the vectors whose owners have a pk; those of ignored points (-1) were only checked."""
+    """Append the vectors whose owners have a pk; vectors of ignored points (-1) were only
+    checked."""
     if owners.min(initial=0) < 0:
         rows, owners = rows[owners >= 0], owners[owners >= 0]
     appended = append_rows(write, space, write.head.generation, rows, owners)
@@ -621,13 +623,13 @@ def append_rows(
     return replace(space, slots=space.slots + len(rows))
 
 
-SMALL_BYTES = 32 * 1024  # of vectors: a write of so many doesn't wait for the vector file, …
-UNSYNCED_BYTES = 128 * 1024  # … until so many of a space are waiting for it
+SMALL_BYTES = 32 * 1024  # of vectors: up to here a write doesn't wait for the vector file, …
+UNSYNCED_BYTES = 128 * 1024  # … until this many of a space are waiting for it
 
 
 def _write_rows(write: WriteTransaction, space: Space, generation: int, rows: Stored) -> None:
-    """Write vectors to their file, so that they are as durable as the transaction will be: few of
-    them by their copies in the table `unsynced`, else by syncing the file."""
+    """Write vectors to their file, so that they are as durable as the transaction will be: small
+    numbers by their copies in the table `unsynced`, others by syncing the file."""
     vectors, connection = write.open_vectors(space, generation), write.connection
     if generation != write.head.generation:
         vectors.append(space.slots, rows)
@@ -641,8 +643,8 @@ def _write_rows(write: WriteTransaction, space: Space, generation: int, rows: St
         connection.execute(query, (space.number, space.slots, rows.tobytes()))
         return
     if first < space.slots:
-        # A power cut may have taken those that wait, or the system may have failed to write them,
-        # and have told another process.
+        # A power cut may have lost the waiting ones, or the system may have failed to write them,
+        # and reported that to another process.
         vectors.rewrite(*read_unsynced(connection, space))
     vectors.append(space.slots, rows)
     if first < space.slots:

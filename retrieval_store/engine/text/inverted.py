@@ -1,20 +1,20 @@
 """Inverted lists: for each term the rows that have it, as arrays in memory and in files.
 
-A term is a word, a trigram of bytes, or an index of a sparse vector; what a row has of it is a
-weight. All kinds are kept current as `caches.Layers` and ranked by the same code (`bm25`).
-`KeptLists` is what this room keeps between calls. A collection without words has no lists, so this
-module needs none of the room's others.
+A term is a word, a trigram of bytes, or an index of a sparse vector; each posting has a weight. All
+kinds are kept current as `caches.Layers` and ranked by the same code (`bm25`). `KeptLists` are the
+lists that this room keeps between calls. A collection without words has no lists, so this module
+needs none of the room's others.
 
 Arrays in files are mapped. Rows mean nothing to another process, so a file has the pks of the rows,
-and owners by their place among them; where the reader numbers its rows alike, as it does unless
-points were deleted since, owners are used as they lie in the file. Reading gives layers in which
-all rows are stale that were written since. The header says of what the lists are (`key_as_json`),
-so that a process that never used them can make them again for the file. A fault that the checksum
-doesn't find is a ValueError here or an IndexError when the file is used.
+and owners by their place among them. Where the reader numbers its rows alike, as it does unless
+points were deleted since, the owners of the file are used directly. Reading gives layers in which
+all rows that were written since are stale. The header names the contents of the lists
+(`key_as_json`), so that a process that never used them can make them again for the file. A fault
+that the checksum doesn't find is a ValueError here or an IndexError when the file is used.
 
-`Vocabulary` finds the words of a file without reading all of them: they lie one after the other in
-an array of bytes, in order, and a word is found by bisection. To make a dict of a few hundred
-thousand words takes a tenth of a second; to find one of them here takes microseconds.
+`Vocabulary` finds the words of a file without reading all of them: they are sorted, one after the
+other in an array of bytes, and a word is found by bisection. Making a dict of a few hundred
+thousand words takes a tenth of a second; finding one of them here takes microseconds.
 """
 
 from bisect import bisect_left
@@ -57,11 +57,10 @@ class Lists:
     """The lists of some rows.
 
     rows: (n,) ascending; sizes: (n,) float32, the number of words of each; codes: term → its number
-    c, for words; terms: (t,) ascending int64, for other terms, whose number is their place;
+    c, for words; terms: (t,) ascending int64, for other terms, whose number is their position.
     owners[offsets[c]:offsets[c + 1]] are the rows that have term c, ascending, int32, and
     weights[…], float32, the count or value of the term in each; empty for trigrams. from_file:
-    whether they were read from a file; has_unused: whether there may be terms among them that no
-    row has any more.
+    whether they were read from a file; has_unused: whether they may have terms without rows.
     """
 
     rows: Ints
@@ -160,8 +159,8 @@ def _common_terms(parts: Sequence[Lists]) -> tuple[dict[str, int] | Ints, list[I
 
 
 def merge_lists(segments: Sequence[Lists], alive: Bools) -> Lists:
-    """The lists of several segments, from the bottom up, as one: of each living row what the
-    uppermost says that has it. Terms that no row has any more are left out."""
+    """The lists of several segments, from the bottom up, merged. For each living row the uppermost
+    segment that has it counts. Terms that no row has any more are left out."""
     above = Layers((*segments,), NO_ROWS).above()
     parts = [
         _living_part(part, rows_above, alive)
@@ -198,8 +197,8 @@ def merge_lists(segments: Sequence[Lists], alive: Bools) -> Lists:
 
 
 def _living_part(part: Lists, rows_above: Ints | None, alive: Bools) -> tuple[Lists, Ints]:
-    """What a segment says of living rows that aren't in the segments over it, ascending; and for
-    each owner the number of its term."""
+    """The owners in a segment that are living rows and not in the segments over it, ascending; and
+    for each owner the number of its term."""
     good = part.rows < len(alive)
     good[good] = alive[part.rows[good]]
     if rows_above is not None:
@@ -259,7 +258,7 @@ def list_words(rows: Ints, documents: Sequence[str | None], analyzer: "Analyzer"
 
 def list_trigrams(rows: Ints, documents: Sequence[str | None]) -> Lists:
     """Lists of the three-byte pieces of some documents in UTF-8."""
-    # Not a method of the document's own: what is none is a TypeError, as everywhere.
+    # Not a method of the document's own: anything but a document is a TypeError, as everywhere.
     blobs = [str.encode(document or "") for document in documents]
     lengths = np.array([len(blob) for blob in blobs], np.int64)
     data = np.frombuffer(b"".join(blobs), np.uint8).astype(np.int32)
@@ -276,8 +275,8 @@ def list_trigrams(rows: Ints, documents: Sequence[str | None]) -> Lists:
 
 
 def list_sparse(rows: Ints, holders: Ints, indices: Ints, values: Matrix, lengths: Ints) -> Lists:
-    """Lists of the sparse vectors of `holders`, which are some of the rows, ascending; indices and
-    values of one stand behind those of the one before; lengths: how many each has."""
+    """Lists of the sparse vectors of `holders`, which are some of the rows, ascending. The indices
+    and values of the vectors are concatenated; lengths: how many each has."""
     owners = np.repeat(holders.astype(np.int32), lengths)
     order = stable_order(indices)
     indices = indices[order]
@@ -306,7 +305,7 @@ def _count_pairs(codes: Whole, owners: Whole) -> tuple[Whole, Whole, Matrix]:
     return codes[firsts], owners[firsts], counts
 
 
-FOLLOWED = 1_024  # rows that are looked at again one by one; where there are more, all are
+FOLLOWED = 1_024  # rows that are measured again one by one; where there are more, all are
 ListKey: TypeAlias = "tuple[str, Analyzer | int | None]"  # of words, trigrams, a sparse space
 TRIGRAMS: ListKey = ("trigrams", None)
 OF_DOCUMENTS, OF_VECTORS = frozenset(["documents"]), frozenset(["vectors"])
@@ -318,7 +317,7 @@ def is_sparse(key: ListKey) -> bool:
 
 
 def source_of_lists(key: ListKey) -> frozenset[str]:
-    """What lists are made of, as changes of points are noted by it."""
+    """The part of points that lists are made from, as the change log names it."""
     return OF_VECTORS if is_sparse(key) else OF_DOCUMENTS
 
 
@@ -361,9 +360,9 @@ def parse_key(description: Any) -> ListKey:
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """segments: the lists that are measured; above: see `Layers.above`; sizes: of the rows there
-    are, and some room, how many words each has, or numbers of a sparse vector; holders: how many
-    rows have any; total: of all sizes; changed: rows to be looked at again."""
+    """segments: the lists that are measured; above: see `Layers.above`; sizes: of the rows, with
+    spare room, how many words each has, or numbers of a sparse vector; holders: how many rows have
+    any; total: of all sizes; changed: rows to be measured again."""
 
     segments: "tuple[Lists, ...]"
     above: list[Ints | None]
@@ -384,7 +383,7 @@ MeasuresByKey = dict[Hashable, Measures]
 def measures_still_valid(
     measures_by_key: Mapping[Hashable, Measures], changed_rows: Ints
 ) -> MeasuresByKey:
-    """The measures that are still valid once the lists of these rows have changed."""
+    """The measures that are still valid once the lists of the rows have changed."""
     entries = list(measures_by_key.items())  # a reader of the state before may add to it meanwhile
     updated = [
         (key, measures, np.concatenate([measures.changed, changed_rows]))
@@ -399,9 +398,9 @@ def measures_still_valid(
 
 @dataclass(frozen=True, slots=True)
 class KeptLists:
-    """Inverted lists, and what is derived from them. lists: by kind, for all states that number
-    their rows alike; measures: what else was worked out of them, in one state; unsaved: what was
-    made lately and may be worth a file."""
+    """Inverted lists, and data derived from them. lists: by kind, for all states that number their
+    rows alike; measures: other derived data, in one state; unsaved: lists that were made lately and
+    may be worth a file."""
 
     lists: LayerCache
     measures: MeasuresByKey
@@ -412,9 +411,9 @@ ListView: TypeAlias = View[KeptLists]
 
 
 def renumber_kept(lists: LayerCache, before: State, now: State, changed: ChangedRows) -> LayerCache:
-    """What is kept of lists for a state that numbers its rows otherwise than the one before: those
-    made here, since to make them again takes a minute for a million sentences; what lies in files
-    is read again. changed: rows that differ."""
+    """The lists for a state that numbers its rows differently from the one before: lists made here
+    are kept, since making them again takes a minute for a million sentences. Lists in files are
+    read again. changed: rows that differ."""
     new_rows, seq = rows_of(now.pks, before.pks), before.head.seq
     renumbered = LayerCache(seq - 1, source_of_lists)
     stale = {OF_DOCUMENTS: [changed.documents], OF_VECTORS: [changed.non_dense]}
@@ -439,7 +438,7 @@ class Vocabulary(Mapping[str, int]):
 
     @classmethod
     def arrays_of(cls, words: Sequence[str]) -> tuple[Bytes, Ints, Array]:
-        """What makes the vocabulary of these words, each there once, by their numbers."""
+        """The arrays of the vocabulary of these distinct words, by their numbers."""
         spelt = [word.encode() for word in words]
         starts = np.zeros(len(spelt) + 1, np.int64)
         np.cumsum([*map(len, spelt)], out=starts[1:])
@@ -471,8 +470,8 @@ class Vocabulary(Mapping[str, int]):
 
 
 MAGIC = b"RSlists4"
-# Of lists as they were before they were mapped; of words as they were before scripts without spaces
-# were split into pairs; and before strokes, and marks of Arabic and Hebrew, were folded.
+# Of lists before they were mapped; of words before scripts without spaces were split into pairs;
+# and before strokes, and marks of Arabic and Hebrew, were folded.
 MAGICS_BEFORE = b"RSlists1", b"RSlists2", b"RSlists3"
 # Of each segment: pks, sizes, terms, offsets, owners, weights, and of words the vocabulary.
 _TYPES = ("<i8", "<f4", "<i8", "<i8", "<i4", "<f4", "|u1", "<i8", "<i4")
@@ -505,7 +504,7 @@ def key_in(path: Path) -> ListKey:
 
 
 def read_lists(path: Path, key: ListKey, pks: Ints, stale: Ints) -> Layers[Lists]:
-    """What `write` wrote, for the rows with these pks, of which some are stale since."""
+    """The lists that `write` wrote, for the rows with these pks; some are stale since."""
     content = mapped_files.read_arrays(path, MAGIC, MAGICS_BEFORE)
     key_of_file, have_words = content.header
     if key_of_file != key_as_json(key):

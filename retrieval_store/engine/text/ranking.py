@@ -1,12 +1,12 @@
 """Ranks rows by inverted lists: documents by BM25, sparse vectors by dot products.
 
 Filters act inside: only allowed rows are ranked, with document frequencies of the whole collection.
-`Measures` have what ranking needs to know of all rows, the length of each and their number, and
-are brought up to date with the rows that writes have changed.
+`Measures` have the data of all rows that ranking needs, the length of each and their number. They
+are updated for the rows that writes have changed.
 
-`lists_for` returns the lists: built when they are needed, brought up to date, or loaded from files.
-Each kind (the words of documents as an analyzer finds them, their trigrams, the vectors of a sparse
-space) has one, for all states that number their rows alike.
+`lists_for` returns the lists: built when they are needed, updated, or loaded from files. Each kind
+(the words of documents by an analyzer, their trigrams, the vectors of a sparse space) has one, for
+all states that number their rows alike.
 """
 
 from collections import Counter
@@ -49,13 +49,13 @@ from retrieval_store.engine.text.inverted import (
     file_key,
 )
 
-ROOM = 8_192  # rows that may come before all are looked at again
+ROOM = 8_192  # rows that may come before all are measured again
 
 
 def measure_layers(
     measures_by_key: MeasuresByKey, key: Hashable, layers: Layers[Lists], alive: Bools
 ) -> Measures:
-    """The measures of these layers, for a state in which these rows live."""
+    """The measures of the layers, for a state in which these rows live."""
     measures = measures_by_key.get(key)
     if measures is None or len(alive) > len(measures.sizes):
         measures = measures_by_key[key] = _measure_all(layers, alive)
@@ -117,7 +117,7 @@ class ListFile(PointsFile[ListView, Layers[Lists]]):
 
     @classmethod
     def in_file(cls, path: Path) -> "ListFile":
-        """What there are lists of in a file, as it says."""
+        """The lists that a file has, by its header."""
         return cls(inverted.key_in(path))
 
     @property
@@ -129,8 +129,8 @@ class ListFile(PointsFile[ListView, Layers[Lists]]):
         return file_key(self.list_key)
 
     def writer(self, view: ListView, check_cancelled: CheckCancelled) -> Callable[[Path], int]:
-        """The lists in memory, as one, without what was deleted or replaced; where there are none,
-        new ones."""
+        """The lists in memory, merged, without deleted or replaced data; where there are none, new
+        ones."""
         layers = in_one_piece(view, self.list_key) or renew_lists(
             view, self.list_key, check_cancelled
         )
@@ -169,11 +169,11 @@ def make_lists_in_steps(
     read: Read, key: ListKey, check_cancelled: CheckCancelled, most: int | None = None
 ) -> int:
     """Make the lists of `lists_for` by many short reads, since in memory all other calls wait for
-    the end of one. After each ROWS_A_PIECE what was made counts: a query makes the rest, and this
-    stops. What is written meanwhile is looked at in the last read. Where rows are numbered anew
-    between two, it stops as well. Returns for how many rows lists were made. read: calls a function
-    with what is there now; check_cancelled: called between two reads; it may raise; most: rows at
-    most, None for all."""
+    the end of one. After each ROWS_A_PIECE the lists are usable: if a query makes the rest, this
+    stops. Writes in the meantime are indexed in the last read. Where rows are numbered anew between
+    two, it stops as well. Returns the number of rows with lists. read: calls a function with the
+    current view; check_cancelled: called between two reads; it may raise; most: rows at most, None
+    for all."""
 
     def begin(view: ListView) -> tuple[LayerCache, Ints]:
         cache, state = view.caches.lists, view.state
@@ -205,7 +205,7 @@ def make_lists_in_steps(
 
 
 def _list_stale(cache: LayerCache, key: ListKey, rows: Ints, view: ListView) -> list[Lists] | None:
-    """The lists of these rows; None if a query has made them meanwhile, for which this waits, or
+    """The lists of the rows; None if a query has made them meanwhile, which this waits for, or
     rows are numbered anew."""
     seq, alive = view.state.head.seq, view.state.alive
     refreshing = cache.refreshing_of(key)
@@ -250,8 +250,8 @@ def _note_unsaved(view: ListView, key: ListKey, rows: Ints) -> None:
 
 
 def pure(view: ListView, key: ListKey) -> Layers[Lists] | None:
-    """The cached lists of a kind, if they hold nothing of deleted or replaced points, being one
-    segment that was made here and is up to date; else None."""
+    """The cached lists of a kind, if they have no data of deleted or replaced points: they are one
+    segment that was made here and is current; else None."""
     layers: Layers[Lists] = view.caches.lists.at(key, view.state.head.seq, len(view.state.pks))
     is_one_segment = len(layers.segments) == 1 and not len(layers.stale)
     return layers if is_one_segment and not layers.segments[0].has_unused else None
@@ -277,7 +277,7 @@ def in_one_piece(view: ListView, key: ListKey) -> Layers[Lists] | None:
 
 
 def renew_lists(view: ListView, key: ListKey, check_cancelled: CheckCancelled) -> Layers[Lists]:
-    """The lists of a kind, made anew of living points alone, in one piece, and cached in place of
+    """The lists of a kind, made anew of living points alone, in one piece, and cached instead of
     the old ones. check_cancelled: called now and then; it may raise."""
     pieces = []
     for piece in in_pieces(view, key, np.flatnonzero(view.state.alive)):
@@ -305,7 +305,7 @@ def in_pieces(view: AnyView, key: ListKey, rows: Ints) -> Iterator[Lists]:
 
 
 def _by_size(view: AnyView, rows: Ints) -> Iterator[Ints]:
-    """The rows, as many at a time as have so many bytes of documents, without reading these."""
+    """The rows, in batches with this many bytes of documents, without reading these."""
     pieces = read_records(view.connection, "octet_length(document)", view.state.pks[rows])
     ends = np.cumsum([size or 0 for piece in pieces for (size,) in piece]) // BYTES_A_PIECE
     yield from np.split(rows, np.flatnonzero(np.diff(ends)) + 1)
@@ -343,18 +343,18 @@ def documents_of(view: AnyView, rows: Ints) -> list[str | None]:
     return [document for piece in pieces for (document,) in piece]
 
 
-RAREST = 6  # trigrams of a text that are looked at; the document decides anyway
-Part: TypeAlias = tuple[Ints32, Matrix, float]  # rows, each once; what they get, times a number
+RAREST = 6  # trigrams of a text that are looked up; the document decides anyway
+Part: TypeAlias = tuple[Ints32, Matrix, float]  # rows, each once; their weights, and a factor
 
 
 def rank_texts(
     view: ListView, analyzer: Analyzer, texts: Sequence[str], k: int, mask: Bools | None
 ) -> list[Ranking]:
-    """For each text the k documents that it describes best, by BM25: those with any of its words.
+    """For each text the k best documents by BM25, among documents with any of its words.
 
     score = Σ idf(w) · f · (k1 + 1) / (f + k1 · (1 - b + b · |d| / avg|d|)) over the words w of the
-    text, as often as it has them; f: how often w stands in d; idf(w) = ln(1 + (N - n + ½) / (n +
-    ½)) for N documents, n of them with w. Robertson and Zaragoza, "The probabilistic relevance
+    text, each as often as it occurs there; f: how often w is in d; idf(w) = ln(1 + (N - n + ½) / (n
+    + ½)) for N documents, n of them with w. Robertson and Zaragoza, "The probabilistic relevance
     framework" (2009); the idf, which is never negative, is Lucene's. k1 = 1.2, b = 0.75.
     """
     texts_of = _Texts(view, analyzer, 1.0)
@@ -369,9 +369,8 @@ def rank_weighed_texts(
     mask: Bools | None,
     identifiers: float,
 ) -> list[tuple[Ranking, float]]:
-    """The same, where the idf of words that look like identifiers counts so many times; with the
-    greatest share of what the text says that one of the first documents holds
-    (`base.fusion.held_share`)."""
+    """The same, with the idf of words that look like identifiers multiplied by a factor; with the
+    greatest share of the text that one of the first documents holds (`base.fusion.held_share`)."""
     texts_of = _Texts(view, analyzer, identifiers)
     rankings = []
     for text in texts:
@@ -414,8 +413,7 @@ class _Texts:
         return Counter(words.vocabulary[code] for code in words.codes.tolist()).items()
 
     def parts(self, text: str) -> tuple[list[Part], list[float]]:
-        """For each distinct word of a text its rows and weights, and what it counts in
-        `held_share`."""
+        """For each distinct word of a text its rows and weights, and its weight in `held_share`."""
         measures = self._measures
         parts, weights = [], []
         for word, count in self.count_words(text):
@@ -451,8 +449,8 @@ def _damping(measures: Measures, rows: Ints32) -> Matrix:
 
 
 def _best_rows(parts: Sequence[Part], k: int, mask: Bools | None, height: int) -> Ranking:
-    """The k rows with the greatest sums over the parts, in each of which a row occurs once; ties in
-    the order of rows."""
+    """The k rows with the greatest sums over the parts; a row occurs once in a part; ties in the
+    order of rows."""
     rows, shares = _side_by_side(parts)
     if len(rows) * 8 < height:
         candidates, places = np.unique(rows, return_inverse=True)
@@ -529,8 +527,8 @@ def sparse_scores(
     weighted: bool,
     corpus: Bools | None,
 ) -> Floats:
-    """(n,) the dot products of a query vector with those of some rows; weighted: by idf, where the
-    space is, among the rows of the corpus."""
+    """(n,) the dot products of a query vector with the vectors of some rows; weighted: by idf, if
+    the space is, among the rows of the corpus."""
     mask = np.zeros(len(view.state.pks), np.bool_)
     mask[rows] = True
     ((ranked_rows, totals),) = rank_sparse(view, space, [query], len(rows), mask, corpus, weighted)
@@ -548,9 +546,9 @@ def rank_sparse(
     corpus: Bools | None = None,
     weighted: bool = True,
 ) -> list[Ranking]:
-    """For each query vector the k rows with the greatest dot products, of those that share an index
-    with it. With the setting "idf", values are multiplied by the idf of their index, in the whole
-    collection or among the rows of a corpus; unless `weighted` is False."""
+    """For each query vector the k rows with the greatest dot products, among rows that share an
+    index with it. With the setting "idf", values are multiplied by the idf of their index, in the
+    whole collection or among the rows of a corpus; unless `weighted` is False."""
     key: ListKey = ("sparse", space.number)
     layers = lists_for(view, key)
     measures, living = _measures_of(view, key, layers), (view.state.alive, view.state.some_dead)

@@ -1,23 +1,22 @@
-"""The compiled functions that look at vectors, and how they are called.
+"""The compiled functions that scan vectors, and how they are called.
 
-C sources and, where a compiler was there when the package was built, what became of them:
-`kernel.so` (`kernel.dll`). One C file for each instruction set (`scalar`, `avx2`, `avx512`,
-`neon`), of which the best that the processor has is taken at run time; they share what is the same
-for all (`scan_body.h`, `floats_body.h`). It may use `base` and `errors`.
+C sources and, if there was a compiler when the package was built, the compiled `kernel.so`
+(`kernel.dll`). There is a C file for each instruction set (`scalar`, `avx2`, `avx512`, `neon`); the
+best one for the processor is chosen at run time. They share `scan_body.h` and `floats_body.h`. It
+may use `base` and `errors`.
 
-The compiled library: whether it is there, and calls of its functions.
+The compiled library: whether it exists, and calls of its functions.
 
-It is made when the package is built, where there is a compiler. Without it, or where it is of
-another version of these sources, vectors are searched by numpy, and one line of the log says so.
-The variable RETRIEVAL_STORE_INSTRUCTIONS names the instruction set to use, or "none".
+It is compiled when the package is built, if there is a compiler. Without it, or if it was compiled
+from another version of these sources, vectors are searched by numpy, and the log says so once. The
+variable RETRIEVAL_STORE_INSTRUCTIONS names the instruction set to use, or "none".
 
-All calls let go of the interpreter.
+All calls release the GIL.
 
-A `RowTest` is a condition on rows that is asked where rows are looked at, without a pass over all
-of them: a tree of conditions, each of which says by a few arrays which rows fulfil it, those whose
-number is in a range (`Numbered`), or listed ones (`Listed`). A `RowFilter` asks it of slots, by the
-rows that they belong to. The compiled part reads both as they lie in memory, for the rows alone
-that a search would otherwise take; without it numpy does.
+A `RowTest` is a condition on rows that is tested during a scan, only for the rows that the scan
+would otherwise accept. It is a tree of conditions, each on a few arrays: rows whose number is in a
+range (`Numbered`), or listed rows (`Listed`). A `RowFilter` tests slots, by the rows that they
+belong to. The compiled part reads both from memory; without it numpy tests them.
 
 Structures that both sides know have fields of eight bytes, as in `kernel.h`. Addresses in them are
 integers: the maker of a structure keeps the arrays that it points to.
@@ -124,12 +123,12 @@ def groups_of(dimension: int) -> int:
 
 
 def signs_bytes(dimension: int) -> int:
-    """Bytes of the signs of a block, and of what stands beside them."""
+    """Bytes of the signs of a block, and of their factors."""
     return groups_of(dimension) * GROUP_BYTES + OF_SIGNS * BLOCK * 4
 
 
 PATH = Path(__file__).with_name("kernel.dll" if os.name == "nt" else "kernel.so")
-DONE, MORE, OUTSIDE, UNSAFE = range(4)  # what a search returns; see native/kernel.h
+DONE, MORE, OUTSIDE, UNSAFE = range(4)  # results of a search; see native/kernel.h
 REMEDY = (
     "install the package anew where there is a C compiler (gcc, clang, or Visual Studio's), "
     "or from a wheel"
@@ -180,7 +179,7 @@ class Kernel:
         self._set = ctypes.c_void_p(self._library.rs_set(number))
 
     def scan(self, scan: int) -> None:
-        """Look at codes, as the SCAN at this address says. Ctrl-C comes through between two calls,
+        """Scan codes by the SCAN at this address. Ctrl-C comes through between two calls,
         of a few milliseconds each."""
         while self._scan(self._set, scan) == MORE:
             pass
@@ -195,15 +194,15 @@ class Kernel:
         return bool(state == DONE)
 
     def test_rows(self, test: Bytes, rows: Ints | range, bits: npt.NDArray[Any] | None) -> int:
-        """How many of these rows, of which a range has no steps, fulfil the ROW_TEST. bits: gets a
-        bit for each of them, unless it is None."""
+        """How many of these rows, a range with step 1, or an array, fulfil the ROW_TEST. bits: gets
+        a bit for each of them, unless it is None."""
         rows_address, start = (0, rows.start) if isinstance(rows, range) else (address(rows), 0)
         count: int = self._test_rows(address(test), rows_address, start, len(rows), address(bits))
         return count
 
     def scan_floats(self, scan: int) -> bool:
-        """Look at vectors, as the FLOAT_SCAN at this address says, and decide about those that may
-        be near; whether the length of the query allows it. IndexError for slots of no row."""
+        """Scan vectors by the FLOAT_SCAN at this address, and decide about those that may be near.
+        Returns whether the length of the query allows it. IndexError for slots of no row."""
         while (state := self._scan_floats(self._set, scan)) == MORE:
             pass
         if state == OUTSIDE:
@@ -221,9 +220,9 @@ class Kernel:
             raise IndexError("a slot lies outside of the vectors")
 
     def decide(self, task: int, sought: int) -> None:
-        """Decide by distances in float64 about what a search by codes has found. task: the
-        address of a DISTANCES, of which slots and distances aren't looked at; sought: of a SOUGHT;
-        IndexError for slots of no row."""
+        """Decide by distances in float64 about the candidates of a search by codes. task: the
+        address of a DISTANCES, whose slots and distances aren't read; sought: the address of a
+        SOUGHT. IndexError for slots of no row."""
         if self._decide(task, sought) != DONE:
             raise IndexError("a slot lies outside of the vectors")
 
@@ -245,9 +244,9 @@ class Kernel:
         tables: int,
         turned: int,
     ) -> None:
-        """Make a query of that length ready for codes in a FRAME: fill in digits, tables (0 for
-        none), and a TURNED. All others are addresses; wide: of room for as many float64 as the
-        query has numbers."""
+        """Prepare a query of that length for codes in a FRAME: fill in digits, tables (0 for none),
+        and a TURNED. All others are addresses; wide: of room for one float64 per dimension of the
+        query."""
         self._turn(query, length, frame, wide, digits, tables, turned)
 
 
@@ -294,12 +293,12 @@ BITS = 32  # in a word of bits
 
 
 class Numbered(NamedTuple):
-    """Rows whose numbers are in a range: from the first of `run` on, below the second, and of these
-    only those whose bit is set in `among`, where that is given: its first is of the last multiple
-    of eight that isn't above the run. numbers: of some rows; packed: the
-    address of the first, the bytes of each, the row of the first, from which on the others follow,
-    and how many there are; other rows have none. Of the rows `over`, ascending, they are those that
-    are `held`, ascending, whatever their numbers."""
+    """Rows whose numbers are in a range: from the start of `run` on, below its end; with `among`,
+    only those whose bit is set there. Its first bit is for the last multiple of eight that isn't
+    above the start of the run. numbers: of some rows. packed: the address of the first number, its
+    size in bytes, the first row, and the count of the rows that follow it; other rows have none. Of
+    the rows `over`, ascending, those in `held`, ascending, match instead, whatever their
+    numbers."""
 
     numbers: Unsigned
     packed: tuple[int, int, int, int]
@@ -309,7 +308,7 @@ class Numbered(NamedTuple):
     held: Ints
 
     def has(self, rows: Ints) -> Bools:
-        """Which of these rows are among them."""
+        """Which of the rows are in it."""
         places = rows - self.packed[2]
         has_number = (places >= 0) & (places < len(self.numbers))
         flags = np.zeros(len(rows), np.bool_)
@@ -336,7 +335,7 @@ class Listed(NamedTuple):
     held: Ints
 
     def has(self, rows: Ints) -> Bools:
-        """Which of these rows are among them."""
+        """Which of the rows are in it."""
         flags: Bools = np.isin(rows, self.held)
         return flags
 
@@ -353,7 +352,7 @@ class Terms(NamedTuple):
     terms: "tuple[Condition, ...]"
 
     def has(self, rows: Ints) -> Bools:
-        """Which of these rows fulfil it."""
+        """Which of the rows fulfil it."""
         flags_of_terms = np.empty((len(self.terms), len(rows)), np.bool_)  # there may be no terms
         for flags_of_term, term in zip(flags_of_terms, self.terms, strict=True):
             flags_of_term[:] = term.has(rows)
@@ -383,8 +382,7 @@ class RowTest:
         return cls(condition, records(ROW_TEST, condition.nodes))
 
     def has(self, rows: Ints | range) -> Bools:
-        """(n,) bool: which of these rows, none of them negative, fulfil it. A range has no
-        steps."""
+        """(n,) bool: which of the rows fulfil it; none may be negative. A range has step 1."""
         compiled = kernel()
         if compiled is None:
             row_array = np.arange(rows.start, rows.stop) if isinstance(rows, range) else rows
@@ -395,7 +393,7 @@ class RowTest:
         return np.unpackbits(bits.view(np.uint8), count=len(rows), bitorder="little").view(np.bool_)
 
     def count(self, rows: Ints | range) -> int:
-        """How many of these rows, none of them negative, fulfil it. A range has no steps."""
+        """How many of these rows fulfil it; none may be negative. A range has step 1."""
         compiled = kernel()
         if compiled is None:
             return int(np.count_nonzero(self.has(rows)))
@@ -412,9 +410,9 @@ class RowTest:
 
 
 class RowFilter:
-    """Which slots are allowed: those of some rows. row_of_slot: (slots,), negative for slots
-    without a row; bits: one for each row, 8 to a number; test: of rows. A row must fulfil both; all
-    rows do where both are None. record: the same for the compiled part, which points into the
+    """The slots that are allowed: the slots of some rows. row_of_slot: (slots,), negative for slots
+    without a row; bits: one for each row, 8 to a number; test: of rows. A row must fulfil both;
+    with both None, all rows do. record: the same for the compiled part, which points into the
     arrays of the filter."""
 
     def __init__(

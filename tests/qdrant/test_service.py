@@ -48,7 +48,9 @@ def query_request(**fields):
 
 
 def test_a_query_is_answered_by_models_or_by_what_the_server_makes_of_its_hits(service):
-    nearest = query_request(query=models.NearestQuery(nearest=[1.0, 0.0]), using="a", with_payload=True)
+    nearest = query_request(
+        query=models.NearestQuery(nearest=[1.0, 0.0]), using="a", with_payload=True
+    )
     answer = service.query_request("notes", nearest)
     assert [(one.id, one.score) for one in answer.points] == [(3, 3.0), (2, 2.0)]
     columns = service.query_request("notes", nearest, answering=lambda hits: hits)

@@ -80,7 +80,9 @@ def parameters_of_query(server, things, k=10, **how):
 def test_as_many_candidates_are_asked_for_as_the_recall_takes(server):
     things = filled(server)
     assert not parameters_of_query(server, things).exact
-    assert parameters_of_query(server, things, ef=99).hnsw_ef == 99 and server.exact == 0  # nothing is measured
+    assert (
+        parameters_of_query(server, things, ef=99).hnsw_ef == 99 and server.exact == 0
+    )  # nothing is measured
     for wanted, expected in ((0.5, 64), (0.75, 128), (0.9, 256), (0.95, 512)):
         params = parameters_of_query(server, things, recall=wanted)
         assert params.hnsw_ef == expected and not params.exact
@@ -137,7 +139,10 @@ def test_an_index_that_is_being_made_is_not_measured(server):
         {"indexed_vectors_count": 0},
     ):
         server.told = {**READY, **told}
-        assert parameters_of_query(server, filled_again(server), recall=0.9).hnsw_ef and server.exact == 0
+        assert (
+            parameters_of_query(server, filled_again(server), recall=0.9).hnsw_ef
+            and server.exact == 0
+        )
 
 
 def test_what_others_have_put_in_its_place_is_passed_over(server):

@@ -400,9 +400,17 @@ def test_a_reranker_orders_nodes(store):
         found = store.query(query, rerank=longest)
         assert found.similarities == sorted(found.similarities, reverse=True)
         assert found.similarities == [len(TEXTS[one]) for one in found.ids]
-    assert store.query(vector_query(query_str="other"), rerank=longest, rerank_query="swim").ids[0] == "a"
-    assert store.query(vector_query(query_str="swim"), rerank=longest, min_score=13).ids == ["a", "c"]
-    assert store.explain(vector_query(query_str="swim"), rerank=longest)["reranked"][0][0]["id"] == "a"
+    assert (
+        store.query(vector_query(query_str="other"), rerank=longest, rerank_query="swim").ids[0]
+        == "a"
+    )
+    assert store.query(vector_query(query_str="swim"), rerank=longest, min_score=13).ids == [
+        "a",
+        "c",
+    ]
+    assert (
+        store.explain(vector_query(query_str="swim"), rerank=longest)["reranked"][0][0]["id"] == "a"
+    )
     retriever = VectorStoreIndex.from_vector_store(store, MockEmbedding(2)).as_retriever(
         similarity_top_k=1, vector_store_kwargs={"rerank": longest, "rerank_from": 4}
     )

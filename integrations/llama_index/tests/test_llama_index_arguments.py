@@ -1,5 +1,4 @@
-"""What a LlamaIndex store does with arguments that nobody checked, and with filters that say
-nothing."""
+"""How a LlamaIndex store handles unchecked arguments, and filters that restrict nothing."""
 
 import copy
 import json

@@ -25,7 +25,7 @@ KEYS = ("doc_id", "ref_doc_id", "document_id")
 DOCUMENTS = "book", "Book two", "letter", "None", "é"
 ALL = 99
 OF_TEXTS = (FilterOperator.TEXT_MATCH, FilterOperator.TEXT_MATCH_INSENSITIVE)
-# The store of LlamaIndex 0.13 doesn't know one of these, and takes the other for it.
+# The store of LlamaIndex 0.13 doesn't know the first of these, and mistakes the second for it.
 UNLIKE = OF_TEXTS if version("llama-index-core").startswith("0.13.") else ()
 ONE_TEXT = (
     *(FilterOperator.EQ, FilterOperator.NE, FilterOperator.GT, FilterOperator.GTE),

@@ -1,4 +1,5 @@
-"""One collection for LlamaIndex, LangChain and the direct API: who reads what of whom."""
+"""One collection for LlamaIndex, LangChain and the direct API: which of them reads whose
+records."""
 
 import json
 import uuid

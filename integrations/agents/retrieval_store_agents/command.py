@@ -72,8 +72,8 @@ def mcp(
 
 @contextmanager
 def ends_at_interrupt() -> Iterator[None]:
-    """Let an interrupt end the process where it stands: it would else wait for the next line of its
-    input. What is being written is there wholly or not at all."""
+    """Let an interrupt end the process at once; otherwise it would wait for the next line of its
+    input. A write in progress is stored completely or not at all."""
 
     def end(*_: object) -> None:
         plugin.complain("interrupted")

@@ -166,8 +166,8 @@ def serve(
 
 
 def _grpc_port(option: str | None, host: str) -> int | None:
-    """The port for gRPC: 0 for any that is free, None for no gRPC. The one that is taken if none is
-    given must not keep HTTP from being served."""
+    """The port for gRPC: 0 for any free port, None for no gRPC. A default port that is taken must
+    not keep HTTP from being served."""
     if option in ("none", "0"):
         return None
     if option is not None:
@@ -216,10 +216,10 @@ def view(store: str, port: int, no_browser: bool, trust: bool, image_root: Path 
             threading.Thread(target=webbrowser.open, args=(page,), daemon=True).start()
 
     with exits_at_sigterm(), open_client(store) as client:
-        client.count_collections()  # where nothing answers, that is said before a page is shown
+        client.count_collections()  # where nothing answers, the error comes before a page opens
         run.view(client, settings, port, announce)
 
 
 def is_terminal() -> bool:
-    """Whether somebody reads what is printed."""
+    """Whether the output is a terminal."""
     return sys.stdout.isatty()

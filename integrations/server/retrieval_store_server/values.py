@@ -1,4 +1,4 @@
-"""Constants, and what of the system a server asks."""
+"""Constants, and a server's queries of the system."""
 
 from typing import Any
 

@@ -1,4 +1,5 @@
-"""What a client says, and does, when a server is gone, slow, full, locked or no server of ours."""
+"""A client's errors and behaviour when a server has exited, or is slow, full, locked or of another
+kind."""
 
 import contextlib
 import signal
@@ -48,7 +49,7 @@ def made(client, points=5):
 
 
 def test_a_server_that_listens_before_it_answers_is_waited_for(served, monkeypatch):
-    """As one does whose processes are still loading what they run."""
+    """Such a server's processes are still loading their modules."""
     tuned(monkeypatch, looked_within=0.05)
     address = inside.store(served).address
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Gateway) as server:
@@ -120,7 +121,7 @@ def test_a_store_that_is_served_read_only_says_so(tmp_path):
 
 
 class Cutting(socketserver.BaseRequestHandler):
-    """Answers `GET /` as ours does, and cuts what comes then."""
+    """Answers `GET /` as a server does, and cuts every later connection."""
 
     def handle(self):
         said = self.request.recv(65536)

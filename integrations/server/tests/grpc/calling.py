@@ -30,7 +30,7 @@ class Calls:
             setattr(self, name.lower(), stub(channel))
 
     def __call__(self, rpc: str, sent: Any = b"", timeout: float = PATIENCE) -> bytes:
-        """The answer to a procedure of Qdrant's, sent as it is."""
+        """The response to a procedure of Qdrant's, sent unchanged."""
         raw = sent if isinstance(sent, bytes) else sent.SerializeToString()
         call = self.channel.unary_unary(f"/qdrant.{rpc}")
         return call(raw, timeout=timeout, metadata=self.metadata)
@@ -93,7 +93,7 @@ def count(calling: Calls) -> int:
 
 
 def varint(number: int) -> bytes:
-    """A number as it is on the wire."""
+    """A number in its encoded form."""
     parts = []
     while number > 127:
         parts.append(number & 127 | 128)

@@ -30,7 +30,7 @@ def empty():
 
 
 def test_no_numbers_are_no_number_of_vectors(empty):
-    """Of each of which a list would be made, while nobody else is answered."""
+    """A list would be made for each of them, while no other request is answered."""
     make_collection(empty)
     vector = q.Vector(vectors_count=2**32 - 1)
     sent = q.RecommendPoints(collection_name="c", positive_vectors=[vector], limit=1)

@@ -1,5 +1,5 @@
-"""Whatever is sent, it is answered, in time, and never with an error of the server's; and what is
-refused has written nothing."""
+"""Every message is answered, in time, and never with an internal error; a refused message has
+written nothing."""
 
 import random
 import time
@@ -71,7 +71,7 @@ class Hostile:
         return True
 
     def state(self) -> Any:
-        """What is in the store."""
+        """The content of the store."""
         embedded = self.calling.application.served.embedded
         names = [one.name for one in embedded.get_collections().collections]
         return (
@@ -171,8 +171,7 @@ def _scalar(field: Any, draw: random.Random) -> Any:
     return draw.choice([one for one in (*NUMBERS, 5, 5) if one < 2**bits])
 
 
-# Many lists of vectors, or of candidates, as large as a number can say, are slow by what they ask
-# for; so these numbers are cut down.
+# Huge numbers of vectors or candidates make a correct request slow, so these numbers are reduced.
 CUT = {"sample": 50, "candidates_limit": 50, "hnsw_ef": 100, "vectors_count": 4}
 
 

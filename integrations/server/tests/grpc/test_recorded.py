@@ -1,5 +1,5 @@
-"""The original qdrant-client with `prefer_grpc=True`: the server answers what a real one has
-answered, and refuses with the same codes."""
+"""The original qdrant-client with `prefer_grpc=True`: the server answers as a real one did, and
+refuses with the same codes."""
 
 import gzip
 import json

@@ -23,7 +23,7 @@ class Answered(NamedTuple):
 
 
 def scope_of(method: str, path: str, headers: dict[str, str]) -> dict[str, Any]:
-    """What a server tells an application of a request."""
+    """A request's scope, as a server passes it to an application."""
     where, _, query = path.partition("?")
     return {
         "type": "http",

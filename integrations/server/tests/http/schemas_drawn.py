@@ -18,7 +18,7 @@ TEXTS = (
 OTHERS = (None, True, False, [], {}, [[]], [None], {"": None}, [{}], [0.0], {"a": 1})
 DEEPEST = 6
 VECTORS, KEYS = ("d", "m", "s", "", "x"), ("n", "t", "l[].x", "l", "at", "missing", "")
-NAMED = {  # texts at places whose names say what they are
+NAMED = {  # texts at paths whose names describe them
     "using": VECTORS,
     "key": KEYS,
     "group_by": KEYS,

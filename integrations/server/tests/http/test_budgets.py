@@ -1,4 +1,4 @@
-"""What a request may take: counted before it is made, and given up once nobody waits for it."""
+"""The budget of a request: estimated before it runs, and stopped once nobody waits for it."""
 
 import asyncio
 import threading

@@ -68,7 +68,7 @@ HEADERS = {
 
 
 def recorded():
-    """Requests with keys, in their order, and what a real server answered."""
+    """Requests with keys, in order, and a real server's responses."""
     with gzip.open(ROOT / "tests" / "data" / "qdrant_http" / "keys.jsonl.gz", "rt") as lines:
         return [json.loads(line) for line in lines]
 
@@ -99,7 +99,7 @@ def test_every_recorded_request_is_let_in_or_refused_as_by_a_real_server(tmp_pat
 
 
 def says(answer, told):
-    """Whether a refusal is, but for the time, what a real server told."""
+    """Whether a refusal equals a real server's, apart from the time."""
     if "~raw" in told:
         return answer.type.startswith("text/plain") and answer.body.decode() == told["~raw"]
     return answer.json["status"] == told["status"]
@@ -157,12 +157,12 @@ def path_of(route):
 
 
 OPEN = {"/", "/healthz", "/livez", "/readyz", "/view", "/view/"}
-FILES = {"/view/{file}", "/view/{folder}/{file}"}  # none of which is called 0
+FILES = {"/view/{file}", "/view/{folder}/{file}"}  # no file is called 0
 
 
 def test_health_version_and_the_files_of_the_page_alone_are_for_everybody(locked, unlocked):
-    """A page of another site may have a browser ask, as it does for pictures and links, of which
-    the page doesn't see what is answered. Another port of the same name is another site's, too."""
+    """A page of another site may make a browser send requests, as for images and links, but it
+    doesn't see the responses. Another port of the same name is another site, too."""
     for route in ROUTES:
         open_to_all = 200 if route.path in OPEN else 404 if route.path in FILES else None
         sent = (route.method, path_of(route), {} if route.body else None)

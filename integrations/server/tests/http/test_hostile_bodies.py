@@ -1,5 +1,5 @@
-"""Whatever is sent, it is answered, in time, and never with a server error; and what is refused has
-written nothing."""
+"""Every body is answered, in time, and never with an internal error; a refused body has written
+nothing."""
 
 import asyncio
 import json
@@ -55,7 +55,7 @@ class Hostile:
         return answered
 
     def state(self, collection: str) -> Any:
-        """What is in the store, and all that is in one collection."""
+        """The content of the store, and everything in one collection."""
         at = f"/collections/{collection}"
         info = self._result("GET", at) or {}
         return (
@@ -173,7 +173,7 @@ def test_nesting_is_answered_however_deep(levels, hostile):
         ):
             hostile("PUT", "/collections/c/points?wait=true", body.encode(), "c")
         hostile("PATCH", "/collections/c", f'{{"metadata":{{"deep":{one}}}}}'.encode(), "c")
-    # What was taken of it can be read.
+    # Everything that was accepted can be read.
     assert hostile.state("c")[-1]["points"]
     path = ".".join("a" * levels)
     body = json.dumps({"points": [2], "payload": {"b": 1}, "key": path}).encode()
@@ -200,7 +200,7 @@ def test_nesting_is_answered_however_deep(levels, hostile):
 def test_many_mistakes_take_no_longer_than_one(path, opening, one, closing, hostile):
     body = f"{opening}{','.join([one] * (60_000 // (len(one) + 1)))}{closing}".encode()
     asking = hostile.asking
-    asking("POST", f"/collections/c/points/{path}", raw=body)  # which loads what it needs
+    asking("POST", f"/collections/c/points/{path}", raw=body)  # which loads its modules
 
     def seconds():
         began = time.process_time()

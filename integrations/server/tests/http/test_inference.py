@@ -219,7 +219,7 @@ def test_images_may_be_named_below_a_folder_and_nowhere_else(tmp_path, registere
         found = query(ask, query={"image": name, "model": "brightness"}, using="i")
         assert found.status == status, name
         assert str(root).encode() not in found.body
-    # One that is too long for a path is data, as it is without a folder.
+    # A text that is too long for a path is data, as it is without a folder.
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(noise).save(file, "PNG")

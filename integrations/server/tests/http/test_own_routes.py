@@ -1,5 +1,5 @@
-"""Routes of our own: whatever is sent, it is answered in time, never with a server error, and what
-is refused has written nothing."""
+"""The package's own routes: every request is answered in time, never with an internal error, and a
+refused one has written nothing."""
 
 import contextlib
 import random

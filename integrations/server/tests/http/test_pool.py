@@ -1,4 +1,4 @@
-"""The threads of a server: what waits for them, what is given up, and what is kept of it."""
+"""The threads of a server: its queue, stopped calls, and the memory that they keep."""
 
 import asyncio
 import contextlib
@@ -59,7 +59,7 @@ async def busy(pool):
 
 
 class Body:
-    """What a call holds."""
+    """An object that a call holds."""
 
     def __call__(self):
         raise AssertionError("it isn't begun")
@@ -201,7 +201,7 @@ def test_kinds_without_end_are_forgotten():
     async def main():
         with workers() as some:
             await becomes_quick(some, "a")
-            for i in range(2 * MAX_KINDS):  # of which those that take long aren't noted
+            for i in range(2 * MAX_KINDS):  # long ones aren't recorded
                 await read_by(some, kind=i)
             assert await read_by(some, kind="a") != HERE  # it must prove itself again
             await becomes_quick(some, "a")

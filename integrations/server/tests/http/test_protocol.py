@@ -56,7 +56,7 @@ def chunked(method, path, body, headers=b""):
 
 
 def answers(connection, count):
-    """Status and body of so many answers."""
+    """Status and body of `count` responses."""
     file = connection.makefile("rb")
     return [answer_of(file) for _ in range(count)]
 
@@ -120,7 +120,7 @@ def test_requests_that_are_sent_at_once_are_answered_one_after_the_other(url):
 
 
 class Writes:
-    """A transport that keeps what is written to it."""
+    """A transport that keeps the written data."""
 
     def __init__(self, transport, written):
         self._transport, self._written = transport, written
@@ -135,7 +135,7 @@ class Writes:
 
 @pytest.fixture
 def written(monkeypatch):
-    """What the connections of servers are told to write, each time."""
+    """The data that servers write to their connections, each time."""
     written, made = [], Protocol.connection_made
     monkeypatch.setattr(
         Protocol, "connection_made", lambda self, transport: made(self, Writes(transport, written))
@@ -230,7 +230,7 @@ def test_a_server_is_named_once(url, first, hosts, status):
 
 
 def test_a_cycle_of_another_shape_is_left_to_messages():
-    """A release of uvicorn may rename what it doesn't promise."""
+    """A release of uvicorn may rename its private fields."""
     exchange = WholeExchange(SimpleNamespace(more_body=False, body=b"{}"), lambda *_: None)
     assert exchange.take_body() is None
     assert not exchange.send(200, [(b"content-length", b"0")], b"")

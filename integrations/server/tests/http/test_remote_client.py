@@ -1,4 +1,4 @@
-"""The original qdrant-client, by network: the server answers what a real one has answered."""
+"""The original qdrant-client, over the network: the server answers as a real one did."""
 
 from typing import Any
 

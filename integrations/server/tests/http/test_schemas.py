@@ -1,5 +1,5 @@
-"""What is answered has the form that Qdrant's OpenAPI gives it: that of qdrant-client's models,
-which are made of it."""
+"""Responses have the form that Qdrant's OpenAPI defines; qdrant-client's models are made from
+it."""
 
 import ast
 import json
@@ -19,7 +19,7 @@ from integrations.server.tests.http.asked import Answered, Asking
 from retrieval_store_server import app
 from retrieval_store_server.http.routes import EVERY, ROUTES
 
-# Of those that answer JSON, the ones that a node alone refuses.
+# Among the JSON routes, the ones that a single node refuses.
 OF_CLUSTERS = {
     ("GET", "/cluster/telemetry"),
     ("POST", "/cluster/recover"),
@@ -56,7 +56,7 @@ def ask(tmp_path):
 
 
 def same(answered: Any, understood: Any) -> bool:
-    """Whether a model has understood all of an answer, and as what it was."""
+    """Whether a model has parsed the whole response, with the same values."""
     if isinstance(answered, dict):
         return (
             isinstance(understood, dict)
@@ -75,8 +75,8 @@ def same(answered: Any, understood: Any) -> bool:
 
 
 def misunderstood(route: tuple[str, str], body: bytes) -> str | None:
-    """What is wrong with an answer, if something is: it isn't of the route's model, holds fields
-    that the model doesn't have, or other types."""
+    """How a response deviates from the route's model, if it does: it can't be parsed, or has fields
+    or types that the model doesn't have."""
     answered = json.loads(body)
     for name in OURS.get(route, ()):
         del answered[name]

@@ -1,5 +1,5 @@
-"""Snapshots over HTTP: taken, sent, received, put in the place of collections; what lies elsewhere
-isn't reached by any of that, and nothing is left over."""
+"""Snapshots over HTTP: taken, sent, received, recovered. None of these reaches other files, and
+nothing is left behind."""
 
 import asyncio
 import contextlib
@@ -47,7 +47,7 @@ def ask(directory):
 
 @pytest.fixture
 def uploads(directory):
-    """What lies where uploads are written, at the end nothing."""
+    """The content of the upload folder, which must be empty at the end."""
     yield lambda: list((directory / "snapshots" / "uploads").rglob("*.part"))
     assert list((directory / "snapshots" / "uploads").rglob("*.part")) == []
 
@@ -86,7 +86,7 @@ def jobs_done(ask):
     inside.jobs(ask.application).submit(lambda: None).result(PATIENCE)
 
 
-# What is done
+# Accepted
 
 
 def test_one_is_taken_listed_sent_and_deleted(ask):
@@ -191,7 +191,7 @@ def test_what_was_accepted_and_fails_leaves_nothing_and_is_in_the_log(ask, uploa
     assert count(ask) == 1
 
 
-# What is refused
+# Refused
 
 
 def test_no_collection_is_recovered_by_a_name_that_cannot_be_deleted(ask, directory, uploads):
@@ -401,7 +401,7 @@ def test_what_comes_besides_the_file_is_bounded(ask, uploads):
         assert uploads() == []
 
 
-# What is stored, in what is said
+# Stored content in messages
 
 
 def test_no_name_of_a_collection_passes_for_a_line_of_metrics_or_a_header(ask):

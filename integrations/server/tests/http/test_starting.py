@@ -64,7 +64,7 @@ def test_a_request_under_way_is_answered_before_the_end(tmp_path):
 
 def test_what_cannot_be_opened_is_said_at_once(tmp_path):
     (tmp_path / "another's").write_text("file")
-    ports = ("--port", "0", "--grpc-port", "none")  # of which another's may be none
+    ports = ("--port", "0", "--grpc-port", "none")  # no port that another process may use
     done = run("serve", tmp_path, *ports, "--workers", 2, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, b"")
     assert re.match(rb"error: .* is no store of retrieval-store", done.stderr)

@@ -1,4 +1,4 @@
-"""What is written into messages is read from them as it was; what is no message is refused."""
+"""Messages are read with the values that were written; bytes that aren't a message are refused."""
 
 import math
 import struct
@@ -86,7 +86,7 @@ def through(value, hint):
 
 
 def plain(value):
-    """What can be compared, with the types that there are."""
+    """A comparable form of a value, with its types."""
     if isinstance(value, np.ndarray):
         return ("array", str(value.dtype), value.shape, value.tobytes())
     if is_dataclass(value):

@@ -18,7 +18,8 @@ KINDS = ("poem", "letter", "map")
 
 
 def asked(views: Views, name: str, **body: Any) -> Any:
-    """What the page is answered: JSON as it comes out of a request and goes into an answer."""
+    """The response to a call of the page: JSON as it arrives in a request and leaves in a
+    response."""
     result = CALLS[name](views, orjson.loads(orjson.dumps(body)))
     return orjson.loads(orjson.dumps(result)) if isinstance(result, dict) else result
 

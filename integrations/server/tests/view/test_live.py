@@ -1,4 +1,4 @@
-"""Changes are told as they come, for as long as somebody listens."""
+"""Changes are reported as they come, while somebody listens."""
 
 import contextlib
 import http.client

@@ -43,7 +43,7 @@ def address(place: Path) -> Iterator[str]:
 
 @pytest.fixture
 def page(driver: object, address: str, tmp_path: Path, request: pytest.FixtureRequest) -> Page:
-    """The page, wide and light, of a browser that remembers nothing of it."""
+    """The page, wide and light, in a browser without history."""
     return Page(driver, address, tmp_path, request.node.name).opened()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-PATIENCE = 30  # seconds until what is waited for must be there
+PATIENCE = 30  # seconds until the condition must hold
 FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -60,7 +60,7 @@ def notes() -> tuple[list[str], list[str], list[dict[str, Any]]]:
 
 
 def missing() -> str | None:
-    """What a browser can't be driven for want of."""
+    """The package that is missing for driving a browser."""
     try:
         import selenium  # noqa: F401
     except ModuleNotFoundError:
@@ -158,7 +158,7 @@ class Page:
         return self.driver.execute_script(script, *given)
 
     def until(self, met: Callable[[], Any]) -> Any:
-        """What a condition says, once it says something."""
+        """A condition's value, once it has one."""
         from selenium.common.exceptions import StaleElementReferenceException
         from selenium.webdriver.support.ui import WebDriverWait
 
@@ -191,7 +191,7 @@ class Page:
         Select(self.one(selector)).select_by_value(value)
 
     def write(self, selector: str, text: str) -> None:
-        """Type a text in the place of what is there."""
+        """Replace a field's text by typing another."""
         from selenium.webdriver.common.keys import Keys
 
         field = self.one(selector)
@@ -264,7 +264,7 @@ class Page:
             self.driver.save_screenshot(str(Path(folder) / f"{self.name}_{name}.png"))
 
     def complaints(self) -> list[str]:
-        """What the browser has complained of: errors of scripts, and what the policy forbids."""
+        """The browser's complaints: errors of scripts, and violations of the policy."""
         logged = self.driver.get_log("browser")
         told = [one["message"] for one in logged if one["level"] == "SEVERE"]
         return [one for one in told if "status of 40" not in one]

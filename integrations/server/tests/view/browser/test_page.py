@@ -404,7 +404,8 @@ def test_everything_can_be_reached_with_keys_alone(page: Page) -> None:
 
 
 def tab_to(page: Page, name: str, backwards: bool = False) -> None:
-    """Press the tabulator until what has this name has the focus, and show that it can be seen."""
+    """Press the tabulator until the element with this name has the focus, and check that the focus
+    is visible."""
     from selenium.webdriver.common.keys import Keys
 
     named = """

@@ -415,7 +415,7 @@ def test_what_was_synced_is_read_in_pages(notes, folder, monkeypatch, size):
 
 
 class Changes:
-    """What `watchfiles.watch` says of a folder: here, what the steps of a test make of it."""
+    """The changes that `watchfiles.watch` reports; here the steps of a test."""
 
     def __init__(self, monkeypatch, steps):
         self.looks, self.steps = 0, iter(steps)

@@ -1,4 +1,4 @@
-"""Patterns mean what they mean to Git, which is asked."""
+"""Patterns have the same meaning as in Git, which is called for comparison."""
 
 import os
 import subprocess

@@ -198,7 +198,7 @@ def test_what_is_no_file_is_refused(notes, tmp_path):
         add_file(notes, tmp_path / "notes.xml", format="xml")
 
 
-# --- What is there already
+# --- Existing files
 
 
 def lines_of(path, ids):

@@ -1,5 +1,5 @@
-"""Stores that chromadb, qdrant-client, lancedb and faiss really made, compared with what is made of
-them record by record."""
+"""Stores written by chromadb, qdrant-client, lancedb and faiss, compared with their imports record
+by record."""
 
 import json
 import os

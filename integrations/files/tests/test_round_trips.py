@@ -1,4 +1,5 @@
-"""Whatever a collection holds, a file of it says, and a collection that is made of the file holds."""
+"""A file has everything that its collection has, and so does a collection that is made from the
+file."""
 
 import csv
 import json

@@ -29,7 +29,7 @@ PARAGRAPH = (
 
 
 class Embed:
-    """The length of a text, the mean of an image; and what was embedded."""
+    """The length of a text, the mean of an image; records its inputs."""
 
     def __init__(self):
         self.inputs = []
@@ -131,7 +131,7 @@ def test_what_has_only_moved_is_not_embedded_again(notes, make, folder, embed, t
 
 
 def assert_as_fresh(collection, make, folder, **how):
-    """What a sync into an empty collection makes is there, and nothing else."""
+    """The collection equals the result of a sync into an empty one."""
     fresh = make()
     sync_folder(fresh, folder, allow_empty=True, **how)
     assert state(collection) == state(fresh)
@@ -148,7 +148,7 @@ def test_pages_that_are_pictures_are_records_of_their_own(notes, make, folder, e
     document, metadata, uri, vector = made["scan.pdf#page=3"]
     assert (document, metadata["page"]) == (None, 3)
     assert uri == f"{folder / 'scan.pdf'}#page=3"
-    assert vector[0] == 1 and vector[1] < 255  # what the page shows, not white paper
+    assert vector[0] == 1 and vector[1] < 255  # the page's content, not white paper
     assert [gap.why for gap in report.gaps if gap.path.name == "all.pdf"] == [
         "page 1 is a picture without text"
     ]

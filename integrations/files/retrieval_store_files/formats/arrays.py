@@ -1,8 +1,8 @@
-"""A directory of plain files, for numpy and anything else that reads JSON.
+"""A directory of plain files, for numpy and any program that reads JSON.
 
-`embeddings.npy` has the vectors, (n, dim) float32 or float16, `records.jsonl` all else of the same
-points in the same order, a record a line, and `collection.json` what the collection is called and
-set to. A point without a vector has a row of NaN.
+`embeddings.npy` has the vectors, (n, dim) float32 or float16. `records.jsonl` has all other fields
+of the same points in the same order, one record per line. `collection.json` has the collection's
+name and settings. A point without a vector has a row of NaN.
 """
 
 import os
@@ -41,18 +41,18 @@ def export_arrays(
     batch: int = 1_000,
     show_progress: bool = False,
 ) -> Exported:
-    """Write the points that match, or all, into a new directory, as they are at one moment:
-    `embeddings.npy`, an array that numpy.load reads, also as a memory map; `records.jsonl`, all
-    else, line by line; and `collection.json`, the collection's name, metadata and configuration.
-    Whatever goes wrong, nothing is left.
+    """Write the points that match, or all, as of one moment, into a new directory. `embeddings.npy`
+    is an array that numpy.load reads, also as a memory map. `records.jsonl` has all other fields,
+    one record per line. `collection.json` has the collection's name, metadata and configuration.
+    After an error nothing is left behind.
 
     Args:
         collection: the collection.
-        path: of the directory, which isn't there yet.
+        path: a directory that doesn't exist yet.
         where: a filter of metadata.
         where_document: a filter of documents.
-        batch: records that are in memory at a time.
-        show_progress: show a bar of the records.
+        batch: the number of records in memory at a time.
+        show_progress: show a progress bar of the records.
 
     Raises:
         InvalidArgumentError: a path that exists.
@@ -104,7 +104,7 @@ def _head(count: int, dimension: int, kind: np.dtype[Any]) -> bytes:
 
 
 def rows_of_arrays(path: Path, columns: FileColumns, most: int) -> Iterator[Row]:
-    """The records of a directory as `export_arrays` makes it."""
+    """The records of a directory written by `export_arrays`."""
     vectors = _vectors(path / VECTORS)
     place = FilePlace(RECORDS, "line")
     read = 0
@@ -123,7 +123,8 @@ def rows_of_arrays(path: Path, columns: FileColumns, most: int) -> Iterator[Row]
 
 
 def about_arrays(path: Path, most: int) -> bytes | None:
-    """What such a directory says about its collection, at most so many bytes; None for nothing."""
+    """The description of the collection in such a directory, limited to `most` bytes; None if there
+    is none."""
     if not os.path.lexists(path / ABOUT):
         return None
     with open_regular(path / ABOUT) as file:

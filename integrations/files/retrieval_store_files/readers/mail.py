@@ -1,4 +1,4 @@
-"""Reads mail: all texts that a program for mail shows, and mails within mails."""
+"""Reads mail: all texts that a mail program shows, and mails within mails."""
 
 import email
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ _SENT = (("From", "from"), ("Date", "date"))
 
 
 def read_mail(data: bytes, name: str) -> FileText:
-    """The texts of a mail, and of those that it forwards. Attachments are named and not opened."""
+    """The texts of a mail, and of forwarded mails in it. Attachments are named and not opened."""
     mail = email.message_from_bytes(data, policy=MAIL_POLICY)
     parts = _Parts(name)
     sections = [*parts.read(mail, 0)]
@@ -38,7 +38,7 @@ def read_mail(data: bytes, name: str) -> FileText:
 
 
 class _Parts:
-    """Reads the parts of mails. gaps: what isn't read of them."""
+    """Reads the parts of mails. gaps: parts that aren't read."""
 
     def __init__(self, name: str) -> None:
         self._name, self.gaps = name, list[str]()
@@ -79,8 +79,8 @@ class _Parts:
         yield from page.sections
 
     def _best_of(self, alternatives: Any, depth: int) -> Iterator[Section]:
-        """The plain one of several texts that say the same, unless another has twice its words, as
-        where it only tells that there is HTML."""
+        """The plain text among alternatives, unless another has twice its words, as where the plain
+        text only says that there is HTML."""
         known = len(self.gaps)
         best: list[Section] = []
         gaps: list[str] = []
@@ -107,7 +107,7 @@ class _Parts:
 
 
 def _delivery_status(part: Any) -> Iterator[Section]:
-    """What a server says of a mail that it couldn't deliver."""
+    """A server's report about a mail that it couldn't deliver."""
     fields = (
         "\n".join(f"{name}: {value}" for name, value in inner.raw_items())
         for inner in part.iter_parts()
@@ -128,7 +128,8 @@ def _fields(mail: Any, names: tuple[tuple[str, str], ...]) -> str:
 
 
 def _charset(part: Any) -> str | None:
-    """The encoding that a part says its text is in. ASCII says nothing of a text that isn't."""
+    """The declared encoding of a part. A declaration of ASCII says nothing about a text with other
+    bytes."""
     try:
         charset = part.get_content_charset()
     except (ValueError, IndexError, AttributeError, LookupError):  # at which the library fails

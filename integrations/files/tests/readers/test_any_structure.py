@@ -16,7 +16,7 @@ FEW = settings(max_examples=40)
 
 
 class Words:
-    """Words of which each is given out once."""
+    """Words, each of which is used once."""
 
     def __init__(self):
         self.all = []

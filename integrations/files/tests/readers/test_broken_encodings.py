@@ -1,4 +1,4 @@
-"""Texts of which a few bytes aren't in their encoding, and what is said of them."""
+"""Texts with a few bytes that aren't in their encoding, and their gaps."""
 
 import json
 

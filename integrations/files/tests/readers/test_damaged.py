@@ -1,4 +1,4 @@
-"""What is said of files that are damaged, and files that other programs write a little otherwise."""
+"""Errors for damaged files, and files that other programs write slightly differently."""
 
 import io
 import random

@@ -7,7 +7,7 @@ import pytest
 from retrieval_store_files.readers.declared import codec_of, label_in_page
 from retrieval_store_files.readers.files import read_file
 
-LABELS = [  # a label, a text in what it stands for, and Python's encoding of that
+LABELS = [  # a label, a text in its encoding, and Python's name of that
     ("x-sjis", "①髙橋の港", "cp932"),
     ("windows-31j", "①髙橋の港", "cp932"),
     ("shift_jis", "～㈱ の港", "cp932"),

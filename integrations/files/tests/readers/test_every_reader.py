@@ -21,9 +21,9 @@ from retrieval_store import plugins
 from retrieval_store_files.readers import file_text
 from retrieval_store_files.readers.passages import cutter_of
 
-# What a file consists of, each with its numbers of words: a heading of a level, a paragraph, the
-# items of a list, the rows of a table, the lines of a block of code, a link, a note, and what is
-# hidden where a format has such.
+# The parts of a file, each with its numbers of words: a heading of a level, a paragraph, the items
+# of a list, the rows of a table, the lines of a block of code, a link, a note, and hidden text
+# where a format has it.
 NUMBER = st.integers(1, 12)
 BLOCK = st.one_of(
     st.tuples(st.just("heading"), st.integers(1, 6), st.one_of(NUMBER, st.integers(13, 200))),
@@ -46,13 +46,13 @@ LETTERS = ["w", "é", "Ж", "ł", "ß"]
 
 
 class Words:
-    """Words of which each is given out once."""
+    """Words, each of which is used once."""
 
     def __init__(self, letter):
         self.all, self._letter = [], letter
 
     def next(self, number):
-        """So many of them, in a line."""
+        """The next `count` words, in a line."""
         start = len(self.all)
         self.all += [f"{self._letter}{start + i}x" for i in range(number)]
         return " ".join(self.all[start:])
@@ -289,7 +289,7 @@ def document(blocks):
 
 
 def show(blocks):
-    """A slide for each block, with what it says in its title, a box, a table or its notes."""
+    """A slide for each block, with its text in the title, a box, a table or the notes."""
     made, inch = pptx.Presentation(), Inches(1)
     for kind, *what in blocks:
         text = what[-1]

@@ -123,7 +123,7 @@ BODY = "word/document.xml"
 
 
 def with_document(content, size=None):
-    """A document of Word whose text is replaced. size: what the zip says of it, falsely."""
+    """A document of Word whose text is replaced. size: the false size that the zip declares."""
     data = bytearray(
         files.changed(files.word(), lambda name, old: content if name == BODY else old)
     )

@@ -1,4 +1,4 @@
-"""What is read of HTML."""
+"""The texts that are read in HTML."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What is read of Word, slides and spreadsheets."""
+"""The texts that are read in Word documents, slides and spreadsheets."""
 
 import io
 import re
@@ -80,8 +80,8 @@ def test_what_says_nothing_of_itself_has_neither_author_nor_date():
 
 
 def with_part(data, of, name, content, kind, edit=None):
-    """A document in which a part has another one that it names by the id "rIdX". edit: what is made
-    of the part that has it."""
+    """A document in which a part refers to another one by the id "rIdX". edit: changes the
+    referring part."""
     before, out = zipfile.ZipFile(io.BytesIO(data)), io.BytesIO()
     folder, _, file = of.rpartition("/")
     rels = f"{folder}/_rels/{file}.rels"

@@ -212,7 +212,7 @@ def test_nothing_is_cut_for_a_model_that_cannot_be_loaded(tmp_path):
     ):
         with pytest.raises(EmbeddingFunctionError, match="the model is away"):
             use()
-    assert [*read_folder(tmp_path, function=Away(RuntimeError("odd")))]  # of whoever has written it
+    assert [*read_folder(tmp_path, function=Away(RuntimeError("odd")))]  # by its author
 
 
 @pytest.mark.parametrize("kind", [AsLangChain, AsLlamaIndex])

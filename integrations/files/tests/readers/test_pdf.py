@@ -1,4 +1,4 @@
-"""What is read of PDF."""
+"""The texts that are read in PDF."""
 
 import io
 
@@ -135,8 +135,8 @@ WIDGET = "/Type/Annot/Subtype/Widget/Rect[50 600 200 620]"
 
 
 def form():
-    """A page with a text field, a list of which two are chosen, a box that is checked, one that
-    isn't, and a comment."""
+    """A page with a text field, a list with two selected options, a checked box, an unchecked one,
+    and a comment."""
     options = "[[(a)(Rope)][(b)(Sail)][(c)(Oar)]]"
     fields = [
         f"<<{WIDGET}/FT/Tx/T(name)/TU(Full name)/V(Jane Doe)>>",

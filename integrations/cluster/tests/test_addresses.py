@@ -35,7 +35,7 @@ def pauses(monkeypatch):
 
 
 class Three:
-    """Three nodes, each of which answers, or fails in the way that `failing` says of it."""
+    """Three nodes; each answers, or fails in the way that `failing` names for it."""
 
     def __init__(self):
         self.failing, self.asked = {}, []

@@ -1,5 +1,5 @@
-"""Counts, facets, deletions and changes by filter: the server does them where what it does is exactly
-what is meant, and the results are those of the same collection elsewhere."""
+"""Counts, facets, deletions and changes by filter: the server does them where that gives exactly
+the intended result. The results equal those of the same collection elsewhere."""
 
 import logging
 import zlib
@@ -66,7 +66,7 @@ class Places:
             server.close()
 
     def agree(self, ask):
-        """Ask each, and hold what they say against what the store in memory says."""
+        """Query each, and compare the results with the store in memory."""
         expected = ask(self.here)
         for name, collection in self.there.items():
             assert ask(collection) == expected, name
@@ -80,7 +80,7 @@ def _index_keys(client, found):
 
 
 def everything(collection):
-    """All that there is, as what can be compared."""
+    """The whole content, in a comparable form."""
     records = collection.get(include=ALL)
     return {**records, "embeddings": np.asarray(records["embeddings"]).tolist()}
 
@@ -127,7 +127,7 @@ def test_expressions_count_change_and_delete_alike(both, metadata):
         places.agree(everything)
 
 
-# what is asked of the server
+# requests to the server
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def server():
 
 @pytest.fixture
 def things(server):
-    """A hundred records, of which a client knows all there is to know of their indexes."""
+    """A hundred records; a client has read the complete state of their indexes."""
     with closing(server.client()) as qdrant:
         client = retrieval_store.Client(qdrant_client=qdrant)
         things = client.create_collection("things", embedding_function=None)
@@ -159,7 +159,8 @@ def things(server):
 
 
 def requests(server, ask):
-    """What a call sends to the server, without the look at the collection before a write."""
+    """The requests of a call to the server, without reading the collection's info before a
+    write."""
     before = len(server.requests)
     ask()
     sent = [path.rpartition("/")[2] for _, path in server.requests[before:]]
@@ -637,7 +638,7 @@ def test_dates_get_an_index_of_times_by_which_ranges_are_counted(server):
         assert things.get(where=where)["ids"] == expected
         assert indexes(server) == {"day": "datetime"}
         sent = requests(server, lambda: things.count(where=where))
-        assert sent == ["scroll", "count"]  # there may be other texts, of which none is found
+        assert sent == ["scroll", "count"]  # there may be other texts, none of which is found
         assert things.count(where=where) == len(expected)
         assert things.get(where={"day": days[3]})["ids"] == [
             f"r{i}" for i, day in enumerate(days) if day == days[3]

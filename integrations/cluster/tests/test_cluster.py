@@ -1,6 +1,6 @@
 """Collections on a cluster: a server, real if QDRANT_URL names one, else with Qdrant's engine, and
-qdrant-client's local mode. What is the same as elsewhere is tested where that is: the fixture
-`client` is on a cluster too."""
+qdrant-client's local mode. Common behaviour is tested with the other stores: the fixture `client`
+is on a cluster too."""
 
 import sys
 from contextlib import closing
@@ -312,7 +312,7 @@ def test_the_longest_and_the_shortest_vectors_are_ranked_and_come_back(store):
 
 
 class Broken:
-    """A client of which the n-th call of a method fails for good."""
+    """A client whose n-th call of a method fails for good."""
 
     def __init__(self, client, method, nth=1):
         self._client, self._method, self._left = client, method, nth

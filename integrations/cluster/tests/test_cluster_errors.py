@@ -1,5 +1,5 @@
-"""What users are told when a cluster refuses or fails, and what is tried again: over REST, where
-answers are made up, and over gRPC, where a client raises what grpc would."""
+"""The errors that users get when a cluster refuses or fails, and the retries. Over REST responses
+are made up; over gRPC a client raises grpc's errors."""
 
 import copy
 import logging
@@ -368,7 +368,7 @@ def test_what_will_not_pass_is_not_tried_again():
         ([said(500, "No space left on device")], write, UNCERTAIN),
         ([said(500, "Waiting for consensus operation commit failed")], create, UNCERTAIN),
         ([said(500, "Service internal error: x")], write, UNCERTAIN),
-        # The last attempt tells nothing of those before.
+        # The last attempt says nothing about earlier ones.
         ([httpx.ReadError("reset by peer"), httpx.ConnectError("refused")], write, UNCERTAIN),
         ([httpx.ReadError("reset by peer"), said(422, "Validation error")], create, UNCERTAIN),
     ],
@@ -403,7 +403,7 @@ class Rpc(grpc.RpcError):
 
 
 class Raising:
-    """A client of a Qdrant of today, all other calls of which raise the same."""
+    """A client of a current Qdrant; all other calls raise the same error."""
 
     def __init__(self, error):
         self.error, self.calls = error, 0

@@ -23,7 +23,7 @@ class Approximate:
 
     def __init__(self, client, missed=None):
         self._client, self.missed = client, MISSED if missed is None else missed
-        self.worst, self.number = None, 0  # the kind of which alone some are missed, while measured
+        self.worst, self.number = None, 0  # the only kind with missed hits, during measurement
         self.told, self.params = dict(READY), []
 
     def __getattr__(self, name):

@@ -1,4 +1,4 @@
-"""Under each limit of strict mode, and under all of them, answers are what they are without."""
+"""Under each limit of strict mode, and under all of them, results are the same as without."""
 
 from contextlib import closing, contextmanager
 
@@ -162,7 +162,7 @@ def test_what_cannot_be_had_otherwise_is_refused_by_name(qdrant, caplog):
 
 @contextmanager
 def tightly_limited(found):
-    """A collection of these records on a server that allows next to nothing."""
+    """A collection of these records on a server with very low limits."""
     most = {"max_query_limit": 3, "filter_max_conditions": 3, "condition_max_size": 2}
     with closing(Server()) as server, closing(server.client()) as qdrant:
         held_by(retrieval_store.Client(qdrant_client=qdrant), found)

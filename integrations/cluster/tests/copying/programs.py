@@ -47,7 +47,7 @@ class Program:
         self.rng, self.client, self.qdrant = rng, client, qdrant
 
     def step(self):
-        """One change; what a front refuses is none."""
+        """One change; changes that a front refuses are skipped."""
         change = self.rng.choices(*self.changes())[0]
         with suppress(RetrievalStoreError, ValueError, AssertionError):
             try:
@@ -224,7 +224,7 @@ WEIGHTS = [*[6] * len(POINTS), *[1] * len(SETTINGS), *[2] * len(CATALOG)]
 
 
 class Lasting(Program):
-    """What a copy that is run again brings along: nothing is deleted or renamed as a whole."""
+    """Changes that a copy which is run again transfers: no collection is deleted or renamed."""
 
     def changes(self):
         return LASTING, [6] * len(POINTS) + [1] * (len(LASTING) - len(POINTS))
@@ -234,7 +234,7 @@ LASTING = [*POINTS, *SETTINGS, P.make, P.make_named, P.add_vectors, P.drop_vecto
 
 
 class OfClusters(Program):
-    """What a cluster can have: no names that were another's."""
+    """Names that a cluster can have: none that belonged to another collection."""
 
     halves = 0
 
@@ -253,7 +253,7 @@ OF_CLUSTERS = [P.upsert, P.delete, P.add_again, P.modify, P.configure, P.make, P
 
 
 def changed(seed, path, count, kind=Program):
-    """Make so many changes of the store."""
+    """Make `count` changes of the store."""
     with retrieval_store.Client(path) as client, QdrantClient(path=path) as qdrant:
         program = kind(random.Random(seed), client, qdrant)
         for _ in range(count):
@@ -317,7 +317,7 @@ def copy(seed, source, target, kill_at, beside, by_points):
 
 
 def in_child(function, *arguments):
-    """What a function did in a child of this process: "done", "killed", or its error."""
+    """The outcome of a function in a child of this process: "done", "killed", or its error."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
@@ -363,7 +363,7 @@ def told(path):
 
 
 def told_of(client):
-    """The same as far as a cluster tells it."""
+    """The same, as far as a cluster reports it."""
     answers = {}
     for one in client.list_collections():
         things = client.get_collection(one.name, embedding_function=None)

@@ -1,4 +1,4 @@
-"""Collections in other stores hold what they held, whichever way they went."""
+"""Collections in other stores have the same content, whichever way they were copied."""
 
 from contextlib import closing
 

@@ -21,7 +21,7 @@ from tests.helpers.qdrant_server import Server, serving
 from tests.helpers.tuned import tuned
 
 COUNT = 2_500
-QUIET = 500  # of these nobody changes any
+QUIET = 500  # nobody changes these
 
 
 @pytest.fixture

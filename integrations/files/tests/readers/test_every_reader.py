@@ -52,7 +52,7 @@ class Words:
         self.all, self._letter = [], letter
 
     def next(self, number):
-        """The next `count` words, in a line."""
+        """The next `number` words, in a line."""
         start = len(self.all)
         self.all += [f"{self._letter}{start + i}x" for i in range(number)]
         return " ".join(self.all[start:])

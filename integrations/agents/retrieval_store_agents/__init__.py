@@ -32,7 +32,7 @@ _HOMES = {
     "Tool": "definitions",
 }
 
-if not TYPE_CHECKING:  # else type checkers would believe in any name
+if not TYPE_CHECKING:  # otherwise type checkers would accept any name
 
     def __getattr__(name: str) -> Any:
         if name not in _HOMES:

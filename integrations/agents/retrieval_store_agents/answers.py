@@ -12,7 +12,7 @@ from retrieval_store.loaders.passages import show_metadata
 from retrieval_store_agents.wording import cut_text, list_first
 
 LONGEST_EXAMPLE = 60  # characters of an example of a value
-NAMED_KEYS = 20  # that are named without examples
+NAMED_KEYS = 20  # keys that are named without examples
 LONG = 4_000  # characters of a text, since a model reads only the first ones
 MAX_METADATA = 600  # characters of a record's metadata in a text
 

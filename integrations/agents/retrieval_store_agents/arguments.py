@@ -15,7 +15,7 @@ from retrieval_store_agents.definitions import FORGOTTEN, Schema, Tool
 from retrieval_store_agents.wording import list_ids, quote, shorten
 
 WRITTEN = "written_at"  # metadata that a tool adds to records
-MAX_DIGITS = 60  # of an integer, as a message shows it wholly
+MAX_DIGITS = 60  # the longest integer that a message shows completely
 KINDS: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
     "integer": (int,),
@@ -59,7 +59,7 @@ def _meant(value: Any, schema: Schema) -> Any:
         case "integer", str() if value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS:
             return int(value)
         case "integer", float() if value.is_integer() and abs(value) < 10**MAX_DIGITS:
-            return int(value)  # to JSON Schema 2.0 is an integer, and some clients send all so
+            return int(value)  # an integer by JSON Schema, and some clients send all integers so
         case "object", str() if value.lstrip().startswith("{"):
             with suppress(ValueError, RecursionError):
                 return json.loads(value)

@@ -45,7 +45,7 @@ def mcp(
     directory that doesn't exist is made with --write. With --http keys are read as a server
     reads them.
     """
-    parent = os.getppid()  # before what takes time is imported, in which it may end
+    parent = os.getppid()  # before slow imports, during which the parent may exit
     if not (write or plugin.is_store(store)):
         raise NotFoundError(
             f"there is no store at {os.path.abspath(store)}: give its absolute path, fill one by "

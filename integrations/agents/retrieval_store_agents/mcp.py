@@ -40,10 +40,10 @@ T = TypeVar("T")
 Context: TypeAlias = Any  # mcp's ServerRequestContext
 SCHEME = "retrieval-store"
 PATH = "/mcp"
-NOT_FOUND = -32002  # of resources, as the protocol has it
+NOT_FOUND = -32002  # for resources, as in the protocol
 ONLY_READS = "the key of this client may only read"
-LAST_CALLS, LOOKS_EVERY = 0.8, 0.2  # seconds for calls under way at the end, and between looks
-THREADS, MAX_WAITING = 8, 64  # of calls at once, and calls that wait for one
+LAST_CALLS, LOOKS_EVERY = 0.8, 0.2  # seconds for running calls at the end, and between checks
+THREADS, MAX_WAITING = 8, 64  # concurrent calls, and queued calls
 PICTURE = 1_024  # pixels of the longer side
 INSTRUCTIONS = (
     "A retrieval store: collections of records with a document and metadata. Call `collections` "
@@ -87,7 +87,7 @@ class StoreServer:
         self._writers = StoreTools(source, served.writes)
         self._readers = StoreTools(source, False, ONLY_READS) if served.writes else self._writers
         self.may_write: Callable[[Context], bool] = lambda context: True
-        self.budget: Callable[[], CallBudget] | None = None  # of a call that reads
+        self.budget: Callable[[], CallBudget] | None = None  # for a reading call
         self._threads = anyio.CapacityLimiter(THREADS)
 
     def client(self) -> Client:
@@ -153,7 +153,7 @@ class StoreServer:
             group.start_soon(_stopping, budget)
             try:
                 result = await anyio.to_thread.run_sync(within, limiter=self._threads)
-            except Exception as error:  # which the group would wrap
+            except Exception as error:  # which the task group would wrap
                 failure = error
             group.cancel_scope.cancel()
         if failure is not None:
@@ -251,8 +251,8 @@ def _end_with_client(parent: int) -> None:
     watched = select.poll() if hasattr(select, "poll") else None
     if watched is not None:
         with suppress(OSError):  # there is no standard input
-            ends = getattr(select, "POLLRDHUP", 0)  # as where it is a socket that sends no more
-            watched.register(os.dup(0), ends)  # 0 itself is taken by the protocol
+            ends = getattr(select, "POLLRDHUP", 0)  # for a socket whose peer sends no more
+            watched.register(os.dup(0), ends)  # the protocol uses 0 itself
 
     def look() -> None:
         while os.getppid() == parent:

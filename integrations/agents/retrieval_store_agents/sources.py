@@ -64,7 +64,7 @@ class ClientSource:
                 if forgets:
                     raise
                 return client.create_collection(name)
-        except AlreadyExistsError:  # somebody else was faster, or it is QdrantClient's
+        except AlreadyExistsError:  # another client was faster, or it is QdrantClient's
             return self.open(name)
 
     def allowed_names(self) -> tuple[str, ...]:

@@ -52,9 +52,9 @@ from retrieval_store_agents.wording import count_in_words, cut_text, list_ids
 
 _log = logging.getLogger("retrieval_store.agents")
 _as_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
-NEW = "notes"  # the collection that is made where a store has none, and none is named
-SAMPLE = 1_000  # records that are looked at for keys; where there are more they are spread over all
-EXAMPLES, KEYS = 4, 40  # values of a key, and keys with values, that are shown
+NEW = "notes"  # the collection that is created in an empty store if none is named
+SAMPLE = 1_000  # records that are searched for keys; with more they are spread over all
+EXAMPLES, KEYS = 4, 40  # values per key, and keys with values, that are shown
 MAX_OTHER_KEYS = 200
 READ_ONLY = "a user can allow it: `retrieval-store mcp --write`, or `write=True` of `as_tools`"
 
@@ -158,7 +158,7 @@ class StoreTools:
         way: Any = mode or _mode_by_embedding(opened)
         result = opened.query(
             query_texts=text,
-            n_results=limit + 1,  # so that it is known whether there is another
+            n_results=limit + 1,  # one more, to see whether there are others
             offset=offset,
             where=where or None,
             mode=way,
@@ -302,7 +302,7 @@ class StoreTools:
         if forget_after is not None:
             about[FORGOTTEN] = forget_after
         record_ids = ids or [_id_of(document) for document in documents]
-        records: dict[str, tuple[str, Any]] = {}  # of the same text the first
+        records: dict[str, tuple[str, Any]] = {}  # the first of equal texts
         rows = zip(record_ids, documents, metadatas or [None] * len(documents), strict=True)
         for record_id, document, metadata in rows:
             written = with_time_to_forget({**(metadata or {}), **about})
@@ -392,7 +392,7 @@ class StoreTools:
                     f"expected is {expected}: look at what it selects by `get`, then give "
                     f"expected={count}"
                 )
-        most = expected if ids is None else None  # whatever others add meanwhile
+        most = expected if ids is None else None  # others may add some meanwhile
         deleted = opened.delete(ids=ids, where=where or None, limit=most)["deleted"]
         summary = f"{deleted} deleted from {opened.name}"
         return Answer(summary, {"collection": opened.name, "deleted": deleted})
@@ -451,7 +451,7 @@ def _mode_by_embedding(collection: Collection) -> Any:
 def _embeds(collection: Collection) -> bool:
     try:
         return collection.embedding_function is not None
-    except (RetrievalStoreError, ImportError):  # it is remembered, and can't be made here
+    except (RetrievalStoreError, ImportError):  # the stored function can't be built here
         return False
 
 

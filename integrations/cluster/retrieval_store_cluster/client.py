@@ -64,12 +64,12 @@ FAILURES = (
     ValueError,
     RuntimeError,
 )
-UNREACHABLE = "unreachable"  # no connection came about, so nothing was sent
+UNREACHABLE = "unreachable"  # no connection was made, so nothing was sent
 UNCONNECTED = "unconnected"  # the same, after the whole timeout
 TIMED_OUT = "timed out"
-BROKEN = "broken"  # the connection was lost before the answer was there
-FOREIGN = "foreign"  # an answer, but not Qdrant's
-LOCAL = "local"  # qdrant-client itself refuses, before sending anything or in its local mode
+BROKEN = "broken"  # the connection was lost before the response arrived
+FOREIGN = "foreign"  # a response, but not Qdrant's
+LOCAL = "local"  # qdrant-client itself refuses, before sending or in its local mode
 Status: TypeAlias = "int | str"
 
 OF_GRPC: dict[Any, Status] = {
@@ -94,7 +94,7 @@ OF_HTTPX: tuple[tuple[type[Exception], Status], ...] = (
     (httpx.UnsupportedProtocol, LOCAL),
     (httpx.RequestError, BROKEN),
 )
-LONGEST = 200  # characters of a sentence that are shown
+LONGEST = 200  # characters of a message that are shown
 KINDS = re.compile(
     "(Service (internal|runtime) error|Wrong input|Bad request|Not found|Forbidden): *"
 )
@@ -125,7 +125,7 @@ def failure_of(error: BaseException) -> ServerFailure:
             return ServerFailure(error.status_code or FOREIGN, _text_of(error.content), pause)
         case ResourceExhaustedResponse():
             return ServerFailure(429, error.message, error.retry_after_s)
-        case QdrantException():  # it couldn't read the pause that it was asked for
+        case QdrantException():  # it couldn't parse the requested pause
             return ServerFailure(429)
         case ResponseHandlingException(source=ValidationError()):
             return ServerFailure(FOREIGN)
@@ -133,7 +133,7 @@ def failure_of(error: BaseException) -> ServerFailure:
             return failure_of(error.source)
         case grpc.RpcError():
             return _grpc_failure(error)
-        case json.JSONDecodeError():  # an object that ends too early was Qdrant's
+        case json.JSONDecodeError():  # a truncated object was Qdrant's
             return ServerFailure(BROKEN if error.doc.startswith("{") else FOREIGN)
         case AssertionError() | UnicodeDecodeError():
             return ServerFailure(FOREIGN)
@@ -184,7 +184,7 @@ class Done(Enum):
     """How much of a failed call may have been carried out."""
 
     NOTHING = "nothing"
-    PART = "part"  # of points, which go to several shards; of anything else nothing
+    PART = "part"  # of points, which go to several shards; of other data nothing
     PERHAPS = "perhaps"
 
 
@@ -295,15 +295,15 @@ REPLICAS_DOWN = (
 )
 SENT_ON = range(300, 400)
 REFUSALS = range(400, 500)
-ON_ITS_WAY = frozenset({401, 403, 408, 429})  # these Qdrant says too
+ON_ITS_WAY = frozenset({401, 403, 408, 429})  # Qdrant uses these too
 Rules = tuple[tuple[Container[Status], str, Meaning], ...]
 
 NO_QDRANT = Meaning(ClusterError, "there is no Qdrant {place}")
-AT_THE_DOOR: Rules = (  # of what every Qdrant answers
+AT_THE_DOOR: Rules = (  # responses of every Qdrant
     ({*SENT_ON, *REFUSALS, 501, FOREIGN} - ON_ITS_WAY, "", NO_QDRANT),
     ({UNREACHABLE}, "http1|HTTP/2", NO_QDRANT),
 )
-UNHEARD_OF: Rules = (  # by a node, for a moment after the first write has made the vector
+UNHEARD_OF: Rules = (  # by a node, for a moment after the first write has created the vector
     ({400, LOCAL}, VECTOR_UNKNOWN, Meaning(VectorMissing, NO_VECTOR, ALWAYS, Done.PART)),
 )
 OF_METHOD: Mapping[str, Rules] = {
@@ -349,11 +349,11 @@ OTHERWISE = Meaning(ClusterError, FAILED, 0, Done.PERHAPS)
 __all__ = ["Cluster", "FacetIndexMissing", "IndexMissing", "VectorMissing", "was_refused"]
 
 PAUSES = (0.1, 0.5, 2.5)  # seconds before each further attempt
-LONGEST_PAUSE = 10  # that a server may ask for
+LONGEST_PAUSE = 10  # the longest that a server may request
 TIMEOUT = 30  # seconds
-REFUSED_STATUS = 400  # of a request that the server could read
+REFUSED_STATUS = 400  # the request was readable
 ENCODING = "accept-encoding"
-OLDEST = (1, 18)  # since then vectors can be added to a collection that is there
+OLDEST = (1, 18)  # since then vectors can be added to an existing collection
 GIVEN: Mapping[str, str] = MappingProxyType(
     {
         "credential": "api_key of the QdrantClient that is qdrant_client",
@@ -497,7 +497,7 @@ class Cluster:
     @property
     def version(self) -> tuple[int, int]:
         """The server's version, read once; raises ClusterError for one that is too old."""
-        if self._version is None:  # two threads may both ask, and learn the same
+        if self._version is None:  # two threads may both read it, with the same result
             self._version = self._check_version(self._call_with_retries("info", "", {}).version)
         return self._version
 

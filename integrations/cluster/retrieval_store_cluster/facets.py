@@ -23,9 +23,9 @@ from retrieval_store_cluster.schema import is_plain, quote_path
 from retrieval_store_cluster.space import ListedPoint, Listing, QdrantCollection
 
 MOST_VALUES = 1_000_000  # requested from a server, which leaves out some only if there are more
-MOST_NAMED = 1_000  # values that a filter leaves out
+MOST_NAMED = 1_000  # values that a filter excludes
 MOST_NUMBERS = 64  # queried one by one
-SAMPLED = 100  # points that tell whether there are more
+SAMPLED = 100  # points that show whether there are more
 ValueCounts: TypeAlias = Counter[tuple[bool, Scalar]]
 
 

@@ -65,14 +65,14 @@ from retrieval_store_cluster.payload import (
 )
 from retrieval_store_cluster.schema import PayloadIndexes, is_expressible, quote_path
 
-MAX_NUMBERS = 100  # that are sent one by one
+MAX_NUMBERS = 100  # numbers that are sent one by one
 # Times with four-digit years; others have forms that filters compare as texts.
 FIRST_TIME, LAST_TIME = micros_in("1000-01-01") or 0, micros_in("9999-12-31") or 0
-USUAL_TIME = re.compile(  # which all read alike
+USUAL_TIME = re.compile(  # all of which are parsed alike
     r"\d{4}-\d\d-\d\d(T\d\d:\d\d:[0-5]\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)?)?", re.ASCII
 )
 LARGEST_WHOLE = float(2**63 - 2**10)  # the greatest float that is an integer in an index
-DEEPEST = 20  # levels of a filter that are sent; servers bound them too
+DEEPEST = 20  # levels of a filter that are sent; servers limit them too
 # Whether a reading is of lists (True) or only of other values (False); unlisted readings are of
 # both. It isn't known whether an "as it is" is of a list, so a subset leaves lists out.
 IN_LISTS: dict[str, bool] = {
@@ -157,7 +157,7 @@ def payload_for(fields: Fields, *expressions: Expression | None) -> PayloadWante
                     keys |= first_keys(path)
                 case And() | Or() | Not() | AtLeast() | HasId() | InSlice():
                     pass
-                case _:  # it may look at anything
+                case _:  # it may need any key
                     return True
     return payload_wanted(None if is_all else keys, document, fields.uri)
 
@@ -192,7 +192,7 @@ def _bound(
             return all_of([bound_of(term, is_superset) for term in terms])
         case Or(terms):
             return any_of([bound_of(term, is_superset) for term in terms])
-        case Not(term):  # all points but a subset of some are a superset of all others
+        case Not(term):  # all points except a subset of some are a superset of all others
             return none_of(bound_of(term, not is_superset))
         case HasId(ids, are_shown):  # only strings certainly match a displayed value
             meant = (ids_meant(own_id, are_shown and is_superset) for own_id in ids)
@@ -201,7 +201,7 @@ def _bound(
             return expression.bound(_Pushdown((DOCUMENT,), "whole", is_superset, indexes))
         case ValueLeaf():
             return _bound_of_value(expression, is_superset, indexes, checks_lists)
-        case AtLeast() | ColumnLeaf() | InSlice():  # asked here alone
+        case AtLeast() | ColumnLeaf() | InSlice():  # only evaluated here
             return is_superset
     kind = type(expression).__name__
     raise InvalidFilterError(f"a condition of the kind {kind} can't be asked of a cluster")
@@ -211,10 +211,10 @@ def _bound_of_value(
     leaf: ValueLeaf, is_superset: bool, indexes: PayloadIndexes, checks_lists: bool
 ) -> Bound:
     path = leaf.path
-    if RESERVED.intersection(path[:1]):  # what Qdrant has there isn't metadata
+    if RESERVED.intersection(path[:1]):  # Qdrant's values there aren't metadata
         return False
     if not is_expressible(path) or (len(path) > 1 and not is_superset):
-        return is_superset  # there may be lists on the way, which Qdrant walks through
+        return is_superset  # there may be lists on the path, which Qdrant searches
     bound = leaf.bound(_Pushdown(path, leaf.reading, is_superset, indexes))
     others = split_dotted(path)
     if is_superset and others is not None and is_expressible(others):
@@ -425,14 +425,14 @@ def bound_to_send(name: str, limit: int | float, is_superset: bool) -> tuple[str
     """The bound to send for one limit. For a number that is stored or compared rounded, it lies
     beyond the rounding, on the side of the superset or the subset. True: no restriction; False: no
     point."""
-    if isinstance(limit, float) and math.isnan(limit):  # which JSON has as null: no bound
+    if isinstance(limit, float) and math.isnan(limit):  # null in JSON: no bound
         return False
     if survives_rounding(limit):
         return name, float(limit)
     is_lower = name.startswith("g")
     try:
         near = float(limit)
-    except OverflowError:  # beyond all that a payload can hold
+    except OverflowError:  # beyond every number in a payload
         return is_lower is (limit < 0)
     margin = max(abs(near) * ROUNDED, math.ulp(near))
     moved = near - margin if is_lower is is_superset else near + margin
@@ -445,7 +445,7 @@ def _whole_bound(name: str, limit: float, is_superset: bool) -> tuple[str, float
     """The bound to send for one limit on integers: a whole number, on the side of the superset or
     the subset. True: no restriction; False: no point."""
     is_lower, side = name.startswith("g"), "gte" if name.startswith("g") else "lte"
-    if abs(limit) > LARGEST_INTEGER:  # which servers take for the first or the last integer
+    if abs(limit) > LARGEST_INTEGER:  # servers take it for the first or the last integer
         is_beyond_all = is_lower is (limit > 0)
         if is_beyond_all is not is_superset:
             return is_superset
@@ -487,7 +487,7 @@ def none_of(bound: Bound) -> Bound:
     return not bound if isinstance(bound, bool) else models.Filter(must_not=[bound])
 
 
-MAX_LEFT_OUT = 10_000  # points that a request names, to be asked for those after them
+MAX_LEFT_OUT = 10_000  # points that a request excludes
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ def _fill(source: QdrantCollection, settings: CollectionSettings) -> None:
     if dimension is not None:
         schema.make_room(cluster, settings, dimension)
     for path, kind in source.indexes.kinds_last_read.items():
-        if path != parse_key(ORDER):  # which is made with the collection
+        if path != parse_key(ORDER):  # it is created with the collection
             arguments = schema.index_arguments(path, kind)
             cluster.call("create_payload_index", name, **arguments, wait=True)
 

@@ -38,14 +38,14 @@ from retrieval_store_cluster.recall import BEYOND_NEIGHBOURS, LEAST, SAMPLED, hi
 from retrieval_store_cluster.schema import DENSE, KeyLinks, quote_path
 from retrieval_store_cluster.space import Listing, QdrantCollection, vectors_to_send
 
-OFTEN = 16  # searches by a key, from which on it is measured
+OFTEN = 16  # searches by a key after which it is measured
 FILTERS, QUESTIONS, HITS = 8, 32, 10
 WAYS = (None, BEYOND_NEIGHBOURS)
 EQUAL = ("keyword", "bool")  # indexes that are queried for a value
 RANGED = ("integer", "float", "datetime")  # and for a range
 SCANNED = 1_000 << 10  # bytes of filtered vectors, all of which a server scans
-LINKED = 0.9  # of the hits beyond neighbours, which links find under each filter if there are any
-AGE = 600.0  # seconds after which the server may have made another graph
+LINKED = 0.9  # share of the hits beyond neighbours that links find under each filter
+AGE = 600.0  # seconds after which the server may have rebuilt the graph
 _log = logging.getLogger("retrieval_store.cluster")
 
 
@@ -94,12 +94,12 @@ def _has_links(collection: QdrantCollection, path: PayloadPath, kind: str) -> bo
 def _measure_if_due(
     collection: QdrantCollection, path: PayloadPath, kind: str, known: KeyLinks
 ) -> None:
-    if time.monotonic() < known.until:  # another thread has, while this one waited
+    if time.monotonic() < known.until:  # measured by another thread meanwhile
         return
     known.until = time.monotonic() + AGE
     try:
         known.are_there = _measure(collection, path, kind)
-    except ClusterError as error:  # such as a limit of time
+    except ClusterError as error:  # such as a timeout
         _log.warning("%s can't be measured by %s: %s", collection.place, path, error)
 
 

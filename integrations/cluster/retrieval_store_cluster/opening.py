@@ -42,7 +42,7 @@ def open_client(qdrant_client: Any, consistency: Any, creates_indexes: bool) -> 
 def _where_leads(qdrant_client: Any) -> str:
     """What distinguishes a client from those of other servers; it may contain a password."""
     options = getattr(qdrant_client, "init_options", None)
-    if not isinstance(options, Mapping):  # of something else that has its methods
+    if not isinstance(options, Mapping):  # of another object with its methods
         return ""
     names = ("path", "location", "url", "host", "port", "prefix")
     return "".join(f" {name}={options[name]}" for name in names if options.get(name) is not None)

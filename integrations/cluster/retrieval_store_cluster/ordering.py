@@ -39,10 +39,10 @@ from retrieval_store_cluster.payload import ROUNDED
 from retrieval_store_cluster.schema import is_plain, quote_path
 from retrieval_store_cluster.space import ListedPoint, Listing, QdrantCollection, points_within
 
-SLACK = 16  # points beyond those that are wanted
+SLACK = 16  # points beyond the requested ones
 WIDER = 4  # factor by which more are requested
-LEAST = -1e308  # less may be there; it is taken for no number, and then all points are read
-MOST = 10_000  # points that are listed by an index; more are found by reading all
+LEAST = -1e308  # a smaller number isn't listed; then all points are read
+MOST = 10_000  # points that are listed by an index; with more all points are read
 SortKey: TypeAlias = tuple[int, float, int, str]  # kind, value, order and id in Qdrant
 
 

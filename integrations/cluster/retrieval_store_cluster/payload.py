@@ -46,10 +46,10 @@ from retrieval_store.extension import (
 from retrieval_store.filters.expression import Candidate
 
 EXACT_INTEGERS = 2**53
-LARGEST_INTEGER = 2**63 - 1  # that gRPC has room for
-SMALLEST, LARGEST = 1e-6, 1e15  # of numbers that are rounded; those beyond are left to move
+LARGEST_INTEGER = 2**63 - 1  # the largest in gRPC
+SMALLEST, LARGEST = 1e-6, 1e15  # of rounded numbers; others may change
 FEW_DIGITS = 14
-ROUNDED = 4e-15  # more than rounding and reading move a number, relatively
+ROUNDED = 4e-15  # exceeds the relative error of rounding and reading
 
 
 def survives_rounding(limit: int | float) -> bool:
@@ -105,7 +105,7 @@ def _round_number(number: float) -> float:
     digits = 16 if abs(exact.scaleb(15 - exact.adjusted())) < EXACT_INTEGERS else 15
     unit = Decimal(1).scaleb(exact.adjusted() - digits + 1)
     near = exact.quantize(unit)
-    if float(near) != number and int(near / unit) % 10 == 0:  # one of fewer digits, which it isn't
+    if float(near) != number and int(near / unit) % 10 == 0:  # it has fewer digits, unlike this one
         near += unit if exact > near else -unit
     return float(near)
 
@@ -160,9 +160,9 @@ class Orders:
 ID, DOCUMENT, URI, SERVICE = "_id", "_document", "_uri", "_retrieval_store"
 RESERVED = frozenset({ID, DOCUMENT, URI, SERVICE})
 ORDER = f"{SERVICE}.order"  # of first insertion
-LISTS = (SERVICE, "lists")  # names of the metadata that are lists, and these, which are none:
-ODD_TIMES = SERVICE  # that a value is a time to Qdrant and none to us
-BESIDE = ID  # that there is no metadata, or something of EXACT
+LISTS = (SERVICE, "lists")  # names of the metadata that are lists, and these notes:
+ODD_TIMES = SERVICE  # a value is a time only to Qdrant
+BESIDE = ID  # there is no metadata, or a part in EXACT
 EXACT = (SERVICE, "exact")  # parts of the metadata that Qdrant can't preserve
 HELD = (SERVICE, "metadata")  # False for a point without any
 _IDS = uuid.UUID("5f0c6f43-6a4e-5a0f-9d8b-2f4f0a3f7c11")

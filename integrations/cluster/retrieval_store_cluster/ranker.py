@@ -96,15 +96,15 @@ from retrieval_store_cluster.space import (
 WIDER = 4  # factor by which the limit grows when a query is repeated
 PAGE = 1_000  # up to this limit the points aren't counted first
 TIES = 1_000  # equally good hits that are requested beyond the wanted ones
-AT_ONCE = 32  # requests of several steps: with more, one that is saved is nothing
-HITS_AT_ONCE = 10_000  # in the answer to a request of several queries
+AT_ONCE = 32  # requests of several steps: with more, saving one doesn't matter
+HITS_AT_ONCE = 10_000  # in the response to a request of several queries
 COMPARED_AT_ONCE = 8_000_000  # points, in a request of several exact searches
 MOST_READ = 10_000  # hits that are requested before the matching points are searched …
 READ_FOR_A_HIT = 32  # … if these may be at most this many times as many,
-MOST_HITS = 50_000  # or there would be more hits than that
+MOST_HITS = 50_000  # or if there would be more hits than that
 MOST_NAMED = 20_000  # points that are named in a request
 OTHERS_READ = 1_000  # points that may have another value than those found
-GROUPS_AFTER = 1_000  # points found, from which on it is worth it to ask for other groups
+GROUPS_AFTER = 1_000  # found points after which other groups are searched
 Pair: TypeAlias = tuple[Any, StoredPoint]  # a point with Qdrant's score, and its decoded payload
 
 
@@ -201,7 +201,7 @@ def verified_hits(
             context.trace.refused += len(pairs) - len(passing)
             if len(pairs) == limit and not _are_hits_certain(pairs, passing, needed):
                 short.append(i)
-                if len(passing) >= needed > 0:  # those as good as the last one are left to see
+                if len(passing) >= needed > 0:  # those as good as the last one remain to be checked
                     bound = np.nextafter(np.float32(passing[needed - 1][0].score), worse)
                     asked[i] = requests[i].model_copy(update={"score_threshold": float(bound)})
             answers[i] = _answer(context.collection, _in_order(passing)[: search.k])
@@ -537,7 +537,7 @@ class ClusterRanker:
         points = [self._points_found[item] for item in items.tolist()]
         numbers = np.array([point.order for point in points], np.int64)
         order = np.argsort(numbers)
-        if (np.diff(numbers[order]) == 0).any():  # as two writers may have got at one moment
+        if (np.diff(numbers[order]) == 0).any():  # two writers may get the same at one moment
             order = np.lexsort((np.array([point_id(point.id) for point in points]), numbers))
         return np.argsort(order)
 
@@ -612,7 +612,7 @@ class ClusterRanker:
         search, hits = self._prepare_search(step)
         answers = [NOTHING] * len(near.vectors)
         if search is not None:
-            with suppress(VectorMissing):  # a node that hasn't heard of the first write
+            with suppress(VectorMissing):  # a node that doesn't know of the first write
                 answers = verified_hits(self._context, search, hits)
         return [self._measure_distances(answer, near, i) for i, answer in enumerate(answers)]
 
@@ -709,7 +709,7 @@ class ClusterRanker:
             )
             for vector, place in zip(sent, places, strict=True)
         ]
-        with suppress(VectorMissing):  # a node that hasn't heard of the first write
+        with suppress(VectorMissing):  # a node that doesn't know of the first write
             for place, response in zip(places, _responses(self._context, requests), strict=True):
                 scores = np.array([point.score for point in response.points], np.float64)
                 found_ids = [decode_point(point.payload).id for point in response.points]
@@ -733,7 +733,7 @@ class PointLabels:
     ) -> None:
         self._collection, self._points, self._path = collection, points, path
         self._expression = expression
-        self._looked_at = 0  # of the points found, whose values are known …
+        self._looked_at = 0  # found points whose values are known …
         self._values: (
             dict[str | int, Scalar] | None
         ) = {}  # … by group; None with other than scalars

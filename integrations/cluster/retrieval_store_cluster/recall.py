@@ -22,8 +22,8 @@ from retrieval_store_cluster.filters import payload_for
 from retrieval_store_cluster.schema import DENSE, NO_GRAPH, RECALL, IndexRecall
 from retrieval_store_cluster.space import Listing, QdrantCollection, orders_within, vectors_to_send
 
-LEAST = 20_000  # points that are indexed; of fewer nothing is measured
-INDEXED = 0.8  # of the points, so that what isn't indexed yet doesn't hide what will be missed
+LEAST = 20_000  # points that are indexed; with fewer nothing is measured
+INDEXED = 0.8  # share of the points, so that unindexed points don't hide misses
 CANDIDATES = (64, 128, 256, 512, 1_024, 2_048)
 DEPTHS = (10, 100)  # hits, from which recall is computed
 SURE = 0.995  # more candidates aren't tried
@@ -34,8 +34,8 @@ OVERSAMPLED = 3.0  # factor of hits from quantized vectors that are re-scored by
 SAMPLED, KINDS, OF_A_KIND, IN_A_REQUEST = 256, 4, 20, 8
 QUESTIONS = KINDS * OF_A_KIND
 FILTERED = 4  # one in this many queries is restricted to the older half of the points
-AGE = 60.0  # seconds after which it is looked whether the collection has grown
-FAILED_FOR = 3600.0  # seconds until it is measured again, where it failed
+AGE = 60.0  # seconds after which the collection's growth is checked
+FAILED_FOR = 3600.0  # seconds after a failure until the next measurement
 _log = logging.getLogger("retrieval_store.cluster")
 
 
@@ -80,14 +80,14 @@ def _look_up(collection: QdrantCollection) -> IndexRecall | None:
         return known
     try:
         measured = _measure(collection, points)
-    except ClusterError as error:  # such as a limit of time
+    except ClusterError as error:  # such as a timeout
         collection.measured_until = time.monotonic() + FAILED_FOR
         _log.warning("what searches of %s find can't be measured: %s", collection.place, error)
         return known
     if measured is None:
         return known
     _log.info("measured what searches of %s find: %s", collection.place, measured.found)
-    with suppress(ClusterError):  # a key that may only read; then each client measures by itself
+    with suppress(ClusterError):  # a read-only key; then each client measures for itself
         collection.call("update_collection", metadata={RECALL: measured.as_payload()})
     return measured
 

@@ -57,14 +57,14 @@ from retrieval_store_cluster.payload import (
 DENSE, WORDS, SPARSE = "embedding", "words", "sparse"  # the names of the vectors in Qdrant
 SETTINGS = "retrieval_store"  # in the metadata of a Qdrant collection
 RECALL = "retrieval_store_recall"  # the measurements, in the same place
-COPY = "retrieval_store_copy"  # and, of a copy from another cluster, how far it is
-UNFINISHED = "retrieval_store_fork"  # there before the settings are
+COPY = "retrieval_store_copy"  # and, for a copy from another cluster, its progress
+UNFINISHED = "retrieval_store_fork"  # present before the settings are
 UNWRITTEN = (
     "expected one without quotation marks, backslashes and lone surrogates, which indexes on a "
     "cluster can't be named by"
 )
-GRAPHS = ("hnsw", "codes", "clusters")  # indexes in whose place Qdrant's graph is
-MIN_EF_CONSTRUCT = 4  # that Qdrant takes
+GRAPHS = ("hnsw", "codes", "clusters")  # index types that Qdrant's graph replaces
+MIN_EF_CONSTRUCT = 4  # Qdrant's minimum
 NO_GRAPH = 0  # links of a vector for which Qdrant makes no index
 OURS = (
     "id",
@@ -316,7 +316,7 @@ def _make(cluster: Cluster, settings: CollectionSettings, metadata: Payload) -> 
     except AlreadyExistsError:
         info = cluster.call("get_collection", settings.name)
         if _id_in(info.config.metadata) != settings.record.id:
-            raise  # else it was ours, and the answer was lost
+            raise  # otherwise it was ours, and the response was lost
 
 
 def make_room(cluster: Cluster, settings: CollectionSettings, dimension: int) -> int:
@@ -327,7 +327,7 @@ def make_room(cluster: Cluster, settings: CollectionSettings, dimension: int) ->
     arguments: dict[str, Any] = {"vector_name": DENSE, "vector_name_config": made}
     try:
         cluster.call("create_vector_name", settings.name, **arguments)
-    except RetrievalStoreError:  # since there is one, perhaps ours, and the answer was lost
+    except RetrievalStoreError:  # there is one, perhaps ours whose response was lost
         vectors = cluster.call("get_collection", settings.name).config.params.vectors or {}
         if DENSE not in vectors:
             raise
@@ -399,12 +399,12 @@ def _sparse_vectors(settings: CollectionSettings, by_idf: bool) -> models.Sparse
 
 
 Version: TypeAlias = tuple[int, int]
-UNTRIED_FOR = 60.0  # seconds until values are looked for again under a key that had none
-AGE = 10.0  # seconds after which another client may have made an index
+UNTRIED_FOR = 60.0  # seconds until a key without values is checked again
+AGE = 10.0  # seconds after which another client may have created an index
 KNOWS_SUBSTRINGS = (1, 20)
 COUNTING = ("keyword", "integer", "bool")  # indexes whose values a server counts
-NUMERIC = ("integer", "float")  # indexes that times aren't to be looked up in
-LEAVING_OUT = ("integer", "datetime")  # indexes that ranges are looked up in, of some numbers only
+NUMERIC = ("integer", "float")  # indexes in which times can't be looked up
+LEAVING_OUT = ("integer", "datetime")  # indexes that have only some numbers of ranges
 _STEP = re.compile(r'"([^"]*)"|([^."\[\]]+)|(\[\d*\])')
 _log = logging.getLogger("retrieval_store.cluster")
 
@@ -434,10 +434,10 @@ class PayloadIndexes:
         self._creates = creates
         self.notes_times = False
         self._keeps_any = False  # unlike qdrant-client's local mode
-        self._not_made: dict[PayloadPath, float] = {}  # until when none is tried
+        self._not_made: dict[PayloadPath, float] = {}  # by the time of the next attempt
         self._strict = False
         self._most: int | None = None
-        self._has_warned = False  # that there may be no more
+        self._has_warned = False  # about the limit
         self._kinds: dict[PayloadPath, str] = {}
         self.read_at = -AGE  # by time.monotonic
 
@@ -552,7 +552,7 @@ class PayloadIndexes:
             return None
         if self._version() >= KNOWS_SUBSTRINGS:
             return models.MatchSubstring(substring=text)
-        self._look()  # each time: an index that another client has just made would leave points out
+        self._look()  # each time: another client's new index would leave points out
         return None if self._kinds.get(path) == "text" else models.MatchText(text=text)
 
     def _suggest(self, path: PayloadPath) -> str | None:
@@ -560,7 +560,7 @@ class PayloadIndexes:
         where there are no values, or it can't be created; then the server scans each point."""
         if not self._may_suggest(path):
             return None
-        self._look()  # another client may have made one
+        self._look()  # another client may have created one
         if path not in self._kinds:
             now = time.monotonic()
             tried = {key: until for key, until in self._not_made.items() if until > now}
@@ -586,7 +586,7 @@ class PayloadIndexes:
             try:
                 self.create(path, kind)
             except AccessDeniedError:
-                self._look()  # a client that may has perhaps made it meanwhile
+                self._look()  # another client may have created it meanwhile
                 if path not in self._kinds:
                     raise
         elif path not in self._kinds:
@@ -647,7 +647,7 @@ def kind_for(path: PayloadPath, values: Iterable[Any]) -> str | None:
 
 def _kind_of_most(values: Iterable[Any]) -> str | None:
     kinds = Counter(kind for value in values for kind in _kinds_of(value))
-    if set(kinds) != {"integer"}:  # which an index of integers alone would leave out
+    if set(kinds) != {"integer"}:  # an index of integers alone would leave some out
         kinds["float"] += kinds.pop("integer", 0)
     if kinds["keyword"]:
         kinds["keyword"] += kinds.pop("datetime", 0)

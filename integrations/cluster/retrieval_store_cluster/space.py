@@ -67,14 +67,14 @@ from retrieval_store_cluster.schema import (
     quote_path,
 )
 
-Spaces: TypeAlias = tuple[str, ...]  # by the names that the front has for them
+Spaces: TypeAlias = tuple[str, ...]  # by their names in the front
 VectorsBySpace: TypeAlias = dict[str, Matrix | SparseVector]
 REQUEST_BYTES = 8_000_000  # Qdrant takes 32 MB
-SAMPLED = 100  # points by whose values an index is chosen
+SAMPLED = 100  # points whose values decide the kind of index
 IDS_READ = 10_000  # at once
 ABOUT_FOR = 2.0  # seconds in which others may have written more
 NUMBER_BYTES = 24  # of one number of a vector, as JSON
-FEW = 64  # points in an answer with documents whose size isn't known yet
+FEW = 64  # points in a response with documents whose size isn't known yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ class QdrantCollection:
         options = {**self.consistency, **arguments, "with_payload": payload}
         try:
             return self.call(method, with_vectors=self.vectors_wanted(spaces), **options)
-        except VectorMissing:  # a node that hasn't heard of the first write has no dense ones
+        except VectorMissing:  # a node that doesn't know of the first write has no dense ones
             return self.call(method, with_vectors=self._names_of(spaces) or False, **options)
 
     def note_bytes(self, records: Sequence[Any]) -> None:
@@ -433,7 +433,7 @@ class Listing:
     def _pages(self, start: int) -> Iterator[list[ListedPoint]]:
         """The same in pages. A server's response may end among the points of one order number. The
         next page then begins with that number, and so this one ends before it."""
-        size = min(self.page_size(), self._slack + 1)  # the last one may be left to a next page
+        size = min(self.page_size(), self._slack + 1)  # the last one may be left to the next page
         while True:
             page = self._page(start, size)
             if len(page) < size:

@@ -107,14 +107,14 @@ from retrieval_store_cluster.space import (
 from retrieval_store_cluster.write import Sending
 
 READ_AT_ONCE = 8  # collections whose settings are read at the same time
-RANKED = 100_000  # points of a ranking in which records are looked for
-PROJECTED = 10_000  # points whose vectors are read to be drawn
+RANKED = 100_000  # points of a ranking in which records are searched
+PROJECTED = 10_000  # points whose vectors are read for a projection
 MANY_TO_INDEX = 1_000_000  # points from which on a requested index is queued
-INDEXED_A_SECOND = 1_000  # points that a server takes into such an index, at least
+INDEXED_A_SECOND = 1_000  # points that a server indexes in a second, at least
 WHOLE = Fields(payload=True, document=True, uri=True)
 MERGE = WriteRules(on_existing="update", on_missing="ignore")
 INDEX_KINDS: tuple[IndexKind, ...] = get_args(IndexKind)
-ATTEMPTS = 3  # at a filter for which indexes are wanted
+ATTEMPTS = 3  # at a filter that needs indexes
 P = ParamSpec("P")
 S = TypeVar("S", bound="ClusterPoints")
 T = TypeVar("T")
@@ -137,7 +137,7 @@ def _retried(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, 
                 left -= 1
                 if not (collection.indexes.note_demand() and left):
                     raise ClusterError(f"{error}: {_maker_of(error.key)} makes it") from error
-            except ClusterError as error:  # perhaps by limits that have been set since
+            except ClusterError as error:  # perhaps because of new limits
                 left -= 1
                 if not (left and collection.has_changed(error)):
                     raise
@@ -196,7 +196,7 @@ class ClusterPoints:
         """Insert and update points, batch by batch: while one is being sent, the next is prepared.
         The result of a batch is yielded once it is durable."""
         written: deque[_UnderWay] = deque()
-        is_new = self.count() == 0  # so that nothing is there that would have to be looked for
+        is_new = self.count() == 0  # then no existing points must be looked up
         self._collection.refuse_replaced()
         with Sending(self._send) as sending:
             for batch in batches:
@@ -673,7 +673,7 @@ class CreatingClusterPoints(ClusterPoints):
         """The next points, beginning with the rest of the last page's response."""
         if self._wanted != (expression, fields):
             self._reading = self._behind(expression, fields)
-        self._wanted = None  # until it is known that reading didn't fail
+        self._wanted = None  # until reading has succeeded
         page = list(islice(self._reading, limit))
         self._wanted = expression, fields
         return page
@@ -717,7 +717,7 @@ class ClusterStore(BaseStore):
         self.cluster = cluster
         self._options = options
         self._open: dict[str, QdrantCollection] = {}
-        self._read_again: dict[str, float] = {}  # names, until when their collections are known
+        self._read_again: dict[str, float] = {}  # names, and until when their collections are known
         self._lock = Lock()
 
     def create(
@@ -729,7 +729,7 @@ class ClusterStore(BaseStore):
     ) -> CollectionRecord:
         """Create an empty collection with one vector space, with this id or a new one; raises
         AlreadyExistsError."""
-        BM25Embedding(None, False)  # words can be found, or the packages that are missing are named
+        BM25Embedding(None, False)  # words can be found, or the error names the missing packages
         self._refuse_taken(name, ())
         record = CollectionRecord(collection_id or str(uuid.uuid4()), name, settings)
         schema.refuse_unusable(settings)
@@ -815,7 +815,7 @@ class ClusterStore(BaseStore):
                 before = replace(opened.settings, record=old).as_payload()
                 self.cluster.call("update_collection", name, metadata=before)
                 raise
-        if old.name != new.name and old.name in aliases:  # others' aliases are theirs
+        if old.name != new.name and old.name in aliases:  # others' aliases belong to them
             gone = models.DeleteAlias(alias_name=old.name)
             self.cluster.change_aliases(name, [models.DeleteAliasOperation(delete_alias=gone)])
         opened.settings = settings

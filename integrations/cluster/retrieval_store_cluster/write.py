@@ -66,7 +66,7 @@ from retrieval_store_cluster.space import (
 
 OPERATION_BYTES = 400  # of the JSON around a point
 IDS_AT_ONCE = 10_000
-NO_POINT = "No point with id"  # in the message of a server that was to change one
+NO_POINT = "No point with id"  # in a server's message about a missing point
 MANY = 32  # operations in a request, which are queued if each changes a payload
 MANY_MATCHING = 10_000  # points that one operation changes, from which on it is queued
 SLOWEST = 250  # points that a server changes in a second, at least
@@ -509,7 +509,7 @@ def _words(
     return vectors
 
 
-AHEAD = 2  # requests that are under way, or wait for those; each is a few megabytes
+AHEAD = 2  # requests under way or queued; each is a few megabytes
 RequestT = TypeVar("RequestT")
 
 

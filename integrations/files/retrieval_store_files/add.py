@@ -132,7 +132,7 @@ def _format(path: Path, value: Any) -> Format:
 
 FromFile: TypeAlias = Literal["documents", "uris"]  # the fields of a file that are embedded
 BATCH = 1_000
-FLOAT16_MAX, FLOAT16_INFINITY = 65_504.0, 65_536.0  # the largest, and as which infinity is read
+FLOAT16_MAX, FLOAT16_INFINITY = 65_504.0, 65_536.0  # the largest, and infinity as it is read
 _ARGUMENTS = {
     "id": "ids",
     "embedding": "embeddings",
@@ -525,7 +525,7 @@ def _has_vector(record: Mapping[str, Any]) -> bool:
     return record.get("embedding") is not None
 
 
-CLUSTER_SETTINGS = "qdrant"  # key of the settings that only a cluster has
+CLUSTER_SETTINGS = "qdrant"  # the key of settings that only a cluster has
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,12 +156,12 @@ class _Folder:
         )
 
     def _size_of(self, point_id: str) -> int:
-        with suppress(OSError):  # which reading it will tell
+        with suppress(OSError):  # reading it will report the error
             return (self._folder / point_id).lstat().st_size
         return 0
 
     def _add(self, ids: list[str], images: bool) -> None:
-        if self._resume:  # before the files are read: there may be many that are there
+        if self._resume:  # before the files are read, as many may exist already
             known = ids_in(self._collection, ids)
             self._adder.skipped += len(known)
             ids = [point_id for point_id in ids if point_id not in known]

@@ -66,7 +66,7 @@ def function_of_file(spec: Mapping[str, Any], trust: bool) -> Any:
         kind = plugins.load(group, name)
         if trust or plugins.is_self_contained(kind):
             return build_function(kind, settings)
-    except Exception:  # whatever its maker thinks of such settings
+    except Exception:  # any error from its constructor
         return None
     return None
 

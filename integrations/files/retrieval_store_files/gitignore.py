@@ -35,7 +35,7 @@ _NO_NAME = frozenset(b"/\0")
 _ANY = b"[^/\0]"
 _NAMED_SET = re.compile(rb"\[:([^\]]*):\]")
 _LITERAL = re.compile(rb"[^*?[\\]*")
-_WITHOUT_SPACES = re.compile(rb"((?:\\.?|[^\\])*?) *", re.DOTALL)  # that no backslash keeps
+_WITHOUT_SPACES = re.compile(rb"((?:\\.?|[^\\])*?) *", re.DOTALL)  # strips unescaped spaces
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,12 +67,12 @@ KEYS = (
     *(SOURCE, "path", "hash", "text_hash", "place", "places", "recipe"),
     *("headings", "page", "start", "end", "title", "author", "date", "language"),
 )
-RECIPE = 6  # to be raised where other records are made of the same files
+RECIPE = 6  # to be raised when other records are made from the same files
 PAGE_MARK = "#page="  # in the id and the uri of a page that is a picture, as browsers read it
 _MAX_IMAGE_BYTES = 1 << 30
 PAGE_PIXELS = 1_000  # of the longer side of a page that is drawn
-_TIMEOUT = 600.0  # seconds to get the bytes of a file
-_REMEMBERED = 32_000_000  # characters of files that are read only once in a sync
+_TIMEOUT = 600.0  # seconds for reading the bytes of a file
+_REMEMBERED = 32_000_000  # characters of cached files, which are read only once in a sync
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,7 +406,7 @@ class RecordReader:
         return sources.read_below(path)
 
 
-SETTLED = 2_000_000_000  # nanoseconds since a change, after which another one gets another time
+SETTLED = 2_000_000_000  # nanoseconds after a change, after which the next change gets another time
 
 
 def _stamp(path: Path, links: bool) -> Stamp | None:

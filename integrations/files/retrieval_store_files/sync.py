@@ -72,8 +72,8 @@ from retrieval_store_files.values import is_unicode, list_ids, needing, path_of,
 
 _log = logging.getLogger("retrieval_store")
 _READ_AT_ONCE = 100_000  # records: a server's request may have some 400,000
-_AT_ONCE = 1_000  # ids that are looked up or deleted
-_SECONDS_TO_NEXT_TRY = 30  # after a sync that failed, where nothing changes
+_AT_ONCE = 1_000  # ids that are looked up or deleted at once
+_SECONDS_TO_NEXT_TRY = 30  # after a failed sync without changes
 
 
 def filter_of_sync(name: str) -> dict[str, Any]:
@@ -259,10 +259,10 @@ def _watch(folder: Path, synced: Callable[[], FolderSynced]) -> FolderSynced:
         if not changed and not (failed and waited >= _SECONDS_TO_NEXT_TRY):
             continue
         try:
-            if failed:  # the folder may be another one now, whose changes the old look doesn't see
+            if failed:  # the folder may have been replaced, and its changes would be missed
                 changes = _changes_in(folder)
             report, failed = synced(), False
-        except (ClientClosedError, NotFoundError):  # which no later try finds again
+        except (ClientClosedError, NotFoundError):  # permanent errors
             raise
         except RetrievalStoreError as error:
             failed, waited = True, 0
@@ -285,7 +285,7 @@ def _changes_in(folder: Path) -> Iterator[set[Any]]:
         from watchfiles import watch
 
     changes = watch(folder, yield_on_timeout=True, rust_timeout=1_000, raise_interrupt=False)
-    next(changes, None)  # it looks from now on, so that no change during a sync goes unseen
+    next(changes, None)  # watch from now on, so that changes during a sync aren't missed
     return changes
 
 
@@ -488,7 +488,7 @@ class _Plan:
         before = self.existing.get(record.id)
         if len(alike) == 1 or (alike and before not in alike):
             before = alike[0]
-        if before is None and record.content in self.by_content:  # its file has been renamed
+        if before is None and record.content in self.by_content:  # its file was renamed
             before = self.existing.get(self.by_content[record.content])
             if before is not None and before.metadata["path"] not in self.changes.stale:
                 before = None

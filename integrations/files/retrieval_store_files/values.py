@@ -23,7 +23,7 @@ MAX_DEPTH = 100  # of metadata
 LISTED = 10  # ids in a message
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = 60
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # of more letters than a drive of Windows has
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # with more letters than a Windows drive
 # Anything but spaces and invisible characters: soft hyphens, zero-width spaces, joiners.
 _VISIBLE = re.compile("[^\\s\u00ad\u200b-\u200f\u2060-\u2064\ufeff]")
 

@@ -105,7 +105,7 @@ class PointLayout:
             return Document(
                 id=point_id, page_content=text, metadata={} if metadata is None else metadata
             )
-        except ValueError as error:  # a store that someone has changed may hold anything
+        except ValueError as error:  # an untrusted store may contain anything
             raise DamagedError(
                 f"point {quote(point_id)} is no document of LangChain: its text is {quote(text)}, "
                 f"its metadata {quote(metadata)}"

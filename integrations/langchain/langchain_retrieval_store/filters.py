@@ -83,7 +83,7 @@ class RetrievalStoreTranslator(Visitor):
                 return _one_of(operand, operand.several())
             case Comparator.NIN:
                 return Not(_one_of(operand, operand.several()))
-            case Comparator.CONTAIN if isinstance(value, dict):  # a date is no part of a text
+            case Comparator.CONTAIN if isinstance(value, dict):  # a date isn't part of a text
                 return ListHas(path, (_scalar(operand),))
             case Comparator.CONTAIN:
                 return contains(path, _scalar(operand))

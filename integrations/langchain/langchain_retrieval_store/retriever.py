@@ -85,7 +85,7 @@ class RetrievalStoreRetriever(VectorStoreRetriever):
 class AsLangChain(Embeddings):
     """An embedding function as a LangChain `Embeddings` object."""
 
-    hands_on = "function"  # a collection remembers the function, not this
+    hands_on = "function"  # collections store the function, not this object
 
     def __init__(self, function: Any) -> None:
         """Wrap an embedding function. The async methods run on a thread.

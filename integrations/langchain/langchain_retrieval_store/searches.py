@@ -54,7 +54,7 @@ _PASSED = (
     *("group_by", "group_size"),
     *("rerank", "rerank_from", "rerank_query"),
 )
-_DIVERSE = ("offset", "group_by", "rerank")  # with which no diverse choice goes
+_DIVERSE = ("offset", "group_by", "rerank")  # which don't combine with diversity
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +257,7 @@ def _cosine_relevance(distance: float) -> float:
 
 
 def _inner_product_relevance(distance: float) -> float:
-    if distance > -_ROUNDING:  # LangChain's helper gives nearly 0 for the same vector twice
+    if distance > -_ROUNDING:  # LangChain's helper returns nearly 0 for equal vectors
         return 1.0 - max(distance, 0.0)
     return -distance
 
@@ -677,7 +677,7 @@ class Searches:
         return [i for i in order if relevance(hits["scores"][i]) >= least]
 
     def _with_relevance(self, ask: Ask, k: int, sources: Mapping[str, Any]) -> Scored:
-        relevance = self._relevance(ask)  # which may refuse, before anything is searched
+        relevance = self._relevance(ask)  # this may raise before the search
         return [(document, relevance(score)) for document, score in self._score(ask, k, sources)]
 
     def _relevance(self, ask: Ask) -> Callable[[float], float]:

@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 
 _OTHER_NAMES = {**OTHER_NAMES, "create": ("create_collection_if_not_exists", "force_recreate")}
 _ADD, _DELETE = ("metadatas", "ids", "batch_size", "show_progress"), ("ids", "filter")
-_NOT_GIVEN: Any = object()  # a filter that wasn't given, where None, given, is an error
+_NOT_GIVEN: Any = object()  # no filter, as an explicit None is an error
 
 
 class RetrievalStore(Searches, VectorStore):

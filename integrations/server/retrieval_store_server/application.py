@@ -58,9 +58,9 @@ from retrieval_store_server.view.live import Views
 
 Job: TypeAlias = Callable[[], object]
 _log, _access = log_of("server"), log_of("access")
-MAX_JOBS_LEFT = 16  # jobs that go on after their answers
+MAX_JOBS_LEFT = 16  # jobs that continue after their responses
 MAX_STREAMS = 64
-OWN_SECONDS = 86_400.0  # that a read of a client of our own may take, as long as it waits
+OWN_SECONDS = 86_400.0  # for a read by `Client(url=)`, while it waits
 OK = int(HTTPStatus.OK)
 Answer: TypeAlias = Response | FileAnswer | Streamed
 
@@ -137,12 +137,12 @@ class Application:
         self._workers = self._limits.workers()
         # So that readiness is reported even while all threads are busy.
         self._aside = Pool(1, self._limits.queue)
-        self._jobs = ThreadPoolExecutor(1, "server-jobs")  # what goes on after its answer
+        self._jobs = ThreadPoolExecutor(1, "server-jobs")  # jobs after their responses
         self._left = 0  # of these requests
         self._bodies = BodyBudget(self._limits.bodies)
-        self._calls: Any = None  # answers those over gRPC
+        self._calls: Any = None  # answers calls over gRPC
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._streams = 0  # answers that go on
+        self._streams = 0  # streamed responses in progress
         self._ends = self._closed = False
 
     def close(self) -> None:
@@ -301,7 +301,7 @@ class Application:
         body = await whole_body(
             request.receive, request.headers, most, limits.body_seconds, take, turn, take_body
         )
-        is_escaped = b"\\" in body and b"\\u" in body  # one byte is found twenty times as fast
+        is_escaped = b"\\" in body and b"\\u" in body  # one byte is found 20 times as fast as two
         call.infers = not route.is_own and (is_escaped or MARK in body)
 
         def read_and_work() -> Any:

@@ -212,7 +212,7 @@ def view(store: str, port: int, no_browser: bool, trust: bool, image_root: Path 
     def announce(url: str) -> None:
         page = f"{url}#token={token}"
         say(f"looking into {store} at {page}")
-        if is_terminal() and not no_browser:  # which may take its time
+        if is_terminal() and not no_browser:  # may be slow
             threading.Thread(target=webbrowser.open, args=(page,), daemon=True).start()
 
     with exits_at_sigterm(), open_client(store) as client:

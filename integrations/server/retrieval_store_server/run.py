@@ -53,7 +53,7 @@ Asgi: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 # Seconds within which the head of a connection's first request must be complete; for a later
 # request they begin with its first byte.
 HEAD_WITHIN = 60.0
-LONGEST_HEAD = 128 * 1024  # bytes of a request before its body, whose parts all are kept
+LONGEST_HEAD = 128 * 1024  # bytes of a request before its body, all of which are kept
 
 
 class _Parser(HttpRequestParser):
@@ -83,7 +83,7 @@ class Protocol(HttpToolsProtocol):
     keeps all of them, and waits for ever, before the application can check a key."""
 
     _is_in_head = False
-    _unended = 0  # bytes since a head was complete, or a part of a body came
+    _unended = 0  # bytes since a complete head, or a part of a body
     _waiting: asyncio.TimerHandle | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -247,7 +247,7 @@ class WholeExchange:
         return True
 
 
-KEPT_OPEN = 75  # seconds that an idle connection stays; clients keep theirs for less
+KEPT_OPEN = 75  # seconds that an idle connection stays open; clients keep theirs for less
 STARTS_WITHIN = 60.0
 LAST_PORT = 65_535
 MOST_WORKERS = 8  # unless more are configured
@@ -367,7 +367,7 @@ def serve(
         with _bind_for_workers(listening) as bound:
             served = partial(announce, _url(bound, listening), None if rpc is None else rpc.address)
             if rpc is None and not isinstance(bound, PortOfWorkers):
-                served()  # who connects before a worker has started waits for it
+                served()  # clients that connect before a worker has started wait for it
             else:
                 address = bound.getsockname()[:2] if rpc is None else (rpc.host, rpc.port)
                 waiting = threading.Thread(target=_once_listening, args=(*address, served))
@@ -582,7 +582,7 @@ def _check_certificate(listening: Listening) -> None:
     cert, key = listening.tls_cert, listening.tls_key
     if cert is None:
         return
-    try:  # without a passphrase, which OpenSSL would wait for on the terminal
+    try:  # without a passphrase: OpenSSL would wait for it on the terminal
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
     except OSError as error:
         raise InvalidArgumentError(
@@ -620,7 +620,7 @@ def _listening_beside(family: int, address: Any) -> socket.socket:
 def _bind_for_workers(listening: Listening) -> socket.socket:
     """The socket that several processes receive. As SO_REUSEPORT admits any server of the same
     user, the port is checked first."""
-    if sys.platform != "linux":  # elsewhere SO_REUSEPORT doesn't share out
+    if sys.platform != "linux":  # elsewhere SO_REUSEPORT doesn't distribute connections
         return _listening_socket(listening)
     with _bind_to(listening.host, listening.port, socket.SO_REUSEADDR) as free:
         host, port = free.getsockname()[:2]
@@ -630,7 +630,7 @@ def _bind_for_workers(listening: Listening) -> socket.socket:
 
 def _bind_to(host: str, port: int, option: int) -> socket.socket:
     """A socket bound to an address."""
-    if not 0 <= port <= LAST_PORT:  # of a larger one the system takes some of the bits
+    if not 0 <= port <= LAST_PORT:  # the system truncates larger ones
         raise InvalidArgumentError(f"port is {port}, expected 0 to {LAST_PORT}")
     try:
         family, *_, address = socket.getaddrinfo(

@@ -84,7 +84,7 @@ class Transfer:
             self._copy_changed(changed)
         if self.copied.count() > self.source.count() or (self.resumed and self.position is None):
             moved += delete_others(self.source, self.copied)
-        if self.resumed and self.position is None:  # which lacks a log of points added again
+        if self.resumed and self.position is None:  # which has no log of points added again
             moved += put_in_order(self.source, self.copied, self.spaces)
         return moved
 
@@ -163,7 +163,7 @@ class CollectionCopy:
         self._changes: ChangesCopy | None = None
         # For a cluster, the points that existed when they were copied, and their number.
         self._there: tuple[PointsBackend, int] | None = None
-        self._again = 0  # points of a cluster that an earlier copy lacked, or had otherwise
+        self._again = 0  # points of a cluster that were missing or different in an earlier copy
 
     @property
     def id(self) -> str:
@@ -250,11 +250,11 @@ class CollectionCopy:
             self.place.begin()
         try:
             self._copy_rest()
-            if self._look_again():  # it has got other settings meanwhile, and vector spaces perhaps
+            if self._look_again():  # it may have new settings and vector spaces meanwhile
                 self._settle()
                 if None not in (self._source.store.engine, self._target.store.engine):
                     self._copy_changes()
-        finally:  # broken off, too
+        finally:  # also after an interruption
             if self.place.known.kept is None:
                 with suppress(RetrievalStoreError):
                     note_left(self._journal, self.id, self._copied)
@@ -273,7 +273,7 @@ class CollectionCopy:
         elif not is_there or (entry.paged and not entry.whole):
             self._copy_points()
         else:
-            if not entry.whole:  # files are there whole or not at all
+            if not entry.whole:  # files exist completely or not at all
                 self._journal.advance(self.id, whole=True)
             self._copy_changes()
 
@@ -288,7 +288,7 @@ class CollectionCopy:
             self._changes = ChangesCopy(points, self._copied, self._journal, self.id)
         try:
             changed = self._changes.run() or changed
-        except TooFarError:  # its log was cut off
+        except TooFarError:  # its log was truncated
             self._journal.advance(self.id, done=0, whole=False, paged=True, position=None)
             self._copy_points()
             changed = True

@@ -24,8 +24,8 @@ from retrieval_store.errors import ConflictError, DamagedError, NotFoundError, S
 from retrieval_store.extension import Payload, Position, hold_lock, replace_file
 
 FORMAT = 3
-COPIES = uuid.UUID("3d8a4f0e-8f0b-4c1d-9a55-6f2c1c7f5b21")  # of ids that are made of others
-READABLE = (1, 2, FORMAT)  # the first knew no vector spaces, and went at the end
+COPIES = uuid.UUID("3d8a4f0e-8f0b-4c1d-9a55-6f2c1c7f5b21")  # for ids derived from others
+READABLE = (1, 2, FORMAT)  # the first had no vector spaces, and was deleted at the end
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +213,7 @@ def _entry(entry: Any) -> Entry:
         None if entry["kept"] is None else int(entry["kept"]),
         str(entry.get("name", "")) or _only([*entry.get("names", ())]),
         None if spaces is None else {str(name): int(number) for name, number in spaces.items()},
-        bool(entry.get("paged", not whole)),  # older ones don't say: then all are looked at
+        bool(entry.get("paged", not whole)),  # older ones lack it: then all are checked
         bool(entry.get("finished", False)),
     )
 
@@ -231,4 +231,4 @@ def _write(path: Path, journal: Journal) -> None:
     """Replace the file atomically."""
     entries = {collection_id: asdict(entry) for collection_id, entry in journal.entries.items()}
     content = {"format": FORMAT, "collections": entries}
-    replace_file(path, orjson.dumps(content))  # else a power cut could leave a copy without one
+    replace_file(path, orjson.dumps(content))  # else a power failure could leave a copy without one

@@ -38,8 +38,8 @@ from retrieval_store.extension import (
 )
 
 PAGE, FIRST = 1_000, 16  # points that are read and written at once, at most and at first
-BYTES = 32_000_000  # that these have, about
-ROUNDED = 1e-5  # of a number, that a server's float32 may be off by
+BYTES = 32_000_000  # their approximate size
+ROUNDED = 1e-5  # relative error of a server's float32
 Spaces: TypeAlias = Sequence[str]
 
 
@@ -312,7 +312,7 @@ def compare(
     # A difference is excused if the source's point has changed. Others may write while both are
     # read, so changes are looked up afterwards.
     if count != before and since().rests and not source.count() <= count < before:
-        raise StorageError(  # where it isn't that points have expired meanwhile
+        raise StorageError(  # if no points have expired meanwhile
             f"the copy of collection {name!r} has {count:,} points, its source {before:,}"
         )
     if since().ids is None:

@@ -80,7 +80,7 @@ class ChangesCopy:
     def _level_spaces(self, source_spaces: Sequence[SpaceRecord]) -> bool:
         """Update the vector spaces before points, which may have vectors in new ones."""
         target, numbers = self.target.engine, pages.numbers(source_spaces)
-        if target is None:  # a cluster has those that it was made with
+        if target is None:  # a cluster has the ones that it was created with
             return False
         if steps := pages.steps(source_spaces, self._entry.spaces, target.spaces()):
             begin_writing(self.journal, self.collection_id)
@@ -154,7 +154,7 @@ def _naming_collection(name: str) -> Iterator[None]:
         raise InvalidArgumentError(f"collection {name!r} can't be copied: {error}") from error
 
 
-OF_CLUSTERS = "qdrant"  # settings that ask something of a cluster's shards and files
+OF_CLUSTERS = "qdrant"  # settings of a cluster's shards and files
 
 
 class CopyPlace:
@@ -264,7 +264,7 @@ class CopyPlace:
             return False
         count = self.points.count()
         has_expired = self.record.expires is not None and count < entry.kept
-        has_changed = count != entry.kept and not has_expired  # expiry is no write of others
+        has_changed = count != entry.kept and not has_expired  # expiry isn't others' write
         return has_changed or self._has_moved(entry.left)
 
     def _has_moved(self, left: Position | None) -> bool:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from retrieval_store import Client, Collection
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-NONE = "none"  # in the place of a model
+NONE = "none"  # instead of a model
 MODELS = (
     "wordllama, minilm, sentence-transformers, fastembed, open-clip, ollama, openai, or one of a "
     "package"
@@ -33,7 +33,7 @@ STDIN = "stdin"
 FORMATS = click.Choice(["jsonl", "csv", "tsv", "parquet", "arrays"])
 ID_COLUMN, DOCUMENT_COLUMN = "id", "document"
 DISTANCES = click.Choice(["cosine", "l2", "ip"])
-USUAL_DISTANCE = "cosine"  # where neither the file nor the model says one
+USUAL_DISTANCE = "cosine"  # if neither the file nor the model declares one
 _OPTIONS = (
     click.option("--id-column", type=plugin.TEXT, default=ID_COLUMN, show_default=True,
                  help="Column of the ids."),

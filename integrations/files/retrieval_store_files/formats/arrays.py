@@ -28,7 +28,7 @@ from retrieval_store_files.formats.jsonl import line_of, rows_of_lines
 from retrieval_store_files.reports import Exported
 
 VECTORS, RECORDS, ABOUT = "embeddings.npy", "records.jsonl", "collection.json"
-_HEAD = 128  # bytes before the numbers: their number is written when it is known
+_HEAD = 128  # bytes before the numbers; their count is written when it is known
 _MAGIC = b"\x93NUMPY\x01\x00"
 
 
@@ -80,7 +80,7 @@ def _write_lines(
     vectors.write(bytes(_HEAD))
     for records in batches:
         embeddings = [record.pop("embedding") for record in records]
-        if not dimension:  # a cluster's, which are known by the first
+        if not dimension:  # a cluster's, known from the first vector
             dimension = next((len(e) for e in embeddings if e is not None), 0)
             for _ in range(count if dimension else 0):
                 vectors.write(np.full(dimension, np.nan, kind).tobytes())
@@ -135,7 +135,7 @@ def about_arrays(path: Path, most: int) -> bytes | None:
 
 
 def _vectors(path: Path) -> Any:
-    with open_regular(path):  # it is there, and a file
+    with open_regular(path):  # it exists, and is a file
         pass
     try:
         vectors = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -146,7 +146,7 @@ def _decode_base64(text: str) -> Any:
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        data = b"?"  # a length that is refused below
+        data = b"?"  # an invalid length, refused below
     if len(data) % 4:
         raise InvalidArgumentError(
             f"embedding is {quote(text)}, expected a list of numbers, or base64 of float32"
@@ -231,7 +231,7 @@ class PointSelection:
             advance(len(piece))
 
 
-Stamp = tuple[int, int, int]  # of a file: its number, its bytes, when it was written to
+Stamp = tuple[int, int, int]  # of a file: its inode number, size, and time of change
 
 
 def stamp_of(path: Path) -> Stamp:

@@ -38,7 +38,7 @@ from retrieval_store_files.reports import Exported
 from retrieval_store_files.values import quote
 
 Reads = Callable[[str], Any]
-INT_MIN, INT_MAX = -(2**63), 2**64 - 1  # that can be stored
+INT_MIN, INT_MAX = -(2**63), 2**64 - 1  # the range of storable integers
 DELIMITERS = (";", "\t", "|", ",")
 _DECLARATION = re.compile(rf'"?sep=([{"".join(DELIMITERS)}])"?\r?\n')
 _IN_JSON = ("metadata", "embedding", "sparse_embedding")
@@ -268,7 +268,7 @@ def _number(text: str) -> int | float | None:
         return None
     whole = _whole(text)
     if whole is None and text.lstrip("-").isdecimal() and text != "-0":
-        return None  # a float would lose some of its digits
+        return None  # a float would lose digits
     number = float(text) if whole is None else whole
     return number if abs(number) < float("inf") else None
 

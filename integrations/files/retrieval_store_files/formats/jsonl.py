@@ -34,7 +34,7 @@ from retrieval_store_files.reports import Exported
 from retrieval_store_files.values import MAX_DEPTH, quote
 
 Embeddings = Literal["list", "base64", "none"]
-_MARK = b"\xef\xbb\xbf"  # that some editors begin files with
+_MARK = b"\xef\xbb\xbf"  # some editors write it first
 _LARGE = 2.0**63
 _OF_HITS = ("distance", "score")
 
@@ -202,7 +202,7 @@ def json_of(text: bytes | str, numbers: str | None = None) -> Any:
         if isinstance(error, RecursionError) or "depth" in str(error):
             raise InvalidArgumentError(f"it is nested deeper than {MAX_DEPTH} levels") from None
         raise InvalidArgumentError(f"it isn't JSON: {error}") from None
-    except ValueError:  # an integer of thousands of digits
+    except ValueError:  # an integer with thousands of digits
         raise InvalidArgumentError("it has an integer that can't be stored") from None
     return value
 

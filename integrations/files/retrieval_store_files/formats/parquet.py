@@ -131,10 +131,10 @@ def _vectors(column: Any) -> list[Any]:
     return [numbers[ends[i] : ends[i + 1]] if is_valid[i] else None for i in range(len(column))]
 
 
-MAX_COLUMNS = 1_000  # of keys of metadata; those that come later are in "metadata" alone
+MAX_COLUMNS = 1_000  # keys of metadata with a column; later ones are only in "metadata"
 _INT64 = range(-(2**63), 2**63)
 _READ = 1_000
-ABOUT = b"retrieval_store"  # in the metadata of the schema: the collection, in JSON
+ABOUT = b"retrieval_store"  # the schema metadata's key for the collection, in JSON
 
 
 def export_parquet(

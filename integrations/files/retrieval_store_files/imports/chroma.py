@@ -54,8 +54,8 @@ _FUNCTIONS: dict[str, tuple[str, dict[str, str]]] = {
 # Both are all-MiniLM-L6-v2. The first is Chroma's default for a collection without a function, even
 # where its vectors came from elsewhere.
 _DEFAULTS = ("default", "onnx_mini_lm_l6_v2")
-_LOOKED_AT, _ALIKE = 5, 0.99  # records with a document; the cosine of vectors of one model
-_OF_MACHINE = ("device", "kwargs", "api_key_env_var")  # which say nothing of the vectors
+_LOOKED_AT, _ALIKE = 5, 0.99  # sampled records; the cosine of vectors of one model
+_OF_MACHINE = ("device", "kwargs", "api_key_env_var")  # which don't affect the vectors
 
 
 def import_chroma(
@@ -257,7 +257,7 @@ class _Functions:
             return self._functions[old.name]
         stored = old.configuration_json.get("embedding_function") or {}
         name = stored.get("name")
-        if not isinstance(name, str):  # none, or one that Chroma doesn't know again either
+        if not isinstance(name, str):  # none, or one that Chroma doesn't know either
             return None
         what = f"embedding function {name!r}"
         try:
@@ -266,7 +266,7 @@ class _Functions:
             return self._make_function(name, stored.get("config") or {})
         except _UnknownError as error:
             left.setting(what, str(error))
-        except Exception as error:  # whatever its maker thinks of such settings
+        except Exception as error:  # any error from its constructor
             left.setting(
                 what,
                 f"it can't be made: {error}; pass it in embedding_functions",

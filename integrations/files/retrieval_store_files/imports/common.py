@@ -26,7 +26,7 @@ from retrieval_store_files.reports import Left
 from retrieval_store_files.values import list_ids, path_of, quote
 
 Stamps = dict[str, tuple[int, int]]
-_APART = re.compile(r"import-[0-9a-f]{32}-[0-9]+")  # until an import has ended well
+_APART = re.compile(r"import-[0-9a-f]{32}-[0-9]+")  # the name during an import
 _log = logging.getLogger("retrieval_store")
 
 
@@ -213,7 +213,7 @@ def refuse_taken(client: Client, names: Sequence[str]) -> None:
             client.get_collection(name, embedding_function=None)
         except NotFoundError:
             continue
-        except InvalidArgumentError:  # one of QdrantClient's
+        except InvalidArgumentError:  # a collection of QdrantClient's
             pass
         raise AlreadyExistsError(
             f"collection {name!r} exists already; an import replaces nothing: give what is "
@@ -238,7 +238,7 @@ class Making:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._apart = f"import-{uuid.uuid4().hex}-"  # as `_APART` knows it again
+        self._apart = f"import-{uuid.uuid4().hex}-"  # in the form of `_APART`
         self._made: dict[str, Collection] = {}
 
     def collection(self, name: str, **settings: Any) -> Collection:

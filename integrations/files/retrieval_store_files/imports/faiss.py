@@ -110,7 +110,7 @@ class _Vectors:
     """The vectors of an index, with their numbers."""
 
     def __init__(self, faiss: Any, path: Path) -> None:
-        with open_regular(path):  # it is there, and a file
+        with open_regular(path):  # it exists, and is a file
             pass
         try:
             index = faiss.read_index(str(path))
@@ -166,7 +166,7 @@ def _with_places(faiss: Any, index: Any, path: Path) -> Any:
     """The index with a map from vectors to its lists, if it has lists."""
     try:
         lists = faiss.extract_index_ivf(index)
-    except RuntimeError:  # it has none
+    except RuntimeError:  # it has no lists
         return index
     try:
         lists.make_direct_map()

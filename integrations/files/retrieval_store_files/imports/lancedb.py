@@ -162,7 +162,7 @@ def _columns_to_read(schema: Any, columns: _Columns, left: Leftovers) -> dict[st
         if field.name in meant:
             kept[field.name] = meant[field.name]
         elif field.name == "metadata" and _may_be_metadata(field.type):
-            kept[field.name] = "metadata"  # as LangChain's tables have it
+            kept[field.name] = "metadata"  # as in LangChain's tables
         elif field.name in FIELDS:
             left.setting(what, "its name is that of a field here, which another column is")
         elif not _is_storable(field.type):

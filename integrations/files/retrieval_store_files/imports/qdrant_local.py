@@ -114,7 +114,7 @@ def _as_qdrant_client(client: Any) -> Iterator[Any]:
 def _open_local(theirs: Any, copy: Path) -> Iterator[Any]:
     try:
         client = theirs.QdrantClient(path=str(copy))
-    except Exception as error:  # whatever the pickles say
+    except Exception as error:  # any error from the pickles
         raise InvalidArgumentError(f"qdrant-client can't open the directory: {error}") from error
     with closing(client):
         yield client
@@ -166,7 +166,7 @@ def _all_or_none(
             begun.append(new)
             try:
                 left = _create(theirs.models, target_client, new, settings[old])
-            except Exception:  # it may be there by now, by another process
+            except Exception:  # another process may have created it meanwhile
                 begun.pop()
                 raise
             count = _fill(

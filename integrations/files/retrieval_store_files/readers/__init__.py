@@ -73,7 +73,7 @@ class FileText:
 
 # A date, or a time, in ISO 8601.
 DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?")
-GAPS = 10  # that are named of a file
+GAPS = 10  # gaps of a file that are named
 
 
 def few(gaps: Sequence[str]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ _JOINED = {
     "ˇ": "\u030c", "¸": "\u0327", "˛": "\u0328",
 }  # fmt: skip
 _WITHOUT_DOT = str.maketrans("ıȷ", "ij")
-_AROUND = 80  # characters, among which the letter of an accent is looked for
+_AROUND = 80  # characters around an accent that are searched for its letter
 _OF_HEIGHT = 1.5  # of a letter, between its middle and its accent's middle
 _GAP = 0.15  # of a letter's height: nearer characters belong to the same word
 

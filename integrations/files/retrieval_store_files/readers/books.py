@@ -81,7 +81,7 @@ class _BookReader:
         self.sections: list[Section] = []
         self.gaps: list[str] = []
         self.left_out: Counter[str] = Counter()
-        self.links: dict[str, None] = {}  # paths, in their order
+        self.links: dict[str, None] = {}  # paths, in order
         self._book, self._titles = book, titles
 
     def read(self, item: _Item) -> None:

@@ -134,8 +134,8 @@ class ReaderProcess:
                 [sys.executable, "-P", "-c", _START, str(self._seconds), *paths],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,  # libraries warn of each odd thing in a file
-                start_new_session=True,  # Ctrl-C is for the program that waits for it
+                stderr=subprocess.DEVNULL,  # libraries warn of every odd thing in a file
+                start_new_session=True,  # Ctrl-C is for the waiting program
             )
         except OSError as error:
             raise DataLoaderError(

@@ -68,7 +68,7 @@ def label_in_page(data: bytes) -> str | None:
         codec = codec_of(label)
         if label.strip().lower() == "x-user-defined":
             return "windows-1252"
-        if codec is not None:  # a page whose <meta> can be read isn't in UTF-16
+        if codec is not None:  # a readable <meta> proves that the page isn't in UTF-16
             return "utf-8" if codec.startswith(("utf-16", "utf-32")) else label
     return label_in_xml(data)
 

@@ -116,7 +116,7 @@ def _parsed(text: str) -> Any:
     events = LexborDocumentOptions.WO_EVENTS  # by scripts, which don't run
     try:
         return LexborHTMLParser(text.encode("utf-8", "replace"), options=events)
-    except SelectolaxError as error:  # it has no memory left
+    except SelectolaxError as error:  # out of memory
         raise DataLoaderError("it isn't HTML that can be read: it is too large") from error
 
 

@@ -30,13 +30,13 @@ _GUESSED = [
     "cp932", "euc_jis_2004", "cp949", "gb18030", "big5hkscs", "koi8-r", "koi8-u", "iso8859-2",
     "iso8859-7", "iso8859-5", "cp866", "mac-cyrillic", "mac-roman", "cp850", "cp437", "cp852",
 ]  # fmt: skip
-_RARE = frozenset(["mac-cyrillic", "mac-roman", "cp850", "cp437", "cp852"])  # no second choices
-_EQUAL = 0.002  # between what chardet says how likely two encodings are
-_UNLIKELY = 0.1  # below that it has seen too little of a text: the usual one is taken if it can be
-_SECOND = 0.8  # of the likelihood of the first: the second choice is worth to be named
-_USUAL_IF = 0.5  # of the same: the usual one is taken of a text that is too short to tell
-_SAMPLE = 200_000  # bytes that are looked at for a guess, from the first that isn't ASCII
-_MANY_ZEROS = 0.2  # of every other byte: of UTF-16 in scripts that have spaces and digits
+_RARE = frozenset(["mac-cyrillic", "mac-roman", "cp850", "cp437", "cp852"])  # never second choices
+_EQUAL = 0.002  # difference of chardet's likelihoods of equally likely encodings
+_UNLIKELY = 0.1  # below it the sample is too small; the usual one is taken if possible
+_SECOND = 0.8  # share of the first's likelihood from which a second choice is named
+_USUAL_IF = 0.5  # the same: below it, a short text gets the usual one
+_SAMPLE = 200_000  # bytes that are sampled for a guess, from the first non-ASCII one
+_MANY_ZEROS = 0.2  # of every other byte, as in UTF-16 in scripts with spaces and digits
 _NAMES = {
     "cp932": "Shift JIS", "euc_jp": "EUC-JP", "cp949": "Korean (Windows-949)", "cp866": "IBM866",
     "big5hkscs": "Big5", "gb18030": "GB 18030", "mac-roman": "Macintosh",
@@ -50,11 +50,11 @@ _WIDE = ("utf-16", "utf-32")
 # between their bytes and characters.
 _OF_SEVERAL_BYTES = frozenset(["cp932", "euc_jp", "cp949", "gb18030", "big5hkscs"])
 _BY_CHANCE = 3
-_JAPANESE = re.compile(r"\x1b\$[@B]|\x1b\$\([DQ]")  # as mails and news are in it: ISO-2022-JP
+_JAPANESE = re.compile(r"\x1b\$[@B]|\x1b\$\([DQ]")  # ISO-2022-JP, as in mails and news
 _ASCII = bytes(range(128))
-_SURE = 0.9  # of what isn't ASCII is valid in UTF-8: that counts, whatever the file declares
-_MOST = 0.6  # the same, where it declares nothing, or UTF-8: sentences of East Asia reach .57
-_FEW, _FEW_OF = 3, 0.01  # bytes, and their share, that may mean nothing in a text in ASCII
+_SURE = 0.9  # share of valid non-ASCII bytes that proves UTF-8, whatever is declared
+_MOST = 0.6  # the same, if nothing or UTF-8 is declared: East Asian sentences reach .57
+_FEW, _FEW_OF = 3, 0.01  # meaningless bytes, and their share, that a text in ASCII may have
 _LINES = 5  # whose numbers are reported
 _BEGINNING = 100_000  # characters whose line ends decide for the whole text
 
@@ -143,7 +143,7 @@ def _of_several_bytes(data: bytes) -> Decoded | None:
         with contextlib.suppress(UnicodeError):
             texts.add(_decoded(data, encoding))
     if texts:
-        with contextlib.suppress(DataLoaderError):  # it is none that is known
+        with contextlib.suppress(DataLoaderError):  # an unknown encoding
             guessed = _guess(data)
             return guessed if guessed.text in texts else None
     return None
@@ -246,7 +246,7 @@ def _shifted(match: re.Match[bytes]) -> bytes:
     if match[1] in (b"(B", b"(J"):
         return match[2]
     high = match[2].translate(_SET_HIGH_BIT)
-    if match[1] == b"(I":  # katakana of half the width, each a byte
+    if match[1] == b"(I":  # half-width katakana, one byte each
         return re.sub(rb"[\xa1-\xdf]", b"\x8e\\g<0>", high)
     return re.sub(rb"[\xa1-\xfe]{2}", b"\x8f\\g<0>", high) if match[1] == b"$(D" else high
 

@@ -99,7 +99,7 @@ def reader_name(path: str, installed: Collection[str] | None = None) -> str | No
     media, packing = mimetypes.guess_type(name, strict=False)
     if packing is not None:
         return None
-    if media is None:  # as README.Debian
+    if media is None:  # such as README.Debian
         return _WITHOUT_ENDING.get(PurePosixPath(name).stem)
     if media in installed:
         return media
@@ -152,7 +152,7 @@ def text_of_bytes(
     return file
 
 
-OCR_PIXELS = 3_000  # of the longer side of a page: some 250 to an inch of a sheet of A4
+OCR_PIXELS = 3_000  # of the longer side of a page: about 250 dpi for A4
 
 
 def _picture_gaps(file: FileText) -> list[str]:

@@ -151,7 +151,7 @@ def mapped_to_letters(cmap: bytes, letters: dict[int, str]) -> bytes:
         if match[3] is None:
             targets = _CODE.findall(match[4])
         elif _SAYS_NOTHING.fullmatch(match[3]) and 0 <= first <= last < 256:
-            targets = [match[3]] * (last - first + 1)  # counted up from zero, which says nothing
+            targets = [match[3]] * (last - first + 1)  # consecutive from zero, which has no meaning
         else:
             return match[0]
         shown = b" ".join(b"<%s>" % of_code(first + i, each) for i, each in enumerate(targets))

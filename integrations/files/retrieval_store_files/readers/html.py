@@ -81,7 +81,7 @@ def page_of(data: bytes) -> tuple[Element, tuple[str, ...]]:
     """The root of a page, and the gap if its encoding was guessed."""
     text, guessed = decode(data, label_in_page(data))
     entities = Entities(text)
-    if entities.end:  # of XHTML; a parser of HTML knows no declarations within a DOCTYPE
+    if entities.end:  # for XHTML; HTML parsers ignore declarations in a DOCTYPE
         text = entities.expand(text[entities.end :])
         guessed = (*guessed, *few(entities.gaps))
     return html_elements(text), guessed
@@ -111,7 +111,7 @@ def _remove_unread(page: Element) -> Iterator[str]:
             part.take_out()
     hidden = _outermost(page, _is_hidden)
     count = sum(map(_word_count, hidden))
-    if count and 2 * count <= _word_count(page):  # else a script shows it
+    if count and 2 * count <= _word_count(page):  # otherwise a script shows it
         yield from count_phrase(count, "word that is hidden", "words that are hidden")
         for element in hidden:
             element.take_out()
@@ -203,10 +203,10 @@ class _Page:
         self._blocks: list[str] = []
         self._line: list[str] = []
         self._prefix = ""  # of a list item
-        self._above: list[Element] = []  # the element that is written, and those that it is in
-        self._is_term = False  # whether the last block is a term, which what explains it follows
-        self._bare = False  # whether the last heading has nothing below it yet
-        self._items: dict[Element, int] = {}  # of lists with numbers: how many items were read
+        self._above: list[Element] = []  # the current element and its ancestors
+        self._is_term = False  # whether the last block is a term, whose definition follows
+        self._bare = False  # whether the last heading still has no content
+        self._items: dict[Element, int] = {}  # of numbered lists: how many items were read
 
     def sections(self, root: Element) -> list[Section]:
         """The sections below an element."""
@@ -261,7 +261,7 @@ class _Page:
 
     def _table(self, element: Element) -> None:
         self._end_block()
-        for part in _outside_of_cells(element):  # its caption, and what strays
+        for part in _outside_of_cells(element):  # its caption, and stray content
             self._inside(Element("caption", {}, [part]), "caption")
         self._blocks.append(markdown_table(_rows_of(element)))
 
@@ -486,7 +486,7 @@ def words_of(element: Element) -> str:
         return _plain(children[0])
     pieces: list[str] = []
     waiting: list[Element | str] = [element]
-    while waiting:  # without recursion, for a file may nest them
+    while waiting:  # not recursive, since a file may nest them deeply
         part = waiting.pop()
         if isinstance(part, str):
             pieces.append(part)

@@ -65,7 +65,7 @@ class _Parts:
 
     def _text(self, part: Any, kind: str) -> Iterator[Section]:
         data, charset = part.get_payload(decode=True) or b"", _charset(part)
-        if kind == "text/html" and charset is None:  # the page itself may say it
+        if kind == "text/html" and charset is None:  # the page itself may declare it
             page = read_html(data, self._name)
         else:
             text, guessed = decode(data, charset)
@@ -84,7 +84,7 @@ class _Parts:
         known = len(self.gaps)
         best: list[Section] = []
         gaps: list[str] = []
-        attached: list[str] = []  # which programs show, whichever text they show
+        attached: list[str] = []  # named whichever text is shown
         for part in alternatives:
             sections = [*self.read(part, depth + 1)]
             found = self.gaps[known:]
@@ -132,7 +132,7 @@ def _charset(part: Any) -> str | None:
     bytes."""
     try:
         charset = part.get_content_charset()
-    except (ValueError, IndexError, AttributeError, LookupError):  # at which the library fails
+    except (ValueError, IndexError, AttributeError, LookupError):  # errors of the library
         return None
     return None if charset in _SAYS_NOTHING else charset
 
@@ -140,7 +140,7 @@ def _charset(part: Any) -> str | None:
 def _header(mail: Any, name: str) -> str | None:
     try:
         value = mail[name]
-    except (ValueError, IndexError, AttributeError, OverflowError):  # at which the library fails
+    except (ValueError, IndexError, AttributeError, OverflowError):  # errors of the library
         return None
     return None if value is None else str(value)
 

@@ -46,7 +46,7 @@ def read_mbox(data: bytes, name: str) -> FileText:
             mail = read_mail(message, name)
         except (MemoryError, RecursionError):
             raise
-        except Exception as error:  # of one mail: the others are read
+        except Exception as error:  # only for this mail: the others are read
             gaps.append(
                 f"mail {number} isn't read: {unreadable('a mail', error, 'a mail program')}"
             )
@@ -98,7 +98,7 @@ def read_msg(data: bytes, name: str) -> FileText:
         )
     except (MemoryError, RecursionError, DataLoaderError):
         raise
-    except Exception as error:  # whatever the library comes upon in it
+    except Exception as error:  # any error of the library
         raise unreadable("a mail of Outlook", error, "Outlook") from error
     return file
 

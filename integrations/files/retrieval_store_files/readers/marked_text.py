@@ -114,7 +114,7 @@ def _gaps_of_included(names: list[str]) -> tuple[str, ...]:
 def _asciidoc_headings(text: str) -> Iterator[_Heading]:
     """The headings outside of literal blocks."""
     fence = ""
-    before = [(0, ""), (0, "")]  # the last two lines, each with its place
+    before = [(0, ""), (0, "")]  # the last two lines, each with its position
     for at, line in _lines(text):
         level = _underlined_level(before, line) if not fence else None
         block = _VERBATIM.fullmatch(line)
@@ -371,7 +371,7 @@ def read_subtitles(data: bytes, name: str) -> FileText:
             cues += [_Cue(start, end, "", lines[1:])] if lines[1:] else []
         elif lines[0].split()[0] in ("STYLE", "REGION"):
             styles += 1
-        else:  # notes, and lines behind an empty one within a cue
+        else:  # notes, and lines after an empty one within a cue
             cues.append(_Cue(start, end, "", lines))
     gaps = count_phrase(styles, "block of styles") + count_phrase(
         names, "name of a cue", "names of cues"

@@ -12,7 +12,7 @@ from retrieval_store_files.readers.encodings import decode
 
 _FRONT_MATTER = re.compile(r"---[ \t]*\r?\n(.*?\n)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _KEY = re.compile(r"([A-Za-z_][\w.-]*):(?:[ \t]+(.*))?")
-_GOES_ON = re.compile(r"[ \t]|- |-$|[\]}]|#|$")  # a line of YAML that belongs to those above it
+_GOES_ON = re.compile(r"[ \t]|- |-$|[\]}]|#|$")  # a YAML line that continues the one above
 _FOLDED = re.compile(r"[>|][+-]?\d?")
 _TAKEN = frozenset(["title", "author", "date", "lang", "language"])
 _HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(\S.*)", re.DOTALL)
@@ -22,7 +22,7 @@ _NO_TITLE = re.compile(r"[ \t]*(?:[-*+>|]|\d+[.)] )")  # items of lists, quotati
 # The marks that begin or end a block of code, and the text after them; it may not contain backticks
 # after backticks.
 _FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})(.*)", re.DOTALL)
-_BREAK = re.compile(r" {0,3}(?:(?:- *){3,}|(?:\* *){3,}|(?:_ *){3,})$")  # as "* * *"
+_BREAK = re.compile(r" {0,3}(?:(?:- *){3,}|(?:\* *){3,}|(?:_ *){3,})$")  # such as "* * *"
 _ITEM = re.compile(r" {0,3}(?:[-*+]|\d{1,9}[.)]) {1,4}(?=\S)")
 
 
@@ -47,10 +47,10 @@ class CodeBlocks:
     list item."""
 
     def __init__(self) -> None:
-        self._marks = ""  # of the block that is open
-        self._item = 0  # how far the text of the item of a list is indented that is open
-        self._is_in_item = False  # the block that is open
-        self._is_apart = False  # whether no paragraph is open, which would go on in the next line
+        self._marks = ""  # the open block's
+        self._item = 0  # the indentation of the open list item's text
+        self._is_in_item = False  # whether the open block is in it
+        self._is_apart = False  # whether no paragraph is open that would continue in the next line
 
     @property
     def is_open(self) -> bool:
@@ -220,7 +220,7 @@ def _take_underlined_heading(lines: list[tuple[int, str]], rule: str, may_be_sho
     is_long_enough = len(title.rstrip()) <= len(rule)
     if not title.strip() or title.strip() == rule or _NO_TITLE.match(title):
         return ""
-    if len(title.split()) > _LONGEST_TITLE:  # a paragraph, above a rule between two
+    if len(title.split()) > _LONGEST_TITLE:  # a paragraph above a rule between two
         return ""
     if not ((is_between or is_alone) and (is_long_enough or (is_alone and may_be_shorter))):
         return ""

@@ -22,7 +22,7 @@ _CHART = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
 _NEW_CHART = "{http://schemas.microsoft.com/office/drawing/2014/chartex}"
 _MATH = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 RELATED = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
-FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"  # said twice
+FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"  # a repetition
 EQUATION, CHART = f"{_MATH}oMath", f"{_CHART}chart"
 DIAGRAM = "{http://schemas.openxmlformats.org/drawingml/2006/diagram}relIds"
 TABLE = f"{_DRAWING}tbl"
@@ -80,7 +80,7 @@ def _in_usual_form(name: str, content: bytes) -> bytes:
     return _STRICT_NAME.sub(_USUAL_NAME, content) if is_xml else content
 
 
-_DEEP = 3  # folders of a relation that isn't one of the main part: of slides there are many
+_DEEP = 3  # folders with relations besides the main part's; there are many slides
 _TYPES = "[Content_Types].xml"
 _NAMED_PART = re.compile(rb"""(\b(?:Target|PartName)\s*=\s*)(["'])([^"']*)["']""")
 _EXTERNAL = re.compile(rb"TargetMode\s*=\s*[\"']External")
@@ -177,7 +177,7 @@ def reading(kind: str, packed: PackedFile, part: str | None = None) -> Iterator[
         yield
     except (MemoryError, RecursionError, DataLoaderError, MissingDependencyError):
         raise
-    except Exception as error:  # whatever the library comes upon in it
+    except Exception as error:  # any error of the library
         missing_part = _MISSING.search(str(error)) if isinstance(error, KeyError) else None
         if missing_part:
             raise DataLoaderError(
@@ -294,7 +294,7 @@ def chart_text(root: Any) -> str:
     names: list[str] = [""]
     rows: dict[str, list[str]] = {}
     for number, series in enumerate(root.iter(f"{_CHART}ser"), 1):
-        name = series.findtext(f"{_CHART}tx/{_CHART}v", "")  # where no cell has it
+        name = series.findtext(f"{_CHART}tx/{_CHART}v", "")  # if no cell has it
         names.append(" ".join(_values(series, "tx").values()) or name)
         labels = _values(series, "cat") or _values(series, "xVal")
         values = _values(series, "val") or _values(series, "yVal")

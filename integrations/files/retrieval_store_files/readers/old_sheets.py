@@ -66,7 +66,7 @@ def read_xls(data: bytes, name: str) -> FileText:
             sections += _sections_of_sheet(xlrd, book, sheet, gaps)
     except (MemoryError, RecursionError):
         raise
-    except Exception as error:  # whatever the library comes upon in it
+    except Exception as error:  # any error of the library
         if "encrypted" in str(error):
             raise DataLoaderError("it is encrypted, and requires a password") from error
         raise unreadable("a spreadsheet", error, "Excel or LibreOffice") from error
@@ -135,7 +135,7 @@ def _display_cell(xlrd: Any, book: Any, cell: Any) -> str:
     return str(value).strip()
 
 
-_ELAPSED = re.compile(r"\[(?:h+|m+|s+)\]", re.IGNORECASE)  # in the format of a cell
+_ELAPSED = re.compile(r"\[(?:h+|m+|s+)\]", re.IGNORECASE)  # in a cell's format
 
 
 def _duration(days: float) -> str:
@@ -239,7 +239,7 @@ def _beside_the_cells(olefile: Any, data: bytes) -> tuple[bytes, dict[str, Any],
             stream = b"" if name is None else file.openstream(name).read()
             embedded = {path[0] for path in file.listdir() if path[0].startswith("MBD")}
             return stream, _metadata(file.get_metadata()), len(embedded)
-    except Exception:  # of whatever is damaged in what isn't needed for the cells
+    except Exception:  # damage in parts that the cells don't need
         return b"", {}, 0
 
 

@@ -102,14 +102,14 @@ class _DocumentReader:
         self._parts, self._styles = parts, styles
         self._path: list[tuple[int, str]] = []
         self._blocks: list[str] = []
-        self._after: list[str] = []  # notes and comments of the block that is being read
-        self._is_bare = False  # whether the last heading has nothing below it yet
-        self._headings = [0] * (MAX_LEVEL + 1)  # the numbers of the last ones, by level from 1
-        self._mark = ""  # of the item of a list that begins
+        self._after: list[str] = []  # notes and comments of the current block
+        self._is_bare = False  # whether the last heading still has no content
+        self._headings = [0] * (MAX_LEVEL + 1)  # the last numbers, by level from 1
+        self._mark = ""  # of the list item that begins
         self._numbers: dict[tuple[str, int], int] = {}  # of the last items, by style and level
         self._left_out: Counter[str] = Counter()
         self._gaps: list[str] = []
-        self._objects: set[str] = set()  # embedded ones that are being read
+        self._objects: set[str] = set()  # embedded ones in progress
         self._is_sheet = False  # whether shapes in a cell lie above it, and not in its text
 
     def gaps(self) -> tuple[str, ...]:
@@ -231,7 +231,7 @@ class _DocumentReader:
         if kind in _NO_TEXT or not kind or is_label(element):
             return ""
         if kind == "page-number" and (element.text or "").startswith("<"):
-            return ""  # "<number>", which each slide has in its place
+            return ""  # "<number>", which each slide replaces
         if kind == "note":
             return self._note(element)
         if kind == "annotation":
@@ -327,7 +327,7 @@ class _DocumentReader:
         """The titles of a chart and its data; of another document the whole text."""
         for chart in body.iter(attribute("chart", "chart")):
             for place in [*chart.iter(attribute("drawing", "g"))]:
-                place.clear()  # which says where in a sheet a cell of the data is from
+                place.clear()  # the cell of the data in its sheet
         tables = [*body.iter(attribute("table", "table"))]
         within = {part for table in tables for part in table.iter()}
         for element in body.iter():
@@ -350,7 +350,7 @@ class _DocumentReader:
 
     def _rows(self, table: Any) -> Iterator[list[str]]:
         """The rows of a table in a text, each cell in one line, with merged ones repeated."""
-        below: dict[int, tuple[int, str]] = {}  # by column: for how many more rows a cell reaches
+        below: dict[int, tuple[int, str]] = {}  # by column: how many more rows a cell covers
         for row in rows_of(table):
             cells = self._cells(row, below)
             for _ in range(count_of(row, _REPEATED_ROWS, MAX_REPEATED) if any(cells) else 1):
@@ -359,7 +359,7 @@ class _DocumentReader:
     def _cells(self, row: Any, below: dict[int, tuple[int, str]]) -> list[str]:
         """The cells of a row. below: the merged cells that reach into it, which is updated."""
         cells: list[str] = []
-        is_far = False  # behind a run that is left out no cell has a column any more
+        is_far = False  # cells after a run that is left out have no column
         for cell in row:
             kind = local_name(cell)
             if kind not in ("table-cell", "covered-table-cell"):
@@ -423,7 +423,7 @@ class _DocumentReader:
     def _sheet(self, table: Any) -> None:
         title = table.get(attribute("table", "name")) or ""
         rows: list[list[str]] = []
-        last = cells = 0  # the number of the last row that was read, and the cells until then
+        last = cells = 0  # the number of the last read row, and the cells so far
         below: dict[int, tuple[int, str]] = {}
         comments: list[str] = []
         for element in rows_of(table):

@@ -8,7 +8,7 @@ from typing import Any
 
 from retrieval_store.errors import DataLoaderError, MissingDependencyError
 
-OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # how files of Office before 2007 begin
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # the first bytes of Office files before 2007
 MAX_UNPACKED, MAX_ENTRIES = 200_000_000, 10_000  # bytes and files in a zip
 _NAMED = re.compile(rb"&([A-Za-z][A-Za-z0-9]*);")
 _OF_XML = frozenset([b"amp", b"lt", b"gt", b"quot", b"apos"])
@@ -67,7 +67,7 @@ class PackedFile:
             with self._zip.open(entry) as file:
                 # A zip may declare less than its unpacked size; zipfile stops there, with an error.
                 return file.read(MAX_UNPACKED)
-        except Exception as error:  # of zlib, bz2 and lzma, which have classes of their own, too
+        except Exception as error:  # of zlib, bz2 and lzma, which have their own classes, too
             why = (
                 "it is too large"
                 if isinstance(error, MemoryError)
@@ -97,7 +97,7 @@ def xml_root(data: bytes, name: str) -> Any:
             f"XML needs lxml: pip install retrieval-store-files ({error})"
         ) from error
     parser = etree.XMLParser(
-        resolve_entities="internal",  # whose size the library bounds
+        resolve_entities="internal",  # whose size the library limits
         no_network=True,
         huge_tree=False,  # 256 levels, and 10 MB for a text
         remove_comments=True,

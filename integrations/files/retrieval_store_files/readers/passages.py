@@ -34,7 +34,7 @@ _LINE = re.compile(r"\n")
 _ITEM = re.compile(r"\n(?=[ \t]*(?:[-*+]|\d{1,3}[.)])[ \t])")
 _SENTENCE = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+(?=\W{0,20}[^\Wa-z])|(?<=[。！？])")
 _IN_PROSE, _IN_CODE = (_ITEM, _SENTENCE, _LINE), (_BETWEEN, _LINE)
-_COUNTED = 1_000_000  # characters that are counted at once: tokenizers hold 200 bytes for each
+_COUNTED = 1_000_000  # characters that are counted at once: tokenizers need 200 bytes for each
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +204,7 @@ class Cutter:
         for section, path in zip(sections, paths, strict=True):
             lead, rest = leads[path], list[str]()
             for depth in range(1, len(path) + 1):
-                if path[:depth] not in told:  # no passage has that heading as a whole
+                if path[:depth] not in told:  # no passage has that whole heading
                     told.add(path[:depth])
                     rest.append(lead.cut_off if depth == len(path) else path[depth - 1])
             passages += self._passages_of_headings(section, lead.text, rest)
@@ -379,7 +379,7 @@ class Cutter:
                 places = [match.start() for match in _WORD.finditer(text, last.start, last.end)]
             else:
                 places = [a for a, _ in _split(text, last.start, last.end, pattern)][1:]
-            places = places[-self.overlap :]  # none has less than a word in it
+            places = places[-self.overlap :]  # each has at least one word
             sizes = self._sizes(text, [(place, last.end) for place in places])
             for place, size in zip(places, sizes, strict=True):
                 if size <= self.overlap:

@@ -67,7 +67,7 @@ def read_pdf(data: bytes, name: str) -> FileText:
     sections = without_parents([*_sections_of_pages(pages, _outline_of(pdf))])
     gaps += _unnamed_gaps(pages)
     attached = [f"the attachment {name!r} isn't read" for name in _attachments(pdf)]
-    if pdf.get_formtype() in (2, 3):  # XFA, whose pages may ask for another program
+    if pdf.get_formtype() in (2, 3):  # XFA, whose pages may require another program
         attached.append("the fields of a form in XFA aren't read")
     return FileText(
         sections, **_metadata(pdf), gaps=(*few(gaps), *few(attached)), pictures=tuple(pictures)
@@ -81,7 +81,7 @@ def _read_page_or_why(pdf: Any, page: int, mended: Any = None) -> tuple[str, boo
         return (*_read_page(pdf, page, mended), "")
     except (MemoryError, RecursionError):
         raise
-    except Exception as error:  # whatever the library comes upon in it; others can be read
+    except Exception as error:  # any error of the library; other pages can be read
         why = f"{type(error).__name__}: {error}"[:300]
         return "", False, f"page {page} can't be read: {why}"
 
@@ -100,7 +100,7 @@ def _with_letters(pdf: Any, numbers: list[int]) -> Any:
         return None if mended is None else pypdfium2.PdfDocument(mended)
     except (MemoryError, MissingDependencyError):
         raise
-    except Exception:  # whatever the libraries come upon in it; then these letters are a gap
+    except Exception:  # any error of the libraries; these letters are then a gap
         return None
 
 
@@ -300,7 +300,7 @@ def _outline_of(pdf: Any) -> Marks:
                 marks.setdefault(page + 1, []).append(tuple(path))
             if number == _MOST_MARKS:
                 break
-    except Exception:  # an outline that is wrong is none
+    except Exception:  # an invalid outline counts as none
         return {}
     return marks
 
@@ -309,7 +309,7 @@ def _sections_of_pages(pages: list[str], marks: Marks) -> Iterator[Section]:
     """The sections of pages; each page is split at the lines that are headings on it. If none of
     its headings in the outline is found on it, the page belongs to the first of them."""
     current: tuple[str, ...] = ()
-    shown: dict[tuple[str, ...], tuple[str, ...]] = {}  # with the numbers that pages have
+    shown: dict[tuple[str, ...], tuple[str, ...]] = {}  # with the pages' numbers
     for page, text in enumerate(pages, 1):
         at, unseen, last = 0, [], current
         for path in marks.get(page, ()):

@@ -55,7 +55,7 @@ _ROW_MARKS = {
     "trowd": _BEGIN_ROW, "nesttableprops": "", "cell": _END_CELL, "nestcell": " ",
     "row": _END_ROW, "nestrow": " ",
 }  # fmt: skip
-_STRAY = re.compile(r"(?<![{\s\\])\\\*(?=\\)")  # which would hide the rest of a group
+_STRAY = re.compile(r"(?<![{\s\\])\\\*(?=\\)")  # it would hide the rest of a group
 _STYLE = re.compile(r"\\s(\d{1,5})(?![a-zA-Z0-9])[ ]?")
 _STYLE_NAME = re.compile(r"\\[a-z]+-?\d* ?([^;{}\\]*);\s*\}")
 _WITHIN = re.compile(r"\{\s*\\\*\\(?!cs|ds|ts)[^{}]*\}")  # groups within the entry of a style
@@ -190,7 +190,7 @@ def _with_notes_after(source: str) -> str:
     notes: list[str] = []
     at = 0
     for match in _NOTE.finditer(source):
-        if match.start() < at:  # within another
+        if match.start() < at:  # nested in another
             continue
         before = source[at : match.start()]
         at = _end_of_group(source, match.start())
@@ -199,7 +199,7 @@ def _with_notes_after(source: str) -> str:
         pieces += _paragraphs_with(before, notes)
         notes.append(match[0] + by + source[match.end() : at])
     *pieces, rest = [*pieces, *_paragraphs_with(source[at:], notes)]
-    end = rest.rfind("}")  # of the document, behind which nothing is read
+    end = rest.rfind("}")  # the document's end, after which nothing is read
     return "".join(
         [*pieces, rest[:end], *notes, rest[end:]] if notes and end >= 0 else [*pieces, rest]
     )
@@ -316,7 +316,7 @@ def _blocks(text: str) -> list[str | list[list[str]]]:
         if piece == _END_ROW:
             continue
         before, _, row = piece.partition(_BEGIN_ROW)
-        if _END_CELL in before:  # a row as the last one was, or described at its end
+        if _END_CELL in before:  # a row like the last one, or described at its end
             before, row = "", piece
         blocks += _paragraphs(before)
         cells = [

@@ -116,7 +116,7 @@ def _column(letters: bytes) -> int:
 
 def _rows(sheet: Any, raw: _Raw) -> tuple[list[list[str]], list[str]]:
     """The rows of a sheet that have a text, and their gaps."""
-    sheet.reset_dimensions()  # which the file may say wrongly
+    sheet.reset_dimensions()  # the file's may be wrong
     rows: list[list[str]] = []
     far, merged = 0, dict[tuple[int, int], str]()  # by their first place: merged cells
     for number, row in enumerate(sheet.iter_rows(values_only=True), 1):
@@ -144,7 +144,7 @@ def _text(value: Any) -> str:
 def _paths_of_sheets(packed: PackedFile) -> dict[str, str]:
     """The path of each sheet's part in the zip, by the sheets' titles."""
     path = "xl/workbook.xml"
-    if path not in packed:  # of a program that calls it otherwise
+    if path not in packed:  # of a program that uses another name
         return {}
     root = packed.xml(path)
     parts = {number: part for number, _, part in related_parts(packed, path)}

@@ -28,7 +28,7 @@ _SLIDE = "{http://schemas.openxmlformats.org/presentationml/2006/main}"
 _SHAPE, _NAMED, _OBJECT = (f"{_SLIDE}{name}" for name in ("sp", "cNvPr", "oleObj"))
 _NO_TEXT = frozenset([FALLBACK])
 _TITLES = ("title", "ctrTitle")
-_OF_NOTES = ("sldImg", "sldNum", "dt", "hdr", "ftr")  # what pages of notes have beside the notes
+_OF_NOTES = ("sldImg", "sldNum", "dt", "hdr", "ftr")  # shapes of notes pages other than the notes
 
 
 def read_pptx(data: bytes, name: str) -> FileText:
@@ -95,7 +95,7 @@ def _blocks(slide: Any) -> Iterator[str]:
             yield _text_of_drawing(slide, shape, "id", chart_text)
         elif shape.tag == DIAGRAM:
             yield _text_of_drawing(slide, shape, "dm", drawing_text)
-        elif shape.tag == _NAMED:  # a picture, or what else has no text of its own
+        elif shape.tag == _NAMED:  # a picture, or another shape without a text of its own
             yield shape.get("descr") or ""
         elif _kind(shape) not in _TITLES:
             yield drawing_text(shape)

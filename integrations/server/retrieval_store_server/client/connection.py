@@ -49,7 +49,7 @@ from retrieval_store_server.native.codec import (
 )
 from retrieval_store_server.native.methods import OURS, ROOT, Method, decode_error
 
-PATIENCE = 10.0  # seconds in which a server that is started anew is waited for
+PATIENCE = 10.0  # seconds to wait for a server that is starting
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 _log = log_of("server")
 # Statuses which mean, without an error of ours, that the request was not started.
@@ -207,7 +207,7 @@ def _seconds(headers: HTTPMessage) -> float | None:
     return float(retry_after) if retry_after.isdecimal() and len(retry_after) < 5 else None
 
 
-PORT = 6333  # where a URL names none, as qdrant-client has it
+PORT = 6333  # the default of a URL, as in qdrant-client
 MAX_PORT = 65_535
 TIMEOUT = 30.0  # seconds
 LOOKED_WITHIN = 5.0  # seconds for identifying the server
@@ -266,7 +266,7 @@ def _parts_of(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").encode("idna") if parts.port != 0 else b""
-    except ValueError:  # which a UnicodeError is too
+    except ValueError:  # or its subclass UnicodeError
         parts, host = urlsplit(""), b""
     if parts.scheme not in ("http", "https") or not host:
         raise InvalidArgumentError(f"url is {quote(url)}, expected http://HOST:PORT, or https://")
@@ -358,7 +358,7 @@ def _context(verify: Any) -> ssl.SSLContext:
     return context
 
 
-KEPT_SECONDS = 60.0  # that a connection may be idle; the server closes it after 75
+KEPT_SECONDS = 60.0  # how long a connection may be idle; the server closes it after 75
 PIECE = 1 << 18  # bytes
 _KEEPALIVE_AFTER = 30  # seconds
 # The errors of an exchange whose connection breaks, or whose response is invalid, such as a length
@@ -372,7 +372,7 @@ def read_whole(answer: HTTPResponse) -> Buffer:
     off."""
     if answer.length is None:
         return bytearray(answer.read())
-    body: Any = np.empty(answer.length, np.uint8)  # which isn't filled with zeros first
+    body: Any = np.empty(answer.length, np.uint8)  # without filling it with zeros first
     view = memoryview(body)
     missing = len(view) - answer.readinto(view)
     if missing:
@@ -438,8 +438,8 @@ class HttpConnection:
         answer: Any = HTTPResponse(self.sock, method=method)
         try:
             answer.begin()
-            while answer.status < HTTPStatus.OK:  # which announces that another will come
-                answer.headers = None  # else it isn't read
+            while answer.status < HTTPStatus.OK:  # 1xx announces another response
+                answer.headers = None  # otherwise it isn't read
                 answer.begin()
         except BaseException:
             answer.close()
@@ -485,7 +485,7 @@ class HttpConnection:
 
 def _keep_alive(sock: socket.socket) -> None:
     """Let the system check within minutes whether the peer of an idle connection still exists."""
-    with suppress(OSError, AttributeError):  # which not every system has
+    with suppress(OSError, AttributeError):  # some systems lack it
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_AFTER)
 
@@ -558,7 +558,7 @@ class ConnectionPool:
         self._process, self._lock = os.getpid(), Lock()
         idle, self._idle = self._idle, []
         for line in idle:
-            line.close()  # which ends the child's part in it alone
+            line.close()  # this closes only the child's copy
 
     def _give_back(self, line: HttpConnection) -> None:
         with self._lock:

@@ -25,7 +25,7 @@ def open_url(
     further arguments of the client that it needs; the rest is as in `Client`. The URL is tried
     once; if nothing answers, again when the store is used."""
     address = address_of(url, options)
-    if address is None:  # options of a client of a cluster's
+    if address is None:  # options of a client for clusters
         return _open_cluster(url, consistency, creates_indexes, options)
 
     def open_session(is_ours: bool) -> Session:
@@ -56,7 +56,7 @@ def _open_later(address: Address, open_session: Callable[[bool], Session]) -> Se
     lock, is_released = Lock(), threading.Event()
 
     def find() -> CollectionStore:
-        is_ours = None if decided else is_ours_in_time(address)  # for which all wait at once
+        is_ours = None if decided else is_ours_in_time(address)  # all threads wait for this at once
         with lock:
             if not decided and is_ours is not None:
                 decided.append(open_session(is_ours))

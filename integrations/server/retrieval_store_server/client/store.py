@@ -45,7 +45,7 @@ from retrieval_store_server.native.methods import POINTS, STORE, Calls
 if TYPE_CHECKING:
     from retrieval_store.extension import Analyzer
 
-ATTEMPTS = 100  # at a change that others are faster with
+ATTEMPTS = 100  # at a change, while others are faster
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
@@ -149,7 +149,7 @@ class ServedStore:
 
     def __init__(self, connection: ConnectionPool) -> None:
         self._connection = connection
-        self._names: dict[str, str] = {}  # by ids, as they were seen last
+        self._names: dict[str, str] = {}  # by ids, as last seen
 
     @property
     def address(self) -> Address:
@@ -233,7 +233,7 @@ class ServedStore:
                 yield ServedPoints(line, collection_id, collection_id, copy)
             finally:
                 if os.getpid() == owner:
-                    with suppress(RetrievalStoreError):  # it goes by itself
+                    with suppress(RetrievalStoreError):  # it is deleted after a while anyway
                         ended = {"name": copy}
                         line.call(STORE["forget_copy"], "/store/forget_copy", ended, "ending")
 

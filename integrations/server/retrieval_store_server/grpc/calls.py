@@ -43,7 +43,7 @@ WORDINGS = {
     "Format error in JSON body": "Format error in body",
     ".vector.?.": ".vectors.vectors_options.vectors.[].",
 }
-LONGEST_REFUSAL = 400  # characters of a refusal, which goes into a header
+LONGEST_REFUSAL = 400  # characters of a refusal, which is sent in a header
 CODES: Mapping[int, StatusCode] = {
     400: StatusCode.INVALID_ARGUMENT,
     401: StatusCode.UNAUTHENTICATED,
@@ -118,7 +118,7 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
         began = time.perf_counter()
         try:
             answer = await self._answer_call(route, procedure, context, began)
-        except asyncio.CancelledError:  # its client has gone, or its deadline has passed
+        except asyncio.CancelledError:  # its client has disconnected, or its deadline has passed
             self._count(route, StatusCode.CANCELLED, began)
             raise
         except Exception as error:
@@ -268,9 +268,9 @@ async def _abort(context: Context, refusal: Response) -> None:
 HEALTH = "/grpc.health.v1.Health/"
 SERVICES = ("", "qdrant.Points", "qdrant.Collections", "qdrant.Snapshots", "qdrant.Qdrant")
 MAX_CALLS = 2  # the factor by which calls may exceed running and waiting requests
-READ_AT_ONCE, READ_WITHIN = 4, 5.0  # messages that ask for health, and seconds for one to come
+READ_AT_ONCE, READ_WITHIN = 4, 5.0  # health messages at once, and seconds for one to arrive
 HANDSHAKE_MS, IDLE_MS, PING_MS = 60_000, 600_000, 120_000
-STREAMS = 1_024  # calls at once of one connection
+STREAMS = 1_024  # concurrent calls of one connection
 
 
 class RpcServer:

@@ -201,7 +201,7 @@ class Reading(GrpcToRest):
             "filter": cls.filter(model),
             "params": optional_field(model, "params", cls.convert_search_params),
             "score_threshold": optional_field(model, "score_threshold")
-            if "score_threshold" in model.DESCRIPTOR.fields_by_name  # which discoveries lack
+            if "score_threshold" in model.DESCRIPTOR.fields_by_name  # discoveries lack it
             else None,
             **cls.read_shown(model),
         }

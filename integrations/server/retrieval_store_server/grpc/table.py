@@ -45,7 +45,7 @@ def create_request(model: Message) -> models.CreateCollection:
     }
     fields |= _optional_fields(model, *_OWN)
     if model.HasField("vectors_config"):
-        config = model.vectors_config  # which may have none
+        config = model.vectors_config  # it may be unset
         has_vectors = config.WhichOneof("config") is not None
         fields["vectors"] = read.convert_vectors_config(config) if has_vectors else {}
     if model.HasField("sparse_vectors_config"):

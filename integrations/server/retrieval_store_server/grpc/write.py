@@ -19,9 +19,9 @@ from retrieval_store.extension import Matrix, uuid_in
 from retrieval_store_server.http.answers import Response
 
 Message: TypeAlias = Any
-messages: Any = qdrant_client.grpc  # whose types know no dicts in the place of messages
+messages: Any = qdrant_client.grpc  # whose types don't accept dicts as messages
 NULL = messages.NullValue.NULL_VALUE
-INT_MIN, INT_MAX = -(2**63), 2**63 - 1  # of the integers that a payload's value may be
+INT_MIN, INT_MAX = -(2**63), 2**63 - 1  # the range of integers in payload values
 
 
 def numbers(message: Message) -> Any:
@@ -35,7 +35,7 @@ def numbers(message: Message) -> Any:
     size = 4 * count
     if len(sent) == 1 + _length_of(size) + size:
         return np.frombuffer(sent, "<f4", offset=len(sent) - size)
-    return np.array(message.data, np.float32)  # with fields that aren't known behind
+    return np.array(message.data, np.float32)  # followed by unknown fields
 
 
 def _length_of(number: int) -> int:

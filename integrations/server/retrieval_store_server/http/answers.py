@@ -14,7 +14,7 @@ from qdrant_client import models
 from retrieval_store_server.native.codec import Parts, size_of
 
 JSON, TEXT = "application/json", "text/plain; charset=utf-8"
-PIECE = 256 * 1024  # bytes of a body that are sent at once
+PIECE = 256 * 1024  # bytes of a body per message
 OPTIONS = orjson.OPT_SERIALIZE_NUMPY
 SHOWN_AS_NULL = (  # settings of a collection, by their paths
     *(("optimizer_config", name) for name in ("max_segment_size", "memmap_threshold")),
@@ -143,7 +143,7 @@ def accepted_answer(seconds: float) -> Response:
 
 def refusal(status: int, message: str, retry_after: int | None = None) -> Response:
     """The response that says why a request is refused."""
-    message = message.encode("utf-8", "replace").decode()  # a lone surrogate is no JSON
+    message = message.encode("utf-8", "replace").decode()  # a lone surrogate isn't JSON
     body = orjson.dumps({"status": {"error": message}, "time": 0.0})
     return Response(status, body, retry_after=retry_after)
 
@@ -193,7 +193,7 @@ def vectors(value: Any) -> Any:
         return {name: vectors(vector) for name, vector in value.items()}
     if isinstance(value, models.SparseVector):
         return {"indices": value.indices, "values": np.array(value.values, np.float32)}
-    if any(number is None for number in value):  # numbers that float16 doesn't hold
+    if any(number is None for number in value):  # numbers that float16 can't represent
         return [None if number is None else np.float32(number) for number in value]
     if value and any(isinstance(row, list) and None in row for row in value):
         return [vectors(row) for row in value]

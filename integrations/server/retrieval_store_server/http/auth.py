@@ -12,8 +12,8 @@ from retrieval_store_server.http.settings import ServerSettings, is_loopback
 NO_KEY = "Must provide an API key or an Authorization bearer token"
 WRONG_KEY = "Invalid API key or JWT"
 NO_ACCESS = "Forbidden: Global manage access is required"
-NEAR = (b"none", b"same-origin")  # Sec-Fetch-Site of a user, and of a page of the server's own
-LONGEST_HOST = 512  # bytes; names have up to 253
+NEAR = (b"none", b"same-origin")  # Sec-Fetch-Site for users, and for the server's own pages
+LONGEST_HOST = 512  # bytes; names have at most 253
 PREFLIGHT = b"access-control-request-method"
 
 

@@ -69,7 +69,7 @@ CLOSED = {
     "PointIdsList",
 }
 
-OLDER = "retrieval_store_server.http.legacy_search"  # whose models are read as they are
+OLDER = "retrieval_store_server.http.legacy_search"  # whose models need no changes
 
 
 def as_id(value: Any) -> Any:
@@ -131,7 +131,7 @@ class _UntilFirstError(FailFast):
     """Ends the parsing of a list at its first error; pydantic would report thousands of them, which
     takes seconds."""
 
-    __hash__ = object.__hash__  # as the members of unions must be
+    __hash__ = object.__hash__  # members of unions must be hashable
 
 
 _UNTIL_FIRST_ERROR = _UntilFirstError()
@@ -168,7 +168,7 @@ DIFFERENCES: Mapping[tuple[str, str], Difference] = {
     ("CreateCollection", "quantization_config"): QUANTIZATION,
     ("CreateCollection", "vectors"): Difference(
         kind=models.VectorsConfig,
-        default=None,  # which may be left out, but not be null
+        default=None,  # it is optional, but not nullable
     ),
     ("CreateFieldIndex", "field_name"): PATH,
     ("DeletePayload", "keys"): PATHS,
@@ -352,7 +352,7 @@ except ImportError:
 
 Strings: TypeAlias = list[str]
 _NUMBERS = {float, int}
-LARGE = 64 * 1024  # bytes of a body for which a second parser is worth its memory
+LARGE = 64 * 1024  # the body size in bytes from which a second parser is worth its memory
 # The size of the largest body after which its parser is kept; the parser holds three times as much
 # memory.
 KEEP_PARSER_UP_TO = 8 << 20
@@ -399,7 +399,7 @@ def _with_arrays(sent: bytes) -> Any:
         # list.
         is_flat = sent.count(b"[") == 1 + len(points)
         fields = {name: _plain(body[name]) for name in body.keys() if name != "points"}  # noqa: SIM118
-        with np.errstate(over="ignore"):  # infinite numbers are refused with the vector's name
+        with np.errstate(over="ignore"):  # infinite numbers are refused later, by the vector
             fields["points"] = [_with_array(point, is_flat) for point in points]
         # A list may contain a list after all, where another point's doesn't.
         is_wrong = is_flat and sum(map(_arrays_of, fields["points"])) != len(points)

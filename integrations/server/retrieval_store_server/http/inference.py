@@ -24,11 +24,11 @@ from retrieval_store.qdrant import QdrantService, Refused
 from retrieval_store_server.http.refusals import wrong
 from retrieval_store_server.view.pictures import served_images
 
-MARK = b'"model"'  # which a body holds in which there is something to embed
+MARK = b'"model"'  # contained in every body with objects to embed
 INFERRED = (models.Document, models.Image, models.InferenceObject)
 BM25 = "qdrant/bm25"
-MAX_DECODED = 50_000_000  # pixels that are decoded before they are embedded
-AT_ONCE = 32  # texts or images that are embedded before the time of a request is looked at
+MAX_DECODED = 50_000_000  # pixels that are decoded before embedding
+AT_ONCE = 32  # texts or images that are embedded between checks of the budget
 Slot: TypeAlias = tuple[Any, Callable[[Any], None]]
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]{16,}=*")
 
@@ -151,7 +151,7 @@ class Inference:
         path = self._root / image
         try:
             return path.is_relative_to(self._root) and path.exists()
-        except OSError:  # longer than a path may be
+        except OSError:  # longer than the maximum path
             return False
 
 
@@ -201,7 +201,7 @@ def _inference_objects(value: Any, put: Callable[[Any], None]) -> Iterator[Slot]
                 yield from _inference_objects(member, _putting(fields, name))
     elif isinstance(value, list):
         for i, element in enumerate(value):
-            if type(element) is float:  # and so all others of a vector
+            if type(element) is float:  # and so are all others of a vector
                 break
             if isinstance(element, BaseModel | list | dict):
                 yield from _inference_objects(element, _putting(value, i))

@@ -11,7 +11,7 @@ from retrieval_store.qdrant import Refused
 from retrieval_store_server.http.refusals import wrong
 from retrieval_store_server.native.codec import has_many_containers
 
-DEEPEST = 128  # levels of JSON: the limit of serde_json, and so Qdrant's
+DEEPEST = 128  # levels of JSON: serde_json's limit, and so Qdrant's
 # Lists and objects in a body; each takes some 100 bytes. Bodies of reads are checked as a whole,
 # which takes some microseconds for each and blocks other threads, so their limit is lower.
 MAX_CONTAINERS, MAX_CHECKED = 2_000_000, 100_000

@@ -22,8 +22,8 @@ from retrieval_store_server.http.request import RequestContext, is_unsigned, ref
 
 # Fields of bodies whose names differ from the methods' arguments.
 RENAMED = {"shard_key": "shard_key_selector", "with_vector": "with_vectors"}
-SKIPPING = 10  # times the limit, from which on a server reads payloads and vectors afterwards
-Answering: TypeAlias = Callable[[Any], Any]  # makes the answer to a query of its hits by columns
+SKIPPING = 10  # factor of the limit from which a server reads payloads and vectors afterwards
+Answering: TypeAlias = Callable[[Any], Any]  # makes a query's response from its hits by columns
 STANDALONE = "Qdrant is running in standalone mode"
 
 
@@ -106,7 +106,7 @@ def delete_index(call: RequestContext) -> Any:
     try:
         result = call.embedded.delete_payload_index(call.collection, call.names["field_name"])
     except Refused as error:
-        if error.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:  # the path in the URL is none
+        if error.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:  # the path in the URL is invalid
             raise wrong(error.message) from error
         raise
     return mark_acknowledged(call, result)

@@ -26,10 +26,10 @@ from retrieval_store_server.values import resource
 # The supported version of Qdrant's API: the version of the server whose responses were recorded.
 # Clients one version older or newer consider it compatible.
 SPOKEN = "1.19.0"
-TITLE = "qdrant - vector search engine"  # whose API it is
+TITLE = "qdrant - vector search engine"  # the owner of the API
 PEER = 1  # the number of the node in a cluster of one
 NO_QUOTAS = {"enabled": False}
-NOT_EXCEEDED = {"resident_memory": None, "disk_usage": None}  # which isn't looked at
+NOT_EXCEEDED = {"resident_memory": None, "disk_usage": None}  # not measured
 
 
 def version(call: RequestContext) -> Response:

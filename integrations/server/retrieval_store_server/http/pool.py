@@ -40,7 +40,7 @@ class GoneBeforeBegunError(Exception):
 
 
 WATCHED_AFTER = 0.05  # seconds
-LONG_CALL = 0.2  # seconds; after such a call memory is given back to the system, …
+LONG_CALL = 0.2  # seconds; after such a call memory is returned to the system, …
 TRIM_DELAY = 0.3  # … this many seconds later, since that takes milliseconds
 
 
@@ -95,7 +95,7 @@ class Pool:
                 budget.is_stopped = True
             if time.monotonic() - start > LONG_CALL:
                 self._tidy_soon()
-            if future.cancel():  # which a call that has begun can't be
+            if future.cancel():  # impossible for a running call
                 pending.clear()
             # An error keeps its frames, and this frame both; that is a cycle that keeps the whole
             # call alive.
@@ -145,7 +145,7 @@ class QuickReads:
 
     def __init__(self) -> None:
         self._times: dict[ReadKind, int] = {}
-        self._writes, self._lock = 0, Lock()  # under way; a read may have to wait for them
+        self._writes, self._lock = 0, Lock()  # running writes; a read may have to wait for them
 
     def include(self, kind: ReadKind) -> bool:
         """Whether reads of a kind are quick."""
@@ -261,7 +261,7 @@ class Workers:
             began = time.perf_counter()
             try:
                 return call()
-            finally:  # as long as it would have taken alone
+            finally:  # the time that it would have taken alone
                 took = (time.perf_counter() - began) / max(1, self.pool.under_way)
 
         try:
@@ -302,7 +302,7 @@ class _Watch:
 
     def _note_end(self, task: "asyncio.Future[Any]") -> None:
         if not task.cancelled():
-            task.exception()  # of a connection that fails there is nothing to say
+            task.exception()  # nothing to report for a closed connection
             self._budget.is_stopped = True
 
     def end(self) -> None:
@@ -323,7 +323,7 @@ async def _wait_in_queue(
     watch = asyncio.ensure_future(gone())
     try:
         await asyncio.wait({answer, watch}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if future.cancel():  # which a call that has begun can't be
+        if future.cancel():  # impossible for a running call
             raise GoneBeforeBegunError if watch.done() else WaitedTooLongError
     finally:
         watch.cancel()

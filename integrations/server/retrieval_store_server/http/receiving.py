@@ -18,7 +18,7 @@ Receive: TypeAlias = Callable[[], Awaitable[Any]]
 Take: TypeAlias = Callable[[int], None]
 # zlib's wbits for each Content-Encoding.
 ENCODINGS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 47, b"identity": None, b"": None}
-SLOWEST = 2_000_000  # bytes a second at which a large body must arrive
+SLOWEST = 2_000_000  # the lowest rate for a large body in bytes a second
 INFLATES = 1_032  # the greatest expansion factor of DEFLATE
 INFLATED_AT_ONCE = 64 * 1024  # bytes
 MAX_STREAMS = 10_000  # of gzip in one body

@@ -41,7 +41,7 @@ from retrieval_store_server.http.refusals import wrong
 from retrieval_store_server.values import INT_MAX
 from retrieval_store_server.view.live import Views
 
-MAX_KINDS = 10_000  # kinds of answers that are counted
+MAX_KINDS = 10_000  # kinds of responses that are counted
 BUCKETS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)  # seconds
 
 
@@ -113,7 +113,7 @@ class Monitor:
 
 
 MAX_COPIES = 16  # at a time; each is as large as its collection
-KEPT_SECONDS = 600.0  # that one isn't asked for anything
+KEPT_SECONDS = 600.0  # how long one may be unused
 
 
 @dataclass(slots=True)
@@ -121,7 +121,7 @@ class _Copy:
     points: EnginePoints
     ending: ExitStack
     used: float
-    is_left: bool = False  # the connection that it was made for is closed
+    is_left: bool = False  # its connection is closed
 
 
 class Copies:
@@ -231,7 +231,7 @@ class Served:
         self.inference = inference
         self.monitor = Monitor()
         self.copies = Copies()
-        self._folder: Path | None = None  # of files that go again
+        self._folder: Path | None = None  # for temporary files
         self._folders, self._making = ExitStack(), Lock()
         self.rpc_monitor = Monitor()  # of gRPC calls
 
@@ -334,7 +334,7 @@ class RequestContext:
         return None if text is None else int(text)
 
 
-DIGITS = len(str(INT_MAX))  # Python makes no int of thousands of them
+DIGITS = len(str(INT_MAX))  # Python can't parse longer ones
 DIGEST, DIGEST_DIGITS = 64, frozenset("0123456789abcdef")  # of SHA-256
 ORDERINGS, CONSISTENCIES = ("weak", "medium", "strong"), ("majority", "quorum", "all")
 

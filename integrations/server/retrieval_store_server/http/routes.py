@@ -32,8 +32,8 @@ WRITE: Permission = "write"
 MANAGE: Permission = "manage"
 OPEN: Permission = "open"
 UPLOAD = "upload"  # a multipart body; one part is a file
-MESSAGE = "message"  # of `native`, and answered by one
-OBJECT = "object"  # of JSON, which is checked where it is answered
+MESSAGE = "message"  # a message of `native`, with a message as response
+OBJECT = "object"  # a JSON object, which is checked by its handler
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Route:
     def read(self, sent: bytes, strings: list[str]) -> Any:
         """The body of a request as the route's type; raises Refused where it is invalid."""
         if self.is_own:
-            return sent  # which is read where it is answered
+            return sent  # its handler parses it
         most = MAX_CHECKED if self.access == "read" else MAX_CONTAINERS
         if self.body == OBJECT:
             return as_json(sent, most)

@@ -139,7 +139,7 @@ def _find(table: Table, method: str, path: bytes) -> tuple[Route | None, Mapping
     return *(match or (None, {})), parts[0] == "dashboard"
 
 
-_find_known = lru_cache(KNOWN_PATHS)(_find)  # clients ask for a few paths again and again
+_find_known = lru_cache(KNOWN_PATHS)(_find)  # clients request a few paths again and again
 
 
 def _parts(path: bytes) -> list[str] | None:
@@ -226,7 +226,7 @@ async def send_stream(
     except (
         RetrievalStoreError,
         GoneBeforeBegunError,
-    ) as error:  # the client asks again, and gets the error
+    ) as error:  # the client retries, and gets the error
         _log.info("%s ended: %s", request.name, error)
         await send({"type": "http.response.body", "body": b""})
     finally:
@@ -258,7 +258,7 @@ def refusal_of(error: Exception, route: Route, named: Callable[[str], str]) -> R
             return text(error.status, error.message)
         case BusyError():
             return refusal(429, "too many requests are under way", RETRY_AFTER)
-        case GoneBeforeBegunError():  # it may have closed its half of the connection alone
+        case GoneBeforeBegunError():  # it may have closed only its half of the connection
             return refusal(408, "the client closed the connection; nothing was done")
         case WaitedTooLongError():
             return refusal(408, "no thread became free in time; nothing was done")

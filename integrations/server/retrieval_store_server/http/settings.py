@@ -19,10 +19,10 @@ READER_VARIABLES = (
     "RETRIEVAL_STORE_READ_ONLY_API_KEYS",
     "QDRANT__SERVICE__READ_ONLY_API_KEY",
 )
-READ_ONLY = "read-only"  # what lines of a file begin with whose keys may read
+READ_ONLY = "read-only"  # the prefix of readers' keys in a file
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
-STEPS = 100_000_000  # of Python or SQL, of some 100 ns each, that a request may need
-END_WITHIN = 30  # seconds that requests under way have when the server is to end
+STEPS = 100_000_000  # steps of Python or SQL, of some 100 ns each, that a request may need
+END_WITHIN = 30  # seconds for running requests when the server ends
 MEBIBYTE = 1 << 20
 
 
@@ -126,10 +126,10 @@ def keys_of(
 def check_keys(what: str, values: Iterable[Any]) -> tuple[str, ...]:
     """The keys without repetition; raises InvalidArgumentError for one that a header can't
     contain."""
-    if isinstance(values, str) or not isinstance(values, Iterable):  # it isn't shown
+    if isinstance(values, str) or not isinstance(values, Iterable):  # the value isn't shown
         kind = type(values).__name__
         raise InvalidArgumentError(f"{what} is one {kind}, expected several texts, as in [key]")
-    keys = tuple(values)  # an iterator gives them once: without them all would be let in
+    keys = tuple(values)  # an iterator can be read only once; without keys all would be admitted
     for key in keys:
         if not isinstance(key, str) or not key or not key.isascii() or not key.isprintable():
             raise InvalidArgumentError(f"{what} has one that isn't printable ASCII")

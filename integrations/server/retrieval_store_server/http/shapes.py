@@ -8,7 +8,7 @@ from qdrant_client.http.models import models
 from retrieval_store.extension import conditions_of
 from retrieval_store_server.http.legacy_search import SearchBody
 
-MAX_ROWS = 100  # of an answer that is known to be short
+MAX_ROWS = 100  # rows of a short response
 
 
 def cost_class_of(body: Any, size: int) -> Hashable | None:

@@ -7,8 +7,8 @@ from typing import Any, BinaryIO
 from retrieval_store.extension import translate_errors
 from retrieval_store_server.http.receiving import PlainRefusedError, Receive, deadline, receive_part
 
-MAX_PARTS = 1_000  # of a multipart body; and headers of one part
-LONGEST_HEADER = 16 * 1024  # bytes of one of them
+MAX_PARTS = 1_000  # parts of a multipart body; and headers of one part
+LONGEST_HEADER = 16 * 1024  # bytes of one header
 
 
 def boundary_of(headers: dict[bytes, bytes]) -> bytes:

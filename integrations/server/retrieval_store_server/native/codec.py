@@ -64,13 +64,13 @@ Parts: TypeAlias = Sequence[Buffer]
 MAX_BYTES = 512 << 20  # bytes of a message
 # Lists and objects in the JSON of a message; each takes some 100 bytes once parsed.
 MAX_CONTAINERS = 5_000_000
-COPIED = 64 * 1024  # bytes of a message that is made one part
+COPIED = 64 * 1024  # bytes of a message that are joined to one part
 MEDIA_TYPE = "application/x-retrieval-store"
 COMBINATIONS = And, Or, AtLeast, Not
 DTYPES = {name: np.dtype(name) for name in ("<f4", "<f8", "<i8", "<u4", "|b1")}
 _HEAD = struct.Struct("<4sI")
 _MARK = b"rsw2"
-_ALIGNED = 16  # bytes: what any of the types, and the scan, could want
+_ALIGNED = 16  # bytes: the largest alignment of the types, and of the scan
 _DEEPEST_SHAPE = 3
 
 
@@ -195,7 +195,7 @@ def _write_itself(value: Any, arrays: Arrays) -> Any:
 
 
 def _write_unset(value: Unset, arrays: Arrays) -> Any:
-    return False  # which is neither text, object nor null
+    return False  # it isn't text, object or null
 
 
 def _write_text(value: str, arrays: Arrays) -> Any:
@@ -393,7 +393,7 @@ def reader_of(hint: Any) -> TypeReader:
         return _reader_of_choice(inner)
     if origin is np.ndarray:
         return _reader_of_array(get_args(inner[1])[0])
-    if origin is npt.NDArray:  # as newer releases of numpy have it
+    if origin is npt.NDArray:  # in newer releases of numpy
         return _reader_of_array(inner[0])
     if origin is dict and inner[1] is Any:
         return TypeReader(frozenset([dict]), {})
@@ -557,7 +557,7 @@ def _read_any_of(base: Any, data: Any, arrays: Arrays) -> Any:
     """An object of any dataclass that derives from a class; a protocol has none."""
     name = name_in(data) or ""
     kind = class_named(name)
-    if kind is None or base not in kind.__mro__:  # as none derives from a protocol
+    if kind is None or base not in kind.__mro__:  # protocols have no subclasses here
         raise no_such(data, f"a known kind of {base.__name__}")
     return _read_record(kind, data, arrays)
 
@@ -619,7 +619,7 @@ _MAX_NUMBERS = 2**31  # numbers of a vector, such that no sum overflows
 def _split_vectors(data: Any, arrays: Arrays) -> list[NonDenseVector | None]:
     place = data.get("lengths")
     lengths: Ints = _array_at(place, arrays, np.int64, 1)
-    arrays[place] = _TAKEN  # since vectors take more than the message, each is made once
+    arrays[place] = _TAKEN  # each only once, since vectors take more memory than the message
     if lengths.max(initial=0) > _MAX_NUMBERS:
         raise MalformedError("a vector is longer than all there is")
     stops = np.cumsum(np.maximum(lengths, 0))

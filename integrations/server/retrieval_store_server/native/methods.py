@@ -26,7 +26,7 @@ from retrieval_store_server.native.codec import (
 
 Permission: TypeAlias = Literal["read", "write", "manage"]
 ROOT = "/retrieval-store/v1"
-OURS = "retrieval-store"  # the field of `GET /` that has the version of this package
+OURS = "retrieval-store"  # the field of `GET /` with the version of this package
 
 
 class Method:

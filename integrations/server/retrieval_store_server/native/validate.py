@@ -45,7 +45,7 @@ from retrieval_store_server.values import INT_MAX
 _PLAIN = frozenset((str, int, bool, type(None)))
 _FLAT = _PLAIN | {float}
 MAX_COUNT = 2**63 - 1  # of counted objects
-_SCORINGS = (NearestDense, NearestSparse, Bm25, FuseRankings)  # that `Collection` asks for
+_SCORINGS = (NearestDense, NearestSparse, Bm25, FuseRankings)  # the queries of `Collection`
 _COUNTS = ("limit", "offset", "sample", "seed", "size")  # arguments
 
 

@@ -28,7 +28,7 @@ from retrieval_store.extension import (
 )
 from retrieval_store.frameworks import quote
 
-MAX_FUNCTIONS = 8  # embedding functions that are kept, which may hold models
+MAX_FUNCTIONS = 8  # cached embedding functions, which may hold models
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +141,8 @@ def live(views: Views, collection: str | None = None) -> Lines:
     return Lines(views, collection)
 
 
-ALL_PERIOD, ONE_PERIOD = 5.0, 0.4  # seconds between two looks at all collections, and at one
-PAUSE_PER_LOOK = 20.0  # times as long as a look at all took, until the next
+ALL_PERIOD, ONE_PERIOD = 5.0, 0.4  # seconds between two reads of all collections, and of one
+PAUSE_PER_LOOK = 20.0  # factor of a full read's duration, as a pause before the next
 
 
 class Watching:
@@ -157,8 +157,8 @@ class Watching:
         self._store, self._clock = store, clock
         self._lock = Lock()
         self._known: dict[str, dict[str, Any]] = {}
-        self._has_looked = False  # since a store may have no collections, so that none are known
-        self._next = 0.0  # look at all of them
+        self._has_looked = False  # whether it has been read, since a store may have no collections
+        self._next = 0.0  # the next read of all collections
         self._looked_at: dict[str, float] = {}
 
     def now(self, collection: str | None) -> dict[str, dict[str, Any]]:

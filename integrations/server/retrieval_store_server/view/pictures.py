@@ -12,7 +12,7 @@ from retrieval_store.frameworks import needing
 PAGE_PIXELS = 1_000  # of the longer side of a page
 KEPT_FOR = 20.0  # seconds after the last picture
 WAITS_FOR = 5.0  # seconds in the queue, since waiting requests hold threads of the server
-DRAWS_FOR = 5.0  # seconds for a page, besides some for the size of the file
+DRAWS_FOR = 5.0  # seconds for a page, plus some for the size of the file
 
 
 class PageDrawer:

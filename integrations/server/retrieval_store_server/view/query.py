@@ -93,7 +93,7 @@ def _spellings_of(analyzer: Analyzer, spelt: list[str], words: set[str]) -> set[
 MODES = ("dense", "text", "sparse", "hybrid")
 FUSIONS = ("rrf", "weighted", "adaptive")
 MAX_HITS, USUAL_HITS, MAX_NEIGHBOURS = 1_000, 10, 100
-DEEPEST = 1_000_000  # hits that an offset may leave out
+DEEPEST = 1_000_000  # the largest offset
 MAX_PIXELS = 50_000_000
 DENSE, SPARSE = ("dense", "multi"), ("sparse",)
 MODE_OF_KIND = {"dense": "dense", "multi": "dense", "sparse": "sparse"}
@@ -348,7 +348,7 @@ TERMS: Mapping[str, str] = {
     "by_words": "a search by words",
 }
 OF_SCORES = {**TERMS, "threshold": "least score"}
-LIKE_IT = 3  # records that are most like a passage which none contains
+LIKE_IT = 3  # most similar records, if no passage contains the text
 NOTHING_LIKE_IT = "no record contains this text, and none has a word of it"
 MOST_LIKE_IT = "no record contains this text as it is: these are most like it by their words"
 

@@ -389,7 +389,7 @@ def picture_of(
         raise NotFoundError("files are shown only from below a folder that is given: --image-root")
     try:
         (pixels,) = served_images(image_root)([uri])
-    except DataLoaderError:  # whose message names the folder, which isn't for others to know
+    except DataLoaderError:  # its message names the folder, which clients must not know
         raise NotFoundError("what the uri points at can't be shown as a picture") from None
     from PIL import Image
 
@@ -413,7 +413,7 @@ def _page(root: Path | None, metadata: Payload, size: int) -> bytes:
     try:
         data = Sources((), root, MAX_PDF).read_below(path)
         return drawer().draw(data, page, size)
-    except DataLoaderError:  # whose message names the folder, which isn't for others to know
+    except DataLoaderError:  # its message names the folder, which clients must not know
         raise NotFoundError("the page can't be shown as a picture") from None
 
 

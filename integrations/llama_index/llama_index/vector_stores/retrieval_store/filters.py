@@ -71,7 +71,7 @@ def to_expression(filters: MetadataFilters | None, depth: int = 1) -> Expression
     match condition:
         case FilterCondition.OR:
             return Or(terms)
-        case FilterCondition.NOT:  # as LlamaIndex's own store has it: none of them
+        case FilterCondition.NOT:  # as in LlamaIndex's own store: none of them matches
             return Not(Or(terms))
         case _:
             return And(terms)
@@ -206,7 +206,7 @@ def _as_tuple(operand: Operand) -> tuple[Any, ...]:
 class AsLlamaIndex(BaseEmbedding):
     """An embedding function as a LlamaIndex `BaseEmbedding`."""
 
-    hands_on: ClassVar[str] = "function"  # a collection remembers the function, not this
+    hands_on: ClassVar[str] = "function"  # collections store the function, not this object
     _wrapped: WrappedFunction = PrivateAttr()
 
     def __init__(self, function: Any, **kwargs: Any) -> None:

@@ -70,7 +70,7 @@ def nodes_of(result: Mapping[str, Any], text_key: str | None) -> list[BaseNode]:
     fields = zip(result["ids"], *(result[name] for name in FIELDS), strict=True)
     for i, (point_id, *rest) in enumerate(fields):
         node = to_node(Point(point_id, *rest), text_key)
-        if vectors is not None and not np.isnan(vectors[i]).any():  # NaN: it has none
+        if vectors is not None and not np.isnan(vectors[i]).any():  # NaN: it has no vector
             node.embedding = vectors[i].tolist()
         nodes.append(node)
     return nodes
@@ -94,14 +94,14 @@ def result_of(
 
 RESTRICTIONS = ("where", "where_document", "filter", "qdrant_filters")
 OF_MMR = ("mmr_threshold", "mmr_prefetch_k", "mmr_prefetch_factor")
-OF_RANKINGS = (  # which nodes that are listed have none of
+OF_RANKINGS = (  # which listings don't have
     *("max_distance", "min_score", "group_by", "group_size"),
     *("rerank", "rerank_from", "rerank_query"),
 )
-SEARCHED = ("exact", "ef", "recall", "offset", *OF_RANKINGS)  # as a Collection is
+SEARCHED = ("exact", "ef", "recall", "offset", *OF_RANKINGS)  # as in a Collection
 FUSIONS = ("adaptive", "rrf", "weighted")
 OF_QUERIES = (*RESTRICTIONS, "include", *SEARCHED, "search_params", "fusion", *OF_MMR)
-_PREFETCH = 4  # times similarity_top_k
+_PREFETCH = 4  # factor of similarity_top_k
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,7 +338,7 @@ class QueryAnswerer:
 
     def _hybrid(self, query: VectorStoreQuery, options: VectorStoreOptions) -> dict[str, Any]:
         alpha, count = _alpha(query), _count(query, query.hybrid_top_k)
-        if alpha == 1:  # the words weigh nothing
+        if alpha == 1:  # the words have no weight
             return {"query_embeddings": [query.query_embedding], "n_results": count}
         words = self._words(query, False, count)
         if alpha == 0 and self.sparse is not None:

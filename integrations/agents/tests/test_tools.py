@@ -68,7 +68,7 @@ def test_what_the_store_holds_is_said_so_that_filters_can_be_written(tools, clie
 
 
 def test_of_more_records_than_are_looked_at_it_is_said_that_they_are_a_sample(tools, handbook):
-    """Keys of the last quarter alone, of every fifth, and of the first and the last record."""
+    """Keys only in the last quarter, in every fifth, and in the first and the last record."""
     metadatas = [
         {
             "number": i,

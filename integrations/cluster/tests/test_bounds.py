@@ -175,10 +175,10 @@ def test_collections_that_others_have_deleted_are_forgotten(recorder, store, ser
     assert len(inside.open_collections(inside.store(store))) == 4
 
 
-# numbers that are none
+# numbers that aren't numbers
 
 
-# what others do at the same time
+# concurrent changes by others
 
 
 def test_of_two_renames_to_one_name_one_is_refused(recorder, store, server):

@@ -46,7 +46,7 @@ def store(qdrant):
     return retrieval_store.Client(qdrant_client=qdrant)
 
 
-# filters: Qdrant's mean other things, and nothing of that may show
+# filters: Qdrant's have other meanings, which must not show
 
 
 ODD_PATHS = [('q"', "a"), ("",), ("a", "b"), ("a.b",)]
@@ -265,7 +265,7 @@ def test_a_name_that_is_somebody_elses_is_no_reason_to_go_on_trying(store, qdran
 
 
 def counted(qdrant, method):
-    """A client that notes how many bytes of JSON the calls of a method are."""
+    """A client that records the number of JSON bytes in the calls of a method."""
     sizes = []
 
     class Counting:

@@ -76,7 +76,7 @@ class User:
 
 
 def lived(faults):
-    """How often a user met an error, and how many requests there were."""
+    """How often a user got an error, and how many requests there were."""
     server = Server(shards=2, seed=7)
     server.faults = faults
     with closing(server), closing(server.client()) as qdrant:

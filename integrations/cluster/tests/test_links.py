@@ -1,4 +1,4 @@
-"""Whether a search by a filter goes beyond neighbours is measured on the cluster."""
+"""A measurement on the cluster decides whether a filtered search goes beyond neighbours."""
 
 from contextlib import closing
 from types import SimpleNamespace

@@ -1,4 +1,5 @@
-"""Points on a cluster are listed each once, in the order of first insertion, whatever clocks said."""
+"""Points on a cluster are listed once each, in the order of first insertion, whatever the clocks
+were."""
 
 import gc
 import threading

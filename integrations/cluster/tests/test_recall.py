@@ -1,4 +1,4 @@
-"""How many candidates a recall takes is measured on the cluster."""
+"""The number of candidates for a recall is measured on the cluster."""
 
 from contextlib import closing
 from types import SimpleNamespace
@@ -19,7 +19,7 @@ READY = {"status": models.CollectionStatus.GREEN, "indexed_vectors_count": COUNT
 
 
 class Approximate:
-    """A client of a server with an index that misses the nearest, the fewer the more candidates."""
+    """A client of a server whose index misses the nearest; more candidates miss fewer."""
 
     def __init__(self, client, missed=None):
         self._client, self.missed = client, MISSED if missed is None else missed
@@ -72,7 +72,7 @@ def vectors(seed):
 
 
 def asked(server, things, k=10, **how):
-    """The parameters of a query, after those that measure."""
+    """The parameters of a query, after the queries that measure."""
     things.query([[1.0] * DIMENSION], n_results=k, **how)
     return server.params[-1]
 
@@ -85,7 +85,7 @@ def test_as_many_candidates_are_asked_for_as_the_recall_takes(server):
         params = asked(server, things, recall=wanted)
         assert params.hnsw_ef == expected and not params.exact
     assert server.exact == recall.QUESTIONS
-    # Of more hits the three that are missed are fewer: they have a measure of their own.
+    # With more hits the three misses are a smaller share; that is measured separately.
     assert asked(server, things, k=50, recall=0.97).hnsw_ef == 64
     assert asked(server, things, k=50, recall=0.985).hnsw_ef == 256
 

@@ -46,7 +46,7 @@ def filled(store):
 
 
 def limited(qdrant, **limits):
-    """The collection, of a client that has heard of the limits before all else."""
+    """The collection, on a client that has read the limits before everything else."""
     strict = models.StrictModeConfig(enabled=True, **limits)
     qdrant.update_collection("things", strict_mode_config=strict)
     return retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
@@ -71,7 +71,7 @@ def truth():
         yield filled(client)
 
 
-# All of them, and in turn some of each kind alone.
+# All of them, and in turn some of each kind.
 SETS = [
     {**LIMITS, "unindexed_filtering_retrieve": False},
     {"max_query_limit": 7, "upsert_max_batchsize": 9},
@@ -190,7 +190,7 @@ def test_expressions_mean_the_same_under_all_limits(both):
 
 
 def test_what_lies_beyond_the_reach_of_a_limit_is_never_left_out_silently():
-    """The filter has no room beside the points that are left out, so all ten are looked at."""
+    """The filter has no room beside the points that it excludes, so all ten are read."""
     found = [(None, "_" if i in (4, 9) else None) for i in range(10)]
     both = And((Not(Exists(("a",))), DocumentContains("_")))
     with tightly_limited(found) as there:

@@ -1,4 +1,4 @@
-"""A server in strict mode wants payload indexes for filters, and sets limits."""
+"""A server in strict mode requires payload indexes for filters, and sets limits."""
 
 import logging
 from contextlib import closing

@@ -15,7 +15,7 @@ from tests.helpers.terminals import on_terminal, run
 
 
 class Lengths:
-    """An embedding function of this program."""
+    """An embedding function in this program."""
 
     self_contained = True
 

@@ -1,4 +1,4 @@
-"""Whatever is in a file, it is refused as a whole, with the line that is wrong, or added."""
+"""A file with any content is refused as a whole, with the invalid line, or added."""
 
 import base64
 import json

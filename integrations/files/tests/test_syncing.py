@@ -1,4 +1,4 @@
-"""A collection is kept in step with a folder, whatever happens to either."""
+"""A collection is kept in sync with a folder, whatever happens to either."""
 
 import os
 import random
@@ -81,7 +81,7 @@ def paint(path, grey):
 
 
 def state(collection):
-    """All that there is, by ids."""
+    """The whole content, by ids."""
     found = collection.get(include=EVERYTHING)
     columns = (found["documents"], found["metadatas"], found["uris"], found["embeddings"].tolist())
     return dict(zip(found["ids"], zip(*columns, strict=True), strict=True))
@@ -512,7 +512,7 @@ def test_what_was_added_before_is_not_its_own(notes, folder):
         sync_folder(notes, folder)
 
 
-# Every step at which it can be broken off
+# Every step at which it can be interrupted
 
 
 class Killed(BaseException):
@@ -520,7 +520,7 @@ class Killed(BaseException):
 
 
 def killing(collection, when, after):
-    """Have the call of this number that writes raise, before or after it has written."""
+    """Make the writing call of this number raise, before or after it has written."""
     numbers = count()
 
     def wrap(method):
@@ -574,7 +574,7 @@ def test_broken_off_at_any_write_the_next_time_mends_it(make, folder, after):
 
 
 def changed(chance, folder):
-    """Something that happens to a folder."""
+    """A random change of a folder."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     name = chance.choice(
         ["a.md", "b.txt", "b.png", "c/d.rst", "c/e.png", "c/e.txt", "x.py", "x.exe"]

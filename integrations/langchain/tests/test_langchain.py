@@ -84,7 +84,7 @@ class TestRetriever(RetrieversIntegrationTests):
 
 
 class StoreRetriever(VectorStoreRetriever):
-    """A retriever over five documents, as the suite wants to construct one."""
+    """A retriever over five documents, as the suite constructs one."""
 
     def __init__(self, k=3, **kwargs):
         texts = [f"{animal} are animals" for animal in ("sheep", "cows", "goats", "dogs", "cats")]
@@ -96,7 +96,7 @@ class StoreRetriever(VectorStoreRetriever):
 
 
 class Letters(Embeddings):
-    """Counts letters; and how often it is called, from the event loop or not."""
+    """Counts letters, and its calls on and off the event loop."""
 
     def __init__(self):
         self.calls, self.asked = [], 0

@@ -1,4 +1,5 @@
-"""Arguments that don't go together, or are of no use: named, and nothing written or lost by them."""
+"""Arguments that don't fit together, or have no effect: errors name them, and nothing is written or
+lost."""
 
 import asyncio
 import os

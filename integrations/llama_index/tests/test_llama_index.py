@@ -516,7 +516,7 @@ def test_copies_have_clients_of_their_own_and_pickles_know_where_the_store_is(
 
 
 class OwnText(TextNode):
-    """A node class of somebody's own."""
+    """A user's node class."""
 
     extra: str = "more"
 
@@ -571,12 +571,12 @@ def test_our_functions_differ_in_llama_indexes_caches_and_leave_the_loop_alone()
     assert calls[0][0] != loop
 
 
-# nodes from someone else's store
+# nodes from other programs' stores
 
 
 @pytest.fixture
 def requested():
-    """A server that notes every connection, and its address."""
+    """A server that records every connection, and its address."""
     seen = []
 
     class Server(ThreadingHTTPServer):
@@ -751,7 +751,7 @@ def test_templates_and_separators_come_back_and_bad_ones_are_refused_when_writte
 
 def test_objects_of_the_program_are_not_stored_and_found_by_their_id():
     class Secret:
-        """Neither JSON nor anybody else's to read."""
+        """Neither JSON nor readable by others."""
 
     with RetrievalStoreVectorStore() as store:
         store.add([IndexNode(id_="a", index_id="there", obj=Secret(), embedding=[1.0])])

@@ -45,7 +45,7 @@ def ask(store, **query):
 
 
 def unchecked(**fields):
-    """A filter as `model_construct` makes it."""
+    """A filter from `model_construct`."""
     return MetadataFilters(filters=[MetadataFilter.model_construct(**fields)])
 
 

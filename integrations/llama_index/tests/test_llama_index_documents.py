@@ -1,4 +1,4 @@
-"""Filters by the document that a node is of, compared with LlamaIndex's own store."""
+"""Filters by a node's document, compared with LlamaIndex's own store."""
 
 import asyncio
 from importlib.metadata import version
@@ -69,7 +69,7 @@ leaves = st.one_of(
     st.builds(
         leaf_of,
         st.just("n"),
-        # Nor does it take a node without the key for one that differs.
+        # Nor does it consider a node without the key different.
         st.sampled_from([FilterOperator.EQ] if UNLIKE else [FilterOperator.EQ, FilterOperator.NE]),
         st.sampled_from([1, 2]),
     ),
@@ -109,8 +109,8 @@ def query_of(filters):
 
 
 def expected(store, tree):
-    """What LlamaIndex's own store finds by each comparison, put together by sets: it has no
-    groups within groups."""
+    """The results of LlamaIndex's own store for each comparison, combined by sets, since it has no
+    nested groups."""
     if isinstance(tree, MetadataFilter):
         return set(store.query(query_of(MetadataFilters(filters=[tree]))).ids)
     parts = [expected(store, below) for below in tree.filters]

@@ -1,7 +1,7 @@
-"""Random programs over a store that is being copied, and copies that are killed between any two steps.
+"""Random programs on a store while it is copied, and copies that are killed between any two steps.
 
-A program is its seed: the same number makes the same collections, and the same changes, at the same
-steps of a copy. A copy runs in a child of this process, which is really killed.
+A program is defined by its seed: the same number makes the same collections, and the same changes,
+at the same steps of a copy. A copy runs in a child of this process, which is really killed.
 """
 
 import os
@@ -39,7 +39,7 @@ STEPS = (
 
 
 class Program:
-    """Changes of a store by chance, through both fronts."""
+    """Random changes of a store, through both fronts."""
 
     halves = 0.3  # of collections, whose vectors are of float16
 
@@ -91,7 +91,7 @@ class Program:
         self.collection().modify(name=self.new_name())
 
     def swap(self):
-        """Two collections change names."""
+        """Two collections swap names."""
         one, other = self.rng.sample(NAMES, 2)
         first = self.client.get_collection(one, embedding_function=None)
         second = self.client.get_collection(other, embedding_function=None)
@@ -122,7 +122,7 @@ class Program:
         self.collection().delete(self.ids())
 
     def add_again(self):
-        """Delete and add, which gives points another place."""
+        """Delete and add, which moves points to the end."""
         things, ids = self.collection(), self.ids()
         there = things.get(ids, include=["embeddings", "documents", "metadatas"])
         things.delete(there["ids"])
@@ -198,7 +198,7 @@ class Program:
         self.aliases(models.CreateAliasOperation(create_alias=made))
 
     def alias_as_named(self):
-        """A name becomes an alias, or an alias a name."""
+        """A name becomes an alias, or the reverse."""
         name = self.name()
         self.drop_named()
         made = models.CreateAlias(collection_name=name, alias_name=self.name())
@@ -261,7 +261,7 @@ def changed(seed, path, count, kind=Program):
 
 
 class Hooks:
-    """What happens between two steps of a copy: nothing, a change of the source, or the end."""
+    """An event between two steps of a copy: nothing, a change of the source, or the end."""
 
     def __init__(self, rng, kill_at):
         self.rng, self.left = rng, kill_at
@@ -344,7 +344,7 @@ def _told():
 
 
 def told(path):
-    """All that a user can ask of a store."""
+    """Everything that a user can query in a store."""
     with retrieval_store.Client(path, read_only=True) as client:
         store = inside.store(client)
         names = {record.id: record.name for record in store.page(None, 0)}
@@ -393,7 +393,7 @@ def _plain(vector):
 
 
 def _asked(things):
-    """Answers in which many points are equally near."""
+    """Results with many points at equal distances."""
     if not things.count():
         return (things.metadata, things.configuration)
     found = [things.metadata, things.configuration]

@@ -143,7 +143,7 @@ def test_settings_that_change_between_two_attempts(source, target, monkeypatch, 
 
 
 def again(things, *ids):
-    """Delete points and add them again, which makes them the last."""
+    """Delete points and add them again, which moves them to the end."""
     there = things.get([*ids], include=["embeddings"])
     things.delete([*ids])
     things.add(there["ids"], there["embeddings"])
@@ -290,7 +290,7 @@ def test_a_copy_that_is_deleted_while_it_is_made_is_told(source, there, monkeypa
 def test_a_copy_that_is_made_again_as_a_whole_and_broken_off_is_not_taken_for_one(
     source, there, monkeypatch
 ):
-    """The log is cut off, all is copied again, and that is broken off."""
+    """The log is truncated, everything is copied again, and that is interrupted."""
     things = filled(source, count=300)
     source.copy_to(there)
     tuned(monkeypatch, log_writes=2, trim_every=1)

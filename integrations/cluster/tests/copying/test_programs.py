@@ -1,4 +1,4 @@
-"""Copies of stores that change by chance, killed between any two steps, hold what their sources do."""
+"""Copies of stores with random changes, killed between any two steps, equal their sources."""
 
 import random
 import shutil

@@ -1,4 +1,4 @@
-"""Files of all kinds, made by the libraries that write them, and PDFs by hand."""
+"""Files of all kinds, written by libraries, and PDFs by hand."""
 
 import io
 import json
@@ -63,7 +63,7 @@ def assembled(objects, info=None):
 
 
 def encrypted_pdf(text, password=b"secret"):
-    """A PDF that asks for a password: the standard handler of the first revision (RC4, 40 bits)."""
+    """A PDF with a password: the standard handler of the first revision (RC4, 40 bits)."""
     padding = bytes.fromhex("28BF4E5E4E758A4164004E56FFFA01082E2E00B6D0683E802F0CA9FE6453697A")
 
     def rc4(key, data):

@@ -1,4 +1,4 @@
-"""Books, OpenDocument, files of OLE and old spreadsheets, written by hand."""
+"""Books, OpenDocument, OLE files and old spreadsheets, written by hand."""
 
 import io
 import struct
@@ -198,7 +198,7 @@ def _text(text, width="<H"):
 
 
 def cells(rows):
-    """Records of cells: texts, truth values, and numbers or pairs of them with the number of a
+    """Records of cells: texts, bools, and numbers or pairs of numbers with the number of a
     format."""
     out = b""
     for row, values in enumerate(rows):
@@ -237,8 +237,8 @@ def box(text, kind=6):
 
 
 def old_excel(sheets, formats=(), hidden=()):
-    """A spreadsheet of Excel 97, without the OLE around it. sheets: records by title; formats:
-    those that cells name by their number."""
+    """A spreadsheet of Excel 97, without the OLE around it. sheets: records by title; formats: the
+    number formats, by number."""
     begin = struct.pack("<HHHHII", 0x0600, 5, 0, 0, 0, 0)
     head = _record(0x809, begin) + _record(0x42, struct.pack("<H", 1200))
     head += (

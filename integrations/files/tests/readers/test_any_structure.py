@@ -1,4 +1,4 @@
-"""Whatever is nested into what in a document of Word, each word is read, once."""
+"""However parts of a Word document are nested, each word is read once."""
 
 import re
 

@@ -19,7 +19,7 @@ def words_of(file):
 
 
 def text_of(ending):
-    """A file of a kind in UTF-8, with a byte in it that isn't."""
+    """A file of a kind in UTF-8, with one invalid byte."""
     words = WORDS.encode() * 4 + b" " + BAD
     heads = {
         "json": b'{"note": "' + words + b'"}',

@@ -1,4 +1,4 @@
-"""What pages, XML and mails say that they are in, by the labels of the standard of encodings."""
+"""The encodings that pages, XML and mails declare, by the labels in the encoding standard."""
 
 import base64
 
@@ -99,7 +99,7 @@ def test_headers_that_are_not_encoded_are_read(encoding):
 
 
 def test_the_rows_of_windows_are_read_in_each_encoding_of_japanese():
-    # What Python's codecs for them lack: "①", and "髙" as NEC and IBM have it.
+    # Characters that Python's codecs for them lack: "①", and NEC's and IBM's "髙".
     for label, data in (
         ("euc-jp", b"\xad\xa1\xa4\xce\xb9\xc1 \xfc\xe2 \xb1"),
         ("iso-2022-jp", b"\x1b$B\x2d\x21\x24\x4e\x39\x41\x1b(B \x1b$B\x7c\x62\x1b(B \x1b(I\x31"),

@@ -1,4 +1,4 @@
-"""In which encodings texts are read."""
+"""The encodings in which texts are read."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Each word of a file, of any kind and structure, is in a passage, or among those that a gap counts."""
+"""Each word of a file, of any kind and structure, is in a passage, or counted in a gap."""
 
 import csv
 import email.message
@@ -58,7 +58,7 @@ class Words:
         return " ".join(self.all[start:])
 
     def fill(self, counts):
-        """Words in the place of numbers of them, in lists of any depth."""
+        """Words instead of their numbers, in lists of any depth."""
         if isinstance(counts, str):
             return counts
         return self.next(counts) if isinstance(counts, int) else [*map(self.fill, counts)]
@@ -74,7 +74,7 @@ class Words:
 
 
 def lines_of(written, between="\n\n"):
-    """A writer of a text, of one that writes a block."""
+    """A writer of a text, made from a writer of one block."""
     return lambda blocks: between.join(written(*block) for block in blocks).encode()
 
 
@@ -167,12 +167,12 @@ def html_of(kind, *what):
 
 
 def page(blocks):
-    """A page without tags that may be left out."""
+    """A page without optional tags."""
     return "<!doctype html><title>t</title>" + "\n".join(html_of(*block) for block in blocks)
 
 
 def book(blocks):
-    """Each block a chapter of its own, or all one."""
+    """Each block in its own chapter, or all in one."""
     chapters = {f"{i}.xhtml": html_of(*block) for i, block in enumerate(blocks)}
     return packages.book(chapters if len(blocks) % 2 else {"a.xhtml": "".join(chapters.values())})
 
@@ -188,7 +188,7 @@ def mail(blocks, is_page=False):
 
 
 def mails(blocks):
-    """Each block a mail of its own."""
+    """Each block in its own mail."""
     return b"".join(
         b"From a@example.com Mon Jan  1 00:00:00 2024\n%b\n\n" % mail([block], i % 2)
         for i, block in enumerate(blocks)
@@ -220,7 +220,7 @@ def table(blocks):
 
 
 def nested(blocks):
-    """An object in an object for each block, as its type and values."""
+    """Nested objects, one for each block, as its type and values."""
     made = []
     for kind, *what in reversed(blocks):
         made = [{"kind": kind, "values": what}, {"more": made}]
@@ -310,7 +310,7 @@ def show(blocks):
 
 
 def workbook(blocks):
-    """A sheet for each block, called by its first word."""
+    """A sheet for each block, named by its first word."""
     made = openpyxl.Workbook()
     for i, block in enumerate(blocks):
         sheet = made.create_sheet(f"S{i}")

@@ -1,4 +1,4 @@
-"""Books, documents and others that a stranger made to harm, and libraries that aren't there."""
+"""Malicious books, documents and other files, and missing libraries."""
 
 import io
 import sys

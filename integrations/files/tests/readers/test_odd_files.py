@@ -1,4 +1,4 @@
-"""Files that are written as few programs write them: all that they say is read, once."""
+"""Files in unusual forms that few programs write: all their text is read, once."""
 
 import csv
 import io

@@ -37,7 +37,7 @@ from tests.helpers.tuned import tuned
 
 @pytest.fixture
 def impatient(monkeypatch):
-    """Nothing is waited for."""
+    """No retry waits."""
     tuned(monkeypatch, server_patience=0.2)
 
 
@@ -153,7 +153,8 @@ WAYS = {
     "endless head": OK + b"x-more: 1\r\n" * 10_000,
     "garbled": OK + b"content-length: 3\r\n\r\nabc",
     "gateway": b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n",
-    # It closes, else the client would send the next request by a connection that is about to end.
+    # It closes; otherwise the client would send the next request on a connection that is about to
+    # end.
     "given up": b"HTTP/1.1 408 Late\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
     % (len(GIVEN_UP), GIVEN_UP),
     "proxy": b"HTTP/1.1 404 Not Found\r\ncontent-length: 5\r\n\r\nwhat?",
@@ -373,7 +374,7 @@ def test_a_collection_that_is_not_there_is_told(served):
 
 
 class Gateway(socketserver.BaseRequestHandler):
-    """Answers in the place of a server, and then lets all through to it."""
+    """Answers instead of a server at first, and then forwards everything to it."""
 
     def handle(self):
         if self.server.said is not None:

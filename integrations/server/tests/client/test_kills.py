@@ -20,7 +20,7 @@ EACH, DIMENSION = 3, 8
 
 
 class Server:
-    """A server that is killed and started anew, at one port."""
+    """A server that is killed and restarted, at one port."""
 
     def __init__(self, store, folder):
         self.store, self.folder = store, folder
@@ -80,7 +80,7 @@ class Writer(threading.Thread):
 
 
 class Reader(threading.Thread):
-    """Sees more and more points, and no error."""
+    """Sees ever more points, and no error."""
 
     def __init__(self, url, over):
         super().__init__()

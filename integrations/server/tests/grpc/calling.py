@@ -56,7 +56,7 @@ def calls(store: Any = ":memory:", limits: ServerLimits | None = None, **setting
 
 
 def refusal(call: Any, *arguments: Any, **named: Any) -> tuple[str, str]:
-    """The code and the words with which a call is refused."""
+    """The code and the message of a refused call."""
     try:
         call(*arguments, **named)
     except grpc.RpcError as error:
@@ -65,7 +65,7 @@ def refusal(call: Any, *arguments: Any, **named: Any) -> tuple[str, str]:
 
 
 def code(call: Any, *arguments: Any, **named: Any) -> str:
-    """With which a call is answered."""
+    """The status code of a call."""
     return refusal(call, *arguments, **named)[0]
 
 

@@ -1,5 +1,5 @@
-"""What calls over gRPC give that no recording has: payloads as they are on the wire, snapshots,
-and messages that mean more than they hold."""
+"""Properties of gRPC calls that no recording has: encoded payloads, snapshots, and small messages
+that request much."""
 
 import pytest
 from qdrant_client import grpc as q

@@ -51,13 +51,13 @@ EVERYTHING = {"limit": 10_000, "with_payload": True, "with_vectors": True}
 
 
 class Hostile:
-    """Calls, and sees to it that what must hold of every answer does."""
+    """Calls, and checks the invariants of every response."""
 
     def __init__(self, calling: Any) -> None:
         self.calling = calling
 
     def __call__(self, rpc: str, sent: bytes) -> bool:
-        """Whether it was taken."""
+        """Whether it was accepted."""
         before, began = self.state(), time.process_time()
         try:
             self.calling(rpc, sent)
@@ -89,7 +89,7 @@ def hostile():
 
 
 def filled(calling: Any) -> None:
-    """With a collection as it was at first."""
+    """With the collection in its initial state."""
     embedded = calling.application.served.embedded
     for one in embedded.get_collections().collections:
         embedded.delete_collection(one.name)
@@ -124,7 +124,7 @@ POINTS = [_point(i) for i in range(1, 6)]
 
 
 def drawn(kind: Any, draw: random.Random, depth: int = 0) -> Any:
-    """A message of a type, whose fields are drawn."""
+    """A message of a type, with random fields."""
     message = GetMessageClass(kind)()
     for field in kind.fields:
         wanted = 0.95 if field.name == "collection_name" else 0.45 if depth < 6 else 0.1
@@ -176,7 +176,7 @@ CUT = {"sample": 50, "candidates_limit": 50, "hnsw_ef": 100, "vectors_count": 4}
 
 
 def cut(message: Any) -> None:
-    """The same message with small numbers where large ones ask for much."""
+    """The same message with small numbers where large ones request much."""
     for field, value in message.ListFields():
         if field.name in CUT:
             setattr(message, field.name, min(value, CUT[field.name]))
@@ -234,8 +234,8 @@ def test_lengths_that_are_not_there_are_refused_at_once(hostile):
 
 
 def test_many_small_messages_in_one_are_read_or_refused_in_time(hostile):
-    """32 MB may hold millions of messages of two bytes: conditions that say nothing, which restrict
-    nothing, and points without ids."""
+    """32 MB may hold millions of messages of two bytes: empty conditions, which restrict nothing,
+    and points without ids."""
     conditions = within(2, b"") * 500_000
     filter_ = within(1, b"c") + within(2, conditions)
     began = time.monotonic()

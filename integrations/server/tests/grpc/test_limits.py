@@ -118,7 +118,7 @@ def test_a_message_that_does_not_come_is_given_up_and_holds_up_no_other(few):
 
 
 def test_calls_without_a_key_hold_up_none_with_one():
-    """Health needs no key: messages that ask for it and don't come take no room of others."""
+    """Health needs no key; incomplete health messages take no resources from other calls."""
     silent = threading.Event()
 
     def nothing():

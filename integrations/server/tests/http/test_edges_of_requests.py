@@ -23,7 +23,7 @@ def ask(tmp_path_factory):
 
 
 def refused(ask, path, body):
-    """The status and the words of a refusal."""
+    """The status and the message of a refusal."""
     answer = ask("POST", f"{POINTS}{path}", body)
     return answer.status, answer.json["status"]["error"]
 

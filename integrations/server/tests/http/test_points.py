@@ -1,4 +1,4 @@
-"""Bodies with points are read alike by both parsers, and as they were sent."""
+"""Both parsers read bodies with points alike, and without changing them."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Requests as bytes on a connection: what belongs to which, and what ends one."""
+"""Requests as bytes on a connection: where each begins and ends, and which errors close it."""
 
 import contextlib
 import json
@@ -39,7 +39,7 @@ def connected(url):
 
 
 def request(method, path, body=b"", headers=b""):
-    """One whose body is as long as it says."""
+    """A request with the length of its body."""
     return (
         f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n".encode()
         + headers
@@ -49,7 +49,7 @@ def request(method, path, body=b"", headers=b""):
 
 
 def chunked(method, path, body, headers=b""):
-    """One whose body comes in two chunks."""
+    """A request with a body in two chunks."""
     head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
     chunks = [b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:2], body[2:])]
     return head.encode() + headers + b"\r\n" + b"".join(chunks) + b"0\r\n\r\n"

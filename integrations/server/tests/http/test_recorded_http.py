@@ -29,7 +29,7 @@ def rows_of(recording: str) -> list[Any]:
 
 
 def asked(ask: Asking, row: Any) -> Answered:
-    """The answer to a request, sent as it was."""
+    """The response to a request, sent unchanged."""
     body, raw = row["body"], None
     if isinstance(body, dict) and "~raw" in body:
         body, raw = None, body["~raw"].encode("latin-1")

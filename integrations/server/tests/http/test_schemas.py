@@ -32,7 +32,8 @@ OURS = {("GET", "/"): ("retrieval-store",)}  # fields that tell of this server
 
 
 def _schemas() -> dict[tuple[str, str], Any]:
-    """What each route answers, by its method and path: a model, or the name of what isn't JSON."""
+    """The responses of each route, by its method and path: a model, or the name of a format other
+    than JSON."""
     found = {}
     for path in Path(qdrant_client.http.api.__file__).parent.glob("*_api.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -90,7 +91,7 @@ def misunderstood(route: tuple[str, str], body: bytes) -> str | None:
 
 
 class Checked:
-    """Asks, checks the forms of answers, and counts them by their routes."""
+    """Sends requests, validates the responses, and counts them by route."""
 
     def __init__(self, asking: Asking) -> None:
         self.asking = asking

@@ -53,7 +53,7 @@ def uploads(directory):
 
 
 def taken(ask):
-    """The name of a snapshot that is taken now, and the file."""
+    """The name of a new snapshot, and its file."""
     described = ask("POST", f"{K}/snapshots").json["result"]
     answer = ask("GET", f"{K}/snapshots/{described['name']}")
     assert answer.status == 200
@@ -82,7 +82,7 @@ def one_more(ask):
 
 
 def jobs_done(ask):
-    """Wait for what goes on after its answer."""
+    """Wait for the jobs after a response."""
     inside.jobs(ask.application).submit(lambda: None).result(PATIENCE)
 
 
@@ -124,8 +124,8 @@ def test_a_body_may_come_in_any_parts(ask, uploads, size):
 
 
 def in_parts(ask, parts, ends=True):
-    """The answer to an upload whose body comes in parts; None where the client goes before it
-    ends."""
+    """The response to an upload whose body arrives in parts; None where the client disconnects
+    before its end."""
     went = []
     come = [{"type": "http.request", "body": one, "more_body": True} for one in parts]
     if ends:
@@ -324,7 +324,7 @@ def test_links_are_neither_sent_nor_listed_nor_deleted(ask, directory, elsewhere
     assert elsewhere.exists()
 
 
-# What goes wrong
+# Failures
 
 
 def test_a_client_that_goes_leaves_nothing(ask, uploads):
@@ -367,7 +367,7 @@ def test_on_a_full_disk_nothing_is_kept_of_what_was_being_written(ask, uploads, 
         answers = [upload(ask, file), ask("POST", f"{K}/snapshots")]
         answers.append(ask("GET", f"{K}/shards/0/snapshot"))
         assert uploads() == []
-    # That a limit of the process is like a full disk is known to us, not to SQLite.
+    # This package treats a process limit as a full disk; SQLite doesn't.
     assert [one.status in (500, 507) for one in answers] == [True] * 3
     assert answers[0].status == 507
     assert not any(str(directory).encode() in one.body for one in answers)

@@ -1,4 +1,4 @@
-"""Servers as the command starts and ends them."""
+"""Starting and ending servers by the command."""
 
 import os
 import re
@@ -82,7 +82,7 @@ def test_as_many_workers_as_processors_serve_a_directory(tmp_path):
 
 
 def workers_of(process):
-    """The processes that serve, of the one that watches over them."""
+    """The worker processes of a supervising process."""
     children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
     return [one for one in children if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
 
@@ -172,7 +172,7 @@ def test_what_comes_besides_a_body_is_bounded(begun):
 
 
 def test_a_head_that_does_not_come_is_given_up(monkeypatch):
-    """Also behind an empty line, which holds no connection open."""
+    """Also after an empty line, which doesn't keep a connection open."""
     tuned(monkeypatch, head_within=0.3)
     health = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with running(":memory:") as url:

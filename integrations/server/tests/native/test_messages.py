@@ -78,7 +78,7 @@ OF_QDRANT = [
 
 
 def through(value, hint):
-    """A value that was written and read."""
+    """A value after writing and reading it."""
     arrays = []
     data = encode(value, arrays)
     data, arrays = unpack_message(b"".join(pack_message(data, arrays)))
@@ -324,7 +324,7 @@ def test_a_message_of_very_many_lists_is_refused_before_they_are_made(monkeypatc
 
 
 def test_vectors_are_made_once_of_what_stands_in_a_message():
-    """Else each of a few bytes could mean a million of them."""
+    """Otherwise a few bytes could mean a million of them."""
     batch = PointBatch(["a", "b", "c"], {"m": VECTORS[4]["m"]})
     arrays = []
     said = encode(batch, arrays)
@@ -355,7 +355,7 @@ def test_arrays_that_are_not_there_are_refused():
 
 
 def test_names_that_clients_make_up_stay_nowhere():
-    """A server would hold them for ever."""
+    """A server would keep them for ever."""
     known = inside.class_cache().currsize
     for i in range(50):
         assert class_named(f"Made{i}") is None

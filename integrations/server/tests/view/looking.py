@@ -1,4 +1,4 @@
-"""Views of stores, asked as the page asks."""
+"""Views of stores, called as the page calls them."""
 
 import base64
 import io
@@ -25,7 +25,7 @@ def asked(views: Views, name: str, **body: Any) -> Any:
 
 
 def vectors(count: int, seed: int = 0) -> Any:
-    """Vectors that differ most in the first direction, then in the second."""
+    """Vectors with the greatest variance in the first direction, then in the second."""
     spread = np.array([9, 4, 1, 0.5], np.float32)
     return np.random.default_rng(seed).normal(size=(count, DIMENSION)).astype(np.float32) * spread
 

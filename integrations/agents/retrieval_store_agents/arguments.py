@@ -49,8 +49,8 @@ def check_arguments(tool: Tool, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _meant(value: Any, schema: Schema) -> Any:
-    """A value converted to its argument's type, where models often send another type: one text for
-    a list, digits for a number, JSON in a string for an object or a list."""
+    """A value converted to its argument's type, where models often send another type. Examples are
+    one text for a list, digits for a number, and JSON in a string for an object or a list."""
     match schema.get("type"), value:
         case "array", str():
             return _list_of(value, KINDS[schema["items"]["type"]])

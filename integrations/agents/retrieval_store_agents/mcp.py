@@ -55,7 +55,7 @@ INSTRUCTIONS = (
 @dataclass(frozen=True, slots=True)
 class SharedTools:
     """The served tools. open: opens the client, in a `with` block; only: the names of the permitted
-    collections, none for all; writes: whether tools that write are included; image_root: the folder
+    collections, none for all. writes: whether tools that write are included; image_root: the folder
     that must contain every image that a record's uri names."""
 
     open: Callable[[], AbstractContextManager[Client]]

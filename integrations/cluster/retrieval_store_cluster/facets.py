@@ -69,7 +69,7 @@ def _can_be_counted(collection: QdrantCollection, path: PayloadPath) -> bool:
 
 def _facet(collection: QdrantCollection, path: PayloadPath, condition: Bound) -> ValueCounts | None:
     """The most frequent values of points. None if a server may not count exactly, or can't use an
-    index yet: an index that is created during an optimization becomes usable after it."""
+    index yet. An index that is created during an optimization becomes usable after it."""
     key, where, limits = quote_path(path), as_filter(condition), collection.limits
     if not limits.exact:
         return None

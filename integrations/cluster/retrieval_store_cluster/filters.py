@@ -249,8 +249,8 @@ def is_list(name: str, indexes: PayloadIndexes) -> Condition | None:
 
 @dataclass(frozen=True, slots=True)
 class _Pushdown:
-    """Translates conditions on the values of a column for Qdrant: to a superset of the points with
-    a value that fulfils the condition, or to a subset."""
+    """Translates conditions on the values of a column for Qdrant. The result is a superset of the
+    points with a value that fulfils the condition, or a subset."""
 
     path: PayloadPath
     reading: str
@@ -689,8 +689,8 @@ def _alternatives(bound: models.Filter) -> list[Condition]:
 
 
 def _merge_alternatives(terms: Sequence[Condition]) -> list[Bound]:
-    """Fewer alternatives that match at least the same points: for each key one condition with all
-    values, and one range from the least to the greatest."""
+    """Fewer alternatives that match at least the same points. For each key there is one condition
+    with all values, and one range from the least to the greatest."""
     left: list[Bound] = []
     values: dict[str, list[Any]] = {}
     ranges: dict[str, list[models.Range]] = {}

@@ -107,7 +107,7 @@ def _payload(order: KeyOrder) -> Any:
 
 
 def _list_by_index(order: KeyOrder, parts: Parts) -> list[ListedPoint] | None:
-    """The first points and all that may be as good, by an index of numbers; None where there is no
+    """The first points and all that may be as good, by an index of numbers. None where there is no
     index, or where dates may be among the first."""
     collection, path = order.collection, order.path
     if order.count is None or order.count > MOST or not is_plain(path):

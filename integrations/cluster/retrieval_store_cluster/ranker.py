@@ -111,8 +111,8 @@ Pair: TypeAlias = tuple[Any, StoredPoint]  # a point with Qdrant's score, and it
 @dataclass(slots=True)
 class ClusterTrace(Trace):
     """Adds to the trace: the filter that was sent, the parameters of a nearest-neighbour search,
-    the number of requests, and the number of hits that were refused because they don't fulfil the
-    whole filter."""
+    and the number of requests. Also the number of hits that were refused because they don't fulfil
+    the whole filter."""
 
     filter: models.Filter | None = None
     params: models.SearchParams | None = None
@@ -517,8 +517,8 @@ class ClusterRanker:
         return self._collection.metric
 
     def distances(self, near: NearestDense, lists: Sequence[Ints]) -> list[Floats]:
-        """For each query vector (n,) float64 distances of a list of items from it: known ones, and
-        others by another request for all; NaN for points without a vector."""
+        """For each query vector (n,) float64 distances of a list of items from it. Known ones are
+        used, and one request is sent for all others. NaN for points without a vector."""
         known = [self._far.get((near, place), {}) for place in range(len(lists))]
         ids = [[self._points_found[item].id for item in items.tolist()] for items in lists]
         others = [

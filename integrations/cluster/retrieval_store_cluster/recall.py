@@ -184,8 +184,8 @@ def scores_of(
 def hits_found(
     found: Sequence[Sequence[float]], best: Sequence[Sequence[float]], k: int, metric: Metric
 ) -> Floats:
-    """(n,) float64: the recall of the k best for each query, from the scores of both searches; hits
-    that are as good as the last count."""
+    """(n,) float64: the recall of the k best for each query, from the scores of both searches. Hits
+    that are as good as the last one count."""
     sign = -1.0 if metric == "l2" else 1.0
     shares = np.ones(len(best))
     for i, (scores, wanted) in enumerate(zip(found, best, strict=True)):

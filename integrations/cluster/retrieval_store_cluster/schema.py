@@ -223,8 +223,8 @@ class KeyLinks:
 
 def refuse_unusable(settings: Payload) -> None:
     """Raise InvalidArgumentError for settings that Qdrant doesn't support: a datatype that it would
-    treat differently (with float16 it rounds queries too), points that expire, and indexes whose
-    keys it can't name."""
+    treat differently, points that expire, and indexes whose keys it can't name. With float16, for
+    example, it rounds queries too."""
     if settings.get("expires") is not None:
         raise InvalidArgumentError(
             f"configuration['expires'] is {quote(settings['expires'])}, but on a cluster nothing "
@@ -359,7 +359,7 @@ def complete(cluster: Cluster, settings: CollectionSettings, info: Any) -> None:
 
 
 def keep_indexes(cluster: Cluster, settings: CollectionSettings) -> None:
-    """Create the initial indexes of a collection: first those in its settings and the one that
+    """Create the initial indexes of a collection. First come those in its settings and the one that
     marks lists, and last the one by which points are listed."""
     named: Mapping[str, str] = settings.storage.get("indexes", {})
     kinds: dict[PayloadPath, str] = {(key,): kind for key, kind in named.items()}
@@ -546,7 +546,7 @@ class PayloadIndexes:
         return not self._strict or path in self._known_kinds()
 
     def substring(self, path: PayloadPath, text: str) -> Any:
-        """The match for strings that contain the text, or None: servers in strict mode have no
+        """The match for strings that contain the text, or None. Servers in strict mode have no
         index for it, and older ones treat a text index as a list of words."""
         if self._strict:
             return None
@@ -638,9 +638,9 @@ class PayloadIndexes:
 
 
 def kind_for(path: PayloadPath, values: Iterable[Any]) -> str | None:
-    """The kind of index that suits most of the values at a path: for strings, if each is a time,
-    the index of times, and for numbers, if all are integers, that for integers. None where none
-    suits any."""
+    """The kind of index that suits most of the values at a path; None where none suits any. Strings
+    get the index of times if each is a time. Numbers get the index of integers if all are
+    integers."""
     kind = _kind_of_most(values)
     return "float" if kind == "integer" and not is_plain(path) else kind
 

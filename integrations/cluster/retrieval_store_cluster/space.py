@@ -194,8 +194,8 @@ class QdrantCollection:
         return 0 if bound is False else self.count(as_filter(bound))
 
     def about(self) -> tuple[int, bool]:
-        """The approximate number of points, which the server knows without counting; and whether it
-        was read now, as after a write, or a few seconds ago."""
+        """The approximate number of points, which the server knows without counting. Also whether
+        it was read now, as after a write, or a few seconds ago."""
         is_old = time.monotonic() >= self._about_until
         if is_old:
             self._about = self.call("count", exact=False).count
@@ -414,8 +414,8 @@ class ListPosition(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Listing:
     """Lists the points that fulfil a condition. spaces: vector spaces to read; expected: the
-    probable number of points that are taken, which sets the size of the first page; payload: the
-    payload keys to read."""
+    probable number of points that are taken, which sets the first page's size. payload: the payload
+    keys to read."""
 
     collection: QdrantCollection
     condition: models.Filter | None
@@ -546,7 +546,7 @@ class Listing:
 
     def in_any_order(self, start: str | None = None) -> Iterator[ListedPoint]:
         """All points, in the order of their ids in Qdrant, which costs a server less than any
-        other; from an id on, if one is given."""
+        other. They begin at an id, if one is given."""
         offset: Any = start
         while True:
             size = min(self.page_size(), self._slack)

@@ -261,8 +261,8 @@ class ClusterPoints:
 
     @_retried
     def _merge_matching(self, expression: Expression, payload: Payload) -> int:
-        """The same: by the filter, if the server can decide that points match, and no exact values
-        beside the metadata would change; others one by one."""
+        """The same. Points are changed by the filter, if the server can decide that they match, and
+        no exact values beside the metadata would change. Others are changed one by one."""
         parts = self._parts(expression)
         merged = write.parts_to_merge(self._collection, parts.certain, payload)
         # Points with exact values are read anyway, and counting all costs less than counting only
@@ -458,8 +458,8 @@ class ClusterPoints:
 
     def explain(self, question: Query) -> Payload:
         """The requests of a search to the cluster: the filter, the parameters, the number of
-        requests, and the number of hits of each side of a hybrid query. Qdrant doesn't report how
-        it runs them."""
+        requests, and for a hybrid query each side's number of hits. Qdrant doesn't report how it
+        runs them."""
         trace = ClusterTrace()
         self._answer(question, trace)
         condition, params = (

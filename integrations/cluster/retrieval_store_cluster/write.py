@@ -83,7 +83,7 @@ class _Vector:
 @dataclass(frozen=True, slots=True)
 class _Change:
     """The new state of one point. vector: the new one, None to keep the old; words: whether to
-    compute the vector of its words anew; whole: whether nothing of the old point stays; sparse: the
+    compute the vector of its words anew. whole: whether nothing of the old point stays; sparse: the
     new sparse vector. old: the existing point, None for a new one."""
 
     point: StoredPoint
@@ -240,8 +240,8 @@ def _condition_for_notes(collection: QdrantCollection, keys: Iterable[str]) -> B
 def merge_matching(
     collection: QdrantCollection, condition: models.Filter | None, payload: Payload, count: int
 ) -> None:
-    """Merge a payload into the metadata of the `count` points that fulfil a condition, in one
-    operation; after the first of two, other points would fulfil it."""
+    """Merge a payload into the metadata of the `count` points that fulfil a condition. It takes one
+    operation, since after the first of two other points would fulfil it."""
     where = condition or models.Filter()
     if None in payload.values():
         keys = [quote_path((key,)) for key in payload]

@@ -130,8 +130,8 @@ def check_bools(**arguments: Any) -> None:
 
 @dataclass(slots=True)
 class FolderFiles:
-    """The files of a folder: sorted ids of the files to add, the caption files of images, files
-    that can't be added, and skipped files with reasons."""
+    """The files of a folder: sorted ids of the files to add, and the caption files of images. Also
+    files that can't be added, and skipped files, both with reasons."""
 
     ids: list[str] = field(default_factory=list)
     captions: dict[str, str] = field(default_factory=dict)

@@ -57,8 +57,8 @@ def count_reasons(files: Sequence[Unreadable]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class FolderAdded:
-    """The result of adding a folder: as in `Added`, with the unreadable files, and those that were
-    skipped because of their kind or a hidden name."""
+    """The result of adding a folder: as in `Added`, with the unreadable files. Also has the files
+    that were skipped because of their kind or a hidden name."""
 
     path: Path
     added: int

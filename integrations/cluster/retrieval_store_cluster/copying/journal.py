@@ -162,10 +162,10 @@ def open_journal(
     keeper: NoteKeeper | None = None,
     leading: tuple[str, str] = ("", ""),
 ) -> Iterator[Journal]:
-    """The journal of a copy from the first store to the second, with the entries of earlier runs;
-    in the first of the folders that exists. Raises ConflictError while another process uses it.
-    keeper: the target, if it is a cluster; leading: distinguishes the two from other stores at the
-    same addresses."""
+    """The journal of a copy from the first store to the second, with the entries of earlier runs.
+    It is in the first of the folders that exists. Raises ConflictError while another process uses
+    it. keeper: the target, if it is a cluster; leading: distinguishes the two from other stores at
+    the same addresses."""
     told_apart = places if leading == ("", "") else (*places, *leading)
     name = f"copy-{hashlib.sha256(orjson.dumps(told_apart)).hexdigest()[:16]}.journal"
     folder = next((existing for existing in folders if existing is not None), None)

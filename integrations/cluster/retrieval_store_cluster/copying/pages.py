@@ -49,8 +49,8 @@ def everything(spaces: Spaces) -> Fields:
 
 
 class Pace:
-    """How many points to read and write at once: those that take at most BYTES, estimated from
-    earlier ones, and at most twice the last number."""
+    """How many points to read and write at once. They take at most BYTES, estimated from earlier
+    ones, and are at most twice the last number."""
 
     def __init__(self) -> None:
         self.size = FIRST

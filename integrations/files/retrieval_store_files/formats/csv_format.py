@@ -112,7 +112,7 @@ def rows_of_csv(path: Path, columns: FileColumns, most: int, delimiter: str) -> 
 
 
 def _delimiter_of(path: Path, columns: FileColumns, most: int, usual: str) -> str:
-    """The delimiter: as the first line declares it, or else the default, unless the row of names
+    """The delimiter that the first line declares. Otherwise the default, unless the row of names
     has a column of ids only with another one."""
     with open_regular(path) as file:
         line = file.readline(most).decode("utf-8-sig", "replace")

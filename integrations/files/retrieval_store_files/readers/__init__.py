@@ -35,7 +35,7 @@ from retrieval_store.errors import DataLoaderError, InvalidTypeError
 @dataclass(frozen=True, slots=True)
 class Section:
     """A part of a file that belongs together. text: in Markdown's form, with blocks of code and
-    tables; headings: of the sections that contain it, the outermost first; page: of the file, from
+    tables; headings: of the sections that contain it, the outermost first. page: of the file, from
     1; start, end: its position, in characters of the file's text. Where the text is an exact copy
     of the file's, `end - start` is its length. is_code: it is source code, and split between
     lines."""
@@ -124,7 +124,7 @@ def unreadable(
     kind: str, error: Exception, program: str, part: str | None = None
 ) -> DataLoaderError:
     """The error for a damaged file. kind: the expected format, such as "a document of Word"; error:
-    the library's error; program: a program that may open and repair it; part: the damaged part,
+    the library's error. program: a program that may open and repair it; part: the damaged part,
     where it is known."""
     own = str(error).strip() if not isinstance(error, _OF_PYTHON) else ""
     where = f"{part} is damaged" if part else ""

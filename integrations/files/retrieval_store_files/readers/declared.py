@@ -1,6 +1,5 @@
-"""Finds the encoding that a file declares: the labels in the encoding standard
-(encoding.spec.whatwg.org), which browsers and mail programs know, and the position of the label in
-a page of HTML or XML."""
+"""Finds the encoding that a file declares. It knows the labels in the encoding standard
+(encoding.spec.whatwg.org), like browsers and mail programs, and where HTML and XML have them."""
 
 import codecs
 import re
@@ -25,8 +24,8 @@ _PRESCANNED = 8_192  # bytes of a page: more than the standard's 1,024, as licen
 
 
 def codec_of(label: str) -> str | None:
-    """The name of Python's codec for a label such as "x-sjis"; None for one that isn't known, or
-    that doesn't define the letters, such as "x-user-defined"."""
+    """The name of Python's codec for a label such as "x-sjis". None for an unknown one, or one that
+    doesn't define the letters, such as "x-user-defined"."""
     try:
         from webencodings import lookup
     except ImportError as error:
@@ -62,7 +61,7 @@ def label_in_xml(data: bytes) -> str | None:
 
 
 def label_in_page(data: bytes) -> str | None:
-    """The label at the beginning of an HTML page, as browsers find it: in a <meta> outside of
+    """The label at the beginning of an HTML page, as browsers find it. It is in a <meta> outside of
     comments and of other tags, or in the declaration of XHTML. None without one."""
     for label in _labels_of_metas(data[:_PRESCANNED]):
         codec = codec_of(label)
@@ -113,8 +112,8 @@ def _attributes(data: bytes, at: int) -> tuple[dict[str, str], int]:
 
 
 def _labels_of(attributes: dict[str, str]) -> list[str]:
-    """The label in a <meta>: in its `charset`, or in its `content` if `http-equiv` marks it as a
-    Content-Type, or no attribute says what it is."""
+    """The label in a <meta>: in its `charset`, or in its `content`. The latter counts if
+    `http-equiv` is Content-Type, or no attribute names its purpose."""
     if attributes.get("charset"):
         return [attributes["charset"]]
     is_header = attributes.get("http-equiv", "").lower() == "content-type"

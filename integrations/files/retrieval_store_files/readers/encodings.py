@@ -136,8 +136,8 @@ def _share_of_utf_8(data: bytes) -> float:
 
 
 def _of_several_bytes(data: bytes) -> Decoded | None:
-    """A text in an East Asian encoding, many bytes of which are valid in UTF-8 by chance: the whole
-    text is valid in it, and chardet guesses it. None for any other text."""
+    """A text in an East Asian encoding, many bytes of which are valid in UTF-8 by chance. The whole
+    text must be valid in it, and chardet must guess it. None for any other text."""
     texts = set()
     for encoding in _OF_SEVERAL_BYTES:
         with contextlib.suppress(UnicodeError):

@@ -129,7 +129,7 @@ def text_of_bytes(
     ocr: Ocr | None = None,
 ) -> FileText:
     """The text of a file with this name. reader: a user's reader, which is tried first, in this
-    process; installed: as in `reader_name`; passwords: candidates for opening it, if it is
+    process; installed: as in `reader_name`. passwords: candidates for opening it, if it is
     encrypted; ocr: reads the pages that are pictures. Raises DataLoaderError where the file can't
     be read, and InvalidTypeError for an invalid result of a reader."""
     read = None if reader is None else _read_with(reader, data, name)

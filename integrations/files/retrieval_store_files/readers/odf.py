@@ -27,8 +27,8 @@ _SPACES = re.compile(r"[ \t\r\n]+")
 
 @dataclass(slots=True)
 class StylesOfText:
-    """The meaning of a document's styles: their parents, the numbered levels of lists, and how many
-    numbers the heading of a level shows, with the text around them."""
+    """The meaning of a document's styles: their parents, and the numbered levels of lists. Also how
+    many numbers the heading of a level shows, with the text around them."""
 
     parents: dict[str, str] = field(default_factory=dict)
     numbered: set[tuple[str, int]] = field(default_factory=set)

@@ -40,7 +40,7 @@ _COUNTED = 1_000_000  # characters that are counted at once: tokenizers need 200
 @dataclass(frozen=True, slots=True)
 class Passage:
     """A part of a file for search. text: with the headings in front, such as "Guide > Install: Run
-    it."; headings: of the sections that contain it; page: from 1; start, end: its position in
+    it."; headings: of the sections that contain it. page: from 1; start, end: its position in
     characters of the file's text."""
 
     text: str
@@ -177,8 +177,8 @@ def _path_of(section: Section, front: str) -> tuple[str, ...]:
 @dataclass(frozen=True, slots=True)
 class Cutter:
     """Joins blocks to passages. Their size is the result of `count`, without the marks that a model
-    puts around a text, so that joined texts are no larger than the sum of texts and separators.
-    most, least: the sizes of a passage; overlap: the size that it shares with the one before."""
+    puts around a text. So joined texts are no larger than the sum of texts and separators. most,
+    least: the sizes of a passage; overlap: the size that it shares with the one before."""
 
     count: Count
     marks: int
@@ -249,7 +249,7 @@ class Cutter:
 
     def _lead(self, path: tuple[str, ...]) -> _Lead:
         """The headings in one line. The outermost ones are left out if all would take half of a
-        passage; the last one is reduced to its first words if it alone would."""
+        passage. If the last one alone would, it is reduced to its first words."""
         for first in range(len(path)):
             line = " > ".join(path[first:]).strip()
             if self._sizes(line, [(0, len(line))])[0] <= self.most // 2:
@@ -370,8 +370,8 @@ class Cutter:
             first += number
 
     def _overlap_start(self, text: str, last: _Span, span: _Span) -> int:
-        """Where a passage begins that also has the end of the last one: at the first sentence from
-        which it isn't too long, else at a word."""
+        """Where a passage begins that also has the end of the last one. It is the first sentence
+        from which the overlap isn't too long, else a word."""
         if span.header:
             return span.start
         for pattern in (_SENTENCE, None):

@@ -183,8 +183,8 @@ def _is_pictured(page: Any) -> bool:
 
 
 def _plainer(text: str) -> str:
-    """The text of a page without the dots in contents, and without ligatures and words divided at
-    the end of a line, which queries don't have."""
+    """The text of a page without the dots in contents. It is also without ligatures and words
+    divided at the end of a line, which queries don't have."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").translate(_LIGATURES)
     lines = _UNKNOWN.sub(UNKNOWN, lines)
     return _DOTS.sub("… ", _DIVIDED.sub(_join_division, lines)).strip()

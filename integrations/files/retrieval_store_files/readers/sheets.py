@@ -157,7 +157,7 @@ def _paths_of_sheets(packed: PackedFile) -> dict[str, str]:
 
 def _beside(packed: PackedFile, path: str | None) -> tuple[list[str], int]:
     """The content of a sheet outside of its cells: the texts of its comments, with their cells, and
-    of its drawings; and the number of embedded objects."""
+    of its drawings. Also the number of embedded objects."""
     texts: list[str] = []
     objects = 0
     relations = [*related_parts(packed, path)] if path else []

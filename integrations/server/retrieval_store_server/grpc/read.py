@@ -1,7 +1,7 @@
 """Requests as the models of qdrant-client that bodies over HTTP are read as.
 
-qdrant-client's own converter makes most of them. Methods of the same names replace it here where it
-lacks a message, differs from a server, or is too slow for the most frequent requests.
+qdrant-client's own converter makes most of them. Methods of the same names replace it here for
+three reasons: it lacks a message, differs from a server, or is too slow for frequent requests.
 """
 
 import math

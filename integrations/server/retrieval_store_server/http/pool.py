@@ -138,7 +138,7 @@ ReadKind: TypeAlias = Hashable
 
 
 class QuickReads:
-    """Kinds of reads that were quick recently, and therefore run on the event loop: the way to a
+    """Kinds of reads that were quick recently. These run on the event loop, since the way to a
     thread and back takes longer than many queries. A kind is a route, a collection, and the cost
     class of the request (`shapes.cost_class_of`). After a write each kind must be quick again,
     since the next read may have to catch up with it."""

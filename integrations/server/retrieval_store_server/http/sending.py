@@ -64,7 +64,7 @@ class Exchange(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """method: GET, POST and so on; route: None where none matches; names: the values of its names;
+    """method: GET, POST and so on; route: None where none matches; names: the values of its names.
     is_of_page: whether its path is below the path of Qdrant's web page. exchange: None behind
     another server than this package's; began: when the request arrived, by time.perf_counter."""
 

@@ -59,7 +59,7 @@ class ServerLimits:
 class ServerSettings:
     """Who may do what. keys: keys that permit everything; reader_keys: keys that only permit
     reading; allow_hosts: host names that need no key, besides those of loopback. cors: origins
-    whose pages may send requests; read_only: refuse all writes; trust: allow embedding functions
+    whose pages may send requests; read_only: refuse all writes. trust: allow embedding functions
     that access hosts and files; image_root: the folder for images that requests name. dashboard:
     the folder of Qdrant's web page; access_log: log each request. local: answer only to loopback's
     host names and to the server's own page, even with a key. memory_budget: bytes that a process
@@ -186,8 +186,8 @@ def check_reach(host: str, has_keys: bool, no_auth: bool) -> None:
 
 
 def check_cors(cors: Iterable[str], has_keys: bool, no_auth: bool = False) -> None:
-    """Raise InvalidArgumentError where any page in a browser could reach a store that needs no key:
-    by "*", or by "null", which pages without an origin send."""
+    """Raise InvalidArgumentError where any page in a browser could reach a store that needs no key.
+    The origins "*" and "null" allow that; pages without an origin send "null"."""
     open_to_all = [origin for origin in cors if origin in ("*", "null")]
     if open_to_all and not (has_keys or no_auth):
         raise InvalidArgumentError(

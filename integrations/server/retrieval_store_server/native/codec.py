@@ -277,7 +277,7 @@ def _write_record(members: list[tuple[str, Any]], value: Any, arrays: Arrays) ->
 
 def _write_combination(value: Expression, arrays: Arrays) -> Any:
     """A filter with terms. Its nodes form one list, each after its terms, since filters may be
-    nested deeper than JSON may; a repeated node is in the list once."""
+    nested deeper than JSON. A repeated node is in the list once."""
     nodes: list[Any] = []
     places: dict[int, int] = {}
     pending: list[Expression] = [value]

@@ -73,5 +73,5 @@ def function_of_file(spec: Mapping[str, Any], trust: bool) -> Any:
 
 def says_distance(function: Any) -> bool:
     """Whether a function declares the distances that its vectors are made for."""
-    told = (getattr(function, name, None) for name in ("default_space", "supported_spaces"))
-    return any(tell() for tell in told if callable(tell))
+    methods = (getattr(function, name, None) for name in ("default_space", "supported_spaces"))
+    return any(tell() for tell in methods if callable(tell))

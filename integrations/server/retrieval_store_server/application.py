@@ -138,7 +138,7 @@ class Application:
         # So that readiness is reported even while all threads are busy.
         self._aside = Pool(1, self._limits.queue)
         self._jobs = ThreadPoolExecutor(1, "server-jobs")  # jobs after their responses
-        self._left = 0  # of these requests
+        self._left = 0  # their number
         self._bodies = BodyBudget(self._limits.bodies)
         self._calls: Any = None  # answers calls over gRPC
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -332,7 +332,7 @@ class Application:
             await stream_to_file(request.receive, request.headers, path, seconds)
             work = partial(_work, request, route, call)
             return await self._in_thread(request, route, call, work)
-        except BaseException:  # the failed upload removes its file itself, too
+        except BaseException:  # work that has begun removes it itself, too
             path.unlink(missing_ok=True)
             raise
 

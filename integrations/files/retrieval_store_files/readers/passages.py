@@ -197,15 +197,15 @@ class Cutter:
         sections = [part for part in file.sections if part.headings or not is_blank(part.text)]
         paths = [_path_of(section, front) for section in sections]
         leads = {path: self._lead(path) for path in {*paths}}
-        told = {path[:depth] for path, lead in leads.items() for depth in lead.depths_of(path)}
+        covered = {path[:depth] for path, lead in leads.items() for depth in lead.depths_of(path)}
         if not file.title:
-            told.add((name,))
+            covered.add((name,))
         passages: list[Passage] = []
         for section, path in zip(sections, paths, strict=True):
             lead, rest = leads[path], list[str]()
             for depth in range(1, len(path) + 1):
-                if path[:depth] not in told:  # no passage has that whole heading
-                    told.add(path[:depth])
+                if path[:depth] not in covered:  # no passage has that whole heading
+                    covered.add(path[:depth])
                     rest.append(lead.cut_off if depth == len(path) else path[depth - 1])
             passages += self._passages_of_headings(section, lead.text, rest)
             if not (rest and is_blank(section.text)):

@@ -1,12 +1,12 @@
-"""A store as tools for agents: programs that a language model steers.
+"""A store as tools for agents: programs that a language model controls.
 
-`tools` answers the calls by a store's collections (`sources`). `definitions` has what a model reads
-of each, `arguments` checks what it sends, and when records are to be forgotten, and `answers` words
-what it gets, as text and as data. `mcp` serves them by the Model Context Protocol,
-over standard input and output or over HTTP; LangChain's and LlamaIndex's stores make tools of the
-same ones. `command` is `retrieval-store mcp`, which the core finds as a plugin; `wording` has what
-messages are made of. It may use what users may of the core and of `retrieval_store_server`. Of the
-package `mcp` nothing is loaded before a server is made.
+`tools` answers the calls from a store's collections (`sources`). `definitions` has the descriptions
+that a model reads. `arguments` checks the arguments that it sends, and when records expire.
+`answers` formats the results, as text and as data. `mcp` serves the tools by the Model Context
+Protocol, over standard input and output or over HTTP; LangChain's and LlamaIndex's stores wrap the
+same tools. `command` is `retrieval-store mcp`, which the core finds as a plugin; `wording` formats
+values in messages. This package may use the public parts of the core and of
+`retrieval_store_server`. The package `mcp` isn't imported before a server is made.
 """
 
 from importlib import import_module
@@ -32,7 +32,7 @@ _HOMES = {
     "Tool": "definitions",
 }
 
-if not TYPE_CHECKING:  # else type checkers would believe in any name
+if not TYPE_CHECKING:  # otherwise type checkers would accept any name
 
     def __getattr__(name: str) -> Any:
         if name not in _HOMES:

@@ -1,6 +1,6 @@
-"""The arguments that a model sends, checked by the schemas of their tool; and when the records that
-it adds are to be forgotten. The collection does that, by `configuration["expires"]`; one that a
-tool makes has it.
+"""Checks the arguments that a model sends against the schemas of their tool, and when the records
+that it adds expire. The collection deletes these, by `configuration["expires"]`; a collection that
+a tool creates has that setting.
 """
 
 import json
@@ -14,8 +14,8 @@ from retrieval_store.errors import InvalidArgumentError
 from retrieval_store_agents.definitions import FORGOTTEN, Schema, Tool
 from retrieval_store_agents.wording import list_ids, quote, shorten
 
-WRITTEN = "written_at"  # metadata of what a tool added
-MAX_DIGITS = 60  # of an integer, as a message shows it wholly
+WRITTEN = "written_at"  # metadata that a tool adds to records
+MAX_DIGITS = 60  # the longest integer that a message shows completely
 KINDS: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
     "integer": (int,),
@@ -25,8 +25,9 @@ KINDS: Mapping[str, tuple[type, ...]] = {
 
 
 def check_arguments(tool: Tool, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a call; InvalidArgumentError for what the tool's schema doesn't allow. One
-    that is null counts as left out, and what has one meaning alone is taken as that."""
+    """The arguments of a call; raises InvalidArgumentError for arguments that the tool's schema
+    doesn't allow. A null argument counts as left out, and a value with only one possible meaning is
+    converted."""
     values = {
         name: _meant(value, tool.arguments.get(name, {}))
         for name, value in arguments.items()
@@ -48,8 +49,8 @@ def check_arguments(tool: Tool, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _meant(value: Any, schema: Schema) -> Any:
-    """A value as the type that its argument has, where models often send another: one text for a
-    list, digits for a number, JSON in a string for an object or a list."""
+    """A value converted to its argument's type, where models often send another type. Examples are
+    one text for a list, digits for a number, and JSON in a string for an object or a list."""
     match schema.get("type"), value:
         case "array", str():
             return _list_of(value, KINDS[schema["items"]["type"]])
@@ -58,7 +59,7 @@ def _meant(value: Any, schema: Schema) -> Any:
         case "integer", str() if value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS:
             return int(value)
         case "integer", float() if value.is_integer() and abs(value) < 10**MAX_DIGITS:
-            return int(value)  # to JSON Schema 2.0 is an integer, and some clients send all so
+            return int(value)  # an integer by JSON Schema, and some clients send all integers so
         case "object", str() if value.lstrip().startswith("{"):
             with suppress(ValueError, RecursionError):
                 return json.loads(value)
@@ -66,7 +67,8 @@ def _meant(value: Any, schema: Schema) -> Any:
 
 
 def _list_of(text: str, kind: Any) -> list[Any]:
-    """The list of values of a kind that a text is in JSON, else the text alone."""
+    """The list of values of one kind that a JSON text contains; otherwise a list of the text
+    alone."""
     if text.lstrip().startswith("["):
         with suppress(ValueError, RecursionError):
             values = json.loads(text)
@@ -106,7 +108,7 @@ def _article(kind: str) -> str:
 
 
 def check_counts(count: int, **lists: list[Any] | None) -> None:
-    """Refuse lists that must have one item for each record, and don't."""
+    """Refuse lists that don't have one item for each record."""
     for name, items in lists.items():
         if items is not None and len(items) != count:
             first = next(iter(lists))
@@ -115,17 +117,16 @@ def check_counts(count: int, **lists: list[Any] | None) -> None:
             )
 
 
-# Forgetting
+# Expiry
 
 
 def now_iso() -> str:
-    """The present moment in UTC, as the ISO time that is stored."""
+    """The present moment in UTC, as a stored ISO time."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def with_time_to_forget(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata in which the time of forgetting, if there is one, is an ISO time with a zone, UTC
-    where none is said."""
+    """Metadata whose expiry time, if any, is an ISO time with a zone; UTC if it has none."""
     value = metadata.get(FORGOTTEN)
     if value is None:
         return dict(metadata)
@@ -144,12 +145,12 @@ def with_time_to_forget(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def are_forgotten(metadatas: Iterable[Mapping[str, Any] | None]) -> bool:
-    """Whether records with these metadata are to be forgotten, one of them at least."""
+    """Whether at least one record with these metadata expires."""
     return any((metadata or {}).get(FORGOTTEN) is not None for metadata in metadatas)
 
 
 def check_forgets(collection: Collection) -> None:
-    """Raise InvalidArgumentError for a collection that doesn't forget what a tool says."""
+    """Raise InvalidArgumentError for a collection that doesn't delete the records that expire."""
     key = collection.configuration.get("expires")
     if key != FORGOTTEN:
         instead = f"its records expire by the key {key!r}" if key else "its records never expire"

@@ -45,7 +45,7 @@ def mcp(
     directory that doesn't exist is made with --write. With --http keys are read as a server
     reads them.
     """
-    parent = os.getppid()  # before what takes time is imported, in which it may end
+    parent = os.getppid()  # before slow imports, during which the parent may exit
     if not (write or plugin.is_store(store)):
         raise NotFoundError(
             f"there is no store at {os.path.abspath(store)}: give its absolute path, fill one by "
@@ -72,8 +72,8 @@ def mcp(
 
 @contextmanager
 def ends_at_interrupt() -> Iterator[None]:
-    """Let an interrupt end the process where it stands: it would else wait for the next line of its
-    input. What is being written is there wholly or not at all."""
+    """Let an interrupt end the process at once; otherwise it would wait for the next line of its
+    input. A write in progress is stored completely or not at all."""
 
     def end(*_: object) -> None:
         plugin.complain("interrupted")

@@ -11,8 +11,8 @@ FORGOTTEN = "forget_after"  # metadata, and the argument that sets it
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool as a model sees it. arguments: JSON schemas by name; required: those that must be
-    given; writes: whether it changes the store; destroys: whether it takes something away."""
+    """A tool as a model sees it. arguments: JSON schemas by name; required: the mandatory
+    arguments; writes: whether it changes the store; destroys: whether it deletes something."""
 
     name: str
     description: str

@@ -1,8 +1,8 @@
 """Serves the tools of a store by the Model Context Protocol, with its official SDK.
 
-Over standard input and output the process belongs to the client that started it, and ends with it:
-when its input ends, or its parent has gone, there is a second for calls under way. Over HTTP a key
-decides, as `retrieval-store serve` has it, whether a client gets the tools that write.
+Over standard input and output the process belongs to the client that started it. It ends when its
+input ends, or its parent has exited; running calls then have one second. Over HTTP a key decides,
+as in `retrieval-store serve`, whether a client gets the tools that write.
 """
 
 import base64
@@ -40,10 +40,10 @@ T = TypeVar("T")
 Context: TypeAlias = Any  # mcp's ServerRequestContext
 SCHEME = "retrieval-store"
 PATH = "/mcp"
-NOT_FOUND = -32002  # of resources, as the protocol has it
+NOT_FOUND = -32002  # for resources, as in the protocol
 ONLY_READS = "the key of this client may only read"
-LAST_CALLS, LOOKS_EVERY = 0.8, 0.2  # seconds for calls under way at the end, and between looks
-THREADS, MAX_WAITING = 8, 64  # of calls at once, and calls that wait for one
+LAST_CALLS, LOOKS_EVERY = 0.8, 0.2  # seconds for running calls at the end, and between checks
+THREADS, MAX_WAITING = 8, 64  # concurrent calls, and queued calls
 PICTURE = 1_024  # pixels of the longer side
 INSTRUCTIONS = (
     "A retrieval store: collections of records with a document and metadata. Call `collections` "
@@ -54,9 +54,9 @@ INSTRUCTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class SharedTools:
-    """What is served. open: opens the client, in a `with` block; only: the names of the collections
-    that may be used, none for all; writes: whether tools that write are among the tools;
-    image_root: the folder below which a record's uri may name a picture."""
+    """The served tools. open: opens the client, in a `with` block; only: the names of the permitted
+    collections, none for all. writes: whether tools that write are included; image_root: the folder
+    that must contain every image that a record's uri names."""
 
     open: Callable[[], AbstractContextManager[Client]]
     only: tuple[str, ...] = ()
@@ -65,7 +65,7 @@ class SharedTools:
 
 
 class CallBudget(Protocol):
-    """What a call may take, in a `with` block: it raises an error where that is over, also once
+    """A call's time limit, in a `with` block. It raises an error when the time is over or
     `is_stopped` is set."""
 
     is_stopped: bool
@@ -76,8 +76,8 @@ class CallBudget(Protocol):
 
 
 class StoreServer:
-    """Answers the protocol's requests. The store is opened by the first that needs it, so that a
-    client that starts many servers doesn't wait for each."""
+    """Answers the protocol's requests. The first request that needs the store opens it, so that a
+    client that starts many servers needn't wait for each."""
 
     def __init__(self, served: SharedTools) -> None:
         self._served = served
@@ -87,7 +87,7 @@ class StoreServer:
         self._writers = StoreTools(source, served.writes)
         self._readers = StoreTools(source, False, ONLY_READS) if served.writes else self._writers
         self.may_write: Callable[[Context], bool] = lambda context: True
-        self.budget: Callable[[], CallBudget] | None = None  # of a call that reads
+        self.budget: Callable[[], CallBudget] | None = None  # for a reading call
         self._threads = anyio.CapacityLimiter(THREADS)
 
     def client(self) -> Client:
@@ -136,8 +136,8 @@ class StoreServer:
         )
 
     async def _run(self, call: Callable[[], T], reads: bool) -> T:
-        """What a call returns, in a thread, of which there are few. One that is cancelled keeps its
-        thread until it ends, which a reading one soon does."""
+        """The result of a call, on one of a few threads. A cancelled call keeps its thread until it
+        ends; a reading call ends soon."""
         if self._threads.statistics().tasks_waiting >= MAX_WAITING:
             raise MCPError(types.INTERNAL_ERROR, "too many calls are under way; try again later")
         budget = None if self.budget is None or not reads else self.budget()
@@ -153,7 +153,7 @@ class StoreServer:
             group.start_soon(_stopping, budget)
             try:
                 result = await anyio.to_thread.run_sync(within, limiter=self._threads)
-            except Exception as error:  # which the group would wrap
+            except Exception as error:  # which the task group would wrap
                 failure = error
             group.cancel_scope.cancel()
         if failure is not None:
@@ -181,7 +181,7 @@ class StoreServer:
         return types.ReadResourceResult(contents=[contents])
 
     def _contents(self, uri: str) -> types.TextResourceContents | types.BlobResourceContents:
-        """A record: its document, or the picture that its uri points at, or its metadata."""
+        """A record: its document, the image that its uri names, or its metadata."""
         scheme, _, place = uri.partition("://")
         name, _, key = place.partition("/")
         name, key = unquote(name), unquote(key)
@@ -206,7 +206,7 @@ class StoreServer:
 
 
 async def _stopping(budget: CallBudget) -> None:
-    """Stop what has a budget once this is cancelled."""
+    """Stop calls with a time limit when this task is cancelled."""
     try:
         await anyio.sleep_forever()
     finally:
@@ -229,8 +229,8 @@ def _describe_tool(tool: Tool) -> types.Tool:
 
 
 def serve_stdio(served: SharedTools, parent: int) -> None:
-    """Serve the client that has started this process, until it ends. parent: the number of the
-    process that was the parent when this one began."""
+    """Serve the client that started this process, until the client ends. parent: the process id of
+    the parent at the start."""
     _end_with_client(parent)
     server = StoreServer(served)
     try:
@@ -245,14 +245,14 @@ async def _serve_stdio(protocol: "Server[Any]") -> None:
 
 
 def _end_with_client(parent: int) -> None:
-    """Have the process end when its input is closed or its parent has gone. Calls under way have a
-    moment, though nobody reads their answers. One that waits for a lock or a model would else keep
-    the process; what it writes is there wholly or not at all."""
+    """Let the process end when its input is closed or its parent has exited. Running calls get a
+    moment, though nobody reads their results. A call that waits for a lock or a model would
+    otherwise keep the process alive; its writes are stored completely or not at all."""
     watched = select.poll() if hasattr(select, "poll") else None
     if watched is not None:
         with suppress(OSError):  # there is no standard input
-            ends = getattr(select, "POLLRDHUP", 0)  # as where it is a socket that sends no more
-            watched.register(os.dup(0), ends)  # 0 itself is taken by the protocol
+            ends = getattr(select, "POLLRDHUP", 0)  # for a socket whose peer sends no more
+            watched.register(os.dup(0), ends)  # the protocol uses 0 itself
 
     def look() -> None:
         while os.getppid() == parent:
@@ -272,9 +272,9 @@ def _end_with_client(parent: int) -> None:
 def serve_http(
     served: SharedTools, host: str, port: int, announce: Callable[[str], object]
 ) -> None:
-    """Serve clients over HTTP until the process is ended. Keys come from the environment, as a
-    server's do. announce: called with the URL once it answers. Raises InvalidArgumentError where
-    other machines would reach a store that needs no key, and StorageError where nothing can
+    """Serve clients over HTTP until the process ends. Keys come from the environment, as a server's
+    do. announce: called with the URL once the server accepts requests. Raises InvalidArgumentError
+    where other machines could reach a store without a key, and StorageError where it can't
     listen."""
     from retrieval_store_server import Guard
 
@@ -282,7 +282,7 @@ def serve_http(
     server = StoreServer(served)
     server.budget = guard.budget
     server.may_write = lambda context: guard.may_write(context.request.scope)
-    # The guard sees to host names and origins.
+    # The guard checks host names and origins.
     no_guard = TransportSecuritySettings(enable_dns_rebinding_protection=False)
     application = server.protocol().streamable_http_app(
         streamable_http_path=PATH, transport_security=no_guard

@@ -1,4 +1,4 @@
-"""The collections that tools may use: those of a client, or one alone."""
+"""The collections that tools may use: those in a client, or a single one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,21 +17,22 @@ class ToolSource(Protocol):
         """Their names."""
 
     def open(self, name: str) -> Collection:
-        """One of them; NotFoundError where it doesn't exist."""
+        """A collection by its name; raises NotFoundError where it doesn't exist."""
 
     def create(self, name: str, forgets: bool) -> Collection:
-        """The same, made if it doesn't exist; NotFoundError where it may not be made. forgets:
-        whether it has to forget records; InvalidArgumentError where a new one can't."""
+        """A collection by its name, created if it doesn't exist. Raises NotFoundError where it may
+        not be created. forgets: whether its records must expire; raises InvalidArgumentError where
+        a new one doesn't support that."""
 
     def allowed_names(self) -> tuple[str, ...]:
-        """The names of those that may be used, existing or not; none for all."""
+        """The names of the permitted collections, existing or not; none for all."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientSource:
-    """The collections of a client: all of them but those of the Qdrant front, or those of these
-    names alone. client: returns it, and is called when a tool needs it first; opened: those that
-    were used, by their ids and functions, whose models stay loaded."""
+    """The collections of a client: all but those of the Qdrant front, or only those with the given
+    names. client: returns the client; called when a tool first needs it. opened: the collections in
+    use, by their ids and functions, whose models stay loaded."""
 
     client: Callable[[], Client]
     only: tuple[str, ...] = ()
@@ -43,14 +44,15 @@ class ClientSource:
         return [name for name in existing if not self.only or name in self.only]
 
     def open(self, name: str) -> Collection:
-        """One of them."""
+        """A collection by its name."""
         self._check(name)
         collection = self.client().get_collection(name)
         key = str(collection.id), repr(collection.configuration["embedding_function"])
         return self.opened.setdefault(key, collection)
 
     def create(self, name: str, forgets: bool) -> Collection:
-        """The same, made if it doesn't exist; on a cluster none can forget records."""
+        """A collection by its name, created if it doesn't exist; on a cluster records can't
+        expire."""
         self._check(name)
         client = self.client()
         if name in client.collection_names():
@@ -62,7 +64,7 @@ class ClientSource:
                 if forgets:
                     raise
                 return client.create_collection(name)
-        except AlreadyExistsError:  # somebody else was faster, or it is QdrantClient's
+        except AlreadyExistsError:  # another client was faster, or it is QdrantClient's
             return self.open(name)
 
     def allowed_names(self) -> tuple[str, ...]:
@@ -76,7 +78,7 @@ class ClientSource:
 
 @dataclass(frozen=True, slots=True)
 class CollectionSource:
-    """One collection alone."""
+    """A single collection."""
 
     collection: Collection
 

@@ -1,8 +1,8 @@
 """The tools through which a model uses a store: what their calls do.
 
 A model chooses a tool by its description, fills its arguments by their JSON schema, and reads the
-answer's text; programs read its data. An argument that makes no sense gets an answer that says what
-would, since a model can act on that.
+result's text; programs read its data. The error for an invalid argument says what would be right,
+since a model can act on that.
 """
 
 import hashlib
@@ -52,15 +52,15 @@ from retrieval_store_agents.wording import count_in_words, cut_text, list_ids
 
 _log = logging.getLogger("retrieval_store.agents")
 _as_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
-NEW = "notes"  # the collection that is made where a store has none, and none is named
-SAMPLE = 1_000  # records that are looked at for keys; where there are more they are spread over all
-EXAMPLES, KEYS = 4, 40  # values of a key, and keys with values, that are shown
+NEW = "notes"  # the collection that is created in an empty store if none is named
+SAMPLE = 1_000  # records that are searched for keys; with more they are spread over all
+EXAMPLES, KEYS = 4, 40  # values per key, and keys with values, that are shown
 MAX_OTHER_KEYS = 200
 READ_ONLY = "a user can allow it: `retrieval-store mcp --write`, or `write=True` of `as_tools`"
 
 
 class StoreTools:
-    """The tools of a store. writes: whether those that write are among them; refusal: why they
+    """The tools of a store. writes: whether tools that write are included; refusal: why they
     aren't. Calls may be made from several threads."""
 
     def __init__(self, source: ToolSource, writes: bool = False, refusal: str = READ_ONLY) -> None:
@@ -78,7 +78,8 @@ class StoreTools:
         }
 
     def tool(self, name: str) -> Tool:
-        """A tool by its name; InvalidArgumentError where there is none, or it isn't allowed."""
+        """A tool by its name; raises InvalidArgumentError where there is none, or it isn't
+        allowed."""
         tool = self._by_name.get(name)
         if tool is None:
             if any(other.name == name for other in TOOLS):
@@ -91,7 +92,7 @@ class StoreTools:
         return name in self._by_name and self._by_name[name].writes
 
     def call(self, name: str, arguments: Mapping[str, Any] | None) -> Answer:
-        """The answer of a tool; what goes wrong is an answer too."""
+        """The result of a tool; errors are returned as results too."""
         try:
             tool = self.tool(name)
             return self._calls[name](**check_arguments(tool, arguments or {}))
@@ -104,7 +105,7 @@ class StoreTools:
             return Answer(f"error: {message}", {"error": message}, is_error=True)
 
     def _open_collection(self, name: str | None) -> Collection:
-        """The collection of this name; the only one, where no name is given."""
+        """The collection of this name; the only one if no name is given."""
         names = sorted(self._source.names())
         if not names:
             raise NotFoundError(self._why_no_collection())
@@ -133,7 +134,8 @@ class StoreTools:
         return Answer(f"{heading}\n{mark_lines(lines, mark)}", {"collections": descriptions})
 
     def _describe_named(self, name: str) -> dict[str, Any] | None:
-        """What a collection holds, or why it can't be read; None where it was deleted meanwhile."""
+        """A collection's description, or why it can't be read; None where it was deleted
+        meanwhile."""
         try:
             return _describe(self._source.open(name))
         except NotFoundError:
@@ -156,7 +158,7 @@ class StoreTools:
         way: Any = mode or _mode_by_embedding(opened)
         result = opened.query(
             query_texts=text,
-            n_results=limit + 1,  # so that it is known whether there is another
+            n_results=limit + 1,  # one more, to see whether there are others
             offset=offset,
             where=where or None,
             mode=way,
@@ -192,7 +194,7 @@ class StoreTools:
     def _without_hits(
         self, opened: Collection, where: Mapping[str, Any] | None, way: str, offset: int
     ) -> str:
-        """Why a search has no hits, and what to do."""
+        """Why a search has no hits, and what to try instead."""
         matching = opened.count(where or None)
         if not matching and where:
             return "no record fulfils the filter; `collections` has example values"
@@ -300,7 +302,7 @@ class StoreTools:
         if forget_after is not None:
             about[FORGOTTEN] = forget_after
         record_ids = ids or [_id_of(document) for document in documents]
-        records: dict[str, tuple[str, Any]] = {}  # of the same text the first
+        records: dict[str, tuple[str, Any]] = {}  # the first of equal texts
         rows = zip(record_ids, documents, metadatas or [None] * len(documents), strict=True)
         for record_id, document, metadata in rows:
             written = with_time_to_forget({**(metadata or {}), **about})
@@ -335,7 +337,7 @@ class StoreTools:
         )
 
     def _writable(self, name: str | None, forgets: bool) -> Collection:
-        """The collection to add to, made if it doesn't exist."""
+        """The collection to add to, created if it doesn't exist."""
         if name is not None:
             return self._source.create(name, forgets)
         allowed = self._source.allowed_names()
@@ -390,7 +392,7 @@ class StoreTools:
                     f"expected is {expected}: look at what it selects by `get`, then give "
                     f"expected={count}"
                 )
-        most = expected if ids is None else None  # whatever others add meanwhile
+        most = expected if ids is None else None  # others may add some meanwhile
         deleted = opened.delete(ids=ids, where=where or None, limit=most)["deleted"]
         summary = f"{deleted} deleted from {opened.name}"
         return Answer(summary, {"collection": opened.name, "deleted": deleted})
@@ -400,12 +402,12 @@ class StoreTools:
 
 
 def _id_of(document: str) -> str:
-    """The id of a text that has none: the same for the same text."""
+    """The id of a text without one: a hash, the same for the same text."""
     return hashlib.sha256(document.strip().encode("utf-8", "replace")).hexdigest()[:24]
 
 
 def _ids_of(collection: Collection, ids: list[str], where: Mapping[str, Any] | None) -> list[str]:
-    """Those of these ids of which there are records that fulfil a filter."""
+    """The ids of the records among these that match a filter."""
     return collection.get(ids=ids, where=where or None, include=())["ids"]
 
 
@@ -416,7 +418,8 @@ def _without(ids: Sequence[str], others: Sequence[str]) -> list[str]:
 
 
 def _add_new(collection: Collection, records: Mapping[str, tuple[str, Any]]) -> list[str]:
-    """Add the records whose ids are new, and return these ids. Others may add some meanwhile."""
+    """Add the records whose ids are new, and return these ids. Other writers may add some
+    meanwhile."""
     while True:
         existing = set(collection.get(ids=list(records), include=())["ids"])
         new = [record_id for record_id in records if record_id not in existing]
@@ -429,8 +432,8 @@ def _add_new(collection: Collection, records: Mapping[str, tuple[str, Any]]) -> 
 
 
 def _refuse_unmatched(collection: Collection, where: Mapping[str, Any] | None) -> None:
-    """Raise for the first condition of a filter that no record could fulfil, whatever the client
-    does with such."""
+    """Raise for the first condition of a filter that no record matches, however the client treats
+    such conditions."""
     for problem in collection.unknown_keys(where or None):
         raise InvalidFilterError(f"nothing matches: {problem}")
 
@@ -439,21 +442,21 @@ def _refuse_unmatched(collection: Collection, where: Mapping[str, Any] | None) -
 
 
 def _mode_by_embedding(collection: Collection) -> Any:
-    """By meaning and words, where the collection can embed a text; else by words."""
-    # Other than by default in Python and on the command line, where a query without a model is an
-    # error: an agent asks by a text alone, and is to get what there is.
+    """Dense and text search where the collection can embed a text; otherwise text search."""
+    # Unlike the default in Python and on the command line, where a query without a model is an
+    # error. An agent sends only a text, and should get the best available result.
     return "hybrid" if _embeds(collection) else "text"
 
 
 def _embeds(collection: Collection) -> bool:
     try:
         return collection.embedding_function is not None
-    except (RetrievalStoreError, ImportError):  # it is remembered, and can't be made here
+    except (RetrievalStoreError, ImportError):  # the stored function can't be built here
         return False
 
 
 def _describe(collection: Collection) -> dict[str, Any]:
-    """What a collection holds."""
+    """A collection's description."""
     sample = collection.sample(SAMPLE, include=("metadatas",))
     keys = _keys_of(sample["metadatas"] or ())
     description = {
@@ -469,8 +472,8 @@ def _describe(collection: Collection) -> dict[str, Any]:
 
 
 def _keys_of(metadatas: Iterable[Mapping[str, Any] | None]) -> dict[str, dict[str, Any]]:
-    """The keys of some records' metadata, those of most records first, with the types of their
-    values, how many values there are, and the most frequent ones."""
+    """The metadata keys of the sampled records, the most common first. Each has the types of its
+    values, the number of values, and the most frequent ones."""
     records: Counter[str] = Counter()
     counts: dict[str, dict[str, dict[str, int]]] = {}
     for metadata in metadatas:

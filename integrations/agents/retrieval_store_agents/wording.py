@@ -1,4 +1,4 @@
-"""What answers and messages are made of: values, ids and numbers, in words."""
+"""Formats values, ids and numbers for results and messages."""
 
 import reprlib
 from collections.abc import Callable, Sequence
@@ -10,12 +10,12 @@ _SHORT.maxstring = 60
 
 
 def cut_text(text: str, most: int) -> str:
-    """A text of at most so many characters; what is left out is marked."""
+    """A text of at most `most` characters; the cut is marked."""
     return text if len(text) <= most else f"{text[:most]}…"
 
 
 def count_in_words(number: int, noun: str) -> str:
-    """A number of things, in words."""
+    """A count and its noun, in words."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 

@@ -1,4 +1,4 @@
-"""The Model Context Protocol, spoken to the command as clients speak it."""
+"""The Model Context Protocol, used with the command as clients use it."""
 
 import base64
 import contextlib
@@ -36,7 +36,7 @@ READERS = ["collections", "search", "get", "why"]
 
 
 class Started:
-    """A server that a client has started, spoken to line by line."""
+    """A server started by a client, which exchanges lines with it."""
 
     def __init__(self, *arguments):
         self.process = subprocess.Popen(
@@ -222,7 +222,7 @@ def test_what_cannot_be_served_is_said_at_once(tmp_path, arguments, said):
     assert said in done.stderr
 
 
-# By the SDK's own client
+# With the SDK's own client
 
 
 @pytest.fixture
@@ -283,7 +283,7 @@ def over_http(store, *arguments, **environment):
 
 
 async def tools_of(url, key=None):
-    """The names of the tools that a key may use, and the answer to a write."""
+    """The names of the tools that a key may use, and the response to a write."""
     headers = {"authorization": f"Bearer {key}"} if key else {}
     async with (
         httpx2.AsyncClient(headers=headers) as http,
@@ -325,7 +325,7 @@ async def test_over_http_without_keys_no_page_of_another_origin_may_ask(store):
 
 
 def configurations():
-    """What clients are configured with, by the page."""
+    """The configurations of clients on the page."""
     page = (ROOT / "docs" / "agents.md").read_text(encoding="utf-8")
     found = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
     for one in found:
@@ -345,7 +345,7 @@ def test_what_the_page_says_starts_a_server(start, store, configured):
 
 
 def test_it_ends_with_its_input_where_that_is_a_socket_and_a_call_waits(start, store):
-    """As of clients that are written for Node."""
+    """As with clients on Node."""
     ours, its = socket.socketpair()
     with ours, its:
         process = subprocess.Popen(

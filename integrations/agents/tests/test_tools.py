@@ -1,4 +1,4 @@
-"""The tools of a store: what a model reads, what it may send, and what it gets."""
+"""The tools of a store: what a model reads, which arguments it may send, and its results."""
 
 import json
 import re
@@ -68,7 +68,7 @@ def test_what_the_store_holds_is_said_so_that_filters_can_be_written(tools, clie
 
 
 def test_of_more_records_than_are_looked_at_it_is_said_that_they_are_a_sample(tools, handbook):
-    """Keys of the last quarter alone, of every fifth, and of the first and the last record."""
+    """Keys only in the last quarter, in every fifth, and in the first and the last record."""
     metadatas = [
         {
             "number": i,
@@ -522,7 +522,7 @@ def test_metadata_is_shown_within_bounds(tools, handbook):
 
 
 def test_very_many_ids_take_no_longer_than_their_number(tools):
-    """Each of these would take minutes if ids were looked for in lists."""
+    """Each of these would take minutes if ids were searched in lists."""
     many = [f"id {i}" for i in range(60_000)]
     assert tools.call("add", {"documents": ["x"] * 60_000, "ids": [*many[1:], many[1]]}).is_error
     assert tools.call("get", {"ids": many}).data["missing"] == many

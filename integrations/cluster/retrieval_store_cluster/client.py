@@ -1,13 +1,15 @@
-"""Calls a cluster through qdrant-client, again where that may help, and raises errors of ours.
+"""Calls a cluster through qdrant-client, with retries where they may help, and raises this
+project's errors.
 
-`failure_of` reads the exceptions of REST, of gRPC and of local mode into one form. Qdrant gives the
-same sentences over REST and gRPC; its statuses over gRPC become those of HTTP that it gives over
-REST. Where there was no answer, a word stands in the place of a status.
+`failure_of` reads the exceptions of REST, gRPC and local mode into one form. Qdrant uses the same
+messages over REST and gRPC; a gRPC status is converted to the HTTP status of the same failure. If
+there was no response, a word replaces the status.
 
-`understand` says what a failure means: which error it is, in which words, whether another attempt
-may help, and how much may have been done all the same.
+`understand` interprets a failure: the error class and message, whether another attempt may help,
+and how much may have been done all the same.
 
-Of several addresses one is called until its node is down or isn't ready; then the next is.
+Of several addresses one is called until its node is down or isn't ready; then the next one is
+called.
 """
 
 import asyncio
@@ -58,16 +60,16 @@ FAILURES = (
     QdrantException,
     httpx.TransportError,
     grpc.RpcError,
-    AssertionError,  # an answer without what was asked for
+    AssertionError,  # a response without the requested data
     ValueError,
     RuntimeError,
 )
-UNREACHABLE = "unreachable"  # no connection came about, so nothing was sent
+UNREACHABLE = "unreachable"  # no connection was made, so nothing was sent
 UNCONNECTED = "unconnected"  # the same, after the whole timeout
 TIMED_OUT = "timed out"
-BROKEN = "broken"  # the connection was lost before the answer was there
-FOREIGN = "foreign"  # an answer, but not Qdrant's
-LOCAL = "local"  # qdrant-client itself refuses, before sending anything or in its local mode
+BROKEN = "broken"  # the connection was lost before the response arrived
+FOREIGN = "foreign"  # a response, but not Qdrant's
+LOCAL = "local"  # qdrant-client itself refuses, before sending or in its local mode
 Status: TypeAlias = "int | str"
 
 OF_GRPC: dict[Any, Status] = {
@@ -92,7 +94,7 @@ OF_HTTPX: tuple[tuple[type[Exception], Status], ...] = (
     (httpx.UnsupportedProtocol, LOCAL),
     (httpx.RequestError, BROKEN),
 )
-LONGEST = 200  # characters of a sentence that are shown
+LONGEST = 200  # characters of a message that are shown
 KINDS = re.compile(
     "(Service (internal|runtime) error|Wrong input|Bad request|Not found|Forbidden): *"
 )
@@ -110,20 +112,20 @@ class ServerFailure:
 
     @property
     def sentence(self) -> str:
-        """The message without the names of Qdrant's own errors, in one line."""
+        """The message in one line, without the names of Qdrant's own errors."""
         whole = " ".join(INNER.sub("", KINDS.sub("", self.message)).split()).strip(" :")
         return whole if len(whole) <= LONGEST else f"{whole[:LONGEST]}…"
 
 
 def failure_of(error: BaseException) -> ServerFailure:
-    """The failure that an exception of the client's stands for."""
+    """The failure that an exception of the client represents."""
     match error:
         case UnexpectedResponse():
             pause = _seconds(error.headers.get("retry-after"))
             return ServerFailure(error.status_code or FOREIGN, _text_of(error.content), pause)
         case ResourceExhaustedResponse():
             return ServerFailure(429, error.message, error.retry_after_s)
-        case QdrantException():  # it couldn't read the pause that it was asked for
+        case QdrantException():  # it couldn't parse the requested pause
             return ServerFailure(429)
         case ResponseHandlingException(source=ValidationError()):
             return ServerFailure(FOREIGN)
@@ -131,7 +133,7 @@ def failure_of(error: BaseException) -> ServerFailure:
             return failure_of(error.source)
         case grpc.RpcError():
             return _grpc_failure(error)
-        case json.JSONDecodeError():  # an object that ends too early was Qdrant's
+        case json.JSONDecodeError():  # a truncated object was Qdrant's
             return ServerFailure(BROKEN if error.doc.startswith("{") else FOREIGN)
         case AssertionError() | UnicodeDecodeError():
             return ServerFailure(FOREIGN)
@@ -146,8 +148,8 @@ def _grpc_failure(error: Any) -> ServerFailure:
 
 
 def _text_of(content: bytes) -> str:
-    """The message in an answer: Qdrant's is JSON, or plain text for a wrong key. HTML and other
-    text of proxies is left out."""
+    """The message in a response: Qdrant's is JSON, or plain text for a wrong key. HTML and other
+    text from proxies is left out."""
     text = content.decode(errors="replace").strip()
     with suppress(ValueError, TypeError, LookupError):
         return str(json.loads(text)["status"]["error"])
@@ -162,7 +164,7 @@ ALWAYS = 9  # more attempts than are made
 
 
 class IndexMissing(ClusterError):  # noqa: N818 - a signal between modules of this room
-    """A filter needs a payload index. key: in Qdrant's notation; kinds: one of these would do."""
+    """A filter needs a payload index. key: in Qdrant's notation; kinds: any of these would do."""
 
     def __init__(self, message: str, key: str = "", kinds: str = "") -> None:
         super().__init__(message)
@@ -175,21 +177,21 @@ class VectorMissing(ClusterError):  # noqa: N818 - the same
 
 
 class FacetIndexMissing(ClusterError):  # noqa: N818 - the same
-    """A server has no index in use by which it would count values."""
+    """A server has no usable index for counting values."""
 
 
 class Done(Enum):
     """How much of a failed call may have been carried out."""
 
     NOTHING = "nothing"
-    PART = "part"  # of points, which go to several shards; of anything else nothing
+    PART = "part"  # of points, which go to several shards; of other data nothing
     PERHAPS = "perhaps"
 
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
     """message: a template with words of the caller's, the server's message ({said}), and named
-    groups of the rule's pattern; again: how many further attempts may help."""
+    groups of the rule's pattern. again: how many further attempts may help."""
 
     error: type[RetrievalStoreError]
     message: str
@@ -209,12 +211,12 @@ class Understood:
 
     @property
     def is_of_node(self) -> bool:
-        """Whether the node is down, lost or not ready, so that another may do better."""
+        """Whether the node is down, lost or not ready, so that another node may succeed."""
         is_down = issubclass(self.meaning.error, UnavailableError | ClusterTimeoutError)
         return is_down and self.meaning.message != BUSY
 
     def error(self, outcome: str) -> RetrievalStoreError:
-        """The error to raise. outcome: what may have been done by the call."""
+        """The error to raise. outcome: what the call may have done."""
         made: Any = self.meaning.error
         about = outcome if issubclass(made, ClusterError) else ""
         error: RetrievalStoreError = made(self.message + about, **self.details)
@@ -222,7 +224,7 @@ class Understood:
 
 
 def understand(failure: ServerFailure, method: str, words: Mapping[str, str]) -> Understood:
-    """What a failure of a method means, by the first rule that matches."""
+    """The interpretation of a method's failure, by the first rule that matches."""
     fitting = (
         (meaning, match.groupdict())
         for statuses, pattern, meaning in (*OF_METHOD.get(method, ()), *RULES)
@@ -275,7 +277,7 @@ GARBLED = "what the cluster {place} answers when {doing} can't be understood"
 REFUSED = "the cluster {place} refuses {doing}{said}"
 FAILED = "the cluster {place} fails at {doing}{said}"
 
-# Sentences are those of Qdrant 1.18 to 1.20, of its local mode, of OpenSSL and of gRPC.
+# The messages are those of Qdrant 1.18 to 1.20, of its local mode, of OpenSSL and of gRPC.
 NAMELESS = "(?i)name or service|nodename nor|getaddrinfo|name resolution|DNS|no address|resolving"
 ENCRYPTED = "WRONG_VERSION_NUMBER|(?i:record.layer.failure)"
 WAS_CLOSED = "[Cc]lient (was|has been) closed|instance is closed|closed channel"
@@ -293,15 +295,15 @@ REPLICAS_DOWN = (
 )
 SENT_ON = range(300, 400)
 REFUSALS = range(400, 500)
-ON_ITS_WAY = frozenset({401, 403, 408, 429})  # these Qdrant says too
+ON_ITS_WAY = frozenset({401, 403, 408, 429})  # Qdrant uses these too
 Rules = tuple[tuple[Container[Status], str, Meaning], ...]
 
 NO_QDRANT = Meaning(ClusterError, "there is no Qdrant {place}")
-AT_THE_DOOR: Rules = (  # of what every Qdrant answers
+AT_THE_DOOR: Rules = (  # responses of every Qdrant
     ({*SENT_ON, *REFUSALS, 501, FOREIGN} - ON_ITS_WAY, "", NO_QDRANT),
     ({UNREACHABLE}, "http1|HTTP/2", NO_QDRANT),
 )
-UNHEARD_OF: Rules = (  # by a node, for a moment after the first write has made the vector
+UNHEARD_OF: Rules = (  # by a node, for a moment after the first write has created the vector
     ({400, LOCAL}, VECTOR_UNKNOWN, Meaning(VectorMissing, NO_VECTOR, ALWAYS, Done.PART)),
 )
 OF_METHOD: Mapping[str, Rules] = {
@@ -347,11 +349,11 @@ OTHERWISE = Meaning(ClusterError, FAILED, 0, Done.PERHAPS)
 __all__ = ["Cluster", "FacetIndexMissing", "IndexMissing", "VectorMissing", "was_refused"]
 
 PAUSES = (0.1, 0.5, 2.5)  # seconds before each further attempt
-LONGEST_PAUSE = 10  # that a server may ask for
+LONGEST_PAUSE = 10  # the longest that a server may request
 TIMEOUT = 30  # seconds
-REFUSED_STATUS = 400  # of a request that the server could read
+REFUSED_STATUS = 400  # the request was readable
 ENCODING = "accept-encoding"
-OLDEST = (1, 18)  # since then vectors can be added to a collection that is there
+OLDEST = (1, 18)  # since then vectors can be added to an existing collection
 GIVEN: Mapping[str, str] = MappingProxyType(
     {
         "credential": "api_key of the QdrantClient that is qdrant_client",
@@ -387,7 +389,7 @@ CONTENT = {
     "delete_payload": "writing points to {!r}",
     "delete": "deleting points of {!r}",
 }
-INSTEAD = {  # of what a user has called, if that refuses what is there
+INSTEAD = {  # of a user's call, if it refuses the collection's state
     "create_collection": " (get_or_create_collection, where it was create_collection)",
     "batch_update_points": " (upsert, where it was add)",
     "upsert": " (upsert, where it was add)",
@@ -396,9 +398,9 @@ _log = logging.getLogger("retrieval_store.cluster")
 
 
 class Nodes:
-    """A qdrant-client for each address of a cluster, of which one is called until it fails. places:
-    the address of each, in words; make: makes the clients anew, in a forked process; None where
-    they are a caller's; takes_arrays: whether vectors that are written may be arrays."""
+    """A qdrant-client for each address of a cluster; one is called until it fails. places: the
+    address of each, in words; make: makes the clients anew, in a forked process; None where they
+    are a caller's. takes_arrays: whether written vectors may be arrays."""
 
     def __init__(
         self,
@@ -420,7 +422,7 @@ class Nodes:
 
     @property
     def present(self) -> tuple[int, Any, str]:
-        """The number of the one that is called, its client, and its place."""
+        """The number of the client in use, the client, and its address."""
         if self._make is not None and os.getpid() != self._process:
             self._begin_in_child(self._make)
         turn = self._turn
@@ -428,13 +430,13 @@ class Nodes:
         return turn, self._clients[turn], self._places[turn] + of_several
 
     def _begin_in_child(self, make: Callable[[], Sequence[Any]]) -> None:
-        """Have clients of this process' own: by connections of its parent, answers to either would
-        come to the other. They stay open, for the parent."""
+        """Use clients of this process: responses on the parent's connections could reach the wrong
+        process. Those connections stay open, for the parent."""
         self._of_parent = self._clients
         self._clients, self._process = [*map(rest_client_of, make())], os.getpid()
 
     def leave(self, number: int) -> None:
-        """Call the next from now on, unless another thread has left this one already."""
+        """Call the next client from now on, unless another thread has already left this one."""
         if self._turn == number:
             self._turn = (number + 1) % len(self)
 
@@ -445,10 +447,10 @@ class Nodes:
 
 
 class Cluster:
-    """Calls a cluster, and has a name for the place where it is. Every call may be repeated: writes
-    use ids of ours, and state everything that they replace. The first call asks for the server's
-    version, and raises ClusterError for one before 1.18. leads_to: what tells a client of the
-    caller's from others, which no message shows."""
+    """Calls a cluster, and names its location. Every call may be repeated: writes use ids from this
+    package, and contain everything that they replace. The first call checks the server's version,
+    and raises ClusterError for one before 1.18. leads_to: distinguishes a caller's client from
+    others; no message shows it."""
 
     def __init__(self, nodes: Nodes, words: Mapping[str, str] = GIVEN, leads_to: str = "") -> None:
         self._nodes, self._words, self.leads_to = nodes, words, leads_to
@@ -458,9 +460,9 @@ class Cluster:
 
     @classmethod
     def at(cls, url: str | Sequence[str], options: dict[str, Any]) -> "Cluster":
-        """A cluster at a URL, or at those of several of its nodes; the options are those of
-        QdrantClient. InvalidArgumentError for invalid ones. timeout is 30 seconds by default:
-        qdrant-client's own 5 are too few to create a collection while a node is down."""
+        """A cluster at a URL, or at the URLs of several of its nodes; the options are
+        QdrantClient's. Raises InvalidArgumentError for invalid ones. timeout is 30 seconds by
+        default; qdrant-client's own 5 are too few to create a collection while a node is down."""
         urls = [url] if isinstance(url, str) else [*url]
         for address in urls:
             if not isinstance(address, str) or not address:
@@ -494,8 +496,8 @@ class Cluster:
 
     @property
     def version(self) -> tuple[int, int]:
-        """The server's version, read once; ClusterError for one that is too old."""
-        if self._version is None:  # two threads may both ask, and learn the same
+        """The server's version, read once; raises ClusterError for one that is too old."""
+        if self._version is None:  # two threads may both read it, with the same result
             self._version = self._check_version(self._call_with_retries("info", "", {}).version)
         return self._version
 
@@ -559,8 +561,8 @@ class Cluster:
 
 
 class BlockingClient:
-    """An AsyncQdrantClient of the caller's. Its calls run on the loop that the client belongs to;
-    threads of an `AsyncClient` wait for them."""
+    """An AsyncQdrantClient of the caller's. Its calls run on the client's event loop; threads of an
+    `AsyncClient` wait for them."""
 
     def __init__(self, client: AsyncQdrantClient) -> None:
         self._client = client
@@ -576,8 +578,8 @@ class BlockingClient:
 
 
 def blocking_client(client: Any) -> Any:
-    """A client whose calls block, made of an asynchronous one where an event loop waits for this
-    call; any other is returned as it is."""
+    """A blocking client made from an asynchronous one, if an event loop waits for this call; any
+    other client is returned unchanged."""
     is_for_a_loop = isinstance(client, AsyncQdrantClient) and calling_loop() is not None
     return BlockingClient(client) if is_for_a_loop else client
 
@@ -593,7 +595,7 @@ def _make_clients(urls: Sequence[str], options: Mapping[str, Any]) -> list[Qdran
 
 
 def _uncompressed(headers: Mapping[str, str] | None) -> dict[str, str]:
-    """Headers that ask for answers as they are, unless they say otherwise: a server takes two to
+    """Headers that request uncompressed responses, unless they say otherwise. A server takes two to
     five times as long to compress vectors as to read and send them."""
     given = dict(headers or {})
     is_said = any(name.lower() == ENCODING for name in given)

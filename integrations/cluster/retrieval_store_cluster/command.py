@@ -1,4 +1,4 @@
-"""`retrieval-store copy`: collections from a store to another."""
+"""`retrieval-store copy`: copies collections from one store to another."""
 
 import os
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ def copy(
     Each is copied as it is at one moment, and compared at the end. Broken off, the same command
     goes on where it stopped; later, it copies what has changed. Nothing else is replaced.
     """
-    # A journal of what goes to a server stands beside the source.
+    # The journal of a copy to a server lies beside the source.
     noted_here = target.startswith(("http://", "https://")) and os.access(source, os.W_OK)
     with open_client(source, writes=noted_here) as ours:
         _refuse_unknown(ours, names)
@@ -94,7 +94,7 @@ def _open_local_mode(directory: str) -> "Iterator[Client]":
 
 
 def _refuse_unknown(client: "Client", names: tuple[str, ...]) -> None:
-    """Raise NotFoundError before a target is made."""
+    """Raise NotFoundError before a target is created."""
     known = client.stats()["by_collection"] if names else {}
     for name in names:
         if name not in known:
@@ -103,7 +103,7 @@ def _refuse_unknown(client: "Client", names: tuple[str, ...]) -> None:
 
 @contextmanager
 def _going_on_later() -> Iterator[None]:
-    """Say of what is broken off that it isn't lost."""
+    """Say after an interrupt that the copied data isn't lost."""
     try:
         yield
     except KeyboardInterrupt:

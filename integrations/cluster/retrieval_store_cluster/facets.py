@@ -1,12 +1,12 @@
-"""Counts the values under a key as a server counts them, as far as that is what we count.
+"""Counts the values under a key by the server's counts, where these mean the same.
 
-Qdrant counts the values in an index: of a keyword index strings alone, and of numbers none that a
-float index has. So its counts are taken of points without a list under the key, and compared with
-how many these are: each has one value. If there are values of other kinds, the points that have
-them are left to be read, as those with lists are.
+Qdrant counts the values in an index: in a keyword index only strings, and no numbers in a float
+index. So it counts for points without a list under the key, and the sum of its counts is compared
+with the number of these points: each has one value. Points with values of other kinds, or with
+lists, are left to be read.
 
-Where the index is of numbers, which aren't counted, and they are few, the server is asked for one
-after the other, and how many points have it.
+An index of numbers may not count. If there are only a few numbers, the server is queried for one
+after the other, and for the number of points that have it.
 """
 
 from collections import Counter
@@ -22,10 +22,10 @@ from retrieval_store_cluster.payload import payload_wanted, survives_rounding
 from retrieval_store_cluster.schema import is_plain, quote_path
 from retrieval_store_cluster.space import ListedPoint, Listing, QdrantCollection
 
-MOST_VALUES = 1_000_000  # that a server is asked for: it leaves out some only if there are more
-MOST_NAMED = 1_000  # values that a filter leaves out
-MOST_NUMBERS = 64  # that are asked for one by one
-SAMPLED = 100  # points that tell whether there are more
+MOST_VALUES = 1_000_000  # requested from a server, which leaves out some only if there are more
+MOST_NAMED = 1_000  # values that a filter excludes
+MOST_NUMBERS = 64  # queried one by one
+SAMPLED = 100  # points that show whether there are more
 ValueCounts: TypeAlias = Counter[tuple[bool, Scalar]]
 
 
@@ -33,7 +33,7 @@ def count_by_server(
     collection: QdrantCollection, path: PayloadPath, bound: Bound, presence: Bound
 ) -> tuple[ValueCounts, Bound]:
     """The values at the path among the points within a bound, and the bound of those points whose
-    values aren't counted yet. presence: that a point has a value there."""
+    values aren't counted yet. presence: the condition that a point has a value there."""
     if bound is False or not _can_be_counted(collection, path):
         return Counter(), bound
     has_list = is_list(path[0], collection.indexes)
@@ -68,8 +68,8 @@ def _can_be_counted(collection: QdrantCollection, path: PayloadPath) -> bool:
 
 
 def _facet(collection: QdrantCollection, path: PayloadPath, condition: Bound) -> ValueCounts | None:
-    """The most frequent values that points have; None if a server may not count exactly, or has no
-    index yet: one that was made while it optimizes its segments comes into use with these."""
+    """The most frequent values of points. None if a server may not count exactly, or can't use an
+    index yet. An index that is created during an optimization becomes usable after it."""
     key, where, limits = quote_path(path), as_filter(condition), collection.limits
     if not limits.exact:
         return None
@@ -84,8 +84,8 @@ def _facet(collection: QdrantCollection, path: PayloadPath, condition: Bound) ->
 def _count_numbers(
     collection: QdrantCollection, path: PayloadPath, condition: Bound
 ) -> ValueCounts | None:
-    """The numbers that points have, in ascending order; None if there are too many, or if a server
-    can't tell one from another."""
+    """The numbers of points, in ascending order; None if there are too many, or if a server can't
+    distinguish two of them."""
     payload = payload_wanted(path, False, False)
     listing = Listing(collection, as_filter(condition), payload=payload)
     if len({_value(listed, path) for listed in listing.sample(SAMPLED)}) > SAMPLED // 3:
@@ -115,8 +115,8 @@ def _is_number(path: PayloadPath, value: float) -> Bound:
 
 
 def _has_any(path: PayloadPath, counts: ValueCounts, is_counted: bool) -> Bound:
-    """That a point has one of the values that were counted, all of which are of one kind.
-    is_counted: whether by the server."""
+    """The condition that a point has one of the counted values, which are all of one kind.
+    is_counted: whether the server has counted them."""
     if not is_counted:
         return any_of([_is_number(path, float(value)) for _, value in counts])
     values: list[Any] = [value for _, value in counts]

@@ -1,15 +1,15 @@
-"""Translates filter expressions into Qdrant's filters, and fits these to what a server allows.
+"""Translates filter expressions into Qdrant's filters, and fits these to a server's limits.
 
-Qdrant's conditions mean other things in places: a list matches when one of its elements does, 1.0
+Some of Qdrant's conditions have another meaning: a list matches when one of its elements does, 1.0
 isn't the integer 1, numbers are stored and compared rounded (`payload`). So an expression becomes
-two bounds, as far as Qdrant can express them: a *superset* of the points that fulfil it, which is
-sent, and a *subset* of them, whose opposite is a superset of the points that fulfil the negation.
-The points that come back are then checked here (`fulfils`). A condition on a key
+two bounds, as far as Qdrant can express them. One is a *superset* of the points that fulfil it,
+which is sent. The other is a *subset* of them, whose complement is a superset of the points that
+fulfil the negation. The returned points are then checked here (`fulfils`). A condition on a key
 whose index doesn't serve it (`schema.PayloadIndexes`) is left out likewise.
 
-A server in strict mode has `StrictLimits`. A filter with more conditions than it takes, or more
-values in one, is replaced by one that says less (`condition_within_limits`): a necessary condition
-stays necessary, and what is left out is checked here, like all else that comes back.
+A server in strict mode has `StrictLimits`. A filter with too many conditions, or too many values in
+one, is replaced by a weaker one (`condition_within_limits`). A necessary condition stays necessary,
+and the points are checked here for the conditions that were left out.
 """
 
 import math
@@ -65,16 +65,16 @@ from retrieval_store_cluster.payload import (
 )
 from retrieval_store_cluster.schema import PayloadIndexes, is_expressible, quote_path
 
-MAX_NUMBERS = 100  # that are sent one by one
-# Of years of four digits; times beyond are written in ways that filters compare as texts.
+MAX_NUMBERS = 100  # numbers that are sent one by one
+# Times with four-digit years; others have forms that filters compare as texts.
 FIRST_TIME, LAST_TIME = micros_in("1000-01-01") or 0, micros_in("9999-12-31") or 0
-USUAL_TIME = re.compile(  # which all read alike
+USUAL_TIME = re.compile(  # all of which are parsed alike
     r"\d{4}-\d\d-\d\d(T\d\d:\d\d:[0-5]\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)?)?", re.ASCII
 )
 LARGEST_WHOLE = float(2**63 - 2**10)  # the greatest float that is an integer in an index
-DEEPEST = 20  # levels of a filter that are sent; servers bound them too
-# Whether a reading is of lists (True) or of other values alone (False); others are of both. Whether
-# "as it is" is of a list isn't known, so a subset leaves lists out.
+DEEPEST = 20  # levels of a filter that are sent; servers limit them too
+# Whether a reading is of lists (True) or only of other values (False); unlisted readings are of
+# both. It isn't known whether an "as it is" is of a list, so a subset leaves lists out.
 IN_LISTS: dict[str, bool] = {
     "whole": False,
     "as it is": False,
@@ -86,14 +86,14 @@ Bound: TypeAlias = Condition | bool  # True: no restriction; False: nothing at a
 
 
 def necessary(expression: Expression | None, indexes: PayloadIndexes) -> Bound:
-    """A condition that all points fulfil which fulfil the expression."""
+    """A condition that holds for all points that fulfil the expression."""
     return True if expression is None else _bound(expression, True, indexes)
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The points that fulfil an expression, as conditions. certain: one that only such points
-    fulfil; doubtful: one for all others of them, and perhaps more, to be checked here."""
+    """The points that fulfil an expression, as conditions. certain: only such points fulfil it;
+    doubtful: all others of them fulfil it, and perhaps more points, to be checked here."""
 
     certain: Bound
     doubtful: Bound
@@ -102,8 +102,8 @@ class Parts:
 def parts_of(
     expression: Expression | None, indexes: PayloadIndexes, limits_now: "Callable[[], StrictLimits]"
 ) -> Parts:
-    """The parts of an expression, within the limits, which a look at the indexes may change. Where
-    both bounds are the same condition, nothing is doubtful; for that they also say which values are
+    """The parts of an expression, within the limits, which reading the indexes may change. Where
+    both bounds are the same condition, nothing is doubtful. For that they also say which values are
     lists."""
     if expression is None:
         return Parts(True, False)
@@ -122,8 +122,8 @@ def parts_of(
 
 
 def _doubt(expression: Expression, indexes: PayloadIndexes, depth: int = 0) -> Bound:
-    """A condition which all points fulfil that are in the superset and not in the subset: of a
-    combination those about which there is doubt with one of its terms."""
+    """A condition that holds for all points in the superset but not in the subset. For a
+    combination these are the points in doubt for one of its terms."""
     if depth > DEEPEST:
         return True
     if isinstance(expression, And | Or | Not):
@@ -143,7 +143,7 @@ def _doubt(expression: Expression, indexes: PayloadIndexes, depth: int = 0) -> B
 
 
 def payload_for(fields: Fields, *expressions: Expression | None) -> PayloadWanted:
-    """What to read of payloads for these fields, and to check the expressions."""
+    """The payload keys to read for these fields, and for checking the expressions."""
     keys: set[str] = set()
     document, is_all = fields.document, fields.payload
     for expression in expressions:
@@ -157,7 +157,7 @@ def payload_for(fields: Fields, *expressions: Expression | None) -> PayloadWante
                     keys |= first_keys(path)
                 case And() | Or() | Not() | AtLeast() | HasId() | InSlice():
                     pass
-                case _:  # it may look at anything
+                case _:  # it may need any key
                     return True
     return payload_wanted(None if is_all else keys, document, fields.uri)
 
@@ -177,10 +177,10 @@ def _bound(
     depth: int = 0,
 ) -> Bound:
     """A condition for a superset of the points that fulfil the expression, or for a subset. Only
-    the wanted one is made, since finding out what an index serves may make the index. Where the
-    server can't tell, the superset is all points and the subset none, which the bound `is_superset`
-    itself stands for. checks_lists: whether a superset, too, has a condition on which values are
-    lists; without it a query takes less time, and what isn't wanted is refused here."""
+    the wanted one is made, since finding out what an index serves may create the index. Where the
+    server can't decide, the superset is all points and the subset none; that is the bound
+    `is_superset` itself. checks_lists: whether a superset, too, has a condition on which values are
+    lists. Without it a query takes less time, and other values are refused here."""
     if depth > DEEPEST:
         return is_superset
 
@@ -192,16 +192,16 @@ def _bound(
             return all_of([bound_of(term, is_superset) for term in terms])
         case Or(terms):
             return any_of([bound_of(term, is_superset) for term in terms])
-        case Not(term):  # all points but a subset of some are a superset of all others
+        case Not(term):  # all points except a subset of some are a superset of all others
             return none_of(bound_of(term, not is_superset))
-        case HasId(ids, are_shown):  # of those shown, only strings are certain to be meant
+        case HasId(ids, are_shown):  # only strings certainly match a displayed value
             meant = (ids_meant(own_id, are_shown and is_superset) for own_id in ids)
             return models.HasIdCondition(has_id=[*chain.from_iterable(meant)])
         case DocumentLeaf():
             return expression.bound(_Pushdown((DOCUMENT,), "whole", is_superset, indexes))
         case ValueLeaf():
             return _bound_of_value(expression, is_superset, indexes, checks_lists)
-        case AtLeast() | ColumnLeaf() | InSlice():  # asked here alone
+        case AtLeast() | ColumnLeaf() | InSlice():  # only evaluated here
             return is_superset
     kind = type(expression).__name__
     raise InvalidFilterError(f"a condition of the kind {kind} can't be asked of a cluster")
@@ -211,10 +211,10 @@ def _bound_of_value(
     leaf: ValueLeaf, is_superset: bool, indexes: PayloadIndexes, checks_lists: bool
 ) -> Bound:
     path = leaf.path
-    if RESERVED.intersection(path[:1]):  # what Qdrant has there isn't metadata
+    if RESERVED.intersection(path[:1]):  # Qdrant's values there aren't metadata
         return False
     if not is_expressible(path) or (len(path) > 1 and not is_superset):
-        return is_superset  # there may be lists on the way, which Qdrant walks through
+        return is_superset  # there may be lists on the path, which Qdrant searches
     bound = leaf.bound(_Pushdown(path, leaf.reading, is_superset, indexes))
     others = split_dotted(path)
     if is_superset and others is not None and is_expressible(others):
@@ -225,8 +225,8 @@ def _bound_of_value(
 
 
 def _leaves_out_lists(leaf: ValueLeaf, checks_lists: bool) -> bool:
-    """Whether a superset has a condition on lists. Of what lies deeper it isn't noted which values
-    are some, and of a user's own condition it isn't known which it wants."""
+    """Whether a superset has a condition on lists. Deeper lists aren't recorded, and for a user's
+    own condition it isn't known which it wants."""
     return checks_lists and len(leaf.path) == 1 and leaf.reading != "as it is"
 
 
@@ -241,7 +241,7 @@ def _as_read(name: str, reading: str, indexes: PayloadIndexes, is_superset: bool
 
 
 def is_list(name: str, indexes: PayloadIndexes) -> Condition | None:
-    """The condition that the value of a key is a list; None where the server can't be asked."""
+    """The condition that the value of a key is a list; None where the server can't evaluate it."""
     if not indexes.serves_lists():
         return None
     return models.FieldCondition(key=quote_path(LISTS), match=models.MatchAny(any=[name]))
@@ -249,8 +249,8 @@ def is_list(name: str, indexes: PayloadIndexes) -> Condition | None:
 
 @dataclass(frozen=True, slots=True)
 class _Pushdown:
-    """Translates conditions on the values of a column for Qdrant: to a superset of the points with
-    a value that fulfils the condition, or to a subset."""
+    """Translates conditions on the values of a column for Qdrant. The result is a superset of the
+    points with a value that fulfils the condition, or a subset."""
 
     path: PayloadPath
     reading: str
@@ -272,8 +272,8 @@ class _Pushdown:
         return any_of([*conditions, *self._numbers(numbers)])
 
     def _texts(self, texts: Sequence[str]) -> Bound:
-        """Requires one of the strings. Where the index is of times, it also says which these are,
-        so that the server looks at no others."""
+        """Requires one of the strings. If the index is of times, it also says which strings are
+        times, so that the server scans no others."""
         match = self._match("keyword", models.MatchAny(any=[*texts]))
         if isinstance(match, bool) or not self.indexes.finds_times(self.path):
             return match
@@ -298,7 +298,7 @@ class _Pushdown:
         sent = self._sides(given, bound_to_send)
         if sent is None:
             return False
-        # Without a bound Qdrant asks for nothing.
+        # Without a bound there is no condition for Qdrant.
         if not sent:
             return self.is_superset
         if not self.indexes.serves(self.path, "float"):
@@ -308,8 +308,8 @@ class _Pushdown:
         return models.FieldCondition(key=quote_path(self.path), range=models.Range(**sent))
 
     def _between_integers(self, bounds: Mapping[str, float]) -> Bound:
-        """The same for a key with an integer index, for which servers round bounds, up or down.
-        Whole numbers mean the same there, and if the index becomes one of floats meanwhile."""
+        """The same for a key with an integer index; servers round its bounds, up or down. Whole
+        numbers mean the same there, even if the index becomes one of floats meanwhile."""
         sent = self._sides(bounds, _whole_bound)
         if sent is None:
             return False
@@ -323,7 +323,7 @@ class _Pushdown:
         bound_of: Callable[[str, Any, bool], tuple[str, float] | bool],
     ) -> dict[str, float] | None:
         """The bounds to send for limits by their names, on each side the tighter one; None where
-        nothing can fulfil one. bound_of: what is sent for one, True for nothing."""
+        nothing can fulfil one. bound_of: the bound to send for a limit, True for none."""
         sent: dict[str, float] = {}
         for name, limit in limits.items():
             bound = bound_of(name, limit, self.is_superset)
@@ -335,16 +335,16 @@ class _Pushdown:
         return sent
 
     def _require_size(self, bounds: Any) -> Bound:
-        """Requires a value, where the size of it implies one: to Qdrant an empty list counts as
-        absent."""
+        """Requires a value, if the size implies one: Qdrant considers an empty list absent."""
         if is_inside(0, bounds):
             return self.is_superset
         is_some = (bounds.gt, bounds.gte, bounds.lt, bounds.lte) == (None, 1, None, None)
         return self._present() if self.is_superset or is_some else False
 
     def between_texts(self, bounds: TextRange) -> Bound:
-        """Requires a string in bounds that are times, as one that is a time is compared. Of all
-        others in a superset it is only known that they are no times, or far away ones."""
+        """Requires a string within bounds that are times; a string that is a time is compared as a
+        time. All other strings in a superset are only known not to be times, or to be distant
+        ones."""
         low, stop = _span_of(bounds)
         span = times_between(max(low, FIRST_TIME), min(stop, LAST_TIME))
         is_asked = self.reading == "whole" and len(self.path) == 1 and span is not None
@@ -356,8 +356,8 @@ class _Pushdown:
         return any_of([within, self.no_time()])
 
     def no_time(self) -> Bound:
-        """Requires a value that the server takes for no time, or a point with times that it takes
-        for others than we do."""
+        """Requires a value that the server doesn't consider a time, or a point with times that the
+        server and this package parse differently."""
         any_time = self._has_time(times_between(FIRST_TIME, LAST_TIME))
         return any_of([all_of([self._present(), none_of(any_time)]), self._odd_times()])
 
@@ -376,7 +376,7 @@ class _Pushdown:
         return models.FieldCondition(key=quote_path(self.path), match=match)
 
     def beginning(self, text: str) -> Bound:
-        # Qdrant's match of a prefix needs an index of its own; that of a substring says less.
+        # Qdrant's prefix match needs a special index; its substring match is weaker.
         return self.containing(text) if self.is_superset else False
 
     def _present(self) -> Bound:
@@ -386,7 +386,7 @@ class _Pushdown:
         return models.Filter(must_not=[models.IsEmptyCondition(is_empty=key)])
 
     def undecided(self) -> Bound:
-        """The bound where the server can't be asked: all points with a value, or none."""
+        """The bound where the server can't decide: all points with a value, or none."""
         return self._present() if self.is_superset else False
 
     def _match(self, kind: IndexKind, match: Any) -> Bound:
@@ -396,8 +396,8 @@ class _Pushdown:
 
 
 def _span_of(bounds: TextRange) -> tuple[int, int]:
-    """The microseconds from and up to which times are in the bounds; none where a bound is no
-    time. A server that counts nanoseconds finds the same so."""
+    """The microseconds from and up to which times are within the bounds; none where a bound isn't a
+    time. A server that counts nanoseconds finds the same points."""
     low, stop = FIRST_TIME, LAST_TIME
     for side in ("gt", "gte", "lt", "lte"):
         text = getattr(bounds, side)
@@ -412,7 +412,7 @@ def _span_of(bounds: TextRange) -> tuple[int, int]:
 
 
 def times_between(low: int, stop: int) -> Any:
-    """The range of these microseconds; None where there are none, or Python has no such date."""
+    """The range of these microseconds; None if it is empty, or Python has no such date."""
     if not FIRST_TIME <= low < stop <= LAST_TIME:
         return None
     since = datetime(1970, 1, 1, tzinfo=UTC)
@@ -422,17 +422,17 @@ def times_between(low: int, stop: int) -> Any:
 
 
 def bound_to_send(name: str, limit: int | float, is_superset: bool) -> tuple[str, float] | bool:
-    """The bound to send for one limit: itself, or, for a number that is stored or compared rounded,
-    one that lies beyond the rounding, on the side of the superset or the subset. True: no
-    restriction; False: no point."""
-    if isinstance(limit, float) and math.isnan(limit):  # which JSON has as null: no bound
+    """The bound to send for one limit. For a number that is stored or compared rounded, it lies
+    beyond the rounding, on the side of the superset or the subset. True: no restriction; False: no
+    point."""
+    if isinstance(limit, float) and math.isnan(limit):  # null in JSON: no bound
         return False
     if survives_rounding(limit):
         return name, float(limit)
     is_lower = name.startswith("g")
     try:
         near = float(limit)
-    except OverflowError:  # beyond all that a payload can hold
+    except OverflowError:  # beyond every number in a payload
         return is_lower is (limit < 0)
     margin = max(abs(near) * ROUNDED, math.ulp(near))
     moved = near - margin if is_lower is is_superset else near + margin
@@ -445,7 +445,7 @@ def _whole_bound(name: str, limit: float, is_superset: bool) -> tuple[str, float
     """The bound to send for one limit on integers: a whole number, on the side of the superset or
     the subset. True: no restriction; False: no point."""
     is_lower, side = name.startswith("g"), "gte" if name.startswith("g") else "lte"
-    if abs(limit) > LARGEST_INTEGER:  # which servers take for the first or the last integer
+    if abs(limit) > LARGEST_INTEGER:  # servers take it for the first or the last integer
         is_beyond_all = is_lower is (limit > 0)
         if is_beyond_all is not is_superset:
             return is_superset
@@ -487,14 +487,14 @@ def none_of(bound: Bound) -> Bound:
     return not bound if isinstance(bound, bool) else models.Filter(must_not=[bound])
 
 
-MAX_LEFT_OUT = 10_000  # points that a request names, to be asked for those after them
+MAX_LEFT_OUT = 10_000  # points that a request excludes
 
 
 @dataclass(frozen=True, slots=True)
 class StrictLimits:
     """Limits of strict mode; None means no limit. query: points in one response; batch: points in
-    one write; searches: queries in one request; conditions: in a filter; values: in one condition;
-    ef: candidates of a search; exact: whether points may be counted, and searched without an index;
+    one write; searches: queries in one request; conditions: in a filter; values: in one condition.
+    ef: candidates of a search; exact: whether points may be counted, and searched without an index.
     lengths: numbers in sparse vectors, by their names in Qdrant; oversampling: of quantized
     vectors."""
 
@@ -510,7 +510,7 @@ class StrictLimits:
 
     @property
     def reach(self) -> int:
-        """How many of the best points can be read in several requests, each of which excludes those
+        """How many of the best points can be read in several requests; each excludes the points
         found before."""
         if self.query is None:
             return sys.maxsize
@@ -553,7 +553,7 @@ def condition_within_limits(
 
 
 def fits(bound: Bound, limits: StrictLimits) -> bool:
-    """Whether a bound may be sent as it is."""
+    """Whether a bound may be sent unchanged."""
     conditions, values = _or_unlimited(limits.conditions), _or_unlimited(limits.values)
     return _count(bound) <= conditions and _widest(bound) <= values
 
@@ -577,8 +577,8 @@ def without(
 
 
 def conditions_to_exclude(points: int, most: int, limits: StrictLimits) -> int:
-    """How many conditions it takes to read so many points in responses of `most`: the last request
-    excludes the points of all before it."""
+    """How many conditions are needed to read this many points in responses of `most`: the last
+    request excludes the points of all earlier ones."""
     return math.ceil((points - 1) // most * most / _values_at_once(limits))
 
 
@@ -591,7 +591,7 @@ class _Room:
 
 
 def _values_at_once(limits: StrictLimits) -> int:
-    """How many values a condition may have, which must have one."""
+    """How many values a condition may have; at least one is needed."""
     return max(1, _or_unlimited(limits.values))
 
 
@@ -600,8 +600,8 @@ def _or_unlimited(limit: int | None) -> int:
 
 
 def _fit_bound(bound: Bound, room: _Room, upper: bool) -> Bound:
-    """The part of a bound that there is room for, of a necessary condition (`upper`) or a
-    sufficient one. With room for nothing it is `upper` itself: all points, or none."""
+    """The part of a bound that fits, for a necessary condition (`upper`) or a sufficient one. If
+    nothing fits, it is `upper` itself: all points, or none."""
     if isinstance(bound, bool):
         return bound
     if not isinstance(bound, models.Filter):
@@ -619,8 +619,8 @@ def _fit_bound(bound: Bound, room: _Room, upper: bool) -> Bound:
 
 
 def _fit_terms(terms: Sequence[Bound], room: _Room, upper: bool, needs_all: bool) -> list[Bound]:
-    """As many of the terms as there is room for, the small ones first: dropping one makes a
-    condition weaker, but never wrong. needs_all: whether without one the others can't be used."""
+    """The terms that fit, small ones first: dropping one makes a condition weaker, but never wrong.
+    needs_all: whether the others can't be used without it."""
     fitting: list[Bound] = []
     for term in terms if needs_all else sorted(terms, key=_count):
         fitted = _fit_bound(term, room, upper)
@@ -689,8 +689,8 @@ def _alternatives(bound: models.Filter) -> list[Condition]:
 
 
 def _merge_alternatives(terms: Sequence[Condition]) -> list[Bound]:
-    """Fewer alternatives that match no less: for each key one condition with all values, and one
-    range from the least to the greatest."""
+    """Fewer alternatives that match at least the same points. For each key there is one condition
+    with all values, and one range from the least to the greatest."""
     left: list[Bound] = []
     values: dict[str, list[Any]] = {}
     ranges: dict[str, list[models.Range]] = {}

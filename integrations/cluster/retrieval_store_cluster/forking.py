@@ -1,6 +1,7 @@
-"""Copies a collection within a cluster, point by point as Qdrant has them: nothing is decoded.
+"""Copies a collection within a cluster, point by point in Qdrant's form, without decoding.
 
-Until all points are there the Qdrant collection isn't one of ours: its settings are written last.
+Until all points are copied, the Qdrant collection doesn't count as a collection of this package:
+its settings are written last.
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,8 +29,8 @@ MOST_POINTS = 1_000  # in a request
 
 
 def fork(source: QdrantCollection, settings: CollectionSettings) -> None:
-    """Make a collection by these settings that has the points and payload indexes of another. What
-    is there is deleted if that fails."""
+    """Make a collection with these settings and another collection's points and payload indexes. If
+    that fails, it is deleted."""
     cluster, name = source.cluster, settings.name
     schema.make_unfinished(cluster, settings)
     try:
@@ -47,7 +48,7 @@ def _fill(source: QdrantCollection, settings: CollectionSettings) -> None:
     if dimension is not None:
         schema.make_room(cluster, settings, dimension)
     for path, kind in source.indexes.kinds_last_read.items():
-        if path != parse_key(ORDER):  # which is made with the collection
+        if path != parse_key(ORDER):  # it is created with the collection
             arguments = schema.index_arguments(path, kind)
             cluster.call("create_payload_index", name, **arguments, wait=True)
 
@@ -93,7 +94,7 @@ def _vector_bytes(vectors: Mapping[str, Any]) -> int:
 
 
 def _pages(source: QdrantCollection) -> Iterator[list[Any]]:
-    """All points that are there when this is called, each once, in the order of their ids."""
+    """All points that exist when this is called, each once, in the order of their ids."""
     listing = Listing(source, None, ("", SPARSE))
     is_there = orders_within(lte=listing.last_order())
     offset: Any = None

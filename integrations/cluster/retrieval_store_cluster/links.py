@@ -1,13 +1,13 @@
-"""How a search by a filter goes through the graph of a Qdrant collection.
+"""How a filtered search traverses the graph of a Qdrant collection.
 
-An index of a key that is made after the graph has no links in it: among a tenth of 100,000 points a
-search by links alone found one of the ten nearest. So a search goes on by the neighbours of
-neighbours where those of a point don't pass (Qdrant's ACORN). Where a server has made the graph
-anew since, or the index was there before, a search beyond neighbours takes four times as long, and
-links alone find as much. A server doesn't tell, so it is measured, for each key that is searched by
-often: both ways are asked for what is near to some points, among those with one value, or those in
-a range. What is found holds for filters of this form alone. Of values that few points have it says
-nothing, since a server looks at each of these points.
+An index of a key that is created after the graph has no links in it: among a tenth of 100,000
+points a search by links alone found one of the ten nearest. So a search continues by the neighbours
+of neighbours where a point's own neighbours don't match (Qdrant's ACORN). If a server has rebuilt
+the graph since, or the index existed before, such a search takes four times as long, and links
+alone find as many. A server doesn't report this, so it is measured for each key that is often
+filtered. Both kinds of search query the neighbourhood of some points, among those with one value,
+or those in a range. The result applies only to filters of this form. It doesn't apply to rare
+values, since a server then scans all their points.
 """
 
 import logging
@@ -38,22 +38,22 @@ from retrieval_store_cluster.recall import BEYOND_NEIGHBOURS, LEAST, SAMPLED, hi
 from retrieval_store_cluster.schema import DENSE, KeyLinks, quote_path
 from retrieval_store_cluster.space import Listing, QdrantCollection, vectors_to_send
 
-OFTEN = 16  # searches by a key, from which on it is measured
+OFTEN = 16  # searches by a key after which it is measured
 FILTERS, QUESTIONS, HITS = 8, 32, 10
 WAYS = (None, BEYOND_NEIGHBOURS)
-EQUAL = ("keyword", "bool")  # indexes that are asked for a value
+EQUAL = ("keyword", "bool")  # indexes that are queried for a value
 RANGED = ("integer", "float", "datetime")  # and for a range
-SCANNED = 1_000 << 10  # bytes of vectors under a filter, of which a server looks at each
-LINKED = 0.9  # of the hits beyond neighbours, which links find under each filter if there are any
-AGE = 600.0  # seconds after which the server may have made another graph
+SCANNED = 1_000 << 10  # bytes of filtered vectors, all of which a server scans
+LINKED = 0.9  # share of the hits beyond neighbours that links find under each filter
+AGE = 600.0  # seconds after which the server may have rebuilt the graph
 _log = logging.getLogger("retrieval_store.cluster")
 
 
 def needs_acorn(
     collection: QdrantCollection, expression: Expression | None
 ) -> models.AcornSearchParams | None:
-    """How a search by a filter goes on; None without one, and for one of a single key for whose
-    values the graph is known to have links."""
+    """How a search by a filter continues. None without a filter, and for a filter on a single key
+    if the graph has links for its values."""
     if expression is None:
         return None
     known = _searches_like(collection, expression)
@@ -80,7 +80,7 @@ def _searches_like(
 
 
 def _has_links(collection: QdrantCollection, path: PayloadPath, kind: str) -> bool:
-    """Whether the graph has links by a key, measured now where it is time; other threads wait."""
+    """Whether the graph has links by a key, measured now if it is due; other threads wait."""
     if collection.indexed < LEAST:
         return False
     known = collection.links.setdefault(path, KeyLinks())
@@ -94,18 +94,18 @@ def _has_links(collection: QdrantCollection, path: PayloadPath, kind: str) -> bo
 def _measure_if_due(
     collection: QdrantCollection, path: PayloadPath, kind: str, known: KeyLinks
 ) -> None:
-    if time.monotonic() < known.until:  # another thread has, while this one waited
+    if time.monotonic() < known.until:  # measured by another thread meanwhile
         return
     known.until = time.monotonic() + AGE
     try:
         known.are_there = _measure(collection, path, kind)
-    except ClusterError as error:  # such as a limit of time
+    except ClusterError as error:  # such as a timeout
         _log.warning("%s can't be measured by %s: %s", collection.place, path, error)
 
 
 def _measure(collection: QdrantCollection, path: PayloadPath, kind: str) -> bool:
-    """Whether searches by links alone find what those beyond neighbours do, under each of some
-    filters by a key."""
+    """Whether searches by links alone find the same as those beyond neighbours, under each of
+    several filters by a key."""
     listing = Listing(collection, None, ("",), payload=payload_for(Fields(), Exists(path)))
     drawn = [listed for listed in listing.sample(SAMPLED) if "" in listed.vectors]
     if not drawn:
@@ -134,7 +134,7 @@ def _scores(
     filters: list[models.Filter],
     way: models.AcornSearchParams | None,
 ) -> list[list[float]]:
-    """The scores of the hits of each question, under one filter after the other."""
+    """The scores of the hits of each query, under one filter after the other."""
     ef, most = collection.settings.ef, collection.limits.ef
     params = models.SearchParams(hnsw_ef=ef if most is None else min(ef, most), acorn=way)
     requests = [
@@ -147,8 +147,8 @@ def _scores(
 
 
 def _filters(key: str, kind: str, values: Sequence[Any]) -> list[models.Filter]:
-    """Filters for the most frequent of the values, or for pieces of their order, whichever an index
-    of this kind is asked."""
+    """Filters for the most frequent of the values, or for ranges of them, depending on the kind of
+    index."""
     each = [v for value in values for v in (value if isinstance(value, list) else [value])]
     conditions: list[models.FieldCondition] = []
     if kind in EQUAL:

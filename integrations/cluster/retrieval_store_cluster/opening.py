@@ -9,7 +9,8 @@ from retrieval_store.frameworks import needing
 if TYPE_CHECKING:
     from retrieval_store_cluster.client import Cluster
 
-# What imports qdrant-client is imported where one is opened: without it, that says what to install.
+# Modules that use qdrant-client are imported when one is opened; without it, that says what to
+# install.
 _NEEDING = ("a cluster", "qdrant-client", "[qdrant]")
 
 
@@ -19,8 +20,8 @@ def open_url(
     creates_indexes: bool,
     options: Mapping[str, Any],
 ) -> Session:
-    """The session of a cluster at a URL, or at those of several of its nodes. options: further
-    arguments of qdrant_client.QdrantClient; the rest is as for `Client`. Raises
+    """The session of a cluster at a URL, or at the URLs of several of its nodes. options: further
+    arguments of qdrant_client.QdrantClient; the rest is as in `Client`. Raises
     MissingDependencyError without qdrant-client."""
     with needing(*_NEEDING):
         from retrieval_store_cluster.client import Cluster
@@ -30,7 +31,7 @@ def open_url(
 
 def open_client(qdrant_client: Any, consistency: Any, creates_indexes: bool) -> Session:
     """The session of a cluster whose client belongs to the caller, and stays open. An asynchronous
-    one is called on the event loop that it belongs to."""
+    one is called on its own event loop."""
     with needing(*_NEEDING):
         from retrieval_store_cluster.client import Cluster, Nodes, blocking_client
     nodes = Nodes([blocking_client(qdrant_client)], ["behind qdrant_client"])
@@ -39,9 +40,9 @@ def open_client(qdrant_client: Any, consistency: Any, creates_indexes: bool) -> 
 
 
 def _where_leads(qdrant_client: Any) -> str:
-    """What tells a client from those that lead elsewhere; it may hold a password."""
+    """What distinguishes a client from those of other servers; it may contain a password."""
     options = getattr(qdrant_client, "init_options", None)
-    if not isinstance(options, Mapping):  # of something else that has its methods
+    if not isinstance(options, Mapping):  # of another object with its methods
         return ""
     names = ("path", "location", "url", "host", "port", "prefix")
     return "".join(f" {name}={options[name]}" for name in names if options.get(name) is not None)

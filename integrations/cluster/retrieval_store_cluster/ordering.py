@@ -1,9 +1,9 @@
 """Orders points by the numbers and dates under a key, as a directory does.
 
-A server can list points by an index, but in its own order: of equal numbers by chance, of lists
-each element, of numbers that were rounded alike. So it is asked for the first of them, and for all
-that may be as good as the last one; these are ordered here. Without such an index ids and values of
-all points are read. No more than what is asked for is in memory.
+A server can list points by an index, but in its own order: equal numbers in random order, each
+element of lists, rounded numbers as equal. So it is queried for the first points, and for all that
+may be as good as the last one; these are ordered here. Without such an index the ids and values of
+all points are read. Only the requested number is in memory.
 """
 
 import heapq
@@ -39,10 +39,10 @@ from retrieval_store_cluster.payload import ROUNDED
 from retrieval_store_cluster.schema import is_plain, quote_path
 from retrieval_store_cluster.space import ListedPoint, Listing, QdrantCollection, points_within
 
-SLACK = 16  # points beyond those that are wanted
-WIDER = 4  # factor by which more are asked for
-LEAST = -1e308  # less may be there; it is taken for no number, and then all points are read
-MOST = 10_000  # points that are listed by an index; more are found by reading all
+SLACK = 16  # points beyond the requested ones
+WIDER = 4  # factor by which more are requested
+LEAST = -1e308  # a smaller number isn't listed; then all points are read
+MOST = 10_000  # points that are listed by an index; with more all points are read
 SortKey: TypeAlias = tuple[int, float, int, str]  # kind, value, order and id in Qdrant
 
 
@@ -58,7 +58,7 @@ class KeyOrder:
 
     @property
     def having(self) -> Expression:
-        """The expression, and that there is something at the path."""
+        """The expression, and the condition that there is something at the path."""
         ways = [Exists(way) for way in (self.path, split_dotted(self.path)) if way is not None]
         having = conjunction(self.expression, Or(tuple(ways)))
         assert having is not None
@@ -85,13 +85,13 @@ def _first(order: KeyOrder, points: Iterable[ListedPoint]) -> list[PointId]:
 
 
 def _sort_key(order: KeyOrder, listed: ListedPoint) -> SortKey | None:
-    """Where a point stands; None without a number or a date."""
+    """The sort key of a point; None without a number or a date."""
     key = sort_key(listed.point.payload, order.path, order.descending)
     return None if key is None else (*key, listed.point.order, listed.id)
 
 
 def _all_within(order: KeyOrder, parts: Parts) -> Iterator[ListedPoint]:
-    """All points that may be meant, with the values alone."""
+    """All points that may match, with only the values."""
     yield from _judge_points(order, parts.certain)
     yield from _judge_points(order, parts.doubtful)
 
@@ -107,8 +107,8 @@ def _payload(order: KeyOrder) -> Any:
 
 
 def _list_by_index(order: KeyOrder, parts: Parts) -> list[ListedPoint] | None:
-    """The first points and all that may be as good, by an index of numbers; None where there is
-    none, or where dates may be among the first."""
+    """The first points and all that may be as good, by an index of numbers. None where there is no
+    index, or where dates may be among the first."""
     collection, path = order.collection, order.path
     if order.count is None or order.count > MOST or not is_plain(path):
         return None
@@ -132,8 +132,8 @@ def _list_by_index(order: KeyOrder, parts: Parts) -> list[ListedPoint] | None:
 
 
 def _by_index(order: KeyOrder, bound: Bound) -> list[ListedPoint] | None:
-    """The first points by their one number, and those behind them that may be as good; None if
-    these are too many to be listed so."""
+    """The first points by their one number, and later ones that may be as good; None if there are
+    too many to list."""
     assert order.count is not None
     listing = Listing(order.collection, as_filter(bound), payload=_payload(order))
     size = order.count + SLACK
@@ -147,7 +147,7 @@ def _by_index(order: KeyOrder, bound: Bound) -> list[ListedPoint] | None:
 
 
 def _is_enough(order: KeyOrder, passing: list[ListedPoint], last: ListedPoint) -> bool:
-    """Whether no point behind the last one that was listed can be as good as those wanted."""
+    """Whether no point after the last listed one can be as good as those wanted."""
     assert order.count is not None
     if not order.count:
         return True

@@ -1,23 +1,23 @@
-"""Points as Qdrant stores them: ids as UUIDs, and all but the vectors in one payload.
+"""Points as Qdrant stores them: ids as UUIDs, and everything except the vectors in one payload.
 
-Metadata is the payload itself, so that others who read the collection find its keys where they
-expect them, with numbers rounded a little where Qdrant would (`encode_value`). Everything else
-stands beside it under reserved keys.
+Metadata are the payload itself, so that others who read the collection find its keys where they
+expect them; numbers are rounded a little where Qdrant would (`encode_value`). Everything else is
+stored beside them under reserved keys.
 
-Numbers are rounded since Qdrant stores payloads as JSON, and reads a number back by one product or
-quotient of float64. Of an integer below 2**53 and a power of ten up to 22 that is exact; a number
-with more digits becomes a neighbour, which may move again with each reading; some tenth of all
-floats are such. So floats with 17 digits are stored with 15 or 16, which Qdrant leaves alone, and
-stand exactly, as text, beside the payload. A rounded number never becomes one of few digits: it
-stays on its side of these, so that bounds like 0.3 or 2021 mean the same as before. Bounds of many
-digits are moved by more than rounding can. gRPC, which nodes of a cluster speak among themselves,
-has no room for integers from 2**63 on, and turns them into floats; so these are stored as floats,
-and exactly beside them.
+Numbers are rounded since Qdrant stores payloads as JSON, and parses a number by one product or
+quotient of float64. That is exact for an integer below 2**53 and a power of ten up to 22. A number
+with more digits becomes a neighbour, which may move again with each reading; about a tenth of all
+floats do. So floats with 17 digits are stored with 15 or 16, which Qdrant doesn't change, and
+exactly, as text, beside the payload. A rounded number never becomes one of few digits and stays on
+the same side of them, so that bounds like 0.3 or 2021 mean the same as before. Bounds with many
+digits are moved by more than rounding can. gRPC, which the nodes of a cluster use among themselves,
+has no integers from 2**63 on, and turns them into floats. So these are stored as floats, and
+exactly beside them.
 
-`Orders` gives out the numbers by which points are listed in the order of first insertion. They are
+`Orders` assigns the numbers by which points are listed in the order of first insertion. They are
 microseconds since 1970. Servers compare `order_by.start_from`, and ranges over integers, as
-float64, which holds no odd integer beyond 2**53: microseconds are exact until the year 2255, of
-nanoseconds only every 256th would be told apart.
+float64, which has no odd integer beyond 2**53. Microseconds are exact until the year 2255; of
+nanoseconds only every 256th would be distinct.
 """
 
 import math
@@ -46,10 +46,10 @@ from retrieval_store.extension import (
 from retrieval_store.filters.expression import Candidate
 
 EXACT_INTEGERS = 2**53
-LARGEST_INTEGER = 2**63 - 1  # that gRPC has room for
-SMALLEST, LARGEST = 1e-6, 1e15  # of numbers that are rounded; those beyond are left to move
+LARGEST_INTEGER = 2**63 - 1  # the largest in gRPC
+SMALLEST, LARGEST = 1e-6, 1e15  # of rounded numbers; others may change
 FEW_DIGITS = 14
-ROUNDED = 4e-15  # more than rounding and reading move a number, relatively
+ROUNDED = 4e-15  # exceeds the relative error of rounding and reading
 
 
 def survives_rounding(limit: int | float) -> bool:
@@ -81,8 +81,8 @@ def exact_text(payload: Payload) -> str | None:
 
 
 def decode_payload(payload: Payload, text: Any) -> Payload:
-    """The original payload. What another program has changed stays changed; DamagedError where that
-    is the text itself."""
+    """The original payload. Changes by another program are kept; raises DamagedError if it changed
+    the text itself."""
     exact = _exact(text)
     return {
         name: exact[name] if name in exact and _alike(value, exact[name]) else value
@@ -105,7 +105,7 @@ def _round_number(number: float) -> float:
     digits = 16 if abs(exact.scaleb(15 - exact.adjusted())) < EXACT_INTEGERS else 15
     unit = Decimal(1).scaleb(exact.adjusted() - digits + 1)
     near = exact.quantize(unit)
-    if float(near) != number and int(near / unit) % 10 == 0:  # one of fewer digits, which it isn't
+    if float(near) != number and int(near / unit) % 10 == 0:  # it has fewer digits, unlike this one
         near += unit if exact > near else -unit
     return float(near)
 
@@ -127,7 +127,7 @@ def _is_kept(value: JSONValue) -> bool:
 
 
 def _alike(value: Any, other: Any) -> bool:
-    """Whether two values are the same but for rounding."""
+    """Whether two values are the same except for rounding."""
     match value, other:
         case list(), list():
             return len(value) == len(other) and all(map(_alike, value, other))
@@ -138,19 +138,19 @@ def _alike(value: Any, other: Any) -> bool:
     return bool(type(value) is type(other) and value == other)
 
 
-MICROSECONDS = "us"  # what is kept with a collection of the unit of its numbers
+MICROSECONDS = "us"  # the unit of order numbers, as stored with a collection
 
 
 class Orders:
-    """Hands out order numbers for new points of a collection: by the clock, since processes on
-    other machines do so too. Two may hand out the same number."""
+    """Assigns order numbers to new points of a collection, by the clock, since processes on other
+    machines do so too. Two may assign the same number."""
 
     def __init__(self) -> None:
         self._last = 0
         self._lock = Lock()
 
     def next(self, count: int) -> range:
-        """So many numbers, greater than all before."""
+        """The next `count` numbers, greater than all before."""
         with self._lock:
             first = max(time.time_ns() // 1_000, self._last + 1)
             self._last = first + count - 1
@@ -160,9 +160,9 @@ class Orders:
 ID, DOCUMENT, URI, SERVICE = "_id", "_document", "_uri", "_retrieval_store"
 RESERVED = frozenset({ID, DOCUMENT, URI, SERVICE})
 ORDER = f"{SERVICE}.order"  # of first insertion
-LISTS = (SERVICE, "lists")  # names of the metadata that are lists, and these, which are none:
-ODD_TIMES = SERVICE  # that a value is a time to Qdrant and none to us
-BESIDE = ID  # that there is no metadata, or something of EXACT
+LISTS = (SERVICE, "lists")  # names of the metadata that are lists, and these notes:
+ODD_TIMES = SERVICE  # a value is a time only to Qdrant
+BESIDE = ID  # there is no metadata, or a part in EXACT
 EXACT = (SERVICE, "exact")  # parts of the metadata that Qdrant can't preserve
 HELD = (SERVICE, "metadata")  # False for a point without any
 _IDS = uuid.UUID("5f0c6f43-6a4e-5a0f-9d8b-2f4f0a3f7c11")
@@ -171,8 +171,8 @@ _MARKED, _MARKS = 0xF << 76 | 0x3 << 62, 0x5 << 76 | 0x2 << 62  # version 5, and
 
 @dataclass(frozen=True, slots=True)
 class StoredPoint:
-    """What a point holds besides its vectors. order: greater than those of all points inserted
-    before; length: of its vector, where Qdrant stores only the direction."""
+    """The fields of a point besides its vectors. order: greater than the orders of all points
+    inserted before; length: of its vector, where Qdrant stores only the direction."""
 
     id: PointId
     payload: Payload | None
@@ -189,7 +189,8 @@ class StoredPoint:
 
 def point_id(own: PointId) -> str:
     """The id in Qdrant: a version 5 UUID of the type and text of our id."""
-    # As uuid.uuid5, which takes twice as long; it is asked for each point that is written or read.
+    # Like uuid.uuid5, which takes twice as long; it is called for each point that is written or
+    # read.
     name = f"{type(own).__name__}:{own}".encode()
     bits = int.from_bytes(sha1(_IDS.bytes + name, usedforsecurity=False).digest()[:16])
     text = f"{bits & ~_MARKED | _MARKS:032x}"
@@ -197,8 +198,8 @@ def point_id(own: PointId) -> str:
 
 
 def ids_meant(own: PointId, is_shown: bool) -> list[str]:
-    """The ids in Qdrant of the points that may be meant by ours, of which the first counts that is
-    there: "7", as ids are shown, means the string, or else the integer."""
+    """The ids in Qdrant of the points that an id may mean; the first existing one counts. The
+    displayed id "7" means the string, or else the integer."""
     ids = [point_id(own)]
     if is_shown and isinstance(own, str) and shows_an_integer(own):
         ids.append(point_id(int(own)))
@@ -206,7 +207,7 @@ def ids_meant(own: PointId, is_shown: bool) -> list[str]:
 
 
 def has_odd_times(payload: Payload) -> bool:
-    """Whether a value is a string that Qdrant takes for a time, and filters compare as a text."""
+    """Whether a value is a string that Qdrant considers a time, but filters compare as a text."""
     texts = (value for value in payload.values() if isinstance(value, str) and "-" in value)
     return any(micros_in(text) is not None and time_in(text) is None for text in texts)
 
@@ -238,8 +239,8 @@ PayloadWanted: TypeAlias = models.PayloadSelector | bool
 
 
 def payload_wanted(keys: Iterable[str] | None, document: bool, uri: bool) -> PayloadWanted:
-    """What to read of payloads, so that points can be decoded that have no more. keys: of the
-    metadata; None for all of it."""
+    """The payload keys to read, so that points can be decoded from them. keys: of the metadata;
+    None for all of it."""
     fields = {DOCUMENT: document, URI: uri}
     if keys is not None:
         wanted = [name for name, is_wanted in fields.items() if is_wanted]
@@ -265,7 +266,7 @@ def payload_bytes(records: Iterable[Any]) -> int:
 
 
 def decode_point(payload: Mapping[str, Any] | None) -> StoredPoint:
-    """The point that was encoded; DamagedError for a point that isn't ours."""
+    """The point that was encoded; raises DamagedError for a point that isn't this package's."""
     fields = payload or {}
     match fields.get(ID), fields.get(SERVICE):
         case str() | int() as own, {"order": int() as order, **service}:

@@ -1,5 +1,5 @@
-"""`ClusterRanker`: a `Ranker` on Qdrant. It ranks by dense vectors, words
-and sparse vectors, with answers that fulfil the filter exactly.
+"""`ClusterRanker`: a `Ranker` on Qdrant. It ranks by dense vectors, words and sparse vectors, with
+hits that fulfil the filter exactly.
 
 Qdrant's conditions can't express every filter. So the query is sent with a weaker filter, which all
 matching points fulfil (`filters.necessary`), and the hits are checked here against the whole
@@ -7,7 +7,7 @@ filter. Where too few hits pass, the query is repeated with a greater limit, unt
 the server has no more.
 
 Items are numbers assigned to points when a search first finds them. Qdrant sends payloads and
-vectors with the hits, and they stay in memory until the question is answered, so `fetch` needs no
+vectors with the hits, and they stay in memory until the query is answered, so `fetch` needs no
 request.
 """
 
@@ -96,23 +96,23 @@ from retrieval_store_cluster.space import (
 WIDER = 4  # factor by which the limit grows when a query is repeated
 PAGE = 1_000  # up to this limit the points aren't counted first
 TIES = 1_000  # equally good hits that are requested beyond the wanted ones
-AT_ONCE = 32  # requests of several steps: with more, one that is saved is nothing
-HITS_AT_ONCE = 10_000  # in the answer to a request of several queries
+AT_ONCE = 32  # requests of several steps: with more, saving one doesn't matter
+HITS_AT_ONCE = 10_000  # in the response to a request of several queries
 COMPARED_AT_ONCE = 8_000_000  # points, in a request of several exact searches
-MOST_READ = 10_000  # hits that are asked for before the points that match are looked for …
-READ_FOR_A_HIT = 32  # … if these may be so many times as many at most,
-MOST_HITS = 50_000  # or there would be more hits than that
+MOST_READ = 10_000  # hits that are requested before the matching points are searched …
+READ_FOR_A_HIT = 32  # … if these may be at most this many times as many,
+MOST_HITS = 50_000  # or if there would be more hits than that
 MOST_NAMED = 20_000  # points that are named in a request
 OTHERS_READ = 1_000  # points that may have another value than those found
-GROUPS_AFTER = 1_000  # points found, from which on it is worth it to ask for other groups
+GROUPS_AFTER = 1_000  # found points after which other groups are searched
 Pair: TypeAlias = tuple[Any, StoredPoint]  # a point with Qdrant's score, and its decoded payload
 
 
 @dataclass(slots=True)
 class ClusterTrace(Trace):
-    """Adds to the trace: the filter that was sent, the parameters of a search for the nearest, the
-    number of requests, and the number of hits that were refused because they don't fulfil the whole
-    filter."""
+    """Adds to the trace: the filter that was sent, the parameters of a nearest-neighbour search,
+    and the number of requests. Also the number of hits that were refused because they don't fulfil
+    the whole filter."""
 
     filter: models.Filter | None = None
     params: models.SearchParams | None = None
@@ -122,9 +122,9 @@ class ClusterTrace(Trace):
 
 @dataclass(frozen=True, slots=True)
 class ClusterSearch:
-    """The collection to search, the vector spaces to return with hits, what to read of their
-    payloads, and the trace to fill. named: expressions with the ids of the points that fulfil each,
-    None where these are too many."""
+    """The collection to search, the vector spaces to return with hits, the payload keys to read,
+    and the trace to fill. named: expressions with the ids of the points that fulfil each, None
+    where these are too many."""
 
     collection: QdrantCollection
     spaces: Spaces
@@ -134,8 +134,8 @@ class ClusterSearch:
 
 
 def payload_for_query(query: Query, *others: Expression | None) -> PayloadWanted:
-    """What to read of the payloads of hits: what the query returns, and what its steps look at, or
-    other expressions."""
+    """The payload keys of hits to read: for the query's result, and for the conditions of its steps
+    and other expressions."""
     leaves = [leaf for step in query.steps for leaf in step.leaves]
     expressions = [*others, *(step.expression for step in (*query.steps, *leaves))]
     if isinstance(query.groups, BestOfEach):
@@ -160,10 +160,9 @@ NOTHING = RankedPoints([], [], np.empty(0))
 
 @dataclass(frozen=True, slots=True)
 class StepSearch:
-    """What one step asks the server: a request for each of its queries, of whose hits the k best
-    count that fulfil the expression. less_is_better: of scores; vectors: sparse ones of the
-    queries, of which those that are empty ask for nothing; is_by_id: whether the expression names
-    all points that are meant."""
+    """The requests of one step: one for each of its queries. The k best of its hits that fulfil the
+    expression count. less_is_better: of scores; vectors: sparse vectors of the queries; empty ones
+    need no request; is_by_id: whether the expression names all points by id."""
 
     requests: list[models.QueryRequest]
     expression: Expression | None
@@ -177,11 +176,11 @@ def verified_hits(
     context: ClusterSearch, search: StepSearch, asked_before: Sequence[list[Any]] | None = None
 ) -> list[RankedPoints]:
     """For each request the k best points that fulfil the whole expression, equally good ones in the
-    order of first insertion. asked_before: the hits of `first_pages`, if these were asked for.
+    order of first insertion. asked_before: the hits of `first_pages`, if these were requested.
 
-    Qdrant returns equally good points in an order that changes from call to call. So one hit more
-    is requested; if it is as good as the k-th, all that are as good are, and TIES at most, to find
-    the first inserted.
+    Qdrant returns equally good points in an order that changes from call to call. So one more hit
+    is requested. If it is as good as the k-th, all equally good ones are requested, TIES at most,
+    to find the first inserted.
     """
     requests, expression = search.requests, search.expression
     answers: list[RankedPoints] = [NOTHING] * len(requests)
@@ -202,7 +201,7 @@ def verified_hits(
             context.trace.refused += len(pairs) - len(passing)
             if len(pairs) == limit and not _are_hits_certain(pairs, passing, needed):
                 short.append(i)
-                if len(passing) >= needed > 0:  # those as good as the last one are left to see
+                if len(passing) >= needed > 0:  # those as good as the last one remain to be checked
                     bound = np.nextafter(np.float32(passing[needed - 1][0].score), worse)
                     asked[i] = requests[i].model_copy(update={"score_threshold": float(bound)})
             answers[i] = _answer(context.collection, _in_order(passing)[: search.k])
@@ -221,7 +220,7 @@ def verified_hits(
 
 
 def _is_worth_naming(context: ClusterSearch, search: StepSearch, hits: int) -> bool:
-    """Whether to read all points that may match, rather than ask for so many hits."""
+    """Whether to read all points that may match, rather than request that many hits."""
     if search.is_by_id or hits <= MOST_READ:
         return False
     collection, condition = context.collection, context.trace.filter
@@ -234,8 +233,8 @@ def _is_worth_naming(context: ClusterSearch, search: StepSearch, hits: int) -> b
 def _among_named(
     context: ClusterSearch, search: StepSearch, places: list[int], ids: tuple[PointId, ...]
 ) -> StepSearch:
-    """Some requests of a search, among the points that are named, with which vectors are compared
-    one by one: the graph has no links for them."""
+    """The requests of a search among the named points; vectors are compared with these one by one,
+    since the graph has no links for them."""
     requests = [search.requests[i] for i in places]
     if context.collection.limits.exact:
         exact = {"params": models.SearchParams(exact=True)}
@@ -272,8 +271,8 @@ def _read_ids(context: ClusterSearch, expression: Expression | None) -> tuple[Po
 
 
 def first_pages(context: ClusterSearch, search: StepSearch) -> list[models.QueryRequest]:
-    """The requests with which `verified_hits` begins; none where that isn't one for each query, or
-    points are counted first."""
+    """The first requests of `verified_hits`; none if there isn't one for each query, or points are
+    counted first."""
     most, first = context.collection.limits.query, None
     if search.k <= PAGE:
         first = _first_round(context, search)
@@ -286,7 +285,7 @@ def first_pages(context: ClusterSearch, search: StepSearch) -> list[models.Query
 def _first_round(
     context: ClusterSearch, search: StepSearch
 ) -> tuple[models.Filter | None, int, int] | None:
-    """The filter to send, how many hits are needed, and how many to ask for; None where nothing can
+    """The filter to send, how many hits are needed, and how many to request; None where nothing can
     match."""
     collection, k = context.collection, search.k
     bound = necessary(search.expression, collection.indexes)
@@ -309,7 +308,7 @@ def _are_hits_certain(pairs: list[Pair], passing: list[Pair], needed: int) -> bo
 def _wider(
     context: ClusterSearch, limit: int, short: list[int], needed: int, is_lacking: bool
 ) -> int:
-    """The next limit; raises ClusterError where the server allows no more, and too few hits were
+    """The next limit. Raises ClusterError where the server allows no more, and too few hits were
     found. If only equally good ones may be missing, `short` is emptied instead."""
     wider = _max_limit(context, limit * WIDER if is_lacking else needed + TIES)
     if wider <= limit:
@@ -328,7 +327,7 @@ def _max_limit(context: ClusterSearch, limit: int) -> int:
 
 
 def _in_order(pairs: list[Pair]) -> list[Pair]:
-    """The hits in their order, best first, but equal scores in the order of first insertion."""
+    """The hits, best first, with equal scores in the order of first insertion."""
     ranked: list[Pair] = []
     for _, equal in groupby(pairs, key=lambda pair: pair[0].score):
         ranked += sorted(equal, key=lambda pair: (pair[1].order, pair[0].id))
@@ -417,7 +416,7 @@ def _responses(context: ClusterSearch, requests: list[models.QueryRequest]) -> I
 
 
 def _most_at_once(context: ClusterSearch, requests: list[models.QueryRequest]) -> int:
-    """How many of the requests a server answers in a short time and an answer of a bounded size."""
+    """How many of the requests a server answers in a short time and a response of limited size."""
     most = max(1, HITS_AT_ONCE // max((request.limit or 1 for request in requests), default=1))
     if len(requests) > 1 and any(_looks_at_all(context, request) for request in requests):
         count, was_asked = context.collection.about()
@@ -441,8 +440,8 @@ def _answer(collection: QdrantCollection, pairs: Sequence[Pair]) -> RankedPoints
 
 
 class ClusterRanker:
-    """The points of one collection, as `Ranker` says. spaces: the vector spaces
-    whose vectors are returned with hits; payload: what is read of their payloads."""
+    """The points of one collection, by the protocol `Ranker`. spaces: the vector spaces whose
+    vectors are returned with hits; payload: the payload keys to read."""
 
     def __init__(
         self,
@@ -457,12 +456,12 @@ class ClusterRanker:
         self._points_found: list[StoredPoint] = []
         self._vectors: list[VectorsBySpace] = []
         self._far: dict[tuple[NearestDense, int], dict[PointId, float]] = {}
-        # By the id of a step of the question: its search, and the hits that were asked for ahead.
+        # By the id of a step of the query: its search, and the hits that were requested ahead.
         self._ahead: dict[int, tuple[StepSearch, list[list[Any]] | None]] = {}
 
     def ask_at_once(self, steps: Sequence[QueryStep]) -> None:
-        """Ask for the first pages of all steps in one request, which `rank` uses then; unless there
-        are too many to be held."""
+        """Request the first pages of all steps at once, which `rank` uses then, unless there are
+        too many to keep."""
         searches = {id(step): self._search_of(step) for step in steps}
         self._ahead = {key: (search, None) for key, search in searches.items() if search}
         pages = {
@@ -478,11 +477,11 @@ class ClusterRanker:
                     self._ahead[key] = self._ahead[key][0], [*islice(hits, len(page))]
 
     def _prepare_search(self, step: QueryStep) -> tuple[StepSearch | None, list[list[Any]] | None]:
-        """The search of a step, and its hits, if they were asked for ahead."""
+        """The search of a step, and its hits, if they were requested ahead."""
         return self._ahead.pop(id(step), None) or (self._search_of(step), None)
 
     def _search_of(self, step: QueryStep) -> StepSearch | None:
-        """The search of a step; None where nothing is to be asked."""
+        """The search of a step; None if it needs no request."""
         match step.scoring:
             case NearestDense() as near:
                 return self._near_search(step, near)
@@ -518,8 +517,8 @@ class ClusterRanker:
         return self._collection.metric
 
     def distances(self, near: NearestDense, lists: Sequence[Ints]) -> list[Floats]:
-        """For each query vector (n,) float64 distances of a list of items from it: known ones, and
-        others by another request for all; NaN for points without a vector."""
+        """For each query vector (n,) float64 distances of a list of items from it. Known ones are
+        used, and one request is sent for all others. NaN for points without a vector."""
         known = [self._far.get((near, place), {}) for place in range(len(lists))]
         ids = [[self._points_found[item].id for item in items.tolist()] for items in lists]
         others = [
@@ -538,7 +537,7 @@ class ClusterRanker:
         points = [self._points_found[item] for item in items.tolist()]
         numbers = np.array([point.order for point in points], np.int64)
         order = np.argsort(numbers)
-        if (np.diff(numbers[order]) == 0).any():  # as two writers may have got at one moment
+        if (np.diff(numbers[order]) == 0).any():  # two writers may get the same at one moment
             order = np.lexsort((np.array([point_id(point.id) for point in points]), numbers))
         return np.argsort(order)
 
@@ -583,8 +582,8 @@ class ClusterRanker:
         return np.array([fulfils(point.candidate, expression) for point in points], np.bool_)
 
     def words(self, text: Bm25, items: Ints) -> list[WordReport]:
-        """Each distinct word of the first text; of the words in a document it isn't known what they
-        add to its score."""
+        """Each distinct word of the first text; the contribution of each word in a document to its
+        score isn't known."""
         analyzer = text.analyzer
         documents = (self._points_found[item].document or "" for item in items.tolist())
         words_of_documents = [set(analyzer.words([document]).vocabulary) for document in documents]
@@ -613,12 +612,12 @@ class ClusterRanker:
         search, hits = self._prepare_search(step)
         answers = [NOTHING] * len(near.vectors)
         if search is not None:
-            with suppress(VectorMissing):  # a node that hasn't heard of the first write
+            with suppress(VectorMissing):  # a node that doesn't know of the first write
                 answers = verified_hits(self._context, search, hits)
         return [self._measure_distances(answer, near, i) for i, answer in enumerate(answers)]
 
     def _near_search(self, step: QueryStep, near: NearestDense) -> StepSearch | None:
-        """The search of the nearest; None in a collection without vectors."""
+        """The search for the nearest points; None in a collection without vectors."""
         if near.scale != "distance" or near.space:
             _refuse(step)
         collection, vectors = self._collection, np.asarray(near.vectors)
@@ -642,11 +641,11 @@ class ClusterRanker:
         return ranked
 
     def _ranking_of(self, answer: RankedPoints) -> Ranked:
-        """The ranking of an answer as items."""
+        """The ranking of a response, as items."""
         return Ranked(self._items_of(answer.points, answer.vectors), answer.scores)
 
     def _items_of(self, points: Sequence[StoredPoint], vectors: Sequence[VectorsBySpace]) -> Ints:
-        """The items of points, which are remembered."""
+        """The items of points, which are stored."""
         for point, point_vectors in zip(points, vectors, strict=True):
             if point.id not in self._items:
                 self._items[point.id] = len(self._points_found)
@@ -661,7 +660,7 @@ class ClusterRanker:
         if search is None or not text.weighs_identifiers:
             return rankings
         model = self._collection.word_model()
-        # Only the logarithm of the count matters; under strict mode an exact one reads all ids.
+        # Only the logarithm of the count matters; in strict mode an exact count reads all ids.
         count, was_asked = self._collection.about()
         self.trace.requests += was_asked
         for vector, ranking in zip(search.vectors, rankings, strict=True):
@@ -676,7 +675,7 @@ class ClusterRanker:
             return []
         try:
             answers = verified_hits(self._context, search, hits)
-        except VectorMissing:  # as above, if vectors are wanted with what is found
+        except VectorMissing:  # as above, if vectors are returned with the hits
             answers = verified_hits(replace(self._context, spaces=()), search)
         asked = (i for i, vector in enumerate(search.vectors) if len(vector.indices))
         by_place = dict(zip(asked, answers, strict=True))
@@ -685,7 +684,7 @@ class ClusterRanker:
     def _ask_distances(
         self, near: NearestDense, ids: Sequence[list[PointId]]
     ) -> list[dict[PointId, float]]:
-        """For each query vector the distances of the points with some ids from it."""
+        """For each query vector the distances of the points with these ids from it."""
         collection, vectors = self._collection, np.asarray(near.vectors)
         found: list[dict[PointId, float]] = [{} for _ in ids]
         places = [place for place, wanted in enumerate(ids) if wanted]
@@ -710,7 +709,7 @@ class ClusterRanker:
             )
             for vector, place in zip(sent, places, strict=True)
         ]
-        with suppress(VectorMissing):  # a node that hasn't heard of the first write
+        with suppress(VectorMissing):  # a node that doesn't know of the first write
             for place, response in zip(places, _responses(self._context, requests), strict=True):
                 scores = np.array([point.score for point in response.points], np.float64)
                 found_ids = [decode_point(point.payload).id for point in response.points]
@@ -720,8 +719,8 @@ class ClusterRanker:
 
 
 class PointLabels:
-    """The values under one key of the points found so far; see `Ranker.labelling`. Once
-    many were found, the server is asked whether a point that may be meant has another value."""
+    """The values under one key of the points found so far; see `Ranker.labelling`. Once many were
+    found, the server is queried for a matching point with another value."""
 
     points_per_occurrence = 0
 
@@ -734,7 +733,7 @@ class PointLabels:
     ) -> None:
         self._collection, self._points, self._path = collection, points, path
         self._expression = expression
-        self._looked_at = 0  # of the points found, whose values are known …
+        self._looked_at = 0  # found points whose values are known …
         self._values: (
             dict[str | int, Scalar] | None
         ) = {}  # … by group; None with other than scalars
@@ -748,7 +747,7 @@ class PointLabels:
 
     @property
     def group_count(self) -> int | None:
-        """How many groups there are, where those of the points found are all; else None."""
+        """How many groups there are, if the found points have all of them; else None."""
         if len(self._points) < GROUPS_AFTER or not is_plain(self._path):
             return None
         if len(self._points) > self._looked_at:
@@ -759,7 +758,8 @@ class PointLabels:
         return self._count
 
     def max_points_in(self, value: str | int) -> int:
-        """As many as the server counts that may be meant; the largest integer where it can't."""
+        """The server's count of the points that may match; the largest integer where it can't
+        count."""
         values, limits = self._values or {}, self._collection.limits
         if value not in values or not limits.exact:
             return sys.maxsize
@@ -838,7 +838,7 @@ def _params(
         if measured is not None and (limits.exact or not measured.exact):
             return measured
         ef = ef_of(recall)
-    rescored = models.QuantizationSearchParams(rescore=True)  # distances are those of the vectors
+    rescored = models.QuantizationSearchParams(rescore=True)  # by the unquantized vectors
     return models.SearchParams(
         exact=near.exact,
         hnsw_ef=ef if limits.ef is None else min(ef, limits.ef),

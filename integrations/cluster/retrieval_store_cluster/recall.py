@@ -1,10 +1,10 @@
-"""What a collection's index on the cluster finds, as it was measured there.
+"""The recall of a collection's index on the cluster, as measured there.
 
-How many candidates (`hnsw_ef`) a recall takes depends on the vectors, and on the question: where a
-server's default finds 99 of 100 near to a vector, it may find 70 half way between two. So questions
-of four kinds are asked exactly, and with ever more candidates, and the worst kind counts. What is
-found stands in the metadata of the Qdrant collection, for all clients, and is measured again when
-the collection has doubled.
+How many candidates (`hnsw_ef`) a recall needs depends on the vectors, and on the query. Where a
+server's default finds 99 of 100 nearest to a vector, it may find 70 half way between two. So
+queries of four kinds are run exactly, and with ever more candidates, and the worst kind counts. The
+result is stored in the metadata of the Qdrant collection, for all clients, and is measured again
+when the collection has doubled.
 """
 
 import logging
@@ -22,26 +22,26 @@ from retrieval_store_cluster.filters import payload_for
 from retrieval_store_cluster.schema import DENSE, NO_GRAPH, RECALL, IndexRecall
 from retrieval_store_cluster.space import Listing, QdrantCollection, orders_within, vectors_to_send
 
-LEAST = 20_000  # points that are indexed; of fewer nothing is measured
-INDEXED = 0.8  # of the points, so that what isn't indexed yet doesn't hide what will be missed
+LEAST = 20_000  # points that are indexed; with fewer nothing is measured
+INDEXED = 0.8  # share of the points, so that unindexed points don't hide misses
 CANDIDATES = (64, 128, 256, 512, 1_024, 2_048)
-DEPTHS = (10, 100)  # hits, of which shares are measured
+DEPTHS = (10, 100)  # hits, from which recall is computed
 SURE = 0.995  # more candidates aren't tried
-# Where a filter lets at most this share of the points pass, a search goes on by the neighbours of
+# Where a filter matches at most this share of the points, a search continues by the neighbours of
 # neighbours.
 BEYOND_NEIGHBOURS = models.AcornSearchParams(enable=True, max_selectivity=0.8)
-OVERSAMPLED = 3.0  # of quantized vectors so many times the hits are measured by the vectors
+OVERSAMPLED = 3.0  # factor of hits from quantized vectors that are re-scored by the vectors
 SAMPLED, KINDS, OF_A_KIND, IN_A_REQUEST = 256, 4, 20, 8
 QUESTIONS = KINDS * OF_A_KIND
-FILTERED = 4  # of so many questions one is asked of the older half of the points
-AGE = 60.0  # seconds after which it is looked whether the collection has grown
-FAILED_FOR = 3600.0  # seconds until it is measured again, where it failed
+FILTERED = 4  # one in this many queries is restricted to the older half of the points
+AGE = 60.0  # seconds after which the collection's growth is checked
+FAILED_FOR = 3600.0  # seconds after a failure until the next measurement
 _log = logging.getLogger("retrieval_store.cluster")
 
 
 def search_for(collection: QdrantCollection, recall: float, k: int) -> models.SearchParams | None:
-    """The parameters of a search for the k nearest that finds this share of them, as far as was
-    measured: an exact one where no number of candidates does. None where nothing is known."""
+    """The parameters of a search for the k nearest that reaches this recall, by the measurement; an
+    exact search if no number of candidates does. None where nothing is known."""
     measured = _measured_recall(collection)
     if measured is None:
         return None
@@ -63,7 +63,7 @@ def _params(collection: QdrantCollection, candidates: int) -> models.SearchParam
 
 
 def _measured_recall(collection: QdrantCollection) -> IndexRecall | None:
-    """What was measured, by any client; measured now where it is time. Other threads wait."""
+    """The measurement of any client; measured now if it is due. Other threads wait."""
     with collection.measuring:
         if time.monotonic() >= collection.measured_until:
             collection.measured_until = time.monotonic() + AGE
@@ -80,14 +80,14 @@ def _look_up(collection: QdrantCollection) -> IndexRecall | None:
         return known
     try:
         measured = _measure(collection, points)
-    except ClusterError as error:  # such as a limit of time
+    except ClusterError as error:  # such as a timeout
         collection.measured_until = time.monotonic() + FAILED_FOR
         _log.warning("what searches of %s find can't be measured: %s", collection.place, error)
         return known
     if measured is None:
         return known
     _log.info("measured what searches of %s find: %s", collection.place, measured.found)
-    with suppress(ClusterError):  # a key that may only read; then each client measures by itself
+    with suppress(ClusterError):  # a read-only key; then each client measures for itself
         collection.call("update_collection", metadata={RECALL: measured.as_payload()})
     return measured
 
@@ -117,7 +117,7 @@ def _measure(collection: QdrantCollection, points: int) -> IndexRecall | None:
 
     exact = asked(models.SearchParams(exact=True), max(depths))
     found: dict[int, dict[int, float]] = {k: {} for k in depths}
-    # Each depth by itself: a search has a candidate for each hit at least.
+    # Each depth by itself: a search has at least one candidate for each hit.
     for k, shares in found.items():
         for candidates in CANDIDATES:
             if limits.ef is None or candidates <= limits.ef:
@@ -150,8 +150,8 @@ def _scores(
     params: models.SearchParams,
     limit: int,
 ) -> list[list[float]]:
-    """The scores of the hits of each question, best first. middle: the order number before which
-    the points lie that some questions are restricted to."""
+    """The scores of the hits of each query, best first. middle: the order number that follows the
+    points to which some queries are restricted."""
     older = orders_within(lt=middle)
     requests = [
         models.QueryRequest(
@@ -170,8 +170,8 @@ def _scores(
 def scores_of(
     collection: QdrantCollection, requests: Sequence[models.QueryRequest]
 ) -> list[list[float]]:
-    """The scores of the hits of each request, best first; few are asked for at once, so that each
-    time is a short one."""
+    """The scores of the hits of each request, best first; few are sent at once, so that each takes
+    a short time."""
     size = min(IN_A_REQUEST, collection.limits.searches or IN_A_REQUEST)
     batches = (requests[start : start + size] for start in range(0, len(requests), size))
     return [
@@ -184,8 +184,8 @@ def scores_of(
 def hits_found(
     found: Sequence[Sequence[float]], best: Sequence[Sequence[float]], k: int, metric: Metric
 ) -> Floats:
-    """(n,) float64: of each question's k best the share that was found, or others that are as good
-    as the last, from the scores of both."""
+    """(n,) float64: the recall of the k best for each query, from the scores of both searches. Hits
+    that are as good as the last one count."""
     sign = -1.0 if metric == "l2" else 1.0
     shares = np.ones(len(best))
     for i, (scores, wanted) in enumerate(zip(found, best, strict=True)):
@@ -198,8 +198,8 @@ def hits_found(
 def _share(
     exact: Sequence[Sequence[float]], found: Sequence[Sequence[float]], k: int, metric: Metric
 ) -> float:
-    """The mean share of the k best that were found by the kind of question that found the fewest;
-    those with a filter are a kind of their own."""
+    """The mean recall of the k best, for the kind of query with the lowest; those with a filter are
+    a kind of their own."""
     by_kind = hits_found(found, exact, k, metric).reshape(KINDS, -1, FILTERED)
     kinds = [*by_kind[:, :, 1:].mean(axis=(1, 2)), by_kind[:, :, 0].mean()]
     return round(float(min(kinds)), 6)

@@ -1,10 +1,10 @@
-"""Calls a cluster over REST as qdrant-client does, without its search for something to embed.
+"""Calls a cluster over REST as qdrant-client does, without its search for objects to embed.
 
-Before a query or a write, the client copies each question and looks through each number of each
-vector for something to embed; and it writes float32 with the twenty digits of float64. That is four
-fifths of a write's time here, and half of its bytes. `RestClient` hands questions to the part of
-the client that sends them, and makes the JSON of writes at once, of arrays, with as many digits as
-tell one float32 from the next; keys, limits of time and errors stay the client's.
+Before a query or a write, the client copies each query and searches each number of each vector for
+objects to embed. It also writes float32 with the twenty digits of float64. That takes four fifths
+of a write's time here, and half of its bytes. `RestClient` passes queries to the part of the client
+that sends them. It makes the JSON of writes at once, from arrays, with enough digits to distinguish
+one float32 from the next. Keys, timeouts and errors stay the client's.
 """
 
 from typing import Any
@@ -15,13 +15,13 @@ from qdrant_client import QdrantClient, models
 
 
 class WritesDone(BaseModel):
-    """What a server answers to changes: of each that it was done."""
+    """A server's response to changes: that each was done."""
 
     result: list[models.UpdateResult] | None = None
 
 
 class RestClient:
-    """A QdrantClient over REST, whose `batch_update_points` takes vectors that are arrays, too."""
+    """A QdrantClient over REST, whose `batch_update_points` also takes vectors as arrays."""
 
     def __init__(self, client: QdrantClient) -> None:
         self._client = client
@@ -32,7 +32,7 @@ class RestClient:
     def query_batch_points(
         self, collection_name: str, requests: list[Any], consistency: Any = None
     ) -> Any:
-        """The answers to questions, none of which has anything to embed."""
+        """The responses to queries, which contain nothing to embed."""
         answer = self._client.http.search_api.query_batch_points(
             collection_name=collection_name,
             consistency=consistency,
@@ -63,15 +63,15 @@ class RestClient:
 
 
 def _members(value: Any) -> dict[str, Any]:
-    """What is set of a model, as JSON has it."""
+    """The fields of a model that are set, as JSON."""
     if not isinstance(value, BaseModel):
         raise TypeError(f"{type(value).__name__} is no part of a write")
     return {name: member for name, member in value.__dict__.items() if member is not None}
 
 
 def rest_client_of(client: Any) -> Any:
-    """A client by which calls over REST cost less; any other, and one with its own way to query or
-    write, is returned as it is."""
+    """A client whose REST calls cost less. Any other client, and one with its own way to query or
+    write, is returned unchanged."""
     if not isinstance(client, QdrantClient) or client.init_options.get("prefer_grpc"):
         return client
     for name in ("query_batch_points", "batch_update_points"):

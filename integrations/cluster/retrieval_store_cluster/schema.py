@@ -1,14 +1,14 @@
 """Makes the Qdrant collection of a Collection by its settings, which are stored with it.
 
-It is made without dense vectors: their dimension is known only with the first write, which adds
+It is created without dense vectors: their dimension is known only with the first write, which adds
 them (`make_room`).
 
-`PayloadIndexes` knows the payload indexes, and so which conditions the server can be sent. A key
+`PayloadIndexes` knows the payload indexes, and so which conditions can be sent to the server. A key
 has one index, of one kind. A server in strict mode refuses conditions on keys without an index that
-serves them; one that does serve may leave points out, as an integer index leaves out 2021.5. Such
-conditions are left out of the filter, and checked here. A key has an integer index, whose values a
-server counts, as long as all its values are integers: that is asked every some seconds, and who
-writes another value makes the index one of floats first.
+serves them. An index that serves one may leave points out, as an integer index leaves out 2021.5.
+Such conditions are left out of the filter, and checked here. A key has an integer index, whose
+values a server counts, as long as all its values are integers. That is checked every few seconds,
+and a client that writes another value first converts the index to floats.
 """
 
 import logging
@@ -56,15 +56,15 @@ from retrieval_store_cluster.payload import (
 
 DENSE, WORDS, SPARSE = "embedding", "words", "sparse"  # the names of the vectors in Qdrant
 SETTINGS = "retrieval_store"  # in the metadata of a Qdrant collection
-RECALL = "retrieval_store_recall"  # in the same place, what was measured
-COPY = "retrieval_store_copy"  # and, of a copy from another cluster, how far it is
-UNFINISHED = "retrieval_store_fork"  # there before the settings are
+RECALL = "retrieval_store_recall"  # the measurements, in the same place
+COPY = "retrieval_store_copy"  # and, for a copy from another cluster, its progress
+UNFINISHED = "retrieval_store_fork"  # present before the settings are
 UNWRITTEN = (
     "expected one without quotation marks, backslashes and lone surrogates, which indexes on a "
     "cluster can't be named by"
 )
-GRAPHS = ("hnsw", "codes", "clusters")  # indexes in whose place Qdrant's graph is
-MIN_EF_CONSTRUCT = 4  # that Qdrant takes
+GRAPHS = ("hnsw", "codes", "clusters")  # index types that Qdrant's graph replaces
+MIN_EF_CONSTRUCT = 4  # Qdrant's minimum
 NO_GRAPH = 0  # links of a vector for which Qdrant makes no index
 OURS = (
     "id",
@@ -91,10 +91,10 @@ DISTANCES: dict[Metric, models.Distance] = {
 
 @dataclass(frozen=True, slots=True)
 class CollectionSettings:
-    """What is stored about a collection in the metadata of its Qdrant collection. Only the name and
-    the search settings ever change. name: of the Qdrant collection; notes_times,
-    notes_beside: whether points say so where they have what `payload.ODD_TIMES` and
-    `payload.BESIDE` mean."""
+    """The settings of a collection in the metadata of its Qdrant collection. Only the name and the
+    search settings ever change. name: of the Qdrant collection; notes_times, notes_beside: whether
+    points record that they have the content described by `payload.ODD_TIMES` and
+    `payload.BESIDE`."""
 
     record: CollectionRecord
     name: str
@@ -109,13 +109,13 @@ class CollectionSettings:
 
     @property
     def ef(self) -> int:
-        """The number of candidates that a query asks for."""
+        """The number of candidates of a query."""
         ef: int = self._part("hnsw")["ef_search"]
         return ef
 
     @property
     def recall(self) -> float | None:
-        """The recall that queries ask for by themselves."""
+        """The default recall of queries."""
         recall: float | None = self.record.settings.get("recall")  # type: ignore[assignment]
         return recall
 
@@ -135,7 +135,8 @@ class CollectionSettings:
         return self._part("sparse") or None
 
     def graph(self) -> models.HnswConfigDiff:
-        """The settings of Qdrant's graph; InvalidArgumentError for an index of another kind."""
+        """The settings of Qdrant's graph; raises InvalidArgumentError for an index of another
+        kind."""
         name = self._part("index").get("name", GRAPHS[0])
         if name == "exact":
             return models.HnswConfigDiff(m=NO_GRAPH)
@@ -173,8 +174,8 @@ class CollectionSettings:
 
 @dataclass(frozen=True, slots=True)
 class IndexRecall:
-    """What searches have found of what exact ones find. points: how many the collection had; found:
-    by the number of hits, and by that of candidates, the share of the hits."""
+    """The measured recall of searches. points: how many the collection had; found: the share of
+    found hits, by the number of hits, and by the number of candidates."""
 
     points: int
     found: Mapping[int, Mapping[int, float]]
@@ -196,7 +197,7 @@ class IndexRecall:
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any] | None) -> "IndexRecall | None":
-        """What stands in the metadata; None without it, or where it isn't of this form."""
+        """The value in the metadata; None without one, or where it isn't of this form."""
         stored: Any = (metadata or {}).get(RECALL)
         try:
             found = {
@@ -212,8 +213,8 @@ class IndexRecall:
 
 @dataclass(slots=True)
 class KeyLinks:
-    """Whether the graph has links by a key. searches: how many there were by it; until: when it
-    counts, by time.monotonic."""
+    """Whether the graph has links by a key. searches: how many filtered by it; until: when the
+    result expires, by time.monotonic."""
 
     are_there: bool = False
     searches: int = 0
@@ -221,9 +222,9 @@ class KeyLinks:
 
 
 def refuse_unusable(settings: Payload) -> None:
-    """Raise InvalidArgumentError for a datatype that Qdrant would treat differently (with float16
-    it rounds queries too), for points that expire, which Qdrant doesn't have, and for indexes that
-    can't be named."""
+    """Raise InvalidArgumentError for settings that Qdrant doesn't support: a datatype that it would
+    treat differently, points that expire, and indexes whose keys it can't name. With float16, for
+    example, it rounds queries too."""
     if settings.get("expires") is not None:
         raise InvalidArgumentError(
             f"configuration['expires'] is {quote(settings['expires'])}, but on a cluster nothing "
@@ -244,9 +245,9 @@ def refuse_unusable(settings: Payload) -> None:
 
 
 def settings_in(metadata: Mapping[str, Any] | None) -> CollectionSettings | None:
-    """The stored settings; None when the Qdrant collection isn't one of ours. FormatError for a
-    collection whose points only older releases can read: in a second Qdrant collection, or with
-    orders in nanoseconds."""
+    """The stored settings; None when the Qdrant collection isn't this package's. Raises FormatError
+    for a collection whose points only older releases can read: in a second Qdrant collection, or
+    with orders in nanoseconds."""
     stored: Any = (metadata or {}).get(SETTINGS)
     match stored:
         case {"id": str(own), "name": str(called), "qdrant_name": str(name)}:
@@ -266,8 +267,8 @@ def settings_in(metadata: Mapping[str, Any] | None) -> CollectionSettings | None
 
 
 def make(cluster: Cluster, settings: CollectionSettings) -> None:
-    """Create the Qdrant collection, without vectors; AlreadyExistsError. It is deleted where its
-    indexes can't be made, unless others have found it meanwhile, and written to it."""
+    """Create the Qdrant collection, without vectors; raises AlreadyExistsError. It is deleted where
+    its indexes can't be created, unless others have meanwhile found it and written to it."""
     _make(cluster, settings, settings.as_payload())
     try:
         keep_indexes(cluster, settings)
@@ -280,8 +281,8 @@ def make(cluster: Cluster, settings: CollectionSettings) -> None:
 
 
 def make_unfinished(cluster: Cluster, settings: CollectionSettings) -> None:
-    """Create the Qdrant collection of a fork, without indexes, which isn't one of ours before its
-    settings are written; AlreadyExistsError."""
+    """Create the Qdrant collection of a fork, without indexes. It doesn't count as this package's
+    before its settings are written. Raises AlreadyExistsError."""
     _make(cluster, settings, {UNFINISHED: settings.record.id})
 
 
@@ -291,7 +292,7 @@ def is_unfinished(metadata: Mapping[str, Any] | None) -> bool:
 
 
 def _id_in(metadata: Mapping[str, Any] | None) -> str | None:
-    """The id of a collection of ours, or of a fork that lacks its settings."""
+    """The id of a collection of this package, or of a fork that lacks its settings."""
     settings = settings_in(metadata)
     unfinished: str | None = (metadata or {}).get(UNFINISHED)
     return unfinished if settings is None else settings.record.id
@@ -315,18 +316,18 @@ def _make(cluster: Cluster, settings: CollectionSettings, metadata: Payload) -> 
     except AlreadyExistsError:
         info = cluster.call("get_collection", settings.name)
         if _id_in(info.config.metadata) != settings.record.id:
-            raise  # else it was ours, and the answer was lost
+            raise  # otherwise it was ours, and the response was lost
 
 
 def make_room(cluster: Cluster, settings: CollectionSettings, dimension: int) -> int:
-    """Add the vector space, if there is none; returns its dimension, which is another where another
+    """Add the vector space, if there is none; returns its dimension, which differs if another
     process was first."""
     dense = models.DenseVectorConfig(size=dimension, distance=DISTANCES[settings.metric])
     made = models.DenseVectorNameConfig(dense=dense)
     arguments: dict[str, Any] = {"vector_name": DENSE, "vector_name_config": made}
     try:
         cluster.call("create_vector_name", settings.name, **arguments)
-    except RetrievalStoreError:  # since there is one, perhaps ours, and the answer was lost
+    except RetrievalStoreError:  # there is one, perhaps ours whose response was lost
         vectors = cluster.call("get_collection", settings.name).config.params.vectors or {}
         if DENSE not in vectors:
             raise
@@ -339,7 +340,7 @@ def make_room(cluster: Cluster, settings: CollectionSettings, dimension: int) ->
 
 
 def quantization(value: Any) -> Any:
-    """Quantization as the client takes it; InvalidArgumentError for an invalid one."""
+    """Quantization in the client's form; raises InvalidArgumentError for an invalid one."""
     if value is None:
         return None
     try:
@@ -352,21 +353,21 @@ def quantization(value: Any) -> Any:
 
 
 def complete(cluster: Cluster, settings: CollectionSettings, info: Any) -> None:
-    """Create what is missing of a Qdrant collection whose creation was interrupted."""
+    """Create the missing parts of a Qdrant collection whose creation was interrupted."""
     if ORDER not in (info.payload_schema or {}):
         keep_indexes(cluster, settings)
 
 
 def keep_indexes(cluster: Cluster, settings: CollectionSettings) -> None:
-    """Create the indexes that a collection has from the beginning: those of its settings, with the
-    one of which values are lists, and at last the one by which points are listed."""
+    """Create the initial indexes of a collection. First come those in its settings and the one that
+    marks lists, and last the one by which points are listed."""
     named: Mapping[str, str] = settings.storage.get("indexes", {})
     kinds: dict[PayloadPath, str] = {(key,): kind for key, kind in named.items()}
     if named:
         kinds[LISTS] = "keyword"
     kinds[parse_key(ORDER)] = "integer"
     with warnings.catch_warnings():
-        # In its local mode qdrant-client has no indexes of payloads, and needs none.
+        # qdrant-client's local mode has no payload indexes, and needs none.
         warnings.filterwarnings("ignore", message="Payload indexes have no effect")
         for path, kind in kinds.items():
             arguments = index_arguments(path, kind)
@@ -374,8 +375,9 @@ def keep_indexes(cluster: Cluster, settings: CollectionSettings) -> None:
 
 
 def index_arguments(path: PayloadPath, kind: str) -> dict[str, Any]:
-    """The arguments with which an index is created. Those of our own keys have no links in the
-    graph, which no search needs: with links for orders it took four times as long to make."""
+    """The arguments with which an index is created. Indexes of this package's own keys have no
+    links in the graph, since no search needs them. With links for orders the graph took four times
+    as long to build."""
     name = quote_path(path)
     schema: Any = kind
     if path == LISTS:
@@ -397,23 +399,22 @@ def _sparse_vectors(settings: CollectionSettings, by_idf: bool) -> models.Sparse
 
 
 Version: TypeAlias = tuple[int, int]
-UNTRIED_FOR = 60.0  # seconds until values are looked for again under a key that had none
-AGE = 10.0  # seconds after which another client may have made an index
+UNTRIED_FOR = 60.0  # seconds until a key without values is checked again
+AGE = 10.0  # seconds after which another client may have created an index
 KNOWS_SUBSTRINGS = (1, 20)
 COUNTING = ("keyword", "integer", "bool")  # indexes whose values a server counts
-NUMERIC = ("integer", "float")  # indexes that times aren't to be looked up in
-LEAVING_OUT = ("integer", "datetime")  # indexes that ranges are looked up in, of some numbers only
+NUMERIC = ("integer", "float")  # indexes in which times can't be looked up
+LEAVING_OUT = ("integer", "datetime")  # indexes that have only some numbers of ranges
 _STEP = re.compile(r'"([^"]*)"|([^."\[\]]+)|(\[\d*\])')
 _log = logging.getLogger("retrieval_store.cluster")
 
 
 class PayloadIndexes:
-    """The payload indexes of a collection. apply: has the server do an operation, as `apply` of
-    `QdrantCollection`; look: reads the collection's info and calls `note`; kind_at: the kind of
-    index that suits most of the values at a path, None where there are none; has_integers: asks the
-    server whether all values at a path with an integer index are integers; creates: whether to
-    create indexes, those that a server in strict mode requires, and those that make a filter
-    faster."""
+    """The payload indexes of a collection. apply: runs an operation on the server, as `apply` of
+    `QdrantCollection`; look: reads the collection's info and calls `note`. kind_at: the kind of
+    index that suits most of the values at a path, None where there are none; has_integers: checks
+    on the server whether all values at a path with an integer index are integers. creates: whether
+    to create indexes: those that strict mode requires, and those that make a filter faster."""
 
     def __init__(
         self,
@@ -433,15 +434,15 @@ class PayloadIndexes:
         self._creates = creates
         self.notes_times = False
         self._keeps_any = False  # unlike qdrant-client's local mode
-        self._not_made: dict[PayloadPath, float] = {}  # until when none is tried
+        self._not_made: dict[PayloadPath, float] = {}  # by the time of the next attempt
         self._strict = False
         self._most: int | None = None
-        self._has_warned = False  # that there may be no more
+        self._has_warned = False  # about the limit
         self._kinds: dict[PayloadPath, str] = {}
         self.read_at = -AGE  # by time.monotonic
 
     def note_demand(self) -> bool:
-        """Note that the server requires indexes; returns whether another attempt may succeed."""
+        """Record that the server requires indexes; returns whether another attempt may succeed."""
         is_new = not self._strict
         self._look()
         self._strict = True
@@ -449,8 +450,8 @@ class PayloadIndexes:
 
     def serves(self, path: PayloadPath, kind: IndexKind) -> bool:
         """Whether a condition of this kind may be sent for a key. An index is created for the key,
-        in strict mode the one that the condition needs; where that isn't allowed the condition is
-        sent too, for the server to refuse."""
+        in strict mode the one that the condition needs. If that isn't allowed the condition is sent
+        too, for the server to refuse."""
         existing = self._known_kinds().get(path)
         if existing is None and self._strict:
             if self._is_full(path):
@@ -465,25 +466,25 @@ class PayloadIndexes:
         return not self._strict and not (kind == "float" and existing in LEAVING_OUT)
 
     def has_or_makes(self, path: PayloadPath) -> bool:
-        """Whether there is an index for a key, or one is made by itself."""
+        """Whether there is an index for a key, or one is created automatically."""
         return path in self._known_kinds() or self._may_suggest(path)
 
     def serves_lists(self) -> bool:
-        """Whether the server may be asked which values are lists: helpful, not necessary."""
+        """Whether the server can tell which values are lists: helpful, not necessary."""
         try:
             return self.serves(LISTS, "keyword") and (not self._strict or LISTS in self._kinds)
         except AccessDeniedError:
             return False
 
     def serves_times(self, path: PayloadPath) -> bool:
-        """Whether the server may be asked which strings are times in bounds."""
+        """Whether the server can tell which strings are times within bounds."""
         if not self.notes_times or not self.serves_lists():
             return False
         existing = self._known_kinds().get(path) or (None if self._strict else self._suggest(path))
         return existing == "datetime" or not (self._strict or existing in NUMERIC)
 
     def finds_times(self, path: PayloadPath) -> bool:
-        """Whether the server finds strings only by which times they are."""
+        """Whether the server finds strings only by the times that they contain."""
         return self._known_kinds().get(path) == "datetime"
 
     def counts(self, path: PayloadPath) -> bool:
@@ -497,12 +498,12 @@ class PayloadIndexes:
         return kind == "float" or (kind == "integer" and self._serves_numbers(path))
 
     def rounds(self, path: PayloadPath) -> bool:
-        """Whether the server compares a key with integers alone, by rounding other bounds."""
+        """Whether the server compares a key only with integers, by rounding other bounds."""
         return self._kinds.get(path) == "integer"
 
     def _serves_numbers(self, path: PayloadPath) -> bool:
-        """Whether an integer index has all numbers under a key, which was asked some seconds ago at
-        most. One that hasn't becomes one of floats."""
+        """Whether an integer index has all numbers under a key, by a check that is at most a few
+        seconds old. One that hasn't is converted to floats."""
         if time.monotonic() < self._integers_until.get(path, 0.0):
             return True
         if self._has_integers(path):
@@ -511,8 +512,8 @@ class PayloadIndexes:
         return self._make_float(path)
 
     def make_room(self, payloads: Iterable[Payload | None]) -> None:
-        """Before payloads are written, have all of their numbers be in the indexes: an integer
-        index of a key under which one has something else becomes one of floats."""
+        """Before payloads are written, make the indexes accept all of their numbers. An integer
+        index of a key that gets another value is converted to floats."""
         paths = [path for path, kind in self._kinds.items() if kind == "integer"]
         keys = {path[0] for path in paths if is_plain(path)}
         if not keys:
@@ -524,7 +525,7 @@ class PayloadIndexes:
                 self._make_float((key,))
 
     def _make_float(self, path: PayloadPath) -> bool:
-        """Make an integer index one of floats; returns whether it is one."""
+        """Convert an integer index to floats; returns whether it is one of floats."""
         if not self._creates:
             return False
         try:
@@ -535,30 +536,31 @@ class PayloadIndexes:
         return True
 
     def serves_notes(self) -> bool:
-        """Whether the server may be asked what stands beside the metadata, without an index."""
+        """Whether the server can tell which points have exact values beside the metadata, without
+        an index."""
         return not self._strict and self.serves_lists()
 
     def serves_presence(self, path: PayloadPath) -> bool:
-        """Whether the server may be asked if a point has the key, for which any kind of index
-        does."""
+        """Whether the server can tell if a point has the key, for which any kind of index
+        suffices."""
         return not self._strict or path in self._known_kinds()
 
     def substring(self, path: PayloadPath, text: str) -> Any:
-        """The match for strings that contain the text, or None: servers in strict mode have no
+        """The match for strings that contain the text, or None. Servers in strict mode have no
         index for it, and older ones treat a text index as a list of words."""
         if self._strict:
             return None
         if self._version() >= KNOWS_SUBSTRINGS:
             return models.MatchSubstring(substring=text)
-        self._look()  # each time: an index that another client has just made would leave points out
+        self._look()  # each time: another client's new index would leave points out
         return None if self._kinds.get(path) == "text" else models.MatchText(text=text)
 
     def _suggest(self, path: PayloadPath) -> str | None:
-        """The kind of the index, created if need be, that suits what the points have at a path;
-        None where there is nothing, or none can be made: then the server looks at each point."""
+        """The kind of the index, created if needed, that suits the points' values at a path. None
+        where there are no values, or it can't be created; then the server scans each point."""
         if not self._may_suggest(path):
             return None
-        self._look()  # another client may have made one
+        self._look()  # another client may have created one
         if path not in self._kinds:
             now = time.monotonic()
             tried = {key: until for key, until in self._not_made.items() if until > now}
@@ -584,7 +586,7 @@ class PayloadIndexes:
             try:
                 self.create(path, kind)
             except AccessDeniedError:
-                self._look()  # a client that may has perhaps made it meanwhile
+                self._look()  # another client may have created it meanwhile
                 if path not in self._kinds:
                     raise
         elif path not in self._kinds:
@@ -593,7 +595,7 @@ class PayloadIndexes:
 
     def create(self, path: PayloadPath, kind: str, queued_for: float | None = None) -> None:
         """Create an index, if there is none of this kind. queued_for: the seconds that it may take
-        at least; None for as long as a request may."""
+        at least; None for the limit of a request."""
         key = quote_path(path)
         _log.info("making a payload index of kind %s for %s", kind, key)
         try:
@@ -604,7 +606,7 @@ class PayloadIndexes:
         self._kinds = {**self._kinds, path: kind}  # others may be reading them
 
     def _is_full(self, path: PayloadPath) -> bool:
-        """Whether an index is needed, but the server allows no more: then the condition is
+        """Whether an index is needed, but the server allows no more. Then the condition is
         evaluated here, which reads more points."""
         if not self._creates or self._most is None or len(self._kinds) < self._most:
             return False
@@ -620,7 +622,7 @@ class PayloadIndexes:
         return self._kinds
 
     def note(self, schema: Mapping[str, Any] | None, strict: bool, most: int | None = None) -> None:
-        """Remember the indexes, how many the server allows, and whether it requires them."""
+        """Store the indexes, how many the server allows, and whether it requires them."""
         self._most = most
         kinds = {
             parse_key(key): str(index.data_type.value) for key, index in (schema or {}).items()
@@ -636,16 +638,16 @@ class PayloadIndexes:
 
 
 def kind_for(path: PayloadPath, values: Iterable[Any]) -> str | None:
-    """The kind of index that suits most of the values at a path: for strings, if each is a time,
-    that of times, and for numbers, if all are integers, that of these; None where none suits
-    any."""
+    """The kind of index that suits most of the values at a path; None where none suits any. Strings
+    get the index of times if each is a time. Numbers get the index of integers if all are
+    integers."""
     kind = _kind_of_most(values)
     return "float" if kind == "integer" and not is_plain(path) else kind
 
 
 def _kind_of_most(values: Iterable[Any]) -> str | None:
     kinds = Counter(kind for value in values for kind in _kinds_of(value))
-    if set(kinds) != {"integer"}:  # which an index of integers alone would leave out
+    if set(kinds) != {"integer"}:  # an index of integers alone would leave some out
         kinds["float"] += kinds.pop("integer", 0)
     if kinds["keyword"]:
         kinds["keyword"] += kinds.pop("datetime", 0)
@@ -653,7 +655,7 @@ def _kind_of_most(values: Iterable[Any]) -> str | None:
 
 
 def _is_integer(value: Any) -> bool:
-    """Whether an integer index has all that is to be found of a value, and tells it exactly."""
+    """Whether an integer index has the whole value, exactly."""
     if type(value) is int:
         return -LARGEST_INTEGER <= value <= LARGEST_INTEGER
     return value is None
@@ -691,7 +693,8 @@ def is_expressible(path: PayloadPath) -> bool:
 
 
 def is_plain(path: PayloadPath) -> bool:
-    """Whether a path is one key that means nothing else, and that Qdrant's notation can express."""
+    """Whether a path is a single key without a special meaning, and Qdrant's notation can express
+    it."""
     return len(path) == 1 and split_dotted(path) is None and is_expressible(path)
 
 

@@ -67,19 +67,19 @@ from retrieval_store_cluster.schema import (
     quote_path,
 )
 
-Spaces: TypeAlias = tuple[str, ...]  # by the names that the front has for them
+Spaces: TypeAlias = tuple[str, ...]  # by their names in the front
 VectorsBySpace: TypeAlias = dict[str, Matrix | SparseVector]
 REQUEST_BYTES = 8_000_000  # Qdrant takes 32 MB
-SAMPLED = 100  # points by whose values an index is chosen
+SAMPLED = 100  # points whose values decide the kind of index
 IDS_READ = 10_000  # at once
 ABOUT_FOR = 2.0  # seconds in which others may have written more
 NUMBER_BYTES = 24  # of one number of a vector, as JSON
-FEW = 64  # points in an answer with documents whose size isn't known yet
+FEW = 64  # points in a response with documents whose size isn't known yet
 
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """Options of a client. consistency: how many replicas a read asks, as for `Client`;
+    """Options of a client. consistency: how many replicas a read queries, as in `Client`;
     creates_indexes: whether to create payload indexes."""
 
     consistency: Any = None
@@ -88,10 +88,10 @@ class ReadOptions:
 
 class QdrantCollection:
     """A collection on a cluster. dimension: of the vectors, None until it is known; hint: the order
-    number at which the next page is likely to start; limits: of the server; measured: what searches
-    find, until when that counts by time.monotonic, and held by who measures it; links: of its graph
-    by keys; indexed: how many vectors are in that; point_bytes: of payloads with documents, as last
-    read, None before."""
+    number at which the next page probably starts; limits: of the server. measured: the recall of
+    searches, with its expiry by time.monotonic, and a lock for the thread that measures it; links:
+    of its graph by keys; indexed: how many vectors are in the graph. point_bytes: of payloads with
+    documents, as last read, None before."""
 
     def __init__(
         self, cluster: Cluster, options: ReadOptions, settings: CollectionSettings
@@ -136,9 +136,10 @@ class QdrantCollection:
         return self.cluster.call(method, self.settings.name, **arguments)
 
     def apply(self, method: str, queued_for: float | None, **arguments: Any) -> None:
-        """Have the server do an operation. queued_for: the seconds that one which is queued may
-        take at least, until all that was queued is done; None for one that the request waits for.
-        Where one of those queued has failed, it is sent again so, for the server's own error."""
+        """Run an operation on the server. queued_for: the seconds that a queued operation may take
+        at least, until everything queued is done; None for one that the request waits for. If a
+        queued operation has failed, this one is sent again without queueing, to get the server's
+        error."""
         if queued_for is not None:
             self.call(method, **arguments, wait=False)
             if self._has_done_all(queued_for):
@@ -146,9 +147,10 @@ class QdrantCollection:
         self.call(method, **arguments, wait=True)
 
     def _has_done_all(self, seconds: float) -> bool:
-        """Whether the server has done all that it had queued, for which this waits `seconds` at
-        least: by an operation on nothing, which each shard does behind the others. Otherwise one
-        has failed, now or long ago: the server says so to who sends it again and waits for it."""
+        """Whether the server has finished its whole queue, for which this waits at least `seconds`.
+        It sends an empty operation, which each shard does after the others. Otherwise one has
+        failed, now or long ago; the server reports that to a client that sends it again and waits
+        for it."""
         nothing = models.Filter(must=[models.HasIdCondition(has_id=[])])
         ends = time.monotonic() + seconds
         while True:
@@ -161,16 +163,16 @@ class QdrantCollection:
         return self.call("get_collection").status is not models.CollectionStatus.RED
 
     def read(self, method: str, spaces: Spaces, payload: PayloadWanted, **arguments: Any) -> Any:
-        """The points that `retrieve` or `scroll` returns, with what is wanted of their payloads,
-        and vectors in these spaces."""
+        """The points that `retrieve` or `scroll` returns, with the requested payload keys, and
+        vectors in these spaces."""
         options = {**self.consistency, **arguments, "with_payload": payload}
         try:
             return self.call(method, with_vectors=self.vectors_wanted(spaces), **options)
-        except VectorMissing:  # a node that hasn't heard of the first write has no dense ones
+        except VectorMissing:  # a node that doesn't know of the first write has no dense ones
             return self.call(method, with_vectors=self._names_of(spaces) or False, **options)
 
     def note_bytes(self, records: Sequence[Any]) -> None:
-        """Remember how many bytes payloads with documents have."""
+        """Store the size of payloads with documents in bytes."""
         if records:
             self.point_bytes = payload_bytes(records) / len(records)
 
@@ -180,8 +182,8 @@ class QdrantCollection:
         return answers
 
     def count(self, condition: models.Filter | None = None) -> int:
-        """The number of points, or of those that fulfil the condition. Where the server doesn't
-        count exactly, ids are read."""
+        """The number of points, or of those that fulfil the condition. If the server doesn't count
+        exactly, ids are read."""
         if not self.limits.exact:
             return self._number_read(condition)
         number: int = self.call("count", count_filter=condition, exact=True).count
@@ -192,8 +194,8 @@ class QdrantCollection:
         return 0 if bound is False else self.count(as_filter(bound))
 
     def about(self) -> tuple[int, bool]:
-        """The approximate number of points, which the server knows without counting; and whether it
-        was asked now, as it is after a write, or some seconds."""
+        """The approximate number of points, which the server knows without counting. Also whether
+        it was read now, as after a write, or a few seconds ago."""
         is_old = time.monotonic() >= self._about_until
         if is_old:
             self._about = self.call("count", exact=False).count
@@ -216,7 +218,8 @@ class QdrantCollection:
         self.note(self.call("get_collection"))
 
     def _kind_at(self, path: PayloadPath) -> str | None:
-        """The kind of index that suits most of some points that have a value at a path."""
+        """The kind of index that suits most of the values at a path, from a sample of points that
+        have one."""
         has_value = none_of(
             models.IsEmptyCondition(is_empty=models.PayloadField(key=quote_path(path)))
         )
@@ -230,8 +233,9 @@ class QdrantCollection:
         return kind_for(path, (value_at(decode_point(r.payload).payload, path) for r in records))
 
     def _has_integers(self, path: PayloadPath) -> bool:
-        """Whether each value that points have at a path with an integer index is an integer, and
-        none a list. Strings and the like count as others, since a server can't tell them apart."""
+        """Whether each value of points at a path with an integer index is an integer, and none a
+        list. Strings and other types also count as non-integers, since a server can't distinguish
+        them."""
         lists = is_list(path[0], self.indexes)
         if lists is None or not is_plain(path) or not self.limits.exact:
             return False
@@ -251,8 +255,8 @@ class QdrantCollection:
         return before != (self.limits, self.indexes.kinds_last_read)
 
     def note(self, info: models.CollectionInfo) -> None:
-        """Remember the collection's info; NotFoundError for that of another of the same name, by
-        which another process has replaced it."""
+        """Store the collection's info; raises NotFoundError for another collection of the same
+        name, by which another process has replaced it."""
         settings = schema.settings_in(info.config.metadata)
         if settings is None or settings.record.id != self.settings.record.id:
             called = self.settings.record.name
@@ -269,7 +273,7 @@ class QdrantCollection:
 
     def refuse_replaced(self, since: float = 0.0) -> None:
         """Raise NotFoundError when the Qdrant collection was replaced by another of the same name.
-        since: seconds within which that is not looked for again."""
+        since: seconds within which that isn't checked again."""
         if time.monotonic() >= self.indexes.read_at + since:
             self.look()
 
@@ -298,8 +302,8 @@ class QdrantCollection:
             )
 
     def fix_dimension(self, dimension: int) -> None:
-        """Create the vector space, if there is none; DimensionMismatchError when another process
-        has chosen another dimension first."""
+        """Create the vector space, if there is none; raises DimensionMismatchError when another
+        process has chosen another dimension first."""
         if self.known_dimension() is None:
             self.dimension = schema.make_room(self.cluster, self.settings, dimension)
         self.refuse_other(dimension, "embeddings")
@@ -310,7 +314,7 @@ class QdrantCollection:
         return [*dense, *self._names_of(spaces)] or False
 
     def _names_of(self, spaces: Spaces) -> list[str]:
-        """The names in Qdrant of those spaces that exist from the beginning."""
+        """The names in Qdrant of the spaces that exist from the beginning."""
         return [SPARSE] if SPARSE in spaces and self.settings.sparse is not None else []
 
     def word_model(self) -> BM25Embedding:
@@ -343,8 +347,8 @@ def vectors_of(record: Any, point: StoredPoint, collection: QdrantCollection) ->
 
 
 def vectors_to_send(vectors: Matrix, metric: Metric) -> Matrix:
-    """Vectors in the form for Qdrant. For cosine they have length 1: Qdrant would normalise them
-    too, but in float32, where long ones become infinite and short ones zero."""
+    """Vectors in the form for Qdrant. For cosine they are normalised here: Qdrant would do it in
+    float32, where long ones become infinite and short ones zero."""
     if metric != "cosine":
         return vectors
     wide = vectors.astype(np.float64)
@@ -354,7 +358,7 @@ def vectors_to_send(vectors: Matrix, metric: Metric) -> Matrix:
 
 
 def sparse(vector: SparseVector) -> models.SparseVector:
-    """A sparse vector in the form for Qdrant, whose numbers are known to be some."""
+    """A sparse vector in the form for Qdrant; it is known to have numbers."""
     indices, values = vector.indices.tolist(), vector.values.tolist()
     return models.SparseVector.model_construct(indices=indices, values=values)
 
@@ -393,7 +397,7 @@ SMALLEST_PAGE = 16
 
 
 class ListedPoint(NamedTuple):
-    """A point: its id in Qdrant, what it holds, and the requested vectors."""
+    """A point: its id in Qdrant, its content, and the requested vectors."""
 
     id: str
     point: StoredPoint
@@ -409,9 +413,9 @@ class ListPosition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Lists the points that fulfil a condition. spaces: vector spaces to read; expected: how many
-    points are likely to be taken, which sets the size of the first page; payload: what to read of
-    payloads."""
+    """Lists the points that fulfil a condition. spaces: vector spaces to read; expected: the
+    probable number of points that are taken, which sets the first page's size. payload: the payload
+    keys to read."""
 
     collection: QdrantCollection
     condition: models.Filter | None
@@ -421,15 +425,15 @@ class Listing:
 
     def points(self, start: int = 0, ahead: bool = False) -> Iterator[ListedPoint]:
         """Points from the order number `start` on. ahead: whether a page is read while the one
-        before is used, for who wants all."""
+        before is used, for callers that want all."""
         pages = self._pages(start)
         for page in _read_ahead(pages) if ahead else pages:
             yield from page
 
     def _pages(self, start: int) -> Iterator[list[ListedPoint]]:
-        """The same in pages. What a server answers may end among the points of one order number;
-        the next page begins with that number, and so this one ends before it."""
-        size = min(self.page_size(), self._slack + 1)  # the last one may be left to a next page
+        """The same in pages. A server's response may end among the points of one order number. The
+        next page then begins with that number, and so this one ends before it."""
+        size = min(self.page_size(), self._slack + 1)  # the last one may be left to the next page
         while True:
             page = self._page(start, size)
             if len(page) < size:
@@ -445,13 +449,13 @@ class Listing:
             size = self.page_size()
 
     def by_value(self, key: str, descending: bool, size: int) -> list[ListedPoint]:
-        """The first points in the order of an index of numbers, equal ones in one that changes."""
+        """The first points in the order of an index of numbers; the order of equal ones changes."""
         direction = models.Direction.DESC if descending else models.Direction.ASC
         records, _ = self._scroll(size, models.OrderBy(key=key, direction=direction))
         return [self._parse_record(record) for record in records]
 
     def sample(self, size: int) -> list[ListedPoint]:
-        """The first points by their ids in Qdrant, which are as good as drawn at random."""
+        """The first points by their ids in Qdrant, which are as good as a random sample."""
         return list(islice(replace(self, expected=size).in_any_order(), size))
 
     def last_order(self) -> int:
@@ -459,23 +463,23 @@ class Listing:
         return self._end(models.Direction.DESC)
 
     def at(self, offset: int) -> Iterator[ListedPoint]:
-        """All points but the first `offset`, which aren't read where Qdrant can count them."""
-        countable = self.collection.limits.exact  # else what is counted is read all the same
+        """All points except the first `offset`, which aren't read where Qdrant can count them."""
+        countable = self.collection.limits.exact  # otherwise the counted points are read anyway
         start, before = self._place_of(offset) if countable and offset else (0, 0)
         reach = min(PAGE, self.expected + offset - before)
         return islice(replace(self, expected=reach).points(start), offset - before, None)
 
     def _place_of(self, offset: int) -> ListPosition:
         """A position with `offset` points before it, or somewhat fewer. The end of the last page is
-        tried first, since pages are mostly read in a row."""
+        tried first, since pages are mostly read in sequence."""
         hint = self.collection.hint
         before = self._count_before(hint)
         near = before <= offset <= before + self._slack
         return ListPosition(hint, before) if near else self._search_place(offset)
 
     def _search_place(self, offset: int) -> ListPosition:
-        """The same by a search between the first and the last order number: by interpolation and,
-        since order numbers come in bursts, by bisection in turns."""
+        """The same by a search between the first and the last order number. Interpolation and
+        bisection alternate, since order numbers come in bursts."""
         low = ListPosition(self._end(models.Direction.ASC), 0)
         count = self.collection.count(self.condition)
         high = ListPosition(self._end(models.Direction.DESC) + 1, count)
@@ -494,8 +498,8 @@ class Listing:
         return low
 
     def page_size(self) -> int:
-        """The maximum number of points of a page: with vectors and documents, that fit into an
-        answer, by those read before."""
+        """The maximum number of points of a page: with vectors and documents, the number that fits
+        into a response, estimated from those read before."""
         most, bytes_of_point = min(PAGE, self.collection.limits.query or PAGE), 1.0
         if "" in self.spaces:
             bytes_of_point += NUMBER_BYTES * (self.collection.dimension or 0)
@@ -519,7 +523,7 @@ class Listing:
         return decode_point(records[0].payload).order if records else 0
 
     def _page(self, start: int, size: int) -> list[ListedPoint]:
-        """The first points from an order number on. Qdrant returns those of one number in an order
+        """The first points from an order number on. Qdrant returns points of one number in an order
         that changes."""
         records, _ = self._scroll(size, models.OrderBy(key=ORDER, start_from=start))
         return sorted(map(self._parse_record, records), key=_place)
@@ -535,14 +539,14 @@ class Listing:
         return orders if condition is None else models.Filter(must=[condition, orders])
 
     def all_from(self, start: str) -> Iterator[ListedPoint]:
-        """All points in the order of their ids in Qdrant from an id on, then those before it: as
-        good as at random, since these ids are digests of ours."""
+        """All points in the order of their ids in Qdrant from an id on, then those before it. That
+        is as good as random, since these ids are hashes of ours."""
         yield from self.in_any_order(start)
         yield from takewhile(lambda listed: listed.id < start, self.in_any_order())
 
     def in_any_order(self, start: str | None = None) -> Iterator[ListedPoint]:
         """All points, in the order of their ids in Qdrant, which costs a server less than any
-        other; from an id on, if there is one."""
+        other. They begin at an id, if one is given."""
         offset: Any = start
         while True:
             size = min(self.page_size(), self._slack)
@@ -586,7 +590,7 @@ def by_id(
     spaces: Spaces = (),
     payload: PayloadWanted = True,
 ) -> Iterator[ListedPoint]:
-    """The points of these ids that exist, in the order of the ids."""
+    """The existing points with these ids, in the order of the ids."""
     are_shown = isinstance(ids, ShownIds)
     for start in range(0, len(ids), PAGE):
         meant = [ids_meant(own_id, are_shown) for own_id in ids[start : start + PAGE]]
@@ -601,7 +605,7 @@ def by_id(
 
 
 def _read_ahead(pages: Iterator[list[ListedPoint]]) -> Iterator[list[ListedPoint]]:
-    """The pages, each of which is read while the one before is used."""
+    """The pages; each is read while the one before is used."""
 
     def read() -> list[ListedPoint] | None:
         return next(pages, None)
@@ -614,7 +618,8 @@ def _read_ahead(pages: Iterator[list[ListedPoint]]) -> Iterator[list[ListedPoint
             yield page
             page = following.result()
     finally:
-        # Not waited for: whichever thread collects this closes it, that one too.
+        # No waiting: the thread that garbage-collects this closes it, and that may be the reading
+        # thread, too.
         thread.shutdown(wait=False)
 
 

@@ -1,6 +1,6 @@
 """A store on a cluster: its collections (`ClusterStore`) and the points of each (`ClusterPoints`).
 
-The collections are the Qdrant collections that have our settings as metadata.
+The collections are the Qdrant collections that have this package's settings as metadata.
 """
 
 import random
@@ -107,14 +107,14 @@ from retrieval_store_cluster.space import (
 from retrieval_store_cluster.write import Sending
 
 READ_AT_ONCE = 8  # collections whose settings are read at the same time
-RANKED = 100_000  # points of a ranking in which records are looked for
-PROJECTED = 10_000  # points whose vectors are read to be drawn
-MANY_TO_INDEX = 1_000_000  # points from which on an index that is asked for is queued
-INDEXED_A_SECOND = 1_000  # points that a server takes into such an index, at least
+RANKED = 100_000  # points of a ranking in which records are searched
+PROJECTED = 10_000  # points whose vectors are read for a projection
+MANY_TO_INDEX = 1_000_000  # points from which on a requested index is queued
+INDEXED_A_SECOND = 1_000  # points that a server indexes in a second, at least
 WHOLE = Fields(payload=True, document=True, uri=True)
 MERGE = WriteRules(on_existing="update", on_missing="ignore")
 INDEX_KINDS: tuple[IndexKind, ...] = get_args(IndexKind)
-ATTEMPTS = 3  # at a filter for which indexes are wanted
+ATTEMPTS = 3  # at a filter that needs indexes
 P = ParamSpec("P")
 S = TypeVar("S", bound="ClusterPoints")
 T = TypeVar("T")
@@ -122,9 +122,9 @@ _traced = partial(traced, system="qdrant")
 
 
 def _retried(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
-    """Makes a method one that reads again when the server requires payload indexes for the filter,
-    which are created then, or when its limits have changed. NotFoundError for a collection that
-    another process had replaced some seconds ago."""
+    """Makes a method read again when the server requires payload indexes for the filter, which are
+    created then, or when its limits have changed. Raises NotFoundError for a collection that
+    another process replaced some seconds ago."""
 
     @wraps(method)
     def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -137,7 +137,7 @@ def _retried(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, 
                 left -= 1
                 if not (collection.indexes.note_demand() and left):
                     raise ClusterError(f"{error}: {_maker_of(error.key)} makes it") from error
-            except ClusterError as error:  # perhaps by limits that have been set since
+            except ClusterError as error:  # perhaps because of new limits
                 left -= 1
                 if not (left and collection.has_changed(error)):
                     raise
@@ -165,17 +165,17 @@ class _UnderWay:
 
 class ClusterPoints:
     """A `PointsBackend`: the points of a Qdrant collection. Each call is one or more requests. A
-    batch is checked as a whole before anything is sent. What was sent is durable when the call
-    returns, but a failure in the middle may leave part of a batch."""
+    batch is checked as a whole before anything is sent. Everything that was sent is durable when
+    the call returns, but a failure in the middle may leave part of a batch."""
 
-    reusable = False  # what the cluster says of the collection may change
+    reusable = False  # the cluster's description of the collection may change
 
     def __init__(self, collection: QdrantCollection) -> None:
         self._collection = collection
 
     @property
     def engine(self) -> None:
-        """Nor in our engine."""
+        """Not in this project's engine either."""
         return None
 
     @property
@@ -196,7 +196,7 @@ class ClusterPoints:
         """Insert and update points, batch by batch: while one is being sent, the next is prepared.
         The result of a batch is yielded once it is durable."""
         written: deque[_UnderWay] = deque()
-        is_new = self.count() == 0  # so that nothing is there that would have to be looked for
+        is_new = self.count() == 0  # then no existing points must be looked up
         self._collection.refuse_replaced()
         with Sending(self._send) as sending:
             for batch in batches:
@@ -230,7 +230,7 @@ class ClusterPoints:
     def delete(
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
     ) -> int:
-        """Delete the first `limit` points that are named and match; returns how many."""
+        """Delete the first `limit` points that match ids and filter; returns how many."""
         if ids is None and limit is None:
             return self._delete_matching(expression)
         matches = self._matches(ids, expression, limit, 0, Fields())
@@ -239,8 +239,8 @@ class ClusterPoints:
 
     @_retried
     def _delete_matching(self, expression: Expression | None) -> int:
-        """Delete all points that match: by the filter, where the server knows that they do, others
-        by their ids."""
+        """Delete all points that match: by the filter, if the server can decide for them, others by
+        their ids."""
         parts = self._parts(expression)
         others = [
             listed.point.id for listed in self._judge_points(parts.doubtful, expression, Fields())
@@ -261,11 +261,12 @@ class ClusterPoints:
 
     @_retried
     def _merge_matching(self, expression: Expression, payload: Payload) -> int:
-        """The same: by the filter, where the server knows that points match, and nothing is noted
-        beside the metadata that would change; others one by one."""
+        """The same. Points are changed by the filter, if the server can decide that they match, and
+        no exact values beside the metadata would change. Others are changed one by one."""
         parts = self._parts(expression)
         merged = write.parts_to_merge(self._collection, parts.certain, payload)
-        # Those that are noted are read anyway, and counting all costs less than the others alone.
+        # Points with exact values are read anyway, and counting all costs less than counting only
+        # the others.
         within = 0 if merged.certain is False else self._collection.number(parts.certain)
         self._collection.refuse_replaced()
         doubtful = self._merge_each(parts.doubtful, expression, payload)
@@ -296,7 +297,7 @@ class ClusterPoints:
         offset: int,
         fields: Fields,
     ) -> Points:
-        """The points that are named and match: in the order of `ids`, or of first insertion."""
+        """The points that match ids and filter: in the order of `ids`, or of first insertion."""
         matches = self._matches(ids, expression, limit, offset, fields)
         if matches and ids is None:
             self._collection.hint = matches[-1].point.order + 1
@@ -305,15 +306,15 @@ class ClusterPoints:
     @_traced("number")
     @_retried
     def number(self, expression: Expression | None) -> int:
-        """The number of points that match: as the server counts them, besides those of which only
-        we can tell, which are read."""
+        """The number of points that match: the server's count, plus the points that only this
+        process can check, which are read."""
         parts = self._parts(expression)
         doubtful = sum(1 for _ in self._judge_points(parts.doubtful, expression, Fields()))
         return self._collection.number(parts.certain) + doubtful
 
     @_traced("number")
     def count_within(self, expression: Expression, seconds: float) -> tuple[int, bool]:
-        """The same, with a bound on the time."""
+        """The same, with a time limit."""
         return self._count_until(expression, time.monotonic() + seconds)
 
     @_retried
@@ -336,7 +337,8 @@ class ClusterPoints:
         seed: int,
         path: PayloadPath | None,
     ) -> Projection:
-        """A sample of the points that match, in the plane in which their vectors differ most."""
+        """A sample of the points that match, in the plane of the greatest variance of their
+        vectors."""
         if space not in ("", SPARSE):
             raise InvalidArgumentError(f"there is no vector space {space!r}")
         if space == SPARSE:
@@ -360,7 +362,7 @@ class ClusterPoints:
     def _sample(
         self, expression: Expression | None, size: int, seed: int, fields: Fields
     ) -> Points:
-        """So many of the points that match, drawn by a seed, in the order of `get`."""
+        """A sample of `size` points that match, drawn by a seed, in the order of `get`."""
         payload = payload_for(fields, expression)
         listing = self._listing(expression, fields.vectors, size, payload)
         if listing is None:
@@ -384,8 +386,8 @@ class ClusterPoints:
         descending: bool,
         fields: Fields,
     ) -> Points:
-        """The points that match and have a number or a date at the path, each once: numbers in
-        ascending order, then dates; descending reverses the whole order. Those that are deleted
+        """The points that match and have a number or a date at the path, each once. Numbers come in
+        ascending order, then dates; descending reverses the whole order. Points that are deleted
         while this runs may be missing."""
         stop = None if limit is None else min(offset + limit, sys.maxsize)
         order = KeyOrder(self._collection, path, expression, descending, stop)
@@ -402,8 +404,8 @@ class ClusterPoints:
     def facet(
         self, path: PayloadPath, expression: Expression | None, limit: int | None
     ) -> list[tuple[Scalar, int]]:
-        """The values at the path: as the server counts them, besides those of points of which only
-        we can tell, which are read."""
+        """The values at the path: the server's counts, plus the points that only this process can
+        check, which are read."""
         having = conjunction(expression, Exists(path))
         parts, collection = self._parts(expression), self._collection
         presence = necessary(Exists(path), collection.indexes)
@@ -428,8 +430,8 @@ class ClusterPoints:
         return {"spaces": {}, "keys": {}, "lists": {}, "milliseconds": {}}
 
     def create_index(self, path: PayloadPath, kind: IndexKind | None) -> None:
-        """Create a payload index on a metadata key; InvalidArgumentError for a key that Qdrant's
-        notation can't express, or where no kind is given and no point has the key."""
+        """Create a payload index on a metadata key. Raises InvalidArgumentError for a key that
+        Qdrant's notation can't express, or if no kind is given and no point has the key."""
         if not is_expressible(path):
             raise InvalidArgumentError(f"key is {quote('.'.join(path))}, {schema.UNWRITTEN}")
         points, _ = self._collection.about()
@@ -450,14 +452,14 @@ class ClusterPoints:
 
     @_traced("query", lambda results: counts_of_results(*(hits.points for hits in results)))
     def ask(self, question: Query) -> list[Hits]:
-        """The hits of each query, best first; InvalidArgumentError for what a cluster can't
-        answer."""
+        """The hits of each query, best first; raises InvalidArgumentError for a query that a
+        cluster can't answer."""
         return self._answer(question, ClusterTrace())
 
     def explain(self, question: Query) -> Payload:
-        """What a search sends to the cluster: the filter, the parameters, the number of requests,
-        and the number of hits of each side of a hybrid query. What Qdrant does with them it doesn't
-        say."""
+        """The requests of a search to the cluster: the filter, the parameters, the number of
+        requests, and for a hybrid query each side's number of hits. Qdrant doesn't report how it
+        runs them."""
         trace = ClusterTrace()
         self._answer(question, trace)
         condition, params = (
@@ -478,9 +480,9 @@ class ClusterPoints:
     @_traced("why")
     @_retried
     def why(self, inquiry: ExplainRequest) -> RankReport:
-        """The ranks of records among the first hits of each ranking, of which no more is read than
-        what tells their order: a cluster reports no ranks beyond. Indexes aren't used, and the
-        weights of words aren't known."""
+        """The ranks of records among the first hits of each ranking; only the fields that decide
+        the order are read. A cluster reports no ranks beyond. Indexes aren't used, and the weights
+        of words aren't known."""
         looked_at = [inquiry.records, *(step.expression for step in inquiry.beside)]
         if inquiry.same is not None:
             looked_at.append(Exists(inquiry.same))
@@ -489,7 +491,7 @@ class ClusterPoints:
         return why(ranker, inquiry, max(1, min(RANKED, self._collection.count())))
 
     def stats(self) -> Payload:
-        """What the cluster reports about the collection."""
+        """The cluster's report about the collection."""
         info = self._collection.call("get_collection")
         measured = schema.IndexRecall.of(info.config.metadata)
         return {
@@ -502,7 +504,7 @@ class ClusterPoints:
         }
 
     def gauges(self) -> Gauges:
-        """The metrics of the collection, as far as a cluster tells."""
+        """The metrics of the collection that a cluster reports."""
         stats: Any = self.stats()
         bad = stats["status"] == "red"
         problem = f"{stats['place']} says that the status is red" if bad else None
@@ -516,7 +518,7 @@ class ClusterPoints:
         spaces, payload = question.fields.vectors, payload_for_query(question)
         leaves = [leaf for step in question.steps for leaf in step.leaves]
         ranker = ClusterRanker(self._collection, spaces, payload, trace)
-        if len(leaves) > 1 and question.groups is None:  # whose steps are asked otherwise
+        if len(leaves) > 1 and question.groups is None:  # whose steps need other requests
             ranker.ask_at_once(leaves)
         return answer(ranker, question)
 
@@ -568,8 +570,8 @@ class ClusterPoints:
         return list(islice(matching, offset, stop))
 
     def _counted(self, expression: Expression | None) -> Bound | None:
-        """The bound within which are just the points that match, where the server can count those
-        before a place by indexes; None where it can't."""
+        """The bound that contains exactly the matching points, where the server can count the
+        points before a position by indexes; None where it can't."""
         if expression is None:
             return True
         if not self._collection.indexes.has_or_makes(LISTS):
@@ -595,9 +597,9 @@ class ClusterPoints:
 
 
 class CreatingClusterPoints(ClusterPoints):
-    """The points that are in a collection now, to be read page after page while others write. A
-    page goes on behind the last point of the page before, and not at a number of points, so that
-    each that stays comes exactly once; what is added later doesn't come."""
+    """The points that exist now, to be read page after page while others write. A page continues
+    after the last point of the page before, and not at a number of points. So each point that isn't
+    deleted comes exactly once; later points aren't included."""
 
     def __init__(self, collection: QdrantCollection) -> None:
         super().__init__(collection)
@@ -607,15 +609,15 @@ class CreatingClusterPoints(ClusterPoints):
     def _start(self) -> None:
         self._passed = 0  # points on the pages before
         self._order = 0  # of the last of them
-        self._before: set[str] = set()  # those of that number
+        self._before: set[str] = set()  # the points with that number
         self._page_read: list[tuple[int, str]] = []  # orders and ids of the last page …
         self._earlier = self._order, self._before  # … and the same as before it
         self._wanted: tuple[Expression | None, Fields] | None = None
-        self._reading: Iterator[ListedPoint] = iter(())  # what comes behind them, as wanted
+        self._reading: Iterator[ListedPoint] = iter(())  # the next points, as requested
 
     @_retried
     def count(self) -> int:
-        """How many of the points that were there at first are there."""
+        """How many of the points that existed at first still exist."""
         return self._collection.number(orders_within(lte=self._last_order))
 
     @_traced("get", counts_of_results)
@@ -627,8 +629,8 @@ class CreatingClusterPoints(ClusterPoints):
         offset: int,
         fields: Fields,
     ) -> Points:
-        """A page, which is behind the one before if the offset says so; else all before it are
-        passed over, from the first on."""
+        """A page. It continues after the page before if the offset says so; otherwise all points
+        before it are skipped, from the first on."""
         if ids is not None:
             return super().get(ids, expression, limit, offset, fields)
         if offset < self._passed:
@@ -639,8 +641,8 @@ class CreatingClusterPoints(ClusterPoints):
         return self._show(self._page(expression, limit, fields), fields)
 
     def _go_back(self, offset: int) -> None:
-        """Stand so many points from the first, whatever others delete meanwhile, if that is on the
-        last page; else before the first."""
+        """Return to the position after `offset` points, whatever others delete meanwhile, if that
+        is on the last page; otherwise to the beginning."""
         page = self._page_read[: offset - self._passed]
         if not page:
             self._start()
@@ -668,16 +670,16 @@ class CreatingClusterPoints(ClusterPoints):
     def _read(
         self, expression: Expression | None, limit: int | None, fields: Fields
     ) -> list[ListedPoint]:
-        """The next points, of what the page before has left of its answer first."""
+        """The next points, beginning with the rest of the last page's response."""
         if self._wanted != (expression, fields):
             self._reading = self._behind(expression, fields)
-        self._wanted = None  # until it is known that reading didn't fail
+        self._wanted = None  # until reading has succeeded
         page = list(islice(self._reading, limit))
         self._wanted = expression, fields
         return page
 
     def _behind(self, expression: Expression | None, fields: Fields) -> Iterator[ListedPoint]:
-        """The points behind those of the pages before."""
+        """The points after those of the pages before."""
         payload, before = payload_for(fields, expression), self._before
         listing = self._listing(expression, fields.vectors, PAGE, payload)
         for listed in () if listing is None else listing.points(self._order, ahead=True):
@@ -688,7 +690,7 @@ class CreatingClusterPoints(ClusterPoints):
 
 
 def _maker_of(key: str) -> str:
-    """The call that a user can make to create an index on a key in Qdrant's notation."""
+    """The user's call that creates an index on a key in Qdrant's notation."""
     match parse_key(key):
         case (str(name),) if name not in RESERVED:
             return f"Collection.create_index({name!r})"
@@ -699,7 +701,7 @@ LONGEST_NAME = 255
 
 
 def refuse_long(name: str) -> None:
-    """Raise InvalidArgumentError for a name that Qdrant doesn't take."""
+    """Raise InvalidArgumentError for a name that Qdrant refuses."""
     if len(name) > LONGEST_NAME:
         raise InvalidArgumentError(
             f"name has {len(name)} characters; on a cluster it may have {LONGEST_NAME}"
@@ -707,16 +709,15 @@ def refuse_long(name: str) -> None:
 
 
 class ClusterStore(BaseStore):
-    """A cluster. Each collection is a Qdrant collection under the name that it was created with;
-    its present name is an alias. The settings lie in its metadata, and so does its id: where
-    another process has replaced a collection by one of the same name, a Collection of the old one
-    finds out when it reads them."""
+    """A cluster. Each collection is a Qdrant collection under its first name; its present name is
+    an alias. The settings and the id are in its metadata. If another process has replaced a
+    collection by one of the same name, a Collection of the old one notices when it reads them."""
 
     def __init__(self, cluster: Cluster, options: ReadOptions) -> None:
         self.cluster = cluster
         self._options = options
         self._open: dict[str, QdrantCollection] = {}
-        self._read_again: dict[str, float] = {}  # names, until when their collections are known
+        self._read_again: dict[str, float] = {}  # names, and until when their collections are known
         self._lock = Lock()
 
     def create(
@@ -726,9 +727,9 @@ class ClusterStore(BaseStore):
         spaces: Mapping[str, NewSpace],
         collection_id: str | None = None,
     ) -> CollectionRecord:
-        """Create an empty collection with one vector space, with this id or a new one;
+        """Create an empty collection with one vector space, with this id or a new one; raises
         AlreadyExistsError."""
-        BM25Embedding(None, False)  # words can be found, or the packages that are missing are named
+        BM25Embedding(None, False)  # words can be found, or the error names the missing packages
         self._refuse_taken(name, ())
         record = CollectionRecord(collection_id or str(uuid.uuid4()), name, settings)
         schema.refuse_unusable(settings)
@@ -740,7 +741,7 @@ class ClusterStore(BaseStore):
         return record
 
     def _refuse_taken(self, name: str, own: Collection[str]) -> None:
-        """Raise for a name that is taken; `own`: names that the collection itself has."""
+        """Raise for a name that is taken. `own`: the collection's own names."""
         refuse_long(name)
         if name in own or name not in {*self.cluster.collections(), *self.cluster.aliases()}:
             return
@@ -764,7 +765,7 @@ class ClusterStore(BaseStore):
         return "is the name of one that retrieval-store didn't make"
 
     def by_name(self, name: str) -> CollectionRecord:
-        """The collection of this name; NotFoundError, or FormatError for one that only older
+        """The collection of this name; raises NotFoundError, or FormatError for one that only older
         releases can read."""
         record = self._read(name)
         if record is not None and record.name == name:
@@ -777,7 +778,7 @@ class ClusterStore(BaseStore):
         raise NotFoundError(f"there is no collection {name!r} {self.cluster.place}{why}")
 
     def record(self, collection_id: str) -> CollectionRecord:
-        """The name and settings of a collection; NotFoundError."""
+        """The name and settings of a collection; raises NotFoundError."""
         record = self._read(self._open_collection(collection_id).settings.name)
         if record is None or record.id != collection_id:
             self._forget(collection_id)
@@ -787,8 +788,9 @@ class ClusterStore(BaseStore):
     def change(
         self, collection_id: str, edit: Callable[[CollectionRecord], CollectionRecord]
     ) -> CollectionRecord:
-        """Replace name and settings by those that `edit` returns; AlreadyExistsError, or
-        ConflictError for new settings of word search, since the points hold its words already."""
+        """Replace name and settings by those that `edit` returns. Raises AlreadyExistsError, or
+        ConflictError for new settings of word search, since the points already contain its
+        words."""
         old = self.record(collection_id)
         new = edit(old)
         if new.settings.get("text") != old.settings.get("text"):
@@ -799,7 +801,8 @@ class ClusterStore(BaseStore):
         if new.name != old.name:
             self._refuse_taken(new.name, [name, *aliases])
         is_new_alias = new.name not in (name, *aliases)
-        # In this order: broken off anywhere, the collection is found by the name that it records.
+        # In this order: after an interruption anywhere, the collection is found by the name that it
+        # records.
         if is_new_alias:
             made = models.CreateAlias(collection_name=name, alias_name=new.name)
             self.cluster.change_aliases(name, [models.CreateAliasOperation(create_alias=made)])
@@ -812,21 +815,21 @@ class ClusterStore(BaseStore):
                 before = replace(opened.settings, record=old).as_payload()
                 self.cluster.call("update_collection", name, metadata=before)
                 raise
-        if old.name != new.name and old.name in aliases:  # others' aliases are theirs
+        if old.name != new.name and old.name in aliases:  # others' aliases belong to them
             gone = models.DeleteAlias(alias_name=old.name)
             self.cluster.change_aliases(name, [models.DeleteAliasOperation(delete_alias=gone)])
         opened.settings = settings
         return new
 
     def _refuse_lost(self, alias: str, name: str) -> None:
-        """Raise AlreadyExistsError for an alias that another has got at the same time: of two
-        requests a server fulfils both, and the last one counts."""
-        if self.cluster.aliases().get(alias, name) != name:  # a node may not have heard of it yet
+        """Raise AlreadyExistsError for an alias that another client has set at the same time: a
+        server accepts two such requests, and the last one counts."""
+        if self.cluster.aliases().get(alias, name) != name:  # a node may not know it yet
             raise AlreadyExistsError(f"collection {alias!r} already exists, {self.cluster.place}")
 
     def page(self, limit: int | None, offset: int) -> list[CollectionRecord]:
-        """Our collections in the order of their names. FormatError where only older releases can
-        read one: it must not be left out silently."""
+        """The package's collections in the order of their names. Raises FormatError if only older
+        releases can read one: it must not be left out silently."""
         known_before = [*self._open]
         names = self.cluster.collections()
         with WorkerPool(READ_AT_ONCE, "retrieval-store-listing") as threads:
@@ -837,7 +840,7 @@ class ClusterStore(BaseStore):
         return ours[offset : None if limit is None else offset + limit]
 
     def drop(self, name: str) -> None:
-        """Delete a collection with its aliases; NotFoundError."""
+        """Delete a collection with its aliases; raises NotFoundError."""
         record = self.by_name(name)
         settings = self._open_collection(record.id).settings
         self.cluster.call("delete_collection", settings.name)
@@ -848,27 +851,27 @@ class ClusterStore(BaseStore):
         return ClusterPoints(self._open_collection(collection_id))
 
     def copy_note(self, collection_id: str) -> tuple[Any, int]:
-        """What a copy has noted beside a collection that it makes, None without a note, and how
-        many points the collection has; NotFoundError."""
+        """A copy's note beside the collection that it makes, None without a note, and the
+        collection's number of points; raises NotFoundError."""
         name = self._open_collection(collection_id).settings.name
         info = self.cluster.call("get_collection", name)
         return (info.config.metadata or {}).get(schema.COPY), self.points(collection_id).count()
 
     def note_copy(self, collection_id: str, note: Payload) -> None:
-        """Note something of a copy beside the collection that it makes; NotFoundError."""
+        """Write a copy's note beside the collection that it makes; raises NotFoundError."""
         name = self._open_collection(collection_id).settings.name
         self.cluster.call("update_collection", name, metadata={schema.COPY: note})
 
     @contextmanager
     def open_copy(self, collection_id: str) -> Iterator[CreatingClusterPoints]:
-        """The points of a collection that are there now, to be read page after page. A cluster has
-        no copy of one moment: those that others change meanwhile come as they were or as they are,
-        and those that they delete may be missing."""
+        """The points of a collection that exist now, to be read page after page. A cluster has no
+        snapshot: points that others change meanwhile are returned in the old or the new state, and
+        deleted ones may be missing."""
         yield CreatingClusterPoints(self._open_collection(collection_id))
 
     def fork(self, collection_id: str, name: str) -> CollectionRecord:
-        """A copy of a collection under another name, with its settings; AlreadyExistsError. Points
-        that others change meanwhile are in it as they were or as they are."""
+        """A copy of a collection under another name, with its settings; raises AlreadyExistsError.
+        Points that others change meanwhile are copied in the old or the new state."""
         source = self._open_collection(collection_id)
         self._refuse_taken(name, ())
         record = CollectionRecord(str(uuid.uuid4()), name, self.record(collection_id).settings)
@@ -876,18 +879,18 @@ class ClusterStore(BaseStore):
         return self.by_name(name)
 
     def gauges(self) -> Iterator[tuple[str, Gauges]]:
-        """What a cluster says of each collection."""
+        """The cluster's metrics of each collection."""
         for record in self.page(None, 0):
             with suppress(NotFoundError):  # deleted meanwhile
                 yield record.name, self.points(record.id).gauges()
 
     def optimize(self, collection_id: str, progress: object) -> None:
-        """There is nothing to do, since Qdrant optimizes by itself; NotFoundError."""
+        """There is nothing to do, since Qdrant optimizes by itself; raises NotFoundError."""
         self._open_collection(collection_id)
 
     def _open_collection(self, collection_id: str) -> QdrantCollection:
-        """What is known of a collection; read when nothing is, among those that weren't read just
-        now."""
+        """The cached state of a collection; read when there is none, among those that weren't read
+        just now."""
         if collection_id not in self._open:
             names, now = self.cluster.collections(), time.monotonic()
             for name in names:
@@ -902,8 +905,8 @@ class ClusterStore(BaseStore):
         return collection
 
     def _read(self, name: str) -> CollectionRecord | None:
-        """Our record of a Qdrant collection, by its name or an alias; None without one. FormatError
-        for a collection that only older releases can read."""
+        """The record of a Qdrant collection, by its name or an alias; None without one. Raises
+        FormatError for a collection that only older releases can read."""
         try:
             info = self.cluster.call("get_collection", name)
         except NotFoundError:

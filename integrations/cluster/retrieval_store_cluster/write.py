@@ -64,9 +64,9 @@ from retrieval_store_cluster.space import (
     vectors_to_send,
 )
 
-OPERATION_BYTES = 400  # of what stands around a point
+OPERATION_BYTES = 400  # of the JSON around a point
 IDS_AT_ONCE = 10_000
-NO_POINT = "No point with id"  # in the message of a server that was to change one
+NO_POINT = "No point with id"  # in a server's message about a missing point
 MANY = 32  # operations in a request, which are queued if each changes a payload
 MANY_MATCHING = 10_000  # points that one operation changes, from which on it is queued
 SLOWEST = 250  # points that a server changes in a second, at least
@@ -82,9 +82,9 @@ class _Vector:
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """What one point will be. vector: the new one, None to keep the old; words: whether to make the
-    vector of its words anew; whole: whether nothing of the old point stays; sparse: the new sparse
-    vector; old: the point as it is, None for a new one."""
+    """The new state of one point. vector: the new one, None to keep the old; words: whether to
+    compute the vector of its words anew. whole: whether nothing of the old point stays; sparse: the
+    new sparse vector. old: the existing point, None for a new one."""
 
     point: StoredPoint
     vector: _Vector | None
@@ -96,7 +96,7 @@ class _Change:
 
 @dataclass(frozen=True, slots=True)
 class SentBatch:
-    """Some points of a batch. number: its place among the requests of the batch."""
+    """Some points of a batch. number: its position among the requests of the batch."""
 
     operations: list[Any]
     number: int
@@ -104,8 +104,8 @@ class SentBatch:
 
 @dataclass(frozen=True, slots=True)
 class PreparedWrite:
-    """A batch that was checked. requests: generated one by one; result: what to report when all are
-    done."""
+    """A batch that was checked. requests: generated one by one; result: the result to report when
+    all are done."""
 
     requests: Iterator[SentBatch]
     result: PutResult
@@ -177,7 +177,7 @@ def _left_alone(
 
 
 def _cleared_ids(changes: Sequence[_Change]) -> Iterator[PointId]:
-    """The ids of known points of which a document or uri is gone."""
+    """The ids of known points whose document or uri is removed."""
     for change in changes:
         new, old = change.point, change.old
         if old is not None and (
@@ -204,9 +204,9 @@ def delete_matching(
 
 
 def parts_to_merge(collection: QdrantCollection, bound: Bound, payload: Payload) -> Parts:
-    """Of the points within a bound, as `certain`, those into whose metadata the server can merge a
-    payload. Of the others, as `doubtful`, there stands something beside the metadata that would
-    change with it."""
+    """The points within a bound, in two parts. `certain`: points into whose metadata the server can
+    merge a payload. `doubtful`: points with exact values beside the metadata that would change with
+    it."""
     values = payload.values()
     is_one_operation = len({value is None for value in values}) == 1
     is_plain = exact_text(payload) is None and not any(isinstance(v, list) for v in values)
@@ -222,8 +222,8 @@ def parts_to_merge(collection: QdrantCollection, bound: Bound, payload: Payload)
 
 
 def _condition_for_notes(collection: QdrantCollection, keys: Iterable[str]) -> Bound | None:
-    """Of which points something stands beside the metadata that would change with these keys; None
-    where the server can't be asked."""
+    """The condition for points with exact values, beside the metadata, that would change with these
+    keys; None where the server can't evaluate it."""
     names = models.MatchAny(any=[*keys, ODD_TIMES, BESIDE])
     listed = models.FieldCondition(key=quote_path(LISTS), match=names)
     if collection.settings.notes_beside:
@@ -240,8 +240,8 @@ def _condition_for_notes(collection: QdrantCollection, keys: Iterable[str]) -> B
 def merge_matching(
     collection: QdrantCollection, condition: models.Filter | None, payload: Payload, count: int
 ) -> None:
-    """Merge a payload into the metadata of the `count` points that fulfil a condition, in one
-    operation: after the first of two, other points would fulfil it."""
+    """Merge a payload into the metadata of the `count` points that fulfil a condition. It takes one
+    operation, since after the first of two other points would fulfil it."""
     where = condition or models.Filter()
     if None in payload.values():
         keys = [quote_path((key,)) for key in payload]
@@ -254,14 +254,16 @@ def merge_matching(
 def _change_matching(
     collection: QdrantCollection, method: str, count: int, **arguments: Any
 ) -> None:
-    """Have the server change `count` points in one operation. Of many that may take longer than a
-    request may, which would be sent again then, and done twice: it is queued."""
+    """Have the server change `count` points in one operation. With many points that may exceed a
+    request's timeout; the request would be sent again, and be done twice. So the operation is
+    queued."""
     seconds = count / SLOWEST if count >= MANY_MATCHING else None
     collection.apply(method, seconds, **arguments)
 
 
 def _vectors(collection: QdrantCollection, batch: PointBatch) -> dict[int, _Vector]:
-    """The vectors of the batch, by place; DimensionMismatchError for another dimension."""
+    """The vectors of the batch, by position; raises DimensionMismatchError for another
+    dimension."""
     by_place: dict[int, _Vector] = {}
     for column in batch.vectors.values():
         if isinstance(column, Vectors):
@@ -293,7 +295,7 @@ def _refuse_long(
 
 
 def _sparse_vectors(batch: PointBatch) -> dict[int, models.SparseVector]:
-    """The sparse vectors of the batch, by place."""
+    """The sparse vectors of the batch, by position."""
     by_place: dict[int, models.SparseVector] = {}
     for column in batch.vectors.values():
         if isinstance(column, NonDenseVectors):
@@ -362,7 +364,7 @@ def send(collection: QdrantCollection, request: SentBatch) -> None:
 
 
 def send_all(collection: QdrantCollection, requests: Iterable[SentBatch]) -> None:
-    """Send requests in their order; of several, each is made while the one before is under way."""
+    """Send requests in order; each is made while the one before is under way."""
     left = iter(requests)
     first, second = next(left, None), next(left, None)
     if first is None:
@@ -377,8 +379,8 @@ def send_all(collection: QdrantCollection, requests: Iterable[SentBatch]) -> Non
 
 
 def _send_operations(collection: QdrantCollection, operations: list[Any]) -> None:
-    """Send the operations; in smaller requests, where the server's limits have changed, and without
-    those on points that others have deleted meanwhile."""
+    """Send the operations. If the server's limits have changed, smaller requests are sent, and
+    operations on points that others have deleted meanwhile are left out."""
     try:
         _batch(collection, operations)
     except ClusterError as error:
@@ -394,7 +396,7 @@ def _send_operations(collection: QdrantCollection, operations: list[Any]) -> Non
 
 
 def _on_points_there(collection: QdrantCollection, operations: list[Any]) -> list[Any]:
-    """The operations but for those that change points which aren't there."""
+    """The operations except those that change points which don't exist."""
     changed = [_changed_id(operation) for operation in operations]
     asked = [own_id for own_id in dict.fromkeys(changed) if own_id is not None]
     records = collection.call(
@@ -409,7 +411,7 @@ def _on_points_there(collection: QdrantCollection, operations: list[Any]) -> lis
 
 
 def _changed_id(operation: Any) -> Any:
-    """The id in Qdrant of the point that must be there for an operation; None for a whole point."""
+    """The id in Qdrant of the point that must exist for an operation; None for a whole point."""
     match operation:
         case models.OverwritePayloadOperation(overwrite_payload=payload) if payload.points:
             return payload.points[0]
@@ -453,8 +455,8 @@ def _operations(
     change: _Change, payload: Any, words: models.SparseVector | None, takes_arrays: bool
 ) -> Iterator[Any]:
     """The operations that change one point: as a whole, or, to keep its vector, part by part. Whole
-    points skip pydantic's validation, which looks at each number and would take a third of the time
-    of a write, and where the client takes them their vectors are arrays."""
+    points skip pydantic's validation, which checks each number and would take a third of the time
+    of a write. If the client accepts them, their vectors are arrays."""
     point = point_id(change.point.id)
     named = {WORDS: words, SPARSE: change.sparse}
     vectors: dict[str, Any] = {name: vector for name, vector in named.items() if vector is not None}
@@ -477,9 +479,8 @@ def _operations(
 
 
 def _batch(collection: QdrantCollection, operations: list[Any]) -> None:
-    """Send the operations in one request, whole points together. Many that each change a payload
-    are queued, since a server takes a millisecond to say of each that it is done, and are waited
-    for together."""
+    """Send the operations in one request, whole points together. Many operations that each change a
+    payload are queued and awaited together, since a server takes a millisecond to confirm each."""
     points = [operation for operation in operations if isinstance(operation, models.PointStruct)]
     others = [
         operation for operation in operations if not isinstance(operation, models.PointStruct)
@@ -508,19 +509,19 @@ def _words(
     return vectors
 
 
-AHEAD = 2  # requests that are under way, or wait for those; each is a few megabytes
+AHEAD = 2  # requests under way or queued; each is a few megabytes
 RequestT = TypeVar("RequestT")
 
 
 class NotSentError(Exception):
-    """A request wasn't sent because one before it failed, whose error is raised first."""
+    """A request wasn't sent because an earlier one failed, whose error is raised first."""
 
 
 class Sending(Generic[RequestT]):
-    """Sends requests in a thread of its own, in the order in which they are given, so that what is
-    written is always a first part of it. After a failure no more are sent; on leaving, the request
-    under way is waited for. One connection is enough: besides the server's work, what takes time is
-    making the next request."""
+    """Sends requests in a thread of its own, in order, so that the written data are always a first
+    part of the whole. After a failure no more are sent; on leaving, it waits for the request under
+    way. One connection is enough: besides the server's work, making the next request takes the
+    time."""
 
     def __init__(self, send: Callable[[RequestT], None]) -> None:
         self._send = send

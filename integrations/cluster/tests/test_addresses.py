@@ -30,12 +30,12 @@ BROKEN = httpx.RemoteProtocolError("Server disconnected without sending a respon
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch):
-    """Those that would be made between attempts."""
+    """The pauses between attempts, which aren't made."""
     return noted_pauses(monkeypatch, "retries on a cluster")
 
 
 class Three:
-    """Three nodes, each of which answers, or fails in the way that `failing` says of it."""
+    """Three nodes; each answers, or fails in the way that `failing` names for it."""
 
     def __init__(self):
         self.failing, self.asked = {}, []
@@ -69,7 +69,7 @@ def nodes():
 
 @pytest.fixture
 def cluster(nodes):
-    """One that has been asked already, so its version is known."""
+    """A cluster with one earlier call, so its version is known."""
     made = nodes.cluster()
     assert count(made) == 7 and set(nodes.asked) == {"a"}
     nodes.asked.clear()
@@ -114,7 +114,7 @@ def test_what_one_refuses_no_other_is_asked(nodes, cluster):
 
 
 def test_a_pause_that_a_node_asks_for_is_made_there(nodes, cluster, pauses):
-    """It is of the collection, not of the node."""
+    """The pause concerns the collection, not the node."""
     nodes.failing["a"] = httpx.Response(429, json=DONE, headers={"retry-after": "2"})
     with pytest.raises(errors.UnavailableError):
         count(cluster)

@@ -1,5 +1,5 @@
-"""What a cluster is asked for in one request stays bounded, however many records match or how few
-of what it finds; answers are those of a directory."""
+"""The requests to a cluster stay bounded, however many records match, or however few hits do; the
+results equal a directory's."""
 
 from contextlib import closing
 
@@ -26,7 +26,7 @@ RECORDS = {
 
 
 class Recorder:
-    """A client that remembers what was called; `beside` happens after the first call of a method."""
+    """A client that records its calls; `beside` happens after the first call of a method."""
 
     def __init__(self, client):
         self._client, self.calls, self.beside = client, [], {}
@@ -175,10 +175,10 @@ def test_collections_that_others_have_deleted_are_forgotten(recorder, store, ser
     assert len(inside.open_collections(inside.store(store))) == 4
 
 
-# numbers that are none
+# numbers that aren't numbers
 
 
-# what others do at the same time
+# concurrent changes by others
 
 
 def test_of_two_renames_to_one_name_one_is_refused(recorder, store, server):

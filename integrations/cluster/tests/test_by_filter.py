@@ -1,5 +1,5 @@
-"""Counts, facets, deletions and changes by filter: the server does them where what it does is exactly
-what is meant, and the results are those of the same collection elsewhere."""
+"""Counts, facets, deletions and changes by filter: the server does them where that gives exactly
+the intended result. The results equal those of the same collection elsewhere."""
 
 import logging
 import zlib
@@ -33,7 +33,7 @@ ALL = ("metadatas", "documents", "embeddings", "uris")
 
 
 class Places:
-    """The same collection on servers that differ, and in memory."""
+    """The same collection on different servers, and in memory."""
 
     def __init__(self, found):
         self.servers = {
@@ -66,21 +66,21 @@ class Places:
             server.close()
 
     def agree(self, ask):
-        """Ask each, and hold what they say against what the store in memory says."""
+        """Query each, and compare the results with the store in memory."""
         expected = ask(self.here)
         for name, collection in self.there.items():
             assert ask(collection) == expected, name
 
 
 def _index_keys(client, found):
-    """Indexes that another program has made, of any kind."""
+    """Indexes of any kind that another program has created."""
     for key in sorted({key for metadata, _ in found for key in metadata or {}}):
         kind = KINDS[zlib.crc32(f"{key}{len(found)}".encode()) % len(KINDS)]
         client.create_payload_index("records", f'"{key}"', kind, wait=True)
 
 
 def everything(collection):
-    """All that there is, as what can be compared."""
+    """The whole content, in a comparable form."""
     records = collection.get(include=ALL)
     return {**records, "embeddings": np.asarray(records["embeddings"]).tolist()}
 
@@ -127,7 +127,7 @@ def test_expressions_count_change_and_delete_alike(both, metadata):
         places.agree(everything)
 
 
-# what is asked of the server
+# requests to the server
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def server():
 
 @pytest.fixture
 def things(server):
-    """A hundred records, of which a client knows all there is to know of their indexes."""
+    """A hundred records; a client has read the complete state of their indexes."""
     with closing(server.client()) as qdrant:
         client = retrieval_store.Client(qdrant_client=qdrant)
         things = client.create_collection("things", embedding_function=None)
@@ -159,7 +159,8 @@ def things(server):
 
 
 def requests(server, ask):
-    """What a call sends to the server, without the look at the collection before a write."""
+    """The requests of a call to the server, without reading the collection's info before a
+    write."""
     before = len(server.requests)
     ask()
     sent = [path.rpartition("/")[2] for _, path in server.requests[before:]]
@@ -197,7 +198,7 @@ def test_a_plain_filter_is_counted_changed_and_deleted_by_one_request(server, th
         sent = requests(
             server, lambda where=where, new=new: things.update(where=where, metadatas=new)
         )
-        # Those with notes beside the metadata are read.
+        # Points with notes beside the metadata are read.
         assert sent == ["count", "scroll", "payload"]
         assert things.get(where=new)["ids"] == meant
     for where in WHERES:
@@ -278,7 +279,7 @@ def test_a_server_may_take_longer_for_many_records_than_a_request_may(
     waits = []
 
     def lose(number, method, path):
-        """The answers of the first requests that wait for the change."""
+        """The responses to the first requests that wait for the change."""
         if path.endswith("/payload"):
             waits.append(path)
         return "lose" if (change == "update") < len(waits) < 6 else None
@@ -306,7 +307,7 @@ def test_a_server_that_takes_too_long_for_many_records_is_an_error(server, thing
 def test_what_a_server_has_queued_and_failed_at_is_sent_again_to_be_told(
     server, things, monkeypatch
 ):
-    """Its collection is red then, which it may be for other reasons, too."""
+    """Its collection is red then; it may be red for other reasons, too."""
     tuned(monkeypatch, cluster_changes=20)
     sent = []
 
@@ -333,7 +334,7 @@ def test_what_a_server_has_queued_and_failed_at_is_sent_again_to_be_told(
 
 
 def test_values_are_counted_where_the_server_has_an_index_in_name_only(server, things):
-    """As while it optimizes the segments that were there when the index was made."""
+    """As during an optimization of the segments that existed before the index."""
     refused = []
 
     def not_yet(request, send):
@@ -357,7 +358,7 @@ def test_both_sides_of_a_hybrid_query_are_one_request(server, things, where):
     asked = partial(things.query, **question, mode="hybrid", n_results=3, where=where)
     asked()  # which asks how many points there are
     sent = requests(server, asked)
-    # Then for the distances of what only words have found, for each query.
+    # Then for the distances of hits that only words have found, for each query.
     assert sent[0] == "batch" and len(sent) <= 3
     alone = [
         things.query([vector], text, mode="hybrid", n_results=3, where=where)["ids"][0]
@@ -416,13 +417,13 @@ def _noted(answer, read):
 
 
 def _keys(read):
-    """The keys of the payloads that were read since the last time."""
+    """The payload keys that were read since the last time."""
     keys = {key for points in read for point in points for key in point.payload}
     read.clear()
     return keys
 
 
-# indexes that are made by themselves
+# automatic indexes
 
 
 def indexes(server):
@@ -437,7 +438,7 @@ def indexes(server):
 
 @pytest.fixture
 def unindexed(server):
-    """Thirty records that nothing was asked of."""
+    """Thirty records without any query so far."""
     with closing(server.client()) as qdrant:
         client = retrieval_store.Client(qdrant_client=qdrant)
         things = client.create_collection("things", embedding_function=None)
@@ -522,7 +523,7 @@ def test_whoever_writes_another_number_makes_the_index_one_of_floats(server, uni
                 unindexed.update("r29", metadatas={"year": value})
             case "update by filter":
                 unindexed.update(where={"year": 2029}, metadatas={"year": value})
-        # The reader believes for some seconds that all are integers, and finds the others.
+        # The reader assumes for some seconds that all are integers, and still finds the others.
         for where, counts in zip(wheres, ((2.5, 2.0), (2**63,), ([1, 2.5],)), strict=True):
             for one in (reader, unindexed):
                 assert one.count(where) == (value in counts), (where, one is reader)
@@ -637,7 +638,7 @@ def test_dates_get_an_index_of_times_by_which_ranges_are_counted(server):
         assert things.get(where=where)["ids"] == expected
         assert indexes(server) == {"day": "datetime"}
         sent = requests(server, lambda: things.count(where=where))
-        assert sent == ["scroll", "count"]  # there may be other texts, of which none is found
+        assert sent == ["scroll", "count"]  # there may be other texts, none of which is found
         assert things.count(where=where) == len(expected)
         assert things.get(where={"day": days[3]})["ids"] == [
             f"r{i}" for i, day in enumerate(days) if day == days[3]

@@ -1,6 +1,6 @@
 """Collections on a cluster: a server, real if QDRANT_URL names one, else with Qdrant's engine, and
-qdrant-client's local mode. What is the same as elsewhere is tested where that is: the fixture
-`client` is on a cluster too."""
+qdrant-client's local mode. Common behaviour is tested with the other stores: the fixture `client`
+is on a cluster too."""
 
 import sys
 from contextlib import closing
@@ -46,7 +46,7 @@ def store(qdrant):
     return retrieval_store.Client(qdrant_client=qdrant)
 
 
-# filters: Qdrant's mean other things, and nothing of that may show
+# filters: Qdrant's have other meanings, which must not show
 
 
 ODD_PATHS = [('q"', "a"), ("",), ("a", "b"), ("a.b",)]
@@ -265,7 +265,7 @@ def test_a_name_that_is_somebody_elses_is_no_reason_to_go_on_trying(store, qdran
 
 
 def counted(qdrant, method):
-    """A client that notes how many bytes of JSON the calls of a method are."""
+    """A client that records the number of JSON bytes in the calls of a method."""
     sizes = []
 
     class Counting:
@@ -312,7 +312,7 @@ def test_the_longest_and_the_shortest_vectors_are_ranked_and_come_back(store):
 
 
 class Broken:
-    """A client of which the n-th call of a method fails for good."""
+    """A client whose n-th call of a method fails for good."""
 
     def __init__(self, client, method, nth=1):
         self._client, self._method, self._left = client, method, nth

@@ -1,5 +1,5 @@
-"""What users are told when a cluster refuses or fails, and what is tried again: over REST, where
-answers are made up, and over gRPC, where a client raises what grpc would."""
+"""The errors that users get when a cluster refuses or fails, and the retries. Over REST responses
+are made up; over gRPC a client raises grpc's errors."""
 
 import copy
 import logging
@@ -34,13 +34,13 @@ UNCERTAIN = "it may have been applied, wholly or in part: repeat the call to com
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch):
-    """Those that would be made between attempts."""
+    """The pauses between attempts, which aren't made."""
     return noted_pauses(monkeypatch, "retries on a cluster")
 
 
 class Answers:
-    """A server: says its version, and then one answer after the other, the last one for ever. An
-    answer is a response, or an exception of the connection."""
+    """A server that returns its version, and then one response after another, repeating the last. A
+    response may be an exception of the connection."""
 
     def __init__(self, *answers, root=None):
         self.answers, self.requests, self.versions = list(answers), 0, 0
@@ -64,7 +64,7 @@ class Answers:
 
 
 def said(status, error, **headers):
-    """As Qdrant says no."""
+    """A refusal in Qdrant's form."""
     return httpx.Response(status, json={"status": {"error": error}, "time": 0.0}, headers=headers)
 
 
@@ -83,7 +83,7 @@ def create(cluster):
 
 
 def failing(call, cluster, kind=errors.ClusterError):
-    """The message of the error, which is of this very class and shows nothing raw."""
+    """The message of the error, which has exactly this class and contains nothing raw."""
     with pytest.raises(kind) as raised:
         call(cluster)
     assert type(raised.value) is kind
@@ -284,7 +284,7 @@ def test_what_took_long_is_tried_once_more(answer):
     assert count(slow.cluster()) == 7
 
 
-# what may pass
+# temporary failures
 
 
 @pytest.mark.parametrize(
@@ -345,7 +345,7 @@ def test_what_will_not_pass_is_not_tried_again():
         assert broken.requests == 1
 
 
-# whether it happened
+# whether it was done
 
 
 @pytest.mark.parametrize(
@@ -355,7 +355,7 @@ def test_what_will_not_pass_is_not_tried_again():
         ([said(422, "Validation error")], write, NOTHING),
         ([said(400, "Wrong input: no")], create, NOTHING),
         ([said(429, "Rate limiting exceeded")], create, NOTHING),
-        # Of several operations or shards the first may be done when another is refused.
+        # The first of several operations or shards may be done when another is refused.
         ([said(400, "Wrong input: 1 out of 2 shards failed to apply operation")], write, PARTLY),
         ([said(400, "Wrong input: Not existing vector name error: embedding")], write, PARTLY),
         ([said(429, "Write rate limit exceeded")], write, UNCERTAIN),
@@ -368,7 +368,7 @@ def test_what_will_not_pass_is_not_tried_again():
         ([said(500, "No space left on device")], write, UNCERTAIN),
         ([said(500, "Waiting for consensus operation commit failed")], create, UNCERTAIN),
         ([said(500, "Service internal error: x")], write, UNCERTAIN),
-        # The last attempt tells nothing of those before.
+        # The last attempt says nothing about earlier ones.
         ([httpx.ReadError("reset by peer"), httpx.ConnectError("refused")], write, UNCERTAIN),
         ([httpx.ReadError("reset by peer"), said(422, "Validation error")], create, UNCERTAIN),
     ],
@@ -390,7 +390,7 @@ def test_what_completes_a_call_is_named_where_the_same_one_would_refuse():
 
 
 class Rpc(grpc.RpcError):
-    """As grpc raises it."""
+    """In the form that grpc raises."""
 
     def __init__(self, code, details):
         self._said = code, details
@@ -403,7 +403,7 @@ class Rpc(grpc.RpcError):
 
 
 class Raising:
-    """A client of a Qdrant of today, all other calls of which raise the same."""
+    """A client of a current Qdrant; all other calls raise the same error."""
 
     def __init__(self, error):
         self.error, self.calls = error, 0
@@ -473,7 +473,8 @@ def test_grpc_and_rest_are_told_alike(answer, code, details, call):
 
 @pytest.fixture
 def grpc_port():
-    """Of a server that says its version, and refuses all else as one with a node down does."""
+    """The port of a server that returns its version, and refuses everything else like a server with
+    a node down."""
 
     class Answering(grpc.GenericRpcHandler):
         def service(self, details):
@@ -505,7 +506,7 @@ def test_what_a_server_says_over_grpc_is_told_as_over_rest(grpc_port):
         count(cluster)
 
 
-# what callers act upon
+# attributes that callers use
 
 
 def test_a_missing_index_names_the_key_and_the_kinds():

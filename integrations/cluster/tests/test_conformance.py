@@ -1,4 +1,4 @@
-"""A cluster passes the tests that retrieval-store has for stores."""
+"""A cluster passes retrieval-store's conformance tests for stores."""
 
 import pytest
 

@@ -1,5 +1,5 @@
-"""A server that dies, stalls, answers half or fails at each call in turn: nothing is lost silently,
-nothing is there twice, and what is read is the truth or an error."""
+"""A server that dies, stalls, answers in part or fails at each call in turn. Nothing is lost
+silently or stored twice, and every read is correct or an error."""
 
 from contextlib import closing
 
@@ -23,8 +23,8 @@ def without_pauses(monkeypatch):
 
 
 class User:
-    """Somebody who fills, changes and reads a collection, and does again what has failed, as the
-    error says: by upsert, where it was add."""
+    """A user who fills, changes and reads a collection, and repeats failed calls as the error says:
+    by upsert instead of add."""
 
     def __init__(self, qdrant):
         self.client = retrieval_store.Client(qdrant_client=qdrant)
@@ -76,7 +76,7 @@ class User:
 
 
 def lived(faults):
-    """How often a user met an error, and how many requests there were."""
+    """How often a user got an error, and how many requests there were."""
     server = Server(shards=2, seed=7)
     server.faults = faults
     with closing(server), closing(server.client()) as qdrant:
@@ -104,7 +104,7 @@ def test_many_failures_are_told_and_what_failed_can_be_done_again(fault):
 
 
 def behind(server, times):
-    """A client of a node that hears of new vectors so many requests for points late."""
+    """A client of a node that learns of new vectors `times` requests for points late."""
     left = {"times": times}
 
     def answered(request):

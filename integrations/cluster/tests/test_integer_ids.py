@@ -1,5 +1,5 @@
-"""Points whose ids are integers, as QdrantClient makes them, are called by what is shown of them, on
-a cluster as in a directory."""
+"""Points with integer ids, as QdrantClient makes them, are named by their displayed ids, on a
+cluster as in a directory."""
 
 import pytest
 from qdrant_client import models

@@ -1,4 +1,4 @@
-"""Whether a search by a filter goes beyond neighbours is measured on the cluster."""
+"""A measurement on the cluster decides whether a filtered search goes beyond neighbours."""
 
 from contextlib import closing
 from types import SimpleNamespace
@@ -24,8 +24,8 @@ KEYS = {
 
 
 class Graph:
-    """A client of a server with a graph, in which searches by links alone find what is near under
-    filters for which it has links. asked: with which of both each search came."""
+    """A client of a server with a graph. Searches by links alone find the nearest only under
+    filters for which the graph has links. asked: the kind of each search."""
 
     def __init__(self, client):
         self._client, self.indexed, self.misses, self.asked = client, COUNT, 5, []
@@ -83,7 +83,7 @@ def filled(graph, **settings):
 
 
 def goes_beyond(graph, things, where, times=1, **how):
-    """Whether the last of so many queries went beyond neighbours."""
+    """Whether the last of these queries went beyond neighbours."""
     for _ in range(times):
         things.query([[1.0] * DIMENSION], where=where, **how)
     return graph.asked[-1]

@@ -1,4 +1,5 @@
-"""Points on a cluster are listed each once, in the order of first insertion, whatever clocks said."""
+"""Points on a cluster are listed once each, in the order of first insertion, whatever the clocks
+were."""
 
 import gc
 import threading
@@ -26,8 +27,8 @@ def clock_at(microseconds):
 
 
 def written(server, writers):
-    """A collection with the points of several writers, each a client of its own whose clock stands
-    still at a number of microseconds; and the ids by the number that they must have got."""
+    """A collection with the points of several writers. Each is a client with its own clock, stopped
+    at a number of microseconds. Also returns the ids by the numbers that they must have."""
     numbered = []
     for number, (clock, count) in enumerate(writers):
         ids = [f"{number}-{i}" for i in range(count)]
@@ -44,7 +45,7 @@ def written(server, writers):
 
 
 def in_order(ids, numbered):
-    """Whether the ids come by their numbers, those of one number in any order."""
+    """Whether the ids come in the order of their numbers, those of one number in any order."""
     number = {one: at for at, one in numbered}
     numbers = [number[one] for one in ids]
     return numbers == sorted(numbers)

@@ -1,4 +1,4 @@
-"""Numbers that Qdrant would change come back as they were, and filters compare them exactly."""
+"""Numbers that Qdrant would change are returned unchanged, and filters compare them exactly."""
 
 import math
 import uuid
@@ -27,7 +27,7 @@ from tests.helpers.qdrant_server import Server
 
 @st.composite
 def neighbours(draw):
-    """A float near one of few digits, or any other."""
+    """A float near one with few digits, or any other."""
     if draw(st.booleans()):
         return draw(st.floats(allow_nan=False, allow_infinity=False))
     power = draw(st.integers(-8, 17))

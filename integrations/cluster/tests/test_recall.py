@@ -1,4 +1,4 @@
-"""How many candidates a recall takes is measured on the cluster."""
+"""The number of candidates for a recall is measured on the cluster."""
 
 from contextlib import closing
 from types import SimpleNamespace
@@ -19,11 +19,11 @@ READY = {"status": models.CollectionStatus.GREEN, "indexed_vectors_count": COUNT
 
 
 class Approximate:
-    """A client of a server with an index that misses the nearest, the fewer the more candidates."""
+    """A client of a server whose index misses the nearest; more candidates miss fewer."""
 
     def __init__(self, client, missed=None):
         self._client, self.missed = client, MISSED if missed is None else missed
-        self.worst, self.number = None, 0  # the kind of which alone some are missed, while measured
+        self.worst, self.number = None, 0  # the only kind with missed hits, during measurement
         self.told, self.params = dict(READY), []
 
     def __getattr__(self, name):

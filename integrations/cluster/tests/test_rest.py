@@ -1,4 +1,4 @@
-"""What `rest` sends is what qdrant-client would send, but for the digits of float32."""
+"""`rest` sends the same as qdrant-client, except for the digits of float32."""
 
 from contextlib import closing
 
@@ -18,7 +18,7 @@ DONE = {"result": [{"operation_id": 1, "status": "completed"}], "status": "ok", 
 
 
 def client(bodies, **options):
-    """A client whose requests are kept."""
+    """A client that records its requests."""
 
     def answer(request):
         bodies.append((request.method, request.url.path, request.url.query, request.content))

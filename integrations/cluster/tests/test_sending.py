@@ -1,4 +1,4 @@
-"""What is written to a cluster in many requests is sent in order, while the next is made ready."""
+"""Writes to a cluster in many requests are sent in order, each while the next is prepared."""
 
 import threading
 from contextlib import closing

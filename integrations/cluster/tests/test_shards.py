@@ -1,4 +1,4 @@
-"""How a collection is kept on a cluster, and how many copies are asked, is for its user to say."""
+"""The user decides how a collection is stored on a cluster, and how many replicas are queried."""
 
 from contextlib import closing
 

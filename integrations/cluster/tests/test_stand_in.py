@@ -1,4 +1,4 @@
-"""The server that tests of clusters use answers what a real one has answered."""
+"""The server in tests of clusters answers as a real one did."""
 
 from functools import cache
 from typing import Any
@@ -29,14 +29,14 @@ COMPARED = {
 DIFFERENT = {  # by line, the same in both recordings
     1691: "today's engine doesn't count an empty text among those that an index of texts holds"
 }
-STRICT = ("c",)  # of which strict mode is compared
+STRICT = ("c",)  # strict modes that are compared
 LACKING = {"status": 501}  # the stand-in has no such method
 
 
 @cache
 def replayed(recording: str, part: str | None = None) -> list[tuple[int, Any, dict[str, Any]]]:
-    """All calls of a recording, or of a part, that the client sends, with their line, and what the
-    stand-in answers. Later ones find what earlier ones have written."""
+    """All calls of a recording, or of a part, that the client sends, with their line, and the
+    stand-in's responses. Later calls find the data that earlier ones have written."""
     server = Server(version="1.19.0")
     client = server.client()
     calls = [(i, call) for i, call in calls_of(recording) if part in (None, call["part"])]

@@ -1,4 +1,4 @@
-"""Under each limit of strict mode, and under all of them, answers are what they are without."""
+"""Under each limit of strict mode, and under all of them, results are the same as without."""
 
 from contextlib import closing, contextmanager
 
@@ -46,7 +46,7 @@ def filled(store):
 
 
 def limited(qdrant, **limits):
-    """The collection, of a client that has heard of the limits before all else."""
+    """The collection, on a client that has read the limits before everything else."""
     strict = models.StrictModeConfig(enabled=True, **limits)
     qdrant.update_collection("things", strict_mode_config=strict)
     return retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
@@ -71,7 +71,7 @@ def truth():
         yield filled(client)
 
 
-# All of them, and in turn some of each kind alone.
+# All of them, and in turn some of each kind.
 SETS = [
     {**LIMITS, "unindexed_filtering_retrieve": False},
     {"max_query_limit": 7, "upsert_max_batchsize": 9},
@@ -162,7 +162,7 @@ def test_what_cannot_be_had_otherwise_is_refused_by_name(qdrant, caplog):
 
 @contextmanager
 def tightly_limited(found):
-    """A collection of these records on a server that allows next to nothing."""
+    """A collection of these records on a server with very low limits."""
     most = {"max_query_limit": 3, "filter_max_conditions": 3, "condition_max_size": 2}
     with closing(Server()) as server, closing(server.client()) as qdrant:
         held_by(retrieval_store.Client(qdrant_client=qdrant), found)
@@ -190,7 +190,7 @@ def test_expressions_mean_the_same_under_all_limits(both):
 
 
 def test_what_lies_beyond_the_reach_of_a_limit_is_never_left_out_silently():
-    """The filter has no room beside the points that are left out, so all ten are looked at."""
+    """The filter has no room beside the points that it excludes, so all ten are read."""
     found = [(None, "_" if i in (4, 9) else None) for i in range(10)]
     both = And((Not(Exists(("a",))), DocumentContains("_")))
     with tightly_limited(found) as there:

@@ -1,4 +1,4 @@
-"""A server in strict mode wants payload indexes for filters, and sets limits."""
+"""A server in strict mode requires payload indexes for filters, and sets limits."""
 
 import logging
 from contextlib import closing
@@ -58,7 +58,7 @@ def test_the_index_that_a_filter_needs_is_made_once_and_said(server, qdrant, thi
     assert qdrant.get_collection("things").payload_schema["t"].data_type == "keyword"
     fresh = retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
     assert fresh.delete(where={"t": "y"}) == {"deleted": 1}
-    assert indexes_made(server) == 2  # the other is of which values are lists
+    assert indexes_made(server) == 2  # the other marks lists
 
 
 def test_indexes_are_made_beforehand_by_what_points_have(qdrant, things):

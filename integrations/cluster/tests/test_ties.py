@@ -1,4 +1,5 @@
-"""Equally good points come in the order of first insertion, though servers change theirs."""
+"""Equally good points come in the order of first insertion, though servers change their own
+order."""
 
 from contextlib import closing
 

@@ -1,5 +1,5 @@
-"""Collections mean the same on all servers that are served; others are refused by their version,
-and collections that older releases made."""
+"""Collections behave the same on all supported servers. Other servers are refused by their version,
+and so are collections of older releases."""
 
 from contextlib import closing
 

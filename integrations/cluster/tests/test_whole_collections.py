@@ -1,5 +1,5 @@
-"""Collections on a cluster as a whole: in the order of a key, gone through while others write, and
-copied within the cluster."""
+"""Whole collections on a cluster: ordered by a key, iterated while others write, and forked within
+the cluster."""
 
 import random
 from contextlib import closing
@@ -83,7 +83,7 @@ def test_the_first_by_a_number_are_listed_by_the_server():
     server.close()
 
 
-# going through all
+# iterating
 
 
 @pytest.fixture(params=["server", "local"])

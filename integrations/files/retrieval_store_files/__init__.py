@@ -1,20 +1,20 @@
 """Records in files, out and in; folders of files; and imports from other stores.
 
-`export_jsonl`, `export_csv`, `export_parquet` and `export_arrays` write a collection, `lines_of`
-gives its lines; `check` looks at a file, `add_file` and `add_folder` add what is in one, or in a
-folder, and `sync_folder` keeps a collection in step with a folder. `ReaderProcess` reads files, and
-draws their pages, in a process with limits.
+`export_jsonl`, `export_csv`, `export_parquet` and `export_arrays` write a collection; `lines_of`
+gives its lines. `check` validates a file, `add_file` and `add_folder` add the records of a file or
+a folder, and `sync_folder` keeps a collection in sync with a folder. `ReaderProcess` reads files,
+and draws their pages, in a process with limits.
 
-A record is a dict as `Collection.iterate` gives and `add_from` takes. `add` chooses a format,
-checks the whole file, and then adds it; `find` finds the files of a folder (`gitignore` says which
-of them patterns name), `read` reads them, `folders` adds them; `sync` compares it with a
-collection, and gets the passages around one; `reports` are the results of all that. The room
-`formats` reads and writes files, the room `imports` reads the stores of other programs, the room
-`readers` makes texts of files. `functions` finds embedding functions by what users, files and other
-programs call them; `values` checks arguments, and has what messages are made of. `commands` are
-those of the command line. It may use what users may of the core, which finds the readers and the
-commands as plugins. Nothing of it is loaded before it is asked for: readers run in a process with
-little memory.
+A record is a dict in the form that `Collection.iterate` returns and `add_from` takes. `add` chooses
+a format, checks the whole file, and then adds it. `find` finds the files of a folder (`gitignore`
+matches patterns), `read` reads them, and `folders` adds them. `sync` compares a folder with a
+collection, and returns the passages around a passage; `reports` are the results of all these. The
+room `formats` reads and writes files, the room `imports` reads the stores of other programs, the
+room `readers` extracts texts from files. `functions` finds embedding functions by the names that
+users, files and other programs use. `values` checks arguments, and formats messages. `commands` has
+the commands of the command line. This package may use the public parts of the core, which finds the
+readers and the commands as plugins. Its parts are imported on first use: readers run in a process
+with little memory.
 """
 
 from importlib import import_module
@@ -102,7 +102,7 @@ _NAMES = {
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
-if not TYPE_CHECKING:  # else type checkers would believe in any name
+if not TYPE_CHECKING:  # otherwise type checkers would accept any name
 
     def __getattr__(name: str) -> Any:
         if name == "cite":

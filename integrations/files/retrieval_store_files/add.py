@@ -1,12 +1,11 @@
 """Adds the records of a file to a collection.
 
-First the format of the file is recognised (`source_of`). Then the whole file is checked before
-anything of it is written. The same code checks each record as checks the arguments of `add`, many
-at once; when one of them is refused they are checked one by one, so that the error can name the
-first that is wrong. Last an `Adder` writes the records.
+First the format of the file is detected (`source_of`). Then the whole file is checked before any
+record is written. The code that checks the arguments of `add` checks the records, many at once.
+When one of them is refused, they are checked one by one, so that the error can name the first
+invalid one. Last an `Adder` writes the records.
 
-`description_in` reads the settings of the collection that a file was exported from, where the file
-has them.
+`description_in` reads the settings of the exported collection, where the file has them.
 """
 
 import os
@@ -101,7 +100,7 @@ def source_of(
     document_column: Any,
     max_line_bytes: Any,
 ) -> Source:
-    """The source that a user's arguments mean, checked."""
+    """The source for a user's arguments, checked."""
     for name, column in (("id_column", id_column), ("document_column", document_column)):
         if not isinstance(column, str) or not column:
             raise InvalidTypeError(f"{name} is {quote(column)}, expected the name of a column")
@@ -131,9 +130,9 @@ def _format(path: Path, value: Any) -> Format:
     return suffix_format
 
 
-FromFile: TypeAlias = Literal["documents", "uris"]  # of which a file has what is embedded
+FromFile: TypeAlias = Literal["documents", "uris"]  # the fields of a file that are embedded
 BATCH = 1_000
-FLOAT16_MAX, FLOAT16_INFINITY = 65_504.0, 65_536.0  # the largest, and as which infinity is read
+FLOAT16_MAX, FLOAT16_INFINITY = 65_504.0, 65_536.0  # the largest, and infinity as it is read
 _ARGUMENTS = {
     "id": "ids",
     "embedding": "embeddings",
@@ -155,24 +154,24 @@ def check(
     max_line_bytes: int = MAX_LINE_BYTES,
     show_progress: bool = False,
 ) -> Checked:
-    """Look at the whole of a file of records. Nothing is written, embedded or loaded.
+    """Check a whole file of records. Nothing is written, embedded or loaded.
 
     Args:
-        path: a file that ends with .jsonl, .ndjson, .csv, .tsv or .parquet, or is of that `format`,
-            or a directory of `export_arrays`.
-        collection: look, too, whether each could be added to it: what its vectors are, whether it
-            has sparse ones, and whether it can embed what comes without; whether ids are there
-            already doesn't matter.
-        format: of the file, where its name doesn't tell.
-        id_column: as which it has the ids.
-        document_column: as which it has the documents.
-        embed: "documents" or "uris" where records without an embedding have both: which of them is
-            to be embedded.
-        max_line_bytes: of a line of JSON, or a row of CSV.
-        show_progress: show a bar of the records.
+        path: a file that ends with .jsonl, .ndjson, .csv, .tsv or .parquet, or is of the given
+            `format`, or a directory of `export_arrays`.
+        collection: also check whether each record could be added to this collection: its vectors,
+            its sparse vectors, and whether a missing embedding can be computed. Existing ids don't
+            matter.
+        format: the file's, where its name doesn't show it.
+        id_column: the name of the column with the ids.
+        document_column: the name of the column with the documents.
+        embed: "documents" or "uris": the field to embed where records without an embedding have
+            both.
+        max_line_bytes: the largest size of a line of JSON, or a row of CSV.
+        show_progress: show a progress bar of the records.
 
     Raises:
-        InvalidArgumentError: the first record that can't be: with its line, or its row in a table.
+        InvalidArgumentError: the first invalid record: with its line, or its row in a table.
     """
     source = source_of(path, format, id_column, document_column, max_line_bytes)
     return check_source(source, expectations_of(collection), None, show_progress, from_file(embed))
@@ -188,7 +187,7 @@ def from_file(embed: Any) -> FromFile | None:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a collection accepts; anything, where there is no collection."""
+    """The fields that a collection accepts; any, where there is no collection."""
 
     dimension: int | None = None
     is_half: bool = False
@@ -198,7 +197,7 @@ class Expected:
 
 
 def expectations_of(collection: Collection | None) -> Expected:
-    """What a collection accepts."""
+    """The fields that a collection accepts."""
     if collection is None:
         return Expected()
     settings = collection.configuration
@@ -207,7 +206,7 @@ def expectations_of(collection: Collection | None) -> Expected:
         spaces.get("", {}).get("dimension"),
         settings["vectors"]["datatype"] == "float16",
         bool(settings.get("sparse")),
-        # One that is remembered may still have to be made, which isn't done here.
+        # A stored function may still have to be built, which isn't done here.
         settings["embedding_function"] is not None or collection.embedding_function is not None,
         collection.data_loader is not None,
     )
@@ -220,8 +219,8 @@ def check_source(
     show_progress: bool,
     embed: FromFile | None,
 ) -> Checked:
-    """A summary of a source whose records are all valid; none of them may exist in `new_in`, if
-    given."""
+    """A summary of a source whose records are all valid. None of them may exist in `new_in`, if
+    that is given."""
     checker = Checker(source.place, expected, embed)
     with progress_bar("checking", None, "record", show_progress) as bar:
         for rows in batches(source.rows(), BATCH):
@@ -233,7 +232,7 @@ def check_source(
 
 
 def ids_in(collection: Collection, ids: list[str]) -> set[str]:
-    """Those of the ids that are in the collection."""
+    """The ids that exist in the collection."""
     return set(collection.get(ids=ids, include=[])["ids"]) if ids else set()
 
 
@@ -269,7 +268,7 @@ class Checker:
         self.records += len(rows)
 
     def _check_beside(self, record: Mapping[str, Any]) -> None:
-        """Check a record against the others, and against the collection."""
+        """Check a record against the other records, and against the collection."""
         if record.get("sparse_embedding") is not None and not self._expected.sparse:
             raise InvalidArgumentError(
                 "it has a sparse_embedding, but the collection has no sparse vectors: those are "
@@ -337,7 +336,7 @@ class Checker:
 
 
 def _fit(records: Iterable[dict[str, Any]]) -> bool:
-    """Whether all of the records are valid, as far as one test for all can tell."""
+    """Whether all records are valid, as far as a check of all at once can show."""
     parts: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
     for record in records:
         parts[record.get("embedding") is not None].append(record)
@@ -412,27 +411,26 @@ def add_file(
     max_line_bytes: int = MAX_LINE_BYTES,
     show_progress: bool = False,
 ) -> Added:
-    """Add the records of a file, which are all checked before the first is written.
+    """Add the records of a file; all are checked before the first is written.
 
     Args:
         collection: the collection.
-        path: as of `check`.
-        format: as of `check`.
-        id_column: as of `check`.
-        document_column: as of `check`.
+        path: as in `check`.
+        format: as in `check`.
+        id_column: as in `check`.
+        document_column: as in `check`.
         embed: the field by which a record without an embedding is embedded, "documents" or "uris";
-            the other is stored beside it. Without it that is the document, or what its URI leads
-            to.
-        batch: how many records to write at once, durably and as a whole; if a batch fails, those
-            before it stay.
+            the other is only stored. The default is the document, or else the content at its URI.
+        batch: how many records to write at once, durably and atomically. If a batch fails, the
+            earlier ones stay.
         resume: skip records whose ids exist, to continue an interrupted call.
         upsert: update records whose ids exist, as `Collection.upsert` does.
-        max_line_bytes: as of `check`.
-        show_progress: show a bar of the records.
+        max_line_bytes: as in `check`.
+        show_progress: show a progress bar of the records.
 
     Raises:
         IDAlreadyExistsError: an id exists, without `resume` or `upsert`; nothing is written.
-        InvalidArgumentError: as by `check`.
+        InvalidArgumentError: as in `check`.
     """
     size = whole_number(batch, "batch", 1)
     refuse_both(resume, upsert)
@@ -475,7 +473,7 @@ class Adder:
 
     def add(self, records: Sequence[Record], embed: Embed | None) -> Sequence[str]:
         """Write records without vectors that have the same fields, except those that are skipped.
-        Returns the ids that the data loader left out. embed: the field to embed."""
+        Returns the ids that the data loader skipped. embed: the field to embed."""
         existing = self._existing_ids(records)
         skipped = existing if self._resume else set()
         records = [record for record in records if record["id"] not in skipped]
@@ -496,7 +494,7 @@ class Adder:
     def add_batches(
         self, batches: Iterable[Sequence[Record]], size: int, embed: Embed | None
     ) -> None:
-        """Write batches, each as it is read, so many records at a time. embed: as of `add`."""
+        """Write batches of `size` records, each as it is read. embed: as in `add`."""
         existing = written = 0
 
         def to_write() -> Iterator[Record]:
@@ -527,13 +525,13 @@ def _has_vector(record: Mapping[str, Any]) -> bool:
     return record.get("embedding") is not None
 
 
-CLUSTER_SETTINGS = "qdrant"  # key of the settings that only a cluster has
+CLUSTER_SETTINGS = "qdrant"  # the key of settings that only a cluster has
 
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A collection as a file describes it. configuration: as for `Client.create_collection`; model:
-    the remembered embedding function, chosen by the maker of the file."""
+    """A collection as a file describes it. configuration: as in `Client.create_collection`. model:
+    the stored embedding function; the maker of the file chose it."""
 
     metadata: dict[str, Any] | None
     configuration: dict[str, Any]
@@ -541,8 +539,8 @@ class Described:
 
 
 def description_in(source: Source) -> Described | None:
-    """The collection that a file or directory says it was exported from, if it does;
-    InvalidArgumentError for a description that no export of ours writes."""
+    """The collection from which a file or directory was exported, if it says so. Raises
+    InvalidArgumentError for a description that no export of this package writes."""
     if source.format == "arrays":
         content, place = about_arrays(source.path, source.max_line_bytes), ABOUT
     elif source.format == "parquet":

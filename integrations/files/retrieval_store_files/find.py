@@ -1,4 +1,4 @@
-"""Finds the files of a folder: texts, images, captions, and what is left out or unreadable."""
+"""Finds the files of a folder: texts, images, captions, and skipped or unreadable ones."""
 
 import os
 import stat
@@ -39,12 +39,12 @@ def refuse_unknown_kind(kind: Any, captions: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class FolderRules:
-    """Which files of a folder count. kind: texts or images, or None for both; captions: whether
-    texts may be captions of images; every: whether every file counts as a text that a reader is
-    there for, else those of `TEXTS`; own_reader: whether the user has one, for any file; include,
-    exclude: patterns, as of a .gitignore file; gitignore: whether what .gitignore
-    files name is left out; links: whether links are followed, to files alone; loads: whether there
-    is a data loader for images; readers: the names of the readers that there are."""
+    """Which files of a folder are used. kind: texts or images, or None for both; captions: whether
+    texts may be captions of images. every: whether every file with a reader counts as a text,
+    otherwise only those in `TEXTS`; own_reader: whether the user has a reader for all files.
+    include, exclude: patterns, as in a .gitignore file; gitignore: whether .gitignore files are
+    obeyed. links: whether links are followed, to files alone; loads: whether there is a data loader
+    for images; readers: the names of the available readers."""
 
     kind: FileKind | None = None
     captions: bool = False
@@ -58,7 +58,7 @@ class FolderRules:
     readers: frozenset[str] = frozenset()
 
     def why_not(self, path: str) -> str | None:
-        """Why a file of this path is left out by its name; None where it isn't."""
+        """Why the name of a file at this path excludes it; None where it doesn't."""
         name = path.rpartition("/")[2]
         if name.startswith("."):
             return "its name begins with a dot"
@@ -78,14 +78,14 @@ class FolderRules:
         return None if is_read else why_no_reader(path)
 
     def excluded_by(self, path: str) -> str | None:
-        """By what the user leaves it out, if that is so."""
+        """The user's option that excludes the file, if any."""
         if self.include and not _matches(path, self.include):
             return "not in include"
         return "in exclude" if _matches(path, self.exclude) else None
 
 
 def _matches(path: str, patterns: tuple[str, ...]) -> bool:
-    """Whether a path, or a folder that it lies in, fits the patterns; a folder ends with "/"."""
+    """Whether a path, or a folder above it, matches the patterns; a folder ends with "/"."""
     if not patterns:
         return False
     git, parts = GitPatterns.of(patterns), path.rstrip("/").split("/")
@@ -96,7 +96,7 @@ def _matches(path: str, patterns: tuple[str, ...]) -> bool:
 def rules_of(
     kind: Any, captions: Any, include: Any, exclude: Any, gitignore: Any, links: Any, reader: Any
 ) -> FolderRules:
-    """The rules for all files that there are readers for, checked."""
+    """The rules for all files with a reader, checked."""
     refuse_unknown_kind(kind, captions)
     check_bools(gitignore=gitignore, links=links)
     patterns = _patterns(include, "include"), _patterns(exclude, "exclude")
@@ -122,7 +122,7 @@ def _patterns(argument: Any, name: str) -> tuple[str, ...]:
 
 
 def check_bools(**arguments: Any) -> None:
-    """Raise InvalidTypeError for an argument that is no bool."""
+    """Raise InvalidTypeError for an argument that isn't a bool."""
     for name, value in arguments.items():
         if type(value) is not bool:
             raise InvalidTypeError(f"{name} is {quote(value)}, expected a bool")
@@ -130,8 +130,8 @@ def check_bools(**arguments: Any) -> None:
 
 @dataclass(slots=True)
 class FolderFiles:
-    """The files of a folder: sorted ids of those to add; the caption files of images; files that
-    can't be added; those that are left out, and why."""
+    """The files of a folder: sorted ids of the files to add, and the caption files of images. Also
+    files that can't be added, and skipped files, both with reasons."""
 
     ids: list[str] = field(default_factory=list)
     captions: dict[str, str] = field(default_factory=dict)
@@ -145,7 +145,7 @@ class FolderFiles:
 
 
 def find_files(folder: Path, rules: FolderRules) -> FolderFiles:
-    """What a folder holds that can be added."""
+    """The files in a folder that can be added."""
     files = FolderFiles()
     ignored = _Ignored(folder) if rules.gitignore else None
 
@@ -191,7 +191,7 @@ def _why_not_enter(
 
 
 class _Ignored:
-    """What the .gitignore files of a folder name, each for the folder that it is in."""
+    """The patterns of a folder's .gitignore files, each with the folder that it is in."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -204,7 +204,7 @@ class _Ignored:
                 self._specs[Path(place)] = GitPatterns.from_content(content)
 
     def names(self, path: Path, is_folder: bool) -> bool:
-        """Whether the innermost file that says something of a path leaves it out."""
+        """Whether the innermost file with a matching pattern excludes a path."""
         for place in path.parents:
             spec = self._specs.get(place)
             if spec is not None:

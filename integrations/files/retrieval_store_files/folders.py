@@ -1,4 +1,4 @@
-"""Adds the texts and images of a folder to a collection, a record a file."""
+"""Adds the texts and images of a folder to a collection, one record per file."""
 
 import os
 from collections.abc import Iterator
@@ -53,27 +53,28 @@ def add_folder(
     show_progress: bool = False,
 ) -> FolderAdded:
     """Add the texts (.txt, .md, .rst) and images (.png, .jpg, .jpeg, .webp, .gif, .bmp) in a folder
-    and the folders in it, a record a file, embedded by the collection.
+    and its subfolders. Each file is a record, embedded by the collection.
 
-    The id is the path within the folder, which is in the metadata too, under "path". Of a text, in
-    UTF-8, the document is the text; of an image the uri is its absolute path, which the
-    collection's data loader loads. Links aren't followed, and names that begin with a dot are left
-    out. A file that can't be read, or has no text in it, is told in the report, with the reason,
-    and the others are added.
+    The id is the path within the folder, which is in the metadata too, under "path". A text, in
+    UTF-8, is stored as the document. For an image the uri is its absolute path, which the
+    collection's data loader loads. Links aren't followed, and names that begin with a dot are
+    skipped. A file that can't be read, or has no text, is listed in the report with the reason; the
+    others are added.
 
     Args:
         collection: the collection.
         path: the folder.
         kind: "texts" or "images", to add only these.
-        captions: a .txt beside an image, with its name but for the ending, is the image's caption,
-            and no record of its own: the vector is made of the image, the document is the caption.
-            An image whose caption can't be read is left out; a caption without text is none.
+        captions: treat a .txt beside an image, with the same name except for the ending, as the
+            image's caption. It isn't a record of its own: the vector is computed from the image,
+            and the document is the caption. An image whose caption can't be read is skipped; an
+            empty caption is ignored.
         batch: how many records are written at once.
-        resume: as of `add_file`; without it and `upsert` nothing is written when an id is there
+        resume: as in `add_file`; without it and `upsert` nothing is written when an id exists
             already.
-        upsert: as of `add_file`.
-        max_bytes: of a text.
-        show_progress: show a bar of the files.
+        upsert: as in `add_file`.
+        max_bytes: the largest size of a text.
+        show_progress: show a progress bar of the files.
     """
     size = whole_number(batch, "batch", 1)
     most = whole_number(max_bytes, "max_bytes", 1)
@@ -130,8 +131,8 @@ class _Folder:
         self._collection, self._folder, self._files = collection, folder, files
         self._resume = resume
         self._adder = Adder(collection, resume, upsert)
-        # A file may have become a link, or a pipe, since it was found: the loader follows none out
-        # of the folder, and waits for none.
+        # A file may have become a link, or a pipe, since it was found. The loader follows no links
+        # out of the folder, and doesn't block on pipes.
         self._texts = TextLoader(encoding="utf-8-sig", root=folder, max_bytes=most)
 
     def add_files(self, size: int, show_progress: bool) -> FolderAdded:
@@ -155,12 +156,12 @@ class _Folder:
         )
 
     def _size_of(self, point_id: str) -> int:
-        with suppress(OSError):  # which reading it will tell
+        with suppress(OSError):  # reading it will report the error
             return (self._folder / point_id).lstat().st_size
         return 0
 
     def _add(self, ids: list[str], images: bool) -> None:
-        if self._resume:  # before the files are read: there may be many that are there
+        if self._resume:  # before the files are read, as many may exist already
             known = ids_in(self._collection, ids)
             self._adder.skipped += len(known)
             ids = [point_id for point_id in ids if point_id not in known]
@@ -200,7 +201,7 @@ class _Folder:
                 yield self._record(point_id, uri=str(self._folder / point_id), **document)
 
     def _text(self, name: str) -> str | None:
-        """The content of a file; None, with a report, where it can't be read."""
+        """The content of a file. If it can't be read, None, and the report lists it."""
         path = self._folder / name
         try:
             (text,) = self._texts([str(path)])
@@ -214,5 +215,5 @@ class _Folder:
 
 
 def _has_both(record: Record) -> bool:
-    """Whether a record has a picture and its caption, so that it must be said what is embedded."""
+    """Whether a record has a picture and its caption, so that the field to embed must be named."""
     return "uri" in record and "document" in record

@@ -1,5 +1,5 @@
-"""Embedding functions as users, files and other programs name them, and what they say of a new
-collection.
+"""Embedding functions by the names that users, files and other programs use, and the settings that
+they imply for a new collection.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from retrieval_store.embeddings import Embeds
 from retrieval_store.embeddings.frameworks import adapted
 from retrieval_store_files.values import check_callable
 
-# Keys of a collection's metadata that are settings to Chroma.
+# Keys of a collection's metadata that are settings in Chroma.
 IN_METADATA = {
     "hnsw:space": "space",
     "hnsw:construction_ef": "ef_construction",
@@ -22,8 +22,8 @@ IN_METADATA = {
 def agreeing(
     metadata: Mapping[str, Any] | None, configuration: Mapping[str, Any]
 ) -> Mapping[str, Any] | None:
-    """The metadata of a collection, in which settings are replaced by those of its configuration,
-    which may have changed since."""
+    """The metadata of a collection, with settings replaced by those in its configuration, which may
+    have changed since."""
     settings = configuration.get("hnsw")
     if metadata is None or not isinstance(settings, dict):
         return metadata
@@ -32,9 +32,9 @@ def agreeing(
 
 
 def function_of(value: Any, argument: str) -> Any:
-    """What is given as an embedding function, callable: also by its name, and one of LangChain's or
-    LlamaIndex's. argument: what it was given as. InvalidArgumentError for a name that isn't
-    registered, and InvalidTypeError for what can't be called."""
+    """The embedding function for an argument: a callable, its name, or an embedding of LangChain or
+    LlamaIndex. argument: the argument's name. Raises InvalidArgumentError for a name that isn't
+    registered, and InvalidTypeError for an object that can't be called."""
     if isinstance(value, str):
         from retrieval_store.frameworks import WrappedFunction
 
@@ -45,7 +45,7 @@ def function_of(value: Any, argument: str) -> Any:
 
 
 def build_function(kind: Any, settings: Mapping[str, Any]) -> Embeds:
-    """A registered class, made with settings in its own way, or in Chroma's."""
+    """A registered class, built with settings in this project's form, or in Chroma's."""
     is_ours = callable(getattr(kind, "settings", None))
     function: Embeds = kind(**settings) if is_ours else kind.build_from_config(settings)
     if not callable(function):
@@ -54,8 +54,8 @@ def build_function(kind: Any, settings: Mapping[str, Any]) -> Embeds:
 
 
 def function_of_file(spec: Mapping[str, Any], trust: bool) -> Any:
-    """The function that a file says its vectors were made by; None where there is none of that name
-    here, or where the maker of the file could reach anything by it."""
+    """The function that made a file's vectors, by the name in the file. None where no function has
+    that name, or where the maker of the file could access hosts or files through it."""
     name, settings = spec.get("name"), spec.get("settings")
     group = plugins.EMBEDDING_FUNCTIONS
     if not isinstance(name, str) or not isinstance(settings, dict):
@@ -66,12 +66,12 @@ def function_of_file(spec: Mapping[str, Any], trust: bool) -> Any:
         kind = plugins.load(group, name)
         if trust or plugins.is_self_contained(kind):
             return build_function(kind, settings)
-    except Exception:  # whatever its maker thinks of such settings
+    except Exception:  # any error from its constructor
         return None
     return None
 
 
 def says_distance(function: Any) -> bool:
-    """Whether a function says for which distances its vectors are made."""
-    told = (getattr(function, name, None) for name in ("default_space", "supported_spaces"))
-    return any(tell() for tell in told if callable(tell))
+    """Whether a function declares the distances that its vectors are made for."""
+    methods = (getattr(function, name, None) for name in ("default_space", "supported_spaces"))
+    return any(tell() for tell in methods if callable(tell))

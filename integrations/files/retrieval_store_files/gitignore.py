@@ -1,10 +1,10 @@
-"""Patterns as Git reads them in .gitignore files, by the rules of its manual (`man gitignore`) and
-of its matching of wildcards (wildmatch.c): of bytes, and of each path alone, since what is below a
-folder that is left out isn't looked at. (pathspec's patterns fit what is below, too; it reads some
-lines otherwise, and google-re2, which it takes where it is there, can't hold two thousand.)
+"""Git's .gitignore patterns, by the rules of its manual (`man gitignore`) and of its wildcard
+matching (wildmatch.c). They match bytes, and each path alone, since the contents of an excluded
+folder aren't visited. (pathspec's patterns also match the contents. It reads some lines
+differently, and google-re2, which it uses where available, can't hold two thousand patterns.)
 
-A pattern becomes a regular expression in which nothing is tried twice: what stands between two
-stars matches where it does first, and is kept (`(?>…)`), so that no pattern takes long.
+A pattern becomes a regular expression without backtracking. The text between two stars matches at
+its first occurrence, which is kept (`(?>…)`), so that no pattern takes long.
 """
 
 import os
@@ -35,13 +35,13 @@ _NO_NAME = frozenset(b"/\0")
 _ANY = b"[^/\0]"
 _NAMED_SET = re.compile(rb"\[:([^\]]*):\]")
 _LITERAL = re.compile(rb"[^*?[\\]*")
-_WITHOUT_SPACES = re.compile(rb"((?:\\.?|[^\\])*?) *", re.DOTALL)  # that no backslash keeps
+_WITHOUT_SPACES = re.compile(rb"((?:\\.?|[^\\])*?) *", re.DOTALL)  # strips unescaped spaces
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """What one line says. regex: of a name, or of a path, which for a folder ends with a zero byte;
-    takes_back: whether the line begins with "!"."""
+    """The rule in one line. regex: for a name, or for a path, where a folder's ends with a zero
+    byte; takes_back: whether the line begins with "!"."""
 
     regex: bytes
     of_names: bool
@@ -49,8 +49,8 @@ class _Rule:
 
 
 class GitPatterns:
-    """The patterns of some lines, of which the last counts that fits. A line that can't fit
-    anything is passed over, as Git does."""
+    """The patterns of several lines; the last matching one decides. A line that can't match
+    anything is skipped, as in Git."""
 
     def __init__(self, lines: Iterable[bytes]) -> None:
         rules: list[_Rule] = []
@@ -64,18 +64,18 @@ class GitPatterns:
     @classmethod
     @lru_cache(maxsize=64)
     def of(cls, lines: tuple[str, ...]) -> "GitPatterns":
-        """Those of these lines, of which a program uses a few."""
+        """The patterns in these lines; cached, since a program uses only a few."""
         return cls(map(os.fsencode, lines))
 
     @classmethod
     def from_content(cls, content: bytes) -> "GitPatterns":
-        """Those of a .gitignore file."""
+        """The patterns of a .gitignore file."""
         lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
         return cls(line.removesuffix(b"\r") for line in lines)
 
     def say(self, path: str) -> bool | None:
-        """Whether a path is named, a folder's with "/" at its end; False where it is taken back,
-        None where no pattern fits it."""
+        """Whether a path is excluded; a folder's ends with "/". False where it is included again,
+        None where no pattern matches it."""
         raw = os.fsencode(path)
         raw = raw[:-1] + _OF_FOLDER if raw.endswith(b"/") else raw
         name = raw[raw.rfind(b"/") + 1 :]
@@ -84,7 +84,7 @@ class GitPatterns:
 
 
 class _Rules:
-    """Rules with their places, of which the last is found that fits."""
+    """Rules with their positions; the last matching one is found."""
 
     def __init__(self, rules: list[tuple[int, _Rule]]) -> None:
         self._verdicts = [(place, not rule.takes_back) for place, rule in reversed(rules)]
@@ -92,13 +92,14 @@ class _Rules:
         self._regex = re.compile(each, re.DOTALL) if rules else None
 
     def last(self, text: bytes) -> tuple[int, bool]:
-        """The place of the last rule that fits, and whether it names; -1 where there is none."""
+        """The position of the last matching rule, and whether it excludes; -1 where there is
+        none."""
         match = self._regex and self._regex.fullmatch(text)
         return self._verdicts[match.lastindex - 1] if match and match.lastindex else (-1, False)
 
 
 def is_pattern(line: bytes) -> bool:
-    """Whether a line is one that can fit something, or says nothing."""
+    """Whether a line is a pattern that can match something, a comment, or blank."""
     try:
         _rule(line)
     except ValueError:
@@ -107,8 +108,8 @@ def is_pattern(line: bytes) -> bool:
 
 
 def _rule(line: bytes) -> _Rule | None:
-    """What a line says; None for one that is blank or a comment, ValueError for one that can't fit
-    anything."""
+    """The rule in a line. None for a blank line or a comment; raises ValueError for one that can't
+    match anything."""
     kept = _WITHOUT_SPACES.fullmatch(line)
     text = kept[1] if kept else b""
     if not text or text.startswith(b"#"):
@@ -124,8 +125,8 @@ def _rule(line: bytes) -> _Rule | None:
     return _Rule(regex, of_names, text.startswith(b"!"))
 
 
-# What patterns are made of are regular expressions, of a byte each but for these. The first three
-# stand for what fits as little as it can.
+# Tokens of patterns are regular expressions for one byte each, except these. The first three match
+# as little as possible.
 _STAR, _FOLDERS, _ANYTHING = b"*", b"**/", b"**\\/"
 _REST = b".*"
 
@@ -152,8 +153,8 @@ def _tokens(pattern: bytes) -> Iterator[bytes]:
 
 
 def _stars_token(pattern: bytes, start: int, end: int) -> bytes:
-    """What stars mean: several count for folders where they are the whole of a part of the path, or
-    the first wildcard, since Git looks at what is before that on its own."""
+    """The meaning of several stars. They match folders where they are a whole part of the path, or
+    the first wildcard, since Git matches the text before that separately."""
     before = pattern[:start]
     begins_part = before[-1:] in (b"", b"/")
     if end - start == 1 or not (begins_part or _LITERAL.fullmatch(before)):
@@ -166,7 +167,7 @@ def _stars_token(pattern: bytes, start: int, end: int) -> bytes:
 
 
 def _set_at(pattern: bytes, i: int) -> tuple[frozenset[int], int]:
-    """The bytes that fit what stands between brackets from here, and where it ends."""
+    """The bytes that the brackets from here match, and the position of their end."""
     negated = pattern[i : i + 1] in (b"!", b"^")
     i += negated
     start, chars, before = i, set[int](), None
@@ -197,7 +198,7 @@ def _byte_at(pattern: bytes, i: int) -> tuple[int, int]:
 
 
 def _regex(tokens: list[bytes]) -> bytes:
-    """Parts that each begin with what stands for folders, all but the last kept once they fit."""
+    """Parts that each begin with a token for folders; all but the last are kept once they match."""
     begins = {_FOLDERS: b"(?:[^/]*+/)*?", _ANYTHING: b".*?"}
     *parts, last = [
         begins.get(begin, b"") + _part(group)
@@ -207,7 +208,7 @@ def _regex(tokens: list[bytes]) -> bytes:
 
 
 def _part(tokens: list[bytes]) -> bytes:
-    """The same of stars, which stay within a name."""
+    """The same for stars that stay within a name."""
     (_, first), *others = _divide_tokens(tokens, frozenset([_STAR]))
     texts = [b"".join(group) for _, group in others]
     kept = [b"(?>%s*?%s)" % (_ANY, text) for text in texts[:-1]]
@@ -217,7 +218,7 @@ def _part(tokens: list[bytes]) -> bytes:
 def _divide_tokens(
     tokens: list[bytes], by: frozenset[bytes]
 ) -> Iterator[tuple[bytes, list[bytes]]]:
-    """Tokens in lists, each with the one of these that is before it."""
+    """Tokens in lists, each with the separating token before it."""
     before, group = b"", list[bytes]()
     for token in tokens:
         if token in by:

@@ -1,6 +1,6 @@
-"""Reads the files of a folder, and makes records of what they hold.
+"""Reads the files of a folder, and makes records from their contents.
 
-`RecordReader` makes records of a file, one for each passage, and `read_folder` those of a whole
+`RecordReader` makes the records of a file, one per passage, and `read_folder` those in a whole
 folder.
 """
 
@@ -48,7 +48,7 @@ from retrieval_store_files.values import is_blank, path_of, quote, whole_number
 
 Chunk = bool | Callable[[str], list[str]] | None
 Describe = Mapping[str, Any] | Callable[[str, Passage], Mapping[str, Any] | None] | None
-# Of files by their paths: what the system says of a file, and the hash of its bytes.
+# By the paths of files: their system stamp, and the hash of their bytes.
 Stamp: TypeAlias = tuple[int, ...]
 Hashes: TypeAlias = dict[str, tuple[Stamp, str]]
 NO_TEXT = "it has no text in it"
@@ -62,22 +62,22 @@ def check_functions(**arguments: Any) -> None:
 
 
 SOURCE = "source"
-# What a record says in its metadata: by what it is recognized, and where in its file it is.
+# The metadata of a record: its identity, and its position in the file.
 KEYS = (
     *(SOURCE, "path", "hash", "text_hash", "place", "places", "recipe"),
     *("headings", "page", "start", "end", "title", "author", "date", "language"),
 )
-RECIPE = 6  # to be raised where other records are made of the same files
+RECIPE = 6  # to be raised when other records are made from the same files
 PAGE_MARK = "#page="  # in the id and the uri of a page that is a picture, as browsers read it
 _MAX_IMAGE_BYTES = 1 << 30
 PAGE_PIXELS = 1_000  # of the longer side of a page that is drawn
-_TIMEOUT = 600.0  # seconds to get the bytes of a file
-_REMEMBERED = 32_000_000  # characters of files that are read only once in a sync
+_TIMEOUT = 600.0  # seconds for reading the bytes of a file
+_REMEMBERED = 32_000_000  # characters of cached files, which are read only once in a sync
 
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """A record of a file. metadata: what it says of itself; description: what the user adds."""
+    """A record of a file. metadata: written by this package; description: added by the user."""
 
     id: str
     metadata: Mapping[str, Any]
@@ -87,7 +87,7 @@ class FileRecord:
 
     @property
     def content(self) -> str:
-        """What its vector is made of: records with equal content have equal vectors."""
+        """The input of its vector: records with equal content have equal vectors."""
         if self.uri is None:
             return f"text {self.metadata['text_hash']}"
         page = self.metadata.get("page")
@@ -99,8 +99,8 @@ class FileRecord:
         return self.uri is not None and "page" in self.metadata
 
     def matches(self, existing: "FileRecord | None") -> bool:
-        """Whether a record in the collection is the same, except for its document, which its
-        metadata has a hash of, and for what else was added to its metadata."""
+        """Whether a record in the collection is the same. Its document isn't compared, as its
+        metadata has a hash of the text, nor other metadata that were added."""
         if existing is None or self.uri != existing.uri:
             return False
         metadata = existing.metadata
@@ -111,11 +111,12 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class HowRead:
-    """How records are made of files. name: of the folder, in records; prefix: of ids; captions: the
-    caption files of images; most: bytes of a file; links: whether links are followed; the others as
-    `sync_folder` has them; function: the embedding function; readers: the names of those there
-    are; passwords: those that may open encrypted files; ocr: see `read_file`; draws:
-    whether pages that are pictures become records with vectors of these."""
+    """How records are made from files. name: of the folder, in records; prefix: of ids; captions:
+    the caption files of images; most: the largest size of a file; links: whether links are
+    followed. function: the embedding function; readers: the names of those available; passwords:
+    candidates for opening encrypted files; ocr: see `read_file`. draws: whether pages that are
+    pictures become records with vectors of the pictures. The others are arguments of
+    `sync_folder`."""
 
     name: str
     prefix: str = ""
@@ -169,21 +170,21 @@ def read_folder(
 
     Args:
         path: the folder.
-        include: as of `sync_folder`.
-        exclude: as of `sync_folder`.
-        gitignore: as of `sync_folder`.
-        links: as of `sync_folder`.
-        reader: as of `sync_folder`.
-        chunk: as of `sync_folder`.
-        overlap: as of `sync_folder`.
-        metadata: as of `sync_folder`.
-        function: an embedding function, or the name of one, that is to read all of each passage;
-            without it passages have up to 200 words, of which a model may read less.
-        max_bytes: of a file.
-        passwords: as of `sync_folder`.
-        ocr: as of `sync_folder`.
-        on_unreadable: called for each file that can't be read, for each that is read in part, and
-            for each without text; without it they are logged as warnings.
+        include: as in `sync_folder`.
+        exclude: as in `sync_folder`.
+        gitignore: as in `sync_folder`.
+        links: as in `sync_folder`.
+        reader: as in `sync_folder`.
+        chunk: as in `sync_folder`.
+        overlap: as in `sync_folder`.
+        metadata: as in `sync_folder`.
+        function: an embedding function, or its name, that must be able to read each passage whole.
+            Without it passages have up to 200 words, and a model may truncate them.
+        max_bytes: the largest size of a file.
+        passwords: as in `sync_folder`.
+        ocr: as in `sync_folder`.
+        on_unreadable: called for each file that can't be read, is read only in part, or has no
+            text. Without it these are logged as warnings.
     """
     folder = Path(os.path.normpath(path_of(path, "path")))
     if not folder.is_dir():
@@ -239,8 +240,8 @@ class RecordReader:
         hashes: "Hashes | None" = None,
         remembers: bool = True,
     ) -> None:
-        """hashes: of files that were read before, by this process; remembers: whether files are
-        read twice, so that the records of the first are kept for the second, up to a size."""
+        """hashes: of files that this process has read before. remembers: whether files are read
+        twice; then the records are cached for the second time, up to a size."""
         self.folder, self.name, self.how = folder, how.name, how
         self._readers, self._hashes = readers, hashes
         self._sources = {
@@ -257,16 +258,15 @@ class RecordReader:
         self._recipe = None if is_own else blake2b(settings, digest_size=6).hexdigest()
 
     def records(self, path: str) -> list[FileRecord]:
-        """The records of a file, none for one without text; DataLoaderError where it can't be read.
-        The hash is of the bytes that a text is made of; an image is loaded later, and if it has
-        changed by then, its hash no longer matches the file when it is read again."""
+        """The records of a file, none for one without text. Raises DataLoaderError where it can't
+        be read. The hash is computed from the bytes that gave the text. An image is loaded later;
+        if it has changed by then, its hash differs from the file's at the next reading."""
         return self.read(path, lambda made: None) or []
 
     def read(
         self, path: str, is_there: Callable[[Mapping[str, Any]], bool | None]
     ) -> list[FileRecord] | None:
-        """The same; but None where `is_there` says that all records are there that have this
-        metadata."""
+        """The same, but None where `is_there` says that all records with this metadata exist."""
         digest, data = self._hash_file(path)
         made = {SOURCE: self.name, "path": path, "hash": digest}
         if is_image(path):
@@ -325,7 +325,8 @@ class RecordReader:
         return np.asarray(Image.open(io.BytesIO(drawn)).convert("RGB"))
 
     def _recipe_of(self, kind: str | None) -> str:
-        """How records are made of files of a kind; files that were read so aren't read again."""
+        """How records are made from files of a kind; files that were read in that way aren't read
+        again."""
         ways = ("pages" if self.how.draws else "", "ocr" if self.how.ocr else "")
         return " ".join(filter(None, [kind, self._recipe, *(ways if kind == "pdf" else ())]))
 
@@ -391,7 +392,7 @@ class RecordReader:
             return cached[1], None
         data = self._bytes(path)
         digest = sha256(data).hexdigest()
-        # One that was changed a moment ago may change again without getting another time.
+        # A file that was changed a moment ago may change again without getting another time.
         is_old = stamp is not None and time.time_ns() - max(stamp[:2]) > SETTLED
         if self._hashes is not None and stamp is not None and is_old:
             self._hashes[path] = stamp, digest
@@ -405,12 +406,12 @@ class RecordReader:
         return sources.read_below(path)
 
 
-SETTLED = 2_000_000_000  # nanoseconds since a change, after which another one gets another time
+SETTLED = 2_000_000_000  # nanoseconds after a change, after which the next change gets another time
 
 
 def _stamp(path: Path, links: bool) -> Stamp | None:
-    """What changes with the bytes of a file: its times, size and number; None where it isn't
-    known."""
+    """A stamp that changes with the bytes of a file: its times, size and number; None where it
+    isn't known."""
     try:
         status = os.stat(path, follow_symlinks=links)
     except OSError:
@@ -428,14 +429,14 @@ def _with_text(record: FileRecord, text: str) -> FileRecord:
 
 
 def check_pieces(pieces: Any) -> list[str]:
-    """The passages that a user's function has made, without blank ones."""
+    """The passages from a user's function, without blank ones."""
     if not isinstance(pieces, list | tuple) or not all(isinstance(piece, str) for piece in pieces):
         raise InvalidTypeError(f"chunk has returned {quote(pieces)}, expected a list of str")
     return [piece for piece in pieces if not is_blank(piece)]
 
 
 def check_description(description: Any) -> Mapping[str, Any]:
-    """What a user adds to the metadata of a passage."""
+    """The metadata that a user adds to a passage."""
     if description is None:
         return {}
     if not isinstance(description, Mapping):

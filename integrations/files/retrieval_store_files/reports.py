@@ -1,4 +1,4 @@
-"""What exports, checks, additions and imports tell of themselves."""
+"""The results of exports, checks, additions and imports."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ MOST_REASONS = 6  # that a report names
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was exported: the number of records, and bytes in the file or the directory."""
+    """The result of an export: the number of records, and bytes in the file or the directory."""
 
     path: Path
     records: int
@@ -19,7 +19,7 @@ class Exported:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What a valid file holds. dimension: of its embeddings, if it has any; embedded: how many
+    """The content of a valid file. dimension: of its embeddings, if it has any; embedded: how many
     records have one."""
 
     path: Path
@@ -30,8 +30,8 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """The result of adding a file: records that were new, that replaced others, and that were
-    skipped because their ids existed."""
+    """The result of adding a file: the number of new, replaced and skipped records. Skipped ones
+    had an existing id."""
 
     path: Path
     added: int
@@ -48,7 +48,7 @@ class Unreadable:
 
 
 def count_reasons(files: Sequence[Unreadable]) -> str:
-    """How often there is each reason, the most frequent first."""
+    """The number of times of each reason, the most frequent first."""
     counts = Counter(file.why for file in files)
     reasons = sorted(counts.items(), key=lambda reason_count: (-reason_count[1], reason_count[0]))
     counted = [f"{times:,} {reason}" for reason, times in reasons[:MOST_REASONS]]
@@ -57,8 +57,8 @@ def count_reasons(files: Sequence[Unreadable]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class FolderAdded:
-    """The result of adding a folder: as `Added`, with the files that couldn't be read, and those
-    that were left out, of other kinds or hidden."""
+    """The result of adding a folder: as in `Added`, with the unreadable files. Also has the files
+    that were skipped because of their kind or a hidden name."""
 
     path: Path
     added: int
@@ -69,18 +69,17 @@ class FolderAdded:
 
     @property
     def others(self) -> int:
-        """How many files and hidden folders were left out."""
+        """How many files and hidden folders were skipped."""
         return len(self.left_out)
 
 
 @dataclass(frozen=True, slots=True)
 class FolderSynced:
-    """What came of a folder that a collection is kept in step with, or would with `dry_run`. added,
-    changed, deleted: files, by their paths within the folder, whose records were; unchanged: how
-    many were left as they are; left_out: files and folders that don't count, with the reason;
-    unreadable: those that can't be read, which keep their records; gaps: what is missing of those
-    that were read, such as a page that is a picture; embedded: for how many records vectors were
-    made."""
+    """The result of syncing a folder, or its preview with `dry_run`. added, changed, deleted:
+    files, by their paths within the folder, whose records were; unchanged: how many stayed the
+    same. left_out: excluded files and folders, with the reason; unreadable: files that can't be
+    read, which keep their records. gaps: the unread parts of files, such as a page that is a
+    picture; embedded: for how many records vectors were computed."""
 
     path: Path
     name: str
@@ -96,7 +95,7 @@ class FolderSynced:
 
     @property
     def others(self) -> int:
-        """How many files and folders were left out."""
+        """How many files and folders were excluded."""
         return len(self.left_out)
 
     def __str__(self) -> str:
@@ -116,8 +115,8 @@ class FolderSynced:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """Something that couldn't be carried over, why, and for how many records; 0 where it isn't
-    about records. example: the id of one of them."""
+    """Something that couldn't be imported, why, and for how many records; 0 where it isn't about
+    records. example: the id of a record."""
 
     what: str
     why: str
@@ -127,7 +126,7 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """A collection that was created: its source, how many records it has, and its leftovers."""
+    """A collection that was imported: its source, its number of records, and its leftovers."""
 
     source: str
     name: str
@@ -137,7 +136,7 @@ class Carried:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """The result of an import, with leftovers that belong to none of the collections."""
+    """The result of an import, with leftovers that belong to no collection."""
 
     path: Path
     collections: tuple[Carried, ...]

@@ -1,19 +1,17 @@
-"""Keeps a collection in step with a folder.
+"""Keeps a collection in sync with a folder.
 
-First every file is read, and the records that it should have are compared with those of the
-collection: so all writes are known before the first. Then the differences are written, and last the
-records that no file has any more are deleted. When a run is interrupted, the next one finds what
-still differs.
+First every file is read, and its records are compared with those in the collection, so that all
+writes are known before the first. Then the differences are written, and last the records of deleted
+files are deleted. If a run is interrupted, the next one finds the remaining differences.
 
-Each record says in its metadata where it is from: "source", a name of what is synchronised; "path",
-of the file; "hash", of the bytes of the file, "text_hash", of the record's document, both SHA-256;
-"place", the number of a passage, and "places", of how many; "recipe", how it was made. They alone
-decide whether a record is as it should be, and whether it can get its vector from another, so
-nothing has to be remembered between two runs, and whatever one of them has left half done, the next
-sees as a difference. A file of which all passages are there, by its hash and the recipe, isn't
-looked into.
+Each record has its source in its metadata. "source" is the name of the synced folder; "path" the
+file's. "hash" is a hash of the file's bytes, "text_hash" of the record's document, both SHA-256.
+"place" is the number of a passage, and "places" their count; "recipe" says how it was made. They
+alone decide whether a record is up to date, and whether another record can give it its vector. So
+nothing has to be stored between two runs, and the next run sees any unfinished work as a
+difference. A file isn't parsed if all its passages exist, by its hash and the recipe.
 
-`with_neighbours` gets the passages around one.
+`with_neighbours` returns the passages around a passage.
 """
 
 import logging
@@ -74,8 +72,8 @@ from retrieval_store_files.values import is_unicode, list_ids, needing, path_of,
 
 _log = logging.getLogger("retrieval_store")
 _READ_AT_ONCE = 100_000  # records: a server's request may have some 400,000
-_AT_ONCE = 1_000  # ids that are looked up or deleted
-_SECONDS_TO_NEXT_TRY = 30  # after a sync that failed, where nothing changes
+_AT_ONCE = 1_000  # ids that are looked up or deleted at once
+_SECONDS_TO_NEXT_TRY = 30  # after a failed sync without changes
 
 
 def filter_of_sync(name: str) -> dict[str, Any]:
@@ -100,7 +98,7 @@ def records_of_sync(collection: Collection, name: str) -> dict[str, FileRecord]:
 
 
 def vectors_of(collection: Collection, ids: list[str], name: str) -> dict[str, Any]:
-    """The vectors of records made by a sync, by the content that they were made of."""
+    """The vectors of records made by a sync, by the content that they were computed from."""
     if not ids:
         return {}
     result = collection.get(ids=ids, include=["metadatas", "uris", "embeddings"])
@@ -143,70 +141,71 @@ def sync_folder(
     on_report: Callable[[FolderSynced], object] | None = None,
     show_progress: bool = False,
 ) -> FolderSynced:
-    """Bring a collection up to date with the files in a folder and the folders in it: what is new
-    or changed, by its bytes, is written, and what is gone is deleted.
+    """Bring a collection up to date with the files in a folder and its subfolders. Files that are
+    new or changed, by their bytes, are written, and deleted ones are deleted.
 
-    Files are read by the plugins of the group `retrieval_store.readers`, by the endings of their
-    names: texts, Markdown, reStructuredText, HTML, source code, JSON, CSV, PDF, Word, slides,
-    spreadsheets, mail, notebooks and more; and images by the collection's data loader. What runs
-    libraries runs in a process of its own, with limits of time and memory.
+    Files are read by the plugins of the group `retrieval_store.readers`, chosen by the endings of
+    their names: texts, Markdown, reStructuredText, HTML, source code, JSON, CSV, PDF, Word, slides,
+    spreadsheets, mail, notebooks and more. Images are loaded by the collection's data loader.
+    Readers that use libraries run in a separate process, with limits of time and memory.
 
-    Texts are cut by `passages_of`, so that the embedding function reads all of each, into records
-    with ids such as "notes/sea.md#0". A record's metadata have "source", "path", "hash",
-    "text_hash", "recipe", "place" and "places" of a passage, by which it is known; and as far as
-    they are known "headings", "page", "start" and "end" in characters of the file's text, "title",
-    "author", "date" and "language". What else was added to a record later is kept when its file
-    changes: by the passage with the same text, else that of the same place.
+    Texts are split by `passages_of`, so that the embedding function reads each passage whole, into
+    records with ids such as "notes/sea.md#0". A record's metadata have "source", "path", "hash",
+    "text_hash", "recipe", "place" and "places" of a passage, which identify it. If known they also
+    have "headings", "page", "start" and "end" in characters of the file's text, "title", "author",
+    "date" and "language". Other metadata that were added to a record later are kept when its file
+    changes. They come from the passage with the same text, or else at the same place.
 
-    A page of a PDF that is a picture is told in the report of the sync that reads the file. Where
-    the collection embeds images it is a record of its own, such as "scan.pdf#page=3", with a vector
-    of its picture.
+    A page of a PDF that is a picture is listed in the report of the sync that reads the file. If
+    the collection embeds images, it is a record of its own, such as "scan.pdf#page=3", with a
+    vector of its picture.
 
-    Only records of this source that this function made are replaced and deleted. What didn't
-    change, or is elsewhere now, isn't embedded again. What can't be read keeps its records, and is
-    told in the report. Whatever breaks it off, the next call ends in the same state as one that
-    wasn't.
+    Only records of this source that this function made are replaced and deleted. Passages that
+    didn't change, or only moved, aren't embedded again. Files that can't be read keep their
+    records, and are listed in the report. After any interruption the next call ends in the same
+    state as an uninterrupted one.
 
     Args:
         collection: the collection.
         path: the folder.
-        name: "source" of the records, the folder's absolute path if None; give one where the folder
-            may move, and each folder its own.
-        prefix: what all ids begin with, such as "guide/", where several folders are in one
-            collection that have files of the same names.
-        kind: "texts" or "images": of the other kind nothing is touched.
-        captions: as of `add_folder`.
-        include: patterns of files or folders, as Git reads them in a .gitignore file: "*.md" and
-            "**/*.md" are at any depth, "drafts/" is any folder of that name, and "guide/*.md" lies
-            in the folder "guide" at the top. Records of files that aren't included any more are
-            deleted, of which the log tells.
-        exclude: such patterns of what is left out.
-        gitignore: whether what .gitignore files name is left out. Names that begin with a dot are
-            left out anyway.
+        name: "source" of the records; by default the folder's absolute path. Give a name where the
+            folder may move, and each folder its own.
+        prefix: the beginning of all ids, such as "guide/", if one collection has several folders
+            with files of the same names.
+        kind: "texts" or "images"; records of the other kind aren't touched.
+        captions: as in `add_folder`.
+        include: patterns of files or folders, in the form of a .gitignore file. "*.md" and
+            "**/*.md" match at any depth, "drafts/" matches any folder of that name, and
+            "guide/*.md" matches in the folder "guide" at the top. Records of files that aren't
+            included any more are deleted, which is logged.
+        exclude: patterns, in the same form, of files or folders that are left out.
+        gitignore: whether files matched by .gitignore files are left out. Names that begin with a
+            dot are always left out.
         links: whether links are followed, to files alone.
-        reader: a function that gets the bytes and the path of each file that is no image, and
-            returns what it says, or None for what the plugins read.
-        chunk: False or None for one record a file, whose id is its path; or a function that makes a
-            list of passages of a text.
-        overlap: words that two passages have in common.
-        metadata: a dict, or a function of a path and a `Passage` that returns one, which is added.
-        batch: so many records are written durably at once.
-        max_bytes: of a file.
-        passwords: those that may open encrypted PDFs and documents of Office; none is kept.
-        ocr: a function that reads a page that is a picture: it gets the picture by Pillow and
-            returns its text. Files that it has read are read again when they change.
-        allow_empty: whether a folder may be missing, or have nothing to add: else it is refused,
-            since a disk may not be mounted.
-        dry_run: say what would be done, do nothing.
-        watch: go on until Ctrl-C, with another sync after each change in the folder. Files that the
-            system says are unchanged since the sync before aren't read again. A later sync that
-            fails is told in the log, and tried again.
+        reader: a function that gets the bytes and the path of each file that isn't an image. It
+            returns the file's text, or None to use the plugins.
+        chunk: False or None for one record per file, whose id is its path; or a function that
+            splits a text into passages.
+        overlap: the number of words that adjacent passages share.
+        metadata: metadata to add: a dict, or a function of a path and a `Passage` that returns a
+        dict.
+        batch: the number of records that are written durably at once.
+        max_bytes: the largest size of a file.
+        passwords: candidates for opening encrypted PDFs and documents of Office; none is stored.
+        ocr: a function that reads a page that is a picture: it gets a Pillow image and returns its
+            text. Files that it has read are read again when they change.
+        allow_empty: whether the folder may be missing, or have nothing to add. Otherwise it is
+            refused, since a disk may not be mounted.
+        dry_run: report what would be done, without doing it.
+        watch: continue until Ctrl-C, with another sync after each change in the folder. Files that
+            are unchanged by the system's stamps aren't read again. A later sync that fails is
+            logged and retried.
         on_report: called with the report of each sync.
-        show_progress: show a bar of what is embedded.
+        show_progress: show a progress bar of the embedding.
 
     Raises:
-        IDAlreadyExistsError: an id is another record's; nothing was written.
-        InvalidArgumentError: anything malformed, and a folder that is refused.
+        IDAlreadyExistsError: an id belongs to another record; nothing was written.
+        InvalidArgumentError: an invalid argument, and a folder that is refused.
     """
     size = whole_number(batch, "batch", 1)
     most = whole_number(max_bytes, "max_bytes", 1)
@@ -252,7 +251,7 @@ def sync_folder(
 
 def _watch(folder: Path, synced: Callable[[], FolderSynced]) -> FolderSynced:
     """Sync now and after each change, until Ctrl-C; returns the last report. A later sync that
-    fails is told in the log and tried again after the next change, or a pause."""
+    fails is logged and retried after the next change, or a pause."""
     changes, report = _changes_in(folder), synced()
     failed, waited = False, 0
     while (changed := next(changes, None)) is not None:
@@ -260,10 +259,10 @@ def _watch(folder: Path, synced: Callable[[], FolderSynced]) -> FolderSynced:
         if not changed and not (failed and waited >= _SECONDS_TO_NEXT_TRY):
             continue
         try:
-            if failed:  # the folder may be another one now, whose changes the old look doesn't see
+            if failed:  # the folder may have been replaced, and its changes would be missed
                 changes = _changes_in(folder)
             report, failed = synced(), False
-        except (ClientClosedError, NotFoundError):  # which no later try finds again
+        except (ClientClosedError, NotFoundError):  # permanent errors
             raise
         except RetrievalStoreError as error:
             failed, waited = True, 0
@@ -278,23 +277,23 @@ def _watch(folder: Path, synced: Callable[[], FolderSynced]) -> FolderSynced:
 
 
 def _changes_in(folder: Path) -> Iterator[set[Any]]:
-    """The changes in a folder from now on, each second that has none an empty set.
-    InvalidArgumentError where there is no folder to watch."""
+    """The changes in a folder from now on; an empty set for each second without changes. Raises
+    InvalidArgumentError if the folder to watch doesn't exist."""
     if not folder.is_dir():
         raise InvalidArgumentError(f"path is {str(folder)!r}, expected a folder to watch")
     with needing("watch=True", "watchfiles", "retrieval-store-files"):
         from watchfiles import watch
 
     changes = watch(folder, yield_on_timeout=True, rust_timeout=1_000, raise_interrupt=False)
-    next(changes, None)  # it looks from now on, so that no change during a sync goes unseen
+    next(changes, None)  # watch from now on, so that changes during a sync aren't missed
     return changes
 
 
 def files_to_sync(
     collection: Collection, folder: Path, name: str, rules: FolderRules, allow_empty: bool
 ) -> tuple[FolderFiles, FolderRules]:
-    """The files of a folder that a collection can have, and the rules with what it can load.
-    InvalidArgumentError for what is no folder, and, unless `allow_empty`, where there are none."""
+    """The files of a folder that a collection can store, and the rules for loadable files. Raises
+    InvalidArgumentError if it isn't a folder, and, unless `allow_empty`, if there are no files."""
     if folder.exists() and not folder.is_dir():
         raise InvalidArgumentError(f"path is {str(folder)!r}, expected a folder")
     expected = expectations_of(collection)
@@ -312,7 +311,7 @@ def files_to_sync(
 
 
 def _what_it_lacks(files: FolderFiles, rules: FolderRules) -> str:
-    """That a folder has nothing to read, and what it has."""
+    """The message that a folder has nothing to read, with its contents."""
     kind = rules.kind or ("texts or images" if rules.loads else "texts")
     others = [*files.left_out, *files.unreadable]
     has = f" ({len(others):,} left out: {count_reasons(others)})" if others else ""
@@ -322,7 +321,7 @@ def _what_it_lacks(files: FolderFiles, rules: FolderRules) -> str:
 def _records_of_kind(
     records: Mapping[str, FileRecord], kind: FileKind | None
 ) -> dict[str, FileRecord]:
-    """Those of the records whose files are of a kind."""
+    """The records of files of a kind."""
     return {
         point_id: record
         for point_id, record in records.items()
@@ -332,11 +331,11 @@ def _records_of_kind(
 
 @dataclass(slots=True)
 class _Changes:
-    """The changes to make. added, changed, deleted: paths of files that are so; unchanged: how many
-    are so; files: the paths of those to write, each with a fingerprint of its records; records: how
-    many of these differ; new_ids: the ids of those that don't exist yet; stale: ids to delete, by
-    path; to_embed: how many vectors have to be made; embedded: how many have been made; failed:
-    paths of which something couldn't be written."""
+    """The changes to make. added, changed, deleted: paths of such files; unchanged: how many files
+    are unchanged. files: the paths of files to write, each with a fingerprint of its records;
+    records: how many of these differ. new_ids: ids that don't exist yet; stale: ids to delete, by
+    path. to_embed: how many vectors must be computed; embedded: how many have been. failed: paths
+    for which a write failed."""
 
     added: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
@@ -393,8 +392,8 @@ class _Plan:
         self._report_patterns()
 
     def _report_patterns(self) -> None:
-        """Log which records will be deleted although their files are there, since a pattern leaves
-        these out that did not when they were written."""
+        """Log which records will be deleted although their files exist, because a pattern excludes
+        them that did not when they were written."""
         folder, gone = self.reader.folder, self.changes.deleted
         excluded = [path for path in gone if self._is_left_out(path) and (folder / path).exists()]
         if excluded:
@@ -405,7 +404,7 @@ class _Plan:
             )
 
     def _is_left_out(self, path: str) -> bool:
-        """Whether a pattern leaves a file out, of the user's or of a .gitignore file."""
+        """Whether a pattern excludes a file, the user's or a .gitignore file's."""
         return self._rules.excluded_by(path) is not None or not self._ignored.isdisjoint(
             _with_folders(path)
         )
@@ -444,7 +443,7 @@ class _Plan:
             changes.stale[path] = stale
 
     def _is_whole(self, path: str, made: Mapping[str, Any]) -> bool:
-        """Whether all records of a file are there that are made of these bytes in this way."""
+        """Whether all records of a file exist that are made from these bytes in this way."""
         start = self.reader.how.prefix + path
         records = [self.existing[point_id] for point_id in self._ids_by_path.get(path, [])]
         metadata_by_id = {record.id: record.metadata for record in records}
@@ -460,7 +459,7 @@ class _Plan:
         )
 
     def _unsure(self) -> set[str]:
-        """Paths that couldn't be read, so that a file below them isn't known to be gone."""
+        """Paths that couldn't be read, so that a file below them isn't known to be deleted."""
         folder = self.reader.folder
         return {file.path.relative_to(folder).as_posix() for file in self.folder_files.unreadable}
 
@@ -478,18 +477,18 @@ class _Plan:
         except OSError as error:
             self.unreadable(path, error.strerror or str(error))
             return False
-        # It exists, but wasn't listed: made meanwhile, or renamed in case only.
+        # It exists, but wasn't listed: created meanwhile, or renamed in case only.
         return path.casefold() in self._listed
 
     def users_metadata(self, record: FileRecord) -> dict[str, Any]:
-        """What users have added to the record that had the text of this one, or else its place."""
+        """Users' metadata on the record with the same text, or else at the same place."""
         path, digest = record.metadata["path"], record.metadata.get("text_hash")
         same = [self.existing[point_id] for point_id in self._ids_by_path.get(path, [])]
         alike = [candidate for candidate in same if candidate.metadata.get("text_hash") == digest]
         before = self.existing.get(record.id)
         if len(alike) == 1 or (alike and before not in alike):
             before = alike[0]
-        if before is None and record.content in self.by_content:  # its file has been renamed
+        if before is None and record.content in self.by_content:  # its file was renamed
             before = self.existing.get(self.by_content[record.content])
             if before is not None and before.metadata["path"] not in self.changes.stale:
                 before = None
@@ -522,7 +521,7 @@ class _Plan:
         )
 
     def report(self, dry_run: bool) -> FolderSynced:
-        """What was done, or would be."""
+        """The report of the changes, made or planned."""
         changes = self.changes
 
         def done(paths: list[str]) -> tuple[str, ...]:
@@ -554,8 +553,8 @@ class _Writer:
         self._behind = collection.write_behind()
 
     def write(self, show_progress: bool) -> None:
-        """Make all changes; deletions come last, since a file that has only moved has its vector
-        there."""
+        """Make all changes. Deletions come last, since a moved file takes its vectors from the old
+        records."""
         bar_of = progress_bar("writing", self._changes.records, "passage", show_progress)
         try:
             with self._behind, bar_of as bar:
@@ -591,7 +590,7 @@ class _Writer:
                     yield record
 
     def _fail(self, path: str, why: str) -> None:
-        """Report a file, once: several of its records may fail."""
+        """Report a file, once; several of its records may fail."""
         if path not in self._changes.failed:
             self._changes.failed.add(path)
             self._plan.unreadable(path, why)
@@ -620,7 +619,7 @@ class _Writer:
                 self._changes.embedded += len(group)
 
     def _put_pages(self, records: list[FileRecord], exists: bool) -> None:
-        """Write pages that are pictures, which are drawn here: no loader can."""
+        """Write pages that are pictures, which are drawn here, since no loader can."""
         for record in records:
             try:
                 picture = self._reader.draw(record)
@@ -631,7 +630,7 @@ class _Writer:
             self._changes.embedded += 1
 
     def _put_pictures(self, records: list[FileRecord], exists: bool) -> None:
-        """Write pictures that are loaded; one by one where one of them can't be."""
+        """Write loadable pictures; one by one where one of them fails."""
         try:
             left_out = self._call(records, exists, embed="uris")
         except DataLoaderError as error:
@@ -675,12 +674,12 @@ class _Writer:
 
 
 def _fingerprint(records: Iterable[FileRecord]) -> int:
-    """A value that tells whether a file has changed since it was first read."""
+    """A value that changes if a file has changed since it was first read."""
     return hash(tuple((record.id, repr(record.metadata)) for record in records))
 
 
 def _with_folders(path: str) -> list[str]:
-    """A path and those of the folders that it is in."""
+    """A path and the paths of the folders above it."""
     return [path, *map(str, PurePosixPath(path).parents)]
 
 
@@ -694,12 +693,12 @@ def _pieces(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
 def with_neighbours(
     collection: Collection, ids: str | Iterable[str], expand: int = 1
 ) -> list[list[dict[str, Any]]]:
-    """For each id the passage, and the `expand` ones before and after it in its file, in their
-    order: dicts with "id", "document" and "metadata".
+    """For each id the passage, and the `expand` ones before and after it in its file, in order:
+    dicts with "id", "document" and "metadata".
 
-    Of a file that was changed meanwhile only passages of the same edition are returned, and a
-    record that is no passage of a file stands alone. Raises InvalidArgumentError for an id that
-    isn't there.
+    If a file was changed meanwhile, only passages of the same version are returned. A record that
+    isn't a passage of a file is returned alone. Raises InvalidArgumentError for an id that doesn't
+    exist.
     """
     requested = [ids] if isinstance(ids, str) else [*ids]
     number = whole_number(expand, "expand", 0)

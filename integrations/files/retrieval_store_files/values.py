@@ -1,6 +1,6 @@
-"""Arguments of users checked, values and numbers in words, and imports of what may be missing.
+"""Checks users' arguments, formats values and numbers, and imports optional packages.
 
-It imports errors alone, since readers of files run in a process with little memory.
+It imports only `errors`, since readers of files run in a process with little memory.
 """
 
 import operator
@@ -23,8 +23,8 @@ MAX_DEPTH = 100  # of metadata
 LISTED = 10  # ids in a message
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = 60
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # of more letters than a drive of Windows has
-# Anything but spaces and what has no look of its own: soft hyphens, spaces of no width, joiners.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # with more letters than a Windows drive
+# Anything but spaces and invisible characters: soft hyphens, zero-width spaces, joiners.
 _VISIBLE = re.compile("[^\\s\u00ad\u200b-\u200f\u2060-\u2064\ufeff]")
 
 
@@ -44,17 +44,17 @@ def list_ids(ids: Sequence[str]) -> str:
 
 
 def count_in_words(number: int, noun: str) -> str:
-    """A number of things, in words."""
+    """A count and its noun, in words."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def is_blank(text: str) -> bool:
-    """Whether there is nothing in a text to read."""
+    """Whether a text has nothing to read."""
     return _VISIBLE.search(text) is None
 
 
 def is_unicode(text: str) -> bool:
-    """Whether a string can be stored: Python's strings may hold lone surrogates."""
+    """Whether a string can be stored; Python's strings may contain lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -63,7 +63,7 @@ def is_unicode(text: str) -> bool:
 
 
 def whole_number(value: Any, name: str, least: int) -> int:
-    """An integer, also numpy's, as an int; name: of the argument."""
+    """An integer, also numpy's, as an int; name: the argument's."""
     try:
         if isinstance(value, bool):
             raise TypeError
@@ -78,7 +78,7 @@ def whole_number(value: Any, name: str, least: int) -> int:
 
 
 def check_callable(value: Any, name: str) -> None:
-    """Refuse what can't be called, such as a name, and a class in place of an instance."""
+    """Refuse an object that can't be called, such as a name, and a class instead of an instance."""
     if isinstance(value, type):
         raise InvalidTypeError(f"{name} is the class {value.__name__}; pass an instance of it")
     if value is not None and not callable(value):
@@ -106,8 +106,8 @@ def path_of(path: Any, name: str) -> Path:
 
 @contextmanager
 def needing(feature: str, package: str | None, requirement: str) -> Iterator[None]:
-    """Raise MissingDependencyError where an import in the `with` body fails. feature: the one that
-    needs it; package: its name, by default that of the module; requirement: what to install with
+    """Raise MissingDependencyError where an import in the `with` body fails. feature: the feature
+    that needs it; package: its name, by default the module's; requirement: what to install with
     pip, or "[EXTRA]" of this package."""
     try:
         yield

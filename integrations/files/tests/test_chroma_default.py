@@ -1,4 +1,5 @@
-"""What Chroma embedded by its default model, which is all-MiniLM-L6-v2, goes on here without it."""
+"""Text that Chroma embedded by its default model, all-MiniLM-L6-v2, is imported for use without
+Chroma."""
 
 import subprocess
 import sys
@@ -22,7 +23,7 @@ REMEMBERED = {"name": "minilm", "settings": {"precision": "float32"}}
 
 
 def made_by_chroma(directory, name="notes", vectors=None, documents=DOCUMENTS, **how):
-    """A collection of Chroma's, with the vectors that its default function makes if none are given."""
+    """A collection of Chroma's, with vectors by its default function unless some are given."""
     if vectors is None:
         vectors = MiniLMEmbedding("float32")(DOCUMENTS)
     settings = chromadb.Settings(anonymized_telemetry=False)

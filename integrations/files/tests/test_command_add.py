@@ -1,4 +1,4 @@
-"""What `add` makes is what is asked for, what a file says, or nothing."""
+"""`add` creates the requested collection, or the one that the file describes, or none."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.helpers.terminals import on_terminal, run
 
 
 class Lengths:
-    """An embedding function of this program."""
+    """An embedding function in this program."""
 
     self_contained = True
 
@@ -442,7 +442,7 @@ def test_a_synchronised_folder_is_asked_by_words_and_meaning(folder):
         done = run("query", "store", *words, "--json", cwd=folder)
         return json.loads(done.stdout.splitlines()[0])["id"]
 
-    assert first("notes", "flowers") == "a.md#0"  # by its words; its length is that of the other
+    assert first("notes", "flowers") == "a.md#0"  # by its words; its length is the other's
     assert first("notes", "flowers", "--mode", "dense") == "b.md#0"
     assert first("notes", "flowers", "--max-distance", "1") == "b.md#0"
     why = run("why", "store", "notes", "flowers", "--record", "a.md#0", cwd=folder)

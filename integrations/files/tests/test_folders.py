@@ -1,4 +1,4 @@
-"""Folders of texts and images are added, and what can't be is told."""
+"""Folders of texts and images are added; the report lists files that can't be."""
 
 import os
 

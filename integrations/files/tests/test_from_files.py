@@ -1,4 +1,4 @@
-"""From a folder of files to records that say where they are from."""
+"""From a folder of files to records with their sources."""
 
 import hashlib
 import os
@@ -415,7 +415,7 @@ def test_what_was_synced_is_read_in_pages(notes, folder, monkeypatch, size):
 
 
 class Changes:
-    """What `watchfiles.watch` says of a folder: here, what the steps of a test make of it."""
+    """The changes that `watchfiles.watch` reports; here the steps of a test."""
 
     def __init__(self, monkeypatch, steps):
         self.looks, self.steps = 0, iter(steps)
@@ -475,7 +475,8 @@ def test_what_is_no_folder_is_not_watched(notes, folder, path):
 
 
 def test_a_watched_file_is_read_again_whatever_its_times_say(folder, monkeypatch):
-    """Files that the system says are unchanged aren't read again, and no change hides from it."""
+    """Files that are unchanged by the system's stamps aren't read again, and no change is
+    missed."""
     tuned(monkeypatch, settled_after=0)
     path, hashes, how = folder / "guide.md", {}, read.HowRead("folder")
 

@@ -1,4 +1,4 @@
-"""Patterns mean what they mean to Git, which is asked."""
+"""Patterns have the same meaning as in Git, which is called for comparison."""
 
 import os
 import subprocess
@@ -83,7 +83,7 @@ def test_what_fits_nothing_is_refused(tmp_path, line):
 
 @pytest.mark.parametrize("piece", ["*a", "**/a*", "*[ab]", "a**/", "?*", "/**"])
 def test_no_pattern_takes_long(piece):
-    """Each star might try all that the one before has left."""
+    """Each star might try every split of the text that the one before has left."""
     patterns = GitPatterns([(piece * 30 + "b").encode()])
     start = time.process_time()
     for path in ("a" * 250, "a/" * 120 + "a", "ab/" * 80 + "a"):

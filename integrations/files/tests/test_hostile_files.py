@@ -1,4 +1,4 @@
-"""Whatever is in a file, it is refused as a whole, with the line that is wrong, or added."""
+"""A file with any content is refused as a whole, with the invalid line, or added."""
 
 import base64
 import json
@@ -198,7 +198,7 @@ def test_what_is_no_file_is_refused(notes, tmp_path):
         add_file(notes, tmp_path / "notes.xml", format="xml")
 
 
-# --- What is there already
+# --- Existing files
 
 
 def lines_of(path, ids):

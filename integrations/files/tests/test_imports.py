@@ -1,5 +1,5 @@
-"""Stores that chromadb, qdrant-client, lancedb and faiss really made, compared with what is made of
-them record by record."""
+"""Stores written by chromadb, qdrant-client, lancedb and faiss, compared with their imports record
+by record."""
 
 import json
 import os
@@ -163,7 +163,7 @@ def test_fewer_records_than_are_counted_are_an_error_and_none_are_imported(
 
 @retrieval_store.register_embedding_function
 class LettersOfImports(chromadb.EmbeddingFunction):
-    """A function that both sides know by name, and that reaches nothing."""
+    """A function that both sides know by name, and that accesses nothing."""
 
     self_contained = True
 
@@ -186,7 +186,7 @@ class LettersOfImports(chromadb.EmbeddingFunction):
 
 
 class Unsafe(LettersOfImports):
-    """One that doesn't say that it reaches nothing."""
+    """A function that doesn't declare that it accesses nothing."""
 
     @staticmethod
     def name():
@@ -289,7 +289,7 @@ def test_embedding_functions_of_chromas_own_that_are_here_too(stored, settings):
 
 
 def test_what_cannot_be_kept_is_told_and_the_rest_is(novels, here):
-    # What chromadb refuses today, an older one may have written.
+    # chromadb refuses this now, but an older one may have written it.
     with closing(sqlite3.connect(novels / "chroma.sqlite3")) as connection, connection:
         (first, second) = [
             row[0]

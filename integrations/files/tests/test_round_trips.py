@@ -1,4 +1,5 @@
-"""Whatever a collection holds, a file of it says, and a collection that is made of the file holds."""
+"""A file has everything that its collection has, and so does a collection that is made from the
+file."""
 
 import csv
 import json
@@ -88,7 +89,8 @@ def filled(records, datatype="float32"):
 
 
 def exact(collection):
-    """All that a collection holds, with every bit of the floats and the type of every number."""
+    """The whole content of a collection, with every bit of the floats and the type of every
+    number."""
     found = collection.iterate(include=[*EVERYTHING, "sparse_embeddings"])
     return [
         {
@@ -137,7 +139,7 @@ def test_numbers_are_read_as_the_same_float32(bits):
 
 def test_numbers_are_short_where_rounding_twice_does_no_harm():
     assert numbers_of(np.array([0.1, -0.0, 1e-45], np.float32)) == b"[0.1,-0.0,1e-45]"
-    # whose nine digits lie so near the middle of two float32 that their float64 is the middle
+    # whose nine digits are so near the middle of two float32 that their float64 is the middle
     vector = np.array([0x15AE43FD, 0x0A4FB11F], np.uint32).view(np.float32)
     assert np.array(json.loads(numbers_of(vector)), np.float32).tobytes() == vector.tobytes()
 

@@ -1,4 +1,4 @@
-"""A collection is kept in step with a folder, whatever happens to either."""
+"""A collection is kept in sync with a folder, whatever happens to either."""
 
 import os
 import random
@@ -29,7 +29,7 @@ PARAGRAPH = (
 
 
 class Embed:
-    """The length of a text, the mean of an image; and what was embedded."""
+    """The length of a text, the mean of an image; records its inputs."""
 
     def __init__(self):
         self.inputs = []
@@ -81,7 +81,7 @@ def paint(path, grey):
 
 
 def state(collection):
-    """All that there is, by ids."""
+    """The whole content, by ids."""
     found = collection.get(include=EVERYTHING)
     columns = (found["documents"], found["metadatas"], found["uris"], found["embeddings"].tolist())
     return dict(zip(found["ids"], zip(*columns, strict=True), strict=True))
@@ -131,7 +131,7 @@ def test_what_has_only_moved_is_not_embedded_again(notes, make, folder, embed, t
 
 
 def assert_as_fresh(collection, make, folder, **how):
-    """What a sync into an empty collection makes is there, and nothing else."""
+    """The collection equals the result of a sync into an empty one."""
     fresh = make()
     sync_folder(fresh, folder, allow_empty=True, **how)
     assert state(collection) == state(fresh)
@@ -148,7 +148,7 @@ def test_pages_that_are_pictures_are_records_of_their_own(notes, make, folder, e
     document, metadata, uri, vector = made["scan.pdf#page=3"]
     assert (document, metadata["page"]) == (None, 3)
     assert uri == f"{folder / 'scan.pdf'}#page=3"
-    assert vector[0] == 1 and vector[1] < 255  # what the page shows, not white paper
+    assert vector[0] == 1 and vector[1] < 255  # the page's content, not white paper
     assert [gap.why for gap in report.gaps if gap.path.name == "all.pdf"] == [
         "page 1 is a picture without text"
     ]
@@ -512,7 +512,7 @@ def test_what_was_added_before_is_not_its_own(notes, folder):
         sync_folder(notes, folder)
 
 
-# Every step at which it can be broken off
+# Every step at which it can be interrupted
 
 
 class Killed(BaseException):
@@ -520,7 +520,7 @@ class Killed(BaseException):
 
 
 def killing(collection, when, after):
-    """Have the call of this number that writes raise, before or after it has written."""
+    """Make the writing call of this number raise, before or after it has written."""
     numbers = count()
 
     def wrap(method):
@@ -574,7 +574,7 @@ def test_broken_off_at_any_write_the_next_time_mends_it(make, folder, after):
 
 
 def changed(chance, folder):
-    """Something that happens to a folder."""
+    """A random change of a folder."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     name = chance.choice(
         ["a.md", "b.txt", "b.png", "c/d.rst", "c/e.png", "c/e.txt", "x.py", "x.exe"]

@@ -21,15 +21,15 @@ from retrieval_store.frameworks import (
     without_reserved,
 )
 
-# What a document is made of again.
+# The fields from which a document is rebuilt.
 FIELDS: tuple[Literal["metadatas", "documents", "uris"], ...] = ("metadatas", "documents", "uris")
 
 
 @dataclass(frozen=True, slots=True)
 class PointLayout:
-    """Where a document's text and metadata stand in a point: the text is the point's document, and
-    with `content_key` also under that key; the metadata are the point's, or stand under
-    `metadata_key`, as LangChain's store for Qdrant has them."""
+    """Where a point holds a document's text and metadata. The text is the point's document, and
+    with `content_key` also the metadata value under that key. The metadata are the point's own, or
+    lie under `metadata_key`, as in LangChain's store for Qdrant."""
 
     content_key: str | None = None
     metadata_key: str | None = None
@@ -61,35 +61,36 @@ class PointLayout:
     def payload_of_image(
         self, uri: str, caption: str | None, metadata: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """The point's metadata for an image: with a caption, which is the text, its uri too."""
+        """The point's metadata for an image. A caption is the text; the image's uri is then added
+        to the metadata."""
         if caption is None:
             return PointLayout(None, self.metadata_key).payload("", metadata)
         return self.payload(caption, {"uri": uri, **metadata})
 
     def key(self, name: Any) -> Any:
-        """The key of the point's metadata for one of the document's."""
+        """The metadata key of the point that corresponds to a metadata key of the document."""
         inside = self.metadata_key is not None and isinstance(name, str)
         return f"{self.metadata_key}.{name}" if inside else name
 
     def merge_metadata(self, old: Mapping[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:
-        """A document's metadata with other values, where a collection can't merge them since they
-        stand under a key of their own; a None deletes a key."""
+        """A document's metadata, updated with new values. Needed where the metadata lie under a key
+        of their own, which a collection can't merge. A None deletes a key."""
         held = (old or {}).get(self.metadata_key or "")
         merged = {**(held if isinstance(held, dict) else {}), **new}
         return {key: v for key, v in merged.items() if key not in new or v is not None}
 
     def where(self, condition: Any) -> Expression | None:
-        """What a collection takes for a filter: dicts and expressions name the documents' metadata,
-        a `Filter` of Qdrant's names what points hold."""
+        """A filter in the form that a collection takes. Dicts and expressions name the documents'
+        metadata; a `Filter` of Qdrant's names the points' fields."""
         return parse_filters({"filter": condition}, self.metadata_key)
 
     def documents(self, result: Mapping[str, Any]) -> list[Document]:
-        """All that was found, `FIELDS` of it being there, in its order."""
+        """The documents of a result, in its order; it must include `FIELDS`."""
         return [self.document(result, i) for i in range(len(result["ids"]))]
 
     def document(self, result: Mapping[str, Any], i: int) -> Document:
-        """One record of those that were found; an image has its uri as its text. Raises
-        DamagedError when it can't be a document."""
+        """The document of one record in a result; an image's text is its uri. Raises DamagedError
+        when the record can't be a document."""
         point_id, payload = result["ids"][i], result["metadatas"][i] or {}
         uris = result.get("uris")
         text = result["documents"][i]
@@ -104,7 +105,7 @@ class PointLayout:
             return Document(
                 id=point_id, page_content=text, metadata={} if metadata is None else metadata
             )
-        except ValueError as error:  # a store that someone has changed may hold anything
+        except ValueError as error:  # an untrusted store may contain anything
             raise DamagedError(
                 f"point {quote(point_id)} is no document of LangChain: its text is {quote(text)}, "
                 f"its metadata {quote(metadata)}"
@@ -112,10 +113,10 @@ class PointLayout:
 
 
 class DocumentBatch:
-    """Texts with as many metadatas and ids, checked; nothing of the caller's is changed.
+    """Texts with their metadata and ids, validated. The caller's objects aren't changed.
 
-    ids are made where they are None or left out. `returned` has one for each text that was given;
-    of texts with one id only the last is in `contents`, `metadatas`, `captions` and `ids`.
+    Missing or None ids are generated. `returned` has an id for each given text. Where several texts
+    share an id, only the last is in `contents`, `metadatas`, `captions` and `ids`.
     contents: the texts, or the uris of images, which may have captions.
     """
 
@@ -144,7 +145,7 @@ class DocumentBatch:
         self._keep_last_of_equal_ids()
 
     def _keep_last_of_equal_ids(self) -> None:
-        """Of texts with one id the last counts, as if they had been added one by one."""
+        """Keep the last of several texts with the same id, as if they had been added one by one."""
         if len(set(self.ids)) < len(self.ids):
             last = {point_id: i for i, point_id in enumerate(self.ids)}
             places = sorted(last.values())
@@ -165,7 +166,7 @@ def batches(
     ids: Iterable[str | None] | None,
     batch_size: int | None,
 ) -> Iterator[DocumentBatch]:
-    """Texts in batches of so many, read as they are asked for; all in one where that is None."""
+    """Texts in batches of `batch_size`, read lazily; all in one batch if that is None."""
     if batch_size is None:
         yield DocumentBatch(texts, metadatas, ids)
         return
@@ -198,15 +199,16 @@ def _refuse_other_lengths(texts: Any, metadatas: Any, ids: Any, captions: Any = 
 
 
 def documents_in(documents: Any) -> list[Document]:
-    """The documents; raises InvalidTypeError for what isn't an iterable of such."""
+    """The documents as a list; raises InvalidTypeError for anything but an iterable of
+    documents."""
     if isinstance(documents, Document):
         raise InvalidTypeError("documents is one Document, expected a list of them")
     return items_of(documents, "documents", Document)
 
 
 def document_batches(documents: Any, kwargs: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The arguments of `add_texts` for documents: of all of them, or, with a batch size and no ids
-    beside them, of each so many, read as they are asked for."""
+    """The arguments of `add_texts` for documents. There is one batch for all of them, or, with a
+    batch size and without ids, one per `batch_size` documents, read lazily."""
     size = kwargs.get("batch_size")
     if size is None or kwargs.get("ids") is not None or isinstance(documents, Sequence):
         yield _arguments(documents_in(documents), kwargs)

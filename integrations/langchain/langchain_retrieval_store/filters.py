@@ -32,22 +32,22 @@ from retrieval_store.frameworks import Operand, refuse_depth
 
 
 class RetrievalStoreTranslator(Visitor):
-    """Translates every comparator and operator; what comes out goes into `filter=`.
+    """Translates every comparator and operator; pass the result as `filter=`.
 
     "eq", "ne", "in" and "nin" take strings, numbers, bools, dates and times; "gt", "gte", "lt" and
-    "lte" numbers, dates and times. With dates and times the times that strings say are compared; a
-    date is its midnight in UTC. "contain": a list that has the value, or a string with the value in
-    it; "like": a string with the value in it, whatever the case, per-cent signs at its ends left
-    out. "ne" and "nin" match documents without the attribute.
+    "lte" take numbers, dates and times. Dates and times are compared with strings that contain
+    times; a date is its midnight in UTC. "contain" matches a list that has the value, or a string
+    that contains it. "like" matches a string that contains the value, ignoring case and per-cent
+    signs at its ends. "ne" and "nin" match documents without the attribute.
     """
 
     allowed_comparators = tuple(Comparator)
     allowed_operators = tuple(Operator)
 
     def visit_operation(self, operation: Operation) -> Expression:
-        """The expression of an operation and all below it; "not" of several arguments means that
-        not all of them hold. Raises InvalidFilterError for one too deep, and for a value that its
-        comparator can't use."""
+        """The expression of an operation and its arguments. "not" of several arguments means that
+        at least one fails. Raises InvalidFilterError for nesting that is too deep, and for a value
+        that its comparator can't use."""
         return self._operation(operation, 1)
 
     def _operation(self, operation: Operation, depth: int) -> Expression:
@@ -69,8 +69,8 @@ class RetrievalStoreTranslator(Visitor):
                 return Not(And(terms))
 
     def visit_comparison(self, comparison: Comparison) -> Expression:
-        """The expression of one comparison; raises InvalidFilterError, which names the attribute,
-        the comparator and the value, when these don't go together."""
+        """The expression of one comparison. Raises InvalidFilterError, with the attribute, the
+        comparator and the value, when these don't fit together."""
         path, value = (comparison.attribute,), comparison.value
         compared = f"{comparison.attribute!r} is compared by {comparison.comparator.value!r} with"
         operand = Operand(path, value, compared)
@@ -83,7 +83,7 @@ class RetrievalStoreTranslator(Visitor):
                 return _one_of(operand, operand.several())
             case Comparator.NIN:
                 return Not(_one_of(operand, operand.several()))
-            case Comparator.CONTAIN if isinstance(value, dict):  # a date is no part of a text
+            case Comparator.CONTAIN if isinstance(value, dict):  # a date isn't part of a text
                 return ListHas(path, (_scalar(operand),))
             case Comparator.CONTAIN:
                 return contains(path, _scalar(operand))
@@ -102,15 +102,15 @@ class RetrievalStoreTranslator(Visitor):
     def visit_structured_query(
         self, structured_query: StructuredQuery
     ) -> tuple[str, dict[str, Any]]:
-        """The text to search for, and the arguments of a search with it: `filter`, or none where
-        nothing is restricted."""
+        """The text to search for and the search's arguments: `filter`, or nothing if there is no
+        restriction."""
         if structured_query.filter is None:
             return structured_query.query, {}
         return structured_query.query, {"filter": structured_query.filter.accept(self)}
 
 
 def _pattern(operand: Operand) -> str:
-    """The text of a pattern that is looked for anywhere."""
+    """The pattern's text, to be found anywhere in a string."""
     text = operand.text().strip("%")
     if "%" in text:
         raise operand.error("a text with per-cent signs at its ends alone")
@@ -123,7 +123,8 @@ def _scalar(operand: Operand) -> Scalar:
 
 
 def _one_of(operand: Operand, values: Sequence[Any]) -> Expression:
-    """One of the values, of which dates and times are strings that say the same time."""
+    """A condition that a field equals one of the values; dates and times equal strings with the
+    same time."""
     texts = [_time(value) for value in values]
     times = [text for text in texts if text is not None and _is_time(text)]
     scalars = tuple(
@@ -138,7 +139,7 @@ def _one_of(operand: Operand, values: Sequence[Any]) -> Expression:
 
 
 def _comparison(operand: Operand, side: str) -> Expression:
-    """What lies on one side of a number, or of a date, as `where` has it."""
+    """A comparison with a number, or with a date in the form that `where` takes."""
     value = operand.value
     time = value if isinstance(value, str) and _is_time(value) else _time(value)
     if time is not None:
@@ -150,7 +151,7 @@ def _comparison(operand: Operand, side: str) -> Expression:
 
 
 def _is_time(text: str) -> bool:
-    """Whether a string is a time, as filters read it."""
+    """Whether a string is a time by the rules of filters."""
     try:
         TextRange(("time",), gte=text, times=True).check()
     except InvalidFilterError:
@@ -159,8 +160,7 @@ def _is_time(text: str) -> bool:
 
 
 def _time(value: Any) -> str | None:
-    """The text of a date or of a time, also in the form that they have there; None for what is
-    none."""
+    """The text of a date or time, also from a dict in LangChain's form; None for other values."""
     match value:
         case date():
             return value.isoformat()

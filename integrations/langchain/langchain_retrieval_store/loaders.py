@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 class FolderLoader(BaseLoader):
-    """Loads the files in a folder as documents, one for each passage, with the metadata that
-    `sync_folder` gives: path, headings, page, place, title and so on.
+    """Loads the files in a folder as documents, one per passage. Their metadata are those that
+    `sync_folder` writes: path, headings, page, place, title and so on.
 
         store = RetrievalStore("wordllama", path="./store")
         store.add_documents(FolderLoader("docs", function=store, exclude="drafts").load())
@@ -44,30 +44,29 @@ class FolderLoader(BaseLoader):
         ocr: Callable[[Any], str] | None = None,
         on_unreadable: "Callable[[Unreadable], object] | None" = None,
     ) -> None:
-        """Say which files are loaded, and how.
+        """Choose which files are loaded, and how.
 
         Args:
             path: the folder.
-            function: what is to read all of each passage: the store that the documents go into, its
-                embedding, an embedding function of retrieval-store's or the name of one; without it
-                passages have up to 200 words, of which a model may read less.
+            function: the model that must be able to read each passage whole: the destination store,
+                its embedding, an embedding function of retrieval-store or its registered name.
+                Without it passages have up to 200 words, and a model may truncate them.
             include: patterns of files or folders, as in a .gitignore file, such as "*.md" or
                 "drafts/".
-            exclude: such patterns of what is left out.
-            gitignore: whether what .gitignore files name is left out.
+            exclude: patterns, in the same form, of files or folders that are left out.
+            gitignore: whether files matched by .gitignore files are left out.
             links: whether links to files are followed.
-            reader: a function that gets the bytes and the path of each file, and returns what it
-                says, or None for what the built-in readers do.
-            chunk: False or None for a document a file, or a function that makes a list of passages
-                of a text.
-            overlap: words that two passages have in common.
-            metadata: a dict, or a function of a path and a `Passage` that returns one, which is
-                added.
-            max_bytes: of a file.
-            passwords: those that may open encrypted files.
-            ocr: a function that gets a picture by Pillow, of a page of a PDF that is one, and
-                returns its text.
-            on_unreadable: called for each file that can't be read, or in part only; without it they
+            reader: a function that gets the bytes and the path of each file. It returns the file's
+                text, or None to use the built-in readers.
+            chunk: False or None for one document per file, or a function that splits a text into a
+                list of passages.
+            overlap: the number of words that adjacent passages share.
+            metadata: metadata to add: a dict, or a function of a path and a `Passage` that returns
+                a dict.
+            max_bytes: the largest size of a file.
+            passwords: candidates for opening encrypted files.
+            ocr: a function that gets a Pillow image of a scanned PDF page, and returns its text.
+            on_unreadable: called for each file that can't be read completely; without it such files
                 are logged as warnings.
 
         Raises:
@@ -103,7 +102,7 @@ class FolderLoader(BaseLoader):
 
 
 def _function_in(source: Any) -> Any:
-    """The embedding function that is to read passages; None without one."""
+    """The embedding function that must be able to read the passages; None if there is none."""
     if isinstance(source, VectorStore):
         if source.embeddings is None:
             raise InvalidArgumentError(

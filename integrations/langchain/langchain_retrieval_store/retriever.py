@@ -1,6 +1,6 @@
 """`RetrievalStoreRetriever` retrieves documents by every kind of search that a store has.
 
-`AsLangChain` makes an embedding function of retrieval-store one of LangChain's.
+`AsLangChain` wraps an embedding function of retrieval-store as LangChain's `Embeddings`.
 """
 
 from collections.abc import Collection, Mapping
@@ -24,9 +24,9 @@ _OF_SEARCHES, _OF_MMR = ("k", *KNOWN), ("fetch_k", "lambda_mult")
 
 
 def with_search_kwargs(kind: type[BaseModel], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a retriever of this kind, whose other keywords are arguments of its searches,
-    as those in `search_kwargs`. Raises InvalidTypeError for one that no search takes, and
-    InvalidArgumentError for one that is given twice, with different values."""
+    """A retriever's fields, with other keywords merged into `search_kwargs`. Raises
+    InvalidTypeError for a keyword that no search takes, and InvalidArgumentError for one given
+    twice with different values."""
     if "search_kwargs" in arguments and not isinstance(arguments["search_kwargs"], Mapping):
         raise InvalidTypeError(
             f"search_kwargs is {quote(arguments['search_kwargs'])}, expected a dict"
@@ -43,15 +43,15 @@ def with_search_kwargs(kind: type[BaseModel], arguments: Mapping[str, Any]) -> d
             )
     if search_type in BY_WORDS:
         in_mode(search_type, how)
-    Hybrid(how.get("fusion"), how.get("alpha"), how.get("depth"))  # which refuses what can't be
+    Hybrid(how.get("fusion"), how.get("alpha"), how.get("depth"))  # which refuses invalid arguments
     fields = {name: value for name, value in arguments.items() if name not in beside}
     return {**fields, "search_kwargs": how}
 
 
 class RetrievalStoreRetriever(VectorStoreRetriever):
-    """LangChain's retriever, with the search types "text", "sparse" and "hybrid" besides. Keywords
-    that aren't its fields are arguments of the search, as those in `search_kwargs`; keywords of a
-    call overrule both."""
+    """LangChain's retriever, with the additional search types "text", "sparse" and "hybrid".
+    Keywords that aren't fields are arguments of the search, like those in `search_kwargs`; keywords
+    of a call override both."""
 
     allowed_search_types: ClassVar[Collection[str]] = (
         *VectorStoreRetriever.allowed_search_types,
@@ -59,9 +59,9 @@ class RetrievalStoreRetriever(VectorStoreRetriever):
     )
 
     def __init__(self, **arguments: Any) -> None:
-        """arguments: vectorstore, search_type, search_kwargs, tags, metadata and name, as LangChain
-        has them, and arguments of the search. Raises InvalidTypeError for what the search doesn't
-        take."""
+        """arguments: LangChain's fields vectorstore, search_type, search_kwargs, tags, metadata and
+        name, and arguments of the search. Raises InvalidTypeError for an argument that the search
+        doesn't take."""
         super().__init__(**with_search_kwargs(type(self), arguments))
 
     def _get_relevant_documents(
@@ -85,20 +85,20 @@ class RetrievalStoreRetriever(VectorStoreRetriever):
 class AsLangChain(Embeddings):
     """An embedding function as a LangChain `Embeddings` object."""
 
-    hands_on = "function"  # a collection remembers the function, not this
+    hands_on = "function"  # collections store the function, not this object
 
     def __init__(self, function: Any) -> None:
         """Wrap an embedding function. The async methods run on a thread.
 
         Args:
-            function: any that takes a list and returns a vector for each item, or the name of one
-                that is registered; its `embed_query`, if it has one, embeds queries. What it raises
-                is raised as it is.
+            function: a function that takes a list and returns a vector for each item, or its
+                registered name. Its `embed_query`, if it has one, embeds queries. Its exceptions
+                are raised unchanged.
         """
         self._wrapped = WrappedFunction(function)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """A vector for each text; for none the function isn't called."""
+        """A vector for each text; without texts the function isn't called."""
         return self._wrapped.embed(texts) if texts else []
 
     def embed_query(self, text: str) -> list[float]:
@@ -106,7 +106,7 @@ class AsLangChain(Embeddings):
         return self._wrapped.embed_query(text)
 
     def embed_image(self, uris: list[str]) -> list[list[float]]:
-        """A vector for each image, loaded from its uri; of a function that embeds images. Raises
+        """A vector for each image, loaded from its uri. The function must embed images. Raises
         DataLoaderError for an image that can't be loaded."""
         return self._wrapped.embed(ImageLoader()(uris))
 
@@ -117,7 +117,7 @@ class AsLangChain(Embeddings):
 
 
 class _Alike(Embeddings):
-    """An object with the methods of `Embeddings`, of which it may lack the async ones."""
+    """An object with the methods of `Embeddings`, though it may lack the async ones."""
 
     def __init__(self, embedding: Any) -> None:
         self._embedding = embedding
@@ -143,9 +143,9 @@ class _Alike(Embeddings):
 
 
 def as_embeddings(embedding: Any, name: str = "embedding") -> Embeddings | None:
-    """What LangChain calls: an `Embeddings` object, or what has its methods, as it is; an embedding
-    function of ours, or the one of a registered name, as one. Raises InvalidTypeError for anything
-    else. name: of the argument."""
+    """An `Embeddings` object for the argument. An `Embeddings` object, or one with its methods, is
+    returned unchanged; an embedding function or its registered name is wrapped. Raises
+    InvalidTypeError for anything else."""
     if isinstance(embedding, str):
         return AsLangChain(WrappedFunction(embedding, name).function)
     if embedding is None or isinstance(embedding, Embeddings):
@@ -165,8 +165,8 @@ def as_embeddings(embedding: Any, name: str = "embedding") -> Embeddings | None:
 
 
 def as_function(embedding: Embeddings | None) -> Any:
-    """What a collection knows an `Embeddings` object by: the embedding function in it, or itself as
-    one."""
+    """The embedding function that a collection uses for an `Embeddings` object: the wrapped one, or
+    the object wrapped as one."""
     if isinstance(embedding, AsLangChain):
         inner = embedding.function
         return as_function(inner) if isinstance(inner, Embeddings) else inner

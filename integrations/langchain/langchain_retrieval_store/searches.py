@@ -1,11 +1,11 @@
-"""`Searches`: all the ways in which LangChain's users search, each of them sync and async.
+"""`Searches`: all search methods of LangChain's vector stores, each sync and async.
 
-Every method asks one question of the collection (`Ask`); they differ in what they search for and in
-which part of the answer they return.
+Every method runs one query on the collection (`Ask`). The methods differ in what they search for
+and in which part of the result they return.
 
-A search by vectors alone gives distances, smaller being nearer, as Chroma's store does. One by
+A search by vectors alone gives distances, smaller being nearer, as Chroma's store does. A search by
 words, or by both, gives scores, greater being better, as Qdrant's store and `Collection.query` do.
-Only some of these can become a relevance, each in its own way.
+Only some of these can be converted to a relevance, each in its own way.
 """
 
 import asyncio
@@ -54,13 +54,13 @@ _PASSED = (
     *("group_by", "group_size"),
     *("rerank", "rerank_from", "rerank_query"),
 )
-_DIVERSE = ("offset", "group_by", "rerank")  # with which no diverse choice goes
+_DIVERSE = ("offset", "group_by", "rerank")  # which don't combine with diversity
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """How to search. mode: one of MODES, hybrid only where both sides count; threshold: the least
-    relevance; how: the other arguments of `Collection.query`."""
+    """How to search. mode: one of MODES, hybrid only where both sides have weight; threshold: the
+    least relevance; how: the other arguments of `Collection.query`."""
 
     where: Expression | None
     where_document: Mapping[str, Any] | None
@@ -85,7 +85,8 @@ class Ask:
         return self.mode in ("dense", "hybrid")
 
     def by_sparse(self, has_model: bool) -> bool:
-        """Whether the query must be made a sparse vector, with a sparse model if there is one."""
+        """Whether the query is searched by a sparse vector, from the sparse model if there is
+        one."""
         return self.mode == "sparse" or (self.mode == "hybrid" and has_model)
 
 
@@ -96,8 +97,8 @@ def parse_search(
     usual: SearchMode,
     has_sparse: bool,
 ) -> Ask:
-    """The search that the arguments mean. usual: the default mode; has_sparse: whether there is a
-    sparse model, which then takes the place of words in hybrid searches."""
+    """The search that the arguments describe. usual: the default mode; has_sparse: whether there is
+    a sparse model, which then replaces BM25 in hybrid searches."""
     refuse_unknown(options, KNOWN, "a search")
     requested, alpha = mode_of(options.get("search_mode") or usual), options.get("alpha")
     alpha = None if alpha is None else fraction(alpha, "alpha")
@@ -112,7 +113,7 @@ def parse_search(
     fusion = None
     if requested != "hybrid":
         _refuse_outside_of_hybrid(options, requested)
-    else:  # which refuses what can't be
+    else:  # which refuses invalid arguments
         both = Hybrid(options.get("fusion"), alpha, options.get("depth"))
         if mode == "hybrid":
             search_mode, (fusion, _) = both, both.fusion_and_weight(not has_sparse)
@@ -134,7 +135,8 @@ def _no_relevance() -> InvalidArgumentError:
 
 
 def _mode_by_weight(alpha: float | None, has_sparse: bool) -> SearchMode:
-    """The mode of a hybrid search whose vectors weigh `alpha`: only what weighs is asked for."""
+    """The mode of a hybrid search whose vectors have the weight `alpha`; a side without weight
+    isn't searched."""
     if alpha == 1:
         return "dense"
     if alpha == 0:
@@ -167,7 +169,8 @@ def mode_of(value: Any, name: str = "search_mode") -> SearchMode:
 
 
 def in_mode(mode: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a search in this mode; InvalidArgumentError where they say another."""
+    """The arguments of a search in this mode; raises InvalidArgumentError if they name another
+    mode."""
     search_mode = options.get("search_mode")
     if search_mode is not None and mode_of(search_mode) != mode:
         raise InvalidArgumentError(
@@ -183,8 +186,8 @@ def count_of(value: Any, name: str = "k") -> int:
 
 
 def arguments(ask: Ask, k: int, sources: Mapping[str, Any], *include: str) -> dict[str, Any]:
-    """The arguments of `Collection.query`. sources: what to search for, by the names of its
-    arguments."""
+    """The arguments of `Collection.query`. sources: the query's texts or vectors, by argument
+    name."""
     filters = {"where": ask.where, "where_document": ask.where_document}
     return {**ask.how, **sources, **filters, "n_results": k, "include": (*FIELDS, *include)}
 
@@ -199,7 +202,7 @@ def find_hits(
     )
     hits = {key: value[0] for key, value in result.items() if key != "included" and value}
     scores = hits["distances"] if ask.by_distance else hits["scores"]
-    # What a re-ranker had no text for comes last.
+    # Documents without a text for the re-ranker come last.
     return {**hits, "scores": [-inf if score is None else float(score) for score in scores]}
 
 
@@ -213,9 +216,9 @@ def choose_diverse(
     vector: Sequence[float],
     relevant: Callable[[Mapping[str, Any], Sequence[int]], Sequence[int]],
 ) -> tuple[dict[str, Any], list[int]]:
-    """The `fetch_k` best hits, and the places of k of those that are relevant, near the vector and
-    unlike each other. lambda_mult 1: the best in their own order; relevant: which of some places
-    are."""
+    """The `fetch_k` best hits, and the positions of k relevant ones among them that are near the
+    vector and differ from each other. lambda_mult 1: the best in their own order; relevant: selects
+    the relevant positions."""
     weight = fraction(lambda_mult, "lambda_mult")
     for name in _DIVERSE:
         if ask.how.get(name):
@@ -235,10 +238,10 @@ def explain(collection: Collection, ask: Ask, k: int, sources: Mapping[str, Any]
 
 
 def relevance_of(distance: str) -> Callable[[float], float]:
-    """The function that turns distances of this kind into a relevance, 1 best, as LangChain's own
-    helpers for vector stores do, so that a threshold means what it means in other stores: cosine
-    1 - d, squared L2 1 - d / √2, inner product 1 - d, or -d where the product is above 1. Where
-    vectors point away from each other, or lie far apart, it is below 0."""
+    """The function that converts distances of this kind to a relevance, 1 best. It follows
+    LangChain's own helpers for vector stores, so that a threshold means the same as in other
+    stores. Cosine: 1 - d; squared L2: 1 - d / √2; inner product: 1 - d, or -d where the product is
+    above 1. For opposite or distant vectors it is below 0."""
     return _RELEVANCE[distance]
 
 
@@ -246,7 +249,7 @@ _NO_EMBEDDING = (
     "the store was made without embedding=, which is needed to add texts and to search by meaning; "
     "search by vector, or with search_mode='text'"
 )
-_ROUNDING = 1e-5  # by which a product of unit vectors may lie above 1
+_ROUNDING = 1e-5  # by which rounding may lift a product of unit vectors above 1
 
 
 def _cosine_relevance(distance: float) -> float:
@@ -254,7 +257,7 @@ def _cosine_relevance(distance: float) -> float:
 
 
 def _inner_product_relevance(distance: float) -> float:
-    if distance > -_ROUNDING:  # LangChain's helper gives nearly 0 for the same vector twice
+    if distance > -_ROUNDING:  # LangChain's helper returns nearly 0 for equal vectors
         return 1.0 - max(distance, 0.0)
     return -distance
 
@@ -267,7 +270,8 @@ _RELEVANCE: dict[str, Callable[[float], float]] = {
 
 
 def relevance_of_words(mode: str, fusion: str | None) -> Callable[[float], float]:
-    """The function that turns scores other than distances into a relevance from 0 to 1, 1 best."""
+    """The function that converts scores, other than distances, to a relevance from 0 to 1, 1
+    best."""
     if mode == "text":
         return _bm25_relevance
     if mode == "sparse":
@@ -294,7 +298,7 @@ Scored = list[tuple[Document, float]]
 
 
 class Searches:
-    """The searches of a store. A subclass says what is searched, and with which models."""
+    """The search methods of a store. A subclass provides the collection and the models."""
 
     _embedding: Embeddings | None
     _sparse: Any
@@ -308,8 +312,8 @@ class Searches:
         raise NotImplementedError
 
     def _embedding_of_collection(self) -> Embeddings | None:
-        """What the collection itself embeds with, for a store that was made without an embedding;
-        None where it remembers nothing, and EmbeddingFunctionError where that can't be made."""
+        """The collection's own embedding, for a store that was made without one. None where the
+        collection stores no embedding; raises EmbeddingFunctionError where it can't be rebuilt."""
         raise NotImplementedError
 
     # by a text
@@ -317,8 +321,8 @@ class Searches:
     def similarity_search(
         self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> list[Document]:
-        """The k best documents for the query, best first; fewer only when fewer match. Other
-        arguments are those of every search."""
+        """The k best documents for the query, best first; fewer only when fewer match. All searches
+        share the other arguments."""
         return [d for d, _ in self.similarity_search_with_score(query, k, filter, **kwargs)]
 
     async def asimilarity_search(
@@ -331,9 +335,9 @@ class Searches:
     def similarity_search_with_score(
         self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> Scored:
-        """The k best documents with their scores, best first: in the mode "dense" distances,
-        smaller is nearer; in other modes, and of a re-ranker, scores, greater is better. A text
-        search needs no embedding; the others raise EmbeddingFunctionError without one."""
+        """The k best documents with their scores, best first. The mode "dense" gives distances,
+        smaller is nearer. Other modes and re-rankers give scores, greater is better. A text search
+        needs no embedding; other modes raise EmbeddingFunctionError without one."""
         ask, sources = self._prepare(query, k, filter, kwargs)
         return self._score(ask, k, sources)
 
@@ -372,7 +376,8 @@ class Searches:
         return await self.asimilarity_search(query, k, filter, **in_mode("hybrid", kwargs))
 
     def explain(self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any) -> Any:
-        """How `similarity_search` answers: what `Collection.explain` says of the same question."""
+        """How `similarity_search` answers: the result of `Collection.explain` for the same
+        query."""
         ask = self._parse(filter, kwargs)
         return explain(self.collection, ask, k, self._sources(ask, query))
 
@@ -416,7 +421,7 @@ class Searches:
         return self._nearest(embedding, k, filter, **kwargs)
 
     asimilarity_search_by_vector_with_score = async_twin(similarity_search_by_vector_with_score)
-    # As Qdrant's store calls it.
+    # The name of this method in Qdrant's store.
     similarity_search_with_score_by_vector = similarity_search_by_vector_with_score
     asimilarity_search_with_score_by_vector = asimilarity_search_by_vector_with_score
 
@@ -436,8 +441,8 @@ class Searches:
     def similarity_search_by_image(
         self, uri: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> list[Document]:
-        """The k documents and images nearest to an image, by the embedding's `embed_image`; raises
-        EmbeddingFunctionError when it has none."""
+        """The k documents and images nearest to an image. Raises EmbeddingFunctionError when the
+        embedding has no `embed_image`."""
         return self.similarity_search_by_vector(self._image_vector(uri), k, filter, **kwargs)
 
     asimilarity_search_by_image = async_twin(similarity_search_by_image)
@@ -464,9 +469,9 @@ class Searches:
         filter: Filter = None,
         **kwargs: Any,
     ) -> list[Document]:
-        """k of the `fetch_k` best documents, near the query and unlike each other; lambda_mult 1 is
-        relevance alone, 0 variety alone. Other arguments are those of every search; in each mode
-        the nearness to the query is that of their vectors."""
+        """Choose k of the `fetch_k` best documents that are near the query and differ from each
+        other. lambda_mult 1 is relevance alone, 0 variety alone. All searches share the other
+        arguments; in each mode nearness to the query is computed from the vectors."""
         ask = self._parse(filter, kwargs)
         if count_of(k) < 1:
             return []
@@ -528,7 +533,8 @@ class Searches:
         filter: Filter = None,
         **kwargs: Any,
     ) -> Scored:
-        """`max_marginal_relevance_search_by_vector` with the distances, in the order of choice."""
+        """`max_marginal_relevance_search_by_vector` with the distances, in the order of
+        selection."""
         ask, sources = self._parse_by_vector(filter, kwargs), {"query_embeddings": [embedding]}
         return self._diverse(ask, k, fetch_k, lambda_mult, sources, embedding)
 
@@ -536,7 +542,7 @@ class Searches:
         max_marginal_relevance_search_with_score_by_vector
     )
 
-    # below: what is asked
+    # helpers: the query
 
     def _parse(self, filter: Filter, kwargs: Mapping[str, Any]) -> Ask:
         return parse_search(self._layout, filter, kwargs, self._mode, self._sparse is not None)
@@ -553,7 +559,7 @@ class Searches:
     def _prepare(
         self, query: str, k: int, filter: Filter, kwargs: Mapping[str, Any]
     ) -> tuple[Ask, dict[str, Any]]:
-        """The search and what it searches for; nothing is embedded where k is less than 1."""
+        """The search and its sources; nothing is embedded where k is less than 1."""
         ask = self._parse(filter, kwargs)
         return ask, self._sources(ask, query) if count_of(k) > 0 else {}
 
@@ -564,7 +570,7 @@ class Searches:
         return ask, await self._asources(ask, query) if count_of(k) > 0 else {}
 
     def _sources(self, ask: Ask, query: str, vector: Any = None) -> dict[str, Any]:
-        """What a text is searched by. vector: its embedding, if it is known."""
+        """The sources of a search by text. vector: its embedding, if it is known."""
         if ask.embeds_query and vector is None:
             vector = self._require_embedding().embed_query(query)
         return self._all_sources(ask, query, vector)
@@ -621,7 +627,7 @@ class Searches:
             raise EmbeddingFunctionError("the embedding can't embed images: it has no embed_image")
         return embed_image(uris)
 
-    # below: what is answered
+    # helpers: the results
 
     def _nearest(self, vector: Sequence[float], k: int, filter: Filter, **kwargs: Any) -> Scored:
         ask = self._parse_by_vector(filter, kwargs)
@@ -661,7 +667,7 @@ class Searches:
         return self._scored(hits, places)
 
     def _scored(self, hits: Mapping[str, Any], places: Sequence[int]) -> Scored:
-        """The documents at these places with their scores."""
+        """The documents at these positions with their scores."""
         return [(self._layout.document(hits, i), hits["scores"][i]) for i in places]
 
     def _relevant(self, ask: Ask, hits: Mapping[str, Any], order: Sequence[int]) -> Sequence[int]:
@@ -671,7 +677,7 @@ class Searches:
         return [i for i in order if relevance(hits["scores"][i]) >= least]
 
     def _with_relevance(self, ask: Ask, k: int, sources: Mapping[str, Any]) -> Scored:
-        relevance = self._relevance(ask)  # which may refuse, before anything is searched
+        relevance = self._relevance(ask)  # this may raise before the search
         return [(document, relevance(score)) for document, score in self._score(ask, k, sources)]
 
     def _relevance(self, ask: Ask) -> Callable[[float], float]:

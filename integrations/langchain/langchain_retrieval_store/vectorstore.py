@@ -1,7 +1,6 @@
 """`RetrievalStore`: a collection as a vector store of LangChain.
 
-`RetrievalStoreIndex` is the same as LangChain's `DocumentIndex`: a retriever that also takes
-documents.
+`RetrievalStoreIndex` is a `DocumentIndex` on it: a retriever that also takes documents.
 """
 
 import asyncio
@@ -68,26 +67,27 @@ if TYPE_CHECKING:
 
 _OTHER_NAMES = {**OTHER_NAMES, "create": ("create_collection_if_not_exists", "force_recreate")}
 _ADD, _DELETE = ("metadatas", "ids", "batch_size", "show_progress"), ("ids", "filter")
-_NOT_GIVEN: Any = object()  # a filter that wasn't given, where None, given, is an error
+_NOT_GIVEN: Any = object()  # no filter, as an explicit None is an error
 
 
 class RetrievalStore(Searches, VectorStore):
     """A collection of retrieval-store for LangChain.
 
-    Every search takes `filter`: a dict in the shape of Chroma's `where`, an expression of
-    `retrieval_store.filters`, or a `Filter` of qdrant-client's models; None and {} restrict
-    nothing; and `where_document`. `search_mode` overrules the retrieval mode, with `alpha`,
-    `fusion` and `depth` of hybrid searches; `exact`, `recall`, `ef`, `offset`, `max_distance`,
-    `min_score`, `group_by`, `group_size`, `rerank`, `rerank_from` and `rerank_query` (the query
-    itself if it isn't given) are those of `Collection.query`, `search_params` those of Qdrant's
-    that mean something here; `score_threshold` is the least relevance. What a search doesn't know
-    it refuses.
-    Scores of searches by vectors alone are distances, smaller is nearer; those of other modes, and
-    of re-rankers, are scores, greater is better. Relevance is 1 at best: of distances that of
-    LangChain's own helpers (cosine 1 - d), of words and hybrids from 0 to 1.
+    Every search takes `filter` and `where_document`. `filter` is a dict in the form of Chroma's
+    `where`, an expression of `retrieval_store.filters`, or a `Filter` of qdrant-client's models;
+    None and {} restrict nothing. `search_mode` overrides the retrieval mode; `alpha`, `fusion` and
+    `depth` apply to hybrid searches. `exact`, `recall`, `ef`, `offset`, `max_distance`,
+    `min_score`, `group_by`, `group_size`, `rerank`, `rerank_from` and `rerank_query` (by default
+    the query) mean the same as in `Collection.query`. `search_params` are Qdrant's, where they
+    apply here; `score_threshold` is the least relevance. Unknown arguments are refused.
 
-    The async methods await the embedding's own; all else they do on a thread. A store that was made
-    with `path` or `url` can be pickled, if its embeddings can, and is opened again from it.
+    Searches by vectors alone return distances, smaller is nearer; other modes and re-rankers return
+    scores, greater is better. Relevance is 1 at best: for distances it follows LangChain's own
+    helpers (cosine 1 - d), for words and hybrids it lies between 0 and 1.
+
+    The async methods await the embedding's own async methods, and do everything else on a thread. A
+    store that was made with `path` or `url` can be pickled if its embeddings can; unpickling opens
+    it again.
     """
 
     @suggests_argument(_OTHER_NAMES)
@@ -111,37 +111,39 @@ class RetrievalStore(Searches, VectorStore):
         content_payload_key: str | None = None,
         metadata_payload_key: str | None = None,
     ) -> None:
-        """Open a collection, or make it. Stores opened on one path share it.
+        """Open a collection, or create it. Stores that are opened on one path share it.
 
         Args:
-            embedding: turns texts into vectors, LangChain's or one of ours, also by its name
-                ("minilm"); needed to add and to search by meaning, unless the collection remembers
-                a function that can be made again. A collection remembers its model.
+            embedding: turns texts into vectors; LangChain's, one of retrieval-store, or a
+                registered name ("minilm"). Adding texts and searching by meaning need it, unless
+                the collection stores an embedding that can be rebuilt. A collection stores which
+                model it uses.
             collection_name: which collection.
             path: the store's directory.
-            url: of a served store or a Qdrant cluster; a list is of several nodes of a cluster.
-            client: an open client; with none of these, in memory.
-            collection: an open collection, instead.
-            distance: "cosine" (the default), "l2" or "ip", of a collection that is made here; None
-                contradicts nothing.
-            configuration: as of `Client.create_collection`, of a collection that is made here.
-            collection_metadata: the same for its metadata.
-            create: whether what isn't there is made.
-            relevance_score_fn: how a distance becomes a relevance, instead of the usual way.
-            check_model: False to use another model than the one that the collection remembers.
-            retrieval_mode: how searches by a text go where they don't say it: "dense", "text"
-                (BM25), "sparse" or "hybrid".
-            sparse_embedding: a model of sparse vectors, of ours or with `embed_documents` and
-                `embed_query`: each text gets one too, and they stand for the words in hybrid
-                searches.
-            content_payload_key: a key of the metadata that has the text too, as "page_content" in
-                points that LangChain's store for Qdrant has written.
-            metadata_payload_key: one that has all metadata, as "metadata" there.
+            url: of a served store or a Qdrant cluster; a list names several nodes of a cluster.
+            client: an open client; without path, url and client the store is in memory.
+            collection: an open collection, instead of the arguments above.
+            distance: "cosine" (the default), "l2" or "ip", for a collection that is created here;
+                None fits any existing one.
+            configuration: as in `Client.create_collection`, for a collection that is created here.
+            collection_metadata: the metadata of a collection that is created here.
+            create: whether a missing store or collection is created.
+            relevance_score_fn: a function that converts a distance to a relevance, instead of the
+            default.
+            check_model: False to use another model than the one that the collection stores.
+            retrieval_mode: the default mode of searches by text: "dense", "text" (BM25), "sparse"
+                or "hybrid".
+            sparse_embedding: a model of sparse vectors: one of retrieval-store, or an object with
+                `embed_documents` and `embed_query`. Each text gets a sparse vector too, which
+                replaces BM25 in hybrid searches.
+            content_payload_key: a metadata key under which the text is stored too, such as
+                "page_content" in points written by LangChain's store for Qdrant.
+            metadata_payload_key: a key under which all metadata are stored, such as "metadata" in
+            those points.
 
         Raises:
-            ConflictError: distances, settings or a model that contradict those of a collection that
-                exists.
-            NotFoundError: there is none, and `create` is False.
+            ConflictError: distance, settings or model contradict the existing collection.
+            NotFoundError: the collection doesn't exist, and `create` is False.
         """
         directory = store_path(path)
         self._arguments: dict[str, Any] = {
@@ -188,12 +190,12 @@ class RetrievalStore(Searches, VectorStore):
 
     @property
     def collection(self) -> Collection:
-        """The collection below, for all that LangChain has no name for."""
+        """The underlying collection, for everything that LangChain has no method for."""
         return self._opened.collection
 
     @property
     def embeddings(self) -> Embeddings | None:
-        """What turns texts into vectors; None when the store was made without."""
+        """The model that turns texts into vectors; None when the store was made without one."""
         return self._embedding
 
     def _embedding_of_collection(self) -> Embeddings | None:
@@ -202,12 +204,13 @@ class RetrievalStore(Searches, VectorStore):
 
     @property
     def sparse_embedding(self) -> Any:
-        """What turns texts into sparse vectors; None when the store was made without."""
+        """The model that turns texts into sparse vectors; None when the store was made without
+        one."""
         return self._sparse
 
     def close(self) -> None:
-        """Let go of a store that was opened here, by path, by url or in memory, which is gone then.
-        A client or collection that was given stays open."""
+        """Close a store that was opened here by path or url; one in memory is discarded. A client
+        or collection that was passed in stays open."""
         self._opened.close()
 
     def __repr__(self) -> str:
@@ -247,20 +250,20 @@ class RetrievalStore(Searches, VectorStore):
         show_progress: bool = False,
         **kwargs: Any,
     ) -> list[str]:
-        """Add texts, or replace those whose ids exist; all or none. Returns an id for each; of
-        texts with one id the last counts.
+        """Add texts, or replace those whose ids exist; all or none. Returns an id for each; the
+        last of several texts with the same id wins.
 
         Args:
             texts: the texts.
             metadatas: a dict for each, or None.
-            ids: one for each; made where it is None or left out.
-            batch_size: so many are read, embedded and written at once, each batch as a whole; those
-                before one that fails are there then.
-            show_progress: with a bar.
-            **kwargs: none: what it doesn't know is refused.
+            ids: one for each; generated where it is None or left out.
+            batch_size: read, embed and write this many texts at once. Each batch is atomic; batches
+                before a failed one stay written.
+            show_progress: whether to show a progress bar.
+            **kwargs: none; an unknown argument is refused.
 
         Raises:
-            InvalidArgumentError: metadatas or ids are of another number than the texts.
+            InvalidArgumentError: the number of metadatas or ids differs from the number of texts.
             EmbeddingFunctionError: there is no embedding.
         """
         refuse_unknown(kwargs, _ADD, "add_texts")
@@ -297,7 +300,7 @@ class RetrievalStore(Searches, VectorStore):
         return returned
 
     def add_documents(self, documents: Iterable[Document], **kwargs: Any) -> list[str]:
-        """Add documents, as `add_texts` does; `ids=` beats their own. Returns the ids."""
+        """Add documents, as `add_texts` does; `ids=` overrides their own. Returns the ids."""
         returned: list[str] = []
         for batch in document_batches(documents, kwargs):
             returned += self.add_texts(**batch)
@@ -319,19 +322,20 @@ class RetrievalStore(Searches, VectorStore):
         ids: Iterable[str | None] | None = None,
         captions: Iterable[str | None] | None = None,
     ) -> list[str]:
-        """Add images by uri, embedded by the embedding's `embed_image`; what a search finds of them
-        has the uri as its text. Returns the ids, as `add_texts` does.
+        """Add images by uri, embedded by the embedding's `embed_image`; in search results the text
+        of an image is its uri. Returns the ids, as `add_texts` does.
 
         Args:
-            uris: where they are.
+            uris: the images' addresses.
             metadatas: a dict for each, or None.
-            ids: one for each; made where it is None or left out.
-            captions: what is found by words, and then is the text, the uri being in the metadata
-                under "uri", unless they say something else there.
+            ids: one for each; generated where it is None or left out.
+            captions: texts for searches by words. A caption is then the document's text, and the
+                uri is in the metadata under "uri", unless that key is set.
 
         Raises:
             EmbeddingFunctionError: the embedding has no `embed_image`.
-            InvalidArgumentError: metadatas, ids or captions are of another number than the uris.
+            InvalidArgumentError: the number of metadatas, ids or captions differs from the number
+            of uris.
         """
         batch = DocumentBatch(uris, metadatas, ids, captions)
         if batch.contents:
@@ -356,12 +360,13 @@ class RetrievalStore(Searches, VectorStore):
         await self.aupdate_documents([document_id], [document])
 
     def update_documents(self, ids: Sequence[str], documents: Sequence[Document]) -> None:
-        """Give documents another text and metadata; all or none. Ids that don't exist are passed
-        over, with a logged warning: `add_documents` adds them.
+        """Replace the text and merge the metadata of documents; all or none. Ids that don't exist
+        are skipped with a logged warning; `add_documents` adds them.
 
         Args:
             ids: which documents.
-            documents: one for each; their metadata are merged key by key, a None deleting the key.
+            documents: one for each id; their metadata are merged key by key, and a None deletes the
+            key.
         """
         batch = self._batch_of(ids, documents)
         if batch.contents:
@@ -377,17 +382,17 @@ class RetrievalStore(Searches, VectorStore):
     def delete(
         self, ids: Sequence[str] | None = None, *, filter: Filter | None = _NOT_GIVEN, **kwargs: Any
     ) -> bool:
-        """Delete by ids, by a filter, or what both mean. Returns True.
+        """Delete the documents that match ids, a filter, or both. Returns True.
 
         Args:
-            ids: which documents; with neither ids nor a filter everything is deleted; an empty list
-                means nothing, and ids that don't exist are passed over.
-            filter: as of searches.
-            **kwargs: none: what it doesn't know is refused.
+            ids: which documents. Without ids and filter everything is deleted. An empty list
+                deletes nothing, and ids that don't exist are skipped.
+            filter: as in searches.
+            **kwargs: none; an unknown argument is refused.
 
         Raises:
             InvalidTypeError: another argument.
-            InvalidArgumentError: a filter that restricts nothing, None among them.
+            InvalidArgumentError: a filter that restricts nothing, such as None.
         """
         refuse_unknown(kwargs, _DELETE, "delete")
         named = None if ids is None else list(dict.fromkeys(items_of(ids, "ids", str)))
@@ -407,15 +412,15 @@ class RetrievalStore(Searches, VectorStore):
         return await asyncio.to_thread(self.delete, ids, **kwargs)
 
     def delete_collection(self) -> None:
-        """Delete the collection with all that is in it. Raises InvalidArgumentError for a store
-        that was made with `collection=`: its client can delete it."""
+        """Delete the collection with everything in it. Raises InvalidArgumentError for a store that
+        was made with `collection=`; delete it through its client."""
         self._opened = self._opened.delete_collection()
 
     adelete_collection = async_twin(delete_collection)
 
     def reset_collection(self) -> None:
-        """Delete the collection, and make it anew, with the settings and the metadata that it has,
-        also where it was deleted by this store."""
+        """Delete the collection and create it again with the same settings and metadata, also after
+        this store has deleted it."""
         with suppress(NotFoundError):
             self.delete_collection()
         self._opened = self._opened.again(self._open)
@@ -433,14 +438,14 @@ class RetrievalStore(Searches, VectorStore):
         where_document: Mapping[str, Any] | None = None,
         include: Sequence[str] | None = None,
     ) -> dict[str, Any]:
-        """What the collection holds, as `Collection.get` returns it: a dict of lists.
+        """Records of the collection, as `Collection.get` returns them: a dict of lists.
 
         Args:
             ids: as of `Collection.get`.
-            where: a filter as that of searches.
-            limit: at most so many.
-            offset: leave out so many of the first.
-            where_document: a filter of documents.
+            where: a filter, as in searches.
+            limit: at most this many.
+            offset: skip this many first.
+            where_document: a filter on documents.
             include: as of `Collection.get`; metadatas and documents by default.
         """
         result: Any = self.collection.get(
@@ -456,7 +461,7 @@ class RetrievalStore(Searches, VectorStore):
     aget = async_twin(get)
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
-        """The documents that exist, each once; ids that don't are left out."""
+        """The existing documents, each once; ids that don't exist are left out."""
         requested = list(dict.fromkeys(items_of(ids, "ids", str)))
         if not requested:
             return []
@@ -465,7 +470,8 @@ class RetrievalStore(Searches, VectorStore):
     aget_by_ids = async_twin(get_by_ids)
 
     def search(self, query: str, search_type: str, **kwargs: Any) -> list[Document]:
-        """The best documents by a search type: one of LangChain's, "text", "sparse" or "hybrid"."""
+        """The best documents for a search type: one of LangChain's, "text", "sparse" or
+        "hybrid"."""
         if search_type in BY_WORDS:
             return self.similarity_search(query, **in_mode(search_type, kwargs))
         _refuse_other_type(search_type)
@@ -484,7 +490,7 @@ class RetrievalStore(Searches, VectorStore):
         Args:
             **kwargs: search_type: "similarity" (the default), "similarity_score_threshold", "mmr",
                 "text", "sparse" or "hybrid"; search_kwargs: the arguments of the search, which may
-                also stand beside it: `as_retriever(k=3, filter=…)`.
+                also be passed directly: `as_retriever(k=3, filter=…)`.
 
         Raises:
             InvalidTypeError: an argument that the search doesn't take.
@@ -493,7 +499,7 @@ class RetrievalStore(Searches, VectorStore):
         return RetrievalStoreRetriever(vectorstore=self, tags=tags, **kwargs)
 
     def as_tool(self, name: str = "search", *, write: bool = False) -> BaseTool:
-        """One of `as_tools`, by its name; InvalidArgumentError where there is none of it."""
+        """The tool of `as_tools` with this name; raises InvalidArgumentError if there is none."""
         tools = self._tools(write)
         return _tool_of(tools, tools.tool(name))
 
@@ -505,9 +511,9 @@ class RetrievalStore(Searches, VectorStore):
 
     def as_tools(self, *, write: bool = False) -> list[BaseTool]:
         """Tools for an agent: collections, search, get and why, and with `write` also add, update
-        and delete; those that `retrieval-store mcp` serves, in the same words. Each answers with a
-        text, and has the same as data for its artifact; an error is an answer that says what would
-        be right."""
+        and delete. They are the tools of `retrieval-store mcp`, with the same descriptions. Each
+        returns a text, with the same result as data in its artifact. An error is returned as a text
+        that says what would be right."""
         tools = self._tools(write)
         return [_tool_of(tools, tool) for tool in tools.tools]
 
@@ -526,7 +532,7 @@ class RetrievalStore(Searches, VectorStore):
         **kwargs: Any,
     ) -> "RetrievalStore":
         """A store with these texts, added as by `add_texts`; other arguments are the constructor's.
-        When they can't be added, what was opened is closed; a collection that was made stays."""
+        If adding fails, the store is closed; a collection that was created stays."""
         store = cls(embedding, **kwargs)
         with _close_on_failure(store):
             store.add_texts(
@@ -561,8 +567,8 @@ class RetrievalStore(Searches, VectorStore):
         embedding: Embeddings | Callable[..., Any] | str | None = None,
         **kwargs: Any,
     ) -> "RetrievalStore":
-        """A store with these documents; `ids`, which beat their own, `batch_size` and
-        `show_progress` are those of `add_documents`, other arguments the constructor's."""
+        """A store with these documents. `ids`, which override their own, `batch_size` and
+        `show_progress` are passed to `add_documents`, other arguments to the constructor."""
         adding = _pop_adding(kwargs)
         store = cls(embedding, **kwargs)
         with _close_on_failure(store):
@@ -592,18 +598,18 @@ class RetrievalStore(Searches, VectorStore):
         validate: bool = False,
         **kwargs: Any,
     ) -> "RetrievalStore":
-        """A store on a collection that is there.
+        """A store on an existing collection.
 
         Args:
             collection_name: which collection.
-            embedding: as of the constructor.
-            validate: embed a text at once, one of ours, to see whether vectors of this embedding
-                have the dimension of the collection's, as the first use does otherwise.
+            embedding: as in the constructor.
+            validate: embed a test text at once, to check that the embedding's dimension is the
+                collection's. Otherwise the first use checks it.
             **kwargs: other arguments of the constructor.
 
         Raises:
-            NotFoundError: there is none, and nothing is made.
-            DimensionMismatchError: vectors of another dimension.
+            NotFoundError: the collection doesn't exist; nothing is created.
+            DimensionMismatchError: the embedding's vectors have another dimension.
         """
         store = cls(embedding, collection_name=collection_name, **{**kwargs, "create": False})
         with _close_on_failure(store):
@@ -611,7 +617,7 @@ class RetrievalStore(Searches, VectorStore):
                 _refuse_other_dimension(store.collection, store.embeddings)
         return store
 
-    # below
+    # helpers
 
     def _put(self, batch: DocumentBatch, vectors: Any) -> list[str]:
         if batch.contents:
@@ -673,7 +679,7 @@ def _refuse_other_dimension(collection: Collection, embedding: Embeddings) -> No
 
 
 def _pop_adding(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Those of some arguments that are about adding, which are taken out."""
+    """Remove the arguments about adding from `kwargs` and return them."""
     names = ("ids", "batch_size", "show_progress")
     return {name: kwargs.pop(name) for name in names if name in kwargs}
 
@@ -713,7 +719,7 @@ def _tool_of(tools: "StoreTools", tool: Any) -> BaseTool:
 
 
 class RetrievalStoreIndex(DocumentIndex):
-    """Documents in a store, to be upserted, read, deleted and retrieved."""
+    """Documents in a store that can be upserted, read, deleted and retrieved."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -722,11 +728,11 @@ class RetrievalStoreIndex(DocumentIndex):
 
     def __init__(self, **arguments: Any) -> None:
         """store: a RetrievalStore; search_kwargs: the arguments of its `similarity_search`, which
-        may also stand beside it, and which keywords of a call overrule."""
+        may also be passed directly. Keywords of a call override them."""
         super().__init__(**with_search_kwargs(type(self), arguments))
 
     def upsert(self, items: Sequence[Document], /, **kwargs: Any) -> UpsertResponse:
-        """Add documents, or replace those whose ids exist: all or none."""
+        """Add documents, or replace those whose ids exist; all or none."""
         return UpsertResponse(succeeded=self.store.add_documents(items, **kwargs), failed=[])
 
     async def aupsert(self, items: Sequence[Document], /, **kwargs: Any) -> UpsertResponse:
@@ -734,8 +740,8 @@ class RetrievalStoreIndex(DocumentIndex):
         return UpsertResponse(succeeded=await self.store.aadd_documents(items, **kwargs), failed=[])
 
     def delete(self, ids: list[str] | None = None, **kwargs: Any) -> DeleteResponse:
-        """Delete documents by their ids; tells which were there. Raises InvalidArgumentError where
-        no ids are given: `store.delete()` deletes everything."""
+        """Delete documents by their ids; returns which existed. Raises InvalidArgumentError without
+        ids; `store.delete()` deletes everything."""
         if ids is None:
             raise InvalidArgumentError("delete needs ids")
         refuse_unknown(kwargs, ("ids",), "delete")
@@ -748,7 +754,7 @@ class RetrievalStoreIndex(DocumentIndex):
     adelete = async_twin(delete)
 
     def get(self, ids: Sequence[str], /, **kwargs: Any) -> list[Document]:
-        """The documents that exist, in the order of their ids."""
+        """The existing documents, in the order of their ids."""
         refuse_unknown(kwargs, (), "get")
         return self.store.get_by_ids(ids)
 

@@ -1,4 +1,5 @@
-"""The LangChain adapter: the framework's own suites, and what its users have lost elsewhere."""
+"""The LangChain adapter: the framework's own test suites, and mistakes that its users met in other
+stores."""
 
 import asyncio
 import uuid
@@ -83,7 +84,7 @@ class TestRetriever(RetrieversIntegrationTests):
 
 
 class StoreRetriever(VectorStoreRetriever):
-    """A retriever over five documents, as the suite wants to construct one."""
+    """A retriever over five documents, as the suite constructs one."""
 
     def __init__(self, k=3, **kwargs):
         texts = [f"{animal} are animals" for animal in ("sheep", "cows", "goats", "dogs", "cats")]
@@ -95,7 +96,7 @@ class StoreRetriever(VectorStoreRetriever):
 
 
 class Letters(Embeddings):
-    """Counts letters; and how often it is called, from the event loop or not."""
+    """Counts letters, and its calls on and off the event loop."""
 
     def __init__(self):
         self.calls, self.asked = [], 0
@@ -375,8 +376,8 @@ ASKED = "aaaaaaaazzz"
 
 @pytest.fixture
 def few_relevant():
-    """A store of five documents that are near `ASKED` and alike, and fifteen that have a little of
-    it, and nothing of those five: a choice by variety would take these."""
+    """A store of five similar documents near `ASKED`, and fifteen that share a little with it and
+    nothing with those five. A choice by variety alone would take these."""
     near = ["aaaaaaaa" + letter for letter in "bcdef"]
     far = ["zzzz" + letter * 8 for letter in "ghijklmnopqrstu"]
     ids = [f"near{i}" for i in range(5)] + [f"far{i}" for i in range(15)]
@@ -702,7 +703,7 @@ async def test_texts_that_the_model_does_not_read_to_the_end_are_warned_of(caplo
 
 
 def shortest(query, documents):
-    """A re-ranker that tells what it was asked."""
+    """A re-ranker that records its input."""
     assert query == "cats"
     return [-len(one) for one in documents]
 

@@ -1,4 +1,5 @@
-"""Arguments that don't go together, or are of no use: named, and nothing written or lost by them."""
+"""Arguments that don't fit together, or have no effect: errors name them, and nothing is written or
+lost."""
 
 import asyncio
 import os
@@ -279,7 +280,7 @@ def test_a_reset_keeps_settings_that_were_changed_since(tmp_path):
 
 
 class Duck:
-    """Has the methods of an embedding of LangChain's, of which only the async ones work."""
+    """Has the methods of LangChain's `Embeddings`, but only the async ones work."""
 
     def embed_documents(self, texts):
         raise AssertionError("this would block")
@@ -352,7 +353,7 @@ def test_dates_in_self_queries_are_times_in_every_comparison(store):
 
 
 class Alike:
-    """What has the methods of Embeddings but isn't one."""
+    """Has the methods of `Embeddings` without being one."""
 
     embed_documents, embed_query = Letters.embed_documents, Letters.embed_query
     vector_of = staticmethod(Letters.vector_of)

@@ -1,4 +1,4 @@
-"""What users of LangChain's stores for Chroma and Qdrant know and look for, on ours."""
+"""The usage that users of LangChain's stores for Chroma and Qdrant know, on this one."""
 
 import asyncio
 import multiprocessing
@@ -300,7 +300,7 @@ def test_explain_says_how_a_search_is_answered(small):
 
 @pytest.fixture
 def lengths():
-    """A model of words by their lengths, as langchain-qdrant has models."""
+    """A model of words by their lengths, in the form of langchain-qdrant's models."""
     sparse = pytest.importorskip("langchain_qdrant.sparse_embeddings")
 
     class Lengths(sparse.SparseEmbeddings):

@@ -1,4 +1,5 @@
-"""The LlamaIndex adapter: all that the base class names, and what its users have lost elsewhere."""
+"""The LlamaIndex adapter: everything that the base class declares, and mistakes that its users met
+in other stores."""
 
 import asyncio
 import copy
@@ -442,7 +443,8 @@ def test_llama_indexes_own_adapter_for_chroma_works_on_our_collection():
 
 
 class Pictures(MultiModalEmbedding):
-    """Embeds texts by their letters, images by their mean colours, to as many numbers."""
+    """Embeds texts by their letters, and images by their mean colours, in vectors of the same
+    dimension."""
 
     def _get_text_embedding(self, text):
         return Letters()._get_text_embedding(text)
@@ -514,7 +516,7 @@ def test_copies_have_clients_of_their_own_and_pickles_know_where_the_store_is(
 
 
 class OwnText(TextNode):
-    """A node class of somebody's own."""
+    """A user's node class."""
 
     extra: str = "more"
 
@@ -569,12 +571,12 @@ def test_our_functions_differ_in_llama_indexes_caches_and_leave_the_loop_alone()
     assert calls[0][0] != loop
 
 
-# nodes from someone else's store
+# nodes from other programs' stores
 
 
 @pytest.fixture
 def requested():
-    """A server that notes every connection, and its address."""
+    """A server that records every connection, and its address."""
     seen = []
 
     class Server(ThreadingHTTPServer):
@@ -592,7 +594,8 @@ def requested():
 
 
 def stored(store, kind, fields, **metadata):
-    """What a stranger may have written: a point with such a content, found by every search."""
+    """A point with this payload, as an untrusted program could have written it; every search finds
+    it."""
     content = json.dumps({"class": kind, "fields": fields})
     store.client.upsert(
         "a", embeddings=[[1.0, 0.0]], documents="word", metadatas={**metadata, "_node": content}
@@ -600,7 +603,7 @@ def stored(store, kind, fields, **metadata):
 
 
 def readings(store):
-    """Every way by which nodes come out."""
+    """Every method that returns nodes."""
     yield lambda: store.get_nodes()[0]
     yield lambda: ask(store, query_embedding=[1.0, 0]).nodes[0]
     yield lambda: ask(store, query_embedding=None).nodes[0]
@@ -614,7 +617,7 @@ CLASSES = ("TextNode", "ImageNode", "IndexNode", "Document", "ImageDocument", "N
 @pytest.mark.parametrize("kind", CLASSES)
 def test_no_stored_node_sends_a_request_or_opens_a_file(tmp_path, requested, kind):
     url, seen = requested
-    pipe = tmp_path / "pipe.png"  # whoever opens it waits for ever
+    pipe = tmp_path / "pipe.png"  # opening it blocks for ever
     os.mkfifo(pipe)
     places = (
         {"image_url": url},
@@ -748,7 +751,7 @@ def test_templates_and_separators_come_back_and_bad_ones_are_refused_when_writte
 
 def test_objects_of_the_program_are_not_stored_and_found_by_their_id():
     class Secret:
-        """Neither JSON nor anybody else's to read."""
+        """Neither JSON nor readable by others."""
 
     with RetrievalStoreVectorStore() as store:
         store.add([IndexNode(id_="a", index_id="there", obj=Secret(), embedding=[1.0])])

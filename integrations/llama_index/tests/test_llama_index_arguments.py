@@ -1,5 +1,4 @@
-"""What a LlamaIndex store does with arguments that nobody checked, and with filters that say
-nothing."""
+"""How a LlamaIndex store handles unchecked arguments, and filters that restrict nothing."""
 
 import copy
 import json
@@ -46,7 +45,7 @@ def ask(store, **query):
 
 
 def unchecked(**fields):
-    """A filter as `model_construct` makes it."""
+    """A filter from `model_construct`."""
     return MetadataFilters(filters=[MetadataFilter.model_construct(**fields)])
 
 

@@ -1,4 +1,4 @@
-"""Filters by the document that a node is of, compared with LlamaIndex's own store."""
+"""Filters by a node's document, compared with LlamaIndex's own store."""
 
 import asyncio
 from importlib.metadata import version
@@ -25,7 +25,7 @@ KEYS = ("doc_id", "ref_doc_id", "document_id")
 DOCUMENTS = "book", "Book two", "letter", "None", "é"
 ALL = 99
 OF_TEXTS = (FilterOperator.TEXT_MATCH, FilterOperator.TEXT_MATCH_INSENSITIVE)
-# The store of LlamaIndex 0.13 doesn't know one of these, and takes the other for it.
+# The store of LlamaIndex 0.13 doesn't know the first of these, and mistakes the second for it.
 UNLIKE = OF_TEXTS if version("llama-index-core").startswith("0.13.") else ()
 ONE_TEXT = (
     *(FilterOperator.EQ, FilterOperator.NE, FilterOperator.GT, FilterOperator.GTE),
@@ -69,7 +69,7 @@ leaves = st.one_of(
     st.builds(
         leaf_of,
         st.just("n"),
-        # Nor does it take a node without the key for one that differs.
+        # Nor does it consider a node without the key different.
         st.sampled_from([FilterOperator.EQ] if UNLIKE else [FilterOperator.EQ, FilterOperator.NE]),
         st.sampled_from([1, 2]),
     ),
@@ -109,8 +109,8 @@ def query_of(filters):
 
 
 def expected(store, tree):
-    """What LlamaIndex's own store finds by each comparison, put together by sets: it has no
-    groups within groups."""
+    """The results of LlamaIndex's own store for each comparison, combined by sets, since it has no
+    nested groups."""
     if isinstance(tree, MetadataFilter):
         return set(store.query(query_of(MetadataFilters(filters=[tree]))).ids)
     parts = [expected(store, below) for below in tree.filters]

@@ -1,4 +1,4 @@
-"""How a LlamaIndex store is made, opened again and filled, and pipelines that fill it."""
+"""Creating, reopening and filling a LlamaIndex store, also by pipelines."""
 
 import copy
 import pickle

@@ -1,4 +1,5 @@
-"""One collection for LlamaIndex, LangChain and the direct API: who reads what of whom."""
+"""One collection for LlamaIndex, LangChain and the direct API: which of them reads whose
+records."""
 
 import json
 import uuid
@@ -31,7 +32,7 @@ def found_by(store, **query):
 
 
 def every_way(store, node_id):
-    """The node by each way that leads to it."""
+    """The node by each method that returns it."""
     yield next(n for n in store.get_nodes() if n.node_id == node_id)
     yield store.get_nodes([node_id])[0]
     for query in (
@@ -137,7 +138,7 @@ NODES = [
 
 
 def written(count=5):
-    """The nodes, with ids that Qdrant takes."""
+    """The nodes, with ids that Qdrant accepts."""
     return [
         node.model_copy(update={"id_": str(uuid.UUID(int=i)), "metadata": {"n": i}})
         for i, node in enumerate(NODES[:count])

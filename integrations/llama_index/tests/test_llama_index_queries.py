@@ -1,4 +1,4 @@
-"""What is said of queries to the LlamaIndex store by keyword, as its retrievers pass them on."""
+"""The keywords of queries to the LlamaIndex store, as its retrievers pass them on."""
 
 import asyncio
 from datetime import date
@@ -70,7 +70,7 @@ def qdrant(key, value):
 
 
 def by_sparse_scores(dense_result, sparse_result, alpha, top_k):
-    """As Qdrant's store calls such functions: first what the second side found."""
+    """A fusion in the form that Qdrant's store calls: the second side's hits first."""
     found = dict(zip(dense_result.ids, dense_result.nodes, strict=True))
     found = {**dict(zip(sparse_result.ids, sparse_result.nodes, strict=True)), **found}
     scores = dict(zip(sparse_result.ids, sparse_result.similarities, strict=True))
@@ -386,7 +386,7 @@ def test_new_arguments_go_to_the_async_methods_too(beside_the_loop):
 
 
 def longest(query, documents):
-    """A re-ranker that tells what it was asked."""
+    """A re-ranker that records its input."""
     assert query == "swim"
     return [len(one) for one in documents]
 

@@ -1,4 +1,4 @@
-"""Models of sparse vectors in the LlamaIndex store, in whose place words stand otherwise."""
+"""Models of sparse vectors in the LlamaIndex store, which replace BM25."""
 
 import pytest
 from llama_index.core import StorageContext, VectorStoreIndex
@@ -27,7 +27,8 @@ WATERS = {"river": 1.0, "sea": 2.0, "water": 3.0}
 
 
 def encoded(texts):
-    """As Qdrant's store calls such functions: all of these words mean water, more or less."""
+    """A sparse encoder in the form that Qdrant's store calls; all of these words mean water, more
+    or less."""
     found = [{7: sum(w for word, w in WATERS.items() if word in text), 9: 0.1} for text in texts]
     return [list(one) for one in found], [list(one.values()) for one in found]
 

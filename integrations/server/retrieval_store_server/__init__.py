@@ -2,12 +2,12 @@
 
 `application` takes requests through `http`, a table of routes, to the methods of
 `retrieval_store.qdrant.QdrantService`; `grpc` answers calls by the same table. `native` is the
-protocol of `Client(url=)`, and `client` the store that such a client opens, which the core finds as
-a plugin by the scheme of its URL. `view` is the page that looks into a store. `run` starts and ends
-servers, and reads their connections; `command` has `retrieval-store serve` and `view`, found as
-plugins too; `pytest_plugin` has fixtures for users' tests, and `values` small checks. It may use of
-the core what users may, and `retrieval_store.extension`. Of starlette and uvicorn nothing is loaded
-before a server is made, and nothing of gRPC before that is served.
+protocol of `Client(url=)`. `client` is the store that such a client opens; the core finds it as a
+plugin by the URL's scheme. `view` is the page that displays a store. `run` starts and ends servers,
+and reads their connections. `command` has `retrieval-store serve` and `view`, plugins too.
+`pytest_plugin` has fixtures for users' tests, and `values` small checks. This package may use the
+public parts of the core, and `retrieval_store.extension`. starlette and uvicorn aren't imported
+before a server is made, nor gRPC before it is served.
 """
 
 from typing import TYPE_CHECKING, Any

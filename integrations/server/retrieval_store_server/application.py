@@ -1,8 +1,8 @@
 """The ASGI application: a request's way through the server.
 
-On the loop: the route, the gate, the body, and small JSON. In a thread: large JSON, what is asked
-for, and the answer's JSON. Then, on the loop again, the answer goes out, so that a slow client
-holds no thread.
+On the loop: the route, the gate, the body, and small JSON. In a thread: large JSON, the method, and
+the response's JSON. Then, on the loop again, the response is sent, so that a slow client holds no
+thread.
 """
 
 import asyncio
@@ -58,9 +58,9 @@ from retrieval_store_server.view.live import Views
 
 Job: TypeAlias = Callable[[], object]
 _log, _access = log_of("server"), log_of("access")
-MAX_JOBS_LEFT = 16  # jobs that go on after their answers
+MAX_JOBS_LEFT = 16  # jobs that continue after their responses
 MAX_STREAMS = 64
-OWN_SECONDS = 86_400.0  # that a read of a client of our own may take, as long as it waits
+OWN_SECONDS = 86_400.0  # for a read by `Client(url=)`, while it waits
 OK = int(HTTPStatus.OK)
 Answer: TypeAlias = Response | FileAnswer | Streamed
 
@@ -82,23 +82,22 @@ def app(
     the end of the ASGI lifespan.
 
     Args:
-        store: the path of a directory, which is made if it doesn't exist; ":memory:"; or a client
-            of this package, which the caller closes.
-        api_keys: a request needs one of these; without any key the application answers only to
-            loopback's host names and those in allow_hosts.
+        store: the path of a directory, which is created if it doesn't exist; ":memory:"; or a
+            client of this package, which the caller closes.
+        api_keys: a request needs one of these. Without any key the application answers only to
+            loopback's host names and to those in allow_hosts.
         read_only_api_keys: keys that may only read.
         allow_hosts: host names that it answers to without keys.
         cors: origins whose pages may send requests; "*", all pages, goes with keys alone.
         read_only: refuse all writes.
         trust: allow embedding functions that reach hosts and files.
         image_root: the folder that may hold the images that requests name.
-        durability: as of `Client`.
-        memory_budget: as of `Client`: bytes.
+        durability: as in `Client`.
+        memory_budget: as in `Client`: bytes.
 
     Raises:
-        InvalidArgumentError: what can't be or doesn't go together.
-        InvalidTypeError: a switch that is no bool; and whatever opening a store
-            raises.
+        InvalidArgumentError: an invalid argument, or arguments that don't fit together.
+        InvalidTypeError: a switch that isn't a bool. Errors of opening a store are raised too.
     """
     for name, switch in (("read_only", read_only), ("trust", trust)):
         if type(switch) is not bool:
@@ -119,8 +118,8 @@ def app(
 
 
 class Application:
-    """Serves one store; see `app`. store: also a client of a store of any kind, for a table of
-    routes that it can answer. rpc: where to listen for gRPC, set before the start."""
+    """Serves one store; see `app`. store: also a client of any kind of store, for a table of routes
+    that it can answer. rpc: where to listen for gRPC, set before the start."""
 
     rpc: RpcListening | None = None
 
@@ -138,16 +137,16 @@ class Application:
         self._workers = self._limits.workers()
         # So that readiness is reported even while all threads are busy.
         self._aside = Pool(1, self._limits.queue)
-        self._jobs = ThreadPoolExecutor(1, "server-jobs")  # what goes on after its answer
-        self._left = 0  # of these
+        self._jobs = ThreadPoolExecutor(1, "server-jobs")  # jobs after their responses
+        self._left = 0  # their number
         self._bodies = BodyBudget(self._limits.bodies)
-        self._calls: Any = None  # answers those over gRPC
+        self._calls: Any = None  # answers calls over gRPC
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._streams = 0  # answers that go on
+        self._streams = 0  # streamed responses in progress
         self._ends = self._closed = False
 
     def close(self) -> None:
-        """End what is under way, and close the store."""
+        """End the running requests, and close the store."""
         if not self._closed:
             self._ends = self._closed = True
             self._workers.close()
@@ -188,8 +187,8 @@ class Application:
         self._hear_of_end()
 
     def _hear_of_end(self) -> None:
-        """Install a handler that begins the end: a server waits for the requests under way before
-        it ends the application, so streams and gRPC calls must end first."""
+        """Install a handler that begins the end. A server waits for its running requests before it
+        ends the application, so streams and gRPC calls must end first."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             if threading.current_thread() is threading.main_thread():
@@ -302,7 +301,7 @@ class Application:
         body = await whole_body(
             request.receive, request.headers, most, limits.body_seconds, take, turn, take_body
         )
-        is_escaped = b"\\" in body and b"\\u" in body  # one byte is found twenty times as fast
+        is_escaped = b"\\" in body and b"\\u" in body  # one byte is found 20 times as fast as two
         call.infers = not route.is_own and (is_escaped or MARK in body)
 
         def read_and_work() -> Any:
@@ -318,7 +317,7 @@ class Application:
     def _parse_and_authorize(
         self, request: HttpRequest, route: Route, call: RequestContext, body: bytes
     ) -> None:
-        """Parse the body of a request, and refuse what the key doesn't allow."""
+        """Parse the body of a request, and refuse it if the key doesn't permit it."""
         call.body = route.read(body, call.strings)
         self._check_may(request.headers, route)
 
@@ -333,7 +332,7 @@ class Application:
             await stream_to_file(request.receive, request.headers, path, seconds)
             work = partial(_work, request, route, call)
             return await self._in_thread(request, route, call, work)
-        except BaseException:  # what was begun removes it itself, too
+        except BaseException:  # work that has begun removes it itself, too
             path.unlink(missing_ok=True)
             raise
 
@@ -346,7 +345,7 @@ class Application:
         is_large: bool = False,
         size: int = 0,
     ) -> Answer:
-        """The answer that the work in a thread returns; a job that it leaves is done afterwards.
+        """The response that the work in a thread returns; a remaining job runs afterwards.
         size: of the body in bytes."""
         longest, workers = self._limits.queue_seconds, self._workers
         timeout: float | None = call.timeout
@@ -355,9 +354,9 @@ class Application:
             case "open":
                 answer, job = await self._aside.run(work, request.wait_until_gone, seconds)
             case "read":
-                # Our own clients say themselves how long they wait, and may ask for all there is.
+                # `Client(url=)` sets its own timeout, and may request whole collections.
                 timeout = OWN_SECONDS if route.is_own else timeout
-                # Of these, and of models, nobody knows from others how long one takes.
+                # The duration of these, and of models, can't be predicted from earlier ones.
                 is_varied = is_large or route.is_own or call.infers
                 shape = None if is_varied else cost_class_of(call.body, size)
                 named = request.names.get("collection_name")
@@ -373,7 +372,7 @@ class Application:
         return answer  # type: ignore[no-any-return]
 
     def _do_later(self, job: Job) -> None:
-        """Do a job after its answer; BusyError where too many are waiting."""
+        """Run a job after its response; raises BusyError where too many are waiting."""
         if self._left >= MAX_JOBS_LEFT:
             raise BusyError
 
@@ -385,7 +384,7 @@ class Application:
         loop.run_in_executor(self._jobs, _done_later, job).add_done_callback(ended)
 
     def _check_may(self, headers: dict[bytes, bytes], route: Route) -> None:
-        """Refuse what the key of a request doesn't allow."""
+        """Refuse a request that its key doesn't permit."""
         if self._gate.may(headers, route.access):
             return
         if route.is_own and self._settings.read_only:
@@ -409,7 +408,7 @@ def _call_too(number: int, call: Callable[[], object]) -> None:
 
 
 def _open_store(store: Any, settings: ServerSettings) -> tuple[Session, Callable[[], object]]:
-    """The session of the store, and the function that gives it back."""
+    """The session of the store, and the function that releases it."""
     if settings.memory_budget is not None:
         set_memory_budget(settings.memory_budget)
     given = session_of(store)
@@ -441,7 +440,7 @@ def _check_names(request: HttpRequest) -> None:
 
 
 def _work(request: HttpRequest, route: Route, call: RequestContext) -> tuple[Answer, Job | None]:
-    """In a thread: the answer, with its JSON written, and the job that is left to do, if any."""
+    """In a thread: the response, with its JSON written, and the remaining job, if any."""
     result = route.answer(call)
     if isinstance(result, FileAnswer | Streamed):
         return result, None

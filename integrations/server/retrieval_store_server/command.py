@@ -166,8 +166,8 @@ def serve(
 
 
 def _grpc_port(option: str | None, host: str) -> int | None:
-    """The port for gRPC: 0 for any that is free, None for no gRPC. The one that is taken if none is
-    given must not keep HTTP from being served."""
+    """The port for gRPC: 0 for any free port, None for no gRPC. A default port that is taken must
+    not keep HTTP from being served."""
     if option in ("none", "0"):
         return None
     if option is not None:
@@ -212,14 +212,14 @@ def view(store: str, port: int, no_browser: bool, trust: bool, image_root: Path 
     def announce(url: str) -> None:
         page = f"{url}#token={token}"
         say(f"looking into {store} at {page}")
-        if is_terminal() and not no_browser:  # which may take its time
+        if is_terminal() and not no_browser:  # may be slow
             threading.Thread(target=webbrowser.open, args=(page,), daemon=True).start()
 
     with exits_at_sigterm(), open_client(store) as client:
-        client.count_collections()  # where nothing answers, that is said before a page is shown
+        client.count_collections()  # where nothing answers, the error comes before a page opens
         run.view(client, settings, port, announce)
 
 
 def is_terminal() -> bool:
-    """Whether somebody reads what is printed."""
+    """Whether the output is a terminal."""
     return sys.stdout.isatty()

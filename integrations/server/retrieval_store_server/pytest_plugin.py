@@ -1,5 +1,5 @@
-"""Fixtures for pytest, for those who name them: `pytest_plugins = [__name__]` with the name of this
-module. Until one is used nothing of a server is loaded.
+"""Fixtures for pytest, enabled by name: `pytest_plugins = [__name__]` with the name of this module.
+Nothing of a server is imported until one is used.
 """
 
 from collections.abc import Iterator

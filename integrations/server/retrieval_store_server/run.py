@@ -1,7 +1,7 @@
 """Runs servers: from the command line, in one or several processes, or in a thread of a program.
 
-`Protocol` reads HTTP from a connection: uvicorn's protocol, with bounds. `Guard` stands before
-applications that aren't ours.
+`Protocol` reads HTTP from a connection: uvicorn's protocol, with limits. `Guard` protects ASGI
+applications of others.
 """
 
 import asyncio
@@ -50,10 +50,10 @@ from retrieval_store_server.values import IN_MEMORY
 
 Asgi: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
-# Seconds within which the head of a connection's first request must be complete, and that of each
-# later one once it has begun.
+# Seconds within which the head of a connection's first request must be complete; for a later
+# request they begin with its first byte.
 HEAD_WITHIN = 60.0
-LONGEST_HEAD = 128 * 1024  # bytes of a request before its body, whose parts all are kept
+LONGEST_HEAD = 128 * 1024  # bytes of a request before its body, all of which are kept
 
 
 class _Parser(HttpRequestParser):
@@ -79,11 +79,11 @@ class _Parser(HttpRequestParser):
 
 
 class Protocol(HttpToolsProtocol):
-    """Bounds the URL, headers and trailers of a request, and the time for a head to arrive. uvicorn
-    keeps all of it, and waits for ever, before the application can check a key."""
+    """Limits the URL, headers and trailers of a request, and the time for a head to arrive. uvicorn
+    keeps all of them, and waits for ever, before the application can check a key."""
 
     _is_in_head = False
-    _unended = 0  # bytes since a head was complete, or a part of a body came
+    _unended = 0  # bytes since a complete head, or a part of a body
     _waiting: asyncio.TimerHandle | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -102,7 +102,7 @@ class Protocol(HttpToolsProtocol):
             call()
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
-        """The client sends no more, and may wait for the answer to its request."""
+        """The client sends no more, and may wait for the response to its request."""
         cycle = self.cycle
         if cycle is None or cycle.more_body or cycle.response_complete or self.scheme == "https":
             return None
@@ -112,8 +112,8 @@ class Protocol(HttpToolsProtocol):
         return True
 
     def hold(self, seconds: float, at_end: Callable[[], object]) -> None:
-        """Keep the connection open for so many seconds without a request. at_end: called on the
-        loop once it is closed. May be called in any thread."""
+        """Keep the connection open for `seconds` without a request. at_end: called on the loop once
+        it is closed. May be called in any thread."""
         self.timeout_keep_alive = int(seconds)
         self._at_end.append(at_end)
 
@@ -126,8 +126,8 @@ class Protocol(HttpToolsProtocol):
             self._wait()
 
     def _is_idle(self) -> bool:
-        """Whether nothing is under way and nothing ends the connection: what came was no part of a
-        request, such as an empty line, for which uvicorn stops its own clock."""
+        """Whether no request is running and nothing ends the connection. The received bytes weren't
+        part of a request, such as an empty line, for which uvicorn stops its own timer."""
         under_way = self.cycle is not None and not self.cycle.response_complete
         return not under_way and self.timeout_keep_alive_task is None
 
@@ -142,7 +142,7 @@ class Protocol(HttpToolsProtocol):
             return
         self._check_host()
         super().on_headers_complete()
-        if isinstance(self.app, Application):  # else what is around it wants to see the messages
+        if isinstance(self.app, Application):  # otherwise a wrapper wants to see the messages
             exchange = WholeExchange(self.cycle, self.hold)
             self.scope["extensions"] = {EXCHANGE: exchange}  # type: ignore[dict-item]
         self._is_in_head = False
@@ -150,10 +150,10 @@ class Protocol(HttpToolsProtocol):
         self._wait_no_more()
 
     def _check_host(self) -> None:
-        """Refuse a request that doesn't name the server by exactly one host: a proxy in front of
-        this server may have understood another."""
+        """Refuse a request that doesn't name exactly one host: a proxy in front of this server may
+        have read another one."""
         hosts = [value for name, value in self.headers if name == b"host"]
-        if self.url[:1] not in (b"/", b"*"):  # an address in full, as it is sent to a proxy
+        if self.url[:1] not in (b"/", b"*"):  # an absolute URL, as sent to a proxy
             hosts.append(self.url.partition(b"://")[2].partition(b"/")[0].partition(b"?")[0])
             if len(hosts) == 2 and hosts[0].lower() == hosts[1].lower():
                 hosts.pop()
@@ -198,10 +198,10 @@ _OF_CYCLE = (
 
 
 class WholeExchange:
-    """Receives a request and sends its answer in one piece each, without ASGI's messages, of which
-    each part of an answer would be a call of the system. It does to uvicorn's cycle what the
-    messages would do, or nothing where a release of uvicorn has other fields: then the messages
-    do it. hold: see `Protocol.hold`."""
+    """Receives a request and sends its response in one piece each, without ASGI's messages, which
+    take a system call for each part of a response. It changes uvicorn's cycle as the messages
+    would. With a release of uvicorn that has other fields it does nothing; then the messages do.
+    hold: see `Protocol.hold`."""
 
     __slots__ = ("_cycle", "_fits", "hold")
 
@@ -210,7 +210,8 @@ class WholeExchange:
         self._fits = all(hasattr(cycle, name) for name in _OF_CYCLE)
 
     def take_body(self) -> bytes | None:
-        """The body, if all of it has come; None where it is to be waited for, or asked for."""
+        """The body, if all of it has arrived; None where it must be awaited, or the client waits
+        for a "100 Continue"."""
         cycle = self._cycle
         if not self._fits or cycle.more_body:
             return None
@@ -223,8 +224,8 @@ class WholeExchange:
         return body
 
     def send(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
-        """Send an answer at once; False, and nothing is sent, where it has to wait or begins
-        otherwise. headers: valid ones, with the length of the body."""
+        """Send a response at once. Returns False, and sends nothing, where it has to wait or
+        another one has begun. headers: valid ones, with the length of the body."""
         cycle, status_line = self._cycle, _STATUS_LINES.get(status)
         if not self._fits or status_line is None:
             return False
@@ -246,11 +247,11 @@ class WholeExchange:
         return True
 
 
-KEPT_OPEN = 75  # seconds that an idle connection stays; clients keep theirs for less
+KEPT_OPEN = 75  # seconds that an idle connection stays open; clients keep theirs for less
 STARTS_WITHIN = 60.0
 LAST_PORT = 65_535
-MOST_WORKERS = 8  # unless more are asked for
-BACKLOG = 2048  # connections that wait to be accepted, where the system allows so many
+MOST_WORKERS = 8  # unless more are configured
+BACKLOG = 2048  # connections in the accept queue, if the system allows that number
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,8 +284,8 @@ class ApplicationFactory:
 
 
 def tune_collector() -> None:
-    """Make garbage collections of all objects rare in a process that only serves: parsing a body
-    with a thousand vectors would trigger several, which take a third of the time of parsing."""
+    """Make full garbage collections rare in a process that only serves. Parsing a body with a
+    thousand vectors would trigger several, which take a third of the parsing time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
@@ -302,8 +303,8 @@ def log_accesses() -> None:
 
 
 class _Server(uvicorn.Server):
-    """A server that sets `has_begun` once its start has ended, well or not. on_listening: called
-    once it listens; where that fails, the server ends in order."""
+    """A server that sets `has_begun` once its start has succeeded or failed. on_listening: called
+    once it listens; if that fails, the server ends in order."""
 
     def __init__(
         self, config: uvicorn.Config, on_listening: Callable[[], object] = lambda: None
@@ -330,7 +331,7 @@ class _Server(uvicorn.Server):
 
 
 def usual_workers(store: str, listening: Listening) -> int:
-    """One for each processor, up to eight; one alone where several can't serve."""
+    """One for each processor, up to eight; one where several can't serve."""
     shares_port = listening.grpc_port is None or hasattr(socket, "SO_REUSEPORT")
     return 1 if store == IN_MEMORY or not shares_port else min(usable_cores(), MOST_WORKERS)
 
@@ -342,17 +343,17 @@ def serve(
     workers: int,
     announce: Callable[[str, str | None], object],
 ) -> None:
-    """Serve a store until the process is ended by SIGINT or SIGTERM: requests under way have 30
-    seconds, then the store is closed. announce: called with the URL, and the address for gRPC if it
-    is served, once both answer. Raises InvalidArgumentError for what can't be served so,
-    StorageError where nothing can listen, and whatever opening a store raises."""
+    """Serve a store until SIGINT or SIGTERM ends the process. Running requests have 30 seconds,
+    then the store is closed. announce: called with the URL, and the address for gRPC if it is
+    served, once both accept requests. Raises InvalidArgumentError for invalid combinations,
+    StorageError where it can't listen, and the errors of opening a store."""
     if workers > 1 and store == IN_MEMORY:
         raise InvalidArgumentError("workers is more than 1: a store in memory has one process")
     _check_certificate(listening)
     with _reserve_rpc_port(listening, workers > 1) as rpc:
         make = ApplicationFactory(store, settings, rpc)
-        # Opened before anything is announced, so that an error of the store is reported at once,
-        # and not by workers, which would be started again and again.
+        # Opened before anything is announced, so that an error of the store is reported at once.
+        # Workers would report it again and again, since they are restarted.
         application = make()
         if workers == 1:
             _run(
@@ -366,7 +367,7 @@ def serve(
         with _bind_for_workers(listening) as bound:
             served = partial(announce, _url(bound, listening), None if rpc is None else rpc.address)
             if rpc is None and not isinstance(bound, PortOfWorkers):
-                served()  # who connects before a worker has started waits for it
+                served()  # clients that connect before a worker has started wait for it
             else:
                 address = bound.getsockname()[:2] if rpc is None else (rpc.host, rpc.port)
                 waiting = threading.Thread(target=_once_listening, args=(*address, served))
@@ -378,9 +379,9 @@ def serve(
 def view(
     client: Client, settings: ServerSettings, port: int, announce: Callable[[str], object]
 ) -> None:
-    """Serve the page that looks into a store, and nothing else, to this machine alone, until the
-    process is ended. client: of the store, which the caller closes. announce: called
-    with the URL of the page once it answers. Raises as `serve` does."""
+    """Serve the page that displays a store, and nothing else, to this machine alone, until the
+    process ends. client: of the store, which the caller closes. announce: called with the URL of
+    the page once it accepts requests. Raises the errors of `serve`."""
     application = Application(client, settings, OF_VIEW)
     _run(application, Listening(port=port), lambda url: announce(f"{url}{ROOT}"))
 
@@ -394,8 +395,8 @@ def _run(application: Application, listening: Listening, announce: Callable[[str
 
 
 def serve_asgi(application: Any, listening: Listening, announce: Callable[[str], object]) -> None:
-    """Serve any ASGI application in this process, with the bounds of ours, until the process is
-    ended. announce: called with the URL once it answers. Raises StorageError where nothing can
+    """Serve any ASGI application in this process, with this server's limits, until the process
+    ends. announce: called with the URL once it accepts requests. Raises StorageError where it can't
     listen."""
     with _listening_socket(listening) as bound:
         url = _url(bound, listening)
@@ -403,8 +404,8 @@ def serve_asgi(application: Any, listening: Listening, announce: Callable[[str],
 
 
 class Guard:
-    """Guards an ASGI application of one's own, and serves it, as `retrieval-store serve` does with
-    ours: by keys from the environment, and without keys by where a request comes from."""
+    """Guards an ASGI application of yours, and serves it, as `retrieval-store serve` does: by keys
+    from the environment, or without keys by the request's origin."""
 
     def __init__(self, host: str, *, read_only: bool = False) -> None:
         """Reads the keys.
@@ -414,7 +415,7 @@ class Guard:
             read_only: whether no key may write.
 
         Raises:
-            InvalidArgumentError: a host that other machines reach, and no key.
+            InvalidArgumentError: a host that other machines can reach, without a key.
         """
         keys, reader_keys = keys_of(os.environ, None)
         if not (keys or reader_keys or is_loopback(host)):
@@ -427,7 +428,7 @@ class Guard:
         self._together = RequestMemory(self._limits.memory)
 
     def may_write(self, scope: Any) -> bool:
-        """Whether the key of a request that was let in may write.
+        """Whether the key of an admitted request may write.
 
         Args:
             scope: of ASGI.
@@ -435,8 +436,8 @@ class Guard:
         return self._gate.may(headers_of(scope), "write")
 
     def budget(self) -> Budget:
-        """What one call that reads may take of time and memory, as a context manager around it; its
-        attribute `is_stopped` is set to True by another thread once nobody waits for the answer."""
+        """The time and memory budget of one reading call, as a context manager around it. Another
+        thread sets its attribute `is_stopped` to True once nobody waits for the result."""
         limits = self._limits
         return Budget(
             limits.request_seconds,
@@ -447,10 +448,10 @@ class Guard:
         )
 
     def around(self, application: Asgi) -> Asgi:
-        """An application that answers a request without a valid key itself.
+        """An application that refuses requests without a valid key itself.
 
         Args:
-            application: answers the others, of which each may read.
+            application: answers the other requests; each may read.
         """
 
         async def guarded(scope: Any, receive: Any, send: Any) -> None:
@@ -464,16 +465,16 @@ class Guard:
         return guarded
 
     def serve(self, application: Asgi, port: int, announce: Callable[[str], object]) -> None:
-        """Serve an application behind this until the process is ended, with the bounds of ours for
-        connections.
+        """Serve an application behind this guard until the process ends, with this server's limits
+        for connections.
 
         Args:
-            application: as of `around`.
+            application: as in `around`.
             port: 0 for any free port.
-            announce: called with the URL once it answers.
+            announce: called with the URL once it accepts requests.
 
         Raises:
-            StorageError: nothing can listen there.
+            StorageError: it can't listen there.
         """
         serve_asgi(self.around(application), Listening(self._host, port), announce)
 
@@ -485,8 +486,8 @@ async def _send(send: Any, status: int, body: bytes, kind: str) -> None:
 
 
 def _once_listening(host: str, port: int, call: Callable[[], object]) -> None:
-    """Call this once a worker accepts connections, or after STARTS_WITHIN: nobody can connect
-    before, since the socket that they share doesn't listen."""
+    """Call this once a worker accepts connections, or after STARTS_WITHIN. Nobody can connect
+    before, since their shared socket doesn't listen."""
     ends = time.monotonic() + STARTS_WITHIN
     while time.monotonic() < ends:
         with suppress(OSError), socket.create_connection((host, port), timeout=1):
@@ -514,16 +515,16 @@ def running(
     `grpc_port` is the port for gRPC.
 
     Args:
-        store: as of `app`; None for a temporary directory, which is deleted afterwards.
+        store: as in `app`; None for a temporary directory, which is deleted afterwards.
         host: where to listen.
         port: 0 for any free port.
         grpc_port: the same, None without gRPC.
-        **options: those of `app`.
+        **options: as in `app`.
 
     Raises:
-        StorageError: nothing can listen there.
-        MissingDependencyError: gRPC is wanted and isn't installed.
-        InvalidArgumentError: as by `app`.
+        StorageError: it can't listen there.
+        MissingDependencyError: gRPC is requested but not installed.
+        InvalidArgumentError: as in `app`.
     """
     with ExitStack() as stack:
         if store is None:
@@ -581,7 +582,7 @@ def _check_certificate(listening: Listening) -> None:
     cert, key = listening.tls_cert, listening.tls_key
     if cert is None:
         return
-    try:  # without a passphrase, which OpenSSL would wait for on the terminal
+    try:  # without a passphrase: OpenSSL would wait for it on the terminal
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
     except OSError as error:
         raise InvalidArgumentError(
@@ -600,9 +601,9 @@ def _listening_socket(listening: Listening) -> socket.socket:
 
 
 class PortOfWorkers(socket.socket):
-    """A bound socket that doesn't listen. A process that is sent it gets a listening one of its own
-    at the same port: Linux shares out connections among these. Of one that processes share, those
-    that come together would all go to the process that looks first."""
+    """A bound socket that doesn't listen. A process that receives it opens a listening socket of
+    its own at the same port; Linux distributes connections among these. With one shared socket, the
+    first process to accept would get all connections that arrive together."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _listening_beside, (self.family, self.getsockname())
@@ -617,9 +618,9 @@ def _listening_beside(family: int, address: Any) -> socket.socket:
 
 
 def _bind_for_workers(listening: Listening) -> socket.socket:
-    """The socket that several processes are sent. As SO_REUSEPORT admits any server of the same
+    """The socket that several processes receive. As SO_REUSEPORT admits any server of the same
     user, the port is checked first."""
-    if sys.platform != "linux":  # elsewhere SO_REUSEPORT doesn't share out
+    if sys.platform != "linux":  # elsewhere SO_REUSEPORT doesn't distribute connections
         return _listening_socket(listening)
     with _bind_to(listening.host, listening.port, socket.SO_REUSEADDR) as free:
         host, port = free.getsockname()[:2]
@@ -629,7 +630,7 @@ def _bind_for_workers(listening: Listening) -> socket.socket:
 
 def _bind_to(host: str, port: int, option: int) -> socket.socket:
     """A socket bound to an address."""
-    if not 0 <= port <= LAST_PORT:  # of a larger one the system takes some of the bits
+    if not 0 <= port <= LAST_PORT:  # the system truncates larger ones
         raise InvalidArgumentError(f"port is {port}, expected 0 to {LAST_PORT}")
     try:
         family, *_, address = socket.getaddrinfo(
@@ -650,7 +651,7 @@ def _bind_to(host: str, port: int, option: int) -> socket.socket:
 @contextmanager
 def _reserve_rpc_port(listening: Listening, shared: bool) -> Iterator[RpcListening | None]:
     """A port for gRPC, reserved for this process and its workers while the body runs; None where
-    gRPC isn't served. gRPC makes its own sockets in each process, so they share the port by
+    gRPC isn't served. gRPC opens its own sockets in each process, so they share the port by
     SO_REUSEPORT with a socket that doesn't listen. As SO_REUSEPORT admits any server of the same
     user, the port is checked first. shared: whether several processes listen there."""
     if listening.grpc_port is None:
@@ -672,9 +673,9 @@ def _reserve_rpc_port(listening: Listening, shared: bool) -> Iterator[RpcListeni
 
 
 def check_rpc(host: str, port: int, looks: bool = True) -> tuple[str, int]:
-    """The IP address and port for gRPC. looks: whether to check the port, which any free one
-    doesn't need. Raises MissingDependencyError where gRPC isn't installed, StorageError where
-    nothing can listen, and InvalidArgumentError for an invalid port."""
+    """The IP address and port for gRPC. looks: whether to check the port; a free one needs no
+    check. Raises MissingDependencyError where gRPC isn't installed, StorageError where it can't
+    listen, and InvalidArgumentError for an invalid port."""
     with needing("gRPC", None, "retrieval-store-server"):
         import grpc_health.v1.health  # noqa: F401
     if not looks:

@@ -1,4 +1,4 @@
-"""Constants, and what of the system a server asks."""
+"""Constants, and a server's queries of the system."""
 
 from typing import Any
 
@@ -9,4 +9,4 @@ except ImportError:  # on Windows
     resource = None
 
 INT_MIN, INT_MAX = -(2**63), 2**64 - 1  # of integers in payloads
-IN_MEMORY = ":memory:"  # in the place of a path
+IN_MEMORY = ":memory:"  # instead of a path

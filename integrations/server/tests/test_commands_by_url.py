@@ -1,4 +1,4 @@
-"""Commands on a store that is served, by its URL."""
+"""Commands on a served store, by its URL."""
 
 import json
 

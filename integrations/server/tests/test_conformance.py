@@ -1,4 +1,4 @@
-"""A served store passes the tests for those of others."""
+"""A served store passes the conformance tests for stores of other packages."""
 
 import pytest
 

@@ -1,8 +1,8 @@
-"""Copies of collections in other stores: complete and consistent, and brought level when run again.
+"""Copies of collections in other stores: complete and consistent, and updated when run again.
 
-Two stores, wherever they live, and the names of collections come in. `stores` is the entry: which
-collections, and whether it can. `collection` copies one of them: as files if both stores are
-directories, otherwise in `pages`. `place` decides whether a copy is ours, and copies later changes;
-`journal` records progress, so that an interrupted copy resumes. It may use what users may, and
-`retrieval_store.extension`.
+The input is two stores of any kind, and the names of collections. `stores` is the entry: it selects
+the collections, and checks whether they can be copied. `collection` copies one of them: as files if
+both stores are directories, otherwise in `pages`. `place` decides whether an existing collection is
+our copy, and copies later changes. `journal` records progress, so that an interrupted copy resumes.
+This room may use the core's public parts, and `retrieval_store.extension`.
 """

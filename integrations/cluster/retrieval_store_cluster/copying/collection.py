@@ -1,9 +1,9 @@
-"""Copies one collection to another store, wherever the two live.
+"""Copies one collection to another store of any kind.
 
-Where both lie on disk its files are copied as they are at one moment, and become a collection of
-the target at once or not at all. Else a `Transfer` carries the points in pages (`pages`), from a
-private copy of one state where the source is of this process, from a cluster in the order of its
-list. It resumes where an earlier transfer was broken off.
+If both are on disk, its files are copied in the state of one moment, and become a collection of the
+target atomically. Otherwise a `Transfer` carries the points in pages (`pages`): from a private copy
+of one state if the source belongs to this process, from a cluster in listing order. It resumes
+where an earlier transfer was interrupted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -58,11 +58,11 @@ from retrieval_store_cluster.copying.place import (
 class Transfer:
     """One transfer of all points of a collection.
 
-    source: the source's points, a private copy in one state, or of a cluster those that were there
-    when the transfer began; copied: the points of the target; spaces: the vector spaces to copy;
-    journal: notes the progress; position: that of the source's change log before the copy was
-    taken, None for a cluster, which has none; resumed: whether the target collection existed
-    before; name: for the progress bar; shown: whether to show the bar.
+    source: the source's points: a private copy in one state, or in a cluster the points that
+    existed when the transfer began. copied: the points of the target; spaces: the vector spaces to
+    copy; journal: records the progress. position: the source's change log position before the copy
+    was taken, None for a cluster, which has no log. resumed: whether the target collection existed
+    before. name: for the progress bar; shown: whether to show the bar.
     """
 
     source: PointsBackend
@@ -76,25 +76,25 @@ class Transfer:
     shown: bool
 
     def run(self) -> int:
-        """Make the target hold what the source holds, in the same order. Returns how many points
-        were missing in the target, or differed."""
+        """Make the target equal to the source, in the same order. Returns how many points were
+        missing in the target, or differed."""
         entry, changed = self._resume()
         moved = self._copy_pages(entry)
         if changed is not None:
             self._copy_changed(changed)
         if self.copied.count() > self.source.count() or (self.resumed and self.position is None):
             moved += delete_others(self.source, self.copied)
-        if self.resumed and self.position is None:  # which lacks a log of points added again
+        if self.resumed and self.position is None:  # which has no log of points added again
             moved += put_in_order(self.source, self.copied, self.spaces)
         return moved
 
     def _resume(self) -> tuple[Entry, ChangedPoints | None]:
-        """The journal's entry to resume from, and the points changed since; None for these if all
-        points are copied from the first on, or the source is a cluster.
+        """The journal's entry to resume from, and the points changed since. None instead of these
+        points if all points are copied from the first on, or the source is a cluster.
 
-        Points are copied in the order of insertion. Of the `entry.done` points copied before the
-        transfer was interrupted some may have been deleted since, so the first done - deleted
-        points are certain to be copied. All numbers are read from one state, that of `source`."""
+        Points are copied in the order of insertion. Some of the `entry.done` points copied before
+        the interruption may have been deleted since. So the first done - deleted points are certain
+        to be copied. All numbers are read from one state, the state of `source`."""
         entry, points = self.journal.entries[self.collection_id], self.source.engine
         if points is None or self.position is None:
             return entry, None
@@ -110,11 +110,12 @@ class Transfer:
         return self.journal.advance(self.collection_id, done=done), changed
 
     def _copy_pages(self, entry: Entry) -> int:
-        """Copy the points after the first `entry.done`; returns how many were written. On a cluster
+        """Copy the points after the first `entry.done`; returns how many were written. In a cluster
         the first ones may have changed since without notice, so they are compared."""
         fields, written = everything(self.spaces), 0
         start = 0 if self.position is None else entry.done
-        # If the target has more points, a page was written but not noted, or all is copied again.
+        # If the target has more points, a page was written but not recorded, or everything is
+        # copied again.
         put = write_each if self.copied.count() <= start else append_each
         with progress_bar(self.name, self.source.count(), "point", self.shown) as bar:
             bar.update(start)
@@ -141,7 +142,7 @@ class Transfer:
 
 class CollectionCopy:
     """The copy of one collection. place: of the copy; is_level: whether nothing had to be copied;
-    alike: the id of a collection that holds the same but is no copy."""
+    alike: the id of a collection with the same content that isn't a copy."""
 
     def __init__(
         self,
@@ -160,9 +161,9 @@ class CollectionCopy:
         self._shown = shown
         self._settled: Payload | None = None
         self._changes: ChangesCopy | None = None
-        # Of a cluster the points that were there when they were copied, and how many.
+        # For a cluster, the points that existed when they were copied, and their number.
         self._there: tuple[PointsBackend, int] | None = None
-        self._again = 0  # points of a cluster that an earlier copy lacked, or had otherwise
+        self._again = 0  # points of a cluster that were missing or different in an earlier copy
 
     @property
     def id(self) -> str:
@@ -171,7 +172,7 @@ class CollectionCopy:
 
     @property
     def name(self) -> str:
-        """What the source calls it."""
+        """The name in the source."""
         return self.place.record.name
 
     @property
@@ -190,7 +191,7 @@ class CollectionCopy:
 
     @property
     def _points(self) -> PointsBackend:
-        """The points of the source; NotFoundError."""
+        """The points of the source; raises NotFoundError."""
         return self._source.store.points(self.id)
 
     @property
@@ -211,8 +212,8 @@ class CollectionCopy:
         return {space.name: pages.as_new(space) for space in points.spaces()}
 
     def refuse(self, if_exists: bool) -> None:
-        """Raise for a collection that the target can't have: before anything is copied. if_exists:
-        whether one that was copied before is an error, too."""
+        """Raise for a collection that the target can't store, before anything is copied. if_exists:
+        whether an earlier copy is an error, too."""
         place = self.place
         place.refuse_unfit(self._points)
         foreign = None if place.is_there else place.there()
@@ -225,7 +226,7 @@ class CollectionCopy:
         self._refuse_changed()
 
     def _take_alike(self, existing: CollectionRecord) -> bool:
-        """Whether the target's collection of the name has the same content and settings: then
+        """Whether the target's collection of this name has the same content and settings; then
         nothing has to be copied."""
         if existing.settings != self.place.settings.settings:
             return False
@@ -249,18 +250,18 @@ class CollectionCopy:
             self.place.begin()
         try:
             self._copy_rest()
-            if self._look_again():  # it has got other settings meanwhile, and vector spaces perhaps
+            if self._look_again():  # it may have new settings and vector spaces meanwhile
                 self._settle()
                 if None not in (self._source.store.engine, self._target.store.engine):
                     self._copy_changes()
-        finally:  # broken off, too
+        finally:  # also after an interruption
             if self.place.known.kept is None:
                 with suppress(RetrievalStoreError):
                     note_left(self._journal, self.id, self._copied)
 
     def _look_again(self) -> bool:
-        """Whether the settings of the source differ from those of the copy; a new name is left to
-        the next run."""
+        """Whether the source's settings differ from the copy's; a new name is left to the next
+        run."""
         self.place.record = replace(self._source.store.record(self.id), name=self.name)
         return self.place.record.settings != self._settled
 
@@ -272,36 +273,36 @@ class CollectionCopy:
         elif not is_there or (entry.paged and not entry.whole):
             self._copy_points()
         else:
-            if not entry.whole:  # files are there whole or not at all
+            if not entry.whole:  # files exist completely or not at all
                 self._journal.advance(self.id, whole=True)
             self._copy_changes()
 
     def _copy_changes(self) -> None:
-        """Bring the copy level with what has changed."""
+        """Update the copy with the changes since."""
         changed = self._settle()
         points = self._points.engine
-        if points is None:  # a cluster doesn't tell what has changed: all is compared
+        if points is None:  # a cluster has no change log, so everything is compared
             self._copy_points()
             return
         if self._changes is None:
             self._changes = ChangesCopy(points, self._copied, self._journal, self.id)
         try:
             changed = self._changes.run() or changed
-        except TooFarError:  # its log was cut off
+        except TooFarError:  # its log was truncated
             self._journal.advance(self.id, done=0, whole=False, paged=True, position=None)
             self._copy_points()
             changed = True
         self.is_level = self.is_level and not changed
 
     def _settle(self) -> bool:
-        """Give the copy the settings of the source; returns whether they differed. ConflictError
-        for those of word search on a cluster, which can't change them."""
+        """Give the copy the settings of the source; returns whether they differed. Raises
+        ConflictError for settings of word search on a cluster, which can't change them."""
         if self._settled == self.place.record.settings:
             return False
         self.place.refuse_unfit(self._points)
         expected = self.place.settings.settings
-        # Compared with the copy, not with what the source was: a copy that was broken off may be
-        # of older settings.
+        # Compared with the copy, not with the earlier source: an interrupted copy may have older
+        # settings.
         old = self._target.store.record(self.copied_id).settings
         if old != expected:
             self.is_level = False
@@ -318,12 +319,13 @@ class CollectionCopy:
         return old != expected
 
     def _copy_files(self) -> None:
-        """Make a collection of the source's files in the target."""
+        """Make a collection in the target from the source's files."""
         points, self.is_level = self._points.engine, False
         source, target = self._source.store.embedded, self._target.store.embedded
         assert points is not None and source is not None and target is not None  # both are on disk
         with progress_bar(self.name, points.count(), "point", self._shown) as bar:
-            # In this order: all that new vector spaces will hold is written after the position.
+            # In this order: everything that new vector spaces will hold is written after the
+            # position.
             entry = self._journal.advance(self.id, position=points.position())
             entry = self._journal.advance(self.id, spaces=pages.numbers(points.spaces()))
             target.adopt_collection(source, self.id, replace(self.place.settings, id=entry.target))
@@ -353,7 +355,7 @@ class CollectionCopy:
                 self.name,
                 self._shown,
             ).run()
-        # What is compared, of a cluster, may have been level all the time.
+        # The compared points of a cluster may have been up to date all the time.
         self.is_level = self.is_level and resumed and position is None and not moved
         self._again = moved if resumed and position is None else 0
         self._journal.advance(self.id, whole=True, paged=False, position=position)
@@ -366,7 +368,7 @@ class CollectionCopy:
         self.place.is_there, self._settled = True, self.place.record.settings
 
     def _frozen(self) -> AbstractContextManager[PointsBackend]:
-        """The points in one state; of a cluster those that are there now."""
+        """The points in one state; in a cluster the points that exist now."""
         return self._source.store.open_copy(self.id)
 
     def _level_spaces(self, points: PointsBackend) -> list[str]:
@@ -381,7 +383,7 @@ class CollectionCopy:
         return [*numbers]
 
     def _refuse_changed(self) -> None:
-        """Raise AlreadyExistsError for a complete copy on a cluster that differs from its source: a
+        """Raise AlreadyExistsError for a complete copy on a cluster that differs from its source. A
         cluster has no change log that would show others' writes."""
         entry = self.place.entry
         if not self.place.is_there or entry is None or entry.position is None:
@@ -397,7 +399,7 @@ class CollectionCopy:
         return compare(self._points, self._copied, spaces, self._since, rounds, self.name)
 
     def _cluster_rests(self) -> bool:
-        """Whether no points were added to a cluster or deleted since they were copied, if they
+        """Whether no points of a cluster were added or deleted since they were copied, if they
         were."""
         if self._there is None:
             return True
@@ -406,7 +408,7 @@ class CollectionCopy:
 
     @property
     def meanwhile(self) -> int:
-        """How many points of a cluster were added or deleted since they began to be copied."""
+        """How many points of a cluster were added or deleted since their copying began."""
         if self._there is None:
             return 0
         points, count = self._there
@@ -414,21 +416,21 @@ class CollectionCopy:
         return count - left + max(0, self._points.count() - left)
 
     def _compare_with_cluster(self) -> int:
-        """The same with a cluster, of which points that were changed meanwhile are copied again."""
+        """The same with a cluster; points that changed meanwhile are copied again."""
         begin_writing(self._journal, self.id)
         compared = self._compare()
         note_left(self._journal, self.id, self._copied)
         return compared
 
     def _since(self) -> Since:
-        """What has happened to the source since it was copied, as far as it can tell."""
+        """The changes of the source since it was copied, as far as they are known."""
         entry, points = self.place.entry, self._points.engine
         if points is None:
             return Since(frozenset(), rests=self._cluster_rests())
         if entry is None or entry.position is None:
             return Since(frozenset(), rests=True)
         changed = points.changes_since(entry.position)
-        # A vector space that was dropped is gone from all points, and no change of theirs.
+        # A dropped vector space is gone from all points, without being a change of the points.
         same_spaces = entry.spaces is None or pages.numbers(points.spaces()) == entry.spaces
         ids = None if changed.ids is None or not same_spaces else frozenset(changed.ids)
         return Since(ids, same_spaces and changed.position == entry.position)

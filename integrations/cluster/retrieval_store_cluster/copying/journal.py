@@ -1,13 +1,13 @@
-"""The journal of a copy: which collections it has made, and how far each has come.
+"""The journal of a copy: the collections that it has made, and the progress of each.
 
-One JSON file in the directory of the target, or, where that has none, of the source. The
-same copy, begun again, goes on where the journal says; only one process at a time does. It stays
-when all is done, so that a collection that is a copy is told from one that its owner has made: what
-isn't named here is never changed. It is a note, not the truth: whatever a copy does after it
-was begun again may be done twice, and names are noted before they are given.
+One JSON file in the directory of the target, or, if that has none, of the source. When the same
+copy is run again, it resumes from the journal; only one process at a time does. The journal stays
+when everything is done, so that a copy can be distinguished from a collection of the owner's: a
+collection that isn't named here is never changed. It is a record, not the truth: after a restart
+any step may be done twice, and names are recorded before they are given.
 
-Where neither has a directory, and the target is a cluster, what the file would say of a copy stands
-beside it, in its metadata (`JournalOfCluster`).
+If neither store has a directory, and the target is a cluster, the copy's metadata hold its entry
+(`JournalOfCluster`).
 """
 
 import hashlib
@@ -24,8 +24,8 @@ from retrieval_store.errors import ConflictError, DamagedError, NotFoundError, S
 from retrieval_store.extension import Payload, Position, hold_lock, replace_file
 
 FORMAT = 3
-COPIES = uuid.UUID("3d8a4f0e-8f0b-4c1d-9a55-6f2c1c7f5b21")  # of ids that are made of others
-READABLE = (1, 2, FORMAT)  # the first knew no vector spaces, and went at the end
+COPIES = uuid.UUID("3d8a4f0e-8f0b-4c1d-9a55-6f2c1c7f5b21")  # for ids derived from others
+READABLE = (1, 2, FORMAT)  # the first had no vector spaces, and was deleted at the end
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +33,15 @@ class Entry:
     """One collection.
 
     target: the id of its copy.
-    position: of the source, from which on changes are copied again; None for a source without one.
-    done, count: how many of its points are copied, and of how many; whole: whether all are.
-    left, kept: the position of the copy, if it has one, and how many points it had, when we last
-    wrote to it; None while we write.
-    name: what we have called the copy; "" in some older journals.
-    spaces: the vector spaces of the source that the copy has, with their numbers there; None where
-    that isn't known.
+    position: the source's position from which changes are copied; None for a source without one.
+    done, count: the number of copied points, and of all; whole: whether all are copied. left, kept:
+    the copy's position, if it has one, and its number of points after our last write to it; None
+    during writes.
+    name: the name that we have given the copy; "" in some older journals.
+    spaces: the source's vector spaces that the copy has, with their numbers there; None where that
+    isn't known.
     paged: whether its points are being copied page by page.
-    finished: whether the copy has come to its end since we last wrote to it.
+    finished: whether the copy was completed since our last write to it.
     """
 
     target: str
@@ -83,12 +83,12 @@ class Journal:
             self._write()
 
     def new_id(self, collection_id: str) -> str:
-        """The id for a copy of a collection. A process that died may have left something under the
-        one that it had noted."""
+        """The id for a copy of a collection. A process that died may have left data under the id
+        that it recorded."""
         return str(uuid.uuid4())
 
     def look_up(self, collection_ids: Collection[str]) -> None:
-        """Find the entries of these collections, where they aren't in a file."""
+        """Find the entries of these collections, if they aren't in a file."""
 
     def _write(self) -> None:
         if self.path is not None:
@@ -99,11 +99,11 @@ class NoteKeeper(Protocol):
     """A cluster, which keeps a note beside each collection."""
 
     def copy_note(self, collection_id: str) -> tuple[Any, int]:
-        """The note beside a collection, None without one, and how many points the collection has;
-        NotFoundError."""
+        """The note beside a collection, None without one, and the collection's number of points;
+        raises NotFoundError."""
 
     def note_copy(self, collection_id: str, note: Payload) -> None:
-        """Keep a note beside a collection; NotFoundError."""
+        """Keep a note beside a collection; raises NotFoundError."""
 
 
 def _id_of_copy(collection_id: str) -> str:
@@ -111,8 +111,9 @@ def _id_of_copy(collection_id: str) -> str:
 
 
 class JournalOfCluster(Journal):
-    """The entries of copies on a cluster, each beside the copy. The id of a copy is made of that of
-    its source, so that it is known before there is a note. How far it is, its points tell."""
+    """The entries of copies on a cluster, each beside the copy. The id of a copy is derived from
+    its source's id, so that it is known before there is a note. Its progress is read from its
+    points."""
 
     def __init__(self, keeper: NoteKeeper) -> None:
         super().__init__(None)
@@ -121,7 +122,7 @@ class JournalOfCluster(Journal):
 
     def new_id(self, collection_id: str) -> str:
         """The id for a copy of a collection: the same each time, unless others have renamed the
-        copy that has it."""
+        copy with that id."""
         try:
             self._keeper.copy_note(_id_of_copy(collection_id))
         except NotFoundError:
@@ -129,7 +130,7 @@ class JournalOfCluster(Journal):
         return super().new_id(collection_id)
 
     def look_up(self, collection_ids: Collection[str]) -> None:
-        """Read the notes beside the copies of these collections. What isn't understood is none."""
+        """Read the notes beside the copies of these collections. An invalid note is ignored."""
         for collection_id in collection_ids:
             target = _id_of_copy(collection_id)
             with suppress(NotFoundError, LookupError, TypeError, ValueError, AttributeError):
@@ -139,7 +140,7 @@ class JournalOfCluster(Journal):
                 self.entries[collection_id] = replace(entry, target=target, done=done)
 
     def note(self, collection_id: str, entry: Entry) -> Entry:
-        """Store an entry durably, once there is the copy, and but for how far it is."""
+        """Store an entry durably once the copy exists, without its progress."""
         self.entries[collection_id] = entry
         kept = asdict(replace(entry, done=0, count=0))
         if kept != self._kept.get(collection_id):
@@ -161,9 +162,10 @@ def open_journal(
     keeper: NoteKeeper | None = None,
     leading: tuple[str, str] = ("", ""),
 ) -> Iterator[Journal]:
-    """The journal of a copy from the first store to the second, with the entries of the last time;
-    in the first of the folders that exists. ConflictError while another process uses it. keeper:
-    the target, where it is a cluster; leading: what tells the two from others at their places."""
+    """The journal of a copy from the first store to the second, with the entries of earlier runs.
+    It is in the first of the folders that exists. Raises ConflictError while another process uses
+    it. keeper: the target, if it is a cluster; leading: distinguishes the two from other stores at
+    the same addresses."""
     told_apart = places if leading == ("", "") else (*places, *leading)
     name = f"copy-{hashlib.sha256(orjson.dumps(told_apart)).hexdigest()[:16]}.journal"
     folder = next((existing for existing in folders if existing is not None), None)
@@ -211,7 +213,7 @@ def _entry(entry: Any) -> Entry:
         None if entry["kept"] is None else int(entry["kept"]),
         str(entry.get("name", "")) or _only([*entry.get("names", ())]),
         None if spaces is None else {str(name): int(number) for name, number in spaces.items()},
-        bool(entry.get("paged", not whole)),  # older ones don't say: then all are looked at
+        bool(entry.get("paged", not whole)),  # older ones lack it: then all are checked
         bool(entry.get("finished", False)),
     )
 
@@ -226,7 +228,7 @@ def _position(data: Any) -> Position | None:
 
 
 def _write(path: Path, journal: Journal) -> None:
-    """Replace the file, so that it is always whole."""
+    """Replace the file atomically."""
     entries = {collection_id: asdict(entry) for collection_id, entry in journal.entries.items()}
     content = {"format": FORMAT, "collections": entries}
-    replace_file(path, orjson.dumps(content))  # else a power cut could leave a copy without one
+    replace_file(path, orjson.dumps(content))  # else a power failure could leave a copy without one

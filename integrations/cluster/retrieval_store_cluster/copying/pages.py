@@ -1,12 +1,12 @@
-"""Moves points from one collection to another in pages, with all that they hold.
+"""Moves points from one collection to another in pages, with all their fields.
 
-`holds_the_same` checks whether a copy equals its source: as many points, and a sample of them
-alike; or all of them, where no journal says that the collection is a copy.
+`holds_the_same` checks whether a copy equals its source: the same number of points, and a random
+sample of them. All points are compared if no journal says that the collection is a copy.
 
-`SpaceChanges` make the vector spaces of a copy those of its source, while points come and go. A
-space that was dropped and added again has the name of the one before, and none of its vectors; its
-number shows that. All that a new one holds was written since it was added, so a copy of the changes
-since before that copies all of it.
+`SpaceChanges` give a copy the vector spaces of its source, while points come and go. A space that
+was dropped and added again has the old name, but none of the old vectors; its number shows that.
+All vectors in a new space were written after it was added, so copying the changes since an earlier
+position copies all of them.
 """
 
 import random
@@ -38,8 +38,8 @@ from retrieval_store.extension import (
 )
 
 PAGE, FIRST = 1_000, 16  # points that are read and written at once, at most and at first
-BYTES = 32_000_000  # that these have, about
-ROUNDED = 1e-5  # of a number, that a server's float32 may be off by
+BYTES = 32_000_000  # their approximate size
+ROUNDED = 1e-5  # relative error of a server's float32
 Spaces: TypeAlias = Sequence[str]
 
 
@@ -49,14 +49,14 @@ def everything(spaces: Spaces) -> Fields:
 
 
 class Pace:
-    """How many points to read and write at once: as many as have at most BYTES, judged by those
-    before them; at most twice as many as before."""
+    """How many points to read and write at once. They take at most BYTES, estimated from earlier
+    ones, and are at most twice the last number."""
 
     def __init__(self) -> None:
         self.size = FIRST
 
     def measure(self, points: Points) -> None:
-        """Learn from the last points."""
+        """Adjust the number to the last points."""
         each = max(1, _bytes_of(points) // max(1, len(points.ids)))
         self.size = max(1, min(2 * self.size, PAGE, BYTES // each))
 
@@ -75,7 +75,7 @@ def _vector_bytes(column: VectorsRead) -> int:
 
 
 def read_pages(source: PointsBackend, fields: Fields, start: int = 0) -> Iterator[Points]:
-    """All points after the first so many, in the order of first insertion."""
+    """All points after the first `start`, in the order of first insertion."""
     pace = Pace()
     while True:
         size = pace.size
@@ -89,14 +89,14 @@ def read_pages(source: PointsBackend, fields: Fields, start: int = 0) -> Iterato
 
 
 def write(target: PointsBackend, points: Points) -> None:
-    """Make points of the target equal to these; existing ones keep their places in its order."""
+    """Make points of the target equal to these; existing ones keep their positions in its order."""
     if points.ids:
         target.put(batch_of(points), WHOLE)
 
 
 def append(target: PointsBackend, points: Points) -> None:
     """Make these the last points of the target, in this order: a point that was deleted and added
-    again has another place. Where the target has transactions, no reader misses any."""
+    again has another position. If the target has transactions, no reader misses any."""
     existing_ids = target.get(points.ids, None, None, 0, Fields()).ids
     if not existing_ids:
         write(target, points)
@@ -128,7 +128,7 @@ def write_named(
     spaces: Spaces,
     put: Callable[[PointsBackend, Points], None] = write,
 ) -> None:
-    """Copy those of these points that the source has."""
+    """Copy those points with these ids that the source has."""
     fields, pace, start = everything(spaces), Pace(), 0
     while start < len(ids):
         stop = start + pace.size
@@ -149,9 +149,9 @@ def write_differing(target: PointsBackend, points: Points, fields: Fields) -> in
 
 
 def put_in_order(source: PointsBackend, target: PointsBackend, spaces: Spaces) -> int:
-    """Give the points of a target with the same ids the order of the source: those that come too
-    early, and all behind the first of them in the source, become the last. Returns how many were
-    written again."""
+    """Give a target's points with the same ids the order of the source. Points that come too early,
+    and all after the first of them in the source, are written again as the last ones. Returns how
+    many."""
     moved = 0
     for points in read_pages(source, everything(spaces), _in_order(source, target)):
         append(target, points)
@@ -160,8 +160,8 @@ def put_in_order(source: PointsBackend, target: PointsBackend, spaces: Spaces) -
 
 
 def _in_order(source: PointsBackend, target: PointsBackend) -> int:
-    """How many of the source's first points the target has in their order, whatever stands between
-    them there."""
+    """How many of the source's first points the target has in their order, ignoring other points
+    between them."""
     target_ids, passed, number = _ids_of(target), set[PointId](), 0
     for point in _ids_of(source):
         if point in passed:
@@ -204,7 +204,7 @@ def batch_of(points: Points) -> PointBatch:
 
 
 def _present_vectors(column: VectorsRead) -> Vectors | NonDenseVectors | None:
-    """The vectors of those points that have one; None where none has."""
+    """The vectors of the points that have one; None where none has."""
     if isinstance(column, np.ndarray):
         if not column.shape[1]:
             return None
@@ -220,7 +220,7 @@ def _present_vectors(column: VectorsRead) -> Vectors | NonDenseVectors | None:
 
 def differing(points: Points, others: Points, tolerance: float) -> set[PointId]:
     """The ids of points that are missing among the others, or differ. tolerance: the relative
-    difference that numbers of vectors may have."""
+    difference that is allowed between numbers of vectors."""
     places = {point: place for place, point in enumerate(others.ids)}
     pairs = [(i, places[point]) for i, point in enumerate(points.ids) if point in places]
     same = {i for i, j in pairs if _has_same_fields(points, i, others, j)}
@@ -240,7 +240,7 @@ def _has_same_fields(points: Points, i: int, others: Points, j: int) -> bool:
 def _alike_by_space(
     points: Points, others: Points, pairs: Sequence[tuple[int, int]], tolerance: float
 ) -> Iterator[set[int]]:
-    """Of each vector space the places of points whose vectors are those of the others."""
+    """For each vector space the positions of points whose vectors equal the others'."""
     other_vectors = others.vectors or {}
     for name, column in (points.vectors or {}).items():
         other = other_vectors.get(name)
@@ -255,7 +255,7 @@ def _alike_by_space(
 def _alike_rows(
     matrix: Matrix, other: Matrix, pairs: Sequence[tuple[int, int]], tolerance: float
 ) -> set[int]:
-    """The same of matrices, where a row of NaN, or one without numbers, is no vector."""
+    """The same for matrices; a row of NaN, or one without numbers, isn't a vector."""
     rows, other_rows = np.array(pairs, np.int64).reshape(-1, 2).T
     left, right = matrix[rows], other[other_rows]
     if left.shape == right.shape:
@@ -266,7 +266,7 @@ def _alike_rows(
 
 
 def _is_same(value: object, other: object) -> bool:
-    """Whether values are equal, and truths where the others are: True equals 1 in Python."""
+    """Whether values are equal, with bools equal only to bools: True equals 1 in Python."""
     if isinstance(value, dict) and isinstance(other, dict):
         return value.keys() == other.keys() and all(_is_same(v, other[k]) for k, v in value.items())
     if isinstance(value, list) and isinstance(other, list):
@@ -285,13 +285,13 @@ def _close(vector: object, other: object, tolerance: float) -> bool:
     return vector is None and other is None
 
 
-SAMPLE, RUN = 1_000, 50  # points, of which so many stand side by side
+SAMPLE, RUN = 1_000, 50  # points, in runs of this length
 
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """What has happened to the source since a position. ids: existing points that changed, None
-    when that isn't known; rests: whether nothing has changed or was deleted."""
+    """The changes of the source since a position. ids: existing points that changed, None when that
+    isn't known; rests: whether nothing was changed or deleted."""
 
     ids: frozenset[PointId] | None
     rests: bool
@@ -305,20 +305,20 @@ def compare(
     rounds: bool,
     name: str,
 ) -> int:
-    """How many points were compared; StorageError for a point that differs, is missing, or is one
-    too many. since: what has happened to the source up to the moment when it is called; rounds:
-    whether the target is a cluster, which rounds vectors."""
+    """The number of compared points. Raises StorageError for a point that differs, is missing, or
+    is one too many. since: the source's changes up to the moment when it is called; rounds: whether
+    the target is a cluster, which rounds vectors."""
     before, count = source.count(), target.count()
-    # What differs is excused by what has changed. Others may write while both are read, so that is
-    # looked up afterwards.
+    # A difference is excused if the source's point has changed. Others may write while both are
+    # read, so changes are looked up afterwards.
     if count != before and since().rests and not source.count() <= count < before:
-        raise StorageError(  # where it isn't that points have expired meanwhile
+        raise StorageError(  # if no points have expired meanwhile
             f"the copy of collection {name!r} has {count:,} points, its source {before:,}"
         )
     if since().ids is None:
         return 0
     fields, compared = everything(spaces), 0
-    # A cluster counts its points to find a place among them, several times for each.
+    # A cluster counts its points to find a position among them, several times for each.
     chosen, other = (source, target) if rounds else (target, source)
     for start in _starts(min(count, chosen.count())):
         copied = chosen.get(None, None, RUN, start, fields)
@@ -329,7 +329,7 @@ def compare(
             if now.ids is None:
                 return compared
             wrong -= now.ids if now.rests else now.ids | (set(copied.ids) - set(same_points.ids))
-        if wrong and source.engine is None:  # which doesn't say what has changed
+        if wrong and source.engine is None:  # which has no change log
             wrong = _wrong_again(source, target, [*wrong], fields)
         if wrong:  # unless they have expired since
             wrong &= {*chosen.get([*wrong], None, None, 0, Fields()).ids}
@@ -345,8 +345,8 @@ def compare(
 def _wrong_again(
     source: PointsBackend, target: PointsBackend, ids: list[PointId], fields: Fields
 ) -> set[PointId]:
-    """Copy points of a cluster again; those that still differ, though nobody has changed them
-    meanwhile."""
+    """Copy points of a cluster again; returns those that still differ, though nobody has changed
+    them meanwhile."""
     before = source.get(ids, None, None, 0, fields)
     write(target, before)
     copies = target.get(ids, None, None, 0, fields)
@@ -370,7 +370,7 @@ def holds_the_same(
 
 
 def _starts(count: int) -> list[int]:
-    """Where the runs of a random sample start; all of them when there are few points."""
+    """The starts of the runs of a random sample; all of them when there are few points."""
     if count <= SAMPLE:
         return list(range(0, count, RUN))
     return sorted(random.sample(range(count - RUN + 1), SAMPLE // RUN))
@@ -388,8 +388,8 @@ def as_new(space: SpaceRecord) -> NewSpace:
 
 @dataclass(frozen=True, slots=True)
 class SpaceChanges:
-    """The changes that make the vector spaces of a copy those of its source: spaces to drop first,
-    to add then, and whose settings to change."""
+    """The changes that give a copy the vector spaces of its source: spaces to drop first, spaces to
+    add then, and spaces whose settings change."""
 
     dropped: Sequence[str]
     added: Mapping[str, NewSpace]
@@ -399,7 +399,7 @@ class SpaceChanges:
         return bool(self.dropped or self.added or self.changed)
 
     def take(self, target: EnginePoints) -> None:
-        """Make the changes, except those that a process which died has made already."""
+        """Make the changes, except those that a process which died has already made."""
         for name in self.dropped:
             target.drop_space(name)
         for name, space in self.added.items():
@@ -433,12 +433,13 @@ def steps(
 def _is_kept(
     space: SpaceRecord, source: SpaceRecord | None, known: Mapping[str, int] | None
 ) -> bool:
-    """Whether a space of the target is that of the source, or can become it."""
+    """Whether a space of the target is the source's, or can become it."""
     if source is None or (known is not None and known.get(source.name) != source.number):
         return False
     kinds = (space.metric, space.kind, space.datatype)
     if kinds != (source.metric, source.kind, source.datatype):
         return False
-    # The first vector fixes the dimension; where there is none any more, only a new space has it.
+    # The first vector fixes the dimension; when all vectors are deleted, only a new space can have
+    # another one.
     fixed_later = space.dimension is None and source.count > 0
     return fixed_later or space.dimension == source.dimension

@@ -1,10 +1,10 @@
-"""The place of a copy in the target: whether it exists, whose it is, and what it is called.
+"""The place of a copy in the target: whether it exists, who owns it, and its name.
 
-A collection of the target is the copy's if the journal has its id and its name. All else belongs to
-others, and is not written to: a name that is taken is an error, and a copy that others have written
-to is theirs from then on. Nothing is renamed or deleted.
+A collection of the target is the copy's if the journal has its id and its name. All others belong
+to others, and aren't written to. A name that is taken is an error, and a copy that others have
+written to belongs to them from then on. Nothing is renamed or deleted.
 
-`ChangesCopy` brings a copy level with what was written to its source since it was made.
+`ChangesCopy` copies the writes to a source since its copy was made.
 """
 
 from collections.abc import Iterator, Sequence
@@ -54,8 +54,8 @@ class ChangesCopy:
         return self.journal.entries[self.collection_id]
 
     def run(self) -> bool:
-        """Copy the changes; returns whether there were any. TooFarError when they aren't known any
-        more."""
+        """Copy the changes; returns whether there were any. Raises TooFarError when they aren't
+        known any more."""
         since = self._entry.position
         while True:
             source_spaces = self.source.spaces()
@@ -80,7 +80,7 @@ class ChangesCopy:
     def _level_spaces(self, source_spaces: Sequence[SpaceRecord]) -> bool:
         """Update the vector spaces before points, which may have vectors in new ones."""
         target, numbers = self.target.engine, pages.numbers(source_spaces)
-        if target is None:  # a cluster has those that it was made with
+        if target is None:  # a cluster has the ones that it was created with
             return False
         if steps := pages.steps(source_spaces, self._entry.spaces, target.spaces()):
             begin_writing(self.journal, self.collection_id)
@@ -90,8 +90,8 @@ class ChangesCopy:
         return bool(steps)
 
     def _copy_changes(self, changed: ChangedPoints, source_spaces: Sequence[SpaceRecord]) -> bool:
-        """Copy the changed points; returns False if a vector space was added or dropped meanwhile:
-        its name may mean another space then, so the changes must be copied again."""
+        """Copy the changed points. Returns False if a vector space was added or dropped meanwhile:
+        its name may then mean another space, so the changes must be copied again."""
         begin_writing(self.journal, self.collection_id)
         names = [space.name for space in source_spaces]
         updated, inserted = split(changed)
@@ -111,29 +111,30 @@ class ChangesCopy:
 
 
 def split(changed: ChangedPoints) -> tuple[Sequence[PointId], Sequence[PointId]]:
-    """The changed points, and the new ones, which include those that were deleted and added again,
-    since their place is the last now."""
+    """The changed points, and the new ones. Points that were deleted and added again count as new,
+    since they are now the last."""
     ids = changed.ids or ()
     place = len(ids) - changed.inserted
     return ids[:place], ids[place:]
 
 
 def begin_writing(journal: Journal, collection_id: str) -> None:
-    """Note before the first write that the copy isn't as it was left."""
+    """Record before the first write that the copy is about to change."""
     entry = journal.entries[collection_id]
     if entry.kept is not None or entry.finished:
         journal.advance(collection_id, kept=None, left=None, finished=False)
 
 
 def note_left(journal: Journal, collection_id: str, copied: PointsBackend) -> None:
-    """Note the state of the copy, so that writes of others can be seen."""
+    """Record the state of the copy, so that others' writes can be detected."""
     engine = copied.engine
     left = None if engine is None else engine.position()
     journal.advance(collection_id, left=left, kept=copied.count())
 
 
 def _refuse_keys(source: PointsBackend, keys: Sequence[str]) -> None:
-    """Raise InvalidArgumentError for points with any of these keys: all are looked for at once."""
+    """Raise InvalidArgumentError for points with any of these keys; all keys are searched at
+    once."""
     terms = [Exists((key,)) for key in keys]
     if not source.number(Or(tuple(terms))):
         return
@@ -146,14 +147,14 @@ def _refuse_keys(source: PointsBackend, keys: Sequence[str]) -> None:
 
 @contextmanager
 def _naming_collection(name: str) -> Iterator[None]:
-    """Say of which collection an error is that refuses it."""
+    """Add the collection's name to an error that refuses it."""
     try:
         yield
     except InvalidArgumentError as error:
         raise InvalidArgumentError(f"collection {name!r} can't be copied: {error}") from error
 
 
-OF_CLUSTERS = "qdrant"  # settings that ask something of a cluster's shards and files
+OF_CLUSTERS = "qdrant"  # settings of a cluster's shards and files
 
 
 class CopyPlace:
@@ -168,8 +169,8 @@ class CopyPlace:
         self._find()
 
     def _find(self) -> None:
-        """Look up the copy in the journal. One that others have renamed is theirs; ConflictError
-        where it is the source that was renamed."""
+        """Look up the copy in the journal. A copy that others have renamed belongs to them; raises
+        ConflictError if the source was renamed."""
         if self.entry is None:
             return
         try:
@@ -198,7 +199,7 @@ class CopyPlace:
 
     @property
     def points(self) -> PointsBackend:
-        """The points of the copy; NotFoundError."""
+        """The points of the copy; raises NotFoundError."""
         return self._target.store.points(self.known.target)
 
     @property
@@ -217,7 +218,7 @@ class CopyPlace:
             return None
 
     def refuse_unfit(self, source: PointsBackend) -> None:
-        """Raise InvalidArgumentError for a collection that a cluster can't have. source: its
+        """Raise InvalidArgumentError for a collection that a cluster can't store. source: its
         points."""
         if not self._target.on_cluster:
             return
@@ -256,13 +257,14 @@ class CopyPlace:
         )
 
     def is_written(self) -> bool:
-        """Whether others have written to the copy since it was left, as far as can be seen."""
+        """Whether others have written to the copy since our last write, as far as this can be
+        detected."""
         entry = self.known
         if entry.kept is None:
             return False
         count = self.points.count()
         has_expired = self.record.expires is not None and count < entry.kept
-        has_changed = count != entry.kept and not has_expired  # expiry is no write of others
+        has_changed = count != entry.kept and not has_expired  # expiry isn't others' write
         return has_changed or self._has_moved(entry.left)
 
     def _has_moved(self, left: Position | None) -> bool:
@@ -273,6 +275,6 @@ class CopyPlace:
         return points.changes_since(left).ids != []
 
     def begin(self) -> Entry:
-        """Note a copy that will be made."""
+        """Record a copy that will be made."""
         target = self._journal.new_id(self.record.id)
         return self._journal.note(self.record.id, Entry(target, name=self.record.name))

@@ -1,9 +1,9 @@
-"""Copies collections from one store to another: which ones, and whether it can. A snapshot of a
-cluster is such a copy, which the core packs into one file.
+"""Copies collections from one store to another: selects them, and checks whether they can be
+copied. A snapshot of a cluster is such a copy, which the core packs into one file.
 
-Doing a step twice does no harm, and the journal notes each finished step, so that a copy that was
-broken off goes on, and one that is run again copies what its source has got since. What others have
-in the target is never changed.
+Steps are idempotent, and the journal records each finished step. So an interrupted copy resumes,
+and one that is run again copies the later changes of its source. Others' collections in the target
+are never changed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,8 +33,8 @@ def copy_store(
     show_progress: bool = False,
 ) -> list[Copied]:
     """Copy collections, all if `names` is None, into another store, where these names must be free
-    or belong to earlier copies; then compare both. An interrupted copy is resumed where it
-    stopped. The other arguments are those of `Client.copy_to`."""
+    or belong to earlier copies; then compare both. An interrupted copy resumes. The other arguments
+    are those of `Client.copy_to`."""
     _refuse_impossible(source, target)
     folders = [session.store.directory for session in (target, source) if not session.read_only]
     places = source.place, target.place
@@ -59,13 +59,13 @@ def copy_store(
 
 
 def _leads_to(session: Session) -> str:
-    """What tells a store behind a client of the caller's from others at such a place."""
+    """What distinguishes a store behind a caller's client from others at the same address."""
     keeper = _keeper_in(session)
     return "" if keeper is None else keeper.cluster.leads_to
 
 
 def _keeper_in(target: Session) -> "ClusterStore | None":
-    """The target, where it is a cluster."""
+    """The target, if it is a cluster."""
     if not target.on_cluster:
         return None
     from retrieval_store_cluster.store import ClusterStore
@@ -74,8 +74,8 @@ def _keeper_in(target: Session) -> "ClusterStore | None":
 
 
 def _refuse_impossible(source: Session, target: Session) -> None:
-    """Raise InvalidArgumentError for a store that would be copied into itself, ReadOnlyError for a
-    target that can't be written."""
+    """Raise InvalidArgumentError for a store that would be copied into itself, and ReadOnlyError
+    for a target that can't be written."""
     if target.read_only:
         raise ReadOnlyError(f"the store {target.place} is open read-only; nothing is copied there")
     directory = source.store.directory
@@ -93,7 +93,7 @@ def _records(source: Session, names: Sequence[str] | None) -> list[CollectionRec
 
 @contextmanager
 def _deletions_told(copy: CollectionCopy, target: Session) -> Iterator[None]:
-    """Say which of the two was deleted, of a collection that is gone during its copy."""
+    """Say whether the source or the target was deleted during the copy."""
     try:
         yield
     except NotFoundError as error:
@@ -117,9 +117,9 @@ def _compare_copy(copy: CollectionCopy, target: Session) -> Copied:
 def _aliases_of(
     source: Session, target: Session, copies: Sequence[CollectionCopy]
 ) -> Mapping[str, str]:
-    """The aliases of the source that lead to these collections, and that the target lacks: what
-    each leads to. AlreadyExistsError for one that is the name of a collection there. On a cluster
-    aliases are neither read nor made."""
+    """The source's aliases for these collections that the target lacks, with their collections.
+    Raises AlreadyExistsError for one that is the name of a collection there. On a cluster aliases
+    are neither read nor made."""
     source_engine, target_engine = source.store.engine, target.store.engine
     if source_engine is None or target_engine is None:
         return {}
@@ -138,7 +138,7 @@ def _aliases_of(
 
 
 def _add_aliases(target: Session, aliases: Mapping[str, str]) -> None:
-    """Make aliases, but for those that others have made meanwhile."""
+    """Make aliases, except those that others have made meanwhile."""
     store = target.store.engine
     if store is not None and aliases:
         store.change_aliases(lambda there: {**aliases, **there})

@@ -1,7 +1,7 @@
-"""Random programs over a store that is being copied, and copies that are killed between any two steps.
+"""Random programs on a store while it is copied, and copies that are killed between any two steps.
 
-A program is its seed: the same number makes the same collections, and the same changes, at the same
-steps of a copy. A copy runs in a child of this process, which is really killed.
+A program is defined by its seed: the same number makes the same collections, and the same changes,
+at the same steps of a copy. A copy runs in a child of this process, which is really killed.
 """
 
 import os
@@ -39,7 +39,7 @@ STEPS = (
 
 
 class Program:
-    """Changes of a store by chance, through both fronts."""
+    """Random changes of a store, through both fronts."""
 
     halves = 0.3  # of collections, whose vectors are of float16
 
@@ -47,7 +47,7 @@ class Program:
         self.rng, self.client, self.qdrant = rng, client, qdrant
 
     def step(self):
-        """One change; what a front refuses is none."""
+        """One change; changes that a front refuses are skipped."""
         change = self.rng.choices(*self.changes())[0]
         with suppress(RetrievalStoreError, ValueError, AssertionError):
             try:
@@ -91,7 +91,7 @@ class Program:
         self.collection().modify(name=self.new_name())
 
     def swap(self):
-        """Two collections change names."""
+        """Two collections swap names."""
         one, other = self.rng.sample(NAMES, 2)
         first = self.client.get_collection(one, embedding_function=None)
         second = self.client.get_collection(other, embedding_function=None)
@@ -122,7 +122,7 @@ class Program:
         self.collection().delete(self.ids())
 
     def add_again(self):
-        """Delete and add, which gives points another place."""
+        """Delete and add, which moves points to the end."""
         things, ids = self.collection(), self.ids()
         there = things.get(ids, include=["embeddings", "documents", "metadatas"])
         things.delete(there["ids"])
@@ -198,7 +198,7 @@ class Program:
         self.aliases(models.CreateAliasOperation(create_alias=made))
 
     def alias_as_named(self):
-        """A name becomes an alias, or an alias a name."""
+        """A name becomes an alias, or the reverse."""
         name = self.name()
         self.drop_named()
         made = models.CreateAlias(collection_name=name, alias_name=self.name())
@@ -224,7 +224,7 @@ WEIGHTS = [*[6] * len(POINTS), *[1] * len(SETTINGS), *[2] * len(CATALOG)]
 
 
 class Lasting(Program):
-    """What a copy that is run again brings along: nothing is deleted or renamed as a whole."""
+    """Changes that a copy which is run again transfers: no collection is deleted or renamed."""
 
     def changes(self):
         return LASTING, [6] * len(POINTS) + [1] * (len(LASTING) - len(POINTS))
@@ -234,7 +234,7 @@ LASTING = [*POINTS, *SETTINGS, P.make, P.make_named, P.add_vectors, P.drop_vecto
 
 
 class OfClusters(Program):
-    """What a cluster can have: no names that were another's."""
+    """Names that a cluster can have: none that belonged to another collection."""
 
     halves = 0
 
@@ -253,7 +253,7 @@ OF_CLUSTERS = [P.upsert, P.delete, P.add_again, P.modify, P.configure, P.make, P
 
 
 def changed(seed, path, count, kind=Program):
-    """Make so many changes of the store."""
+    """Make `count` changes of the store."""
     with retrieval_store.Client(path) as client, QdrantClient(path=path) as qdrant:
         program = kind(random.Random(seed), client, qdrant)
         for _ in range(count):
@@ -261,7 +261,7 @@ def changed(seed, path, count, kind=Program):
 
 
 class Hooks:
-    """What happens between two steps of a copy: nothing, a change of the source, or the end."""
+    """An event between two steps of a copy: nothing, a change of the source, or the end."""
 
     def __init__(self, rng, kill_at):
         self.rng, self.left = rng, kill_at
@@ -317,7 +317,7 @@ def copy(seed, source, target, kill_at, beside, by_points):
 
 
 def in_child(function, *arguments):
-    """What a function did in a child of this process: "done", "killed", or its error."""
+    """The outcome of a function in a child of this process: "done", "killed", or its error."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
@@ -363,7 +363,7 @@ def read_everything(path):
 
 
 def told_of(client):
-    """The same as far as a cluster tells it."""
+    """The same, as far as a cluster reports it."""
     answers = {}
     for one in client.list_collections():
         things = client.get_collection(one.name, embedding_function=None)
@@ -393,7 +393,7 @@ def _plain(vector):
 
 
 def _asked(things):
-    """Answers in which many points are equally near."""
+    """Results with many points at equal distances."""
     if not things.count():
         return (things.metadata, things.configuration)
     found = [things.metadata, things.configuration]

@@ -1,5 +1,5 @@
-"""What is done to a source between two copies, or two attempts at one, is done to its copy when it is
-run again; and nothing to what isn't the copy's."""
+"""Changes of a source between two copies, or two attempts at one, reach its copy when it is run
+again; nothing else in the target changes."""
 
 import orjson
 import pytest
@@ -104,8 +104,8 @@ def test_aliases_that_the_target_lacks_are_made_and_others_stay(source, qdrant, 
 
 
 def breaks_off(monkeypatch, after, copy):
-    """A copy that breaks off when so many pages have been written, in which points travel also where
-    files could."""
+    """A copy that is interrupted after this many pages; points are also sent where files could
+    be."""
     with monkeypatch.context() as patched:
         by_points(patched, 40)
         broken_off(patched, after)
@@ -143,7 +143,7 @@ def test_settings_that_change_between_two_attempts(source, target, monkeypatch, 
 
 
 def again(things, *ids):
-    """Delete points and add them again, which makes them the last."""
+    """Delete points and add them again, which moves them to the end."""
     there = things.get([*ids], include=["embeddings"])
     things.delete([*ids])
     things.add(there["ids"], there["embeddings"])
@@ -215,7 +215,7 @@ def test_what_is_deleted_before_the_copy_was_finished_stays_too(source, there, m
 
 
 def test_a_finished_copy_on_a_cluster_that_others_have_changed_is_theirs(source, cluster):
-    """As many points as before, which is all that a cluster tells."""
+    """The number of points is unchanged, and a cluster reports nothing else."""
     things = filled(source, count=100)
     source.copy_to(cluster)
     copy = opened(cluster)
@@ -264,7 +264,7 @@ def test_an_older_journal_is_gone_on_with(source, there, monkeypatch):
 
 
 def test_a_copy_that_may_be_all_that_is_left_is_never_deleted(tmp_path):
-    """Another store in the place of the source has none of what was copied, either."""
+    """Another store at the source's address has none of the copied data, either."""
 
     with retrieval_store.Client(tmp_path / "target") as target:
         for name in ("first", "second"):
@@ -290,7 +290,7 @@ def test_a_copy_that_is_deleted_while_it_is_made_is_told(source, there, monkeypa
 def test_a_copy_that_is_made_again_as_a_whole_and_broken_off_is_not_taken_for_one(
     source, there, monkeypatch
 ):
-    """The log is cut off, all is copied again, and that is broken off."""
+    """The log is truncated, everything is copied again, and that is interrupted."""
     things = filled(source, count=300)
     source.copy_to(there)
     tuned(monkeypatch, log_writes=2, trim_every=1)

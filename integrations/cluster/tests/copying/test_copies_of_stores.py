@@ -1,4 +1,4 @@
-"""Collections in other stores hold what they held, whichever way they went."""
+"""Collections in other stores have the same content, whichever way they were copied."""
 
 from contextlib import closing
 
@@ -33,7 +33,7 @@ CONFIGURATION = {
 
 
 def filled(client, name="things", count=700):
-    """Points with and without each of what points may have."""
+    """Points with and without each optional field."""
     things = client.create_collection(
         name, CONFIGURATION, metadata={"made": "for a test"}, embedding_function=None
     )
@@ -53,7 +53,7 @@ def filled(client, name="things", count=700):
 
 
 def same(one, other):
-    """Both collections hold the same, in the same order."""
+    """Both collections have the same content, in the same order."""
     these, those = held(one), held(other)
     assert these["ids"] == those["ids"]
     for field in ("documents", "metadatas", "uris", "sparse_embeddings"):

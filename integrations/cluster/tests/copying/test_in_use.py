@@ -1,4 +1,4 @@
-"""Copies of collections on a cluster that others write to meanwhile."""
+"""Copies of collections on a cluster while others write to them."""
 
 import random
 import signal
@@ -21,7 +21,7 @@ from tests.helpers.qdrant_server import Server, serving
 from tests.helpers.tuned import tuned
 
 COUNT = 2_500
-QUIET = 500  # of these nobody changes any
+QUIET = 500  # nobody changes these
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def filled(client):
 
 
 class Writer(threading.Thread):
-    """Updates, deletes and adds points, all but the first QUIET."""
+    """Updates, deletes and adds points, except the first QUIET."""
 
     def __init__(self, things):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The journal of a copy is a note: whatever stands in it, nothing of anybody else's is touched."""
+"""The journal of a copy is a record: whatever its content, no collection of others is touched."""
 
 import uuid
 

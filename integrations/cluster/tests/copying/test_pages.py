@@ -1,4 +1,4 @@
-"""Whether points are those of a copy."""
+"""Whether points equal a copy's."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Copies of stores that change by chance, killed between any two steps, hold what their sources do."""
+"""Copies of stores with random changes, killed between any two steps, equal their sources."""
 
 import random
 import shutil
@@ -80,7 +80,7 @@ def test_copies_to_a_cluster_of_random_programs_hold_what_their_sources_do(tmp_p
 
 @pytest.mark.kills
 def test_a_copy_that_is_killed_between_any_two_steps_goes_on(tmp_path):
-    """And at the end, when all is done and nobody has heard of it."""
+    """Also at the end, when everything is done and nobody has been informed."""
     source, every = tmp_path / "a", 35
     programs.changed(7, source, 60)
     for kill_at in range(1, 10_000, every):

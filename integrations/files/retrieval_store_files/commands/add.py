@@ -1,4 +1,4 @@
-"""`add` brings in records, from files and folders, with a report of what was left."""
+"""`add` adds records from files and folders, with a report of the skipped ones."""
 
 import shutil
 import sys
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from retrieval_store import Client, Collection
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-NONE = "none"  # in the place of a model
+NONE = "none"  # instead of a model
 MODELS = (
     "wordllama, minilm, sentence-transformers, fastembed, open-clip, ollama, openai, or one of a "
     "package"
@@ -33,7 +33,7 @@ STDIN = "stdin"
 FORMATS = click.Choice(["jsonl", "csv", "tsv", "parquet", "arrays"])
 ID_COLUMN, DOCUMENT_COLUMN = "id", "document"
 DISTANCES = click.Choice(["cosine", "l2", "ip"])
-USUAL_DISTANCE = "cosine"  # where neither the file nor the model says one
+USUAL_DISTANCE = "cosine"  # if neither the file nor the model declares one
 _OPTIONS = (
     click.option("--id-column", type=plugin.TEXT, default=ID_COLUMN, show_default=True,
                  help="Column of the ids."),
@@ -66,9 +66,10 @@ def adding_options(command: Command) -> Command:
 
 @dataclass(frozen=True, slots=True)
 class IncomingRecords:
-    """What is to be added, and how the collection for it is wanted, if there is none. which: files
-    of a folder; columns: of a file; images: where a file's uris lead to, if they are loaded; syncs:
-    whether the collection is kept in step with a folder; tells: whether it is said what is made."""
+    """The records to add, and the settings for creating their collection, if it doesn't exist.
+    which: files of a folder; columns: of a file. images: the folder that a file's uris refer to, if
+    they are loaded. syncs: whether the collection is kept in sync with a folder; tells: whether to
+    print what is created."""
 
     path: Path
     which: dict[str, Any]
@@ -84,7 +85,7 @@ class IncomingRecords:
     tells: bool = True
 
     def checked(self, points: "Collection | None") -> Any:
-        """What a file holds, for a collection; None for a folder."""
+        """A file's content, checked for a collection; None for a folder."""
         from retrieval_store_files import check
 
         if self.is_folder:
@@ -92,12 +93,12 @@ class IncomingRecords:
         return check(self.path, points, **self.columns, embed=self.embed)
 
     def loader(self, spec: dict[str, Any] | None) -> dict[str, Any]:
-        """What loads the images of a folder or of a file's uris, for a collection whose model
+        """The loader for the images of a folder or of a file's uris, for a collection whose model
         embeds them."""
         if not self.is_folder:
             return _loader_of(self.images, spec, "") if self.embed == "uris" else {}
         wants_images = self.which["kind"] == "images" or self.which["captions"]
-        if self.syncs:  # the report says what is left out
+        if self.syncs:  # the report lists skipped files
             needs_loader = wants_images or _embeds_images(spec)
             return _loader_of(self.path, spec, "") if needs_loader else {}
         from retrieval_store_files.find import FolderRules, find_files
@@ -112,7 +113,7 @@ class IncomingRecords:
         return _loader_of(self.path, spec, remedy)
 
     def refuse_nothing(self, points: "Collection") -> None:
-        """Raise an error where there is no file to bring the collection in step with."""
+        """Raise an error where there is no file to sync the collection with."""
         if self.syncs:
             from retrieval_store_files.find import rules_of
             from retrieval_store_files.sync import files_to_sync
@@ -132,7 +133,7 @@ class IncomingRecords:
 
 
 def _loader_of(folder: Path, spec: dict[str, Any] | None, remedy: str) -> dict[str, Any]:
-    """What loads the images in a folder, and no others."""
+    """The loader for the images in a folder, and no others."""
     plugin.refuse_images(spec, remedy)
     from retrieval_store import ImageLoader
 
@@ -228,7 +229,7 @@ def _report_added(added: Any) -> None:
 
 
 def report_unreadable(files: Sequence[Any], what: str) -> None:
-    """Which files couldn't be read, and why."""
+    """Print which files couldn't be read, and why."""
     for file in files[:SHOWN]:
         plugin.complain(f"{what}: {correct_path(file.path)}: {file.why}")
     if len(files) > SHOWN:
@@ -236,15 +237,14 @@ def report_unreadable(files: Sequence[Any], what: str) -> None:
 
 
 def correct_path(path: Path) -> Path:
-    """The path as it may be typed where one is."""
+    """The path, relative to the current directory if it lies below that."""
     folder = Path.cwd()
     return path.relative_to(folder) if path.is_relative_to(folder) else path
 
 
 @contextmanager
 def _readable(source: Path) -> Iterator[Path]:
-    """A path to read from: of a file of what comes from the standard input, since it is read
-    twice."""
+    """A path to read from. The standard input is copied to a file, since it is read twice."""
     if str(source) != "-":
         yield source
         return
@@ -256,7 +256,7 @@ def _readable(source: Path) -> Iterator[Path]:
 
 
 def is_there(store: str, name: str) -> bool:
-    """Whether there is the collection."""
+    """Whether the collection exists."""
     if not plugin.is_store(store):
         return False
     with suppress(NotFoundError), plugin.open_client(store) as client:
@@ -266,7 +266,7 @@ def is_there(store: str, name: str) -> bool:
 
 
 def existing_collection(client: "Client", name: str, incoming: IncomingRecords) -> "Collection":
-    """A collection that is there, if it is as is asked for."""
+    """An existing collection, if it has the requested settings."""
     points = plugin.collection_of(client, name)
     space = points.configuration["hnsw"]["space"]
     if incoming.distance not in (None, space):
@@ -293,8 +293,8 @@ def _raise_no_model(why: str) -> None:
 
 
 def with_new(store: str, name: str, incoming: IncomingRecords) -> Any:
-    """Add to a collection that is made for it; all is looked at, in memory, before anything is made
-    in a store, and a collection into which nothing came is dropped again."""
+    """Add to a collection that is created for the records. They are checked, in memory, before a
+    store is changed. A collection that received no records is dropped again."""
     from retrieval_store import Client
 
     checked = incoming.checked(None)
@@ -328,8 +328,8 @@ def with_new(store: str, name: str, incoming: IncomingRecords) -> Any:
 
 
 def _collection_arguments(incoming: IncomingRecords, checked: Any) -> tuple[dict[str, Any], str]:
-    """The arguments of a collection to be: what the file says it was, but for what is asked for
-    otherwise; and what is to be said of that."""
+    """The arguments for creating the collection: the settings in the file, overridden by the
+    options; and remarks about these settings."""
     from retrieval_store_files.add import description_in, source_of
     from retrieval_store_files.formats.common import MAX_LINE_BYTES
     from retrieval_store_files.functions import agreeing, function_of_file, says_distance
@@ -377,12 +377,12 @@ def _collection_arguments(incoming: IncomingRecords, checked: Any) -> tuple[dict
 
 
 def _name_of(spec: dict[str, Any] | None) -> str:
-    """What a function is called that a collection or a file remembers."""
+    """The name of a function that a collection or a file stores."""
     return NONE if spec is None else str(spec.get("name") or spec.get("custom"))
 
 
 def _make_function(name: str) -> Any:
-    """The embedding function of this name, as it is without settings."""
+    """The embedding function of this name, with its default settings."""
     from retrieval_store_files.functions import function_of
 
     if not plugins.is_known(plugins.EMBEDDING_FUNCTIONS, name):
@@ -391,8 +391,8 @@ def _make_function(name: str) -> Any:
 
 
 def _refuse_unusable(name: str, function: Any) -> None:
-    """Raise an error where the function can't embed, such as for want of a package: before
-    anything is made for its vectors."""
+    """Raise an error where the function can't embed, for example because a package is missing,
+    before anything is created for its vectors."""
     try:
         function(["a"])
     except RetrievalStoreError:
@@ -402,7 +402,7 @@ def _refuse_unusable(name: str, function: Any) -> None:
 
 
 def _embeds_images(spec: dict[str, Any] | None) -> bool:
-    """Whether the function that is remembered may embed images."""
+    """Whether the stored function may embed images."""
     try:
         plugin.refuse_images(spec)
     except click.UsageError:

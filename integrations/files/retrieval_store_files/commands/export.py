@@ -87,7 +87,7 @@ def _format_of(target: str) -> str:
 
 
 def in_units(count: int) -> str:
-    """Bytes, in the largest unit of which there is one."""
+    """Bytes, in the largest unit that gives at least 1."""
     number, unit = float(count), 0
     while number >= 1000 and unit < len(UNITS) - 1:
         number, unit = number / 1000, unit + 1

@@ -1,4 +1,4 @@
-"""`import` brings in what other programs have stored, with a report of what was left."""
+"""`import` adds the records of other programs' stores, with a report of the rest."""
 
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ SOURCE = click.Path(exists=True, path_type=Path)
 
 
 class _Imports(click.Group):
-    """The commands of `import`; for files of records it names `add`."""
+    """The commands of `import`; for files of records its error names `add`."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in FORMATS.choices:
@@ -136,7 +136,7 @@ def faiss(index: Path, store: str, collection: str, metadata: Path | None, quiet
 
 
 def _names_to_import(names: tuple[str, ...], others: tuple[str, ...]) -> dict[str, str] | None:
-    """What each collection is to be called; None for all, as they are called there."""
+    """The new name of each collection; None to import all under their own names."""
     chosen = {name: name for name in names}
     for renaming in others:
         old, _, new = renaming.partition("=")
@@ -151,7 +151,7 @@ def _bar(quiet: bool) -> dict[str, Any]:
 
 
 def _report(imported: Any) -> None:
-    """What was carried over, and what wasn't."""
+    """Print the imported data, and what couldn't be imported."""
     for collection in imported.collections:
         plugin.say(
             f"{collection.source} → {collection.name}: "

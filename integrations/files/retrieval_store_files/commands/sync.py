@@ -160,11 +160,12 @@ def _report_synced(report: Any, as_json: bool) -> None:
     _report_gaps(report.gaps)
 
 
-_OF_ITS_OWN = re.compile(r"\d[\d,]*|'[^']*'")  # what the same gap says otherwise of each file
+_OF_ITS_OWN = re.compile(r"\d[\d,]*|'[^']*'")  # the same gap has another text for each file
 
 
 def _report_gaps(gaps: Sequence[Any]) -> None:
-    """What isn't read of files, a line for each kind of gap, however many files have it."""
+    """Print what isn't read in the files: a line for each kind of gap, however many files have
+    it."""
     kinds: dict[str, list[Any]] = {}
     for gap in gaps:
         kinds.setdefault(_OF_ITS_OWN.sub("", gap.why), []).append(gap)
@@ -182,7 +183,7 @@ def _passwords_in(file: Any) -> list[str]:
 
 
 def _object_of(report: Any) -> dict[str, Any]:
-    """The report as JSON has it."""
+    """The report in JSON form."""
     counts = {
         name: getattr(report, name)
         for name in (

@@ -1,8 +1,8 @@
-"""A directory of plain files, for numpy and anything else that reads JSON.
+"""A directory of plain files, for numpy and any program that reads JSON.
 
-`embeddings.npy` has the vectors, (n, dim) float32 or float16, `records.jsonl` all else of the same
-points in the same order, a record a line, and `collection.json` what the collection is called and
-set to. A point without a vector has a row of NaN.
+`embeddings.npy` has the vectors, (n, dim) float32 or float16. `records.jsonl` has all other fields
+of the same points in the same order, one record per line. `collection.json` has the collection's
+name and settings. A point without a vector has a row of NaN.
 """
 
 import os
@@ -28,7 +28,7 @@ from retrieval_store_files.formats.jsonl import line_of, rows_of_lines
 from retrieval_store_files.reports import Exported
 
 VECTORS, RECORDS, ABOUT = "embeddings.npy", "records.jsonl", "collection.json"
-_HEAD = 128  # bytes before the numbers: their number is written when it is known
+_HEAD = 128  # bytes before the numbers; their count is written when it is known
 _MAGIC = b"\x93NUMPY\x01\x00"
 
 
@@ -41,18 +41,18 @@ def export_arrays(
     batch: int = 1_000,
     show_progress: bool = False,
 ) -> Exported:
-    """Write the points that match, or all, into a new directory, as they are at one moment:
-    `embeddings.npy`, an array that numpy.load reads, also as a memory map; `records.jsonl`, all
-    else, line by line; and `collection.json`, the collection's name, metadata and configuration.
-    Whatever goes wrong, nothing is left.
+    """Write the points that match, or all, as of one moment, into a new directory. `embeddings.npy`
+    is an array that numpy.load reads, also as a memory map. `records.jsonl` has all other fields,
+    one record per line. `collection.json` has the collection's name, metadata and configuration.
+    After an error nothing is left behind.
 
     Args:
         collection: the collection.
-        path: of the directory, which isn't there yet.
+        path: a directory that doesn't exist yet.
         where: a filter of metadata.
         where_document: a filter of documents.
-        batch: records that are in memory at a time.
-        show_progress: show a bar of the records.
+        batch: the number of records in memory at a time.
+        show_progress: show a progress bar of the records.
 
     Raises:
         InvalidArgumentError: a path that exists.
@@ -80,7 +80,7 @@ def _write_lines(
     vectors.write(bytes(_HEAD))
     for records in batches:
         embeddings = [record.pop("embedding") for record in records]
-        if not dimension:  # a cluster's, which are known by the first
+        if not dimension:  # a cluster's, known from the first vector
             dimension = next((len(e) for e in embeddings if e is not None), 0)
             for _ in range(count if dimension else 0):
                 vectors.write(np.full(dimension, np.nan, kind).tobytes())
@@ -104,7 +104,7 @@ def _head(count: int, dimension: int, kind: np.dtype[Any]) -> bytes:
 
 
 def rows_of_arrays(path: Path, columns: FileColumns, most: int) -> Iterator[Row]:
-    """The records of a directory as `export_arrays` makes it."""
+    """The records of a directory written by `export_arrays`."""
     vectors = _vectors(path / VECTORS)
     place = FilePlace(RECORDS, "line")
     read = 0
@@ -123,7 +123,8 @@ def rows_of_arrays(path: Path, columns: FileColumns, most: int) -> Iterator[Row]
 
 
 def about_arrays(path: Path, most: int) -> bytes | None:
-    """What such a directory says about its collection, at most so many bytes; None for nothing."""
+    """The description of the collection in such a directory, limited to `most` bytes; None if there
+    is none."""
     if not os.path.lexists(path / ABOUT):
         return None
     with open_regular(path / ABOUT) as file:
@@ -134,7 +135,7 @@ def about_arrays(path: Path, most: int) -> bytes | None:
 
 
 def _vectors(path: Path) -> Any:
-    with open_regular(path):  # it is there, and a file
+    with open_regular(path):  # it exists, and is a file
         pass
     try:
         vectors = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -1,7 +1,7 @@
-"""What all formats of files share: rows and columns.
+"""The common parts of all file formats: rows and columns.
 
-A `Row` is a record with its place in the file, so that an error can name it. `batches` reads the
-points of a collection, as they are written into files.
+A `Row` is a record with its position in the file, so that an error can name it. `batches` reads the
+points of a collection for writing them to files.
 """
 
 import base64
@@ -26,7 +26,7 @@ MAX_COLUMNS = 10_000  # of a table
 Where: TypeAlias = Mapping[str, Any] | Expression
 Item = TypeVar("Item")
 MAX_LINE_BYTES = 64 << 20
-BATCH_BYTES = 64 << 20  # of rows that are in memory at once, as they stand in their file
+BATCH_BYTES = 64 << 20  # of rows in memory at once, by their size in the file
 
 
 class Row(NamedTuple):
@@ -39,13 +39,13 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FilePlace:
-    """A file, and what its rows are called in messages."""
+    """A file, and the word for its rows in messages."""
 
     name: str
     unit: str
 
     def error(self, number: int, why: object) -> InvalidArgumentError:
-        """The error for a row, of the class of `why` where that is one of ours."""
+        """The error for a row, of the class of `why` if that is one of this project's."""
         kind = type(why) if isinstance(why, InvalidArgumentError) else InvalidArgumentError
         return kind(f"{self.name}, {self.unit} {number}: {why}")
 
@@ -62,12 +62,12 @@ class FileColumns:
     document: str = "document"
 
     def have_ids(self, names: Sequence[str]) -> bool:
-        """Whether a table of these columns has ids."""
+        """Whether a table with these columns has ids."""
         return self.id in names or "id" in names
 
     def meanings_in_table(self, names: Sequence[str], name: str) -> dict[str, str]:
-        """The meaning of each column of a table; InvalidArgumentError for a repeated column, and
-        for more than MAX_COLUMNS."""
+        """The meaning of each column of a table. Raises InvalidArgumentError for a repeated column,
+        and for more than MAX_COLUMNS."""
         if len(names) > MAX_COLUMNS:
             raise InvalidArgumentError(
                 f"{name} has {len(names):,} columns, expected {MAX_COLUMNS:,} at most"
@@ -95,7 +95,7 @@ class FileColumns:
         )
 
     def meanings_of(self, names: Iterable[str]) -> dict[str, str]:
-        """The meaning of each name; InvalidArgumentError for two with one meaning."""
+        """The meaning of each name; raises InvalidArgumentError for two with the same meaning."""
         meant = {self.document: "document", self.id: "id"}
         meanings = {name: meant.get(name, name) for name in names}
         for mine in ("id", "document"):
@@ -115,8 +115,8 @@ def batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
 def in_bounded_pieces(
     items: Iterable[Item], size: int, bytes_of: Callable[[Item], int]
 ) -> Iterator[list[Item]]:
-    """Items in lists of at most `size`, fewer where they are large. Items before one that can't be
-    read come first, so that their errors are reported first."""
+    """Items in lists of at most `size`, fewer where they are large. Items before an unreadable one
+    are yielded first, so that their errors are reported first."""
     waiting: list[Item] = []
     room = BATCH_BYTES
     try:
@@ -146,7 +146,7 @@ def _decode_base64(text: str) -> Any:
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        data = b"?"  # a length that is refused below
+        data = b"?"  # an invalid length, refused below
     if len(data) % 4:
         raise InvalidArgumentError(
             f"embedding is {quote(text)}, expected a list of numbers, or base64 of float32"
@@ -176,12 +176,12 @@ class PointSelection:
 
     @property
     def has_sparse(self) -> bool:
-        """Whether sparse vectors are to be read, and there may be some."""
+        """Whether sparse vectors are read, and there may be some."""
         return self.vectors and bool(self.settings.get("sparse"))
 
     @property
     def dimension(self) -> int:
-        """Of its vectors; 0 where it isn't known."""
+        """The dimension of its vectors; 0 where it isn't known."""
         spaces: Any = self.collection.stats().get("spaces", {})
         return spaces.get("", {}).get("dimension") or 0
 
@@ -200,8 +200,7 @@ class PointSelection:
 
     @contextmanager
     def read(self) -> Iterator[Batches]:
-        """All of them as they are at one moment, in pieces, from a copy that is deleted in any
-        case."""
+        """All of them in the state of one moment, in pieces, from a copy that is always deleted."""
         include = ["documents", "metadatas", "uris"]
         if self.vectors:
             include.append("embeddings")
@@ -216,7 +215,7 @@ class PointSelection:
 
     @contextmanager
     def metadatas(self) -> Iterator[Iterator[Record]]:
-        """Their metadata alone."""
+        """Only their metadata."""
         with self._iterate(["metadatas"]) as records:
             yield (record["metadata"] or {} for record in records)
 
@@ -232,7 +231,7 @@ class PointSelection:
             advance(len(piece))
 
 
-Stamp = tuple[int, int, int]  # of a file: its number, its bytes, when it was written to
+Stamp = tuple[int, int, int]  # of a file: its inode number, size, and time of change
 
 
 def stamp_of(path: Path) -> Stamp:

@@ -1,14 +1,15 @@
-"""CSV: a row a record, under a line of names.
+"""CSV: one record per row, below a row of names.
 
-The columns "id", "document", "uri", "metadata" (an object in JSON), "embedding" (a list in JSON, or
-base64 of float32) and "sparse_embedding" (an object in JSON) are what they are called; any other
-is a key of the metadata. Its cells are text, unless all of them that aren't empty are integers as
-JSON writes them, or numbers, or "true" and "false" (in any case): then they are these. So a column
-with "007" in it stays text, as does one with an integer that can't be stored. An empty cell is
-nothing: no document, no such key; a document of "" is one in quotation marks, as PostgreSQL has it.
+The columns "id", "document", "uri", "metadata" (a JSON object), "embedding" (a JSON list, or base64
+of float32) and "sparse_embedding" (a JSON object) are fields. Any other column is a key of the
+metadata. Its cells are text, unless all non-empty ones are integers in JSON's form, or numbers, or
+"true" and "false" (in any case); then they have that type. So a column that contains "007" stays
+text, and so does one with an integer that can't be stored. An empty cell has no value: no document,
+no such key. An empty document is a cell with quotation marks, as in PostgreSQL.
 
-Cells are divided by commas, of a .tsv file by tabs; or by semicolons, tabs or bars where only by
-them the line of names has a column of ids, or where a first line says so, as Excel's "sep=;".
+The delimiter is a comma, or a tab in a .tsv file. It is a semicolon, a tab or a bar where the row
+of names has a column of ids only with that delimiter, or where the first line declares it, as
+Excel's "sep=;" does.
 """
 
 import csv
@@ -37,7 +38,7 @@ from retrieval_store_files.reports import Exported
 from retrieval_store_files.values import quote
 
 Reads = Callable[[str], Any]
-INT_MIN, INT_MAX = -(2**63), 2**64 - 1  # that can be stored
+INT_MIN, INT_MAX = -(2**63), 2**64 - 1  # the range of storable integers
 DELIMITERS = (";", "\t", "|", ",")
 _DECLARATION = re.compile(rf'"?sep=([{"".join(DELIMITERS)}])"?\r?\n')
 _IN_JSON = ("metadata", "embedding", "sparse_embedding")
@@ -55,17 +56,17 @@ def export_csv(
     batch: int = 1_000,
     show_progress: bool = False,
 ) -> Exported:
-    """Write the points that match, or all, into a new CSV file, a row a record, as they are at one
-    moment. Whatever goes wrong, no file is left.
+    """Write the points that match, or all, as of one moment, into a new CSV file, one record per
+    row. After an error no file is left behind.
 
     Args:
         collection: the collection.
-        path: of the file, which isn't there yet.
+        path: a file that doesn't exist yet.
         where: a filter of metadata.
         where_document: a filter of documents.
         embeddings: whether vectors are written.
-        batch: records that are in memory at a time.
-        show_progress: show a bar of the records.
+        batch: the number of records in memory at a time.
+        show_progress: show a progress bar of the records.
 
     Raises:
         InvalidArgumentError: a path that exists.
@@ -88,14 +89,14 @@ def _write_value(value: Any) -> str | None:
 
 
 def _line_of(cells: Sequence[str | None]) -> bytes:
-    """A row, in which what is there is in quotation marks."""
+    """A row, with quotation marks around every value."""
     escaped = ("" if cell is None else '"' + cell.replace('"', '""') + '"' for cell in cells)
     return (",".join(escaped) + "\n").encode()
 
 
 def rows_of_csv(path: Path, columns: FileColumns, most: int, delimiter: str) -> Iterator[Row]:
-    """The records of a file; row 1 is the first below the column names. most: bytes of a line, and
-    characters of a cell."""
+    """The records of a file; row 1 is the first below the column names. most: the largest size of a
+    line in bytes, and of a cell in characters."""
     delimiter = _delimiter_of(path, columns, most, delimiter)
     kinds = _kinds(path, columns, most, delimiter)
     place = FilePlace(path.name, "row")
@@ -111,8 +112,8 @@ def rows_of_csv(path: Path, columns: FileColumns, most: int, delimiter: str) -> 
 
 
 def _delimiter_of(path: Path, columns: FileColumns, most: int, usual: str) -> str:
-    """What divides the cells: what the first line says, else the usual, unless only by another the
-    line of names has a column of ids."""
+    """The delimiter that the first line declares. Otherwise the default, unless the row of names
+    has a column of ids only with another one."""
     with open_regular(path) as file:
         line = file.readline(most).decode("utf-8-sig", "replace")
     if declaration := _DECLARATION.fullmatch(line):
@@ -124,7 +125,7 @@ def _delimiter_of(path: Path, columns: FileColumns, most: int, usual: str) -> st
 
     try:
         return max(DELIMITERS, key=fits)
-    except csv.Error:  # of a line that is none, which is told when it is read
+    except csv.Error:  # for an invalid line, which is reported when it is read
         return usual
 
 
@@ -157,7 +158,7 @@ def _cell(field: str, text: str) -> Any:
 
 
 def _kinds(path: Path, columns: FileColumns, most: int, delimiter: str) -> dict[str, Reads]:
-    """How to parse the cells of each column, by reading all of them."""
+    """The parser for the cells of each column, found by reading all of them."""
     left: dict[str, list[Reads]] = {}
     meant: dict[str, str] = {}
     for _, (names, values), _ in _rows(path, FilePlace(path.name, "row"), most, delimiter):
@@ -180,11 +181,11 @@ def _kinds(path: Path, columns: FileColumns, most: int, delimiter: str) -> dict[
 def _rows(
     path: Path, place: FilePlace, most: int, delimiter: str
 ) -> Iterator[tuple[int, tuple[list[str], list[str | None]], int]]:
-    """The number of each row, the names of the columns with its cells, of which empty ones without
-    quotation marks are None, and its bytes."""
-    # A cell of more than 131,072 characters is an error to the csv module unless its limit, which
-    # is one for the whole process, says otherwise. It is only ever raised, so that cells which
-    # fit into it are read as before.
+    """For each row its number, its cells by column name, and its bytes; empty cells without
+    quotation marks are None."""
+    # The csv module refuses a cell of more than 131,072 characters, unless its limit is raised,
+    # which applies to the whole process. It is only ever raised, so that readable cells stay
+    # readable.
     csv.field_size_limit(max(csv.field_size_limit(), most))
     with open_regular(path) as file:
         text = _Lines(file, place, most)
@@ -215,7 +216,7 @@ def _rows(
 
 
 def _distinguish_nulls(values: list[str], raw: str, delimiter: str) -> list[str | None]:
-    """The cells of a row, of which empty ones are None unless they are in quotation marks."""
+    """The cells of a row; an empty one is None unless it has quotation marks."""
     if '""' not in raw:
         return [value or None for value in values]
     end = re.escape(delimiter)
@@ -229,10 +230,10 @@ class _Lines:
     def __init__(self, file: IO[bytes], place: FilePlace, most: int) -> None:
         self._file, self._place, self._most = file, place, most
         self._bytes, self._read = 0, [""]
-        self.number = 0  # the row that is being read, that of the names first
+        self.number = 0  # the row that is being read, beginning with the names
 
     def take(self) -> tuple[str, int]:
-        """What was read since the last call, and its bytes."""
+        """The text read since the last call, and its bytes."""
         taken = "".join(self._read), self._bytes
         self._bytes, self._read = 0, []
         return taken
@@ -267,7 +268,7 @@ def _number(text: str) -> int | float | None:
         return None
     whole = _whole(text)
     if whole is None and text.lstrip("-").isdecimal() and text != "-0":
-        return None  # a float would lose some of its digits
+        return None  # a float would lose digits
     number = float(text) if whole is None else whole
     return number if abs(number) < float("inf") else None
 

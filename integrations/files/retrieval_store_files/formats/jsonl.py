@@ -1,8 +1,9 @@
-"""JSON lines: a record a line.
+"""JSON lines: one record per line.
 
-A line is an object with "id", and of "document", "metadata", "uri", "embedding" (a list of numbers,
-or base64 of little-endian float32) and "sparse_embedding" (an object with "indices" and "values")
-those that the record has. "distance" and "score", which hits of a query have, are left out.
+A line is an object with "id" and the record's other fields. These are "document", "metadata",
+"uri", "embedding" (a list of numbers, or base64 of little-endian float32) and "sparse_embedding"
+(an object with "indices" and "values"). "distance" and "score", which hits of a query have, are
+ignored.
 """
 
 import base64
@@ -33,7 +34,7 @@ from retrieval_store_files.reports import Exported
 from retrieval_store_files.values import MAX_DEPTH, quote
 
 Embeddings = Literal["list", "base64", "none"]
-_MARK = b"\xef\xbb\xbf"  # that some editors begin files with
+_MARK = b"\xef\xbb\xbf"  # some editors write it first
 _LARGE = 2.0**63
 _OF_HITS = ("distance", "score")
 
@@ -48,18 +49,18 @@ def export_jsonl(
     batch: int = 1_000,
     show_progress: bool = False,
 ) -> Exported:
-    """Write the points that match, or all, into a new file, a record a line, as they are at one
-    moment. Whatever goes wrong, no file is left.
+    """Write the points that match, or all, as of one moment, into a new file, one record per line.
+    After an error no file is left behind.
 
     Args:
         collection: the collection.
-        path: of the file, which isn't there yet.
+        path: a file that doesn't exist yet.
         where: a filter of metadata.
         where_document: a filter of documents.
-        embeddings: "list", numbers as short as they can be so that they are read as the same
-            float32; "base64" of little-endian float32; "none" leaves vectors out, sparse ones too.
-        batch: records that are in memory at a time.
-        show_progress: show a bar of the records.
+        embeddings: "list": the shortest numbers that give the same float32; "base64": of
+            little-endian float32; "none": without vectors, sparse ones too.
+        batch: the number of records in memory at a time.
+        show_progress: show a progress bar of the records.
 
     Raises:
         InvalidArgumentError: a path that exists.
@@ -89,7 +90,7 @@ def lines_of(
     batch: int = 1_000,
     show_progress: bool = False,
 ) -> Generator[bytes, None, None]:
-    """The lines that `export_jsonl` writes, one after the other."""
+    """The lines that `export_jsonl` writes."""
     if embeddings not in get_args(Embeddings):
         raise InvalidArgumentError(
             f"embeddings is {quote(embeddings)}, expected one of {get_args(Embeddings)}"
@@ -128,10 +129,10 @@ def line_of(record: Record, as_base64: bool = False) -> bytes:
 
 
 def numbers_of(vector: npt.NDArray[np.float32]) -> bytes:
-    """A list of numbers that are read as these float32, bit for bit.
+    """A list of numbers that give exactly these float32 when they are read.
 
-    The shortest digits of a float32 nearly always are. But who reads them makes float64 of them
-    first, and rounding twice may end one off: then all digits of the float64 are written.
+    The shortest digits of a float32 nearly always suffice. But readers parse them as float64 first,
+    and rounding twice may give a neighbouring float32. Then all digits of the float64 are written.
     """
     row = np.ascontiguousarray(vector)
     short = orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -145,7 +146,7 @@ def _as_base64(embedding: Any) -> str:
 
 
 def rows_of_lines(path: Path, columns: FileColumns, most: int) -> Iterator[Row]:
-    """The records of a file, without empty lines. most: bytes of a line."""
+    """The records of a file, without empty lines. most: the largest size of a line in bytes."""
     place, are_usual = FilePlace(path.name, "line"), columns == FileColumns()
     with open_regular(path) as file:
         for number, line in _lines(file, place, most):
@@ -168,8 +169,8 @@ def rows_of_lines(path: Path, columns: FileColumns, most: int) -> Iterator[Row]:
 
 
 def _lines(file: IO[bytes], place: FilePlace, most: int) -> Iterator[tuple[int, bytes]]:
-    """Lines that aren't empty, with their numbers. Of a line that is too long no more than the
-    limit is read."""
+    """Lines that aren't empty, with their numbers. A line that is too long is read only up to the
+    limit."""
     number = 0
     while line := file.readline(most + 1):
         number += 1
@@ -182,8 +183,8 @@ def _lines(file: IO[bytes], place: FilePlace, most: int) -> Iterator[tuple[int, 
 
 
 def object_of(text: bytes | str, numbers: str | None = None) -> dict[str, Any]:
-    """The JSON object in a text; InvalidArgumentError for anything else. numbers: a key under which
-    integers may be parsed as floats."""
+    """The JSON object in a text; raises InvalidArgumentError for anything else. numbers: a key
+    under which integers may be parsed as floats."""
     value = json_of(text, numbers)
     if not isinstance(value, dict):
         raise InvalidArgumentError(f"it is {quote(value)}, expected a JSON object")
@@ -191,7 +192,7 @@ def object_of(text: bytes | str, numbers: str | None = None) -> dict[str, Any]:
 
 
 def json_of(text: bytes | str, numbers: str | None = None) -> Any:
-    """The JSON value in a text; InvalidArgumentError for anything else, including NaN."""
+    """The JSON value in a text; raises InvalidArgumentError for anything else, including NaN."""
     try:
         data = text.encode() if isinstance(text, str) else text
         value = orjson.loads(data)
@@ -201,13 +202,13 @@ def json_of(text: bytes | str, numbers: str | None = None) -> Any:
         if isinstance(error, RecursionError) or "depth" in str(error):
             raise InvalidArgumentError(f"it is nested deeper than {MAX_DEPTH} levels") from None
         raise InvalidArgumentError(f"it isn't JSON: {error}") from None
-    except ValueError:  # an integer of thousands of digits
+    except ValueError:  # an integer with thousands of digits
         raise InvalidArgumentError("it has an integer that can't be stored") from None
     return value
 
 
 def _has_large_float(value: Any, numbers: str | None) -> bool:
-    """Whether a float may have been an integer of more than 64 bits: orjson makes floats of these;
+    """Whether a float may have been an integer of more than 64 bits. orjson parses these as floats;
     Python's parser keeps their digits but takes ten times as long."""
     left = [value]
     if numbers is not None and isinstance(value, dict):

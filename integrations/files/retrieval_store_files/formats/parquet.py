@@ -1,16 +1,16 @@
-"""Reads and writes files of the Parquet format, by pyarrow: a row is a record.
+"""Reads and writes Parquet files, by pyarrow; a row is a record.
 
 A file has the columns "id", "document", "uri", "embedding" (lists of one length, float16 where the
 collection stores that), "sparse_embedding" (lists "indices" and "values") and "metadata", JSON as
 text. The metadata of the schema has the name and settings of the collection. For programs that read
-tables there is also a column "metadata.KEY" for each key under which all values are truths,
-integers of 64 bits, floats, or texts. `BatchReader` reads "metadata" alone.
+tables there is also a column "metadata.KEY" for each key whose values are all of one type: bool,
+64-bit integer, float, or text. `BatchReader` reads only "metadata".
 
-`BatchReader` makes rows from batches of Arrow's, whatever file or table they come from. The columns
-of the fields have their names; any other is a key of the metadata. An id may be an integer, which
+`BatchReader` makes rows from batches of Arrow's, from any file or table. Columns with the names of
+fields are these fields; any other column is a key of the metadata. An id may be an integer, which
 is read as its digits. Where there is a column "metadata" of JSON, columns "metadata.KEY" repeat it
-and aren't read; elsewhere each is the key KEY. Dates and times become text, as which filters
-compare them, and null, or NaN in a column of numbers, is nothing.
+and aren't read; elsewhere each is the key KEY. Dates and times become text, the form in which
+filters compare them. Null, or NaN in a column of numbers, means that there is no value.
 """
 
 import os
@@ -131,10 +131,10 @@ def _vectors(column: Any) -> list[Any]:
     return [numbers[ends[i] : ends[i + 1]] if is_valid[i] else None for i in range(len(column))]
 
 
-MAX_COLUMNS = 1_000  # of keys of metadata; those that come later are in "metadata" alone
+MAX_COLUMNS = 1_000  # keys of metadata with a column; later ones are only in "metadata"
 _INT64 = range(-(2**63), 2**63)
 _READ = 1_000
-ABOUT = b"retrieval_store"  # in the metadata of the schema: the collection, in JSON
+ABOUT = b"retrieval_store"  # the schema metadata's key for the collection, in JSON
 
 
 def export_parquet(
@@ -147,17 +147,17 @@ def export_parquet(
     batch: int = 2_000,
     show_progress: bool = False,
 ) -> Exported:
-    """Write the points that match, or all, into a new Parquet file, a row a record, as they are at
-    one moment. Whatever goes wrong, no file is left.
+    """Write the points that match, or all, as of one moment, into a new Parquet file, one record
+    per row. After an error no file is left behind.
 
     Args:
         collection: the collection.
-        path: of the file, which isn't there yet.
+        path: a file that doesn't exist yet.
         where: a filter of metadata.
         where_document: a filter of documents.
         embeddings: whether vectors are written.
-        batch: records that are in memory at a time.
-        show_progress: show a bar of the records.
+        batch: the number of records in memory at a time.
+        show_progress: show a progress bar of the records.
 
     Raises:
         InvalidArgumentError: a path that exists.
@@ -186,8 +186,8 @@ def _pyarrow() -> tuple[Any, Any]:
 
 
 def _kinds(chosen: PointSelection) -> dict[str, type]:
-    """The metadata keys whose values are all of one type. The export may see a later state: a value
-    that doesn't fit by then is null in its column."""
+    """The metadata keys whose values are all of one type. The export may see a later state; a value
+    that no longer fits is null in its column."""
     kinds: dict[str, type | None] = {}
     with chosen.metadatas() as metadatas:
         for metadata in metadatas:
@@ -274,7 +274,7 @@ def _embeddings(arrow: Any, kind: Any, records: list[Record]) -> Any:
 
 
 def about_parquet(path: Path) -> bytes | None:
-    """What a file says about its collection; None for nothing."""
+    """The description of the collection in a file; None if there is none."""
     arrow, parquet = _pyarrow()
     with open_regular(path) as file:
         try:
@@ -286,7 +286,7 @@ def about_parquet(path: Path) -> bytes | None:
 
 
 def rows_of_parquet(path: Path, columns: FileColumns) -> Iterator[Row]:
-    """The records of a file; InvalidArgumentError for one that pyarrow can't read."""
+    """The records of a file; raises InvalidArgumentError for one that pyarrow can't read."""
     arrow, parquet = _pyarrow()
     place = FilePlace(path.name, "row")
     with open_regular(path) as file:

@@ -39,11 +39,10 @@ DIMENSION = 384  # of MiniLM
 TELEMETRY = "ORT_DISABLE_TELEMETRY"  # of onnxruntime, which chromadb imports
 DEFAULT_TENANT, DEFAULT_DATABASE = "default_tenant", "default_database"
 _EVERYTHING = ["embeddings", "documents", "metadatas", "uris"]
-# Settings that mean something here, and what they are in Chroma if they aren't chosen: then
-# those of ours are taken.
+# Settings that apply here, with Chroma's defaults; at these the defaults of this project are used.
 _HNSW = {"ef_construction": 100, "ef_search": 100, "max_neighbors": 16}
 _MEANINGLESS = {"resize_factor": 1.2, "sync_threshold": 1000, "batch_size": 100}
-# Chroma's embedding functions that are here too: by what name, and with which of their settings.
+# Chroma's embedding functions that exist here too, with their names and settings.
 _FUNCTIONS: dict[str, tuple[str, dict[str, str]]] = {
     "sentence_transformer": (
         "sentence-transformers",
@@ -52,11 +51,11 @@ _FUNCTIONS: dict[str, tuple[str, dict[str, str]]] = {
     "openai": ("openai", {"model_name": "model", "dimensions": "dimensions"}),
     "open_clip": ("open-clip", {"model_name": "model_name", "checkpoint": "checkpoint"}),
 }
-# Both of them all-MiniLM-L6-v2; the first is what a collection has for which none was named, also
+# Both are all-MiniLM-L6-v2. The first is Chroma's default for a collection without a function, even
 # where its vectors came from elsewhere.
 _DEFAULTS = ("default", "onnx_mini_lm_l6_v2")
-_LOOKED_AT, _ALIKE = 5, 0.99  # records with a document; the cosine of vectors of one model
-_OF_MACHINE = ("device", "kwargs", "api_key_env_var")  # which say nothing of the vectors
+_LOOKED_AT, _ALIKE = 5, 0.99  # sampled records; the cosine of vectors of one model
+_OF_MACHINE = ("device", "kwargs", "api_key_env_var")  # which don't affect the vectors
 
 
 def import_chroma(
@@ -71,17 +70,17 @@ def import_chroma(
     batch: int = 1_000,
     show_progress: bool = False,
 ) -> Imported:
-    """Make collections of those in Chroma's directory, with their vectors, which aren't made again.
+    """Import the collections in Chroma's directory, with their vectors, which aren't computed
+    again.
 
-    Chroma opens what it reads for writing, so a copy is opened, in the temporary directory; close
-    the programs that write to it. names: which collections, as a list, or as a dict of what they
-    are to be called here; all of them, if none are given. embedding_functions: by the names of the
-    collections there, what made their vectors, a function or the name of one; where none is given
-    it is looked for by the name that is stored, and made if its class says that it reaches nothing,
-    or with `trust`, if you trust the maker of the directory. Chroma's default is `minilm` here,
-    which a collection remembers unless its vectors are plainly of another. Either all of it is
-    there afterwards, or, when an error comes, none. AlreadyExistsError for a name that is taken,
-    MissingDependencyError without chromadb.
+    Chroma opens a directory for writing, so a copy in the temporary directory is opened; close the
+    programs that write to it. names: which collections: a list, or a dict with their new names; by
+    default all. embedding_functions: by the names of the collections there, the function that made
+    their vectors, or its name. By default the stored name is looked up. The function is built if
+    its class says that it accesses nothing, or with `trust`, if you trust the maker of the
+    directory. Chroma's default is `minilm` here; a collection stores it unless its vectors clearly
+    came from another one. Either everything is imported, or, after an error, nothing. Raises
+    AlreadyExistsError for a name that is taken, and MissingDependencyError without chromadb.
     """
     size = whole_number(batch, "batch", 1)
     source = directory_of(directory, FILE, "a store of Chroma's")
@@ -104,7 +103,7 @@ def import_chroma(
 
 
 def _by_name(value: Any, existing: Iterable[str]) -> dict[str, Embeds]:
-    """The given functions by collection; InvalidArgumentError for an unknown collection."""
+    """The given functions by collection; raises InvalidArgumentError for an unknown collection."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):
@@ -128,7 +127,7 @@ def _by_name(value: Any, existing: Iterable[str]) -> dict[str, Embeds]:
 def _chromadb() -> Any:
     with needing("import_chroma", "chromadb", "chromadb"):
         import chromadb
-    # Before, it read its indexes with pickle, which runs whatever is in them.
+    # Older versions read its indexes with pickle, which runs any code in them.
     if chromadb.__version__.startswith("0."):
         raise MissingDependencyError(
             f"import_chroma needs chromadb 1.0 or newer, and this is {chromadb.__version__}: "
@@ -139,8 +138,8 @@ def _chromadb() -> Any:
 
 @contextmanager
 def telemetry_off() -> Iterator[None]:
-    """Keep onnxruntime, if it is imported here for the first time, from telling its makers what it
-    runs, unless the user has set its variable."""
+    """Keep onnxruntime, if this imports it first, from sending telemetry, unless the user has set
+    its variable."""
     was_set = TELEMETRY in os.environ
     os.environ.setdefault(TELEMETRY, "1")
     try:
@@ -236,8 +235,8 @@ def _configuration(stored: Mapping[str, Any], left: Leftovers) -> dict[str, Any]
 def _metadata(
     metadata: Mapping[str, Any] | None, hnsw: Mapping[str, Any], left: Leftovers
 ) -> dict[str, Any] | None:
-    """The metadata of a collection, without settings in it that are outdated: they stay there when
-    a setting is changed."""
+    """The metadata of a collection without outdated settings, which stay in it when a setting is
+    changed."""
     kept = dict(metadata or {})
     for key, name in IN_METADATA.items():
         if key in kept and kept[key] != hnsw.get(name, kept[key]):
@@ -247,18 +246,18 @@ def _metadata(
 
 
 class _Functions:
-    """The embedding functions of collections: given, or made of what is stored."""
+    """The embedding functions of collections: given, or built from the stored data."""
 
     def __init__(self, functions: Mapping[str, Embeds], trust: bool) -> None:
         self._functions, self._trust = functions, trust
 
     def of(self, old: Any, left: Leftovers) -> Embeds | None:
-        """The function of a collection; None, with the reason, where it isn't known."""
+        """The function of a collection. None, with the reason, where it isn't known."""
         if old.name in self._functions:
             return self._functions[old.name]
         stored = old.configuration_json.get("embedding_function") or {}
         name = stored.get("name")
-        if not isinstance(name, str):  # none, or one that Chroma doesn't know again either
+        if not isinstance(name, str):  # none, or one that Chroma doesn't know either
             return None
         what = f"embedding function {name!r}"
         try:
@@ -267,7 +266,7 @@ class _Functions:
             return self._make_function(name, stored.get("config") or {})
         except _UnknownError as error:
             left.setting(what, str(error))
-        except Exception as error:  # whatever its maker thinks of such settings
+        except Exception as error:  # any error from its constructor
             left.setting(
                 what,
                 f"it can't be made: {error}; pass it in embedding_functions",
@@ -301,8 +300,8 @@ class _Functions:
 
 
 def _minilm(old: Any) -> Embeds:
-    """Chroma's default function; _UnknownError where the vectors of the collection weren't made by
-    it, as far as can be seen."""
+    """Chroma's default function; raises _UnknownError where another function clearly made the
+    vectors of the collection."""
     function = MiniLMEmbedding("float32")
     sample = old.get(limit=_LOOKED_AT, include=["embeddings", "documents"])
     stored = np.asarray(sample["embeddings"], np.float32)

@@ -1,9 +1,9 @@
-"""What all imports share: private copies, and the making and filling of collections.
+"""The common parts of all imports: private copies, and creating and filling collections.
 
 `private_copy` copies the directory of another program, since opening it may write to it, and it
-isn't ours. `Making` makes collections that get their names when an import has ended well, and are
-gone when it hasn't. `Filling` adds the records; those that can't be stored are counted, with the
-reason (`Leftovers`).
+belongs to that program. `Making` creates collections that get their names when an import has
+succeeded, and are deleted when it has failed. `Filling` adds the records; records that can't be
+stored are counted, with the reason (`Leftovers`).
 """
 
 import logging
@@ -26,7 +26,7 @@ from retrieval_store_files.reports import Left
 from retrieval_store_files.values import list_ids, path_of, quote
 
 Stamps = dict[str, tuple[int, int]]
-_APART = re.compile(r"import-[0-9a-f]{32}-[0-9]+")  # until an import has ended well
+_APART = re.compile(r"import-[0-9a-f]{32}-[0-9]+")  # the name during an import
 _log = logging.getLogger("retrieval_store")
 
 
@@ -45,7 +45,7 @@ def directory_of(path: str | os.PathLike[str], expected: str, what: str) -> Path
 @contextmanager
 def private_copy(directory: Path) -> Iterator[Path]:
     """A copy of a directory for the `with` body, which no other user may read. Links are refused,
-    since they would lead out of the copy, and so is a directory that is written to meanwhile."""
+    since they would lead out of the copy, and so is a directory that changes meanwhile."""
     with tempfile.TemporaryDirectory(prefix="retrieval-store-") as place:
         copy = Path(place) / "copy"
         before = _stamps(directory)
@@ -77,17 +77,17 @@ RECORD = "record"
 
 
 class Leftovers:
-    """What couldn't be carried over, by kind and reason."""
+    """Data that couldn't be imported, by kind and reason."""
 
     def __init__(self) -> None:
         self._entries: dict[tuple[str, str], Left] = {}
 
     def setting(self, what: str, why: str) -> None:
-        """Note a leftover that isn't about records."""
+        """Record a leftover that isn't about records."""
         self._entries.setdefault((what, why), Left(what, why))
 
     def record(self, what: str, why: str, point_id: Any) -> None:
-        """Note a leftover of a record, or a whole record."""
+        """Record a leftover of a record, or a whole record."""
         before = self._entries.get((what, why))
         example = str(point_id) if before is None else before.example
         count = 1 if before is None else before.records + 1
@@ -165,8 +165,8 @@ class Filling:
 
 
 def refuse_missing(source: str, read: int, counted: int, why: str) -> None:
-    """Raise InvalidArgumentError where a library has given fewer records of a source than it
-    counts there. why: the reason."""
+    """Raise InvalidArgumentError where a library has returned fewer records of a source than it
+    counts. why: the reason."""
     if read < counted:
         raise InvalidArgumentError(
             f"{source} has {counted:,} records, but only {read:,} could be read, so none were "
@@ -178,8 +178,7 @@ Names = Sequence[str] | Mapping[str, str] | None
 
 
 def choose_names(names: Any, existing: Sequence[str], what: str) -> dict[str, str]:
-    """Which collections to import, and their new names: all, those of a list, or those of a
-    dict."""
+    """The collections to import, with their new names: all, a list's, or a dict's."""
     if names is None:
         return {name: name for name in existing}
     if isinstance(names, str) or not isinstance(names, Mapping | Sequence):
@@ -214,7 +213,7 @@ def refuse_taken(client: Client, names: Sequence[str]) -> None:
             client.get_collection(name, embedding_function=None)
         except NotFoundError:
             continue
-        except InvalidArgumentError:  # one of QdrantClient's
+        except InvalidArgumentError:  # a collection of QdrantClient's
             pass
         raise AlreadyExistsError(
             f"collection {name!r} exists already; an import replaces nothing: give what is "
@@ -223,8 +222,8 @@ def refuse_taken(client: Client, names: Sequence[str]) -> None:
 
 
 def _report_remains(client: Client) -> None:
-    """Log which collections imports have left that were killed. None is deleted: one of these may
-    be under way, or have a name that a user has chosen."""
+    """Log which collections were left by killed imports. None is deleted: it may belong to a
+    running import, or be a user's."""
     names = [collection.name for collection in client.list_collections()]
     if remains := [name for name in names if _APART.fullmatch(name)]:
         _log.warning(
@@ -239,7 +238,7 @@ class Making:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._apart = f"import-{uuid.uuid4().hex}-"  # as `_APART` knows it again
+        self._apart = f"import-{uuid.uuid4().hex}-"  # in the form of `_APART`
         self._made: dict[str, Collection] = {}
 
     def collection(self, name: str, **settings: Any) -> Collection:
@@ -258,7 +257,7 @@ class Making:
         for collection in self._made.values():
             with suppress(NotFoundError):
                 self._client.delete_collection(collection.name)
-        # One that was made, but isn't known, since an interrupt came in between.
+        # A collection that was created but isn't recorded, since an interrupt came in between.
         with suppress(NotFoundError):
             self._client.delete_collection(f"{self._apart}{len(self._made)}")
 

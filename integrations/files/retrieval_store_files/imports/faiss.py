@@ -1,4 +1,4 @@
-"""Index files of Faiss, read by faiss, with a file of JSON lines beside that says what they are."""
+"""Faiss index files, read by faiss, with a JSON lines file beside it that has the records."""
 
 import os
 from collections.abc import Iterator
@@ -37,15 +37,15 @@ def import_faiss(
     batch: int = 1_000,
     show_progress: bool = False,
 ) -> Imported:
-    """Make a collection of the vectors in an index file of Faiss, and of records that say what they
-    are: a line for each vector, in the order in which they were added.
+    """Import the vectors in an index file of Faiss, with their records: one line for each vector,
+    in the order in which they were added.
 
-    metadata_jsonl: records as for `add_file`, without embeddings; one without an id gets the number
-    that the vector has in the index. None: there is nothing but such numbers. The distance is the
-    index's. Of an index that compresses vectors come those that it gives back, which the report
-    tells. Faiss trusts what it reads: don't give it a file of a stranger. Either all of it is there
-    afterwards, or, when an error comes, nothing. AlreadyExistsError for a name that is taken,
-    MissingDependencyError without faiss.
+    metadata_jsonl: records as for `add_file`, without embeddings; the default id is the vector's
+    number in the index. None: only these numbers are stored. The distance is the index's. An index
+    that compresses vectors returns approximate ones, which the report mentions. Faiss trusts its
+    input: don't pass it an untrusted file. Either everything is imported, or, after an error,
+    nothing. Raises AlreadyExistsError for a name that is taken, and MissingDependencyError without
+    faiss.
     """
     size = whole_number(batch, "batch", 1)
     most = whole_number(max_line_bytes, "max_line_bytes", 1)
@@ -110,7 +110,7 @@ class _Vectors:
     """The vectors of an index, with their numbers."""
 
     def __init__(self, faiss: Any, path: Path) -> None:
-        with open_regular(path):  # it is there, and a file
+        with open_regular(path):  # it exists, and is a file
             pass
         try:
             index = faiss.read_index(str(path))
@@ -121,9 +121,9 @@ class _Vectors:
         self.space = self._space(faiss, index, path)
         self._count, self._name = int(index.ntotal), path.name
         self._numbers: Any = range(self._count)
-        self._whole = index  # what lies in it goes with it
+        self._whole = index  # its inner index is freed with it
         while isinstance(index, faiss.IndexIDMap | faiss.IndexIDMap2):
-            # It gives vectors back by the places that they have in the index below.
+            # It returns vectors by their positions in the inner index.
             self._numbers = faiss.vector_to_array(index.id_map).tolist()
             index = faiss.downcast_index(index.index)
         self.kind = type(index).__name__
@@ -140,7 +140,7 @@ class _Vectors:
             yield number, self._vector(place)
 
     def _vector(self, place: int) -> Any:
-        # One by one: reconstruct_n runs in threads of C++, and where an index can't do it, its
+        # One by one: reconstruct_n runs in C++ threads, and where an index doesn't support it, its
         # error ends the process.
         try:
             return np.array(self._index.reconstruct(place), np.float32)
@@ -166,7 +166,7 @@ def _with_places(faiss: Any, index: Any, path: Path) -> Any:
     """The index with a map from vectors to its lists, if it has lists."""
     try:
         lists = faiss.extract_index_ivf(index)
-    except RuntimeError:  # it has none
+    except RuntimeError:  # it has no lists
         return index
     try:
         lists.make_direct_map()

@@ -51,15 +51,15 @@ def import_lancedb(
     batch: int = 1_000,
     show_progress: bool = False,
 ) -> Imported:
-    """Make collections of the tables in LanceDB's directory, or of one `table`, which may get
-    another `name`.
+    """Import the tables in LanceDB's directory, or a single `table`, which may get another `name`.
 
     id_column: the column of the ids, text or integers; None to number the rows from 0.
-    text_column: that of the documents; None for none. All other columns become metadata: dates and
-    times as text; columns of bytes and the like are told in the report. space: the distance;
-    None for that of the table's index of vectors, or "l2" where there is none. Nothing of the
-    directory changes. Either all of it is there afterwards, or, when an error comes, none.
-    AlreadyExistsError for a name that is taken, MissingDependencyError without lancedb.
+    text_column: the column of the documents; None for none. All other columns become metadata.
+    Dates and times become text; the report lists columns of bytes and other types that can't be
+    stored. space: the distance; None for the distance of the table's vector index, or "l2" where
+    there is none. The directory isn't changed. Either everything is imported, or, after an error,
+    nothing. Raises AlreadyExistsError for a name that is taken, and MissingDependencyError without
+    lancedb.
     """
     size = whole_number(batch, "batch", 1)
     source = directory_of(directory, "*.lance", "a database of LanceDB's")
@@ -162,7 +162,7 @@ def _columns_to_read(schema: Any, columns: _Columns, left: Leftovers) -> dict[st
         if field.name in meant:
             kept[field.name] = meant[field.name]
         elif field.name == "metadata" and _may_be_metadata(field.type):
-            kept[field.name] = "metadata"  # as LangChain's tables have it
+            kept[field.name] = "metadata"  # as in LangChain's tables
         elif field.name in FIELDS:
             left.setting(what, "its name is that of a field here, which another column is")
         elif not _is_storable(field.type):
@@ -173,7 +173,7 @@ def _columns_to_read(schema: Any, columns: _Columns, left: Leftovers) -> dict[st
 
 
 def _may_be_metadata(kind: Any) -> bool:
-    """Whether values of a column can be an object, or the text of one."""
+    """Whether values of a column can be an object, or the text of an object."""
     from pyarrow import types
 
     is_text = types.is_string(kind) or types.is_large_string(kind)
@@ -205,7 +205,7 @@ def _datatype(kind: Any, left: Leftovers) -> str:
 
 
 def _space(table: Any, vector_column: str) -> str:
-    """The distance of the index of the vectors, where LanceDB stores it."""
+    """The distance of the vector index, where LanceDB stores it."""
     for index in table.list_indices():
         if vector_column in index.columns:
             distance = getattr(table.index_stats(index.name), "distance_type", None)

@@ -49,15 +49,16 @@ def import_qdrant_local(
     batch: int = 256,
     show_progress: bool = False,
 ) -> Imported:
-    """Make collections of those in a directory of qdrant-client's local mode: named, sparse and
+    """Import the collections in a directory of qdrant-client's local mode: named, sparse and
     multiple vectors, payloads, ids, settings and aliases.
 
-    Its points are pickles, and reading a pickle runs whatever is in it: so this is refused without
-    `trust`, by which you say that you trust the maker of the directory. A copy of it is read; close
-    the program that uses it. client: of `retrieval_store.qdrant`, or a `Client` of a directory.
-    names: which collections, as a list, or as a dict of what they are to be called here; all of
-    them, if none are given. When an error comes, nothing of it stays. AlreadyExistsError for a name
-    that is taken, MissingDependencyError without qdrant-client.
+    Its points are pickles, and reading a pickle runs any code in it. This is therefore refused
+    without `trust`, which says that you trust the maker of the directory. A copy is read; close the
+    program that uses the directory. client: of `retrieval_store.qdrant`, or a `Client` of a
+    directory.
+    names: which collections: a list, or a dict with their new names; by default all. After an error
+    nothing is left behind. Raises AlreadyExistsError for a name that is taken, and
+    MissingDependencyError without qdrant-client.
     """
     size = whole_number(batch, "batch", 1)
     source = directory_of(directory, FILE, "a store of qdrant-client's local mode")
@@ -90,7 +91,8 @@ def _qdrant_client() -> Any:
 
 @contextmanager
 def _as_qdrant_client(client: Any) -> Iterator[Any]:
-    """A client of ours in the shape of qdrant-client's; closed at the end if it was made here."""
+    """A client of this project with qdrant-client's interface; closed at the end if it was made
+    here."""
     from retrieval_store.qdrant import QdrantClient
 
     if isinstance(client, QdrantClient):
@@ -112,15 +114,15 @@ def _as_qdrant_client(client: Any) -> Iterator[Any]:
 def _open_local(theirs: Any, copy: Path) -> Iterator[Any]:
     try:
         client = theirs.QdrantClient(path=str(copy))
-    except Exception as error:  # whatever the pickles say
+    except Exception as error:  # any error from the pickles
         raise InvalidArgumentError(f"qdrant-client can't open the directory: {error}") from error
     with closing(client):
         yield client
 
 
 def _settings(copy: Path) -> dict[str, Any]:
-    """The settings with which the collections were created, of which `get_collection` doesn't
-    report all."""
+    """The settings with which the collections were created; `get_collection` doesn't report all of
+    them."""
     settings: dict[str, Any] = json.loads((copy / FILE).read_bytes())["collections"]
     return settings
 
@@ -155,8 +157,8 @@ def _all_or_none(
     size: int,
     show_progress: bool,
 ) -> list[Carried]:
-    """Carry all collections over; those that were begun are deleted if one fails. Their names are
-    known to be free."""
+    """Import all collections; if one fails, the collections made so far are deleted. Their names
+    are known to be free."""
     begun: list[str] = []
     try:
         carried = []
@@ -164,7 +166,7 @@ def _all_or_none(
             begun.append(new)
             try:
                 left = _create(theirs.models, target_client, new, settings[old])
-            except Exception:  # it may be there by now, by another process
+            except Exception:  # another process may have created it meanwhile
                 begun.pop()
                 raise
             count = _fill(

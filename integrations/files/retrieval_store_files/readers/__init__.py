@@ -1,23 +1,24 @@
-"""Readers: they make texts of files, and say where in the file each text is from.
+"""Readers: they extract texts from files, with the position of each text in the file.
 
-The bytes of a file come in, which a stranger may have made; a `FileText` comes out, or a
-DataLoaderError. A reader gives all that a person who opens the file can read, or its gaps name what
-it leaves out.
+The input is the bytes of a file, which are untrusted; the output is a `FileText`, or a
+DataLoaderError. A reader returns everything that a person who opens the file can read; its gaps
+name the rest.
 
 - `files` finds the reader of a file; `child` runs readers in a process with limits.
-- `markup` reads texts, Markdown and reStructuredText, `html` HTML, which `elements` parses, `data`
-  source code, tables, JSON and notebooks, `mail` mail, whose `mail_headers` are decoded first,
-  `pdf` PDF, whose `accents` are put onto their letters, and whose `glyphs` tell missing ones.
-- `word`, `slides` and `sheets` read the documents of Office; `office` has what these share.
-- `open_document` reads those of LibreOffice, whose names and styles `odf` knows, `old_sheets` Excel
-  before 2007, `rich_text` RTF, `books` EPUB, `mailboxes` mbox and mails of Outlook, `marked_text`
-  other texts with headings, XML and subtitles; `packed` opens zips of XML.
-- `encodings` decodes texts, in what they are `declared` to be in; `entities` replaces those of XML;
-  `tables` writes tables as Markdown, `passages` cuts what was read.
+- `markup` reads texts, Markdown and reStructuredText. `html` reads HTML, which `elements` parses.
+  `data` reads source code, tables, JSON and notebooks. `mail` reads mail; `mail_headers` decodes
+  its headers first. `pdf` reads PDF: `accents` puts accents onto their letters, and `glyphs` finds
+  missing letters.
+- `word`, `slides` and `sheets` read the documents of Office; `office` has their common parts.
+- `open_document` reads LibreOffice's documents, whose names and styles `odf` knows. `old_sheets`
+  reads Excel before 2007, `rich_text` RTF, `books` EPUB, `mailboxes` mbox and mails of Outlook.
+  `marked_text` reads other texts with headings, XML and subtitles. `packed` opens zips of XML.
+- `encodings` decodes texts, in the encoding that `declared` finds. `entities` replaces XML's
+  entities; `tables` writes tables as Markdown, `passages` splits the result.
 
 They may use `plugins`, `loaders`, `embeddings` and `errors` of the core, and `values`.
 
-A reader is a plugin of the group `retrieval_store.readers`, whose name is the ending of the files
+A reader is a plugin of the group `retrieval_store.readers`. Its name is the ending of the files
 that it reads, such as "djvu", or their media type.
 """
 
@@ -33,10 +34,11 @@ from retrieval_store.errors import DataLoaderError, InvalidTypeError
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of a file that belongs together. text: as in Markdown, with blocks of code and tables;
-    headings: those that lead to it, the outermost first; page: of the file, from 1; start, end:
-    its place, in characters of the file's text. Where the text stands in the file word for word,
-    `end - start` is its length. is_code: it is source code, and cut between lines."""
+    """A part of a file that belongs together. text: in Markdown's form, with blocks of code and
+    tables; headings: of the sections that contain it, the outermost first. page: of the file, from
+    1; start, end: its position, in characters of the file's text. Where the text is an exact copy
+    of the file's, `end - start` is its length. is_code: it is source code, and split between
+    lines."""
 
     text: str
     headings: tuple[str, ...] = ()
@@ -47,8 +49,8 @@ class Section:
 
 
 class PicturePage(NamedTuple):
-    """A page that is a picture, wholly or mostly: its number, from 1, and how many words of it were
-    read."""
+    """A page that is wholly or mostly a picture: its number, from 1, and how many words of text it
+    has."""
 
     page: int
     words: int
@@ -56,10 +58,9 @@ class PicturePage(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FileText:
-    """What was read of a file, in sections, with what the file says of itself: title, author, date
-    and language. date: as YYYY-MM-DD, or with the time as ISO 8601 has it; language: a tag such as
-    "en"; gaps: what isn't read, such as "3 tracked deletions"; pictures: pages that are pictures,
-    which are gaps, too."""
+    """The text of a file, in sections, with the file's own title, author, date and language. date:
+    as YYYY-MM-DD, or with the time in ISO 8601; language: a tag such as "en". gaps: what isn't
+    read, such as "3 tracked deletions"; pictures: pages that are pictures, which are gaps, too."""
 
     sections: list[Section] = field(default_factory=list)
     title: str | None = None
@@ -70,9 +71,9 @@ class FileText:
     pictures: tuple[PicturePage, ...] = ()
 
 
-# A date, or a time, as ISO 8601 has it.
+# A date, or a time, in ISO 8601.
 DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?")
-GAPS = 10  # that are named of a file
+GAPS = 10  # gaps of a file that are named
 
 
 def few(gaps: Sequence[str]) -> tuple[str, ...]:
@@ -82,15 +83,15 @@ def few(gaps: Sequence[str]) -> tuple[str, ...]:
 
 
 def count_phrase(number: int, noun: str, nouns: str = "") -> list[str]:
-    """A gap such as "3 deletions", the noun's plural being its own with an "s" by default; none for
-    none."""
+    """A gap such as "3 deletions"; none for zero. The noun's plural is its own with an "s" by
+    default."""
     if number == 0:
         return []
     return [f"{number:,} {noun if number == 1 else nouns or noun + 's'}"]
 
 
 def without_parents(sections: list[Section]) -> list[Section]:
-    """The sections without those that are only a heading, of which the next ones have parts."""
+    """The sections without those that are only a heading with subsections after it."""
     following = [*sections[1:], Section("")][: len(sections)]
     return [
         section
@@ -103,16 +104,16 @@ _passwords: ContextVar[tuple[str, ...]] = ContextVar("passwords", default=())
 
 
 def passwords() -> tuple[str, ...]:
-    """Those by which an encrypted file may be opened, as the caller has named them."""
+    """The caller's passwords for opening an encrypted file."""
     return _passwords.get()
 
 
 def set_passwords(passwords: Iterable[str]) -> None:
-    """Name the passwords for what is read from now on."""
+    """Set the passwords for the files that are read from now on."""
     _passwords.set(tuple(passwords))
 
 
-# What a library says by these says something of its own code, and nothing of the file.
+# A library's errors of these classes are about its own code, not the file.
 _OF_PYTHON = (
     LookupError, ValueError, TypeError, AttributeError, ArithmeticError, AssertionError, EOFError,
     StopIteration, struct.error, NotImplementedError,
@@ -122,9 +123,9 @@ _OF_PYTHON = (
 def unreadable(
     kind: str, error: Exception, program: str, part: str | None = None
 ) -> DataLoaderError:
-    """The error of a file that is damaged. kind: what it should be, such as "a document of Word";
-    error: what a library has raised; program: what may open and repair it; part: what of it is
-    damaged, where that is known."""
+    """The error for a damaged file. kind: the expected format, such as "a document of Word"; error:
+    the library's error. program: a program that may open and repair it; part: the damaged part,
+    where it is known."""
     own = str(error).strip() if not isinstance(error, _OF_PYTHON) else ""
     where = f"{part} is damaged" if part else ""
     why = ": ".join(filter(None, [where, own])) or "it is damaged"
@@ -134,7 +135,7 @@ def unreadable(
 
 
 def locked_error() -> DataLoaderError:
-    """The error of a file that is encrypted, and that no password opens."""
+    """The error for an encrypted file that no password opens."""
     tried = len(passwords())
     why = f"none of {tried} passwords opens it" if tried else "requires a password"
     return DataLoaderError(f"it is encrypted, and {why}")
@@ -147,13 +148,13 @@ class Reader(Protocol):
     """Reads files of a kind."""
 
     def __call__(self, data: bytes, name: str, /) -> Read:
-        """What a file says, of its bytes; the name is its path within its folder. Raises
+        """The text of a file, from its bytes; the name is its path within its folder. Raises
         DataLoaderError where they can't be read."""
         ...
 
 
 def file_text(read: Any, who: str) -> FileText:
-    """What a reader returned, in its full form."""
+    """A reader's result, in its full form."""
     if isinstance(read, FileText):
         return read
     if isinstance(read, str):

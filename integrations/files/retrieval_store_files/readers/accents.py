@@ -1,20 +1,20 @@
-"""Puts accents onto their letters in pages of PDF that draw both, one over the other, as TeX does
-with its older fonts: no search for "für" finds "fu¨r"."""
+"""Puts accents onto their letters in PDF pages that draw both, one over the other, as TeX does with
+its older fonts. Otherwise a search for "für" wouldn't find "fu¨r"."""
 
 import unicodedata
 from ctypes import c_double
 from typing import Any, NamedTuple
 
-# By the sign that is drawn: the one that is joined with the letter before it.
+# By the drawn sign: the combining character that follows the letter.
 _JOINED = {
     "`": "\u0300", "´": "\u0301", "^": "\u0302", "ˆ": "\u0302", "~": "\u0303", "˜": "\u0303",
     "¯": "\u0304", "˘": "\u0306", "˙": "\u0307", "¨": "\u0308", "˚": "\u030a", "˝": "\u030b",
     "ˇ": "\u030c", "¸": "\u0327", "˛": "\u0328",
 }  # fmt: skip
 _WITHOUT_DOT = str.maketrans("ıȷ", "ij")
-_AROUND = 80  # characters, among which the letter of an accent is looked for
-_OF_HEIGHT = 1.5  # of a letter, between its middle and that of its accent
-_GAP = 0.15  # of the height of a letter: what stands nearer to it is of the same word
+_AROUND = 80  # characters around an accent that are searched for its letter
+_OF_HEIGHT = 1.5  # of a letter, between its middle and its accent's middle
+_GAP = 0.15  # of a letter's height: nearer characters belong to the same word
 
 
 class _Box(NamedTuple):
@@ -37,14 +37,14 @@ class _Box(NamedTuple):
         return letter.left <= middle <= letter.right and apart < _OF_HEIGHT * letter.height
 
     def is_word_with(self, after: "_Box") -> bool:
-        """Whether nothing stands between this and what follows."""
+        """Whether the next character follows without a space."""
         is_on_line = self.bottom < after.top and after.bottom < self.top
         return is_on_line and abs(after.left - self.right) < _GAP * max(self.height, after.height)
 
 
 def with_accents(page: Any, text: str) -> str:
-    """The text of a page, with each accent that is drawn over a letter on that. page: its text, as
-    pypdfium2 has it."""
+    """The text of a page, with each accent on the letter that it is drawn over. page: its text,
+    from pypdfium2."""
     if not any(accent in text for accent in _JOINED):
         return text
     from pypdfium2 import raw
@@ -73,7 +73,7 @@ def _join(page: Any, characters: list[str], place: int) -> None:
 
 
 def _close(page: Any, characters: list[str], place: int) -> None:
-    """Take away the spaces around an accent that has gone, unless they are between two words."""
+    """Remove the spaces around a removed accent, unless they are between two words."""
     before, after = place - 1, place + 1
     while before >= 0 and characters[before] in ("", " "):
         before -= 1

@@ -1,4 +1,4 @@
-"""Reads EPUB: the chapters of a book, in the order in which they are read."""
+"""Reads EPUB: the chapters of a book, in reading order."""
 
 import posixpath
 from collections import Counter
@@ -17,7 +17,7 @@ _CHAPTER_MEDIA = ("application/xhtml+xml", "text/html", "application/x-dtbook+xm
 _TOC_MEDIA = "application/x-dtbncx+xml"
 # Fonts are obfuscated by these, which hides no text.
 _OF_FONTS = ("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC")
-# What may be taken for parts of a site is text of a book: notes, and headings of chapters.
+# Elements that seem to be parts of a site but are text of a book: notes, and headings of chapters.
 _AS_DIV = frozenset(["aside", "header", "footer", "main", "article", "nav", "section"])
 _RECORDINGS = ("audio", "video")
 
@@ -33,8 +33,8 @@ class _Item:
 
 @dataclass(slots=True)
 class _Package:
-    """What the package document of a book says. chapters: the files in their order of reading;
-    others: those that aren't in it, by path."""
+    """The package document of a book. chapters: the files in reading order; others: the remaining
+    files, by path."""
 
     chapters: list[_Item] = field(default_factory=list)
     others: dict[str, _Item] = field(default_factory=dict)
@@ -44,14 +44,14 @@ class _Package:
 
 def read_epub(data: bytes, name: str) -> FileText:
     """The chapters of a book by their headings, or by the table of contents where they have none.
-    One that is encrypted is refused."""
+    An encrypted book is refused."""
     book = PackedFile(data, "an EPUB")
     package = _package(book)
     _check_unencrypted(book, {item.path for item in package.chapters})
     reader = _BookReader(book, _titles(book, package.contents))
     for chapter in package.chapters:
         reader.read(chapter)
-    # Chapters may link to what isn't in the order of reading, such as notes.
+    # Chapters may link to files outside the reading order, such as notes.
     while linked := [path for path in reader.links if path in package.others]:
         for path in linked:
             reader.read(package.others.pop(path))
@@ -75,13 +75,13 @@ def read_epub(data: bytes, name: str) -> FileText:
 
 
 class _BookReader:
-    """Reads the files of a book one after the other."""
+    """Reads the files of a book one after another."""
 
     def __init__(self, book: PackedFile, titles: dict[str, str]) -> None:
         self.sections: list[Section] = []
         self.gaps: list[str] = []
         self.left_out: Counter[str] = Counter()
-        self.links: dict[str, None] = {}  # paths, in their order
+        self.links: dict[str, None] = {}  # paths, in order
         self._book, self._titles = book, titles
 
     def read(self, item: _Item) -> None:
@@ -100,8 +100,8 @@ class _BookReader:
         self.gaps += [f"{item.path}: {gap}" for gap in (*guessed, *chapter.gaps)]
 
     def _page_of(self, path: str) -> tuple[Element, tuple[str, ...]]:
-        """A chapter, which is XML; what isn't well-formed is read as HTML. With what was guessed of
-        its encoding."""
+        """A chapter, which is XML; one that isn't well-formed is read as HTML. Also returns the
+        gaps from guessing its encoding."""
         data = self._book.read(path)
         guessed: tuple[str, ...] = ()
         try:
@@ -121,7 +121,7 @@ class _BookReader:
 
 
 def _date(value: str | None) -> str | None:
-    """A date that is written in full; years alone are none."""
+    """A complete date; a year alone is ignored."""
     return value if value and DATE.fullmatch(value) else None
 
 
@@ -159,14 +159,14 @@ def _package(book: PackedFile) -> _Package:
 
 
 def _resolve_path(folder: str, href: str) -> str:
-    """The path in the zip of what a file in a folder refers to, without the place in it."""
+    """The path in the zip that a file in a folder refers to, without the fragment."""
     return posixpath.normpath(posixpath.join(folder, unquote(href.partition("#")[0])))
 
 
 def _divide(package: _Package, items: dict[str, _Item], spine: list[str]) -> None:
-    """Divide the files of a book by what they are for."""
+    """Divide the files of a book by their purpose."""
     contents = [item for item in items.values() if _is_contents(item)]
-    # Files of which the spine names several places are read as wholes, each once.
+    # Files that the spine names at several positions are read whole, each once.
     listed = [items[reference] for reference in spine if reference in items]
     chapters = {item.path: item for item in reversed(listed)}
     package.chapters = [*chapters.values()][::-1]
@@ -198,7 +198,7 @@ def _check_unencrypted(book: PackedFile, chapters: set[str]) -> None:
 
 
 def _titles(book: PackedFile, contents: list[_Item]) -> dict[str, str]:
-    """The titles that the tables of contents give to files, the first for each."""
+    """The titles in the tables of contents, the first for each file."""
     titles: dict[str, str] = {}
     for item in contents:
         try:
@@ -232,8 +232,8 @@ def _nav_links(root: Any) -> list[tuple[str, str]]:
 
 
 def _with_title(sections: list[Section], title: str | None) -> list[Section]:
-    """The sections of a chapter, below the title that the table of contents gives it where it has
-    no headings of its own."""
+    """The sections of a chapter; if it has no headings of its own, below its title in the table of
+    contents."""
     if title is None or any(section.headings for section in sections):
         return sections
     return [Section(section.text, (title,)) for section in sections]

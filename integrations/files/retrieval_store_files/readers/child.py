@@ -1,10 +1,10 @@
-"""Runs readers in a process of its own, with limits: what a stranger's file does to a parser ends
-there.
+"""Runs readers in a separate process with limits, so that an untrusted file can harm only a parser
+in it.
 
-The process is started at the first file, reads one file after another, and is started again where
-one has ended it. It gets the place of a reader and the bytes of a file, and answers in JSON. It can
-connect to nothing, start no program and write no file; on Linux its memory is limited, elsewhere
-its time alone.
+The process is started at the first file, reads one file after another, and is restarted where a
+file has ended it. It gets the name of a reader and the bytes of a file, and responds in JSON. It
+can open no connection, start no program and write no file. Its time is limited, and on Linux its
+memory too.
 """
 
 import base64
@@ -42,7 +42,8 @@ _LENGTH = 8  # bytes of a number
 
 
 class ReaderProcess:
-    """A process that runs readers. seconds: for each file, besides some for its size."""
+    """A process that runs readers. seconds: the time limit for each file; more is added for its
+    size."""
 
     def __init__(self, seconds: float = SECONDS) -> None:
         self._seconds = seconds
@@ -67,12 +68,12 @@ class ReaderProcess:
         process.wait()
 
     def read(self, target: str, data: bytes, name: str, passwords: Sequence[str] = ()) -> FileText:
-        """What a reader, as "module:function", makes of a file, which one of the passwords may
-        open; DataLoaderError where it can't, or not within the limits."""
+        """The result of a reader, given as "module:function", for a file, which one of the
+        passwords may open. Raises DataLoaderError where it fails, or exceeds the limits."""
         question = {"target": target, "name": name, "passwords": [*passwords]}
         try:
             answer = self._answer_to(question, data)
-        except BaseException:  # whatever it was, what comes next must not be an answer to this
+        except BaseException:  # whatever it was, a late response to this must not come next
             self.close()
             raise
         if "why" in answer:
@@ -86,7 +87,7 @@ class ReaderProcess:
         return FileText(sections, **answer)
 
     def draw(self, data: bytes, page: int, pixels: int, passwords: Sequence[str] = ()) -> bytes:
-        """The picture of a page of a PDF, as PNG. page: from 1; pixels: of its longer side;
+        """The picture of a page of a PDF, as PNG. page: from 1; pixels: of its longer side. Raises
         DataLoaderError where it can't be drawn."""
         drawn = self.read(_DRAWS, data, f"{page} {pixels}", passwords)
         return base64.b64decode(drawn.sections[0].text)
@@ -126,15 +127,15 @@ class ReaderProcess:
         if process is not None and process.poll() is None:
             return process
         self.close()
-        # The folder that the program is in may be the one that is read: its modules come last.
+        # The program may lie in the folder that is read, so the folder's modules come last.
         paths = sorted(sys.path, key=lambda path: path == "")
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _START, str(self._seconds), *paths],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,  # libraries warn of each odd thing in a file
-                start_new_session=True,  # Ctrl-C is for the program that waits for it
+                stderr=subprocess.DEVNULL,  # libraries warn of every odd thing in a file
+                start_new_session=True,  # Ctrl-C is for the waiting program
             )
         except OSError as error:
             raise DataLoaderError(
@@ -150,7 +151,7 @@ def _send(file: IO[bytes], data: bytes) -> None:
 
 
 def _receive(file: IO[bytes], most: int) -> bytes | None:
-    """What was sent; None at the end of the file, or where it is more than `most` bytes."""
+    """The received message; None at the end of the file, or if it has more than `most` bytes."""
     head = file.read(_LENGTH)
     length = int.from_bytes(head, "big")
     if len(head) < _LENGTH or length > most:
@@ -166,7 +167,7 @@ def serve(seconds: float) -> None:
     """Read files until there are no more."""
     sys.stdout.flush()
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints is no answer
+    os.dup2(2, 1)  # a library's output isn't a response
     questions = sys.stdin.buffer
     _limit()
     sys.dont_write_bytecode = True
@@ -182,7 +183,7 @@ def serve(seconds: float) -> None:
 
 
 def _end_after(seconds: float) -> None:
-    """End this process then, should the one that would end it have gone by that time."""
+    """End this process after that time, in case the parent that should end it has exited."""
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
@@ -225,7 +226,7 @@ def _answer(question: dict[str, Any], data: bytes) -> bytes:
     except Exception as error:  # of any library
         why = str(error).strip() or "its reader failed, and doesn't say why"
         answer = {"why": f"{type(error).__name__}: {why}"[:1_000]}
-    # Halves of surrogate pairs, which fonts of PDFs may give, are no text.
+    # Lone surrogates, which fonts of PDFs may give, aren't text.
     return json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace")
 
 

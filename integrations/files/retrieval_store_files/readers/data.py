@@ -18,12 +18,12 @@ from retrieval_store_files.readers.markup import fenced, file_text_of
 from retrieval_store_files.readers.tables import table_sections
 
 LINES = 60  # of a section
-_SAMPLE = 30_000  # characters of a table, by which it is found how it is written, in their square
+_SAMPLE = 30_000  # characters of a table from which its dialect is found, in quadratic time
 _DELIMITERS = ",;\t|"
 _MAX_CELL = 10_000_000  # characters
 _LONGEST_OUTPUT = 2_000  # characters of a notebook's
 _LANGUAGE = re.compile(r"[\w+#.-]+")
-_SHORT = 500  # characters of JSON that stands as it is
+_SHORT = 500  # characters of JSON that is kept unchanged
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
@@ -53,7 +53,8 @@ def _decode_module(data: bytes) -> Decoded:
 
 
 def _line_starts(text: str) -> list[int]:
-    """The place at which each line begins, as Python counts lines, and that of the end."""
+    """The position at which each line begins, as Python counts lines, and the position of the
+    end."""
     starts, at = [0], 0
     for line in io.StringIO(text, newline=""):
         at += len(line)
@@ -64,8 +65,8 @@ def _line_starts(text: str) -> list[int]:
 def _sections_of_body(
     text: str, starts: list[int], body: list[Any], path: tuple[str, ...], first: int, end: int
 ) -> Iterator[Section]:
-    """The sections of the lines from `first` to before `end`, which have these statements: one for
-    each definition, and for what stands between two of them."""
+    """The sections of the lines from `first` to before `end`, which contain these statements. Each
+    definition is a section, and so are the lines between two definitions."""
     at = first
     for statement in body:
         if not isinstance(statement, _Definition):
@@ -96,7 +97,7 @@ def read_code(data: bytes, name: str) -> FileText:
 
 
 def lines_of_code(text: str, gaps: tuple[str, ...]) -> FileText:
-    """A text in sections of some dozens of its lines. gaps: those of the file so far."""
+    """A text in sections of some dozens of lines. gaps: the file's gaps so far."""
     starts = _line_starts(text)
     return FileText([*_code_sections(text, starts, (), 0, len(starts) - 1)], gaps=gaps)
 
@@ -203,7 +204,7 @@ def read_csv(data: bytes, name: str) -> FileText:
 
 
 class _CountedLines:
-    """The lines of a text, and how many characters of it have been read."""
+    """The lines of a text, and the number of characters that were read."""
 
     def __init__(self, text: str) -> None:
         self._lines, self.at = io.StringIO(text, newline=""), 0
@@ -218,9 +219,9 @@ class _CountedLines:
 
 
 def _dialect_of(text: str, name: str) -> Any:
-    """How a table is written, as its name and its beginning show. Doubled quotes stand for one
-    whether the beginning has any or not, as in all that programs for spreadsheets write; an
-    apostrophe is never a quote, since the words of a cell may begin with one."""
+    """The dialect of a table, from its name and its beginning. A doubled quote always means one
+    quote, as in the output of all spreadsheets. An apostrophe is never a quote, since the words of
+    a cell may begin with one."""
     sample = text[:_SAMPLE]
     if len(text) > _SAMPLE and "\n" in sample:
         sample = sample[: sample.rindex("\n")]
@@ -238,7 +239,7 @@ def _dialect_of(text: str, name: str) -> Any:
 
 
 def read_notebook(data: bytes, name: str) -> FileText:
-    """The cells of a notebook, below the headings of its Markdown, with what they have printed."""
+    """The cells of a notebook, below its Markdown headings, with their output."""
     text, gaps = decode(data)
     try:
         book = json.loads(text)
@@ -279,13 +280,13 @@ def _cell_text(cell: dict[str, Any], language: str, outputs: "_Outputs") -> str:
 
 
 class _Outputs:
-    """Reads what cells have printed, and counts what isn't read of it."""
+    """Reads the output of cells, and counts the parts that aren't read."""
 
     def __init__(self) -> None:
         self._cut = self._pictures = 0
 
     def text(self, outputs: Any) -> str:
-        """What a cell has printed, up to a length."""
+        """The output of a cell, up to a length."""
         text = "".join(map(self._output_text, outputs if isinstance(outputs, list) else []))
         self._cut += len(text) > _LONGEST_OUTPUT
         return text[:_LONGEST_OUTPUT]

@@ -1,6 +1,5 @@
-"""Finds which encoding a file says it is in: the labels of the standard of encodings
-(encoding.spec.whatwg.org), which browsers and programs for mail know, and where a page of HTML or
-XML has its label."""
+"""Finds the encoding that a file declares. It knows the labels in the encoding standard
+(encoding.spec.whatwg.org), like browsers and mail programs, and where HTML and XML have them."""
 
 import codecs
 import re
@@ -8,25 +7,25 @@ from collections.abc import Iterator
 
 from retrieval_store.errors import MissingDependencyError
 
-# Names of the standard for which Python has a codec of another name, or a larger one that reads
+# Names in the standard for which Python has a codec of another name, or a larger codec that reads
 # what people write under this name.
 _CODECS = {
     "gbk": "gb18030", "cp936": "gb18030", "big5": "big5hkscs", "cp950": "big5hkscs",
     "utf-8-sig": "utf-8", "iso8859-1": "cp1252", "iso8859-9": "cp1254", "iso8859-11": "cp874",
     "tis-620": "cp874", "shift_jis": "cp932", "euc_kr": "cp949",
 }  # fmt: skip
-# Codecs of Python for something else than texts that people send each other.
+# Python's codecs for other purposes than people's texts.
 _NOT_OF_TEXTS = frozenset([
     "idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem",
 ])  # fmt: skip
 _IN_XML = re.compile(rb"<\?xml[^>]*?\bencoding\s*=\s*[\"']([\w.:-]+)[\"']")
 _WIDE = ("utf-16", "utf-32", "ucs", "iso-10646", "unicode", "csunicode")
-_PRESCANNED = 8_192  # bytes of a page: more than the standard's 1,024, as licences stand above
+_PRESCANNED = 8_192  # bytes of a page: more than the standard's 1,024, as licences may come first
 
 
 def codec_of(label: str) -> str | None:
-    """The name of Python's codec for a label such as "x-sjis"; None for one that isn't known, or
-    that says nothing of the letters, such as "x-user-defined"."""
+    """The name of Python's codec for a label such as "x-sjis". None for an unknown one, or one that
+    doesn't define the letters, such as "x-user-defined"."""
     try:
         from webencodings import lookup
     except ImportError as error:
@@ -44,7 +43,7 @@ def codec_of(label: str) -> str | None:
 
 
 def _codec_of_python(label: str) -> str | None:
-    """The codec of a label that the standard doesn't have, such as "cp437" or "utf-7"."""
+    """The codec for a label that the standard doesn't have, such as "cp437" or "utf-7"."""
     try:
         codec = codecs.lookup(label)
     except (LookupError, ValueError):
@@ -54,21 +53,21 @@ def _codec_of_python(label: str) -> str | None:
 
 
 def label_in_xml(data: bytes) -> str | None:
-    """The label in the declaration of XML; None without one. Where it is found the data isn't in
-    units of two or four bytes, as some programs say all the same."""
+    """The label in the declaration of XML; None without one. Data in which it is found isn't in
+    units of two or four bytes, even if some programs declare that."""
     match = _IN_XML.match(data.removeprefix(codecs.BOM_UTF8))
     label = match[1].decode() if match else None
     return None if label is None or label.lower().startswith(_WIDE) else label
 
 
 def label_in_page(data: bytes) -> str | None:
-    """The label that the beginning of a page of HTML has, in a <meta> outside of comments and of
-    other tags, as browsers look for it, or in the declaration of XHTML; None without one."""
+    """The label at the beginning of an HTML page, as browsers find it. It is in a <meta> outside of
+    comments and of other tags, or in the declaration of XHTML. None without one."""
     for label in _labels_of_metas(data[:_PRESCANNED]):
         codec = codec_of(label)
         if label.strip().lower() == "x-user-defined":
             return "windows-1252"
-        if codec is not None:  # a page whose <meta> can be read isn't in UTF-16
+        if codec is not None:  # a readable <meta> proves that the page isn't in UTF-16
             return "utf-8" if codec.startswith(("utf-16", "utf-32")) else label
     return label_in_xml(data)
 
@@ -86,7 +85,7 @@ _CHARSET = re.compile(r"charset\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s;\"']+))", 
 
 
 def _labels_of_metas(data: bytes) -> Iterator[str]:
-    """The labels of the encodings that the <meta> tags of a page name, in their order."""
+    """The labels in the <meta> tags of a page, in order."""
     at = 0
     while (at := data.find(b"<", at)) >= 0:
         comment, tag = _COMMENT.match(data, at), _TAG.match(data, at)
@@ -103,7 +102,7 @@ def _labels_of_metas(data: bytes) -> Iterator[str]:
 
 
 def _attributes(data: bytes, at: int) -> tuple[dict[str, str], int]:
-    """The attributes of a tag, of each name the first, and where the tag ends."""
+    """The attributes of a tag, the first of each name, and the position of the tag's end."""
     attributes: dict[str, str] = {}
     while match := _ATTRIBUTE.match(data, at):
         name, *values = ((part or b"").decode("latin-1") for part in match.groups())
@@ -113,8 +112,8 @@ def _attributes(data: bytes, at: int) -> tuple[dict[str, str], int]:
 
 
 def _labels_of(attributes: dict[str, str]) -> list[str]:
-    """The label that a <meta> has, in its `charset`, or in its `content` where that stands for a
-    header of HTTP: it says so, or forgets to say what it is."""
+    """The label in a <meta>: in its `charset`, or in its `content`. The latter counts if
+    `http-equiv` is Content-Type, or no attribute names its purpose."""
     if attributes.get("charset"):
         return [attributes["charset"]]
     is_header = attributes.get("http-equiv", "").lower() == "content-type"

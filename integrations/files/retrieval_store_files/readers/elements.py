@@ -12,19 +12,19 @@ from retrieval_store_files.readers.packed import local_name
 
 _NO_TEXT = frozenset(["script", "style"])
 _NONE: Mapping[str, str | None] = {}
-# The attributes that say something of what is shown. Most elements have others alone, as a class.
+# The attributes that affect the shown text. Most elements have only others, such as a class.
 _KEPT = frozenset([
     "alt", "colspan", "content", "hidden", "href", "label", "lang", "name", "open", "placeholder",
     "property", "role", "rowspan", "shadowrootmode", "slot", "srcdoc", "start", "style", "type",
     "value", "x", "xml:lang",
 ])  # fmt: skip
-# Whose text is that of what they are in, unless attributes say otherwise. Pages of code have one
-# for each of their words, which would take most of the memory.
+# Elements whose text belongs to the parent, unless attributes say otherwise. Pages of code have one
+# for each word, which would take most of the memory.
 _IN_LINE = frozenset([
     "abbr", "b", "big", "cite", "del", "dfn", "em", "font", "i", "ins", "kbd", "mark", "nobr", "s",
     "samp", "small", "span", "strike", "strong", "sub", "sup", "time", "tt", "u", "var",
 ])  # fmt: skip
-# What may have a shadow root, beside elements of a page's own, whose names have a hyphen.
+# Elements that may have a shadow root, besides custom elements, whose names have a hyphen.
 _HOSTS = frozenset([
     "article", "aside", "blockquote", "body", "div", "footer", "h1", "h2", "h3", "h4", "h5", "h6",
     "header", "main", "nav", "p", "section", "span",
@@ -34,8 +34,8 @@ _XML_LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 
 @dataclass(slots=True, eq=False)
 class Element:
-    """An element of a page. tag: without a namespace; attributes: those that are read, None
-    where one has no value; children: its texts and elements, in their order."""
+    """An element of a page. tag: without a namespace; attributes: only those that are used, None
+    for one without a value; children: its texts and elements, in order."""
 
     tag: str
     attributes: Mapping[str, str | None]
@@ -46,7 +46,7 @@ class Element:
         return self.attributes.get(name) or ""
 
     def elements(self) -> "Iterator[Element]":
-        """Those in it, in their order."""
+        """Its child elements, in order."""
         waiting = [iter(self.children)]
         while waiting:
             for child in waiting[-1]:
@@ -58,7 +58,7 @@ class Element:
                 waiting.pop()
 
     def texts(self) -> Iterator[str]:
-        """The texts in it, in their order."""
+        """The texts in it, in order."""
         waiting: list[Element | str] = [self]
         while waiting:
             part = waiting.pop()
@@ -68,13 +68,13 @@ class Element:
                 waiting += reversed(part.children)
 
     def take_out(self) -> None:
-        """Leave nothing of it that is shown."""
+        """Remove everything in it that is shown."""
         self.tag, self.attributes, self.children = "wbr", _NONE, []
 
 
 def html_elements(text: str) -> Element:
-    """The root of a page as browsers without scripts have it, with shadow roots that it declares in
-    the place of what they show."""
+    """The root of a page as browsers without scripts parse it, with declared shadow roots in place
+    of their hosts' contents."""
     root = _parsed(text).root
     page = Element("html", _NONE if root is None else _kept(root.attributes), [])
     has_shadows = "shadowrootmode" in text.lower()
@@ -113,16 +113,16 @@ def _parsed(text: str) -> Any:
         raise MissingDependencyError(
             "HTML needs selectolax: pip install retrieval-store-files"
         ) from error
-    events = LexborDocumentOptions.WO_EVENTS  # of scripts, of which there are none
+    events = LexborDocumentOptions.WO_EVENTS  # by scripts, which don't run
     try:
         return LexborHTMLParser(text.encode("utf-8", "replace"), options=events)
-    except SelectolaxError as error:  # it has no memory left
+    except SelectolaxError as error:  # out of memory
         raise DataLoaderError("it isn't HTML that can be read: it is too large") from error
 
 
 def _first_in(node: Any, tag: str, attributes: Mapping[str, str | None]) -> Any:
-    """The first node in an element, also of those that the parser leaves as they are: what a page
-    without frames shows, and a page in an attribute."""
+    """The first node in an element, also in content that the parser leaves unparsed: the contents
+    of <noframes>, and a page in an attribute."""
     if tag == "template":
         fragments = node.template_fragments()
         return fragments[0].first_child if fragments else None
@@ -140,14 +140,15 @@ def _kept(attributes: dict[str, str | None]) -> Mapping[str, str | None]:
 
 
 def _is_shadow(host: Element, template: Element, known: list[tuple[Element, Element]]) -> bool:
-    """Whether a template is the shadow root of the element that it is in, the first of them."""
+    """Whether a template is the shadow root of its parent element, the first of them."""
     is_declared = template.get("shadowrootmode").lower() in ("open", "closed")
     may_have = host.tag in _HOSTS or "-" in host.tag
     return is_declared and may_have and not (known and known[-1][0] is host)
 
 
 def _compose(host: Element, template: Element) -> None:
-    """Put what a shadow root shows in the place of what its host has, which stands in its slots."""
+    """Replace the content of a host by its shadow root's, whose slots contain the host's
+    content."""
     light: dict[str, list[Element | str]] = {}
     for child in host.children:
         if child is not template:
@@ -161,7 +162,7 @@ def _compose(host: Element, template: Element) -> None:
 
 
 def _slots_of(template: Element) -> Iterator[Element]:
-    """The slots of a shadow root, without those of others that are in it."""
+    """The slots of a shadow root, without those in nested shadow roots."""
     waiting: list[Element] = [template]
     while waiting:
         for child in waiting.pop().children:
@@ -173,8 +174,8 @@ def _slots_of(template: Element) -> Iterator[Element]:
 
 
 def xml_elements(root: Any) -> Element:
-    """The elements of XHTML, from the root that `packed.xml_root` gives. Entities that it declares
-    itself stand as their names."""
+    """The elements of XHTML, from the root that `packed.xml_root` returns. Entities that it
+    declares itself are kept as their names."""
     page = Element(local_name(root), _attributes_of(root), [])
     waiting = [(page, root)]
     while waiting:

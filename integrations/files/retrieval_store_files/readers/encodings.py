@@ -1,8 +1,8 @@
 """Decodes texts.
 
-A byte order mark says what a text is in. Without one it is in UTF-8 where most of what isn't ASCII
-is valid in that: bytes that aren't are replaced, and named with their lines. Else what the file
-declares counts, and where it declares nothing, chardet guesses, which is a gap.
+A byte order mark defines the encoding. Without one a text is in UTF-8 if most of its non-ASCII
+bytes are valid in it; invalid bytes are replaced, and named with their lines. Otherwise the
+declared encoding counts. Without a declaration chardet guesses, which is a gap.
 """
 
 import codecs
@@ -13,67 +13,68 @@ from typing import NamedTuple
 from retrieval_store.errors import DataLoaderError, MissingDependencyError
 from retrieval_store_files.readers.declared import codec_of
 
-_MARKS = (  # those of UTF-32 first: one of them begins with one of UTF-16
+_MARKS = (  # UTF-32 first: one of its marks begins with one of UTF-16's
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-# In which most texts are that aren't in UTF-8.
+# The encodings of most texts that aren't in UTF-8.
 USUAL = "cp1252"
-# Those that are guessed: what people have written texts in. Among all that there are, some of which
-# nobody uses, short texts have too many that fit. Of equally likely ones the first is taken.
+# Encodings that are guessed: those in which people have written texts. With all encodings as
+# candidates, including unused ones, too many match short texts. Among equally likely ones the first
+# wins.
 _GUESSED = [
     USUAL, "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258", "cp874",
     "cp932", "euc_jis_2004", "cp949", "gb18030", "big5hkscs", "koi8-r", "koi8-u", "iso8859-2",
     "iso8859-7", "iso8859-5", "cp866", "mac-cyrillic", "mac-roman", "cp850", "cp437", "cp852",
 ]  # fmt: skip
-_RARE = frozenset(["mac-cyrillic", "mac-roman", "cp850", "cp437", "cp852"])  # no second choices
-_EQUAL = 0.002  # between what chardet says how likely two encodings are
-_UNLIKELY = 0.1  # below that it has seen too little of a text: the usual one is taken if it can be
-_SECOND = 0.8  # of the likelihood of the first: the second choice is worth to be named
-_USUAL_IF = 0.5  # of the same: the usual one is taken of a text that is too short to tell
-_SAMPLE = 200_000  # bytes that are looked at for a guess, from the first that isn't ASCII
-_MANY_ZEROS = 0.2  # of every other byte: of UTF-16 in scripts that have spaces and digits
+_RARE = frozenset(["mac-cyrillic", "mac-roman", "cp850", "cp437", "cp852"])  # never second choices
+_EQUAL = 0.002  # difference of chardet's likelihoods of equally likely encodings
+_UNLIKELY = 0.1  # below it the sample is too small; the usual one is taken if possible
+_SECOND = 0.8  # share of the first's likelihood from which a second choice is named
+_USUAL_IF = 0.5  # the same: below it, a short text gets the usual one
+_SAMPLE = 200_000  # bytes that are sampled for a guess, from the first non-ASCII one
+_MANY_ZEROS = 0.2  # of every other byte, as in UTF-16 in scripts with spaces and digits
 _NAMES = {
     "cp932": "Shift JIS", "euc_jp": "EUC-JP", "cp949": "Korean (Windows-949)", "cp866": "IBM866",
     "big5hkscs": "Big5", "gb18030": "GB 18030", "mac-roman": "Macintosh",
     "mac-cyrillic": "Macintosh (Cyrillic)", "cp874": "Windows-874", "cp850": "IBM850",
     "cp437": "IBM437", "cp852": "IBM852",
 }  # fmt: skip
-# Encodings in ASCII: what is in them is valid in UTF-8, too.
+# Encodings in ASCII; their texts are valid in UTF-8, too.
 _IN_ASCII = ("iso2022", "hz", "utf-7")
 _WIDE = ("utf-16", "utf-32")
-# Encodings in which two or three characters may be valid in UTF-8 by chance, and how many bytes
-# more than characters these have then.
+# Encodings in which two or three characters may be valid in UTF-8 by chance, and the difference
+# between their bytes and characters.
 _OF_SEVERAL_BYTES = frozenset(["cp932", "euc_jp", "cp949", "gb18030", "big5hkscs"])
 _BY_CHANCE = 3
-_JAPANESE = re.compile(r"\x1b\$[@B]|\x1b\$\([DQ]")  # as mails and news are in it: ISO-2022-JP
+_JAPANESE = re.compile(r"\x1b\$[@B]|\x1b\$\([DQ]")  # ISO-2022-JP, as in mails and news
 _ASCII = bytes(range(128))
-_SURE = 0.9  # of what isn't ASCII is valid in UTF-8: that counts, whatever the file declares
-_MOST = 0.6  # the same, where it declares nothing, or UTF-8: sentences of East Asia reach .57
-_FEW, _FEW_OF = 3, 0.01  # bytes, and their share, that may mean nothing in a text in ASCII
-_LINES = 5  # whose numbers are told
-_BEGINNING = 100_000  # characters, by whose lines it is found how those of a text end
+_SURE = 0.9  # share of valid non-ASCII bytes that proves UTF-8, whatever is declared
+_MOST = 0.6  # the same, if nothing or UTF-8 is declared: East Asian sentences reach .57
+_FEW, _FEW_OF = 3, 0.01  # meaningless bytes, and their share, that a text in ASCII may have
+_LINES = 5  # whose numbers are reported
+_BEGINNING = 100_000  # characters whose line ends decide for the whole text
 
 
 class Decoded(NamedTuple):
-    """The text of a file. gaps: that its encoding was guessed, and what isn't in it."""
+    """The text of a file. gaps: a guessed encoding, and invalid bytes."""
 
     text: str
     gaps: tuple[str, ...] = ()
 
 
 def decode_text(data: bytes) -> str:
-    """The text of a file, without a byte order mark; DataLoaderError where it is none."""
+    """The text of a file, without a byte order mark; raises DataLoaderError where it isn't text."""
     return decode(data).text
 
 
 def decode(data: bytes, declared: str | None = None) -> Decoded:
-    """The text of a file, with what was guessed or replaced of it. No line ends by a return
-    alone. declared: the label of the encoding that the file says it is in, which counts where it
-    has no byte order mark and isn't in UTF-8. DataLoaderError where it is no text."""
+    """The text of a file, with a gap for everything guessed or replaced. No line ends with a
+    carriage return alone. declared: the label of the encoding that the file declares; it counts
+    without a byte order mark and outside UTF-8. Raises DataLoaderError where it isn't text."""
     text, gaps = _decode(data, None if declared is None else codec_of(declared))
     return Decoded(_with_line_ends(text), gaps)
 
@@ -100,8 +101,8 @@ def _decode(data: bytes, declared: str | None) -> Decoded:
 
 
 def _with_escapes(text: str, data: bytes, declared: str | None) -> str:
-    """A text that is valid in UTF-8, unless it is rather in another encoding: in ISO-2022-JP, which
-    has nothing but ASCII, or, if it is a word or two, in the one that the file declares."""
+    """A text that is valid in UTF-8, unless another encoding is more likely. This is ISO-2022-JP,
+    which has only ASCII bytes, or, for a word or two, the encoding that the file declares."""
     with contextlib.suppress(UnicodeError):
         if text.isascii():
             if "\x1b$" in text and _JAPANESE.search(text):
@@ -112,7 +113,7 @@ def _with_escapes(text: str, data: bytes, declared: str | None) -> str:
 
 
 def _without_mark(data: bytes) -> str | None:
-    """Which UTF-16 a text is in that has no byte order mark: every other byte is often 0."""
+    """The UTF-16 variant of a text without a byte order mark; every other byte is often 0."""
     half = len(data) // 2
     if half == 0 or len(data) % 2 or b"\0" not in data:
         return None
@@ -124,8 +125,8 @@ def _without_mark(data: bytes) -> str | None:
 
 
 def _share_of_utf_8(data: bytes) -> float:
-    """Which share of the bytes beyond ASCII are in characters that are valid in UTF-8. A last
-    character that is cut counts for nothing, or as valid where two of its bytes are there."""
+    """The share of the non-ASCII bytes in characters that are valid in UTF-8. A truncated last
+    character isn't counted, or counts as valid if it has two bytes."""
     wrong = len(data) - len(data.decode("utf-8", "ignore").encode())
     valid = len(data.translate(None, _ASCII)) - wrong
     cut = _bytes_of_cut_character(data)
@@ -135,14 +136,14 @@ def _share_of_utf_8(data: bytes) -> float:
 
 
 def _of_several_bytes(data: bytes) -> Decoded | None:
-    """A text in an encoding of East Asia, of which many bytes are valid in UTF-8 by chance: all of
-    it is valid there, and it is what is guessed. None for any other."""
+    """A text in an East Asian encoding, many bytes of which are valid in UTF-8 by chance. The whole
+    text must be valid in it, and chardet must guess it. None for any other text."""
     texts = set()
     for encoding in _OF_SEVERAL_BYTES:
         with contextlib.suppress(UnicodeError):
             texts.add(_decoded(data, encoding))
     if texts:
-        with contextlib.suppress(DataLoaderError):  # it is none that is known
+        with contextlib.suppress(DataLoaderError):  # an unknown encoding
             guessed = _guess(data)
             return guessed if guessed.text in texts else None
     return None
@@ -153,13 +154,13 @@ _CUT = re.compile(rb"(?:[\xc2-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xb
 
 
 def _bytes_of_cut_character(data: bytes) -> int:
-    """How many bytes a text ends with that are the beginning of a character in UTF-8."""
+    """How many bytes at the end of a text begin a UTF-8 character."""
     match = _CUT.search(data, max(0, len(data) - 3))
     return len(match[0]) if match else 0
 
 
 def _decode_as(data: bytes, encoding: str) -> Decoded:
-    """A text in an encoding, in which what isn't valid is replaced, and named."""
+    """A text in an encoding, with invalid bytes replaced and named."""
     with contextlib.suppress(UnicodeError):
         return Decoded(_decoded(data, encoding))
     text = _decoded(data, encoding, "replace")
@@ -171,7 +172,7 @@ def _decode_as(data: bytes, encoding: str) -> Decoded:
 
 
 def _bad_bytes(data: bytes) -> str:
-    """What isn't valid in a text in UTF-8."""
+    """The invalid bytes in a UTF-8 text."""
     cut = _bytes_of_cut_character(data)
     text = data[: len(data) - cut].decode("utf-8", "surrogateescape")
     found = _ESCAPED.findall(text)
@@ -191,7 +192,7 @@ def _bad_bytes(data: bytes) -> str:
 
 
 def _lines_of(pattern: re.Pattern[str], text: str) -> str:
-    """In which lines of a text something stands: "line 3", or "lines 3, 4 and 7 others"."""
+    """The lines of a text that have something: "line 3", or "lines 3, 4 and 7 others"."""
     numbers = [i for i, line in enumerate(_LINE_END.split(text), 1) if pattern.search(line)]
     if len(numbers) == 1:
         return f"line {numbers[0]:,}"
@@ -204,15 +205,15 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 def _with_line_ends(text: str) -> str:
-    """The same with line feeds where lines end as on an old Macintosh, by a carriage return alone;
-    of the same length, so that places stay."""
+    """The same text with line feeds, if its lines end with a carriage return alone, as on an old
+    Macintosh. The length is the same, so that positions stay valid."""
     if "\r" not in text or not (_has_old_ends(text[:_BEGINNING]) or "\n" not in text):
         return text
     return _RETURN.sub("\n", text)
 
 
 def _has_old_ends(text: str) -> bool:
-    """Whether most lines of a text end by a carriage return alone."""
+    """Whether most lines of a text end with a carriage return alone."""
     return text.count("\r") - text.count("\r\n") > text.count("\n")
 
 
@@ -221,7 +222,7 @@ _RETURN = re.compile(r"\r(?!\n)")
 
 # Japanese
 
-# Rows of characters of Windows, such as "①", which people write in EUC-JP and ISO-2022-JP, too, and
+# Rows of Windows characters, such as "①", which people write in EUC-JP and ISO-2022-JP, too, and
 # which Python's codecs for these lack.
 _BOTH_BYTES = re.compile(rb"[\xa1-\xfe]{2}")
 _SHIFT = re.compile(rb"\x1b(\$[@B]|\$\(D|\([IBJ])([^\x1b]*)")
@@ -229,7 +230,7 @@ _SET_HIGH_BIT = bytes(byte | 0x80 if 0x21 <= byte <= 0x7E else byte for byte in 
 
 
 def _decoded(data: bytes, encoding: str, errors: str = "strict") -> str:
-    """Data in an encoding of Python, or, of Japanese, in what Windows takes for it."""
+    """Data in an encoding of Python, or, for Japanese, in Windows' variant."""
     if encoding == "iso2022_jp":
         with contextlib.suppress(UnicodeError):
             return data.decode(encoding)
@@ -240,17 +241,18 @@ def _decoded(data: bytes, encoding: str, errors: str = "strict") -> str:
 
 
 def _shifted(match: re.Match[bytes]) -> bytes:
-    """A piece of ISO-2022-JP, behind a sequence that says in which set it is, as EUC-JP has it."""
+    """A piece of ISO-2022-JP, after the escape sequence that selects its character set, in EUC-JP's
+    form."""
     if match[1] in (b"(B", b"(J"):
         return match[2]
     high = match[2].translate(_SET_HIGH_BIT)
-    if match[1] == b"(I":  # katakana of half the width, each a byte
+    if match[1] == b"(I":  # half-width katakana, one byte each
         return re.sub(rb"[\xa1-\xdf]", b"\x8e\\g<0>", high)
     return re.sub(rb"[\xa1-\xfe]{2}", b"\x8f\\g<0>", high) if match[1] == b"$(D" else high
 
 
 def _of_windows(error: UnicodeError) -> tuple[str, int]:
-    """The character of Windows that stands where EUC-JP has none."""
+    """The Windows character at a position where EUC-JP has none."""
     assert isinstance(error, UnicodeDecodeError)
     pair = _BOTH_BYTES.match(error.object, error.start)
     if pair is None:
@@ -317,15 +319,15 @@ def _guess(data: bytes) -> Decoded:
 
 
 def _without_strays(data: bytes) -> Decoded:
-    """A text in ASCII but for a few bytes that mean nothing anywhere."""
+    """A text in ASCII except for a few bytes that mean nothing in any encoding."""
     strays = len(data.translate(None, _ASCII))
     if b"\0" in data or strays > max(_FEW, _FEW_OF * len(data)):
         raise DataLoaderError("it isn't a text in UTF-8, nor in another encoding that is known")
     return _decode_as(data, "utf-8")
 
 
-# Where ISO-8859-15 has other characters, such as "€" and "œ", than Windows-1252; and what that has
-# alone.
+# Characters in which ISO-8859-15 differs from Windows-1252, such as "€" and "œ"; and Windows-1252's
+# own ones.
 _OF_LATIN_9, _OF_WINDOWS = (
     re.compile(rb"[\xa4\xa6\xa8\xb4\xb8\xbc-\xbe]"),
     re.compile(rb"[\x80-\x9f]"),
@@ -338,8 +340,8 @@ def _guessed_codec(name: str) -> str:
 
 
 def _best_of(likely: list[tuple[str, float]], sample: bytes) -> tuple[str, float]:
-    """The encoding that a text is in, of those that it may be in, the likeliest first. Of equally
-    likely ones it is the one in which it has the most letters."""
+    """The encoding of a text among the candidates, the most likely first. Among equally likely
+    ones, the encoding in which it has the most letters."""
     best = likely[0]
     if best[1] < _UNLIKELY:
         usual = (each for each in likely if each[0] == USUAL and each[1] >= _USUAL_IF * best[1])
@@ -355,7 +357,7 @@ def _best_of(likely: list[tuple[str, float]], sample: bytes) -> tuple[str, float
 
 
 def _name_of(encoding: str) -> str:
-    """What people call an encoding of Python."""
+    """The common name of one of Python's encodings."""
     if encoding in _NAMES:
         return _NAMES[encoding]
     name = encoding.upper().replace("_", "-").replace("ISO8859", "ISO-8859")

@@ -1,14 +1,14 @@
-"""Replaces references to the entities that XML declares itself, in the internal subset of its
-DOCTYPE. Those that stand in other files aren't read, and what they expand to is bounded: ten lines
-may stand for more than any memory holds."""
+"""Replaces references to the entities that an XML file declares itself, in the internal subset of
+its DOCTYPE. Entities in other files aren't read, and the size of the expansion is limited: ten
+lines may expand to more than any memory holds."""
 
 import re
 
-MAX_EXPANDED = 1_000_000  # characters that all references of a file may stand for
+MAX_EXPANDED = 1_000_000  # characters of all expanded references of a file
 _DEEPEST = 20  # entities within entities
 _DOCTYPE = re.compile(r"\A[^<]*(?>(?><\?.*?\?>|<!--.*?-->)[^<]*)*<!DOCTYPE\s[^<>\[]*\[", re.DOTALL)
 _QUOTED = r"(?:\"[^\"]*\"|'[^']*')"
-# What an internal subset consists of, and its end.
+# The parts of an internal subset, and its end.
 _PART = re.compile(
     rf"<!--.*?-->|<\?.*?\?>|<!ENTITY\s+(?P<parameter>%\s+)?(?P<name>[\w.:-]+)\s+"
     rf"(?:(?P<value>{_QUOTED})|(?P<external>SYSTEM|PUBLIC)\b(?:[^\"'>]|{_QUOTED})*)\s*>"
@@ -19,8 +19,8 @@ _REFERENCE = re.compile(r"&([\w.:-]+);")
 
 
 class Entities:
-    """Those that a text of XML declares. end: behind its DOCTYPE, 0 for one without an internal
-    subset; gaps: what isn't replaced of it so far."""
+    """The entities that an XML text declares. end: the position after its DOCTYPE, 0 for one
+    without an internal subset; gaps: what isn't replaced so far."""
 
     def __init__(self, text: str) -> None:
         self._values: dict[str, str] = {}
@@ -51,7 +51,7 @@ class Entities:
         return [*self._unread]
 
     def expand(self, text: str) -> str:
-        """A piece of the text with what its references stand for in their place; others, such as
+        """A piece of the text with its references replaced by their values; others, such as
         "&amp;", stay."""
         if "&" not in text or not (self._values or self._external):
             return text

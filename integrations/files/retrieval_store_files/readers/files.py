@@ -1,6 +1,6 @@
 """Finds the reader of a file by its name, and has it read the file.
 
-Texts as they stand are read in this process; whatever a parser takes apart, in a `ReaderProcess`.
+Plain texts are read in this process; formats that need a parser, in a `ReaderProcess`.
 """
 
 import io
@@ -21,7 +21,7 @@ from retrieval_store_files.values import is_unicode, quote
 
 Ocr: TypeAlias = Callable[[Any], str]  # from a picture, by Pillow, to its text
 MAX_CHARACTERS = 10_000_000  # of the text of a file
-PLAIN = frozenset(["txt", "md", "rst"])  # texts as they stand
+PLAIN = frozenset(["txt", "md", "rst"])  # plain texts
 _SAME = {
     "markdown": "md", "htm": "html", "xhtml": "html", "tsv": "csv", "ndjson": "jsonl",
     "log": "txt", "text": "txt", "pyi": "py", "pyw": "py", "xlsm": "xlsx", "docm": "docx",
@@ -48,8 +48,8 @@ _OF_MEDIA = {
     "message/rfc822": "eml", "text/csv": "csv", "text/markdown": "md",
 }  # fmt: skip
 
-# For endings that have no reader: what LibreOffice converts them to, and what other program makes
-# a file that can be read.
+# For endings without a reader: the format to which LibreOffice converts them, or another program
+# that makes a readable file.
 _BY_OFFICE = {
     "doc": "docx", "dot": "docx", "wpd": "docx", "wps": "docx", "pages": "docx", "abw": "docx",
     "sxw": "odt", "ppt": "pptx", "pps": "pptx", "pot": "pptx", "key": "pptx", "sxi": "odp",
@@ -65,19 +65,19 @@ _BY_OTHERS = {
 
 
 def installed_readers() -> frozenset[str]:
-    """The names of the readers that are installed, which takes a while to find out."""
+    """The names of the installed readers; finding them takes a while."""
     return frozenset(plugins.names(plugins.READERS))
 
 
 @cache
 def _reader(name: str) -> Any:
-    """The reader of this name; what is installed is listed but once, which takes a while."""
+    """The reader of this name. The installed ones are listed only once, which takes a while."""
     return plugins.load(plugins.READERS, name)
 
 
 @cache
 def _target(name: str) -> str:
-    """Where the reader of this name is, as "module:function"."""
+    """The location of the reader of this name, as "module:function"."""
     return plugins.target_of(plugins.READERS, name)
 
 
@@ -99,7 +99,7 @@ def reader_name(path: str, installed: Collection[str] | None = None) -> str | No
     media, packing = mimetypes.guess_type(name, strict=False)
     if packing is not None:
         return None
-    if media is None:  # as README.Debian
+    if media is None:  # such as README.Debian
         return _WITHOUT_ENDING.get(PurePosixPath(name).stem)
     if media in installed:
         return media
@@ -107,7 +107,7 @@ def reader_name(path: str, installed: Collection[str] | None = None) -> str | No
 
 
 def why_no_reader(path: str) -> str:
-    """Why a file without a reader isn't read, and what makes one of it that is."""
+    """Why a file without a reader isn't read, and which program converts it to a readable one."""
     ending = PurePosixPath(path).suffix.lower()
     if not ending:
         return "no reader for names without an ending"
@@ -128,10 +128,10 @@ def text_of_bytes(
     passwords: Sequence[str] = (),
     ocr: Ocr | None = None,
 ) -> FileText:
-    """What a file of this name says. reader: one that is asked first, in this process; installed:
-    as of `reader_name`; passwords: those that may open it, where it is encrypted; ocr: reads the
-    pages that are pictures. Raises DataLoaderError where the file can't be read, and
-    InvalidTypeError for what no reader should return."""
+    """The text of a file with this name. reader: a user's reader, which is tried first, in this
+    process; installed: as in `reader_name`. passwords: candidates for opening it, if it is
+    encrypted; ocr: reads the pages that are pictures. Raises DataLoaderError where the file can't
+    be read, and InvalidTypeError for an invalid result of a reader."""
     read = None if reader is None else _read_with(reader, data, name)
     plugin = reader_name(name, installed)
     if read is not None:
@@ -152,7 +152,7 @@ def text_of_bytes(
     return file
 
 
-OCR_PIXELS = 3_000  # of the longer side of a page: some 250 to an inch of a sheet of A4
+OCR_PIXELS = 3_000  # of the longer side of a page: about 250 dpi for A4
 
 
 def _picture_gaps(file: FileText) -> list[str]:
@@ -167,7 +167,7 @@ def _picture_gaps(file: FileText) -> list[str]:
 def _with_pictures_read(
     file: FileText, data: bytes, process: ReaderProcess, passwords: Sequence[str], ocr: Ocr
 ) -> FileText:
-    """The same with the pages that are pictures read by the function of a user."""
+    """The same, with the user's function applied to the pages that are pictures."""
     from PIL import Image
 
     sections, unread = [*file.sections], []
@@ -195,18 +195,18 @@ def _recognise_page(ocr: Ocr, drawn: Any, page: int) -> str:
 
 
 def refuse_pictures(file: FileText) -> None:
-    """Raise DataLoaderError for a file that has nothing but pages that are pictures."""
+    """Raise DataLoaderError for a file that has only pages that are pictures."""
     if file.pictures and not file.sections:
         raise DataLoaderError("; ".join(file.gaps))
 
 
-# Characters without width that only say where a word may be divided, or nothing: no question has
-# them. Joiners stay, by which letters of some scripts, and signs, become others.
+# Zero-width characters that only mark where a word may be divided, or nothing; queries don't have
+# them. Joiners stay, as they change letters of some scripts, and signs.
 _UNSEEN = re.compile("[\u00ad\u180e\u200b\u2060\ufeff]")
 
 
 def _without_unseen(file: FileText) -> FileText:
-    """The same without characters that nobody sees."""
+    """The same without invisible characters."""
     if not any(map(_UNSEEN.search, _all_texts(file))):
         return file
     sections = [
@@ -244,13 +244,14 @@ def read_file(
     passwords: Sequence[str] = (),
     ocr: Ocr | None = None,
 ) -> FileText:
-    """What a file says: sections of text, with the headings, the page and the place of each.
+    """The text of a file: sections with their headings, page and position.
 
     source: a path, or the bytes of a file.
-    name: what the file is called, by whose ending its reader is found; of a path its own, if None.
-    reader: one that is asked first; None of it leaves the file to the others.
-    passwords: those that may open it, where it is encrypted.
-    ocr: a function that reads a page that is a picture: of a picture by Pillow it returns the text.
+    name: the file's name, whose ending selects the reader; None for the path's own.
+    reader: a user's reader, which is tried first; if it returns None, the others read the file.
+    passwords: candidates for opening it, if it is encrypted.
+    ocr: a function that reads a page that is a picture: it gets a Pillow image and returns the
+    text.
 
     Raises DataLoaderError where it can't be read.
     """
@@ -271,7 +272,7 @@ def read_file(
 
 
 def check_passwords(passwords: Any) -> tuple[str, ...]:
-    """Passwords, if they are a list of strings; InvalidTypeError else."""
+    """Passwords, if they are a list of strings; otherwise raises InvalidTypeError."""
     if isinstance(passwords, str) or not isinstance(passwords, Sequence):
         raise InvalidTypeError(f"passwords is a {type(passwords).__name__}, expected a list of str")
     for place, password in enumerate(passwords):

@@ -1,7 +1,6 @@
-"""Gives characters of a PDF the letters that the names of their glyphs say, where the file maps
-them to nothing: macOS writes a zero for the ligatures of some fonts, so that "definition" would
-lose two letters; fonts that are drawn (Type 3) have no map at all. The file is changed in memory,
-by pypdf, before its pages are read again."""
+"""Gives unmapped characters of a PDF the letters that the names of their glyphs mean. macOS maps
+the ligatures of some fonts to zero, so that "definition" would lose two letters; drawn fonts (Type
+3) have no map at all. pypdf changes the file in memory before its pages are read again."""
 
 import io
 import re
@@ -22,8 +21,8 @@ _UNI, _U = re.compile(r"uni((?:[0-9A-F]{4})+)"), re.compile(r"u([0-9A-F]{4,6})")
 
 
 def with_letters_of_glyphs(data: bytes) -> bytes | None:
-    """A PDF that isn't encrypted, in which simple fonts map each character to the letters of its
-    glyph where they mapped it to nothing; None where no name says any."""
+    """An unencrypted PDF whose simple fonts map each formerly unmapped character to the letters of
+    its glyph. None where no glyph's name gives any."""
     try:
         from pypdf import PdfWriter
     except ImportError as error:
@@ -43,7 +42,7 @@ def with_letters_of_glyphs(data: bytes) -> bytes | None:
 
 
 def _fonts(writer: Any) -> Iterator[Any]:
-    """The fonts of all pages, and of the forms on them, each once."""
+    """The fonts of all pages, and of their forms, each once."""
     known: set[int] = set()
     for page in writer.pages:
         waiting = [(page.get("/Resources"), 0)]
@@ -65,7 +64,7 @@ def _resolved(value: Any) -> Any:
 
 
 def _mend(writer: Any, font: Any) -> bool:
-    """Change what a font maps its characters to, where that is nothing; whether it was."""
+    """Map the unmapped characters of a font; returns whether there were any."""
     stream, encoding = (_resolved(font.get(key)) for key in ("/ToUnicode", "/Encoding"))
     if not hasattr(encoding, "get"):
         return False
@@ -119,8 +118,8 @@ def _differences(encoding: Any) -> Iterator[tuple[int, str]]:
 
 
 def letters_of(name: str) -> str | None:
-    """The letters that a glyph stands for, by its name as Adobe's list has it: "ffi", "f_f_i",
-    "uniFB03", "one.oldstyle"; None for a name that says nothing."""
+    """The letters of a glyph, by its name in Adobe's list: "ffi", "f_f_i", "uniFB03",
+    "one.oldstyle". None for a name without a meaning."""
     from pypdf._codecs.adobe_glyphs import adobe_glyphs
 
     letters = ""
@@ -137,7 +136,7 @@ def letters_of(name: str) -> str | None:
 
 
 def mapped_to_letters(cmap: bytes, letters: dict[int, str]) -> bytes:
-    """A map of characters to Unicode with these letters for the codes that it maps to zero."""
+    """A character map to Unicode, with these letters for the codes that it maps to zero."""
 
     def of_code(code: int, target: bytes) -> bytes:
         if not _SAYS_NOTHING.fullmatch(target) or code not in letters:
@@ -152,7 +151,7 @@ def mapped_to_letters(cmap: bytes, letters: dict[int, str]) -> bytes:
         if match[3] is None:
             targets = _CODE.findall(match[4])
         elif _SAYS_NOTHING.fullmatch(match[3]) and 0 <= first <= last < 256:
-            targets = [match[3]] * (last - first + 1)  # counted up from zero, which says nothing
+            targets = [match[3]] * (last - first + 1)  # consecutive from zero, which has no meaning
         else:
             return match[0]
         shown = b" ".join(b"<%s>" % of_code(first + i, each) for i, each in enumerate(targets))

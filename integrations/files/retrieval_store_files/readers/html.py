@@ -1,5 +1,5 @@
-"""Reads HTML as Markdown: all that a browser shows, but for what leads through the site, which is
-named, as is what is hidden."""
+"""Reads HTML as Markdown: everything that a browser shows, except navigation. Navigation and hidden
+content are named as gaps."""
 
 import re
 from collections import Counter
@@ -25,7 +25,7 @@ from retrieval_store_files.readers.markup import fenced
 from retrieval_store_files.readers.packed import xml_root
 from retrieval_store_files.readers.tables import markdown_table, spread
 
-# What no browser shows, or only where it can't show what it is for; and what is told of it.
+# Elements that browsers don't show, or only as a fallback; and their names in gaps.
 _UNSEEN = {
     "template": ("word of a template", "words of templates"),
     "datalist": ("word that a field suggests", "words that fields suggest"),
@@ -48,10 +48,10 @@ _BLOCKS = frozenset([
 ])  # fmt: skip
 _WITH_FOOTER = frozenset(["article", "section", "main", "blockquote", "figure", "li", "td"])
 _LEVELS = {f"h{level}": level for level in range(1, 7)}
-_LONGEST_HEADING = 60  # words: what is longer has the text of a page that forgot to end one
+_LONGEST_HEADING = 60  # words: a longer element has the text of a page that forgot to close it
 _SPACED = frozenset(["title", "desc", "text", "foreignObject"])  # the labels of a drawing
 _PREFORMATTED = frozenset(["pre", "listing", "xmp", "plaintext"])
-_LINES = frozenset(["div", "p", "li"])  # of which each is a line, in code
+_LINES = frozenset(["div", "p", "li"])  # each of which is a line, in code
 _GROUPS = frozenset(["thead", "tbody", "tfoot"])
 _OF_ROWS = frozenset([*_GROUPS, "tr", "td", "th"])
 _SPACE = re.compile(r"\s+")
@@ -69,7 +69,7 @@ def read_html(data: bytes, name: str) -> FileText:
 
 
 def _xhtml_of(data: bytes) -> tuple[Element, tuple[str, ...]]:
-    """The root of a page that is XML; what isn't well-formed is read as HTML."""
+    """The root of an XML page; one that isn't well-formed is read as HTML."""
     try:
         root = xml_root(data, "the page")
     except DataLoaderError:
@@ -78,17 +78,17 @@ def _xhtml_of(data: bytes) -> tuple[Element, tuple[str, ...]]:
 
 
 def page_of(data: bytes) -> tuple[Element, tuple[str, ...]]:
-    """The root of a page, and what was guessed of its encoding."""
+    """The root of a page, and the gap if its encoding was guessed."""
     text, guessed = decode(data, label_in_page(data))
     entities = Entities(text)
-    if entities.end:  # of XHTML; a parser of HTML knows no declarations within a DOCTYPE
+    if entities.end:  # for XHTML; HTML parsers ignore declarations in a DOCTYPE
         text = entities.expand(text[entities.end :])
         guessed = (*guessed, *few(entities.gaps))
     return html_elements(text), guessed
 
 
 def file_text_of_page(page: Element) -> FileText:
-    """A page, of its root, from which is removed what isn't read."""
+    """The text of a page, from its root; unread elements are removed from it."""
     metadata = _metadata(page)
     gaps = [*_remove_unread(page)]
     sections = without_parents(_Page().sections(page))
@@ -99,7 +99,7 @@ def file_text_of_page(page: Element) -> FileText:
 
 
 def _remove_unread(page: Element) -> Iterator[str]:
-    """Remove what isn't read, and name it."""
+    """Remove the elements that aren't read, and name them."""
     unseen = _outermost(page, lambda element: element.tag in _REMOVED)
     counts: Counter[str] = Counter()
     for element in unseen:
@@ -111,7 +111,7 @@ def _remove_unread(page: Element) -> Iterator[str]:
             part.take_out()
     hidden = _outermost(page, _is_hidden)
     count = sum(map(_word_count, hidden))
-    if count and 2 * count <= _word_count(page):  # else a script shows it
+    if count and 2 * count <= _word_count(page):  # otherwise a script shows it
         yield from count_phrase(count, "word that is hidden", "words that are hidden")
         for element in hidden:
             element.take_out()
@@ -126,7 +126,7 @@ def _remove_unread(page: Element) -> Iterator[str]:
 
 
 def _outermost(page: Element, is_one: Callable[[Element], bool]) -> list[Element]:
-    """The elements of a page that are of a kind, and lie in no other of it."""
+    """The elements of a page that match, without those inside another match."""
     found: list[Element] = []
     waiting = [page]
     while waiting:
@@ -156,7 +156,8 @@ def _word_count(element: Element) -> int:
 
 
 def _leads_elsewhere(element: Element) -> bool:
-    """Whether navigation is what it says: pages that forget to close it have their text in it."""
+    """Whether an element is only navigation: pages that forget to close one have their text in
+    it."""
     linked = sum(_word_count(link) for link in element.elements() if link.tag == "a")
     return 2 * linked >= _word_count(element)
 
@@ -181,7 +182,7 @@ def _metadata(page: Element) -> dict[str, Any]:
 
 
 def _title(page: Element) -> str:
-    """The title of a page, which may stand at the beginning of its body, too; all of several."""
+    """The title of a page, which may be at the beginning of its body, too; all of several."""
     for part in (page, *_elements_of(page)):
         titles = ("".join(child.texts()) for child in _elements_of(part) if child.tag == "title")
         if title := " – ".join(dict.fromkeys(filter(None, map(_plain, titles)))):
@@ -202,10 +203,10 @@ class _Page:
         self._blocks: list[str] = []
         self._line: list[str] = []
         self._prefix = ""  # of a list item
-        self._above: list[Element] = []  # the element that is written, and those that it is in
-        self._is_term = False  # whether the last block is a term, which what explains it follows
-        self._bare = False  # whether the last heading has nothing below it yet
-        self._items: dict[Element, int] = {}  # of lists with numbers: how many items were read
+        self._above: list[Element] = []  # the current element and its ancestors
+        self._is_term = False  # whether the last block is a term, whose definition follows
+        self._bare = False  # whether the last heading still has no content
+        self._items: dict[Element, int] = {}  # of numbered lists: how many items were read
 
     def sections(self, root: Element) -> list[Section]:
         """The sections below an element."""
@@ -237,14 +238,14 @@ class _Page:
         self._above.pop()
 
     def _is_of_page(self, element: Element) -> bool:
-        """Whether a footer is that of the page, and not of an article in it."""
+        """Whether a footer belongs to the page, and not to an article in it."""
         return element.tag == "footer" and not any(
             parent.tag in _WITH_FOOTER for parent in self._above[:-1]
         )
 
     def _part(self, element: Element, tag: str) -> None:
-        """The main part of a page, or its footer: what stands around it is no part of its
-        sections, so that passages of the text say what it says, and no more."""
+        """The main part of a page, or its footer. Text around it belongs to none of its sections,
+        so that passages have only the text of their section."""
         self._end_section()
         if tag == "footer":
             self._path = []
@@ -260,7 +261,7 @@ class _Page:
 
     def _table(self, element: Element) -> None:
         self._end_block()
-        for part in _outside_of_cells(element):  # its caption, and what strays
+        for part in _outside_of_cells(element):  # its caption, and stray content
             self._inside(Element("caption", {}, [part]), "caption")
         self._blocks.append(markdown_table(_rows_of(element)))
 
@@ -286,7 +287,7 @@ class _Page:
         self._prefix = before
 
     def _mark_of(self, item: Element) -> str:
-        """What stands before the next item of a list: its number, or "-"."""
+        """The mark of the next item of a list: its number, or "-"."""
         parent = self._above[-2]
         if parent.tag != "ol":
             return "- "
@@ -316,7 +317,7 @@ class _Page:
         href = element.get("href").strip()
         if _OF_PLACE.fullmatch(text):
             return
-        # Links within a site lead nowhere from a passage, and their addresses are no words.
+        # Links within a site are useless in a passage, and their addresses aren't words.
         leads_out = _scheme(href) in _SCHEMES and href != text
         around = "".join(element.texts())
         lead = " " if around[:1].isspace() else ""
@@ -337,7 +338,7 @@ class _Page:
         else:
             self._blocks.append(shown)
         self._is_term = False
-        if self._prefix:  # what else the item has stands below it
+        if self._prefix:  # the item's other content follows below
             self._prefix = " " * len(self._prefix)
 
     def _end_section(self) -> None:
@@ -358,7 +359,7 @@ def _whole(number: str, default: int) -> int:
 
 
 def _lines_of(element: Element) -> str:
-    """The text of an element as it stands, in which breaks and blocks end a line."""
+    """The text of an element unchanged, with line breaks at breaks and blocks."""
     pieces: list[str] = []
     waiting: list[Element | str | None] = [element]  # None for the end of a block
     is_ended = False
@@ -382,7 +383,7 @@ def _lines_of(element: Element) -> str:
 
 
 def _input_text(element: Element) -> str:
-    """What a field of a form shows."""
+    """The shown text of a form field."""
     kind = (element.get("type") or "text").lower()
     if kind in ("hidden", "checkbox", "radio", "password", "file", "image", "color", "range"):
         return f" {element.get('alt')} "
@@ -390,7 +391,7 @@ def _input_text(element: Element) -> str:
 
 
 def _choice_text(element: Element) -> str:
-    """The choices of a field of a form, with the names of their groups."""
+    """The options of a form field, with the names of their groups."""
     return f" {', '.join(filter(None, map(_plain, _choices(element))))} "
 
 
@@ -431,7 +432,7 @@ def _scheme(href: str) -> str:
 
 
 def _is_of_data(table: Element) -> bool:
-    """Whether a table has rows of cells, and isn't there for the layout of the page."""
+    """Whether a table has rows of cells, and isn't used for the layout of the page."""
     cells = [len(_cells_of(row)) for row in _row_elements(table)]
     if len(cells) < 2 or max(cells) < 2:
         return False
@@ -439,7 +440,7 @@ def _is_of_data(table: Element) -> bool:
 
 
 def _row_elements(table: Element) -> list[Element]:
-    """Its rows, which may stand in groups."""
+    """Its rows, which may be in groups."""
     rows: list[Element] = []
     for part in _elements_of(table):
         rows += [part] if part.tag == "tr" else _elements_of(part) if part.tag in _GROUPS else []
@@ -455,7 +456,7 @@ def _cells_of(row: Element) -> list[Element]:
 
 
 def _outside_of_cells(table: Element) -> Iterator[Element | str]:
-    """What a table has beside rows of cells, as its caption."""
+    """The content of a table outside of its cells, such as its caption."""
     waiting = [table]
     while waiting:
         for part in waiting.pop().children:
@@ -466,7 +467,7 @@ def _outside_of_cells(table: Element) -> Iterator[Element | str]:
 
 
 def _rows_of(table: Element) -> list[list[str]]:
-    """The rows of a table, in which a cell that takes several places is in each of them."""
+    """The rows of a table; a cell that spans several positions is in each of them."""
     rows = (
         [
             (words_of(cell), _whole(cell.get("colspan"), 1), _whole(cell.get("rowspan"), 1))
@@ -478,14 +479,14 @@ def _rows_of(table: Element) -> list[list[str]]:
 
 
 def words_of(element: Element) -> str:
-    """The text of an element in one line, with a space between the blocks in it, and with what
-    pictures and fields show."""
+    """The text of an element in one line, with a space between its blocks, and with the text of
+    pictures and fields."""
     children = element.children
     if len(children) == 1 and isinstance(children[0], str):
         return _plain(children[0])
     pieces: list[str] = []
     waiting: list[Element | str] = [element]
-    while waiting:  # without recursion, for a file may nest them
+    while waiting:  # not recursive, since a file may nest them deeply
         part = waiting.pop()
         if isinstance(part, str):
             pieces.append(part)

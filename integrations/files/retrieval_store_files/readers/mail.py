@@ -1,4 +1,4 @@
-"""Reads mail: all texts that a program for mail shows, and mails within mails."""
+"""Reads mail: all texts that a mail program shows, and mails within mails."""
 
 import email
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ _SENT = (("From", "from"), ("Date", "date"))
 
 
 def read_mail(data: bytes, name: str) -> FileText:
-    """The texts of a mail, and of those that it forwards. Attachments are named and not opened."""
+    """The texts of a mail, and of forwarded mails in it. Attachments are named and not opened."""
     mail = email.message_from_bytes(data, policy=MAIL_POLICY)
     parts = _Parts(name)
     sections = [*parts.read(mail, 0)]
@@ -38,7 +38,7 @@ def read_mail(data: bytes, name: str) -> FileText:
 
 
 class _Parts:
-    """Reads the parts of mails. gaps: what isn't read of them."""
+    """Reads the parts of mails. gaps: parts that aren't read."""
 
     def __init__(self, name: str) -> None:
         self._name, self.gaps = name, list[str]()
@@ -65,7 +65,7 @@ class _Parts:
 
     def _text(self, part: Any, kind: str) -> Iterator[Section]:
         data, charset = part.get_payload(decode=True) or b"", _charset(part)
-        if kind == "text/html" and charset is None:  # the page itself may say it
+        if kind == "text/html" and charset is None:  # the page itself may declare it
             page = read_html(data, self._name)
         else:
             text, guessed = decode(data, charset)
@@ -79,12 +79,12 @@ class _Parts:
         yield from page.sections
 
     def _best_of(self, alternatives: Any, depth: int) -> Iterator[Section]:
-        """The plain one of several texts that say the same, unless another has twice its words, as
-        where it only tells that there is HTML."""
+        """The plain text among alternatives, unless another has twice its words, as where the plain
+        text only says that there is HTML."""
         known = len(self.gaps)
         best: list[Section] = []
         gaps: list[str] = []
-        attached: list[str] = []  # which programs show, whichever text they show
+        attached: list[str] = []  # named whichever text is shown
         for part in alternatives:
             sections = [*self.read(part, depth + 1)]
             found = self.gaps[known:]
@@ -107,7 +107,7 @@ class _Parts:
 
 
 def _delivery_status(part: Any) -> Iterator[Section]:
-    """What a server says of a mail that it couldn't deliver."""
+    """A server's report about a mail that it couldn't deliver."""
     fields = (
         "\n".join(f"{name}: {value}" for name, value in inner.raw_items())
         for inner in part.iter_parts()
@@ -128,10 +128,11 @@ def _fields(mail: Any, names: tuple[tuple[str, str], ...]) -> str:
 
 
 def _charset(part: Any) -> str | None:
-    """The encoding that a part says its text is in. ASCII says nothing of a text that isn't."""
+    """The declared encoding of a part. A declaration of ASCII says nothing about a text with other
+    bytes."""
     try:
         charset = part.get_content_charset()
-    except (ValueError, IndexError, AttributeError, LookupError):  # at which the library fails
+    except (ValueError, IndexError, AttributeError, LookupError):  # errors of the library
         return None
     return None if charset in _SAYS_NOTHING else charset
 
@@ -139,7 +140,7 @@ def _charset(part: Any) -> str | None:
 def _header(mail: Any, name: str) -> str | None:
     try:
         value = mail[name]
-    except (ValueError, IndexError, AttributeError, OverflowError):  # at which the library fails
+    except (ValueError, IndexError, AttributeError, OverflowError):  # errors of the library
         return None
     return None if value is None else str(value)
 

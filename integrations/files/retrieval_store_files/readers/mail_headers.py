@@ -1,7 +1,8 @@
-"""Has Python's library for mail read headers in all encodings that programs for mail know.
+"""Makes Python's mail library read headers in all encodings that mail programs know.
 
-It decodes the "encoded words" of headers, such as =?gb2312?B?...?=, by Python's names of encodings
-alone, and bytes beyond ASCII not at all. Both are put into UTF-8 before it takes a header apart.
+The library decodes the "encoded words" of headers, such as =?gb2312?B?...?=, only by Python's names
+of encodings, and doesn't decode non-ASCII bytes. Both are converted to UTF-8 before it parses a
+header.
 """
 
 import base64
@@ -21,13 +22,13 @@ _BEYOND_ASCII = re.compile("[\x80-\U0010ffff]")
 
 
 def decode_words(header: str) -> str:
-    """A header with its encoded words as they are shown."""
+    """A header with its encoded words decoded."""
     return _WORDS.sub(lambda match: "".join(_texts_of(match[0])), header)
 
 
 def _texts_of(words: str) -> list[str]:
-    """The texts of encoded words that follow each other. Those in the same encoding are decoded
-    together, since programs cut between the bytes of a character."""
+    """The texts of consecutive encoded words. Words in the same encoding are decoded together,
+    since programs split them between the bytes of a character."""
     pieces: list[tuple[str, bytes]] = []
     for match in _ONE_WORD.finditer(words):
         charset, data = match[1].lower(), _bytes_of(match[2].lower(), match[3])
@@ -67,7 +68,7 @@ def _encoded(text: str) -> str:
 
 
 class _Policy(EmailPolicy):
-    """Python's policy, by which headers are objects, of what they say in UTF-8."""
+    """Python's policy, which parses headers to objects, with headers converted to UTF-8 first."""
 
     def header_fetch_parse(self, name: str, value: Any) -> Any:
         """The header of this name."""

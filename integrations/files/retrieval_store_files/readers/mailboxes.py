@@ -16,14 +16,14 @@ from retrieval_store_files.readers.mail_headers import decode_words
 from retrieval_store_files.readers.packed import OLE
 
 # The line before each mail: the first of the file, one with a time and a year below an empty line,
-# or one above a header. In the text of a mail such lines begin with ">".
+# or one above a header. In the text of a mail such lines are escaped with ">".
 _FROM = re.compile(
     rb"\AFrom [^\n]*\n|(?:(?<=\n\n)|(?<=\n\r\n))From [^\n]*\d:\d\d[^\n]*\d{4}[^\n]*\n"
     rb"|^From [^\n]*\n(?=[!-9;-~]+:)",
     re.MULTILINE,
 )
 _QUOTED = re.compile(rb"^>(>*From )", re.MULTILINE)
-# Properties, and a type of them: texts in an encoding that another property names.
+# Properties, and a type of properties: texts in an encoding that another property names.
 _COMPRESSED_RTF, _DISPLAY_NAME, _SUBJECT, _SENDER_NAME = 0x1009, 0x3001, 0x0037, 0x0C1A
 _HTML, _CODE_PAGE_OF_BODY, _CODE_PAGE_OF_STRINGS, _STRING8 = 0x1013, 0x3FDE, 0x3FFD, 0x001E
 _OF_EXCHANGE = re.compile(r"\s*</o=[^>]*>", re.IGNORECASE)
@@ -46,7 +46,7 @@ def read_mbox(data: bytes, name: str) -> FileText:
             mail = read_mail(message, name)
         except (MemoryError, RecursionError):
             raise
-        except Exception as error:  # of one mail: the others are read
+        except Exception as error:  # only for this mail: the others are read
             gaps.append(
                 f"mail {number} isn't read: {unreadable('a mail', error, 'a mail program')}"
             )
@@ -58,7 +58,7 @@ def read_mbox(data: bytes, name: str) -> FileText:
 
 
 def _sections_of(mail: FileText, number: int) -> list[Section]:
-    """The sections of a mail below its subject, the first with who sent it and when."""
+    """The sections of a mail below its subject; the first begins with the sender and the date."""
     subject = " ".join((mail.title or "").split()) or f"Mail {number}"
     lead = _lead(mail.author, mail.date)
     first, *rest = mail.sections or [Section("")]
@@ -75,8 +75,8 @@ def _lead(author: str | None, date: str | None) -> str:
 
 
 def read_msg(data: bytes, name: str) -> FileText:
-    """A mail that Outlook has saved. Attachments are named and not opened. Other files of this
-    ending are texts, such as catalogues of messages."""
+    """A mail that Outlook has saved. Attachments are named and not opened. Other files with this
+    ending are texts, such as message catalogues."""
     if not data.startswith(OLE):
         return read_code(data, name)
     try:
@@ -98,13 +98,13 @@ def read_msg(data: bytes, name: str) -> FileText:
         )
     except (MemoryError, RecursionError, DataLoaderError):
         raise
-    except Exception as error:  # whatever the library comes upon in it
+    except Exception as error:  # any error of the library
         raise unreadable("a mail of Outlook", error, "Outlook") from error
     return file
 
 
 def _body_of(message: Any, name: str) -> FileText:
-    """The text of a mail below who it is from and to."""
+    """The text of a mail below its sender and recipients."""
     recipients = [
         " ".join(filter(None, [recipient.name, _address_of(recipient)]))
         for recipient in message.recipients
@@ -122,7 +122,7 @@ def _body_of(message: Any, name: str) -> FileText:
 
 
 def _page_of(message: Any) -> bytes:
-    """The text of a mail as HTML. Where the mail doesn't say in which encoding, the page may."""
+    """The HTML text of a mail. If the mail doesn't declare its encoding, the page may."""
     page = message.properties.binary_prop_value(_HTML)
     if page and message.properties.int_prop_value(_CODE_PAGE_OF_BODY) is None:
         return bytes(page)
@@ -135,7 +135,7 @@ def _address_of(recipient: Any) -> str:
 
 
 def _sender_of(message: Any) -> str | None:
-    """Who sent a mail, without the address that a directory of Exchange has for it."""
+    """The sender of a mail, without the address in an Exchange directory."""
     named = message.sender or message.properties.str_prop_value(_SENDER_NAME)
     sender = _decode_again(message, _SENDER_NAME, named or "")
     if not sender:
@@ -144,8 +144,8 @@ def _sender_of(message: Any) -> str | None:
 
 
 def _decode_again(message: Any, number: int, text: str) -> str:
-    """The text of a property. Where a mail doesn't say in which encoding it has short texts, they
-    are in that of the body, and not in the one that the library takes."""
+    """The text of a property. Where a mail doesn't declare the encoding of short texts, they are in
+    the body's encoding, and not in the library's default."""
     properties = message.properties
     if properties.int_prop_value(_CODE_PAGE_OF_STRINGS) is not None or not any(
         known.pid == number and known.ptyp == _STRING8 for known in properties
@@ -158,15 +158,15 @@ def _decode_again(message: Any, number: int, text: str) -> str:
 
 
 def _date_of(message: Any) -> str | None:
-    """When a mail was sent; 1601 stands for never."""
+    """The date of a mail; 1601 means never."""
     date = message.sent_date
     return date.isoformat() if date and date.year > 1601 else None
 
 
 @cache
 def _know_code_pages() -> None:
-    """Let Python know the encodings of Windows by the names that the library gives them, such as
-    "windows-950", and it the larger ones in which mails are that name these pages."""
+    """Register the Windows encodings in Python under the library's names, such as "windows-950".
+    Give the library the larger encodings in which mails with these names are written."""
     from oxmsg.domain import encodings
 
     larger = {932: "cp932", 936: "gb18030", 949: "cp949", 950: "big5hkscs", 38598: "iso-8859-8"}

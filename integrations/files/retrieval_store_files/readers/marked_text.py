@@ -1,6 +1,6 @@
 """Reads texts whose headings are marked: AsciiDoc, Org, LaTeX; XML; and the cues of subtitles.
 
-Where a text stands as it is, each section is word for word what is in the file between two places.
+Where a text is kept unchanged, each section is an exact copy of the file between two positions.
 """
 
 import html
@@ -33,7 +33,7 @@ _TEXT_LINE = re.compile(r"^(?!:|//)[^\n]*\S", re.MULTILINE)  # neither an attrib
 
 @dataclass(slots=True)
 class _Heading:
-    """A heading from place to place. level: 0 for the title of a document."""
+    """A heading between two positions. level: 0 for the title of a document."""
 
     start: int
     end: int
@@ -42,7 +42,7 @@ class _Heading:
 
 
 def _sections(text: str, headings: list[_Heading]) -> list[Section]:
-    """What stands between headings, in sections."""
+    """The text between headings, in sections."""
     sections: list[Section] = []
     path: list[_Heading] = []
     bounds = [_Heading(0, 0, -1, ""), *headings, _Heading(len(text), len(text), -1, "")]
@@ -66,7 +66,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _title(text: str, headings: list[_Heading]) -> str | None:
-    """The heading that a text begins with, if it is the title of all of it."""
+    """The heading at the beginning of a text, if it is the title of the whole text."""
     first = headings[0] if headings else None
     if first is None or first.level != 0 or _TEXT_LINE.search(text[: first.start]):
         return None
@@ -88,7 +88,7 @@ _INCLUDED = re.compile(r"^include::(\S.*?)\[", re.MULTILINE)
 
 
 def read_asciidoc(data: bytes, name: str) -> FileText:
-    """AsciiDoc by its headings. Files that it includes are gaps."""
+    """AsciiDoc by its headings. Included files are gaps."""
     text, guessed = decode(data)
     headings = [*_asciidoc_headings(text)]
     attributes = dict(reversed(_ASCIIDOC_ATTRIBUTE.findall(text)))
@@ -112,9 +112,9 @@ def _gaps_of_included(names: list[str]) -> tuple[str, ...]:
 
 
 def _asciidoc_headings(text: str) -> Iterator[_Heading]:
-    """The headings outside of blocks whose text stands as it is."""
+    """The headings outside of literal blocks."""
     fence = ""
-    before = [(0, ""), (0, "")]  # the last two lines, each with its place
+    before = [(0, ""), (0, "")]  # the last two lines, each with its position
     for at, line in _lines(text):
         level = _underlined_level(before, line) if not fence else None
         block = _VERBATIM.fullmatch(line)
@@ -130,8 +130,8 @@ def _asciidoc_headings(text: str) -> Iterator[_Heading]:
 
 
 def _underlined_level(before: list[tuple[int, str]], line: str) -> int | None:
-    """The level of the heading that a line underlines, which is as long as it, give or take one,
-    and has a line without text above it."""
+    """The level of an underlined heading. The underline is as long as the heading, give or take one
+    character, and the line above it has no text."""
     (_, above), (_, title) = before
     title = title.rstrip()
     is_title = title[:1] not in ("", ".", "[", " ", "|") and any(map(str.isalnum, title))
@@ -154,7 +154,7 @@ _ORG_INCLUDED = re.compile(
 
 
 def read_org(data: bytes, name: str) -> FileText:
-    """Org by its headings. Files that it includes are gaps."""
+    """Org by its headings. Included files are gaps."""
     text, guessed = decode(data)
     headings = [
         _Heading(match.start(), match.end(), len(match[1]), match[2].strip())
@@ -211,8 +211,8 @@ _COMMAND = re.compile(r"\\label[ ]*\{[^{}]*\}|\\[a-zA-Z]+\*?[ ]?|[{}]")
 
 
 def read_latex(data: bytes, name: str) -> FileText:
-    """LaTeX by its headings, its commands as they are, and accents as letters. Files that it reads
-    in are gaps."""
+    """LaTeX by its headings, with commands unchanged, and accents as letters. Included files are
+    gaps."""
     text, guessed = decode(data)
     headings: list[_Heading] = []
     attributes: dict[str, str] = {}
@@ -248,7 +248,7 @@ def read_latex(data: bytes, name: str) -> FileText:
 
 
 def _closing_brace(text: str, start: int) -> int:
-    """The place behind the brace that closes the one before `start`."""
+    """The position after the brace that closes the one before `start`."""
     depth = 1
     for match in _BRACES.finditer(text, start, start + _LONGEST_TITLE):
         depth += {"{": 1, "}": -1}.get(match[0], 0)
@@ -264,8 +264,7 @@ def _plain_latex(text: str) -> str:
 
 
 def _with_letters(text: str) -> str:
-    """LaTeX with letters in place of commands for accents, so that words are found; code as it
-    is."""
+    """LaTeX with letters instead of accent commands, so that words are found; code is unchanged."""
     if "\\" not in text:
         return text
     parts = _CODE.split(text)
@@ -294,9 +293,8 @@ _DRAWN_WORDS = frozenset(["title", "desc", "text", "foreignObject", "flowRoot"])
 
 
 def read_xml(data: bytes, name: str) -> FileText:
-    """XML by its lines, in the encoding that it declares, with characters in place of their
-    references, and with what the entities stand for that it declares. Of a drawing (SVG) its
-    words."""
+    """XML by its lines, in its declared encoding, with character references and its declared
+    entities replaced. Of a drawing (SVG) only the words."""
     text, guessed = decode(data, label_in_xml(data))
     entities = Entities(text)
     if _IS_DRAWING.match(text[entities.end :]):
@@ -312,7 +310,7 @@ def read_xml(data: bytes, name: str) -> FileText:
 
 
 def _words_of_drawing(text: str, guessed: tuple[str, ...], entities: Entities) -> FileText:
-    """The words of a drawing: its title, and those of its parts with their descriptions."""
+    """The words of a drawing: its title, and the texts and descriptions of its parts."""
     root = xml_root(_without_declaration(text).encode(), "the drawing")
     title = next((all_text(part) for part in root if local_name(part) == "title"), None) or None
     words = dict.fromkeys(
@@ -326,7 +324,7 @@ def _words_of_drawing(text: str, guessed: tuple[str, ...], entities: Entities) -
 
 
 def _without_declaration(text: str) -> str:
-    """XML without the declaration of its encoding, which is another one now."""
+    """XML without its encoding declaration, since the encoding has changed."""
     return re.sub(r"\A\s*<\?xml\b.*?\?>", "", text, flags=re.DOTALL)
 
 
@@ -346,7 +344,7 @@ _TAG = re.compile(
 
 @dataclass(slots=True)
 class _Cue:
-    """What is shown at a time, from place to place in the file."""
+    """The text shown at a time, between two positions in the file."""
 
     start: int
     end: int
@@ -355,15 +353,15 @@ class _Cue:
 
 
 def read_subtitles(data: bytes, name: str) -> FileText:
-    """The cues of subtitles, SubRip or WebVTT, in sections of some dozens below the time of the
-    first, with their speakers."""
+    """The cues of subtitles, SubRip or WebVTT, with their speakers. Some dozens are a section,
+    below the time of the first."""
     text, guessed = decode(data)
     cues: list[_Cue] = []
     title, styles, names = None, 0, 0
     for start, end, lines in _paragraphs(text):
         timing = next((i for i, line in enumerate(lines[:3]) if _CUE.fullmatch(line)), None)
         if timing is not None:
-            # A number, or what a program calls it; else a line of text.
+            # A number, or a program's name for the cue; otherwise a line of text.
             called = [line for line in lines[:timing] if " " not in line.strip()]
             names += sum(not line.strip().isdigit() for line in called)
             shown = [line for line in lines[:timing] if line not in called] + lines[timing + 1 :]
@@ -373,7 +371,7 @@ def read_subtitles(data: bytes, name: str) -> FileText:
             cues += [_Cue(start, end, "", lines[1:])] if lines[1:] else []
         elif lines[0].split()[0] in ("STYLE", "REGION"):
             styles += 1
-        else:  # notes, and lines behind an empty one within a cue
+        else:  # notes, and lines after an empty one within a cue
             cues.append(_Cue(start, end, "", lines))
     gaps = count_phrase(styles, "block of styles") + count_phrase(
         names, "name of a cue", "names of cues"
@@ -382,7 +380,7 @@ def read_subtitles(data: bytes, name: str) -> FileText:
 
 
 def _paragraphs(text: str) -> Iterator[tuple[int, int, list[str]]]:
-    """The lines that stand between empty ones, with their place."""
+    """The blocks of lines between empty ones, with their positions."""
     start, end = 0, 0
     lines: list[str] = []
     for at, line in _lines(text):
@@ -416,6 +414,6 @@ def _cue_sections(cues: list[_Cue]) -> Iterator[Section]:
 
 
 def _text_of_cue(cue: _Cue) -> str:
-    """The text of a cue without tags, in a line, with who speaks."""
+    """The text of a cue in one line, without tags, with its speaker."""
     text = _SPEAKER.sub(r"\1: ", " ".join(line.strip() for line in cue.lines))
     return _SPACE.sub(" ", html.unescape(_TAG.sub("", text))).strip()

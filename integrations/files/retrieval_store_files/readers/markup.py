@@ -1,6 +1,6 @@
 """Reads texts with headings: plain ones, Markdown and reStructuredText.
 
-Each section is word for word what is in the file between two places.
+Each section is an exact copy of the file between two positions.
 """
 
 import re
@@ -12,21 +12,22 @@ from retrieval_store_files.readers.encodings import decode
 
 _FRONT_MATTER = re.compile(r"---[ \t]*\r?\n(.*?\n)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _KEY = re.compile(r"([A-Za-z_][\w.-]*):(?:[ \t]+(.*))?")
-_GOES_ON = re.compile(r"[ \t]|- |-$|[\]}]|#|$")  # a line of YAML that belongs to those above it
+_GOES_ON = re.compile(r"[ \t]|- |-$|[\]}]|#|$")  # a YAML line that continues the one above
 _FOLDED = re.compile(r"[>|][+-]?\d?")
 _TAKEN = frozenset(["title", "author", "date", "lang", "language"])
 _HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(\S.*)", re.DOTALL)
 _RULE = re.compile(r"([=~^\"'*+-])\1{2,}\s*")
 _LONGEST_TITLE = 60  # words
 _NO_TITLE = re.compile(r"[ \t]*(?:[-*+>|]|\d+[.)] )")  # items of lists, quotations, rows
-# The marks that begin or end a block of code, and what stands behind them: of backticks none.
+# The marks that begin or end a block of code, and the text after them; it may not contain backticks
+# after backticks.
 _FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})(.*)", re.DOTALL)
-_BREAK = re.compile(r" {0,3}(?:(?:- *){3,}|(?:\* *){3,}|(?:_ *){3,})$")  # as "* * *"
+_BREAK = re.compile(r" {0,3}(?:(?:- *){3,}|(?:\* *){3,}|(?:_ *){3,})$")  # such as "* * *"
 _ITEM = re.compile(r" {0,3}(?:[-*+]|\d{1,9}[.)]) {1,4}(?=\S)")
 
 
 def read_text(data: bytes, name: str) -> FileText:
-    """A text by its headings, which may be those of Markdown or reStructuredText."""
+    """A text by its headings, in the form of Markdown or reStructuredText."""
     text, gaps = decode(data)
     return replace(file_text_of(text), gaps=gaps)
 
@@ -35,30 +36,30 @@ read_markdown = read_text
 
 
 def read_rst(data: bytes, name: str) -> FileText:
-    """reStructuredText, in which a row of "~" underlines a heading, and begins no code."""
+    """reStructuredText; a row of "~" underlines a heading there, and doesn't begin code."""
     text, gaps = decode(data)
     return replace(file_text_of(text, has_fences=False), gaps=gaps)
 
 
 class CodeBlocks:
-    """Tells which lines of Markdown are in blocks of code, as they are read one after another. As
-    CommonMark has it, what ends a block are as many of its marks or more, with nothing behind them,
-    or the end of the item of a list that it is in."""
+    """Finds the lines of Markdown in blocks of code, reading one line after another. By CommonMark,
+    a block ends with at least as many marks as it began with, and nothing after them, or with its
+    list item."""
 
     def __init__(self) -> None:
-        self._marks = ""  # of the block that is open
-        self._item = 0  # how far the text of the item of a list is indented that is open
-        self._is_in_item = False  # the block that is open
-        self._is_apart = False  # whether no paragraph is open, which would go on in the next line
+        self._marks = ""  # the open block's
+        self._item = 0  # the indentation of the open list item's text
+        self._is_in_item = False  # whether the open block is in it
+        self._is_apart = False  # whether no paragraph is open that would continue in the next line
 
     @property
     def is_open(self) -> bool:
-        """Whether a block goes on behind the last line."""
+        """Whether a block continues after the last line."""
         return bool(self._marks)
 
     def goes_on(self, line: str) -> bool:
-        """Whether the next line belongs to the block that is open before it, perhaps as its end. It
-        may begin another; then `is_open` says so."""
+        """Whether the next line belongs to the open block before it, perhaps as its end. It may
+        begin another block; then `is_open` says so."""
         line = line.expandtabs(4)
         indent, is_blank = len(line) - len(line.lstrip(" ")), not line.strip()
         if self._is_in_item and not is_blank and indent < self._item:
@@ -81,23 +82,23 @@ class CodeBlocks:
         return False
 
     def _end_at(self, line: str) -> None:
-        """End the block that is open, if the line does."""
+        """End the open block, if the line ends it."""
         match = _FENCE.match(line)
         if match and match[1].startswith(self._marks) and not match[2].strip():
             self._marks, self._is_in_item, self._is_apart = "", False, True
 
 
 def fenced(code: str, language: str = "") -> str:
-    """Code as a block of Markdown, between marks that no line of it ends."""
+    """Code as a Markdown block, with longer marks than any line of it has."""
     longest = max(map(len, re.findall("`{3,}", code)), default=2)
     marks = "`" * (longest + 1)
     return f"{marks}{language}\n{code}\n{marks}"
 
 
 def file_text_of(text: str, has_fences: bool = True, keeps_fields: bool = True) -> FileText:
-    """A text by its headings. Its title is that of its front matter, a block of YAML between two
-    lines of "---", of which other fields are a section of their own, unless `keeps_fields` is
-    False; or else the heading that it begins with."""
+    """A text by its headings. Its title comes from its front matter, a block of YAML between two
+    lines of "---", or else from its first heading. Other fields of the front matter are a section
+    of their own, unless `keeps_fields` is False."""
     front = _front_matter(text)
     parts = _parts(text, front.end, has_fences)
     own = parts[1].title if len(parts) > 1 and parts[1].level == 1 and parts[0].is_blank else None
@@ -113,8 +114,8 @@ def file_text_of(text: str, has_fences: bool = True, keeps_fields: bool = True) 
 
 @dataclass(frozen=True, slots=True)
 class _FrontMatter:
-    """What stands at the beginning of a text. fields: those that say something of the file; others:
-    from where to where other fields stand; end: where the text begins."""
+    """The front matter of a text. fields: the file's metadata; others: the ranges of other fields;
+    end: where the text begins."""
 
     fields: dict[str, str]
     others: tuple[tuple[int, int], ...]
@@ -122,8 +123,8 @@ class _FrontMatter:
 
 
 def _front_matter(text: str) -> _FrontMatter:
-    """The front matter of a text, which consists of the fields of an object; what else stands
-    between two rules is a part of the text."""
+    """The front matter of a text, if it contains the fields of an object; any other text between
+    two rules belongs to the text."""
     none = _FrontMatter({}, (), 0)
     match = _FRONT_MATTER.match(text)
     if match is None:
@@ -165,8 +166,8 @@ def _word_for_word(text: str, start: int, end: int) -> Section:
 
 @dataclass(slots=True)
 class _Part:
-    """A heading and the lines below it, each with the place that it begins at; level 0 before the
-    first heading."""
+    """A heading and the lines below it, each with its start position; level 0 before the first
+    heading."""
 
     level: int
     title: str
@@ -182,7 +183,7 @@ def _parts(text: str, start: int, has_fences: bool) -> list[_Part]:
     """The parts of a text, which may be empty."""
     parts = [_Part(0, "", start)]
     code = CodeBlocks()  # in which "#" begins a comment
-    rules: list[str] = []  # by which headings are underlined, the highest first
+    rules: list[str] = []  # the underline characters of headings, the highest first
     at = start
     for line in text[start:].split("\n"):
         after = at + len(line) + 1
@@ -195,7 +196,7 @@ def _parts(text: str, start: int, has_fences: bool) -> list[_Part]:
         if heading:
             parts.append(_Part(len(heading[1]), _without_closing(heading[2]), after))
         elif rule and title:
-            if rule[1] not in rules:  # "-" is the second in Markdown, also where it stands alone
+            if rule[1] not in rules:  # "-" is the second in Markdown, even without "="
                 rules += [rule[1]] if rules or rule[1] != "-" else ["=", "-"]
             parts.append(_Part(rules.index(rule[1]) + 1, title, after))
         else:
@@ -213,13 +214,13 @@ def _without_closing(title: str) -> str:
 
 def _take_underlined_heading(lines: list[tuple[int, str]], rule: str, may_be_shorter: bool) -> str:
     """Remove and return the heading at the end of `lines` that a rule underlines, with a rule above
-    it; "" without one. may_be_shorter: the rule, where none is above, as in Markdown."""
+    it; "" without one. may_be_shorter: the rule, if there is none above, as in Markdown."""
     *above, title = ["", "", *(line for _, line in lines[-2:])][-2:]
     is_between, is_alone = above[0].strip() == rule, not above[0].strip()
     is_long_enough = len(title.rstrip()) <= len(rule)
     if not title.strip() or title.strip() == rule or _NO_TITLE.match(title):
         return ""
-    if len(title.split()) > _LONGEST_TITLE:  # a paragraph, above a rule between two
+    if len(title.split()) > _LONGEST_TITLE:  # a paragraph above a rule between two
         return ""
     if not ((is_between or is_alone) and (is_long_enough or (is_alone and may_be_shorter))):
         return ""
@@ -228,7 +229,7 @@ def _take_underlined_heading(lines: list[tuple[int, str]], rule: str, may_be_sho
 
 
 def _sections(text: str, parts: list[_Part]) -> Iterator[Section]:
-    """The sections of the parts that have a text, or nothing below them but their heading."""
+    """The sections of the parts that have a text, or only a heading and no subsections."""
     path: list[tuple[int, str]] = []
     for i, part in enumerate(parts):
         following = parts[i + 1].level if i + 1 < len(parts) else 0
@@ -243,7 +244,7 @@ def _sections(text: str, parts: list[_Part]) -> Iterator[Section]:
 
 
 def _place(part: _Part) -> tuple[int, int]:
-    """Where the text of a part begins and ends, without white space around it."""
+    """The range of a part's text, without surrounding white space."""
     full = [(at, line) for at, line in part.lines if line.strip()]
     if not full:
         return part.start, part.start

@@ -1,4 +1,4 @@
-"""What OpenDocument is made of: its parts in a zip or flat XML, its names and styles."""
+"""The structure of OpenDocument: its parts in a zip or flat XML, its names and styles."""
 
 import re
 from collections.abc import Iterator
@@ -27,8 +27,8 @@ _SPACES = re.compile(r"[ \t\r\n]+")
 
 @dataclass(slots=True)
 class StylesOfText:
-    """What the styles of a document mean: their parents, which levels of lists count, and how many
-    numbers a heading of a level shows, with what stands before and after them."""
+    """The meaning of a document's styles: their parents, and the numbered levels of lists. Also how
+    many numbers the heading of a level shows, with the text around them."""
 
     parents: dict[str, str] = field(default_factory=dict)
     numbered: set[tuple[str, int]] = field(default_factory=set)
@@ -36,7 +36,7 @@ class StylesOfText:
     unnumbered: set[str] = field(default_factory=set)  # styles of headings that show no number
 
     def add(self, root: Any) -> None:
-        """Take in the styles below an element."""
+        """Add the styles below an element."""
         for element in root.iter(attribute("style", "style")):
             name, parent = (
                 element.get(attribute("style", key)) for key in ("name", "parent-style-name")
@@ -61,8 +61,8 @@ class StylesOfText:
                 self.numbered.add((name, int(level)))
 
     def heading_number(self, heading: Any, counts: list[int]) -> str:
-        """The number that a heading shows, "" for none. counts: of the headings so far, by level
-        from 1, which are brought up to date."""
+        """The number of a heading, "" for none. counts: the headings so far by level from 1, which
+        are updated."""
         level = count_of(heading, attribute("text", "outline-level"), MAX_LEVEL)
         is_listed = heading.get(attribute("text", "is-list-header")) != "true"
         if not is_listed or level not in self.outline or heading.get(STYLE) in self.unnumbered:
@@ -73,7 +73,7 @@ class StylesOfText:
         return f"{before}{'.'.join(numbers)}{after.strip()} "
 
     def is_title(self, paragraph: Any) -> bool:
-        """Whether a paragraph has the style of the title of the document."""
+        """Whether a paragraph has the style of the document's title."""
         name = paragraph.get(STYLE)
         for _ in range(20):
             if name is None or name == "Title":
@@ -94,7 +94,7 @@ class DocumentParts:
 
 
 def styles_of(parts: DocumentParts) -> StylesOfText:
-    """The styles of a document, for which all of it is looked through."""
+    """The styles of a document; the whole document is searched for them."""
     styles = StylesOfText()
     for root in (parts.content, parts.styles):
         if root is not None:
@@ -103,7 +103,7 @@ def styles_of(parts: DocumentParts) -> StylesOfText:
 
 
 def parts_of(data: bytes) -> DocumentParts:
-    """The parts of a document; DataLoaderError for what is none, or is encrypted."""
+    """The parts of a document; raises DataLoaderError for an invalid or encrypted one."""
     if not data.startswith(b"PK"):
         if not data[:100].lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n\0").startswith(b"<"):
             raise DataLoaderError("it isn't OpenDocument: it is neither a zip nor XML")
@@ -122,7 +122,7 @@ def parts_of(data: bytes) -> DocumentParts:
 
 
 def metadata_of(root: Any) -> dict[str, Any]:
-    """What a document says of itself, as fields of a FileText."""
+    """The metadata of a document, as fields of a FileText."""
     texts: dict[str, str] = {}
     for element in () if root is None else root.iter(attribute("office", "meta")):
         for part in element:
@@ -138,28 +138,28 @@ def metadata_of(root: Any) -> dict[str, Any]:
 
 
 def count_of(element: Any, name: str, most: int) -> int:
-    """A count that an attribute says, 1 without it, and no more than `most`."""
+    """A count in an attribute, 1 without it, and at most `most`."""
     text = element.get(name) or ""
     return min(max(int(text), 1), most) if text.isdecimal() and len(text) < 12 else 1
 
 
 def is_shape(element: Any) -> bool:
-    """Whether an element is a frame, a box or what else is drawn."""
+    """Whether an element is a frame, a box or another shape."""
     return isinstance(element.tag, str) and element.tag.startswith(_DRAWING)
 
 
 def is_label(element: Any) -> bool:
-    """Whether an element describes a picture or a shape, and isn't a field of that name."""
+    """Whether an element describes a picture or a shape, and isn't a field of the same name."""
     return isinstance(element.tag, str) and element.tag.startswith(_SVG)
 
 
 def labels_of(element: Any) -> str:
-    """What describes a picture or a shape to those who can't see it."""
+    """The descriptions of a picture or a shape for people who can't see it."""
     return "\n".join(all_text(part) for part in element if is_label(part)).strip()
 
 
 def rows_of(table: Any) -> Iterator[Any]:
-    """The rows of a table, also those in groups, but not those of tables in its cells."""
+    """The rows of a table, including those in groups, but not in tables inside its cells."""
     for part in table:
         kind = local_name(part)
         if kind == "table-row":
@@ -169,7 +169,7 @@ def rows_of(table: Any) -> Iterator[Any]:
 
 
 def equation_text(math: Any) -> str:
-    """An equation as it was written in the editor of formulas, or else its symbols."""
+    """An equation in the formula editor's syntax, or else its symbols."""
     notes = [element for element in math.iter() if local_name(element) == "annotation"]
     if notes and all_text(notes[0]):
         return all_text(notes[0])
@@ -177,7 +177,7 @@ def equation_text(math: Any) -> str:
 
 
 def collapse_space(text: str | None) -> str:
-    """Text between tags, in which white space counts as one space."""
+    """Text between tags, with runs of white space collapsed."""
     return _SPACES.sub(" ", text) if text else ""
 
 

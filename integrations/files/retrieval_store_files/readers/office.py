@@ -1,5 +1,5 @@
-"""What documents of Word, slides and spreadsheets have in common: a zip with parts in XML, charts,
-equations, and what a document says of itself."""
+"""The common parts of Word documents, slides and spreadsheets: a zip with parts in XML, charts,
+equations, and metadata."""
 
 import io
 import posixpath
@@ -22,7 +22,7 @@ _CHART = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
 _NEW_CHART = "{http://schemas.microsoft.com/office/drawing/2014/chartex}"
 _MATH = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 RELATED = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
-FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"  # said twice
+FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"  # a repetition
 EQUATION, CHART = f"{_MATH}oMath", f"{_CHART}chart"
 DIAGRAM = "{http://schemas.openxmlformats.org/drawingml/2006/diagram}relIds"
 TABLE = f"{_DRAWING}tbl"
@@ -30,13 +30,12 @@ _DEEPEST = 100  # levels of an equation
 
 
 def missing(what: str, package: str, error: ImportError) -> MissingDependencyError:
-    """The error of a reader whose library isn't there."""
+    """The error of a reader whose library isn't installed."""
     return MissingDependencyError(f"{what} needs {package}: {INSTALL} ({error})")
 
 
 def open_office(data: bytes) -> PackedFile:
-    """A document of Office, decrypted where that takes a password, in the usual form of the
-    standard."""
+    """A document of Office, decrypted if it needs a password, in the usual form of the standard."""
     packed = PackedFile(_decrypt(data) if data.startswith(OLE) else data, "a document of Office")
     relations = "_rels/.rels"
     if relations in packed and _STRICT in packed.read(relations):
@@ -46,8 +45,9 @@ def open_office(data: bytes) -> PackedFile:
 
 
 def open_by(packed: PackedFile, library: Callable[[Any], Any]) -> tuple[PackedFile, Any]:
-    """What a library makes of a document, with the document as it has read it: where it misses a
-    part, since something names it by another spelling, all parts have the same."""
+    """A library's result for a document, with the document as the library read it. Where the
+    library misses a part because a reference uses another spelling, all parts get the same
+    spelling."""
     try:
         return packed, library(packed.stream)
     except KeyError:
@@ -65,7 +65,7 @@ _USUAL_NAME = rb"http://schemas.openxmlformats.org/\1/2006/\2"
 def _rewritten(
     packed: PackedFile, name_of: Callable[[str], str], content_of: Callable[[str, bytes], bytes]
 ) -> PackedFile:
-    """A document whose parts have other names, and other contents."""
+    """A document with other names and contents of its parts."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as written:
         for name in packed.names():
@@ -74,13 +74,13 @@ def _rewritten(
 
 
 def _in_usual_form(name: str, content: bytes) -> bytes:
-    """A part in the strict form of the standard, which the libraries don't know, in the usual one:
-    its names are others, and mean the same."""
+    """A part in the strict form of the standard, which the libraries don't know, converted to the
+    usual form; only its names differ."""
     is_xml = name.lower().endswith((".xml", ".rels"))
     return _STRICT_NAME.sub(_USUAL_NAME, content) if is_xml else content
 
 
-_DEEP = 3  # folders of a relation that isn't one of the main part: of slides there are many
+_DEEP = 3  # folders with relations besides the main part's; there are many slides
 _TYPES = "[Content_Types].xml"
 _NAMED_PART = re.compile(rb"""(\b(?:Target|PartName)\s*=\s*)(["'])([^"']*)["']""")
 _EXTERNAL = re.compile(rb"TargetMode\s*=\s*[\"']External")
@@ -88,9 +88,8 @@ _ELEMENT = re.compile(rb"<[^<>]*>")
 
 
 def _has_other_names(packed: PackedFile, which: Collection[str]) -> bool:
-    """Whether parts are named otherwise than what refers to them says. The libraries look for
-    names as they are written there; in the standard they don't differ by case. which: the parts
-    that are looked through."""
+    """Whether references use other spellings than the names of parts. The libraries compare names
+    exactly; in the standard case doesn't matter. which: the parts whose references are checked."""
     names = packed.raw_names()
     if any("\\" in name or name.startswith("/") for name in names):
         return True
@@ -116,7 +115,7 @@ def _names_parts(name: str) -> bool:
 
 
 def _references(content: bytes) -> Iterator[str]:
-    """The names of parts that relations, or the list of types, have."""
+    """The names of parts in relations, or in the list of types."""
     if _EXTERNAL.search(content):
         content = _ELEMENT.sub(lambda one: b"" if _EXTERNAL.search(one[0]) else one[0], content)
     for match in _NAMED_PART.finditer(content):
@@ -124,13 +123,13 @@ def _references(content: bytes) -> Iterator[str]:
 
 
 def _plain_name(name: str) -> str:
-    """The name of a part in small letters, but for those that the libraries know by theirs."""
+    """The name of a part in lower case, except for names that the libraries know."""
     plain = name.replace("\\", "/").lower()
     return _TYPES if plain == _TYPES.lower() else plain.replace("docprops/", "docProps/")
 
 
 def _with_plain_names(name: str, content: bytes) -> bytes:
-    """Relations, or the list of types, with the names of parts as they are now."""
+    """Relations, or the list of types, with the present names of parts."""
     if not _names_parts(_plain_name(name)):
         return content
 
@@ -145,7 +144,7 @@ def _with_plain_names(name: str, content: bytes) -> bytes:
 
 
 def _decrypt(data: bytes) -> bytes:
-    """An encrypted document, which is wrapped in the format of before."""
+    """Decrypt a document, which is wrapped in the older format."""
     if b"E\0n\0c\0r\0y\0p\0t\0e\0d\0P\0a\0c\0k\0a\0g\0e" not in data:
         raise DataLoaderError("it isn't a document of Office in its format since 2007")
     if not passwords():
@@ -172,13 +171,13 @@ def _decrypt(data: bytes) -> bytes:
 
 @contextmanager
 def reading(kind: str, packed: PackedFile, part: str | None = None) -> Iterator[None]:
-    """Have what a library raises name the part that is damaged: the first that can't be unpacked
-    or isn't XML, or else the one that is read. kind: what the document is, as "a spreadsheet"."""
+    """Make a library's errors name the damaged part: the first that can't be unpacked or isn't XML,
+    or else the part that is being read. kind: the kind of document, such as "a spreadsheet"."""
     try:
         yield
     except (MemoryError, RecursionError, DataLoaderError, MissingDependencyError):
         raise
-    except Exception as error:  # whatever the library comes upon in it
+    except Exception as error:  # any error of the library
         missing_part = _MISSING.search(str(error)) if isinstance(error, KeyError) else None
         if missing_part:
             raise DataLoaderError(
@@ -206,7 +205,7 @@ def parse_xml(data: bytes) -> Any:
 
 
 def office_metadata(packed: PackedFile, core: Any) -> dict[str, Any]:
-    """What a document says of itself; where it says nothing the libraries make something up."""
+    """The metadata of a document; where it has none, the libraries invent them."""
     if not any(name.lower().endswith("core.xml") for name in packed.names()):
         return {}
     return {
@@ -226,7 +225,7 @@ def _date(value: Any) -> str | None:
 
 
 def related_parts(packed: PackedFile, path: str) -> list[tuple[str, str, str]]:
-    """For each part of the zip that the one at this path names: its id, kind and path."""
+    """For each part that the part at this path refers to: its id, kind and path."""
     folder, name = posixpath.split(path)
     relations_of = f"{folder}/_rels/{name}.rels"
     if relations_of not in packed:
@@ -244,8 +243,8 @@ def related_parts(packed: PackedFile, path: str) -> list[tuple[str, str, str]]:
 
 
 def elements(parent: Any, tags: Collection[str], no_text: frozenset[str]) -> Iterator[Any]:
-    """The elements of these names in another that lie in none of them, nor in one of those that
-    have no text; without recursion, for a file may nest them."""
+    """The elements with these names in another one, without those inside a match or an element
+    without text. Not recursive, since a file may nest them deeply."""
     waiting = [iter(parent)]
     while waiting:
         element = next(waiting[-1], None)
@@ -275,7 +274,7 @@ def drawing_text(element: Any) -> str:
 
 
 def drawing_table(table: Any) -> list[list[str]]:
-    """The rows of a table among slides, in which a merged cell is in each place that it takes."""
+    """The rows of a table among slides; a merged cell is in each position that it covers."""
     rows: list[list[str]] = []
     for row in table.iter(f"{_DRAWING}tr"):
         texts: list[str] = []
@@ -295,7 +294,7 @@ def chart_text(root: Any) -> str:
     names: list[str] = [""]
     rows: dict[str, list[str]] = {}
     for number, series in enumerate(root.iter(f"{_CHART}ser"), 1):
-        name = series.findtext(f"{_CHART}tx/{_CHART}v", "")  # where no cell has it
+        name = series.findtext(f"{_CHART}tx/{_CHART}v", "")  # if no cell has it
         names.append(" ".join(_values(series, "tx").values()) or name)
         labels = _values(series, "cat") or _values(series, "xVal")
         values = _values(series, "val") or _values(series, "yVal")
@@ -309,8 +308,8 @@ def chart_text(root: Any) -> str:
 
 
 def _values(series: Any, name: str) -> dict[str, str]:
-    """The values of one kind of a series, by their places; of several levels the innermost comes
-    first, and what an outer one says holds until it says something else."""
+    """The values of one kind in a series, by position. With several levels the innermost comes
+    first, and an outer value applies until the next one."""
     path = f"{_CHART}{name}"
     values: dict[str, str] = {}
     for level in series.findall(f"{path}//{_CHART}lvl") or series.findall(path):
@@ -324,7 +323,7 @@ def _values(series: Any, name: str) -> dict[str, str]:
 
 
 def _by_number(place: str) -> tuple[int, str]:
-    """What puts places, which are texts of numbers, in order."""
+    """A sort key for positions, which are texts of numbers."""
     return len(place), place
 
 

@@ -1,5 +1,5 @@
-"""Reads spreadsheets of Excel before 2007 (.xls), by xlrd; what it passes over, such as boxes and
-headers, by the records of the file."""
+"""Reads spreadsheets of Excel before 2007 (.xls), by xlrd. Parts that xlrd skips, such as boxes and
+headers, are read from the records of the file."""
 
 import io
 import re
@@ -24,7 +24,7 @@ from retrieval_store_files.readers.tables import (
 MAX_MERGED = 100_000  # cells of a sheet that repeat a merged one
 _ZIP = b"PK\x03\x04"
 _BEGIN_OF_FILE = (b"\x09\x00\x04\x00", b"\x09\x02\x06\x00", b"\x09\x04\x06\x00", b"\x09\x08")
-# Records of a file.
+# Record types of a file.
 _BOF, _HEADER, _FOOTER, _CONTINUE, _OBJECT, _TEXT_OBJECT, _SERIES_TEXT = (
     0x0809, 0x14, 0x15, 0x3C, 0x5D, 0x1B6, 0x100D,
 )  # fmt: skip
@@ -33,7 +33,7 @@ _NOTE, _CHART = 0x19, 0x05  # kinds of objects
 _FONT_OF_HEADER = re.compile(r'&"[^"]*"|&\d+|&K[0-9A-F]{6}|&[BIUESXYOH]')
 _FIELD_OF_HEADER = re.compile(r"&(?:[PNDTFAZG]|\[[A-Z]+\])")
 _PART_OF_HEADER = re.compile(r"&[LCR]")
-# Of a format of numbers: text, a currency, a colour or condition, a space, the number itself.
+# Parts of a number format: text, a currency, a colour or condition, a space, the number itself.
 _PART = re.compile(
     r'"(?P<text>[^"]*)"|\\(?P<character>.)|\[\$(?P<currency>[^\]-]*)[^\]]*\]|\[[^\]]*\]|_.|\*.'
     r"|(?P<number>[#0?][#0?,]*(?:\.[#0?]*)?,*|\.[#0?]+)|(?P<sign>[-+$€£¥()%: ])"
@@ -42,8 +42,8 @@ _PART = re.compile(
 
 def read_xls(data: bytes, name: str) -> FileText:
     """The sheets of a spreadsheet, hidden ones too, in sections of rows below their header, with
-    the comments on its cells. Files of this ending that are something else, as programs write them,
-    are read as what they are."""
+    the comments on its cells. Files with this ending but another format, as programs write them,
+    are read by their format."""
     if data.startswith(_ZIP):
         return read_xlsx(data, name)
     if not data.startswith((OLE, *_BEGIN_OF_FILE)):
@@ -66,7 +66,7 @@ def read_xls(data: bytes, name: str) -> FileText:
             sections += _sections_of_sheet(xlrd, book, sheet, gaps)
     except (MemoryError, RecursionError):
         raise
-    except Exception as error:  # whatever the library comes upon in it
+    except Exception as error:  # any error of the library
         if "encrypted" in str(error):
             raise DataLoaderError("it is encrypted, and requires a password") from error
         raise unreadable("a spreadsheet", error, "Excel or LibreOffice") from error
@@ -86,8 +86,8 @@ def _sections_of_sheet(xlrd: Any, book: Any, sheet: Any, gaps: list[str]) -> lis
 
 
 def _rows(xlrd: Any, book: Any, sheet: Any, gaps: list[str]) -> list[list[str]]:
-    """The rows of a sheet as they are displayed, with merged cells repeated. The format has no more
-    than 65,536 rows of 256 columns."""
+    """The rows of a sheet as they are displayed, with merged cells repeated. The format has at most
+    65,536 rows of 256 columns."""
     rows = [
         [_display_cell(xlrd, book, cell) for cell in sheet.row(number)]
         for number in range(sheet.nrows)
@@ -114,13 +114,13 @@ def _rows(xlrd: Any, book: Any, sheet: Any, gaps: list[str]) -> list[list[str]]:
 
 
 def _add_link(text: str, address: Any) -> str:
-    """The text of a cell, with the address that it links to where that is out of the file."""
+    """The text of a cell, with its link's address if that is outside the file."""
     leads_out = isinstance(address, str) and address.startswith(("http:", "https:", "mailto:"))
     return f"[{text}]({address})" if text and leads_out and address != text else text
 
 
 def _display_cell(xlrd: Any, book: Any, cell: Any) -> str:
-    """What a cell shows."""
+    """The displayed text of a cell."""
     kind, value = cell.ctype, cell.value
     if kind in (xlrd.XL_CELL_NUMBER, xlrd.XL_CELL_DATE):
         style = book.format_map.get(book.xf_list[cell.xf_index].format_key)
@@ -135,17 +135,17 @@ def _display_cell(xlrd: Any, book: Any, cell: Any) -> str:
     return str(value).strip()
 
 
-_ELAPSED = re.compile(r"\[(?:h+|m+|s+)\]", re.IGNORECASE)  # in the format of a cell
+_ELAPSED = re.compile(r"\[(?:h+|m+|s+)\]", re.IGNORECASE)  # in a cell's format
 
 
 def _duration(days: float) -> str:
-    """A time that has passed, in hours, minutes and seconds."""
+    """A duration, in hours, minutes and seconds."""
     seconds = round(days * 86_400)
     return f"{seconds // 3_600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
 def _date(xlrd: Any, book: Any, value: float) -> str:
-    """A date, a time, or both, as ISO 8601 has them."""
+    """A date, a time, or both, in ISO 8601."""
     try:
         date = xlrd.xldate_as_datetime(value, book.datemode)
         date = (date + timedelta(milliseconds=500)).replace(microsecond=0)
@@ -156,13 +156,13 @@ def _date(xlrd: Any, book: Any, value: float) -> str:
 
 
 def _general(value: float) -> str:
-    """A number as a cell without a format shows it."""
+    """A number as in a cell without a format."""
     return f"{value:.0f}" if abs(value) < 1e20 and value == int(value) else f"{value:.15g}"
 
 
 def _number(value: float, form: str) -> str:
-    """A number in a format of Excel, such as '#,##0.00" kg"'; in formats that aren't known here, as
-    it is without one."""
+    """A number in a format of Excel, such as '#,##0.00" kg"'; in unknown formats, as without a
+    format."""
     parts = form.split(";")
     index = 0 if value > 0 or len(parts) == 1 else 1 if value < 0 else min(2, len(parts) - 1)
     index = 0 if value == 0 and len(parts) < 3 else index
@@ -196,7 +196,7 @@ def _in_format(value: float, form: str) -> str | None:
 
 def _digits(value: Decimal, pattern: str) -> str:
     """The digits of a number after a pattern such as "#,##0.0#"."""
-    shown = pattern.rstrip(",")  # which stand for thousands that are left out
+    shown = pattern.rstrip(",")  # each of which leaves out three digits
     value /= Decimal(1_000) ** (len(pattern) - len(shown))
     whole, _, decimals = shown.partition(".")
     grouped = "," if "," in whole else ""
@@ -226,11 +226,11 @@ def _column_name(column: int) -> str:
     return name
 
 
-# What stands beside the cells
+# Content outside of the cells
 
 
 def _beside_the_cells(olefile: Any, data: bytes) -> tuple[bytes, dict[str, Any], int]:
-    """The records of a spreadsheet, what it says of itself, and the number of embedded objects."""
+    """The records of a spreadsheet, its metadata, and the number of embedded objects."""
     if not data.startswith(OLE):
         return data, {}, 0
     try:
@@ -239,7 +239,7 @@ def _beside_the_cells(olefile: Any, data: bytes) -> tuple[bytes, dict[str, Any],
             stream = b"" if name is None else file.openstream(name).read()
             embedded = {path[0] for path in file.listdir() if path[0].startswith("MBD")}
             return stream, _metadata(file.get_metadata()), len(embedded)
-    except Exception:  # of whatever is damaged in what isn't needed for the cells
+    except Exception:  # damage in parts that the cells don't need
         return b"", {}, 0
 
 
@@ -293,7 +293,7 @@ def _records(stream: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _string(body: bytes, width: int) -> str:
-    """A string behind its length of one or two bytes and a byte that says how it is encoded."""
+    """A string after its length of one or two bytes and a byte for its encoding."""
     length, wide = int.from_bytes(body[:width], "little"), body[width] & 1
     rest = body[width + 1 :]
     return (
@@ -304,7 +304,7 @@ def _string(body: bytes, width: int) -> str:
 
 
 def _text_of_box(records: Iterator[tuple[int, bytes]], length: int) -> str:
-    """The text of a box, which the next records have."""
+    """The text of a box, from the next records."""
     text = ""
     while len(text) < length:
         record, body = next(records, (0, b""))
@@ -321,7 +321,7 @@ def _line(text: str) -> Iterator[str]:
 
 
 def _header_lines(text: str) -> Iterator[str]:
-    """The parts of a header, left, in the middle and right, without those that number pages."""
+    """The left, middle and right parts of a header, without page numbers."""
     for part in _PART_OF_HEADER.split(_FONT_OF_HEADER.sub("", text)):
         shown = _FIELD_OF_HEADER.sub("", part)
         if shown == part or not is_page_number(shown):

@@ -38,7 +38,7 @@ from retrieval_store_files.readers.tables import (
 )
 
 MAX_CELLS = 1_000_000  # of a sheet, repeated ones included
-MAX_REPEATED = 1_000  # spaces, and cells of a table in a text, that one element stands for
+MAX_REPEATED = 1_000  # spaces, and cells of a text's table, that one element repeats
 _REPEATED_COLUMNS = attribute("table", "number-columns-repeated")
 _REPEATED_ROWS = attribute("table", "number-rows-repeated")
 _COLUMNS_SPANNED = attribute("table", "number-columns-spanned")
@@ -47,7 +47,8 @@ _HEADERS = (attribute("style", "header"), attribute("style", "footer"))
 _VALUES = tuple(
     attribute("office", f"{kind}value") for kind in ("string-", "date-", "time-", "boolean-", "")
 )
-# What says how a document is shown, or what an index is made of, and no text of its own.
+# Elements that define how a document is shown, or what an index is made from, without text of their
+# own.
 _NO_TEXT = frozenset([
     "bibliography-source", "illustration-index-source", "table-index-source",
     "object-index-source", "table-of-content-source", "user-index-source",
@@ -57,7 +58,7 @@ _NO_TEXT = frozenset([
     "binary-data", "settings", "font-face-decls", "data-pilot-tables", "soft-page-break",
     "note-citation", "footer", "header", "date-time",  # of slides: fields
 ])  # fmt: skip
-# Fields that say nothing of their own in the header or footer of each page.
+# Fields that add no information to the header or footer of each page.
 _OF_EACH_PAGE = frozenset([
     "page-number", "page-count", "sheet-name", "date", "time", "file-name", "title",
 ])  # fmt: skip
@@ -73,7 +74,7 @@ _CONTROL_TEXTS = ("label", "current-value", "value", "title")
 
 
 def read_open_document(data: bytes, name: str) -> FileText:
-    """A text by its headings, a spreadsheet by its sheets and rows, slides each with its notes.
+    """A text by its headings, a spreadsheet by its sheets and rows, each slide with its notes.
     Comments, notes, headers and footers are read; deleted text is a gap."""
     parts = parts_of(data)
     body = next((part for part in parts.content.iter(attribute("office", "body"))), None)
@@ -94,25 +95,25 @@ def read_open_document(data: bytes, name: str) -> FileText:
 
 
 class _DocumentReader:
-    """Writes a document in sections of Markdown, and counts what it leaves out."""
+    """Writes a document in sections of Markdown, and counts the parts that it skips."""
 
     def __init__(self, parts: DocumentParts, styles: StylesOfText) -> None:
         self.sections: list[Section] = []
         self._parts, self._styles = parts, styles
         self._path: list[tuple[int, str]] = []
         self._blocks: list[str] = []
-        self._after: list[str] = []  # notes and comments of the block that is being read
-        self._is_bare = False  # whether the last heading has nothing below it yet
-        self._headings = [0] * (MAX_LEVEL + 1)  # the numbers of the last ones, by level from 1
-        self._mark = ""  # of the item of a list that begins
+        self._after: list[str] = []  # notes and comments of the current block
+        self._is_bare = False  # whether the last heading still has no content
+        self._headings = [0] * (MAX_LEVEL + 1)  # the last numbers, by level from 1
+        self._mark = ""  # of the list item that begins
         self._numbers: dict[tuple[str, int], int] = {}  # of the last items, by style and level
         self._left_out: Counter[str] = Counter()
         self._gaps: list[str] = []
-        self._objects: set[str] = set()  # embedded ones that are being read
-        self._is_sheet = False  # whether shapes in a cell stand above it, and not in its text
+        self._objects: set[str] = set()  # embedded ones in progress
+        self._is_sheet = False  # whether shapes in a cell lie above it, and not in its text
 
     def gaps(self) -> tuple[str, ...]:
-        """What was left out, with its count."""
+        """The skipped parts, with their counts."""
         deletions = sum(1 for _ in self._parts.content.iter(attribute("text", "deletion")))
         deletions += sum(1 for _ in self._parts.content.iter(attribute("table", "deletion")))
         gaps = count_phrase(deletions, "tracked deletion")
@@ -128,7 +129,7 @@ class _DocumentReader:
         self._end_section()
 
     def _flow(self, parent: Any, lists: tuple[str, ...]) -> None:
-        """Add the blocks in an element. lists: the names of the styles of the lists around it."""
+        """Add the blocks in an element. lists: the style names of the lists around it."""
         for element in parent:
             kind = local_name(element)
             if kind in _NO_TEXT or not kind or is_label(element):
@@ -152,7 +153,8 @@ class _DocumentReader:
                 self._flow(element, lists)
 
     def _list(self, element: Any, lists: tuple[str, ...]) -> None:
-        """Add the items of a list, the last of `lists`. It may go on counting where one ended."""
+        """Add the items of a list, the last of `lists`. Its numbers may continue an earlier
+        list's."""
         key = (lists[-1], len(lists))
         goes_on = element.get(_CONTINUED) == "true" or element.get(_CONTINUED_LIST)
         number = self._numbers.get(key, 0) if goes_on else 0
@@ -214,7 +216,7 @@ class _DocumentReader:
     # In a paragraph
 
     def _inline(self, element: Any) -> str:
-        """The text in an element, but for its notes and comments, which come after it."""
+        """The text in an element, except its notes and comments, which come after it."""
         pieces = [collapse_space(element.text)]
         for child in element:
             pieces += [self._piece(child), collapse_space(child.tail)]
@@ -229,7 +231,7 @@ class _DocumentReader:
         if kind in _NO_TEXT or not kind or is_label(element):
             return ""
         if kind == "page-number" and (element.text or "").startswith("<"):
-            return ""  # "<number>", which each slide has in its place
+            return ""  # "<number>", which each slide replaces
         if kind == "note":
             return self._note(element)
         if kind == "annotation":
@@ -251,7 +253,7 @@ class _DocumentReader:
         return text
 
     def _link(self, element: Any) -> str:
-        """The text of a link, with its address where it leads out of the file."""
+        """The text of a link, with its address if that is outside the file."""
         text, address = self._inline(element), (element.get(HREF) or "").strip()
         leads_out = address.startswith(("http:", "https:", "mailto:")) and address != text.strip()
         return f"[{text.strip()}]({address})" if leads_out and text.strip() else text
@@ -266,7 +268,7 @@ class _DocumentReader:
         return f" [{mark}]" if mark else ""
 
     def _comment(self, element: Any) -> str:
-        """A comment, with who wrote it."""
+        """A comment, with its author."""
         author, texts = "", []
         for part in element:
             kind = local_name(part)
@@ -278,12 +280,12 @@ class _DocumentReader:
         return f"Comment{by}: {' '.join(texts)}"
 
     def _frame(self, frame: Any) -> str:
-        """The text of a box, a table, an embedded object; of a picture what describes it."""
+        """The text of a box, a table or an embedded object; for a picture its description."""
         texts = []
         for part in frame:
             kind = local_name(part)
             if kind == "object":
-                # Beside it stands a picture of it, for programs that can't draw it.
+                # It is accompanied by a picture, for programs that can't draw it.
                 texts.append(self._object(part))
             elif kind == "object-ole":
                 self._left_out["embedded OLE object"] += 1
@@ -297,7 +299,7 @@ class _DocumentReader:
     def _object(self, element: Any) -> str:
         """The text of an equation, a chart or a document in the document."""
         for part in element:
-            if local_name(part) in ("document", "math"):  # flat XML, in which it stands itself
+            if local_name(part) in ("document", "math"):  # flat XML, which contains it
                 return self._object_text(part)
         package, path = self._parts.package, posixpath.normpath(element.get(HREF) or "")
         content = f"{path}/content.xml"
@@ -322,10 +324,10 @@ class _DocumentReader:
         return "\n\n".join("\n".join(self._chart(body)) for body in bodies)
 
     def _chart(self, body: Any) -> Iterator[str]:
-        """The titles of a chart and its data; of another document all its text."""
+        """The titles of a chart and its data; of another document the whole text."""
         for chart in body.iter(attribute("chart", "chart")):
             for place in [*chart.iter(attribute("drawing", "g"))]:
-                place.clear()  # which says where in a sheet a cell of the data is from
+                place.clear()  # the cell of the data in its sheet
         tables = [*body.iter(attribute("table", "table"))]
         within = {part for table in tables for part in table.iter()}
         for element in body.iter():
@@ -336,7 +338,7 @@ class _DocumentReader:
             yield "\n" + markdown_table([*self._rows(table)])
 
     def _controls(self, forms: Any) -> Iterator[str]:
-        """What the fields of forms show: labels, and what was filled in."""
+        """The shown text of form fields: labels and values."""
         for element in forms.iter():
             texts = [element.get(attribute("form", name)) for name in _CONTROL_TEXTS]
             texts += [all_text(element)] if local_name(element) in ("textarea", "p") else []
@@ -348,17 +350,16 @@ class _DocumentReader:
 
     def _rows(self, table: Any) -> Iterator[list[str]]:
         """The rows of a table in a text, each cell in one line, with merged ones repeated."""
-        below: dict[int, tuple[int, str]] = {}  # by column: for how many more rows a cell reaches
+        below: dict[int, tuple[int, str]] = {}  # by column: how many more rows a cell covers
         for row in rows_of(table):
             cells = self._cells(row, below)
             for _ in range(count_of(row, _REPEATED_ROWS, MAX_REPEATED) if any(cells) else 1):
                 yield cells
 
     def _cells(self, row: Any, below: dict[int, tuple[int, str]]) -> list[str]:
-        """The cells of a row. below: the merged cells that reach into it, which is brought up to
-        date."""
+        """The cells of a row. below: the merged cells that reach into it, which is updated."""
         cells: list[str] = []
-        is_far = False  # behind a run that is left out no cell has a column any more
+        is_far = False  # cells after a run that is left out have no column
         for cell in row:
             kind = local_name(cell)
             if kind not in ("table-cell", "covered-table-cell"):
@@ -389,14 +390,14 @@ class _DocumentReader:
     def _merge(
         below: dict[int, tuple[int, str]], column: int, width: int, height: int, text: str
     ) -> None:
-        """Note which cells a merged one covers: those right of it in its own row, too."""
+        """Record which cells a merged one covers, including those right of it in its own row."""
         for covered in range(column, column + width):
             rows = height - 1 if covered == column else height
             if rows:
                 below[covered] = (rows, text)
 
     def _cell(self, cell: Any) -> str:
-        """What a cell shows; its value, where the file has no text of it."""
+        """The displayed text of a cell; its value, where the file has no text for it."""
         if len(cell) == 1 and not len(cell[0]) and local_name(cell[0]) == "p":
             return one_line(cell[0].text or "")  # as nearly all are
         shapes = [part for part in cell if self._is_sheet and is_shape(part)]
@@ -422,7 +423,7 @@ class _DocumentReader:
     def _sheet(self, table: Any) -> None:
         title = table.get(attribute("table", "name")) or ""
         rows: list[list[str]] = []
-        last = cells = 0  # the number of the last row that was read, and the cells until then
+        last = cells = 0  # the number of the last read row, and the cells so far
         below: dict[int, tuple[int, str]] = {}
         comments: list[str] = []
         for element in rows_of(table):
@@ -449,7 +450,7 @@ class _DocumentReader:
             self.sections.append(Section("\n\n".join(shapes), (title,)))
 
     def _shapes_of(self, table: Any) -> list[str]:
-        """The texts of the boxes and charts that stand above a sheet."""
+        """The texts of the boxes and charts that lie above a sheet."""
         texts: list[str] = []
         for part in table:
             if local_name(part) == "shapes":
@@ -509,7 +510,7 @@ class _DocumentReader:
         return title, blocks
 
     def _shape(self, shape: Any) -> str:
-        """What stands in a shape of a slide: blocks of text, lists and tables."""
+        """The content of a slide's shape: blocks of text, lists and tables."""
         boxes = [part for part in shape if local_name(part) == "text-box"]
         tables = [part for part in shape if local_name(part) == "table"]
         if not boxes and not tables:
@@ -526,7 +527,8 @@ class _DocumentReader:
     # Headers and footers
 
     def headers_and_footers(self) -> None:
-        """Add what stands on each page of a text or a spreadsheet, and on the master of slides."""
+        """Add the text that is on each page of a text or a spreadsheet, and on the master of
+        slides."""
         if self._parts.styles is None:
             return
         lines: list[str] = []
@@ -541,7 +543,7 @@ class _DocumentReader:
             self.sections.append(Section(text))
 
     def _lines_of_each_page(self, element: Any) -> Iterator[str]:
-        """The lines of a header or a footer, without those that only number the page."""
+        """The lines of a header or a footer, without those that only have page numbers."""
         for part in element:
             for paragraph in part.iter(attribute("text", "p")):
                 line = one_line(self._inline(paragraph))
@@ -558,7 +560,7 @@ class _DocumentReader:
 
 
 def _with_headings(reader: _DocumentReader) -> list[str]:
-    """The blocks of a shape, with the headings that were in it."""
+    """The blocks of a shape, with its headings."""
     reader._end_section()
     blocks: list[str] = []
     for section in reader.sections:
@@ -567,6 +569,6 @@ def _with_headings(reader: _DocumentReader) -> list[str]:
 
 
 def _is_own_text(element: Any) -> bool:
-    """Whether a shape of a master of slides shows a text of its own, and doesn't stand for what
-    the slides have in its place."""
+    """Whether a shape on a slide master shows a text of its own, and isn't a placeholder for the
+    slides' text."""
     return is_shape(element) and element.get(CLASS) in (None, "header", "footer")

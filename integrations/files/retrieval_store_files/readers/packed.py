@@ -8,7 +8,7 @@ from typing import Any
 
 from retrieval_store.errors import DataLoaderError, MissingDependencyError
 
-OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # how files of Office before 2007 begin
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # the first bytes of Office files before 2007
 MAX_UNPACKED, MAX_ENTRIES = 200_000_000, 10_000  # bytes and files in a zip
 _NAMED = re.compile(rb"&([A-Za-z][A-Za-z0-9]*);")
 _OF_XML = frozenset([b"amp", b"lt", b"gt", b"quot", b"apos"])
@@ -16,22 +16,22 @@ _SPACE = re.compile(r"\s+")
 
 
 class PackedFile:
-    """A zip in memory. kind: what it should be, as "an EPUB"; errors say so; stream: its bytes, for
-    a library. Raises DataLoaderError for what is none, and where it says that it unpacks to too
-    much."""
+    """A zip in memory. kind: the expected format, such as "an EPUB", for errors; stream: its bytes,
+    for a library. Raises DataLoaderError for an invalid one, and if its declared unpacked size is
+    too large."""
 
     def __init__(self, data: bytes, kind: str) -> None:
         self.stream = io.BytesIO(data)
         try:
             self._zip = zipfile.ZipFile(self.stream)
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-            # What a decoder of Python's says, as of a name in the list, says nothing to people.
+            # The message of Python's decoders, as for a name in the list, doesn't help users.
             own = "" if isinstance(error, UnicodeError) else str(error).rstrip(".")
             raise DataLoaderError(
                 f"it isn't {kind}: {own or 'its list of files is damaged'}; `zip -FF` may repair it"
             ) from error
         self._entries = {_with_slashes(entry.filename): entry for entry in self._zip.infolist()}
-        # Names of parts don't differ by case; of those that do the exact one is meant.
+        # Names of parts are case-insensitive; of several an exact match wins.
         self._folded = {name.lower(): entry for name, entry in self._entries.items()}
         unpacked = sum(entry.file_size for entry in self._entries.values())
         if len(self._entries) > MAX_ENTRIES or unpacked > MAX_UNPACKED:
@@ -48,15 +48,16 @@ class PackedFile:
         return self._entries.get(name) or self._folded.get(name.lower())
 
     def raw_names(self) -> frozenset[str]:
-        """The names as they are written in the zip."""
+        """The names as written in the zip."""
         return frozenset(entry.filename for entry in self._entries.values())
 
     def names(self) -> list[str]:
-        """The names of the files in it, in their order."""
+        """The names of the files in it, in order."""
         return [*self._entries]
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file in it; DataLoaderError where there is none, or it is damaged."""
+        """The bytes of a file in it; raises DataLoaderError where there is none, or it is
+        damaged."""
         entry = self._entry(name)
         if entry is None:
             raise DataLoaderError(f"it has no {name!r} in it")
@@ -64,9 +65,9 @@ class PackedFile:
             raise DataLoaderError("it is encrypted, and requires a password")
         try:
             with self._zip.open(entry) as file:
-                # A zip may say less than it unpacks to; zipfile ends there, with an error.
+                # A zip may declare less than its unpacked size; zipfile stops there, with an error.
                 return file.read(MAX_UNPACKED)
-        except Exception as error:  # of zlib, bz2 and lzma, which have classes of their own, too
+        except Exception as error:  # of zlib, bz2 and lzma, which have their own classes, too
             why = (
                 "it is too large"
                 if isinstance(error, MemoryError)
@@ -82,13 +83,13 @@ class PackedFile:
 
 
 def _with_slashes(name: str) -> str:
-    """The name of a part as it is written by most: some programs of Windows write backslashes."""
+    """The usual form of a part's name: some Windows programs write backslashes."""
     return name.replace("\\", "/").lstrip("/")
 
 
 def xml_root(data: bytes, name: str) -> Any:
     """The root element of XML. Entities that it declares itself are read, unless they are in other
-    files. Raises DataLoaderError where it is no XML, or where they are many times its size."""
+    files. Raises DataLoaderError for invalid XML, or if its entities are many times its size."""
     try:
         from lxml import etree
     except ImportError as error:
@@ -96,7 +97,7 @@ def xml_root(data: bytes, name: str) -> Any:
             f"XML needs lxml: pip install retrieval-store-files ({error})"
         ) from error
     parser = etree.XMLParser(
-        resolve_entities="internal",  # whose size the library bounds
+        resolve_entities="internal",  # whose size the library limits
         no_network=True,
         huge_tree=False,  # 256 levels, and 10 MB for a text
         remove_comments=True,
@@ -109,7 +110,7 @@ def xml_root(data: bytes, name: str) -> Any:
 
 
 def _without_named_entities(data: bytes) -> bytes:
-    """XML with characters in place of the entities of HTML, as "&nbsp;", which XML doesn't know."""
+    """XML with characters instead of HTML's entities, such as "&nbsp;", which XML doesn't know."""
 
     def numbered(match: re.Match[bytes]) -> bytes:
         text = html5.get(f"{match[1].decode()};")
@@ -121,7 +122,7 @@ def _without_named_entities(data: bytes) -> bytes:
 
 
 def local_name(element: Any) -> str:
-    """The name of an element without its namespace; "" of an entity."""
+    """The name of an element without its namespace; "" for an entity."""
     tag = element.tag
     return tag.rpartition("}")[2] if isinstance(tag, str) else ""
 

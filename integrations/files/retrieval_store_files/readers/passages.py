@@ -1,9 +1,9 @@
-"""Cuts what was read of a file into passages, each of which says what it is about.
+"""Splits the text of a file into passages, each with the headings that say what it is about.
 
-A passage is a part of a section, word for word, with the headings that lead to it in front. Its
-size is counted as the embedding function counts it, so that the function reads all of each.
-Sections are cut between blocks, which are paragraphs, blocks of code and tables; those that are too
-long between list items or rows, sentences or lines, and only then between words.
+A passage is an exact part of a section, after the headings that contain it. Its size is counted by
+the embedding function, so that the function reads each passage whole. Sections are split between
+blocks, which are paragraphs, blocks of code and tables. Blocks that are too long are split between
+list items or rows, then sentences or lines, and only then between words.
 """
 
 import re
@@ -21,9 +21,10 @@ from retrieval_store_files.values import check_callable, is_blank, quote, whole_
 Count: TypeAlias = Callable[[list[str]], Sequence[int]]
 CHARACTERS_A_TOKEN = 64  # at most, of any text
 LONGEST = 200  # words of a passage
-# Scripts without spaces have a word in one or two characters, and what has none for long, such as
-# an address, many tokens. Roughly, and with Korean: lengths are estimated, while `base.analysis`
-# says what is found; by its ranges unchanged files would be cut otherwise, and embedded again.
+# In scripts without spaces one or two characters are a word, and a long run without spaces, such as
+# an address, has many tokens. This is approximate, and includes Korean, since it estimates lengths.
+# `base.analysis` defines the words for search; with its ranges unchanged files would be split
+# differently, and embedded again.
 _SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _WORD = re.compile(rf"[{_SPACELESS}]|[^\s{_SPACELESS}]{{1,24}}")
 _BETWEEN = re.compile(r"\n(?:[ \t\r]*\n)+")
@@ -33,14 +34,14 @@ _LINE = re.compile(r"\n")
 _ITEM = re.compile(r"\n(?=[ \t]*(?:[-*+]|\d{1,3}[.)])[ \t])")
 _SENTENCE = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+(?=\W{0,20}[^\Wa-z])|(?<=[。！？])")
 _IN_PROSE, _IN_CODE = (_ITEM, _SENTENCE, _LINE), (_BETWEEN, _LINE)
-_COUNTED = 1_000_000  # characters that are counted at once: tokenizers hold 200 bytes for each
+_COUNTED = 1_000_000  # characters that are counted at once: tokenizers need 200 bytes for each
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A part of a file to be found. text: with the headings in front, as "Guide > Install: Run
-    it."; headings: those that lead to it, the outermost first; page: from 1; start, end: its place
-    in characters of the file's text."""
+    """A part of a file for search. text: with the headings in front, such as "Guide > Install: Run
+    it."; headings: of the sections that contain it. page: from 1; start, end: its position in
+    characters of the file's text."""
 
     text: str
     headings: tuple[str, ...] = ()
@@ -58,25 +59,26 @@ def passages_of(
     overlap: int = 0,
     function: Any = None,
 ) -> list[str]:
-    """A text in passages of `shortest` to `longest` words, by its headings and paragraphs: short
-    paragraphs together with those that follow, a short end with those before. A paragraph that is
-    too long is cut between list items, sentences or lines, a table between rows, with its header
-    above each part, a block of code between lines; only what is too long even so between two words.
-    shortest: three eighths of the longest, if None. overlap: how many of its last words the next
+    """A text in passages of `shortest` to `longest` words, by its headings and paragraphs. Short
+    paragraphs are joined with later ones, a short end with earlier ones. A paragraph that is too
+    long is split between list items, sentences or lines, a table between rows, with its header
+    above each part, a block of code between lines. Only parts that are still too long are split
+    between words.
+    shortest: three eighths of `longest`, if None. overlap: how many of its last words the next
     passage under the same heading repeats, in whole sentences where they fit.
 
-    function: an embedding function that is to read all of each passage. Where it counts tokens
-    itself (`count_tokens`) a word stands for four thirds of one, as in English, and passages have
-    no more than its `max_tokens`; else the words are fewer where it reads less.
+    function: an embedding function that must be able to read each passage whole. Where it counts
+    tokens itself (`count_tokens`), a word is four thirds of a token, as in English, and passages
+    have at most its `max_tokens`. Otherwise they have fewer words where it reads less.
 
-    In front of each passage stand the headings that lead to it, as "Guide > Install: Run it."; they
-    are counted too, and take half of a passage at most: the rest of one that is longer stands in
-    passages of its own, as do outer ones that no passage has room for. They are the lines that
-    begin with "#" to "######", or that stand alone above a row of "=", "-" or the like of their
-    length, outside of blocks of code. Where none of these is the first line, the given heading
-    comes before them. A heading without a text is a passage of its own, a text without words is
-    none. Front matter, a block of YAML between two lines of "---" at the beginning, is left out;
-    its title is the heading where there is no other.
+    Each passage begins with the headings that contain it, such as "Guide > Install: Run it." They
+    are counted too, and take at most half of a passage. The rest of a longer heading becomes
+    passages of its own, and so do outer headings that fit into no passage. Headings are lines
+    outside of blocks of code that begin with "#" to "######", or that are alone above a row of "=",
+    "-" or similar characters of their length. Where none of these is the first line, the given
+    heading comes before them. A heading without a text is a passage of its own; a text without
+    words gives none. Front matter, a block of YAML between two lines of "---" at the beginning, is
+    left out; its title is the heading where there is no other.
     """
     if not isinstance(text, str):
         raise InvalidTypeError(f"text is {quote(text)}, expected a str")
@@ -88,8 +90,9 @@ def passages_of(
 def cutter_of(
     function: Any, longest: Any = LONGEST, shortest: Any = None, overlap: Any = 0
 ) -> "Cutter":
-    """What cuts files into passages, as `passages_of` does. Raises InvalidArgumentError for sizes
-    that don't agree, and InvalidTypeError for a function that is none."""
+    """The cutter that splits files into passages, as `passages_of` does. Raises
+    InvalidArgumentError for inconsistent sizes, and InvalidTypeError for a function that can't be
+    called."""
     check_callable(function, "function")
     most = whole_number(longest, "longest", 4)
     least = None if shortest is None else whole_number(shortest, "shortest", 1)
@@ -104,13 +107,13 @@ def cutter_of(
 
 
 def _limit_of(function: Any) -> int | None:
-    """How many tokens of a text a function reads; raises what one of ours does that can't be
-    loaded, since texts would be cut for no model."""
+    """How many tokens of a text a function reads. Errors of this project's functions that can't be
+    loaded are raised, since texts would be split for no model."""
     try:
         getattr(function, "max_tokens", None)
     except RetrievalStoreError:
         raise
-    except Exception:  # of whoever has written the function
+    except Exception:  # by the function's author
         return None
     return max_tokens_of(function)
 
@@ -142,8 +145,8 @@ def _count_words(texts: list[str]) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """A piece of a section's text, from character to character, of a size. header: of a table,
-    which stands above it, too."""
+    """A piece of a section's text, between two positions, with its size. header: a table's header,
+    which is repeated above it."""
 
     start: int
     end: int
@@ -153,29 +156,29 @@ class _Span:
 
 @dataclass(frozen=True, slots=True)
 class _Lead:
-    """The headings in front of a passage, in one line. first: how many of the outermost ones it
-    doesn't have; cut_off: the end of the last one, where that is too long."""
+    """The headings in front of a passage, in one line. first: how many of the outermost ones are
+    left out; cut_off: the end of the last one, if that is too long."""
 
     text: str
     first: int
     cut_off: str
 
     def depths_of(self, path: tuple[str, ...]) -> range:
-        """How deep the headings of a path lie that stand in it as a whole, from 1."""
+        """The levels, from 1, of a path's headings that are completely in it."""
         return range(self.first + 1, len(path) + (0 if self.cut_off else 1))
 
 
 def _path_of(section: Section, front: str) -> tuple[str, ...]:
-    """The headings that lead to a section, what the file is called first."""
+    """The headings that contain a section, after the file's title."""
     path = tuple(heading for heading in section.headings if heading.strip())
     return (front, *path) if front and path[:1] != (front,) else path
 
 
 @dataclass(frozen=True, slots=True)
 class Cutter:
-    """Joins blocks to passages. Their size is what `count` returns, without the marks that a model
-    puts around a text, so that joined texts are no larger than their sum and what joins them. most,
-    least: size of a passage; overlap: of what it shares with the one before."""
+    """Joins blocks to passages. Their size is the result of `count`, without the marks that a model
+    puts around a text. So joined texts are no larger than the sum of texts and separators. most,
+    least: the sizes of a passage; overlap: the size that it shares with the one before."""
 
     count: Count
     marks: int
@@ -185,24 +188,24 @@ class Cutter:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """All that passages depend on beside the texts and how they are counted."""
+        """Everything that affects passages, besides the texts and their counting."""
         return self.marks, self.most, self.least, self.overlap
 
     def passages(self, file: FileText, name: str) -> list[Passage]:
-        """The passages of a file. name: what it is called where it has no title."""
+        """The passages of a file. name: its title if it has none."""
         front = file.title or name
         sections = [part for part in file.sections if part.headings or not is_blank(part.text)]
         paths = [_path_of(section, front) for section in sections]
         leads = {path: self._lead(path) for path in {*paths}}
-        told = {path[:depth] for path, lead in leads.items() for depth in lead.depths_of(path)}
+        covered = {path[:depth] for path, lead in leads.items() for depth in lead.depths_of(path)}
         if not file.title:
-            told.add((name,))
+            covered.add((name,))
         passages: list[Passage] = []
         for section, path in zip(sections, paths, strict=True):
             lead, rest = leads[path], list[str]()
             for depth in range(1, len(path) + 1):
-                if path[:depth] not in told:  # no passage has that heading as a whole
-                    told.add(path[:depth])
+                if path[:depth] not in covered:  # no passage has that whole heading
+                    covered.add(path[:depth])
                     rest.append(lead.cut_off if depth == len(path) else path[depth - 1])
             passages += self._passages_of_headings(section, lead.text, rest)
             if not (rest and is_blank(section.text)):
@@ -212,7 +215,7 @@ class Cutter:
     def _passages_of_headings(
         self, section: Section, before: str, rest: list[str]
     ) -> Iterator[Passage]:
-        """What is left of headings of a section, in passages that stand where it does."""
+        """The remaining parts of a section's headings, as passages at the section's position."""
         unread = replace(section, text=" > ".join(rest), is_code=False)
         for passage in self._passages_of_section(unread, before) if rest else ():
             yield replace(passage, start=section.start, end=section.end)
@@ -239,14 +242,14 @@ class Cutter:
             if size <= self.most:
                 yield _passage(section, shown_text, start, span.end)
                 continue
-            # Tokens may be more where texts are joined than they are alone.
+            # Joined texts may have more tokens than separate ones.
             smaller = room - (size - self.most)
             for part in self._by_words(text, start, span.end, max(1, smaller)):
                 yield _passage(section, lead + text[part.start : part.end], part.start, part.end)
 
     def _lead(self, path: tuple[str, ...]) -> _Lead:
-        """The headings in one line, without the first ones where all would take half of a passage;
-        of the last one its first words, where it would alone."""
+        """The headings in one line. The outermost ones are left out if all would take half of a
+        passage. If the last one alone would, it is reduced to its first words."""
         for first in range(len(path)):
             line = " > ".join(path[first:]).strip()
             if self._sizes(line, [(0, len(line))])[0] <= self.most // 2:
@@ -260,8 +263,8 @@ class Cutter:
         return self._count_all([text])[0]
 
     def _sizes(self, text: str, spans: Sequence[tuple[int, int]]) -> list[int]:
-        """The sizes of parts of a text; of those that are surely too long their length, for a
-        tokenizer takes seconds and gigabytes for one of megabytes."""
+        """The sizes of parts of a text. For parts that are certainly too long it is their length,
+        since a tokenizer takes seconds and gigabytes for megabytes of text."""
         sizes = [end - start for start, end in spans]
         longest = self.most * CHARACTERS_A_TOKEN
         places = [place for place, size in enumerate(sizes) if size <= longest]
@@ -315,8 +318,8 @@ class Cutter:
     def _cut(
         self, text: str, start: int, end: int, room: int, patterns: tuple[re.Pattern[str], ...]
     ) -> Iterator[_Span]:
-        """Pieces of this size at most, cut where the first of the patterns is found, and those that
-        are too long even so where the next is; at last between words."""
+        """Pieces of at most this size, split where the first pattern is found. Pieces that are
+        still too long are split by the next pattern; at last between words."""
         if not patterns:
             yield from self._by_words(text, start, end, room)
             return
@@ -336,7 +339,7 @@ class Cutter:
             yield waiting
 
     def _rows(self, text: str, start: int, end: int, room: int) -> Iterator[_Span]:
-        """A table in pieces, each with the header above it, unless that takes half of the room."""
+        """A table in pieces, each with the header above it, unless that takes half of the size."""
         lines = _split(text, start, end, _LINE)
         header = ""
         if len(lines) > 2 and _UNDER_HEADER.fullmatch(text, *lines[1]):
@@ -352,7 +355,7 @@ class Cutter:
                 yield _Span(piece.start, piece.end, piece.size + size, header)
 
     def _by_words(self, text: str, start: int, end: int, room: int) -> Iterator[_Span]:
-        """Pieces of this size, each of at least one whole word."""
+        """Pieces of this size, each with at least one whole word."""
         words = [(match.start(), match.end()) for match in _WORD.finditer(text, start, end)]
         first = 0
         while first < len(words):
@@ -367,8 +370,8 @@ class Cutter:
             first += number
 
     def _overlap_start(self, text: str, last: _Span, span: _Span) -> int:
-        """Where a passage begins that also has the end of the last one: at the first sentence from
-        which on it isn't too much, else at a word."""
+        """Where a passage begins that also has the end of the last one. It is the first sentence
+        from which the overlap isn't too long, else a word."""
         if span.header:
             return span.start
         for pattern in (_SENTENCE, None):
@@ -376,7 +379,7 @@ class Cutter:
                 places = [match.start() for match in _WORD.finditer(text, last.start, last.end)]
             else:
                 places = [a for a, _ in _split(text, last.start, last.end, pattern)][1:]
-            places = places[-self.overlap :]  # none has less than a word in it
+            places = places[-self.overlap :]  # each has at least one word
             sizes = self._sizes(text, [(place, last.end) for place in places])
             for place, size in zip(places, sizes, strict=True):
                 if size <= self.overlap:
@@ -389,8 +392,8 @@ def _join_spans(first: _Span, second: _Span, between: int) -> _Span:
 
 
 def _passage(section: Section, text: str, start: int = 0, end: int = 0) -> Passage:
-    """A passage of so many characters of a section. Where the section isn't word for word in the
-    file, the passage's place is the section's."""
+    """A passage of a range of a section's text. If the section isn't an exact copy of the file, the
+    passage's position is the section's."""
     place, stop = section.start, section.end
     if place is not None and stop is not None and stop - place == len(section.text):
         place, stop = place + start, place + end
@@ -398,10 +401,10 @@ def _passage(section: Section, text: str, start: int = 0, end: int = 0) -> Passa
 
 
 def _split(text: str, start: int, end: int, pattern: re.Pattern[str]) -> list[tuple[int, int]]:
-    """The parts between what matches a pattern, without empty ones."""
+    """The parts between matches of a pattern, without empty ones."""
     parts, at = [], start
     for match in pattern.finditer(text, start, end):
-        # What closes a sentence, such as a quotation mark, belongs to it.
+        # A closing mark of a sentence, such as a quotation mark, belongs to it.
         closing = match.end() if not match[0].strip() else match.start() + len(match[0].rstrip())
         parts.append((at, closing if match[0].strip() else match.start()))
         at = match.end()
@@ -410,7 +413,8 @@ def _split(text: str, start: int, end: int, pattern: re.Pattern[str]) -> list[tu
 
 
 def _blocks(text: str, is_code: bool) -> Iterator[tuple[int, int, str]]:
-    """The paragraphs, blocks of code and tables of a text: from, to, "prose", "code" or "table"."""
+    """The paragraphs, blocks of code and tables of a text: start, end, "prose", "code" or
+    "table"."""
     if is_code:
         for a, b in _split(text, 0, len(text), _BETWEEN):
             yield a, b, "code"

@@ -23,15 +23,15 @@ from retrieval_store_files.readers.glyphs import with_letters_of_glyphs
 
 MAX_PAGES = 5_000
 _DOTS = re.compile(r"(?:\.[ \t]*){5,}")  # of a table of contents
-# A word that is divided at the end of a line: where the library has seen it, by a soft hyphen, or
-# by a hyphen between small letters.
+# A word that is divided at the end of a line: where the library has recognized it, by a soft
+# hyphen, or by a hyphen between small letters.
 _DIVIDED = re.compile(
     r"[\x02\ufffe]|\u00ad[ \t]*\n[ \t]*|(?<=[^\W\d_])[-\u2010][ \t]*\n[ \t]*(?=[^\W\d_])"
 )
 _LIGATURES = str.maketrans(
     dict(zip("ﬀﬁﬂﬃﬄﬅﬆ", ("ff", "fi", "fl", "ffi", "ffl", "ft", "st"), strict=True))
 )
-# Numbers of glyphs for which the file names no letter, mostly ligatures.
+# Codes of glyphs for which the file names no letter, mostly ligatures.
 _UNKNOWN, UNKNOWN = re.compile(r"[\x00\x01\x03-\x08\x0b\x0c\x0e-\x1f]"), "\ufffd"
 _DATE = re.compile(r"D:(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(Z|([+-]\d\d)'?(\d\d)?)?")
 _DIVISION = "\ufffe"
@@ -67,7 +67,7 @@ def read_pdf(data: bytes, name: str) -> FileText:
     sections = without_parents([*_sections_of_pages(pages, _outline_of(pdf))])
     gaps += _unnamed_gaps(pages)
     attached = [f"the attachment {name!r} isn't read" for name in _attachments(pdf)]
-    if pdf.get_formtype() in (2, 3):  # XFA, whose pages may ask for another program
+    if pdf.get_formtype() in (2, 3):  # XFA, whose pages may require another program
         attached.append("the fields of a form in XFA aren't read")
     return FileText(
         sections, **_metadata(pdf), gaps=(*few(gaps), *few(attached)), pictures=tuple(pictures)
@@ -76,19 +76,19 @@ def read_pdf(data: bytes, name: str) -> FileText:
 
 def _read_page_or_why(pdf: Any, page: int, mended: Any = None) -> tuple[str, bool, str]:
     """The text of a page, whether it is a picture, and why it can't be read, "" if it can. mended:
-    the same page with letters that it lacks."""
+    the same page with the missing letters."""
     try:
         return (*_read_page(pdf, page, mended), "")
     except (MemoryError, RecursionError):
         raise
-    except Exception as error:  # whatever the library comes upon in it; others can be read
+    except Exception as error:  # any error of the library; other pages can be read
         why = f"{type(error).__name__}: {error}"[:300]
         return "", False, f"page {page} can't be read: {why}"
 
 
 def _with_letters(pdf: Any, numbers: list[int]) -> Any:
-    """A document of these pages with letters for characters that it maps to nothing; None where it
-    names none."""
+    """A document of these pages with letters for unmapped characters; None where no glyph names
+    any."""
     import pypdfium2
 
     try:
@@ -100,7 +100,7 @@ def _with_letters(pdf: Any, numbers: list[int]) -> Any:
         return None if mended is None else pypdfium2.PdfDocument(mended)
     except (MemoryError, MissingDependencyError):
         raise
-    except Exception:  # whatever the libraries come upon in it; then these letters are a gap
+    except Exception:  # any error of the libraries; these letters are then a gap
         return None
 
 
@@ -140,7 +140,7 @@ def _open_document(data: bytes) -> Any:
 
 
 def _read_page(pdf: Any, number: int, mended: Any) -> tuple[str, bool]:
-    """The text of a page, and whether it is a picture, alone or beside some words."""
+    """The text of a page, and whether it is a picture, alone or with a few words."""
     page = pdf[number - 1]
     shown = (mended or page).get_textpage()
     text = _with_unknown(shown, shown.get_text_range())
@@ -152,8 +152,8 @@ def _read_page(pdf: Any, number: int, mended: Any) -> tuple[str, bool]:
 
 
 def _with_unknown(shown: Any, text: str) -> str:
-    """The text of a page with zeros for characters that the file maps to nothing. The library
-    writes the same for them as for hyphens at the end of a line, which stay."""
+    """The text of a page with zeros for unmapped characters. The library writes the same character
+    for hyphens at the end of a line, which stay."""
     if _DIVISION not in text:
         return text
     from pypdfium2 import raw
@@ -171,7 +171,7 @@ def _with_unknown(shown: Any, text: str) -> str:
 
 
 def _is_pictured(page: Any) -> bool:
-    """Whether pictures take most of a page."""
+    """Whether pictures cover most of a page."""
     from pypdfium2.raw import FPDF_PAGEOBJ_IMAGE
 
     width, height = page.get_size()
@@ -183,15 +183,15 @@ def _is_pictured(page: Any) -> bool:
 
 
 def _plainer(text: str) -> str:
-    """What a page says without ligatures and words that are divided at the end of a line, which no
-    question has, and the dots of contents."""
+    """The text of a page without the dots in contents. It is also without ligatures and words
+    divided at the end of a line, which queries don't have."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").translate(_LIGATURES)
     lines = _UNKNOWN.sub(UNKNOWN, lines)
     return _DOTS.sub("… ", _DIVIDED.sub(_join_division, lines)).strip()
 
 
 def _join_division(match: re.Match[str]) -> str:
-    """What takes the place of a division: nothing, or a hyphen where it is part of a name."""
+    """The replacement of a division: nothing, or a hyphen if it is part of a name."""
     before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
     if match[0][0] == "\u00ad" or (before + after).islower():
         return ""
@@ -205,7 +205,7 @@ _SHOWN_TWICE = {2, 16}  # links and the windows of comments
 
 
 def _annotations(pdf: Any, page: Any) -> Iterator[str]:
-    """What is filled into the fields of a page, as "name: value", and its comments."""
+    """The values of a page's form fields, as "name: value", and its comments."""
     from pypdfium2 import raw
 
     for place in range(raw.FPDFPage_GetAnnotCount(page)):
@@ -243,14 +243,14 @@ def _field(raw: Any, forms: Any, annotation: Any) -> str:
 
 
 def _chosen_labels(raw: Any, forms: Any, annotation: Any) -> Iterator[str]:
-    """The labels of the options that are chosen in a field."""
+    """The labels of the selected options of a field."""
     for option in range(min(_MOST_OPTIONS, raw.FPDFAnnot_GetOptionCount(forms, annotation))):
         if raw.FPDFAnnot_IsOptionSelected(forms, annotation, option):
             yield _text(raw.FPDFAnnot_GetOptionLabel, forms, annotation, option)
 
 
 def _text(function: Any, *arguments: Any) -> str:
-    """What a function of the library writes into a buffer, in UTF-16."""
+    """The text that a function of the library writes into a buffer, in UTF-16."""
     size = function(*arguments, None, 0)
     buffer = (ctypes.c_ushort * (size // 2 + 1))()
     function(*arguments, buffer, size)
@@ -265,7 +265,7 @@ def _attachments(pdf: Any) -> list[str]:
     return [pdf.get_attachment(i).get_name() for i in range(pdf.count_attachments())]
 
 
-# What a PDF tells of itself
+# The metadata of a PDF
 
 
 def _metadata(pdf: Any) -> dict[str, Any]:
@@ -276,7 +276,7 @@ def _metadata(pdf: Any) -> dict[str, Any]:
 
 
 def _iso(date: str) -> str | None:
-    """A date such as D:20260102030405+01'00' as ISO 8601 has it."""
+    """A date such as D:20260102030405+01'00' in ISO 8601."""
     match = _DATE.match(date)
     if match is None:
         return None
@@ -300,16 +300,16 @@ def _outline_of(pdf: Any) -> Marks:
                 marks.setdefault(page + 1, []).append(tuple(path))
             if number == _MOST_MARKS:
                 break
-    except Exception:  # an outline that is wrong is none
+    except Exception:  # an invalid outline counts as none
         return {}
     return marks
 
 
 def _sections_of_pages(pages: list[str], marks: Marks) -> Iterator[Section]:
-    """The sections of pages: each is cut where a line is a heading that begins on it. Of headings
-    that stand nowhere as they are in the outline, the page has the first."""
+    """The sections of pages; each page is split at the lines that are headings on it. If none of
+    its headings in the outline is found on it, the page belongs to the first of them."""
     current: tuple[str, ...] = ()
-    shown: dict[tuple[str, ...], tuple[str, ...]] = {}  # with the numbers that pages have
+    shown: dict[tuple[str, ...], tuple[str, ...]] = {}  # with the pages' numbers
     for page, text in enumerate(pages, 1):
         at, unseen, last = 0, [], current
         for path in marks.get(page, ()):
@@ -332,8 +332,7 @@ def _sections_of_pages(pages: list[str], marks: Marks) -> Iterator[Section]:
 
 
 def _line_of(text: str, title: str, start: int) -> tuple[int, int] | None:
-    """From where to where a line of a text stands that is a title, whatever its spaces and
-    number."""
+    """The range of the line that has a title, ignoring its spaces and number."""
     words = re.findall(r"\w+", title)
     if not words:
         return None
@@ -345,7 +344,7 @@ def _line_of(text: str, title: str, start: int) -> tuple[int, int] | None:
 
 def draw_page(data: bytes, name: str) -> str:
     """The picture of a page of a PDF, as PNG in base64. name: the number of the page, from 1, and
-    how many pixels it may have each way, as "3 300"."""
+    the largest number of pixels each way, such as "3 300"."""
     number, size = map(int, name.split())
     pdf = _open_document(data)
     if not 1 <= number <= len(pdf):

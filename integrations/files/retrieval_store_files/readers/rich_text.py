@@ -1,8 +1,8 @@
 """Reads RTF, by striprtf.
 
-The library gives a plain text, and leaves out whole groups, such as footnotes, text boxes and
-equations. Their words of control are taken out first, so that it reads what is in them; headings
-and tables are marked by characters that no text has.
+The library returns plain text, and leaves out whole groups, such as footnotes, text boxes and
+equations. Their control words are removed first, so that it reads their contents. Headings and
+tables are marked by characters that no text has.
 """
 
 import re
@@ -20,16 +20,16 @@ from retrieval_store_files.readers import (
 )
 from retrieval_store_files.readers.tables import markdown_table
 
-# Characters for private use: a row of a table begins, a cell ends, a row ends; a heading.
+# Private-use characters: a row of a table begins, a cell ends, a row ends; a heading.
 _BEGIN_ROW, _END_CELL, _END_ROW, _HEADING = "\ue0f0", "\ue0f1", "\ue0f2", "\ue0f3"
 _MARKS = re.compile("[\ue0f0-\ue0f4]")
-# A word of control begins behind an even number of backslashes: two are one that is shown.
+# A control word begins after an even number of backslashes: two are one shown backslash.
 _BINARY = re.compile(rb"(?<!\\)((?:\\\\)*)\\bin(?:(\d{1,10})(?!\d)|[a-zA-Z]*-?\d*) ?")
-# Words of control that want a number, without one, or with one that can't be: what stands for them.
+# Control words that need a number but have none, or an invalid one: their replacements.
 _WITHOUT_NUMBER = re.compile(r"(?<!\\)((?:\\\\)*)\\(uc|ansicpg|u)(-?\d+)?(?![a-zA-Z\d])[ ]?")
 _PICTURE = re.compile(rb"[0-9a-fA-F\r\n]{400,}")  # in digits, which may be most of a file
 _BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
-# Groups whose text is read where they stand, in place of being left out.
+# Groups whose text is read at their position, instead of being left out.
 _READ_IN_PLACE = re.compile(
     r"(?:\\\*\s*)?\\(?:footnote|annotation|header[lrf]?|footer[lrf]?|shp|shpgrp|shpinst|shptxt|do"
     r"|dptxbxtext|object|result|upr|pntext|ffl"
@@ -44,7 +44,7 @@ _NOTE = re.compile(r"\{\s*(?:\\\*\s*)?\\(footnote|annotation)(?![a-zA-Z0-9])")
 _BRACE = re.compile(r"\\[\\{}]|[{}]")
 _END_PARAGRAPH = re.compile(r"\\(?:par|cell|row|sect|page)(?![a-zA-Z])")
 _ENCODINGS = {"mac": "mac_roman", "pc": "cp437", "pca": "cp850"}
-# What describes a picture, and what is drawn as letters.
+# The descriptions of pictures, and texts that are drawn as letters.
 _DRAWN = re.compile(
     r"\{\s*\\sn\s+(?:wzDescription|gtextUNICODE)\s*\}\s*\{\s*\\sv\s+((?:[^{}]|\\[{}])+)\}"
 )
@@ -55,19 +55,19 @@ _ROW_MARKS = {
     "trowd": _BEGIN_ROW, "nesttableprops": "", "cell": _END_CELL, "nestcell": " ",
     "row": _END_ROW, "nestrow": " ",
 }  # fmt: skip
-_STRAY = re.compile(r"(?<![{\s\\])\\\*(?=\\)")  # which would hide the rest of a group
+_STRAY = re.compile(r"(?<![{\s\\])\\\*(?=\\)")  # it would hide the rest of a group
 _STYLE = re.compile(r"\\s(\d{1,5})(?![a-zA-Z0-9])[ ]?")
 _STYLE_NAME = re.compile(r"\\[a-z]+-?\d* ?([^;{}\\]*);\s*\}")
 _WITHIN = re.compile(r"\{\s*\\\*\\(?!cs|ds|ts)[^{}]*\}")  # groups within the entry of a style
 _OUTLINE = re.compile(r"\\outlinelevel([0-8])(?![0-9])[ ]?")
 _MARKED_HEADING = re.compile(f"{_HEADING}([0-9])")
 _CODE_PAGE = re.compile(r"\\(?:mac|pca?|ansicpg\d{1,5})(?![a-zA-Z0-9])")
-_GROUP_LENGTH = 2_000  # characters of a group of what a document says of itself
+_GROUP_LENGTH = 2_000  # characters of a group of metadata
 _ITEM = re.compile(r"^[ \t]*[\u2022\u00b7\uf0b7\u25cf\u25e6\u25aa\u2013-]\t\s*")
 _NUMBERED = re.compile(r"^[ \t]*(\(?\w{1,5}[.)])\t\s*")
 _SPACE = re.compile(r"\s+")
 _REPLACED = "\ufffd"
-# Character sets of fonts on the Macintosh, for which the library names codecs that Python lacks.
+# Character sets of Macintosh fonts, for which the library names codecs that Python lacks.
 _OF_MACINTOSH = {
     78: "cp932", 79: "cp949", 80: "gb18030", 81: "big5hkscs", 82: "johab", 83: "cp1255",
     84: "iso8859_6", 85: "mac_greek", 86: "mac_turkish", 87: "cp874", 88: "mac_latin2",
@@ -76,8 +76,8 @@ _OF_MACINTOSH = {
 
 
 def read_rtf(data: bytes, name: str) -> FileText:
-    """A document by its headings, with its tables; its footnotes, comments, headers and boxes where
-    they stand in the file."""
+    """A document by its headings, with its tables; its footnotes, comments, headers and boxes at
+    their positions in the file."""
     try:
         from striprtf.striprtf import charset_map, rtf_to_text
     except ImportError as error:
@@ -95,8 +95,8 @@ def read_rtf(data: bytes, name: str) -> FileText:
 
 
 def _escape(data: bytes) -> str:
-    """The source in ASCII, without binary data: bytes beyond ASCII are written as RTF writes them,
-    so that they are read in the encoding of their font."""
+    """The source in ASCII, without binary data. Bytes beyond ASCII are written as RTF escapes, so
+    that they are read in the encoding of their font."""
     pieces, at = [], 0
     while match := _BINARY.search(data, at):
         pieces.append(data[at : match.end(1)])
@@ -108,7 +108,7 @@ def _escape(data: bytes) -> str:
 
 
 def _with_numbers(source: str) -> str:
-    """The source in which words of control have the numbers that they want."""
+    """The source in which control words have the numbers that they need."""
 
     def numbered(match: re.Match[str]) -> str:
         before, word, digits = match.groups()
@@ -133,7 +133,7 @@ def _with_drawn_texts(source: str) -> str:
 
 
 def _in_unicode(source: str) -> str:
-    """The source without what it repeats in Unicode."""
+    """The source without the Unicode repetitions of texts."""
     pieces, at = [], 0
     for match in _TWICE.finditer(source):
         end = _end_of_group(source, match.start())
@@ -145,7 +145,7 @@ def _in_unicode(source: str) -> str:
 
 
 def _mark_source(source: str) -> str:
-    """The source with marks for headings and tables, and with the groups opened that are read."""
+    """The source with marks for headings and tables, and with the readable groups opened."""
     source = _with_drawn_texts(_STRAY.sub("", source))
     source = _with_marked_headings(source)
     source = _ROW_WORDS.sub(lambda match: _ROW_MARKS[match[1]], source)
@@ -155,7 +155,7 @@ def _mark_source(source: str) -> str:
 
 
 def _with_marked_headings(source: str) -> str:
-    """The source with a mark in each paragraph that is a heading, by its style or itself."""
+    """The source with a mark in each paragraph that is a heading, by its style or by itself."""
     start = source.find("{\\stylesheet")
     end = _end_of_group(source, start) if start >= 0 else 0
     levels = _levels_of_styles(source[start:end]) if end else {}
@@ -169,7 +169,7 @@ def _with_marked_headings(source: str) -> str:
 
 
 def _levels_of_styles(sheet: str) -> dict[str, int]:
-    """The levels of the styles of headings, by their number; that of the title is 0."""
+    """The levels of heading styles, by style number; the title's is 0."""
     levels: dict[str, int] = {}
     for entry in _WITHIN.sub("", sheet)[1:].split("{"):
         number, name = _STYLE.search(entry), _STYLE_NAME.search(entry)
@@ -185,12 +185,12 @@ def _levels_of_styles(sheet: str) -> dict[str, int]:
 
 
 def _with_notes_after(source: str) -> str:
-    """The source with each note and comment behind the paragraph that it belongs to."""
+    """The source with each note and comment after its paragraph."""
     pieces: list[str] = []
     notes: list[str] = []
     at = 0
     for match in _NOTE.finditer(source):
-        if match.start() < at:  # within another
+        if match.start() < at:  # nested in another
             continue
         before = source[at : match.start()]
         at = _end_of_group(source, match.start())
@@ -199,15 +199,15 @@ def _with_notes_after(source: str) -> str:
         pieces += _paragraphs_with(before, notes)
         notes.append(match[0] + by + source[match.end() : at])
     *pieces, rest = [*pieces, *_paragraphs_with(source[at:], notes)]
-    end = rest.rfind("}")  # of the document, behind which nothing is read
+    end = rest.rfind("}")  # the document's end, after which nothing is read
     return "".join(
         [*pieces, rest[:end], *notes, rest[end:]] if notes and end >= 0 else [*pieces, rest]
     )
 
 
 def _paragraphs_with(source: str, notes: list[str]) -> list[str]:
-    """A piece of the source with these notes behind its first paragraph, if it ends there, and then
-    without them in the list."""
+    """A piece of the source with these notes after its first paragraph, if it ends there; the list
+    is then emptied."""
     end = _END_PARAGRAPH.search(source) if notes else None
     if end is None:
         return [source]
@@ -226,7 +226,7 @@ def _end_of_group(source: str, start: int) -> int:
 
 
 def _encoding_of(source: str) -> str:
-    """The encoding of a document that doesn't say the number of its code page."""
+    """The encoding of a document that doesn't declare the number of its code page."""
     match = re.search(r"\\(mac|pca?)(?![a-zA-Z0-9])", source[:_GROUP_LENGTH])
     return _ENCODINGS[match[1]] if match else "cp1252"
 
@@ -241,7 +241,7 @@ def _plain(source: str, convert: Callable[..., Any]) -> str:
 
 
 def _metadata(source: str, convert: Callable[..., Any]) -> dict[str, Any]:
-    """What the group of information says: title, author, and when it was saved or made."""
+    """The group of metadata: title, author, and when it was saved or made."""
     start = source.find("{\\info")
     info = source[start : start + 20 * _GROUP_LENGTH] if start >= 0 else ""
     page = "".join(_CODE_PAGE.findall(source[:_GROUP_LENGTH]))
@@ -254,7 +254,7 @@ def _metadata(source: str, convert: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _group_text(info: str, word: str, page: str, convert: Callable[..., Any]) -> str | None:
-    """The text of a group. page: what the document says of its code page."""
+    """The text of a group. page: the document's declaration of its code page."""
     match = re.search(rf"\{{\\{word} ((?:[^{{}}]|\{{[^{{}}]*\}})*)\}}", info)
     if match is None or len(match[1]) > _GROUP_LENGTH:
         return None
@@ -266,12 +266,12 @@ def _date(info: str, word: str) -> str | None:
     if match is None:
         return None
     year, month, day = map(int, match.groups())
-    is_date = year > 1601 and 1 <= month <= 12 and 1 <= day <= 31  # 1601 stands for never
+    is_date = year > 1601 and 1 <= month <= 12 and 1 <= day <= 31  # 1601 means never
     return f"{year:04}-{month:02}-{day:02}" if is_date else None
 
 
 def _gaps(source: str) -> list[str]:
-    """What isn't read, and what is read though it isn't shown, with counts."""
+    """Parts that aren't read, and hidden parts that are, with counts."""
 
     def number(pattern: str) -> int:
         return len(re.findall(rf"\\{pattern}(?![a-zA-Z0-9])", source))
@@ -316,7 +316,7 @@ def _blocks(text: str) -> list[str | list[list[str]]]:
         if piece == _END_ROW:
             continue
         before, _, row = piece.partition(_BEGIN_ROW)
-        if _END_CELL in before:  # a row as the last one was, or described at its end
+        if _END_CELL in before:  # a row like the last one, or described at its end
             before, row = "", piece
         blocks += _paragraphs(before)
         cells = [
@@ -339,7 +339,7 @@ def _add_row(blocks: list[str | list[list[str]]], cells: list[str]) -> None:
 
 
 def _paragraphs(text: str) -> list[str]:
-    """The paragraphs of a text; items of lists, which follow each other, together."""
+    """The paragraphs of a text; consecutive list items stay together."""
     blocks: list[str] = []
     was_item = False
     for marked in text.split("\n"):

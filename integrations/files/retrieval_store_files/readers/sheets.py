@@ -33,8 +33,8 @@ Repeated = dict[int, list[tuple[int, int, int]]]  # by row: the first row, and c
 
 
 def read_xlsx(data: bytes, name: str) -> FileText:
-    """The sheets of a spreadsheet, also hidden ones, in sections of rows below their header; of
-    formulas the values that were stored. A merged cell is in each place that it takes."""
+    """The sheets of a spreadsheet, also hidden ones, in sections of rows below their header, with
+    the stored values of formulas. A merged cell is in each position that it covers."""
     try:
         import openpyxl
     except ImportError as error:
@@ -66,8 +66,8 @@ def _section(text: str, title: str) -> list[Section]:
 
 
 class _Raw:
-    """What openpyxl doesn't tell of a sheet that it reads row by row. texts: comments, and what is
-    drawn; repeated: merged cells; gaps: what isn't read."""
+    """The parts of a sheet that openpyxl doesn't return when it reads row by row. texts: comments
+    and drawings; repeated: merged cells; gaps: what isn't read."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -76,7 +76,7 @@ class _Raw:
 
     @classmethod
     def of(cls, packed: PackedFile, path: str | None) -> "_Raw":
-        """That of the sheet at a path."""
+        """The parts of the sheet at a path."""
         raw = cls()
         if path is None:
             return raw
@@ -115,8 +115,8 @@ def _column(letters: bytes) -> int:
 
 
 def _rows(sheet: Any, raw: _Raw) -> tuple[list[list[str]], list[str]]:
-    """The rows of a sheet that have a text, and what is missing of them."""
-    sheet.reset_dimensions()  # which the file may say wrongly
+    """The rows of a sheet that have a text, and their gaps."""
+    sheet.reset_dimensions()  # the file's may be wrong
     rows: list[list[str]] = []
     far, merged = 0, dict[tuple[int, int], str]()  # by their first place: merged cells
     for number, row in enumerate(sheet.iter_rows(values_only=True), 1):
@@ -142,9 +142,9 @@ def _text(value: Any) -> str:
 
 
 def _paths_of_sheets(packed: PackedFile) -> dict[str, str]:
-    """By the titles of sheets: which part of the zip each is."""
+    """The path of each sheet's part in the zip, by the sheets' titles."""
     path = "xl/workbook.xml"
-    if path not in packed:  # of a program that calls it otherwise
+    if path not in packed:  # of a program that uses another name
         return {}
     root = packed.xml(path)
     parts = {number: part for number, _, part in related_parts(packed, path)}
@@ -156,8 +156,8 @@ def _paths_of_sheets(packed: PackedFile) -> dict[str, str]:
 
 
 def _beside(packed: PackedFile, path: str | None) -> tuple[list[str], int]:
-    """What a sheet has beside its cells: the texts of its comments, with their cells, and of what
-    is drawn on it; and how many objects are embedded in it."""
+    """The content of a sheet outside of its cells: the texts of its comments, with their cells, and
+    of its drawings. Also the number of embedded objects."""
     texts: list[str] = []
     objects = 0
     relations = [*related_parts(packed, path)] if path else []
@@ -173,7 +173,7 @@ def _beside(packed: PackedFile, path: str | None) -> tuple[list[str], int]:
 
 
 def _texts_of_drawing(packed: PackedFile, path: str) -> Iterator[str]:
-    """The texts of a drawing: those of shapes, of pictures, of charts and of diagrams."""
+    """The texts of a drawing: of its shapes, pictures, charts and diagrams."""
     root = packed.xml(path)
     yield drawing_text(root)
     for name in root.iter("{*}cNvPr"):
@@ -186,8 +186,8 @@ def _texts_of_drawing(packed: PackedFile, path: str) -> Iterator[str]:
 
 
 def _comments(root: Any, has_threads: bool) -> Iterator[str]:
-    """Comments with their cells. has_threads: whether threads have a part of their own; then what
-    older programs show of them isn't read."""
+    """Comments with their cells. has_threads: whether threads have a part of their own; then the
+    copies for older programs aren't read."""
     authors = [author.text or "" for author in root.iter("{*}author")]
     threads = {str(i) for i, author in enumerate(authors) if author.startswith("tc=")}
     for comment in root.iter("{*}comment", "{*}threadedComment"):

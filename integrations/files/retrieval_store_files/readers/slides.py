@@ -28,12 +28,12 @@ _SLIDE = "{http://schemas.openxmlformats.org/presentationml/2006/main}"
 _SHAPE, _NAMED, _OBJECT = (f"{_SLIDE}{name}" for name in ("sp", "cNvPr", "oleObj"))
 _NO_TEXT = frozenset([FALLBACK])
 _TITLES = ("title", "ctrTitle")
-_OF_NOTES = ("sldImg", "sldNum", "dt", "hdr", "ftr")  # what pages of notes have beside the notes
+_OF_NOTES = ("sldImg", "sldNum", "dt", "hdr", "ftr")  # shapes of notes pages other than the notes
 
 
 def read_pptx(data: bytes, name: str) -> FileText:
-    """A section for each slide, with its notes and comments; its number is the page. What layouts
-    show on slides is a section at the end."""
+    """A section for each slide, with its notes and comments; its number is the page. The texts of
+    layouts are a section at the end."""
     try:
         import pptx
     except ImportError as error:
@@ -69,7 +69,7 @@ def _read(packed: PackedFile, slides: Any) -> FileText:
 
 
 def _kind(shape: Any) -> str | None:
-    """What kind of placeholder a shape is; None for one that is none."""
+    """The kind of placeholder of a shape; None for a shape that isn't one."""
     placeholder = shape.find(f"{_SLIDE}nvSpPr/{_SLIDE}nvPr/{_SLIDE}ph")
     return None if placeholder is None else placeholder.get("type", "obj")
 
@@ -95,14 +95,14 @@ def _blocks(slide: Any) -> Iterator[str]:
             yield _text_of_drawing(slide, shape, "id", chart_text)
         elif shape.tag == DIAGRAM:
             yield _text_of_drawing(slide, shape, "dm", drawing_text)
-        elif shape.tag == _NAMED:  # a picture, or what else has no text of its own
+        elif shape.tag == _NAMED:  # a picture, or another shape without a text of its own
             yield shape.get("descr") or ""
         elif _kind(shape) not in _TITLES:
             yield drawing_text(shape)
 
 
 def _text_of_drawing(slide: Any, shape: Any, attribute: str, read: Any) -> str:
-    """The text of a chart or a diagram, which is a part of its own."""
+    """The text of a chart or a diagram, which is a separate part."""
     number = shape.get(f"{RELATED}{attribute}")
     relation = slide.part.rels.get(number) if number else None
     if relation is None or relation.is_external:
@@ -119,16 +119,16 @@ def _notes(slide: Any) -> Iterator[str]:
 
 
 def _authors(slides: Any) -> dict[str, str]:
-    """The names of those who wrote comments, by their ids."""
+    """The authors of comments, by their ids."""
     roots = _related_roots(slides.part, ("commentAuthors", "authors"))
     return {author.get("id"): author.get("name") for root in roots for author in root}
 
 
 def _comments(slide: Any, authors: dict[str, str]) -> Iterator[str]:
-    """The comments of a slide, with who wrote them."""
+    """The comments of a slide, with their authors."""
     for root in _related_roots(slide.part, ("comments",)):
         for comment in root.iterfind(".//*[@authorId]"):
-            body = comment.find("{*}txBody")  # its own, not those of the answers to it
+            body = comment.find("{*}txBody")  # its own, not those in its replies
             drawn = "" if body is None else drawing_text(body)
             text = "".join(comment.itertext(f"{_SLIDE}text")) or drawn
             if text.strip():
@@ -136,14 +136,14 @@ def _comments(slide: Any, authors: dict[str, str]) -> Iterator[str]:
 
 
 def _related_roots(part: Any, kinds: tuple[str, ...]) -> Iterator[Any]:
-    """The roots of the parts of these kinds that a part has."""
+    """The roots of a part's related parts of these kinds."""
     for relation in part.rels.values():
         if not relation.is_external and relation.reltype.rpartition("/")[2] in kinds:
             yield parse_xml(relation.target_part.blob)
 
 
 def _texts_of(layout: Any) -> Iterator[str]:
-    """What a layout shows on the slides that have it: all but its placeholders."""
+    """The texts that a layout shows on its slides: all but its placeholders."""
     for shape in _shapes(layout):
         if shape.tag == _SHAPE and _kind(shape) is None and (text := drawing_text(shape)):
             yield text

@@ -1,4 +1,4 @@
-"""Tables as Markdown, with cells that take several rows and columns in each of them."""
+"""Tables as Markdown; a cell that spans several rows and columns is repeated in each of them."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +13,7 @@ Cell = tuple[str, int, int]  # its text, and how many columns and rows it takes
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    """A table as Markdown has it, the first row as its header; "" for one without rows."""
+    """A table as Markdown, with the first row as its header; "" for one without rows."""
     if not rows:
         return ""
     longest = max(map(len, rows))
@@ -30,8 +30,8 @@ def _escape(text: str) -> str:
 
 
 def spread(rows: Iterable[Sequence[Cell]]) -> list[list[str]]:
-    """Rows of texts, in which a cell that takes several rows or columns is repeated in each of
-    them, as far as the table goes; rows without text are left out."""
+    """Rows of texts. A cell that spans several rows or columns is repeated in each of them, within
+    the table; rows without text are left out."""
     spread_rows: list[list[str]] = []
     below: dict[int, tuple[str, int]] = {}  # by column: what goes on, and for how many rows
     left = _MOST_SPREAD
@@ -51,7 +51,7 @@ def spread(rows: Iterable[Sequence[Cell]]) -> list[list[str]]:
 
 
 def _fill(row: list[str], below: dict[int, tuple[str, int]]) -> None:
-    """Append what goes on from the rows above at the next columns."""
+    """Append the cells that continue from the rows above at the next columns."""
     while (known := below.get(len(row))) is not None:
         text, height = known
         if height > 1:
@@ -64,8 +64,8 @@ def _fill(row: list[str], below: dict[int, tuple[str, int]]) -> None:
 def table_sections(
     rows: list[tuple[int, int, list[str]]], headings: tuple[str, ...]
 ) -> Iterator[Section]:
-    """A table in sections of rows, each with the header. rows: from where to where each stands in
-    the file, and its cells."""
+    """A table in sections of rows, each with the header. rows: the range of each in the file, and
+    its cells."""
     if not rows:
         return
     header = rows[0][2]
@@ -90,7 +90,7 @@ _PAGE_WORDS = frozenset([
 
 
 def without_empty_columns(rows: list[list[str]]) -> list[list[str]]:
-    """The rows of a sheet without the columns in which no row has anything."""
+    """The rows of a sheet without the empty columns."""
     used = sorted({column for row in rows for column, text in enumerate(row) if text})
     if not used or len(used) > used[-1]:
         return rows
@@ -98,6 +98,6 @@ def without_empty_columns(rows: list[list[str]]) -> list[list[str]]:
 
 
 def is_page_number(text: str) -> bool:
-    """Whether a line of a header or footer has no more than "page" and "of" beside its fields."""
+    """Whether a line of a header or footer has only "page" and "of" besides its fields."""
     words = "".join(letter if letter.isalpha() else " " for letter in text.lower()).split()
     return _PAGE_WORDS.issuperset(words)

@@ -42,20 +42,19 @@ _NO_TEXT = frozenset([
     *(f"{_WORD}{name}" for name in ("del", "moveFrom", "pPr", "rPr", "instrText", "sdtPr")),
     FALLBACK,
 ])  # fmt: skip
-_NOTES = {  # what refers to a note, and in which part of the document it stands
+_NOTES = {  # the reference to a note, and the part of the document that contains it
     f"{_WORD}footnoteReference": "footnotes",
     f"{_WORD}endnoteReference": "endnotes",
     f"{_WORD}commentReference": "comments",
 }
-_DRAWN = {CHART: "id", DIAGRAM: "dm"}  # what is drawn of a part, and which attribute names it
+_DRAWN = {CHART: "id", DIAGRAM: "dm"}  # the drawing of a part, and the attribute that names it
 
 _WITH_MACROS = "application/vnd.ms-word.document.macroEnabled.main+xml"
 _IN_TEXT = frozenset([_TEXT, *_MARKS, *_DRAWN, _PARAGRAPH, EQUATION, _PICTURE])
 
 
 def read_docx(data: bytes, name: str) -> FileText:
-    """A document of Word by its headings, with its lists and tables, as it is with all changes
-    accepted."""
+    """A document of Word by its headings, with its lists and tables, with all changes accepted."""
     try:
         import docx
     except ImportError as error:
@@ -70,7 +69,7 @@ def read_docx(data: bytes, name: str) -> FileText:
 
 
 def _open(docx: Any, stream: Any) -> Any:
-    """A document, with macros or without, of which python-docx opens only the latter by itself."""
+    """A document, with macros or without; python-docx itself opens only those without."""
     docx.opc.part.PartFactory.part_type_for[_WITH_MACROS] = docx.parts.document.DocumentPart
     return docx.package.Package.open(stream).main_document_part.document
 
@@ -88,7 +87,7 @@ class _Document:
             kind = each.reltype.rpartition("/")[2]
             self._kinds.setdefault(kind, []).append(each.target_part)
         self._has_old_pictures = next(self._body.iter(_OLD_PICTURE), None) is not None
-        self._drawn: set[str] = set()  # names of the parts that were read where they stand
+        self._drawn: set[str] = set()  # names of the parts that were read at their references
         self._notes = {
             (kind, note.get(f"{_WORD}id")): text
             for kind in _NOTES.values()
@@ -101,7 +100,7 @@ class _Document:
         return [_root_of(part) for part in self._kinds.get(kind, ())]
 
     def _note(self, kind: str, note: Any) -> str:
-        """The text of a note; of a comment with who wrote it."""
+        """The text of a note; for a comment with its author."""
         text = "\n".join(self._lines(note))
         author = note.get(f"{_WORD}author") if kind == "comments" else None
         return f"{author}: {text}" if author and text else text
@@ -142,7 +141,7 @@ class _Document:
         return [*sections, Section("\n\n".join(others))] if others else sections
 
     def _notes_in(self, element: Any) -> list[str]:
-        """The notes that a paragraph or a table refers to, which are read below it."""
+        """The notes of a paragraph or a table, which are read below it."""
         if not self._notes:
             return []
         references = element.iter(*_NOTES)
@@ -197,7 +196,7 @@ class _Document:
         return chart_text(root) if "/charts/" in str(part.partname) else drawing_text(root)
 
     def _not_drawn(self) -> list[str]:
-        """The charts and diagrams that stand elsewhere than in the body."""
+        """The charts and diagrams outside of the body."""
         parts = [
             part
             for part in self._part.package.iter_parts()
@@ -207,7 +206,7 @@ class _Document:
         return [*filter(None, map(self._drawn_text, parts))]
 
     def _rows(self, table: Any) -> list[list[str]]:
-        """The rows of a table, in which a merged cell is in each place that it takes."""
+        """The rows of a table; a merged cell is in each position that it covers."""
         rows: list[list[str]] = []
         for row in elements(table, (_ROW,), _NO_TEXT):
             above, texts = rows[-1] if rows else [], [""] * _span(row.find(_BEFORE), 0)
@@ -233,7 +232,7 @@ class _Document:
 
 
 def _root_of(part: Any) -> Any:
-    """The root of a part, which python-docx has parsed only where it knows its kind."""
+    """The root of a part, which python-docx has parsed only for kinds that it knows."""
     root = getattr(part, "element", None)
     return parse_xml(part.blob) if root is None else root
 
@@ -246,7 +245,7 @@ _MOST_COLUMNS = 500
 
 
 def _span(element: Any, default: int) -> int:
-    """How many columns an element says that something takes."""
+    """How many columns an element spans."""
     value = None if element is None else element.get(f"{_WORD}val")
     return min(int(value), _MOST_COLUMNS) if value and re.fullmatch(r"\d{1,4}", value) else default
 
@@ -256,14 +255,14 @@ def _has_deleted(element: Any) -> bool:
 
 
 class _Styles:
-    """What the styles of a document of Word mean."""
+    """The meaning of the styles of a Word document."""
 
     def __init__(self, document: Any) -> None:
         styles = document.styles.element.iterchildren(f"{_WORD}style")
         self._styles = {style.get(f"{_WORD}styleId"): style for style in styles}
 
     def level(self, paragraph: Any) -> int | None:
-        """The level of a heading, 0 for the title; None for what is none."""
+        """The level of a heading, 0 for the title; None for other paragraphs."""
         own = [paragraph, *self._of(paragraph)]
         for style in own[1:]:
             name = (_value(style, "name") or "").lower()
@@ -283,7 +282,7 @@ class _Styles:
         return False
 
     def _of(self, paragraph: Any) -> Iterator[Any]:
-        """The style of a paragraph, and those that it is based on."""
+        """The style of a paragraph, and its base styles."""
         name = _value(paragraph, f"pPr/{_WORD}pStyle")
         for _ in range(20):
             style = self._styles.get(name)

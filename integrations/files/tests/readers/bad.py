@@ -1,4 +1,4 @@
-"""Readers that do what none should."""
+"""Readers that misbehave."""
 
 import ctypes
 import os

@@ -1,4 +1,4 @@
-"""Files of all kinds, made by the libraries that write them, and PDFs by hand."""
+"""Files of all kinds, written by libraries, and PDFs by hand."""
 
 import io
 import json
@@ -11,10 +11,10 @@ PICTURE = object()
 
 
 def pdf(*pages, title=None, stream=None, encoding="StandardEncoding", extra="", objects=()):
-    """A PDF with lines of text on each page, None for one without, PICTURE for one that has a
-    picture alone, (PICTURE, text) for both; stream: the content of the first page instead;
-    encoding: of the text; extra: what stands in the first page and in the catalogue, whose
-    references count from the first of these further objects, as "%d"."""
+    """A PDF with lines of text on each page: None for one without, PICTURE for one that has only a
+    picture, (PICTURE, text) for both. stream: the content of the first page instead; encoding: of
+    the text. extra: entries for the first page and the catalogue, whose references count from the
+    first of these further objects, as "%d"."""
     first = 5 + 2 * len(pages)
     of_page, of_catalogue = (one.replace("%d", str(first)) for one in (extra or ("", "")))
     made = [f"<</Type/Catalog/Pages 2 0 R{of_catalogue}>>"]
@@ -63,7 +63,7 @@ def assembled(objects, info=None):
 
 
 def encrypted_pdf(text, password=b"secret"):
-    """A PDF that asks for a password: the standard handler of the first revision (RC4, 40 bits)."""
+    """A PDF with a password: the standard handler of the first revision (RC4, 40 bits)."""
     padding = bytes.fromhex("28BF4E5E4E758A4164004E56FFFA01082E2E00B6D0683E802F0CA9FE6453697A")
 
     def rc4(key, data):
@@ -104,8 +104,8 @@ def encrypted_pdf(text, password=b"secret"):
 
 
 def changed(data, change, without=""):
-    """A document of Office in which each file is what `change` makes of its name and content; the
-    files whose names have `without` in them are left out."""
+    """A document of Office with each file replaced by the result of `change` for its name and
+    content. Files whose names contain `without` are left out."""
     before, out = zipfile.ZipFile(io.BytesIO(data)), io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
         for name in before.namelist():

@@ -1,4 +1,4 @@
-"""Paragraphs in languages that have, or had, encodings of their own."""
+"""Paragraphs in languages with encodings of their own, present or past."""
 
 PARAGRAPHS = {
     "French": "Le port ouvre à neuf heures. L’été, les élèves de l’école voisine y étudient les marées, même quand il pleut. "
@@ -89,8 +89,8 @@ PARAGRAPHS = {
     "бесплатно да позајмљују књиге, а ко их врати прекасно, плаћа казну. Рибари лове рибу код моста, где је вода најдубља. Лети "
     "бродови одлазе сваког сата ако ветар није прејак. Молимо вас да ћутите и чувате чистоћу, ђаци нарочито.",
 }
-# Each language with the encodings that its texts are in where they aren't in UTF-8. Of typewriters'
-# apostrophes there is one: older encodings have no other.
+# Each language with the encodings of its texts other than UTF-8. Only one apostrophe is a
+# typewriter's: older encodings have no other.
 KINDS = [
     ("French", "cp1252"), ("German", "cp1252"), ("Spanish", "cp1252"), ("Portuguese", "cp1252"),
     ("Swedish", "cp1252"), ("Danish", "cp1252"), ("Finnish", "cp1252"), ("German", "mac_roman"),

@@ -1,4 +1,4 @@
-"""Books, OpenDocument, files of OLE and old spreadsheets, written by hand."""
+"""Books, OpenDocument, OLE files and old spreadsheets, written by hand."""
 
 import io
 import struct
@@ -8,7 +8,7 @@ import zipfile
 
 
 def zipped(members):
-    """A zip of these files, of their names and contents."""
+    """A zip with these files, given by their names and contents."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
         for name, content in members.items():
@@ -29,8 +29,8 @@ def page(body, title=""):
 
 
 def book(chapters, spine=None, metadata="<dc:title>Sailing</dc:title>", extra=(), members=()):
-    """An EPUB. chapters: bodies by the names of their files; spine: the names in the order of
-    reading, by default that of chapters; extra: items of the manifest; members: files."""
+    """An EPUB. chapters: bodies by file name; spine: the names in reading order, by default the
+    order of chapters; extra: items of the manifest; members: more files."""
     items = "".join(
         f'<item id="{name}" href="{name}" media-type="application/xhtml+xml"/>' for name in chapters
     )
@@ -64,7 +64,7 @@ def content(body, kind="text", head="", styles=""):
 
 
 def open_document(body, kind="text", meta="", masters="", styles="", members=()):
-    """OpenDocument as a zip. masters: what the master pages have; members: more files."""
+    """OpenDocument as a zip. masters: the content of the master pages; members: more files."""
     return zipped(
         {
             "content.xml": content(body, kind, styles=styles),
@@ -75,7 +75,7 @@ def open_document(body, kind="text", meta="", masters="", styles="", members=())
     )
 
 
-# OLE, of which mails of Outlook and old spreadsheets are
+# OLE, the format of Outlook's mails and old spreadsheets
 
 _SECTOR, _SMALL = 512, 64
 _FREE, _END, _TABLE = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD
@@ -198,7 +198,7 @@ def _text(text, width="<H"):
 
 
 def cells(rows):
-    """Records of cells: texts, truth values, and numbers or pairs of them with the number of a
+    """Records of cells: texts, bools, and numbers or pairs of numbers with the number of a
     format."""
     out = b""
     for row, values in enumerate(rows):
@@ -237,8 +237,8 @@ def box(text, kind=6):
 
 
 def old_excel(sheets, formats=(), hidden=()):
-    """A spreadsheet of Excel 97, without the OLE around it. sheets: records by title; formats:
-    those that cells name by their number."""
+    """A spreadsheet of Excel 97, without the OLE around it. sheets: records by title; formats: the
+    number formats, by number."""
     begin = struct.pack("<HHHHII", 0x0600, 5, 0, 0, 0, 0)
     head = _record(0x809, begin) + _record(0x42, struct.pack("<H", 1200))
     head += (

@@ -1,4 +1,4 @@
-"""Whatever is nested into what in a document of Word, each word is read, once."""
+"""However parts of a Word document are nested, each word is read once."""
 
 import re
 
@@ -16,7 +16,7 @@ FEW = settings(max_examples=40)
 
 
 class Words:
-    """Words of which each is given out once."""
+    """Words, each of which is used once."""
 
     def __init__(self):
         self.all = []

@@ -1,4 +1,4 @@
-"""What is read of EPUB."""
+"""The texts that are read in EPUB files."""
 
 import pytest
 

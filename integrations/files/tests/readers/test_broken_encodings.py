@@ -1,4 +1,4 @@
-"""Texts of which a few bytes aren't in their encoding, and what is said of them."""
+"""Texts with a few bytes that aren't in their encoding, and their gaps."""
 
 import json
 
@@ -19,7 +19,7 @@ def words_of(file):
 
 
 def text_of(ending):
-    """A file of a kind in UTF-8, with a byte in it that isn't."""
+    """A file of a kind in UTF-8, with one invalid byte."""
     words = WORDS.encode() * 4 + b" " + BAD
     heads = {
         "json": b'{"note": "' + words + b'"}',

@@ -1,4 +1,4 @@
-"""What is said of files that are damaged, and files that other programs write a little otherwise."""
+"""Errors for damaged files, and files that other programs write slightly differently."""
 
 import io
 import random
@@ -48,7 +48,7 @@ MAKERS = {
 
 
 def rewritten(data, name_of=str, content_of=lambda name, content: content):
-    """A zip whose parts have other names, and other contents; None leaves one out."""
+    """A zip with other names and contents of its parts; None leaves one out."""
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w") as new:
         for part in old.infolist():
@@ -102,7 +102,7 @@ def test_of_two_parts_that_differ_by_case_alone_the_exact_one_is_read():
     assert "small" in text and "capital" in text
 
 
-# Words of Python's errors, which say nothing of the file.
+# Parts of Python's messages, which say nothing about the file.
 OF_PYTHON = re.compile(
     r"\b(?:KeyError|ValueError|TypeError|AttributeError|IndexError|AssertionError|NoneType|int\(\)|"
     r"codec can't decode|subscriptable|object has no|unpack requires|out of range|Traceback)|: *$"

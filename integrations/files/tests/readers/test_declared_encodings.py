@@ -1,4 +1,4 @@
-"""What pages, XML and mails say that they are in, by the labels of the standard of encodings."""
+"""The encodings that pages, XML and mails declare, by the labels in the encoding standard."""
 
 import base64
 
@@ -7,7 +7,7 @@ import pytest
 from retrieval_store_files.readers.declared import codec_of, label_in_page
 from retrieval_store_files.readers.files import read_file
 
-LABELS = [  # a label, a text in what it stands for, and Python's encoding of that
+LABELS = [  # a label, a text in its encoding, and Python's name of that
     ("x-sjis", "①髙橋の港", "cp932"),
     ("windows-31j", "①髙橋の港", "cp932"),
     ("shift_jis", "～㈱ の港", "cp932"),
@@ -99,7 +99,7 @@ def test_headers_that_are_not_encoded_are_read(encoding):
 
 
 def test_the_rows_of_windows_are_read_in_each_encoding_of_japanese():
-    # What Python's codecs for them lack: "①", and "髙" as NEC and IBM have it.
+    # Characters that Python's codecs for them lack: "①", and NEC's and IBM's "髙".
     for label, data in (
         ("euc-jp", b"\xad\xa1\xa4\xce\xb9\xc1 \xfc\xe2 \xb1"),
         ("iso-2022-jp", b"\x1b$B\x2d\x21\x24\x4e\x39\x41\x1b(B \x1b$B\x7c\x62\x1b(B \x1b(I\x31"),

@@ -1,4 +1,4 @@
-"""In which encodings texts are read."""
+"""The encodings in which texts are read."""
 
 import json
 
@@ -75,7 +75,7 @@ def test_what_is_in_utf_8_is_read_as_that(text):
 
 
 def _as_utf_16(text):
-    """What a text of zeros and letters by turns may as well be."""
+    """An equally likely reading of a text with alternating zeros and letters."""
     data = text.encode()
     return (
         [data.decode(one, "ignore") for one in ("utf-16-le", "utf-16-be")] if b"\0" in data else []

@@ -1,4 +1,4 @@
-"""Each word of a file, of any kind and structure, is in a passage, or among those that a gap counts."""
+"""Each word of a file, of any kind and structure, is in a passage, or counted in a gap."""
 
 import csv
 import email.message
@@ -21,9 +21,9 @@ from retrieval_store import plugins
 from retrieval_store_files.readers import file_text
 from retrieval_store_files.readers.passages import cutter_of
 
-# What a file consists of, each with its numbers of words: a heading of a level, a paragraph, the
-# items of a list, the rows of a table, the lines of a block of code, a link, a note, and what is
-# hidden where a format has such.
+# The parts of a file, each with its numbers of words: a heading of a level, a paragraph, the items
+# of a list, the rows of a table, the lines of a block of code, a link, a note, and hidden text
+# where a format has it.
 NUMBER = st.integers(1, 12)
 BLOCK = st.one_of(
     st.tuples(st.just("heading"), st.integers(1, 6), st.one_of(NUMBER, st.integers(13, 200))),
@@ -46,19 +46,19 @@ LETTERS = ["w", "é", "Ж", "ł", "ß"]
 
 
 class Words:
-    """Words of which each is given out once."""
+    """Words, each of which is used once."""
 
     def __init__(self, letter):
         self.all, self._letter = [], letter
 
     def next(self, number):
-        """So many of them, in a line."""
+        """The next `number` words, in a line."""
         start = len(self.all)
         self.all += [f"{self._letter}{start + i}x" for i in range(number)]
         return " ".join(self.all[start:])
 
     def fill(self, counts):
-        """Words in the place of numbers of them, in lists of any depth."""
+        """Words instead of their numbers, in lists of any depth."""
         if isinstance(counts, str):
             return counts
         return self.next(counts) if isinstance(counts, int) else [*map(self.fill, counts)]
@@ -74,7 +74,7 @@ class Words:
 
 
 def lines_of(written, between="\n\n"):
-    """A writer of a text, of one that writes a block."""
+    """A writer of a text, made from a writer of one block."""
     return lambda blocks: between.join(written(*block) for block in blocks).encode()
 
 
@@ -167,12 +167,12 @@ def html_of(kind, *what):
 
 
 def page(blocks):
-    """A page without tags that may be left out."""
+    """A page without optional tags."""
     return "<!doctype html><title>t</title>" + "\n".join(html_of(*block) for block in blocks)
 
 
 def book(blocks):
-    """Each block a chapter of its own, or all one."""
+    """Each block in its own chapter, or all in one."""
     chapters = {f"{i}.xhtml": html_of(*block) for i, block in enumerate(blocks)}
     return packages.book(chapters if len(blocks) % 2 else {"a.xhtml": "".join(chapters.values())})
 
@@ -188,7 +188,7 @@ def mail(blocks, is_page=False):
 
 
 def mails(blocks):
-    """Each block a mail of its own."""
+    """Each block in its own mail."""
     return b"".join(
         b"From a@example.com Mon Jan  1 00:00:00 2024\n%b\n\n" % mail([block], i % 2)
         for i, block in enumerate(blocks)
@@ -220,7 +220,7 @@ def table(blocks):
 
 
 def nested(blocks):
-    """An object in an object for each block, as its type and values."""
+    """Nested objects, one for each block, as its type and values."""
     made = []
     for kind, *what in reversed(blocks):
         made = [{"kind": kind, "values": what}, {"more": made}]
@@ -289,7 +289,7 @@ def document(blocks):
 
 
 def show(blocks):
-    """A slide for each block, with what it says in its title, a box, a table or its notes."""
+    """A slide for each block, with its text in the title, a box, a table or the notes."""
     made, inch = pptx.Presentation(), Inches(1)
     for kind, *what in blocks:
         text = what[-1]
@@ -310,7 +310,7 @@ def show(blocks):
 
 
 def workbook(blocks):
-    """A sheet for each block, called by its first word."""
+    """A sheet for each block, named by its first word."""
     made = openpyxl.Workbook()
     for i, block in enumerate(blocks):
         sheet = made.create_sheet(f"S{i}")

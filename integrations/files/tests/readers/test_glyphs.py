@@ -1,4 +1,4 @@
-"""Characters of PDFs that the file maps to no letter, of which the names of glyphs may tell it."""
+"""Characters of PDFs that the file maps to no letter, but whose glyphs' names may give it."""
 
 import io
 
@@ -15,8 +15,8 @@ HEAD = (
 
 
 def pdf(names, mapping, pages=1, codes=b"!"):
-    """Pages that say "See the de…nition.", with glyphs of these names in the middle, which a font
-    that is drawn maps as the CMap says; None for no map."""
+    """Pages with the text "See the de…nition.", with glyphs of these names in the middle. A drawn
+    font maps them by the CMap; None for no map."""
     text = b"BT /F1 12 Tf 20 100 Td (See the de) Tj /F2 12 Tf (%s) Tj /F1 12 Tf (nition.) Tj ET"
     content = text % codes
     cmap = HEAD + (mapping or b"") + b" endcmap end end"

@@ -1,4 +1,4 @@
-"""Files that a stranger made to harm: each ends within its limits, and the next is read."""
+"""Malicious files: each ends within its limits, and the next one is read."""
 
 import os
 import socket
@@ -123,7 +123,7 @@ BODY = "word/document.xml"
 
 
 def with_document(content, size=None):
-    """A document of Word whose text is replaced. size: what the zip says of it, falsely."""
+    """A document of Word whose text is replaced. size: the false size that the zip declares."""
     data = bytearray(
         files.changed(files.word(), lambda name, old: content if name == BODY else old)
     )
@@ -236,6 +236,6 @@ def test_modules_in_the_working_directory_are_not_imported(tmp_path):
         "assert read_file(b'a,b\\n1,2\\n', 'a.csv').sections\n"
         "assert read_file(b'<p>x</p>', 'a.html').sections\n"
     )
-    # -c puts the working directory first among the places of modules, but -P.
+    # -c puts the working directory first in the module path, -P doesn't.
     done = subprocess.run([sys.executable, "-P", "-c", program], cwd=tmp_path, check=False)
     assert done.returncode == 0 and not (tmp_path / "imported").exists()

@@ -1,4 +1,4 @@
-"""Books, documents and others that a stranger made to harm, and libraries that aren't there."""
+"""Malicious books, documents and other files, and missing libraries."""
 
 import io
 import sys
@@ -26,7 +26,7 @@ BLANK = '<table:table-row table:number-rows-repeated="5"><table:table-cell/></ta
 
 
 def tall(rows, below=""):
-    """A sheet of one cell that so many rows repeat."""
+    """A sheet with one cell that is repeated in this number of rows."""
     cell = "<table:table-cell><text:p>x</text:p></table:table-cell>"
     row = f'<table:table-row table:number-rows-repeated="{rows}">{cell}</table:table-row>'
     return f'<table:table table:name="T">{row}{below}</table:table>'

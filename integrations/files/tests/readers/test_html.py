@@ -1,4 +1,4 @@
-"""What is read of HTML."""
+"""The texts that are read in HTML."""
 
 import re
 
@@ -269,7 +269,7 @@ TAGS = st.sampled_from(
     )
 )
 def test_no_word_of_a_page_is_lost(tree):
-    """Whatever is nested into what, each word is there once, in its order."""
+    """However elements are nested, each word is read once, in order."""
     words = []
 
     def written(node):

@@ -1,4 +1,4 @@
-"""What is read of files of each kind."""
+"""The texts that are read in files of each kind."""
 
 import json
 import re

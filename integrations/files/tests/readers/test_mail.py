@@ -1,4 +1,4 @@
-"""What is read of mail."""
+"""The texts that are read in mail."""
 
 from email.message import EmailMessage
 

@@ -1,4 +1,4 @@
-"""What is read of mailboxes, and of mails that Outlook has saved."""
+"""The texts that are read in mailboxes, and in mails that Outlook has saved."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""What is read of AsciiDoc, Org, LaTeX, XML and subtitles."""
+"""The texts that are read in AsciiDoc, Org, LaTeX, XML and subtitles."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Files that are written as few programs write them: all that they say is read, once."""
+"""Files in unusual forms that few programs write: all their text is read, once."""
 
 import csv
 import io
@@ -70,7 +70,7 @@ NOTEBOOK = (
     b'{"cells": [{"cell_type": "raw", "source": "---\\ntitle: T\\nauthor: Jane Roe\\n---"},'
     b' {"cell_type": "markdown", "source": "text"}]}'
 )
-# The name of a file, what is in it, and what is read of it.
+# The name of a file, its content, and the text that is read in it.
 TEXTS = {
     "xml that says utf-16": (
         "a.xml", b'<?xml version="1.0" encoding="utf-16"?><a>hello world1</a>', ["hello world1"],

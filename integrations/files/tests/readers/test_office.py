@@ -1,4 +1,4 @@
-"""What is read of Word, slides and spreadsheets."""
+"""The texts that are read in Word documents, slides and spreadsheets."""
 
 import io
 import re
@@ -80,8 +80,8 @@ def test_what_says_nothing_of_itself_has_neither_author_nor_date():
 
 
 def with_part(data, of, name, content, kind, edit=None):
-    """A document in which a part has another one that it names by the id "rIdX". edit: what is made
-    of the part that has it."""
+    """A document in which a part refers to another one by the id "rIdX". edit: changes the
+    referring part."""
     before, out = zipfile.ZipFile(io.BytesIO(data)), io.BytesIO()
     folder, _, file = of.rpartition("/")
     rels = f"{folder}/_rels/{file}.rels"
@@ -108,7 +108,7 @@ def with_part(data, of, name, content, kind, edit=None):
 
 
 def in_document(*blocks):
-    """What makes these the blocks of a document of Word."""
+    """A function that makes these the blocks of a Word document."""
     body = "".join(blocks)
     return lambda text: re.sub(r"<w:body>.*</w:body>", f"<w:body>{body}</w:body>", text, flags=re.S)
 
@@ -385,7 +385,7 @@ def test_what_is_drawn_on_a_sheet_is_read_and_embedded_objects_are_counted():
 
 
 def points(*texts):
-    """Values of a chart at the places 0, 1, …, but where there is none."""
+    """Values of a chart at the positions 0, 1, …, except where there is none."""
     shown = enumerate(texts)
     return "".join(f"<c:pt idx='{i}'><c:v>{text}</c:v></c:pt>" for i, text in shown if text)
 

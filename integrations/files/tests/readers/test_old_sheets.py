@@ -1,4 +1,4 @@
-"""What is read of spreadsheets of Excel before 2007."""
+"""The texts that are read in spreadsheets of Excel before 2007."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is read of OpenDocument."""
+"""The texts that are read in OpenDocument."""
 
 import re
 

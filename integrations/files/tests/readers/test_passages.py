@@ -135,7 +135,7 @@ def test_an_outer_heading_that_no_passage_has_room_for_is_told_once():
     outer, inner = "a b c d e f g", "h i j k l m n"
     found = cut(f"# {outer}\n\n## {inner}\n\nx y\n\n## {inner} o\n\nz", 16)
     assert found == [f"{inner}: {outer}", f"{inner}: x y", f"{inner} o: z"]
-    # One that another passage begins with isn't.
+    # A heading that another passage begins with isn't repeated.
     assert cut(f"# {outer}\n\nx\n\n## {inner}\n\ny", 16) == [f"{outer}: x", f"{inner}: y"]
 
 
@@ -165,7 +165,7 @@ def test_each_word_of_headings_and_texts_is_in_a_passage(parts, titled, longest,
 
 
 class Counting:
-    """A function of 100 tokens, which are words, that notes how many characters it counts."""
+    """A function of 100 tokens, which are words, that records how many characters it counts."""
 
     max_tokens = 100
 
@@ -212,7 +212,7 @@ def test_nothing_is_cut_for_a_model_that_cannot_be_loaded(tmp_path):
     ):
         with pytest.raises(EmbeddingFunctionError, match="the model is away"):
             use()
-    assert [*read_folder(tmp_path, function=Away(RuntimeError("odd")))]  # of whoever has written it
+    assert [*read_folder(tmp_path, function=Away(RuntimeError("odd")))]  # by its author
 
 
 @pytest.mark.parametrize("kind", [AsLangChain, AsLlamaIndex])

@@ -1,4 +1,4 @@
-"""What is read of PDF."""
+"""The texts that are read in PDF."""
 
 import io
 
@@ -69,13 +69,13 @@ def test_words_are_joined_where_a_line_divides_them():
 
 
 def drawn(operators):
-    """A page that these operators draw in a font of 12 points."""
+    """A page with these operators, in a font of 12 points."""
     shown = f"BT /F1 12 Tf 50 700 Td {operators} ET".encode("latin-1")
     return files.pdf("x", stream=shown, encoding="WinAnsiEncoding")
 
 
 def test_accents_that_are_drawn_over_letters_are_put_onto_them():
-    # As TeX does it: the accent, a step back, the letter; in any order.
+    # In TeX's way: the accent, a step back, the letter; in any order.
     for before_letter in ("[(f)] TJ [(\\250) 445 (u) 0 (r)] TJ", "(fur) Tj 6 0 Td (\\250) Tj"):
         (section,) = read(drawn(before_letter)).sections
         assert section.text == "für"
@@ -135,8 +135,8 @@ WIDGET = "/Type/Annot/Subtype/Widget/Rect[50 600 200 620]"
 
 
 def form():
-    """A page with a text field, a list of which two are chosen, a box that is checked, one that
-    isn't, and a comment."""
+    """A page with a text field, a list with two selected options, a checked box, an unchecked one,
+    and a comment."""
     options = "[[(a)(Rope)][(b)(Sail)][(c)(Oar)]]"
     fields = [
         f"<<{WIDGET}/FT/Tx/T(name)/TU(Full name)/V(Jane Doe)>>",

@@ -1,4 +1,4 @@
-"""What is read of RTF."""
+"""The texts that are read in RTF."""
 
 import re
 

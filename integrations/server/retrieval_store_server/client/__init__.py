@@ -1,6 +1,6 @@
-"""A store of our engine that another process serves, reached over HTTP.
+"""A store of this engine in another process, reached over HTTP.
 
-`opening` finds out what is at a URL; `connection` sends requests over connections that stay open,
-and retries what may be retried; `store` is the store and its points, with the methods of
-`native.methods`. It may use `native` and `values`.
+`opening` finds out which server is at a URL. `connection` sends requests over persistent
+connections, and retries where a retry is safe. `store` is the store and its points, with the
+methods of `native.methods`. This package may use `native` and `values`.
 """

@@ -1,10 +1,10 @@
-"""Sends requests to a server, over HTTP connections that stay open, and tries them again.
+"""Sends requests to a server, over persistent HTTP connections, with retries.
 
-A read may always be tried again. A write may where it is certain that nothing was done: there was
-no connection, or the server said so. Else the error says that it may have been done, as a whole or
-not at all: what the server does, it does in one transaction.
+A read may always be retried. A write may be retried where it certainly wasn't started: there was no
+connection, or the server said so. Otherwise the error says that it may have been carried out,
+completely or not at all, since the server runs each request in one transaction.
 
-`is_ours_at` finds out whether a server is one of ours.
+`is_ours_at` finds out whether a server is one of this package.
 """
 
 import os
@@ -49,7 +49,7 @@ from retrieval_store_server.native.codec import (
 )
 from retrieval_store_server.native.methods import OURS, ROOT, Method, decode_error
 
-PATIENCE = 10.0  # seconds in which a server that is started anew is waited for
+PATIENCE = 10.0  # seconds to wait for a server that is starting
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 _log = log_of("server")
 # Statuses which mean, without an error of ours, that the request was not started.
@@ -65,8 +65,8 @@ _TIMEOUT_HINT = "in time (timeout= of Client says how long)"
 
 @dataclass(frozen=True, slots=True)
 class MessageRequest:
-    """A POST with a message. doing: what it does, in words; writes: whether it must not be
-    repeated; long: whether the answer may take minutes."""
+    """A POST with a message. doing: the action in words, for errors; writes: whether it must not be
+    repeated; long: whether the response may take minutes."""
 
     path: str
     message: Parts
@@ -157,7 +157,7 @@ def connection_lost(error: Exception, place: str, doing: str) -> AttemptFailure:
 def error_answer(
     status: int, headers: HTTPMessage, body: Buffer, place: str, doing: str
 ) -> AttemptFailure:
-    """The failure that an unexpected answer means."""
+    """The failure that an unexpected response means."""
     answer = _error_in_body(body)
     if status == HTTPStatus.UNAUTHORIZED:
         message = f"the server {place} wants a key, or another one: give it as api_key= of Client"
@@ -195,23 +195,23 @@ def _error_in_body(body: Buffer) -> object:
 
 
 def _sentence(answer: object) -> str:
-    """Why a request was refused, as far as the answer says."""
+    """Why a request was refused, if the response gives a reason."""
     status = answer.get("status") if isinstance(answer, dict) else None
     why = status.get("error") if isinstance(status, dict) else None
     return f": {why}" if isinstance(why, str) else ""
 
 
 def _seconds(headers: HTTPMessage) -> float | None:
-    """The seconds that a server asks to wait; None where it doesn't say."""
+    """The seconds that a server asks to wait; None where it gives none."""
     retry_after = headers.get("retry-after", "")
     return float(retry_after) if retry_after.isdecimal() and len(retry_after) < 5 else None
 
 
-PORT = 6333  # where a URL names none, as qdrant-client has it
+PORT = 6333  # the default of a URL, as in qdrant-client
 MAX_PORT = 65_535
 TIMEOUT = 30.0  # seconds
-LOOKED_WITHIN = 5.0  # seconds in which it is found out what is there
-# Arguments of qdrant-client's about how it speaks to a cluster, which mean nothing here.
+LOOKED_WITHIN = 5.0  # seconds for identifying the server
+# Arguments of qdrant-client's about connections to a cluster, which have no meaning here.
 _OF_QDRANT = (
     *("prefer_grpc", "grpc_port", "grpc_options", "check_compatibility", "pool_size", "https"),
 )
@@ -238,8 +238,8 @@ class Address:
 
 
 def address_of(url: Any, options: Mapping[str, Any]) -> Address | None:
-    """The address that a client's arguments mean; None where the options are those of another
-    client. InvalidArgumentError for invalid ones."""
+    """The address that a client's arguments mean; None where the options belong to another client.
+    Raises InvalidArgumentError for invalid ones."""
     if not isinstance(url, str) or not url:
         raise InvalidTypeError(f"url is {quote(url)}, expected the URL of a server")
     timeout = _timeout(options.get("timeout", TIMEOUT))
@@ -262,11 +262,11 @@ def address_of(url: Any, options: Mapping[str, Any]) -> Address | None:
 
 
 def _parts_of(url: str) -> SplitResult:
-    """The parts of a URL; InvalidArgumentError for one that can't be used."""
+    """The parts of a URL; raises InvalidArgumentError for one that can't be used."""
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").encode("idna") if parts.port != 0 else b""
-    except ValueError:  # which a UnicodeError is too
+    except ValueError:  # or its subclass UnicodeError
         parts, host = urlsplit(""), b""
     if parts.scheme not in ("http", "https") or not host:
         raise InvalidArgumentError(f"url is {quote(url)}, expected http://HOST:PORT, or https://")
@@ -276,8 +276,8 @@ def _parts_of(url: str) -> SplitResult:
 
 
 def is_ours(status: int, body: bytes | bytearray, place: str) -> bool | None:
-    """Whether `GET /` was answered by a server of ours and not by a Qdrant; None where a proxy or a
-    starting server may have answered. ClusterError for neither."""
+    """Whether a server of this package answered `GET /`, and not a Qdrant; None where a proxy or a
+    starting server may have answered. Raises ClusterError for anything else."""
     if status in _NOT_BEGUN or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return None
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
@@ -313,7 +313,7 @@ def _port(value: Any) -> int:
 
 
 def _prefix(value: Any) -> str:
-    """Of the paths on a server, as of one behind a proxy."""
+    """The prefix of a server's paths, as behind a proxy."""
     prefix = "" if value is None else value
     if not isinstance(prefix, str):
         raise InvalidTypeError(f"prefix is {quote(value)}, expected a str")
@@ -358,20 +358,21 @@ def _context(verify: Any) -> ssl.SSLContext:
     return context
 
 
-KEPT_SECONDS = 60.0  # that a connection may be idle; the server closes it after 75
+KEPT_SECONDS = 60.0  # how long a connection may be idle; the server closes it after 75
 PIECE = 1 << 18  # bytes
 _KEEPALIVE_AFTER = 30  # seconds
-# What an exchange raises where the connection breaks, or the answer makes no sense, as by a length
-# for which there is no memory.
+# The errors of an exchange whose connection breaks, or whose response is invalid, such as a length
+# that exceeds the memory.
 _BROKEN = (OSError, HTTPException, ValueError, OverflowError, MemoryError)
 T = TypeVar("T")
 
 
 def read_whole(answer: HTTPResponse) -> Buffer:
-    """The body of an answer, in writable memory of its own; HTTPException where it is cut off."""
+    """The body of a response, in writable memory of its own; raises HTTPException where it is cut
+    off."""
     if answer.length is None:
         return bytearray(answer.read())
-    body: Any = np.empty(answer.length, np.uint8)  # which isn't filled with zeros first
+    body: Any = np.empty(answer.length, np.uint8)  # without filling it with zeros first
     view = memoryview(body)
     missing = len(view) - answer.readinto(view)
     if missing:
@@ -380,7 +381,7 @@ def read_whole(answer: HTTPResponse) -> Buffer:
 
 
 def read_pieces(answer: HTTPResponse) -> Iterator[bytes]:
-    """The body of an answer as it arrives; HTTPException where it is cut off."""
+    """The body of a response as it arrives; raises HTTPException where it is cut off."""
     while piece := answer.read(PIECE):
         yield piece
     if answer.length:
@@ -390,8 +391,8 @@ def read_pieces(answer: HTTPResponse) -> Iterator[bytes]:
 class HttpConnection:
     """A connection. sock: None where it is closed.
 
-    The standard library reads answers. Requests are written here, since it sends a head and the
-    body behind it one after the other, which wakes the server twice."""
+    The standard library reads responses. Requests are written here, since it sends a head and its
+    body separately, which wakes the server twice."""
 
     def __init__(self, address: Address) -> None:
         self.sock: Any = None
@@ -406,7 +407,7 @@ class HttpConnection:
         self._headers = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
 
     def connect(self) -> None:
-        """Open the connection; OSError."""
+        """Open the connection; raises OSError."""
         address = self._address
         self.sock = socket.create_connection((address.host, address.port), address.timeout)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -421,14 +422,15 @@ class HttpConnection:
             self.sock = None
 
     def send_request(self, method: str, path: str, body: Parts) -> HTTPResponse:
-        """The answer to a request, whose body is still to be read; to be closed then, since it
+        """The response to a request, whose body must still be read. Close it afterwards, since it
         holds the connection open."""
         lines = f"{method} {self._address.prefix}{path} HTTP/1.1\r\n{self._headers}"
         head = f"{lines}content-length: {size_of(body)}\r\n\r\n".encode("ascii")
         if size_of(body) <= COPIED:
             self.sock.sendall(b"".join([head, *body]))
         else:
-            # Piece by piece: a connection's timeout applies to each, and all may take long.
+            # Piece by piece: a connection's timeout applies to each piece, and the whole may take
+            # long.
             for part in (head, *body):
                 view = memoryview(part)
                 for start in range(0, len(view), PIECE):
@@ -436,8 +438,8 @@ class HttpConnection:
         answer: Any = HTTPResponse(self.sock, method=method)
         try:
             answer.begin()
-            while answer.status < HTTPStatus.OK:  # which announces that another will come
-                answer.headers = None  # else it isn't read
+            while answer.status < HTTPStatus.OK:  # 1xx announces another response
+                answer.headers = None  # otherwise it isn't read
                 answer.begin()
         except BaseException:
             answer.close()
@@ -445,8 +447,8 @@ class HttpConnection:
         return cast(HTTPResponse, answer)
 
     def exchange(self, request: MessageRequest, read: Callable[[HTTPResponse], T]) -> T:
-        """The result of `read`, called with the answer to a request, which it reads to its end;
-        FailedError. The connection is closed where anything else happens."""
+        """The result of `read`, called with the response to a request, which it reads to its end;
+        raises FailedError. After any other error the connection is closed."""
         place, doing = self._address.place, request.doing
         try:
             self.sock.settimeout(None if request.long else self._address.timeout)
@@ -455,7 +457,7 @@ class HttpConnection:
                     result = read(answer)
                 else:
                     refusal = read_whole(answer)
-        except RetrievalStoreError:  # of who reads; some of these are errors of the system, too
+        except RetrievalStoreError:  # the reader's errors; some are errors of the system, too
             self.close()
             raise
         except _BROKEN as error:
@@ -472,7 +474,8 @@ class HttpConnection:
 
     @property
     def has_something(self) -> bool:
-        """Whether there is something to read: unasked it is no answer, and may be the end."""
+        """Whether there is something to read. Without a request it isn't a response, and may be the
+        end of the connection."""
         if not hasattr(select, "poll"):
             return bool(select.select([self.sock], [], [], 0)[0])
         poll = select.poll()
@@ -481,15 +484,14 @@ class HttpConnection:
 
 
 def _keep_alive(sock: socket.socket) -> None:
-    """Have the system find out within minutes whether the peer of an idle connection is still
-    there."""
-    with suppress(OSError, AttributeError):  # which not every system has
+    """Let the system check within minutes whether the peer of an idle connection still exists."""
+    with suppress(OSError, AttributeError):  # some systems lack it
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_AFTER)
 
 
 def connect(address: Address) -> HttpConnection:
-    """A new connection; FailedError."""
+    """A new connection; raises FailedError."""
     line = HttpConnection(address)
     try:
         line.connect()
@@ -503,8 +505,8 @@ MAX_IDLE = 64  # idle connections, one for each thread of an event loop's client
 
 
 class ConnectionPool:
-    """Connections to one server, for any number of threads. kept_seconds: for which one may be
-    idle. What is called one after the other goes by the same connection, until that is cut."""
+    """Connections to one server, for any number of threads. kept_seconds: how long a connection may
+    be idle. Consecutive calls use the same connection, until it is closed."""
 
     def __init__(self, address: Address, kept_seconds: float = KEPT_SECONDS) -> None:
         self.address = address
@@ -526,7 +528,7 @@ class ConnectionPool:
         return with_retries(request, self.address.place, lambda: self._attempt(request, read))
 
     def _attempt(self, request: MessageRequest, read: Callable[[HTTPResponse], T]) -> T:
-        """The result of `read`, called with the answer of one attempt; FailedError."""
+        """The result of `read`, called with the response of one attempt; raises FailedError."""
         line = self._idle_connection() or connect(self.address)
         try:
             return line.exchange(request, read)
@@ -551,12 +553,12 @@ class ConnectionPool:
         return None
 
     def _begin_in_child(self) -> None:
-        """After a fork: forget the connections, which are the parent's, whose lock may have been
-        held just then."""
+        """After a fork, drop the connections: they are the parent's, and their lock may have been
+        held during the fork."""
         self._process, self._lock = os.getpid(), Lock()
         idle, self._idle = self._idle, []
         for line in idle:
-            line.close()  # which ends the child's part in it alone
+            line.close()  # this closes only the child's copy
 
     def _give_back(self, line: HttpConnection) -> None:
         with self._lock:
@@ -567,7 +569,7 @@ class ConnectionPool:
         line.close()
 
     def close(self) -> None:
-        """Close all connections; calls raise ClientClosedError from here on."""
+        """Close all connections; later calls raise ClientClosedError."""
         self._closed = True
         with self._lock:
             idle, self._idle = self._idle, []
@@ -576,8 +578,8 @@ class ConnectionPool:
 
 
 def with_retries(request: MessageRequest, place: str, attempt: Callable[[], T]) -> T:
-    """The result of an attempt at a request, repeated as `Retry` says, which also says what is
-    raised."""
+    """The result of a request, attempted repeatedly by the rules of `Retry`, which also decides
+    which error is raised."""
     attempts = Retry(request)
     while True:
         try:
@@ -590,7 +592,7 @@ def with_retries(request: MessageRequest, place: str, attempt: Callable[[], T]) 
 def request_of(
     method: Method, path: str, arguments: Mapping[str, Any], doing: str
 ) -> MessageRequest:
-    """The request for a method; InvalidArgumentError for one that is too large."""
+    """The request for a method; raises InvalidArgumentError for one that is too large."""
     message = method.encode_arguments(arguments)
     if size_of(message) > MAX_BYTES:
         raise InvalidArgumentError(
@@ -601,7 +603,7 @@ def request_of(
 
 
 def read_answer(method: Method, body: Buffer, place: str, doing: str) -> Any:
-    """The result in an answer; ClusterError where it can't be parsed."""
+    """The result in a response; raises ClusterError where it can't be parsed."""
     try:
         return method.decode_result(body)
     except MalformedError as error:
@@ -611,7 +613,8 @@ def read_answer(method: Method, body: Buffer, place: str, doing: str) -> Any:
 
 
 def is_ours_at(address: Address) -> bool | None:
-    """Whether a server of ours is there, and not a Qdrant; None where neither answers now."""
+    """Whether a server of this package is there, and not a Qdrant; None where neither answers
+    now."""
     try:
         return _look_at(address, min(LOOKED_WITHIN, address.timeout or LOOKED_WITHIN))
     except _BROKEN:  # ClusterError, too: the first use raises it again
@@ -619,8 +622,8 @@ def is_ours_at(address: Address) -> bool | None:
 
 
 def is_ours_in_time(address: Address) -> bool:
-    """The same for a server that may be starting, and listens before it answers; UnavailableError
-    where nothing answers, ClusterError for neither."""
+    """The same for a server that may be starting, and listens before it answers. Raises
+    UnavailableError where nothing answers, and ClusterError for another server."""
     attempts = Retry(MessageRequest("/", (), "looking what is there"))
     while True:
         try:
@@ -637,7 +640,7 @@ def is_ours_in_time(address: Address) -> bool:
 
 
 def _look_at(address: Address, within: float | None) -> bool | None:
-    """The result of `is_ours` for what answers there; one of `_BROKEN` where nothing does.
+    """The result of `is_ours` for the server at an address; one of `_BROKEN` where nothing answers.
     within: seconds."""
     line = HttpConnection(replace(address, timeout=within))
     try:

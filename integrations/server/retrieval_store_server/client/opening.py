@@ -1,4 +1,5 @@
-"""Opens the store at a URL: of a server of ours, or of a Qdrant, which the first answer tells."""
+"""Opens the store at a URL. The first response shows whether a server of this package or a Qdrant
+serves it."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -20,11 +21,11 @@ from retrieval_store_server.client.store import ServedStore
 def open_url(
     url: Any, consistency: Any, creates_indexes: bool, options: Mapping[str, Any]
 ) -> Session:
-    """The session of the store at a URL: one that a server of ours serves, or a cluster. options:
-    further arguments of the client that it needs; the rest is as for `Client`. The URL is tried
-    once; where nothing answers, again when the store is used."""
+    """The session of the store at a URL: served by a server of this package, or a cluster. options:
+    further arguments of the client that it needs; the rest is as in `Client`. The URL is tried
+    once; if nothing answers, again when the store is used."""
     address = address_of(url, options)
-    if address is None:  # options of a client of a cluster's
+    if address is None:  # options of a client for clusters
         return _open_cluster(url, consistency, creates_indexes, options)
 
     def open_session(is_ours: bool) -> Session:
@@ -49,13 +50,13 @@ def _open_cluster(
 
 
 def _open_later(address: Address, open_session: Callable[[bool], Session]) -> Session:
-    """The session of a URL where nothing answers yet; `open_session` opens the right one when
-    something does."""
+    """The session of a URL where nothing answers yet; `open_session` opens the right kind when a
+    server does."""
     decided: list[Session] = []
     lock, is_released = Lock(), threading.Event()
 
     def find() -> CollectionStore:
-        is_ours = None if decided else is_ours_in_time(address)  # for which all wait at once
+        is_ours = None if decided else is_ours_in_time(address)  # all threads wait for this at once
         with lock:
             if not decided and is_ours is not None:
                 decided.append(open_session(is_ours))

@@ -45,14 +45,14 @@ from retrieval_store_server.native.methods import POINTS, STORE, Calls
 if TYPE_CHECKING:
     from retrieval_store.extension import Analyzer
 
-ATTEMPTS = 100  # at a change that others are faster with
+ATTEMPTS = 100  # at a change, while others are faster
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
 
 class Asking(Protocol):
-    """Has the server call a method."""
+    """Calls a method on the server."""
 
     def ask_server(self, method: str, doing: str, arguments: Mapping[str, Any]) -> Any:
         """The result of the method of this name."""
@@ -61,8 +61,8 @@ class Asking(Protocol):
 def forward(
     method: Callable[Concatenate[Any, P], R], doing: str | None = None
 ) -> Callable[Concatenate[Any, P], R]:
-    """A method of a protocol that the server carries out. doing: what errors call it; its name by
-    default."""
+    """A method of a protocol that the server carries out. doing: its description in errors; the
+    method's name by default."""
     name, parameters = method.__name__, signature(method)
 
     @wraps(method)
@@ -83,9 +83,9 @@ LOOKING = "looking at a collection"
 
 
 class ServedPoints:
-    """The points of a served store: each call is one request, which the server answers in one
+    """The points of a served store. Each call is one request, which the server answers in one
     state, or carries out in one transaction. copy: the name of a private copy to read instead;
-    name: of the collection, for spans."""
+    name: the collection's, for spans."""
 
     reusable = False  # the name may change
 
@@ -99,7 +99,7 @@ class ServedPoints:
 
     @property
     def engine(self) -> "ServedPoints":
-        """The object itself: the server has our engine."""
+        """The object itself: the server has this engine."""
         return self
 
     def ask_server(self, method: str, doing: str, arguments: Mapping[str, Any]) -> Any:
@@ -149,7 +149,7 @@ class ServedStore:
 
     def __init__(self, connection: ConnectionPool) -> None:
         self._connection = connection
-        self._names: dict[str, str] = {}  # by ids, as they were seen last
+        self._names: dict[str, str] = {}  # by ids, as last seen
 
     @property
     def address(self) -> Address:
@@ -163,12 +163,11 @@ class ServedStore:
 
     @property
     def engine(self) -> "ServedStore":
-        """The object itself: the server has our engine."""
+        """The object itself: the server has this engine."""
         return self
 
     def ask_server(self, method: str, doing: str, arguments: Mapping[str, Any]) -> Any:
-        """The result of a method of the store, or of `Calls`; names of collections are
-        remembered."""
+        """The result of a method of the store, or of `Calls`; names of collections are cached."""
         result = self._connection.call(STORE[method], f"/store/{method}", arguments, doing)
         for record in result if isinstance(result, list) else [result]:
             if isinstance(record, CollectionRecord):
@@ -195,7 +194,7 @@ class ServedStore:
     def change(
         self, collection_id: str, edit: Callable[[CollectionRecord], CollectionRecord]
     ) -> CollectionRecord:
-        """Replace name and settings by those that `edit` returns; AlreadyExistsError."""
+        """Replace name and settings by those that `edit` returns; raises AlreadyExistsError."""
         look, exchange = partial(self.record, collection_id), partial(self._exchange, collection_id)
         after = _compare_and_set(look, edit, exchange)
         self._names[collection_id] = after.name
@@ -206,25 +205,26 @@ class ServedStore:
         _compare_and_set(self.aliases, edit, self._exchange_aliases)
 
     def points(self, collection_id: str) -> ServedPoints:
-        """The points of a collection. Whether it exists shows with the first call."""
+        """The points of a collection. The first call shows whether it exists."""
         name = self._names.get(collection_id, collection_id)
         return ServedPoints(self._connection, collection_id, name)
 
     def optimize(self, collection_id: str, progress: Progress) -> None:
-        """Have the server compact a collection."""
+        """Compact a collection on the server."""
         self._compact(collection_id)
 
     def verify(self, analyzer_of: "Callable[[CollectionRecord], Analyzer]") -> Iterator[FileReport]:
-        """Have the server check every byte. Files are named by their paths in the store."""
+        """Check every byte on the server. Files are named by their paths in the store."""
         analyzers = {record.id: analyzer_of(record) for record in self.page(None, 0)}
         for file, size, problem in self._verified(analyzers):
             yield FileReport(Path(file), size, problem)
 
     @contextmanager
     def open_copy(self, collection_id: str) -> Iterator[ServedPoints]:
-        """The points of a collection as they are now: a private copy on the server, which is
-        deleted at the end, or when it isn't read for ten minutes. It belongs to one of the server's
-        processes, so all calls use one connection. A forked process leaves it to its parent."""
+        """The points of a collection in its present state. They are a private copy on the server,
+        which is deleted at the end, or when it isn't read for ten minutes. It belongs to one of the
+        server's processes, so all calls use one connection. A forked process leaves it to its
+        parent."""
         owner = os.getpid()
         with closing(ConnectionPool(self.address, kept_seconds=math.inf)) as line:
             arguments = {"collection_id": collection_id}
@@ -233,7 +233,7 @@ class ServedStore:
                 yield ServedPoints(line, collection_id, collection_id, copy)
             finally:
                 if os.getpid() == owner:
-                    with suppress(RetrievalStoreError):  # it goes by itself
+                    with suppress(RetrievalStoreError):  # it is deleted after a while anyway
                         ended = {"name": copy}
                         line.call(STORE["forget_copy"], "/store/forget_copy", ended, "ending")
 
@@ -249,7 +249,7 @@ class ServedStore:
 def _compare_and_set(
     look: Callable[[], T], edit: Callable[[T], T], exchange: Callable[[T, T], bool]
 ) -> T:
-    """Replace a value by what `edit` makes of it. If it has changed meanwhile, `edit` is called
+    """Replace a value by the result of `edit`. If the value has changed meanwhile, `edit` is called
     again with the new one."""
     for _ in range(ATTEMPTS):
         before = look()
@@ -260,8 +260,8 @@ def _compare_and_set(
 
 
 def _write_file(file: IO[bytes], target: Path, answer: HTTPResponse) -> None:
-    """Write an answer into a file; HTTPException where it is cut off, StorageError where the file
-    can't be written."""
+    """Write a response into a file. Raises HTTPException where it is cut off, and StorageError
+    where the file can't be written."""
     with _translate_errors(target):
         file.seek(0)
         file.truncate()
@@ -272,7 +272,7 @@ def _write_file(file: IO[bytes], target: Path, answer: HTTPResponse) -> None:
 
 @contextmanager
 def _translate_errors(target: Path) -> Iterator[None]:
-    """Errors of the system with a file of the caller's, as ours."""
+    """Convert the system's errors about a file of the caller's to this package's."""
     try:
         yield
     except OSError as error:

@@ -1,8 +1,8 @@
 """The same server over gRPC.
 
 `calls` is the server, and takes a call through the same checks, limits and threads as a request
-over HTTP. `table` names the procedures and reads messages about collections and of older methods;
-`read` turns a message into the body that the same request has over HTTP; `write` makes a message of
-the result. What a procedure does, and who may call it, stands in `http.routes`. It may use `http`
-and what that may use. Nothing of it is loaded before gRPC is served.
+over HTTP. `table` names the procedures, and reads messages about collections and of older methods.
+`read` turns a message into the body of the same request over HTTP. `write` turns the result into a
+message. The table in `http.routes` says which method a procedure calls, and who may call it. This
+package may use `http` and its dependencies. It isn't imported before gRPC is served.
 """

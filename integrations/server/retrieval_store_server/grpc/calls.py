@@ -1,8 +1,8 @@
 """The gRPC server (its port, TLS, health, start and end), and the way of a call through it.
 
-A call takes the way of a request over HTTP in `application`. On the loop: the gate, the message,
-and reading it where it is short. In a thread: reading a long one, the work itself, and writing the
-answer. Calls over HTTP and gRPC wait for the same threads.
+A call goes the way of a request over HTTP in `application`. On the loop: the gate, the message, and
+reading a short one. In a thread: reading a long one, the method, and writing the response. Calls
+over HTTP and gRPC share the threads.
 """
 
 import asyncio
@@ -37,13 +37,13 @@ from retrieval_store_server.http.shapes import cost_class_of
 Context: TypeAlias = Any  # grpc.aio.ServicerContext
 _access = log_of("access")
 PACKAGE = "/qdrant."
-# What stands for JSON in a refusal, and how a server says it of messages.
+# Words about JSON in a refusal, and a server's words for messages.
 WORDINGS = {
     INVALID: "Validation error in body",
     "Format error in JSON body": "Format error in body",
     ".vector.?.": ".vectors.vectors_options.vectors.[].",
 }
-LONGEST_REFUSAL = 400  # characters of a refusal, which goes into a header
+LONGEST_REFUSAL = 400  # characters of a refusal, which is sent in a header
 CODES: Mapping[int, StatusCode] = {
     400: StatusCode.INVALID_ARGUMENT,
     401: StatusCode.UNAUTHENTICATED,
@@ -77,8 +77,8 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
 
     def __init__(self, shared: Shared) -> None:
         self._shared, self._limits = shared, shared.settings.limits
-        # A message comes in one piece, of which only its end tells the size: so many are taken at
-        # once that their largest have room together.
+        # A message arrives in one piece, and its size is known only at its end. This limits the
+        # number of messages at once, so that the largest ones fit into memory together.
         self._reading = asyncio.Semaphore(max(1, self._limits.bodies // self._limits.body))
         self._handlers = {
             f"{PACKAGE}{route.rpc}": _handler(self._call_of(route, PROCEDURES[route.rpc]))
@@ -88,25 +88,25 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
         self.refusing = _handler(self._refuse)
 
     def service(self, details: Any) -> Any:
-        """The handler of a call. For a procedure that doesn't exist it is None, and gRPC says so;
-        but clients without a valid key are refused."""
+        """The handler of a call. For an unknown procedure it is None, and gRPC reports that;
+        clients without a valid key are refused all the same."""
         handler = self._handlers.get(details.method)
         if handler is None and self.refusal(details.invocation_metadata, None):
             return self.refusing
         return handler
 
     def refusal(self, metadata: Any, access: Permission | None) -> Response | None:
-        """Why a call isn't let in."""
+        """Why a call isn't admitted."""
         return self._shared.gate.refused_call(_headers(metadata), access)
 
     async def _refuse(self, _: Any, context: Context) -> None:
         refused = self.refusal(context.invocation_metadata(), None)
-        assert refused is not None  # it is asked for nothing else
+        assert refused is not None  # it is used for nothing else
         await _abort(context, refused)
 
     def _call_of(self, route: Route, procedure: Procedure) -> Any:
-        """What answers the calls of a procedure: a function, since gRPC finds out what it is each
-        time, and takes longer for all else."""
+        """The function that answers the calls of a procedure. gRPC inspects the object on each
+        call, and takes longer for anything but a function."""
 
         async def call(_: Any, context: Context) -> bytes:
             return await self._call(route, procedure, context)
@@ -118,7 +118,7 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
         began = time.perf_counter()
         try:
             answer = await self._answer_call(route, procedure, context, began)
-        except asyncio.CancelledError:  # its client has gone, or its deadline has passed
+        except asyncio.CancelledError:  # its client has disconnected, or its deadline has passed
             self._count(route, StatusCode.CANCELLED, began)
             raise
         except Exception as error:
@@ -140,7 +140,7 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
     async def _answer_call(
         self, route: Route, procedure: Procedure, context: Context, began: float
     ) -> bytes | Response:
-        """The message that answers a call; or the refusal."""
+        """The message that answers a call, or the refusal."""
         headers = _headers(context.invocation_metadata())
         refused = self._shared.gate.refused_call(headers, route.access)
         if refused is not None:
@@ -155,8 +155,8 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
             return await self._answer_message(route, procedure, began, sent, may)
 
     def _at_once(self, route: Route, procedure: Procedure, began: float) -> bytes:
-        """The answer to a call that needs neither key nor store. Its message isn't read: reading
-        takes room that other calls wait for, and calls without a key must not make them wait."""
+        """The response to a call that needs neither key nor store. Its message isn't read: reading
+        takes memory that other calls wait for, and calls without a key must not make them wait."""
         return _serialise(
             procedure, route.answer(RequestContext(self._shared.served, {}, {})), began
         )
@@ -212,8 +212,8 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
         is_large: bool = False,
         kind: ReadKind | None = None,
     ) -> bytes:
-        """The result of work, by the workers. gRPC cancels the call when the client has gone or the
-        deadline has passed; work that is still waiting isn't begun then."""
+        """The result of work, on the workers. gRPC cancels the call when the client has
+        disconnected or the deadline has passed; work that is still waiting then isn't started."""
         longest = self._limits.queue_seconds
         seconds = min(timeout or longest, longest)
         workers = self._shared.workers
@@ -231,18 +231,19 @@ def _serialise(procedure: Procedure, result: Any, began: float) -> bytes:
 
 
 def _handler(call: Any) -> Any:
-    """A handler for calls with one message. It is registered for several, and reads one, so that it
-    can refuse a call before its message has arrived."""
+    """A handler for calls with one message. It is registered for a stream of messages, and reads
+    one, so that it can refuse a call before its message has arrived."""
     return grpc.stream_unary_rpc_method_handler(call)
 
 
 async def _never() -> None:
-    """Never returns: gRPC cancels a call whose client has gone, and nothing else reports it."""
+    """Never returns: gRPC cancels a call whose client has disconnected, and nothing else reports
+    it."""
     await asyncio.get_running_loop().create_future()
 
 
 def _headers(metadata: Any) -> dict[bytes, bytes]:
-    """The metadata of a call by name; of a repeated name the first value."""
+    """The metadata of a call by name; a repeated name has its first value."""
     headers: dict[bytes, bytes] = {}
     for name, value in metadata:
         sent = value if isinstance(value, bytes) else value.encode()
@@ -266,10 +267,10 @@ async def _abort(context: Context, refusal: Response) -> None:
 
 HEALTH = "/grpc.health.v1.Health/"
 SERVICES = ("", "qdrant.Points", "qdrant.Collections", "qdrant.Snapshots", "qdrant.Qdrant")
-MAX_CALLS = 2  # times as many calls as there may be requests under way and waiting
-READ_AT_ONCE, READ_WITHIN = 4, 5.0  # messages that ask for health, and seconds for one to come
+MAX_CALLS = 2  # the factor by which calls may exceed running and waiting requests
+READ_AT_ONCE, READ_WITHIN = 4, 5.0  # health messages at once, and seconds for one to arrive
 HANDSHAKE_MS, IDLE_MS, PING_MS = 60_000, 600_000, 120_000
-STREAMS = 1_024  # calls at once of one connection
+STREAMS = 1_024  # concurrent calls of one connection
 
 
 class RpcServer:
@@ -288,7 +289,7 @@ class RpcServer:
         self._ending: asyncio.Future[Any] | None = None
 
     async def start(self) -> None:
-        """Start listening; StorageError where that fails."""
+        """Start listening; raises StorageError where that fails."""
         address = self._listening.address
         try:
             credentials = _credentials(self._listening)
@@ -303,7 +304,7 @@ class RpcServer:
         await self._server.start()
 
     def begin_end(self) -> None:
-        """Accept no more calls; those under way have 30 seconds."""
+        """Accept no more calls; running calls have 30 seconds."""
         if self._ending is None:
             self._ending = asyncio.ensure_future(self._end())
 
@@ -312,7 +313,7 @@ class RpcServer:
         await self._server.stop(END_WITHIN)
 
     async def wait_until_ended(self) -> None:
-        """Returns once no call is under way."""
+        """Returns once no call is running."""
         self.begin_end()
         assert self._ending is not None
         await self._ending
@@ -335,9 +336,8 @@ class _Health(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no typ
         )
 
     async def _check_health(self, _: Any, context: Any) -> Any:
-        """The health of a service. If too many checks are being read, which callers without a key
-        can bring about, or if the message doesn't arrive in time, it is the health of the
-        server."""
+        """The health of a service. If too many checks are being read, or the message doesn't arrive
+        in time, it is the health of the server. Callers without a key can cause the former."""
         sent = b""
         if not self._reading.locked():
             async with self._reading:
@@ -345,12 +345,12 @@ class _Health(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no typ
                     sent = await asyncio.wait_for(context.read(), READ_WITHIN)
         try:
             check = health_pb2.HealthCheckRequest.FromString(sent or b"")
-        except Exception:  # google.protobuf's, of which there is one class
+        except Exception:  # google.protobuf's; it has a single class
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "failed to decode the message")
         return await self._servicer.Check(check, context)
 
     def service(self, details: Any) -> Any:
-        """What answers a call."""
+        """The handler of a call."""
         if details.method == f"{HEALTH}Check":
             return self._check
         if details.method != f"{HEALTH}Watch":

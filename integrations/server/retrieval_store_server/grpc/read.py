@@ -1,7 +1,7 @@
 """Requests as the models of qdrant-client that bodies over HTTP are read as.
 
-Its own converter makes most of them. What it hasn't, or makes otherwise than a server, or too
-slowly for what is asked most, is made here by methods of the same names.
+qdrant-client's own converter makes most of them. Methods of the same names replace it here for
+three reasons: it lacks a message, differs from a server, or is too slow for frequent requests.
 """
 
 import math
@@ -32,8 +32,8 @@ from retrieval_store_server.grpc.write import (
 from retrieval_store_server.http.bodies import unreadable
 from retrieval_store_server.http.refusals import invalid, wrong
 
-# What is raised for messages that are none of a server's: a value that an enum hasn't, a time that
-# there isn't, nothing where one of several is needed.
+# The errors of invalid messages: an unknown value of an enum, an impossible time, or no value where
+# one of several is needed.
 MISREAD = (ArithmeticError, RecursionError, ValueError)
 
 LARGEST = sys.float_info.max
@@ -41,8 +41,8 @@ LARGEST = sys.float_info.max
 
 @dataclass(slots=True)
 class Noticed:
-    """What was noticed while a message was read. strings: ids that are neither integers nor UUIDs;
-    infers: whether anything is to be embedded."""
+    """Observations while a message was read. strings: ids that are neither integers nor UUIDs;
+    infers: whether anything must be embedded."""
 
     strings: list[str] = field(default_factory=list)
     infers: bool = False
@@ -53,8 +53,8 @@ _noticed: ContextVar[Noticed] = ContextVar("noticed")
 
 @contextmanager
 def noticing(noticed: Noticed) -> Iterator[None]:
-    """Note what a message contains that is read in the `with` body; Refused (400) where it can't be
-    read."""
+    """Record observations about a message that is read in the `with` body; raises Refused (400)
+    where it can't be read."""
     token = _noticed.set(noticed)
     try:
         yield
@@ -73,7 +73,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def convert_point_id(cls, model: Message) -> Any:
-        """A point id; an id that no server gives is noted."""
+        """A point id; an id that no server gives is recorded."""
         if model.WhichOneof("point_id_options") == "num":
             return model.num
         text = model.uuid
@@ -86,7 +86,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def convert_filter(cls, model: Message) -> models.Filter:
-        """A filter; empty lists count as absent, and conditions in which nothing is set too."""
+        """A filter; empty lists and empty conditions count as absent."""
         least = model.min_should
         return make_model(
             models.Filter,
@@ -115,7 +115,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def convert_range(cls, model: Message) -> models.Range:
-        """A range. Its bounds may be infinite, and NaN, which nothing fulfils; JSON has neither."""
+        """A range. Its bounds may be infinite, or NaN, which no value fulfils; JSON has neither."""
         bounds = vars(super().convert_range(model))
         if any(bound is not None and math.isnan(bound) for bound in bounds.values()):
             return make_model(models.Range, {**dict.fromkeys(bounds), "gt": LARGEST})
@@ -201,14 +201,14 @@ class Reading(GrpcToRest):
             "filter": cls.filter(model),
             "params": optional_field(model, "params", cls.convert_search_params),
             "score_threshold": optional_field(model, "score_threshold")
-            if "score_threshold" in model.DESCRIPTOR.fields_by_name  # which discoveries lack
+            if "score_threshold" in model.DESCRIPTOR.fields_by_name  # discoveries lack it
             else None,
             **cls.read_shown(model),
         }
 
     @classmethod
     def read_shown(cls, model: Message) -> dict[str, Any]:
-        """What to return of points."""
+        """Which parts of points to return."""
         return {
             "with_vector": optional_field(model, "with_vectors", cls.convert_with_vectors_selector),
             "with_payload": optional_field(

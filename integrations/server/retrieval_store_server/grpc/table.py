@@ -1,8 +1,8 @@
-"""The table of remote procedures: which message comes in, how it is read, and how the answer is
-written. Who may call a procedure and what answers it stands in the table of routes.
+"""The table of remote procedures: the type of each request message, how it is read, and how the
+response is written. The table of routes says who may call a procedure, and which method answers it.
 
-Requests that make and change collections, and searches, recommendations and discoveries in the form
-of older clients, become the same requests as the bodies over HTTP.
+Requests that create and change collections, and older searches, recommendations and discoveries,
+are converted to the bodies of the same requests over HTTP.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ from retrieval_store_server.http.request import RequestContext, Served
 
 Read: TypeAlias = Callable[[Message], Any]
 Write: TypeAlias = Callable[[Any, float], Message]
-# Optional fields that are taken over as they are.
+# Optional fields that are copied unchanged.
 _OWN = ("shard_number", "on_disk_payload", "replication_factor", "write_consistency_factor")
 
 
@@ -45,7 +45,7 @@ def create_request(model: Message) -> models.CreateCollection:
     }
     fields |= _optional_fields(model, *_OWN)
     if model.HasField("vectors_config"):
-        config = model.vectors_config  # which may have none
+        config = model.vectors_config  # it may be unset
         has_vectors = config.WhichOneof("config") is not None
         fields["vectors"] = read.convert_vectors_config(config) if has_vectors else {}
     if model.HasField("sparse_vectors_config"):
@@ -137,8 +137,8 @@ def discover(model: Message) -> legacy_search.DiscoverBody:
 
 
 def _batch(kind: Any, field: str, read: Read) -> Read:
-    """Reads several requests of a kind, those in a field. A server refuses those that name no
-    collection, though it needs no name there."""
+    """Reads several requests of a kind from a field. A server refuses those without a collection
+    name, though it needs no name there."""
 
     def read_each(model: Message) -> Any:
         requests = getattr(model, field)
@@ -221,7 +221,7 @@ def _nothing(_: Message) -> None:
 
 
 def _check_names(names: Mapping[str, str]) -> None:
-    """Refuse invalid names, as those in paths are refused."""
+    """Refuse invalid names, as in paths."""
     name = names.get("collection_name", "a name")
     if not 0 < len(name) <= LONGEST_NAME or "\0" in name:
         raise wrong(
@@ -233,7 +233,8 @@ def _check_names(names: Mapping[str, str]) -> None:
 
 
 def _check_guarantees(message: Message) -> None:
-    """Refuse consistencies and orderings that a server doesn't know, though one node heeds none."""
+    """Refuse consistencies and orderings that a server doesn't know, though a single node ignores
+    them."""
     fields = message.DESCRIPTOR.fields_by_name
     if "ordering" in fields and message.ordering.type not in messages.WriteOrderingType.values():
         raise wrong(f"ordering is {message.ordering.type}, expected Weak, Medium or Strong")
@@ -252,22 +253,22 @@ def _check_guarantees(message: Message) -> None:
 @dataclass(frozen=True, slots=True)
 class Procedure:
     """A gRPC procedure. message: the type of its request; body: makes the body that the route's
-    method takes; write: makes the answer from a result."""
+    method takes; write: makes the response from a result."""
 
     message: type[Message]
     write: Write
     body: Read = _nothing
 
     def parse(self, sent: bytes) -> Message:
-        """The received bytes as a message; Refused (400) where they are none."""
+        """The received bytes as a message; raises Refused (400) where they are invalid."""
         try:
             return self.message.FromString(sent)
-        except Exception as error:  # google.protobuf's, of which there is one class
+        except Exception as error:  # google.protobuf's; it has a single class
             raise wrong("failed to decode Protobuf message") from error
 
     def request_of(self, message: Message, served: Served, reads: bool) -> RequestContext:
-        """A message as a request; Refused (400) where it can't be read. reads: whether it only
-        reads, and so must have a timeout."""
+        """A message as a request; raises Refused (400) where it can't be read. reads: whether it
+        only reads, and so needs a timeout."""
         fields = message.DESCRIPTOR.fields_by_name
         names = {name: getattr(message, name) for name in PATH_NAMES if name in fields}
         _check_names(names)
@@ -433,7 +434,7 @@ PROCEDURES: Mapping[str, Procedure] = {
     ),
     "Points/SearchMatrixPairs": Procedure(_m.SearchMatrixPoints, write.pairs, _matrix),
     "Points/SearchMatrixOffsets": Procedure(_m.SearchMatrixPoints, write.offsets, _matrix),
-    # As older clients ask
+    # Older requests
     "Points/Search": Procedure(_m.SearchPoints, write.hits_answer(_m.SearchResponse), search),
     "Points/SearchBatch": Procedure(
         _m.SearchBatchPoints,

@@ -1,8 +1,8 @@
-"""Writes what methods return as the messages that answer a call; each function takes the result and
-the seconds that it took.
+"""Writes the results of methods as response messages. Each function takes the result and the
+seconds that it took.
 
-Numbers of vectors, ids of points and payloads are converted here in both directions. qdrant-client
-converts all of these, too, but makes an object of each number of a vector.
+Vectors, point ids and payloads are converted here in both directions. qdrant-client converts them
+too, but makes an object for each number of a vector.
 """
 
 import math
@@ -19,15 +19,15 @@ from retrieval_store.extension import Matrix, uuid_in
 from retrieval_store_server.http.answers import Response
 
 Message: TypeAlias = Any
-messages: Any = qdrant_client.grpc  # whose types know no dicts in the place of messages
+messages: Any = qdrant_client.grpc  # whose types don't accept dicts as messages
 NULL = messages.NullValue.NULL_VALUE
-INT_MIN, INT_MAX = -(2**63), 2**63 - 1  # of the integers that a payload's value may be
+INT_MIN, INT_MAX = -(2**63), 2**63 - 1  # the range of integers in payload values
 
 
 def numbers(message: Message) -> Any:
-    """(n,) float32: the numbers of a message whose first and only field they are; an empty list
-    where there are none. On the wire they are the bytes of an array behind one byte for the field
-    and their length, so copying them takes a fiftieth of the time that Python objects take."""
+    """(n,) float32: the numbers of a message that has them in its first and only field; an empty
+    list where there are none. The encoded message is an array's bytes after a byte for the field
+    and the length. Copying them takes a fiftieth of the time that Python objects take."""
     count = len(message.data)
     if not count:
         return []
@@ -35,11 +35,11 @@ def numbers(message: Message) -> Any:
     size = 4 * count
     if len(sent) == 1 + _length_of(size) + size:
         return np.frombuffer(sent, "<f4", offset=len(sent) - size)
-    return np.array(message.data, np.float32)  # with fields that aren't known behind
+    return np.array(message.data, np.float32)  # followed by unknown fields
 
 
 def _length_of(number: int) -> int:
-    """Bytes that a number takes on the wire."""
+    """The encoded size of a number in bytes."""
     return (number.bit_length() + 6) // 7
 
 
@@ -123,12 +123,12 @@ def _vector_field_of(value: Any) -> dict[str, Any]:
 
 
 def _numbers_of(value: Any) -> Any:
-    """Numbers; those that float16 can't hold are None elsewhere."""
+    """Numbers; those that float16 can't represent are None elsewhere."""
     return [math.inf if number is None else number for number in value] if None in value else value
 
 
 def matrix_of(message: Message) -> Matrix | list[Any]:
-    """(count, n) The rows of several vectors; lists where they differ in length."""
+    """(count, n) The rows of several vectors; lists where their lengths differ."""
     rows = [numbers(vector) for vector in message.vectors]
     if not rows or len({len(row) for row in rows}) > 1:
         return [list(map(float, row)) for row in rows]

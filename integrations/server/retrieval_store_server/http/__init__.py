@@ -1,13 +1,13 @@
 """The server over HTTP.
 
 `routes` is the table of routes. `auth` admits a request, `receiving` reads its body, and `pool` has
-the threads that work. `json_bodies` and `bodies` parse the body into the arguments of
-qdrant-client's methods; `legacy_search` has the bodies of older routes. `methods` calls one of
-them. `shapes` gives a request its cost class, and `rates` counts it. `answers` formats the result
-as a server does, and `sending` sends it. `settings` are the server's options and limits. `request`
-has the parameters of URLs and the store itself; `inference` makes vectors of texts and images in
-bodies; `monitoring` reports on the process; `own_routes` are those for `Client(url=)`; `browser`
-serves the page of `view`; `snapshots` and `uploads` are files that come and go; `models` makes
-instances of qdrant-client's, and `refusals` has the messages of what is refused. It may use
+the worker threads. `json_bodies` and `bodies` parse the body into the arguments of qdrant-client's
+methods; `legacy_search` has the bodies of older routes. `methods` calls one of the methods.
+`shapes` gives a request its cost class, and `rates` counts it. `answers` formats the result as a
+server does, and `sending` sends it. `settings` are the server's options and limits. `request` has
+the parameters of URLs and the store itself. `inference` embeds texts and images in bodies, and
+`monitoring` reports on the process. `own_routes` are those for `Client(url=)`, and `browser` serves
+the page of `view`. `snapshots` and `uploads` send and receive files. `models` makes instances of
+qdrant-client's models, and `refusals` has the messages of refused requests. This package may use
 `view`, `native` and `values`.
 """

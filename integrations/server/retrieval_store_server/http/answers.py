@@ -1,6 +1,5 @@
-"""What is answered, as a server writes it: JSON in which vectors and scores are the shortest
-numbers that are the same float32, and what isn't set is left out, but for what a server shows as
-null.
+"""Responses in a server's JSON. Vectors and scores are the shortest numbers that give the same
+float32. Fields that aren't set are left out, except those that a server returns as null.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -15,9 +14,9 @@ from qdrant_client import models
 from retrieval_store_server.native.codec import Parts, size_of
 
 JSON, TEXT = "application/json", "text/plain; charset=utf-8"
-PIECE = 256 * 1024  # bytes of a body that are sent at once
+PIECE = 256 * 1024  # bytes of a body per message
 OPTIONS = orjson.OPT_SERIALIZE_NUMPY
-SHOWN_AS_NULL = (  # settings of a collection, by where they stand
+SHOWN_AS_NULL = (  # settings of a collection, by their paths
     *(("optimizer_config", name) for name in ("max_segment_size", "memmap_threshold")),
     *(("optimizer_config", name) for name in ("max_optimization_threads", "prevent_unoptimized")),
     ("quantization_config",),
@@ -26,7 +25,7 @@ SHOWN_AS_NULL = (  # settings of a collection, by where they stand
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer whose body is one piece, or several `parts`. retry_after: seconds after which the
+    """A response whose body is one piece, or several `parts`. retry_after: seconds after which the
     client may try again; headers: further headers."""
 
     status: int
@@ -42,7 +41,7 @@ class Response:
         return size_of(self.parts or [self.body])
 
     def pieces(self) -> Iterator[bytes]:
-        """The body in pieces, each of which is sent before the next one is made; at least one."""
+        """The body in at least one piece; each is sent before the next one is made."""
         if not self.parts and len(self.body) <= PIECE:
             yield self.body
             return
@@ -62,7 +61,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class FileAnswer:
-    """An answer that sends a file. temporary: whether the file is deleted afterwards, sent or
+    """A response that sends a file. temporary: whether the file is deleted afterwards, sent or
     not."""
 
     path: Any
@@ -72,9 +71,9 @@ class FileAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """An answer that is sent for as long as there is more. first: sent at once; following: called
-    in a thread again and again, returns the next part or None; idle: sent when there was nothing
-    for a while."""
+    """A response that is sent for as long as there is more. first: sent at once. following: called
+    in a thread repeatedly; returns the next part or None. idle: sent when nothing has come for a
+    while."""
 
     first: bytes
     following: Callable[[], bytes | None]
@@ -112,13 +111,13 @@ def _answer_in_parts(result: list[bytes], seconds: float) -> Response:
 
 
 class Fragment(bytes):
-    """A part of an answer as JSON, which takes far less memory than what it is made of."""
+    """A part of a response as JSON, which takes far less memory than the objects that it shows."""
 
     __slots__ = ()
 
 
 def points_as_json(hits: Any) -> Fragment:
-    """The answer to a query, of its hits by columns: see `QdrantService`."""
+    """The response to a query, made from its hits by columns: see `QdrantService`."""
     return Fragment(b'{"points":%b}' % hits_as_json(hits))
 
 
@@ -138,13 +137,13 @@ def hits_as_json(hits: Any) -> Fragment:
 
 
 def accepted_answer(seconds: float) -> Response:
-    """The answer that says that something will be done."""
+    """The response 202: the work will be done."""
     return Response(202, orjson.dumps({"status": "accepted", "time": seconds}))
 
 
 def refusal(status: int, message: str, retry_after: int | None = None) -> Response:
-    """The answer that says why something isn't done."""
-    message = message.encode("utf-8", "replace").decode()  # a lone surrogate is no JSON
+    """The response that says why a request is refused."""
+    message = message.encode("utf-8", "replace").decode()  # a lone surrogate isn't JSON
     body = orjson.dumps({"status": {"error": message}, "time": 0.0})
     return Response(status, body, retry_after=retry_after)
 
@@ -194,7 +193,7 @@ def vectors(value: Any) -> Any:
         return {name: vectors(vector) for name, vector in value.items()}
     if isinstance(value, models.SparseVector):
         return {"indices": value.indices, "values": np.array(value.values, np.float32)}
-    if any(number is None for number in value):  # numbers that float16 doesn't hold
+    if any(number is None for number in value):  # numbers that float16 can't represent
         return [None if number is None else np.float32(number) for number in value]
     if value and any(isinstance(row, list) and None in row for row in value):
         return [vectors(row) for row in value]

@@ -1,4 +1,4 @@
-"""Decides who may use a server: by keys, and without keys by where a request comes from."""
+"""Decides who may use a server: by keys, or without keys by the request's origin."""
 
 import hmac
 from functools import lru_cache
@@ -12,13 +12,13 @@ from retrieval_store_server.http.settings import ServerSettings, is_loopback
 NO_KEY = "Must provide an API key or an Authorization bearer token"
 WRONG_KEY = "Invalid API key or JWT"
 NO_ACCESS = "Forbidden: Global manage access is required"
-NEAR = (b"none", b"same-origin")  # Sec-Fetch-Site of a user, and of a page of the server's own
-LONGEST_HOST = 512  # bytes; names have up to 253
+NEAR = (b"none", b"same-origin")  # Sec-Fetch-Site for users, and for the server's own pages
+LONGEST_HOST = 512  # bytes; names have at most 253
 PREFLIGHT = b"access-control-request-method"
 
 
 class Gate:
-    """Decides by the headers of a request whether it is let in."""
+    """Decides by the headers of a request whether it is admitted."""
 
     def __init__(self, settings: ServerSettings) -> None:
         self._settings, self._has_keys = settings, settings.has_keys
@@ -28,8 +28,8 @@ class Gate:
         self._origins = set(settings.cors)
 
     def refusal(self, headers: dict[bytes, bytes], access: Permission | None) -> Response | None:
-        """Why a request isn't let in; None if it is. access: that of its route, None where no route
-        matches. What a reader's key may not do is refused by `may`, after the body was read."""
+        """Why a request isn't admitted; None if it is. access: its route's, None where no route
+        matches. `may` refuses what a reader's key may not do, after the body was read."""
         if self._settings.local or not self._has_keys:
             misled = self._refuse_foreign_page(headers, access)
             if misled is not None or not self._has_keys:
@@ -39,10 +39,10 @@ class Gate:
     def refused_call(
         self, headers: dict[bytes, bytes], access: Permission | None
     ) -> Response | None:
-        """The same for a gRPC call. Python doesn't see by which host name the server was called,
-        but no page can make such a call: browsers speak no HTTP/2 without TLS, where the name must
-        match the certificate, and send no `te: trailers`, without which gRPC refuses a call. If one
-        ever could, it would send its origin."""
+        """The same for a gRPC call. Python doesn't see the host name of the call, but no page can
+        make such a call. Browsers speak no HTTP/2 without TLS, where the name must match the
+        certificate. They also send no `te: trailers`, without which gRPC refuses a call. If a
+        browser ever could, it would send its origin."""
         if not self._has_keys:
             return None if b"origin" not in headers or self.cors(headers) else _foreign()
         return self._without_key(headers, access)
@@ -61,7 +61,7 @@ class Gate:
         return None
 
     def may(self, headers: dict[bytes, bytes], access: Permission) -> bool:
-        """Whether the key of a request that was let in allows what its route does."""
+        """Whether the key of an admitted request permits its route."""
         if access in ("open", "read"):
             return True
         if self._settings.read_only:
@@ -81,8 +81,8 @@ class Gate:
         return [(b"access-control-allow-origin", origin or b"*"), (b"vary", b"Origin")]
 
     def preflight(self, headers: dict[bytes, bytes]) -> list[tuple[bytes, bytes]] | None:
-        """Headers that say what a permitted origin may send, besides those of `cors`; None for a
-        request that is no preflight."""
+        """Headers that list what a permitted origin may send, besides those of `cors`; None for a
+        request that isn't a preflight."""
         if PREFLIGHT not in headers or not self.cors(headers):
             return None
         return [
@@ -95,9 +95,9 @@ class Gate:
         self, headers: dict[bytes, bytes], access: Permission | None
     ) -> Response | None:
         """Refuse a request that a foreign page made a browser send. It shows by the host name,
-        since a page's own name can be made to resolve to this machine, and by where the request
-        comes from: browsers send an origin where an answer will be read, and otherwise, for links
-        and pictures, only the site relation; a link may lead to what is open to all."""
+        since a page's own name can be made to resolve to this machine, and by the request's origin.
+        Browsers send an origin where the response will be read; for links and images they send only
+        the site relation. A link may lead to the open routes."""
         sent = headers.get(b"host", b"")
         host, is_local = _name_in(sent) if len(sent) <= LONGEST_HOST else (None, False)
         if not (is_local or host in self._hosts):

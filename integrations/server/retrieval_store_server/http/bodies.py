@@ -1,19 +1,19 @@
 """Reads the bodies of requests as a Qdrant server reads them.
 
-qdrant-client's models say what a body may hold, but they are a client's. Here each has a subclass
-that differs from it as a server does, so that what is read is an instance of the client's model:
+qdrant-client's models describe bodies, but from a client's side. Here each has a subclass with a
+server's differences, so that parsed bodies are instances of the client's models:
 
-- unknown fields are ignored, but for those in which a mistake would choose other points (`CLOSED`);
-- numbers, texts and booleans aren't coerced: "4" and 4.0 are no integers, and counts aren't
+- unknown fields are ignored, except where a mistake would choose other points (`CLOSED`);
+- numbers, texts and booleans aren't coerced: "4" and 4.0 aren't integers, and counts aren't
   negative;
-- fields have the other names, types and defaults of `DIFFERENCES`: some that may be left out may
-  not be null, and paths into payloads are checked while the body is read.
+- fields have the other names, types and defaults of `DIFFERENCES`: some optional fields may not be
+  null, and payload paths are checked while the body is read.
 
-Bodies with points may hold millions of numbers (`points_to_write`). A parser of JSON that makes an
-object of each number, as orjson does, takes longer for that than the points take to be written.
-simdjson puts the numbers of a list into a buffer instead; where it isn't installed, and for what it
-doesn't take, orjson parses the body. Either way a few large steps check the usual content here, and
-the models above check all else.
+Bodies with points may contain millions of numbers (`points_to_write`). A JSON parser that makes an
+object for each number, as orjson does, takes longer for that than writing the points takes.
+simdjson puts the numbers of a list into a buffer instead. Where it isn't installed, and for bodies
+that it refuses, orjson parses the body. In both cases a few large steps check the usual content
+here, and the models above check everything else.
 """
 
 import copy
@@ -69,11 +69,11 @@ CLOSED = {
     "PointIdsList",
 }
 
-OLDER = "retrieval_store_server.http.legacy_search"  # whose models are read as they are
+OLDER = "retrieval_store_server.http.legacy_search"  # whose models need no changes
 
 
 def as_id(value: Any) -> Any:
-    """A point id: an unsigned 64-bit integer or a UUID; ValueError for anything else."""
+    """A point id: an unsigned 64-bit integer or a UUID; raises ValueError for anything else."""
     if type(value) is int and 0 <= value <= INT_MAX:
         return value
     if type(value) is not str:
@@ -86,8 +86,8 @@ def as_id(value: Any) -> Any:
 
 
 def _as_any_id(value: Any, info: ValidationInfo) -> Any:
-    """The same, but any other string is let through: a point that a Collection wrote may have it.
-    Such strings are collected in `context["strings"]`, to be looked up in the collection."""
+    """The same, but any other string is accepted: a point that a Collection wrote may have it. Such
+    strings are collected in `context["strings"]`, to be looked up in the collection."""
     try:
         return as_id(value)
     except ValueError:
@@ -98,14 +98,14 @@ def _as_any_id(value: Any, info: ValidationInfo) -> Any:
 
 
 def _as_text(value: Any) -> Any:
-    """A date as text. Digits alone are refused: they would mean a number."""
+    """A date as text. A text of digits alone is refused: it would mean a number."""
     if not isinstance(value, str) or value.replace(".", "").lstrip("+-").isdigit():
         raise ValueError("expected a date and a time as RFC 3339 has them")
     return value
 
 
 def _as_path(value: str) -> str:
-    """A path into payloads; ValueError for an invalid one."""
+    """A path into payloads; raises ValueError for an invalid one."""
     try:
         QdrantService.check_path(value)
     except InvalidFilterError as error:
@@ -128,10 +128,10 @@ _ID_TYPES = (StrictInt, StrictStr, uuid.UUID)
 
 
 class _UntilFirstError(FailFast):
-    """Ends the parsing of a list at its first error: pydantic would report every one of thousands,
-    which takes seconds."""
+    """Ends the parsing of a list at its first error; pydantic would report thousands of them, which
+    takes seconds."""
 
-    __hash__ = object.__hash__  # as the members of unions must be
+    __hash__ = object.__hash__  # members of unions must be hashable
 
 
 _UNTIL_FIRST_ERROR = _UntilFirstError()
@@ -145,7 +145,7 @@ def list_type(kind: Any) -> Any:
 @dataclass(frozen=True, slots=True)
 class Difference:
     """How a server reads a field differently from the client's model. names: further names of the
-    field; kind: the type in place of its own; default: its value where it is absent."""
+    field; kind: its type instead of the model's; default: its value where it is absent."""
 
     names: tuple[str, ...] = ()
     kind: Any = None
@@ -168,7 +168,7 @@ DIFFERENCES: Mapping[tuple[str, str], Difference] = {
     ("CreateCollection", "quantization_config"): QUANTIZATION,
     ("CreateCollection", "vectors"): Difference(
         kind=models.VectorsConfig,
-        default=None,  # which may be left out, but not be null
+        default=None,  # it is optional, but not nullable
     ),
     ("CreateFieldIndex", "field_name"): PATH,
     ("DeletePayload", "keys"): PATHS,
@@ -210,8 +210,8 @@ DIFFERENCES: Mapping[tuple[str, str], Difference] = {
 
 
 class _Derived:
-    """The subclasses that read bodies, made with all that they refer to at their first use. In a
-    circle of references one class refers to another by name."""
+    """The subclasses that read bodies, made with all classes that they refer to at their first use.
+    In a cycle of references one class refers to another by name."""
 
     def __init__(self) -> None:
         self._by_name: dict[str, Any] = {}
@@ -239,7 +239,7 @@ class _Derived:
         return SCALARS.get(kind, kind)
 
     def _members(self, kinds: tuple[Any, ...]) -> list[Any]:
-        """The members of a union, in which those for ids are one."""
+        """The members of a union; all id types in it become one."""
         if uuid.UUID not in kinds:
             return [self.annotation(kind) for kind in kinds]
         others = [self.annotation(kind) for kind in kinds if kind not in _ID_TYPES]
@@ -281,8 +281,7 @@ def _read_otherwise(info: Any, place: tuple[str, str]) -> Any:
     return info
 
 
-# The type by which a server reads an instance of one of qdrant-client's types: a model, or a union
-# of models.
+# The server's version of one of qdrant-client's types: a model, or a union of models.
 server_type = _Derived().of
 _validators: dict[Any, SchemaValidator] = {}
 
@@ -297,8 +296,8 @@ def prepare(*kinds: Any) -> None:
 
 
 def parse_body(kind: Any, value: Any, strings: list[str]) -> Any:
-    """A body as an instance of a prepared `kind`; Refused (400) where it is none. strings: takes
-    its ids that are neither integers nor UUIDs."""
+    """A body as an instance of a prepared `kind`; raises Refused (400) where it is invalid.
+    strings: collects its ids that are neither integers nor UUIDs."""
     try:
         return _validators[kind].validate_python(value, context={"strings": strings})
     except ValidationError as error:
@@ -306,8 +305,8 @@ def parse_body(kind: Any, value: Any, strings: list[str]) -> Any:
 
 
 def unreadable(error: ValidationError) -> Refused:
-    """The message for a body that has the wrong format: of the errors that the alternatives of a
-    union have, the one that lies deepest."""
+    """The message for a body of the wrong format: the most deeply nested error in any of a union's
+    alternatives."""
     details = _without_other_kinds(
         error.errors(include_url=False, include_input=False, include_context=False)
     )
@@ -323,7 +322,7 @@ def unreadable(error: ValidationError) -> Refused:
 
 
 def _without_other_kinds(details: list[Any]) -> list[Any]:
-    """The errors without those of alternatives whose `type` is another than the body has."""
+    """The errors, except in alternatives whose `type` differs from the body's."""
     tags = [detail["loc"] for detail in details if detail["type"] in ("enum", "literal_error")]
     others = [place[:-1] for place in tags if place[-1:] == ("type",)]
     meant = [
@@ -338,7 +337,7 @@ WORDINGS = {"Input should be": "expected", "a valid dictionary": "an object"}
 
 
 def _is_alternative(part: int | str) -> bool:
-    """Whether a part of a place in a body names an alternative of a union, and no field."""
+    """Whether a part of an error's location names an alternative of a union, and not a field."""
     return isinstance(part, str) and bool(_ALTERNATIVE.search(part))
 
 
@@ -353,8 +352,9 @@ except ImportError:
 
 Strings: TypeAlias = list[str]
 _NUMBERS = {float, int}
-LARGE = 64 * 1024  # bytes of a body for which a second parser is worth its memory
-# Bytes of the largest body after which its parser is kept, which holds thrice as much memory.
+LARGE = 64 * 1024  # the body size in bytes from which a second parser is worth its memory
+# The size of the largest body after which its parser is kept; the parser holds three times as much
+# memory.
 KEEP_PARSER_UP_TO = 8 << 20
 _parsers = threading.local()  # one for each thread
 prepare(models.PointsList, models.PointsBatch, models.VectorStruct, models.BatchVectorStruct)
@@ -380,13 +380,13 @@ def points_to_write(sent: bytes, strings: Strings) -> Any:
 
 
 def _has_booleans(sent: bytes) -> bool:
-    """Whether there may be some in a body. Looking takes a millisecond for each megabyte."""
+    """Whether a body may contain booleans. The check takes a millisecond for each megabyte."""
     return b"true" in sent or b"false" in sent
 
 
 def _with_arrays(sent: bytes) -> Any:
-    """A body with points whose vectors are arrays instead of lists of numbers; None for what this
-    fast parser can't read."""
+    """A body with points whose vectors are arrays instead of lists of numbers; None if this fast
+    parser can't read it."""
     parser = getattr(_parsers, "parser", None) or simdjson.Parser()
     _parsers.parser = parser if len(sent) <= KEEP_PARSER_UP_TO else None
     try:
@@ -395,12 +395,13 @@ def _with_arrays(sent: bytes) -> Any:
         points = body["points"]
         if not isinstance(points, simdjson.Array):
             return None
-        # A list within a list of numbers would be read as if its numbers stood in that one.
+        # A list within a list of numbers would be read as if its numbers belonged to the outer
+        # list.
         is_flat = sent.count(b"[") == 1 + len(points)
         fields = {name: _plain(body[name]) for name in body.keys() if name != "points"}  # noqa: SIM118
-        with np.errstate(over="ignore"):  # infinite numbers are refused with the vector's name
+        with np.errstate(over="ignore"):  # infinite numbers are refused later, by the vector
             fields["points"] = [_with_array(point, is_flat) for point in points]
-        # There may be a list in a list after all, where another point has none.
+        # A list may contain a list after all, where another point's doesn't.
         is_wrong = is_flat and sum(map(_arrays_of, fields["points"])) != len(points)
         refuse_deep(sent, fields)
         return None if is_wrong else fields
@@ -441,7 +442,7 @@ def _plain(value: Any) -> Any:
 
 
 def _points(value: Any, sent: bytes) -> models.Batch:
-    """Points as columns. sent: the body that they are from."""
+    """Points as columns. sent: the original body."""
     if not isinstance(value, list):
         raise wrong("Format error in JSON body: points: expected a list")
     try:
@@ -492,7 +493,7 @@ def _vectors(value: Any, i: int, booleans: bool) -> Any:
 
 
 def refuse_invalid_vectors(body: Any) -> None:
-    """Refuse sparse vectors and multivectors of a write that no collection could take, in a
+    """Refuse sparse vectors and multivectors of a write that no collection could store, in a
     server's words."""
     vectors: Any
     if isinstance(body, models.PointsBatch):
@@ -532,7 +533,7 @@ def _refuse_invalid(vector: Any, place: str) -> None:
 
 
 def _as_lists(value: Any) -> Any:
-    """Vectors of which some became arrays, as lists again."""
+    """Vectors, some of which became arrays, as lists again."""
     if type(value) is not dict:
         return value
     return {
@@ -541,8 +542,8 @@ def _as_lists(value: Any) -> Any:
 
 
 def _row(value: Any, booleans: bool) -> Matrix | None:
-    """(n,) float32 of a list or an array of numbers; None for anything else. booleans: whether
-    there may be some in it, which would pass for numbers."""
+    """(n,) float32 of a list or an array of numbers; None for anything else. booleans: whether it
+    may contain some, which would pass for numbers."""
     if type(value) is np.ndarray:
         return value
     if type(value) is not list or not value:

@@ -1,4 +1,4 @@
-"""The page that looks into the store: its files, which are open, and what it asks."""
+"""The page that displays the store: its files, which need no key, and its requests."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +20,7 @@ from retrieval_store_server.view.live import EMPTY, Lines
 ROOT = "/view"
 INDEX = "index.html"
 Headers = tuple[tuple[bytes, bytes], ...]
-# Whatever a store holds is shown as text: nothing of it may run, and nothing leads elsewhere.
+# Stored content is shown as text: none of it may run, and no link in it leads elsewhere.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -56,7 +56,7 @@ class _File:
 
 @cache
 def _files() -> Mapping[str, _File]:
-    """The files of the page by name, all read once: no requested name is ever looked up in a file
+    """The files of the page by name, all read once; no requested name is ever looked up in a file
     system."""
     return dict(_in(files("retrieval_store_server.view") / "page", ""))
 
@@ -92,7 +92,7 @@ def _send_file(name: str, call: RequestContext) -> Response:
 
 
 def asking(name: str) -> Callable[[RequestContext], Response | Streamed]:
-    """The route of one of the page's queries."""
+    """The route of one of the page's requests."""
     method = CALLS[name]
 
     def answer(call: RequestContext) -> Response | Streamed:

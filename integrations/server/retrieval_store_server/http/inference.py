@@ -1,10 +1,10 @@
-"""Texts and images in bodies, of which the server makes vectors, so that any language can send
+"""Embeds texts and images in request bodies on the server, so that clients in any language can send
 them.
 
-A stranger's body names a model. BM25 and the embedding functions that reach no host, variable or
-file are made by their names; others only where whoever starts the server trusts those who ask. No
-body says how a function is made, since that could be the URL of a host or the path of a file: the
-options of BM25 alone are taken. Images are data, or uris below a folder of the server's.
+An untrusted body names a model. BM25, and embedding functions that use no host, variable or file,
+are made by name. Others are made only where the person who starts the server trusts its clients. A
+body can't configure a function, since an option could be the URL of a host or the path of a file;
+only BM25's options are accepted. Images are data, or uris below a folder of the server's.
 """
 
 import binascii
@@ -24,18 +24,18 @@ from retrieval_store.qdrant import QdrantService, Refused
 from retrieval_store_server.http.refusals import wrong
 from retrieval_store_server.view.pictures import served_images
 
-MARK = b'"model"'  # which a body holds in which there is something to embed
+MARK = b'"model"'  # contained in every body with objects to embed
 INFERRED = (models.Document, models.Image, models.InferenceObject)
 BM25 = "qdrant/bm25"
-MAX_DECODED = 50_000_000  # pixels that are decoded before they are embedded
-AT_ONCE = 32  # texts or images that are embedded before the time of a request is looked at
+MAX_DECODED = 50_000_000  # pixels that are decoded before embedding
+AT_ONCE = 32  # texts or images that are embedded between checks of the budget
 Slot: TypeAlias = tuple[Any, Callable[[Any], None]]
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]{16,}=*")
 
 
 class Inference:
-    """Embeds the texts and images in bodies. trust: whether functions may be used that reach hosts,
-    variables and files; image_root: the folder that may hold images."""
+    """Embeds the texts and images in bodies. trust: whether functions may be used that access
+    hosts, variables and files; image_root: the folder that may hold images."""
 
     def __init__(self, trust: bool = False, image_root: Path | None = None) -> None:
         self._trust = trust
@@ -55,7 +55,7 @@ class Inference:
                 put(vector)
 
     def _vectors(self, values: Sequence[Any], is_query: bool) -> Sequence[Any]:
-        """The vectors that one model makes of objects of one kind."""
+        """The vectors of objects of one kind by one model."""
         first = values[0]
         name, options = first.model, _options(first)
         sparse, are_images = name.lower() == BM25, isinstance(first, models.Image)
@@ -70,12 +70,12 @@ class Inference:
                 vectors += QdrantService.embed(name, inputs, options, is_query)
             except Refused:
                 raise
-            except Exception as error:  # of a model, for what it can't read or what isn't installed
+            except Exception as error:  # a model's error for invalid input or a missing package
                 raise wrong(f"the model {name!r} failed: {error}") from error
         return vectors
 
     def _check(self, name: str, options: Any, are_images: bool) -> None:
-        """Refuse a model that may not be used, or makes nothing of images."""
+        """Refuse a model that may not be used, or can't embed images."""
         if not plugins.is_known(plugins.EMBEDDING_FUNCTIONS, name):
             raise wrong(
                 f"Bad request: there is no model {quote(name)}; there is {BM25!r}, and "
@@ -101,7 +101,7 @@ class Inference:
             )
 
     def _images(self, values: Sequence[Any]) -> Iterator[list[Any]]:
-        """The images, so many at once as may lie in memory."""
+        """The images, in batches that fit into memory."""
         batch: list[Any] = []
         pixels = 0
         for value in values:
@@ -120,7 +120,7 @@ class Inference:
         except DataLoaderError as error:
             if uri.startswith("data:"):
                 raise wrong(f"an image can't be read: {error}") from error
-            # What the loader says names the folder, which isn't for others to know.
+            # The loader's message names the folder, which clients must not know.
             raise wrong(f"{quote(uri)} can't be read below this server's folder") from error
         return image
 
@@ -145,18 +145,18 @@ class Inference:
 
     def _is_there(self, image: str) -> bool:
         """Whether text that may be base64 is a path below the image folder. Other paths aren't
-        looked at: the answer would reveal whether a file exists."""
+        checked: the response would reveal whether a file exists."""
         if self._root is None:
             return False
         path = self._root / image
         try:
             return path.is_relative_to(self._root) and path.exists()
-        except OSError:  # longer than a path may be
+        except OSError:  # longer than the maximum path
             return False
 
 
 def _texts(values: Sequence[Any]) -> Iterator[list[str]]:
-    """The texts, so many at once that the end of a request isn't waited for long."""
+    """The texts, in batches short enough to stop soon after a request ends."""
     for first in range(0, len(values), AT_ONCE):
         yield [_text(value) for value in values[first : first + AT_ONCE]]
 
@@ -191,7 +191,7 @@ def _not_there(_: Any) -> None:
 
 def _inference_objects(value: Any, put: Callable[[Any], None]) -> Iterator[Slot]:
     """The inference objects in models, lists and dicts, each with a function that replaces it.
-    Payloads hold no models, so none are found in them."""
+    Payloads contain no models, so none are found in them."""
     if isinstance(value, INFERRED):
         yield value, put
     elif isinstance(value, BaseModel):
@@ -201,7 +201,7 @@ def _inference_objects(value: Any, put: Callable[[Any], None]) -> Iterator[Slot]
                 yield from _inference_objects(member, _putting(fields, name))
     elif isinstance(value, list):
         for i, element in enumerate(value):
-            if type(element) is float:  # and so all others of a vector
+            if type(element) is float:  # and so are all others of a vector
                 break
             if isinstance(element, BaseModel | list | dict):
                 yield from _inference_objects(element, _putting(value, i))

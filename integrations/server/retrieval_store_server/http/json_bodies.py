@@ -1,5 +1,5 @@
-"""Bodies of JSON, of which the depth and the number of lists and objects are bounded before they
-are made.
+"""JSON bodies. Their depth and the number of their lists and objects are limited before these are
+made.
 """
 
 from http import HTTPStatus
@@ -11,16 +11,16 @@ from retrieval_store.qdrant import Refused
 from retrieval_store_server.http.refusals import wrong
 from retrieval_store_server.native.codec import has_many_containers
 
-DEEPEST = 128  # levels of JSON: the limit of serde_json, and so Qdrant's
-# Lists and objects in a body: each takes some 100 bytes. Bodies of reads are checked as a whole,
-# during which no other thread runs, at some microseconds for each, so their limit is lower.
+DEEPEST = 128  # levels of JSON: serde_json's limit, and so Qdrant's
+# Lists and objects in a body; each takes some 100 bytes. Bodies of reads are checked as a whole,
+# which takes some microseconds for each and blocks other threads, so their limit is lower.
 MAX_CONTAINERS, MAX_CHECKED = 2_000_000, 100_000
 _NESTING = {dict, list}
 
 
 def as_json(body: bytes, most: int = MAX_CONTAINERS) -> Any:
-    """A body as JSON; Refused where it is none, or nested too deep (400), or has more than so many
-    lists and objects (413)."""
+    """A body as JSON. Raises Refused where it is invalid or nested too deep (400), or has more than
+    `most` lists and objects (413)."""
     if not body:
         raise wrong("Format error in JSON body: EOF while parsing a value at line 1 column 0")
     refuse_many(body, most)
@@ -33,13 +33,13 @@ def as_json(body: bytes, most: int = MAX_CONTAINERS) -> Any:
 
 
 def refuse_deep(body: bytes, parsed: Any) -> None:
-    """Refuse what was parsed of a body if it is nested too deep."""
+    """Refuse the parsed part of a body if it is nested too deep."""
     if _may_be_deep(body) and _is_deeper(parsed):
         raise wrong(f"Format error in JSON body: it is nested deeper than {DEEPEST} levels")
 
 
 def refuse_many(body: bytes, most: int) -> None:
-    """Refuse a body of which very many lists or objects would be made."""
+    """Refuse a body that has very many lists or objects."""
     if has_many_containers(body, most):
         raise Refused(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -48,8 +48,8 @@ def refuse_many(body: bytes, most: int) -> None:
 
 
 def _may_be_deep(body: bytes) -> bool:
-    """Whether there are more than levels are allowed: `find` skips what is between the brackets, so
-    that few are found in less time than `count` takes."""
+    """Whether there may be more levels than allowed. `find` skips the text between brackets, so a
+    few are found faster than `count` runs."""
     left = DEEPEST
     for bracket in (b"[", b"{"):
         place = body.find(bracket)
@@ -62,8 +62,8 @@ def _may_be_deep(body: bytes) -> bool:
 
 
 def _is_deeper(value: Any) -> bool:
-    """Whether lists and objects are nested deeper than a server parses them: parsing takes time
-    that grows with the square of the depth."""
+    """Whether lists and objects are nested deeper than a server parses them; parsing time grows
+    with the square of the depth."""
     level = [value]
     for _ in range(DEEPEST):
         within = [

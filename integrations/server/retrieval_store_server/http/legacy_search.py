@@ -1,5 +1,5 @@
-"""The bodies of older routes, by which a search, a recommendation and a discovery were asked for
-before queries; and what they ask for as a query (`as_query`).
+"""The bodies of older routes for searches, recommendations and discoveries, which came before
+queries; and their conversion to queries (`as_query`).
 
 No OpenAPI lists them any more, but a server answers them, and clients for other languages send
 them.
@@ -80,7 +80,7 @@ class _QueryBody(BaseModel):
     shard_key: Any = None
 
     def query(self) -> Any:
-        """What is ranked by."""
+        """The query that ranks the points."""
         raise NotImplementedError
 
     def leave_out(self, ids: Sequence[Any]) -> bool:
@@ -88,7 +88,7 @@ class _QueryBody(BaseModel):
         raise NotImplementedError
 
     def names(self) -> Mapping[str, Any]:
-        """Which vectors are compared, and where those of points come from."""
+        """Which vectors are compared, and where points' vectors come from."""
         return {}
 
 
@@ -134,7 +134,7 @@ class _Recommend(_ByExamples, _WithThreshold):
     strategy: models.RecommendStrategy | None = None
 
     def leave_out(self, ids: Sequence[Any]) -> bool:
-        """Refused where too little is left."""
+        """Raises Refused where too few examples are left."""
         gone = {*ids}
         self.positive = [example for example in self.positive if not _is_among(example, gone)]
         self.negative = [example for example in self.negative if not _is_among(example, gone)]
@@ -161,7 +161,7 @@ class _Discover(_ByExamples):
     context: _Pairs | None = None
 
     def leave_out(self, ids: Sequence[Any]) -> bool:
-        """A pair goes with either of its points."""
+        """A pair is dropped with either of its points."""
         gone = {*ids}
         if _is_among(self.target, gone):
             self.target = None

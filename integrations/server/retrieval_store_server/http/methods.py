@@ -1,8 +1,8 @@
-"""What answers each route about collections and points: Qdrant's methods, called with what a
-request names and holds.
+"""The methods behind each route about collections and points: Qdrant's methods, called with a
+request's parameters and body.
 
-Each takes the request that was read and returns a result, which `answers` writes; or raises what
-the method raises.
+Each takes the parsed request and returns a result, which `answers` writes; errors of the method are
+raised.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,10 +20,10 @@ from retrieval_store_server.http.rates import spend_read, spend_write
 from retrieval_store_server.http.refusals import not_found, wrong
 from retrieval_store_server.http.request import RequestContext, is_unsigned, refuse_dots
 
-# What fields of bodies are called as arguments of the methods.
+# Fields of bodies whose names differ from the methods' arguments.
 RENAMED = {"shard_key": "shard_key_selector", "with_vector": "with_vectors"}
-SKIPPING = 10  # times the limit, from which on a server reads payloads and vectors afterwards
-Answering: TypeAlias = Callable[[Any], Any]  # makes the answer to a query of its hits by columns
+SKIPPING = 10  # factor of the limit from which a server reads payloads and vectors afterwards
+Answering: TypeAlias = Callable[[Any], Any]  # makes a query's response from its hits by columns
 STANDALONE = "Qdrant is running in standalone mode"
 
 
@@ -37,7 +37,7 @@ def arguments(body: Any, renamed: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _check_timeout(call: RequestContext) -> None:
-    """Refuse a timeout of 0, which a server allows where points are written alone."""
+    """Refuse a timeout of 0, which a server allows only where points are written."""
     if call.timeout == 0:
         raise Refused(
             HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -106,7 +106,7 @@ def delete_index(call: RequestContext) -> Any:
     try:
         result = call.embedded.delete_payload_index(call.collection, call.names["field_name"])
     except Refused as error:
-        if error.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:  # the path in the URL is none
+        if error.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:  # the path in the URL is invalid
             raise wrong(error.message) from error
         raise
     return mark_acknowledged(call, result)
@@ -139,7 +139,7 @@ def mark_acknowledged(call: RequestContext, results: Any) -> Any:
 
 
 def write_route(operation: type[Any]) -> Callable[[RequestContext], Any]:
-    """The route of one write operation, whose body is that of the operation."""
+    """The route of one write operation; the body is the operation's."""
     (name,) = operation.model_fields
 
     def change(call: RequestContext) -> Any:
@@ -192,7 +192,7 @@ def _call_reader(call: RequestContext, method: str, body: Any, renamed: Mapping[
 
 
 def _counting(call: RequestContext, bodies: list[Any]) -> Callable[[Any], None]:
-    """What counts a request that reads, once, in the rates of its collection."""
+    """Counts a read request once in the rates of its collection."""
 
     def admit(opened: Any) -> None:
         if not call.is_counted:
@@ -206,13 +206,13 @@ _QUERY = {"filter": "query_filter", "params": "search_params"}
 
 
 def retrieve(call: RequestContext) -> Any:
-    """The points with some ids; without their payloads, unless these are asked for."""
+    """The points with these ids; without their payloads, unless requested."""
     _hide_payloads(call.body)
     return read_route("retrieve")(call)
 
 
 def _hide_payloads(body: Any) -> None:
-    """Leave out payloads that a request doesn't say anything about."""
+    """Leave out payloads if a request doesn't ask for them."""
     if body.with_payload is None:
         body.with_payload = False
 
@@ -274,7 +274,7 @@ def _query(call: RequestContext, request: models.QueryRequest, answering: Answer
 
 
 def _by(call: RequestContext, answering: Answering) -> dict[str, Any]:
-    """What makes the answer to a query: of messages, models are written."""
+    """The function that makes the response to a query; gRPC messages get models."""
     return {} if call.is_message else {"answering": answering}
 
 
@@ -312,8 +312,8 @@ def search(call: RequestContext) -> Any:
 
 
 def _finds_nothing(call: RequestContext, body: Any) -> bool:
-    """Whether a request is the message of a recommendation whose limit is 0: of the older ones,
-    which need a limit, a server refuses all others."""
+    """Whether a request is the message of a recommendation whose limit is 0. Older requests need a
+    limit, and a server refuses all others without one."""
     is_unlimited = call.is_message and isinstance(body, RecommendBody) and body.limit == 0
     if is_unlimited:
         call.embedded.open(call.collection).check_filter(body.filter)
@@ -321,12 +321,12 @@ def _finds_nothing(call: RequestContext, body: Any) -> bool:
 
 
 def _hits_alone(call: RequestContext, answer: Any) -> Any:
-    """The answer to an older request, which is the hits alone."""
+    """The response to an older request: only the hits."""
     return answer.points if call.is_message else answer
 
 
 def _run_older_search(call: RequestContext, body: Any) -> Any:
-    """The result of an older request. Unlike a query, it goes on without examples that have no
+    """The result of an older request. Unlike a query, it continues without examples that have no
     vector."""
     while True:
         try:
@@ -355,8 +355,8 @@ def search_batch(call: RequestContext) -> Any:
 
 
 def _refuse_unknown_vectors(call: RequestContext, bodies: list[Any]) -> None:
-    """Refuse names in `with_vector` that are no vectors of the collection. A server looks for them
-    even if no point was found, unless it skips so many that it reads vectors afterwards."""
+    """Refuse names in `with_vector` that aren't vectors of the collection. A server looks them up
+    even if no point was found, unless the offset is so large that it reads vectors afterwards."""
     if not any(isinstance(body.with_vector, list) for body in bodies):
         return
     known = call.embedded.open(call.collection).vector_names
@@ -388,7 +388,7 @@ def _prepare(call: RequestContext, is_query: bool) -> None:
 
 
 def _refuse_unknown(call: RequestContext) -> None:
-    """Refuse ids that are neither integers nor UUIDs, except those of points that a Collection has
+    """Refuse ids that are neither integers nor UUIDs, except those that a Collection has
     written."""
     if call.strings:
         known = call.embedded.retrieve(call.collection, call.strings, with_payload=False)
@@ -409,5 +409,5 @@ def get_collection_shards(call: RequestContext) -> Any:
 
 
 def refuse_cluster(call: RequestContext) -> Any:
-    """Refuse what only a cluster can do."""
+    """Refuse operations that only a cluster supports."""
     raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, STANDALONE)

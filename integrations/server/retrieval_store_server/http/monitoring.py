@@ -1,5 +1,5 @@
 """Reports about the server itself: its version, its health, counts of requests, and memory. Each
-process reports its own numbers; of several workers, the one that receives the request.
+process reports its own numbers; with several workers, the worker that receives the request.
 """
 
 import os
@@ -23,17 +23,17 @@ from retrieval_store_server.http.request import BUCKETS, Count, Monitor, Request
 from retrieval_store_server.native.methods import OURS
 from retrieval_store_server.values import resource
 
-# The version of Qdrant's API that is spoken: of the server whose answers were recorded. Clients of
-# one version more or less take it for compatible.
+# The supported version of Qdrant's API: the version of the server whose responses were recorded.
+# Clients one version older or newer consider it compatible.
 SPOKEN = "1.19.0"
-TITLE = "qdrant - vector search engine"  # whose API it is
+TITLE = "qdrant - vector search engine"  # the owner of the API
 PEER = 1  # the number of the node in a cluster of one
 NO_QUOTAS = {"enabled": False}
-NOT_EXCEEDED = {"resident_memory": None, "disk_usage": None}  # which isn't looked at
+NOT_EXCEEDED = {"resident_memory": None, "disk_usage": None}  # not measured
 
 
 def version(call: RequestContext) -> Response:
-    """The version of Qdrant's API that is spoken, and ours."""
+    """The supported version of Qdrant's API, and the version of this package."""
     return Response(200, _version())
 
 
@@ -43,12 +43,12 @@ def _version() -> bytes:
 
 
 def health(call: RequestContext) -> Response:
-    """The answer says that the process is alive."""
+    """The response says that the process is alive."""
     return text(200, "healthz check passed")
 
 
 def readiness(call: RequestContext) -> Response:
-    """Read the store, to say that it is ready."""
+    """Read the store, to show that it is ready."""
     call.served.store.count()
     return text(200, "all shards are ready")
 
@@ -59,7 +59,7 @@ def issues(call: RequestContext) -> Any:
 
 
 def forget_issues(call: RequestContext) -> bool:
-    """Clear the suggested changes, of which there are none."""
+    """Clear the suggested changes; there are none."""
     return True
 
 
@@ -98,8 +98,8 @@ def optimizations(call: RequestContext) -> Any:
 
 
 def telemetry(call: RequestContext) -> Any:
-    """What Qdrant's web page reads: the version, the collections, and how often each route was
-    called."""
+    """The data that Qdrant's web page reads: the version, the collections, and how often each route
+    was called."""
     monitor = call.served.monitor
     level = int(call.query.get("details_level", "0") or 0)
     names = [] if call.query.get("anonymize") == "true" else list(_points(call))
@@ -149,12 +149,12 @@ OF_ALL, OF_CONFIG, OF_SHARDS, OF_SEGMENTS = 1, 2, 3, 4  # levels of detail
 
 
 def _threads() -> int:
-    """The threads that answer requests, as far as they have been needed."""
+    """The threads that answer requests, started as needed."""
     return sum(thread.name.startswith("server_") for thread in threading.enumerate())
 
 
 def _collection_telemetry(call: RequestContext, name: str, level: int) -> dict[str, Any]:
-    """A collection: one shard that is one segment, and has nothing to optimize."""
+    """A collection: one shard with one segment, and nothing to optimize."""
     opened = call.embedded.open(name)
     info: Any = as_jsonable(call.embedded.get_collection(name))
     if level == OF_ALL:
@@ -220,7 +220,7 @@ def _shard_telemetry(opened: Any, info: Any, level: int) -> dict[str, Any]:
 
 def _points(call: RequestContext) -> dict[str, int]:
     """The number of points of each collection, except those that are deleted meanwhile. It is read
-    from the store, since a collection's strict mode may bound reads."""
+    from the store, since a collection's strict mode may limit reads."""
     counts = {}
     for record in call.served.store.page(None, 0):
         with suppress(Refused):
@@ -243,7 +243,7 @@ def _responses_of_collections(call: RequestContext) -> dict[str, Any]:
 
 
 def _counts_of_collections(call: RequestContext) -> list[tuple[str, int, str, Count]]:
-    """The counts of collections, also under their aliases, that exist."""
+    """The counts of existing collections, also under their aliases."""
     existing = {record.name for record in call.served.store.page(None, 0)} | {
         *call.served.store.aliases()
     }
@@ -267,7 +267,7 @@ def _durations(count: Count) -> dict[str, Any]:
 
 
 def metrics(call: RequestContext) -> Response:
-    """Those of Qdrant's metrics that mean something here, under their names."""
+    """The metrics of Qdrant's that apply here, under their names."""
     by_collection = call.query.get("per_collection") == "true"
     lines = [*_app_metrics(), *_collection_metrics(call)]
     counted = _counts_of_collections(call) if by_collection else None
@@ -312,8 +312,8 @@ def _collection_metrics(call: RequestContext) -> Iterator[str]:
 
 
 def _labels(route: str, status: int, collection: str = "") -> tuple[tuple[str, str], ...]:
-    """The labels for a route's answers, or for those of a procedure, whose name has no method and
-    path."""
+    """The labels for a route's responses, or for a procedure's, which has a name instead of method
+    and path."""
     method, _, endpoint = route.rpartition(" ")
     named = (("method", method),) if method else ()
     about = (("collection", collection),) if collection else ()
@@ -321,8 +321,7 @@ def _labels(route: str, status: int, collection: str = "") -> tuple[tuple[str, s
 
 
 def _answer_metrics(protocol: str, monitor: Monitor, counted: Any = None) -> Iterator[str]:
-    """Counts of answers. counted: those of collections, which take the place of what is counted for
-    all together."""
+    """Counts of responses. counted: the counts of collections, which replace the total counts."""
     apart = {(route, status) for route, status, *_ in counted or ()}
     counts = [row for row in monitor.counts() if (row[0], row[1]) not in apart]
     named = {_labels(*about): count for *about, count in [*(counted or ()), *counts]}
@@ -384,7 +383,7 @@ def _uptime() -> float:
 
 
 def _resident() -> int:
-    """Bytes of resident memory; on macOS the peak, since it reports no other."""
+    """Bytes of resident memory; on macOS the peak, since it reports nothing else."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

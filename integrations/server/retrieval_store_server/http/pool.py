@@ -1,10 +1,9 @@
 """The threads that answer requests.
 
 Requests are answered in threads (`Pool`), so that the loop never waits for a disk, a lock or a
-computation. As many requests run at once as there are threads; others wait for one, in the order in
-which they came, and those that would wait behind too many are refused at once. A request whose
-client has gone while it waited isn't begun. Reads that have been quick of late run on the loop
-itself (`QuickReads`).
+computation. As many requests run at once as there are threads. Others queue in order of arrival,
+and requests are refused at once when the queue is full. A queued request whose client has
+disconnected isn't started. Reads that were quick recently run on the loop itself (`QuickReads`).
 """
 
 import asyncio
@@ -33,20 +32,20 @@ class BusyError(Exception):
 
 
 class WaitedTooLongError(Exception):
-    """A request waited too long for a thread, and wasn't begun."""
+    """A request waited too long for a thread, and wasn't started."""
 
 
 class GoneBeforeBegunError(Exception):
-    """The client closed its connection while its request, all of which had come, waited."""
+    """The client closed its connection while its complete request was queued."""
 
 
 WATCHED_AFTER = 0.05  # seconds
-LONG_CALL = 0.2  # seconds; after such a call memory is given back to the system, …
-TRIM_DELAY = 0.3  # … so many seconds later, since that takes milliseconds
+LONG_CALL = 0.2  # seconds; after such a call memory is returned to the system, …
+TRIM_DELAY = 0.3  # … this many seconds later, since that takes milliseconds
 
 
 class Pool:
-    """Threads for calls; `close` ends them. waiting: how many calls may wait."""
+    """Threads for calls; `close` ends them. waiting: how many calls may be queued."""
 
     def __init__(self, threads: int, waiting: int) -> None:
         self._threads, self._most = threads, threads + waiting
@@ -62,14 +61,14 @@ class Pool:
         seconds: float,
         budget: Budget | None = None,
     ) -> Any:
-        """Run a call in a thread; returns or raises what it does. gone: returns once the client has
-        gone; seconds: how long the call may wait where it can't begin at once; budget: what the
-        call may take, which is stopped where nobody waits for its answer any longer. For a call
-        that is never begun it raises BusyError, WaitedTooLongError, GoneBeforeBegunError, or, after
-        `close`, ClientClosedError."""
+        """Run a call in a thread; returns its result or raises its error. gone: returns once the
+        client has disconnected. seconds: how long the call may be queued. budget: the call's
+        budget, which is stopped when nobody waits for its result any longer. A call that isn't
+        started raises BusyError, WaitedTooLongError, GoneBeforeBegunError, or, after `close`,
+        ClientClosedError."""
         if self.is_closed:
             raise ClientClosedError("the server has ended")
-        pending = [call]  # the executor keeps what it was given, even if the call was cancelled
+        pending = [call]  # the executor keeps its arguments, even if the call was cancelled
 
         def begun() -> Any:
             return _within(budget, pending.pop())
@@ -96,9 +95,10 @@ class Pool:
                 budget.is_stopped = True
             if time.monotonic() - start > LONG_CALL:
                 self._tidy_soon()
-            if future.cancel():  # which a call that has begun can't be
+            if future.cancel():  # impossible for a running call
                 pending.clear()
-            # An error keeps its frames, and this frame both: a cycle that keeps all of the call.
+            # An error keeps its frames, and this frame both; that is a cycle that keeps the whole
+            # call alive.
             del future, answer
 
     def is_awaited(self) -> bool:
@@ -106,11 +106,11 @@ class Pool:
         return self.under_way > self._threads
 
     def is_busy(self) -> bool:
-        """Whether half of the threads are at work, or more."""
+        """Whether at least half of the threads are busy."""
         return 2 * self.under_way >= self._threads
 
     def _tidy_soon(self) -> None:
-        """Give back the memory that a large call has freed, after its answer."""
+        """Return the memory that a large call has freed, after its response."""
         if not self._tidies and not self.is_closed:
             self._tidies = True
             asyncio.get_running_loop().call_later(TRIM_DELAY, self._tidy)
@@ -121,13 +121,13 @@ class Pool:
             self._executor.submit(give_back_memory)
 
     def _end_call(self, _: "Future[Any]") -> None:
-        """Count one call less. A call that has begun counts until it is done, whether anyone waits
-        for it or not."""
+        """Decrement the number of calls. A call that has started counts until it is done, whether
+        anyone waits for it or not."""
         with self._lock:
             self.under_way -= 1
 
     def close(self) -> None:
-        """End the threads once they have done the calls that were begun or are waiting."""
+        """End the threads once they have finished the running and queued calls."""
         self.is_closed = True
         self._executor.shutdown()
 
@@ -138,21 +138,21 @@ ReadKind: TypeAlias = Hashable
 
 
 class QuickReads:
-    """Kinds of reads that were quick lately, and so run on the event loop: the way to a thread and
-    back takes longer than many a query. A kind is a route, a collection, and the cost class of the
-    request (`shapes.cost_class_of`). After a write each kind must be quick again, since the next
-    read may have to catch up with it."""
+    """Kinds of reads that were quick recently. These run on the event loop, since the way to a
+    thread and back takes longer than many queries. A kind is a route, a collection, and the cost
+    class of the request (`shapes.cost_class_of`). After a write each kind must be quick again,
+    since the next read may have to catch up with it."""
 
     def __init__(self) -> None:
         self._times: dict[ReadKind, int] = {}
-        self._writes, self._lock = 0, Lock()  # under way; a read may have to wait for them
+        self._writes, self._lock = 0, Lock()  # running writes; a read may have to wait for them
 
     def include(self, kind: ReadKind) -> bool:
         """Whether reads of a kind are quick."""
         return not self._writes and self._times.get(kind, 0) >= QUICK_TIMES
 
     def note(self, kind: ReadKind, seconds: float) -> None:
-        """Note how long a read of a kind took."""
+        """Record the duration of a read of a kind."""
         if seconds > QUICK:
             self._times.pop(kind, None)
             return
@@ -162,7 +162,7 @@ class QuickReads:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """No kind is known to be quick while the body runs, nor right after it."""
+        """No kind counts as quick while the body runs, nor right after it."""
         with self._lock:
             self._writes += 1
         try:
@@ -175,9 +175,9 @@ class QuickReads:
 
 class Workers:
     """The threads that answer requests: a main pool, and a small one for large reads, so that these
-    don't hold up small requests. Reads of a kind that is known to be quick need no thread.
-    threads, waiting: of the main pool; seconds, memory, steps: of a read that doesn't say how long
-    it may take; together: bytes of all."""
+    don't block small requests. Quick kinds of reads need no thread. threads, waiting: for the main
+    pool; seconds, memory, steps: for a read without a timeout of its own; together: bytes of all
+    reads."""
 
     def __init__(
         self,
@@ -200,8 +200,8 @@ class Workers:
         gone: Callable[[], Awaitable[object]],
         seconds: float,
     ) -> Any:
-        """Run a call to its end: one that writes, for which other threads may wait. See `Pool`.
-        What it is about to make is counted."""
+        """Run a writing call to its end; other threads may wait for it. See `Pool`. Its estimated
+        memory is counted."""
         budget = WriteBudget(self._seconds, self._memory, self._together, None, self._steps)
         with self._quick.writing():
             return await self.pool.run(partial(_within, budget, call), gone, seconds)
@@ -215,10 +215,10 @@ class Workers:
         is_large: bool = False,
         kind: ReadKind | None = None,
     ) -> Any:
-        """Run a call that only reads within a budget. timeout: the seconds that it may take, if it
-        says so; is_large: whether it is known to be large, and so leaves half of the threads to
-        others; kind: of what kind it is, if others of its kind may tell how long it takes. A call
-        that turns out to be large, while others wait, is run again."""
+        """Run a reading call within a budget. timeout: its seconds, if it sets them. is_large:
+        whether it is known to be large, and so leaves half of the threads to others. kind: its
+        kind, if others of that kind predict its duration. A call that turns out to be large while
+        others wait is run again."""
         if kind is not None and self._quick.include(kind):
             try:
                 return self._read_here(call, kind)
@@ -231,7 +231,7 @@ class Workers:
         return await self._large.run(call, gone, seconds, self._budget(timeout, None))
 
     def _read_here(self, call: Callable[[], Any], kind: ReadKind) -> Any:
-        """Run a call on the loop; LargeRequestError where it isn't as short as others of its
+        """Run a call on the loop; raises LargeRequestError where it isn't as short as others of its
         kind."""
         if self.pool.is_closed:
             raise ClientClosedError("the server has ended")
@@ -253,7 +253,7 @@ class Workers:
         budget: Budget,
         kind: ReadKind | None,
     ) -> Any:
-        """Run a call in a thread, and note how long it took there."""
+        """Run a call in a thread, and record its duration there."""
         took = 0.0
 
         def timed() -> Any:
@@ -261,7 +261,7 @@ class Workers:
             began = time.perf_counter()
             try:
                 return call()
-            finally:  # as long as it would have taken alone
+            finally:  # the time that it would have taken alone
                 took = (time.perf_counter() - began) / max(1, self.pool.under_way)
 
         try:
@@ -281,7 +281,7 @@ class Workers:
 
 
 def _within(budget: Budget | None, call: Callable[[], Any]) -> Any:
-    """What a call returns that has a budget."""
+    """The result of a call with a budget."""
     if budget is None:
         return call()
     with budget:
@@ -289,7 +289,7 @@ def _within(budget: Budget | None, call: Callable[[], Any]) -> Any:
 
 
 class _Watch:
-    """Stops a call once its client has gone. Most are done before it begins to look."""
+    """Stops a call once its client has disconnected. Most calls end before the first check."""
 
     def __init__(self, budget: Budget, gone: Callable[[], Awaitable[object]]) -> None:
         self._budget, self._gone = budget, gone
@@ -302,11 +302,11 @@ class _Watch:
 
     def _note_end(self, task: "asyncio.Future[Any]") -> None:
         if not task.cancelled():
-            task.exception()  # of a connection that fails there is nothing to say
+            task.exception()  # nothing to report for a closed connection
             self._budget.is_stopped = True
 
     def end(self) -> None:
-        """Look no longer."""
+        """Stop watching."""
         self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
@@ -318,12 +318,12 @@ async def _wait_in_queue(
     gone: Callable[[], Awaitable[object]],
     seconds: float,
 ) -> None:
-    """Wait until a call is done. Cancel it if it hasn't begun when its client has gone, or when so
-    many seconds are over."""
+    """Wait until a call is done. Cancel it if it hasn't started when its client disconnects, or
+    after `seconds`."""
     watch = asyncio.ensure_future(gone())
     try:
         await asyncio.wait({answer, watch}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if future.cancel():  # which a call that has begun can't be
+        if future.cancel():  # impossible for a running call
             raise GoneBeforeBegunError if watch.done() else WaitedTooLongError
     finally:
         watch.cancel()
@@ -334,15 +334,16 @@ TURN = 2.0  # seconds
 
 
 class Turns:
-    """Has few large bodies received and answered at once, since receiving many would leave the loop
-    no time for others. A turn begins with the second megabyte that has come, and ends after two
-    seconds, so that clients that send nothing keep nobody waiting. count: how many at once."""
+    """Receives and answers only a few large bodies at once, since receiving many would leave the
+    loop no time for others. A turn begins with the second received megabyte, and ends after two
+    seconds, so that clients that send nothing block nobody. count: how many at once."""
 
     def __init__(self, count: int) -> None:
         self.free = asyncio.Semaphore(count)
 
     def turn(self) -> "TurnOfBody":
-        """For a `with` statement, whose body gets what waits for a turn, which ends with it."""
+        """For a `with` statement; its body gets the function that waits for a turn. The turn ends
+        with it."""
         return TurnOfBody(self)
 
 

@@ -1,9 +1,8 @@
-"""How many reads and writes of a collection a minute may have, as its strict mode says.
+"""Limits the reads and writes per minute of a collection, by its strict mode.
 
 As on a server, each collection has a bucket of tokens for reads and one for writes, in this
-process. It holds as many as may be spent in a minute, is full at first, and fills again at that
-rate. A read counts for one, and one for each condition of its filter; a query that compares with
-examples for each of them.
+process. It holds a minute's tokens, is full at first, and refills at that rate. A read costs one
+token, and one for each condition of its filter; a query with examples costs one for each of them.
 """
 
 import math
@@ -36,7 +35,7 @@ class Bucket:
         self.tokens = self.most
 
     def lack_after(self, cost: int, now: float) -> float:
-        """Take as many tokens as an operation costs. With too few, take none and return the seconds
+        """Take the tokens that an operation costs. With too few, take none and return the seconds
         until there are enough."""
         filled = self.tokens + (now - self.at) * self.most / MINUTE
         self.tokens, self.at = min(float(self.most), filled), now
@@ -47,8 +46,8 @@ class Bucket:
 
 
 class _Buckets:
-    """The buckets of this process. A forked child starts with full ones and a new lock: a thread
-    that the child doesn't have may hold the parent's."""
+    """The buckets of this process. A forked child starts with full buckets and a new lock: a thread
+    that doesn't exist in the child may hold the parent's."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -75,14 +74,14 @@ at_fork(after_in_child=_buckets.forget_after_fork)
 
 
 def spend_read(opened: Any, bodies: Sequence[Any]) -> None:
-    """Refuse reads with these bodies if they exceed the rate of a minute."""
+    """Refuse reads with these bodies if they exceed the rate per minute."""
     most, _ = opened.rate_limits
     if most is not None:
         _spend(opened, "read", most, sum(map(_cost_of_read, bodies)))
 
 
 def spend_write(opened: Any, operations: Sequence[Any]) -> None:
-    """Refuse writes if they exceed the rate of a minute; each point that is named or matched costs
+    """Refuse writes if they exceed the rate per minute; each point that is named or matched costs
     one."""
     _, most = opened.rate_limits
     if most is not None:
@@ -123,8 +122,9 @@ def _cost_of_write(opened: Any, operation: Any) -> int:
 
 
 def _cost_of_read(body: Any) -> int:
-    """A query costs what its prefetches cost, or its own search where it has none; reading points
-    by id one each; anything else one, and one for each condition."""
+    """The tokens of a read. A query costs the sum of its prefetches, or its own search where it has
+    none. Reading points by id costs one for each id. Anything else costs one, and one for each
+    condition."""
     if hasattr(body, "ids"):
         return len(body.ids)
     if not hasattr(body, "prefetch"):

@@ -1,5 +1,5 @@
-"""Bodies of requests, as they arrive: read whole, inflated, and bounded in bytes and seconds; those
-of all requests together, too.
+"""Request bodies as they arrive: read completely, inflated, and limited in bytes and seconds, each
+and in total.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ Receive: TypeAlias = Callable[[], Awaitable[Any]]
 Take: TypeAlias = Callable[[int], None]
 # zlib's wbits for each Content-Encoding.
 ENCODINGS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 47, b"identity": None, b"": None}
-SLOWEST = 2_000_000  # bytes a second at which a large body must arrive
-INFLATES = 1_032  # the greatest factor by which DEFLATE expands
+SLOWEST = 2_000_000  # the lowest rate for a large body in bytes a second
+INFLATES = 1_032  # the greatest expansion factor of DEFLATE
 INFLATED_AT_ONCE = 64 * 1024  # bytes
 MAX_STREAMS = 10_000  # of gzip in one body
 
@@ -45,7 +45,7 @@ class BodyBudget:
         self._lock = Lock()
 
     def take(self, size: int) -> None:
-        """Account for bytes, which may be negative; BusyError where there is no room."""
+        """Account for bytes, which may be negative; raises BusyError where there is no room."""
         with self._lock:
             if size > 0 and self._bytes + size > self._most:
                 raise BusyError
@@ -57,9 +57,9 @@ class BodyBudget:
 
 
 class AccountedBody:
-    """The bytes of one body while the `with` body runs, which gets `take(n)`, to be called before n
-    more bytes of it are read. A declared length takes nothing, so that clients that send nothing
-    block nobody."""
+    """The bytes of one body while the `with` body runs. It gets `take(n)`, to be called before
+    reading n more bytes. A declared length takes nothing, so that clients that send nothing block
+    nobody."""
 
     __slots__ = ("_budget", "_taken")
 
@@ -81,7 +81,7 @@ LARGE_BODY = 1 << 20  # bytes; larger ones are received a few at a time, see `Tu
 
 
 def nothing_yet() -> None:
-    """Behind other servers nobody knows what has come of a body until it is received."""
+    """Behind other servers the received bytes of a body are unknown until it is complete."""
 
 
 async def whole_body(
@@ -93,10 +93,10 @@ async def whole_body(
     turn: Turn | None = None,
     take_body: Callable[[], bytes | None] = nothing_yet,
 ) -> bytes:
-    """The bytes of a body, inflated. seconds: in which a small one must arrive; take: that of a
-    `BodyBudget`; turn: that of `Turns`; take_body: returns the body if all of it has come. Raises
+    """The bytes of a body, inflated. seconds: the time limit for a small one; take: a
+    `BodyBudget`'s; turn: `Turns`'s; take_body: returns the body if all of it has arrived. Raises
     Refused for a body that is too large (413), can't be inflated (400, 415) or arrives too late
-    (408), and BusyError by `take`."""
+    (408), and BusyError from `take`."""
     length = headers.get(b"content-length", b"")
     if length.isdigit():
         if int(length) > most:
@@ -124,7 +124,7 @@ async def whole_body(
 async def _receive_body(
     receive: Receive, most: int, seconds: float, take: Take, turn: Turn | None
 ) -> bytes:
-    """The bytes of a body, as they are sent, once all of them have come."""
+    """The bytes of a body, unchanged, once all of them have arrived."""
     parts: list[bytes] = []
     size, more = 0, True
     async with deadline(seconds):
@@ -152,7 +152,7 @@ async def receive_part(receive: Receive) -> Any:
 
 @asynccontextmanager
 async def deadline(seconds: float) -> AsyncIterator[None]:
-    """Raises Refused (408) for what takes longer."""
+    """Raises Refused (408) when the `with` body takes longer."""
     try:
         async with asyncio.timeout(seconds):
             yield
@@ -170,8 +170,8 @@ def too_large(most: int) -> Refused:
 
 
 def _inflate(body: bytes, window: int, most: int) -> bytes:
-    """The inflated bytes of a body that is one compressed stream, or, as gzip allows, several in a
-    row. Each of these takes time, however short it is, hence MAX_STREAMS."""
+    """The inflated bytes of a body: one compressed stream, or, as gzip allows, several in a row.
+    Each stream takes time, however short it is, hence MAX_STREAMS."""
     inflated, sent, at = bytearray(), memoryview(body), 0
     for _ in range(MAX_STREAMS):
         inflater = zlib.decompressobj(window)

@@ -1,4 +1,4 @@
-"""What a server refuses: each with the status and in the words of a Qdrant."""
+"""The refusals of a server, each with Qdrant's status and words."""
 
 from http import HTTPStatus
 from typing import Any
@@ -23,12 +23,12 @@ class RateLimited(Refused, ResourceExhaustedResponse):
 
 
 def invalid(reason: str) -> Refused:
-    """The refusal of a body that can be parsed, and is invalid."""
+    """The refusal of a body that can be parsed but is invalid."""
     return Refused(HTTPStatus.UNPROCESSABLE_ENTITY, f"{INVALID}: {reason}")
 
 
 def wrong(message: str) -> Refused:
-    """The refusal of a request that can't be carried out as it is."""
+    """The refusal of a request that can't be carried out."""
     return Refused(HTTPStatus.BAD_REQUEST, message)
 
 

@@ -1,8 +1,8 @@
-"""The store that a server serves, and what a method knows of one request to it (`RequestContext`).
+"""The store that a server serves, and the parts of one request for a method (`RequestContext`).
 
-A `Monitor` counts how often a server had which request, and how long it took. `Copies` are private
-copies of collections, which clients read page by page in the state of one moment. `parameters`
-reads the URL of a request, as a node alone reads it.
+A `Monitor` counts the requests of each route, and their durations. `Copies` are private copies of
+collections, which clients read page by page in the state of one moment. `parameters` reads the URL
+of a request, as a single node does.
 """
 
 import math
@@ -41,14 +41,14 @@ from retrieval_store_server.http.refusals import wrong
 from retrieval_store_server.values import INT_MAX
 from retrieval_store_server.view.live import Views
 
-MAX_KINDS = 10_000  # kinds of answers that are counted
+MAX_KINDS = 10_000  # kinds of responses that are counted
 BUCKETS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)  # seconds
 
 
 @dataclass(slots=True)
 class Count:
-    """How many answers of one status a route gave, and the seconds of all together; last: when the
-    last one was given."""
+    """The responses of one status that a route gave, and their total seconds; last: the time of the
+    last one."""
 
     times: int = 0
     seconds: float = 0.0
@@ -63,7 +63,7 @@ class Count:
         return [*accumulate(self._by_bucket[:-1])]
 
     def add(self, seconds: float) -> None:
-        """Count an answer that took so long."""
+        """Count a response and its duration."""
         self.times += 1
         self.seconds += seconds
         self.least = min(self.least, seconds)
@@ -83,7 +83,7 @@ class Monitor:
         self._by_collection: dict[tuple[str, int, str], Count] = {}
 
     def count(self, route: str, status: int, seconds: float, collection: str = "") -> None:
-        """Count an answer, about a collection if its name is given."""
+        """Count a response, for a collection if its name is given."""
         with self._lock:
             count = self._counts.get((route, status))
             if count is None and len(self._counts) < MAX_KINDS:
@@ -104,16 +104,16 @@ class Monitor:
             return [(route, status, count) for (route, status), count in self._counts.items()]
 
     def by_collection(self, existing: Container[str]) -> list[tuple[str, int, str, Count]]:
-        """Those that are about a collection. existing: the names that there are; of others
-        nothing is kept."""
+        """The counts by collection. existing: the names of existing collections; other names are
+        dropped."""
         with self._lock:
             for key in [key for key in self._by_collection if key[2] not in existing]:
                 del self._by_collection[key]
             return [(*key, count) for key, count in self._by_collection.items()]
 
 
-MAX_COPIES = 16  # at a time: each is as large as what it is of
-KEPT_SECONDS = 600.0  # that one isn't asked for anything
+MAX_COPIES = 16  # at a time; each is as large as its collection
+KEPT_SECONDS = 600.0  # how long one may be unused
 
 
 @dataclass(slots=True)
@@ -121,7 +121,7 @@ class _Copy:
     points: EnginePoints
     ending: ExitStack
     used: float
-    is_left: bool = False  # the connection that it was made for is closed
+    is_left: bool = False  # its connection is closed
 
 
 class Copies:
@@ -135,7 +135,7 @@ class Copies:
 
     def begin(self, make: "Callable[[], AbstractContextManager[EnginePoints]]") -> str:
         """Make a copy and return its name. With too many copies it replaces one whose connection
-        has closed; BusyError where there is none."""
+        has closed; raises BusyError where there is none."""
         with self._lock:
             left = [name for name, copy in self._copies.items() if copy.is_left]
             is_full = len(self._copies) + self._making >= MAX_COPIES
@@ -157,7 +157,7 @@ class Copies:
         return name
 
     def points(self, name: str) -> EnginePoints:
-        """The points of a copy; StorageError where it is gone."""
+        """The points of a copy; raises StorageError where it was deleted."""
         with self._lock:
             copy = self._copies.get(name)
             if copy is None:
@@ -166,8 +166,8 @@ class Copies:
             return copy.points
 
     def leave(self, name: str) -> None:
-        """Note that the connection for which a copy was made has closed. The copy may still be read
-        over another one, if a proxy between client and server closed the first."""
+        """Record that the connection for which a copy was made has closed. The copy may still be
+        read over another one, if a proxy between client and server closed the first."""
         with self._lock:
             if name in self._copies:
                 self._copies[name].is_left = True
@@ -190,7 +190,7 @@ class Copies:
             self.end(name)
 
     def _look_later(self) -> None:
-        """Check once in a while for copies that are left; called with the lock held."""
+        """Check periodically for abandoned copies; called with the lock held."""
         if self._timer is None:
             self._timer = threading.Timer(KEPT_SECONDS / 10, self._look)
             self._timer.daemon = True
@@ -208,18 +208,18 @@ class Copies:
 
 
 UPLOADS = "uploads"
-_ENDS = r"(?![\w~/\\-]|\.\w)"  # what follows isn't of the same path
+_ENDS = r"(?![\w~/\\-]|\.\w)"  # the next character isn't part of the same path
 
 
 @lru_cache(maxsize=16)
 def _path_pattern(folder: str, end: str) -> re.Pattern[str]:
-    """Where a folder is named, at the beginning of a path, and an end follows."""
+    """Matches a folder's path where a path begins, followed by `end`."""
     return re.compile(rf"(?<![\w~/\\.-]){re.escape(folder.rstrip(os.sep))}{end}")
 
 
 class Served:
-    """A store and what answers for it. session: the session of the store; close: ends it, or does
-    nothing for a client of the caller's. Where only the page is served that looks into a store, the
+    """A store and the objects that answer for it. session: the session of the store; close: ends
+    it, or does nothing for a client of the caller's. Where only the page of `view` is served, the
     store may be remote; then only `views` answer."""
 
     def __init__(
@@ -231,9 +231,9 @@ class Served:
         self.inference = inference
         self.monitor = Monitor()
         self.copies = Copies()
-        self._folder: Path | None = None  # of files that go again
+        self._folder: Path | None = None  # for temporary files
         self._folders, self._making = ExitStack(), Lock()
-        self.rpc_monitor = Monitor()  # of what is asked over gRPC
+        self.rpc_monitor = Monitor()  # of gRPC calls
 
     @property
     def store(self) -> EmbeddedStore:
@@ -251,8 +251,9 @@ class Served:
         return self._session.closed
 
     def hide_paths(self, message: str) -> str:
-        """An error's message with names in place of this machine's paths, which mean nothing to
-        clients. Only paths that the store makes are meant: users' names may look like others."""
+        """An error's message with names instead of this machine's paths, which mean nothing to
+        clients. Only paths that the store creates are replaced: users' names may look like
+        others."""
         folders = [tempfile.gettempdir()]
         with suppress(RetrievalStoreError):  # closed
             directory = self._session.store.directory
@@ -265,7 +266,7 @@ class Served:
 
     def temporary_path(self) -> Path:
         """A path for a temporary file. It lies in a folder of this process, in the store's
-        directory for snapshots if that is writable; if the process dies, the next opening of the
+        directory for snapshots if that is writable. If the process dies, the next opening of the
         store deletes the folder."""
         with self._making:
             if self._folder is None:
@@ -288,13 +289,12 @@ Hold: TypeAlias = Callable[[float, Callable[[], object]], object]
 
 @dataclass(slots=True)
 class RequestContext:
-    """A request that was read. names: parts of the path by their names in the route; query: the
-    URL's parameters; headers: by lower-case name; body: as the route's type, in which texts and
-    images are still to be embedded if it `infers`; hold: keeps the connection open for so many
-    seconds without a request, and calls back when it closes, where that can be known; strings: ids
-    in the body that are neither integers nor UUIDs; is_counted: whether the rates of the collection
-    have counted it; is_message: whether it was sent over gRPC, where a limit of 0 is one that was
-    left out."""
+    """A parsed request. names: parts of the path by their names in the route; query: the URL's
+    parameters; headers: by lower-case name. body: of the route's type; texts and images in it must
+    still be embedded if it `infers`. hold: keeps the connection open for some seconds without a
+    request, and calls back when it closes, where that is possible. strings: ids in the body that
+    are neither integers nor UUIDs. is_counted: whether the rates of the collection have counted it.
+    is_message: whether it came over gRPC, where a missing limit is 0."""
 
     served: Served
     names: Mapping[str, str]
@@ -329,19 +329,19 @@ class RequestContext:
 
     @property
     def timeout(self) -> int | None:
-        """The seconds in which the request is to be done."""
+        """The request's timeout in seconds."""
         text = self.query.get("timeout")
         return None if text is None else int(text)
 
 
-DIGITS = len(str(INT_MAX))  # Python makes no int of thousands of them
+DIGITS = len(str(INT_MAX))  # Python can't parse longer ones
 DIGEST, DIGEST_DIGITS = 64, frozenset("0123456789abcdef")  # of SHA-256
 ORDERINGS, CONSISTENCIES = ("weak", "medium", "strong"), ("majority", "quorum", "all")
 
 
 def parameters(query_string: bytes, reads: bool) -> dict[str, str]:
-    """The parameters of a URL, checked; Refused where one can't be parsed. Of a repeated name the
-    last value counts. reads: whether the route only reads, which has other parameters."""
+    """The parameters of a URL, checked; raises Refused where one can't be parsed. A repeated name
+    has its last value. reads: whether the route only reads, which has other parameters."""
     if not query_string:
         return {}
     try:

@@ -1,8 +1,8 @@
-"""The routes, as one table: method and path, what the body is, who may ask, and what answers; and
-what asks for the same over gRPC.
+"""The table of routes: method and path, the type of the body, the required access, the method that
+answers, and the equivalent gRPC procedure.
 
-Access is what decides about keys: `open` needs none, `read` any; `write`, which changes points, and
-`manage`, which changes all else, need one that may.
+Access decides which keys a route needs: `open` none, `read` any. `write`, which changes points, and
+`manage`, which changes everything else, need a key that permits it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -31,16 +31,16 @@ READ: Permission = "read"
 WRITE: Permission = "write"
 MANAGE: Permission = "manage"
 OPEN: Permission = "open"
-UPLOAD = "upload"  # a body of several parts, of which one is a file
-MESSAGE = "message"  # of `native`, and answered by one
-OBJECT = "object"  # of JSON, which is checked where it is answered
+UPLOAD = "upload"  # a multipart body; one part is a file
+MESSAGE = "message"  # a message of `native`, with a message as response
+OBJECT = "object"  # a JSON object, which is checked by its handler
 
 
 @dataclass(frozen=True)
 class Route:
     """A route. answer: called in a thread with the request, or on the loop for one that is answered
-    `at_once` without the store; body: the type of its JSON, `OBJECT`, `MESSAGE`, `UPLOAD`, or None
-    without a body; rpc: the gRPC service and method of the package qdrant that does the same."""
+    `at_once` without the store. body: the type of its JSON, `OBJECT`, `MESSAGE`, `UPLOAD`, or None
+    without a body. rpc: the gRPC service and method of the package qdrant that does the same."""
 
     method: str
     path: str
@@ -81,9 +81,9 @@ class Route:
         return bool(self.body == OBJECT)
 
     def read(self, sent: bytes, strings: list[str]) -> Any:
-        """The body of a request as the route's type; Refused where it is none."""
+        """The body of a request as the route's type; raises Refused where it is invalid."""
         if self.is_own:
-            return sent  # which is read where it is answered
+            return sent  # its handler parses it
         most = MAX_CHECKED if self.access == "read" else MAX_CONTAINERS
         if self.body == OBJECT:
             return as_json(sent, most)
@@ -182,7 +182,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", f"{P}/search/matrix/offsets", READ,
           methods.read_route("search_matrix_offsets", filter="query_filter"),
           models.SearchMatrixRequest, rpc="Points/SearchMatrixOffsets"),
-    # As older clients ask
+    # Older requests
     Route("POST", f"{P}/search", READ, methods.search, legacy_search.SearchBody,
           rpc="Points/Search"),
     Route("POST", f"{P}/search/batch", READ, methods.search_batch, legacy_search.SearchBatch,
@@ -221,7 +221,7 @@ ROUTES: tuple[Route, ...] = (
         )
     ),
     Route("GET", f"{S}/snapshot", MANAGE, snapshots.take_snapshot),
-    # What a cluster has, as a node alone answers
+    # Routes of a cluster, answered as by a single node
     Route("GET", "/cluster", READ, lambda call: call.embedded.cluster_status()),
     Route("GET", "/cluster/telemetry", READ, methods.refuse_cluster),
     Route("POST", "/cluster/recover", MANAGE, methods.refuse_cluster),
@@ -237,9 +237,9 @@ ROUTES: tuple[Route, ...] = (
           rpc="Collections/CreateShardKey"),
     Route("POST", f"{C}/shards/delete", MANAGE, methods.refuse_cluster, models.DropShardingKey,
           rpc="Collections/DeleteShardKey"),
-    # The page that looks into the store
+    # The page that displays the store
     *VIEW,
-    # Of our own, for Client(url=)
+    # This package's own, for Client(url=)
     *(Route("POST", f"{protocol.ROOT}/store/{method.name}", method.access,
             own_routes.store_route(method.name), MESSAGE)
       for method in protocol.STORE.values()),
@@ -251,7 +251,7 @@ ROUTES: tuple[Route, ...] = (
 
 class Table:
     """Routes by the parts of their paths. by_name: the tables below parts with a fixed name; any:
-    the table below any other part; routes: the routes that end here, by method, with the names of
+    the table below any other part. routes: the routes that end here, by method, with the names of
     their parts."""
 
     def __init__(self, routes: Iterable[Route] = ()) -> None:
@@ -276,7 +276,8 @@ class Table:
         self, method: str, parts: list[str], at: int = 0, values: tuple[str, ...] = ()
     ) -> tuple[Route, Mapping[str, str]] | None:
         """The route for a method and the decoded parts of a path, from this table on, and the
-        values of its names. A part with a fixed name comes before one that matches anything."""
+        values of its names. A part with a fixed name takes precedence over one that matches
+        anything."""
         if at == len(parts):
             entry = self.routes.get(method)
             return None if entry is None else (entry[0], dict(zip(entry[1], values, strict=True)))

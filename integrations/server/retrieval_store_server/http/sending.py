@@ -1,5 +1,5 @@
-"""Sends answers, files and errors to clients; a `HttpRequest` is what is known of one before its
-body is read."""
+"""Sends responses, files and errors to clients. An `HttpRequest` has a request's properties before
+its body is read."""
 
 import asyncio
 import time
@@ -50,23 +50,23 @@ LONGEST_PATH, LONGEST_KNOWN_PATH, KNOWN_PATHS = 16_384, 256, 1_024
 
 
 class Exchange(Protocol):
-    """What our own server knows of a request and its answer, besides what ASGI has for them; see
+    """The server's own data on a request and its response, besides ASGI's; see
     `run.WholeExchange`."""
 
     hold: Hold
 
     def take_body(self) -> bytes | None:
-        """The body, if all of it has come and none of it was received."""
+        """The body, if all of it has arrived and none of it was received."""
 
     def send(self, status: int, headers: Headers, body: bytes) -> bool:
-        """Send an answer at once, if that can be done; whether it was."""
+        """Send a response at once, if possible; returns whether it was sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """method: GET, POST and so on; route: None where none matches; names: the values of its names;
-    is_of_page: whether its path is below that of Qdrant's web page; exchange: None behind another
-    server than ours; began: when the request arrived, by time.perf_counter."""
+    """method: GET, POST and so on; route: None where none matches; names: the values of its names.
+    is_of_page: whether its path is below the path of Qdrant's web page. exchange: None behind
+    another server than this package's; began: when the request arrived, by time.perf_counter."""
 
     scope: Scope
     receive: Receive
@@ -110,20 +110,20 @@ class HttpRequest:
         return time.perf_counter() - self.began
 
     async def wait_until_gone(self) -> None:
-        """Returns once the client has closed its connection, or its half of it, which looks the
-        same from here. A message after the end of the body says so."""
+        """Returns once the client has closed its connection, or its sending half; the two look the
+        same from here. A message after the end of the body reports it."""
         was_read = self.route is not None and self.route.body is not None
         while (message := await self.receive())["type"] != "http.disconnect" and not was_read:
             was_read = not message.get("more_body", False)
 
 
 def headers_of(scope: Scope) -> dict[bytes, bytes]:
-    """Headers by name; of a repeated one the first."""
+    """Headers by name; a repeated one has its first value."""
     return dict(reversed(list(scope["headers"])))
 
 
 def _path(scope: Scope) -> bytes:
-    """The path as it was sent, below that of the application."""
+    """The path as it was sent, without the application's prefix."""
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
     root = scope.get("root_path")
     return raw.partition(b"?")[0].removeprefix(root.encode() if root else b"")
@@ -131,7 +131,7 @@ def _path(scope: Scope) -> bytes:
 
 def _find(table: Table, method: str, path: bytes) -> tuple[Route | None, Mapping[str, str], bool]:
     """The route of a path, None without one; the values of its names; and whether the path is below
-    that of Qdrant's web page."""
+    the path of Qdrant's web page."""
     parts = _parts(path)
     if parts is None:
         return None, {}, False
@@ -139,7 +139,7 @@ def _find(table: Table, method: str, path: bytes) -> tuple[Route | None, Mapping
     return *(match or (None, {})), parts[0] == "dashboard"
 
 
-_find_known = lru_cache(KNOWN_PATHS)(_find)  # clients ask for a few paths again and again
+_find_known = lru_cache(KNOWN_PATHS)(_find)  # clients request a few paths again and again
 
 
 def _parts(path: bytes) -> list[str] | None:
@@ -178,7 +178,7 @@ async def send_answer(
         await _send_file(request, send, answer, more)
         return
     headers = [*more, *answer.headers]
-    if answer.status != HTTPStatus.NOT_MODIFIED:  # whose length would be that of what it stands for
+    if answer.status != HTTPStatus.NOT_MODIFIED:  # whose length would be the original's
         headers.insert(0, (b"content-length", b"%d" % answer.size))
     if answer.media_type is not None:
         headers.append((b"content-type", answer.media_type.encode()))
@@ -203,9 +203,9 @@ async def send_stream(
     following: Following,
     ends: Callable[[], bool],
 ) -> None:
-    """Send a streamed answer until the client has gone, some minutes have passed, or the server
-    ends. following: returns the next part, if there is one, without holding a thread meanwhile;
-    ends: whether the server ends."""
+    """Send a streamed response until the client has disconnected, some minutes have passed, or the
+    server ends. following: returns the next part, if there is one, without holding a thread
+    meanwhile; ends: whether the server ends."""
     headers = [*more, *answer.headers, (b"content-type", answer.media_type.encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": answer.first, "more_body": True})
@@ -226,7 +226,7 @@ async def send_stream(
     except (
         RetrievalStoreError,
         GoneBeforeBegunError,
-    ) as error:  # the client asks again, and gets the error
+    ) as error:  # the client retries, and gets the error
         _log.info("%s ended: %s", request.name, error)
         await send({"type": "http.response.body", "body": b""})
     finally:
@@ -246,7 +246,7 @@ async def _send_file(request: HttpRequest, send: Send, answer: FileAnswer, more:
 
 
 def refusal_of(error: Exception, route: Route, named: Callable[[str], str]) -> Response:
-    """The answer for an error. named: replaces paths by names in a message."""
+    """The response for an error. named: replaces paths by names in a message."""
     match error:
         case RateLimited():
             return refusal(error.status_code or 429, error.message, error.retry_after_s)
@@ -258,7 +258,7 @@ def refusal_of(error: Exception, route: Route, named: Callable[[str], str]) -> R
             return text(error.status, error.message)
         case BusyError():
             return refusal(429, "too many requests are under way", RETRY_AFTER)
-        case GoneBeforeBegunError():  # it may have closed its half of the connection alone
+        case GoneBeforeBegunError():  # it may have closed only its half of the connection
             return refusal(408, "the client closed the connection; nothing was done")
         case WaitedTooLongError():
             return refusal(408, "no thread became free in time; nothing was done")
@@ -273,8 +273,8 @@ def refusal_of(error: Exception, route: Route, named: Callable[[str], str]) -> R
 def _store_error_answer(
     error: RetrievalStoreError, route: Route, named: Callable[[str], str]
 ) -> Response:
-    """The answer for an error of the store: in words, or in a form of which `Client` raises the
-    same error."""
+    """The response for an error of the store: in words, or in the form from which `Client` raises
+    the same error."""
     status = next((status for kind, status in STATUSES if isinstance(error, kind)), None)
     if route.is_own:
         usual = HTTPStatus.BAD_REQUEST

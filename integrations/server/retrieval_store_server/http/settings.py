@@ -1,4 +1,5 @@
-"""The settings of a server, checked: its keys, the addresses it may be reached from, its limits."""
+"""The settings of a server, checked: its keys, the addresses from which it can be reached, its
+limits."""
 
 import ipaddress
 import os
@@ -18,23 +19,22 @@ READER_VARIABLES = (
     "RETRIEVAL_STORE_READ_ONLY_API_KEYS",
     "QDRANT__SERVICE__READ_ONLY_API_KEY",
 )
-READ_ONLY = "read-only"  # what lines of a file begin with whose keys may read
+READ_ONLY = "read-only"  # the prefix of readers' keys in a file
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
-STEPS = 100_000_000  # of Python or SQL, of some 100 ns each, that a request may need
-END_WITHIN = 30  # seconds that requests under way have when the server is to end
+STEPS = 100_000_000  # steps of Python or SQL, of some 100 ns each, that a request may need
+END_WITHIN = 30  # seconds for running requests when the server ends
 MEBIBYTE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
-    """How much the server takes at once. body: bytes of one body, inflated; bodies: bytes of all
-    bodies in memory; body_seconds: seconds in which a body must arrive, and one more for each 2 MB
-    that it says it has; upload_seconds: seconds for a snapshot; parsed_at_once: bytes of a body
-    that the loop parses itself; threads: threads that work in the store; queue: requests that may
-    wait for one; queue_seconds: how long they may wait; request_seconds: seconds that reading may
-    take, where the request doesn't say; request_memory, request_steps: bytes, and steps of Python
-    or SQL, that it may need, as they are counted before it is done; memory: bytes of all such
-    requests together."""
+    """How much the server accepts at once. body: bytes of one body, inflated; bodies: bytes of all
+    bodies in memory. body_seconds: seconds in which a body must arrive, and one more for each 2 MB
+    of its declared length; upload_seconds: seconds for a snapshot. parsed_at_once: bytes of a body
+    that the loop parses itself. threads: threads that work in the store; queue: requests that may
+    wait for one; queue_seconds: how long they may wait. request_seconds: the seconds of a read
+    without a timeout of its own. request_memory, request_steps: its bytes, and its steps of Python
+    or SQL, as estimated before it runs; memory: bytes of all such requests together."""
 
     body: int = 32 * MEBIBYTE
     bodies: int = MAX_BYTES
@@ -57,13 +57,13 @@ class ServerLimits:
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """Who may do what. keys: keys that may do everything; reader_keys: keys that may read;
-    allow_hosts: host names that are answered without keys, besides those of loopback; cors: origins
-    whose pages may send requests; read_only: refuse all writes; trust: allow embedding functions
-    that reach hosts and files; image_root: the folder for images that requests name; dashboard: the
-    folder of Qdrant's web page; access_log: log each request; local: answer only to loopback's host
-    names and to the server's own page, even with a key; memory_budget: bytes that a process may
-    keep, None for as many as usual."""
+    """Who may do what. keys: keys that permit everything; reader_keys: keys that only permit
+    reading; allow_hosts: host names that need no key, besides those of loopback. cors: origins
+    whose pages may send requests; read_only: refuse all writes. trust: allow embedding functions
+    that access hosts and files; image_root: the folder for images that requests name. dashboard:
+    the folder of Qdrant's web page; access_log: log each request. local: answer only to loopback's
+    host names and to the server's own page, even with a key. memory_budget: bytes that a process
+    may keep, None for the default."""
 
     keys: tuple[str, ...] = ()
     reader_keys: tuple[str, ...] = ()
@@ -105,10 +105,11 @@ class RpcListening:
 def keys_of(
     environment: Mapping[str, str], file: Path | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The keys that may do everything, and those that may read: from variables, which hold several
-    separated by commas, and from a file with one a line, in which a reader's key has "read-only "
-    before it. InvalidArgumentError for a file that can't be read or has no key, and for a line
-    "read-only" without a key, which would otherwise count as a key that may do everything."""
+    """The keys that permit everything, and those that only permit reading. They come from
+    variables, which hold several separated by commas, and from a file with one a line. In the file
+    a reader's key has the prefix "read-only ". Raises InvalidArgumentError for a file that can't be
+    read or has no key, and for a line "read-only" without a key. Such a line would otherwise count
+    as a key that permits everything."""
     full = [key for name in KEY_VARIABLES for key in _comma_separated(environment.get(name, ""))]
     readers = [
         key for name in READER_VARIABLES for key in _comma_separated(environment.get(name, ""))
@@ -123,11 +124,12 @@ def keys_of(
 
 
 def check_keys(what: str, values: Iterable[Any]) -> tuple[str, ...]:
-    """The keys without repetition; InvalidArgumentError for one that a header can't hold."""
-    if isinstance(values, str) or not isinstance(values, Iterable):  # it isn't shown
+    """The keys without repetition; raises InvalidArgumentError for one that a header can't
+    contain."""
+    if isinstance(values, str) or not isinstance(values, Iterable):  # the value isn't shown
         kind = type(values).__name__
         raise InvalidArgumentError(f"{what} is one {kind}, expected several texts, as in [key]")
-    keys = tuple(values)  # an iterator gives them once: without them all would be let in
+    keys = tuple(values)  # an iterator can be read only once; without keys all would be admitted
     for key in keys:
         if not isinstance(key, str) or not key or not key.isascii() or not key.isprintable():
             raise InvalidArgumentError(f"{what} has one that isn't printable ASCII")
@@ -137,7 +139,7 @@ def check_keys(what: str, values: Iterable[Any]) -> tuple[str, ...]:
 
 
 def check_names(what: str, value: Any) -> tuple[str, ...]:
-    """Host names, or origins; InvalidArgumentError for a single string, and for anything but
+    """Host names, or origins; raises InvalidArgumentError for a single string, and for anything but
     strings."""
     is_one = isinstance(value, str) or not isinstance(value, Iterable)
     names = () if is_one else tuple(value)
@@ -174,7 +176,7 @@ def is_loopback(host: str) -> bool:
 
 
 def check_reach(host: str, has_keys: bool, no_auth: bool) -> None:
-    """Raise InvalidArgumentError where other machines would reach a store that needs no key."""
+    """Raise InvalidArgumentError where other machines could reach a store that needs no key."""
     if has_keys or no_auth or is_loopback(host):
         return
     raise InvalidArgumentError(
@@ -184,8 +186,8 @@ def check_reach(host: str, has_keys: bool, no_auth: bool) -> None:
 
 
 def check_cors(cors: Iterable[str], has_keys: bool, no_auth: bool = False) -> None:
-    """Raise InvalidArgumentError where any page in a browser would reach a store that needs no
-    key: by "*", or by "null", the origin of pages that have none."""
+    """Raise InvalidArgumentError where any page in a browser could reach a store that needs no key.
+    The origins "*" and "null" allow that; pages without an origin send "null"."""
     open_to_all = [origin for origin in cors if origin in ("*", "null")]
     if open_to_all and not (has_keys or no_auth):
         raise InvalidArgumentError(

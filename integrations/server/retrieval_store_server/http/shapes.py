@@ -1,4 +1,4 @@
-"""What a read takes, roughly, by its request."""
+"""The approximate cost of a read, by its request."""
 
 from collections.abc import Hashable, Iterator
 from typing import Any
@@ -8,13 +8,13 @@ from qdrant_client.http.models import models
 from retrieval_store.extension import conditions_of
 from retrieval_store_server.http.legacy_search import SearchBody
 
-MAX_ROWS = 100  # of an answer that is known to be short
+MAX_ROWS = 100  # rows of a short response
 
 
 def cost_class_of(body: Any, size: int) -> Hashable | None:
-    """What a read takes, roughly, by its request: the kind of body and of query, what is filtered
-    by, and how large it is; None for one of which others say little. body: None where a route has
-    none; size: bytes that were sent."""
+    """The cost class of a read: the kind of body and of query, the filtered keys, and the size.
+    None for a request whose cost others don't predict. body: None where a route has none; size:
+    bytes that were sent."""
     if body is None:
         return ()
     if not isinstance(body, SHAPED):
@@ -30,7 +30,7 @@ def cost_class_of(body: Any, size: int) -> Hashable | None:
 
 
 def _keys_of(condition: Any) -> Iterator[Hashable]:
-    """The kinds of conditions in a filter, and the keys that they are of."""
+    """The kinds of conditions in a filter, and their keys."""
     if isinstance(condition, models.Filter):
         for inner in conditions_of(condition):
             yield from _keys_of(inner)

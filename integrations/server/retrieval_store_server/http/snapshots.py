@@ -1,7 +1,7 @@
-"""Snapshots that are taken, sent, received and put in the place of collections.
+"""Snapshots: creating, sending, receiving and recovering them.
 
-All of them lie in the store's directory for them. What is to be recovered must be one of those, or
-be sent here: no path elsewhere is read, and nothing is fetched.
+All of them lie in the store's directory for snapshots. Only one of those, or an uploaded one, can
+be recovered: no other path is read, and nothing is downloaded.
 """
 
 from collections.abc import Callable
@@ -58,7 +58,7 @@ def file_of(call: RequestContext) -> FileAnswer:
 
 
 def take_snapshot(call: RequestContext) -> FileAnswer:
-    """A snapshot that is made for this request alone."""
+    """A snapshot for this request alone."""
     record = _snapshots(call).opened.record
     name = f"{record.name}.snapshot"
     path = upload_path(call)
@@ -105,8 +105,8 @@ def _in_place(call: RequestContext, path: Path, checksum: str | None) -> bool:
 
 
 def _find_file(call: RequestContext, location: str) -> Path:
-    """The file that a location names: a snapshot of the collection by its name, or any of the
-    store's by its path. Refused (403) for anything else."""
+    """The file at a location: a snapshot of the collection by its name, or any of the store's by
+    its path. Raises Refused (403) for anything else."""
     try:
         url = urlparse(location)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Files in bodies of several parts, which are written as they arrive."""
+"""Files in multipart bodies, which are written as they arrive."""
 
 import asyncio
 from pathlib import Path
@@ -7,12 +7,12 @@ from typing import Any, BinaryIO
 from retrieval_store.extension import translate_errors
 from retrieval_store_server.http.receiving import PlainRefusedError, Receive, deadline, receive_part
 
-MAX_PARTS = 1_000  # of a multipart body; and headers of one part
-LONGEST_HEADER = 16 * 1024  # bytes of one of them
+MAX_PARTS = 1_000  # parts of a multipart body; and headers of one part
+LONGEST_HEADER = 16 * 1024  # bytes of one header
 
 
 def boundary_of(headers: dict[bytes, bytes]) -> bytes:
-    """The boundary of a multipart body; PlainRefusedError without one."""
+    """The boundary of a multipart body; raises PlainRefusedError without one."""
     from python_multipart.multipart import parse_options_header
 
     content_type = headers.get(b"content-type")
@@ -31,8 +31,8 @@ def boundary_of(headers: dict[bytes, bytes]) -> bytes:
 async def stream_to_file(
     receive: Receive, headers: dict[bytes, bytes], path: Path, seconds: float
 ) -> None:
-    """Write the part `snapshot` of a multipart body to a new file as it arrives. PlainRefusedError
-    (400) for a body without one, StorageFullError for a full disk."""
+    """Write the part `snapshot` of a multipart body to a new file as it arrives. Raises
+    PlainRefusedError (400) for a body without one, and StorageFullError for a full disk."""
     from python_multipart.exceptions import FormParserError
     from python_multipart.multipart import MultipartParser
 

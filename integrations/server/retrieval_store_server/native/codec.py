@@ -1,15 +1,14 @@
 """Converts data of the interface into messages of JSON and arrays, and back.
 
-A message begins with eight bytes, which say what it is and how long the JSON is; then come the
-JSON, an object with the `data` and for each of the `arrays` its type and shape, and the arrays as
-they lie in memory, each at a multiple of 16 bytes. Numbers are little-endian.
+A message begins with eight bytes: a signature and the length of the JSON. The JSON follows, an
+object with the `data` and for each of the `arrays` its type and shape. Then come the arrays as in
+memory, each at a multiple of 16 bytes. Numbers are little-endian.
 
-`encode` writes a value by its class. What is JSON already goes as it is; an array becomes its place
-among the arrays, {"~": "array", "at": the place}; an object of a dataclass {"~": the name of its
-class, and each field that isn't its default}; vectors in a list are joined to a few arrays, which
-`_join_vectors` tells of. `decode` reads data by the type that is expected, and makes values of the
-classes that a table names (`class_named`), and nothing else. A `TypeReader` reads values of one
-type.
+`encode` writes a value by its class. JSON values are written unchanged. An array becomes its index,
+{"~": "array", "at": the index}. An object of a dataclass becomes {"~": the name of its class, and
+each field that differs from its default}. Vectors in a list are joined to a few arrays
+(`_join_vectors`). `decode` reads data by the expected type. It makes only values of the classes in
+a table (`class_named`). A `TypeReader` reads values of one type.
 """
 
 import math
@@ -63,24 +62,24 @@ Arrays: TypeAlias = list[Array]  # of a message
 Buffer: TypeAlias = bytes | bytearray | memoryview
 Parts: TypeAlias = Sequence[Buffer]
 MAX_BYTES = 512 << 20  # bytes of a message
-# Lists and objects in the JSON of a message, of which each takes some 100 bytes once it is read.
+# Lists and objects in the JSON of a message; each takes some 100 bytes once parsed.
 MAX_CONTAINERS = 5_000_000
-COPIED = 64 * 1024  # bytes of a message that is made one part
+COPIED = 64 * 1024  # bytes of a message that are joined to one part
 MEDIA_TYPE = "application/x-retrieval-store"
 COMBINATIONS = And, Or, AtLeast, Not
 DTYPES = {name: np.dtype(name) for name in ("<f4", "<f8", "<i8", "<u4", "|b1")}
 _HEAD = struct.Struct("<4sI")
 _MARK = b"rsw2"
-_ALIGNED = 16  # bytes: what any of the types, and the scan, could want
+_ALIGNED = 16  # bytes: the largest alignment of the types, and of the scan
 _DEEPEST_SHAPE = 3
 
 
 class MalformedError(ValueError):
-    """Bytes that are no message, or data in a message that has the wrong type."""
+    """Bytes that aren't a message, or data in a message that has the wrong type."""
 
 
 def pack_message(data: Any, arrays: Sequence[Array] = ()) -> Parts:
-    """A message of JSON values and arrays, in parts: a large array is a part of its own, and isn't
+    """A message of JSON values and arrays, in parts; a large array is a part of its own, and isn't
     copied."""
     described = [[array.dtype.str, array.shape] for array in arrays]
     header = orjson.dumps({"data": data, "arrays": described}, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -103,8 +102,8 @@ def size_of(parts: Parts) -> int:
 
 def unpack_message(message: Buffer, trusted: bool = False) -> tuple[Any, list[Array]]:
     """The data and the arrays of a message. The arrays share its memory, and are writable if it is.
-    MalformedError for bytes that are no message, and unless it is trusted for one with more than
-    MAX_CONTAINERS lists and objects."""
+    Raises MalformedError for bytes that aren't a message, and, unless the sender is trusted, for
+    more than MAX_CONTAINERS lists and objects."""
     if len(message) < _HEAD.size:
         raise MalformedError("it is too short")
     mark, length = _HEAD.unpack_from(message)
@@ -125,12 +124,13 @@ def unpack_message(message: Buffer, trusted: bool = False) -> tuple[Any, list[Ar
         raise MalformedError(str(error)) from None
 
 
-# Texts of JSON. Also one that doesn't end, and none is looked at twice: anybody may send a message.
+# Strings in JSON. The last alternative matches an unterminated one, and no character is scanned
+# twice, since messages are untrusted.
 _TEXTS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 
 
 def has_many_containers(sent: bytes, most: int) -> bool:
-    """Whether more than so many lists and objects would be made of some JSON."""
+    """Whether some JSON contains more than `most` lists and objects."""
     if len(sent) <= most or _brackets(sent) <= most:
         return False
     return _brackets(_TEXTS.sub(b"", sent)) > most
@@ -165,16 +165,16 @@ NAME = "~"
 
 
 def encode(value: Any, arrays: Arrays) -> Any:
-    """JSON for a value; its arrays are appended to `arrays`. InvalidArgumentError for what can't be
-    sent, such as a function, or an object of a class outside this package."""
+    """JSON for a value; its arrays are appended to `arrays`. Raises InvalidArgumentError for a
+    value that can't be sent, such as a function, or an object of a class outside this package."""
     kind: type = type(value)
     return _writer_of(kind)(value, arrays)
 
 
 @cache
 def _writer_of(kind: type) -> Callable[[Any, Arrays], Any]:
-    """The function that encodes values of a class; InvalidArgumentError for one that can't be
-    sent."""
+    """The function that encodes values of a class; raises InvalidArgumentError for one that can't
+    be sent."""
     for classes, write in _WRITERS:
         if issubclass(kind, classes):
             return write
@@ -195,7 +195,7 @@ def _write_itself(value: Any, arrays: Arrays) -> Any:
 
 
 def _write_unset(value: Unset, arrays: Arrays) -> Any:
-    return False  # which is neither text, object nor null
+    return False  # it isn't text, object or null
 
 
 def _write_text(value: str, arrays: Arrays) -> Any:
@@ -236,7 +236,8 @@ _VECTORS = {np.ndarray, SparseVector}
 
 
 def _is_json(value: Any) -> bool:
-    """Whether a value of a mapping goes as it is; else it is an object of ours, or vectors."""
+    """Whether a value of a mapping is written unchanged; otherwise it is a dataclass object, or
+    vectors."""
     if type(value) is list:
         return _VECTORS.isdisjoint({type(item) for item in value})
     return not (isinstance(value, np.ndarray) or is_dataclass(value))
@@ -255,7 +256,7 @@ def _write_items(value: Iterable[Any], arrays: Arrays) -> Any:
 
 
 def _are_json(items: list[Any], kinds: set[type]) -> bool:
-    """Whether items of these types go as they are."""
+    """Whether items of these types are written unchanged."""
     if kinds <= {str, types.NoneType}:
         text = "".join(items if types.NoneType not in kinds else filter(None, items))
         return text.isascii() or is_unicode(text)
@@ -276,7 +277,7 @@ def _write_record(members: list[tuple[str, Any]], value: Any, arrays: Arrays) ->
 
 def _write_combination(value: Expression, arrays: Arrays) -> Any:
     """A filter with terms. Its nodes form one list, each after its terms, since filters may be
-    nested deeper than JSON may; a node that occurs several times is in the list once."""
+    nested deeper than JSON. A repeated node is in the list once."""
     nodes: list[Any] = []
     places: dict[int, int] = {}
     pending: list[Expression] = [value]
@@ -307,7 +308,7 @@ def _have_one_width(items: list[Any]) -> bool:
 
 
 def _join_vectors(items: list[Any], arrays: Arrays) -> Any:
-    """Arrays one behind the other, with the length of each, -1 for None."""
+    """The concatenated arrays, with the length of each, -1 for None."""
     lengths = [-1 if item is None else len(item) for item in items]
     return {
         NAME: "vectors",
@@ -317,7 +318,7 @@ def _join_vectors(items: list[Any], arrays: Arrays) -> Any:
 
 
 def _join_sparse(items: list[Any], arrays: Arrays) -> Any:
-    """The same of sparse vectors."""
+    """The same for sparse vectors."""
     lengths = [-1 if item is None else len(item.values) for item in items]
     vectors = [item for item in items if item is not None]
     indices = np.concatenate([vector.indices for vector in vectors])
@@ -353,14 +354,14 @@ _WRITERS: Sequence[tuple[tuple[type, ...], Callable[[Any, Arrays], Any]]] = (
 
 @dataclass(frozen=True, slots=True)
 class TypeReader:
-    """Reads values of one type. plain: the types of JSON that stand for themselves; reads: what
-    makes values of other data, by its type or by the name in it, `ANY` for all names."""
+    """Reads values of one type. plain: the JSON types that are read unchanged. reads: the functions
+    that make values of other data, by its type or by the name in it, `ANY` for all names."""
 
     plain: frozenset[type]
     reads: Mapping[Any, Callable[[Any, Arrays], Any]]
 
     def __call__(self, data: Any, arrays: Arrays) -> Any:
-        """The value; MalformedError."""
+        """The value; raises MalformedError."""
         kind = type(data)
         if kind in self.plain:
             return data
@@ -373,7 +374,7 @@ class TypeReader:
 
 
 def decode(data: Any, hint: Any, arrays: Arrays) -> Any:
-    """The value that JSON of a type stands for; MalformedError for anything else."""
+    """The value of JSON data by its type; raises MalformedError for anything else."""
     try:
         return reader_of(hint)(data, arrays)
     except RecursionError:
@@ -392,7 +393,7 @@ def reader_of(hint: Any) -> TypeReader:
         return _reader_of_choice(inner)
     if origin is np.ndarray:
         return _reader_of_array(get_args(inner[1])[0])
-    if origin is npt.NDArray:  # as newer releases of numpy have it
+    if origin is npt.NDArray:  # in newer releases of numpy
         return _reader_of_array(inner[0])
     if origin is dict and inner[1] is Any:
         return TypeReader(frozenset([dict]), {})
@@ -407,7 +408,7 @@ def reader_of(hint: Any) -> TypeReader:
         return TypeReader(_NONE, {kind.__name__: partial(_read_record, kind)})
     if isinstance(hint, type):
         return TypeReader(_NONE, {ANY: partial(_read_any_of, hint)})
-    return TypeReader(_NONE, {})  # of which there is no value
+    return TypeReader(_NONE, {})  # a type without values
 
 
 ANY = "*"
@@ -425,7 +426,7 @@ _CONSTRUCTORS: Mapping[Any, Callable[[Any], Any]] = {
 
 
 def _read_text(data: Any, arrays: Arrays) -> str:
-    """A string with lone surrogates, which JSON can't hold."""
+    """A string with lone surrogates, which JSON can't contain."""
     try:
         return bytes.fromhex(data["is"]).decode("utf-8", "surrogatepass")
     except (LookupError, TypeError, ValueError):
@@ -457,7 +458,7 @@ def _read_unset(data: Any, arrays: Arrays) -> Unset:
 
 
 def _read_ids(data: Any, arrays: Arrays) -> Sequence[PointId]:
-    """Ids, of which there may be many: the lists of JSON themselves."""
+    """Ids, which may be many: the lists of JSON themselves."""
     ids = list_in(data if type(data) is list else data.get("ids"))
     if not ({str, int} if ids is data else {str}).issuperset(map(type, ids)):
         raise MalformedError("ids are neither strings nor integers")
@@ -465,8 +466,8 @@ def _read_ids(data: Any, arrays: Arrays) -> Sequence[PointId]:
 
 
 def _reader_of_union(members: Sequence[Any]) -> TypeReader:
-    """The reader of several types, none of which look alike; of an integer and a float an integer
-    stands for itself."""
+    """The reader of several types, whose forms all differ; with an integer and a float, an integer
+    stays an integer."""
     choices = [v for member in members if get_origin(member) is Literal for v in get_args(member)]
     readers = [reader_of(member) for member in members if get_origin(member) is not Literal]
     readers += [_reader_of_choice(choices)] if choices else []
@@ -509,7 +510,7 @@ def _reader_of_tuple(each: Sequence[TypeReader]) -> TypeReader:
 
 
 def _reader_of_items(each: TypeReader, make: Callable[[Any], Any]) -> TypeReader:
-    """The reader of any number of values, vectors among them joined."""
+    """The reader of any number of values; vectors among them are joined."""
     kinds = set(each.plain & {types.NoneType})
     kinds |= {np.ndarray} if "array" in each.reads else set()
     kinds |= {SparseVector} if SparseVector.__name__ in each.reads else set()
@@ -553,15 +554,15 @@ def _readers_of(kind: type) -> list[tuple[str, TypeReader]]:
 
 
 def _read_any_of(base: Any, data: Any, arrays: Arrays) -> Any:
-    """An object of any dataclass that derives from a class; of a protocol there is none."""
+    """An object of any dataclass that derives from a class; a protocol has none."""
     name = name_in(data) or ""
     kind = class_named(name)
-    if kind is None or base not in kind.__mro__:  # as none derives from a protocol
+    if kind is None or base not in kind.__mro__:  # protocols have no subclasses here
         raise no_such(data, f"a known kind of {base.__name__}")
     return _read_record(kind, data, arrays)
 
 
-DEEPEST = 3 * MAX_DEPTH  # levels of a filter, of which a level of `where` may mean several
+DEEPEST = 3 * MAX_DEPTH  # levels of a filter; one level of `where` may mean several
 _COMBINATIONS: Mapping[str, type] = {kind.__name__: kind for kind in COMBINATIONS}
 
 
@@ -612,13 +613,13 @@ _READERS: Mapping[Any, TypeReader] = {
 }
 
 _TAKEN = np.empty(0, np.bool_)
-_MAX_NUMBERS = 2**31  # numbers of a vector, of which no sum is too large
+_MAX_NUMBERS = 2**31  # numbers of a vector, such that no sum overflows
 
 
 def _split_vectors(data: Any, arrays: Arrays) -> list[NonDenseVector | None]:
     place = data.get("lengths")
     lengths: Ints = _array_at(place, arrays, np.int64, 1)
-    arrays[place] = _TAKEN  # since vectors take more than the message, each is made once
+    arrays[place] = _TAKEN  # each only once, since vectors take more memory than the message
     if lengths.max(initial=0) > _MAX_NUMBERS:
         raise MalformedError("a vector is longer than all there is")
     stops = np.cumsum(np.maximum(lengths, 0))
@@ -650,7 +651,7 @@ def _refuse_other(total: int, *lengths: int) -> None:
 
 
 def _array_at(place: Any, arrays: Arrays, kind: Any, dimensions: int | None = None) -> Any:
-    """One of the arrays of a message, of this kind, and with so many dimensions if that is said."""
+    """An array of a message, of this kind, and with this number of dimensions if one is given."""
     if type(place) is not int or not 0 <= place < len(arrays):
         raise MalformedError("an array is missing")
     array = arrays[place]
@@ -700,7 +701,7 @@ def list_in(data: Any) -> list[Any]:
 
 
 def no_such(data: Any, expected: str) -> MalformedError:
-    """The error of data in the place of which something else is expected."""
+    """The error for data of the wrong kind."""
     return MalformedError(f"got {str(data)[:80]!r}, expected {expected}")
 
 

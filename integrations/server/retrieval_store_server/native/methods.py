@@ -1,8 +1,8 @@
 """The methods that one process can call in another's store.
 
-They are those of the protocols `EngineStore` and `EnginePoints`, whose types say how arguments and
-results are written; a few (`Calls`) take the place of those that call back. An error travels as the
-name of its class and its message (`encode_error`, `decode_error`).
+They are the methods of the protocols `EngineStore` and `EnginePoints`, whose types define how
+arguments and results are written. A few (`Calls`) replace methods that call back. An error travels
+as the name of its class and its message (`encode_error`, `decode_error`).
 """
 
 from collections.abc import Callable, Mapping
@@ -26,11 +26,11 @@ from retrieval_store_server.native.codec import (
 
 Permission: TypeAlias = Literal["read", "write", "manage"]
 ROOT = "/retrieval-store/v1"
-OURS = "retrieval-store"  # the field of `GET /` that has the version of this package
+OURS = "retrieval-store"  # the field of `GET /` with the version of this package
 
 
 class Method:
-    """A method. function: gives the types of arguments and result; access: what a key must allow;
+    """A method. function: gives the types of arguments and result; access: what a key must permit;
     long: whether it may take minutes."""
 
     def __init__(
@@ -46,12 +46,13 @@ class Method:
         return get_type_hints(self._function, localns=names_for_types())
 
     def encode_arguments(self, arguments: Mapping[str, Any]) -> Parts:
-        """A message with these arguments; InvalidArgumentError for what can't be sent."""
+        """A message with these arguments; raises InvalidArgumentError for an argument that can't be
+        sent."""
         arrays: list[Array] = []
         return pack_message({name: encode(v, arrays) for name, v in arguments.items()}, arrays)
 
     def decode_arguments(self, message: Buffer) -> dict[str, Any]:
-        """The arguments in a message; MalformedError where they aren't those of the method."""
+        """The arguments in a message; raises MalformedError where they don't fit the method."""
         arguments, arrays = unpack_message(message)
         hints = self._hints
         if not isinstance(arguments, dict) or arguments.keys() != hints.keys() - {"return"}:
@@ -64,19 +65,18 @@ class Method:
         return pack_message(encode(result, arrays), arrays)
 
     def decode_result(self, message: Buffer) -> Any:
-        """The result in a message; MalformedError where it has the wrong type."""
+        """The result in a message; raises MalformedError where it has the wrong type."""
         result, arrays = unpack_message(message, trusted=True)
         return decode(result, self._hints["return"], arrays)
 
 
 class Calls:
-    """Methods in place of those that call back, or write to files of the caller's."""
+    """Methods that replace those with callbacks, or with files of the caller's."""
 
     def exchange(
         self, collection_id: str, before: CollectionRecord, after: CollectionRecord
     ) -> bool:
-        """Replace name and settings, if they are still what they were; returns whether they
-        were."""
+        """Replace name and settings if they are unchanged; returns whether they were."""
         raise NotImplementedError
 
     def exchange_aliases(self, before: dict[str, str], after: dict[str, str]) -> bool:
@@ -93,16 +93,16 @@ class Calls:
         raise NotImplementedError
 
     def budget(self) -> dict[str, int]:
-        """Bytes that caches of the server's process may hold, and bytes that they do."""
+        """The bytes that caches of the server's process may hold, and the bytes that they hold."""
         raise NotImplementedError
 
     def saved(self, collection_id: str | None) -> None:
-        """`snapshot`, which answers with the file."""
+        """`snapshot`, which responds with the file."""
         raise NotImplementedError
 
     def copy(self, collection_id: str) -> str:
-        """Make a private copy of a collection as it is now; returns its name, which calls on the
-        same connection pass. It is deleted when it isn't read for a while."""
+        """Make a private copy of a collection in its present state; returns its name, which calls
+        on the same connection pass. It is deleted when it isn't read for a while."""
         raise NotImplementedError
 
     def forget_copy(self, name: str) -> None:
@@ -169,7 +169,7 @@ _KINDS = {
 
 
 def encode_error(error: RetrievalStoreError) -> dict[str, Any]:
-    """An error as another process receives it: the nearest class that it knows."""
+    """An error as another process receives it: the nearest class in the table."""
     kind = next(base for base in type(error).__mro__ if base.__name__ in _KINDS)
     data = {"error": kind.__name__, "message": str(error).encode("utf-8", "replace").decode()}
     was_there = isinstance(error, NotFoundError) and error.was_there

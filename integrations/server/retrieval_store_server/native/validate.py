@@ -1,5 +1,5 @@
-"""What is refused of what comes in a message. Its types are right, as the codec has seen to; but no
-front of this process has checked it.
+"""Refuses invalid arguments in a message. The codec has checked their types; but no front of this
+process has checked their values.
 """
 
 import math
@@ -44,8 +44,8 @@ from retrieval_store_server.values import INT_MAX
 
 _PLAIN = frozenset((str, int, bool, type(None)))
 _FLAT = _PLAIN | {float}
-MAX_COUNT = 2**63 - 1  # of what is counted
-_SCORINGS = (NearestDense, NearestSparse, Bm25, FuseRankings)  # that `Collection` asks for
+MAX_COUNT = 2**63 - 1  # of counted objects
+_SCORINGS = (NearestDense, NearestSparse, Bm25, FuseRankings)  # the queries of `Collection`
 _COUNTS = ("limit", "offset", "sample", "seed", "size")  # arguments
 
 
@@ -102,7 +102,7 @@ def _parts(node: Any) -> Sequence[Any]:
 
 @cache
 def _names_of(kind: type) -> tuple[str, ...]:
-    """The fields of a dataclass; none of another class."""
+    """The fields of a dataclass; none for another class."""
     return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else ()
 
 
@@ -240,7 +240,7 @@ def _check_batch(batch: PointBatch) -> None:
         if column is not None and len(column) != size:
             raise InvalidArgumentError(f"{name} has {len(column)} items, but ids has {size}")
     for i, payload in enumerate(batch.payloads or ()):
-        # What is read of JSON can be stored, unless it is nested too deep.
+        # Parsed JSON can be stored, unless it is nested too deep.
         if type(payload) is dict and not _FLAT.issuperset(map(type, payload.values())):
             check_object(payload, "payloads", i)
     for name, column in batch.vectors.items():

@@ -1,12 +1,12 @@
-"""A page in the browser that looks into a store, and changes nothing.
+"""A page in the browser that displays a store, and changes nothing.
 
-The page's JSON comes in; JSON, pictures and maps go out. `calls` is the table of what the page may
-ask, and `checks` checks it. `records` lists collections and records, and draws maps; `pictures`
-loads images and draws pages of PDFs, in a process with limits; `query` answers queries, explains
-results and marks words in documents; `live` watches for changes. The folder `page` has what the
-browser gets.
+The page sends JSON, and receives JSON, images and maps. `calls` is the table of its requests, and
+`checks` validates them. `records` lists collections and records, and draws maps. `pictures` loads
+images and draws pages of PDFs, in a process with limits. `query` answers queries, explains results
+and marks words in documents. `live` watches for changes. The folder `page` has the files for the
+browser.
 
 It works with any store rather than with `Collection`, since collections may have several vector
-spaces; a question is made as `Collection.query` makes it, and explained as `Collection.why` does.
-It may use `native`, and of the core what users may, and `retrieval_store.extension`.
+spaces. A query is built as by `Collection.query`, and explained as by `Collection.why`. This
+package may use `native`, the public parts of the core, and `retrieval_store.extension`.
 """

@@ -1,4 +1,4 @@
-"""What the page may ask, as one table: the fields of each call, and what answers it."""
+"""The page's requests, as one table: the fields of each call, and the function that answers it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ MAX_SEED = 2**32 - 1
 @dataclass(frozen=True, slots=True)
 class Call:
     """A call of the page. function: answers it, taking the fields of the body by name; required:
-    fields that must be given. The result is JSON, bytes, or what `live` returns."""
+    mandatory fields. The result is JSON, bytes, or the result of `live`."""
 
     function: Callable[..., Any]
     checks: Mapping[str, Check]
     required: tuple[str, ...] = ("collection",)
 
     def __call__(self, views: Views, body: Any) -> Any:
-        """The answer to a body; InvalidArgumentError names an invalid field."""
+        """The response to a body; raises InvalidArgumentError that names an invalid field."""
         return self.function(views, **check_body(body, self.checks, self.required))
 
 

@@ -1,4 +1,4 @@
-"""What the page sends, checked: types and bounds. Errors name the field."""
+"""Validates the page's requests: types and limits. Errors name the field."""
 
 import base64
 import binascii
@@ -16,7 +16,7 @@ Check: TypeAlias = Callable[[Any, str], Any]
 LONGEST_TEXT = 1_000_000  # characters
 LONGEST_NAME = 10_000
 MAX_KEYS = 10_000
-STRING, INTEGER = "s:", "i:"  # what the key of a record begins with, by the kind of its id
+STRING, INTEGER = "s:", "i:"  # the prefix of a record's key, by the kind of its id
 
 
 def check_body(body: Any, checks: Mapping[str, Check], required: Collection[str]) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def one_of(names: Collection[str]) -> Check:
 
 
 def condition(value: Any, name: str) -> dict[str, Any]:
-    """Checks for a filter, whose inside is checked where it is parsed."""
+    """Checks for a filter; its contents are checked where it is parsed."""
     if not isinstance(value, dict):
         raise InvalidTypeError(f"{name} is {quote(value)}, expected an object")
     return value
@@ -117,7 +117,7 @@ def key_of(point_id: PointId) -> str:
 
 
 def list_of(check: Check, most: int = MAX_KEYS) -> Check:
-    """Checks for a list of at most so many."""
+    """Checks for a list of at most `most` items."""
 
     def each(value: Any, name: str) -> list[Any]:
         if not isinstance(value, list):

@@ -1,8 +1,8 @@
 """Reports the changes of a store to the pages that view it, as they come.
 
-`Views` has the store, and what is made for looking into it. `Watching` knows what the collections
-are at a moment: which there are, how many records each has, and the number of its last operation.
-All pages share this knowledge, so that a hundred of them cost a store no more than one.
+`Views` has the store, and the objects for viewing it. `Watching` knows the collections at a moment:
+their names, the number of records in each, and the number of its last operation. All pages share
+this, so that a hundred of them cost a store no more than one.
 """
 
 import time
@@ -28,7 +28,7 @@ from retrieval_store.extension import (
 )
 from retrieval_store.frameworks import quote
 
-MAX_FUNCTIONS = 8  # embedding functions that are kept, which may hold models
+MAX_FUNCTIONS = 8  # cached embedding functions, which may hold models
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class ViewedCollection:
     spaces: tuple[SpaceRecord, ...]
 
     def space(self, name: str | None, kinds: tuple[str, ...], argument: str) -> SpaceRecord:
-        """The vector space of this name and of one of these kinds; without a name the unnamed one,
-        or the first."""
+        """The vector space of this name and of one of these kinds; without a name the unnamed
+        space, or the first."""
         spaces = {space.name: space for space in self.spaces if space.kind in kinds}
         if name is None and spaces:
             return spaces.get("") or next(iter(spaces.values()))
@@ -59,8 +59,8 @@ class ViewedCollection:
 
 
 class Views:
-    """What the page reads of a store. session: the store's session, which the caller closes; trust:
-    whether remembered embedding functions may be made that reach hosts and files; image_root: the
+    """The page's access to a store. session: the store's session, which the caller closes. trust:
+    whether stored embedding functions may be made that access hosts and files. image_root: the
     folder with the files that URIs may show, None to show no file."""
 
     def __init__(
@@ -83,7 +83,7 @@ class Views:
         return ViewedCollection(record, points, tuple(_spaces(record, points)))
 
     def embedder(self, record: CollectionRecord) -> Any:
-        """The embedder of a collection, by its remembered function."""
+        """The embedder of a collection, by its stored function."""
         spec = record.settings.get("embedding_function")
         key = (record.id, orjson.dumps(spec, option=orjson.OPT_SORT_KEYS))
         with self._lock:
@@ -97,7 +97,7 @@ class Views:
 
     @property
     def watching(self) -> "Watching":
-        """What reports changes, shared by all pages."""
+        """The object that reports changes, shared by all pages."""
         with self._lock:
             if self._watching is None:
                 self._watching = Watching(lambda: self.store)
@@ -105,7 +105,7 @@ class Views:
 
 
 def _spaces(record: CollectionRecord, points: PointsBackend) -> list[SpaceRecord]:
-    """The vector spaces; on a cluster, which doesn't list them, those of the settings."""
+    """The vector spaces; on a cluster, which doesn't list them, those in the settings."""
     if points.engine is not None:
         return points.engine.spaces()
     count = points.count()
@@ -141,12 +141,12 @@ def live(views: Views, collection: str | None = None) -> Lines:
     return Lines(views, collection)
 
 
-ALL_PERIOD, ONE_PERIOD = 5.0, 0.4  # seconds between two looks at all collections, and at one
-PAUSE_PER_LOOK = 20.0  # times as long as a look at all took, until the next
+ALL_PERIOD, ONE_PERIOD = 5.0, 0.4  # seconds between two reads of all collections, and of one
+PAUSE_PER_LOOK = 20.0  # factor of a full read's duration, as a pause before the next
 
 
 class Watching:
-    """What is known of a store's collections, read again when it is too old. clock: returns
+    """A cached view of a store's collections, read again when it is too old. clock: returns
     seconds."""
 
     def __init__(
@@ -157,13 +157,13 @@ class Watching:
         self._store, self._clock = store, clock
         self._lock = Lock()
         self._known: dict[str, dict[str, Any]] = {}
-        self._has_looked = False  # since a store may have no collections, so that none are known
-        self._next = 0.0  # look at all of them
+        self._has_looked = False  # whether it has been read, since a store may have no collections
+        self._next = 0.0  # the next read of all collections
         self._looked_at: dict[str, float] = {}
 
     def now(self, collection: str | None) -> dict[str, dict[str, Any]]:
-        """What is known of all collections, with one of them read just now. A caller that comes
-        while another reads gets what was known before, and holds no thread."""
+        """The state of all collections; the given one is read just now. A caller that comes while
+        another reads gets the previous state, and holds no thread."""
         if self._lock.acquire(blocking=not self._has_looked):
             try:
                 self._look_if_due(collection)

@@ -1,4 +1,4 @@
-"""Pictures for those who ask a server: a stranger's PDF is drawn in a process with limits."""
+"""Images for clients of a server: an untrusted PDF is drawn in a process with limits."""
 
 import threading
 from functools import cache
@@ -11,13 +11,13 @@ from retrieval_store.frameworks import needing
 
 PAGE_PIXELS = 1_000  # of the longer side of a page
 KEPT_FOR = 20.0  # seconds after the last picture
-WAITS_FOR = 5.0  # seconds for the pictures of others, each of which holds a thread of the server
-DRAWS_FOR = 5.0  # seconds for a page, besides some for the size of the file
+WAITS_FOR = 5.0  # seconds in the queue, since waiting requests hold threads of the server
+DRAWS_FOR = 5.0  # seconds for a page, plus some for the size of the file
 
 
 class PageDrawer:
-    """Draws pages of PDFs in a process with limits, which is kept for the next ones, as of a list
-    of hits, and ended when none has come for a while."""
+    """Draws pages of PDFs in a process with limits. It is kept for the next pages, as of a list of
+    hits, and ended after an idle time."""
 
     def __init__(self) -> None:
         with needing("a page of a PDF", "retrieval-store-files", "retrieval-store-files"):
@@ -27,8 +27,8 @@ class PageDrawer:
         self._end: threading.Timer | None = None
 
     def draw(self, data: bytes, page: int, size: int) -> bytes:
-        """A PNG of a page of the PDF, of at most so many pixels each way; DataLoaderError where it
-        can't be drawn, or not soon, since others are drawn."""
+        """A PNG of a page of the PDF, of at most `size` pixels each way. Raises DataLoaderError
+        where it can't be drawn, or others keep the process busy for too long."""
         if not self._lock.acquire(timeout=WAITS_FOR):
             raise DataLoaderError("too many pages are being drawn: ask again in a few seconds")
         try:
@@ -51,11 +51,11 @@ class PageDrawer:
 
 @cache
 def drawer() -> PageDrawer:
-    """The one of this process."""
+    """The drawer of this process."""
     return PageDrawer()
 
 
-at_fork(after_in_child=drawer.cache_clear)  # the pipes to the process are those of the parent
+at_fork(after_in_child=drawer.cache_clear)  # the pipes to the process are the parent's
 
 
 def served_images(root: Path | None) -> ImageLoader:

@@ -1,8 +1,7 @@
-"""Answers questions of the page, made by the rules of `Collection.query`.
+"""Answers queries of the page, by the rules of `Collection.query`.
 
-`marks` finds where the words of a question stand in documents, as the collection finds words: so
-"running" is marked for "runs", if the collection stems. `why` says why records are found by a
-question, or aren't.
+`marks` finds the words of a query in documents, by the collection's analyzer: "running" is marked
+for "runs", if the collection stems. `why` says why a query finds records, or doesn't.
 """
 
 import base64
@@ -53,8 +52,8 @@ Mark = tuple[int, int]
 def marks(
     analyzer: Analyzer, words: Sequence[str], documents: Sequence[str | None]
 ) -> list[list[Mark]]:
-    """For each document the ranges of characters that are one of the words; those that overlap, as
-    pairs of characters do, are one."""
+    """For each document the ranges of characters that are one of the words; overlapping ranges, as
+    of pairs of characters, are merged."""
     if not words:
         return [[] for _ in documents]
     places = [places_of_words(document or "") for document in documents]
@@ -72,7 +71,7 @@ def marks(
 
 
 def _join_marks(marks: list[Mark]) -> list[Mark]:
-    """Marks, which are in order, with those that overlap as one."""
+    """Sorted marks, with overlapping ones merged."""
     joined: list[Mark] = []
     for start, end in marks:
         if joined and start < joined[-1][1]:
@@ -83,7 +82,7 @@ def _join_marks(marks: list[Mark]) -> list[Mark]:
 
 
 def _spellings_of(analyzer: Analyzer, spelt: list[str], words: set[str]) -> set[str]:
-    """The spellings that stand for one of the words."""
+    """The spellings of the given words."""
     analyzed = analyzer.words(spelt, is_query=True)
     are_matching = np.array([word in words for word in analyzed.vocabulary], np.bool_)
     if not are_matching.any():
@@ -94,7 +93,7 @@ def _spellings_of(analyzer: Analyzer, spelt: list[str], words: set[str]) -> set[
 MODES = ("dense", "text", "sparse", "hybrid")
 FUSIONS = ("rrf", "weighted", "adaptive")
 MAX_HITS, USUAL_HITS, MAX_NEIGHBOURS = 1_000, 10, 100
-DEEPEST = 1_000_000  # hits that an offset may leave out
+DEEPEST = 1_000_000  # the largest offset
 MAX_PIXELS = 50_000_000
 DENSE, SPARSE = ("dense", "multi"), ("sparse",)
 MODE_OF_KIND = {"dense": "dense", "multi": "dense", "sparse": "sparse"}
@@ -132,14 +131,14 @@ CHECKS: Mapping[str, checks.Check] = {
 
 @dataclass(frozen=True, slots=True)
 class ViewQuery:
-    """A query of the page. words: those of the text, as the analyzer makes them."""
+    """A query of the page. words: the words of its text, from the analyzer."""
 
     question: Query
     analyzer: Analyzer
     words: list[str] = field(default_factory=list)
 
 
-# What is called the same as an argument of `Collection.query`.
+# Fields with the same names as arguments of `Collection.query`.
 SAME = ("exact", "ef", "recall", "offset", "max_distance", "min_score")
 
 
@@ -193,7 +192,7 @@ def _no_uris(uris: list[str | None]) -> list[Any]:
 
 
 def _check_sources(mode: str, body: Mapping[str, Any]) -> None:
-    """Refuse queries that don't go with the mode, or with each other."""
+    """Refuse queries that don't fit the mode, or each other."""
     sources = [name for name in ("text", *_NEAR, "sparse") if name in body]
     if mode != "hybrid":
         if len(sources) != 1 or sources[0] not in _SOURCES_OF[mode]:
@@ -218,7 +217,7 @@ def _sources(
     space: SpaceRecord | None,
     sparse_space: SpaceRecord | None,
 ) -> dict[str, Any]:
-    """What to search for, as arguments of `Collection.query`."""
+    """The query's sources, as arguments of `Collection.query`."""
     sparse = body.get("sparse")
     if sparse_space is not None and sparse is None:
         sparse = _vector_of(viewed, body["record"], sparse_space)
@@ -257,7 +256,7 @@ def _pixels_in(image: bytes) -> Any:
     uri = f"data:image/*;base64,{base64.b64encode(image).decode()}"
     try:
         return ImageLoader(max_pixels=MAX_PIXELS)([uri])[0]
-    except DataLoaderError:  # whose message says what a library thinks of it
+    except DataLoaderError:  # whose message is a library's opinion
         raise InvalidArgumentError(
             f"image is no picture that can be read, or has more than {MAX_PIXELS:,} pixels"
         ) from None
@@ -273,7 +272,7 @@ def _vector_of(viewed: ViewedCollection, key: PointId, space: SpaceRecord) -> An
 
 
 def _is_whole(vector: Matrix) -> bool:
-    """Whether numbers are a vector, and don't stand for a missing one."""
+    """Whether numbers are a vector, and not a placeholder for a missing one."""
     return bool(vector.size) and bool(vector.flat[0] == vector.flat[0])
 
 
@@ -296,7 +295,7 @@ def query(views: Views, collection: str, **body: Any) -> Any:
 
 
 def _mark_words(shown: list[dict[str, Any]], parsed: ViewQuery) -> Sequence[dict[str, Any]]:
-    """Hits with the places of the query's words in their documents."""
+    """Hits with the positions of the query's words in their documents."""
     ranges = marks(parsed.analyzer, parsed.words, [hit["document"] for hit in shown])
     for hit, places in zip(shown, ranges, strict=True):
         hit["marks"] = places
@@ -310,8 +309,8 @@ def record(
     space: str | None = None,
     neighbours: int = USUAL_HITS,
 ) -> Any:
-    """A record, and those nearest to it in a space; none where it has no vector there. Of a passage
-    of a file also where it is from, and the passages around it."""
+    """A record, and its nearest records in a space; none where it has no vector there. A passage of
+    a file also has its source, and the passages around it."""
     viewed = views.collection(collection)
     shown = whole_record(viewed, key)
     near: list[Any] = []
@@ -349,7 +348,7 @@ TERMS: Mapping[str, str] = {
     "by_words": "a search by words",
 }
 OF_SCORES = {**TERMS, "threshold": "least score"}
-LIKE_IT = 3  # records that are most like a passage which none contains
+LIKE_IT = 3  # most similar records, if no passage contains the text
 NOTHING_LIKE_IT = "no record contains this text, and none has a word of it"
 MOST_LIKE_IT = "no record contains this text as it is: these are most like it by their words"
 
@@ -362,8 +361,8 @@ def why(
     containing: str | None = None,
     **body: Any,
 ) -> Any:
-    """The reasons of records: those named by keys or ids, or those that contain a text, or else
-    those most like it."""
+    """The reasons for records: those named by keys or ids, or those that contain a text, or else
+    the most similar to it."""
     began = time.perf_counter()
     viewed = views.collection(collection)
     parsed = question_of(views, viewed, body)
@@ -394,8 +393,8 @@ def why(
 
 
 def _conditions(body: Mapping[str, Any]) -> list[tuple[str, Any, Expression]]:
-    """The conditions beside the filters that leave records out: that one is chosen, and doesn't
-    find itself."""
+    """The conditions beside the filters that exclude records: one for the chosen records, and one
+    that excludes the query's own record."""
     conditions: list[tuple[str, Any, Expression]] = []
     if "keys" in body:
         description = f"one of {len(body['keys'])} chosen records"
@@ -418,7 +417,8 @@ def _records_meant(
 def _reasons_of_text(
     viewed: ViewedCollection, analyzer: Analyzer, text: str, ask: Callable[..., Reasons]
 ) -> tuple[list[Reason], str | None]:
-    """The reasons of the records that contain a text, or of those most like it, and a remark."""
+    """The reasons for the records that contain a text, or for the most similar to it, and a
+    remark."""
     if reasons := ask(containing=text):
         return [*reasons], None
     like = Query((QueryStep(Bm25((text,), analyzer), LIKE_IT),), Fields())

@@ -1,12 +1,11 @@
 """Shows a store to the page: its collections, their records, small pictures, and a map.
 
-A `thumbnail` is a small picture of what a uri points at. A store's uris are a stranger's: a file is
-shown only from below the folder that the user has named, and no host is ever contacted. The file is
-decoded within the loader's limits, and the picture is encoded anew, so that nothing of the file
-reaches the browser but its pixels.
+A `thumbnail` is a small image of a uri's target. A store's uris are untrusted: a file is shown only
+from below the folder that the user has named, and no host is ever contacted. The file is decoded
+within the loader's limits. The image is encoded again, so that only its pixels reach the browser.
 
-`draw` makes the map of a collection: its records in the plane in which their vectors differ most,
-coloured by what they hold; `place` says where other records would lie in it.
+`draw` makes the map of a collection: its records in the plane of the greatest variance of their
+vectors, coloured by a field. `place` returns the positions of other records in it.
 """
 
 import io
@@ -59,7 +58,7 @@ PACKAGE = "retrieval-store"
 
 
 def store(views: Views) -> Any:
-    """The store and its collections, as far as known without loading any."""
+    """The store and its collections, from data that needs no loading."""
     client_store = views.store
     gauges = dict(client_store.gauges())
     engine = client_store.engine
@@ -90,7 +89,7 @@ def _summary(record: CollectionRecord, gauges: Gauges | None) -> Any:
 
 
 def collection(views: Views, collection: str) -> Any:
-    """A collection, and what can be queried in it."""
+    """A collection, and its query options."""
     viewed = views.collection(collection)
     record = viewed.record
     stats = viewed.points.stats()
@@ -118,9 +117,9 @@ def _is_data(uri: str | None) -> bool:
 
 
 def _function(views: Views, record: CollectionRecord) -> tuple[Any, bool]:
-    """The remembered embedding function, with whether it can be called here and why not; and
-    whether it takes images. A self-contained function is made, to see that it can be; another isn't
-    until it is used."""
+    """The stored embedding function, with whether it can be called here and why not; and whether it
+    takes images. A self-contained function is built, to check that; others aren't built until they
+    are used."""
     embedder = views.embedder(record)
     spec = embedder.spec
     if spec is None:
@@ -167,8 +166,8 @@ def _space(space: SpaceRecord, stats: Payload) -> Any:
 
 
 def _is_exact(space: SpaceRecord, own_stats: Mapping[str, Any]) -> bool | None:
-    """Whether a search finds the very nearest unless it asks for less; None where that is up to a
-    Qdrant server."""
+    """Whether a search is exact unless it asks for less; None where a Qdrant server decides
+    that."""
     if space.kind != "dense":
         return True
     if not own_stats:
@@ -177,7 +176,7 @@ def _is_exact(space: SpaceRecord, own_stats: Mapping[str, Any]) -> bool | None:
 
 
 def _keys(payloads: Iterable[Payload | None]) -> list[Any]:
-    """The keys of payloads, with dotted ones for nested objects, by how many have them."""
+    """The keys of payloads, with dotted ones for nested objects, the most common first."""
     kinds: dict[str, dict[str, None]] = {}
     examples: dict[str, dict[str, None]] = {}
     for payload in payloads:
@@ -238,8 +237,8 @@ def records(
     order_by: str | None = None,
     descending: bool = False,
 ) -> Any:
-    """A page of the records that match, in the order of insertion, or of the numbers and dates
-    under a key."""
+    """A page of the matching records, in the order of insertion, or of the numbers and dates under
+    a key."""
     points = views.collection(collection).points
     expression = filter_of_view(where, where_document, keys)
     if order_by is None:
@@ -252,8 +251,8 @@ def records(
 
 
 def list_records(points: Points) -> list[dict[str, Any]]:
-    """Records as lists show them, with the first characters of their documents, and without what a
-    sync of a folder keeps in their metadata for itself."""
+    """Records for lists: with the first characters of their documents, and without the metadata
+    that `sync_folder` keeps for itself."""
     shown = show_records(points, SHOWN_IN_LISTS)
     for record in shown:
         record["metadata"] = record["metadata"] and without_keys_of_sync(record["metadata"])
@@ -261,7 +260,7 @@ def list_records(points: Points) -> list[dict[str, Any]]:
 
 
 def show_records(points: Points, most: int) -> list[dict[str, Any]]:
-    """Records with so many characters of their documents."""
+    """Records with at most `most` characters of their documents."""
     documents = points.documents or [None] * len(points.ids)
     payloads = points.payloads or [None] * len(points.ids)
     uris = points.uris or [None] * len(points.ids)
@@ -280,7 +279,7 @@ def show_records(points: Points, most: int) -> list[dict[str, Any]]:
 
 
 def show_hits(hits: Hits) -> list[dict[str, Any]]:
-    """Hits as lists show them; `query` adds the marks."""
+    """Hits for lists; `query` adds the marks."""
     shown = list_records(hits.points)
     distances = [None] * len(shown) if hits.distances is None else hits.distances.tolist()
     for hit, distance, score in zip(shown, distances, hits.scores.tolist(), strict=True):
@@ -314,8 +313,8 @@ def whole_record(viewed: ViewedCollection, key: PointId) -> dict[str, Any]:
 
 
 def _vector(space: SpaceRecord, vector: Any) -> Any:
-    """A summary of a vector: its length and first numbers; of a multivector those of the first, and
-    how many there are. None without one."""
+    """A summary of a vector: its length and first numbers; for a multivector, of its first vector,
+    and their number. None without one."""
     if vector is None:
         return None
     if isinstance(vector, SparseVector):
@@ -347,7 +346,7 @@ def count(
     keys: Sequence[PointId] | None = None,
     whole: bool = False,
 ) -> Any:
-    """How many records match; without `whole` as many as are counted in a moment."""
+    """The number of matching records; without `whole` the count that is reached in a moment."""
     points = views.collection(collection).points
     expression = filter_of_view(where, where_document, keys)
     if expression is None:
@@ -362,8 +361,8 @@ USUAL_SIZE, LARGEST_SIZE = 96, 1_024  # pixels
 
 
 def thumbnail(views: Views, collection: str, key: PointId, size: int = USUAL_SIZE) -> bytes:
-    """A PNG of at most so many pixels each way; NotFoundError where there is none, or it may not be
-    shown."""
+    """A PNG of at most `size` pixels each way; raises NotFoundError where there is none, or it may
+    not be shown."""
     points = read_record(views.collection(collection), key, Fields(payload=True, uri=True))
     (uri,), (payload,) = points.uris or [None], points.payloads or [None]
     return picture_of(uri, payload, views.image_root, size)
@@ -372,17 +371,17 @@ def thumbnail(views: Views, collection: str, key: PointId, size: int = USUAL_SIZ
 def picture_of(
     uri: str | None, metadata: Payload | None, image_root: Path | None, size: int
 ) -> bytes:
-    """The picture of a record, as a PNG that is encoded anew.
+    """The image of a record, encoded again as a PNG.
 
     Args:
-        uri: of the record: a path below the folder, or an image within a data URL. None for one
-            that is a passage of a page of a PDF, which is drawn.
-        metadata: of the record.
+        uri: the record's: a path below the folder, or an image within a data URL. None for a
+            passage of a PDF page, which is drawn.
+        metadata: the record's.
         image_root: the folder whose files may be shown; None to show none.
         size: pixels each way, at most.
 
     Raises:
-        NotFoundError: there is no picture, or it may not be shown.
+        NotFoundError: there is no image, or it may not be shown.
     """
     if uri is None:
         return _page(image_root, metadata or {}, size)
@@ -390,7 +389,7 @@ def picture_of(
         raise NotFoundError("files are shown only from below a folder that is given: --image-root")
     try:
         (pixels,) = served_images(image_root)([uri])
-    except DataLoaderError:  # whose message names the folder, which isn't for others to know
+    except DataLoaderError:  # its message names the folder, which clients must not know
         raise NotFoundError("what the uri points at can't be shown as a picture") from None
     from PIL import Image
 
@@ -405,7 +404,7 @@ MAX_PDF = 50_000_000  # bytes
 
 
 def _page(root: Path | None, metadata: Payload, size: int) -> bytes:
-    """The picture of the page that a passage is on, of a PDF below the folder that is given."""
+    """The image of a passage's page, from a PDF below the given folder."""
     path, page = metadata.get("path"), metadata.get("page")
     if not isinstance(path, str) or not path.lower().endswith(".pdf") or not isinstance(page, int):
         raise NotFoundError("the record has no uri, and is no passage of a page")
@@ -414,12 +413,12 @@ def _page(root: Path | None, metadata: Payload, size: int) -> bytes:
     try:
         data = Sources((), root, MAX_PDF).read_below(path)
         return drawer().draw(data, page, size)
-    except DataLoaderError:  # whose message names the folder, which isn't for others to know
+    except DataLoaderError:  # its message names the folder, which clients must not know
         raise NotFoundError("the page can't be shown as a picture") from None
 
 
 MAX_SHOWN = 200_000  # records
-MAX_NAMES = 12  # of categories, of which the last may stand for all others
+MAX_NAMES = 12  # categories; the last may cover all others
 OTHER = "other"
 KINDS = ("dense", "multi", "sparse")
 
@@ -456,8 +455,8 @@ def draw(
 
 
 def _colours_of(values: Sequence[Any]) -> tuple[Any, Any]:
-    """What the colours stand for, and the colour of each record: numbers make a scale, all else are
-    categories, the commonest first."""
+    """The legend of the colours, and the colour of each record. Numbers make a scale; other values
+    are categories, the most common first."""
     present = [value for value in values if value is not None]
     if present and all(
         isinstance(value, int | float) and not isinstance(value, bool) for value in present
@@ -488,7 +487,8 @@ def _spelt(value: Any) -> str:
 def place(
     views: Views, collection: str, keys: Sequence[PointId], axes: bytes, space: str | None = None
 ) -> Any:
-    """The places of records in the plane of a map, by its axes; null for those without a vector."""
+    """The positions of records in the plane of a map, by its axes; null for those without a
+    vector."""
     viewed = views.collection(collection)
     chosen = viewed.space(space, ("dense",), "space")
     points = viewed.points.get(keys, None, None, 0, Fields(vectors=(chosen.name,)))

@@ -1,4 +1,4 @@
-"""How an event loop reaches a server."""
+"""Using a server from an event loop."""
 
 import asyncio
 import contextlib
@@ -48,7 +48,7 @@ async def test_what_is_large_or_takes_long_is_waited_for(served):
 
 
 class Proxy(BaseHTTPRequestHandler):
-    """Passes requests on, and frames the answers in another way."""
+    """Forwards requests, and frames the responses differently."""
 
     protocol_version = "HTTP/1.1"
 

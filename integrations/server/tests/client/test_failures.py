@@ -1,4 +1,5 @@
-"""What a client says, and does, when a server is gone, slow, full, locked or no server of ours."""
+"""A client's errors and behaviour when a server has exited, or is slow, full, locked or of another
+kind."""
 
 import contextlib
 import signal
@@ -36,7 +37,7 @@ from tests.helpers.tuned import tuned
 
 @pytest.fixture
 def impatient(monkeypatch):
-    """Nothing is waited for."""
+    """No retry waits."""
     tuned(monkeypatch, server_patience=0.2)
 
 
@@ -48,7 +49,7 @@ def made(client, points=5):
 
 
 def test_a_server_that_listens_before_it_answers_is_waited_for(served, monkeypatch):
-    """As one does whose processes are still loading what they run."""
+    """Such a server's processes are still loading their modules."""
     tuned(monkeypatch, looked_within=0.05)
     address = inside.store(served).address
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Gateway) as server:
@@ -120,7 +121,7 @@ def test_a_store_that_is_served_read_only_says_so(tmp_path):
 
 
 class Cutting(socketserver.BaseRequestHandler):
-    """Answers `GET /` as ours does, and cuts what comes then."""
+    """Answers `GET /` as a server does, and cuts every later connection."""
 
     def handle(self):
         said = self.request.recv(65536)
@@ -152,7 +153,8 @@ WAYS = {
     "endless head": OK + b"x-more: 1\r\n" * 10_000,
     "garbled": OK + b"content-length: 3\r\n\r\nabc",
     "gateway": b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n",
-    # It closes, else the client would send the next request by a connection that is about to end.
+    # It closes; otherwise the client would send the next request on a connection that is about to
+    # end.
     "given up": b"HTTP/1.1 408 Late\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
     % (len(GIVEN_UP), GIVEN_UP),
     "proxy": b"HTTP/1.1 404 Not Found\r\ncontent-length: 5\r\n\r\nwhat?",
@@ -372,7 +374,7 @@ def test_a_collection_that_is_not_there_is_told(served):
 
 
 class Gateway(socketserver.BaseRequestHandler):
-    """Answers in the place of a server, and then lets all through to it."""
+    """Answers instead of a server at first, and then forwards everything to it."""
 
     def handle(self):
         if self.server.said is not None:

@@ -1,5 +1,5 @@
-"""The server is killed again and again while clients write and read: nothing that was acknowledged
-is lost, nothing is there twice or in part, and readers notice nothing."""
+"""The server is killed repeatedly while clients write and read. Nothing that was acknowledged is
+lost, nothing is stored twice or in part, and readers notice nothing."""
 
 import random
 import threading
@@ -20,7 +20,7 @@ EACH, DIMENSION = 3, 8
 
 
 class Server:
-    """A server that is killed and started anew, at one port."""
+    """A server that is killed and restarted, at one port."""
 
     def __init__(self, store, folder):
         self.store, self.folder = store, folder
@@ -36,7 +36,7 @@ class Server:
             yield process
 
     def be_killed(self, times, draw):
-        """Serve, and be killed so many times, each at another moment."""
+        """Serve, and be killed `times` times, each at another moment."""
         for _ in range(times):
             with self.started() as process:
                 time.sleep(draw.uniform(0.3, 2.0))
@@ -45,7 +45,7 @@ class Server:
 
 
 class Writer(threading.Thread):
-    """Adds batches of three points; those whose fate wasn't told it looks for."""
+    """Adds batches of three points, and looks for those whose outcome is unknown."""
 
     def __init__(self, number, url, over):
         super().__init__()
@@ -80,7 +80,7 @@ class Writer(threading.Thread):
 
 
 class Reader(threading.Thread):
-    """Sees more and more points, and no error."""
+    """Sees ever more points, and no error."""
 
     def __init__(self, url, over):
         super().__init__()

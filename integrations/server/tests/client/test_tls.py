@@ -1,4 +1,4 @@
-"""A store that is served by TLS: its certificate is looked at, and all goes by HTTP."""
+"""A store served over TLS: its certificate is checked, and all requests go over HTTPS."""
 
 import shutil
 import subprocess
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def certificate(tmp_path):
-    """Of 127.0.0.1, and its key."""
+    """A certificate for 127.0.0.1, and its key."""
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
     made += ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]

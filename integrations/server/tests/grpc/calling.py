@@ -30,7 +30,7 @@ class Calls:
             setattr(self, name.lower(), stub(channel))
 
     def __call__(self, rpc: str, sent: Any = b"", timeout: float = PATIENCE) -> bytes:
-        """The answer to a procedure of Qdrant's, sent as it is."""
+        """The response to a procedure of Qdrant's, sent unchanged."""
         raw = sent if isinstance(sent, bytes) else sent.SerializeToString()
         call = self.channel.unary_unary(f"/qdrant.{rpc}")
         return call(raw, timeout=timeout, metadata=self.metadata)
@@ -56,7 +56,7 @@ def calls(store: Any = ":memory:", limits: ServerLimits | None = None, **setting
 
 
 def refusal(call: Any, *arguments: Any, **named: Any) -> tuple[str, str]:
-    """The code and the words with which a call is refused."""
+    """The code and the message of a refused call."""
     try:
         call(*arguments, **named)
     except grpc.RpcError as error:
@@ -65,7 +65,7 @@ def refusal(call: Any, *arguments: Any, **named: Any) -> tuple[str, str]:
 
 
 def code(call: Any, *arguments: Any, **named: Any) -> str:
-    """With which a call is answered."""
+    """The status code of a call."""
     return refusal(call, *arguments, **named)[0]
 
 
@@ -93,7 +93,7 @@ def count(calling: Calls) -> int:
 
 
 def varint(number: int) -> bytes:
-    """A number as it is on the wire."""
+    """A number in its encoded form."""
     parts = []
     while number > 127:
         parts.append(number & 127 | 128)

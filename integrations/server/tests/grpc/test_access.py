@@ -1,4 +1,4 @@
-"""Who may make which call: with keys by these, without them unless a page makes it."""
+"""Who may make which call: by keys, or without keys anyone except a page."""
 
 import logging
 
@@ -65,7 +65,7 @@ def test_each_procedure_is_for_those_keys_that_its_route_is_for(locked, rpc):
 
 
 def filled(rpc):
-    """A message that can be read, about what isn't there."""
+    """A readable message about a collection that doesn't exist."""
     message = PROCEDURES[rpc].message()
     fields = message.DESCRIPTOR.fields_by_name
     for name in ("collection_name", "field_name", "vector_name", "snapshot_name"):

@@ -1,5 +1,5 @@
-"""What calls over gRPC give that no recording has: payloads as they are on the wire, snapshots,
-and messages that mean more than they hold."""
+"""Properties of gRPC calls that no recording has: encoded payloads, snapshots, and small messages
+that request much."""
 
 import pytest
 from qdrant_client import grpc as q
@@ -30,7 +30,7 @@ def empty():
 
 
 def test_no_numbers_are_no_number_of_vectors(empty):
-    """Of each of which a list would be made, while nobody else is answered."""
+    """A list would be made for each of them, while no other request is answered."""
     make_collection(empty)
     vector = q.Vector(vectors_count=2**32 - 1)
     sent = q.RecommendPoints(collection_name="c", positive_vectors=[vector], limit=1)

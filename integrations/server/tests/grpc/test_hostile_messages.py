@@ -1,5 +1,5 @@
-"""Whatever is sent, it is answered, in time, and never with an error of the server's; and what is
-refused has written nothing."""
+"""Every message is answered, in time, and never with an internal error; a refused message has
+written nothing."""
 
 import random
 import time
@@ -51,13 +51,13 @@ EVERYTHING = {"limit": 10_000, "with_payload": True, "with_vectors": True}
 
 
 class Hostile:
-    """Calls, and sees to it that what must hold of every answer does."""
+    """Calls, and checks the invariants of every response."""
 
     def __init__(self, calling: Any) -> None:
         self.calling = calling
 
     def __call__(self, rpc: str, sent: bytes) -> bool:
-        """Whether it was taken."""
+        """Whether it was accepted."""
         before, began = self.state(), time.process_time()
         try:
             self.calling(rpc, sent)
@@ -71,7 +71,7 @@ class Hostile:
         return True
 
     def state(self) -> Any:
-        """What is in the store."""
+        """The content of the store."""
         embedded = self.calling.application.served.embedded
         names = [one.name for one in embedded.get_collections().collections]
         return (
@@ -89,7 +89,7 @@ def hostile():
 
 
 def filled(calling: Any) -> None:
-    """With a collection as it was at first."""
+    """With the collection in its initial state."""
     embedded = calling.application.served.embedded
     for one in embedded.get_collections().collections:
         embedded.delete_collection(one.name)
@@ -124,7 +124,7 @@ POINTS = [_point(i) for i in range(1, 6)]
 
 
 def drawn(kind: Any, draw: random.Random, depth: int = 0) -> Any:
-    """A message of a type, whose fields are drawn."""
+    """A message of a type, with random fields."""
     message = GetMessageClass(kind)()
     for field in kind.fields:
         wanted = 0.95 if field.name == "collection_name" else 0.45 if depth < 6 else 0.1
@@ -171,13 +171,12 @@ def _scalar(field: Any, draw: random.Random) -> Any:
     return draw.choice([one for one in (*NUMBERS, 5, 5) if one < 2**bits])
 
 
-# Many lists of vectors, or of candidates, as large as a number can say, are slow by what they ask
-# for; so these numbers are cut down.
+# Huge numbers of vectors or candidates make a correct request slow, so these numbers are reduced.
 CUT = {"sample": 50, "candidates_limit": 50, "hnsw_ef": 100, "vectors_count": 4}
 
 
 def cut(message: Any) -> None:
-    """The same message with small numbers where large ones ask for much."""
+    """The same message with small numbers where large ones request much."""
     for field, value in message.ListFields():
         if field.name in CUT:
             setattr(message, field.name, min(value, CUT[field.name]))
@@ -235,8 +234,8 @@ def test_lengths_that_are_not_there_are_refused_at_once(hostile):
 
 
 def test_many_small_messages_in_one_are_read_or_refused_in_time(hostile):
-    """32 MB may hold millions of messages of two bytes: conditions that say nothing, which restrict
-    nothing, and points without ids."""
+    """32 MB may hold millions of messages of two bytes: empty conditions, which restrict nothing,
+    and points without ids."""
     conditions = within(2, b"") * 500_000
     filter_ = within(1, b"c") + within(2, conditions)
     began = time.monotonic()

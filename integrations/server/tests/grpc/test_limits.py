@@ -1,4 +1,4 @@
-"""What is taken at once over gRPC, and that what is slow, large or gone holds up nothing else."""
+"""The limits over gRPC; slow, large or abandoned calls don't block others."""
 
 import threading
 import time
@@ -109,7 +109,7 @@ def test_a_message_that_does_not_come_is_given_up_and_holds_up_no_other(few):
 
     with ThreadPoolExecutor(8) as threads:
         slow = few.channel.stream_unary("/qdrant.Points/Count")
-        # As many as are read at once, and one more.
+        # The number that is read at once, plus one.
         told = [threads.submit(refusal, slow, nothing(), timeout=PATIENCE) for _ in range(3)]
         assert few.qdrant.HealthCheck(q.HealthCheckRequest(), timeout=PATIENCE).title
         assert {one.result()[0] for one in told} == {"DEADLINE_EXCEEDED"}
@@ -118,7 +118,7 @@ def test_a_message_that_does_not_come_is_given_up_and_holds_up_no_other(few):
 
 
 def test_calls_without_a_key_hold_up_none_with_one():
-    """Health needs no key: messages that ask for it and don't come take no room of others."""
+    """Health needs no key; incomplete health messages take no resources from other calls."""
     silent = threading.Event()
 
     def nothing():
@@ -138,7 +138,7 @@ def test_calls_without_a_key_hold_up_none_with_one():
             assert time.monotonic() - began < 3
             silent.set()
             codes = {one.result()[0] for one in told}
-    # All come at once then, of which some may be too many for the short queue.
+    # All arrive at once then, and some may be too many for the short queue.
     assert "OK" in codes <= {"OK", "RESOURCE_EXHAUSTED"}
 
 
@@ -182,7 +182,7 @@ def test_what_waits_is_not_begun_once_its_client_has_gone(few, how):
             with pytest.raises(grpc.RpcError) as late:
                 write.result()
             assert late.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-        time.sleep(0.3)  # until the server has heard of it
+        time.sleep(0.3)  # until the server has noticed it
         go_on.set()
         assert [one.result().result.count for one in busy] == [0, 0]
     assert count(few) == 0

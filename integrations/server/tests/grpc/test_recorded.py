@@ -1,5 +1,5 @@
-"""The original qdrant-client with `prefer_grpc=True`: the server answers what a real one has
-answered, and refuses with the same codes."""
+"""The original qdrant-client with `prefer_grpc=True`: the server answers as a real one did, and
+refuses with the same codes."""
 
 import gzip
 import json
@@ -20,7 +20,7 @@ from tests.helpers.recorded import agree, plain, revived
 
 RECORDED = ROOT / "tests" / "data" / "qdrant_grpc"
 COUNTS = {"a": 3516, "b": 2422}
-# By their lines, and why.
+# By their lines, with the reason.
 INFINITE = "an infinite number is refused, and so isn't there later"
 UNHEARD = "what can write nothing is refused, as over HTTP"
 DIFFERENT: dict[str, dict[int, str]] = {
@@ -59,7 +59,7 @@ def calls_of(recording: str) -> list[tuple[int, Any]]:
 
 
 def finite(value: Any) -> Any:
-    """An answer in which infinite numbers are null, as JSON has them."""
+    """A response with infinite numbers as null, as in JSON."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, list):
@@ -86,7 +86,8 @@ def url(tmp_path):
 
 
 def options(url: Any) -> dict[str, Any]:
-    # With `cloud_inference` the client sends texts as they are, else vectors that it has made.
+    # With `cloud_inference` the client sends texts unchanged, otherwise vectors that it has
+    # computed.
     named = {"url": url, "grpc_port": url.grpc_port, "timeout": PATIENCE}
     return {**named, "prefer_grpc": True, "cloud_inference": True}
 
@@ -102,7 +103,7 @@ def test_it_is_answered_what_a_real_server_answered(recording, url):
 
 
 def answered_message(calling: Any, row: Any) -> dict[str, Any]:
-    """The answer to a message, in the form in which it was recorded."""
+    """The response to a message, in the recorded form."""
     message = ParseDict(row["message"], getattr(messages, row["type"])())
     try:
         answer = getattr(getattr(calling, row["service"].lower()), row["call"])(message)
@@ -112,8 +113,8 @@ def answered_message(calling: Any, row: Any) -> dict[str, Any]:
 
 
 def comparable(value: Any, with_scores: bool) -> Any:
-    """An answer in protobuf's JSON without what each server makes anew, and with the scores of 0
-    that protobuf leaves out."""
+    """A response in protobuf's JSON, without values that each server generates, and with the zero
+    scores that protobuf omits."""
     if isinstance(value, list):
         return [comparable(part, with_scores) for part in value]
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""gRPC of servers as the command starts and ends them, and over TLS."""
+"""gRPC of servers started and ended by the command, and over TLS."""
 
 import re
 import shutil
@@ -88,7 +88,7 @@ def test_a_port_that_there_is_not_is_refused(tmp_path):
 
 
 def test_where_no_grpc_is_wanted_none_is_served_or_loaded(tmp_path):
-    """Also qdrant-client loads grpc; what serves isn't loaded."""
+    """qdrant-client loads grpc too, but the server's modules aren't loaded."""
     code = """
 import sys
 from retrieval_store_server import running
@@ -111,7 +111,7 @@ sys.exit(main())
 
 
 def without_grpc(*words, cwd):
-    """The command where what gRPC is served with isn't installed."""
+    """The command without the packages for serving gRPC."""
     command = [sys.executable, "-c", WITHOUT, "serve", "--temporary", "--port", "0", *words]
     return subprocess.Popen(
         command, cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -23,7 +23,7 @@ class Answered(NamedTuple):
 
 
 def scope_of(method: str, path: str, headers: dict[str, str]) -> dict[str, Any]:
-    """What a server tells an application of a request."""
+    """A request's scope, as a server passes it to an application."""
     where, _, query = path.partition("?")
     return {
         "type": "http",
@@ -37,7 +37,7 @@ def scope_of(method: str, path: str, headers: dict[str, str]) -> dict[str, Any]:
 
 
 class Asking:
-    """Asks an application, one request after the other, on a loop of its own."""
+    """Sends requests to an application, one after another, on its own loop."""
 
     def __init__(self, application: Application, **headers: str) -> None:
         self.application = application
@@ -58,7 +58,7 @@ class Asking:
     async def ask(
         self, method: str, path: str, body: bytes, headers: dict[str, str], leaves: bool = False
     ) -> Answered | None:
-        """leaves: the client closes its connection when it has sent its request."""
+        """leaves: the client closes its connection after sending its request."""
         named = {name.replace("_", "-"): one for name, one in headers.items()}
         scope = scope_of(method, path, {**self.headers, **named})
         come = [{"type": "http.request", "body": body, "more_body": False}]

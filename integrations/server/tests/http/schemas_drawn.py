@@ -1,5 +1,4 @@
-"""JSON drawn at random from a JSON schema: mostly of its form, and with names that mean something;
-now and then neither."""
+"""Random JSON from a JSON schema: mostly valid, and with existing names; sometimes neither."""
 
 import copy
 import random
@@ -18,7 +17,7 @@ TEXTS = (
 OTHERS = (None, True, False, [], {}, [[]], [None], {"": None}, [{}], [0.0], {"a": 1})
 DEEPEST = 6
 VECTORS, KEYS = ("d", "m", "s", "", "x"), ("n", "t", "l[].x", "l", "at", "missing", "")
-NAMED = {  # texts at places whose names say what they are
+NAMED = {  # texts at paths whose names describe them
     "using": VECTORS,
     "key": KEYS,
     "group_by": KEYS,
@@ -34,7 +33,7 @@ WILD = 0.02  # share of values that are of no form
 
 
 def drawn(schema: Any, definitions: Any, draw: random.Random, at: str = "", depth: int = 0) -> Any:
-    """A value. at: the name of the field that it is for."""
+    """A value. at: the name of its field."""
     if draw.random() < WILD:
         return copy.deepcopy(draw.choice((*NUMBERS, *TEXTS, *OTHERS)))
     if "$ref" in schema:
@@ -63,7 +62,7 @@ def drawn(schema: Any, definitions: Any, draw: random.Random, at: str = "", dept
 
 
 def _member(members: Any, draw: random.Random, depth: int) -> Any:
-    """One of a union: none that goes deeper, where it is deep, if there is another."""
+    """A member of a union: at great depth one that isn't nested, if there is one."""
     flat = [one for one in members if "$ref" not in one and one.get("type") != "array"]
     return draw.choice(flat if flat and depth > DEEPEST else members)
 

@@ -1,4 +1,4 @@
-"""Servers in processes of their own, as the command starts them."""
+"""Servers in processes of their own, started by the command."""
 
 import os
 import re
@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 @contextmanager
 def served(*words, cwd, **variables):
-    """A process that serves, and its URL; over gRPC only if the words say so, since the port that
-    is taken else may be another's."""
+    """A process that serves, and its URL; gRPC is served only on request, since another process may
+    use the default port."""
     words = words if "--grpc-port" in words else (*words, "--grpc-port", 0)
     environment = {**os.environ, "TMPDIR": str(cwd), "PYTHONUNBUFFERED": "1", **variables}
     with subprocess.Popen(

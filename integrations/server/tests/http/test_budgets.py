@@ -1,4 +1,4 @@
-"""What a request may take: counted before it is made, and given up once nobody waits for it."""
+"""The budget of a request: estimated before it runs, and stopped once nobody waits for it."""
 
 import asyncio
 import threading
@@ -80,7 +80,7 @@ def test_hits_are_counted_with_what_they_carry(ask):
     said = refusal(ask("POST", WIDE_QUERY, {**whole, "query": WIDE_VECTOR}))
     assert said.startswith("the request needs 300 vectors, of which a request may have some ")
     assert len(ask("POST", QUERY, search).json["result"]["points"]) == 300
-    # Of fewer hits than the limit those count that there are.
+    # With fewer hits than the limit, the actual number counts.
     near = {"query": VECTOR, "limit": 10**6, "filter": {"must": [{"has_id": [1, 2]}]}}
     found = ask("POST", f"{QUERY}/batch", {"searches": [near] * 10}).json["result"]
     assert [len(one["points"]) for one in found] == [2] * 10
@@ -148,7 +148,7 @@ def test_lists_and_objects_of_a_read_are_counted_outside_of_texts(ask):
 
 @pytest.mark.parametrize("text", [b'\\"', b"\\", b'\\"x', b'"\\'])
 def test_a_text_without_an_end_is_looked_at_once(ask, text):
-    """In a time that grows with its square this would never come to an end."""
+    """In quadratic time this would never end."""
     sent = b'{"query": "' + text * 1_000_000 + b"[" * 200_000
     answer = ask("POST", QUERY, raw=sent)
     assert answer.status in (400, 413) and b"JSON" in answer.body
@@ -204,7 +204,7 @@ def test_large_requests_that_wait_for_each_other_are_answered():
 
 
 class Waits:
-    """A call that goes on until it is given up."""
+    """A call that runs until it is stopped."""
 
     def __init__(self):
         self.began, self.ended = threading.Event(), []
@@ -239,7 +239,7 @@ def test_a_call_whose_client_has_gone_is_given_up():
 
 
 def test_a_call_that_nobody_awaits_any_longer_is_given_up():
-    """As gRPC cancels those whose clients have gone."""
+    """As gRPC cancels the calls of disconnected clients."""
     pool, call = Pool(1, 2), Waits()
 
     async def cancel():
@@ -256,7 +256,7 @@ def test_a_call_that_nobody_awaits_any_longer_is_given_up():
 
 
 def test_a_read_that_fails_keeps_nothing(ask):
-    """Errors that lead to themselves would keep all that the request had until a collection."""
+    """Errors in reference cycles would keep the request's memory until a garbage collection."""
     import gc
 
     body = {"query": WIDE_VECTOR, "limit": 300, "with_payload": True, "with_vector": True}

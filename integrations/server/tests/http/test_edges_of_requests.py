@@ -1,5 +1,5 @@
-"""Requests whose fields are left out, null, empty or at their edge, as programs in other languages
-make them, and the words with which they are refused."""
+"""Requests whose fields are missing, null, empty or at their limits, as programs in other languages
+send them, and the messages that refuse them."""
 
 import pytest
 
@@ -23,7 +23,7 @@ def ask(tmp_path_factory):
 
 
 def refused(ask, path, body):
-    """The status and the words of a refusal."""
+    """The status and the message of a refusal."""
     answer = ask("POST", f"{POINTS}{path}", body)
     return answer.status, answer.json["status"]["error"]
 
@@ -103,7 +103,7 @@ def test_older_routes_look_for_the_names_of_vectors_even_if_no_point_is_found(as
     body = {"vector": {"name": "a", "vector": [1, 0]}, "limit": 2, "with_vector": ["nope"]}
     for fewer in ({"score_threshold": 100}, {"offset": 18}, {"filter": {"must": {"has_id": []}}}):
         assert refused(ask, "/search", body | fewer)[0] == 400
-    # Behind so many points it reads vectors afterwards, of those that were found.
+    # After that many points it reads the vectors of the points that were found.
     assert result(ask, "/search", body | {"offset": 19}) == []
     body = {"query": [1, 0], "using": "a", "score_threshold": 100, "with_vector": ["nope"]}
     assert result(ask, "/query", body) == {"points": []}

@@ -1,4 +1,4 @@
-"""The fixture that a project's tests have once they name our plugin."""
+"""The fixture that a project's tests get by naming the plugin."""
 
 import os
 import subprocess
@@ -32,7 +32,7 @@ def test_another(qdrant_url):  # finds nothing of the first
 
 
 def ran(folder, *words):
-    """What pytest prints of the tests of a folder, with no plugin but those that they name."""
+    """pytest's output for the tests in a folder, with no plugins but those that they name."""
     environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", *words, "."],

@@ -1,4 +1,4 @@
-"""Who is let in: with keys by these, without them by the names and origins in the headers."""
+"""Who is admitted: by keys, or without keys by the names and origins in the headers."""
 
 import asyncio
 import contextlib
@@ -53,7 +53,7 @@ def unlocked():
         yield ask
 
 
-# Keys, as they were recorded
+# Recorded requests with keys
 
 HEADERS = {
     "none": {},
@@ -68,13 +68,13 @@ HEADERS = {
 
 
 def recorded():
-    """Requests with keys, in their order, and what a real server answered."""
+    """Requests with keys, in order, and a real server's responses."""
     with gzip.open(ROOT / "tests" / "data" / "qdrant_http" / "keys.jsonl.gz", "rt") as lines:
         return [json.loads(line) for line in lines]
 
 
 def with_collection(directory):
-    """A store with the collection that the recorded requests are about."""
+    """A store with the collection of the recorded requests."""
     with QdrantClient(path=directory) as client:
         client.create_collection("k", models.VectorParams(size=2, distance=models.Distance.DOT))
         client.upsert("k", [models.PointStruct(id=1, vector=[1, 1], payload={"a": 1})])
@@ -99,7 +99,7 @@ def test_every_recorded_request_is_let_in_or_refused_as_by_a_real_server(tmp_pat
 
 
 def says(answer, told):
-    """Whether a refusal is, but for the time, what a real server told."""
+    """Whether a refusal equals a real server's, apart from the time."""
     if "~raw" in told:
         return answer.type.startswith("text/plain") and answer.body.decode() == told["~raw"]
     return answer.json["status"] == told["status"]
@@ -152,17 +152,17 @@ def said(answer):
 
 
 def path_of(route):
-    """A path of a route, with a name for each of its places."""
+    """A path of a route, with a value for each parameter."""
     return "/".join(("0" if "{" in part else part) for part in route.path.split("/"))
 
 
 OPEN = {"/", "/healthz", "/livez", "/readyz", "/view", "/view/"}
-FILES = {"/view/{file}", "/view/{folder}/{file}"}  # none of which is called 0
+FILES = {"/view/{file}", "/view/{folder}/{file}"}  # no file is called 0
 
 
 def test_health_version_and_the_files_of_the_page_alone_are_for_everybody(locked, unlocked):
-    """A page of another site may have a browser ask, as it does for pictures and links, of which
-    the page doesn't see what is answered. Another port of the same name is another site's, too."""
+    """A page of another site may make a browser send requests, as for images and links, but it
+    doesn't see the responses. Another port of the same name is another site, too."""
     for route in ROUTES:
         open_to_all = 200 if route.path in OPEN else 404 if route.path in FILES else None
         sent = (route.method, path_of(route), {} if route.body else None)
@@ -191,7 +191,7 @@ def test_every_key_is_compared_in_constant_time(locked, monkeypatch):
 
 
 def started(ask, method, **headers):
-    """The start of the answer to a request of whose body nothing may be asked for."""
+    """The start of the response to a request whose body may not be requested."""
     went = []
 
     async def receive():
@@ -218,7 +218,7 @@ def test_nothing_is_read_of_a_body_before_its_sender_is_let_in(locked, unlocked)
 
 
 def test_a_reader_is_told_first_that_a_body_cannot_be_read(locked):
-    """As by a server; also of a body that a thread reads."""
+    """As on a real server; also for a body that a thread parses."""
     for size in (0, 100_000):
         body = {**NEW, "ignored": " " * size}
         broken = json.dumps(body).encode()[:-1]
@@ -322,7 +322,8 @@ def test_a_browser_is_told_what_an_allowed_origin_may_ask(unlocked):
 
 
 def test_any_origin_may_be_allowed_where_there_are_keys_and_is_named_once():
-    """Browsers refuse an answer with two headers that allow an origin, even the same."""
+    """Browsers refuse a response with two headers that allow an origin, even with the same
+    value."""
     with asking(cors=["*"], api_keys=[FULL]) as ask:
         answer = ask("GET", "/collections", origin="https://a.example", api_key=FULL)
         assert answer.status == 200
@@ -361,7 +362,7 @@ def test_what_an_application_is_not_made_with_is_said(tmp_path, arguments):
         app(None)
 
 
-# How keys are given
+# Passing keys
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "store.example"])

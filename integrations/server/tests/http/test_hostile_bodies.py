@@ -1,5 +1,5 @@
-"""Whatever is sent, it is answered, in time, and never with a server error; and what is refused has
-written nothing."""
+"""Every body is answered, in time, and never with an internal error; a refused body has written
+nothing."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ EVERYTHING = {"limit": 10_000, "with_payload": True, "with_vector": True}
 
 
 class Hostile:
-    """Asks, and sees to it that what must hold of every answer does."""
+    """Sends requests, and checks the invariants of every response."""
 
     def __init__(self, asking: Asking) -> None:
         self.asking = asking
@@ -55,7 +55,7 @@ class Hostile:
         return answered
 
     def state(self, collection: str) -> Any:
-        """What is in the store, and all that is in one collection."""
+        """The content of the store, and everything in one collection."""
         at = f"/collections/{collection}"
         info = self._result("GET", at) or {}
         return (
@@ -78,7 +78,7 @@ def hostile(tmp_path_factory):
 
 
 def filled(asking: Asking) -> None:
-    """With a collection as it was at first."""
+    """With the collection in its initial state."""
     vectors = {"size": 2, "distance": "Cosine"}
     multi = {**vectors, "multivector_config": {"comparator": "max_sim"}}
     for name in ("c", "new"):
@@ -101,7 +101,7 @@ def test_requests_of_the_forms_of_the_api(route, draw, hostile):
 
 
 def path_of(route: Route) -> str:
-    """The path of a route, to the collection, or to none where one is made."""
+    """The path of a route, to the collection, or to a new name where one is created."""
     collection = "new" if route.name == "PUT /collections/{collection_name}" else "c"
     given = {"{collection_name}": collection, "{shard_id}": "0", "{vector_name}": "new"}
     path = route.path
@@ -173,7 +173,7 @@ def test_nesting_is_answered_however_deep(levels, hostile):
         ):
             hostile("PUT", "/collections/c/points?wait=true", body.encode(), "c")
         hostile("PATCH", "/collections/c", f'{{"metadata":{{"deep":{one}}}}}'.encode(), "c")
-    # What was taken of it can be read.
+    # Everything that was accepted can be read.
     assert hostile.state("c")[-1]["points"]
     path = ".".join("a" * levels)
     body = json.dumps({"points": [2], "payload": {"b": 1}, "key": path}).encode()
@@ -200,12 +200,12 @@ def test_nesting_is_answered_however_deep(levels, hostile):
 def test_many_mistakes_take_no_longer_than_one(path, opening, one, closing, hostile):
     body = f"{opening}{','.join([one] * (60_000 // (len(one) + 1)))}{closing}".encode()
     asking = hostile.asking
-    asking("POST", f"/collections/c/points/{path}", raw=body)  # which loads what it needs
+    asking("POST", f"/collections/c/points/{path}", raw=body)  # which loads its modules
 
     def seconds():
         began = time.process_time()
         assert asking("POST", f"/collections/c/points/{path}", raw=body).status in (400, 422)
         return time.process_time() - began
 
-    # For which the loop, and all requests, would wait; other threads may work at the same time.
+    # The loop, and all requests, would wait for these; other threads may run meanwhile.
     assert min(seconds() for _ in range(5)) < 0.3

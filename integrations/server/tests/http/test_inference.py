@@ -1,4 +1,4 @@
-"""Texts and images in bodies, which the server makes vectors of, and what bodies can't make it do."""
+"""Texts and images in bodies, which the server embeds, and misuse that it refuses."""
 
 import base64
 import io
@@ -19,7 +19,7 @@ CAT, BANK = "The cat sleeps on the sofa.", "The bank raised interest rates."
 
 
 class Brightness:
-    """Two numbers of an image: how dark and how bright it is."""
+    """Two numbers of an image: its darkness and brightness."""
 
     self_contained = True
 
@@ -31,7 +31,7 @@ class Brightness:
 
 
 class Fetching(Brightness):
-    """Made by settings that may name a host."""
+    """Its settings may name a host."""
 
     self_contained = False
     made: ClassVar[list[str]] = []
@@ -219,7 +219,7 @@ def test_images_may_be_named_below_a_folder_and_nowhere_else(tmp_path, registere
         found = query(ask, query={"image": name, "model": "brightness"}, using="i")
         assert found.status == status, name
         assert str(root).encode() not in found.body
-    # One that is too long for a path is data, as it is without a folder.
+    # A text that is too long for a path is data, as it is without a folder.
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(noise).save(file, "PNG")
@@ -230,7 +230,7 @@ def test_images_may_be_named_below_a_folder_and_nowhere_else(tmp_path, registere
 
 
 def test_no_answer_tells_whether_a_file_is_there(tmp_path, registered):
-    # Paths that pass for base64.
+    # Paths that are valid base64.
     there = next(
         str(one) for one in Path("/usr/share").iterdir() if one.name.isalnum() and len(one.name) > 5
     )

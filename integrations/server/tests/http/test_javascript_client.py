@@ -23,7 +23,7 @@ def run(*command: str, folder: Path) -> subprocess.CompletedProcess:
 
 @pytest.fixture
 def node(tmp_path) -> str:
-    """The program; skipped where it isn't there, with npm, and new enough."""
+    """The program; skipped where it is missing or too old, or npm is missing."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         pytest.skip("node and npm aren't both installed")

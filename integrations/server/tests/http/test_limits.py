@@ -1,4 +1,4 @@
-"""What a server takes at once, and that what is slow, large or gone holds up nothing else."""
+"""The limits of a server; slow, large or abandoned requests don't block others."""
 
 import asyncio
 import gzip

@@ -1,4 +1,4 @@
-"""What a server tells of itself, and the page that reads it."""
+"""The server's reports about itself, and the page that reads them."""
 
 import re
 

@@ -1,5 +1,5 @@
-"""Routes of our own: whatever is sent, it is answered in time, never with a server error, and what
-is refused has written nothing."""
+"""The package's own routes: every request is answered in time, never with an internal error, and a
+refused one has written nothing."""
 
 import contextlib
 import random
@@ -139,7 +139,7 @@ def test_each_is_answered_with_what_a_client_reads(store, method, given):
 
 
 def changed(value, draw):
-    """JSON with a value in it that is another."""
+    """JSON with one value replaced by another."""
     if isinstance(value, dict | list) and value and draw.random() < 0.85:
         keys = [*value] if isinstance(value, dict) else [*range(len(value))]
         key = draw.choice(keys)

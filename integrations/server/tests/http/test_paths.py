@@ -1,4 +1,4 @@
-"""Errors name what clients know, and no path of the machine of a server."""
+"""Errors contain names that clients know, and no path on the server's machine."""
 
 import tempfile
 import uuid
@@ -16,7 +16,7 @@ from retrieval_store_server.http.request import Served
 
 
 def hidden(message, directory):
-    """A message as a server shows it whose store lies in a directory; None is in memory."""
+    """A message as shown by a server with its store in a directory; None is in memory."""
     store = SimpleNamespace(directory=None if directory is None else Path(directory))
     return Served.hide_paths(SimpleNamespace(_session=SimpleNamespace(store=store)), message)
 

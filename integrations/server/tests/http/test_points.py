@@ -1,4 +1,4 @@
-"""Bodies with points are read alike by both parsers, and as they were sent."""
+"""Both parsers read bodies with points alike, and without changing them."""
 
 import contextlib
 import json
@@ -60,7 +60,7 @@ bodies = st.one_of(
 
 
 def read(sent, parser):
-    """What comes of a body; the status where it is refused."""
+    """The parsed body; the status where it is refused."""
     with pytest.MonkeyPatch.context() as patch:
         tuned(patch, json_parser=parser, large_body=0)
         try:

@@ -1,4 +1,4 @@
-"""The threads of a server: what waits for them, what is given up, and what is kept of it."""
+"""The threads of a server: its queue, stopped calls, and the memory that they keep."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ async def at_once():
 
 @pytest.fixture
 def pool():
-    """One thread, and room for two calls that wait."""
+    """One thread, and room for two queued calls."""
     pools = Pool(1, 2)
     yield pools
     pools.close()
@@ -40,8 +40,8 @@ def pool():
 
 @contextlib.asynccontextmanager
 async def busy(pool):
-    """While the body runs, the thread is busy; gives the task that waits for it, and what ends
-    it."""
+    """While the body runs, the thread is busy; yields the queued task, and the function that frees
+    the thread."""
     begun, end = threading.Event(), threading.Event()
 
     def call():
@@ -59,7 +59,7 @@ async def busy(pool):
 
 
 class Body:
-    """What a call holds."""
+    """An object that a call holds."""
 
     def __call__(self):
         raise AssertionError("it isn't begun")
@@ -104,7 +104,7 @@ def test_a_call_that_is_not_awaited_any_more_counts_until_it_is_done(pool):
 
 @contextlib.contextmanager
 def workers():
-    """Some whose reads may take as much as they need."""
+    """Workers whose reads have no limits."""
     some = Workers(2, 4, PATIENCE, 1 << 30, 1 << 30, 1 << 30)
     try:
         yield some
@@ -113,7 +113,7 @@ def workers():
 
 
 async def becomes_quick(some, kind):
-    """Read until a read of this kind is done on the loop."""
+    """Read until a read of this kind runs on the loop."""
     async with asyncio.timeout(PATIENCE):
         while await some.read(threading.get_ident, never, PATIENCE, None, kind=kind) != HERE:
             pass
@@ -201,7 +201,7 @@ def test_kinds_without_end_are_forgotten():
     async def main():
         with workers() as some:
             await becomes_quick(some, "a")
-            for i in range(2 * MAX_KINDS):  # of which those that take long aren't noted
+            for i in range(2 * MAX_KINDS):  # long ones aren't recorded
                 await read_by(some, kind=i)
             assert await read_by(some, kind="a") != HERE  # it must prove itself again
             await becomes_quick(some, "a")

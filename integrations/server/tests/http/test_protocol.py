@@ -1,4 +1,4 @@
-"""Requests as bytes on a connection: what belongs to which, and what ends one."""
+"""Requests as bytes on a connection: where each begins and ends, and which errors close it."""
 
 import contextlib
 import json
@@ -39,7 +39,7 @@ def connected(url):
 
 
 def request(method, path, body=b"", headers=b""):
-    """One whose body is as long as it says."""
+    """A request with the length of its body."""
     return (
         f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n".encode()
         + headers
@@ -49,14 +49,14 @@ def request(method, path, body=b"", headers=b""):
 
 
 def chunked(method, path, body, headers=b""):
-    """One whose body comes in two chunks."""
+    """A request with a body in two chunks."""
     head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
     chunks = [b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:2], body[2:])]
     return head.encode() + headers + b"\r\n" + b"".join(chunks) + b"0\r\n\r\n"
 
 
 def answers(connection, count):
-    """Status and body of so many answers."""
+    """Status and body of `count` responses."""
     file = connection.makefile("rb")
     return [answer_of(file) for _ in range(count)]
 
@@ -120,7 +120,7 @@ def test_requests_that_are_sent_at_once_are_answered_one_after_the_other(url):
 
 
 class Writes:
-    """A transport that keeps what is written to it."""
+    """A transport that keeps the written data."""
 
     def __init__(self, transport, written):
         self._transport, self._written = transport, written
@@ -135,7 +135,7 @@ class Writes:
 
 @pytest.fixture
 def written(monkeypatch):
-    """What the connections of servers are told to write, each time."""
+    """The data that servers write to their connections, each time."""
     written, made = [], Protocol.connection_made
     monkeypatch.setattr(
         Protocol, "connection_made", lambda self, transport: made(self, Writes(transport, written))
@@ -230,7 +230,7 @@ def test_a_server_is_named_once(url, first, hosts, status):
 
 
 def test_a_cycle_of_another_shape_is_left_to_messages():
-    """A release of uvicorn may rename what it doesn't promise."""
+    """A release of uvicorn may rename its private fields."""
     exchange = WholeExchange(SimpleNamespace(more_body=False, body=b"{}"), lambda *_: None)
     assert exchange.take_body() is None
     assert not exchange.send(200, [(b"content-length", b"0")], b"")

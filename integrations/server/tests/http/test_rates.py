@@ -36,7 +36,7 @@ def qdrant(request, tmp_path):
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch):
-    """A clock that stands until it is moved."""
+    """A clock that moves only by hand."""
 
     class Clock:
         now = 1000.0

@@ -1,4 +1,4 @@
-"""What a real server answered to raw requests, odd ones among them: status, content type, body."""
+"""A real server's responses to raw requests, odd ones among them: status, content type, body."""
 
 import gzip
 import json
@@ -14,12 +14,12 @@ from tests.helpers import ROOT
 from tests.helpers.recorded import agree
 
 RECORDED = ROOT / "tests" / "data" / "qdrant_http"
-AGREEING = 0.997  # of the calls of a client; in process it is as many
+AGREEING = 0.997  # of a client's calls; in process it is the same number
 TOLD_BY_EACH = ("/metrics", "/telemetry")  # figures of the server's own
 PEER = "peer_id"
 ZERO_COUNTS = "an index still lists a value there that no point has any more"
 EDGES_DIFFERENT = {675: ZERO_COUNTS}  # by their lines, and why
-SNAPSHOT = {"name", "creation_time", "size", "checksum"}  # all that is said of one
+SNAPSHOT = {"name", "creation_time", "size", "checksum"}  # the whole report
 
 
 @cache
@@ -38,7 +38,7 @@ def send(ask: Asking, row: Any) -> Answered:
 
 
 def difference(row: Any, answer: Answered) -> str | None:
-    """In what an answer isn't the recorded one; None where it is."""
+    """How a response differs from the recorded one; None where it doesn't."""
     if row["status"] == 500:  # nothing to imitate
         return None if 400 <= answer.status < 500 else "status"
     if row["status"] != answer.status:
@@ -59,7 +59,7 @@ def difference(row: Any, answer: Answered) -> str | None:
 
 
 def known(result: Any) -> Any:
-    """A result without what each server makes anew; of a snapshot, what is said of it."""
+    """A result without the parts that each server makes anew; for a snapshot, its description."""
     if not isinstance(result, dict):
         return result
     if result.keys() == SNAPSHOT:
@@ -68,8 +68,8 @@ def known(result: Any) -> Any:
 
 
 def has_infinite_numbers(row: Any) -> bool:
-    """Whether a request writes an infinite number, which is refused here, or finds the point that
-    has it, which is 2: then others move in the order, and out of a window."""
+    """Whether a request writes an infinite number, which is refused here, or finds point 2, which
+    has it. Other points then change their ranks, or leave the window."""
     said, sent = json.dumps(row["answer"]), json.dumps(row["body"])
     return '"id": 2,' in said or "1e+39" in sent or '"offset": 3' in sent
 

@@ -1,4 +1,4 @@
-"""Refusals in the words that programs look for, as a server of release 1.19 says them."""
+"""Refusals with the messages that programs check, as a server of release 1.19 sends them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The original qdrant-client, by network: the server answers what a real one has answered."""
+"""The original qdrant-client, over the network: the server answers as a real one did."""
 
 from typing import Any
 
@@ -30,7 +30,8 @@ def test_it_is_answered_what_a_real_server_answered(url):
 
 
 def test_the_server_embeds_texts_as_a_real_one_does(url):
-    # With `cloud_inference` the client sends texts as they are, else vectors that it has made.
+    # With `cloud_inference` the client sends texts unchanged, otherwise vectors that it has
+    # computed.
     client = qdrant_client.QdrantClient(url=url, timeout=PATIENCE, cloud_inference=True)
     calls = calls_in("a", of_bm25=True)
     different = [i for i, call in calls if not agrees(answered(client, call), call)]

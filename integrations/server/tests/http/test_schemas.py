@@ -1,5 +1,5 @@
-"""What is answered has the form that Qdrant's OpenAPI gives it: that of qdrant-client's models,
-which are made of it."""
+"""Responses have the form that Qdrant's OpenAPI defines; qdrant-client's models are made from
+it."""
 
 import ast
 import json
@@ -19,7 +19,7 @@ from integrations.server.tests.http.asked import Answered, Asking
 from retrieval_store_server import app
 from retrieval_store_server.http.routes import EVERY, ROUTES
 
-# Of those that answer JSON, the ones that a node alone refuses.
+# Among the JSON routes, the ones that a single node refuses.
 OF_CLUSTERS = {
     ("GET", "/cluster/telemetry"),
     ("POST", "/cluster/recover"),
@@ -32,7 +32,8 @@ OURS = {("GET", "/"): ("retrieval-store",)}  # fields that tell of this server
 
 
 def _schemas() -> dict[tuple[str, str], Any]:
-    """What each route answers, by its method and path: a model, or the name of what isn't JSON."""
+    """The responses of each route, by its method and path: a model, or the name of a format other
+    than JSON."""
     found = {}
     for path in Path(qdrant_client.http.api.__file__).parent.glob("*_api.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -56,7 +57,7 @@ def ask(tmp_path):
 
 
 def same(answered: Any, understood: Any) -> bool:
-    """Whether a model has understood all of an answer, and as what it was."""
+    """Whether a model has parsed the whole response, with the same values."""
     if isinstance(answered, dict):
         return (
             isinstance(understood, dict)
@@ -75,8 +76,8 @@ def same(answered: Any, understood: Any) -> bool:
 
 
 def misunderstood(route: tuple[str, str], body: bytes) -> str | None:
-    """What is wrong with an answer, if something is: it isn't of the route's model, holds fields
-    that the model doesn't have, or other types."""
+    """How a response deviates from the route's model, if it does: it can't be parsed, or has fields
+    or types that the model doesn't have."""
     answered = json.loads(body)
     for name in OURS.get(route, ()):
         del answered[name]
@@ -90,7 +91,7 @@ def misunderstood(route: tuple[str, str], body: bytes) -> str | None:
 
 
 class Checked:
-    """Asks, checks the forms of answers, and counts them by their routes."""
+    """Sends requests, validates the responses, and counts them by route."""
 
     def __init__(self, asking: Asking) -> None:
         self.asking = asking

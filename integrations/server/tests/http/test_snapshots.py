@@ -1,5 +1,5 @@
-"""Snapshots over HTTP: taken, sent, received, put in the place of collections; what lies elsewhere
-isn't reached by any of that, and nothing is left over."""
+"""Snapshots over HTTP: taken, sent, received, recovered. None of these reaches other files, and
+nothing is left behind."""
 
 import asyncio
 import contextlib
@@ -47,13 +47,13 @@ def ask(directory):
 
 @pytest.fixture
 def uploads(directory):
-    """What lies where uploads are written, at the end nothing."""
+    """The content of the upload folder, which must be empty at the end."""
     yield lambda: list((directory / "snapshots" / "uploads").rglob("*.part"))
     assert list((directory / "snapshots" / "uploads").rglob("*.part")) == []
 
 
 def taken(ask):
-    """The name of a snapshot that is taken now, and the file."""
+    """The name of a new snapshot, and its file."""
     described = ask("POST", f"{K}/snapshots").json["result"]
     answer = ask("GET", f"{K}/snapshots/{described['name']}")
     assert answer.status == 200
@@ -82,11 +82,11 @@ def one_more(ask):
 
 
 def jobs_done(ask):
-    """Wait for what goes on after its answer."""
+    """Wait for the jobs after a response."""
     inside.jobs(ask.application).submit(lambda: None).result(PATIENCE)
 
 
-# What is done
+# Accepted
 
 
 def test_one_is_taken_listed_sent_and_deleted(ask):
@@ -124,8 +124,8 @@ def test_a_body_may_come_in_any_parts(ask, uploads, size):
 
 
 def in_parts(ask, parts, ends=True):
-    """The answer to an upload whose body comes in parts; None where the client goes before it
-    ends."""
+    """The response to an upload whose body arrives in parts; None where the client disconnects
+    before its end."""
     went = []
     come = [{"type": "http.request", "body": one, "more_body": True} for one in parts]
     if ends:
@@ -191,7 +191,7 @@ def test_what_was_accepted_and_fails_leaves_nothing_and_is_in_the_log(ask, uploa
     assert count(ask) == 1
 
 
-# What is refused
+# Refused
 
 
 def test_no_collection_is_recovered_by_a_name_that_cannot_be_deleted(ask, directory, uploads):
@@ -324,7 +324,7 @@ def test_links_are_neither_sent_nor_listed_nor_deleted(ask, directory, elsewhere
     assert elsewhere.exists()
 
 
-# What goes wrong
+# Failures
 
 
 def test_a_client_that_goes_leaves_nothing(ask, uploads):
@@ -367,7 +367,7 @@ def test_on_a_full_disk_nothing_is_kept_of_what_was_being_written(ask, uploads, 
         answers = [upload(ask, file), ask("POST", f"{K}/snapshots")]
         answers.append(ask("GET", f"{K}/shards/0/snapshot"))
         assert uploads() == []
-    # That a limit of the process is like a full disk is known to us, not to SQLite.
+    # This package treats a process limit as a full disk; SQLite doesn't.
     assert [one.status in (500, 507) for one in answers] == [True] * 3
     assert answers[0].status == 507
     assert not any(str(directory).encode() in one.body for one in answers)
@@ -401,7 +401,7 @@ def test_what_comes_besides_the_file_is_bounded(ask, uploads):
         assert uploads() == []
 
 
-# What is stored, in what is said
+# Stored content in messages
 
 
 def test_no_name_of_a_collection_passes_for_a_line_of_metrics_or_a_header(ask):

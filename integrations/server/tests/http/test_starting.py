@@ -1,4 +1,4 @@
-"""Servers as the command starts and ends them."""
+"""Starting and ending servers by the command."""
 
 import os
 import re
@@ -64,7 +64,7 @@ def test_a_request_under_way_is_answered_before_the_end(tmp_path):
 
 def test_what_cannot_be_opened_is_said_at_once(tmp_path):
     (tmp_path / "another's").write_text("file")
-    ports = ("--port", "0", "--grpc-port", "none")  # of which another's may be none
+    ports = ("--port", "0", "--grpc-port", "none")  # no port that another process may use
     done = run("serve", tmp_path, *ports, "--workers", 2, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, b"")
     assert re.match(rb"error: .* is no store of retrieval-store", done.stderr)
@@ -82,7 +82,7 @@ def test_as_many_workers_as_processors_serve_a_directory(tmp_path):
 
 
 def workers_of(process):
-    """The processes that serve, of the one that watches over them."""
+    """The worker processes of a supervising process."""
     children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
     return [one for one in children if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
 
@@ -172,7 +172,7 @@ def test_what_comes_besides_a_body_is_bounded(begun):
 
 
 def test_a_head_that_does_not_come_is_given_up(monkeypatch):
-    """Also behind an empty line, which holds no connection open."""
+    """Also after an empty line, which doesn't keep a connection open."""
     tuned(monkeypatch, head_within=0.3)
     health = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with running(":memory:") as url:

@@ -1,5 +1,5 @@
-"""Points with ids of any text, which Collection writes: they are found, filtered, given other
-payloads and deleted, but not made."""
+"""Points with arbitrary string ids, which Collection writes: they can be found, filtered, changed
+and deleted, but not created."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is written into messages is read from them as it was; what is no message is refused."""
+"""Messages are read with the values that were written; bytes that aren't a message are refused."""
 
 import math
 import struct
@@ -78,7 +78,7 @@ OF_QDRANT = [
 
 
 def through(value, hint):
-    """A value that was written and read."""
+    """A value after writing and reading it."""
     arrays = []
     data = encode(value, arrays)
     data, arrays = unpack_message(b"".join(pack_message(data, arrays)))
@@ -86,7 +86,7 @@ def through(value, hint):
 
 
 def plain(value):
-    """What can be compared, with the types that there are."""
+    """A comparable form of a value, with its types."""
     if isinstance(value, np.ndarray):
         return ("array", str(value.dtype), value.shape, value.tobytes())
     if is_dataclass(value):
@@ -324,7 +324,7 @@ def test_a_message_of_very_many_lists_is_refused_before_they_are_made(monkeypatc
 
 
 def test_vectors_are_made_once_of_what_stands_in_a_message():
-    """Else each of a few bytes could mean a million of them."""
+    """Otherwise a few bytes could mean a million of them."""
     batch = PointBatch(["a", "b", "c"], {"m": VECTORS[4]["m"]})
     arrays = []
     said = encode(batch, arrays)
@@ -355,7 +355,7 @@ def test_arrays_that_are_not_there_are_refused():
 
 
 def test_names_that_clients_make_up_stay_nowhere():
-    """A server would hold them for ever."""
+    """A server would keep them for ever."""
     known = inside.class_cache().currsize
     for i in range(50):
         assert class_named(f"Made{i}") is None

@@ -1,4 +1,4 @@
-"""Views of stores, asked as the page asks."""
+"""Views of stores, called as the page calls them."""
 
 import base64
 import io
@@ -18,13 +18,14 @@ KINDS = ("poem", "letter", "map")
 
 
 def asked(views: Views, name: str, **body: Any) -> Any:
-    """What the page is answered: JSON as it comes out of a request and goes into an answer."""
+    """The response to a call of the page: JSON as it arrives in a request and leaves in a
+    response."""
     result = CALLS[name](views, orjson.loads(orjson.dumps(body)))
     return orjson.loads(orjson.dumps(result)) if isinstance(result, dict) else result
 
 
 def vectors(count: int, seed: int = 0) -> Any:
-    """Vectors that differ most in the first direction, then in the second."""
+    """Vectors with the greatest variance in the first direction, then in the second."""
     spread = np.array([9, 4, 1, 0.5], np.float32)
     return np.random.default_rng(seed).normal(size=(count, DIMENSION)).astype(np.float32) * spread
 

@@ -1,4 +1,4 @@
-"""What the page asks of collections, wherever they live, is what `Collection` answers."""
+"""The page's calls return what `Collection` returns, in every kind of store."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Records that were chosen, as on the map, are a filter of all that is asked, wherever they live."""
+"""Chosen records, as on the map, filter every query, in every kind of store."""
 
 from integrations.server.tests.view.looking import asked, filled
 from retrieval_store.extension import session_of

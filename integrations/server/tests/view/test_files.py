@@ -1,4 +1,4 @@
-"""Passages of files on the page: where they are from, what is around them, pictures of pages."""
+"""Passages of files on the page: their source, their context, pictures of pages."""
 
 import io
 import subprocess

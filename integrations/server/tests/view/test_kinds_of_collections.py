@@ -1,5 +1,5 @@
-"""Collections that QdrantClient has made, with several vector spaces of each kind; and those that
-remember an embedding function."""
+"""Collections made by QdrantClient, with several vector spaces of each kind; and collections with a
+stored embedding function."""
 
 import base64
 import subprocess
@@ -158,7 +158,7 @@ def test_a_remembered_function_embeds_texts_and_pictures(client):
 
 @pytest.mark.embedded
 def test_what_a_store_says_of_a_host_is_made_only_of_a_store_that_is_trusted(tmp_path):
-    """In a process that was never given the function."""
+    """In a process that didn't get the function as an argument."""
     code = """
 import sys, retrieval_store
 from retrieval_store.extension import session_of

@@ -1,4 +1,4 @@
-"""Changes are told as they come, for as long as somebody listens."""
+"""Changes are reported as they come, while somebody listens."""
 
 import contextlib
 import http.client
@@ -89,7 +89,7 @@ def test_nobody_waits_for_a_look_at_a_store_without_collections():
 
 @contextlib.contextmanager
 def listening(url, body):
-    """A response that goes on."""
+    """A response that continues."""
     where = urlsplit(url)
     connection = http.client.HTTPConnection(where.hostname, where.port, timeout=PATIENCE)
     headers = {"Authorization": f"Bearer {TOKEN}"}
@@ -99,7 +99,7 @@ def listening(url, body):
 
 
 def next_line(response):
-    """The next that isn't empty."""
+    """The next line that isn't empty."""
     while (line := response.readline()) == b"\n":
         pass
     return orjson.loads(line)["collections"]
@@ -127,7 +127,7 @@ def test_a_change_is_told_and_the_stream_ends_with_its_client_or_the_server():
 
 
 def test_no_thread_is_held_by_those_who_listen(monkeypatch):
-    """More of them than there are threads, and others are answered."""
+    """With more listeners than threads, other requests are answered."""
     with retrieval_store.Client() as client:
         filled(client, count=3)
         made = Application(client, SETTINGS, OF_VIEW)
@@ -246,7 +246,7 @@ def test_the_command_says_what_is_missing(tmp_path):
 
 @pytest.mark.parametrize("is_terminal", [True, False])
 def test_a_browser_is_opened_only_from_a_terminal(tmp_path, monkeypatch, is_terminal):
-    """And with the address alone, once it can be asked."""
+    """With only the address, once it accepts requests."""
     import threading
 
     from click.testing import CliRunner

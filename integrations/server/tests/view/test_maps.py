@@ -1,4 +1,4 @@
-"""Maps: points in the plane of their vectors, wherever the collection lives, compared with numpy."""
+"""Maps: points in the plane of their vectors, in every kind of store, compared with numpy."""
 
 import base64
 from itertools import count

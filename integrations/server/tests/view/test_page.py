@@ -1,4 +1,4 @@
-"""The page is served to who may see it, and to no other; and nothing beside it."""
+"""The page is served only to permitted clients, and no other file is served."""
 
 import contextlib
 import random
@@ -29,7 +29,7 @@ SAFE = {
 
 @contextlib.contextmanager
 def page_of(client, **settings):
-    """Asks what `view` serves of a store."""
+    """Requests to the routes that `view` serves."""
     given = ServerSettings(reader_keys=(TOKEN,), read_only=True, local=True, **settings)
     made = Application(client, given, OF_VIEW)
     with contextlib.closing(Asking(made)) as asking:
@@ -74,7 +74,7 @@ def test_the_files_of_the_page_are_open_and_come_with_what_keeps_it_safe(page):
 
 
 def test_the_page_needs_nothing_from_elsewhere():
-    """All that it loads lies beside it, and nothing in it would be refused by its policy."""
+    """Everything that it loads is served with it, and its policy refuses none of it."""
     index = _files()[INDEX].body.decode()
     assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\son\w+=|\sstyle=|javascript:", index)
     for reference in re.findall(r'(?:src|href)="([^"#]+)"', index):

@@ -1,4 +1,4 @@
-"""Why a record that was expected isn't found, as the page asks it."""
+"""Why an expected record isn't found, as the page explains it."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from retrieval_store_server.view.live import Views
 
 @pytest.fixture
 def ask(client):
-    """Asks why of a collection, and that collection."""
+    """Explains results of a collection, and that collection."""
     collection, matrix = filled(client)
     views = Views(session_of(client))
 

@@ -1,7 +1,7 @@
 """`RetrievalStoreVectorStore` is a collection as a vector store of LlamaIndex.
 
-Its fields say which collection it is and how to make it; `from_params` takes the arguments of
-Chroma's vector store instead. Nodes are written as records, in batches (`batches_of`).
+Its fields name the collection and how to create it; `from_params` takes the arguments of Chroma's
+vector store instead. Nodes are written as records, in batches (`batches_of`).
 """
 
 import asyncio
@@ -61,7 +61,7 @@ OF_COLLECTIONS = ("configuration", "metadata")
 def refuse_unknown_fields(
     kind: type[BasePydanticVectorStore], arguments: Mapping[str, Any]
 ) -> None:
-    """Raise InvalidTypeError for an argument that stores of this kind don't have."""
+    """Raise InvalidTypeError for an argument that this kind of store doesn't have."""
     unknown = set(arguments) - set(kind.model_fields) - {"class_name"}
     if unknown:
         ours = [name for name, others in _OTHER_NAMES.items() if min(unknown) in others]
@@ -75,7 +75,7 @@ def refuse_unknown_fields(
 
 
 def field_error(error: ValidationError) -> InvalidTypeError:
-    """What pydantic says of an argument, in our words."""
+    """An error for the argument that pydantic refused, in the terms of this package."""
     first = error.errors(include_url=False, include_context=False)[0]
     name = ".".join(map(str, first["loc"]))
     return InvalidTypeError(f"{name} is {quote(first['input'])}: {first['msg']}")
@@ -101,8 +101,8 @@ def url_of(host: str | None, port: Any, ssl: bool, headers: Any) -> str | None:
 
 
 def check_places(places: Mapping[str, Any]) -> None:
-    """Raise InvalidArgumentError unless one directory or address is given. places: these, by
-    name."""
+    """Raise InvalidArgumentError unless exactly one location is given. places: directories or
+    addresses, by argument name."""
     named = [name for name, value in places.items() if value is not None]
     if len(named) != 1:
         raise InvalidArgumentError(
@@ -113,7 +113,7 @@ def check_places(places: Mapping[str, Any]) -> None:
 
 
 def arguments_of_store(collection_kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What Chroma's collection_kwargs say, as arguments of a store here."""
+    """The arguments of a store here for Chroma's collection_kwargs."""
     settings = {} if collection_kwargs is None else collection_kwargs
     if not isinstance(settings, Mapping):
         raise InvalidTypeError(
@@ -130,13 +130,13 @@ def arguments_of_store(collection_kwargs: Mapping[str, Any] | None) -> dict[str,
 
 @dataclass(frozen=True, slots=True)
 class NodeBatch:
-    """Nodes that are written at once, and their metadata."""
+    """A batch of nodes to write, and their metadata."""
 
     nodes: Sequence[BaseNode]
     payloads: Sequence[dict[str, Any]]
 
     def arguments(self, sparse: SparseModel | None) -> dict[str, Any]:
-        """What a collection is given."""
+        """The arguments for the collection."""
         fields = {
             "ids": [node.node_id for node in self.nodes],
             "embeddings": [node.embedding for node in self.nodes],
@@ -149,8 +149,8 @@ class NodeBatch:
 
 
 def batches_of(nodes: Sequence[BaseNode], size: int | None) -> list[NodeBatch]:
-    """The nodes in batches, of those with one id the last; all in one where there is no size.
-    Raises InvalidArgumentError for a node that can't be kept."""
+    """The nodes in batches; all in one without a batch size. Of nodes with the same id the last is
+    kept. Raises InvalidArgumentError for a node that can't be stored."""
     step = None if size is None else whole_number(size, "batch_size", 1)
     for node in nodes:
         if not isinstance(node.node_id, str):
@@ -169,10 +169,12 @@ def batches_of(nodes: Sequence[BaseNode], size: int | None) -> list[NodeBatch]:
 class RetrievalStoreVectorStore(BasePydanticVectorStore):
     """A collection of retrieval-store for LlamaIndex.
 
-    Similarities are scores, greater is better: the cosine, the negative distance or the product, as
-    LlamaIndex's own `similarity` has them; BM25 in text modes; the weighted sum in hybrid mode. A
-    store that was made with `path` or `url` can be pickled, copied and, without functions, made a
-    dict; it is opened again from it.
+    Similarities are scores, greater is better. They are the cosine, the negative distance or the
+    product, as in LlamaIndex's own `similarity`; BM25 in text modes; the weighted sum in hybrid
+    mode.
+
+    A store that was made with `path` or `url` can be pickled, copied and, without functions,
+    converted to a dict. The copy opens the store again.
     """
 
     stores_text: bool = True
@@ -216,40 +218,40 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         check_model: bool = True,
         **kwargs: Any,
     ) -> None:
-        """Open a collection, or make it. Stores opened on one path share it.
+        """Open a collection, or create it. Stores that are opened on one path share it.
 
         Args:
             collection_name: which collection.
             path: the store's directory.
-            url: of a served store or a Qdrant cluster; a list is of several nodes of a cluster.
-            client: an open client; with none of these, in memory.
-            collection: an open collection, instead.
-            distance: "cosine" (the default), "l2" or "ip", of a collection that is made here.
-            configuration: as of `Client.create_collection`, of a collection that is made here.
-            collection_metadata: the same for its metadata.
-            text_key: the metadata key of the text of points that others have written without a
+            url: of a served store or a Qdrant cluster; a list names several nodes of a cluster.
+            client: an open client; without path, url and client the store is in memory.
+            collection: an open collection, instead of the arguments above.
+            distance: "cosine" (the default), "l2" or "ip", for a collection that is created here.
+            configuration: as in `Client.create_collection`, for a collection that is created here.
+            collection_metadata: the metadata of a collection that is created here.
+            text_key: the metadata key of the text, for points that other programs wrote without a
                 document.
-            batch_size: how many nodes are added at once, if not all.
-            enable_hybrid: False refuses a sparse model; else it says nothing, since hybrid queries
-                need none.
-            sparse_model: gives sparse vectors, which then take the place of words in the modes
-                sparse and hybrid.
-            sparse_doc_fn: makes them of documents, as LlamaIndex has it, in place of a model.
-            sparse_query_fn: makes them of queries.
-            hybrid_fusion_fn: "adaptive" (the default; "weighted" where a query says alpha, or
-                sparse vectors stand for words), "weighted", "rrf", or a function of (dense_result,
-                sparse_result, alpha=, top_k=).
-            embed_model: the embedding that the index has: a collection remembers its model, and
-                refuses another one; of `AsLlamaIndex` the function in it, so that it is searched by
-                text from everywhere. Without it the collection's own function embeds the queries of
-                `as_tools`, and nodes are checked by their number of dimensions alone.
-            check_model: False to use another embedding all the same.
-            **kwargs: none: what it doesn't know is refused.
+            batch_size: how many nodes are added at once; by default all.
+            enable_hybrid: False refuses a sparse model; otherwise it has no effect, since hybrid
+                queries need no model.
+            sparse_model: computes sparse vectors, which replace BM25 in the modes sparse and
+                hybrid.
+            sparse_doc_fn: computes the sparse vectors of documents, as in LlamaIndex's stores;
+            instead of a model.
+            sparse_query_fn: computes the sparse vectors of queries.
+            hybrid_fusion_fn: "adaptive", "weighted", "rrf", or a function of (dense_result,
+                sparse_result, alpha=, top_k=). The default is "adaptive", but "weighted" where a
+                query sets alpha, or sparse vectors replace BM25.
+            embed_model: the index's embedding. A collection stores which model it uses, and refuses
+                another one. For `AsLlamaIndex` it stores the wrapped function, so that every client
+                can search it by text. Without embed_model the collection's own function embeds the
+                queries of `as_tools`, and only the dimension of nodes is checked.
+            check_model: False to use another embedding anyway.
+            **kwargs: none; an unknown argument is refused.
 
         Raises:
-            ConflictError: distances, settings or an embedding that contradict those of a collection
-                that exists.
-            InvalidTypeError: an argument that it doesn't know.
+            ConflictError: distance, settings or embedding contradict the existing collection.
+            InvalidTypeError: an unknown argument.
         """
         refuse_unknown_fields(type(self), kwargs)
         size = None if batch_size is None else whole_number(batch_size, "batch_size", 1)
@@ -304,7 +306,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
 
     @classmethod
     def from_collection(cls, collection: Collection, **kwargs: Any) -> "RetrievalStoreVectorStore":
-        """A store of an open collection, with other arguments of the constructor."""
+        """A store on an open collection; takes the other arguments of the constructor."""
         return cls(collection=collection, **kwargs)
 
     @classmethod
@@ -322,22 +324,22 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         url: str | Sequence[str] | None = None,
         **kwargs: Any,
     ) -> "RetrievalStoreVectorStore":
-        """A store in a directory or elsewhere, in the words of Chroma's store.
+        """A store in a directory or at an address, by the argument names of Chroma's store.
 
         Args:
             collection_name: which collection.
             host: of a served store or a Qdrant cluster.
-            port: of it.
-            ssl: whether it is asked by https.
-            headers: none: they go to the client, and that in as client=.
+            port: the server's port.
+            ssl: whether to use https.
+            headers: refused; pass them to a client, and that as client=.
             persist_dir: the directory of a store.
-            collection_kwargs: `configuration` and `metadata` of a collection that is made.
+            collection_kwargs: `configuration` and `metadata` of a collection that is created.
             path: the same as persist_dir.
             url: the same as host and port.
             **kwargs: the other arguments of the constructor.
 
         Raises:
-            InvalidArgumentError: none or several places, or headers.
+            InvalidArgumentError: no location, several of them, or headers.
         """
         refuse_unknown_fields(cls, {k: v for k, v in kwargs.items() if k in _OTHER_NAMES["path"]})
         places = {"persist_dir": persist_dir, "path": path, "host": host, "url": url}
@@ -358,27 +360,27 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
 
     @classmethod
     def class_name(cls) -> str:
-        """The name by which LlamaIndex tells classes apart in what it writes."""
+        """The name by which LlamaIndex identifies the class in serialized data."""
         return "RetrievalStoreVectorStore"
 
     @property
     def client(self) -> Collection:
-        """The collection below, for all that LlamaIndex has no name for."""
+        """The underlying collection, for everything that LlamaIndex has no method for."""
         return self._opened.collection
 
     @property
     def collection(self) -> Collection:
-        """The same as `client`, by its own name."""
+        """The same as `client`."""
         return self._opened.collection
 
     @property
     def embed_model(self) -> BaseEmbedding | None:
-        """The embedding of the index that the store was made with; None without."""
+        """The index's embedding that the store was made with; None without one."""
         model: BaseEmbedding | None = self._functions["embed_model"]
         return model
 
     def as_tool(self, name: str = "search", *, write: bool = False) -> FunctionTool:
-        """One of `as_tools`, by its name; InvalidArgumentError where there is none of it."""
+        """The tool of `as_tools` with this name; raises InvalidArgumentError if there is none."""
         tools = self._tools(write)
         return _tool_of(tools, tools.tool(name))
 
@@ -390,15 +392,15 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
 
     def as_tools(self, *, write: bool = False) -> list[FunctionTool]:
         """Tools for an agent: collections, search, get and why, and with `write` also add, update
-        and delete; those that `retrieval-store mcp` serves, in the same words. A mistake raises
-        InvalidArgumentError, which agents hand to their model, and which says what would be
-        right."""
+        and delete. They are the tools of `retrieval-store mcp`, with the same descriptions. A
+        mistake raises InvalidArgumentError, which agents pass on to their model, and whose message
+        says what would be right."""
         tools = self._tools(write)
         return [_tool_of(tools, tool) for tool in tools.tools]
 
     def close(self) -> None:
-        """Let go of a store that was opened here, by path, by url or in memory, which is gone then.
-        A client or collection that was given stays open."""
+        """Close a store that was opened here by path or url; one in memory is discarded. A client
+        or collection that was passed in stays open."""
         self._opened.close()
 
     def __enter__(self) -> "RetrievalStoreVectorStore":
@@ -408,8 +410,8 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         self.close()
 
     def to_dict(self, **kwargs: Any) -> dict[str, Any]:
-        """The arguments, by which `from_dict` opens the store again; StorageError where it would be
-        another one: without functions that are among them, or in memory."""
+        """The arguments from which `from_dict` opens the store again. Raises StorageError where
+        they wouldn't give the same store: some arguments are functions, or it is in memory."""
         if any(function is not None for function in self._functions.values()):
             raise StorageError(
                 "a store with functions can't be made a dict or JSON, where they would be lost; "
@@ -419,7 +421,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         return super().to_dict(**kwargs)
 
     def _refuse_another(self) -> None:
-        """Raise StorageError where the arguments would make another store."""
+        """Raise StorageError where the arguments wouldn't give the same store."""
         if not self._reopens:
             raise StorageError(
                 "only a store that was made with path= or url= can be pickled, copied or made a "
@@ -442,17 +444,17 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
     # writing
 
     def add(self, nodes: Iterable[BaseNode], **add_kwargs: Any) -> list[str]:
-        """Add nodes with embeddings, or replace those whose ids exist. Returns their ids; of nodes
-        with one id the last counts. All or none are added; with a batch size all or none of each so
-        many, in their order.
+        """Add nodes with embeddings, or replace those whose ids exist. Returns their ids; the last
+        of several nodes with the same id wins. All or none are added; with a batch size each batch
+        is atomic, in order.
 
         Args:
             nodes: the nodes.
-            **add_kwargs: `batch_size`, in place of the store's.
+            **add_kwargs: `batch_size`, instead of the store's.
 
         Raises:
             InvalidArgumentError: a node without an embedding, or with metadata or a template that
-                can't be kept; nothing was written.
+                can't be stored; nothing was written.
         """
         refuse_unknown(add_kwargs, ("batch_size",), "add")
         size = add_kwargs.get("batch_size")
@@ -466,7 +468,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         return await asyncio.to_thread(self.add, nodes, **kwargs)
 
     def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
-        """Delete the nodes of a document; those of one that isn't there are none."""
+        """Delete the nodes of a document; a document that doesn't exist has none."""
         refuse_unknown(delete_kwargs, ("ref_doc_id",), "delete")
         if not isinstance(ref_doc_id, str):
             raise InvalidTypeError(f"ref_doc_id is {quote(ref_doc_id)}, expected a str")
@@ -480,12 +482,12 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         filters: MetadataFilters | None = None,
         **delete_kwargs: Any,
     ) -> None:
-        """Delete the nodes that are named and match; with nothing given, nothing.
+        """Delete the nodes that match both ids and filters; without any, nothing.
 
         Args:
-            node_ids: their ids; None doesn't restrict, an empty list names no node.
+            node_ids: their ids; None doesn't restrict, an empty list matches no node.
             filters: which nodes.
-            **delete_kwargs: `where`, `where_document`, `filter` and `qdrant_filters`, as of
+            **delete_kwargs: `where`, `where_document`, `filter` and `qdrant_filters`, as in
                 `query`.
         """
         ids = ids_of(node_ids, "node_ids")
@@ -505,7 +507,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
     aclear = async_twin(clear)
 
     def persist(self, persist_path: str = "", fs: Any = None) -> None:
-        """Everything is on disk already, or in memory for good."""
+        """Does nothing: everything is on disk already, or stays in memory."""
 
     # reading
 
@@ -519,16 +521,16 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         include: Any = None,
         **restrictions: Any,
     ) -> list[BaseNode]:
-        """The nodes that are named, and match, without a cap; all when neither is given. A point
-        that LlamaIndex didn't write is a TextNode, or an ImageNode if it has a uri and no text.
+        """The nodes that match both ids and filters, without a limit; all without any. A point from
+        another program is returned as a TextNode, or as an ImageNode if it has a uri and no text.
 
         Args:
-            node_ids: their ids; None doesn't restrict, an empty list names no node.
+            node_ids: their ids; None doesn't restrict, an empty list matches no node.
             filters: which nodes.
-            limit: at most so many.
-            offset: leave out so many of the first.
-            include: a list without "embeddings" leaves these out.
-            **restrictions: `where`, `where_document`, `filter` and `qdrant_filters`, as of `query`.
+            limit: at most this many.
+            offset: skip this many first.
+            include: a list without "embeddings" leaves out the embeddings.
+            **restrictions: `where`, `where_document`, `filter` and `qdrant_filters`, as in `query`.
 
         Raises:
             DamagedError: a point that can't be a node.
@@ -557,33 +559,34 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
 
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """The best nodes for the query, best first, in one of the modes default, mmr, sparse,
-        text_search and hybrid. Without an embedding the nodes that match are listed, each with
+        text_search and hybrid. Without an embedding the matching nodes are listed, each with
         similarity 1.
 
         Args:
-            query: with its mode. Filters, `doc_ids` and `node_ids` restrict together; empty lists
-                and None don't.
-            **kwargs: restrict too: `where` and `where_document`, dicts as of a Collection; `filter`
-                and `qdrant_filters`, such a dict, an expression of retrieval_store.filters or a
-                Filter of qdrant-client. `include=["embeddings"]` gives nodes theirs. How to search:
+            query: with its mode. Filters, `doc_ids` and `node_ids` are combined; empty lists and
+                None don't restrict.
+            **kwargs: more restrictions: `where` and `where_document`, dicts as in
+                `Collection.query`; `filter` and `qdrant_filters`, such a dict, an expression of
+                retrieval_store.filters or a Filter of qdrant-client. `include=["embeddings"]`
+                returns the nodes' embeddings too. Options of the search, as in `Collection.query`:
                 `exact`, `ef`, `offset`, `max_distance`, `min_score`, `group_by`, `group_size`,
-                `rerank`, `rerank_from` and `rerank_query` (`query_str` if it isn't given), as of
-                `Collection.query`, or `search_params` with Qdrant's `hnsw_ef` and `exact`. In mode
-                hybrid `fusion`, as of the constructor. In mode mmr `mmr_threshold` (1 is relevance
-                alone; 0.5 when it isn't given), and `mmr_prefetch_k` or `mmr_prefetch_factor`, how
-                many are chosen from.
+                `rerank`, `rerank_from` and `rerank_query` (by default `query_str`). `search_params`
+                takes Qdrant's `hnsw_ef` and `exact`. In mode hybrid: `fusion`, as in the
+                constructor. In mode mmr: `mmr_threshold` (1 is relevance alone; the default is
+                0.5), and `mmr_prefetch_k` or `mmr_prefetch_factor`, which set the number of
+                candidates.
 
         Raises:
-            InvalidArgumentError: another mode, one that lacks something, or an argument that isn't
-                known.
+            InvalidArgumentError: an unsupported mode, a mode that lacks an argument, or an unknown
+                argument.
         """
         return self._query_answerer().answer(query, kwargs)
 
     aquery = async_twin(query)
 
     def explain(self, query: VectorStoreQuery, **kwargs: Any) -> Explanation:
-        """How the query is answered, as `Collection.explain` says it; of mode mmr, how those are
-        found that are chosen from."""
+        """How the query is answered, as `Collection.explain` returns it; in mode mmr, how the
+        candidates are found."""
         explanation: Explanation = self._query_answerer().explain(query, kwargs)
         return explanation
 

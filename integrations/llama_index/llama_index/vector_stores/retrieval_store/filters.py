@@ -1,5 +1,5 @@
-"""Translates for LlamaIndex: its metadata filters into expressions of retrieval-store, and our
-embedding functions into LlamaIndex's."""
+"""Translates LlamaIndex's metadata filters into expressions of retrieval-store, and wraps embedding
+functions as LlamaIndex's."""
 
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -38,22 +38,23 @@ from retrieval_store.frameworks import (
     refuse_unknown,
 )
 
-# Keys of metadata that all adapters leave to this one: the rest of a node, its document's id.
+# Metadata keys that all adapters reserve for this one: the rest of a node, and its document's id.
 NODE, REF_DOC = "_node", "_ref_doc_id"
 SINGLE = "one string or number"
-# Under these LlamaIndex's own `node_to_metadata_dict`, and so most of its stores, have the id of
-# the document that a node is of, and the text for none.
+# The keys of a node's document id in LlamaIndex's own `node_to_metadata_dict`, and so in most of
+# its stores. There a node without a document has the string "None".
 DOCUMENT_KEYS = frozenset(("doc_id", "ref_doc_id", "document_id"))
 NO_DOCUMENT = "None"
 
 
 def to_expression(filters: MetadataFilters | None, depth: int = 1) -> Expression | None:
-    """The filters as one expression; None when there is no restriction. depth: how many filters
-    they lie in, themselves included. Raises InvalidFilterError, which names key, operator and
-    value, for what can't be compared, and for filters too deep.
+    """The filters as one expression; None when there is no restriction. depth: the nesting depth of
+    the filters, themselves included. Raises InvalidFilterError, with key, operator and value, for a
+    value that can't be compared, and for nesting that is too deep.
 
-    `!=` and `nin` match nodes without the key; a value of None means that there is nothing at the
-    key. The condition "not" means none of the filters. `DOCUMENT_KEYS` are the node's document.
+    `!=` and `nin` match nodes without the key; a value of None matches nodes without a value at the
+    key. The condition "not" matches where none of the filters does. `DOCUMENT_KEYS` mean the node's
+    document.
     """
     refuse_depth(depth, "the filters are")
     if filters is None:
@@ -70,7 +71,7 @@ def to_expression(filters: MetadataFilters | None, depth: int = 1) -> Expression
     match condition:
         case FilterCondition.OR:
             return Or(terms)
-        case FilterCondition.NOT:  # as LlamaIndex's own store has it: none of them
+        case FilterCondition.NOT:  # as in LlamaIndex's own store: none of them matches
             return Not(Or(terms))
         case _:
             return And(terms)
@@ -88,9 +89,9 @@ def _parse_item(item: Any, depth: int) -> Expression | None:
 
 
 def _of_document(operator: FilterOperator, operand: Operand) -> Expression:
-    """A comparison of the document that a node is of: of our own nodes that is at `REF_DOC`,
-    whatever their metadata say at the key. What other stores wrote has it at the key itself. Where
-    neither is there the node is of no document."""
+    """A comparison of a node's document. Nodes of this store have its id at `REF_DOC`, whatever
+    their metadata have at the key. Nodes from other stores have it at the key itself. A node with
+    neither has no document."""
     here = Exists((REF_DOC,))
     ours = _comparison(operator, replace(operand, path=(REF_DOC,)))
     others = _comparison(operator, operand)
@@ -101,7 +102,7 @@ def _of_document(operator: FilterOperator, operand: Operand) -> Expression:
     return Or((And((here, ours)), And((Not(here), others))))
 
 
-# What `model_construct` makes is of any type, or lacks something.
+# Objects from `model_construct` may have values of any type, or lack fields.
 
 
 def _items(filters: MetadataFilters) -> list[Any]:
@@ -177,7 +178,7 @@ def _comparison(  # noqa: PLR0912 (one case an operator)
 
 
 def _beyond(operand: Operand, side: str) -> Expression:
-    """What lies on one side of a number, a time or a text, as `where` of a Collection has it."""
+    """A comparison with a number, a time or a text, as in `where` of a Collection."""
     value = operand.value
     if isinstance(value, str):
         bound: dict[str, Any] = {side: value}
@@ -205,21 +206,21 @@ def _as_tuple(operand: Operand) -> tuple[Any, ...]:
 class AsLlamaIndex(BaseEmbedding):
     """An embedding function as a LlamaIndex `BaseEmbedding`."""
 
-    hands_on: ClassVar[str] = "function"  # a collection remembers the function, not this
+    hands_on: ClassVar[str] = "function"  # collections store the function, not this object
     _wrapped: WrappedFunction = PrivateAttr()
 
     def __init__(self, function: Any, **kwargs: Any) -> None:
         """Wrap an embedding function. The async methods run on a thread.
 
         Args:
-            function: any that takes a list of texts and returns a vector for each, or the name of
-                one that is registered; its `embed_query`, if it has one, embeds queries. What it
-                raises is raised as it is.
-            **kwargs: the base's; `model_name` is the function's class and settings unless it is
-                given, so that caches tell functions apart.
+            function: a function that takes a list of texts and returns a vector for each, or its
+                registered name. Its `embed_query`, if it has one, embeds queries. Its exceptions
+                are raised unchanged.
+            **kwargs: the base class's; `model_name` defaults to the function's class and settings,
+                so that caches distinguish functions.
 
         Raises:
-            InvalidTypeError: an argument that the base hasn't.
+            InvalidTypeError: an argument that the base class doesn't have.
         """
         refuse_unknown(kwargs, type(self).model_fields, "AsLlamaIndex")
         wrapped = WrappedFunction(function)
@@ -234,11 +235,11 @@ class AsLlamaIndex(BaseEmbedding):
 
     @property
     def max_tokens(self) -> int | None:
-        """How many tokens of a text the function reads, where it says so."""
+        """The number of tokens of a text that the function reads, if it declares one."""
         return max_tokens_of(self.function)
 
     def count_tokens(self, texts: list[str]) -> Any:
-        """How many tokens each of the texts has; AttributeError where the function can't tell."""
+        """The number of tokens of each text; AttributeError where the function can't count them."""
         return self.function.count_tokens(texts)
 
     def _get_text_embedding(self, text: str) -> list[float]:
@@ -256,7 +257,7 @@ class AsLlamaIndex(BaseEmbedding):
 
 
 def _describe_function(function: Any) -> str:
-    """What tells functions apart in LlamaIndex's caches: the class, and its settings if any."""
+    """What identifies a function in LlamaIndex's caches: its class, and its settings if any."""
     kind = type(function)
     settings = function.settings() if hasattr(function, "settings") else id(function)
     return f"{kind.__module__}.{kind.__qualname__} {settings}"

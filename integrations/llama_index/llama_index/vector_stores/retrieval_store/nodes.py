@@ -1,10 +1,11 @@
-"""LlamaIndex's nodes as points: metadata, the text, and all else of the node as JSON.
+"""LlamaIndex's nodes as points: metadata, the text, and the rest of the node as JSON.
 
-The text is the document of the point and nowhere else, so that changing it changes the node.
-What is stored may be someone else's. A node is made again of its class's own fields and nothing
-besides, so that nothing is fetched or opened: the path or the address of an image comes back as the
-text that it is. A point that LlamaIndex didn't write is a node too, of its text or of its image.
-What another of its vector stores wrote is the node that it was.
+The text is stored only as the point's document, so that changing it changes the node.
+
+Stored data may come from an untrusted program. A node is therefore rebuilt from its class's own
+fields alone, so that nothing is fetched or opened; an image's path or address stays a string. A
+point that LlamaIndex didn't write becomes a node with its text or image. A point that another
+vector store of LlamaIndex wrote becomes the original node.
 """
 
 import re
@@ -34,20 +35,21 @@ from retrieval_store.errors import DamagedError, InvalidArgumentError, InvalidTy
 from retrieval_store.filters.expression import And, Exists, Expression, OneOf, Or
 from retrieval_store.frameworks import quote, refuse_reserved, without_reserved
 
-MAX_SHOWN = 200  # characters of what is wrong
+MAX_SHOWN = 200  # characters of a wrong value
 _CLASSES: dict[str, type[BaseNode]] = {
     kind.class_name(): kind
     for kind in (TextNode, ImageNode, IndexNode, Document, ImageDocument, Node)
 }
 _KINDS = frozenset(_CLASSES.values())
-# Kept elsewhere, or an object of the program's (`obj`), which `index_id` leads to.
+# Stored elsewhere, or an object in the program (`obj`), which `index_id` leads to.
 _NOT_HELD = ("embedding", "metadata", "obj")
 _TEMPLATES = {"metadata_template": ("key", "value"), "text_template": ("content", "metadata_str")}
 _FORMAT = re.compile(r"(.?[<>=^])?[-+ ]?\d{0,3}(\.\d{1,3})?\w?")
 _FILE = re.compile(r"file:(?://(?:localhost)?(?=/))?(.*)", re.IGNORECASE | re.DOTALL)
 _IMAGE = re.compile(r"data:image/|.*\.(png|jpe?g|webp|gif|bmp|tiff?|avif)$", re.I | re.DOTALL)
 _ADDRESS = re.compile(r"(?!file:)([a-z][a-z0-9+.-]*://|data:)", re.IGNORECASE)
-# Where LlamaIndex's other stores, such as those of Chroma and Qdrant, keep nodes in metadata.
+# The metadata keys under which LlamaIndex's other stores, such as those for Chroma and Qdrant, keep
+# nodes.
 THEIR_NODE, THEIR_CLASS, THEIR_REF_DOC = "_node_content", "_node_type", "ref_doc_id"
 _THEIR_IDS = frozenset({THEIR_REF_DOC, "document_id", "doc_id"})
 _THEIRS = _THEIR_IDS | {THEIR_NODE, THEIR_CLASS}
@@ -55,7 +57,7 @@ _THEIRS = _THEIR_IDS | {THEIR_NODE, THEIR_CLASS}
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What is stored of a node, or by another program."""
+    """The stored data of a node, or of another program's point."""
 
     id: str
     metadata: Mapping[str, Any] | None
@@ -64,13 +66,14 @@ class Point:
 
 
 def to_payload(node: BaseNode) -> dict[str, Any]:
-    """The node's metadata, by which it can be filtered, and what `to_node` makes it of again."""
+    """The node's metadata, which filters match, with the fields from which `to_node` rebuilds
+    it."""
     if not isinstance(node.metadata, dict):
         raise InvalidTypeError(
             f"node {node.node_id!r} has the metadata {quote(node.metadata)}, expected a dict"
         )
     refuse_reserved(node.metadata, f"node {node.node_id!r}")
-    # Of a class of the user's own, the nearest that LlamaIndex itself has; its fields are kept.
+    # For a user's class, the nearest base class of LlamaIndex; its fields are kept.
     kinds = [c.class_name() for c in type(node).__mro__ if issubclass(c, BaseNode) and c in _KINDS]
     if not kinds:
         raise InvalidTypeError(
@@ -99,9 +102,9 @@ def to_payload(node: BaseNode) -> dict[str, Any]:
 
 
 def to_node(point: Point, text_key: str | None = None) -> BaseNode:
-    """The node that `to_payload` was given, with the point's text, or one of what else the point
-    has. text_key: of the metadata, where the text is if there is no document. Raises DamagedError
-    for what can't be a node."""
+    """The node that `to_payload` stored, with the point's text, or a node built from a foreign
+    point. text_key: the metadata key of the text if there is no document. Raises DamagedError for a
+    point that can't be a node."""
     try:
         metadata = point.metadata or {}
         if NODE in metadata:
@@ -122,18 +125,18 @@ def to_node(point: Point, text_key: str | None = None) -> BaseNode:
 
 
 def _node_from_json(metadata: Mapping[str, Any]) -> BaseNode:
-    """The node that `to_payload` was given, of its JSON."""
+    """The node that `to_payload` stored, from its JSON."""
     content = orjson.loads(metadata[NODE])
     return _make_node(content["class"], content["fields"], without_reserved(metadata))
 
 
 def _theirs(metadata: Mapping[str, Any]) -> BaseNode:
-    """The node of a point that another vector store of LlamaIndex has written."""
+    """The node of a point that another vector store of LlamaIndex wrote."""
     fields, kind = orjson.loads(metadata[THEIR_NODE]), metadata.get(THEIR_CLASS)
     own = fields.get("metadata")
     if not isinstance(own, dict):
         own = {}
-    # Some of their keys may have been the node's own before: what they said then is in the JSON.
+    # Some of these keys may have been the node's own; the JSON then has their original values.
     kept = {
         key: own[key] if key in _THEIR_IDS else value
         for key, value in metadata.items()
@@ -151,8 +154,8 @@ def _make_node(kind: str, content: Mapping[str, Any], metadata: dict[str, Any]) 
 
 
 def _foreign_node(point: Point, text_key: str | None) -> BaseNode:
-    """A node of a point that LlamaIndex didn't write: an image if a place is all that it has, or if
-    that is an image's, whose caption the text is."""
+    """A node of a point that LlamaIndex didn't write. It is an image if the point has only a uri,
+    or if the uri names an image; the text is then its caption."""
     metadata, text = without_reserved(point.metadata), point.document
     if text is None and text_key is not None and isinstance(metadata.get(text_key), str):
         text = metadata.pop(text_key)
@@ -168,13 +171,13 @@ def _foreign_node(point: Point, text_key: str | None) -> BaseNode:
 
 
 def _path(uri: str) -> str:
-    """Where a file is that isn't anywhere else."""
+    """The path of a file that exists only locally."""
     match = _FILE.fullmatch(uri)
     return uri if match is None else unquote(match[1])
 
 
 def _without_text(fields: dict[str, Any], text: str) -> dict[str, Any]:
-    """The fields without the text, if that is the document."""
+    """The fields without the text, if the text is the document."""
     resource = fields.get("text_resource")
     if text and fields.get("text") == text:
         return {name: value for name, value in fields.items() if name != "text"}
@@ -184,8 +187,8 @@ def _without_text(fields: dict[str, Any], text: str) -> dict[str, Any]:
 
 
 def _with_text(node: BaseNode, document: str | None) -> BaseNode:
-    """The node with the text that the point has, whatever its JSON says: an older version wrote it
-    there too."""
+    """The node with the point's text, whatever its JSON says; an older version wrote the text there
+    too."""
     if document is None or document == text_of(node):
         return node
     resource = getattr(node, "text_resource", None)
@@ -197,14 +200,15 @@ def _with_text(node: BaseNode, document: str | None) -> BaseNode:
 
 
 def _known_fields(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that a class has. Its constructor may take more: some of those are followed."""
+    """The fields that a class declares. Its constructor may accept others, some of which open files
+    or addresses."""
     names = set(_CLASSES[kind].model_fields) - set(_NOT_HELD)
     return {name: value for name, value in fields.items() if name in names}
 
 
 def _wrong_template(fields: Mapping[str, Any]) -> str | None:
-    """What is wrong about a template, by which LlamaIndex formats texts: a placeholder that it
-    doesn't fill, or one made a thousand characters wide and more."""
+    """What is wrong with a template, by which LlamaIndex formats texts: an unknown placeholder, or
+    a width of a thousand characters or more."""
     for name, known in _TEMPLATES.items():
         template = fields.get(name, "")
         try:
@@ -218,19 +222,19 @@ def _wrong_template(fields: Mapping[str, Any]) -> str | None:
 
 
 def _whole(node: BaseNode) -> BaseNode:
-    """The node, if its relationships are of the kinds that its properties promise: they raise a
-    ValueError themselves."""
+    """The node, if its relationships have the types that its properties promise; the properties
+    raise a ValueError otherwise."""
     for name in ("source_node", "prev_node", "next_node", "parent_node", "child_nodes"):
         getattr(node, name)
     return node
 
 
 def points_of_documents(ids: tuple[str, ...]) -> Expression:
-    """The points of the nodes of these documents."""
+    """A filter for the points of these documents' nodes."""
     theirs = And((Exists((THEIR_CLASS,)), OneOf((THEIR_REF_DOC,), ids)))
     return Or((OneOf((REF_DOC,), ids), theirs))
 
 
 def text_of(node: BaseNode) -> str:
-    """What is searched by words: the text without metadata."""
+    """The text that is searched by words: the node's text without metadata."""
     return node.get_content(MetadataMode.NONE)

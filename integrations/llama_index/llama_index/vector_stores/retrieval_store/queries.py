@@ -1,7 +1,7 @@
-"""Answers LlamaIndex's queries from a collection, in each mode, and makes nodes of the results.
+"""Answers LlamaIndex's queries from a collection, in each mode, and builds nodes from the results.
 
-`options_of` checks the keywords of queries and of other calls, in the terms of a Collection.
-`SparseModel` is a model of sparse vectors in any form in which LlamaIndex's users pass one.
+`options_of` checks the keywords of queries and other calls, and translates them for a Collection.
+`SparseModel` wraps a model of sparse vectors in any form that LlamaIndex's users pass.
 """
 
 import sys
@@ -38,13 +38,13 @@ from retrieval_store.frameworks import (
 )
 
 Field: TypeAlias = Literal["metadatas", "documents", "uris", "embeddings"]
-FIELDS: tuple[Field, ...] = ("metadatas", "documents", "uris")  # what a node is made of again
-# Of these, which Chroma has too, only the embeddings aren't in every node.
+FIELDS: tuple[Field, ...] = ("metadatas", "documents", "uris")  # from which a node is rebuilt
+# Of these fields, which Chroma has too, only the embeddings are optional.
 INCLUDED = ("embeddings", "documents", "metadatas", "distances", "uris")
 
 
 def fields_of(include: Any) -> tuple[Field, ...]:
-    """What to ask a collection for when these names are to be included."""
+    """The fields of a collection's result for these names in `include`."""
     if include is None:
         return FIELDS
     names = [include] if isinstance(include, str) else include
@@ -59,18 +59,18 @@ def fields_of(include: Any) -> tuple[Field, ...]:
 
 
 def first(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The answer to the only query of a question, in the form of `get`'s."""
+    """The result of the only query of a request, in the form of `get`'s."""
     lists = (*FIELDS, "ids", "embeddings", "scores")
     return {name: result[name][0] if result.get(name) else None for name in lists}
 
 
 def nodes_of(result: Mapping[str, Any], text_key: str | None) -> list[BaseNode]:
-    """The nodes of what `get` returned, with embeddings if they are there."""
+    """The nodes in a result of `get`, with embeddings if it has them."""
     nodes, vectors = [], result["embeddings"]
     fields = zip(result["ids"], *(result[name] for name in FIELDS), strict=True)
     for i, (point_id, *rest) in enumerate(fields):
         node = to_node(Point(point_id, *rest), text_key)
-        if vectors is not None and not np.isnan(vectors[i]).any():  # NaN: it has none
+        if vectors is not None and not np.isnan(vectors[i]).any():  # NaN: it has no vector
             node.embedding = vectors[i].tolist()
         nodes.append(node)
     return nodes
@@ -79,13 +79,14 @@ def nodes_of(result: Mapping[str, Any], text_key: str | None) -> list[BaseNode]:
 def result_of(
     result: Mapping[str, Any], text_key: str | None, order: Sequence[int] | None = None
 ) -> VectorStoreQueryResult:
-    """The answer, or some of it in another order; what `get` returned is all alike."""
+    """The result, or a selection of it in another order; all records of a `get` have the same
+    similarity."""
     chosen = range(len(result["ids"])) if order is None else order
     scores = result.get("scores") or [1.0] * len(result["ids"])
     nodes = nodes_of(result, text_key)
     return VectorStoreQueryResult(
         nodes=[nodes[i] for i in chosen],
-        # What a re-ranker had no text for comes last.
+        # Documents without a text for the re-ranker come last.
         similarities=[-inf if scores[i] is None else scores[i] for i in chosen],
         ids=[result["ids"][i] for i in chosen],
     )
@@ -93,20 +94,20 @@ def result_of(
 
 RESTRICTIONS = ("where", "where_document", "filter", "qdrant_filters")
 OF_MMR = ("mmr_threshold", "mmr_prefetch_k", "mmr_prefetch_factor")
-OF_RANKINGS = (  # which nodes that are listed have none of
+OF_RANKINGS = (  # which listings don't have
     *("max_distance", "min_score", "group_by", "group_size"),
     *("rerank", "rerank_from", "rerank_query"),
 )
-SEARCHED = ("exact", "ef", "recall", "offset", *OF_RANKINGS)  # as a Collection is
+SEARCHED = ("exact", "ef", "recall", "offset", *OF_RANKINGS)  # as in a Collection
 FUSIONS = ("adaptive", "rrf", "weighted")
 OF_QUERIES = (*RESTRICTIONS, "include", *SEARCHED, "search_params", "fusion", *OF_MMR)
-_PREFETCH = 4  # times similarity_top_k
+_PREFETCH = 4  # factor of similarity_top_k
 
 
 @dataclass(frozen=True, slots=True)
 class VectorStoreOptions:
-    """What is said beside a query. among: to what it is restricted; fields: what a collection is
-    asked for; how: the others of its arguments, those that were given; fusion: as it was given."""
+    """The keywords of a query. among: its restrictions; fields: the collection's fields to return;
+    how: the other given arguments of the collection; fusion: unchanged."""
 
     among: dict[str, Any]
     fields: tuple[Field, ...]
@@ -122,8 +123,8 @@ class VectorStoreOptions:
 
 
 def options_of(query: VectorStoreQuery, kwargs: Mapping[str, Any]) -> VectorStoreOptions:
-    """The options in the keywords of `query`; InvalidArgumentError for one that is unknown,
-    invalid, or means nothing in the query's mode."""
+    """The options in the keywords of `query`. Raises InvalidArgumentError for a keyword that is
+    unknown, invalid, or meaningless in the query's mode."""
     refuse_unknown(kwargs, OF_QUERIES, "query")
     options = {name: value for name, value in kwargs.items() if value is not None}
     if query.mode != VectorStoreQueryMode.MMR:
@@ -150,14 +151,15 @@ def options_of(query: VectorStoreQuery, kwargs: Mapping[str, Any]) -> VectorStor
 
 
 def ids_of(ids: Any, name: str) -> list[str] | None:
-    """The ids, each once; None without any. InvalidTypeError for anything but a list of ids."""
+    """The ids, each once; None without any. Raises InvalidTypeError for anything but a list of
+    ids."""
     return None if ids is None else list(dict.fromkeys(items_of(ids, name, str)))
 
 
 def filters_of_query(
     filters: MetadataFilters | None, kwargs: Mapping[str, Any], documents: Expression | None = None
 ) -> dict[str, Any]:
-    """The `where` and `where_document` of a Collection that all restrictions together mean."""
+    """The `where` and `where_document` of a Collection for all restrictions together."""
     restrictions = {
         "filters": to_expression(filters),
         "doc_ids": documents,
@@ -187,8 +189,7 @@ def threshold_of(query: VectorStoreQuery, options: Mapping[str, Any]) -> float:
 
 
 def count_candidates(top: int, options: Mapping[str, Any]) -> int:
-    """The number of candidates from which the most diverse are chosen, at least as many as
-    these."""
+    """The number of candidates from which the most diverse are chosen, at least `top`."""
     if "mmr_prefetch_k" in options:
         if "mmr_prefetch_factor" in options:
             raise InvalidArgumentError("give mmr_prefetch_k or mmr_prefetch_factor, not both")
@@ -220,7 +221,7 @@ class SparseModel:
     queries: Any
 
     def vectors_of_nodes(self, nodes: Sequence[BaseNode]) -> list[Any]:
-        """A sparse vector for each node, made of the same text as its dense vector."""
+        """A sparse vector for each node, computed from the same text as its dense vector."""
         return sparse_vectors(
             self.documents, [node.get_content(MetadataMode.EMBED) for node in nodes]
         )
@@ -236,8 +237,8 @@ def model_of(
     query_fn: Callable[..., Any] | None,
     enable: bool | None,
 ) -> SparseModel | None:
-    """The sparse model that the arguments make; None without one. InvalidTypeError for an invalid
-    one, and InvalidArgumentError for contradictions."""
+    """The sparse model that the arguments describe; None without one. Raises InvalidTypeError for
+    an invalid model, and InvalidArgumentError for contradictions."""
     arguments = {"sparse_model": model, "sparse_doc_fn": doc_fn, "sparse_query_fn": query_fn}
     for name, value in arguments.items():
         check_sparse_model(value, name)
@@ -259,8 +260,8 @@ MODES = "default, mmr, sparse, text_search or hybrid"
 
 @dataclass(frozen=True, slots=True)
 class QueryAnswerer:
-    """Answers queries. text_key: as for `to_node`; fusion: of hybrid queries that don't name one;
-    sparse: a model, or None where words take its place."""
+    """Answers queries. text_key: as in `to_node`; fusion: for hybrid queries that don't name one;
+    sparse: a model, or None to use BM25."""
 
     collection: Collection
     text_key: str | None
@@ -269,7 +270,7 @@ class QueryAnswerer:
 
     def answer(self, query: VectorStoreQuery, kwargs: Mapping[str, Any]) -> VectorStoreQueryResult:
         """The best nodes, with greater similarities for better ones. Raises InvalidArgumentError
-        for other modes, and when a mode lacks something."""
+        for an unsupported mode, and when a mode lacks an argument."""
         query = _check_query(query)
         options = options_of(query, kwargs)
         if _is_listing(query):
@@ -296,8 +297,8 @@ class QueryAnswerer:
         return self.collection.explain(**self._question(query, options))
 
     def _ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer to a question, with the similarities of LlamaIndex's own helper: those by
-        "l2" are the negative distance itself, where a Collection's scores have its square."""
+        """The result of a query, with the similarities of LlamaIndex's own helper. For "l2" that is
+        the negative distance itself; a Collection's scores are the negative squared distance."""
         answer = first(self.collection.query(**question))
         by_vectors = question.keys().isdisjoint(("mode", "rerank"))
         if by_vectors and self.collection.configuration["hnsw"]["space"] == "l2":
@@ -337,7 +338,7 @@ class QueryAnswerer:
 
     def _hybrid(self, query: VectorStoreQuery, options: VectorStoreOptions) -> dict[str, Any]:
         alpha, count = _alpha(query), _count(query, query.hybrid_top_k)
-        if alpha == 1:  # the words weigh nothing
+        if alpha == 1:  # the words have no weight
             return {"query_embeddings": [query.query_embedding], "n_results": count}
         words = self._words(query, False, count)
         if alpha == 0 and self.sparse is not None:
@@ -352,7 +353,7 @@ class QueryAnswerer:
 
     def _default_fusion(self, query: VectorStoreQuery) -> str:
         """The default fusion: adaptive; "weighted" where the query sets alpha, or sparse vectors
-        take the place of words, as in LlamaIndex's other stores."""
+        replace BM25, as in LlamaIndex's other stores."""
         is_weighted = query.alpha is not None or self.sparse is not None
         return "weighted" if is_weighted else "adaptive"
 
@@ -411,7 +412,7 @@ def _refuse_rerank(options: VectorStoreOptions, other: str) -> None:
 
 
 def _check_query(query: VectorStoreQuery) -> VectorStoreQuery:
-    """The query with a mode of LlamaIndex's, which may be given by name, and a valid number of
+    """The query with its mode, which may be a name, as LlamaIndex's enum, and a valid number of
     nodes."""
     if not isinstance(query, VectorStoreQuery):
         raise InvalidTypeError(f"query is {quote(query)}, expected a VectorStoreQuery")
@@ -440,7 +441,7 @@ def _is_hybrid(query: VectorStoreQuery) -> bool:
 
 
 def _count(query: VectorStoreQuery, other: int | None = None) -> int:
-    """The number of nodes to return; other: that of the mode, where the query has one."""
+    """The number of nodes to return. other: the mode's own number, where the query has one."""
     return other or whole_number(query.similarity_top_k, "similarity_top_k", 1)
 
 
@@ -452,7 +453,8 @@ def _mmr_arguments(query: VectorStoreQuery, options: VectorStoreOptions) -> dict
 
 
 def _alpha(query: VectorStoreQuery) -> float:
-    """The weight of the vectors; InvalidArgumentError when they weigh something and are missing."""
+    """The weight of the vectors. Raises InvalidArgumentError when the weight isn't zero and there
+    are no vectors."""
     alpha = 0.5 if query.alpha is None else fraction(query.alpha, "alpha")
     if query.query_embedding is None and alpha != 0:
         raise InvalidArgumentError("mode 'hybrid' needs query_embedding, unless alpha is 0")

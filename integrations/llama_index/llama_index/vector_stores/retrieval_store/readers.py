@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from retrieval_store_files import Unreadable
     from retrieval_store_files.readers import FileText, Section
 
-# What an answer is cited by, and a model needn't read or embed.
+# Metadata for citing a passage, which a model needn't read or embed.
 _APART = ["source", "hash", "text_hash", "recipe", "place", "places", "start", "end", "path"]
 
 
 class FolderReader(BaseReader):
-    """Reads the files in a folder as documents, one for each passage, with the metadata that
-    `sync_folder` gives: path, headings, page, place, title and so on.
+    """Reads the files in a folder as documents, one per passage. Their metadata are those that
+    `sync_folder` writes: path, headings, page, place, title and so on.
 
         embedding = AsLlamaIndex("wordllama")
         FolderReader("docs", function=embedding, exclude="drafts").load_data()
@@ -48,31 +48,31 @@ class FolderReader(BaseReader):
         ocr: Callable[[Any], str] | None = None,
         on_unreadable: "Callable[[Unreadable], object] | None" = None,
     ) -> None:
-        """Say which files are read, and how.
+        """Choose which files are read, and how.
 
         Args:
             path: the folder.
-            function: what is to read all of each passage: the embedding of the index, a store that
-                was made with `embed_model`, an embedding function of retrieval-store's or the name
-                of one; no metadata are embedded with a passage then, which has its headings in
-                front. Without it passages have up to 200 words, of which a model may read less.
+            function: the model that must be able to read each passage whole: the index's embedding,
+                a store that was made with `embed_model`, an embedding function of retrieval-store
+                or its registered name. A passage then begins with its headings, and no metadata are
+                embedded with it. Without it passages have up to 200 words, and a model may truncate
+                them.
             include: patterns of files or folders, as in a .gitignore file, such as "*.md" or
                 "drafts/".
-            exclude: such patterns of what is left out.
-            gitignore: whether what .gitignore files name is left out.
+            exclude: patterns, in the same form, of files or folders that are left out.
+            gitignore: whether files matched by .gitignore files are left out.
             links: whether links to files are followed.
-            reader: a function that gets the bytes and the path of each file, and returns what it
-                says, or None for what the built-in readers do.
-            chunk: False or None for a document a file, or a function that makes a list of passages
-                of a text.
-            overlap: words that two passages have in common.
-            metadata: a dict, or a function of a path and a `Passage` that returns one, which is
-                added.
-            max_bytes: of a file.
-            passwords: those that may open encrypted files.
-            ocr: a function that gets a picture by Pillow, of a page of a PDF that is one, and
-                returns its text.
-            on_unreadable: called for each file that can't be read, or in part only; without it they
+            reader: a function that gets the bytes and the path of each file. It returns the file's
+                text, or None to use the built-in readers.
+            chunk: False or None for one document per file, or a function that splits a text into a
+                list of passages.
+            overlap: the number of words that adjacent passages share.
+            metadata: metadata to add: a dict, or a function of a path and a `Passage` that returns
+                a dict.
+            max_bytes: the largest size of a file.
+            passwords: candidates for opening encrypted files.
+            ocr: a function that gets a Pillow image of a scanned PDF page, and returns its text.
+            on_unreadable: called for each file that can't be read completely; without it such files
                 are logged as warnings.
 
         Raises:
@@ -100,7 +100,7 @@ class FolderReader(BaseReader):
         )
 
     def lazy_load_data(self, *args: Any, **load_kwargs: Any) -> Iterator[Document]:
-        """The documents, file after file. Takes no arguments: InvalidTypeError for any."""
+        """The documents, file after file. Takes no arguments; raises InvalidTypeError for any."""
         if args or load_kwargs:
             named = next(iter(load_kwargs), None) or args[0]
             raise InvalidTypeError(
@@ -119,7 +119,7 @@ class FolderReader(BaseReader):
 
 
 def _function_in(source: Any) -> Any:
-    """The embedding function that is to read passages; None without one."""
+    """The embedding function that must be able to read the passages; None if there is none."""
     if isinstance(source, RetrievalStoreVectorStore):
         source = source.embed_model
         if source is None:

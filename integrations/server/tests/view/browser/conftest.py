@@ -1,4 +1,4 @@
-"""A store with a page that is served, and a browser that looks at it."""
+"""A served store with its page, and a browser that displays it."""
 
 import os
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with notes, and with records that mean harm."""
+    """A store with notes, and with malicious records."""
     path = tmp_path_factory.mktemp("viewed") / "store"
     with retrieval_store.Client(path) as client:
         ids, documents, metadatas = notes()
@@ -36,20 +36,20 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def address(place: Path) -> Iterator[str]:
-    """Where the command shows the store, with its token."""
+    """The command's address of a store, with its token."""
     with viewed(place) as url:
         yield url
 
 
 @pytest.fixture
 def page(driver: object, address: str, tmp_path: Path, request: pytest.FixtureRequest) -> Page:
-    """The page, wide and light, of a browser that remembers nothing of it."""
+    """The page, wide and light, in a browser without history."""
     return Page(driver, address, tmp_path, request.node.name).opened()
 
 
 @pytest.fixture(scope="session")
 def axe() -> str:
-    """The script of axe-core, which finds what some people can't read or reach."""
+    """The script of axe-core, which finds barriers for people with disabilities."""
     named = Path(os.environ.get("AXE_JS", "node_modules"))
     file = named / "axe-core" / "axe.min.js" if named.is_dir() else named
     if not file.is_file():

@@ -1,4 +1,4 @@
-"""A browser that looks at the page as its users do: it clicks, types, drags and reads."""
+"""A browser that uses the page as people do: it clicks, types, drags and reads."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-PATIENCE = 30  # seconds until what is waited for must be there
+PATIENCE = 30  # seconds until the condition must hold
 FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -60,7 +60,7 @@ def notes() -> tuple[list[str], list[str], list[dict[str, Any]]]:
 
 
 def missing() -> str | None:
-    """What a browser can't be driven for want of."""
+    """The package that is missing for driving a browser."""
     try:
         import selenium  # noqa: F401
     except ModuleNotFoundError:
@@ -91,7 +91,7 @@ def browser(folder: Path) -> Iterator[Any]:
 
 @contextmanager
 def viewed(path: Path) -> Iterator[str]:
-    """The address at which the command shows a store."""
+    """The address at which the command serves a store."""
     with subprocess.Popen(
         [sys.executable, "-m", "retrieval_store", "view", str(path), "--no-browser"],
         stdout=subprocess.PIPE,
@@ -116,7 +116,7 @@ class Page:
         self.name = re.sub(r"\W+", "_", name)
 
     def opened(self, query: str = "", hash_of: str = "") -> "Page":
-        """Opened anew: nothing is kept, and nothing of an earlier test goes on."""
+        """Opened without stored data, and with nothing of an earlier test running."""
         root, _, token = self.address.partition("#")
         self.driver.get("about:blank")
         self.sized(1280, 900)
@@ -144,7 +144,7 @@ class Page:
         return self.driver.find_elements("css selector", selector)
 
     def one(self, selector: str) -> Any:
-        """The first such element, as soon as there is one."""
+        """The first matching element, as soon as it exists."""
         return self.until(lambda: next(iter(self.found(selector)), None))
 
     def text(self, selector: str) -> str:
@@ -158,7 +158,7 @@ class Page:
         return self.driver.execute_script(script, *given)
 
     def until(self, met: Callable[[], Any]) -> Any:
-        """What a condition says, once it says something."""
+        """A condition's value, once it has one."""
         from selenium.common.exceptions import StaleElementReferenceException
         from selenium.webdriver.support.ui import WebDriverWait
 
@@ -166,7 +166,7 @@ class Page:
         return wait.until(lambda _: met())
 
     def button(self, name: str, within: str = "") -> Any:
-        """The button of this name, once it can be pressed."""
+        """The button with this name, once it is enabled."""
         path = f"//button[contains(normalize-space(.), {name!r}) or @aria-label={name!r}]"
 
         def pressable() -> Any:
@@ -191,7 +191,7 @@ class Page:
         Select(self.one(selector)).select_by_value(value)
 
     def write(self, selector: str, text: str) -> None:
-        """Type a text in the place of what is there."""
+        """Replace a field's text by typing another."""
         from selenium.webdriver.common.keys import Keys
 
         field = self.one(selector)
@@ -201,7 +201,7 @@ class Page:
         field.send_keys(text)
 
     def keys(self, *keys: str) -> None:
-        """Press keys where the focus is."""
+        """Press keys at the focus."""
         from selenium.webdriver.common.action_chains import ActionChains
 
         ActionChains(self.driver).send_keys(*keys).perform()
@@ -222,7 +222,7 @@ class Page:
         self.settled()
 
     def settled(self) -> None:
-        """Wait until nothing is being asked."""
+        """Wait until no request is running."""
         self.until(
             lambda: (
                 self.found(".result") and not self.found('[aria-busy="true"], .loading:not(:empty)')
@@ -239,7 +239,7 @@ class Page:
         self.settled()
 
     def copied(self, side: str = "A") -> str:
-        """What "Copy as Python" puts into the clipboard."""
+        """The text that "Copy as Python" puts into the clipboard."""
         self.press("Copy as Python", f'.result[data-side="{side}"]')
         self.until(lambda: "copied" in self.text(f'.result[data-side="{side}"] .copy'))
         script = (
@@ -248,7 +248,7 @@ class Page:
         return self.driver.execute_async_script(script)
 
     def overflowing(self) -> list[str]:
-        """What reaches beyond the right edge, if the page can be scrolled sideways."""
+        """Elements that reach beyond the right edge, if the page scrolls sideways."""
         script = """
             const edge = document.documentElement.clientWidth;
             if (document.documentElement.scrollWidth <= edge) return [];
@@ -258,13 +258,13 @@ class Page:
         return self.read(script)
 
     def shot(self, name: str) -> None:
-        """Keep a picture of the page where VIEW_SCREENSHOTS says so."""
+        """Save a screenshot if VIEW_SCREENSHOTS is set."""
         if folder := os.environ.get("VIEW_SCREENSHOTS"):
             Path(folder).mkdir(parents=True, exist_ok=True)
             self.driver.save_screenshot(str(Path(folder) / f"{self.name}_{name}.png"))
 
     def complaints(self) -> list[str]:
-        """What the browser has complained of: errors of scripts, and what the policy forbids."""
+        """The browser's complaints: errors of scripts, and violations of the policy."""
         logged = self.driver.get_log("browser")
         told = [one["message"] for one in logged if one["level"] == "SEVERE"]
         return [one for one in told if "status of 40" not in one]

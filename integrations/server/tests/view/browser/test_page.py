@@ -1,4 +1,4 @@
-"""The page in a real browser, over the real command, of a real store."""
+"""The page in a real browser, with the real command and a real store."""
 
 import contextlib
 import io
@@ -161,7 +161,7 @@ def test_points_of_the_map_are_chosen_by_the_lasso(page: Page, query: str, kind:
 
 
 def inked(page: Page) -> int:
-    """How many pixels of the map's points are drawn, as a picture of the page shows them."""
+    """How many pixels of the map's points are drawn, in a screenshot."""
     from PIL import Image
 
     def count() -> int:
@@ -301,7 +301,7 @@ def test_the_python_that_is_copied_finds_the_same(page: Page) -> None:
 
 
 def ran(code: str) -> Any:
-    """The ids that a program finds."""
+    """The ids that a program prints."""
     names: dict[str, Any] = {}
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         exec(code, names)
@@ -358,7 +358,7 @@ def recall(notes: Any, question: dict[str, Any], mode: str) -> float:
 
 
 def downloaded(page: Page) -> list[Any]:
-    """The lines of the file that is downloaded."""
+    """The lines of the downloaded file."""
     folder = page.folder / "downloads"
     allowed = {"behavior": "allow", "downloadPath": str(folder)}
     page.driver.execute_cdp_cmd("Browser.setDownloadBehavior", allowed)
@@ -404,7 +404,8 @@ def test_everything_can_be_reached_with_keys_alone(page: Page) -> None:
 
 
 def tab_to(page: Page, name: str, backwards: bool = False) -> None:
-    """Press the tabulator until what has this name has the focus, and show that it can be seen."""
+    """Press the tabulator until the element with this name has the focus, and check that the focus
+    is visible."""
     from selenium.webdriver.common.keys import Keys
 
     named = """
@@ -446,7 +447,7 @@ def test_narrow_windows_show_everything_without_scrolling_sideways(page: Page) -
 
 
 def views(page: Page) -> Any:
-    """Each view in turn, with as much in it as there can be; yields its name."""
+    """Each view in turn, as full as possible; yields its name."""
     yield "list"
     page.collection("notes")
     yield "collection"

@@ -1,31 +1,33 @@
 """Every exception that retrieval-store raises on purpose.
 
-RetrievalStoreError ├── InvalidArgumentError (ValueError)      an argument is invalid; nothing was
-written │   ├── InvalidTypeError (TypeError)       an argument has a wrong type │   ├──
-InvalidFilterError                 `where` or `where_document`; names the place in the filter │
-├── InvalidMetadataError               a metadata value that isn't JSON; names its path │   ├──
-DimensionMismatchError             a vector of another length than the collection's │   ├──
-DuplicateIDError                   an id twice in one call │   ├── IDAlreadyExistsError
-`add` of an existing id │   ├── InvalidUUIDError                   an invalid id of a collection │
-└── RequestTooLargeError               a request exceeds a server's limit of memory ├──
-NotFoundError (ValueError, KeyError)   no such collection, or it has been deleted ├──
-AlreadyExistsError (ValueError)        the name of a collection is taken ├── ConflictError
-(ValueError)             settings differ from those the collection was made with ├──
-EmbeddingFunctionError (ValueError)    it is missing, or returned unusable vectors ├── PluginError
-(ValueError)               a registered plugin is missing or can't be loaded ├──
-MissingDependencyError (ImportError)   an optional package isn't installed ├── NameNotHereError
-(ImportError)         a name of chromadb's that doesn't exist here ├── ClientClosedError
-(RuntimeError)       the client was closed ├── RequestTimeoutError (TimeoutError)     a server
-stopped a request that took too long ├── RequestStoppedError                    a server stopped a
-request whose client had gone └── StorageError (OSError)                 files, a server or a
-cluster failed
+RetrievalStoreError
+├── InvalidArgumentError (ValueError)      an argument is invalid; nothing was written
+│   ├── InvalidTypeError (TypeError)       an argument has a wrong type
+│   ├── InvalidFilterError                 an invalid filter; names the place in it
+│   ├── InvalidMetadataError               a metadata value that isn't JSON; names its path
+│   ├── DimensionMismatchError             a vector of another length than the collection's
+│   ├── DuplicateIDError                   an id twice in one call
+│   ├── IDAlreadyExistsError               `add` of an existing id
+│   ├── InvalidUUIDError                   an invalid id of a collection
+│   └── RequestTooLargeError               a request exceeds a server's limit of memory
+├── NotFoundError (ValueError, KeyError)   no such collection, or it has been deleted
+├── AlreadyExistsError (ValueError)        the name of a collection is taken
+├── ConflictError (ValueError)             settings differ from those the collection was made with
+├── EmbeddingFunctionError (ValueError)    it is missing, or returned unusable vectors
+├── PluginError (ValueError)               a registered plugin is missing or can't be loaded
+├── MissingDependencyError (ImportError)   an optional package isn't installed
+├── NameNotHereError (ImportError)         a name of chromadb's that doesn't exist here
+├── ClientClosedError (RuntimeError)       the client was closed
+├── RequestTimeoutError (TimeoutError)     a server stopped a request that took too long
+├── RequestStoppedError                    a server stopped a request whose client had gone
+└── StorageError (OSError)                 files, a server or a cluster failed
     ├── DamagedError                       a checksum or a structure is wrong; names the file
     ├── FormatError                        not a store, or of a version that can't be read
     ├── LockTimeoutError (TimeoutError)    another writer held the lock for too long
     ├── StorageFullError                   no space is left
     ├── ReadOnlyError                      the store was opened with read_only=True
     └── ClusterError                       a server or cluster refused or failed
-        ├── AccessDeniedError (PermissionError)  no key, a wrong one, or one without the permission
+        ├── AccessDeniedError (PermissionError)  no key, a wrong one, or no permission
         └── UnavailableError (ConnectionError)   it can't be reached, or a shard of it can't
             └── ClusterTimeoutError (TimeoutError)  it took too long
 """

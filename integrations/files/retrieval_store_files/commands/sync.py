@@ -160,7 +160,7 @@ def _report_synced(report: Any, as_json: bool) -> None:
     _report_gaps(report.gaps)
 
 
-_OF_ITS_OWN = re.compile(r"\d[\d,]*|'[^']*'")  # the same gap has another text for each file
+_OF_ITS_OWN = re.compile(r"\d[\d,]*|'[^']*'")  # differs between files with the same gap
 
 
 def _report_gaps(gaps: Sequence[Any]) -> None:

@@ -479,7 +479,7 @@ _NO_TIME = -(2**63)
 @final
 @dataclass(frozen=True, slots=True)
 class HasTokens(ColumnLeaf):
-    """Points with any of the tokens in a text, or with every one; with none of none."""
+    """Points with a text that has any of the tokens, or all of them. Without tokens, no point."""
 
     at: TokensAt
     tokens: tuple[str, ...]

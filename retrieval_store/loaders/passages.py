@@ -116,7 +116,7 @@ def ids_around(point_id: str, metadata: Mapping[str, Any], number: int) -> list[
 
 
 def is_beside(other: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
-    """Whether two metadata are of passages of the same edition of the same file."""
+    """Whether two metadata dicts are of passages of the same version of the same file."""
     return all(other.get(key) == metadata.get(key) for key in ("source", "path", "hash"))
 
 

@@ -411,7 +411,8 @@ def _on_points_there(collection: QdrantCollection, operations: list[Any]) -> lis
 
 
 def _changed_id(operation: Any) -> Any:
-    """The id in Qdrant of the point that must exist for an operation; None for a whole point."""
+    """The id in Qdrant of the point that must exist for an operation; None for an operation that
+    writes a whole point."""
     match operation:
         case models.OverwritePayloadOperation(overwrite_payload=payload) if payload.points:
             return payload.points[0]

@@ -684,7 +684,7 @@ def _with_folders(path: str) -> list[str]:
 
 
 def _pieces(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    """Items in pieces of a size."""
+    """The items in batches of the given size."""
     left = iter(items)
     while piece := list(islice(left, size)):
         yield piece

@@ -247,7 +247,7 @@ DIMENSION, MAX_TOKENS = 384, 256
 
 
 class MiniLMEmbedding(OnnxFunction):
-    """Embeds texts with all-MiniLM-L6-v2, in 384 numbers of length 1; 256 tokens count."""
+    """Embeds texts with all-MiniLM-L6-v2: 384 numbers, scaled to length 1; reads 256 tokens."""
 
     self_contained = True
 

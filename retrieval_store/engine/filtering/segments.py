@@ -186,8 +186,8 @@ class FoundRows:
 
 
 def intersection(left: FoundRows, right: FoundRows) -> FoundRows | None:
-    """The rows that fulfil two conditions on one column, such as a lower and an upper bound; None
-    unless both are a single range of the same values."""
+    """The rows that fulfil two conditions on one column, such as a lower and an upper bound. None
+    if a condition isn't a single range, or if they are on different sorted values."""
     left_rows, right_rows = left.numbered, right.numbered
     groups = left.lowest.groups
     if (

@@ -314,7 +314,7 @@ def _refuse_other_codes(
 
 
 def _end_if(is_over: Event) -> None:
-    """Raise CancelledError where nobody waits for the results of other threads."""
+    """Raise CancelledError if nobody waits for the result of this thread any more."""
     if is_over.is_set():
         raise CancelledError
 

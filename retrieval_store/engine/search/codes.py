@@ -360,8 +360,8 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
     # Saving them.
 
     def unsaved_files(self, every: bool = False) -> list[int]:
-        """Files that should be written: those that would then have twice as many segments as now,
-        or all that they ever will; with `every` also those with at least one more."""
+        """Files worth writing: their number of segments would double, or become final. With
+        `every`, also files that would gain at least one segment."""
         numbers = {number // FILE_SEGMENTS for number in list(self._segments)}
         return [number for number in sorted(numbers) if self._outgrown(number, every)]
 

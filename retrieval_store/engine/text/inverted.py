@@ -218,8 +218,8 @@ def _living_part(part: Lists, rows_above: Ints | None, alive: Bools) -> tuple[Li
 
 
 def renumber_lists(lists: Lists, new_rows: Ints) -> Lists:
-    """The lists where rows are numbered anew. new_rows: (n,) of each row, ascending; -1 for one
-    that is there no more, as for all behind the last."""
+    """The lists after rows get new numbers. new_rows: (n,), the new number of each row, ascending;
+    -1 for a deleted row. Rows from n on are deleted too."""
     rows, owners = lists.rows, lists.owners
     in_range = rows < len(new_rows)
     rows_now = np.full(len(rows), -1, np.int64)

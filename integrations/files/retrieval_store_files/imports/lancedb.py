@@ -205,7 +205,7 @@ def _datatype(kind: Any, left: Leftovers) -> str:
 
 
 def _space(table: Any, vector_column: str) -> str:
-    """The distance of the vector index, where LanceDB stores it."""
+    """The distance that LanceDB has stored with the vector index."""
     for index in table.list_indices():
         if vector_column in index.columns:
             distance = getattr(table.index_stats(index.name), "distance_type", None)

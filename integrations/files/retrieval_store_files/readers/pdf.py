@@ -191,7 +191,7 @@ def _plainer(text: str) -> str:
 
 
 def _join_division(match: re.Match[str]) -> str:
-    """The replacement of a division: nothing, or a hyphen if it is part of a name."""
+    """The replacement of a hyphen at the end of a line: nothing, or a hyphen within a name."""
     before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
     if match[0][0] == "\u00ad" or (before + after).islower():
         return ""

@@ -221,7 +221,7 @@ def _nothing(_: Message) -> None:
 
 
 def _check_names(names: Mapping[str, str]) -> None:
-    """Refuse invalid names, as in paths."""
+    """Refuse invalid names, by the rules for names in URL paths."""
     name = names.get("collection_name", "a name")
     if not 0 < len(name) <= LONGEST_NAME or "\0" in name:
         raise wrong(

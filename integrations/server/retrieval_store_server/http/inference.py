@@ -156,7 +156,7 @@ class Inference:
 
 
 def _texts(values: Sequence[Any]) -> Iterator[list[str]]:
-    """The texts, in batches short enough to stop soon after a request ends."""
+    """The texts in small batches, so that the work stops soon after a request ends."""
     for first in range(0, len(values), AT_ONCE):
         yield [_text(value) for value in values[first : first + AT_ONCE]]
 

@@ -65,8 +65,8 @@ def round_score(value: float | None) -> float | None:
 def records_answer(
     summary: str, records: list[dict[str, Any]], max_chars: int, about: Mapping[str, Any]
 ) -> Answer:
-    """Records as text and data, with their documents truncated to `max_chars` characters in
-    total."""
+    """Records as text and as data. Their documents share `max_chars` characters in total; longer
+    ones are truncated."""
     mark = secrets.token_hex(3)
     _cut_documents(records, max_chars)
     lines = [f"{summary}. {explain_marks(mark)}" if records else summary]
@@ -95,8 +95,8 @@ def explain_marks(mark: str) -> str:
 
 
 def _cut_documents(records: list[dict[str, Any]], max_chars: int) -> None:
-    """Truncate documents to `max_chars` characters in total; short ones leave the rest of their
-    share to later ones. `cut` is the number of characters that a document has lost."""
+    """Truncate documents to `max_chars` characters in total. Characters that short documents don't
+    use are available to later ones. `cut` is the number of characters that a document has lost."""
     left = max_chars
     for i, record in enumerate(records):
         document = record["document"]
@@ -109,10 +109,10 @@ def _cut_documents(records: list[dict[str, Any]], max_chars: int) -> None:
 
 
 def mark_lines(lines: Sequence[str], mark: str) -> str:
-    """Untrusted lines, between marks."""
+    """Lines of untrusted text, enclosed in the marks."""
     return "\n".join([f"<{mark}>", *lines, f"</{mark}>"])
 
 
 def as_arguments(text: str) -> str:
-    """An explanation in the terms of a query's arguments, reworded in those of the tools."""
+    """An explanation that names a query's arguments, reworded to name the tools' arguments."""
     return text.replace("n_results=", "limit=")

@@ -49,8 +49,9 @@ def check_arguments(tool: Tool, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _meant(value: Any, schema: Schema) -> Any:
-    """A value converted to its argument's type, where models often send another type. Examples are
-    one text for a list, digits for a number, and JSON in a string for an object or a list."""
+    """A value converted to its argument's type; models often send another type. Examples are one
+    text instead of a list, digits instead of a number, and JSON in a string instead of an object or
+    a list."""
     match schema.get("type"), value:
         case "array", str():
             return _list_of(value, KINDS[schema["items"]["type"]])
@@ -67,8 +68,8 @@ def _meant(value: Any, schema: Schema) -> Any:
 
 
 def _list_of(text: str, kind: Any) -> list[Any]:
-    """The list of values of one kind that a JSON text contains; otherwise a list of the text
-    alone."""
+    """The list of values of this kind that a JSON text contains; otherwise a list with the text as
+    its only item."""
     if text.lstrip().startswith("["):
         with suppress(ValueError, RecursionError):
             values = json.loads(text)
@@ -108,7 +109,7 @@ def _article(kind: str) -> str:
 
 
 def check_counts(count: int, **lists: list[Any] | None) -> None:
-    """Refuse lists that don't have one item for each record."""
+    """Refuse arguments that are lists, but don't have one item for each record."""
     for name, items in lists.items():
         if items is not None and len(items) != count:
             first = next(iter(lists))
@@ -126,7 +127,8 @@ def now_iso() -> str:
 
 
 def with_time_to_forget(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata whose expiry time, if any, is an ISO time with a zone; UTC if it has none."""
+    """The metadata, with the expiry time, if any, as an ISO time with a zone; UTC if it had no
+    zone."""
     value = metadata.get(FORGOTTEN)
     if value is None:
         return dict(metadata)
@@ -145,12 +147,12 @@ def with_time_to_forget(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def are_forgotten(metadatas: Iterable[Mapping[str, Any] | None]) -> bool:
-    """Whether at least one record with these metadata expires."""
+    """Whether a record with any of these metadata expires."""
     return any((metadata or {}).get(FORGOTTEN) is not None for metadata in metadatas)
 
 
 def check_forgets(collection: Collection) -> None:
-    """Raise InvalidArgumentError for a collection that doesn't delete the records that expire."""
+    """Raise InvalidArgumentError for a collection that doesn't delete expired records."""
     key = collection.configuration.get("expires")
     if key != FORGOTTEN:
         instead = f"its records expire by the key {key!r}" if key else "its records never expire"

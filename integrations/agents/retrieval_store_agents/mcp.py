@@ -54,9 +54,9 @@ INSTRUCTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class SharedTools:
-    """The served tools. open: opens the client, in a `with` block; only: the names of the permitted
-    collections, none for all. writes: whether tools that write are included; image_root: the folder
-    that must contain every image that a record's uri names."""
+    """The store to serve, and what clients may use. open: opens the client, in a `with` block;
+    only: the names of the permitted collections, None for all. writes: whether tools that write are
+    included; image_root: images in records' uris are read only from this folder."""
 
     open: Callable[[], AbstractContextManager[Client]]
     only: tuple[str, ...] = ()
@@ -77,7 +77,7 @@ class CallBudget(Protocol):
 
 class StoreServer:
     """Answers the protocol's requests. The first request that needs the store opens it, so that a
-    client that starts many servers needn't wait for each."""
+    client that starts several servers needn't wait for each to open."""
 
     def __init__(self, served: SharedTools) -> None:
         self._served = served
@@ -136,8 +136,8 @@ class StoreServer:
         )
 
     async def _run(self, call: Callable[[], T], reads: bool) -> T:
-        """The result of a call, on one of a few threads. A cancelled call keeps its thread until it
-        ends; a reading call ends soon."""
+        """The result of a call, which runs in a small thread pool. A cancelled call occupies its
+        thread until it ends; a call that only reads ends soon."""
         if self._threads.statistics().tasks_waiting >= MAX_WAITING:
             raise MCPError(types.INTERNAL_ERROR, "too many calls are under way; try again later")
         budget = None if self.budget is None or not reads else self.budget()
@@ -181,7 +181,7 @@ class StoreServer:
         return types.ReadResourceResult(contents=[contents])
 
     def _contents(self, uri: str) -> types.TextResourceContents | types.BlobResourceContents:
-        """A record: its document, the image that its uri names, or its metadata."""
+        """The content of a record: its document, the image that its uri names, or its metadata."""
         scheme, _, place = uri.partition("://")
         name, _, key = place.partition("/")
         name, key = unquote(name), unquote(key)
@@ -206,7 +206,7 @@ class StoreServer:
 
 
 async def _stopping(budget: CallBudget) -> None:
-    """Stop calls with a time limit when this task is cancelled."""
+    """In the `with` body: when this task is cancelled, stop the calls that have a time limit."""
     try:
         await anyio.sleep_forever()
     finally:
@@ -272,10 +272,10 @@ def _end_with_client(parent: int) -> None:
 def serve_http(
     served: SharedTools, host: str, port: int, announce: Callable[[str], object]
 ) -> None:
-    """Serve clients over HTTP until the process ends. Keys come from the environment, as a server's
-    do. announce: called with the URL once the server accepts requests. Raises InvalidArgumentError
-    where other machines could reach a store without a key, and StorageError where it can't
-    listen."""
+    """Serve clients over HTTP until the process ends. Keys come from the environment, like those of
+    `retrieval-store serve`. announce: called with the URL once the server accepts requests. Raises
+    InvalidArgumentError if other machines could reach the store without a key, and StorageError if
+    the server can't listen."""
     from retrieval_store_server import Guard
 
     guard = Guard(host, read_only=not served.writes)

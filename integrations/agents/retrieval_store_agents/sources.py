@@ -14,18 +14,18 @@ class ToolSource(Protocol):
     """The collections that the tools may use."""
 
     def names(self) -> list[str]:
-        """Their names."""
+        """The names of these collections."""
 
     def open(self, name: str) -> Collection:
         """A collection by its name; raises NotFoundError where it doesn't exist."""
 
     def create(self, name: str, forgets: bool) -> Collection:
-        """A collection by its name, created if it doesn't exist. Raises NotFoundError where it may
-        not be created. forgets: whether its records must expire; raises InvalidArgumentError where
-        a new one doesn't support that."""
+        """The collection of this name; created if it doesn't exist. Raises NotFoundError if it may
+        not be created. forgets: whether its records must expire; raises InvalidArgumentError if a
+        new collection doesn't support that."""
 
     def allowed_names(self) -> tuple[str, ...]:
-        """The names of the permitted collections, existing or not; none for all."""
+        """The names of the permitted collections, existing or not; None for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class ClientSource:
     opened: dict[tuple[str, str], Collection] = field(default_factory=dict)
 
     def names(self) -> list[str]:
-        """Their names."""
+        """The names of these collections."""
         existing = self.client().collection_names()
         return [name for name in existing if not self.only or name in self.only]
 
@@ -51,7 +51,7 @@ class ClientSource:
         return self.opened.setdefault(key, collection)
 
     def create(self, name: str, forgets: bool) -> Collection:
-        """A collection by its name, created if it doesn't exist; on a cluster records can't
+        """The collection of this name; created if it doesn't exist. On a cluster records can't
         expire."""
         self._check(name)
         client = self.client()

@@ -78,7 +78,7 @@ class StoreTools:
         }
 
     def tool(self, name: str) -> Tool:
-        """A tool by its name; raises InvalidArgumentError where there is none, or it isn't
+        """The tool of this name; raises InvalidArgumentError if it doesn't exist or isn't
         allowed."""
         tool = self._by_name.get(name)
         if tool is None:
@@ -105,7 +105,7 @@ class StoreTools:
             return Answer(f"error: {message}", {"error": message}, is_error=True)
 
     def _open_collection(self, name: str | None) -> Collection:
-        """The collection of this name; the only one if no name is given."""
+        """The collection of this name. Without a name, the store's only collection."""
         names = sorted(self._source.names())
         if not names:
             raise NotFoundError(self._why_no_collection())
@@ -134,8 +134,7 @@ class StoreTools:
         return Answer(f"{heading}\n{mark_lines(lines, mark)}", {"collections": descriptions})
 
     def _describe_named(self, name: str) -> dict[str, Any] | None:
-        """A collection's description, or why it can't be read; None where it was deleted
-        meanwhile."""
+        """A collection's description, or why it can't be read; None if it was deleted meanwhile."""
         try:
             return _describe(self._source.open(name))
         except NotFoundError:
@@ -407,19 +406,19 @@ def _id_of(document: str) -> str:
 
 
 def _ids_of(collection: Collection, ids: list[str], where: Mapping[str, Any] | None) -> list[str]:
-    """The ids of the records among these that match a filter."""
+    """Those of these ids whose records match a filter."""
     return collection.get(ids=ids, where=where or None, include=())["ids"]
 
 
 def _without(ids: Sequence[str], others: Sequence[str]) -> list[str]:
-    """The ids that aren't among others, in order."""
+    """The ids without the others, in order."""
     known = set(others)
     return [record_id for record_id in dict.fromkeys(ids) if record_id not in known]
 
 
 def _add_new(collection: Collection, records: Mapping[str, tuple[str, Any]]) -> list[str]:
-    """Add the records whose ids are new, and return these ids. Other writers may add some
-    meanwhile."""
+    """Add the records whose ids don't exist yet, and return these ids. Other writers may add some
+    of them at the same time."""
     while True:
         existing = set(collection.get(ids=list(records), include=())["ids"])
         new = [record_id for record_id in records if record_id not in existing]
@@ -432,8 +431,8 @@ def _add_new(collection: Collection, records: Mapping[str, tuple[str, Any]]) -> 
 
 
 def _refuse_unmatched(collection: Collection, where: Mapping[str, Any] | None) -> None:
-    """Raise for the first condition of a filter that no record matches, however the client treats
-    such conditions."""
+    """Find the first condition of a filter that no record matches, and raise an error for it. That
+    happens even if the client is set to ignore such conditions."""
     for problem in collection.unknown_keys(where or None):
         raise InvalidFilterError(f"nothing matches: {problem}")
 
@@ -472,8 +471,8 @@ def _describe(collection: Collection) -> dict[str, Any]:
 
 
 def _keys_of(metadatas: Iterable[Mapping[str, Any] | None]) -> dict[str, dict[str, Any]]:
-    """The metadata keys of the sampled records, the most common first. Each has the types of its
-    values, the number of values, and the most frequent ones."""
+    """The metadata keys of the sampled records, the most common keys first. Each key has the types
+    of its values, their number, and the most frequent values."""
     records: Counter[str] = Counter()
     counts: dict[str, dict[str, dict[str, int]]] = {}
     for metadata in metadatas:

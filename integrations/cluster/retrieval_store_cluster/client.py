@@ -164,7 +164,8 @@ ALWAYS = 9  # more attempts than are made
 
 
 class IndexMissing(ClusterError):  # noqa: N818 - a signal between modules of this room
-    """A filter needs a payload index. key: in Qdrant's notation; kinds: any of these would do."""
+    """A filter needs a payload index. key: in Qdrant's notation; kinds: the kinds of index that
+    would do, each alone."""
 
     def __init__(self, message: str, key: str = "", kinds: str = "") -> None:
         super().__init__(message)
@@ -190,8 +191,8 @@ class Done(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """message: a template with words of the caller's, the server's message ({said}), and named
-    groups of the rule's pattern. again: how many further attempts may help."""
+    """What a failure means. message: a template with the caller's words, the server's message
+    ({said}), and named groups of the rule's pattern. again: how many further attempts may help."""
 
     error: type[RetrievalStoreError]
     message: str
@@ -398,9 +399,9 @@ _log = logging.getLogger("retrieval_store.cluster")
 
 
 class Nodes:
-    """A qdrant-client for each address of a cluster; one is called until it fails. places: the
-    address of each, in words; make: makes the clients anew, in a forked process; None where they
-    are a caller's. takes_arrays: whether written vectors may be arrays."""
+    """A qdrant-client for each address of a cluster; one of them is called until it fails. places:
+    the address of each client, in words. make: makes the clients again, in a forked process; None
+    if they belong to the caller. takes_arrays: whether vectors to write may be arrays."""
 
     def __init__(
         self,
@@ -422,7 +423,7 @@ class Nodes:
 
     @property
     def present(self) -> tuple[int, Any, str]:
-        """The number of the client in use, the client, and its address."""
+        """The client in use: its number, the client itself, and its address."""
         if self._make is not None and os.getpid() != self._process:
             self._begin_in_child(self._make)
         turn = self._turn
@@ -430,13 +431,14 @@ class Nodes:
         return turn, self._clients[turn], self._places[turn] + of_several
 
     def _begin_in_child(self, make: Callable[[], Sequence[Any]]) -> None:
-        """Use clients of this process: responses on the parent's connections could reach the wrong
-        process. Those connections stay open, for the parent."""
+        """Replace the clients by new ones in a forked process. On the parent's connections a
+        response could reach the wrong process. These connections stay open, for the parent."""
         self._of_parent = self._clients
         self._clients, self._process = [*map(rest_client_of, make())], os.getpid()
 
     def leave(self, number: int) -> None:
-        """Call the next client from now on, unless another thread has already left this one."""
+        """Switch from the client of this number to the next one, unless another thread already
+        has."""
         if self._turn == number:
             self._turn = (number + 1) % len(self)
 
@@ -447,10 +449,10 @@ class Nodes:
 
 
 class Cluster:
-    """Calls a cluster, and names its location. Every call may be repeated: writes use ids from this
-    package, and contain everything that they replace. The first call checks the server's version,
-    and raises ClusterError for one before 1.18. leads_to: distinguishes a caller's client from
-    others; no message shows it."""
+    """Calls a cluster, and names it in messages. Every call may be repeated: writes use ids from
+    this package, and contain everything that they replace. The first call checks the server's
+    version, and raises ClusterError for one before 1.18. leads_to: distinguishes a caller's client
+    from others; no message shows it."""
 
     def __init__(self, nodes: Nodes, words: Mapping[str, str] = GIVEN, leads_to: str = "") -> None:
         self._nodes, self._words, self.leads_to = nodes, words, leads_to
@@ -502,8 +504,8 @@ class Cluster:
         return self._version
 
     def call(self, method: str, collection: str, **arguments: Any) -> Any:
-        """Call a method of the client for a collection. Raises NotFoundError, AlreadyExistsError,
-        and ClusterError for everything else."""
+        """Call a method of the client for a collection. Raises NotFoundError or AlreadyExistsError
+        where they apply, and ClusterError for every other failure."""
         return self._call_checked(method, collection, collection_name=collection, **arguments)
 
     def collections(self) -> list[str]:
@@ -561,7 +563,7 @@ class Cluster:
 
 
 class BlockingClient:
-    """An AsyncQdrantClient of the caller's. Its calls run on the client's event loop; threads of an
+    """Wraps a caller's AsyncQdrantClient. Its calls run on the client's event loop; threads of an
     `AsyncClient` wait for them."""
 
     def __init__(self, client: AsyncQdrantClient) -> None:
@@ -578,7 +580,7 @@ class BlockingClient:
 
 
 def blocking_client(client: Any) -> Any:
-    """A blocking client made from an asynchronous one, if an event loop waits for this call; any
+    """A blocking client made from an asynchronous client, if an event loop waits for this call. Any
     other client is returned unchanged."""
     is_for_a_loop = isinstance(client, AsyncQdrantClient) and calling_loop() is not None
     return BlockingClient(client) if is_for_a_loop else client
@@ -595,15 +597,15 @@ def _make_clients(urls: Sequence[str], options: Mapping[str, Any]) -> list[Qdran
 
 
 def _uncompressed(headers: Mapping[str, str] | None) -> dict[str, str]:
-    """Headers that request uncompressed responses, unless they say otherwise. A server takes two to
-    five times as long to compress vectors as to read and send them."""
+    """Headers that request uncompressed responses, unless the given headers set this themselves. A
+    server takes two to five times as long to compress vectors as to read and send them."""
     given = dict(headers or {})
     is_said = any(name.lower() == ENCODING for name in given)
     return given if is_said else {ENCODING: "identity", **given}
 
 
 def _words_for(timeout: float | None) -> Mapping[str, str]:
-    """How errors refer to a client that was made here."""
+    """The words by which errors name a client that was made here."""
     within = "in time" if timeout is None else f"within {math.ceil(timeout)} s"
     limit = f"{within} (timeout= of Client says how long)"
     return {"credential": "api_key= of Client", "limit": limit}
@@ -614,8 +616,8 @@ def _words_of(method: str) -> str:
 
 
 def _pause_after(met: Sequence[Understood], nodes: int) -> float | None:
-    """The seconds until the next attempt; None where there is none. Nodes that are down are left at
-    once, until all of them have been tried."""
+    """The seconds until the next attempt; None if there is no further attempt. If a node is down,
+    the next node is tried without a pause, until all of them have been tried."""
     last = met[-1]
     alike = sum(failure.meaning.error is last.meaning.error for failure in met)
     if len(met) >= (len(PAUSES) + 1) * nodes or alike > last.meaning.again * nodes:
@@ -629,7 +631,7 @@ def _pause_after(met: Sequence[Understood], nodes: int) -> float | None:
 
 
 def _outcome(method: str, met: Sequence[Understood]) -> str:
-    """What may have been done by a call all of whose attempts failed."""
+    """What a call may have done on the server, if all its attempts failed."""
     if method in READS:
         return ""
     certain = (Done.NOTHING, Done.PART) if method in SETTINGS else (Done.NOTHING,)

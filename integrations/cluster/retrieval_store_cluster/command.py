@@ -103,7 +103,7 @@ def _refuse_unknown(client: "Client", names: tuple[str, ...]) -> None:
 
 @contextmanager
 def _going_on_later() -> Iterator[None]:
-    """Say after an interrupt that the copied data isn't lost."""
+    """After an interrupt, print that the copied data isn't lost."""
     try:
         yield
     except KeyboardInterrupt:

@@ -32,8 +32,9 @@ ValueCounts: TypeAlias = Counter[tuple[bool, Scalar]]
 def count_by_server(
     collection: QdrantCollection, path: PayloadPath, bound: Bound, presence: Bound
 ) -> tuple[ValueCounts, Bound]:
-    """The values at the path among the points within a bound, and the bound of those points whose
-    values aren't counted yet. presence: the condition that a point has a value there."""
+    """The values at the path among the points within a bound, counted by the server. Also the bound
+    of the points whose values weren't counted. presence: the condition that a point has a value
+    there."""
     if bound is False or not _can_be_counted(collection, path):
         return Counter(), bound
     has_list = is_list(path[0], collection.indexes)
@@ -68,8 +69,9 @@ def _can_be_counted(collection: QdrantCollection, path: PayloadPath) -> bool:
 
 
 def _facet(collection: QdrantCollection, path: PayloadPath, condition: Bound) -> ValueCounts | None:
-    """The most frequent values of points. None if a server may not count exactly, or can't use an
-    index yet. An index that is created during an optimization becomes usable after it."""
+    """The most frequent values among points that fulfil the condition. None if the server may not
+    count exactly, or can't use an index yet. An index that is created during an optimization
+    becomes usable after it."""
     key, where, limits = quote_path(path), as_filter(condition), collection.limits
     if not limits.exact:
         return None

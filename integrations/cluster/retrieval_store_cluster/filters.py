@@ -92,8 +92,9 @@ def necessary(expression: Expression | None, indexes: PayloadIndexes) -> Bound:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The points that fulfil an expression, as conditions. certain: only such points fulfil it;
-    doubtful: all others of them fulfil it, and perhaps more points, to be checked here."""
+    """The points that fulfil an expression, as conditions. certain: a condition that only such
+    points fulfil. doubtful: a condition that all other such points fulfil; points that fulfil it
+    must be checked here."""
 
     certain: Bound
     doubtful: Bound
@@ -102,9 +103,9 @@ class Parts:
 def parts_of(
     expression: Expression | None, indexes: PayloadIndexes, limits_now: "Callable[[], StrictLimits]"
 ) -> Parts:
-    """The parts of an expression, within the limits, which reading the indexes may change. Where
-    both bounds are the same condition, nothing is doubtful. For that they also say which values are
-    lists."""
+    """The parts of an expression, within the server's limits; reading the indexes may change these.
+    If superset and subset are the same condition, no points are in doubt. To achieve that, both
+    also contain conditions on which values are lists."""
     if expression is None:
         return Parts(True, False)
     superset = _bound(expression, True, indexes, checks_lists=True)
@@ -177,10 +178,11 @@ def _bound(
     depth: int = 0,
 ) -> Bound:
     """A condition for a superset of the points that fulfil the expression, or for a subset. Only
-    the wanted one is made, since finding out what an index serves may create the index. Where the
-    server can't decide, the superset is all points and the subset none; that is the bound
-    `is_superset` itself. checks_lists: whether a superset, too, has a condition on which values are
-    lists. Without it a query takes less time, and other values are refused here."""
+    the wanted one is built, since finding out what an index serves may create the index. If the
+    server can't decide, the result is `is_superset` itself: True, all points, as a superset; False,
+    no points, as a subset. checks_lists: whether a superset, too, has a condition on which values
+    are lists. Without that condition a query takes less time, and points with other values are
+    removed here."""
     if depth > DEEPEST:
         return is_superset
 
@@ -225,13 +227,13 @@ def _bound_of_value(
 
 
 def _leaves_out_lists(leaf: ValueLeaf, checks_lists: bool) -> bool:
-    """Whether a superset has a condition on lists. Deeper lists aren't recorded, and for a user's
-    own condition it isn't known which it wants."""
+    """Whether a superset has a condition on lists. It has none for lists within lists, which aren't
+    recorded, nor for a user's own condition, since it isn't known whether that means lists."""
     return checks_lists and len(leaf.path) == 1 and leaf.reading != "as it is"
 
 
 def _as_read(name: str, reading: str, indexes: PayloadIndexes, is_superset: bool) -> Bound:
-    """A condition which ensures that the value is a list, or isn't one, as the reading requires."""
+    """The condition that a value is a list, or isn't one, whichever the reading requires."""
     if reading not in IN_LISTS:
         return True
     noted = is_list(name, indexes)
@@ -308,8 +310,9 @@ class _Pushdown:
         return models.FieldCondition(key=quote_path(self.path), range=models.Range(**sent))
 
     def _between_integers(self, bounds: Mapping[str, float]) -> Bound:
-        """The same for a key with an integer index; servers round its bounds, up or down. Whole
-        numbers mean the same there, even if the index becomes one of floats meanwhile."""
+        """A range for a key with an integer index. Servers round its bounds up or down, so they are
+        sent as whole numbers. These keep their meaning even if another client converts the index to
+        floats meanwhile."""
         sent = self._sides(bounds, _whole_bound)
         if sent is None:
             return False
@@ -322,8 +325,9 @@ class _Pushdown:
         limits: Mapping[str, Any],
         bound_of: Callable[[str, Any, bool], tuple[str, float] | bool],
     ) -> dict[str, float] | None:
-        """The bounds to send for limits by their names, on each side the tighter one; None where
-        nothing can fulfil one. bound_of: the bound to send for a limit, True for none."""
+        """The bounds to send, from limits by their names: on each side the tighter one. None if no
+        value can fulfil one of them. bound_of: returns the bound to send for a limit; True for no
+        bound."""
         sent: dict[str, float] = {}
         for name, limit in limits.items():
             bound = bound_of(name, limit, self.is_superset)
@@ -343,8 +347,8 @@ class _Pushdown:
 
     def between_texts(self, bounds: TextRange) -> Bound:
         """Requires a string within bounds that are times; a string that is a time is compared as a
-        time. All other strings in a superset are only known not to be times, or to be distant
-        ones."""
+        time. All other strings in a superset are known only to be no times, or to be times far
+        away."""
         low, stop = _span_of(bounds)
         span = times_between(max(low, FIRST_TIME), min(stop, LAST_TIME))
         is_asked = self.reading == "whole" and len(self.path) == 1 and span is not None
@@ -356,8 +360,8 @@ class _Pushdown:
         return any_of([within, self.no_time()])
 
     def no_time(self) -> Bound:
-        """Requires a value that the server doesn't consider a time, or a point with times that the
-        server and this package parse differently."""
+        """Requires a value that isn't a time for the server, or a point with times that the server
+        and this package parse differently."""
         any_time = self._has_time(times_between(FIRST_TIME, LAST_TIME))
         return any_of([all_of([self._present(), none_of(any_time)]), self._odd_times()])
 
@@ -396,7 +400,7 @@ class _Pushdown:
 
 
 def _span_of(bounds: TextRange) -> tuple[int, int]:
-    """The microseconds from and up to which times are within the bounds; none where a bound isn't a
+    """The first and the last microsecond of the times within the bounds; None if a bound isn't a
     time. A server that counts nanoseconds finds the same points."""
     low, stop = FIRST_TIME, LAST_TIME
     for side in ("gt", "gte", "lt", "lte"):
@@ -412,7 +416,8 @@ def _span_of(bounds: TextRange) -> tuple[int, int]:
 
 
 def times_between(low: int, stop: int) -> Any:
-    """The range of these microseconds; None if it is empty, or Python has no such date."""
+    """A condition for the times from `low` to before `stop`, in microseconds. None if there are
+    none, or Python has no such date."""
     if not FIRST_TIME <= low < stop <= LAST_TIME:
         return None
     since = datetime(1970, 1, 1, tzinfo=UTC)
@@ -473,7 +478,8 @@ def any_of(bounds: Sequence[Bound]) -> Bound:
 
 
 def join_bounds(bounds: Sequence[Bound], clause: str, idle: bool) -> Bound:
-    """Bounds in one clause. idle: the bound that changes nothing; its opposite decides alone."""
+    """Bounds joined in one clause, "must" or "should". idle: the bound that has no effect in this
+    clause; its opposite decides the result alone."""
     left: list[Condition] = [bound for bound in bounds if bound is not idle]
     if any(bound is (not idle) for bound in left):
         return not idle
@@ -483,7 +489,7 @@ def join_bounds(bounds: Sequence[Bound], clause: str, idle: bool) -> Bound:
 
 
 def none_of(bound: Bound) -> Bound:
-    """The negation of a bound."""
+    """The bound of points that aren't within this bound."""
     return not bound if isinstance(bound, bool) else models.Filter(must_not=[bound])
 
 
@@ -510,8 +516,8 @@ class StrictLimits:
 
     @property
     def reach(self) -> int:
-        """How many of the best points can be read in several requests; each excludes the points
-        found before."""
+        """How many of the best points can be read in several requests, each of which excludes the
+        points found before."""
         if self.query is None:
             return sys.maxsize
         conditions, values = _or_unlimited(self.conditions), _or_unlimited(self.values)
@@ -542,7 +548,8 @@ def limits_of(strict: Any) -> StrictLimits:
 def condition_within_limits(
     condition: models.Filter | None, limits: StrictLimits, spare: int = 0
 ) -> models.Filter | None:
-    """The part of a necessary condition that may be sent. spare: conditions to leave room for."""
+    """The part of a necessary condition that the limits allow. spare: how many conditions to leave
+    free for others."""
     if condition is None or (limits.conditions is None and limits.values is None):
         return condition
     room = _Room(max(0, _or_unlimited(limits.conditions) - spare), _or_unlimited(limits.values))
@@ -559,7 +566,7 @@ def fits(bound: Bound, limits: StrictLimits) -> bool:
 
 
 def _widest(bound: Bound) -> int:
-    """The greatest number of values in one of its conditions."""
+    """The greatest number of values in any single condition of a bound."""
     if not isinstance(bound, models.Filter):
         return 0 if isinstance(bound, bool) else len(_values(bound))
     parts = (bound.must, bound.should, bound.must_not)
@@ -569,7 +576,7 @@ def _widest(bound: Bound) -> int:
 def without(
     condition: models.Filter | None, ids: Sequence[Any], limits: StrictLimits
 ) -> models.Filter | None:
-    """The condition, excluding the points with these ids."""
+    """The condition, with the additional requirement that points don't have these ids."""
     if not ids:
         return condition
     seen = _pieces(models.HasIdCondition(has_id=list(ids)), _values_at_once(limits))
@@ -584,14 +591,14 @@ def conditions_to_exclude(points: int, most: int, limits: StrictLimits) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Room:
-    """Room for conditions, and for the values of one."""
+    """How many conditions may be added, and how many values each may have."""
 
     conditions: int
     values: int
 
 
 def _values_at_once(limits: StrictLimits) -> int:
-    """How many values a condition may have; at least one is needed."""
+    """How many values one condition may have; never less than one."""
     return max(1, _or_unlimited(limits.values))
 
 
@@ -600,8 +607,8 @@ def _or_unlimited(limit: int | None) -> int:
 
 
 def _fit_bound(bound: Bound, room: _Room, upper: bool) -> Bound:
-    """The part of a bound that fits, for a necessary condition (`upper`) or a sufficient one. If
-    nothing fits, it is `upper` itself: all points, or none."""
+    """The part of a bound that fits into the room: still necessary if `upper`, otherwise still
+    sufficient. If nothing fits, the result is `upper` itself: all points, or none."""
     if isinstance(bound, bool):
         return bound
     if not isinstance(bound, models.Filter):
@@ -619,8 +626,8 @@ def _fit_bound(bound: Bound, room: _Room, upper: bool) -> Bound:
 
 
 def _fit_terms(terms: Sequence[Bound], room: _Room, upper: bool, needs_all: bool) -> list[Bound]:
-    """The terms that fit, small ones first: dropping one makes a condition weaker, but never wrong.
-    needs_all: whether the others can't be used without it."""
+    """The terms that fit, small ones first. Leaving one out makes a condition weaker, but never
+    wrong. needs_all: whether the terms are useless if one is left out."""
     fitting: list[Bound] = []
     for term in terms if needs_all else sorted(terms, key=_count):
         fitted = _fit_bound(term, room, upper)
@@ -633,7 +640,7 @@ def _fit_terms(terms: Sequence[Bound], room: _Room, upper: bool, needs_all: bool
 
 
 def _leaf(leaf: Condition, room: _Room, upper: bool) -> Bound:
-    """The condition; split where it has more values than one may have."""
+    """The condition; split into several if it has more values than the limit."""
     values = _values(leaf)
     if room.conditions < 1 or (values and room.values < 1):
         return upper
@@ -689,8 +696,8 @@ def _alternatives(bound: models.Filter) -> list[Condition]:
 
 
 def _merge_alternatives(terms: Sequence[Condition]) -> list[Bound]:
-    """Fewer alternatives that match at least the same points. For each key there is one condition
-    with all values, and one range from the least to the greatest."""
+    """Alternatives merged into fewer ones that match at least the same points. For each key there
+    is one condition with all values, and one range from the least to the greatest."""
     left: list[Bound] = []
     values: dict[str, list[Any]] = {}
     ranges: dict[str, list[models.Range]] = {}
@@ -710,7 +717,8 @@ def _merge_alternatives(terms: Sequence[Condition]) -> list[Bound]:
 
 
 def _span(key: str, ranges: Sequence[models.Range]) -> Bound:
-    """The range from the least bound to the greatest; open where one of the ranges is."""
+    """The range from the least bound to the greatest. A side is open if it is open in any of the
+    ranges."""
     lows = [span.gt if span.gte is None else span.gte for span in ranges]
     highs = [span.lt if span.lte is None else span.lte for span in ranges]
     low = None if None in lows else min(bound for bound in lows if bound is not None)

@@ -70,7 +70,7 @@ def _send(cluster: Cluster, name: str, points: list[Any]) -> None:
 
 
 def _pieces(page: list[Any], most: int) -> Iterator[list[Any]]:
-    """The points of a page in requests of a bounded size."""
+    """The points of a page, divided into requests of limited size."""
     points: list[Any] = []
     size = 0
     for point in page:
@@ -85,7 +85,7 @@ def _pieces(page: list[Any], most: int) -> Iterator[list[Any]]:
 
 
 def _vector_bytes(vectors: Mapping[str, Any]) -> int:
-    """The bytes of JSON of vectors, never too few."""
+    """An upper estimate of the bytes that vectors take as JSON."""
     lengths = (
         len(vector) if isinstance(vector, list) else 2 * len(vector.indices)
         for vector in vectors.values()
@@ -94,7 +94,8 @@ def _vector_bytes(vectors: Mapping[str, Any]) -> int:
 
 
 def _pages(source: QdrantCollection) -> Iterator[list[Any]]:
-    """All points that exist when this is called, each once, in the order of their ids."""
+    """All points that exist at the time of the call, each once, in pages in the order of their
+    ids."""
     listing = Listing(source, None, ("", SPARSE))
     is_there = orders_within(lte=listing.last_order())
     offset: Any = None

@@ -52,8 +52,8 @@ _log = logging.getLogger("retrieval_store.cluster")
 def needs_acorn(
     collection: QdrantCollection, expression: Expression | None
 ) -> models.AcornSearchParams | None:
-    """How a search by a filter continues. None without a filter, and for a filter on a single key
-    if the graph has links for its values."""
+    """Whether a search with this filter needs ACORN. None without a filter, and if the filter is on
+    a single key for whose values the graph has links."""
     if expression is None:
         return None
     known = _searches_like(collection, expression)
@@ -63,7 +63,7 @@ def needs_acorn(
 def _searches_like(
     collection: QdrantCollection, expression: Expression
 ) -> tuple[PayloadPath, str] | None:
-    """The key of a filter for one value, or a range, and the kind of its index; None for another
+    """The key of a filter on one value or one range, and the kind of its index; None for any other
     filter."""
     terms = expression.terms if isinstance(expression, And) else (expression,)
     paths = {term.path if isinstance(term, ValueLeaf) else None for term in terms}
@@ -80,7 +80,8 @@ def _searches_like(
 
 
 def _has_links(collection: QdrantCollection, path: PayloadPath, kind: str) -> bool:
-    """Whether the graph has links by a key, measured now if it is due; other threads wait."""
+    """Whether the graph has links for the values of a key. Measured now if the last result has
+    expired; other threads wait for it."""
     if collection.indexed < LEAST:
         return False
     known = collection.links.setdefault(path, KeyLinks())
@@ -104,8 +105,8 @@ def _measure_if_due(
 
 
 def _measure(collection: QdrantCollection, path: PayloadPath, kind: str) -> bool:
-    """Whether searches by links alone find the same as those beyond neighbours, under each of
-    several filters by a key."""
+    """Whether searches by links alone find the same points as searches with ACORN, under several
+    filters on a key."""
     listing = Listing(collection, None, ("",), payload=payload_for(Fields(), Exists(path)))
     drawn = [listed for listed in listing.sample(SAMPLED) if "" in listed.vectors]
     if not drawn:
@@ -134,7 +135,7 @@ def _scores(
     filters: list[models.Filter],
     way: models.AcornSearchParams | None,
 ) -> list[list[float]]:
-    """The scores of the hits of each query, under one filter after the other."""
+    """The scores of the hits of each query, for one filter after another."""
     ef, most = collection.settings.ef, collection.limits.ef
     params = models.SearchParams(hnsw_ef=ef if most is None else min(ef, most), acorn=way)
     requests = [

@@ -31,7 +31,7 @@ def open_url(
 
 def open_client(qdrant_client: Any, consistency: Any, creates_indexes: bool) -> Session:
     """The session of a cluster whose client belongs to the caller, and stays open. An asynchronous
-    one is called on its own event loop."""
+    client is called on its own event loop."""
     with needing(*_NEEDING):
         from retrieval_store_cluster.client import Cluster, Nodes, blocking_client
     nodes = Nodes([blocking_client(qdrant_client)], ["behind qdrant_client"])
@@ -40,7 +40,8 @@ def open_client(qdrant_client: Any, consistency: Any, creates_indexes: bool) -> 
 
 
 def _where_leads(qdrant_client: Any) -> str:
-    """What distinguishes a client from those of other servers; it may contain a password."""
+    """A value that distinguishes a client from clients of other servers; it may contain a
+    password."""
     options = getattr(qdrant_client, "init_options", None)
     if not isinstance(options, Mapping):  # of another object with its methods
         return ""

@@ -48,7 +48,7 @@ SortKey: TypeAlias = tuple[int, float, int, str]  # kind, value, order and id in
 
 @dataclass(frozen=True, slots=True)
 class KeyOrder:
-    """An order of points. count: how many of the first are wanted, None for all."""
+    """An order of points. count: how many points are wanted from its beginning, None for all."""
 
     collection: QdrantCollection
     path: PayloadPath
@@ -58,7 +58,7 @@ class KeyOrder:
 
     @property
     def having(self) -> Expression:
-        """The expression, and the condition that there is something at the path."""
+        """The expression, combined with the condition that there is a value at the path."""
         ways = [Exists(way) for way in (self.path, split_dotted(self.path)) if way is not None]
         having = conjunction(self.expression, Or(tuple(ways)))
         assert having is not None
@@ -73,7 +73,7 @@ def ids_in_order(order: KeyOrder) -> list[PointId]:
 
 
 def _first(order: KeyOrder, points: Iterable[ListedPoint]) -> list[PointId]:
-    """The ids of the first of some points."""
+    """The ids of the first of these points, in the order."""
     placed = ((_sort_key(order, listed), listed.point.id) for listed in points)
     ordered = ((place, own_id) for place, own_id in placed if place is not None)
     if order.count is None:
@@ -85,13 +85,13 @@ def _first(order: KeyOrder, points: Iterable[ListedPoint]) -> list[PointId]:
 
 
 def _sort_key(order: KeyOrder, listed: ListedPoint) -> SortKey | None:
-    """The sort key of a point; None without a number or a date."""
+    """The sort key of a point; None if it has neither a number nor a date."""
     key = sort_key(listed.point.payload, order.path, order.descending)
     return None if key is None else (*key, listed.point.order, listed.id)
 
 
 def _all_within(order: KeyOrder, parts: Parts) -> Iterator[ListedPoint]:
-    """All points that may match, with only the values."""
+    """All points that may match; only their values are read."""
     yield from _judge_points(order, parts.certain)
     yield from _judge_points(order, parts.doubtful)
 
@@ -107,8 +107,8 @@ def _payload(order: KeyOrder) -> Any:
 
 
 def _list_by_index(order: KeyOrder, parts: Parts) -> list[ListedPoint] | None:
-    """The first points and all that may be as good, by an index of numbers. None where there is no
-    index, or where dates may be among the first."""
+    """The first points, and all others that may be equal to the last of them, by an index of
+    numbers. None if there is no such index, or dates may be among the first."""
     collection, path = order.collection, order.path
     if order.count is None or order.count > MOST or not is_plain(path):
         return None
@@ -132,8 +132,8 @@ def _list_by_index(order: KeyOrder, parts: Parts) -> list[ListedPoint] | None:
 
 
 def _by_index(order: KeyOrder, bound: Bound) -> list[ListedPoint] | None:
-    """The first points by their one number, and later ones that may be as good; None if there are
-    too many to list."""
+    """The first points by their numbers, if each has one number, and later points that may be equal
+    to the last. None if these are too many to list."""
     assert order.count is not None
     listing = Listing(order.collection, as_filter(bound), payload=_payload(order))
     size = order.count + SLACK
@@ -147,7 +147,7 @@ def _by_index(order: KeyOrder, bound: Bound) -> list[ListedPoint] | None:
 
 
 def _is_enough(order: KeyOrder, passing: list[ListedPoint], last: ListedPoint) -> bool:
-    """Whether no point after the last listed one can be as good as those wanted."""
+    """Whether no point after the last listed one can belong before the wanted ones."""
     assert order.count is not None
     if not order.count:
         return True

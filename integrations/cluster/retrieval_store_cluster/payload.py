@@ -53,7 +53,7 @@ ROUNDED = 4e-15  # exceeds the relative error of rounding and reading
 
 
 def survives_rounding(limit: int | float) -> bool:
-    """Whether comparisons with the number have the same results after Qdrant rounds it."""
+    """Whether comparisons with this number give the same results after Qdrant rounds it."""
     if limit == 0:
         return True
     within = SMALLEST <= abs(limit) < LARGEST
@@ -150,7 +150,7 @@ class Orders:
         self._lock = Lock()
 
     def next(self, count: int) -> range:
-        """The next `count` numbers, greater than all before."""
+        """The next `count` numbers, greater than all numbers assigned before."""
         with self._lock:
             first = max(time.time_ns() // 1_000, self._last + 1)
             self._last = first + count - 1
@@ -172,7 +172,7 @@ _MARKED, _MARKS = 0xF << 76 | 0x3 << 62, 0x5 << 76 | 0x2 << 62  # version 5, and
 @dataclass(frozen=True, slots=True)
 class StoredPoint:
     """The fields of a point besides its vectors. order: greater than the orders of all points
-    inserted before; length: of its vector, where Qdrant stores only the direction."""
+    inserted before; length: the norm of its vector, if Qdrant stores only the direction."""
 
     id: PointId
     payload: Payload | None
@@ -183,12 +183,12 @@ class StoredPoint:
 
     @property
     def candidate(self) -> Candidate:
-        """The point as filters see it."""
+        """The point in the form that filters check."""
         return Candidate(self.id, self.payload, self.document, self.uri)
 
 
 def point_id(own: PointId) -> str:
-    """The id in Qdrant: a version 5 UUID of the type and text of our id."""
+    """The id of a point in Qdrant: a version 5 UUID of the type and text of this package's id."""
     # Like uuid.uuid5, which takes twice as long; it is called for each point that is written or
     # read.
     name = f"{type(own).__name__}:{own}".encode()
@@ -198,8 +198,8 @@ def point_id(own: PointId) -> str:
 
 
 def ids_meant(own: PointId, is_shown: bool) -> list[str]:
-    """The ids in Qdrant of the points that an id may mean; the first existing one counts. The
-    displayed id "7" means the string, or else the integer."""
+    """The ids in Qdrant of the points that a caller's id may mean; the first that exists counts. An
+    id as displayed, such as "7", means the string, or else the integer."""
     ids = [point_id(own)]
     if is_shown and isinstance(own, str) and shows_an_integer(own):
         ids.append(point_id(int(own)))
@@ -207,7 +207,8 @@ def ids_meant(own: PointId, is_shown: bool) -> list[str]:
 
 
 def has_odd_times(payload: Payload) -> bool:
-    """Whether a value is a string that Qdrant considers a time, but filters compare as a text."""
+    """Whether a string in the payload is a time for Qdrant, but a text for this package's
+    filters."""
     texts = (value for value in payload.values() if isinstance(value, str) and "-" in value)
     return any(micros_in(text) is not None and time_in(text) is None for text in texts)
 
@@ -239,8 +240,8 @@ PayloadWanted: TypeAlias = models.PayloadSelector | bool
 
 
 def payload_wanted(keys: Iterable[str] | None, document: bool, uri: bool) -> PayloadWanted:
-    """The payload keys to read, so that points can be decoded from them. keys: of the metadata;
-    None for all of it."""
+    """The payload keys to read, so that points can be decoded. keys: the metadata keys wanted; None
+    for all metadata."""
     fields = {DOCUMENT: document, URI: uri}
     if keys is not None:
         wanted = [name for name, is_wanted in fields.items() if is_wanted]
@@ -251,7 +252,7 @@ def payload_wanted(keys: Iterable[str] | None, document: bool, uri: bool) -> Pay
 
 
 def reads_documents(wanted: PayloadWanted) -> bool:
-    """Whether documents are read with such payloads."""
+    """Whether these payload keys include the documents."""
     match wanted:
         case models.PayloadSelectorInclude(include=names):
             return DOCUMENT in names
@@ -261,7 +262,7 @@ def reads_documents(wanted: PayloadWanted) -> bool:
 
 
 def payload_bytes(records: Iterable[Any]) -> int:
-    """The bytes of JSON of the payloads of Qdrant's records."""
+    """The size of the payloads of Qdrant's records as JSON, in bytes."""
     return sum(len(orjson.dumps(record.payload)) for record in records)
 
 

@@ -123,8 +123,8 @@ class ClusterTrace(Trace):
 @dataclass(frozen=True, slots=True)
 class ClusterSearch:
     """The collection to search, the vector spaces to return with hits, the payload keys to read,
-    and the trace to fill. named: expressions with the ids of the points that fulfil each, None
-    where these are too many."""
+    and the trace to fill. named: the ids of the points that fulfil each expression; None if they
+    are too many."""
 
     collection: QdrantCollection
     spaces: Spaces
@@ -160,9 +160,10 @@ NOTHING = RankedPoints([], [], np.empty(0))
 
 @dataclass(frozen=True, slots=True)
 class StepSearch:
-    """The requests of one step: one for each of its queries. The k best of its hits that fulfil the
-    expression count. less_is_better: of scores; vectors: sparse vectors of the queries; empty ones
-    need no request; is_by_id: whether the expression names all points by id."""
+    """The requests of one step: one for each of its queries. Of the hits of each, the k best that
+    fulfil the expression are the result. less_is_better: whether lower scores are better; vectors:
+    sparse vectors of the queries, where an empty one needs no request; is_by_id: whether the
+    expression names all its points by id."""
 
     requests: list[models.QueryRequest]
     expression: Expression | None
@@ -175,8 +176,9 @@ class StepSearch:
 def verified_hits(
     context: ClusterSearch, search: StepSearch, asked_before: Sequence[list[Any]] | None = None
 ) -> list[RankedPoints]:
-    """For each request the k best points that fulfil the whole expression, equally good ones in the
-    order of first insertion. asked_before: the hits of `first_pages`, if these were requested.
+    """For each request, the k best points that fulfil the whole expression; points with equal
+    scores are in the order of first insertion. asked_before: the hits of `first_pages`, if these
+    were requested.
 
     Qdrant returns equally good points in an order that changes from call to call. So one more hit
     is requested. If it is as good as the k-th, all equally good ones are requested, TIES at most,
@@ -220,7 +222,8 @@ def verified_hits(
 
 
 def _is_worth_naming(context: ClusterSearch, search: StepSearch, hits: int) -> bool:
-    """Whether to read all points that may match, rather than request that many hits."""
+    """Whether it costs less to read the ids of all points that may match than to request this many
+    hits."""
     if search.is_by_id or hits <= MOST_READ:
         return False
     collection, condition = context.collection, context.trace.filter
@@ -233,8 +236,8 @@ def _is_worth_naming(context: ClusterSearch, search: StepSearch, hits: int) -> b
 def _among_named(
     context: ClusterSearch, search: StepSearch, places: list[int], ids: tuple[PointId, ...]
 ) -> StepSearch:
-    """The requests of a search among the named points; vectors are compared with these one by one,
-    since the graph has no links for them."""
+    """The requests of a search among points that are named by id. The server compares each of their
+    vectors, since the graph has no links for these points."""
     requests = [search.requests[i] for i in places]
     if context.collection.limits.exact:
         exact = {"params": models.SearchParams(exact=True)}
@@ -246,8 +249,8 @@ def _among_named(
 def _ids_of_matching(
     context: ClusterSearch, expression: Expression | None
 ) -> tuple[PointId, ...] | None:
-    """The ids of all points that fulfil an expression; None where they are too many to be named in
-    a request."""
+    """The ids of all points that fulfil an expression; None if they are too many to name in a
+    request."""
     for known, ids in context.named:
         if known is expression:
             return ids
@@ -271,7 +274,7 @@ def _read_ids(context: ClusterSearch, expression: Expression | None) -> tuple[Po
 
 
 def first_pages(context: ClusterSearch, search: StepSearch) -> list[models.QueryRequest]:
-    """The first requests of `verified_hits`; none if there isn't one for each query, or points are
+    """The first requests of `verified_hits`. None if a query needs no request, or points must be
     counted first."""
     most, first = context.collection.limits.query, None
     if search.k <= PAGE:
@@ -285,7 +288,7 @@ def first_pages(context: ClusterSearch, search: StepSearch) -> list[models.Query
 def _first_round(
     context: ClusterSearch, search: StepSearch
 ) -> tuple[models.Filter | None, int, int] | None:
-    """The filter to send, how many hits are needed, and how many to request; None where nothing can
+    """The filter to send, how many hits are needed, and how many to request; None if no point can
     match."""
     collection, k = context.collection, search.k
     bound = necessary(search.expression, collection.indexes)
@@ -297,8 +300,8 @@ def _first_round(
 
 
 def _are_hits_certain(pairs: list[Pair], passing: list[Pair], needed: int) -> bool:
-    """Whether the wanted hits are certain: enough fulfil the filter, and no equally good ones are
-    cut off (or TIES of them were read)."""
+    """Whether the k best hits are certain: enough hits fulfil the filter, and the limit hasn't cut
+    off hits with the same score (or TIES of these were read)."""
     if len(passing) < needed:
         return False
     cut = passing[needed - 1][0].score if needed else None
@@ -308,8 +311,8 @@ def _are_hits_certain(pairs: list[Pair], passing: list[Pair], needed: int) -> bo
 def _wider(
     context: ClusterSearch, limit: int, short: list[int], needed: int, is_lacking: bool
 ) -> int:
-    """The next limit. Raises ClusterError where the server allows no more, and too few hits were
-    found. If only equally good ones may be missing, `short` is emptied instead."""
+    """The next limit. If the server allows no greater limit, raises ClusterError if too few hits
+    were found. If only hits with the same score may be missing, `short` is emptied instead."""
     wider = _max_limit(context, limit * WIDER if is_lacking else needed + TIES)
     if wider <= limit:
         if is_lacking and context.collection.count(_condition(context, limit)) > limit:
@@ -335,8 +338,8 @@ def _in_order(pairs: list[Pair]) -> list[Pair]:
 
 
 def _condition(context: ClusterSearch, limit: int) -> models.Filter | None:
-    """The filter to send with this limit. Where the server allows fewer hits in one response,
-    conditions are dropped, to leave room for the one that excludes the hits found before."""
+    """The filter to send with this limit. If the server allows fewer hits in one response,
+    conditions are left out, so that the condition that excludes earlier hits can be added."""
     limits = context.collection.limits
     if limits.query is None or limit <= limits.query:
         return context.trace.filter
@@ -348,7 +351,7 @@ def _condition(context: ClusterSearch, limit: int) -> models.Filter | None:
 def _hits_in_pages(
     context: ClusterSearch, requests: list[models.QueryRequest], places: list[int], limit: int
 ) -> Iterator[list[Any]]:
-    """The hits of the requests, `limit` for each."""
+    """The hits of the requests, `limit` hits for each."""
     limits = context.collection.limits
     if limits.query is None or limit <= limits.query:
         made = [_request_page(context, requests[i], context.trace.filter, limit) for i in places]
@@ -360,9 +363,9 @@ def _hits_in_pages(
 def _in_rounds(
     context: ClusterSearch, requests: list[models.QueryRequest], limit: int, most: int
 ) -> list[list[Any]]:
-    """The same where a response holds only `most` hits: each request excludes the hits found
-    before. All requests have the same filter otherwise, with room for the exclusion from the first
-    on, so that scores descend over all responses."""
+    """The hits of the requests, if a response may contain only `most` hits: each further request
+    excludes the hits found before. Apart from that, all requests have the same filter, which has
+    room for the exclusion from the first request on, so that scores descend over all responses."""
     limits, condition = context.collection.limits, _condition(context, limit)
     hits: list[list[Any]] = [[] for _ in requests]
     left = list(range(len(requests)))
@@ -416,7 +419,8 @@ def _responses(context: ClusterSearch, requests: list[models.QueryRequest]) -> I
 
 
 def _most_at_once(context: ClusterSearch, requests: list[models.QueryRequest]) -> int:
-    """How many of the requests a server answers in a short time and a response of limited size."""
+    """How many of the requests to send in one batch, so that the server answers soon and the
+    response isn't too large."""
     most = max(1, HITS_AT_ONCE // max((request.limit or 1 for request in requests), default=1))
     if len(requests) > 1 and any(_looks_at_all(context, request) for request in requests):
         count, was_asked = context.collection.about()
@@ -460,8 +464,8 @@ class ClusterRanker:
         self._ahead: dict[int, tuple[StepSearch, list[list[Any]] | None]] = {}
 
     def ask_at_once(self, steps: Sequence[QueryStep]) -> None:
-        """Request the first pages of all steps at once, which `rank` uses then, unless there are
-        too many to keep."""
+        """Send the first requests of all steps together. `rank` then uses their responses. Nothing
+        is sent if there are too many to keep."""
         searches = {id(step): self._search_of(step) for step in steps}
         self._ahead = {key: (search, None) for key, search in searches.items() if search}
         pages = {
@@ -477,7 +481,7 @@ class ClusterRanker:
                     self._ahead[key] = self._ahead[key][0], [*islice(hits, len(page))]
 
     def _prepare_search(self, step: QueryStep) -> tuple[StepSearch | None, list[list[Any]] | None]:
-        """The search of a step, and its hits, if they were requested ahead."""
+        """The search of a step, and its hits, if they were requested in advance."""
         return self._ahead.pop(id(step), None) or (self._search_of(step), None)
 
     def _search_of(self, step: QueryStep) -> StepSearch | None:
@@ -517,8 +521,9 @@ class ClusterRanker:
         return self._collection.metric
 
     def distances(self, near: NearestDense, lists: Sequence[Ints]) -> list[Floats]:
-        """For each query vector (n,) float64 distances of a list of items from it. Known ones are
-        used, and one request is sent for all others. NaN for points without a vector."""
+        """For each query vector, the distances of a list of items from it, (n,) float64; NaN for
+        points without a vector. Distances already known from searches are used, and one request
+        fetches all others."""
         known = [self._far.get((near, place), {}) for place in range(len(lists))]
         ids = [[self._points_found[item].id for item in items.tolist()] for items in lists]
         others = [
@@ -533,7 +538,7 @@ class ClusterRanker:
         ]
 
     def order(self, items: Ints) -> Ints:
-        """Numbers that are ascending in the order of insertion."""
+        """Numbers that ascend in the items' order of insertion."""
         points = [self._points_found[item] for item in items.tolist()]
         numbers = np.array([point.order for point in points], np.int64)
         order = np.argsort(numbers)
@@ -544,13 +549,13 @@ class ClusterRanker:
     def labelling(
         self, groups: BestOfEach | GroupSearch, expected: int, expression: Expression | None
     ) -> "PointLabels":
-        """The labels of points found so far; only for `BestOfEach`."""
+        """The labels of the points found so far; only `BestOfEach` is supported."""
         if not isinstance(groups, BestOfEach):
             raise InvalidArgumentError("a cluster's points aren't put into groups here")
         return PointLabels(self._collection, self._points_found, groups.path, expression)
 
     def fetch(self, each: Sequence[Ints], fields: Fields) -> list[Points]:
-        """The points of several lists of items, which are in memory; lists share no objects."""
+        """For each list of items, its points, which are in memory. The lists share no objects."""
         seen: set[int] = set()
         return [self._points(items.tolist(), fields, seen) for items in each]
 
@@ -577,7 +582,7 @@ class ClusterRanker:
         )
 
     def fulfilling(self, expression: Expression, items: Ints) -> npt.NDArray[np.bool_]:
-        """(n,) bool: which of some items fulfil an expression."""
+        """(n,) bool: which of these items fulfil an expression."""
         points = (self._points_found[item] for item in items.tolist())
         return np.array([fulfils(point.candidate, expression) for point in points], np.bool_)
 
@@ -632,7 +637,7 @@ class ClusterRanker:
         return StepSearch(requests, step.expression, step.depth, collection.metric == "l2")
 
     def _measure_distances(self, answer: RankedPoints, near: NearestDense, place: int) -> Ranked:
-        """The ranking with distances computed from Qdrant's scores."""
+        """The ranking of a response, with distances computed from Qdrant's scores."""
         metric, ranked = self._collection.metric, self._ranking_of(answer)
         distances = _distances_of(answer.scores, metric)
         ids = (point.id for point in answer.points)
@@ -645,7 +650,7 @@ class ClusterRanker:
         return Ranked(self._items_of(answer.points, answer.vectors), answer.scores)
 
     def _items_of(self, points: Sequence[StoredPoint], vectors: Sequence[VectorsBySpace]) -> Ints:
-        """The items of points, which are stored."""
+        """The item numbers of points; new points are stored."""
         for point, point_vectors in zip(points, vectors, strict=True):
             if point.id not in self._items:
                 self._items[point.id] = len(self._points_found)
@@ -684,7 +689,8 @@ class ClusterRanker:
     def _ask_distances(
         self, near: NearestDense, ids: Sequence[list[PointId]]
     ) -> list[dict[PointId, float]]:
-        """For each query vector the distances of the points with these ids from it."""
+        """For each query vector, the distances from it to the points with these ids, requested from
+        the server."""
         collection, vectors = self._collection, np.asarray(near.vectors)
         found: list[dict[PointId, float]] = [{} for _ in ids]
         places = [place for place, wanted in enumerate(ids) if wanted]
@@ -719,8 +725,8 @@ class ClusterRanker:
 
 
 class PointLabels:
-    """The values under one key of the points found so far; see `Ranker.labelling`. Once many were
-    found, the server is queried for a matching point with another value."""
+    """The values of one key for the points found so far; see `Ranker.labelling`. When many points
+    were found, the server is queried for a matching point with another value."""
 
     points_per_occurrence = 0
 
@@ -747,7 +753,7 @@ class PointLabels:
 
     @property
     def group_count(self) -> int | None:
-        """How many groups there are, if the found points have all of them; else None."""
+        """How many groups there are, if all groups are among the found points; otherwise None."""
         if len(self._points) < GROUPS_AFTER or not is_plain(self._path):
             return None
         if len(self._points) > self._looked_at:
@@ -758,8 +764,8 @@ class PointLabels:
         return self._count
 
     def max_points_in(self, value: str | int) -> int:
-        """The server's count of the points that may match; the largest integer where it can't
-        count."""
+        """The server's count of the matching points with this value; the largest integer if it
+        can't count them."""
         values, limits = self._values or {}, self._collection.limits
         if value not in values or not limits.exact:
             return sys.maxsize
@@ -810,7 +816,7 @@ def _refuse(step: QueryStep) -> NoReturn:
 
 
 def _sparse_search(step: QueryStep, using: str, vectors: Sequence[SparseVector]) -> StepSearch:
-    """A request for each vector that isn't empty."""
+    """One request for each vector that isn't empty."""
     requests = [
         models.QueryRequest(query=sparse(vector), using=using)
         for vector in vectors
@@ -855,7 +861,8 @@ def _distances_of(scores: Floats, metric: Metric) -> Floats:
 def _read_distances(
     collection: QdrantCollection, query: Matrix, ids: Sequence[PointId]
 ) -> dict[PointId, float]:
-    """The distances of points from a vector, computed here from their vectors, which are read."""
+    """The distances of points from a vector. The points' vectors are read, and the distances are
+    computed here."""
     read = [
         (listed.point.id, listed.vectors[""])
         for listed in by_id(collection, ids, ("",), payload_for(Fields()))

@@ -63,7 +63,8 @@ def _params(collection: QdrantCollection, candidates: int) -> models.SearchParam
 
 
 def _measured_recall(collection: QdrantCollection) -> IndexRecall | None:
-    """The measurement of any client; measured now if it is due. Other threads wait."""
+    """The recall as measured by any client; measured now if that is due. Other threads wait for
+    it."""
     with collection.measuring:
         if time.monotonic() >= collection.measured_until:
             collection.measured_until = time.monotonic() + AGE
@@ -93,7 +94,7 @@ def _look_up(collection: QdrantCollection) -> IndexRecall | None:
 
 
 def _is_ready(collection: QdrantCollection, info: Any) -> bool:
-    """Whether there is an index to be measured, and it is complete."""
+    """Whether there is an index whose recall can be measured, and it is complete."""
     indexed, points = info.indexed_vectors_count or 0, info.points_count or 0
     is_indexed = indexed >= LEAST and indexed >= INDEXED * points
     is_at_rest = info.status is models.CollectionStatus.GREEN
@@ -129,8 +130,8 @@ def _measure(collection: QdrantCollection, points: int) -> IndexRecall | None:
 
 
 def _questions(vectors: Matrix) -> Matrix:
-    """(QUESTIONS, dim) float32, kind by kind: near to a vector, half way between two, the mean of
-    five, and in any direction."""
+    """(QUESTIONS, dim) float32, in four kinds: near to a vector, half way between two vectors, the
+    mean of five vectors, and random directions."""
     chance = np.random.default_rng(0)
     count, dimension = OF_A_KIND, vectors.shape[1]
     wide = vectors.astype(np.float64)
@@ -170,8 +171,8 @@ def _scores(
 def scores_of(
     collection: QdrantCollection, requests: Sequence[models.QueryRequest]
 ) -> list[list[float]]:
-    """The scores of the hits of each request, best first; few are sent at once, so that each takes
-    a short time."""
+    """The scores of the hits of each request, best first. Few requests are sent together, so that
+    none takes long."""
     size = min(IN_A_REQUEST, collection.limits.searches or IN_A_REQUEST)
     batches = (requests[start : start + size] for start in range(0, len(requests), size))
     return [
@@ -184,8 +185,8 @@ def scores_of(
 def hits_found(
     found: Sequence[Sequence[float]], best: Sequence[Sequence[float]], k: int, metric: Metric
 ) -> Floats:
-    """(n,) float64: the recall of the k best for each query, from the scores of both searches. Hits
-    that are as good as the last one count."""
+    """(n,) float64: for each query the recall of the k best hits, computed from the scores of an
+    exact and of an approximate search. Hits as good as the k-th count as found."""
     sign = -1.0 if metric == "l2" else 1.0
     shares = np.ones(len(best))
     for i, (scores, wanted) in enumerate(zip(found, best, strict=True)):
@@ -198,8 +199,8 @@ def hits_found(
 def _share(
     exact: Sequence[Sequence[float]], found: Sequence[Sequence[float]], k: int, metric: Metric
 ) -> float:
-    """The mean recall of the k best, for the kind of query with the lowest; those with a filter are
-    a kind of their own."""
+    """The mean recall of the k best hits, for the kind of query with the lowest recall; queries
+    with a filter are a kind of their own."""
     by_kind = hits_found(found, exact, k, metric).reshape(KINDS, -1, FILTERED)
     kinds = [*by_kind[:, :, 1:].mean(axis=(1, 2)), by_kind[:, :, 0].mean()]
     return round(float(min(kinds)), 6)

@@ -15,7 +15,7 @@ from qdrant_client import QdrantClient, models
 
 
 class WritesDone(BaseModel):
-    """A server's response to changes: that each was done."""
+    """A server's response to changes, which says that each was made."""
 
     result: list[models.UpdateResult] | None = None
 
@@ -32,7 +32,7 @@ class RestClient:
     def query_batch_points(
         self, collection_name: str, requests: list[Any], consistency: Any = None
     ) -> Any:
-        """The responses to queries, which contain nothing to embed."""
+        """The responses to queries. The queries contain no objects to embed."""
         answer = self._client.http.search_api.query_batch_points(
             collection_name=collection_name,
             consistency=consistency,
@@ -70,8 +70,8 @@ def _members(value: Any) -> dict[str, Any]:
 
 
 def rest_client_of(client: Any) -> Any:
-    """A client whose REST calls cost less. Any other client, and one with its own way to query or
-    write, is returned unchanged."""
+    """A client with cheaper REST calls. Clients of other kinds, and clients that override how they
+    query or write, are returned unchanged."""
     if not isinstance(client, QdrantClient) or client.init_options.get("prefer_grpc"):
         return client
     for name in ("query_batch_points", "batch_update_points"):

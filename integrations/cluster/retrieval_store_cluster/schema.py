@@ -126,7 +126,7 @@ class CollectionSettings:
 
     @property
     def storage(self) -> dict[str, Any]:
-        """The settings of Qdrant's shards and files."""
+        """Settings for Qdrant's shards and files."""
         return self._part("qdrant")
 
     @property
@@ -174,15 +174,16 @@ class CollectionSettings:
 
 @dataclass(frozen=True, slots=True)
 class IndexRecall:
-    """The measured recall of searches. points: how many the collection had; found: the share of
-    found hits, by the number of hits, and by the number of candidates."""
+    """The measured recall of searches. points: how many points the collection had. found: the share
+    of the nearest points that was found, by the number of hits requested and the number of
+    candidates."""
 
     points: int
     found: Mapping[int, Mapping[int, float]]
 
     def candidates(self, recall: float, k: int) -> int | None:
-        """The least number of candidates with which a search for k hits reaches a recall; None
-        where none does."""
+        """The least number of candidates with which a search for k hits reaches a recall; None if
+        no number does."""
         depth = next((depth for depth in sorted(self.found) if k <= depth), max(self.found))
         shares = sorted(self.found[depth].items())
         return next((candidates for candidates, share in shares if share >= recall), None)
@@ -197,7 +198,7 @@ class IndexRecall:
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any] | None) -> "IndexRecall | None":
-        """The value in the metadata; None without one, or where it isn't of this form."""
+        """The recall stored in the metadata; None if there is none, or it is invalid."""
         stored: Any = (metadata or {}).get(RECALL)
         try:
             found = {
@@ -213,8 +214,8 @@ class IndexRecall:
 
 @dataclass(slots=True)
 class KeyLinks:
-    """Whether the graph has links by a key. searches: how many filtered by it; until: when the
-    result expires, by time.monotonic."""
+    """Whether the graph has links for the values of a key. searches: how many searches filtered by
+    it; until: when the result expires, by time.monotonic."""
 
     are_there: bool = False
     searches: int = 0
@@ -287,12 +288,12 @@ def make_unfinished(cluster: Cluster, settings: CollectionSettings) -> None:
 
 
 def is_unfinished(metadata: Mapping[str, Any] | None) -> bool:
-    """Whether it is the metadata of a fork that lacks its settings."""
+    """Whether these metadata belong to a fork that isn't complete."""
     return UNFINISHED in (metadata or {}) and settings_in(metadata) is None
 
 
 def _id_in(metadata: Mapping[str, Any] | None) -> str | None:
-    """The id of a collection of this package, or of a fork that lacks its settings."""
+    """The id of a collection of this package, or of a fork that isn't complete."""
     settings = settings_in(metadata)
     unfinished: str | None = (metadata or {}).get(UNFINISHED)
     return unfinished if settings is None else settings.record.id
@@ -320,8 +321,8 @@ def _make(cluster: Cluster, settings: CollectionSettings, metadata: Payload) -> 
 
 
 def make_room(cluster: Cluster, settings: CollectionSettings, dimension: int) -> int:
-    """Add the vector space, if there is none; returns its dimension, which differs if another
-    process was first."""
+    """Add the vector space, if there is none. Returns its dimension, which may be another if
+    another process was first."""
     dense = models.DenseVectorConfig(size=dimension, distance=DISTANCES[settings.metric])
     made = models.DenseVectorNameConfig(dense=dense)
     arguments: dict[str, Any] = {"vector_name": DENSE, "vector_name_config": made}
@@ -353,14 +354,14 @@ def quantization(value: Any) -> Any:
 
 
 def complete(cluster: Cluster, settings: CollectionSettings, info: Any) -> None:
-    """Create the missing parts of a Qdrant collection whose creation was interrupted."""
+    """Create the parts that a Qdrant collection lacks because its creation was interrupted."""
     if ORDER not in (info.payload_schema or {}):
         keep_indexes(cluster, settings)
 
 
 def keep_indexes(cluster: Cluster, settings: CollectionSettings) -> None:
-    """Create the initial indexes of a collection. First come those in its settings and the one that
-    marks lists, and last the one by which points are listed."""
+    """Create the initial indexes of a collection: first those in its settings, then the index that
+    marks lists, and last the index by which points are listed."""
     named: Mapping[str, str] = settings.storage.get("indexes", {})
     kinds: dict[PayloadPath, str] = {(key,): kind for key, kind in named.items()}
     if named:
@@ -410,11 +411,12 @@ _log = logging.getLogger("retrieval_store.cluster")
 
 
 class PayloadIndexes:
-    """The payload indexes of a collection. apply: runs an operation on the server, as `apply` of
-    `QdrantCollection`; look: reads the collection's info and calls `note`. kind_at: the kind of
-    index that suits most of the values at a path, None where there are none; has_integers: checks
-    on the server whether all values at a path with an integer index are integers. creates: whether
-    to create indexes: those that strict mode requires, and those that make a filter faster."""
+    """The payload indexes of a collection. apply: runs an operation on the server
+    (`QdrantCollection.apply`); look: reads the collection's info and calls `note`. kind_at: the
+    kind of index that suits most of the values at a path, None where there are none; has_integers:
+    checks on the server whether all values at a path with an integer index are integers. creates:
+    whether to create indexes: those that strict mode requires, and those that make a filter
+    faster."""
 
     def __init__(
         self,
@@ -442,7 +444,8 @@ class PayloadIndexes:
         self.read_at = -AGE  # by time.monotonic
 
     def note_demand(self) -> bool:
-        """Record that the server requires indexes; returns whether another attempt may succeed."""
+        """Note that the server requires indexes for filters; returns whether another attempt may
+        succeed."""
         is_new = not self._strict
         self._look()
         self._strict = True
@@ -466,11 +469,11 @@ class PayloadIndexes:
         return not self._strict and not (kind == "float" and existing in LEAVING_OUT)
 
     def has_or_makes(self, path: PayloadPath) -> bool:
-        """Whether there is an index for a key, or one is created automatically."""
+        """Whether there is an index for a key, or it would be created automatically."""
         return path in self._known_kinds() or self._may_suggest(path)
 
     def serves_lists(self) -> bool:
-        """Whether the server can tell which values are lists: helpful, not necessary."""
+        """Whether the server can tell which values are lists. That helps, but isn't required."""
         try:
             return self.serves(LISTS, "keyword") and (not self._strict or LISTS in self._kinds)
         except AccessDeniedError:
@@ -484,26 +487,27 @@ class PayloadIndexes:
         return existing == "datetime" or not (self._strict or existing in NUMERIC)
 
     def finds_times(self, path: PayloadPath) -> bool:
-        """Whether the server finds strings only by the times that they contain."""
+        """Whether the server finds strings under a key only if they are times."""
         return self._known_kinds().get(path) == "datetime"
 
     def counts(self, path: PayloadPath) -> bool:
-        """Whether the server counts the values under a key, for which an index is created."""
+        """Whether the server can count the values under a key; creates an index for it if
+        needed."""
         return (self._known_kinds().get(path) or self._suggest(path)) in COUNTING
 
     def orders(self, path: PayloadPath) -> bool:
-        """Whether the server orders points by all numbers under a key, for which an index is
-        created."""
+        """Whether the server can order points by all numbers under a key; creates an index for it
+        if needed."""
         kind = self._known_kinds().get(path) or self._suggest(path)
         return kind == "float" or (kind == "integer" and self._serves_numbers(path))
 
     def rounds(self, path: PayloadPath) -> bool:
-        """Whether the server compares a key only with integers, by rounding other bounds."""
+        """Whether the index of a key has only integers, so that the server rounds bounds."""
         return self._kinds.get(path) == "integer"
 
     def _serves_numbers(self, path: PayloadPath) -> bool:
-        """Whether an integer index has all numbers under a key, by a check that is at most a few
-        seconds old. One that hasn't is converted to floats."""
+        """Whether an integer index contains all numbers under a key, checked at most a few seconds
+        ago. If it doesn't, it is converted to floats."""
         if time.monotonic() < self._integers_until.get(path, 0.0):
             return True
         if self._has_integers(path):
@@ -525,7 +529,8 @@ class PayloadIndexes:
                 self._make_float((key,))
 
     def _make_float(self, path: PayloadPath) -> bool:
-        """Convert an integer index to floats; returns whether it is one of floats."""
+        """Convert an integer index to floats; returns whether the key has an index of floats
+        now."""
         if not self._creates:
             return False
         try:
@@ -536,13 +541,12 @@ class PayloadIndexes:
         return True
 
     def serves_notes(self) -> bool:
-        """Whether the server can tell which points have exact values beside the metadata, without
-        an index."""
+        """Whether the server can tell, without an index, which points have exact values stored
+        beside the metadata."""
         return not self._strict and self.serves_lists()
 
     def serves_presence(self, path: PayloadPath) -> bool:
-        """Whether the server can tell if a point has the key, for which any kind of index
-        suffices."""
+        """Whether the server can tell if a point has the key; an index of any kind suffices."""
         return not self._strict or path in self._known_kinds()
 
     def substring(self, path: PayloadPath, text: str) -> Any:
@@ -556,8 +560,9 @@ class PayloadIndexes:
         return None if self._kinds.get(path) == "text" else models.MatchText(text=text)
 
     def _suggest(self, path: PayloadPath) -> str | None:
-        """The kind of the index, created if needed, that suits the points' values at a path. None
-        where there are no values, or it can't be created; then the server scans each point."""
+        """The kind of index that suits the points' values at a path; the index is created if
+        needed. None if there are no values, or the index can't be created; then the server scans
+        all points."""
         if not self._may_suggest(path):
             return None
         self._look()  # another client may have created one
@@ -581,7 +586,8 @@ class PayloadIndexes:
         return time.monotonic() >= self._not_made.get(path, 0.0)
 
     def _create_if_allowed(self, path: PayloadPath, kind: IndexKind) -> str | None:
-        """The kind of the index, created if need be; None where there is none."""
+        """The kind of the key's index, which is created if needed and allowed; None if there is no
+        index."""
         if self._creates:
             try:
                 self.create(path, kind)
@@ -606,7 +612,7 @@ class PayloadIndexes:
         self._kinds = {**self._kinds, path: kind}  # others may be reading them
 
     def _is_full(self, path: PayloadPath) -> bool:
-        """Whether an index is needed, but the server allows no more. Then the condition is
+        """Whether an index is needed, but the server allows no more indexes. Then the condition is
         evaluated here, which reads more points."""
         if not self._creates or self._most is None or len(self._kinds) < self._most:
             return False
@@ -638,9 +644,9 @@ class PayloadIndexes:
 
 
 def kind_for(path: PayloadPath, values: Iterable[Any]) -> str | None:
-    """The kind of index that suits most of the values at a path; None where none suits any. Strings
-    get the index of times if each is a time. Numbers get the index of integers if all are
-    integers."""
+    """The kind of index that suits most of the values at a path; None if no kind suits any of them.
+    If all strings are times, they get an index of times. If all numbers are integers, they get an
+    index of integers."""
     kind = _kind_of_most(values)
     return "float" if kind == "integer" and not is_plain(path) else kind
 
@@ -655,7 +661,7 @@ def _kind_of_most(values: Iterable[Any]) -> str | None:
 
 
 def _is_integer(value: Any) -> bool:
-    """Whether an integer index has the whole value, exactly."""
+    """Whether an integer index stores the value exactly."""
     if type(value) is int:
         return -LARGEST_INTEGER <= value <= LARGEST_INTEGER
     return value is None
@@ -703,5 +709,5 @@ def _is_step(step: str) -> bool:
 
 
 def parse_key(key: str) -> PayloadPath:
-    """The path of Qdrant's notation, with `[]` for the elements of lists."""
+    """The path that a key in Qdrant's notation means, with `[]` for the elements of lists."""
     return tuple(next(filter(None, steps), "") for steps in _STEP.findall(key))

@@ -87,11 +87,12 @@ class ReadOptions:
 
 
 class QdrantCollection:
-    """A collection on a cluster. dimension: of the vectors, None until it is known; hint: the order
-    number at which the next page probably starts; limits: of the server. measured: the recall of
-    searches, with its expiry by time.monotonic, and a lock for the thread that measures it; links:
-    of its graph by keys; indexed: how many vectors are in the graph. point_bytes: of payloads with
-    documents, as last read, None before."""
+    """A collection on a cluster. dimension: the dimension of the vectors, None until it is known;
+    hint: the order number at which the next page probably starts; limits: the server's limits.
+    measured: the recall of searches, with its expiry by time.monotonic, and a lock for the thread
+    that measures it; links: the keys for which its graph has links; indexed: how many vectors are
+    in the graph. point_bytes: the mean size of payloads with documents, as last read; None
+    before."""
 
     def __init__(
         self, cluster: Cluster, options: ReadOptions, settings: CollectionSettings
@@ -148,9 +149,9 @@ class QdrantCollection:
 
     def _has_done_all(self, seconds: float) -> bool:
         """Whether the server has finished its whole queue, for which this waits at least `seconds`.
-        It sends an empty operation, which each shard does after the others. Otherwise one has
-        failed, now or long ago; the server reports that to a client that sends it again and waits
-        for it."""
+        It sends an empty operation, which each shard does after the others. If it isn't done in
+        time, a queued operation has failed, now or long ago. A client learns why by sending that
+        operation again and waiting for it."""
         nothing = models.Filter(must=[models.HasIdCondition(has_id=[])])
         ends = time.monotonic() + seconds
         while True:
@@ -195,7 +196,7 @@ class QdrantCollection:
 
     def about(self) -> tuple[int, bool]:
         """The approximate number of points, which the server knows without counting. Also whether
-        it was read now, as after a write, or a few seconds ago."""
+        this number was read now, as happens after a write, or a few seconds ago."""
         is_old = time.monotonic() >= self._about_until
         if is_old:
             self._about = self.call("count", exact=False).count
@@ -246,8 +247,8 @@ class QdrantCollection:
         return fits(others, self.limits) and not self.count(others)
 
     def has_changed(self, error: ClusterError) -> bool:
-        """Whether the server's limits have changed since it refused a request, so that another one
-        may succeed."""
+        """Whether the server's limits differ from those known when it refused a request. Then a new
+        request may succeed."""
         if not was_refused(error):
             return False
         before = (self.limits, self.indexes.kinds_last_read)
@@ -255,8 +256,8 @@ class QdrantCollection:
         return before != (self.limits, self.indexes.kinds_last_read)
 
     def note(self, info: models.CollectionInfo) -> None:
-        """Store the collection's info; raises NotFoundError for another collection of the same
-        name, by which another process has replaced it."""
+        """Store the collection's info. Raises NotFoundError if another process has replaced the
+        collection by another of the same name."""
         settings = schema.settings_in(info.config.metadata)
         if settings is None or settings.record.id != self.settings.record.id:
             called = self.settings.record.name
@@ -272,8 +273,8 @@ class QdrantCollection:
         self.indexes.note(info.payload_schema, refuses, most)
 
     def refuse_replaced(self, since: float = 0.0) -> None:
-        """Raise NotFoundError when the Qdrant collection was replaced by another of the same name.
-        since: seconds within which that isn't checked again."""
+        """Raise NotFoundError if the Qdrant collection was replaced by another of the same name.
+        since: a check is good for this many seconds."""
         if time.monotonic() >= self.indexes.read_at + since:
             self.look()
 
@@ -309,7 +310,7 @@ class QdrantCollection:
         self.refuse_other(dimension, "embeddings")
 
     def vectors_wanted(self, spaces: Spaces) -> list[str] | bool:
-        """The `with_vectors` argument for the spaces."""
+        """The value of `with_vectors` that requests the vectors in these spaces."""
         dense = [DENSE] if "" in spaces and self.known_dimension() is not None else []
         return [*dense, *self._names_of(spaces)] or False
 
@@ -323,14 +324,16 @@ class QdrantCollection:
 
 
 def _consistency(level: Any) -> dict[str, Any]:
-    """The argument of the client's methods; over gRPC they don't take the word."""
+    """The consistency level as an argument of the client's methods; over gRPC these don't take a
+    word."""
     if isinstance(level, str):
         level = models.ReadConsistencyType(level)
     return {} if level is None else {"consistency": level}
 
 
 def vectors_of(record: Any, point: StoredPoint, collection: QdrantCollection) -> VectorsBySpace:
-    """The requested vectors of a point, as they were written."""
+    """The vectors of a point that were requested, restored to the form in which they were
+    written."""
     vectors: VectorsBySpace = {}
     known = record.vector or {}
     if known.get(DENSE) is not None:
@@ -348,7 +351,7 @@ def vectors_of(record: Any, point: StoredPoint, collection: QdrantCollection) ->
 
 def vectors_to_send(vectors: Matrix, metric: Metric) -> Matrix:
     """Vectors in the form for Qdrant. For cosine they are normalised here: Qdrant would do it in
-    float32, where long ones become infinite and short ones zero."""
+    float32, where long vectors become infinite and short ones zero."""
     if metric != "cosine":
         return vectors
     wide = vectors.astype(np.float64)
@@ -358,7 +361,7 @@ def vectors_to_send(vectors: Matrix, metric: Metric) -> Matrix:
 
 
 def sparse(vector: SparseVector) -> models.SparseVector:
-    """A sparse vector in the form for Qdrant; it is known to have numbers."""
+    """A sparse vector in the form for Qdrant; the vector isn't empty."""
     indices, values = vector.indices.tolist(), vector.values.tolist()
     return models.SparseVector.model_construct(indices=indices, values=values)
 
@@ -413,9 +416,9 @@ class ListPosition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Lists the points that fulfil a condition. spaces: vector spaces to read; expected: the
-    probable number of points that are taken, which sets the first page's size. payload: the payload
-    keys to read."""
+    """Lists the points that fulfil a condition. spaces: vector spaces to read; expected: how many
+    points the caller probably reads; sets the size of the first page. payload: the payload keys to
+    read."""
 
     collection: QdrantCollection
     condition: models.Filter | None
@@ -424,15 +427,16 @@ class Listing:
     payload: PayloadWanted = True
 
     def points(self, start: int = 0, ahead: bool = False) -> Iterator[ListedPoint]:
-        """Points from the order number `start` on. ahead: whether a page is read while the one
-        before is used, for callers that want all."""
+        """Points from the order number `start` on. ahead: whether the next page is read while the
+        current one is used, for callers that read all points."""
         pages = self._pages(start)
         for page in _read_ahead(pages) if ahead else pages:
             yield from page
 
     def _pages(self, start: int) -> Iterator[list[ListedPoint]]:
-        """The same in pages. A server's response may end among the points of one order number. The
-        next page then begins with that number, and so this one ends before it."""
+        """Points from the order number `start` on, in pages. A server's response may end between
+        points with the same order number. The next page then begins with that number, so this page
+        ends before it."""
         size = min(self.page_size(), self._slack + 1)  # the last one may be left to the next page
         while True:
             page = self._page(start, size)
@@ -449,7 +453,8 @@ class Listing:
             size = self.page_size()
 
     def by_value(self, key: str, descending: bool, size: int) -> list[ListedPoint]:
-        """The first points in the order of an index of numbers; the order of equal ones changes."""
+        """The first points in the order of an index of numbers. Points with equal numbers come in
+        varying order."""
         direction = models.Direction.DESC if descending else models.Direction.ASC
         records, _ = self._scroll(size, models.OrderBy(key=key, direction=direction))
         return [self._parse_record(record) for record in records]
@@ -463,23 +468,24 @@ class Listing:
         return self._end(models.Direction.DESC)
 
     def at(self, offset: int) -> Iterator[ListedPoint]:
-        """All points except the first `offset`, which aren't read where Qdrant can count them."""
+        """All points except the first `offset`, which aren't read if Qdrant can count them."""
         countable = self.collection.limits.exact  # otherwise the counted points are read anyway
         start, before = self._place_of(offset) if countable and offset else (0, 0)
         reach = min(PAGE, self.expected + offset - before)
         return islice(replace(self, expected=reach).points(start), offset - before, None)
 
     def _place_of(self, offset: int) -> ListPosition:
-        """A position with `offset` points before it, or somewhat fewer. The end of the last page is
-        tried first, since pages are mostly read in sequence."""
+        """A position in the list with `offset` points before it, or somewhat fewer. The end of the
+        last page is tried first, since pages are mostly read in sequence."""
         hint = self.collection.hint
         before = self._count_before(hint)
         near = before <= offset <= before + self._slack
         return ListPosition(hint, before) if near else self._search_place(offset)
 
     def _search_place(self, offset: int) -> ListPosition:
-        """The same by a search between the first and the last order number. Interpolation and
-        bisection alternate, since order numbers come in bursts."""
+        """A position with `offset` points before it, or somewhat fewer, found by a search between
+        the first and the last order number. Interpolation and bisection alternate, since order
+        numbers come in bursts."""
         low = ListPosition(self._end(models.Direction.ASC), 0)
         count = self.collection.count(self.condition)
         high = ListPosition(self._end(models.Direction.DESC) + 1, count)
@@ -523,8 +529,8 @@ class Listing:
         return decode_point(records[0].payload).order if records else 0
 
     def _page(self, start: int, size: int) -> list[ListedPoint]:
-        """The first points from an order number on. Qdrant returns points of one number in an order
-        that changes."""
+        """The first points from an order number on. Qdrant returns points with the same number in
+        varying order."""
         records, _ = self._scroll(size, models.OrderBy(key=ORDER, start_from=start))
         return sorted(map(self._parse_record, records), key=_place)
 
@@ -534,19 +540,19 @@ class Listing:
         return sorted(replace(self, condition=same_order).in_any_order(), key=_place)
 
     def _within(self, orders: models.Filter) -> models.Filter:
-        """The condition, and these orders."""
+        """The listing's condition, combined with bounds on order numbers."""
         condition = condition_within_limits(self.condition, self.collection.limits, 1)
         return orders if condition is None else models.Filter(must=[condition, orders])
 
     def all_from(self, start: str) -> Iterator[ListedPoint]:
-        """All points in the order of their ids in Qdrant from an id on, then those before it. That
-        is as good as random, since these ids are hashes of ours."""
+        """All points in the order of their ids in Qdrant: first those from an id on, then those
+        before it. That is as good as a random order, since Qdrant's ids are hashes of ours."""
         yield from self.in_any_order(start)
         yield from takewhile(lambda listed: listed.id < start, self.in_any_order())
 
     def in_any_order(self, start: str | None = None) -> Iterator[ListedPoint]:
-        """All points, in the order of their ids in Qdrant, which costs a server less than any
-        other. They begin at an id, if one is given."""
+        """All points, from an id on if it is given, in the order of their ids in Qdrant. That order
+        costs the server least."""
         offset: Any = start
         while True:
             size = min(self.page_size(), self._slack)
@@ -605,7 +611,7 @@ def by_id(
 
 
 def _read_ahead(pages: Iterator[list[ListedPoint]]) -> Iterator[list[ListedPoint]]:
-    """The pages; each is read while the one before is used."""
+    """The pages; each is read while the caller uses the page before it."""
 
     def read() -> list[ListedPoint] | None:
         return next(pages, None)

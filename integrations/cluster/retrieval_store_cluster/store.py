@@ -122,9 +122,9 @@ _traced = partial(traced, system="qdrant")
 
 
 def _retried(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
-    """Makes a method read again when the server requires payload indexes for the filter, which are
-    created then, or when its limits have changed. Raises NotFoundError for a collection that
-    another process replaced some seconds ago."""
+    """Decorates a method that reads. If the server requires payload indexes for the filter, these
+    are created, and the method is called again; so it is if the server's limits have changed.
+    Raises NotFoundError for a collection that another process replaced some seconds ago."""
 
     @wraps(method)
     def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -147,7 +147,7 @@ def _retried(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, 
 
 @dataclass(frozen=True, slots=True)
 class _UnderWay:
-    """A batch that is being sent."""
+    """A batch whose requests are being sent."""
 
     result: PutResult
     requests: Sequence[Future[None]]
@@ -175,7 +175,7 @@ class ClusterPoints:
 
     @property
     def engine(self) -> None:
-        """Not in this project's engine either."""
+        """None: the points aren't in this project's engine."""
         return None
 
     @property
@@ -255,14 +255,15 @@ class ClusterPoints:
 
     @_traced("put")
     def merge_payload(self, expression: Expression, payload: Payload) -> int:
-        """Merge these keys into the payloads of the points that match; returns how many."""
+        """Merge these keys into the payloads of the points that match; returns how many matched."""
         refuse_reserved([payload])
         return self._merge_matching(expression, payload)
 
     @_retried
     def _merge_matching(self, expression: Expression, payload: Payload) -> int:
-        """The same. Points are changed by the filter, if the server can decide that they match, and
-        no exact values beside the metadata would change. Others are changed one by one."""
+        """Merge a payload into the points that match. The server changes them by the filter if it
+        can decide which match, and no exact values beside the metadata would change. Other points
+        are changed one by one."""
         parts = self._parts(expression)
         merged = write.parts_to_merge(self._collection, parts.certain, payload)
         # Points with exact values are read anyway, and counting all costs less than counting only
@@ -277,7 +278,8 @@ class ClusterPoints:
         return max(0, within - len(noted)) + len(doubtful | noted)
 
     def _merge_each(self, bound: Bound, expression: Expression, payload: Payload) -> set[PointId]:
-        """The same for each point within a bound that matches, in pages; returns their ids."""
+        """Merge a payload into each point within a bound that matches, in pages; returns their
+        ids."""
         points = self._judge_points(bound, expression, WHOLE)
         merged: set[PointId] = set()
         while page := [listed.point for listed in islice(points, PAGE)]:
@@ -314,7 +316,7 @@ class ClusterPoints:
 
     @_traced("number")
     def count_within(self, expression: Expression, seconds: float) -> tuple[int, bool]:
-        """The same, with a time limit."""
+        """The number of points that match, with a time limit."""
         return self._count_until(expression, time.monotonic() + seconds)
 
     @_retried
@@ -355,14 +357,15 @@ class ClusterPoints:
 
     @_traced("get", counts_of_results)
     def sample(self, expression: Expression | None, size: int, fields: Fields) -> Points:
-        """At most `size` of the points that match, by their ids, which is as good as at random."""
+        """At most `size` of the points that match: the first by their ids, which is as good as a
+        random sample."""
         return self._sample(expression, size, 0, fields)
 
     @_retried
     def _sample(
         self, expression: Expression | None, size: int, seed: int, fields: Fields
     ) -> Points:
-        """A sample of `size` points that match, drawn by a seed, in the order of `get`."""
+        """A sample of `size` points that match, drawn with a random seed, in the order of `get`."""
         payload = payload_for(fields, expression)
         listing = self._listing(expression, fields.vectors, size, payload)
         if listing is None:
@@ -431,7 +434,7 @@ class ClusterPoints:
 
     def create_index(self, path: PayloadPath, kind: IndexKind | None) -> None:
         """Create a payload index on a metadata key. Raises InvalidArgumentError for a key that
-        Qdrant's notation can't express, or if no kind is given and no point has the key."""
+        Qdrant's notation can't express, and if neither a kind is given nor a point has the key."""
         if not is_expressible(path):
             raise InvalidArgumentError(f"key is {quote('.'.join(path))}, {schema.UNWRITTEN}")
         points, _ = self._collection.about()
@@ -480,9 +483,9 @@ class ClusterPoints:
     @_traced("why")
     @_retried
     def why(self, inquiry: ExplainRequest) -> RankReport:
-        """The ranks of records among the first hits of each ranking; only the fields that decide
-        the order are read. A cluster reports no ranks beyond. Indexes aren't used, and the weights
-        of words aren't known."""
+        """The ranks of records among the first hits of each ranking. Only fields that affect the
+        order are read. Beyond these hits a cluster reports no ranks. Indexes aren't used, and the
+        weights of words aren't known."""
         looked_at = [inquiry.records, *(step.expression for step in inquiry.beside)]
         if inquiry.same is not None:
             looked_at.append(Exists(inquiry.same))
@@ -549,8 +552,7 @@ class ClusterPoints:
         offset: int,
         fields: Fields,
     ) -> list[ListedPoint]:
-        """The points that are named and match, without those before the offset and beyond the
-        limit."""
+        """The points with these ids that match, after the offset, up to the limit."""
         payload = payload_for(fields, expression)
         if ids is not None:
             points = by_id(self._collection, ids, fields.vectors, payload)
@@ -570,8 +572,8 @@ class ClusterPoints:
         return list(islice(matching, offset, stop))
 
     def _counted(self, expression: Expression | None) -> Bound | None:
-        """The bound that contains exactly the matching points, where the server can count the
-        points before a position by indexes; None where it can't."""
+        """The bound that contains exactly the matching points, if the server can use indexes to
+        count the points before a position; otherwise None."""
         if expression is None:
             return True
         if not self._collection.indexes.has_or_makes(LISTS):
@@ -588,7 +590,7 @@ class ClusterPoints:
         expected: int,
         payload: PayloadWanted,
     ) -> Listing | None:
-        """The points that may match according to the server; None where none can."""
+        """The list of points that may match according to the server; None if none can match."""
         bound = necessary(expression, self._collection.indexes)
         if bound is False:
             return None
@@ -598,7 +600,7 @@ class ClusterPoints:
 
 class CreatingClusterPoints(ClusterPoints):
     """The points that exist now, to be read page after page while others write. A page continues
-    after the last point of the page before, and not at a number of points. So each point that isn't
+    after the last point of the page before it, instead of at an offset. So each point that isn't
     deleted comes exactly once; later points aren't included."""
 
     def __init__(self, collection: QdrantCollection) -> None:
@@ -617,7 +619,7 @@ class CreatingClusterPoints(ClusterPoints):
 
     @_retried
     def count(self) -> int:
-        """How many of the points that existed at first still exist."""
+        """How many of the points that existed at the beginning still exist."""
         return self._collection.number(orders_within(lte=self._last_order))
 
     @_traced("get", counts_of_results)
@@ -629,8 +631,8 @@ class CreatingClusterPoints(ClusterPoints):
         offset: int,
         fields: Fields,
     ) -> Points:
-        """A page. It continues after the page before if the offset says so; otherwise all points
-        before it are skipped, from the first on."""
+        """A page of points. It continues after the page before if `offset` is there; otherwise the
+        points before `offset` are skipped, starting from the first."""
         if ids is not None:
             return super().get(ids, expression, limit, offset, fields)
         if offset < self._passed:
@@ -641,8 +643,8 @@ class CreatingClusterPoints(ClusterPoints):
         return self._show(self._page(expression, limit, fields), fields)
 
     def _go_back(self, offset: int) -> None:
-        """Return to the position after `offset` points, whatever others delete meanwhile, if that
-        is on the last page; otherwise to the beginning."""
+        """Return to the position after `offset` points. If that is on the last page, it is found
+        whatever others have deleted meanwhile; otherwise reading starts again at the beginning."""
         page = self._page_read[: offset - self._passed]
         if not page:
             self._start()
@@ -670,7 +672,7 @@ class CreatingClusterPoints(ClusterPoints):
     def _read(
         self, expression: Expression | None, limit: int | None, fields: Fields
     ) -> list[ListedPoint]:
-        """The next points, beginning with the rest of the last page's response."""
+        """The next points, beginning with the remaining points of the last response."""
         if self._wanted != (expression, fields):
             self._reading = self._behind(expression, fields)
         self._wanted = None  # until reading has succeeded
@@ -679,7 +681,7 @@ class CreatingClusterPoints(ClusterPoints):
         return page
 
     def _behind(self, expression: Expression | None, fields: Fields) -> Iterator[ListedPoint]:
-        """The points after those of the pages before."""
+        """The points that follow those of the earlier pages."""
         payload, before = payload_for(fields, expression), self._before
         listing = self._listing(expression, fields.vectors, PAGE, payload)
         for listed in () if listing is None else listing.points(self._order, ahead=True):
@@ -690,7 +692,7 @@ class CreatingClusterPoints(ClusterPoints):
 
 
 def _maker_of(key: str) -> str:
-    """The user's call that creates an index on a key in Qdrant's notation."""
+    """How a user creates an index on a key in Qdrant's notation: the text of the call."""
     match parse_key(key):
         case (str(name),) if name not in RESERVED:
             return f"Collection.create_index({name!r})"
@@ -741,7 +743,7 @@ class ClusterStore(BaseStore):
         return record
 
     def _refuse_taken(self, name: str, own: Collection[str]) -> None:
-        """Raise for a name that is taken. `own`: the collection's own names."""
+        """Raise if the name is taken. `own`: the collection's own names, which don't count."""
         refuse_long(name)
         if name in own or name not in {*self.cluster.collections(), *self.cluster.aliases()}:
             return
@@ -822,8 +824,8 @@ class ClusterStore(BaseStore):
         return new
 
     def _refuse_lost(self, alias: str, name: str) -> None:
-        """Raise AlreadyExistsError for an alias that another client has set at the same time: a
-        server accepts two such requests, and the last one counts."""
+        """Raise AlreadyExistsError if another client has set the alias at the same time: a server
+        accepts both requests, and the last one counts."""
         if self.cluster.aliases().get(alias, name) != name:  # a node may not know it yet
             raise AlreadyExistsError(f"collection {alias!r} already exists, {self.cluster.place}")
 
@@ -851,14 +853,14 @@ class ClusterStore(BaseStore):
         return ClusterPoints(self._open_collection(collection_id))
 
     def copy_note(self, collection_id: str) -> tuple[Any, int]:
-        """A copy's note beside the collection that it makes, None without a note, and the
-        collection's number of points; raises NotFoundError."""
+        """The note beside a collection that is a copy, None if there is none, and the collection's
+        number of points; raises NotFoundError."""
         name = self._open_collection(collection_id).settings.name
         info = self.cluster.call("get_collection", name)
         return (info.config.metadata or {}).get(schema.COPY), self.points(collection_id).count()
 
     def note_copy(self, collection_id: str, note: Payload) -> None:
-        """Write a copy's note beside the collection that it makes; raises NotFoundError."""
+        """Write a note beside a collection that is a copy; raises NotFoundError."""
         name = self._open_collection(collection_id).settings.name
         self.cluster.call("update_collection", name, metadata={schema.COPY: note})
 
@@ -870,8 +872,9 @@ class ClusterStore(BaseStore):
         yield CreatingClusterPoints(self._open_collection(collection_id))
 
     def fork(self, collection_id: str, name: str) -> CollectionRecord:
-        """A copy of a collection under another name, with its settings; raises AlreadyExistsError.
-        Points that others change meanwhile are copied in the old or the new state."""
+        """Copy a collection within the cluster under another name, with its settings; raises
+        AlreadyExistsError. Points that others change meanwhile are copied in the old or the new
+        state."""
         source = self._open_collection(collection_id)
         self._refuse_taken(name, ())
         record = CollectionRecord(str(uuid.uuid4()), name, self.record(collection_id).settings)
@@ -885,12 +888,12 @@ class ClusterStore(BaseStore):
                 yield record.name, self.points(record.id).gauges()
 
     def optimize(self, collection_id: str, progress: object) -> None:
-        """There is nothing to do, since Qdrant optimizes by itself; raises NotFoundError."""
+        """Nothing to do: Qdrant optimizes by itself. Raises NotFoundError."""
         self._open_collection(collection_id)
 
     def _open_collection(self, collection_id: str) -> QdrantCollection:
-        """The cached state of a collection; read when there is none, among those that weren't read
-        just now."""
+        """The cached state of a collection. It is read if it isn't cached, unless it was read just
+        now."""
         if collection_id not in self._open:
             names, now = self.cluster.collections(), time.monotonic()
             for name in names:
@@ -905,7 +908,7 @@ class ClusterStore(BaseStore):
         return collection
 
     def _read(self, name: str) -> CollectionRecord | None:
-        """The record of a Qdrant collection, by its name or an alias; None without one. Raises
+        """The record of a Qdrant collection, by its name or an alias; None if there is none. Raises
         FormatError for a collection that only older releases can read."""
         try:
             info = self.cluster.call("get_collection", name)

@@ -82,9 +82,10 @@ class _Vector:
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """The new state of one point. vector: the new one, None to keep the old; words: whether to
-    compute the vector of its words anew. whole: whether nothing of the old point stays; sparse: the
-    new sparse vector. old: the existing point, None for a new one."""
+    """The new state of one point. vector: the new vector, None to keep the old one; words: whether
+    to compute the sparse vector of its words again. whole: whether the point is written as a whole,
+    and nothing of the old one stays; sparse: the new sparse vector. old: the existing point, None
+    if it is new."""
 
     point: StoredPoint
     vector: _Vector | None
@@ -166,7 +167,7 @@ def prepare_write(
 def _left_alone(
     rules: WriteRules, known: Mapping[PointId, StoredPoint]
 ) -> dict[PointId, StoredPoint]:
-    """The points that exist and aren't to be changed."""
+    """The points that exist and that the rules don't allow to be changed."""
     if rules.on_existing == "ignore":
         return {**known}
     return {
@@ -177,7 +178,7 @@ def _left_alone(
 
 
 def _cleared_ids(changes: Sequence[_Change]) -> Iterator[PointId]:
-    """The ids of known points whose document or uri is removed."""
+    """The ids of existing points whose document or uri is removed."""
     for change in changes:
         new, old = change.point, change.old
         if old is not None and (
@@ -198,15 +199,15 @@ def delete(collection: QdrantCollection, ids: Sequence[PointId]) -> None:
 def delete_matching(
     collection: QdrantCollection, condition: models.Filter | None, count: int
 ) -> None:
-    """Delete the `count` points that fulfil a condition; all without one."""
+    """Delete the `count` points that fulfil a condition; all points without a condition."""
     selector = models.FilterSelector(filter=condition or models.Filter())
     _change_matching(collection, "delete", count, points_selector=selector)
 
 
 def parts_to_merge(collection: QdrantCollection, bound: Bound, payload: Payload) -> Parts:
     """The points within a bound, in two parts. `certain`: points into whose metadata the server can
-    merge a payload. `doubtful`: points with exact values beside the metadata that would change with
-    it."""
+    merge a payload. `doubtful`: points that also have exact values beside the metadata, which the
+    merge would change."""
     values = payload.values()
     is_one_operation = len({value is None for value in values}) == 1
     is_plain = exact_text(payload) is None and not any(isinstance(v, list) for v in values)
@@ -222,8 +223,8 @@ def parts_to_merge(collection: QdrantCollection, bound: Bound, payload: Payload)
 
 
 def _condition_for_notes(collection: QdrantCollection, keys: Iterable[str]) -> Bound | None:
-    """The condition for points with exact values, beside the metadata, that would change with these
-    keys; None where the server can't evaluate it."""
+    """The condition for points with exact values, beside the metadata, that a merge of these keys
+    would change; None if the server can't evaluate it."""
     names = models.MatchAny(any=[*keys, ODD_TIMES, BESIDE])
     listed = models.FieldCondition(key=quote_path(LISTS), match=names)
     if collection.settings.notes_beside:
@@ -240,8 +241,8 @@ def _condition_for_notes(collection: QdrantCollection, keys: Iterable[str]) -> B
 def merge_matching(
     collection: QdrantCollection, condition: models.Filter | None, payload: Payload, count: int
 ) -> None:
-    """Merge a payload into the metadata of the `count` points that fulfil a condition. It takes one
-    operation, since after the first of two other points would fulfil it."""
+    """Merge a payload into the metadata of the `count` points that fulfil a condition. This must be
+    one operation, since after a first one other points might fulfil the condition."""
     where = condition or models.Filter()
     if None in payload.values():
         keys = [quote_path((key,)) for key in payload]
@@ -254,9 +255,9 @@ def merge_matching(
 def _change_matching(
     collection: QdrantCollection, method: str, count: int, **arguments: Any
 ) -> None:
-    """Have the server change `count` points in one operation. With many points that may exceed a
-    request's timeout; the request would be sent again, and be done twice. So the operation is
-    queued."""
+    """Have the server change `count` points in one operation. With many points it may take longer
+    than a request's timeout; the request would then be sent again and be done twice. So the
+    operation is queued."""
     seconds = count / SLOWEST if count >= MANY_MATCHING else None
     collection.apply(method, seconds, **arguments)
 
@@ -320,7 +321,8 @@ def _change(
     keeps: bool,
     rules: WriteRules,
 ) -> _Change:
-    """keeps: whether an existing point has a sparse vector to keep, if `other` isn't given."""
+    """The change of one point. keeps: whether an existing point has a sparse vector to keep, if
+    `other` isn't given."""
     payload: Any = _value_at(batch.payloads, i)
     document: Any = _value_at(batch.documents, i)
     uri: Any = _value_at(batch.uris, i)
@@ -364,7 +366,7 @@ def send(collection: QdrantCollection, request: SentBatch) -> None:
 
 
 def send_all(collection: QdrantCollection, requests: Iterable[SentBatch]) -> None:
-    """Send requests in order; each is made while the one before is under way."""
+    """Send requests in order; each is made while the one before it is being sent."""
     left = iter(requests)
     first, second = next(left, None), next(left, None)
     if first is None:
@@ -396,7 +398,7 @@ def _send_operations(collection: QdrantCollection, operations: list[Any]) -> Non
 
 
 def _on_points_there(collection: QdrantCollection, operations: list[Any]) -> list[Any]:
-    """The operations except those that change points which don't exist."""
+    """The operations, without those that change points that don't exist."""
     changed = [_changed_id(operation) for operation in operations]
     asked = [own_id for own_id in dict.fromkeys(changed) if own_id is not None]
     records = collection.call(
@@ -428,7 +430,7 @@ def _batches(
     changes: list[_Change],
     words: list[models.SparseVector | None],
 ) -> Iterator[list[Any]]:
-    """The operations that make all changes, in pieces of a bounded size."""
+    """The operations that make all changes, in batches of limited size."""
     operations: list[Any] = []
     size, points = 0, 0
     most = collection.limits.batch or len(changes)
@@ -446,7 +448,7 @@ def _batches(
 
 
 def _size_of(change: _Change, payload: Any, words: models.SparseVector | None) -> int:
-    """The bytes of JSON of a change, approximately, and never too few."""
+    """An upper estimate of the bytes that a change takes as JSON."""
     numbers = 0 if change.vector is None else len(change.vector.sent)
     entries = sum(len(vector.indices) for vector in (words, change.sparse) if vector is not None)
     return len(orjson.dumps(payload)) + NUMBER_BYTES * (numbers + 2 * entries) + OPERATION_BYTES
@@ -515,14 +517,14 @@ RequestT = TypeVar("RequestT")
 
 
 class NotSentError(Exception):
-    """A request wasn't sent because an earlier one failed, whose error is raised first."""
+    """A request wasn't sent because an earlier one failed. The earlier error is raised first."""
 
 
 class Sending(Generic[RequestT]):
-    """Sends requests in a thread of its own, in order, so that the written data are always a first
-    part of the whole. After a failure no more are sent; on leaving, it waits for the request under
-    way. One connection is enough: besides the server's work, making the next request takes the
-    time."""
+    """Sends requests in a thread of its own, in order, so that the written data are always a prefix
+    of all data. After a failure no more are sent. On leaving, it waits for the request in progress.
+    One connection is enough: besides the server's work, most time goes into making the next
+    request."""
 
     def __init__(self, send: Callable[[RequestT], None]) -> None:
         self._send = send

@@ -76,8 +76,8 @@ class Transfer:
     shown: bool
 
     def run(self) -> int:
-        """Make the target equal to the source, in the same order. Returns how many points were
-        missing in the target, or differed."""
+        """Make the target equal to the source, with the points in the same order. Returns how many
+        points were missing in the target, or differed."""
         entry, changed = self._resume()
         moved = self._copy_pages(entry)
         if changed is not None:
@@ -89,12 +89,15 @@ class Transfer:
         return moved
 
     def _resume(self) -> tuple[Entry, ChangedPoints | None]:
-        """The journal's entry to resume from, and the points changed since. None instead of these
-        points if all points are copied from the first on, or the source is a cluster.
+        """The journal's entry to resume from, and the points that changed since then. Instead of
+        these points, None if all points must be copied from the first on, or if the source is a
+        cluster.
 
-        Points are copied in the order of insertion. Some of the `entry.done` points copied before
-        the interruption may have been deleted since. So the first done - deleted points are certain
-        to be copied. All numbers are read from one state, the state of `source`."""
+        Points are copied in the order of insertion. Some of the `entry.done` points that were
+        copied before the interruption may have been deleted since. So only the first (done -
+        deleted) points are certain to be copied. All numbers are read from the same state as
+        `source`.
+        """
         entry, points = self.journal.entries[self.collection_id], self.source.engine
         if points is None or self.position is None:
             return entry, None
@@ -141,8 +144,8 @@ class Transfer:
 
 
 class CollectionCopy:
-    """The copy of one collection. place: of the copy; is_level: whether nothing had to be copied;
-    alike: the id of a collection with the same content that isn't a copy."""
+    """The copy of one collection. place: the copy's place in the target; is_level: whether nothing
+    had to be copied; alike: the id of a collection with the same content that isn't a copy."""
 
     def __init__(
         self,
@@ -167,12 +170,12 @@ class CollectionCopy:
 
     @property
     def id(self) -> str:
-        """The id in the source."""
+        """The collection's id in the source."""
         return self.place.record.id
 
     @property
     def name(self) -> str:
-        """The name in the source."""
+        """The collection's name in the source."""
         return self.place.record.name
 
     @property
@@ -191,7 +194,7 @@ class CollectionCopy:
 
     @property
     def _points(self) -> PointsBackend:
-        """The points of the source; raises NotFoundError."""
+        """The points of the source; raises NotFoundError if it was deleted."""
         return self._source.store.points(self.id)
 
     @property
@@ -260,13 +263,13 @@ class CollectionCopy:
                     note_left(self._journal, self.id, self._copied)
 
     def _look_again(self) -> bool:
-        """Whether the source's settings differ from the copy's; a new name is left to the next
-        run."""
+        """Whether the source's settings now differ from the copy's. A new name doesn't count; the
+        next run handles it."""
         self.place.record = replace(self._source.store.record(self.id), name=self.name)
         return self.place.record.settings != self._settled
 
     def _copy_rest(self) -> None:
-        """Start the copy, resume an interrupted one, or update a complete one."""
+        """Do what is left: start the copy, resume an interrupted copy, or update a complete one."""
         entry, is_there = self.place.known, self.place.is_there
         if not is_there and self._by_files:
             self._copy_files()
@@ -278,7 +281,7 @@ class CollectionCopy:
             self._copy_changes()
 
     def _copy_changes(self) -> None:
-        """Update the copy with the changes since."""
+        """Update the copy with the source's changes since the last run."""
         changed = self._settle()
         points = self._points.engine
         if points is None:  # a cluster has no change log, so everything is compared
@@ -296,7 +299,7 @@ class CollectionCopy:
 
     def _settle(self) -> bool:
         """Give the copy the settings of the source; returns whether they differed. Raises
-        ConflictError for settings of word search on a cluster, which can't change them."""
+        ConflictError if settings of word search differ on a cluster, which can't change them."""
         if self._settled == self.place.record.settings:
             return False
         self.place.refuse_unfit(self._points)
@@ -368,7 +371,7 @@ class CollectionCopy:
         self.place.is_there, self._settled = True, self.place.record.settings
 
     def _frozen(self) -> AbstractContextManager[PointsBackend]:
-        """The points in one state; in a cluster the points that exist now."""
+        """The points to copy: one fixed state of them; in a cluster the points that exist now."""
         return self._source.store.open_copy(self.id)
 
     def _level_spaces(self, points: PointsBackend) -> list[str]:
@@ -399,8 +402,8 @@ class CollectionCopy:
         return compare(self._points, self._copied, spaces, self._since, rounds, self.name)
 
     def _cluster_rests(self) -> bool:
-        """Whether no points of a cluster were added or deleted since they were copied, if they
-        were."""
+        """Whether no points of a cluster were added or deleted since this run copied them. True if
+        this run didn't copy any."""
         if self._there is None:
             return True
         points, count = self._there
@@ -408,7 +411,7 @@ class CollectionCopy:
 
     @property
     def meanwhile(self) -> int:
-        """How many points of a cluster were added or deleted since their copying began."""
+        """How many points of a cluster were added or deleted since copying began."""
         if self._there is None:
             return 0
         points, count = self._there
@@ -416,14 +419,15 @@ class CollectionCopy:
         return count - left + max(0, self._points.count() - left)
 
     def _compare_with_cluster(self) -> int:
-        """The same with a cluster; points that changed meanwhile are copied again."""
+        """Compare copy and source, one of which is on a cluster; points that changed meanwhile are
+        copied again. Returns the number of compared points."""
         begin_writing(self._journal, self.id)
         compared = self._compare()
         note_left(self._journal, self.id, self._copied)
         return compared
 
     def _since(self) -> Since:
-        """The changes of the source since it was copied, as far as they are known."""
+        """The changes of the source since the copy was made, as far as they are known."""
         entry, points = self.place.entry, self._points.engine
         if points is None:
             return Since(frozenset(), rests=self._cluster_rests())
@@ -436,8 +440,8 @@ class CollectionCopy:
         return Since(ids, same_spaces and changed.position == entry.position)
 
     def compare(self) -> tuple[int, int, int]:
-        """How many points the copy has, how many were copied again, and how many were compared with
-        the source."""
+        """Compare the copy with the source. Returns how many points the copy has, how many were
+        copied again, and how many were compared."""
         if self._points.engine is None and self.alike is None:
             compared = self._compare_with_cluster()
         else:

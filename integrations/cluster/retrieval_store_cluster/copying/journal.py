@@ -59,8 +59,8 @@ class Entry:
 
 @dataclass(slots=True)
 class Journal:
-    """The entries, by the ids of collections in the source. path: None where no file can be kept,
-    so that nothing outlives the process."""
+    """The entries, by the ids of collections in the source. path: the file; None if no file can be
+    kept, so that the entries end with the process."""
 
     path: Path | None
     entries: dict[str, Entry] = field(default_factory=dict)
@@ -83,12 +83,12 @@ class Journal:
             self._write()
 
     def new_id(self, collection_id: str) -> str:
-        """The id for a copy of a collection. A process that died may have left data under the id
-        that it recorded."""
+        """An id for the copy of a collection, recorded before use. If a process died, there may be
+        data under the id that it recorded."""
         return str(uuid.uuid4())
 
     def look_up(self, collection_ids: Collection[str]) -> None:
-        """Find the entries of these collections, if they aren't in a file."""
+        """Look up the entries of these collections, if the journal isn't a file."""
 
     def _write(self) -> None:
         if self.path is not None:
@@ -96,14 +96,14 @@ class Journal:
 
 
 class NoteKeeper(Protocol):
-    """A cluster, which keeps a note beside each collection."""
+    """A cluster, which can store a note beside each collection: a copy's journal entry."""
 
     def copy_note(self, collection_id: str) -> tuple[Any, int]:
-        """The note beside a collection, None without one, and the collection's number of points;
-        raises NotFoundError."""
+        """The note beside a collection, None if there is none, and the collection's number of
+        points; raises NotFoundError."""
 
     def note_copy(self, collection_id: str, note: Payload) -> None:
-        """Keep a note beside a collection; raises NotFoundError."""
+        """Store a note beside a collection; raises NotFoundError."""
 
 
 def _id_of_copy(collection_id: str) -> str:
@@ -111,8 +111,8 @@ def _id_of_copy(collection_id: str) -> str:
 
 
 class JournalOfCluster(Journal):
-    """The entries of copies on a cluster, each beside the copy. The id of a copy is derived from
-    its source's id, so that it is known before there is a note. Its progress is read from its
+    """The entries of copies on a cluster, each stored beside its copy. A copy's id is derived from
+    its source's id, so it is known before there is an entry. The progress of a copy is found by its
     points."""
 
     def __init__(self, keeper: NoteKeeper) -> None:
@@ -162,10 +162,10 @@ def open_journal(
     keeper: NoteKeeper | None = None,
     leading: tuple[str, str] = ("", ""),
 ) -> Iterator[Journal]:
-    """The journal of a copy from the first store to the second, with the entries of earlier runs.
-    It is in the first of the folders that exists. Raises ConflictError while another process uses
-    it. keeper: the target, if it is a cluster; leading: distinguishes the two from other stores at
-    the same addresses."""
+    """Open the journal of copies from the first store to the second, with the entries of earlier
+    runs. Its file is in the first of the folders that exists. Raises ConflictError while another
+    process uses the journal. keeper: the target, if it is a cluster; leading: distinguishes the two
+    stores from others at the same addresses."""
     told_apart = places if leading == ("", "") else (*places, *leading)
     name = f"copy-{hashlib.sha256(orjson.dumps(told_apart)).hexdigest()[:16]}.journal"
     folder = next((existing for existing in folders if existing is not None), None)
@@ -219,7 +219,8 @@ def _entry(entry: Any) -> Entry:
 
 
 def _only(names: list[Any]) -> str:
-    """The name of the copy in a journal of the second format; "" while it was being renamed."""
+    """The copy's name, in a journal of the second format, which has a list of names; "" if the copy
+    was being renamed."""
     return str(names[0]) if len(names) == 1 else ""
 
 

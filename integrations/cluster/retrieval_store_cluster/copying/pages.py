@@ -49,14 +49,14 @@ def everything(spaces: Spaces) -> Fields:
 
 
 class Pace:
-    """How many points to read and write at once. They take at most BYTES, estimated from earlier
-    ones, and are at most twice the last number."""
+    """How many points to read and write in one request. Their size, estimated from earlier points,
+    is at most BYTES. The number is at most twice the previous one."""
 
     def __init__(self) -> None:
         self.size = FIRST
 
     def measure(self, points: Points) -> None:
-        """Adjust the number to the last points."""
+        """Adjust the number to the size of the points that were copied last."""
         each = max(1, _bytes_of(points) // max(1, len(points.ids)))
         self.size = max(1, min(2 * self.size, PAGE, BYTES // each))
 
@@ -95,8 +95,9 @@ def write(target: PointsBackend, points: Points) -> None:
 
 
 def append(target: PointsBackend, points: Points) -> None:
-    """Make these the last points of the target, in this order: a point that was deleted and added
-    again has another position. If the target has transactions, no reader misses any."""
+    """Write these points at the end of the target's order, in this order: a point that was deleted
+    and added again has a new position. If the target has transactions, no reader sees a state in
+    which points are missing."""
     existing_ids = target.get(points.ids, None, None, 0, Fields()).ids
     if not existing_ids:
         write(target, points)
@@ -108,15 +109,14 @@ def append(target: PointsBackend, points: Points) -> None:
 
 
 def append_each(target: PointsBackend, pages: Iterable[Points]) -> Iterator[int]:
-    """The same, page by page; yields the number of points of each page when it is written."""
+    """`append` for each page; yields the number of points of each page once it is written."""
     for page in pages:
         append(target, page)
         yield len(page.ids)
 
 
 def write_each(target: PointsBackend, pages: Iterable[Points]) -> Iterator[int]:
-    """Make points of the target equal to these; yields the number of points of each page when it is
-    written."""
+    """`write` for each page; yields the number of points of each page once it is written."""
     for result in target.put_each(map(batch_of, pages), WHOLE):
         yield result.inserted + result.updated
 
@@ -128,7 +128,7 @@ def write_named(
     spaces: Spaces,
     put: Callable[[PointsBackend, Points], None] = write,
 ) -> None:
-    """Copy those points with these ids that the source has."""
+    """Copy the points with these ids; ids that the source doesn't have are ignored."""
     fields, pace, start = everything(spaces), Pace(), 0
     while start < len(ids):
         stop = start + pace.size
@@ -149,9 +149,9 @@ def write_differing(target: PointsBackend, points: Points, fields: Fields) -> in
 
 
 def put_in_order(source: PointsBackend, target: PointsBackend, spaces: Spaces) -> int:
-    """Give a target's points with the same ids the order of the source. Points that come too early,
-    and all after the first of them in the source, are written again as the last ones. Returns how
-    many."""
+    """Give the target's points the order of the source; both have the same ids. The points that are
+    out of order, and all points that follow the first of these in the source, are written again at
+    the end. Returns how many were written."""
     moved = 0
     for points in read_pages(source, everything(spaces), _in_order(source, target)):
         append(target, points)
@@ -160,8 +160,8 @@ def put_in_order(source: PointsBackend, target: PointsBackend, spaces: Spaces) -
 
 
 def _in_order(source: PointsBackend, target: PointsBackend) -> int:
-    """How many of the source's first points the target has in their order, ignoring other points
-    between them."""
+    """How many of the source's first points are in the same order in the target, where other points
+    may be between them."""
     target_ids, passed, number = _ids_of(target), set[PointId](), 0
     for point in _ids_of(source):
         if point in passed:
@@ -240,7 +240,7 @@ def _has_same_fields(points: Points, i: int, others: Points, j: int) -> bool:
 def _alike_by_space(
     points: Points, others: Points, pairs: Sequence[tuple[int, int]], tolerance: float
 ) -> Iterator[set[int]]:
-    """For each vector space the positions of points whose vectors equal the others'."""
+    """For each vector space, the positions of points whose vectors are equal in both."""
     other_vectors = others.vectors or {}
     for name, column in (points.vectors or {}).items():
         other = other_vectors.get(name)
@@ -255,7 +255,8 @@ def _alike_by_space(
 def _alike_rows(
     matrix: Matrix, other: Matrix, pairs: Sequence[tuple[int, int]], tolerance: float
 ) -> set[int]:
-    """The same for matrices; a row of NaN, or one without numbers, isn't a vector."""
+    """The positions of equal rows of two matrices. A row of NaN, or one without numbers, isn't a
+    vector."""
     rows, other_rows = np.array(pairs, np.int64).reshape(-1, 2).T
     left, right = matrix[rows], other[other_rows]
     if left.shape == right.shape:
@@ -306,8 +307,8 @@ def compare(
     name: str,
 ) -> int:
     """The number of compared points. Raises StorageError for a point that differs, is missing, or
-    is one too many. since: the source's changes up to the moment when it is called; rounds: whether
-    the target is a cluster, which rounds vectors."""
+    exists only in the target. since: the source's changes up to the moment when it is called;
+    rounds: whether the target is a cluster, which rounds vectors."""
     before, count = source.count(), target.count()
     # A difference is excused if the source's point has changed. Others may write while both are
     # read, so changes are looked up afterwards.
@@ -370,14 +371,15 @@ def holds_the_same(
 
 
 def _starts(count: int) -> list[int]:
-    """The starts of the runs of a random sample; all of them when there are few points."""
+    """The positions at which the runs of a random sample start; if there are few points, the
+    positions of all runs."""
     if count <= SAMPLE:
         return list(range(0, count, RUN))
     return sorted(random.sample(range(count - RUN + 1), SAMPLE // RUN))
 
 
 def numbers(spaces: Sequence[SpaceRecord]) -> dict[str, int]:
-    """The numbers of vector spaces by name."""
+    """The numbers of vector spaces, by their names."""
     return {space.name: space.number for space in spaces}
 
 
@@ -399,7 +401,7 @@ class SpaceChanges:
         return bool(self.dropped or self.added or self.changed)
 
     def take(self, target: EnginePoints) -> None:
-        """Make the changes, except those that a process which died has already made."""
+        """Make these changes, without those that were already made by a process that died."""
         for name in self.dropped:
             target.drop_space(name)
         for name, space in self.added.items():
@@ -411,8 +413,8 @@ class SpaceChanges:
 def steps(
     source: Sequence[SpaceRecord], known: Mapping[str, int] | None, target: Sequence[SpaceRecord]
 ) -> SpaceChanges:
-    """The changes that give the target the vector spaces of the source. known: numbers of the
-    spaces whose vectors the target has; None for all."""
+    """The changes that give the target the vector spaces of the source. known: the numbers of the
+    spaces whose vectors the target has; None for all spaces."""
     source_spaces = {space.name: space for space in source}
     kept = {
         space.name: space
@@ -433,7 +435,8 @@ def steps(
 def _is_kept(
     space: SpaceRecord, source: SpaceRecord | None, known: Mapping[str, int] | None
 ) -> bool:
-    """Whether a space of the target is the source's, or can become it."""
+    """Whether a vector space of the target can stay: it is the source's, or only its settings
+    differ."""
     if source is None or (known is not None and known.get(source.name) != source.number):
         return False
     kinds = (space.metric, space.kind, space.datatype)

@@ -36,7 +36,7 @@ from retrieval_store_cluster.copying.pages import append, delete_others, write_n
 
 
 class TooFarError(Exception):
-    """The change log of the source doesn't reach back to the position of the copy."""
+    """The source's change log no longer contains the changes since the copy was made."""
 
 
 @dataclass(slots=True)
@@ -111,8 +111,8 @@ class ChangesCopy:
 
 
 def split(changed: ChangedPoints) -> tuple[Sequence[PointId], Sequence[PointId]]:
-    """The changed points, and the new ones. Points that were deleted and added again count as new,
-    since they are now the last."""
+    """Two lists: the changed points, and the new ones. A point that was deleted and added again
+    counts as new, since its position is now at the end."""
     ids = changed.ids or ()
     place = len(ids) - changed.inserted
     return ids[:place], ids[place:]
@@ -133,8 +133,8 @@ def note_left(journal: Journal, collection_id: str, copied: PointsBackend) -> No
 
 
 def _refuse_keys(source: PointsBackend, keys: Sequence[str]) -> None:
-    """Raise InvalidArgumentError for points with any of these keys; all keys are searched at
-    once."""
+    """Raise InvalidArgumentError if a point has any of these metadata keys; one request searches
+    for all of them."""
     terms = [Exists((key,)) for key in keys]
     if not source.number(Or(tuple(terms))):
         return
@@ -147,7 +147,7 @@ def _refuse_keys(source: PointsBackend, keys: Sequence[str]) -> None:
 
 @contextmanager
 def _naming_collection(name: str) -> Iterator[None]:
-    """Add the collection's name to an error that refuses it."""
+    """In the `with` body: add the collection's name to an error that refuses the collection."""
     try:
         yield
     except InvalidArgumentError as error:
@@ -158,8 +158,8 @@ OF_CLUSTERS = "qdrant"  # settings of a cluster's shards and files
 
 
 class CopyPlace:
-    """The place of a collection's copy in the target. record: the collection in the source;
-    is_there: whether its copy was begun."""
+    """Where a collection's copy is in the target. record: the collection in the source; is_there:
+    whether the copy has been started."""
 
     def __init__(self, target: Session, record: CollectionRecord, journal: Journal) -> None:
         self.record = record
@@ -194,7 +194,7 @@ class CopyPlace:
 
     @property
     def known(self) -> Entry:
-        """The journal's entry of a copy that was begun."""
+        """The journal's entry of a copy that has been started."""
         return self._journal.entries[self.record.id]
 
     @property
@@ -211,15 +211,15 @@ class CopyPlace:
         return replace(self.record, settings=settings)
 
     def there(self) -> CollectionRecord | None:
-        """The collection of this name in the target."""
+        """The target's collection of this name."""
         try:
             return self._target.store.by_name(self.record.name)
         except NotFoundError:
             return None
 
     def refuse_unfit(self, source: PointsBackend) -> None:
-        """Raise InvalidArgumentError for a collection that a cluster can't store. source: its
-        points."""
+        """Raise InvalidArgumentError for a collection that a cluster can't store. source: the
+        collection's points."""
         if not self._target.on_cluster:
             return
         if self.record.is_qdrant_only:
@@ -238,7 +238,8 @@ class CopyPlace:
                 _refuse_keys(source, sorted(RESERVED))
 
     def refuse(self, why: str = "") -> NoReturn:
-        """Raise AlreadyExistsError: the target has a collection of this name."""
+        """Raise AlreadyExistsError, since the target has a collection of this name. why: the rest
+        of the message."""
         raise AlreadyExistsError(
             f"collection {self.record.name!r} exists already {self._target.place}{why}; a copy "
             "replaces nothing"
@@ -268,13 +269,13 @@ class CopyPlace:
         return has_changed or self._has_moved(entry.left)
 
     def _has_moved(self, left: Position | None) -> bool:
-        """Whether the copy's change log has grown since."""
+        """Whether the copy's change log has grown since our last write."""
         points = self.points.engine
         if points is None or left is None:
             return False
         return points.changes_since(left).ids != []
 
     def begin(self) -> Entry:
-        """Record a copy that will be made."""
+        """Record in the journal that the copy will be made."""
         target = self._journal.new_id(self.record.id)
         return self._journal.note(self.record.id, Entry(target, name=self.record.name))

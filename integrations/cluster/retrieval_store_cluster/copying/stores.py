@@ -93,7 +93,7 @@ def _records(source: Session, names: Sequence[str] | None) -> list[CollectionRec
 
 @contextmanager
 def _deletions_told(copy: CollectionCopy, target: Session) -> Iterator[None]:
-    """Say whether the source or the target was deleted during the copy."""
+    """Report whether the source or the target was deleted during the copy."""
     try:
         yield
     except NotFoundError as error:

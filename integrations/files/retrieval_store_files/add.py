@@ -69,7 +69,7 @@ class Source:
 
     @property
     def place(self) -> FilePlace:
-        """The name of the source in messages."""
+        """How messages name the source."""
         if self.format == "arrays":
             return FilePlace(arrays.RECORDS, "line")
         return FilePlace(self.path.name, "line" if self.format == "jsonl" else "row")
@@ -187,7 +187,7 @@ def from_file(embed: Any) -> FromFile | None:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The fields that a collection accepts; any, where there is no collection."""
+    """The fields that a collection accepts; all fields, if there is no collection."""
 
     dimension: int | None = None
     is_half: bool = False
@@ -232,7 +232,7 @@ def check_source(
 
 
 def ids_in(collection: Collection, ids: list[str]) -> set[str]:
-    """The ids that exist in the collection."""
+    """Those of the ids that exist in the collection."""
     return set(collection.get(ids=ids, include=[])["ids"]) if ids else set()
 
 
@@ -248,7 +248,7 @@ def _refuse_known(collection: Collection, rows: Sequence[Row], place: FilePlace)
 
 
 class Checker:
-    """Checks the rows of a file in pieces."""
+    """Checks the rows of a file, many at a time."""
 
     def __init__(self, place: FilePlace, expected: Expected, embed: FromFile | None) -> None:
         self._place, self._expected, self._embed = place, expected, embed
@@ -268,7 +268,7 @@ class Checker:
         self.records += len(rows)
 
     def _check_beside(self, record: Mapping[str, Any]) -> None:
-        """Check a record against the other records, and against the collection."""
+        """Check a record against the file's earlier records, and against the collection."""
         if record.get("sparse_embedding") is not None and not self._expected.sparse:
             raise InvalidArgumentError(
                 "it has a sparse_embedding, but the collection has no sparse vectors: those are "
@@ -336,7 +336,7 @@ class Checker:
 
 
 def _fit(records: Iterable[dict[str, Any]]) -> bool:
-    """Whether all records are valid, as far as a check of all at once can show."""
+    """Whether all records are valid, as far as one check of all of them together can show."""
     parts: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
     for record in records:
         parts[record.get("embedding") is not None].append(record)
@@ -375,7 +375,7 @@ def _check_all(records: Sequence[dict[str, Any]]) -> None:
 
 
 def _check_alone(record: dict[str, Any]) -> None:
-    """Check a single record, so that the message needs no index."""
+    """Check a single record, so that an error message needs no index."""
     embedding = record.get("embedding")
     if embedding is not None and not isinstance(embedding, list | np.ndarray):
         raise InvalidArgumentError(
@@ -465,15 +465,15 @@ def refuse_both(resume: bool, upsert: bool) -> None:
 
 
 class Adder:
-    """Adds records in pieces, and counts the results."""
+    """Adds records in batches, and counts the results."""
 
     def __init__(self, collection: Collection, resume: bool, upsert: bool) -> None:
         self._collection, self._resume, self._upsert = collection, resume, upsert
         self.added = self.updated = self.skipped = 0
 
     def add(self, records: Sequence[Record], embed: Embed | None) -> Sequence[str]:
-        """Write records without vectors that have the same fields, except those that are skipped.
-        Returns the ids that the data loader skipped. embed: the field to embed."""
+        """Write records without vectors that all have the same fields. Records to skip are left
+        out. Returns the ids that the data loader skipped. embed: the field to embed."""
         existing = self._existing_ids(records)
         skipped = existing if self._resume else set()
         records = [record for record in records if record["id"] not in skipped]
@@ -494,7 +494,8 @@ class Adder:
     def add_batches(
         self, batches: Iterable[Sequence[Record]], size: int, embed: Embed | None
     ) -> None:
-        """Write batches of `size` records, each as it is read. embed: as in `add`."""
+        """Write batches of `size` records; each is written as soon as it has been read. embed: as
+        in `add`."""
         existing = written = 0
 
         def to_write() -> Iterator[Record]:
@@ -530,8 +531,9 @@ CLUSTER_SETTINGS = "qdrant"  # the key of settings that only a cluster has
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A collection as a file describes it. configuration: as in `Client.create_collection`. model:
-    the stored embedding function; the maker of the file chose it."""
+    """A collection, as the file exported from it describes it. configuration: as in
+    `Client.create_collection`. model: the stored embedding function, which the author of the file
+    chose."""
 
     metadata: dict[str, Any] | None
     configuration: dict[str, Any]

@@ -58,7 +58,7 @@ class FolderRules:
     readers: frozenset[str] = frozenset()
 
     def why_not(self, path: str) -> str | None:
-        """Why the name of a file at this path excludes it; None where it doesn't."""
+        """Why the name of a file at this path excludes it; None if it doesn't."""
         name = path.rpartition("/")[2]
         if name.startswith("."):
             return "its name begins with a dot"
@@ -271,5 +271,5 @@ def _unfit(path: Path, links: bool) -> str | None:
 
 
 def is_image(point_id: str) -> bool:
-    """Whether a file name is an image's."""
+    """Whether the ending of a file name is that of an image."""
     return os.path.splitext(point_id)[1].lower() in IMAGES

@@ -22,8 +22,8 @@ IN_METADATA = {
 def agreeing(
     metadata: Mapping[str, Any] | None, configuration: Mapping[str, Any]
 ) -> Mapping[str, Any] | None:
-    """The metadata of a collection, with settings replaced by those in its configuration, which may
-    have changed since."""
+    """The metadata of a collection. Settings in it are replaced by those in the configuration,
+    which may have changed since the collection was created."""
     settings = configuration.get("hnsw")
     if metadata is None or not isinstance(settings, dict):
         return metadata
@@ -54,8 +54,8 @@ def build_function(kind: Any, settings: Mapping[str, Any]) -> Embeds:
 
 
 def function_of_file(spec: Mapping[str, Any], trust: bool) -> Any:
-    """The function that made a file's vectors, by the name in the file. None where no function has
-    that name, or where the maker of the file could access hosts or files through it."""
+    """The function that made a file's vectors, by the name in the file. None if no function has
+    that name, or if the author of the file could access hosts or files through it."""
     name, settings = spec.get("name"), spec.get("settings")
     group = plugins.EMBEDDING_FUNCTIONS
     if not isinstance(name, str) or not isinstance(settings, dict):
@@ -72,6 +72,6 @@ def function_of_file(spec: Mapping[str, Any], trust: bool) -> Any:
 
 
 def says_distance(function: Any) -> bool:
-    """Whether a function declares the distances that its vectors are made for."""
+    """Whether a function names the distances for which its vectors are made."""
     methods = (getattr(function, name, None) for name in ("default_space", "supported_spaces"))
     return any(tell() for tell in methods if callable(tell))

@@ -1,7 +1,8 @@
 """Git's .gitignore patterns, by the rules of its manual (`man gitignore`) and of its wildcard
-matching (wildmatch.c). They match bytes, and each path alone, since the contents of an excluded
-folder aren't visited. (pathspec's patterns also match the contents. It reads some lines
-differently, and google-re2, which it uses where available, can't hold two thousand patterns.)
+matching (wildmatch.c). They match bytes. Each path is matched without its parent folders, since the
+contents of an excluded folder aren't visited. (pathspec's patterns also match the contents. It
+reads some lines differently, and google-re2, which it uses where available, can't hold two thousand
+patterns.)
 
 A pattern becomes a regular expression without backtracking. The text between two stars matches at
 its first occurrence, which is kept (`(?>…)`), so that no pattern takes long.
@@ -40,8 +41,8 @@ _WITHOUT_SPACES = re.compile(rb"((?:\\.?|[^\\])*?) *", re.DOTALL)  # strips unes
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """The rule in one line. regex: for a name, or for a path, where a folder's ends with a zero
-    byte; takes_back: whether the line begins with "!"."""
+    """The rule in one line. regex: matches a name, or a path; the path of a folder ends with a zero
+    byte. takes_back: whether the line begins with "!"."""
 
     regex: bytes
     of_names: bool
@@ -74,8 +75,8 @@ class GitPatterns:
         return cls(line.removesuffix(b"\r") for line in lines)
 
     def say(self, path: str) -> bool | None:
-        """Whether a path is excluded; a folder's ends with "/". False where it is included again,
-        None where no pattern matches it."""
+        """Whether a path is excluded; a folder's path ends with "/". False if a later pattern
+        includes it again, None if no pattern matches."""
         raw = os.fsencode(path)
         raw = raw[:-1] + _OF_FOLDER if raw.endswith(b"/") else raw
         name = raw[raw.rfind(b"/") + 1 :]
@@ -92,8 +93,8 @@ class _Rules:
         self._regex = re.compile(each, re.DOTALL) if rules else None
 
     def last(self, text: bytes) -> tuple[int, bool]:
-        """The position of the last matching rule, and whether it excludes; -1 where there is
-        none."""
+        """The position of the last rule that matches, and whether this rule excludes; -1 if no rule
+        matches."""
         match = self._regex and self._regex.fullmatch(text)
         return self._verdicts[match.lastindex - 1] if match and match.lastindex else (-1, False)
 
@@ -108,8 +109,8 @@ def is_pattern(line: bytes) -> bool:
 
 
 def _rule(line: bytes) -> _Rule | None:
-    """The rule in a line. None for a blank line or a comment; raises ValueError for one that can't
-    match anything."""
+    """The rule in a line. None for a blank line or a comment; raises ValueError for a line that
+    can't match anything."""
     kept = _WITHOUT_SPACES.fullmatch(line)
     text = kept[1] if kept else b""
     if not text or text.startswith(b"#"):
@@ -153,8 +154,9 @@ def _tokens(pattern: bytes) -> Iterator[bytes]:
 
 
 def _stars_token(pattern: bytes, start: int, end: int) -> bytes:
-    """The meaning of several stars. They match folders where they are a whole part of the path, or
-    the first wildcard, since Git matches the text before that separately."""
+    """The token for several consecutive stars. They match across folders if they are a whole part
+    of the path, or if they are the first wildcard, since Git matches the text before that
+    separately."""
     before = pattern[:start]
     begins_part = before[-1:] in (b"", b"/")
     if end - start == 1 or not (begins_part or _LITERAL.fullmatch(before)):
@@ -167,7 +169,8 @@ def _stars_token(pattern: bytes, start: int, end: int) -> bytes:
 
 
 def _set_at(pattern: bytes, i: int) -> tuple[frozenset[int], int]:
-    """The bytes that the brackets from here match, and the position of their end."""
+    """The bytes that the bracket expression at position `i` matches, and the position of its
+    end."""
     negated = pattern[i : i + 1] in (b"!", b"^")
     i += negated
     start, chars, before = i, set[int](), None
@@ -198,7 +201,8 @@ def _byte_at(pattern: bytes, i: int) -> tuple[int, int]:
 
 
 def _regex(tokens: list[bytes]) -> bytes:
-    """Parts that each begin with a token for folders; all but the last are kept once they match."""
+    """The regular expression for tokens that may match across folders. Each part begins with such a
+    token; all parts but the last match without backtracking."""
     begins = {_FOLDERS: b"(?:[^/]*+/)*?", _ANYTHING: b".*?"}
     *parts, last = [
         begins.get(begin, b"") + _part(group)
@@ -208,7 +212,7 @@ def _regex(tokens: list[bytes]) -> bytes:
 
 
 def _part(tokens: list[bytes]) -> bytes:
-    """The same for stars that stay within a name."""
+    """The regular expression for tokens whose stars stay within one name."""
     (_, first), *others = _divide_tokens(tokens, frozenset([_STAR]))
     texts = [b"".join(group) for _, group in others]
     kept = [b"(?>%s*?%s)" % (_ANY, text) for text in texts[:-1]]
@@ -218,7 +222,7 @@ def _part(tokens: list[bytes]) -> bytes:
 def _divide_tokens(
     tokens: list[bytes], by: frozenset[bytes]
 ) -> Iterator[tuple[bytes, list[bytes]]]:
-    """Tokens in lists, each with the separating token before it."""
+    """Tokens divided into lists, each with the separating token that precedes it."""
     before, group = b"", list[bytes]()
     for token in tokens:
         if token in by:

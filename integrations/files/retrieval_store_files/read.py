@@ -87,7 +87,8 @@ class FileRecord:
 
     @property
     def content(self) -> str:
-        """The input of its vector: records with equal content have equal vectors."""
+        """The content that its vector is computed from: records with equal content have equal
+        vectors."""
         if self.uri is None:
             return f"text {self.metadata['text_hash']}"
         page = self.metadata.get("page")
@@ -95,12 +96,13 @@ class FileRecord:
 
     @property
     def is_page(self) -> bool:
-        """Whether it is of a page that is a picture."""
+        """Whether it is the record of a page that is a picture."""
         return self.uri is not None and "page" in self.metadata
 
     def matches(self, existing: "FileRecord | None") -> bool:
-        """Whether a record in the collection is the same. Its document isn't compared, as its
-        metadata has a hash of the text, nor other metadata that were added."""
+        """Whether an existing record of the collection is the same. Documents aren't compared,
+        since the metadata have a hash of the text. Metadata that were added by others aren't
+        compared either."""
         if existing is None or self.uri != existing.uri:
             return False
         metadata = existing.metadata
@@ -111,12 +113,12 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class HowRead:
-    """How records are made from files. name: of the folder, in records; prefix: of ids; captions:
-    the caption files of images; most: the largest size of a file; links: whether links are
-    followed. function: the embedding function; readers: the names of those available; passwords:
-    candidates for opening encrypted files; ocr: see `read_file`. draws: whether pages that are
-    pictures become records with vectors of the pictures. The others are arguments of
-    `sync_folder`."""
+    """How records are made from files. name: the folder's name in records; prefix: the beginning of
+    ids; captions: the caption files of images; most: the largest size of a file; links: whether
+    links are followed. function: the embedding function; readers: the names of the available
+    readers; passwords: candidates for opening encrypted files; ocr: see `read_file`. draws: whether
+    pages that are pictures become records with vectors of the pictures. The other fields are
+    arguments of `sync_folder`."""
 
     name: str
     prefix: str = ""
@@ -240,8 +242,9 @@ class RecordReader:
         hashes: "Hashes | None" = None,
         remembers: bool = True,
     ) -> None:
-        """hashes: of files that this process has read before. remembers: whether files are read
-        twice; then the records are cached for the second time, up to a size."""
+        """hashes: the hashes of files that this process has read before. remembers: whether each
+        file is read twice. If so, its records are cached for the second time, up to a size
+        limit."""
         self.folder, self.name, self.how = folder, how.name, how
         self._readers, self._hashes = readers, hashes
         self._sources = {
@@ -266,7 +269,8 @@ class RecordReader:
     def read(
         self, path: str, is_there: Callable[[Mapping[str, Any]], bool | None]
     ) -> list[FileRecord] | None:
-        """The same, but None where `is_there` says that all records with this metadata exist."""
+        """The records of a file, as in `records`. None if `is_there` says that all records with
+        this metadata exist."""
         digest, data = self._hash_file(path)
         made = {SOURCE: self.name, "path": path, "hash": digest}
         if is_image(path):
@@ -317,7 +321,8 @@ class RecordReader:
         )
 
     def draw(self, record: FileRecord) -> Any:
-        """The picture of a page that is one: (height, width, 3) uint8."""
+        """The picture of a page, for the record of a page that is a picture: (height, width, 3)
+        uint8."""
         from PIL import Image
 
         path, page = record.metadata["path"], record.metadata["page"]
@@ -325,8 +330,8 @@ class RecordReader:
         return np.asarray(Image.open(io.BytesIO(drawn)).convert("RGB"))
 
     def _recipe_of(self, kind: str | None) -> str:
-        """How records are made from files of a kind; files that were read in that way aren't read
-        again."""
+        """A text that identifies how records are made from files of a kind. A file whose records
+        were made in the same way isn't read again."""
         ways = ("pages" if self.how.draws else "", "ocr" if self.how.ocr else "")
         return " ".join(filter(None, [kind, self._recipe, *(ways if kind == "pdf" else ())]))
 
@@ -385,7 +390,7 @@ class RecordReader:
             raise DataLoaderError(f"its caption {path!r}: {error}") from error
 
     def _hash_file(self, path: str) -> tuple[str, bytes | None]:
-        """The hash of a file, and its bytes, where they had to be read."""
+        """The hash of a file, and its bytes if they had to be read."""
         stamp = None if self._hashes is None else _stamp(self.folder / path, self.how.links)
         cached = None if self._hashes is None else self._hashes.get(path)
         if stamp is not None and cached is not None and cached[0] == stamp:
@@ -410,7 +415,7 @@ SETTLED = 2_000_000_000  # nanoseconds after a change, after which the next chan
 
 
 def _stamp(path: Path, links: bool) -> Stamp | None:
-    """A stamp that changes with the bytes of a file: its times, size and number; None where it
+    """A stamp that changes with the bytes of a file: its times, size and inode number; None if it
     isn't known."""
     try:
         status = os.stat(path, follow_symlinks=links)
@@ -429,7 +434,7 @@ def _with_text(record: FileRecord, text: str) -> FileRecord:
 
 
 def check_pieces(pieces: Any) -> list[str]:
-    """The passages from a user's function, without blank ones."""
+    """The passages that a user's function returned, without blank ones."""
     if not isinstance(pieces, list | tuple) or not all(isinstance(piece, str) for piece in pieces):
         raise InvalidTypeError(f"chunk has returned {quote(pieces)}, expected a list of str")
     return [piece for piece in pieces if not is_blank(piece)]

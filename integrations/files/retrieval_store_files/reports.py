@@ -19,8 +19,8 @@ class Exported:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The content of a valid file. dimension: of its embeddings, if it has any; embedded: how many
-    records have one."""
+    """The content of a valid file. dimension: the dimension of its embeddings, if it has any;
+    embedded: how many records have an embedding."""
 
     path: Path
     records: int
@@ -30,8 +30,8 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """The result of adding a file: the number of new, replaced and skipped records. Skipped ones
-    had an existing id."""
+    """The result of adding a file: the numbers of new, replaced and skipped records. A record is
+    skipped if its id exists."""
 
     path: Path
     added: int
@@ -48,7 +48,7 @@ class Unreadable:
 
 
 def count_reasons(files: Sequence[Unreadable]) -> str:
-    """The number of times of each reason, the most frequent first."""
+    """How often each reason occurs, the most frequent first."""
     counts = Counter(file.why for file in files)
     reasons = sorted(counts.items(), key=lambda reason_count: (-reason_count[1], reason_count[0]))
     counted = [f"{times:,} {reason}" for reason, times in reasons[:MOST_REASONS]]
@@ -57,8 +57,8 @@ def count_reasons(files: Sequence[Unreadable]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class FolderAdded:
-    """The result of adding a folder: as in `Added`, with the unreadable files. Also has the files
-    that were skipped because of their kind or a hidden name."""
+    """The result of adding a folder: the fields of `Added`, and the unreadable files. Also the
+    files that were skipped because of their kind or because they are hidden."""
 
     path: Path
     added: int
@@ -75,11 +75,11 @@ class FolderAdded:
 
 @dataclass(frozen=True, slots=True)
 class FolderSynced:
-    """The result of syncing a folder, or its preview with `dry_run`. added, changed, deleted:
-    files, by their paths within the folder, whose records were; unchanged: how many stayed the
-    same. left_out: excluded files and folders, with the reason; unreadable: files that can't be
-    read, which keep their records. gaps: the unread parts of files, such as a page that is a
-    picture; embedded: for how many records vectors were computed."""
+    """The result of syncing a folder, or its preview with `dry_run`. added, changed, deleted: the
+    files whose records were added, changed or deleted, by their paths within the folder; unchanged:
+    how many files stayed the same. left_out: excluded files and folders, with the reason;
+    unreadable: files that can't be read, which keep their records. gaps: the unread parts of files,
+    such as a page that is a picture; embedded: for how many records vectors were computed."""
 
     path: Path
     name: str
@@ -115,8 +115,8 @@ class FolderSynced:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """Something that couldn't be imported, why, and for how many records; 0 where it isn't about
-    records. example: the id of a record."""
+    """A kind of thing that couldn't be imported, why, and for how many records; 0 if it doesn't
+    concern records. example: the id of a record."""
 
     what: str
     why: str
@@ -126,7 +126,8 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """A collection that was imported: its source, its number of records, and its leftovers."""
+    """A collection that was imported: its source, its number of records, and what couldn't be
+    imported."""
 
     source: str
     name: str
@@ -136,7 +137,7 @@ class Carried:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """The result of an import, with leftovers that belong to no collection."""
+    """The result of an import; `left` is what couldn't be imported and belongs to no collection."""
 
     path: Path
     collections: tuple[Carried, ...]

@@ -98,7 +98,7 @@ def records_of_sync(collection: Collection, name: str) -> dict[str, FileRecord]:
 
 
 def vectors_of(collection: Collection, ids: list[str], name: str) -> dict[str, Any]:
-    """The vectors of records made by a sync, by the content that they were computed from."""
+    """The vectors of records made by a sync, each by the content from which it was computed."""
     if not ids:
         return {}
     result = collection.get(ids=ids, include=["metadatas", "uris", "embeddings"])
@@ -250,8 +250,8 @@ def sync_folder(
 
 
 def _watch(folder: Path, synced: Callable[[], FolderSynced]) -> FolderSynced:
-    """Sync now and after each change, until Ctrl-C; returns the last report. A later sync that
-    fails is logged and retried after the next change, or a pause."""
+    """Sync now, and again after each change in the folder, until Ctrl-C; returns the last report. A
+    later sync that fails is logged and retried after the next change, or a pause."""
     changes, report = _changes_in(folder), synced()
     failed, waited = False, 0
     while (changed := next(changes, None)) is not None:
@@ -331,11 +331,11 @@ def _records_of_kind(
 
 @dataclass(slots=True)
 class _Changes:
-    """The changes to make. added, changed, deleted: paths of such files; unchanged: how many files
-    are unchanged. files: the paths of files to write, each with a fingerprint of its records;
-    records: how many of these differ. new_ids: ids that don't exist yet; stale: ids to delete, by
-    path. to_embed: how many vectors must be computed; embedded: how many have been. failed: paths
-    for which a write failed."""
+    """The changes to make. added, changed, deleted: the paths of files that were added, changed or
+    deleted; unchanged: how many files weren't changed. files: the paths of files to write, each
+    with a fingerprint of its records; records: how many of these records differ. new_ids: ids that
+    don't exist yet; stale: ids to delete, by path. to_embed: how many vectors must be computed;
+    embedded: how many have been computed. failed: paths for which a write failed."""
 
     added: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
@@ -378,7 +378,8 @@ class _Plan:
             self._ids_by_path.setdefault(record.metadata["path"], []).append(point_id)
 
     def make(self, show_progress: bool) -> None:
-        """Compare all files, and all records whose files are gone."""
+        """Compare all files of the folder with their records in the collection, and find the
+        records whose files don't exist any more."""
         with progress_bar("reading", len(self.folder_files.ids), "file", show_progress) as bar:
             for path in self.folder_files.ids:
                 self._compare(path)
@@ -392,8 +393,8 @@ class _Plan:
         self._report_patterns()
 
     def _report_patterns(self) -> None:
-        """Log which records will be deleted although their files exist, because a pattern excludes
-        them that did not when they were written."""
+        """Log which records will be deleted although their files exist. A pattern excludes these
+        files now, and didn't when the records were written."""
         folder, gone = self.reader.folder, self.changes.deleted
         excluded = [path for path in gone if self._is_left_out(path) and (folder / path).exists()]
         if excluded:
@@ -404,7 +405,8 @@ class _Plan:
             )
 
     def _is_left_out(self, path: str) -> bool:
-        """Whether a pattern excludes a file, the user's or a .gitignore file's."""
+        """Whether a pattern excludes a file, either the user's pattern or one in a .gitignore
+        file."""
         return self._rules.excluded_by(path) is not None or not self._ignored.isdisjoint(
             _with_folders(path)
         )
@@ -443,7 +445,8 @@ class _Plan:
             changes.stale[path] = stale
 
     def _is_whole(self, path: str, made: Mapping[str, Any]) -> bool:
-        """Whether all records of a file exist that are made from these bytes in this way."""
+        """Whether all the records exist that this way of reading makes from these bytes of a
+        file."""
         start = self.reader.how.prefix + path
         records = [self.existing[point_id] for point_id in self._ids_by_path.get(path, [])]
         metadata_by_id = {record.id: record.metadata for record in records}
@@ -459,7 +462,7 @@ class _Plan:
         )
 
     def _unsure(self) -> set[str]:
-        """Paths that couldn't be read, so that a file below them isn't known to be deleted."""
+        """Paths that couldn't be read. A file below such a path may still exist."""
         folder = self.reader.folder
         return {file.path.relative_to(folder).as_posix() for file in self.folder_files.unreadable}
 
@@ -481,7 +484,8 @@ class _Plan:
         return path.casefold() in self._listed
 
     def users_metadata(self, record: FileRecord) -> dict[str, Any]:
-        """Users' metadata on the record with the same text, or else at the same place."""
+        """The metadata that users added to the record with the same text, or else to the record at
+        the same place."""
         path, digest = record.metadata["path"], record.metadata.get("text_hash")
         same = [self.existing[point_id] for point_id in self._ids_by_path.get(path, [])]
         alike = [candidate for candidate in same if candidate.metadata.get("text_hash") == digest]
@@ -553,8 +557,8 @@ class _Writer:
         self._behind = collection.write_behind()
 
     def write(self, show_progress: bool) -> None:
-        """Make all changes. Deletions come last, since a moved file takes its vectors from the old
-        records."""
+        """Make all changes. Deletions come last, since the records of a moved file take their
+        vectors from the old records."""
         bar_of = progress_bar("writing", self._changes.records, "passage", show_progress)
         try:
             with self._behind, bar_of as bar:
@@ -590,7 +594,7 @@ class _Writer:
                     yield record
 
     def _fail(self, path: str, why: str) -> None:
-        """Report a file, once; several of its records may fail."""
+        """Report a file as failed, only once even if several of its records fail."""
         if path not in self._changes.failed:
             self._changes.failed.add(path)
             self._plan.unreadable(path, why)
@@ -619,7 +623,8 @@ class _Writer:
                 self._changes.embedded += len(group)
 
     def _put_pages(self, records: list[FileRecord], exists: bool) -> None:
-        """Write pages that are pictures, which are drawn here, since no loader can."""
+        """Write records of pages that are pictures. The pages are drawn here, since no data loader
+        can do that."""
         for record in records:
             try:
                 picture = self._reader.draw(record)
@@ -630,7 +635,8 @@ class _Writer:
             self._changes.embedded += 1
 
     def _put_pictures(self, records: list[FileRecord], exists: bool) -> None:
-        """Write loadable pictures; one by one where one of them fails."""
+        """Write records of pictures that the data loader loads; if one of them fails, one by
+        one."""
         try:
             left_out = self._call(records, exists, embed="uris")
         except DataLoaderError as error:
@@ -679,7 +685,7 @@ def _fingerprint(records: Iterable[FileRecord]) -> int:
 
 
 def _with_folders(path: str) -> list[str]:
-    """A path and the paths of the folders above it."""
+    """A path, and the paths of all folders above it."""
     return [path, *map(str, PurePosixPath(path).parents)]
 
 

@@ -67,9 +67,9 @@ def adding_options(command: Command) -> Command:
 @dataclass(frozen=True, slots=True)
 class IncomingRecords:
     """The records to add, and the settings for creating their collection, if it doesn't exist.
-    which: files of a folder; columns: of a file. images: the folder that a file's uris refer to, if
-    they are loaded. syncs: whether the collection is kept in sync with a folder; tells: whether to
-    print what is created."""
+    which: which files of a folder; columns: the columns of ids and documents in a file. images: the
+    folder that a file's uris refer to, if they are loaded. syncs: whether the collection is kept in
+    sync with a folder; tells: whether to print what is created."""
 
     path: Path
     which: dict[str, Any]
@@ -113,7 +113,8 @@ class IncomingRecords:
         return _loader_of(self.path, spec, remedy)
 
     def refuse_nothing(self, points: "Collection") -> None:
-        """Raise an error where there is no file to sync the collection with."""
+        """For a sync: raise an error if the folder has no files to sync, unless `allow_empty` is
+        set."""
         if self.syncs:
             from retrieval_store_files.find import rules_of
             from retrieval_store_files.sync import files_to_sync
@@ -229,7 +230,7 @@ def _report_added(added: Any) -> None:
 
 
 def report_unreadable(files: Sequence[Any], what: str) -> None:
-    """Print which files couldn't be read, and why."""
+    """Print which files couldn't be read, and the reasons."""
     for file in files[:SHOWN]:
         plugin.complain(f"{what}: {correct_path(file.path)}: {file.why}")
     if len(files) > SHOWN:
@@ -328,8 +329,8 @@ def with_new(store: str, name: str, incoming: IncomingRecords) -> Any:
 
 
 def _collection_arguments(incoming: IncomingRecords, checked: Any) -> tuple[dict[str, Any], str]:
-    """The arguments for creating the collection: the settings in the file, overridden by the
-    options; and remarks about these settings."""
+    """The arguments for creating the collection: the settings in the file, which the options
+    override. Also remarks about these settings."""
     from retrieval_store_files.add import description_in, source_of
     from retrieval_store_files.formats.common import MAX_LINE_BYTES
     from retrieval_store_files.functions import agreeing, function_of_file, says_distance

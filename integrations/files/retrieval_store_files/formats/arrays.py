@@ -41,10 +41,10 @@ def export_arrays(
     batch: int = 1_000,
     show_progress: bool = False,
 ) -> Exported:
-    """Write the points that match, or all, as of one moment, into a new directory. `embeddings.npy`
-    is an array that numpy.load reads, also as a memory map. `records.jsonl` has all other fields,
-    one record per line. `collection.json` has the collection's name, metadata and configuration.
-    After an error nothing is left behind.
+    """Write the matching points, or all, in the state of one moment, into a new directory.
+    `embeddings.npy` is an array that numpy.load reads, also as a memory map. `records.jsonl` has
+    all other fields, one record per line. `collection.json` has the collection's name, metadata and
+    configuration. After an error nothing is left behind.
 
     Args:
         collection: the collection.
@@ -104,7 +104,7 @@ def _head(count: int, dimension: int, kind: np.dtype[Any]) -> bytes:
 
 
 def rows_of_arrays(path: Path, columns: FileColumns, most: int) -> Iterator[Row]:
-    """The records of a directory written by `export_arrays`."""
+    """The records of a directory that `export_arrays` has written."""
     vectors = _vectors(path / VECTORS)
     place = FilePlace(RECORDS, "line")
     read = 0
@@ -123,8 +123,8 @@ def rows_of_arrays(path: Path, columns: FileColumns, most: int) -> Iterator[Row]
 
 
 def about_arrays(path: Path, most: int) -> bytes | None:
-    """The description of the collection in such a directory, limited to `most` bytes; None if there
-    is none."""
+    """The description of the collection in a directory of arrays, of which at most `most` bytes are
+    read; None if there is no description."""
     if not os.path.lexists(path / ABOUT):
         return None
     with open_regular(path / ABOUT) as file:

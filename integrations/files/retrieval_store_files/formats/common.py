@@ -39,13 +39,14 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FilePlace:
-    """A file, and the word for its rows in messages."""
+    """A file, and the word that messages use for its rows ("line" or "row")."""
 
     name: str
     unit: str
 
     def error(self, number: int, why: object) -> InvalidArgumentError:
-        """The error for a row, of the class of `why` if that is one of this project's."""
+        """The error for a row. It has the class of `why` if that is one of this project's
+        errors."""
         kind = type(why) if isinstance(why, InvalidArgumentError) else InvalidArgumentError
         return kind(f"{self.name}, {self.unit} {number}: {why}")
 
@@ -62,12 +63,12 @@ class FileColumns:
     document: str = "document"
 
     def have_ids(self, names: Sequence[str]) -> bool:
-        """Whether a table with these columns has ids."""
+        """Whether one of these columns of a table has ids."""
         return self.id in names or "id" in names
 
     def meanings_in_table(self, names: Sequence[str], name: str) -> dict[str, str]:
-        """The meaning of each column of a table. Raises InvalidArgumentError for a repeated column,
-        and for more than MAX_COLUMNS."""
+        """The meaning of each column of a table. Raises InvalidArgumentError if a name occurs
+        twice, or there are more than MAX_COLUMNS columns."""
         if len(names) > MAX_COLUMNS:
             raise InvalidArgumentError(
                 f"{name} has {len(names):,} columns, expected {MAX_COLUMNS:,} at most"
@@ -95,7 +96,7 @@ class FileColumns:
         )
 
     def meanings_of(self, names: Iterable[str]) -> dict[str, str]:
-        """The meaning of each name; raises InvalidArgumentError for two with the same meaning."""
+        """The meaning of each name; raises InvalidArgumentError if two names mean the same."""
         meant = {self.document: "document", self.id: "id"}
         meanings = {name: meant.get(name, name) for name in names}
         for mine in ("id", "document"):
@@ -135,7 +136,7 @@ def in_bounded_pieces(
 
 
 def with_vector(record: dict[str, Any]) -> dict[str, Any]:
-    """The record, with an embedding in base64 (little-endian float32) as numbers."""
+    """The record; an embedding in base64 (little-endian float32) is replaced by numbers."""
     embedding = record.get("embedding")
     if isinstance(embedding, str):
         record["embedding"] = _decode_base64(embedding)
@@ -160,8 +161,8 @@ Batches = Iterator[list[Record]]
 
 @dataclass(frozen=True, slots=True)
 class PointSelection:
-    """Which points of a collection, and how many to hold in memory at once. vectors: whether to
-    read their vectors."""
+    """The points of a collection to export, and how many to hold in memory at a time. vectors:
+    whether to read their vectors."""
 
     collection: Collection
     where: Where | None = None
@@ -176,12 +177,12 @@ class PointSelection:
 
     @property
     def has_sparse(self) -> bool:
-        """Whether sparse vectors are read, and there may be some."""
+        """Whether sparse vectors are read, and the collection may have any."""
         return self.vectors and bool(self.settings.get("sparse"))
 
     @property
     def dimension(self) -> int:
-        """The dimension of its vectors; 0 where it isn't known."""
+        """The dimension of the collection's vectors; 0 if it isn't known."""
         spaces: Any = self.collection.stats().get("spaces", {})
         return spaces.get("", {}).get("dimension") or 0
 
@@ -200,7 +201,8 @@ class PointSelection:
 
     @contextmanager
     def read(self) -> Iterator[Batches]:
-        """All of them in the state of one moment, in pieces, from a copy that is always deleted."""
+        """All these points, in the state of one moment, in batches. They are read from a private
+        copy, which is deleted in every case."""
         include = ["documents", "metadatas", "uris"]
         if self.vectors:
             include.append("embeddings")
@@ -215,7 +217,7 @@ class PointSelection:
 
     @contextmanager
     def metadatas(self) -> Iterator[Iterator[Record]]:
-        """Only their metadata."""
+        """Only the metadata of these points."""
         with self._iterate(["metadatas"]) as records:
             yield (record["metadata"] or {} for record in records)
 

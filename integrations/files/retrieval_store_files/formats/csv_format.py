@@ -56,8 +56,8 @@ def export_csv(
     batch: int = 1_000,
     show_progress: bool = False,
 ) -> Exported:
-    """Write the points that match, or all, as of one moment, into a new CSV file, one record per
-    row. After an error no file is left behind.
+    """Write the matching points, or all, in the state of one moment, into a new CSV file, one
+    record per row. After an error no file is left behind.
 
     Args:
         collection: the collection.
@@ -95,7 +95,7 @@ def _line_of(cells: Sequence[str | None]) -> bytes:
 
 
 def rows_of_csv(path: Path, columns: FileColumns, most: int, delimiter: str) -> Iterator[Row]:
-    """The records of a file; row 1 is the first below the column names. most: the largest size of a
+    """The records of a file; row 1 is the row after the column names. most: the largest size of a
     line in bytes, and of a cell in characters."""
     delimiter = _delimiter_of(path, columns, most, delimiter)
     kinds = _kinds(path, columns, most, delimiter)
@@ -113,7 +113,7 @@ def rows_of_csv(path: Path, columns: FileColumns, most: int, delimiter: str) -> 
 
 def _delimiter_of(path: Path, columns: FileColumns, most: int, usual: str) -> str:
     """The delimiter that the first line declares. Otherwise the default, unless the row of names
-    has a column of ids only with another one."""
+    has a column of ids only with another delimiter."""
     with open_regular(path) as file:
         line = file.readline(most).decode("utf-8-sig", "replace")
     if declaration := _DECLARATION.fullmatch(line):
@@ -158,7 +158,7 @@ def _cell(field: str, text: str) -> Any:
 
 
 def _kinds(path: Path, columns: FileColumns, most: int, delimiter: str) -> dict[str, Reads]:
-    """The parser for the cells of each column, found by reading all of them."""
+    """The parser for the cells of each column, chosen after reading all cells."""
     left: dict[str, list[Reads]] = {}
     meant: dict[str, str] = {}
     for _, (names, values), _ in _rows(path, FilePlace(path.name, "row"), most, delimiter):
@@ -181,7 +181,7 @@ def _kinds(path: Path, columns: FileColumns, most: int, delimiter: str) -> dict[
 def _rows(
     path: Path, place: FilePlace, most: int, delimiter: str
 ) -> Iterator[tuple[int, tuple[list[str], list[str | None]], int]]:
-    """For each row its number, its cells by column name, and its bytes; empty cells without
+    """For each row its number, its cells by column name, and its size in bytes. Empty cells without
     quotation marks are None."""
     # The csv module refuses a cell of more than 131,072 characters, unless its limit is raised,
     # which applies to the whole process. It is only ever raised, so that readable cells stay
@@ -225,7 +225,7 @@ def _distinguish_nulls(values: list[str], raw: str, delimiter: str) -> list[str 
 
 
 class _Lines:
-    """The lines of a file as text, with a bounded length, in UTF-8."""
+    """The lines of a UTF-8 file as text, with limited length."""
 
     def __init__(self, file: IO[bytes], place: FilePlace, most: int) -> None:
         self._file, self._place, self._most = file, place, most
@@ -233,7 +233,7 @@ class _Lines:
         self.number = 0  # the row that is being read, beginning with the names
 
     def take(self) -> tuple[str, int]:
-        """The text read since the last call, and its bytes."""
+        """The text read since the last call, and its size in bytes."""
         taken = "".join(self._read), self._bytes
         self._bytes, self._read = 0, []
         return taken

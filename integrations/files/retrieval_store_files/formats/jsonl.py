@@ -49,8 +49,8 @@ def export_jsonl(
     batch: int = 1_000,
     show_progress: bool = False,
 ) -> Exported:
-    """Write the points that match, or all, as of one moment, into a new file, one record per line.
-    After an error no file is left behind.
+    """Write the matching points, or all, in the state of one moment, into a new file, one record
+    per line. After an error no file is left behind.
 
     Args:
         collection: the collection.

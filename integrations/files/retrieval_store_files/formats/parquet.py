@@ -43,8 +43,8 @@ PREFIX = "metadata."
 
 
 class BatchReader:
-    """Makes rows of a table's batches. names: its columns; numbered: whether ids are row numbers
-    from 0, where it has no ids."""
+    """Makes rows from a table's batches. names: the table's columns; numbered: whether row numbers
+    from 0 are the ids, if the table has no ids."""
 
     def __init__(
         self, names: list[str], columns: FileColumns, place: FilePlace, numbered: bool = False
@@ -147,8 +147,8 @@ def export_parquet(
     batch: int = 2_000,
     show_progress: bool = False,
 ) -> Exported:
-    """Write the points that match, or all, as of one moment, into a new Parquet file, one record
-    per row. After an error no file is left behind.
+    """Write the matching points, or all, in the state of one moment, into a new Parquet file, one
+    record per row. After an error no file is left behind.
 
     Args:
         collection: the collection.
@@ -186,8 +186,8 @@ def _pyarrow() -> tuple[Any, Any]:
 
 
 def _kinds(chosen: PointSelection) -> dict[str, type]:
-    """The metadata keys whose values are all of one type. The export may see a later state; a value
-    that no longer fits is null in its column."""
+    """The metadata keys whose values all have the same type, with that type. The export may see a
+    later state; a value that no longer fits is null in its column."""
     kinds: dict[str, type | None] = {}
     with chosen.metadatas() as metadatas:
         for metadata in metadatas:

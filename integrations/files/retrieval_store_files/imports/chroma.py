@@ -103,7 +103,7 @@ def import_chroma(
 
 
 def _by_name(value: Any, existing: Iterable[str]) -> dict[str, Embeds]:
-    """The given functions by collection; raises InvalidArgumentError for an unknown collection."""
+    """The given functions, by collection; raises InvalidArgumentError for an unknown collection."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):
@@ -138,8 +138,8 @@ def _chromadb() -> Any:
 
 @contextmanager
 def telemetry_off() -> Iterator[None]:
-    """Keep onnxruntime, if this imports it first, from sending telemetry, unless the user has set
-    its variable."""
+    """Keep onnxruntime from sending telemetry, if it is imported here first. A user's setting of
+    its environment variable counts instead."""
     was_set = TELEMETRY in os.environ
     os.environ.setdefault(TELEMETRY, "1")
     try:
@@ -208,7 +208,7 @@ def _records(page: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata, with its sparse vectors as JSON objects."""
+    """The metadata, with sparse vectors in it as JSON objects."""
     return {
         key: {"indices": list(value.indices), "values": list(value.values)}
         if hasattr(value, "indices") and hasattr(value, "values")
@@ -235,8 +235,8 @@ def _configuration(stored: Mapping[str, Any], left: Leftovers) -> dict[str, Any]
 def _metadata(
     metadata: Mapping[str, Any] | None, hnsw: Mapping[str, Any], left: Leftovers
 ) -> dict[str, Any] | None:
-    """The metadata of a collection without outdated settings, which stay in it when a setting is
-    changed."""
+    """The metadata of a collection, without settings that are out of date: they stay in Chroma's
+    metadata when a setting is changed."""
     kept = dict(metadata or {})
     for key, name in IN_METADATA.items():
         if key in kept and kept[key] != hnsw.get(name, kept[key]):
@@ -246,13 +246,14 @@ def _metadata(
 
 
 class _Functions:
-    """The embedding functions of collections: given, or built from the stored data."""
+    """The embedding functions of collections: given by the user, or built from the stored
+    settings."""
 
     def __init__(self, functions: Mapping[str, Embeds], trust: bool) -> None:
         self._functions, self._trust = functions, trust
 
     def of(self, old: Any, left: Leftovers) -> Embeds | None:
-        """The function of a collection. None, with the reason, where it isn't known."""
+        """The function of a collection. If it isn't known, None, and the reason is recorded."""
         if old.name in self._functions:
             return self._functions[old.name]
         stored = old.configuration_json.get("embedding_function") or {}
@@ -328,7 +329,7 @@ def _minilm(old: Any) -> Embeds:
 
 
 class _UnknownError(Exception):
-    """Why the embedding function isn't known."""
+    """The embedding function isn't known, and why."""
 
 
 def _elsewhere(copy: Path, tenant: str, database: str) -> tuple[Left, ...]:

@@ -83,11 +83,11 @@ class Leftovers:
         self._entries: dict[tuple[str, str], Left] = {}
 
     def setting(self, what: str, why: str) -> None:
-        """Record a leftover that isn't about records."""
+        """Record something that couldn't be imported and isn't a record, such as a setting."""
         self._entries.setdefault((what, why), Left(what, why))
 
     def record(self, what: str, why: str, point_id: Any) -> None:
-        """Record a leftover of a record, or a whole record."""
+        """Record that a record, or a part of it, couldn't be imported."""
         before = self._entries.get((what, why))
         example = str(point_id) if before is None else before.example
         count = 1 if before is None else before.records + 1
@@ -99,7 +99,7 @@ class Leftovers:
 
 
 class Filling:
-    """Adds records to a new collection that nobody else knows yet."""
+    """Adds records to a new collection to which nobody else has access yet."""
 
     def __init__(self, collection: Collection, left: Leftovers) -> None:
         self._collection, self._left = collection, left
@@ -165,8 +165,8 @@ class Filling:
 
 
 def refuse_missing(source: str, read: int, counted: int, why: str) -> None:
-    """Raise InvalidArgumentError where a library has returned fewer records of a source than it
-    counts. why: the reason."""
+    """Raise InvalidArgumentError if a library has returned fewer records of a source than the
+    source has. why: the reason."""
     if read < counted:
         raise InvalidArgumentError(
             f"{source} has {counted:,} records, but only {read:,} could be read, so none were "
@@ -178,7 +178,8 @@ Names = Sequence[str] | Mapping[str, str] | None
 
 
 def choose_names(names: Any, existing: Sequence[str], what: str) -> dict[str, str]:
-    """The collections to import, with their new names: all, a list's, or a dict's."""
+    """The collections to import, with their new names: all collections, or those in a list or a
+    dict."""
     if names is None:
         return {name: name for name in existing}
     if isinstance(names, str) or not isinstance(names, Mapping | Sequence):
@@ -205,8 +206,8 @@ def check_name(name: str) -> None:
 
 
 def refuse_taken(client: Client, names: Sequence[str]) -> None:
-    """Raise AlreadyExistsError for a name that is taken, and InvalidArgumentError for an invalid
-    one, before anything is created."""
+    """Raise AlreadyExistsError if a name is taken, and InvalidArgumentError if a name is invalid,
+    before anything is created."""
     for name in names:
         check_name(name)
         try:
@@ -222,8 +223,8 @@ def refuse_taken(client: Client, names: Sequence[str]) -> None:
 
 
 def _report_remains(client: Client) -> None:
-    """Log which collections were left by killed imports. None is deleted: it may belong to a
-    running import, or be a user's."""
+    """Log which collections were left behind by imports that were killed. None of them is deleted:
+    it may belong to a running import or to a user."""
     names = [collection.name for collection in client.list_collections()]
     if remains := [name for name in names if _APART.fullmatch(name)]:
         _log.warning(

@@ -81,7 +81,8 @@ def _faiss() -> Any:
 def _refuse_other_number(
     vectors: "_Vectors", path: Path, lines: Path, columns: FileColumns, most: int
 ) -> None:
-    """Read all lines first, so that an invalid one is refused before anything is created."""
+    """Read all lines first, so that a wrong number of lines, or an invalid line, is refused before
+    anything is created."""
     count, place = 0, FilePlace(lines.name, "line")
     for row in rows_of_lines(lines, columns, most):
         count += 1
@@ -107,7 +108,7 @@ def _records(
 
 
 class _Vectors:
-    """The vectors of an index, with their numbers."""
+    """The vectors of an index, with their numbers there."""
 
     def __init__(self, faiss: Any, path: Path) -> None:
         with open_regular(path):  # it exists, and is a file
@@ -163,7 +164,7 @@ class _Vectors:
 
 
 def _with_places(faiss: Any, index: Any, path: Path) -> Any:
-    """The index with a map from vectors to its lists, if it has lists."""
+    """The index, with a map from vectors to inverted lists if it has such lists."""
     try:
         lists = faiss.extract_index_ivf(index)
     except RuntimeError:  # it has no lists

@@ -31,7 +31,7 @@ _SPACES = {"l2": "l2", "dot": "ip", "cosine": "cosine"}
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """The columns by role; None for a role without one."""
+    """Which columns are the ids, vectors and documents; None for each that is missing."""
 
     id: str | None
     vector: str
@@ -148,7 +148,7 @@ def _records(
 
 
 def _columns_to_read(schema: Any, columns: _Columns, left: Leftovers) -> dict[str, str]:
-    """The columns to read, and the role of each."""
+    """The columns to read, and the purpose of each."""
     meant = {columns.vector: "embedding"}
     if columns.text is not None:
         meant[columns.text] = "document"

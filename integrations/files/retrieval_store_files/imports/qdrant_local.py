@@ -157,8 +157,8 @@ def _all_or_none(
     size: int,
     show_progress: bool,
 ) -> list[Carried]:
-    """Import all collections; if one fails, the collections made so far are deleted. Their names
-    are known to be free."""
+    """Import all chosen collections; if one fails, the collections made so far are deleted. Their
+    names are known to be free."""
     begun: list[str] = []
     try:
         carried = []

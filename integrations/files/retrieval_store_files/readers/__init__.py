@@ -35,10 +35,10 @@ from retrieval_store.errors import DataLoaderError, InvalidTypeError
 @dataclass(frozen=True, slots=True)
 class Section:
     """A part of a file that belongs together. text: in Markdown's form, with blocks of code and
-    tables; headings: of the sections that contain it, the outermost first. page: of the file, from
-    1; start, end: its position, in characters of the file's text. Where the text is an exact copy
-    of the file's, `end - start` is its length. is_code: it is source code, and split between
-    lines."""
+    tables; headings: of the sections that contain it, the outermost first. page: its page, counted
+    from 1; start, end: its position, in characters of the file's text. Where the text is an exact
+    copy of the file's, `end - start` is its length. is_code: whether it is source code, which is
+    split between lines."""
 
     text: str
     headings: tuple[str, ...] = ()
@@ -59,8 +59,9 @@ class PicturePage(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class FileText:
     """The text of a file, in sections, with the file's own title, author, date and language. date:
-    as YYYY-MM-DD, or with the time in ISO 8601; language: a tag such as "en". gaps: what isn't
-    read, such as "3 tracked deletions"; pictures: pages that are pictures, which are gaps, too."""
+    as YYYY-MM-DD, or with the time in ISO 8601; language: a tag such as "en". gaps: the parts that
+    aren't read, such as "3 tracked deletions"; pictures: pages that are pictures, which are gaps,
+    too."""
 
     sections: list[Section] = field(default_factory=list)
     title: str | None = None
@@ -77,21 +78,21 @@ GAPS = 10  # gaps of a file that are named
 
 
 def few(gaps: Sequence[str]) -> tuple[str, ...]:
-    """The first gaps of a file, and how many more there are."""
+    """The first few gaps of a file, and how many more there are."""
     more = [f"and {len(gaps) - GAPS:,} more"] if len(gaps) > GAPS else []
     return (*gaps[:GAPS], *more)
 
 
 def count_phrase(number: int, noun: str, nouns: str = "") -> list[str]:
-    """A gap such as "3 deletions"; none for zero. The noun's plural is its own with an "s" by
-    default."""
+    """A gap with a count, such as "3 deletions"; no gap for zero. nouns: the plural; by default the
+    noun with an "s"."""
     if number == 0:
         return []
     return [f"{number:,} {noun if number == 1 else nouns or noun + 's'}"]
 
 
 def without_parents(sections: list[Section]) -> list[Section]:
-    """The sections without those that are only a heading with subsections after it."""
+    """The sections, without those that have only a heading and are followed by subsections."""
     following = [*sections[1:], Section("")][: len(sections)]
     return [
         section
@@ -154,7 +155,7 @@ class Reader(Protocol):
 
 
 def file_text(read: Any, who: str) -> FileText:
-    """A reader's result, in its full form."""
+    """A user's or plugin's result, completed to a FileText. who: names the reader in errors."""
     if isinstance(read, FileText):
         return read
     if isinstance(read, str):

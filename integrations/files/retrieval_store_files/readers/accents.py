@@ -27,7 +27,7 @@ class _Box(NamedTuple):
 
     @property
     def height(self) -> float:
-        """From the bottom to the top."""
+        """The distance from bottom to top."""
         return self.top - self.bottom
 
     def is_over(self, letter: "_Box") -> bool:
@@ -37,7 +37,7 @@ class _Box(NamedTuple):
         return letter.left <= middle <= letter.right and apart < _OF_HEIGHT * letter.height
 
     def is_word_with(self, after: "_Box") -> bool:
-        """Whether the next character follows without a space."""
+        """Whether the next character belongs to the same word: no space is between them."""
         is_on_line = self.bottom < after.top and after.bottom < self.top
         return is_on_line and abs(after.left - self.right) < _GAP * max(self.height, after.height)
 
@@ -73,7 +73,7 @@ def _join(page: Any, characters: list[str], place: int) -> None:
 
 
 def _close(page: Any, characters: list[str], place: int) -> None:
-    """Remove the spaces around a removed accent, unless they are between two words."""
+    """Remove the spaces where an accent was removed, unless they separate two words."""
     before, after = place - 1, place + 1
     while before >= 0 and characters[before] in ("", " "):
         before -= 1

@@ -43,8 +43,8 @@ class _Package:
 
 
 def read_epub(data: bytes, name: str) -> FileText:
-    """The chapters of a book by their headings, or by the table of contents where they have none.
-    An encrypted book is refused."""
+    """The chapters of a book, divided by their headings. A chapter without headings has its title
+    in the table of contents. An encrypted book is refused."""
     book = PackedFile(data, "an EPUB")
     package = _package(book)
     _check_unencrypted(book, {item.path for item in package.chapters})
@@ -100,8 +100,8 @@ class _BookReader:
         self.gaps += [f"{item.path}: {gap}" for gap in (*guessed, *chapter.gaps)]
 
     def _page_of(self, path: str) -> tuple[Element, tuple[str, ...]]:
-        """A chapter, which is XML; one that isn't well-formed is read as HTML. Also returns the
-        gaps from guessing its encoding."""
+        """The root of a chapter, which is XML. If it isn't well-formed, it is read as HTML. Also
+        returns the gaps that arise if its encoding was guessed."""
         data = self._book.read(path)
         guessed: tuple[str, ...] = ()
         try:
@@ -121,7 +121,7 @@ class _BookReader:
 
 
 def _date(value: str | None) -> str | None:
-    """A complete date; a year alone is ignored."""
+    """A complete date; a year without month and day is ignored."""
     return value if value and DATE.fullmatch(value) else None
 
 
@@ -198,7 +198,7 @@ def _check_unencrypted(book: PackedFile, chapters: set[str]) -> None:
 
 
 def _titles(book: PackedFile, contents: list[_Item]) -> dict[str, str]:
-    """The titles in the tables of contents, the first for each file."""
+    """The titles in the tables of contents: for each file its first one."""
     titles: dict[str, str] = {}
     for item in contents:
         try:
@@ -232,8 +232,8 @@ def _nav_links(root: Any) -> list[tuple[str, str]]:
 
 
 def _with_title(sections: list[Section], title: str | None) -> list[Section]:
-    """The sections of a chapter; if it has no headings of its own, below its title in the table of
-    contents."""
+    """The sections of a chapter. If it has no headings of its own, its title from the table of
+    contents is their heading."""
     if title is None or any(section.headings for section in sections):
         return sections
     return [Section(section.text, (title,)) for section in sections]

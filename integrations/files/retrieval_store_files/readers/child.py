@@ -42,8 +42,7 @@ _LENGTH = 8  # bytes of a number
 
 
 class ReaderProcess:
-    """A process that runs readers. seconds: the time limit for each file; more is added for its
-    size."""
+    """A process that runs readers. seconds: the time limit for each file; larger files get more."""
 
     def __init__(self, seconds: float = SECONDS) -> None:
         self._seconds = seconds
@@ -68,8 +67,9 @@ class ReaderProcess:
         process.wait()
 
     def read(self, target: str, data: bytes, name: str, passwords: Sequence[str] = ()) -> FileText:
-        """The result of a reader, given as "module:function", for a file, which one of the
-        passwords may open. Raises DataLoaderError where it fails, or exceeds the limits."""
+        """Read a file in the process; returns the reader's result. target: the reader, as
+        "module:function"; passwords: candidates for opening the file. Raises DataLoaderError if the
+        reader fails, or exceeds the limits."""
         question = {"target": target, "name": name, "passwords": [*passwords]}
         try:
             answer = self._answer_to(question, data)
@@ -87,8 +87,8 @@ class ReaderProcess:
         return FileText(sections, **answer)
 
     def draw(self, data: bytes, page: int, pixels: int, passwords: Sequence[str] = ()) -> bytes:
-        """The picture of a page of a PDF, as PNG. page: from 1; pixels: of its longer side. Raises
-        DataLoaderError where it can't be drawn."""
+        """The picture of a page of a PDF, as PNG. page: counted from 1; pixels: the length of the
+        longer side. Raises DataLoaderError if it can't be drawn."""
         drawn = self.read(_DRAWS, data, f"{page} {pixels}", passwords)
         return base64.b64decode(drawn.sections[0].text)
 
@@ -151,7 +151,8 @@ def _send(file: IO[bytes], data: bytes) -> None:
 
 
 def _receive(file: IO[bytes], most: int) -> bytes | None:
-    """The received message; None at the end of the file, or if it has more than `most` bytes."""
+    """The next message; None at the end of the file, or if the message has more than `most`
+    bytes."""
     head = file.read(_LENGTH)
     length = int.from_bytes(head, "big")
     if len(head) < _LENGTH or length > most:
@@ -164,7 +165,7 @@ def _receive(file: IO[bytes], most: int) -> bytes | None:
 
 
 def serve(seconds: float) -> None:
-    """Read files until there are no more."""
+    """Read the requested files until the input ends."""
     sys.stdout.flush()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a library's output isn't a response
@@ -183,7 +184,7 @@ def serve(seconds: float) -> None:
 
 
 def _end_after(seconds: float) -> None:
-    """End this process after that time, in case the parent that should end it has exited."""
+    """End this process after some seconds, in case its parent has exited instead of ending it."""
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
@@ -207,7 +208,7 @@ _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 def _refuse(event: str, args: tuple[Any, ...]) -> None:
-    """The audit hook: no network, no programs, no change to a file."""
+    """An audit hook that refuses network connections, new programs, and changes to files."""
     if event.startswith(_REFUSED) and event != "socket.gethostname":
         raise PermissionError(f"a reader of files may not do {event}")
     if event == "open" and isinstance(args[2], int) and args[2] & _WRITES and args[0] != os.devnull:

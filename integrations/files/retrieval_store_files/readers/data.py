@@ -28,7 +28,7 @@ _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 def read_python(data: bytes, name: str) -> FileText:
-    """A module by its classes and functions; by its lines where it can't be parsed."""
+    """A module, divided by its classes and functions; by its lines if it can't be parsed."""
     text, gaps = _decode_module(data)
     try:
         tree = ast.parse(text)
@@ -45,7 +45,7 @@ _CODING = re.compile(rb"(?:[^\r\n]*(?:\r\n?|\n))?[ \t\f]*#[^\r\n]*?coding[:=][ \
 
 
 def _decode_module(data: bytes) -> Decoded:
-    """The text of a module, which may declare its encoding in one of its first two lines."""
+    """The text of a module. Its encoding may be declared in one of its first two lines."""
     match = _CODING.match(data)
     if match is None or data.startswith(codecs.BOM_UTF8):
         return decode(data)
@@ -53,8 +53,8 @@ def _decode_module(data: bytes) -> Decoded:
 
 
 def _line_starts(text: str) -> list[int]:
-    """The position at which each line begins, as Python counts lines, and the position of the
-    end."""
+    """The positions at which the lines begin, by Python's definition of a line, and then the
+    position of the text's end."""
     starts, at = [0], 0
     for line in io.StringIO(text, newline=""):
         at += len(line)
@@ -65,8 +65,8 @@ def _line_starts(text: str) -> list[int]:
 def _sections_of_body(
     text: str, starts: list[int], body: list[Any], path: tuple[str, ...], first: int, end: int
 ) -> Iterator[Section]:
-    """The sections of the lines from `first` to before `end`, which contain these statements. Each
-    definition is a section, and so are the lines between two definitions."""
+    """The sections of the lines from `first` to before `end`, which consist of these statements.
+    Each definition is a section; so are the lines between two definitions."""
     at = first
     for statement in body:
         if not isinstance(statement, _Definition):
@@ -85,7 +85,7 @@ def _sections_of_body(
 
 
 def _with_comments(text: str, starts: list[int], line: int, first: int) -> int:
-    """The line at which the comments above a definition begin."""
+    """The first line of a definition, including the comments directly above it."""
     while line > first and text[starts[line - 1] : starts[line]].lstrip().startswith("#"):
         line -= 1
     return line
@@ -161,7 +161,7 @@ def read_jsonl(data: bytes, name: str) -> FileText:
 
 
 def _show_value(value: Any) -> str:
-    """A value of JSON in lines such as "author.name: Jane"."""
+    """A JSON value as lines such as "author.name: Jane"."""
     return "\n".join(_lines(value, ""))
 
 
@@ -204,7 +204,7 @@ def read_csv(data: bytes, name: str) -> FileText:
 
 
 class _CountedLines:
-    """The lines of a text, and the number of characters that were read."""
+    """The lines of a text; counts the characters read so far."""
 
     def __init__(self, text: str) -> None:
         self._lines, self.at = io.StringIO(text, newline=""), 0
@@ -280,7 +280,7 @@ def _cell_text(cell: dict[str, Any], language: str, outputs: "_Outputs") -> str:
 
 
 class _Outputs:
-    """Reads the output of cells, and counts the parts that aren't read."""
+    """Reads the output of cells; counts the parts that it doesn't read."""
 
     def __init__(self) -> None:
         self._cut = self._pictures = 0
@@ -293,7 +293,7 @@ class _Outputs:
 
     @property
     def gaps(self) -> list[str]:
-        """What isn't read."""
+        """The parts that weren't read."""
         cut = f"of which only the first {_LONGEST_OUTPUT:,} characters are read"
         return [
             *count_phrase(self._cut, f"output {cut}", f"outputs {cut}"),

@@ -43,7 +43,7 @@ def codec_of(label: str) -> str | None:
 
 
 def _codec_of_python(label: str) -> str | None:
-    """The codec for a label that the standard doesn't have, such as "cp437" or "utf-7"."""
+    """The codec for a label that is unknown to the standard, such as "cp437" or "utf-7"."""
     try:
         codec = codecs.lookup(label)
     except (LookupError, ValueError):
@@ -53,8 +53,8 @@ def _codec_of_python(label: str) -> str | None:
 
 
 def label_in_xml(data: bytes) -> str | None:
-    """The label in the declaration of XML; None without one. Data in which it is found isn't in
-    units of two or four bytes, even if some programs declare that."""
+    """The encoding label in an XML declaration; None if there is none. Data in which it is found as
+    ASCII isn't UTF-16 or UTF-32, even if the declaration says so."""
     match = _IN_XML.match(data.removeprefix(codecs.BOM_UTF8))
     label = match[1].decode() if match else None
     return None if label is None or label.lower().startswith(_WIDE) else label
@@ -102,7 +102,8 @@ def _labels_of_metas(data: bytes) -> Iterator[str]:
 
 
 def _attributes(data: bytes, at: int) -> tuple[dict[str, str], int]:
-    """The attributes of a tag, the first of each name, and the position of the tag's end."""
+    """The attributes of a tag, and the position of the tag's end. If a name occurs twice, its first
+    value counts."""
     attributes: dict[str, str] = {}
     while match := _ATTRIBUTE.match(data, at):
         name, *values = ((part or b"").decode("latin-1") for part in match.groups())

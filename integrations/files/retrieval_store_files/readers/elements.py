@@ -34,8 +34,9 @@ _XML_LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 
 @dataclass(slots=True, eq=False)
 class Element:
-    """An element of a page. tag: without a namespace; attributes: only those that are used, None
-    for one without a value; children: its texts and elements, in order."""
+    """An element of a page. tag: its name without a namespace; attributes: only those that the
+    readers use, None for an attribute without a value; children: its texts and elements, in
+    order."""
 
     tag: str
     attributes: Mapping[str, str | None]
@@ -58,7 +59,7 @@ class Element:
                 waiting.pop()
 
     def texts(self) -> Iterator[str]:
-        """The texts in it, in order."""
+        """All texts in the element, in order."""
         waiting: list[Element | str] = [self]
         while waiting:
             part = waiting.pop()
@@ -68,7 +69,7 @@ class Element:
                 waiting += reversed(part.children)
 
     def take_out(self) -> None:
-        """Remove everything in it that is shown."""
+        """Remove all displayed content from the element."""
         self.tag, self.attributes, self.children = "wbr", _NONE, []
 
 
@@ -121,8 +122,8 @@ def _parsed(text: str) -> Any:
 
 
 def _first_in(node: Any, tag: str, attributes: Mapping[str, str | None]) -> Any:
-    """The first node in an element, also in content that the parser leaves unparsed: the contents
-    of <noframes>, and a page in an attribute."""
+    """The first matching node in an element. Content that the parser leaves unparsed is searched
+    too: the contents of <noframes>, and a page in an attribute."""
     if tag == "template":
         fragments = node.template_fragments()
         return fragments[0].first_child if fragments else None
@@ -140,15 +141,15 @@ def _kept(attributes: dict[str, str | None]) -> Mapping[str, str | None]:
 
 
 def _is_shadow(host: Element, template: Element, known: list[tuple[Element, Element]]) -> bool:
-    """Whether a template is the shadow root of its parent element, the first of them."""
+    """Whether a template is its parent's shadow root: the first such template there."""
     is_declared = template.get("shadowrootmode").lower() in ("open", "closed")
     may_have = host.tag in _HOSTS or "-" in host.tag
     return is_declared and may_have and not (known and known[-1][0] is host)
 
 
 def _compose(host: Element, template: Element) -> None:
-    """Replace the content of a host by its shadow root's, whose slots contain the host's
-    content."""
+    """Replace the content of a host by that of its shadow root, where the host's content is put
+    into the slots."""
     light: dict[str, list[Element | str]] = {}
     for child in host.children:
         if child is not template:
@@ -174,8 +175,8 @@ def _slots_of(template: Element) -> Iterator[Element]:
 
 
 def xml_elements(root: Any) -> Element:
-    """The elements of XHTML, from the root that `packed.xml_root` returns. Entities that it
-    declares itself are kept as their names."""
+    """The elements of XHTML, from the root that `packed.xml_root` returns. References to entities
+    that the page declares itself stay as the entities' names."""
     page = Element(local_name(root), _attributes_of(root), [])
     waiting = [(page, root)]
     while waiting:

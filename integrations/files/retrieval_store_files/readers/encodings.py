@@ -60,7 +60,7 @@ _BEGINNING = 100_000  # characters whose line ends decide for the whole text
 
 
 class Decoded(NamedTuple):
-    """The text of a file. gaps: a guessed encoding, and invalid bytes."""
+    """A decoded text. gaps: that its encoding was guessed, and which bytes are invalid."""
 
     text: str
     gaps: tuple[str, ...] = ()
@@ -101,8 +101,9 @@ def _decode(data: bytes, declared: str | None) -> Decoded:
 
 
 def _with_escapes(text: str, data: bytes, declared: str | None) -> str:
-    """A text that is valid in UTF-8, unless another encoding is more likely. This is ISO-2022-JP,
-    which has only ASCII bytes, or, for a word or two, the encoding that the file declares."""
+    """The decoded text of data that is valid UTF-8, unless another encoding is more likely. That
+    may be ISO-2022-JP, which has only ASCII bytes, or, for a word or two, the encoding that the
+    file declares."""
     with contextlib.suppress(UnicodeError):
         if text.isascii():
             if "\x1b$" in text and _JAPANESE.search(text):
@@ -113,7 +114,8 @@ def _with_escapes(text: str, data: bytes, declared: str | None) -> str:
 
 
 def _without_mark(data: bytes) -> str | None:
-    """The UTF-16 variant of a text without a byte order mark; every other byte is often 0."""
+    """Which variant of UTF-16 a text without a byte order mark has. It is recognised by every other
+    byte often being 0."""
     half = len(data) // 2
     if half == 0 or len(data) % 2 or b"\0" not in data:
         return None
@@ -125,8 +127,8 @@ def _without_mark(data: bytes) -> str | None:
 
 
 def _share_of_utf_8(data: bytes) -> float:
-    """The share of the non-ASCII bytes in characters that are valid in UTF-8. A truncated last
-    character isn't counted, or counts as valid if it has two bytes."""
+    """The share of the non-ASCII bytes that belong to valid UTF-8 characters. A truncated last
+    character is ignored, or counts as valid if it has two bytes."""
     wrong = len(data) - len(data.decode("utf-8", "ignore").encode())
     valid = len(data.translate(None, _ASCII)) - wrong
     cut = _bytes_of_cut_character(data)
@@ -136,8 +138,8 @@ def _share_of_utf_8(data: bytes) -> float:
 
 
 def _of_several_bytes(data: bytes) -> Decoded | None:
-    """A text in an East Asian encoding, many bytes of which are valid in UTF-8 by chance. The whole
-    text must be valid in it, and chardet must guess it. None for any other text."""
+    """A text in an East Asian encoding, of which many bytes are valid UTF-8 by chance. The whole
+    text must be valid in that encoding, and chardet must guess it. None for any other text."""
     texts = set()
     for encoding in _OF_SEVERAL_BYTES:
         with contextlib.suppress(UnicodeError):
@@ -154,13 +156,13 @@ _CUT = re.compile(rb"(?:[\xc2-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xb
 
 
 def _bytes_of_cut_character(data: bytes) -> int:
-    """How many bytes at the end of a text begin a UTF-8 character."""
+    """How many bytes at the end of a text are the beginning of a UTF-8 character."""
     match = _CUT.search(data, max(0, len(data) - 3))
     return len(match[0]) if match else 0
 
 
 def _decode_as(data: bytes, encoding: str) -> Decoded:
-    """A text in an encoding, with invalid bytes replaced and named."""
+    """A text decoded from an encoding. Invalid bytes are replaced, and listed with their lines."""
     with contextlib.suppress(UnicodeError):
         return Decoded(_decoded(data, encoding))
     text = _decoded(data, encoding, "replace")
@@ -172,7 +174,7 @@ def _decode_as(data: bytes, encoding: str) -> Decoded:
 
 
 def _bad_bytes(data: bytes) -> str:
-    """The invalid bytes in a UTF-8 text."""
+    """The bytes of a text that are invalid in UTF-8."""
     cut = _bytes_of_cut_character(data)
     text = data[: len(data) - cut].decode("utf-8", "surrogateescape")
     found = _ESCAPED.findall(text)
@@ -192,7 +194,7 @@ def _bad_bytes(data: bytes) -> str:
 
 
 def _lines_of(pattern: re.Pattern[str], text: str) -> str:
-    """The lines of a text that have something: "line 3", or "lines 3, 4 and 7 others"."""
+    """The lines of a text that match a pattern, as "line 3", or "lines 3, 4 and 7 others"."""
     numbers = [i for i, line in enumerate(_LINE_END.split(text), 1) if pattern.search(line)]
     if len(numbers) == 1:
         return f"line {numbers[0]:,}"
@@ -205,8 +207,8 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 def _with_line_ends(text: str) -> str:
-    """The same text with line feeds, if its lines end with a carriage return alone, as on an old
-    Macintosh. The length is the same, so that positions stay valid."""
+    """The text with line feeds, if its lines end with a carriage return alone, as on old Macintosh
+    computers. Its length stays the same, so that positions stay valid."""
     if "\r" not in text or not (_has_old_ends(text[:_BEGINNING]) or "\n" not in text):
         return text
     return _RETURN.sub("\n", text)
@@ -230,7 +232,8 @@ _SET_HIGH_BIT = bytes(byte | 0x80 if 0x21 <= byte <= 0x7E else byte for byte in 
 
 
 def _decoded(data: bytes, encoding: str, errors: str = "strict") -> str:
-    """Data in an encoding of Python, or, for Japanese, in Windows' variant."""
+    """Data decoded from an encoding that Python knows; for Japanese, from Windows' variant of
+    it."""
     if encoding == "iso2022_jp":
         with contextlib.suppress(UnicodeError):
             return data.decode(encoding)
@@ -241,8 +244,8 @@ def _decoded(data: bytes, encoding: str, errors: str = "strict") -> str:
 
 
 def _shifted(match: re.Match[bytes]) -> bytes:
-    """A piece of ISO-2022-JP, after the escape sequence that selects its character set, in EUC-JP's
-    form."""
+    """A part of ISO-2022-JP, after the escape sequence that selects its character set, converted to
+    EUC-JP."""
     if match[1] in (b"(B", b"(J"):
         return match[2]
     high = match[2].translate(_SET_HIGH_BIT)
@@ -252,7 +255,7 @@ def _shifted(match: re.Match[bytes]) -> bytes:
 
 
 def _of_windows(error: UnicodeError) -> tuple[str, int]:
-    """The Windows character at a position where EUC-JP has none."""
+    """A decoding error handler: the Windows character at a position where EUC-JP has none."""
     assert isinstance(error, UnicodeDecodeError)
     pair = _BOTH_BYTES.match(error.object, error.start)
     if pair is None:
@@ -319,7 +322,8 @@ def _guess(data: bytes) -> Decoded:
 
 
 def _without_strays(data: bytes) -> Decoded:
-    """A text in ASCII except for a few bytes that mean nothing in any encoding."""
+    """The text of data that is ASCII except for a few bytes that mean nothing in any known
+    encoding. Raises DataLoaderError for other data."""
     strays = len(data.translate(None, _ASCII))
     if b"\0" in data or strays > max(_FEW, _FEW_OF * len(data)):
         raise DataLoaderError("it isn't a text in UTF-8, nor in another encoding that is known")
@@ -340,8 +344,8 @@ def _guessed_codec(name: str) -> str:
 
 
 def _best_of(likely: list[tuple[str, float]], sample: bytes) -> tuple[str, float]:
-    """The encoding of a text among the candidates, the most likely first. Among equally likely
-    ones, the encoding in which it has the most letters."""
+    """The best encoding among the candidates, which come in order of likelihood. Among equally
+    likely encodings, the one in which the sample has the most letters."""
     best = likely[0]
     if best[1] < _UNLIKELY:
         usual = (each for each in likely if each[0] == USUAL and each[1] >= _USUAL_IF * best[1])

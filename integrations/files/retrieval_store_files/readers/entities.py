@@ -19,8 +19,8 @@ _REFERENCE = re.compile(r"&([\w.:-]+);")
 
 
 class Entities:
-    """The entities that an XML text declares. end: the position after its DOCTYPE, 0 for one
-    without an internal subset; gaps: what isn't replaced so far."""
+    """The entities that an XML text declares. end: the position after its DOCTYPE, 0 for a text
+    without an internal subset; gaps: references that were not replaced so far."""
 
     def __init__(self, text: str) -> None:
         self._values: dict[str, str] = {}
@@ -47,12 +47,12 @@ class Entities:
 
     @property
     def gaps(self) -> list[str]:
-        """What isn't replaced."""
+        """The references that were not replaced."""
         return [*self._unread]
 
     def expand(self, text: str) -> str:
-        """A piece of the text with its references replaced by their values; others, such as
-        "&amp;", stay."""
+        """A part of the text in which references to its entities are replaced by their values;
+        other references, such as "&amp;", stay."""
         if "&" not in text or not (self._values or self._external):
             return text
         return _REFERENCE.sub(lambda match: self._expanded(match, 0), text)

@@ -71,7 +71,8 @@ def installed_readers() -> frozenset[str]:
 
 @cache
 def _reader(name: str) -> Any:
-    """The reader of this name. The installed ones are listed only once, which takes a while."""
+    """The reader of this name. The installed readers are listed only once, since that takes a
+    while."""
     return plugins.load(plugins.READERS, name)
 
 
@@ -167,7 +168,8 @@ def _picture_gaps(file: FileText) -> list[str]:
 def _with_pictures_read(
     file: FileText, data: bytes, process: ReaderProcess, passwords: Sequence[str], ocr: Ocr
 ) -> FileText:
-    """The same, with the user's function applied to the pages that are pictures."""
+    """The text of a file, to which the user's function `ocr` has added the pages that are
+    pictures."""
     from PIL import Image
 
     sections, unread = [*file.sections], []
@@ -195,7 +197,7 @@ def _recognise_page(ocr: Ocr, drawn: Any, page: int) -> str:
 
 
 def refuse_pictures(file: FileText) -> None:
-    """Raise DataLoaderError for a file that has only pages that are pictures."""
+    """Raise DataLoaderError for a file that has no text, but pages that are pictures."""
     if file.pictures and not file.sections:
         raise DataLoaderError("; ".join(file.gaps))
 
@@ -206,7 +208,7 @@ _UNSEEN = re.compile("[\u00ad\u180e\u200b\u2060\ufeff]")
 
 
 def _without_unseen(file: FileText) -> FileText:
-    """The same without invisible characters."""
+    """The text of a file without invisible characters."""
     if not any(map(_UNSEEN.search, _all_texts(file))):
         return file
     sections = [
@@ -246,14 +248,13 @@ def read_file(
 ) -> FileText:
     """The text of a file: sections with their headings, page and position.
 
-    source: a path, or the bytes of a file.
-    name: the file's name, whose ending selects the reader; None for the path's own.
-    reader: a user's reader, which is tried first; if it returns None, the others read the file.
-    passwords: candidates for opening it, if it is encrypted.
-    ocr: a function that reads a page that is a picture: it gets a Pillow image and returns the
-    text.
+    source: a path, or the bytes of a file. name: the file's name, whose ending selects the reader;
+    None for the path's own name. reader: a user's reader, which is tried first; if it returns None,
+    this package's readers read the file. passwords: candidates for opening the file, if it is
+    encrypted. ocr: a function that reads a page that is a picture: it gets a Pillow image and
+    returns the text.
 
-    Raises DataLoaderError where it can't be read.
+    Raises DataLoaderError if the file can't be read.
     """
     if isinstance(source, bytes):
         if not isinstance(name, str):

@@ -21,8 +21,9 @@ _UNI, _U = re.compile(r"uni((?:[0-9A-F]{4})+)"), re.compile(r"u([0-9A-F]{4,6})")
 
 
 def with_letters_of_glyphs(data: bytes) -> bytes | None:
-    """An unencrypted PDF whose simple fonts map each formerly unmapped character to the letters of
-    its glyph. None where no glyph's name gives any."""
+    """The PDF, changed so that its fonts map each formerly unmapped character to the letters that
+    its glyph's name means. Only for unencrypted files and simple fonts. None if no glyph's name
+    means any letters."""
     try:
         from pypdf import PdfWriter
     except ImportError as error:
@@ -42,7 +43,7 @@ def with_letters_of_glyphs(data: bytes) -> bytes | None:
 
 
 def _fonts(writer: Any) -> Iterator[Any]:
-    """The fonts of all pages, and of their forms, each once."""
+    """The fonts of all pages, and of the form objects in them, each once."""
     known: set[int] = set()
     for page in writer.pages:
         waiting = [(page.get("/Resources"), 0)]
@@ -107,7 +108,7 @@ def _in_digits(text: str) -> str:
 
 
 def _differences(encoding: Any) -> Iterator[tuple[int, str]]:
-    """The codes of an encoding with the names of their glyphs."""
+    """The names of the glyphs that an encoding assigns to character codes."""
     code = 0
     for item in map(_resolved, _resolved(encoding.get("/Differences")) or ()):
         if isinstance(item, int):
@@ -118,8 +119,8 @@ def _differences(encoding: Any) -> Iterator[tuple[int, str]]:
 
 
 def letters_of(name: str) -> str | None:
-    """The letters of a glyph, by its name in Adobe's list: "ffi", "f_f_i", "uniFB03",
-    "one.oldstyle". None for a name without a meaning."""
+    """The letters of a glyph, by its name in Adobe's glyph list: "ffi", "f_f_i", "uniFB03",
+    "one.oldstyle". None for a name that means no letters."""
     from pypdf._codecs.adobe_glyphs import adobe_glyphs
 
     letters = ""
@@ -136,7 +137,8 @@ def letters_of(name: str) -> str | None:
 
 
 def mapped_to_letters(cmap: bytes, letters: dict[int, str]) -> bytes:
-    """A character map to Unicode, with these letters for the codes that it maps to zero."""
+    """A character map to Unicode in which the codes that it maps to zero are mapped to these
+    letters."""
 
     def of_code(code: int, target: bytes) -> bytes:
         if not _SAYS_NOTHING.fullmatch(target) or code not in letters:

@@ -62,14 +62,14 @@ MAX_DEPTH = 200
 
 
 def read_html(data: bytes, name: str) -> FileText:
-    """A page as Markdown, with its links, lists, tables and blocks of code."""
+    """An HTML page as Markdown, with its links, lists, tables and blocks of code."""
     page, guessed = _xhtml_of(data) if name.lower().endswith(_XHTML) else page_of(data)
     file = file_text_of_page(page)
     return replace(file, gaps=(*guessed, *file.gaps))
 
 
 def _xhtml_of(data: bytes) -> tuple[Element, tuple[str, ...]]:
-    """The root of an XML page; one that isn't well-formed is read as HTML."""
+    """The root of an XML page; if it isn't well-formed, it is read as HTML."""
     try:
         root = xml_root(data, "the page")
     except DataLoaderError:
@@ -99,7 +99,7 @@ def file_text_of_page(page: Element) -> FileText:
 
 
 def _remove_unread(page: Element) -> Iterator[str]:
-    """Remove the elements that aren't read, and name them."""
+    """Remove the elements that aren't read; returns their names as gaps."""
     unseen = _outermost(page, lambda element: element.tag in _REMOVED)
     counts: Counter[str] = Counter()
     for element in unseen:
@@ -126,7 +126,7 @@ def _remove_unread(page: Element) -> Iterator[str]:
 
 
 def _outermost(page: Element, is_one: Callable[[Element], bool]) -> list[Element]:
-    """The elements of a page that match, without those inside another match."""
+    """The elements of a page that match, without those inside another matching element."""
     found: list[Element] = []
     waiting = [page]
     while waiting:
@@ -156,8 +156,8 @@ def _word_count(element: Element) -> int:
 
 
 def _leads_elsewhere(element: Element) -> bool:
-    """Whether an element is only navigation: pages that forget to close one have their text in
-    it."""
+    """Whether an element really is only navigation. In pages that forget to close such an element,
+    it contains their text."""
     linked = sum(_word_count(link) for link in element.elements() if link.tag == "a")
     return 2 * linked >= _word_count(element)
 
@@ -182,7 +182,8 @@ def _metadata(page: Element) -> dict[str, Any]:
 
 
 def _title(page: Element) -> str:
-    """The title of a page, which may be at the beginning of its body, too; all of several."""
+    """The titles of a page, joined. Besides in its head, a title may be at the beginning of its
+    body."""
     for part in (page, *_elements_of(page)):
         titles = ("".join(child.texts()) for child in _elements_of(part) if child.tag == "title")
         if title := " – ".join(dict.fromkeys(filter(None, map(_plain, titles)))):
@@ -238,14 +239,14 @@ class _Page:
         self._above.pop()
 
     def _is_of_page(self, element: Element) -> bool:
-        """Whether a footer belongs to the page, and not to an article in it."""
+        """Whether a footer belongs to the whole page, and not to an article in it."""
         return element.tag == "footer" and not any(
             parent.tag in _WITH_FOOTER for parent in self._above[:-1]
         )
 
     def _part(self, element: Element, tag: str) -> None:
-        """The main part of a page, or its footer. Text around it belongs to none of its sections,
-        so that passages have only the text of their section."""
+        """The main part of a page, or its footer. Text around this element belongs to none of its
+        sections, so that passages have only the text of their section."""
         self._end_section()
         if tag == "footer":
             self._path = []
@@ -287,7 +288,7 @@ class _Page:
         self._prefix = before
 
     def _mark_of(self, item: Element) -> str:
-        """The mark of the next item of a list: its number, or "-"."""
+        """The mark before a list item: its number, or "-"."""
         parent = self._above[-2]
         if parent.tag != "ol":
             return "- "
@@ -359,7 +360,8 @@ def _whole(number: str, default: int) -> int:
 
 
 def _lines_of(element: Element) -> str:
-    """The text of an element unchanged, with line breaks at breaks and blocks."""
+    """The text of an element without changes to white space, with line breaks at <br> and between
+    blocks."""
     pieces: list[str] = []
     waiting: list[Element | str | None] = [element]  # None for the end of a block
     is_ended = False
@@ -432,7 +434,8 @@ def _scheme(href: str) -> str:
 
 
 def _is_of_data(table: Element) -> bool:
-    """Whether a table has rows of cells, and isn't used for the layout of the page."""
+    """Whether a table contains data in rows of cells, and doesn't serve for the layout of the
+    page."""
     cells = [len(_cells_of(row)) for row in _row_elements(table)]
     if len(cells) < 2 or max(cells) < 2:
         return False
@@ -440,7 +443,7 @@ def _is_of_data(table: Element) -> bool:
 
 
 def _row_elements(table: Element) -> list[Element]:
-    """Its rows, which may be in groups."""
+    """The rows of a table, including those in groups."""
     rows: list[Element] = []
     for part in _elements_of(table):
         rows += [part] if part.tag == "tr" else _elements_of(part) if part.tag in _GROUPS else []
@@ -467,7 +470,7 @@ def _outside_of_cells(table: Element) -> Iterator[Element | str]:
 
 
 def _rows_of(table: Element) -> list[list[str]]:
-    """The rows of a table; a cell that spans several positions is in each of them."""
+    """The rows of a table; a cell that spans several positions is repeated in each."""
     rows = (
         [
             (words_of(cell), _whole(cell.get("colspan"), 1), _whole(cell.get("rowspan"), 1))

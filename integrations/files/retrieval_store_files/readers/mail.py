@@ -79,8 +79,8 @@ class _Parts:
         yield from page.sections
 
     def _best_of(self, alternatives: Any, depth: int) -> Iterator[Section]:
-        """The plain text among alternatives, unless another has twice its words, as where the plain
-        text only says that there is HTML."""
+        """The plain text among alternatives, unless another one has twice its words, for example
+        because the plain text only refers to the HTML."""
         known = len(self.gaps)
         best: list[Section] = []
         gaps: list[str] = []
@@ -122,13 +122,13 @@ def _words(sections: list[Section]) -> int:
 
 
 def _fields(mail: Any, names: tuple[tuple[str, str], ...]) -> str:
-    """Some lines of the head of a mail."""
+    """Some header lines of a mail."""
     values = ((label, _header(mail, name)) for label, name in names)
     return "\n".join(f"{label}: {value}" for label, value in values if value)
 
 
 def _charset(part: Any) -> str | None:
-    """The declared encoding of a part. A declaration of ASCII says nothing about a text with other
+    """The declared encoding of a part. A declaration of ASCII is ignored if the text has other
     bytes."""
     try:
         charset = part.get_content_charset()

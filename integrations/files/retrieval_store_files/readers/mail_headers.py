@@ -27,8 +27,8 @@ def decode_words(header: str) -> str:
 
 
 def _texts_of(words: str) -> list[str]:
-    """The texts of consecutive encoded words. Words in the same encoding are decoded together,
-    since programs split them between the bytes of a character."""
+    """The texts of consecutive encoded words. Neighbours in the same encoding are decoded together,
+    since mail programs may split a character's bytes between them."""
     pieces: list[tuple[str, bytes]] = []
     for match in _ONE_WORD.finditer(words):
         charset, data = match[1].lower(), _bytes_of(match[2].lower(), match[3])
@@ -68,7 +68,8 @@ def _encoded(text: str) -> str:
 
 
 class _Policy(EmailPolicy):
-    """Python's policy, which parses headers to objects, with headers converted to UTF-8 first."""
+    """Python's mail policy that parses headers to objects; here headers are converted to UTF-8
+    first."""
 
     def header_fetch_parse(self, name: str, value: Any) -> Any:
         """The header of this name."""

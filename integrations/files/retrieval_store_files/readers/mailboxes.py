@@ -75,8 +75,8 @@ def _lead(author: str | None, date: str | None) -> str:
 
 
 def read_msg(data: bytes, name: str) -> FileText:
-    """A mail that Outlook has saved. Attachments are named and not opened. Other files with this
-    ending are texts, such as message catalogues."""
+    """A mail that Outlook has saved. Attachments are named and not opened. A file with this ending
+    that isn't such a mail, such as a message catalogue, is read as text."""
     if not data.startswith(OLE):
         return read_code(data, name)
     try:
@@ -104,7 +104,7 @@ def read_msg(data: bytes, name: str) -> FileText:
 
 
 def _body_of(message: Any, name: str) -> FileText:
-    """The text of a mail below its sender and recipients."""
+    """The text of a mail, after its sender and recipients."""
     recipients = [
         " ".join(filter(None, [recipient.name, _address_of(recipient)]))
         for recipient in message.recipients
@@ -122,7 +122,8 @@ def _body_of(message: Any, name: str) -> FileText:
 
 
 def _page_of(message: Any) -> bytes:
-    """The HTML text of a mail. If the mail doesn't declare its encoding, the page may."""
+    """The HTML text of a mail. If the mail doesn't declare the encoding, the HTML may declare
+    it."""
     page = message.properties.binary_prop_value(_HTML)
     if page and message.properties.int_prop_value(_CODE_PAGE_OF_BODY) is None:
         return bytes(page)
@@ -144,8 +145,8 @@ def _sender_of(message: Any) -> str | None:
 
 
 def _decode_again(message: Any, number: int, text: str) -> str:
-    """The text of a property. Where a mail doesn't declare the encoding of short texts, they are in
-    the body's encoding, and not in the library's default."""
+    """The text of a property. If a mail doesn't declare the encoding of short texts, they are
+    decoded in the body's encoding instead of the library's default."""
     properties = message.properties
     if properties.int_prop_value(_CODE_PAGE_OF_STRINGS) is not None or not any(
         known.pid == number and known.ptyp == _STRING8 for known in properties
@@ -158,7 +159,7 @@ def _decode_again(message: Any, number: int, text: str) -> str:
 
 
 def _date_of(message: Any) -> str | None:
-    """The date of a mail; 1601 means never."""
+    """The date of a mail; None for the year 1601, which means never."""
     date = message.sent_date
     return date.isoformat() if date and date.year > 1601 else None
 

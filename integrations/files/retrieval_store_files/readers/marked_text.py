@@ -66,7 +66,8 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _title(text: str, headings: list[_Heading]) -> str | None:
-    """The heading at the beginning of a text, if it is the title of the whole text."""
+    """The title of the whole text: its first heading, if that has level 0 and no text is before
+    it."""
     first = headings[0] if headings else None
     if first is None or first.level != 0 or _TEXT_LINE.search(text[: first.start]):
         return None
@@ -130,8 +131,8 @@ def _asciidoc_headings(text: str) -> Iterator[_Heading]:
 
 
 def _underlined_level(before: list[tuple[int, str]], line: str) -> int | None:
-    """The level of an underlined heading. The underline is as long as the heading, give or take one
-    character, and the line above it has no text."""
+    """The level of an underlined heading. The underline is as long as the heading, plus or minus
+    one character, and the line above it has no text."""
     (_, above), (_, title) = before
     title = title.rstrip()
     is_title = title[:1] not in ("", ".", "[", " ", "|") and any(map(str.isalnum, title))
@@ -310,7 +311,7 @@ def read_xml(data: bytes, name: str) -> FileText:
 
 
 def _words_of_drawing(text: str, guessed: tuple[str, ...], entities: Entities) -> FileText:
-    """The words of a drawing: its title, and the texts and descriptions of its parts."""
+    """The words in a drawing: its title, and the texts and descriptions of its parts."""
     root = xml_root(_without_declaration(text).encode(), "the drawing")
     title = next((all_text(part) for part in root if local_name(part) == "title"), None) or None
     words = dict.fromkeys(
@@ -344,7 +345,7 @@ _TAG = re.compile(
 
 @dataclass(slots=True)
 class _Cue:
-    """The text shown at a time, between two positions in the file."""
+    """A text of subtitles that is shown at a time, between two positions in the file."""
 
     start: int
     end: int
@@ -353,8 +354,8 @@ class _Cue:
 
 
 def read_subtitles(data: bytes, name: str) -> FileText:
-    """The cues of subtitles, SubRip or WebVTT, with their speakers. Some dozens are a section,
-    below the time of the first."""
+    """The cues of subtitles in SubRip or WebVTT form, with their speakers. Each section has some
+    dozens of cues, and the time of its first cue as heading."""
     text, guessed = decode(data)
     cues: list[_Cue] = []
     title, styles, names = None, 0, 0
@@ -380,7 +381,7 @@ def read_subtitles(data: bytes, name: str) -> FileText:
 
 
 def _paragraphs(text: str) -> Iterator[tuple[int, int, list[str]]]:
-    """The blocks of lines between empty ones, with their positions."""
+    """The blocks of consecutive lines that aren't empty, with their positions."""
     start, end = 0, 0
     lines: list[str] = []
     for at, line in _lines(text):

@@ -27,7 +27,7 @@ _ITEM = re.compile(r" {0,3}(?:[-*+]|\d{1,9}[.)]) {1,4}(?=\S)")
 
 
 def read_text(data: bytes, name: str) -> FileText:
-    """A text by its headings, in the form of Markdown or reStructuredText."""
+    """A text, divided by its headings in the form of Markdown or reStructuredText."""
     text, gaps = decode(data)
     return replace(file_text_of(text), gaps=gaps)
 
@@ -36,15 +36,16 @@ read_markdown = read_text
 
 
 def read_rst(data: bytes, name: str) -> FileText:
-    """reStructuredText; a row of "~" underlines a heading there, and doesn't begin code."""
+    """A reStructuredText document. There, a row of "~" underlines a heading; it doesn't begin a
+    block of code."""
     text, gaps = decode(data)
     return replace(file_text_of(text, has_fences=False), gaps=gaps)
 
 
 class CodeBlocks:
-    """Finds the lines of Markdown in blocks of code, reading one line after another. By CommonMark,
-    a block ends with at least as many marks as it began with, and nothing after them, or with its
-    list item."""
+    """Finds the lines of Markdown that are in blocks of code; lines must be given one after
+    another. By CommonMark, a block ends at a line with at least as many marks as it began with, and
+    nothing after them, or with its list item."""
 
     def __init__(self) -> None:
         self._marks = ""  # the open block's
@@ -58,8 +59,8 @@ class CodeBlocks:
         return bool(self._marks)
 
     def goes_on(self, line: str) -> bool:
-        """Whether the next line belongs to the open block before it, perhaps as its end. It may
-        begin another block; then `is_open` says so."""
+        """Whether the next line belongs to a block of code that was open before it; the line may be
+        the block's end. It may also begin another block; then `is_open` is true."""
         line = line.expandtabs(4)
         indent, is_blank = len(line) - len(line.lstrip(" ")), not line.strip()
         if self._is_in_item and not is_blank and indent < self._item:
@@ -96,9 +97,9 @@ def fenced(code: str, language: str = "") -> str:
 
 
 def file_text_of(text: str, has_fences: bool = True, keeps_fields: bool = True) -> FileText:
-    """A text by its headings. Its title comes from its front matter, a block of YAML between two
-    lines of "---", or else from its first heading. Other fields of the front matter are a section
-    of their own, unless `keeps_fields` is False."""
+    """A text, divided by its headings. Its title comes from its front matter, a block of YAML
+    between two lines of "---", or else from its first heading. Other fields of the front matter are
+    a section of their own, unless `keeps_fields` is False."""
     front = _front_matter(text)
     parts = _parts(text, front.end, has_fences)
     own = parts[1].title if len(parts) > 1 and parts[1].level == 1 and parts[0].is_blank else None
@@ -114,8 +115,8 @@ def file_text_of(text: str, has_fences: bool = True, keeps_fields: bool = True) 
 
 @dataclass(frozen=True, slots=True)
 class _FrontMatter:
-    """The front matter of a text. fields: the file's metadata; others: the ranges of other fields;
-    end: where the text begins."""
+    """The front matter of a text. fields: the fields that are the file's metadata; others: the
+    ranges of all other fields; end: where the text begins."""
 
     fields: dict[str, str]
     others: tuple[tuple[int, int], ...]
@@ -123,8 +124,8 @@ class _FrontMatter:
 
 
 def _front_matter(text: str) -> _FrontMatter:
-    """The front matter of a text, if it contains the fields of an object; any other text between
-    two rules belongs to the text."""
+    """The front matter of a text, if it is a YAML object. Otherwise the lines between two rules are
+    part of the text."""
     none = _FrontMatter({}, (), 0)
     match = _FRONT_MATTER.match(text)
     if match is None:
@@ -180,7 +181,7 @@ class _Part:
 
 
 def _parts(text: str, start: int, has_fences: bool) -> list[_Part]:
-    """The parts of a text, which may be empty."""
+    """The parts of a text, one for each heading; they may be empty."""
     parts = [_Part(0, "", start)]
     code = CodeBlocks()  # in which "#" begins a comment
     rules: list[str] = []  # the underline characters of headings, the highest first
@@ -206,15 +207,16 @@ def _parts(text: str, start: int, has_fences: bool) -> list[_Part]:
 
 
 def _without_closing(title: str) -> str:
-    """A heading without the "#" that may close it."""
+    """A heading without the closing "#" marks after it."""
     title = title.rstrip()
     rest = title.rstrip("#")
     return rest.rstrip() if rest != title and rest.endswith((" ", "\t")) else title
 
 
 def _take_underlined_heading(lines: list[tuple[int, str]], rule: str, may_be_shorter: bool) -> str:
-    """Remove and return the heading at the end of `lines` that a rule underlines, with a rule above
-    it; "" without one. may_be_shorter: the rule, if there is none above, as in Markdown."""
+    """Remove and return the heading at the end of `lines` that a rule underlines, and a rule above
+    it, if any; "" if there is no heading. may_be_shorter: whether the rule below may be shorter
+    than the heading, as in Markdown, if there is none above."""
     *above, title = ["", "", *(line for _, line in lines[-2:])][-2:]
     is_between, is_alone = above[0].strip() == rule, not above[0].strip()
     is_long_enough = len(title.rstrip()) <= len(rule)
@@ -229,7 +231,7 @@ def _take_underlined_heading(lines: list[tuple[int, str]], rule: str, may_be_sho
 
 
 def _sections(text: str, parts: list[_Part]) -> Iterator[Section]:
-    """The sections of the parts that have a text, or only a heading and no subsections."""
+    """The sections of those parts that have text, or a heading without subsections."""
     path: list[tuple[int, str]] = []
     for i, part in enumerate(parts):
         following = parts[i + 1].level if i + 1 < len(parts) else 0

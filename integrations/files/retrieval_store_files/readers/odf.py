@@ -27,8 +27,8 @@ _SPACES = re.compile(r"[ \t\r\n]+")
 
 @dataclass(slots=True)
 class StylesOfText:
-    """The meaning of a document's styles: their parents, and the numbered levels of lists. Also how
-    many numbers the heading of a level shows, with the text around them."""
+    """What a document's styles mean: their parent styles, and the levels of numbered lists. Also
+    how many numbers the heading of a level shows, and the text around these numbers."""
 
     parents: dict[str, str] = field(default_factory=dict)
     numbered: set[tuple[str, int]] = field(default_factory=set)
@@ -61,8 +61,8 @@ class StylesOfText:
                 self.numbered.add((name, int(level)))
 
     def heading_number(self, heading: Any, counts: list[int]) -> str:
-        """The number of a heading, "" for none. counts: the headings so far by level from 1, which
-        are updated."""
+        """The number of a heading, "" if it has none. counts: the number of headings so far on each
+        level, from level 1; updated here."""
         level = count_of(heading, attribute("text", "outline-level"), MAX_LEVEL)
         is_listed = heading.get(attribute("text", "is-list-header")) != "true"
         if not is_listed or level not in self.outline or heading.get(STYLE) in self.unnumbered:
@@ -84,8 +84,8 @@ class StylesOfText:
 
 @dataclass(slots=True)
 class DocumentParts:
-    """The parts of a document: the root elements of its content, styles and metadata, which are the
-    same in flat XML; package: the zip."""
+    """The parts of a document: the root elements of its content, styles and metadata. In flat XML
+    all three are the same element. package: the zip."""
 
     content: Any
     styles: Any
@@ -138,7 +138,7 @@ def metadata_of(root: Any) -> dict[str, Any]:
 
 
 def count_of(element: Any, name: str, most: int) -> int:
-    """A count in an attribute, 1 without it, and at most `most`."""
+    """A count that an attribute contains: 1 if it is absent, and at most `most`."""
     text = element.get(name) or ""
     return min(max(int(text), 1), most) if text.isdecimal() and len(text) < 12 else 1
 

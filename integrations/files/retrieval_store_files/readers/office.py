@@ -35,7 +35,8 @@ def missing(what: str, package: str, error: ImportError) -> MissingDependencyErr
 
 
 def open_office(data: bytes) -> PackedFile:
-    """A document of Office, decrypted if it needs a password, in the usual form of the standard."""
+    """A document of Office. It is decrypted if necessary, and converted from the strict to the
+    usual (transitional) form of the standard."""
     packed = PackedFile(_decrypt(data) if data.startswith(OLE) else data, "a document of Office")
     relations = "_rels/.rels"
     if relations in packed and _STRICT in packed.read(relations):
@@ -45,9 +46,9 @@ def open_office(data: bytes) -> PackedFile:
 
 
 def open_by(packed: PackedFile, library: Callable[[Any], Any]) -> tuple[PackedFile, Any]:
-    """A library's result for a document, with the document as the library read it. Where the
-    library misses a part because a reference uses another spelling, all parts get the same
-    spelling."""
+    """The result of a library for a document, and the document as the library read it. The library
+    misses a part if a reference spells its name differently. Then all names are spelt alike
+    first."""
     try:
         return packed, library(packed.stream)
     except KeyError:
@@ -65,7 +66,7 @@ _USUAL_NAME = rb"http://schemas.openxmlformats.org/\1/2006/\2"
 def _rewritten(
     packed: PackedFile, name_of: Callable[[str], str], content_of: Callable[[str, bytes], bytes]
 ) -> PackedFile:
-    """A document with other names and contents of its parts."""
+    """The document, with names and contents of its parts changed by these functions."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as written:
         for name in packed.names():
@@ -74,8 +75,8 @@ def _rewritten(
 
 
 def _in_usual_form(name: str, content: bytes) -> bytes:
-    """A part in the strict form of the standard, which the libraries don't know, converted to the
-    usual form; only its names differ."""
+    """A part in the strict form of the standard, converted to the usual (transitional) form. The
+    libraries don't know the strict form, in which only the names differ."""
     is_xml = name.lower().endswith((".xml", ".rels"))
     return _STRICT_NAME.sub(_USUAL_NAME, content) if is_xml else content
 
@@ -88,8 +89,9 @@ _ELEMENT = re.compile(rb"<[^<>]*>")
 
 
 def _has_other_names(packed: PackedFile, which: Collection[str]) -> bool:
-    """Whether references use other spellings than the names of parts. The libraries compare names
-    exactly; in the standard case doesn't matter. which: the parts whose references are checked."""
+    """Whether references spell the names of parts in another case. By the standard case doesn't
+    matter, but the libraries compare names exactly. which: the parts whose references are
+    checked."""
     names = packed.raw_names()
     if any("\\" in name or name.startswith("/") for name in names):
         return True
@@ -115,7 +117,7 @@ def _names_parts(name: str) -> bool:
 
 
 def _references(content: bytes) -> Iterator[str]:
-    """The names of parts in relations, or in the list of types."""
+    """The names of parts to which relations, or the list of content types, refer."""
     if _EXTERNAL.search(content):
         content = _ELEMENT.sub(lambda one: b"" if _EXTERNAL.search(one[0]) else one[0], content)
     for match in _NAMED_PART.finditer(content):
@@ -123,13 +125,13 @@ def _references(content: bytes) -> Iterator[str]:
 
 
 def _plain_name(name: str) -> str:
-    """The name of a part in lower case, except for names that the libraries know."""
+    """The name of a part in lower case; names that the libraries expect keep their spelling."""
     plain = name.replace("\\", "/").lower()
     return _TYPES if plain == _TYPES.lower() else plain.replace("docprops/", "docProps/")
 
 
 def _with_plain_names(name: str, content: bytes) -> bytes:
-    """Relations, or the list of types, with the present names of parts."""
+    """Relations, or the list of content types, with the new spelling of parts' names."""
     if not _names_parts(_plain_name(name)):
         return content
 
@@ -144,7 +146,7 @@ def _with_plain_names(name: str, content: bytes) -> bytes:
 
 
 def _decrypt(data: bytes) -> bytes:
-    """Decrypt a document, which is wrapped in the older format."""
+    """Decrypt a document, which is contained in a file of the older format."""
     if b"E\0n\0c\0r\0y\0p\0t\0e\0d\0P\0a\0c\0k\0a\0g\0e" not in data:
         raise DataLoaderError("it isn't a document of Office in its format since 2007")
     if not passwords():
@@ -171,8 +173,9 @@ def _decrypt(data: bytes) -> bytes:
 
 @contextmanager
 def reading(kind: str, packed: PackedFile, part: str | None = None) -> Iterator[None]:
-    """Make a library's errors name the damaged part: the first that can't be unpacked or isn't XML,
-    or else the part that is being read. kind: the kind of document, such as "a spreadsheet"."""
+    """In the `with` body: make a library's errors name the damaged part. That is the first part
+    that can't be unpacked or isn't XML, or else the part that is being read. kind: the kind of
+    document, such as "a spreadsheet"."""
     try:
         yield
     except (MemoryError, RecursionError, DataLoaderError, MissingDependencyError):
@@ -225,7 +228,7 @@ def _date(value: Any) -> str | None:
 
 
 def related_parts(packed: PackedFile, path: str) -> list[tuple[str, str, str]]:
-    """For each part that the part at this path refers to: its id, kind and path."""
+    """The parts to which the part at a path refers: for each its id, kind and path."""
     folder, name = posixpath.split(path)
     relations_of = f"{folder}/_rels/{name}.rels"
     if relations_of not in packed:
@@ -243,8 +246,8 @@ def related_parts(packed: PackedFile, path: str) -> list[tuple[str, str, str]]:
 
 
 def elements(parent: Any, tags: Collection[str], no_text: frozenset[str]) -> Iterator[Any]:
-    """The elements with these names in another one, without those inside a match or an element
-    without text. Not recursive, since a file may nest them deeply."""
+    """The elements with these tags in another element, without those inside a matching element or
+    one of `no_text`. Not recursive, since a file may nest elements deeply."""
     waiting = [iter(parent)]
     while waiting:
         element = next(waiting[-1], None)
@@ -262,7 +265,7 @@ _NO_TEXT = frozenset([FALLBACK, f"{_DRAWING}pPr", f"{_DRAWING}rPr"])
 
 
 def drawing_text(element: Any) -> str:
-    """The paragraphs of a shape, a chart or a diagram, each in a line."""
+    """The paragraphs of a shape, a chart or a diagram, each in a line of its own."""
     lines = []
     for paragraph in elements(element, (_PARAGRAPH,), _NO_TEXT):
         pieces = []
@@ -274,7 +277,7 @@ def drawing_text(element: Any) -> str:
 
 
 def drawing_table(table: Any) -> list[list[str]]:
-    """The rows of a table among slides; a merged cell is in each position that it covers."""
+    """The rows of a table on a slide; a merged cell is repeated in each position that it covers."""
     rows: list[list[str]] = []
     for row in table.iter(f"{_DRAWING}tr"):
         texts: list[str] = []
@@ -308,8 +311,8 @@ def chart_text(root: Any) -> str:
 
 
 def _values(series: Any, name: str) -> dict[str, str]:
-    """The values of one kind in a series, by position. With several levels the innermost comes
-    first, and an outer value applies until the next one."""
+    """The values of one kind in a series, by position. If categories have several levels, the
+    innermost comes first; an outer value applies until the next one."""
     path = f"{_CHART}{name}"
     values: dict[str, str] = {}
     for level in series.findall(f"{path}//{_CHART}lvl") or series.findall(path):
@@ -323,7 +326,7 @@ def _values(series: Any, name: str) -> dict[str, str]:
 
 
 def _by_number(place: str) -> tuple[int, str]:
-    """A sort key for positions, which are texts of numbers."""
+    """A sort key for positions that are numbers in text form."""
     return len(place), place
 
 

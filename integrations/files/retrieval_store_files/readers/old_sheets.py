@@ -42,7 +42,7 @@ _PART = re.compile(
 
 def read_xls(data: bytes, name: str) -> FileText:
     """The sheets of a spreadsheet, hidden ones too, in sections of rows below their header, with
-    the comments on its cells. Files with this ending but another format, as programs write them,
+    the comments on its cells. Some programs write files of another format with this ending; these
     are read by their format."""
     if data.startswith(_ZIP):
         return read_xlsx(data, name)
@@ -114,7 +114,7 @@ def _rows(xlrd: Any, book: Any, sheet: Any, gaps: list[str]) -> list[list[str]]:
 
 
 def _add_link(text: str, address: Any) -> str:
-    """The text of a cell, with its link's address if that is outside the file."""
+    """The text of a cell, with the address of its link if that leads out of the file."""
     leads_out = isinstance(address, str) and address.startswith(("http:", "https:", "mailto:"))
     return f"[{text}]({address})" if text and leads_out and address != text else text
 
@@ -156,13 +156,13 @@ def _date(xlrd: Any, book: Any, value: float) -> str:
 
 
 def _general(value: float) -> str:
-    """A number as in a cell without a format."""
+    """A number as Excel displays it in a cell with the format "General"."""
     return f"{value:.0f}" if abs(value) < 1e20 and value == int(value) else f"{value:.15g}"
 
 
 def _number(value: float, form: str) -> str:
-    """A number in a format of Excel, such as '#,##0.00" kg"'; in unknown formats, as without a
-    format."""
+    """A number in a format of Excel, such as '#,##0.00" kg"'; if the format is unknown, as without
+    one."""
     parts = form.split(";")
     index = 0 if value > 0 or len(parts) == 1 else 1 if value < 0 else min(2, len(parts) - 1)
     index = 0 if value == 0 and len(parts) < 3 else index
@@ -195,7 +195,7 @@ def _in_format(value: float, form: str) -> str | None:
 
 
 def _digits(value: Decimal, pattern: str) -> str:
-    """The digits of a number after a pattern such as "#,##0.0#"."""
+    """The digits of a number, formatted by a pattern such as "#,##0.0#"."""
     shown = pattern.rstrip(",")  # each of which leaves out three digits
     value /= Decimal(1_000) ** (len(pattern) - len(shown))
     whole, _, decimals = shown.partition(".")
@@ -230,7 +230,8 @@ def _column_name(column: int) -> str:
 
 
 def _beside_the_cells(olefile: Any, data: bytes) -> tuple[bytes, dict[str, Any], int]:
-    """The records of a spreadsheet, its metadata, and the number of embedded objects."""
+    """A spreadsheet's content besides its cells: its records, its metadata, and the number of
+    embedded objects."""
     if not data.startswith(OLE):
         return data, {}, 0
     try:
@@ -264,8 +265,8 @@ def _decode(value: Any, encoding: str) -> str | None:
 
 
 def _texts_beside(stream: bytes, encoding: str, gaps: list[str]) -> Iterator[str]:
-    """The headers and footers of sheets, and the texts of boxes and charts. Before Excel 97 these
-    are a gap, with their number."""
+    """The headers and footers of sheets, and the texts of boxes and charts. In files from before
+    Excel 97 these aren't read; their number is a gap."""
     is_new, kind, objects = False, 0, 0
     records = _records(stream)
     for record, body in records:
@@ -293,7 +294,8 @@ def _records(stream: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _string(body: bytes, width: int) -> str:
-    """A string after its length of one or two bytes and a byte for its encoding."""
+    """The string at the beginning of some bytes: its length in one or two bytes, a byte for its
+    encoding, then its characters."""
     length, wide = int.from_bytes(body[:width], "little"), body[width] & 1
     rest = body[width + 1 :]
     return (
@@ -304,7 +306,7 @@ def _string(body: bytes, width: int) -> str:
 
 
 def _text_of_box(records: Iterator[tuple[int, bytes]], length: int) -> str:
-    """The text of a box, from the next records."""
+    """The text of a box, which the next records contain."""
     text = ""
     while len(text) < length:
         record, body = next(records, (0, b""))

@@ -74,8 +74,8 @@ _CONTROL_TEXTS = ("label", "current-value", "value", "title")
 
 
 def read_open_document(data: bytes, name: str) -> FileText:
-    """A text by its headings, a spreadsheet by its sheets and rows, each slide with its notes.
-    Comments, notes, headers and footers are read; deleted text is a gap."""
+    """A text divided by its headings, a spreadsheet by its sheets and rows, slides one by one with
+    their notes. Comments, notes, headers and footers are read; deleted text is a gap."""
     parts = parts_of(data)
     body = next((part for part in parts.content.iter(attribute("office", "body"))), None)
     if body is None and local_name(parts.content) == "math":
@@ -129,7 +129,7 @@ class _DocumentReader:
         self._end_section()
 
     def _flow(self, parent: Any, lists: tuple[str, ...]) -> None:
-        """Add the blocks in an element. lists: the style names of the lists around it."""
+        """Add the blocks in an element. lists: the style names of the lists that contain it."""
         for element in parent:
             kind = local_name(element)
             if kind in _NO_TEXT or not kind or is_label(element):
@@ -153,8 +153,8 @@ class _DocumentReader:
                 self._flow(element, lists)
 
     def _list(self, element: Any, lists: tuple[str, ...]) -> None:
-        """Add the items of a list, the last of `lists`. Its numbers may continue an earlier
-        list's."""
+        """Add the items of a list, whose style is the last of `lists`. The numbering may continue
+        that of an earlier list."""
         key = (lists[-1], len(lists))
         goes_on = element.get(_CONTINUED) == "true" or element.get(_CONTINUED_LIST)
         number = self._numbers.get(key, 0) if goes_on else 0
@@ -175,7 +175,7 @@ class _DocumentReader:
         self._add_notes()
 
     def _begin(self, level: int, title: str) -> None:
-        """Begin the section of a heading."""
+        """Begin the section that a heading introduces."""
         self._end_section()
         self._path = [known for known in self._path if known[0] < level] + [(level, title)]
         self._is_bare = True
@@ -203,7 +203,7 @@ class _DocumentReader:
             self._blocks.append(block)
 
     def _add_notes(self) -> None:
-        """Add the notes and comments of the last block."""
+        """Add the notes and comments that belong to the last block."""
         notes, self._after = self._after, []
         self._blocks += notes
 
@@ -324,7 +324,7 @@ class _DocumentReader:
         return "\n\n".join("\n".join(self._chart(body)) for body in bodies)
 
     def _chart(self, body: Any) -> Iterator[str]:
-        """The titles of a chart and its data; of another document the whole text."""
+        """The titles of a chart and its data. If the object is another document, its whole text."""
         for chart in body.iter(attribute("chart", "chart")):
             for place in [*chart.iter(attribute("drawing", "g"))]:
                 place.clear()  # the cell of the data in its sheet
@@ -349,7 +349,8 @@ class _DocumentReader:
     # Tables
 
     def _rows(self, table: Any) -> Iterator[list[str]]:
-        """The rows of a table in a text, each cell in one line, with merged ones repeated."""
+        """The rows of a table in a text. Each cell is put into one line; merged cells are
+        repeated."""
         below: dict[int, tuple[int, str]] = {}  # by column: how many more rows a cell covers
         for row in rows_of(table):
             cells = self._cells(row, below)
@@ -357,7 +358,8 @@ class _DocumentReader:
                 yield cells
 
     def _cells(self, row: Any, below: dict[int, tuple[int, str]]) -> list[str]:
-        """The cells of a row. below: the merged cells that reach into it, which is updated."""
+        """The cells of a row. below: the merged cells of rows above that reach into this row;
+        updated here."""
         cells: list[str] = []
         is_far = False  # cells after a run that is left out have no column
         for cell in row:
@@ -390,14 +392,15 @@ class _DocumentReader:
     def _merge(
         below: dict[int, tuple[int, str]], column: int, width: int, height: int, text: str
     ) -> None:
-        """Record which cells a merged one covers, including those right of it in its own row."""
+        """Record which cells a merged cell covers, in later rows and to the right in its own
+        row."""
         for covered in range(column, column + width):
             rows = height - 1 if covered == column else height
             if rows:
                 below[covered] = (rows, text)
 
     def _cell(self, cell: Any) -> str:
-        """The displayed text of a cell; its value, where the file has no text for it."""
+        """The displayed text of a cell; if the file has no such text, its value."""
         if len(cell) == 1 and not len(cell[0]) and local_name(cell[0]) == "p":
             return one_line(cell[0].text or "")  # as nearly all are
         shapes = [part for part in cell if self._is_sheet and is_shape(part)]
@@ -460,7 +463,7 @@ class _DocumentReader:
         return [*filter(None, [*texts, *self._after])]
 
     def _messages(self, validations: Any) -> None:
-        """Count the messages that are shown when a cell is edited."""
+        """Count the messages that appear when a cell is edited; they aren't read."""
         self._left_out[_MESSAGE] += sum(
             1
             for element in validations.iter()
@@ -527,8 +530,8 @@ class _DocumentReader:
     # Headers and footers
 
     def headers_and_footers(self) -> None:
-        """Add the text that is on each page of a text or a spreadsheet, and on the master of
-        slides."""
+        """Add the headers and footers of a text or a spreadsheet, and the texts on the master of
+        slides, which each page repeats."""
         if self._parts.styles is None:
             return
         lines: list[str] = []
@@ -560,7 +563,7 @@ class _DocumentReader:
 
 
 def _with_headings(reader: _DocumentReader) -> list[str]:
-    """The blocks of a shape, with its headings."""
+    """The blocks of a shape, beginning with its headings."""
     reader._end_section()
     blocks: list[str] = []
     for section in reader.sections:
@@ -569,6 +572,6 @@ def _with_headings(reader: _DocumentReader) -> list[str]:
 
 
 def _is_own_text(element: Any) -> bool:
-    """Whether a shape on a slide master shows a text of its own, and isn't a placeholder for the
-    slides' text."""
+    """Whether a shape on a slide master shows text of its own, instead of being a placeholder for
+    text of the slides."""
     return is_shape(element) and element.get(CLASS) in (None, "header", "footer")

@@ -16,9 +16,9 @@ _SPACE = re.compile(r"\s+")
 
 
 class PackedFile:
-    """A zip in memory. kind: the expected format, such as "an EPUB", for errors; stream: its bytes,
-    for a library. Raises DataLoaderError for an invalid one, and if its declared unpacked size is
-    too large."""
+    """A zip in memory. kind: the expected format in error messages, such as "an EPUB"; stream: the
+    zip's bytes, for a library. Raises DataLoaderError if the zip is invalid, or its declared
+    unpacked size is too large."""
 
     def __init__(self, data: bytes, kind: str) -> None:
         self.stream = io.BytesIO(data)
@@ -48,15 +48,15 @@ class PackedFile:
         return self._entries.get(name) or self._folded.get(name.lower())
 
     def raw_names(self) -> frozenset[str]:
-        """The names as written in the zip."""
+        """The names of the files, as they are written in the zip."""
         return frozenset(entry.filename for entry in self._entries.values())
 
     def names(self) -> list[str]:
-        """The names of the files in it, in order."""
+        """The names of the files in the zip, in order."""
         return [*self._entries]
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file in it; raises DataLoaderError where there is none, or it is
+        """The bytes of a file in the zip; raises DataLoaderError if it doesn't exist or is
         damaged."""
         entry = self._entry(name)
         if entry is None:
@@ -78,18 +78,19 @@ class PackedFile:
             ) from error
 
     def xml(self, name: str) -> Any:
-        """The root element of a file in it."""
+        """The root element of an XML file in the zip."""
         return xml_root(self.read(name), name)
 
 
 def _with_slashes(name: str) -> str:
-    """The usual form of a part's name: some Windows programs write backslashes."""
+    """A part's name with slashes: some Windows programs write backslashes."""
     return name.replace("\\", "/").lstrip("/")
 
 
 def xml_root(data: bytes, name: str) -> Any:
-    """The root element of XML. Entities that it declares itself are read, unless they are in other
-    files. Raises DataLoaderError for invalid XML, or if its entities are many times its size."""
+    """The root element of XML. Entities that it declares itself are expanded, unless they are in
+    other files. Raises DataLoaderError for invalid XML, or if the expanded entities are many times
+    the size of the file."""
     try:
         from lxml import etree
     except ImportError as error:
@@ -110,7 +111,8 @@ def xml_root(data: bytes, name: str) -> Any:
 
 
 def _without_named_entities(data: bytes) -> bytes:
-    """XML with characters instead of HTML's entities, such as "&nbsp;", which XML doesn't know."""
+    """XML in which HTML's entities that XML doesn't define, such as "&nbsp;", are replaced by
+    characters."""
 
     def numbered(match: re.Match[bytes]) -> bytes:
         text = html5.get(f"{match[1].decode()};")
@@ -122,7 +124,7 @@ def _without_named_entities(data: bytes) -> bytes:
 
 
 def local_name(element: Any) -> str:
-    """The name of an element without its namespace; "" for an entity."""
+    """The name of an element without its namespace; "" if the node is an entity."""
     tag = element.tag
     return tag.rpartition("}")[2] if isinstance(tag, str) else ""
 

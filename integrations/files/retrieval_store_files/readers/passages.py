@@ -39,9 +39,9 @@ _COUNTED = 1_000_000  # characters that are counted at once: tokenizers need 200
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A part of a file for search. text: with the headings in front, such as "Guide > Install: Run
-    it."; headings: of the sections that contain it. page: from 1; start, end: its position in
-    characters of the file's text."""
+    """A part of a file for search. text: begins with the headings, such as "Guide > Install: Run
+    it."; headings: the headings of the sections that contain it. page: counted from 1; start, end:
+    its position in characters of the file's text."""
 
     text: str
     headings: tuple[str, ...] = ()
@@ -59,13 +59,12 @@ def passages_of(
     overlap: int = 0,
     function: Any = None,
 ) -> list[str]:
-    """A text in passages of `shortest` to `longest` words, by its headings and paragraphs. Short
-    paragraphs are joined with later ones, a short end with earlier ones. A paragraph that is too
-    long is split between list items, sentences or lines, a table between rows, with its header
+    """Split a text into passages of `shortest` to `longest` words, by its headings and paragraphs.
+    Short paragraphs are joined with later ones, a short end with earlier ones. A paragraph that is
+    too long is split between list items, sentences or lines, a table between rows, with its header
     above each part, a block of code between lines. Only parts that are still too long are split
-    between words.
-    shortest: three eighths of `longest`, if None. overlap: how many of its last words the next
-    passage under the same heading repeats, in whole sentences where they fit.
+    between words. shortest: three eighths of `longest`, if None. overlap: how many of its last
+    words the next passage under the same heading repeats, in whole sentences where they fit.
 
     function: an embedding function that must be able to read each passage whole. Where it counts
     tokens itself (`count_tokens`), a word is four thirds of a token, as in English, and passages
@@ -90,7 +89,7 @@ def passages_of(
 def cutter_of(
     function: Any, longest: Any = LONGEST, shortest: Any = None, overlap: Any = 0
 ) -> "Cutter":
-    """The cutter that splits files into passages, as `passages_of` does. Raises
+    """The cutter that splits files into passages, with the arguments of `passages_of`. Raises
     InvalidArgumentError for inconsistent sizes, and InvalidTypeError for a function that can't be
     called."""
     check_callable(function, "function")
@@ -107,8 +106,8 @@ def cutter_of(
 
 
 def _limit_of(function: Any) -> int | None:
-    """How many tokens of a text a function reads. Errors of this project's functions that can't be
-    loaded are raised, since texts would be split for no model."""
+    """How many tokens of a text a function reads. If one of this project's functions can't be
+    loaded, its error is raised, since the passages would not fit its model."""
     try:
         getattr(function, "max_tokens", None)
     except RetrievalStoreError:
@@ -145,8 +144,8 @@ def _count_words(texts: list[str]) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """A piece of a section's text, between two positions, with its size. header: a table's header,
-    which is repeated above it."""
+    """A part of a section's text, between two positions, with its size. header: the header of a
+    table, which is repeated above each part of the table."""
 
     start: int
     end: int
@@ -156,20 +155,21 @@ class _Span:
 
 @dataclass(frozen=True, slots=True)
 class _Lead:
-    """The headings in front of a passage, in one line. first: how many of the outermost ones are
-    left out; cut_off: the end of the last one, if that is too long."""
+    """The headings before a passage's text, in one line. first: how many of the outermost headings
+    are left out; cut_off: the end of the last heading, if the heading is too long."""
 
     text: str
     first: int
     cut_off: str
 
     def depths_of(self, path: tuple[str, ...]) -> range:
-        """The levels, from 1, of a path's headings that are completely in it."""
+        """The levels, counted from 1, of the headings of a path that this line contains
+        completely."""
         return range(self.first + 1, len(path) + (0 if self.cut_off else 1))
 
 
 def _path_of(section: Section, front: str) -> tuple[str, ...]:
-    """The headings that contain a section, after the file's title."""
+    """The headings that contain a section, beginning with the file's title."""
     path = tuple(heading for heading in section.headings if heading.strip())
     return (front, *path) if front and path[:1] != (front,) else path
 
@@ -177,8 +177,9 @@ def _path_of(section: Section, front: str) -> tuple[str, ...]:
 @dataclass(frozen=True, slots=True)
 class Cutter:
     """Joins blocks to passages. Their size is the result of `count`, without the marks that a model
-    puts around a text. So joined texts are no larger than the sum of texts and separators. most,
-    least: the sizes of a passage; overlap: the size that it shares with the one before."""
+    puts around a text. So joined texts are no larger than the sum of the texts and the separators.
+    most, least: the greatest and least size of a passage; overlap: the size of the text that a
+    passage repeats from the one before."""
 
     count: Count
     marks: int
@@ -188,11 +189,12 @@ class Cutter:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Everything that affects passages, besides the texts and their counting."""
+        """The sizes and the overlap, on which passages depend. They also depend on the texts, and
+        on how words are counted."""
         return self.marks, self.most, self.least, self.overlap
 
     def passages(self, file: FileText, name: str) -> list[Passage]:
-        """The passages of a file. name: its title if it has none."""
+        """The passages of a file. name: used as title if the file has none."""
         front = file.title or name
         sections = [part for part in file.sections if part.headings or not is_blank(part.text)]
         paths = [_path_of(section, front) for section in sections]
@@ -215,7 +217,8 @@ class Cutter:
     def _passages_of_headings(
         self, section: Section, before: str, rest: list[str]
     ) -> Iterator[Passage]:
-        """The remaining parts of a section's headings, as passages at the section's position."""
+        """Passages for the parts of a section's headings that no passage has yet, at the section's
+        position."""
         unread = replace(section, text=" > ".join(rest), is_code=False)
         for passage in self._passages_of_section(unread, before) if rest else ():
             yield replace(passage, start=section.start, end=section.end)
@@ -248,8 +251,9 @@ class Cutter:
                 yield _passage(section, lead + text[part.start : part.end], part.start, part.end)
 
     def _lead(self, path: tuple[str, ...]) -> _Lead:
-        """The headings in one line. The outermost ones are left out if all would take half of a
-        passage. If the last one alone would, it is reduced to its first words."""
+        """The line of headings before a passage. Outermost headings are left out if all together
+        would take half of a passage. If even the last heading alone would, only its first words are
+        used."""
         for first in range(len(path)):
             line = " > ".join(path[first:]).strip()
             if self._sizes(line, [(0, len(line))])[0] <= self.most // 2:
@@ -263,8 +267,8 @@ class Cutter:
         return self._count_all([text])[0]
 
     def _sizes(self, text: str, spans: Sequence[tuple[int, int]]) -> list[int]:
-        """The sizes of parts of a text. For parts that are certainly too long it is their length,
-        since a tokenizer takes seconds and gigabytes for megabytes of text."""
+        """The sizes of parts of a text. For a part that is certainly too long, its length is used
+        instead, since counting megabytes of text would cost a tokenizer seconds and gigabytes."""
         sizes = [end - start for start, end in spans]
         longest = self.most * CHARACTERS_A_TOKEN
         places = [place for place, size in enumerate(sizes) if size <= longest]
@@ -282,7 +286,7 @@ class Cutter:
         return sizes
 
     def _merge_blocks(self, section: Section, room: int) -> list[_Span]:
-        """The passages of a section: short blocks together."""
+        """The passages of a section; short blocks are joined."""
         text, between = section.text, self._size("\n\n")
         merged: list[_Span] = []
         waiting: _Span | None = None
@@ -318,8 +322,8 @@ class Cutter:
     def _cut(
         self, text: str, start: int, end: int, room: int, patterns: tuple[re.Pattern[str], ...]
     ) -> Iterator[_Span]:
-        """Pieces of at most this size, split where the first pattern is found. Pieces that are
-        still too long are split by the next pattern; at last between words."""
+        """A text split into parts of at most the size `room`. It is split where the first pattern
+        matches; parts that are still too long by the next pattern, and at last between words."""
         if not patterns:
             yield from self._by_words(text, start, end, room)
             return
@@ -339,7 +343,8 @@ class Cutter:
             yield waiting
 
     def _rows(self, text: str, start: int, end: int, room: int) -> Iterator[_Span]:
-        """A table in pieces, each with the header above it, unless that takes half of the size."""
+        """A table split into parts of at most the size `room`. Each has the header above it, unless
+        the header takes half of that size."""
         lines = _split(text, start, end, _LINE)
         header = ""
         if len(lines) > 2 and _UNDER_HEADER.fullmatch(text, *lines[1]):
@@ -355,7 +360,8 @@ class Cutter:
                 yield _Span(piece.start, piece.end, piece.size + size, header)
 
     def _by_words(self, text: str, start: int, end: int, room: int) -> Iterator[_Span]:
-        """Pieces of this size, each with at least one whole word."""
+        """A text split between words into parts of at most the size `room`; each has at least one
+        whole word."""
         words = [(match.start(), match.end()) for match in _WORD.finditer(text, start, end)]
         first = 0
         while first < len(words):
@@ -370,8 +376,8 @@ class Cutter:
             first += number
 
     def _overlap_start(self, text: str, last: _Span, span: _Span) -> int:
-        """Where a passage begins that also has the end of the last one. It is the first sentence
-        from which the overlap isn't too long, else a word."""
+        """The position at which a passage begins, if it repeats the end of the last passage. The
+        repetition begins at the first sentence from which it isn't too long, or else at a word."""
         if span.header:
             return span.start
         for pattern in (_SENTENCE, None):
@@ -392,8 +398,8 @@ def _join_spans(first: _Span, second: _Span, between: int) -> _Span:
 
 
 def _passage(section: Section, text: str, start: int = 0, end: int = 0) -> Passage:
-    """A passage of a range of a section's text. If the section isn't an exact copy of the file, the
-    passage's position is the section's."""
+    """The passage made from a range of a section's text. If the section isn't an exact copy of the
+    file, the passage's position is the section's."""
     place, stop = section.start, section.end
     if place is not None and stop is not None and stop - place == len(section.text):
         place, stop = place + start, place + end
@@ -441,5 +447,5 @@ def _blocks(text: str, is_code: bool) -> Iterator[tuple[int, int, str]]:
 
 
 def _trim_end(text: str, start: int, end: int) -> int:
-    """The end without the white space before it."""
+    """The end of a range of text, without the white space before that end."""
     return start + len(text[start:end].rstrip())

@@ -43,8 +43,8 @@ _DEEPEST, _MOST_MARKS = 10, 20_000
 
 
 def read_pdf(data: bytes, name: str) -> FileText:
-    """A section for each page, and for each heading of the outline on it. An attachment is a
-    gap."""
+    """A section for each page; a page with headings of the outline is divided at them. An
+    attachment is a gap."""
     pdf = _open_document(data)
     number = len(pdf)
     if number > MAX_PAGES:
@@ -76,7 +76,7 @@ def read_pdf(data: bytes, name: str) -> FileText:
 
 def _read_page_or_why(pdf: Any, page: int, mended: Any = None) -> tuple[str, bool, str]:
     """The text of a page, whether it is a picture, and why it can't be read, "" if it can. mended:
-    the same page with the missing letters."""
+    the same page of a document in which unmapped characters have letters."""
     try:
         return (*_read_page(pdf, page, mended), "")
     except (MemoryError, RecursionError):
@@ -87,8 +87,8 @@ def _read_page_or_why(pdf: Any, page: int, mended: Any = None) -> tuple[str, boo
 
 
 def _with_letters(pdf: Any, numbers: list[int]) -> Any:
-    """A document of these pages with letters for unmapped characters; None where no glyph names
-    any."""
+    """A document of these pages in which unmapped characters are mapped to letters; None if no
+    glyph's name means any letters."""
     import pypdfium2
 
     try:
@@ -105,7 +105,7 @@ def _with_letters(pdf: Any, numbers: list[int]) -> Any:
 
 
 def _unnamed_gaps(pages: list[str]) -> list[str]:
-    """The characters whose letters the file doesn't name, with their number and pages."""
+    """A gap for the characters whose letters the file doesn't name, with their number and pages."""
     found = [(page, text.count(UNKNOWN)) for page, text in enumerate(pages, 1) if UNKNOWN in text]
     gaps = count_phrase(
         sum(count for _, count in found), "character whose letter the file doesn't name", _UNNAMED
@@ -152,8 +152,8 @@ def _read_page(pdf: Any, number: int, mended: Any) -> tuple[str, bool]:
 
 
 def _with_unknown(shown: Any, text: str) -> str:
-    """The text of a page with zeros for unmapped characters. The library writes the same character
-    for hyphens at the end of a line, which stay."""
+    """The text of a page with zeros for unmapped characters. The library uses one character both
+    for these and for hyphens at the end of a line; hyphens stay."""
     if _DIVISION not in text:
         return text
     from pypdfium2 import raw
@@ -183,15 +183,16 @@ def _is_pictured(page: Any) -> bool:
 
 
 def _plainer(text: str) -> str:
-    """The text of a page without the dots in contents. It is also without ligatures and words
-    divided at the end of a line, which queries don't have."""
+    """The text of a page without the dot leaders of a table of contents. Ligatures and words
+    divided at the end of a line are resolved too, since queries don't contain them."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").translate(_LIGATURES)
     lines = _UNKNOWN.sub(UNKNOWN, lines)
     return _DOTS.sub("… ", _DIVIDED.sub(_join_division, lines)).strip()
 
 
 def _join_division(match: re.Match[str]) -> str:
-    """The replacement of a hyphen at the end of a line: nothing, or a hyphen within a name."""
+    """The replacement of a hyphen at the end of a line: nothing, or a hyphen if it belongs to a
+    name."""
     before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
     if match[0][0] == "\u00ad" or (before + after).islower():
         return ""
@@ -276,7 +277,7 @@ def _metadata(pdf: Any) -> dict[str, Any]:
 
 
 def _iso(date: str) -> str | None:
-    """A date such as D:20260102030405+01'00' in ISO 8601."""
+    """A PDF date, such as D:20260102030405+01'00', in ISO 8601."""
     match = _DATE.match(date)
     if match is None:
         return None
@@ -332,7 +333,7 @@ def _sections_of_pages(pages: list[str], marks: Marks) -> Iterator[Section]:
 
 
 def _line_of(text: str, title: str, start: int) -> tuple[int, int] | None:
-    """The range of the line that has a title, ignoring its spaces and number."""
+    """The range of the line that contains a title; spaces and the title's number are ignored."""
     words = re.findall(r"\w+", title)
     if not words:
         return None
@@ -343,8 +344,8 @@ def _line_of(text: str, title: str, start: int) -> tuple[int, int] | None:
 
 
 def draw_page(data: bytes, name: str) -> str:
-    """The picture of a page of a PDF, as PNG in base64. name: the number of the page, from 1, and
-    the largest number of pixels each way, such as "3 300"."""
+    """The picture of a page of a PDF, as PNG in base64. name: two numbers as text: the page, from
+    1, and the largest number of pixels each way, such as "3 300"."""
     number, size = map(int, name.split())
     pdf = _open_document(data)
     if not 1 <= number <= len(pdf):

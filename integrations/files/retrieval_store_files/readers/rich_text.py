@@ -108,7 +108,7 @@ def _escape(data: bytes) -> str:
 
 
 def _with_numbers(source: str) -> str:
-    """The source in which control words have the numbers that they need."""
+    """The source, in which control words that need a number have one."""
 
     def numbered(match: re.Match[str]) -> str:
         before, word, digits = match.groups()
@@ -133,7 +133,7 @@ def _with_drawn_texts(source: str) -> str:
 
 
 def _in_unicode(source: str) -> str:
-    """The source without the Unicode repetitions of texts."""
+    """The source, in which text that is repeated for programs without Unicode is left out."""
     pieces, at = [], 0
     for match in _TWICE.finditer(source):
         end = _end_of_group(source, match.start())
@@ -145,7 +145,8 @@ def _in_unicode(source: str) -> str:
 
 
 def _mark_source(source: str) -> str:
-    """The source with marks for headings and tables, and with the readable groups opened."""
+    """The source, with marks for headings and tables. Groups that should be read, and that the
+    library would skip, become part of the text."""
     source = _with_drawn_texts(_STRAY.sub("", source))
     source = _with_marked_headings(source)
     source = _ROW_WORDS.sub(lambda match: _ROW_MARKS[match[1]], source)
@@ -155,7 +156,8 @@ def _mark_source(source: str) -> str:
 
 
 def _with_marked_headings(source: str) -> str:
-    """The source with a mark in each paragraph that is a heading, by its style or by itself."""
+    """The source, with a mark in each paragraph that is a heading, by its style or by its own
+    outline level."""
     start = source.find("{\\stylesheet")
     end = _end_of_group(source, start) if start >= 0 else 0
     levels = _levels_of_styles(source[start:end]) if end else {}
@@ -206,8 +208,8 @@ def _with_notes_after(source: str) -> str:
 
 
 def _paragraphs_with(source: str, notes: list[str]) -> list[str]:
-    """A piece of the source with these notes after its first paragraph, if it ends there; the list
-    is then emptied."""
+    """A part of the source, with these notes after its first paragraph, if that paragraph ends in
+    it; the list of notes is then emptied."""
     end = _END_PARAGRAPH.search(source) if notes else None
     if end is None:
         return [source]
@@ -226,7 +228,7 @@ def _end_of_group(source: str, start: int) -> int:
 
 
 def _encoding_of(source: str) -> str:
-    """The encoding of a document that doesn't declare the number of its code page."""
+    """The encoding of a document that doesn't declare a code page by number."""
     match = re.search(r"\\(mac|pca?)(?![a-zA-Z0-9])", source[:_GROUP_LENGTH])
     return _ENCODINGS[match[1]] if match else "cp1252"
 
@@ -241,7 +243,7 @@ def _plain(source: str, convert: Callable[..., Any]) -> str:
 
 
 def _metadata(source: str, convert: Callable[..., Any]) -> dict[str, Any]:
-    """The group of metadata: title, author, and when it was saved or made."""
+    """The title, the author, and the time of saving or creation, from the group of metadata."""
     start = source.find("{\\info")
     info = source[start : start + 20 * _GROUP_LENGTH] if start >= 0 else ""
     page = "".join(_CODE_PAGE.findall(source[:_GROUP_LENGTH]))
@@ -271,7 +273,7 @@ def _date(info: str, word: str) -> str | None:
 
 
 def _gaps(source: str) -> list[str]:
-    """Parts that aren't read, and hidden parts that are, with counts."""
+    """The parts that aren't read, and the hidden parts that are read, with counts."""
 
     def number(pattern: str) -> int:
         return len(re.findall(rf"\\{pattern}(?![a-zA-Z0-9])", source))

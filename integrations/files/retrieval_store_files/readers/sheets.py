@@ -76,7 +76,7 @@ class _Raw:
 
     @classmethod
     def of(cls, packed: PackedFile, path: str | None) -> "_Raw":
-        """The parts of the sheet at a path."""
+        """The parts of the sheet at a path in the zip."""
         raw = cls()
         if path is None:
             return raw
@@ -115,7 +115,7 @@ def _column(letters: bytes) -> int:
 
 
 def _rows(sheet: Any, raw: _Raw) -> tuple[list[list[str]], list[str]]:
-    """The rows of a sheet that have a text, and their gaps."""
+    """The rows of a sheet that have text, and the sheet's gaps."""
     sheet.reset_dimensions()  # the file's may be wrong
     rows: list[list[str]] = []
     far, merged = 0, dict[tuple[int, int], str]()  # by their first place: merged cells
@@ -156,8 +156,8 @@ def _paths_of_sheets(packed: PackedFile) -> dict[str, str]:
 
 
 def _beside(packed: PackedFile, path: str | None) -> tuple[list[str], int]:
-    """The content of a sheet outside of its cells: the texts of its comments, with their cells, and
-    of its drawings. Also the number of embedded objects."""
+    """The content of a sheet outside of its cells: the texts of its comments, each with its cell,
+    and the texts of its drawings. Also the number of embedded objects."""
     texts: list[str] = []
     objects = 0
     relations = [*related_parts(packed, path)] if path else []
@@ -173,7 +173,7 @@ def _beside(packed: PackedFile, path: str | None) -> tuple[list[str], int]:
 
 
 def _texts_of_drawing(packed: PackedFile, path: str) -> Iterator[str]:
-    """The texts of a drawing: of its shapes, pictures, charts and diagrams."""
+    """The texts in a drawing: those of its shapes, pictures, charts and diagrams."""
     root = packed.xml(path)
     yield drawing_text(root)
     for name in root.iter("{*}cNvPr"):
@@ -186,8 +186,8 @@ def _texts_of_drawing(packed: PackedFile, path: str) -> Iterator[str]:
 
 
 def _comments(root: Any, has_threads: bool) -> Iterator[str]:
-    """Comments with their cells. has_threads: whether threads have a part of their own; then the
-    copies for older programs aren't read."""
+    """Comments, each with its cell. has_threads: whether threaded comments are stored in another
+    part; then the copies for older programs aren't read."""
     authors = [author.text or "" for author in root.iter("{*}author")]
     threads = {str(i) for i, author in enumerate(authors) if author.startswith("tc=")}
     for comment in root.iter("{*}comment", "{*}threadedComment"):

@@ -69,7 +69,7 @@ def _read(packed: PackedFile, slides: Any) -> FileText:
 
 
 def _kind(shape: Any) -> str | None:
-    """The kind of placeholder of a shape; None for a shape that isn't one."""
+    """The kind of placeholder that a shape is; None for a shape that isn't a placeholder."""
     placeholder = shape.find(f"{_SLIDE}nvSpPr/{_SLIDE}nvPr/{_SLIDE}ph")
     return None if placeholder is None else placeholder.get("type", "obj")
 
@@ -136,14 +136,14 @@ def _comments(slide: Any, authors: dict[str, str]) -> Iterator[str]:
 
 
 def _related_roots(part: Any, kinds: tuple[str, ...]) -> Iterator[Any]:
-    """The roots of a part's related parts of these kinds."""
+    """The roots of the parts of these kinds to which a part refers."""
     for relation in part.rels.values():
         if not relation.is_external and relation.reltype.rpartition("/")[2] in kinds:
             yield parse_xml(relation.target_part.blob)
 
 
 def _texts_of(layout: Any) -> Iterator[str]:
-    """The texts that a layout shows on its slides: all but its placeholders."""
+    """The texts that a layout adds to its slides; its placeholders add none."""
     for shape in _shapes(layout):
         if shape.tag == _SHAPE and _kind(shape) is None and (text := drawing_text(shape)):
             yield text

@@ -51,7 +51,8 @@ def spread(rows: Iterable[Sequence[Cell]]) -> list[list[str]]:
 
 
 def _fill(row: list[str], below: dict[int, tuple[str, int]]) -> None:
-    """Append the cells that continue from the rows above at the next columns."""
+    """Append to a row the cells of rows above that reach into it, as long as they are in its next
+    column."""
     while (known := below.get(len(row))) is not None:
         text, height = known
         if height > 1:
@@ -64,8 +65,8 @@ def _fill(row: list[str], below: dict[int, tuple[str, int]]) -> None:
 def table_sections(
     rows: list[tuple[int, int, list[str]]], headings: tuple[str, ...]
 ) -> Iterator[Section]:
-    """A table in sections of rows, each with the header. rows: the range of each in the file, and
-    its cells."""
+    """A table divided into sections of rows, each with the header. rows: for each row its range in
+    the file, and its cells."""
     if not rows:
         return
     header = rows[0][2]
@@ -77,7 +78,7 @@ def table_sections(
 
 
 def sheet_sections(rows: list[list[str]], headings: tuple[str, ...]) -> list[Section]:
-    """A sheet of a spreadsheet in sections of rows, each with the header."""
+    """A sheet of a spreadsheet divided into sections of rows, each with the header."""
     placed = [(0, 0, row) for row in rows]
     return [Section(part.text, part.headings) for part in table_sections(placed, headings)]
 
@@ -98,6 +99,7 @@ def without_empty_columns(rows: list[list[str]]) -> list[list[str]]:
 
 
 def is_page_number(text: str) -> bool:
-    """Whether a line of a header or footer has only "page" and "of" besides its fields."""
+    """Whether a line of a header or a footer has, besides its fields, only the words "page" and
+    "of"."""
     words = "".join(letter if letter.isalpha() else " " for letter in text.lower()).split()
     return _PAGE_WORDS.issuperset(words)

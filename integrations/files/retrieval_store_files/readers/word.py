@@ -141,7 +141,7 @@ class _Document:
         return [*sections, Section("\n\n".join(others))] if others else sections
 
     def _notes_in(self, element: Any) -> list[str]:
-        """The notes of a paragraph or a table, which are read below it."""
+        """The notes that a paragraph or a table refers to; they are read after it."""
         if not self._notes:
             return []
         references = element.iter(*_NOTES)
@@ -186,7 +186,7 @@ class _Document:
         return "".join(pieces)
 
     def _drawing(self, number: str | None) -> str:
-        """The text of a chart or a diagram; "" for one that isn't there."""
+        """The text of a chart or a diagram; "" if the file lacks it."""
         part = self._parts.get(number)
         return "" if part is None else self._drawn_text(part)
 
@@ -196,7 +196,7 @@ class _Document:
         return chart_text(root) if "/charts/" in str(part.partname) else drawing_text(root)
 
     def _not_drawn(self) -> list[str]:
-        """The charts and diagrams outside of the body."""
+        """The charts and diagrams outside of the body, which aren't read with it."""
         parts = [
             part
             for part in self._part.package.iter_parts()
@@ -223,7 +223,7 @@ class _Document:
         return [row for row in rows if any(row)]
 
     def gaps(self) -> Iterator[str]:
-        """What isn't read."""
+        """The parts that weren't read."""
         deleted = (each for each in self._body.iter(f"{_WORD}del") if _has_deleted(each))
         yield from count_phrase(sum(1 for _ in deleted), "tracked deletion")
         yield from count_phrase(sum(1 for _ in self._body.iter(_OBJECT)), "embedded object")
@@ -232,7 +232,8 @@ class _Document:
 
 
 def _root_of(part: Any) -> Any:
-    """The root of a part, which python-docx has parsed only for kinds that it knows."""
+    """The root of a part. python-docx parses only the kinds of parts that it knows; others are
+    parsed here."""
     root = getattr(part, "element", None)
     return parse_xml(part.blob) if root is None else root
 

@@ -1,8 +1,8 @@
-"""The ASGI application: a request's way through the server.
+"""The ASGI application: how a request passes through the server.
 
-On the loop: the route, the gate, the body, and small JSON. In a thread: large JSON, the method, and
-the response's JSON. Then, on the loop again, the response is sent, so that a slow client holds no
-thread.
+On the event loop: the route, the check of the key (`Gate`), the body, and parsing small JSON. In a
+thread: parsing large JSON, the method, and writing the response's JSON. Then the response is sent
+on the event loop, so that a slow client occupies no thread.
 """
 
 import asyncio
@@ -187,8 +187,8 @@ class Application:
         self._hear_of_end()
 
     def _hear_of_end(self) -> None:
-        """Install a handler that begins the end. A server waits for its running requests before it
-        ends the application, so streams and gRPC calls must end first."""
+        """Install a signal handler that calls `begin_end`. A server waits for its running requests
+        before it ends the application, so streams and gRPC calls must end first."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             if threading.current_thread() is threading.main_thread():
@@ -196,7 +196,8 @@ class Application:
                     _call_too(number, self.begin_end)
 
     def begin_end(self) -> None:
-        """Accept no more gRPC calls, and end the streams. May be called in any thread."""
+        """Accept no more gRPC calls, and end the streams, since the server is ending. May be called
+        in any thread."""
         self._ends = True
         if self._loop is not None and self._calls is not None:
             with suppress(RuntimeError):  # the loop has ended
@@ -218,7 +219,7 @@ class Application:
         self._note(request, answer.status if isinstance(answer, Response) else OK)
 
     async def _stream(self, request: HttpRequest, send: Send, answer: Streamed) -> None:
-        """Send a streamed answer until the client has gone or the server ends."""
+        """Send a streamed answer until the client has disconnected or the server ends."""
 
         async def following(gone: Callable[[], Awaitable[object]]) -> bytes | None:
             with suppress(BusyError, WaitedTooLongError):
@@ -238,7 +239,7 @@ class Application:
             self._streams -= 1
 
     def _note(self, request: HttpRequest, status: int) -> None:
-        """Count an answer, and log it if the access log is on."""
+        """Count a response, and log it if the access log is on."""
         seconds, name = request.seconds, request.name
         # Routes of points fail where there is no such collection; others may not.
         is_there = status == OK and "/points" in name
@@ -248,7 +249,8 @@ class Application:
             _access.info("%s %s %d %.1f ms", request.method, request.logged, status, seconds * 1e3)
 
     async def _answer_request(self, request: HttpRequest) -> Answer | None:
-        """The answer; None where the folder of the web page answers."""
+        """The answer; None if the application for the folder of the web page answers the
+        request."""
         preflight = request.method == "OPTIONS" and self._gate.preflight(request.headers)
         if preflight:
             return Response(204, b"", None, headers=tuple(preflight))
@@ -294,7 +296,8 @@ class Application:
         take: Take,
         turn: Turn | None,
     ) -> Answer:
-        """The answer to a request with a JSON body; a short one is parsed here on the loop."""
+        """The answer to a request with a JSON body; a small body is parsed here, on the event
+        loop."""
         limits = self._limits
         most = limits.bodies if route.is_own else limits.body
         take_body = nothing_yet if request.exchange is None else request.exchange.take_body
@@ -345,8 +348,8 @@ class Application:
         is_large: bool = False,
         size: int = 0,
     ) -> Answer:
-        """The response that the work in a thread returns; a remaining job runs afterwards.
-        size: of the body in bytes."""
+        """The response that `work` returns, called in a thread. A job that it leaves over runs
+        after the response. size: the size of the body in bytes."""
         longest, workers = self._limits.queue_seconds, self._workers
         timeout: float | None = call.timeout
         seconds = min(timeout or longest, longest)
@@ -372,7 +375,7 @@ class Application:
         return answer  # type: ignore[no-any-return]
 
     def _do_later(self, job: Job) -> None:
-        """Run a job after its response; raises BusyError where too many are waiting."""
+        """Run a job after its response; raises BusyError if too many jobs are waiting."""
         if self._left >= MAX_JOBS_LEFT:
             raise BusyError
 
@@ -384,7 +387,7 @@ class Application:
         loop.run_in_executor(self._jobs, _done_later, job).add_done_callback(ended)
 
     def _check_may(self, headers: dict[bytes, bytes], route: Route) -> None:
-        """Refuse a request that its key doesn't permit."""
+        """Refuse a request that the client's key doesn't permit."""
         if self._gate.may(headers, route.access):
             return
         if route.is_own and self._settings.read_only:
@@ -395,7 +398,7 @@ class Application:
 
 
 def _call_too(number: int, call: Callable[[], object]) -> None:
-    """On this signal call `call` after the handler that is installed, if there is one."""
+    """If this signal has a handler, install another one that runs it, and then `call`."""
     before = signal.getsignal(number)
     if not callable(before):  # it ends the process, or is ignored
         return
@@ -440,7 +443,7 @@ def _check_names(request: HttpRequest) -> None:
 
 
 def _work(request: HttpRequest, route: Route, call: RequestContext) -> tuple[Answer, Job | None]:
-    """In a thread: the response, with its JSON written, and the remaining job, if any."""
+    """In a thread: the response, with its JSON written, and the job to run after it, if any."""
     result = route.answer(call)
     if isinstance(result, FileAnswer | Streamed):
         return result, None

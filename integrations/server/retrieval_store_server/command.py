@@ -28,7 +28,7 @@ class NumberOfWorkers(click.ParamType):  # type: ignore[type-arg]  # since click
     name = "number"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The number that a word means."""
+        """The number that the option's text means."""
         if value == "auto":
             return 0
         if not (value.isascii() and value.isdigit()) or int(value) == 0:
@@ -166,8 +166,8 @@ def serve(
 
 
 def _grpc_port(option: str | None, host: str) -> int | None:
-    """The port for gRPC: 0 for any free port, None for no gRPC. A default port that is taken must
-    not keep HTTP from being served."""
+    """The port for gRPC: 0 for any free port, None for no gRPC. If the default port is taken, HTTP
+    is served without gRPC."""
     if option in ("none", "0"):
         return None
     if option is not None:

@@ -1,6 +1,5 @@
-"""Fixtures for pytest, enabled by name: `pytest_plugins = [__name__]` with the name of this module.
-Nothing of a server is imported until one is used.
-"""
+"""Fixtures for pytest, enabled by `pytest_plugins = ["retrieval_store_server.pytest_plugin"]`. No
+server module is imported until a fixture is used."""
 
 from collections.abc import Iterator
 

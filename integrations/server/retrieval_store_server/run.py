@@ -57,8 +57,8 @@ LONGEST_HEAD = 128 * 1024  # bytes of a request before its body, all of which ar
 
 
 class _Parser(HttpRequestParser):
-    """Ignores upgrade headers, as HTTP allows. The parser itself would end the request after its
-    head, and take the body for the next request."""
+    """A parser that ignores upgrade headers, as HTTP allows. uvicorn's parser would end the request
+    after its head, and take the body for the next request."""
 
     def __init__(self, protocol: "Protocol") -> None:
         super().__init__(protocol)
@@ -79,8 +79,9 @@ class _Parser(HttpRequestParser):
 
 
 class Protocol(HttpToolsProtocol):
-    """Limits the URL, headers and trailers of a request, and the time for a head to arrive. uvicorn
-    keeps all of them, and waits for ever, before the application can check a key."""
+    """uvicorn's protocol with limits for the URL, headers and trailers of a request, and for the
+    time in which a head must arrive. uvicorn alone stores all of them, and waits for ever, before
+    the application can check a key."""
 
     _is_in_head = False
     _unended = 0  # bytes since a complete head, or a part of a body
@@ -102,7 +103,7 @@ class Protocol(HttpToolsProtocol):
             call()
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
-        """The client sends no more, and may wait for the response to its request."""
+        """The client has closed its sending half, and may still wait for a response."""
         cycle = self.cycle
         if cycle is None or cycle.more_body or cycle.response_complete or self.scheme == "https":
             return None
@@ -126,8 +127,9 @@ class Protocol(HttpToolsProtocol):
             self._wait()
 
     def _is_idle(self) -> bool:
-        """Whether no request is running and nothing ends the connection. The received bytes weren't
-        part of a request, such as an empty line, for which uvicorn stops its own timer."""
+        """Whether no request is running, and the connection isn't about to be closed. In that case
+        received bytes weren't part of a request, for example an empty line, for which uvicorn stops
+        its own timer."""
         under_way = self.cycle is not None and not self.cycle.response_complete
         return not under_way and self.timeout_keep_alive_task is None
 
@@ -151,7 +153,7 @@ class Protocol(HttpToolsProtocol):
 
     def _check_host(self) -> None:
         """Refuse a request that doesn't name exactly one host: a proxy in front of this server may
-        have read another one."""
+        have used another one."""
         hosts = [value for name, value in self.headers if name == b"host"]
         if self.url[:1] not in (b"/", b"*"):  # an absolute URL, as sent to a proxy
             hosts.append(self.url.partition(b"://")[2].partition(b"/")[0].partition(b"?")[0])
@@ -161,7 +163,7 @@ class Protocol(HttpToolsProtocol):
             raise ValueError("the server is named twice")
 
     def parse_again(self) -> HttpRequestParser:
-        """Another parser that has parsed the same head without the upgrade header."""
+        """A new parser that has parsed the same head, without the upgrade header."""
         version = self.parser.get_http_version().encode()
         head = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
         head += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
@@ -210,8 +212,8 @@ class WholeExchange:
         self._fits = all(hasattr(cycle, name) for name in _OF_CYCLE)
 
     def take_body(self) -> bytes | None:
-        """The body, if all of it has arrived; None where it must be awaited, or the client waits
-        for a "100 Continue"."""
+        """The body, if all of it has arrived; None if it must be awaited, or the client waits for a
+        "100 Continue"."""
         cycle = self._cycle
         if not self._fits or cycle.more_body:
             return None
@@ -224,8 +226,9 @@ class WholeExchange:
         return body
 
     def send(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
-        """Send a response at once. Returns False, and sends nothing, where it has to wait or
-        another one has begun. headers: valid ones, with the length of the body."""
+        """Send a response immediately. Returns False, and sends nothing, if it would have to wait
+        or another response has begun. headers: must be valid, and include the length of the
+        body."""
         cycle, status_line = self._cycle, _STATUS_LINES.get(status)
         if not self._fits or status_line is None:
             return False
@@ -256,8 +259,8 @@ BACKLOG = 2048  # connections in the accept queue, if the system allows that num
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """Where a server listens. port: 0 for any free port; grpc_port: the same for gRPC, None without
-    it; tls_cert and tls_key: PEM files."""
+    """Where a server listens. port: 0 for any free port; grpc_port: the port for gRPC, 0 for any
+    free port, None for no gRPC; tls_cert and tls_key: paths of PEM files."""
 
     host: str = "127.0.0.1"
     port: int = 6333
@@ -284,15 +287,15 @@ class ApplicationFactory:
 
 
 def tune_collector() -> None:
-    """Make full garbage collections rare in a process that only serves. Parsing a body with a
-    thousand vectors would trigger several, which take a third of the parsing time."""
+    """Make full garbage collections rare, for a process that does nothing but serve. Parsing a body
+    with a thousand vectors would cause several, which take a third of the parsing time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
 
 
 def log_accesses() -> None:
-    """Write a line for each request to the standard error."""
+    """Write a line to the standard error for each request."""
     logger = log_of("access")
     logger.setLevel(logging.INFO)
     if not logger.handlers:
@@ -303,8 +306,8 @@ def log_accesses() -> None:
 
 
 class _Server(uvicorn.Server):
-    """A server that sets `has_begun` once its start has succeeded or failed. on_listening: called
-    once it listens; if that fails, the server ends in order."""
+    """A server that sets `has_begun` once it has started, or failed to. on_listening: called once
+    it listens; if that fails, the server shuts down normally."""
 
     def __init__(
         self, config: uvicorn.Config, on_listening: Callable[[], object] = lambda: None
@@ -331,7 +334,8 @@ class _Server(uvicorn.Server):
 
 
 def usual_workers(store: str, listening: Listening) -> int:
-    """One for each processor, up to eight; one where several can't serve."""
+    """The default number of workers: one for each processor, up to eight; a single one if several
+    can't serve the store."""
     shares_port = listening.grpc_port is None or hasattr(socket, "SO_REUSEPORT")
     return 1 if store == IN_MEMORY or not shares_port else min(usable_cores(), MOST_WORKERS)
 
@@ -387,7 +391,8 @@ def view(
 
 
 def _run(application: Application, listening: Listening, announce: Callable[[str], object]) -> None:
-    """Serve an application in this process until the process is ended, which closes it."""
+    """Serve an application in this process until the process is told to end; then close the
+    application."""
     try:
         serve_asgi(application, listening, announce)
     finally:
@@ -408,7 +413,7 @@ class Guard:
     from the environment, or without keys by the request's origin."""
 
     def __init__(self, host: str, *, read_only: bool = False) -> None:
-        """Reads the keys.
+        """Read the keys from the environment.
 
         Args:
             host: where to listen.
@@ -486,8 +491,8 @@ async def _send(send: Any, status: int, body: bytes, kind: str) -> None:
 
 
 def _once_listening(host: str, port: int, call: Callable[[], object]) -> None:
-    """Call this once a worker accepts connections, or after STARTS_WITHIN. Nobody can connect
-    before, since their shared socket doesn't listen."""
+    """Call `call` once a worker accepts connections, but at the latest after STARTS_WITHIN. Before
+    that nobody can connect, since the workers' shared socket doesn't listen."""
     ends = time.monotonic() + STARTS_WITHIN
     while time.monotonic() < ends:
         with suppress(OSError), socket.create_connection((host, port), timeout=1):
@@ -497,7 +502,7 @@ def _once_listening(host: str, port: int, call: Callable[[], object]) -> None:
 
 
 class ServedUrl(str):
-    """The URL of a server. grpc_port: its port for gRPC, None without it."""
+    """The URL of a server. grpc_port: its port for gRPC, None without gRPC."""
 
     grpc_port: int | None = None
 
@@ -518,7 +523,7 @@ def running(
         store: as in `app`; None for a temporary directory, which is deleted afterwards.
         host: where to listen.
         port: 0 for any free port.
-        grpc_port: the same, None without gRPC.
+        grpc_port: 0 for any free port, None for no gRPC.
         **options: as in `app`.
 
     Raises:
@@ -578,7 +583,7 @@ def _config(application: Any, listening: Listening, workers: int) -> uvicorn.Con
 
 
 def _check_certificate(listening: Listening) -> None:
-    """Raise InvalidArgumentError for files that TLS can't use."""
+    """Raise InvalidArgumentError if TLS can't use the files of certificate and key."""
     cert, key = listening.tls_cert, listening.tls_key
     if cert is None:
         return
@@ -593,7 +598,7 @@ def _check_certificate(listening: Listening) -> None:
 
 def _listening_socket(listening: Listening) -> socket.socket:
     """A listening socket that processes may share. Connections that arrive before a process has
-    started wait."""
+    started are queued."""
     bound = _bind_to(listening.host, listening.port, socket.SO_REUSEADDR)
     bound.listen(BACKLOG)
     bound.set_inheritable(True)
@@ -602,8 +607,8 @@ def _listening_socket(listening: Listening) -> socket.socket:
 
 class PortOfWorkers(socket.socket):
     """A bound socket that doesn't listen. A process that receives it opens a listening socket of
-    its own at the same port; Linux distributes connections among these. With one shared socket, the
-    first process to accept would get all connections that arrive together."""
+    its own at the same port; Linux distributes connections among these sockets. With a single
+    shared socket, the first process to accept would get all connections that arrive together."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _listening_beside, (self.family, self.getsockname())
@@ -618,8 +623,8 @@ def _listening_beside(family: int, address: Any) -> socket.socket:
 
 
 def _bind_for_workers(listening: Listening) -> socket.socket:
-    """The socket that several processes receive. As SO_REUSEPORT admits any server of the same
-    user, the port is checked first."""
+    """The bound socket that several processes receive. Since SO_REUSEPORT lets any server of the
+    same user bind the same port, it is first checked that the port is free."""
     if sys.platform != "linux":  # elsewhere SO_REUSEPORT doesn't distribute connections
         return _listening_socket(listening)
     with _bind_to(listening.host, listening.port, socket.SO_REUSEADDR) as free:
@@ -650,10 +655,11 @@ def _bind_to(host: str, port: int, option: int) -> socket.socket:
 
 @contextmanager
 def _reserve_rpc_port(listening: Listening, shared: bool) -> Iterator[RpcListening | None]:
-    """A port for gRPC, reserved for this process and its workers while the body runs; None where
-    gRPC isn't served. gRPC opens its own sockets in each process, so they share the port by
-    SO_REUSEPORT with a socket that doesn't listen. As SO_REUSEPORT admits any server of the same
-    user, the port is checked first. shared: whether several processes listen there."""
+    """A port for gRPC, reserved for this process and its workers while the body runs; None if gRPC
+    isn't served. In each process gRPC opens its own sockets, which share the port by SO_REUSEPORT
+    with a socket here that doesn't listen. Since SO_REUSEPORT lets any server of the same user bind
+    the same port, it is first checked that the port is free. shared: whether several processes
+    listen there."""
     if listening.grpc_port is None:
         yield None
         return
@@ -673,9 +679,9 @@ def _reserve_rpc_port(listening: Listening, shared: bool) -> Iterator[RpcListeni
 
 
 def check_rpc(host: str, port: int, looks: bool = True) -> tuple[str, int]:
-    """The IP address and port for gRPC. looks: whether to check the port; a free one needs no
-    check. Raises MissingDependencyError where gRPC isn't installed, StorageError where it can't
-    listen, and InvalidArgumentError for an invalid port."""
+    """The IP address and port for gRPC. looks: whether to check that the port is free; not needed
+    for port 0. Raises MissingDependencyError if gRPC isn't installed, StorageError if it can't
+    listen there, and InvalidArgumentError for an invalid port."""
     with needing("gRPC", None, "retrieval-store-server"):
         import grpc_health.v1.health  # noqa: F401
     if not looks:

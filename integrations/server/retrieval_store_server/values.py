@@ -1,4 +1,4 @@
-"""Constants, and a server's queries of the system."""
+"""Constants, and functions that ask the operating system about a server's process."""
 
 from typing import Any
 

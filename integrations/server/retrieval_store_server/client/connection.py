@@ -65,7 +65,7 @@ _TIMEOUT_HINT = "in time (timeout= of Client says how long)"
 
 @dataclass(frozen=True, slots=True)
 class MessageRequest:
-    """A POST with a message. doing: the action in words, for errors; writes: whether it must not be
+    """A POST with a message. doing: names the action in errors; writes: whether it must not be
     repeated; long: whether the response may take minutes."""
 
     path: str
@@ -77,8 +77,8 @@ class MessageRequest:
 
 @dataclass(frozen=True, slots=True)
 class AttemptFailure:
-    """A failure of one attempt. again: whether another may help; begun: whether the server may have
-    carried it out; pause: the seconds that the server asks to wait."""
+    """The failure of one attempt. again: whether another attempt may help; begun: whether the
+    server may have carried the request out; pause: the seconds that the server asks to wait."""
 
     error: RetrievalStoreError
     again: bool
@@ -104,7 +104,7 @@ class Retry:
         self._was_begun = False
 
     def pause_after(self, failure: AttemptFailure) -> float:
-        """The seconds until the next attempt; raises the error where there is none."""
+        """The seconds until the next attempt; raises the error if there is no further attempt."""
         self._was_begun |= failure.begun
         pause = self._pause if failure.pause is None else failure.pause
         may = failure.again and not (failure.begun and self._request.writes)
@@ -115,7 +115,8 @@ class Retry:
         return pause
 
     def _with_outcome(self, error: RetrievalStoreError) -> RetrievalStoreError:
-        """The error, with a statement of what may have been written if its class implies none."""
+        """The error; if its class doesn't say whether something may have been written, the message
+        does."""
         if not (isinstance(error, ClusterError) and self._request.writes):
             return error
         outcome = "nothing was written"
@@ -145,8 +146,8 @@ def not_connected(error: Exception, place: str) -> AttemptFailure:
 
 
 def connection_lost(error: Exception, place: str, doing: str) -> AttemptFailure:
-    """The failure of an attempt whose connection was cut, or had no answer, after something had
-    been sent."""
+    """The failure of an attempt that sent something, and whose connection then broke, or that got
+    no answer."""
     if isinstance(error, TimeoutError):
         message = f"the server {place} didn't finish {doing} {_TIMEOUT_HINT}"
         return AttemptFailure(ClusterTimeoutError(message), again=False, begun=True)
@@ -157,7 +158,7 @@ def connection_lost(error: Exception, place: str, doing: str) -> AttemptFailure:
 def error_answer(
     status: int, headers: HTTPMessage, body: Buffer, place: str, doing: str
 ) -> AttemptFailure:
-    """The failure that an unexpected response means."""
+    """The failure that an unexpected response stands for."""
     answer = _error_in_body(body)
     if status == HTTPStatus.UNAUTHORIZED:
         message = f"the server {place} wants a key, or another one: give it as api_key= of Client"
@@ -202,7 +203,7 @@ def _sentence(answer: object) -> str:
 
 
 def _seconds(headers: HTTPMessage) -> float | None:
-    """The seconds that a server asks to wait; None where it gives none."""
+    """The seconds that a server asks to wait; None if its response doesn't say so."""
     retry_after = headers.get("retry-after", "")
     return float(retry_after) if retry_after.isdecimal() and len(retry_after) < 5 else None
 
@@ -220,8 +221,9 @@ _OURS = ("api_key", "headers", "port", "prefix", "timeout", "verify")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The address of a server, and how to reach it. prefix: of all paths; headers: of each request;
-    timeout: seconds without an answer, None for no limit; context: for TLS, None without it."""
+    """The address of a server, and how to reach it. prefix: the beginning of all paths; headers:
+    sent with each request; timeout: the seconds to wait for an answer, None for no limit; context:
+    the TLS context, None for no TLS."""
 
     url: str
     host: str
@@ -233,13 +235,13 @@ class Address:
 
     @property
     def place(self) -> str:
-        """For messages, without what may be secret in a URL."""
+        """The address for messages, without the parts of a URL that may be secret."""
         return f"at {self.url}"
 
 
 def address_of(url: Any, options: Mapping[str, Any]) -> Address | None:
-    """The address that a client's arguments mean; None where the options belong to another client.
-    Raises InvalidArgumentError for invalid ones."""
+    """The address that a client's arguments give; None if the options belong to another kind of
+    client. Raises InvalidArgumentError for invalid ones."""
     if not isinstance(url, str) or not url:
         raise InvalidTypeError(f"url is {quote(url)}, expected the URL of a server")
     timeout = _timeout(options.get("timeout", TIMEOUT))
@@ -276,8 +278,9 @@ def _parts_of(url: str) -> SplitResult:
 
 
 def is_ours(status: int, body: bytes | bytearray, place: str) -> bool | None:
-    """Whether a server of this package answered `GET /`, and not a Qdrant; None where a proxy or a
-    starting server may have answered. Raises ClusterError for anything else."""
+    """Whether the answer to `GET /` comes from a server of this package: True, or False for a
+    Qdrant server. None if a proxy, or a server that is starting, may have answered. Raises
+    ClusterError for anything else."""
     if status in _NOT_BEGUN or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return None
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
@@ -313,7 +316,7 @@ def _port(value: Any) -> int:
 
 
 def _prefix(value: Any) -> str:
-    """The prefix of a server's paths, as behind a proxy."""
+    """The prefix of a server's paths, for example behind a proxy."""
     prefix = "" if value is None else value
     if not isinstance(prefix, str):
         raise InvalidTypeError(f"prefix is {quote(value)}, expected a str")
@@ -338,8 +341,8 @@ def _headers(options: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _context(verify: Any) -> ssl.SSLContext:
-    """The TLS context. verify: whether to check certificates, a file of trusted ones, or a context
-    of the caller's."""
+    """The TLS context. verify: whether to check certificates, a file of trusted certificates, or a
+    caller's own context."""
     if isinstance(verify, ssl.SSLContext):
         return verify
     context = ssl.create_default_context()
@@ -368,8 +371,7 @@ T = TypeVar("T")
 
 
 def read_whole(answer: HTTPResponse) -> Buffer:
-    """The body of a response, in writable memory of its own; raises HTTPException where it is cut
-    off."""
+    """The body of a response, in new writable memory; raises HTTPException if it is incomplete."""
     if answer.length is None:
         return bytearray(answer.read())
     body: Any = np.empty(answer.length, np.uint8)  # without filling it with zeros first
@@ -381,7 +383,7 @@ def read_whole(answer: HTTPResponse) -> Buffer:
 
 
 def read_pieces(answer: HTTPResponse) -> Iterator[bytes]:
-    """The body of a response as it arrives; raises HTTPException where it is cut off."""
+    """The body of a response, in parts as they arrive; raises HTTPException if it is incomplete."""
     while piece := answer.read(PIECE):
         yield piece
     if answer.length:
@@ -389,10 +391,11 @@ def read_pieces(answer: HTTPResponse) -> Iterator[bytes]:
 
 
 class HttpConnection:
-    """A connection. sock: None where it is closed.
+    """A connection. sock: its socket, None while it is closed.
 
-    The standard library reads responses. Requests are written here, since it sends a head and its
-    body separately, which wakes the server twice."""
+    The standard library reads responses. Requests are written here, because the library sends the
+    head and the body separately, which wakes the server twice.
+    """
 
     def __init__(self, address: Address) -> None:
         self.sock: Any = None
@@ -422,8 +425,8 @@ class HttpConnection:
             self.sock = None
 
     def send_request(self, method: str, path: str, body: Parts) -> HTTPResponse:
-        """The response to a request, whose body must still be read. Close it afterwards, since it
-        holds the connection open."""
+        """Send a request and return its response, whose body is still unread. Close the response
+        afterwards, since it keeps the connection open."""
         lines = f"{method} {self._address.prefix}{path} HTTP/1.1\r\n{self._headers}"
         head = f"{lines}content-length: {size_of(body)}\r\n\r\n".encode("ascii")
         if size_of(body) <= COPIED:
@@ -447,8 +450,8 @@ class HttpConnection:
         return cast(HTTPResponse, answer)
 
     def exchange(self, request: MessageRequest, read: Callable[[HTTPResponse], T]) -> T:
-        """The result of `read`, called with the response to a request, which it reads to its end;
-        raises FailedError. After any other error the connection is closed."""
+        """Send a request; returns the result of `read`, which is called with the response and must
+        read all of it. Raises FailedError. After any other error the connection is closed."""
         place, doing = self._address.place, request.doing
         try:
             self.sock.settimeout(None if request.long else self._address.timeout)
@@ -474,8 +477,8 @@ class HttpConnection:
 
     @property
     def has_something(self) -> bool:
-        """Whether there is something to read. Without a request it isn't a response, and may be the
-        end of the connection."""
+        """Whether there is something to read. While no request is running, that can't be a
+        response; it may be the end of the connection."""
         if not hasattr(select, "poll"):
             return bool(select.select([self.sock], [], [], 0)[0])
         poll = select.poll()
@@ -524,11 +527,13 @@ class ConnectionPool:
         return read_answer(method, body, place, doing)
 
     def receive(self, request: MessageRequest, read: Callable[[HTTPResponse], T]) -> T:
-        """The result of `read`, called with an answer as it arrives."""
+        """Send a request; returns the result of `read`, called with the response while it
+        arrives."""
         return with_retries(request, self.address.place, lambda: self._attempt(request, read))
 
     def _attempt(self, request: MessageRequest, read: Callable[[HTTPResponse], T]) -> T:
-        """The result of `read`, called with the response of one attempt; raises FailedError."""
+        """Make one attempt; returns the result of `read`, called with the response. Raises
+        FailedError."""
         line = self._idle_connection() or connect(self.address)
         try:
             return line.exchange(request, read)
@@ -536,7 +541,7 @@ class ConnectionPool:
             self._give_back(line)
 
     def _idle_connection(self) -> HttpConnection | None:
-        """An idle connection; None without one."""
+        """A connection that isn't in use; None if there is none."""
         if self._closed:
             raise ClientClosedError(
                 f"the client of the server {self.address.place} has been closed"
@@ -578,7 +583,7 @@ class ConnectionPool:
 
 
 def with_retries(request: MessageRequest, place: str, attempt: Callable[[], T]) -> T:
-    """The result of a request, attempted repeatedly by the rules of `Retry`, which also decides
+    """The result of a request, with further attempts by the rules of `Retry`, which also decides
     which error is raised."""
     attempts = Retry(request)
     while True:
@@ -613,8 +618,8 @@ def read_answer(method: Method, body: Buffer, place: str, doing: str) -> Any:
 
 
 def is_ours_at(address: Address) -> bool | None:
-    """Whether a server of this package is there, and not a Qdrant; None where neither answers
-    now."""
+    """Whether the server at an address is one of this package: True, or False for a Qdrant server.
+    None if nothing answers at the moment."""
     try:
         return _look_at(address, min(LOOKED_WITHIN, address.timeout or LOOKED_WITHIN))
     except _BROKEN:  # ClusterError, too: the first use raises it again
@@ -622,8 +627,9 @@ def is_ours_at(address: Address) -> bool | None:
 
 
 def is_ours_in_time(address: Address) -> bool:
-    """The same for a server that may be starting, and listens before it answers. Raises
-    UnavailableError where nothing answers, and ClusterError for another server."""
+    """Whether the server at an address is one of this package. It may be starting: it listens
+    before it answers. Raises UnavailableError if nothing answers in time, and ClusterError for
+    another kind of server."""
     attempts = Retry(MessageRequest("/", (), "looking what is there"))
     while True:
         try:
@@ -640,8 +646,8 @@ def is_ours_in_time(address: Address) -> bool:
 
 
 def _look_at(address: Address, within: float | None) -> bool | None:
-    """The result of `is_ours` for the server at an address; one of `_BROKEN` where nothing answers.
-    within: seconds."""
+    """The result of `is_ours` for the server at an address; an error of `_BROKEN` if nothing
+    answers. within: the timeout in seconds."""
     line = HttpConnection(replace(address, timeout=within))
     try:
         line.connect()

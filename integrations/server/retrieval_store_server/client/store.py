@@ -52,10 +52,10 @@ T = TypeVar("T")
 
 
 class Asking(Protocol):
-    """Calls a method on the server."""
+    """Calls methods of the store on the server."""
 
     def ask_server(self, method: str, doing: str, arguments: Mapping[str, Any]) -> Any:
-        """The result of the method of this name."""
+        """The result of the server's method of this name."""
 
 
 def forward(
@@ -83,9 +83,9 @@ LOOKING = "looking at a collection"
 
 
 class ServedPoints:
-    """The points of a served store. Each call is one request, which the server answers in one
-    state, or carries out in one transaction. copy: the name of a private copy to read instead;
-    name: the collection's, for spans."""
+    """The points of a served store. Each call is one request. The server answers it from one state,
+    or carries it out in one transaction. copy: the name of a private copy to read instead; name:
+    the collection's name, for tracing spans."""
 
     reusable = False  # the name may change
 
@@ -99,7 +99,7 @@ class ServedPoints:
 
     @property
     def engine(self) -> "ServedPoints":
-        """The object itself: the server has this engine."""
+        """This object, since the server has this project's engine."""
         return self
 
     def ask_server(self, method: str, doing: str, arguments: Mapping[str, Any]) -> Any:
@@ -133,7 +133,7 @@ class ServedPoints:
     drop_space = forward(EnginePoints.drop_space)
 
     def put_each(self, batches: Iterable[PointBatch], rules: WriteRules) -> Iterator[PutResult]:
-        """The same as `put` for several batches, each in a transaction of its own."""
+        """As `put`, for several batches; each is written in a transaction of its own."""
         for batch in batches:
             yield self.put(batch, rules)
 
@@ -158,12 +158,12 @@ class ServedStore:
 
     @property
     def connection(self) -> ConnectionPool:
-        """The connections to it."""
+        """The connections to the server."""
         return self._connection
 
     @property
     def engine(self) -> "ServedStore":
-        """The object itself: the server has this engine."""
+        """This object, since the server has this project's engine."""
         return self
 
     def ask_server(self, method: str, doing: str, arguments: Mapping[str, Any]) -> Any:
@@ -222,9 +222,9 @@ class ServedStore:
     @contextmanager
     def open_copy(self, collection_id: str) -> Iterator[ServedPoints]:
         """The points of a collection in its present state. They are a private copy on the server,
-        which is deleted at the end, or when it isn't read for ten minutes. It belongs to one of the
-        server's processes, so all calls use one connection. A forked process leaves it to its
-        parent."""
+        which is deleted at the end, or when it isn't read for ten minutes. The copy belongs to one
+        of the server's processes, so all calls use one connection. A forked process leaves it to
+        its parent."""
         owner = os.getpid()
         with closing(ConnectionPool(self.address, kept_seconds=math.inf)) as line:
             arguments = {"collection_id": collection_id}
@@ -238,7 +238,7 @@ class ServedStore:
                         line.call(STORE["forget_copy"], "/store/forget_copy", ended, "ending")
 
     def snapshot(self, target: Path, collection_id: str | None = None) -> None:
-        """Write a snapshot into a file of this process."""
+        """Write a snapshot, which the server makes, into a file on this machine."""
         check_new_file(target)
         arguments = {"collection_id": collection_id}
         request = request_of(STORE["saved"], "/store/saved", arguments, "taking a snapshot")
@@ -250,7 +250,7 @@ def _compare_and_set(
     look: Callable[[], T], edit: Callable[[T], T], exchange: Callable[[T, T], bool]
 ) -> T:
     """Replace a value by the result of `edit`. If the value has changed meanwhile, `edit` is called
-    again with the new one."""
+    again with the changed value."""
     for _ in range(ATTEMPTS):
         before = look()
         after = edit(before)
@@ -260,8 +260,8 @@ def _compare_and_set(
 
 
 def _write_file(file: IO[bytes], target: Path, answer: HTTPResponse) -> None:
-    """Write a response into a file. Raises HTTPException where it is cut off, and StorageError
-    where the file can't be written."""
+    """Write a response into a file. Raises HTTPException if the response is incomplete, and
+    StorageError if the file can't be written."""
     with _translate_errors(target):
         file.seek(0)
         file.truncate()
@@ -272,7 +272,8 @@ def _write_file(file: IO[bytes], target: Path, answer: HTTPResponse) -> None:
 
 @contextmanager
 def _translate_errors(target: Path) -> Iterator[None]:
-    """Convert the system's errors about a file of the caller's to this package's."""
+    """In the `with` body: convert the system's errors about a caller's file to this package's
+    errors."""
     try:
         yield
     except OSError as error:

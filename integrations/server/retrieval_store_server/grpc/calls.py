@@ -1,8 +1,8 @@
 """The gRPC server (its port, TLS, health, start and end), and the way of a call through it.
 
-A call goes the way of a request over HTTP in `application`. On the loop: the gate, the message, and
-reading a short one. In a thread: reading a long one, the method, and writing the response. Calls
-over HTTP and gRPC share the threads.
+A call is handled like a request over HTTP in `application`. On the event loop: the check of the key
+(`Gate`), receiving the message, and reading a short message. In a thread: reading a long message,
+the method, and writing the response. Calls over HTTP and gRPC share the threads.
 """
 
 import asyncio
@@ -96,7 +96,7 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
         return handler
 
     def refusal(self, metadata: Any, access: Permission | None) -> Response | None:
-        """Why a call isn't admitted."""
+        """The refusal of a call that isn't admitted; None if it is admitted."""
         return self._shared.gate.refused_call(_headers(metadata), access)
 
     async def _refuse(self, _: Any, context: Context) -> None:
@@ -155,8 +155,9 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
             return await self._answer_message(route, procedure, began, sent, may)
 
     def _at_once(self, route: Route, procedure: Procedure, began: float) -> bytes:
-        """The response to a call that needs neither key nor store. Its message isn't read: reading
-        takes memory that other calls wait for, and calls without a key must not make them wait."""
+        """The response to a call that requires neither a key nor the store. Its message isn't read:
+        reading takes memory that other calls wait for, and calls without a key must not delay
+        others."""
         return _serialise(
             procedure, route.answer(RequestContext(self._shared.served, {}, {})), began
         )
@@ -212,8 +213,8 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
         is_large: bool = False,
         kind: ReadKind | None = None,
     ) -> bytes:
-        """The result of work, on the workers. gRPC cancels the call when the client has
-        disconnected or the deadline has passed; work that is still waiting then isn't started."""
+        """The result of some work in the worker threads. gRPC cancels the call when the client has
+        disconnected or the deadline has passed; work that is still queued then isn't started."""
         longest = self._limits.queue_seconds
         seconds = min(timeout or longest, longest)
         workers = self._shared.workers
@@ -231,19 +232,19 @@ def _serialise(procedure: Procedure, result: Any, began: float) -> bytes:
 
 
 def _handler(call: Any) -> Any:
-    """A handler for calls with one message. It is registered for a stream of messages, and reads
-    one, so that it can refuse a call before its message has arrived."""
+    """A gRPC handler for calls with one message. It is registered for a stream of messages, of
+    which it reads one, so that it can refuse a call before its message has arrived."""
     return grpc.stream_unary_rpc_method_handler(call)
 
 
 async def _never() -> None:
-    """Never returns: gRPC cancels a call whose client has disconnected, and nothing else reports
-    it."""
+    """Never returns. gRPC cancels a call whose client has disconnected; a task that waits here
+    learns of it."""
     await asyncio.get_running_loop().create_future()
 
 
 def _headers(metadata: Any) -> dict[bytes, bytes]:
-    """The metadata of a call by name; a repeated name has its first value."""
+    """The metadata of a call, by name; if a name occurs several times, its first value counts."""
     headers: dict[bytes, bytes] = {}
     for name, value in metadata:
         sent = value if isinstance(value, bytes) else value.encode()
@@ -274,7 +275,7 @@ STREAMS = 1_024  # concurrent calls of one connection
 
 
 class RpcServer:
-    """Answers calls on the loop that it is started on."""
+    """Answers gRPC calls on the event loop on which it is started."""
 
     def __init__(self, shared: Shared, listening: RpcListening) -> None:
         limits = shared.settings.limits
@@ -289,7 +290,7 @@ class RpcServer:
         self._ending: asyncio.Future[Any] | None = None
 
     async def start(self) -> None:
-        """Start listening; raises StorageError where that fails."""
+        """Start listening; raises StorageError if that fails."""
         address = self._listening.address
         try:
             credentials = _credentials(self._listening)
@@ -313,15 +314,15 @@ class RpcServer:
         await self._server.stop(END_WITHIN)
 
     async def wait_until_ended(self) -> None:
-        """Returns once no call is running."""
+        """Wait until no call is running."""
         self.begin_end()
         assert self._ending is not None
         await self._ending
 
 
 class _Health(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no types
-    """grpc.health.v1. A check needs no key, as /readyz needs none; watching does, since it keeps a
-    call open."""
+    """The service grpc.health.v1. A check requires no key, like /readyz; watching requires a key,
+    since it keeps a call open."""
 
     def __init__(self, servicer: Any, calls: GrpcHandler) -> None:
         self._calls, self._servicer = calls, servicer
@@ -336,8 +337,9 @@ class _Health(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no typ
         )
 
     async def _check_health(self, _: Any, context: Any) -> Any:
-        """The health of a service. If too many checks are being read, or the message doesn't arrive
-        in time, it is the health of the server. Callers without a key can cause the former."""
+        """The health of a service. If too many checks are being read at the moment, or the message
+        doesn't arrive in time, the health of the whole server. Clients without a key can cause
+        either."""
         sent = b""
         if not self._reading.locked():
             async with self._reading:
@@ -360,7 +362,7 @@ class _Health(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no typ
 
 
 def _options(body: int, shared: bool) -> list[tuple[str, Any]]:
-    """Options of gRPC. Pings are accepted however often they come: Go clients send one every ten
+    """The options for gRPC. Pings are accepted at any rate: Go clients send one every ten
     seconds."""
     return [
         ("grpc.max_receive_message_length", body),
@@ -377,7 +379,7 @@ def _options(body: int, shared: bool) -> list[tuple[str, Any]]:
 
 
 def _credentials(listening: RpcListening) -> Any:
-    """The certificate; None without one."""
+    """The TLS certificate and key; None if there are none."""
     if listening.tls_cert is None or listening.tls_key is None:
         return None
     pair = (listening.tls_key.read_bytes(), listening.tls_cert.read_bytes())

@@ -1,7 +1,8 @@
-"""Requests as the models of qdrant-client that bodies over HTTP are read as.
+"""Converts gRPC requests to the models of qdrant-client that bodies over HTTP are parsed to.
 
-qdrant-client's own converter makes most of them. Methods of the same names replace it here for
-three reasons: it lacks a message, differs from a server, or is too slow for frequent requests.
+qdrant-client's own converter makes most of these models. Its methods are overridden here for three
+reasons: it doesn't know a message, it differs from a server, or it is too slow for frequent
+requests.
 """
 
 import math
@@ -41,7 +42,7 @@ LARGEST = sys.float_info.max
 
 @dataclass(slots=True)
 class Noticed:
-    """Observations while a message was read. strings: ids that are neither integers nor UUIDs;
+    """What was found while a message was read. strings: ids that are neither integers nor UUIDs;
     infers: whether anything must be embedded."""
 
     strings: list[str] = field(default_factory=list)
@@ -53,8 +54,8 @@ _noticed: ContextVar[Noticed] = ContextVar("noticed")
 
 @contextmanager
 def noticing(noticed: Noticed) -> Iterator[None]:
-    """Record observations about a message that is read in the `with` body; raises Refused (400)
-    where it can't be read."""
+    """In the `with` body, where a message is read: record what is found in it. Raises Refused (400)
+    if the message can't be read."""
     token = _noticed.set(noticed)
     try:
         yield
@@ -69,11 +70,11 @@ def noticing(noticed: Noticed) -> Iterator[None]:
 
 
 class Reading(GrpcToRest):
-    """Makes models of messages."""
+    """Makes qdrant-client's models from messages."""
 
     @classmethod
     def convert_point_id(cls, model: Message) -> Any:
-        """A point id; an id that no server gives is recorded."""
+        """A point id; an id that is neither an integer nor a UUID is recorded."""
         if model.WhichOneof("point_id_options") == "num":
             return model.num
         text = model.uuid
@@ -115,7 +116,8 @@ class Reading(GrpcToRest):
 
     @classmethod
     def convert_range(cls, model: Message) -> models.Range:
-        """A range. Its bounds may be infinite, or NaN, which no value fulfils; JSON has neither."""
+        """A range. In a message its bounds may also be infinite, or NaN, which no value fulfils;
+        JSON has neither."""
         bounds = vars(super().convert_range(model))
         if any(bound is not None and math.isnan(bound) for bound in bounds.values()):
             return make_model(models.Range, {**dict.fromkeys(bounds), "gt": LARGEST})
@@ -150,7 +152,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def convert_inference_object(cls, model: Message) -> Any:
-        """Another object to embed."""
+        """An object to embed that is neither a text nor an image."""
         return cls._infer(models.InferenceObject, model, object=value_of(model.object))
 
     @classmethod
@@ -173,7 +175,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def query_groups(cls, model: Message) -> models.QueryGroupsRequest:
-        """The same for groups."""
+        """A query with its options, in groups."""
         return make_model(
             models.QueryGroupsRequest,
             {
@@ -218,14 +220,14 @@ class Reading(GrpcToRest):
 
     @classmethod
     def convert_with_vectors_selector(cls, model: Message) -> Any:
-        """Which vectors to return; none where nothing is set."""
+        """Which vectors to return; no vectors if the message doesn't say."""
         if model.WhichOneof("selector_options") is None:
             return None
         return super().convert_with_vectors_selector(model)
 
     @classmethod
     def read_groups(cls, model: Message) -> dict[str, Any]:
-        """The options of groups."""
+        """The options for groups of hits."""
         return {
             "group_by": model.group_by,
             "group_size": _number_of(model, "group_size"),
@@ -240,7 +242,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def lookup(cls, model: Message) -> Any:
-        """The collection whose vectors are compared, if it is another one."""
+        """The collection whose vectors are used as queries, if it is another one."""
         return optional_field(model, "lookup_from", cls.convert_lookup_location)
 
     @classmethod
@@ -262,7 +264,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def _older_vector(cls, model: Message) -> Any:
-        """The same in the form of older clients."""
+        """A vector to write, in the form of older clients."""
         if model.HasField("indices"):
             return models.SparseVector(indices=model.indices.data[:], values=model.data[:])
         if not model.HasField("vectors_count"):
@@ -347,7 +349,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def selection(cls, model: Message) -> dict[str, Any]:
-        """The same as fields of a larger body."""
+        """The ids of points, or a filter for them, as fields of a larger body."""
         if not model.HasField("points_selector"):
             raise ValueError("neither points nor a filter are given")
         selected = cls.read_selector(model.points_selector, model)
@@ -440,6 +442,6 @@ def optional_field(
 
 
 def _number_of(model: Message, name: str) -> Any:
-    """A number that some messages require and others don't."""
+    """A number in a field that is optional in some messages, and not in others."""
     has_presence = model.DESCRIPTOR.fields_by_name[name].has_presence
     return optional_field(model, name) if has_presence else getattr(model, name)

@@ -100,19 +100,19 @@ def search(model: Message) -> legacy_search.SearchBody:
 
 
 def search_groups(model: Message) -> legacy_search.SearchGroups:
-    """The same, in groups."""
+    """Points near a vector, in groups."""
     return legacy_search.SearchGroups.model_construct(
         **_nearest_request(model), **Reading.read_groups(model)
     )
 
 
 def recommend(model: Message) -> legacy_search.RecommendBody:
-    """Points like some and unlike others."""
+    """A recommendation: points like some examples and unlike others."""
     return legacy_search.RecommendBody.model_construct(**_like(model), **_window(model))
 
 
 def recommend_groups(model: Message) -> legacy_search.RecommendGroups:
-    """The same, in groups."""
+    """A recommendation, in groups."""
     return legacy_search.RecommendGroups.model_construct(
         **_like(model), **Reading.read_groups(model)
     )
@@ -137,8 +137,8 @@ def discover(model: Message) -> legacy_search.DiscoverBody:
 
 
 def _batch(kind: Any, field: str, read: Read) -> Read:
-    """Reads several requests of a kind from a field. A server refuses those without a collection
-    name, though it needs no name there."""
+    """A function that reads several requests of one kind from a field. Requests without a
+    collection name are refused, as a server does, though it doesn't use that name."""
 
     def read_each(model: Message) -> Any:
         requests = getattr(model, field)
@@ -217,7 +217,7 @@ PATH_NAMES = ("collection_name", "field_name", "vector_name", "snapshot_name")
 
 
 def _nothing(_: Message) -> None:
-    """A request without a body."""
+    """None: the request has no body."""
 
 
 def _check_names(names: Mapping[str, str]) -> None:
@@ -233,8 +233,8 @@ def _check_names(names: Mapping[str, str]) -> None:
 
 
 def _check_guarantees(message: Message) -> None:
-    """Refuse consistencies and orderings that a server doesn't know, though a single node ignores
-    them."""
+    """Refuse read consistencies and write orderings that a server doesn't know. A single node
+    ignores valid ones."""
     fields = message.DESCRIPTOR.fields_by_name
     if "ordering" in fields and message.ordering.type not in messages.WriteOrderingType.values():
         raise wrong(f"ordering is {message.ordering.type}, expected Weak, Medium or Strong")
@@ -252,8 +252,8 @@ def _check_guarantees(message: Message) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Procedure:
-    """A gRPC procedure. message: the type of its request; body: makes the body that the route's
-    method takes; write: makes the response from a result."""
+    """A gRPC procedure. message: the type of its request; body: makes the body for the route's
+    method; write: makes the response from a result."""
 
     message: type[Message]
     write: Write
@@ -267,8 +267,8 @@ class Procedure:
             raise wrong("failed to decode Protobuf message") from error
 
     def request_of(self, message: Message, served: Served, reads: bool) -> RequestContext:
-        """A message as a request; raises Refused (400) where it can't be read. reads: whether it
-        only reads, and so needs a timeout."""
+        """A message as a request; raises Refused (400) if it can't be read. reads: whether the
+        procedure only reads; it then needs a timeout."""
         fields = message.DESCRIPTOR.fields_by_name
         names = {name: getattr(message, name) for name in PATH_NAMES if name in fields}
         _check_names(names)
@@ -299,7 +299,7 @@ def _make_body(kind: Any, model: Message, **fields: Any) -> Any:
 
 
 def _optional_fields(model: Message, *names: str) -> dict[str, Any]:
-    """Optional fields."""
+    """The optional fields of a message that are set."""
     return {name: getattr(model, name) for name in names if model.HasField(name)}
 
 

@@ -25,9 +25,9 @@ INT_MIN, INT_MAX = -(2**63), 2**63 - 1  # the range of integers in payload value
 
 
 def numbers(message: Message) -> Any:
-    """(n,) float32: the numbers of a message that has them in its first and only field; an empty
-    list where there are none. The encoded message is an array's bytes after a byte for the field
-    and the length. Copying them takes a fiftieth of the time that Python objects take."""
+    """(n,) float32: the numbers of a message whose only field they are; an empty list if it has
+    none. In its encoded form, a byte for the field and the length precede the array's bytes.
+    Copying them takes a fiftieth of the time that Python objects take."""
     count = len(message.data)
     if not count:
         return []
@@ -44,12 +44,12 @@ def _length_of(number: int) -> int:
 
 
 def payload_of(fields: Any) -> dict[str, Any]:
-    """A map of values as JSON."""
+    """A map of protobuf values as a JSON object."""
     return {name: value_of(fields[name]) for name in fields}
 
 
 def value_of(value: Message) -> Any:
-    """A value; numbers that JSON doesn't have become null, as on a server."""
+    """A protobuf value as JSON; numbers that JSON can't express become null, as on a server."""
     kind = value.WhichOneof("kind")
     match kind:
         case "struct_value":
@@ -64,13 +64,13 @@ def value_of(value: Message) -> Any:
 
 
 def fields_of(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """A payload in the form that message constructors take for a map of values."""
+    """A payload in the form from which a message constructor makes a map of values."""
     return {name: field_of(value) for name, value in payload.items()}
 
 
 def field_of(value: Any) -> dict[str, Any]:
-    """A value in the form that its message's constructor takes. An integer that is too large for
-    the message becomes a float, as on a server."""
+    """A value in the form from which a message constructor makes a message. An integer that is too
+    large for the message becomes a float, as on a server."""
     kind = type(value)
     if kind is str:
         return {"string_value": value.encode("utf-8", "replace").decode()}
@@ -89,12 +89,12 @@ def field_of(value: Any) -> dict[str, Any]:
 
 
 def id_field_of(point_id: Any) -> dict[str, Any]:
-    """An id in the form that its message's constructor takes."""
+    """An id in the form from which a message constructor makes a message."""
     return {"num": point_id} if type(point_id) is int else {"uuid": str(point_id)}
 
 
 def new_id_of(message: Message) -> Any:
-    """The id of a point to write; ValueError for an invalid one."""
+    """The id of a point to write; raises ValueError if it is invalid."""
     kind = message.WhichOneof("point_id_options")
     if kind == "num":
         return message.num
@@ -107,7 +107,7 @@ def new_id_of(message: Message) -> Any:
 
 
 def vectors_field_of(value: Any) -> dict[str, Any]:
-    """The vectors of a point in the form that their message's constructor takes."""
+    """The vectors of a point in the form from which a message constructor makes a message."""
     if isinstance(value, Mapping):
         named = {name: _vector_field_of(vector) for name, vector in value.items()}
         return {"vectors": {"vectors": named}}
@@ -123,12 +123,13 @@ def _vector_field_of(value: Any) -> dict[str, Any]:
 
 
 def _numbers_of(value: Any) -> Any:
-    """Numbers; those that float16 can't represent are None elsewhere."""
+    """The numbers of a vector, with infinity instead of None. Results have None for numbers that
+    float16 can't represent."""
     return [math.inf if number is None else number for number in value] if None in value else value
 
 
 def matrix_of(message: Message) -> Matrix | list[Any]:
-    """(count, n) The rows of several vectors; lists where their lengths differ."""
+    """(count, n): the rows of several vectors; lists if their lengths differ."""
     rows = [numbers(vector) for vector in message.vectors]
     if not rows or len({len(row) for row in rows}) > 1:
         return [list(map(float, row)) for row in rows]
@@ -160,7 +161,7 @@ def _update(result: models.UpdateResult) -> Message:
 
 
 def hits_answer(kind: type[Message]) -> Callable[[Any, float], Message]:
-    """Writes hits as a message of this kind."""
+    """A function that writes hits as a message of this kind."""
 
     def write(result: Any, seconds: float) -> Message:
         return kind(result=_hits(getattr(result, "points", result)), time=seconds)
@@ -179,7 +180,7 @@ def scored_each(kind: type[Message]) -> Callable[[Any, float], Message]:
 
 
 def groups_answer(kind: type[Message]) -> Callable[[Any, float], Message]:
-    """Writes hits in groups."""
+    """A function that writes groups of hits as a message of this kind."""
 
     def write(result: models.GroupsResult, seconds: float) -> Message:
         return kind(result={"groups": map(_group, result.groups)}, time=seconds)
@@ -222,7 +223,7 @@ def _group(group: Any) -> dict[str, Any]:
 
 
 def records(points: list[models.Record], seconds: float) -> Message:
-    """Points that were read by id."""
+    """The points that were read by id."""
     return messages.GetResponse(result=map(_fields, points), time=seconds)
 
 
@@ -253,7 +254,7 @@ def _facet_value(value: Any) -> dict[str, Any]:
 
 
 def pairs(response: models.SearchMatrixPairsResponse, seconds: float) -> Message:
-    """Pairs of points with their scores."""
+    """Pairs of points with their similarity scores, as a list."""
     every = [
         {"a": id_field_of(pair.a), "b": id_field_of(pair.b), "score": pair.score}
         for pair in response.pairs
@@ -262,7 +263,7 @@ def pairs(response: models.SearchMatrixPairsResponse, seconds: float) -> Message
 
 
 def offsets(response: models.SearchMatrixOffsetsResponse, seconds: float) -> Message:
-    """The same, by offsets."""
+    """Pairs of points with their similarity scores, as arrays of offsets into a list of ids."""
     result = {
         "offsets_row": response.offsets_row,
         "offsets_col": response.offsets_col,
@@ -276,7 +277,7 @@ def offsets(response: models.SearchMatrixOffsetsResponse, seconds: float) -> Mes
 
 
 def done(kind: type[Message]) -> Callable[[bool, float], Message]:
-    """Whether something was done."""
+    """A function that writes whether an operation was done."""
     return lambda result, seconds: kind(result=result, time=seconds)
 
 
@@ -308,7 +309,7 @@ def aliases(response: Any, seconds: float) -> Message:
 
 
 def cluster(info: models.CollectionClusterInfo, seconds: float) -> Message:
-    """The shards of a collection: all here."""
+    """The shards of a collection; all are on this server."""
     answer = RestToGrpc.convert_collection_cluster_info(info)
     answer.time = seconds
     return answer

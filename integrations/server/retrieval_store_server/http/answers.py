@@ -25,8 +25,8 @@ SHOWN_AS_NULL = (  # settings of a collection, by their paths
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response whose body is one piece, or several `parts`. retry_after: seconds after which the
-    client may try again; headers: further headers."""
+    """A response. Its body is one piece of bytes, or several `parts`. retry_after: seconds after
+    which the client may try again; headers: further headers."""
 
     status: int
     body: bytes
@@ -37,7 +37,7 @@ class Response:
 
     @property
     def size(self) -> int:
-        """Bytes of the body."""
+        """The size of the body in bytes."""
         return size_of(self.parts or [self.body])
 
     def pieces(self) -> Iterator[bytes]:
@@ -61,8 +61,8 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class FileAnswer:
-    """A response that sends a file. temporary: whether the file is deleted afterwards, sent or
-    not."""
+    """A response that sends a file. temporary: whether the file is deleted afterwards, even if
+    sending failed."""
 
     path: Any
     name: str
@@ -71,8 +71,8 @@ class FileAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """A response that is sent for as long as there is more. first: sent at once. following: called
-    in a thread repeatedly; returns the next part or None. idle: sent when nothing has come for a
+    """A response whose parts are sent as they come. first: sent immediately. following: called in a
+    thread repeatedly; returns the next part or None. idle: sent if there was nothing to send for a
     while."""
 
     first: bytes
@@ -84,13 +84,13 @@ class Streamed:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The answer 202: the work goes on after it. job: the work."""
+    """A response 202, after which the work continues. job: the work."""
 
     job: Callable[[], object]
 
 
 def answer_of(result: Any, seconds: float) -> Response:
-    """The answer that carries the result of a method."""
+    """The response with the result of a method."""
     if isinstance(result, Response):
         return result
     if type(result) is Fragment:
@@ -103,7 +103,7 @@ def answer_of(result: Any, seconds: float) -> Response:
 
 
 def _answer_in_parts(result: list[bytes], seconds: float) -> Response:
-    """The answer that carries a result in parts, which are joined where they are short."""
+    """The response with a result, in parts; short ones are joined."""
     parts = [b'{"result":', *result, b',"status":"ok","time":%b}' % orjson.dumps(seconds)]
     if size_of(parts) <= PIECE:
         return Response(200, b"".join(parts))
@@ -111,7 +111,8 @@ def _answer_in_parts(result: list[bytes], seconds: float) -> Response:
 
 
 class Fragment(bytes):
-    """A part of a response as JSON, which takes far less memory than the objects that it shows."""
+    """A part of a response that is JSON already, which takes far less memory than the objects that
+    it represents."""
 
     __slots__ = ()
 
@@ -137,7 +138,7 @@ def hits_as_json(hits: Any) -> Fragment:
 
 
 def accepted_answer(seconds: float) -> Response:
-    """The response 202: the work will be done."""
+    """The response 202: the work will be done later."""
     return Response(202, orjson.dumps({"status": "accepted", "time": seconds}))
 
 
@@ -149,12 +150,12 @@ def refusal(status: int, message: str, retry_after: int | None = None) -> Respon
 
 
 def text(status: int, body: str) -> Response:
-    """An answer that isn't JSON."""
+    """A plain-text response."""
     return Response(status, body.encode("utf-8", "replace"), TEXT)
 
 
 def nothing(status: int) -> Response:
-    """An answer without a body, for example where no route matches."""
+    """A response without a body, for example if no route matches."""
     return Response(status, b"", None)
 
 

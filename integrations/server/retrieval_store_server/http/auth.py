@@ -1,4 +1,4 @@
-"""Decides who may use a server: by keys, or without keys by the request's origin."""
+"""Decides who may use a server: by keys, or, if there are none, by the request's origin."""
 
 import hmac
 from functools import lru_cache
@@ -28,8 +28,9 @@ class Gate:
         self._origins = set(settings.cors)
 
     def refusal(self, headers: dict[bytes, bytes], access: Permission | None) -> Response | None:
-        """Why a request isn't admitted; None if it is. access: its route's, None where no route
-        matches. `may` refuses what a reader's key may not do, after the body was read."""
+        """Why a request isn't admitted; None if it is. access: what the route requires, None if no
+        route matches. `may` is the second check, after the body was read: it refuses what a key for
+        reading doesn't permit."""
         if self._settings.local or not self._has_keys:
             misled = self._refuse_foreign_page(headers, access)
             if misled is not None or not self._has_keys:
@@ -39,10 +40,10 @@ class Gate:
     def refused_call(
         self, headers: dict[bytes, bytes], access: Permission | None
     ) -> Response | None:
-        """The same for a gRPC call. Python doesn't see the host name of the call, but no page can
-        make such a call. Browsers speak no HTTP/2 without TLS, where the name must match the
-        certificate. They also send no `te: trailers`, without which gRPC refuses a call. If a
-        browser ever could, it would send its origin."""
+        """Why a gRPC call isn't admitted; None if it is. Python doesn't see the host name of the
+        call, but no page can make such a call. Browsers speak no HTTP/2 without TLS, where the name
+        must match the certificate. They also send no `te: trailers`, without which gRPC refuses a
+        call. If a browser ever could, it would send its origin."""
         if not self._has_keys:
             return None if b"origin" not in headers or self.cors(headers) else _foreign()
         return self._without_key(headers, access)
@@ -50,7 +51,7 @@ class Gate:
     def _without_key(
         self, headers: dict[bytes, bytes], access: Permission | None
     ) -> Response | None:
-        """Refuse a request without a valid key, where it needs one."""
+        """Refuse a request that requires a key but has no valid one."""
         if access == "open":
             return None
         key = _key(headers)
@@ -81,8 +82,8 @@ class Gate:
         return [(b"access-control-allow-origin", origin or b"*"), (b"vary", b"Origin")]
 
     def preflight(self, headers: dict[bytes, bytes]) -> list[tuple[bytes, bytes]] | None:
-        """Headers that list what a permitted origin may send, besides those of `cors`; None for a
-        request that isn't a preflight."""
+        """Headers that list what a permitted origin may send, besides the headers of `cors`; None
+        if the request isn't a preflight."""
         if PREFLIGHT not in headers or not self.cors(headers):
             return None
         return [
@@ -94,10 +95,10 @@ class Gate:
     def _refuse_foreign_page(
         self, headers: dict[bytes, bytes], access: Permission | None
     ) -> Response | None:
-        """Refuse a request that a foreign page made a browser send. It shows by the host name,
-        since a page's own name can be made to resolve to this machine, and by the request's origin.
-        Browsers send an origin where the response will be read; for links and images they send only
-        the site relation. A link may lead to the open routes."""
+        """Refuse a request that a foreign page made a browser send. Such a request is recognised by
+        its host name, since a page's own name can be made to resolve to this machine, and by its
+        origin. Browsers send an origin where the response will be read; for links and images they
+        send only the site relation. A link may lead to the open routes."""
         sent = headers.get(b"host", b"")
         host, is_local = _name_in(sent) if len(sent) <= LONGEST_HOST else (None, False)
         if not (is_local or host in self._hosts):
@@ -117,7 +118,7 @@ class Gate:
 
     @staticmethod
     def _is_one_of(sent: bytes, keys: list[bytes]) -> bool:
-        """Compare with each key, in constant time."""
+        """Whether the sent key is one of these; compares with each in constant time."""
         is_match = False
         for key in keys:
             is_match |= hmac.compare_digest(sent, key)
@@ -125,7 +126,7 @@ class Gate:
 
 
 def _foreign() -> Response:
-    """The refusal of a page of another origin."""
+    """The refusal of a request from a page of another origin."""
     return refusal(
         HTTPStatus.FORBIDDEN, "Forbidden: pages of other origins may not ask, but for --cors"
     )

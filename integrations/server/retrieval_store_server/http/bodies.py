@@ -1,7 +1,7 @@
 """Reads the bodies of requests as a Qdrant server reads them.
 
-qdrant-client's models describe bodies, but from a client's side. Here each has a subclass with a
-server's differences, so that parsed bodies are instances of the client's models:
+qdrant-client's models describe bodies as a client sends them. Here each model has a subclass that
+accepts what a server accepts, so that parsed bodies are instances of the client's models:
 
 - unknown fields are ignored, except where a mistake would choose other points (`CLOSED`);
 - numbers, texts and booleans aren't coerced: "4" and 4.0 aren't integers, and counts aren't
@@ -86,7 +86,7 @@ def as_id(value: Any) -> Any:
 
 
 def _as_any_id(value: Any, info: ValidationInfo) -> Any:
-    """The same, but any other string is accepted: a point that a Collection wrote may have it. Such
+    """A point id, or any other string: a point that a Collection wrote may have such an id. These
     strings are collected in `context["strings"]`, to be looked up in the collection."""
     try:
         return as_id(value)
@@ -128,8 +128,8 @@ _ID_TYPES = (StrictInt, StrictStr, uuid.UUID)
 
 
 class _UntilFirstError(FailFast):
-    """Ends the parsing of a list at its first error; pydantic would report thousands of them, which
-    takes seconds."""
+    """Ends the parsing of a list at its first error. pydantic would collect all errors, which may
+    be thousands and take seconds."""
 
     __hash__ = object.__hash__  # members of unions must be hashable
 
@@ -144,8 +144,8 @@ def list_type(kind: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How a server reads a field differently from the client's model. names: further names of the
-    field; kind: its type instead of the model's; default: its value where it is absent."""
+    """How a server reads a field differently from the client's model. names: additional names of
+    the field; kind: its type instead of the model's; default: its value if it is absent."""
 
     names: tuple[str, ...] = ()
     kind: Any = None
@@ -210,15 +210,16 @@ DIFFERENCES: Mapping[tuple[str, str], Difference] = {
 
 
 class _Derived:
-    """The subclasses that read bodies, made with all classes that they refer to at their first use.
-    In a cycle of references one class refers to another by name."""
+    """The subclasses that parse bodies. Each is made at its first use, together with all classes
+    that it refers to. If classes refer to each other in a cycle, one refers to another by name."""
 
     def __init__(self) -> None:
         self._by_name: dict[str, Any] = {}
         self._in_circles: list[type[BaseModel]] = []
 
     def of(self, kind: Any) -> Any:
-        """The server's version of one of the client's types, a model or made of models."""
+        """The server's version of one of the client's types: a model, or a type that contains
+        models."""
         annotation = self.annotation(kind)
         for model in self._in_circles:
             model.model_rebuild(_types_namespace=self._by_name)
@@ -226,7 +227,7 @@ class _Derived:
         return annotation
 
     def annotation(self, kind: Any) -> Any:
-        """The same, while the classes that it refers to may not exist yet."""
+        """The server's version of a type, while classes that it refers to may not exist yet."""
         origin, arguments = typing.get_origin(kind), typing.get_args(kind)
         if origin in (typing.Union, types.UnionType):
             return typing.Union[tuple(self._members(arguments))]  # noqa: UP007  made here
@@ -239,7 +240,8 @@ class _Derived:
         return SCALARS.get(kind, kind)
 
     def _members(self, kinds: tuple[Any, ...]) -> list[Any]:
-        """The members of a union; all id types in it become one."""
+        """The server's versions of the members of a union; all types of ids among them become
+        one."""
         if uuid.UUID not in kinds:
             return [self.annotation(kind) for kind in kinds]
         others = [self.annotation(kind) for kind in kinds if kind not in _ID_TYPES]
@@ -269,7 +271,7 @@ class _Derived:
 
 
 def _read_otherwise(info: Any, place: tuple[str, str]) -> Any:
-    """A field of a model, changed as `DIFFERENCES` say."""
+    """A field of a model, with the changes in `DIFFERENCES`."""
     difference = DIFFERENCES.get(place)
     if difference is not None:
         if difference.kind is not None:
@@ -287,8 +289,9 @@ _validators: dict[Any, SchemaValidator] = {}
 
 
 def prepare(*kinds: Any) -> None:
-    """Make the classes that read such types, or models of older requests. Called while modules are
-    loaded, since two threads can't make classes that refer to each other at the same time."""
+    """Make the classes that parse these types, or the models of older requests. This is called
+    while modules are loaded, since two threads can't make classes that refer to each other at the
+    same time."""
     for kind in kinds:
         is_own = getattr(kind, "__module__", "") == OLDER
         adapter: Any = TypeAdapter(kind if is_own else server_type(kind))
@@ -296,8 +299,8 @@ def prepare(*kinds: Any) -> None:
 
 
 def parse_body(kind: Any, value: Any, strings: list[str]) -> Any:
-    """A body as an instance of a prepared `kind`; raises Refused (400) where it is invalid.
-    strings: collects its ids that are neither integers nor UUIDs."""
+    """A body as an instance of a prepared `kind`; raises Refused (400) if it is invalid. strings:
+    collects the body's ids that are neither integers nor UUIDs."""
     try:
         return _validators[kind].validate_python(value, context={"strings": strings})
     except ValidationError as error:
@@ -305,8 +308,8 @@ def parse_body(kind: Any, value: Any, strings: list[str]) -> Any:
 
 
 def unreadable(error: ValidationError) -> Refused:
-    """The message for a body of the wrong format: the most deeply nested error in any of a union's
-    alternatives."""
+    """The message for a body of the wrong format. Of a union's alternatives, it reports the error
+    that lies deepest."""
     details = _without_other_kinds(
         error.errors(include_url=False, include_input=False, include_context=False)
     )
@@ -322,7 +325,7 @@ def unreadable(error: ValidationError) -> Refused:
 
 
 def _without_other_kinds(details: list[Any]) -> list[Any]:
-    """The errors, except in alternatives whose `type` differs from the body's."""
+    """The errors, without those of alternatives whose `type` differs from the body's."""
     tags = [detail["loc"] for detail in details if detail["type"] in ("enum", "literal_error")]
     others = [place[:-1] for place in tags if place[-1:] == ("type",)]
     meant = [
@@ -337,7 +340,8 @@ WORDINGS = {"Input should be": "expected", "a valid dictionary": "an object"}
 
 
 def _is_alternative(part: int | str) -> bool:
-    """Whether a part of an error's location names an alternative of a union, and not a field."""
+    """Whether a part of an error's location is the name of a union's alternative, instead of a
+    field."""
     return isinstance(part, str) and bool(_ALTERNATIVE.search(part))
 
 
@@ -385,8 +389,8 @@ def _has_booleans(sent: bytes) -> bool:
 
 
 def _with_arrays(sent: bytes) -> Any:
-    """A body with points whose vectors are arrays instead of lists of numbers; None if this fast
-    parser can't read it."""
+    """A body with points, in which vectors are arrays instead of lists of numbers; None if the fast
+    parser can't parse it."""
     parser = getattr(_parsers, "parser", None) or simdjson.Parser()
     _parsers.parser = parser if len(sent) <= KEEP_PARSER_UP_TO else None
     try:
@@ -427,7 +431,7 @@ def _arrays_of(point: dict[str, Any]) -> int:
 
 
 def _array(value: Any, is_flat: bool) -> Any:
-    """(n,) float32 of a list of numbers; anything else as plain Python."""
+    """A list of numbers as (n,) float32; anything else as plain Python objects."""
     if not isinstance(value, simdjson.Array) or not len(value) or type(value[0]) not in _NUMBERS:
         return _plain(value)
     if not is_flat and any(isinstance(element, simdjson.Array) for element in value):
@@ -462,7 +466,7 @@ def _points(value: Any, sent: bytes) -> models.Batch:
 
 
 def _ids(values: list[Any]) -> list[Any]:
-    """Valid point ids."""
+    """The point ids, checked."""
     try:
         return [
             point_id if type(point_id) is int and point_id >= 0 else as_id(point_id)
@@ -478,7 +482,8 @@ def _check_payloads(values: list[Any]) -> None:
 
 
 def _vectors(value: Any, i: int, booleans: bool) -> Any:
-    """The vectors of one point: a row, several rows, or sparse vectors and texts by name."""
+    """The vectors of one point: a row, several rows, or a dict of vectors by name, which may also
+    be sparse vectors and texts."""
     row = _row(value, booleans)
     if row is not None:
         return row
@@ -493,8 +498,8 @@ def _vectors(value: Any, i: int, booleans: bool) -> Any:
 
 
 def refuse_invalid_vectors(body: Any) -> None:
-    """Refuse sparse vectors and multivectors of a write that no collection could store, in a
-    server's words."""
+    """Refuse a write with sparse vectors or multivectors that no collection could store, with a
+    server's message."""
     vectors: Any
     if isinstance(body, models.PointsBatch):
         vectors = body.batch.vectors
@@ -533,7 +538,7 @@ def _refuse_invalid(vector: Any, place: str) -> None:
 
 
 def _as_lists(value: Any) -> Any:
-    """Vectors, some of which became arrays, as lists again."""
+    """Vectors with arrays converted back to lists."""
     if type(value) is not dict:
         return value
     return {
@@ -542,8 +547,8 @@ def _as_lists(value: Any) -> Any:
 
 
 def _row(value: Any, booleans: bool) -> Matrix | None:
-    """(n,) float32 of a list or an array of numbers; None for anything else. booleans: whether it
-    may contain some, which would pass for numbers."""
+    """A list or an array of numbers as (n,) float32; None for anything else. booleans: whether the
+    body may contain booleans, which must not pass for numbers."""
     if type(value) is np.ndarray:
         return value
     if type(value) is not list or not value:
@@ -557,7 +562,7 @@ def _row(value: Any, booleans: bool) -> Matrix | None:
 
 
 def _batch(value: Any, strings: Strings, booleans: bool) -> models.Batch:
-    """A batch: ids, vectors and payloads as columns."""
+    """A batch of points: ids, vectors and payloads as columns."""
     if not isinstance(value, dict) or not isinstance(value.get("ids"), list):
         raise wrong("Format error in JSON body: batch: expected an object with ids and vectors")
     ids, vectors = _ids(value["ids"]), value.get("vectors")

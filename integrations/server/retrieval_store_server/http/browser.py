@@ -47,7 +47,7 @@ _ANSWERED: Headers = (*SAFE, (b"cache-control", b"no-store"))
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A file of the page. tag: its ETag."""
+    """A file of the page, with its content. tag: the ETag header."""
 
     body: bytes
     media_type: str
@@ -56,8 +56,8 @@ class _File:
 
 @cache
 def _files() -> Mapping[str, _File]:
-    """The files of the page by name, all read once; no requested name is ever looked up in a file
-    system."""
+    """The files of the page, by name. All are read once, so that a requested name is never looked
+    up in the file system."""
     return dict(_in(files("retrieval_store_server.view") / "page", ""))
 
 
@@ -92,7 +92,7 @@ def _send_file(name: str, call: RequestContext) -> Response:
 
 
 def asking(name: str) -> Callable[[RequestContext], Response | Streamed]:
-    """The route of one of the page's requests."""
+    """The route for one of the requests that the page sends."""
     method = CALLS[name]
 
     def answer(call: RequestContext) -> Response | Streamed:

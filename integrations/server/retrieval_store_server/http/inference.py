@@ -34,8 +34,9 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/\s]{16,}=*")
 
 
 class Inference:
-    """Embeds the texts and images in bodies. trust: whether functions may be used that access
-    hosts, variables and files; image_root: the folder that may hold images."""
+    """Embeds the texts and images in bodies. trust: whether embedding functions that access hosts,
+    environment variables and files may be used; image_root: the folder from which images may be
+    read."""
 
     def __init__(self, trust: bool = False, image_root: Path | None = None) -> None:
         self._trust = trust
@@ -55,7 +56,7 @@ class Inference:
                 put(vector)
 
     def _vectors(self, values: Sequence[Any], is_query: bool) -> Sequence[Any]:
-        """The vectors of objects of one kind by one model."""
+        """The vectors of objects that are all of one kind and name the same model."""
         first = values[0]
         name, options = first.model, _options(first)
         sparse, are_images = name.lower() == BM25, isinstance(first, models.Image)
@@ -144,8 +145,8 @@ class Inference:
         return image
 
     def _is_there(self, image: str) -> bool:
-        """Whether text that may be base64 is a path below the image folder. Other paths aren't
-        checked: the response would reveal whether a file exists."""
+        """Whether a text that may be base64 is the path of a file below the image folder. Other
+        paths aren't checked: the response would reveal whether such a file exists."""
         if self._root is None:
             return False
         path = self._root / image

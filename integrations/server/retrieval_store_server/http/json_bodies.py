@@ -1,6 +1,5 @@
-"""JSON bodies. Their depth and the number of their lists and objects are limited before these are
-made.
-"""
+"""JSON bodies. Before a body is parsed, the depth of nesting and the number of its lists and
+objects are limited."""
 
 from http import HTTPStatus
 from typing import Any
@@ -19,8 +18,8 @@ _NESTING = {dict, list}
 
 
 def as_json(body: bytes, most: int = MAX_CONTAINERS) -> Any:
-    """A body as JSON. Raises Refused where it is invalid or nested too deep (400), or has more than
-    `most` lists and objects (413)."""
+    """A body, parsed as JSON. Raises Refused if it is invalid or nested too deep (400), or has more
+    than `most` lists and objects (413)."""
     if not body:
         raise wrong("Format error in JSON body: EOF while parsing a value at line 1 column 0")
     refuse_many(body, most)
@@ -48,8 +47,8 @@ def refuse_many(body: bytes, most: int) -> None:
 
 
 def _may_be_deep(body: bytes) -> bool:
-    """Whether there may be more levels than allowed. `find` skips the text between brackets, so a
-    few are found faster than `count` runs."""
+    """Whether a body may be nested deeper than allowed, judged by its brackets. `find` skips the
+    text between brackets, so a few of them are found faster than `count` counts them."""
     left = DEEPEST
     for bracket in (b"[", b"{"):
         place = body.find(bracket)

@@ -1,8 +1,8 @@
-"""The bodies of older routes for searches, recommendations and discoveries, which came before
-queries; and their conversion to queries (`as_query`).
+"""The bodies of older routes for searches, recommendations and discoveries, from before the route
+for queries; and their conversion to queries (`as_query`).
 
-No OpenAPI lists them any more, but a server answers them, and clients for other languages send
-them.
+Qdrant's OpenAPI description doesn't list these routes any more, but a server answers them, and
+clients for other languages use them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -84,7 +84,7 @@ class _QueryBody(BaseModel):
         raise NotImplementedError
 
     def leave_out(self, ids: Sequence[Any]) -> bool:
-        """Drop points as examples; returns whether any example is left."""
+        """Remove these points from the examples; returns whether any example is left."""
         raise NotImplementedError
 
     def names(self) -> Mapping[str, Any]:
@@ -134,7 +134,7 @@ class _Recommend(_ByExamples, _WithThreshold):
     strategy: models.RecommendStrategy | None = None
 
     def leave_out(self, ids: Sequence[Any]) -> bool:
-        """Raises Refused where too few examples are left."""
+        """Remove these points from the examples; raises Refused if too few are left."""
         gone = {*ids}
         self.positive = [example for example in self.positive if not _is_among(example, gone)]
         self.negative = [example for example in self.negative if not _is_among(example, gone)]
@@ -161,7 +161,7 @@ class _Discover(_ByExamples):
     context: _Pairs | None = None
 
     def leave_out(self, ids: Sequence[Any]) -> bool:
-        """A pair is dropped with either of its points."""
+        """Remove these points from the examples; a pair is removed if either of its points is."""
         gone = {*ids}
         if _is_among(self.target, gone):
             self.target = None
@@ -197,7 +197,7 @@ _Searches: Any = list_type(SearchBody)
 
 
 class SearchGroups(_SearchBody, _Grouped):
-    """The same, in groups."""
+    """Search near a vector, in groups."""
 
 
 class RecommendBody(_Recommend, _Limited):
@@ -208,7 +208,7 @@ _Recommendations: Any = list_type(RecommendBody)
 
 
 class RecommendGroups(_Recommend, _Grouped):
-    """The same, in groups."""
+    """Recommendation, in groups."""
 
 
 class DiscoverBody(_Discover, _Limited):

@@ -1,4 +1,4 @@
-"""The methods behind each route about collections and points: Qdrant's methods, called with a
+"""The functions behind the routes about collections and points. They call Qdrant's methods with a
 request's parameters and body.
 
 Each takes the parsed request and returns a result, which `answers` writes; errors of the method are
@@ -37,7 +37,7 @@ def arguments(body: Any, renamed: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _check_timeout(call: RequestContext) -> None:
-    """Refuse a timeout of 0, which a server allows only where points are written."""
+    """Refuse a timeout of 0, which a server accepts only for writes of points."""
     if call.timeout == 0:
         raise Refused(
             HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -65,7 +65,7 @@ def update_collection(call: RequestContext) -> bool:
 
 
 def delete_collection(call: RequestContext) -> bool:
-    """Delete a collection; false where there is none."""
+    """Delete a collection; the result is false if there is none."""
     _check_timeout(call)
     refuse_dots(call.collection)
     return call.embedded.delete_collection(call.collection)
@@ -87,7 +87,7 @@ def aliases_of(call: RequestContext) -> Any:
 
 
 def change_aliases(call: RequestContext) -> bool:
-    """Create, rename and delete aliases: all, or none."""
+    """Create, rename and delete aliases: all changes are made, or none."""
     return call.embedded.update_collection_aliases(call.body.actions)
 
 
@@ -127,8 +127,8 @@ def delete_vector(call: RequestContext) -> Any:
 
 
 def mark_acknowledged(call: RequestContext, results: Any) -> Any:
-    """The results of writes, with the status "acknowledged" where the client doesn't wait. The
-    writes are done either way."""
+    """The results of writes; their status is "acknowledged" if the client doesn't wait. The writes
+    are completed in either case."""
     if not call.waits:
         for result in results if isinstance(results, list) else [results]:
             result.status = models.UpdateStatus.ACKNOWLEDGED
@@ -139,7 +139,7 @@ def mark_acknowledged(call: RequestContext, results: Any) -> Any:
 
 
 def write_route(operation: type[Any]) -> Callable[[RequestContext], Any]:
-    """The route of one write operation; the body is the operation's."""
+    """The function for a route with one write operation, whose body is that operation's."""
     (name,) = operation.model_fields
 
     def change(call: RequestContext) -> Any:
@@ -150,7 +150,7 @@ def write_route(operation: type[Any]) -> Callable[[RequestContext], Any]:
 
 
 def change_several(call: RequestContext) -> Any:
-    """Carry out several write operations, all or none."""
+    """Carry out several write operations: all of them, or none."""
     return mark_acknowledged(call, _write(call, call.body.operations))
 
 
@@ -176,7 +176,7 @@ def _write(call: RequestContext, operations: list[Any]) -> list[models.UpdateRes
 
 
 def read_route(method: str, **renamed: str) -> Callable[[RequestContext], Any]:
-    """The route of a read method, whose body has the arguments of the method."""
+    """The function for a route that reads, whose body has the arguments of the method."""
 
     def read(call: RequestContext) -> Any:
         _prepare(call, is_query=True)
@@ -192,7 +192,8 @@ def _call_reader(call: RequestContext, method: str, body: Any, renamed: Mapping[
 
 
 def _counting(call: RequestContext, bodies: list[Any]) -> Callable[[Any], None]:
-    """Counts a read request once in the rates of its collection."""
+    """A function that counts a request that reads, at its first call, in the rate limits of its
+    collection."""
 
     def admit(opened: Any) -> None:
         if not call.is_counted:
@@ -206,7 +207,7 @@ _QUERY = {"filter": "query_filter", "params": "search_params"}
 
 
 def retrieve(call: RequestContext) -> Any:
-    """The points with these ids; without their payloads, unless requested."""
+    """The points with these ids; payloads only if they are requested."""
     _hide_payloads(call.body)
     return read_route("retrieve")(call)
 
@@ -224,7 +225,7 @@ def scroll(call: RequestContext) -> Any:
 
 
 def facet(call: RequestContext) -> Any:
-    """The values of a key with their counts; none where a message's limit is 0."""
+    """The values of a key with their counts; no values if the limit in a gRPC message is 0."""
     if call.is_message and call.body.limit == 0:
         call.embedded.check_path(call.body.key)
         call.embedded.open(call.collection).check_filter(call.body.filter)
@@ -274,12 +275,12 @@ def _query(call: RequestContext, request: models.QueryRequest, answering: Answer
 
 
 def _by(call: RequestContext, answering: Answering) -> dict[str, Any]:
-    """The function that makes the response to a query; gRPC messages get models."""
+    """The function that makes the response to a query; for gRPC it makes models."""
     return {} if call.is_message else {"answering": answering}
 
 
 def query_batch(call: RequestContext) -> Any:
-    """The results of several queries in one state of the collection."""
+    """The results of several queries, all from the same state of the collection."""
     return _queries(call, call.body.searches, points_as_json)
 
 
@@ -312,8 +313,8 @@ def search(call: RequestContext) -> Any:
 
 
 def _finds_nothing(call: RequestContext, body: Any) -> bool:
-    """Whether a request is the message of a recommendation whose limit is 0. Older requests need a
-    limit, and a server refuses all others without one."""
+    """Whether a request is a recommendation over gRPC with the limit 0, which finds nothing. All
+    other older requests require a limit; a server refuses them without one."""
     is_unlimited = call.is_message and isinstance(body, RecommendBody) and body.limit == 0
     if is_unlimited:
         call.embedded.open(call.collection).check_filter(body.filter)
@@ -321,13 +322,13 @@ def _finds_nothing(call: RequestContext, body: Any) -> bool:
 
 
 def _hits_alone(call: RequestContext, answer: Any) -> Any:
-    """The response to an older request: only the hits."""
+    """The response to an older request, which has only the hits."""
     return answer.points if call.is_message else answer
 
 
 def _run_older_search(call: RequestContext, body: Any) -> Any:
-    """The result of an older request. Unlike a query, it continues without examples that have no
-    vector."""
+    """The result of an older request. In contrast to a query, examples without a vector are
+    ignored."""
     while True:
         try:
             return _hits_alone(call, _query(call, as_query(body), hits_as_json))
@@ -355,8 +356,9 @@ def search_batch(call: RequestContext) -> Any:
 
 
 def _refuse_unknown_vectors(call: RequestContext, bodies: list[Any]) -> None:
-    """Refuse names in `with_vector` that aren't vectors of the collection. A server looks them up
-    even if no point was found, unless the offset is so large that it reads vectors afterwards."""
+    """Refuse names in `with_vector` that aren't vectors of the collection. A server checks them
+    even if no point was found, but not if the offset is so large that vectors are read
+    afterwards."""
     if not any(isinstance(body.with_vector, list) for body in bodies):
         return
     known = call.embedded.open(call.collection).vector_names
@@ -388,8 +390,8 @@ def _prepare(call: RequestContext, is_query: bool) -> None:
 
 
 def _refuse_unknown(call: RequestContext) -> None:
-    """Refuse ids that are neither integers nor UUIDs, except those that a Collection has
-    written."""
+    """Refuse ids that are neither integers nor UUIDs, unless a Collection has written points with
+    these ids."""
     if call.strings:
         known = call.embedded.retrieve(call.collection, call.strings, with_payload=False)
         unknown = set(call.strings).difference(record.id for record in known)

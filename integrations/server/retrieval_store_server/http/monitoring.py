@@ -1,6 +1,5 @@
 """Reports about the server itself: its version, its health, counts of requests, and memory. Each
-process reports its own numbers; with several workers, the worker that receives the request.
-"""
+process reports its own numbers; if there are several workers, the one that receives the request."""
 
 import os
 import shutil
@@ -43,7 +42,7 @@ def _version() -> bytes:
 
 
 def health(call: RequestContext) -> Response:
-    """The response says that the process is alive."""
+    """A response that shows that the process is alive."""
     return text(200, "healthz check passed")
 
 
@@ -64,7 +63,7 @@ def forget_issues(call: RequestContext) -> bool:
 
 
 def quotas(call: RequestContext) -> Any:
-    """Says that no quota is enforced, and how much is used."""
+    """The quotas: none is enforced; and how much is used."""
     place = call.served.store.directory
     disk = None if place is None else shutil.disk_usage(place)
     percent = None if disk is None else round(100 * disk.used / disk.total)
@@ -82,7 +81,7 @@ def set_quotas(call: RequestContext) -> bool:
 
 
 def optimizations(call: RequestContext) -> Any:
-    """The optimizations that are pending: never any."""
+    """The pending optimizations, of which there are never any."""
     pending = call.embedded.get_optimizations(call.collection)
     opened = call.embedded.open(call.collection)
     segment = {"uuid": opened.record.id, "points_count": opened.points.number(None)}
@@ -149,12 +148,12 @@ OF_ALL, OF_CONFIG, OF_SHARDS, OF_SEGMENTS = 1, 2, 3, 4  # levels of detail
 
 
 def _threads() -> int:
-    """The threads that answer requests, started as needed."""
+    """The number of threads that answer requests; they are started as needed."""
     return sum(thread.name.startswith("server_") for thread in threading.enumerate())
 
 
 def _collection_telemetry(call: RequestContext, name: str, level: int) -> dict[str, Any]:
-    """A collection: one shard with one segment, and nothing to optimize."""
+    """A collection for telemetry: one shard with one segment, and nothing to optimize."""
     opened = call.embedded.open(name)
     info: Any = as_jsonable(call.embedded.get_collection(name))
     if level == OF_ALL:
@@ -219,8 +218,8 @@ def _shard_telemetry(opened: Any, info: Any, level: int) -> dict[str, Any]:
 
 
 def _points(call: RequestContext) -> dict[str, int]:
-    """The number of points of each collection, except those that are deleted meanwhile. It is read
-    from the store, since a collection's strict mode may limit reads."""
+    """The number of points of each collection, except collections that are deleted meanwhile. It is
+    read directly from the store, since a collection's strict mode may limit reads."""
     counts = {}
     for record in call.served.store.page(None, 0):
         with suppress(Refused):
@@ -243,7 +242,7 @@ def _responses_of_collections(call: RequestContext) -> dict[str, Any]:
 
 
 def _counts_of_collections(call: RequestContext) -> list[tuple[str, int, str, Count]]:
-    """The counts of existing collections, also under their aliases."""
+    """Counts of responses by collection, for existing collections; an alias counts too."""
     existing = {record.name for record in call.served.store.page(None, 0)} | {
         *call.served.store.aliases()
     }
@@ -267,7 +266,7 @@ def _durations(count: Count) -> dict[str, Any]:
 
 
 def metrics(call: RequestContext) -> Response:
-    """The metrics of Qdrant's that apply here, under their names."""
+    """The metrics of Qdrant that also apply here, under Qdrant's names."""
     by_collection = call.query.get("per_collection") == "true"
     lines = [*_app_metrics(), *_collection_metrics(call)]
     counted = _counts_of_collections(call) if by_collection else None
@@ -312,8 +311,8 @@ def _collection_metrics(call: RequestContext) -> Iterator[str]:
 
 
 def _labels(route: str, status: int, collection: str = "") -> tuple[tuple[str, str], ...]:
-    """The labels for a route's responses, or for a procedure's, which has a name instead of method
-    and path."""
+    """The labels for the responses of a route, or of a gRPC procedure, which has a name instead of
+    a method and a path."""
     method, _, endpoint = route.rpartition(" ")
     named = (("method", method),) if method else ()
     about = (("collection", collection),) if collection else ()
@@ -321,7 +320,7 @@ def _labels(route: str, status: int, collection: str = "") -> tuple[tuple[str, s
 
 
 def _answer_metrics(protocol: str, monitor: Monitor, counted: Any = None) -> Iterator[str]:
-    """Counts of responses. counted: the counts of collections, which replace the total counts."""
+    """The counts of responses. counted: counts by collection, which replace the total counts."""
     apart = {(route, status) for route, status, *_ in counted or ()}
     counts = [row for row in monitor.counts() if (row[0], row[1]) not in apart]
     named = {_labels(*about): count for *about, count in [*(counted or ()), *counts]}
@@ -358,7 +357,7 @@ def _process_metrics(call: RequestContext) -> Iterator[str]:
 
 
 def _process_rows(call: RequestContext) -> Iterator[tuple[str, str, str, float]]:
-    """Names, kinds, descriptions and values."""
+    """Metrics of the process: names, kinds, descriptions and values."""
     held = call.served.store.budget().get("held", 0)
     yield "memory_resident_bytes", "gauge", "memory that the process holds", _resident()
     yield "memory_allocated_bytes", "gauge", "memory that caches of the store hold", held
@@ -383,7 +382,8 @@ def _uptime() -> float:
 
 
 def _resident() -> int:
-    """Bytes of resident memory; on macOS the peak, since it reports nothing else."""
+    """The resident memory of the process in bytes; on macOS its peak, since the system reports only
+    that."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -407,7 +407,7 @@ def _descriptors() -> int:
 
 
 def memory_of(call: RequestContext) -> Any:
-    """Bytes of a collection in memory and on disk, by part."""
+    """The bytes that a collection takes in memory and on disk, by part."""
     opened = call.embedded.open(call.collection)
     stats: Any = opened.points.stats()
     memory, disk = stats["memory"], stats.get("disk") or {}

@@ -1,6 +1,5 @@
-"""The package's own routes, by which a `Client` of a URL works with a store as with a directory.
-They carry the data of `query` itself, in messages of `native`.
-"""
+"""The package's own routes, by which `Client(url=)` works with a store as with a directory. They
+carry the types of `retrieval_store.query`, in messages of `native`."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -94,8 +93,8 @@ def _create(
 
 
 def _check_new_id(call: RequestContext, collection_id: str) -> None:
-    """Refuse an id that isn't a UUID in canonical form, or that a collection has already; it
-    becomes the name of a directory."""
+    """Refuse an id that isn't a UUID in canonical form, or that belongs to an existing collection;
+    the id becomes the name of a directory."""
     try:
         is_canonical = str(UUID(collection_id)) == collection_id
     except ValueError:
@@ -113,7 +112,7 @@ def _check_name(name: str) -> None:
 
 
 def _check_space(space: NewSpace) -> None:
-    """Refuse a space whose index can't be built here."""
+    """Refuse a vector space whose kind of index isn't available here."""
     if space.dimension is not None and space.dimension < 1:
         raise InvalidArgumentError(f"dimension is {space.dimension}, expected 1 or more")
     if space.kind == "dense":
@@ -168,7 +167,7 @@ def _verify(
 
 
 def _save_snapshot(call: RequestContext, collection_id: str | None) -> FileAnswer:
-    """A snapshot for this request alone, deleted after it was sent."""
+    """A snapshot made for this request alone; it is deleted after it was sent."""
     store = call.served.store
     path = call.served.temporary_path()
     store.snapshot(path, collection_id)

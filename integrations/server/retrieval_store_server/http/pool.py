@@ -28,7 +28,7 @@ from retrieval_store.extension import (
 
 
 class BusyError(Exception):
-    """Too many requests are waiting."""
+    """The request was refused because too many requests are waiting."""
 
 
 class WaitedTooLongError(Exception):
@@ -61,11 +61,11 @@ class Pool:
         seconds: float,
         budget: Budget | None = None,
     ) -> Any:
-        """Run a call in a thread; returns its result or raises its error. gone: returns once the
-        client has disconnected. seconds: how long the call may be queued. budget: the call's
-        budget, which is stopped when nobody waits for its result any longer. A call that isn't
-        started raises BusyError, WaitedTooLongError, GoneBeforeBegunError, or, after `close`,
-        ClientClosedError."""
+        """Run a call in a thread; returns its result or raises its error. gone: a coroutine
+        function that returns once the client has disconnected. seconds: how long the call may be
+        queued. budget: the call's budget, which is stopped when nobody waits for its result any
+        longer. A call that isn't started raises BusyError, WaitedTooLongError,
+        GoneBeforeBegunError, or, after `close`, ClientClosedError."""
         if self.is_closed:
             raise ClientClosedError("the server has ended")
         pending = [call]  # the executor keeps its arguments, even if the call was cancelled
@@ -102,7 +102,7 @@ class Pool:
             del future, answer
 
     def is_awaited(self) -> bool:
-        """Whether calls wait for a thread."""
+        """Whether any call is waiting for a thread."""
         return self.under_way > self._threads
 
     def is_busy(self) -> bool:
@@ -148,7 +148,7 @@ class QuickReads:
         self._writes, self._lock = 0, Lock()  # running writes; a read may have to wait for them
 
     def include(self, kind: ReadKind) -> bool:
-        """Whether reads of a kind are quick."""
+        """Whether reads of this kind are quick."""
         return not self._writes and self._times.get(kind, 0) >= QUICK_TIMES
 
     def note(self, kind: ReadKind, seconds: float) -> None:
@@ -162,7 +162,7 @@ class QuickReads:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """No kind counts as quick while the body runs, nor right after it."""
+        """While the `with` body runs, and right after it, no kind counts as quick."""
         with self._lock:
             self._writes += 1
         try:
@@ -175,9 +175,9 @@ class QuickReads:
 
 class Workers:
     """The threads that answer requests: a main pool, and a small one for large reads, so that these
-    don't block small requests. Quick kinds of reads need no thread. threads, waiting: for the main
-    pool; seconds, memory, steps: for a read without a timeout of its own; together: bytes of all
-    reads."""
+    don't block small requests. Quick kinds of reads need no thread. threads, waiting: the sizes of
+    the main pool and its queue; seconds, memory, steps: the budget of a read without a timeout of
+    its own; together: the bytes that all reads may take."""
 
     def __init__(
         self,
@@ -200,8 +200,8 @@ class Workers:
         gone: Callable[[], Awaitable[object]],
         seconds: float,
     ) -> Any:
-        """Run a writing call to its end; other threads may wait for it. See `Pool`. Its estimated
-        memory is counted."""
+        """Run a call that writes, until it is done; other threads may wait for it. See `Pool`. Its
+        estimated memory is counted."""
         budget = WriteBudget(self._seconds, self._memory, self._together, None, self._steps)
         with self._quick.writing():
             return await self.pool.run(partial(_within, budget, call), gone, seconds)
@@ -215,10 +215,10 @@ class Workers:
         is_large: bool = False,
         kind: ReadKind | None = None,
     ) -> Any:
-        """Run a reading call within a budget. timeout: its seconds, if it sets them. is_large:
-        whether it is known to be large, and so leaves half of the threads to others. kind: its
-        kind, if others of that kind predict its duration. A call that turns out to be large while
-        others wait is run again."""
+        """Run a call that reads, within a budget. timeout: the request's own timeout in seconds, if
+        any. is_large: whether the call is known to be large; such calls use at most half of the
+        threads. kind: the kind of read, if other reads of that kind predict its duration. A call
+        that turns out to be large while others wait is run again."""
         if kind is not None and self._quick.include(kind):
             try:
                 return self._read_here(call, kind)
@@ -231,8 +231,8 @@ class Workers:
         return await self._large.run(call, gone, seconds, self._budget(timeout, None))
 
     def _read_here(self, call: Callable[[], Any], kind: ReadKind) -> Any:
-        """Run a call on the loop; raises LargeRequestError where it isn't as short as others of its
-        kind."""
+        """Run a call on the event loop; raises LargeRequestError if it takes longer than other
+        calls of its kind."""
         if self.pool.is_closed:
             raise ClientClosedError("the server has ended")
         budget = ShortBudget(self._seconds, self._memory, self._together, None, self._steps)
@@ -253,7 +253,7 @@ class Workers:
         budget: Budget,
         kind: ReadKind | None,
     ) -> Any:
-        """Run a call in a thread, and record its duration there."""
+        """Run a call in a thread, and record how long it took."""
         took = 0.0
 
         def timed() -> Any:
@@ -289,7 +289,7 @@ def _within(budget: Budget | None, call: Callable[[], Any]) -> Any:
 
 
 class _Watch:
-    """Stops a call once its client has disconnected. Most calls end before the first check."""
+    """Stops a call when its client has disconnected. Most calls end before the first check."""
 
     def __init__(self, budget: Budget, gone: Callable[[], Awaitable[object]]) -> None:
         self._budget, self._gone = budget, gone
@@ -318,8 +318,8 @@ async def _wait_in_queue(
     gone: Callable[[], Awaitable[object]],
     seconds: float,
 ) -> None:
-    """Wait until a call is done. Cancel it if it hasn't started when its client disconnects, or
-    after `seconds`."""
+    """Wait until a call is done. If it hasn't started when its client disconnects, or after
+    `seconds`, it is cancelled."""
     watch = asyncio.ensure_future(gone())
     try:
         await asyncio.wait({answer, watch}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -334,21 +334,22 @@ TURN = 2.0  # seconds
 
 
 class Turns:
-    """Receives and answers only a few large bodies at once, since receiving many would leave the
-    loop no time for others. A turn begins with the second received megabyte, and ends after two
-    seconds, so that clients that send nothing block nobody. count: how many at once."""
+    """Limits how many large bodies are received and answered at the same time, since otherwise the
+    event loop would have no time for other requests. A turn begins with the second megabyte of a
+    body. A turn ends after two seconds, so that clients that send nothing block nobody. count: how
+    many turns there are at a time."""
 
     def __init__(self, count: int) -> None:
         self.free = asyncio.Semaphore(count)
 
     def turn(self) -> "TurnOfBody":
-        """For a `with` statement; its body gets the function that waits for a turn. The turn ends
-        with it."""
+        """A context manager. Its `with` body gets a function that waits for a turn, and the turn
+        ends with the body."""
         return TurnOfBody(self)
 
 
 class TurnOfBody:
-    """The turn of one body, if it needs any."""
+    """The turn of one body, if the body needs one."""
 
     __slots__ = ("_ending", "_turns")
 

@@ -25,7 +25,7 @@ MAX_BUCKETS = 1024
 
 @dataclass(slots=True)
 class Bucket:
-    """The tokens at a time in seconds; at most `most`."""
+    """A number of tokens, at most `most`, and the time in seconds when it was computed."""
 
     most: int
     at: float
@@ -35,8 +35,8 @@ class Bucket:
         self.tokens = self.most
 
     def lack_after(self, cost: int, now: float) -> float:
-        """Take the tokens that an operation costs. With too few, take none and return the seconds
-        until there are enough."""
+        """Take the tokens that an operation costs. If there are too few, take none and return the
+        seconds until there are enough."""
         filled = self.tokens + (now - self.at) * self.most / MINUTE
         self.tokens, self.at = min(float(self.most), filled), now
         if self.tokens >= cost:
@@ -46,15 +46,15 @@ class Bucket:
 
 
 class _Buckets:
-    """The buckets of this process. A forked child starts with full buckets and a new lock: a thread
-    that doesn't exist in the child may hold the parent's."""
+    """The buckets of this process. A forked child starts with full buckets and a new lock, because
+    a thread that doesn't exist in the child may hold the parent's lock."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._buckets: dict[tuple[str, RequestKind], Bucket] = {}
 
     def forget_after_fork(self) -> None:
-        """Start anew in a forked child."""
+        """Start with new buckets in a forked child."""
         self._lock, self._buckets = Lock(), {}
 
     def lack_after(self, collection: str, kind: RequestKind, most: int, cost: int) -> float:
@@ -82,7 +82,7 @@ def spend_read(opened: Any, bodies: Sequence[Any]) -> None:
 
 def spend_write(opened: Any, operations: Sequence[Any]) -> None:
     """Refuse writes if they exceed the rate per minute; each point that is named or matched costs
-    one."""
+    one token."""
     _, most = opened.rate_limits
     if most is not None:
         _spend(
@@ -122,9 +122,9 @@ def _cost_of_write(opened: Any, operation: Any) -> int:
 
 
 def _cost_of_read(body: Any) -> int:
-    """The tokens of a read. A query costs the sum of its prefetches, or its own search where it has
-    none. Reading points by id costs one for each id. Anything else costs one, and one for each
-    condition."""
+    """The tokens that a read costs. A query costs the sum of its prefetches, or its own search if
+    it has none. Reading points by id costs one token for each id. Any other read costs one, and one
+    for each condition."""
     if hasattr(body, "ids"):
         return len(body.ids)
     if not hasattr(body, "prefetch"):

@@ -29,7 +29,7 @@ class ClientGoneError(Exception):
 
 
 class PlainRefusedError(Exception):
-    """A refusal in plain text."""
+    """A refused request, whose response is plain text."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -37,7 +37,7 @@ class PlainRefusedError(Exception):
 
 
 class BodyBudget:
-    """Bounds the memory of all bodies together. most: bytes."""
+    """Limits the memory of all bodies together. most: the limit in bytes."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -45,7 +45,8 @@ class BodyBudget:
         self._lock = Lock()
 
     def take(self, size: int) -> None:
-        """Account for bytes, which may be negative; raises BusyError where there is no room."""
+        """Add to the bytes in use; the size may be negative. Raises BusyError if the limit would be
+        exceeded."""
         with self._lock:
             if size > 0 and self._bytes + size > self._most:
                 raise BusyError
@@ -57,9 +58,9 @@ class BodyBudget:
 
 
 class AccountedBody:
-    """The bytes of one body while the `with` body runs. It gets `take(n)`, to be called before
-    reading n more bytes. A declared length takes nothing, so that clients that send nothing block
-    nobody."""
+    """A context manager that counts the bytes of one body. Its `with` body gets `take(n)`, to be
+    called before n more bytes are read. A declared length isn't counted, so that clients that send
+    nothing block nobody."""
 
     __slots__ = ("_budget", "_taken")
 
@@ -81,7 +82,8 @@ LARGE_BODY = 1 << 20  # bytes; larger ones are received a few at a time, see `Tu
 
 
 def nothing_yet() -> None:
-    """Behind other servers the received bytes of a body are unknown until it is complete."""
+    """None: behind other servers it isn't known which part of a body has arrived, until it is
+    complete."""
 
 
 async def whole_body(
@@ -93,10 +95,10 @@ async def whole_body(
     turn: Turn | None = None,
     take_body: Callable[[], bytes | None] = nothing_yet,
 ) -> bytes:
-    """The bytes of a body, inflated. seconds: the time limit for a small one; take: a
-    `BodyBudget`'s; turn: `Turns`'s; take_body: returns the body if all of it has arrived. Raises
-    Refused for a body that is too large (413), can't be inflated (400, 415) or arrives too late
-    (408), and BusyError from `take`."""
+    """The bytes of a body, inflated. seconds: the time limit for a small body; take: from
+    `BodyBudget.account`; turn: from `Turns.turn`; take_body: returns the body if all of it has
+    arrived. Raises Refused for a body that is too large (413), can't be inflated (400, 415) or
+    arrives too late (408), and BusyError from `take`."""
     length = headers.get(b"content-length", b"")
     if length.isdigit():
         if int(length) > most:

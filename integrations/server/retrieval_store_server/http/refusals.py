@@ -1,4 +1,4 @@
-"""The refusals of a server, each with Qdrant's status and words."""
+"""The errors with which a server refuses requests, each with Qdrant's status and message."""
 
 from http import HTTPStatus
 from typing import Any
@@ -23,7 +23,7 @@ class RateLimited(Refused, ResourceExhaustedResponse):
 
 
 def invalid(reason: str) -> Refused:
-    """The refusal of a body that can be parsed but is invalid."""
+    """The refusal of a body that can be parsed but isn't valid."""
     return Refused(HTTPStatus.UNPROCESSABLE_ENTITY, f"{INVALID}: {reason}")
 
 

@@ -59,7 +59,7 @@ class Count:
 
     @property
     def within(self) -> list[int]:
-        """How many took at most the seconds of each of `BUCKETS`."""
+        """How many responses took at most the seconds of each bucket in `BUCKETS`."""
         return [*accumulate(self._by_bucket[:-1])]
 
     def add(self, seconds: float) -> None:
@@ -99,7 +99,7 @@ class Monitor:
                 count.add(seconds)
 
     def counts(self) -> list[tuple[str, int, Count]]:
-        """The counts so far: route, status and count."""
+        """The counts so far, as tuples of route, status and count."""
         with self._lock:
             return [(route, status, count) for (route, status), count in self._counts.items()]
 
@@ -134,8 +134,8 @@ class Copies:
         self._timer: threading.Timer | None = None
 
     def begin(self, make: "Callable[[], AbstractContextManager[EnginePoints]]") -> str:
-        """Make a copy and return its name. With too many copies it replaces one whose connection
-        has closed; raises BusyError where there is none."""
+        """Make a copy and return its name. If there are too many copies already, it replaces a copy
+        whose connection has closed; raises BusyError if there is no such copy."""
         with self._lock:
             left = [name for name, copy in self._copies.items() if copy.is_left]
             is_full = len(self._copies) + self._making >= MAX_COPIES
@@ -167,7 +167,7 @@ class Copies:
 
     def leave(self, name: str) -> None:
         """Record that the connection for which a copy was made has closed. The copy may still be
-        read over another one, if a proxy between client and server closed the first."""
+        read over another connection, if a proxy between client and server closed the first one."""
         with self._lock:
             if name in self._copies:
                 self._copies[name].is_left = True
@@ -213,14 +213,15 @@ _ENDS = r"(?![\w~/\\-]|\.\w)"  # the next character isn't part of the same path
 
 @lru_cache(maxsize=16)
 def _path_pattern(folder: str, end: str) -> re.Pattern[str]:
-    """Matches a folder's path where a path begins, followed by `end`."""
+    """A pattern for the path of a folder, at the beginning of a path in a text, followed by
+    `end`."""
     return re.compile(rf"(?<![\w~/\\.-]){re.escape(folder.rstrip(os.sep))}{end}")
 
 
 class Served:
-    """A store and the objects that answer for it. session: the session of the store; close: ends
-    it, or does nothing for a client of the caller's. Where only the page of `view` is served, the
-    store may be remote; then only `views` answer."""
+    """A store, and the objects that answer requests about it. session: the session of the store;
+    close: ends it, or does nothing if the client belongs to the caller. If only the page of `view`
+    is served, the store may be remote; then only `views` may be used."""
 
     def __init__(
         self, session: Session, close: Callable[[], object], inference: Inference, views: Views
@@ -252,8 +253,8 @@ class Served:
 
     def hide_paths(self, message: str) -> str:
         """An error's message with names instead of this machine's paths, which mean nothing to
-        clients. Only paths that the store creates are replaced: users' names may look like
-        others."""
+        clients. Only paths that the store itself creates are replaced, since names that users chose
+        may look like other paths."""
         folders = [tempfile.gettempdir()]
         with suppress(RetrievalStoreError):  # closed
             directory = self._session.store.directory
@@ -292,9 +293,9 @@ class RequestContext:
     """A parsed request. names: parts of the path by their names in the route; query: the URL's
     parameters; headers: by lower-case name. body: of the route's type; texts and images in it must
     still be embedded if it `infers`. hold: keeps the connection open for some seconds without a
-    request, and calls back when it closes, where that is possible. strings: ids in the body that
-    are neither integers nor UUIDs. is_counted: whether the rates of the collection have counted it.
-    is_message: whether it came over gRPC, where a missing limit is 0."""
+    request, and calls back when it closes; None if the server can't do that. strings: ids in the
+    body that are neither integers nor UUIDs. is_counted: whether the rates of the collection have
+    counted it. is_message: whether it came over gRPC, where a missing limit is 0."""
 
     served: Served
     names: Mapping[str, str]
@@ -340,8 +341,9 @@ ORDERINGS, CONSISTENCIES = ("weak", "medium", "strong"), ("majority", "quorum", 
 
 
 def parameters(query_string: bytes, reads: bool) -> dict[str, str]:
-    """The parameters of a URL, checked; raises Refused where one can't be parsed. A repeated name
-    has its last value. reads: whether the route only reads, which has other parameters."""
+    """The parameters of a URL, checked; raises Refused if one can't be parsed. If a name occurs
+    several times, its last value counts. reads: whether the route only reads; such routes have
+    other parameters."""
     if not query_string:
         return {}
     try:
@@ -419,6 +421,6 @@ _OF_WRITES: Mapping[str, Callable[[str, str], None]] = {
 
 
 def refuse_dots(name: str) -> None:
-    """Refuse names of collections that most clients remove from a path."""
+    """Refuse "." and ".." as names of collections, since most clients remove them from a path."""
     if name in (".", ".."):
         raise wrong(f"Validation error in path parameters: collection_name is {name!r}")

@@ -1,8 +1,9 @@
 """The table of routes: method and path, the type of the body, the required access, the method that
 answers, and the equivalent gRPC procedure.
 
-Access decides which keys a route needs: `open` none, `read` any. `write`, which changes points, and
-`manage`, which changes everything else, need a key that permits it.
+The access of a route says which key a request needs: none for `open`, any key for `read`. Routes
+with `write` change points, and routes with `manage` change everything else; both need a key that
+permits this.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -38,9 +39,10 @@ OBJECT = "object"  # a JSON object, which is checked by its handler
 
 @dataclass(frozen=True)
 class Route:
-    """A route. answer: called in a thread with the request, or on the loop for one that is answered
-    `at_once` without the store. body: the type of its JSON, `OBJECT`, `MESSAGE`, `UPLOAD`, or None
-    without a body. rpc: the gRPC service and method of the package qdrant that does the same."""
+    """A route. answer: the function that answers it. It is called in a thread with the request, or,
+    if `at_once`, on the event loop without the store. body: the type of its JSON, `OBJECT`,
+    `MESSAGE`, `UPLOAD`, or None without a body. rpc: the service and method of gRPC (package
+    qdrant) that do the same."""
 
     method: str
     path: str
@@ -52,32 +54,32 @@ class Route:
 
     @cached_property
     def name(self) -> str:
-        """The name under which requests are counted."""
+        """The name under which the route's requests are counted."""
         return f"{self.method} {self.path}"
 
     @cached_property
     def is_own(self) -> bool:
-        """Whether it belongs to the store's own protocol, not Qdrant's."""
+        """Whether the route belongs to this package's own protocol instead of Qdrant's."""
         return bool(self.body == MESSAGE)
 
     @property
     def sends_file(self) -> bool:
-        """Whether it answers with a file; then a missing one is reported in plain text."""
+        """Whether the response is a file; a missing file is then reported in plain text."""
         return self.answer is snapshots.file_of
 
     @property
     def moves_file(self) -> bool:
-        """Whether it takes or makes a file; then a refusal is in plain text."""
+        """Whether the route receives or creates a file; its refusals are then in plain text."""
         return self.body == UPLOAD or self.answer is snapshots.take_snapshot
 
     @cached_property
     def streams(self) -> bool:
-        """Whether its answer is streamed."""
+        """Whether the response is streamed."""
         return self.path == f"{browser.ROOT}/api/live"
 
     @property
     def is_of_view(self) -> bool:
-        """Whether it belongs to the page that looks into a store."""
+        """Whether the route belongs to the page that displays a store."""
         return bool(self.body == OBJECT)
 
     def read(self, sent: bytes, strings: list[str]) -> Any:
@@ -250,9 +252,9 @@ ROUTES: tuple[Route, ...] = (
 
 
 class Table:
-    """Routes by the parts of their paths. by_name: the tables below parts with a fixed name; any:
-    the table below any other part. routes: the routes that end here, by method, with the names of
-    their parts."""
+    """Routes in a tree, by the parts of their paths. by_name: the subtrees for parts with a fixed
+    name; any: the subtree for any other part. routes: the routes whose paths end here, by method,
+    with the names of their variable parts."""
 
     def __init__(self, routes: Iterable[Route] = ()) -> None:
         self.by_name: dict[str, Table] = {}
@@ -275,9 +277,9 @@ class Table:
     def find(
         self, method: str, parts: list[str], at: int = 0, values: tuple[str, ...] = ()
     ) -> tuple[Route, Mapping[str, str]] | None:
-        """The route for a method and the decoded parts of a path, from this table on, and the
-        values of its names. A part with a fixed name takes precedence over one that matches
-        anything."""
+        """The route for a method and the decoded parts of a path, searched from this table on, and
+        the values of its variable parts. A part with a fixed name takes precedence over a variable
+        one."""
         if at == len(parts):
             entry = self.routes.get(method)
             return None if entry is None else (entry[0], dict(zip(entry[1], values, strict=True)))

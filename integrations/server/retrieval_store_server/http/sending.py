@@ -50,23 +50,24 @@ LONGEST_PATH, LONGEST_KNOWN_PATH, KNOWN_PATHS = 16_384, 256, 1_024
 
 
 class Exchange(Protocol):
-    """The server's own data on a request and its response, besides ASGI's; see
+    """A request and its response in the form of this package's server, besides ASGI's messages; see
     `run.WholeExchange`."""
 
     hold: Hold
 
     def take_body(self) -> bytes | None:
-        """The body, if all of it has arrived and none of it was received."""
+        """The body, if all of it has arrived and nothing was received by ASGI's messages."""
 
     def send(self, status: int, headers: Headers, body: bytes) -> bool:
-        """Send a response at once, if possible; returns whether it was sent."""
+        """Send a response immediately, if possible; returns whether it was sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """method: GET, POST and so on; route: None where none matches; names: the values of its names.
-    is_of_page: whether its path is below the path of Qdrant's web page. exchange: None behind
-    another server than this package's; began: when the request arrived, by time.perf_counter."""
+    """A request before its body is read. method: GET, POST and so on; route: None if no route
+    matches; names: the values of the path's variable parts. is_of_page: whether the path is below
+    the path of Qdrant's web page. exchange: None if another server than this package's runs the
+    application; began: when the request arrived, by time.perf_counter."""
 
     scope: Scope
     receive: Receive
@@ -80,7 +81,7 @@ class HttpRequest:
 
     @classmethod
     def of(cls, scope: Scope, receive: Receive, table: Table) -> "HttpRequest":
-        """A request of an ASGI scope, for a route of a table."""
+        """The request of an ASGI scope, with its route in a table."""
         method, path = scope["method"], _path(scope)
         find = _find_known if len(path) <= LONGEST_KNOWN_PATH else _find
         route, names, is_of_page = find(table, method, path)
@@ -90,35 +91,35 @@ class HttpRequest:
 
     @property
     def access(self) -> Permission | None:
-        """The access of its route; None where none matches."""
+        """The access of its route; None if no route matches."""
         return None if self.route is None else self.route.access
 
     @property
     def name(self) -> str:
-        """The name under which it is counted."""
+        """The name under which the request is counted."""
         return f"{self.method} unknown" if self.route is None else self.route.name
 
     @property
     def logged(self) -> str:
-        """The path as it was sent, escaped so that it can't fake a line of the log."""
+        """The path as it was sent, escaped so that it can't forge a line of the log."""
         raw: bytes = self.scope.get("raw_path") or b""
         return ascii(raw.decode("ascii", "backslashreplace"))[1:-1]
 
     @property
     def seconds(self) -> float:
-        """Seconds since it arrived."""
+        """The seconds since the request arrived."""
         return time.perf_counter() - self.began
 
     async def wait_until_gone(self) -> None:
-        """Returns once the client has closed its connection, or its sending half; the two look the
-        same from here. A message after the end of the body reports it."""
+        """Wait until the client has closed its connection, or only its sending half; both look the
+        same here. A message after the end of the body reports it."""
         was_read = self.route is not None and self.route.body is not None
         while (message := await self.receive())["type"] != "http.disconnect" and not was_read:
             was_read = not message.get("more_body", False)
 
 
 def headers_of(scope: Scope) -> dict[bytes, bytes]:
-    """Headers by name; a repeated one has its first value."""
+    """The headers by name; if a name occurs several times, its first value counts."""
     return dict(reversed(list(scope["headers"])))
 
 
@@ -130,8 +131,8 @@ def _path(scope: Scope) -> bytes:
 
 
 def _find(table: Table, method: str, path: bytes) -> tuple[Route | None, Mapping[str, str], bool]:
-    """The route of a path, None without one; the values of its names; and whether the path is below
-    the path of Qdrant's web page."""
+    """The route of a path, None if no route matches; the values of its variable parts; and whether
+    the path is below the path of Qdrant's web page."""
     parts = _parts(path)
     if parts is None:
         return None, {}, False
@@ -143,7 +144,7 @@ _find_known = lru_cache(KNOWN_PATHS)(_find)  # clients request a few paths again
 
 
 def _parts(path: bytes) -> list[str] | None:
-    """The parts of a path, each decoded; None where one isn't UTF-8, or the path is too long."""
+    """The parts of a path, decoded; None if one isn't valid UTF-8, or the path is too long."""
     if len(path) > LONGEST_PATH or not path.startswith(b"/"):
         return None
     parts = path.split(b"/")[1:]
@@ -204,8 +205,8 @@ async def send_stream(
     ends: Callable[[], bool],
 ) -> None:
     """Send a streamed response until the client has disconnected, some minutes have passed, or the
-    server ends. following: returns the next part, if there is one, without holding a thread
-    meanwhile; ends: whether the server ends."""
+    server ends. following: returns the next part, if there is one; it occupies no thread while it
+    waits. ends: whether the server is ending."""
     headers = [*more, *answer.headers, (b"content-type", answer.media_type.encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": answer.first, "more_body": True})
@@ -246,7 +247,7 @@ async def _send_file(request: HttpRequest, send: Send, answer: FileAnswer, more:
 
 
 def refusal_of(error: Exception, route: Route, named: Callable[[str], str]) -> Response:
-    """The response for an error. named: replaces paths by names in a message."""
+    """The response for an error. named: replaces this machine's paths in a message by names."""
     match error:
         case RateLimited():
             return refusal(error.status_code or 429, error.message, error.retry_after_s)
@@ -273,8 +274,8 @@ def refusal_of(error: Exception, route: Route, named: Callable[[str], str]) -> R
 def _store_error_answer(
     error: RetrievalStoreError, route: Route, named: Callable[[str], str]
 ) -> Response:
-    """The response for an error of the store: in words, or in the form from which `Client` raises
-    the same error."""
+    """The response for an error of the store: a message, or the form from which `Client` raises the
+    same error."""
     status = next((status for kind, status in STATUSES if isinstance(error, kind)), None)
     if route.is_own:
         usual = HTTPStatus.BAD_REQUEST

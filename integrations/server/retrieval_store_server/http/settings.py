@@ -29,12 +29,13 @@ MEBIBYTE = 1 << 20
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
     """How much the server accepts at once. body: bytes of one body, inflated; bodies: bytes of all
-    bodies in memory. body_seconds: seconds in which a body must arrive, and one more for each 2 MB
-    of its declared length; upload_seconds: seconds for a snapshot. parsed_at_once: bytes of a body
-    that the loop parses itself. threads: threads that work in the store; queue: requests that may
-    wait for one; queue_seconds: how long they may wait. request_seconds: the seconds of a read
-    without a timeout of its own. request_memory, request_steps: its bytes, and its steps of Python
-    or SQL, as estimated before it runs; memory: bytes of all such requests together."""
+    bodies in memory. body_seconds: the seconds within which a body must arrive, plus one second for
+    each 2 MB of its declared length; upload_seconds: seconds for a snapshot. parsed_at_once: the
+    largest body in bytes that is parsed on the event loop. threads: the number of threads that work
+    in the store; queue: how many requests may wait for a thread; queue_seconds: how long they may
+    wait. request_seconds: the seconds of a read without a timeout of its own. request_memory,
+    request_steps: the limits of such a read in bytes, and in steps of Python or SQL, as estimated
+    before it runs; memory: the limit in bytes of all such requests together."""
 
     body: int = 32 * MEBIBYTE
     bodies: int = MAX_BYTES
@@ -81,14 +82,14 @@ class ServerSettings:
 
     @property
     def has_keys(self) -> bool:
-        """Whether requests need a key."""
+        """Whether the server has keys, so that requests must have one."""
         return bool(self.keys or self.reader_keys)
 
 
 @dataclass(frozen=True, slots=True)
 class RpcListening:
     """Where to listen for gRPC. host: an IP address; shared: whether other processes listen at the
-    same port; tls_cert and tls_key: PEM files."""
+    same port; tls_cert and tls_key: paths of PEM files."""
 
     host: str
     port: int
@@ -98,18 +99,18 @@ class RpcListening:
 
     @property
     def address(self) -> str:
-        """Host and port in one."""
+        """The host and the port as one string."""
         return f"{host_in_url(self.host)}:{self.port}"
 
 
 def keys_of(
     environment: Mapping[str, str], file: Path | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The keys that permit everything, and those that only permit reading. They come from
-    variables, which hold several separated by commas, and from a file with one a line. In the file
-    a reader's key has the prefix "read-only ". Raises InvalidArgumentError for a file that can't be
-    read or has no key, and for a line "read-only" without a key. Such a line would otherwise count
-    as a key that permits everything."""
+    """The keys that permit everything, and the keys that only permit reading. They come from
+    environment variables, where commas separate them, and from a file with one key in each line. In
+    the file, "read-only " precedes a key that only permits reading. Raises InvalidArgumentError if
+    the file can't be read or has no key, and for a line "read-only" without a key. Such a line
+    would otherwise be a key that permits everything."""
     full = [key for name in KEY_VARIABLES for key in _comma_separated(environment.get(name, ""))]
     readers = [
         key for name in READER_VARIABLES for key in _comma_separated(environment.get(name, ""))
@@ -124,8 +125,7 @@ def keys_of(
 
 
 def check_keys(what: str, values: Iterable[Any]) -> tuple[str, ...]:
-    """The keys without repetition; raises InvalidArgumentError for one that a header can't
-    contain."""
+    """The keys, each once; raises InvalidArgumentError for a key that a header can't contain."""
     if isinstance(values, str) or not isinstance(values, Iterable):  # the value isn't shown
         kind = type(values).__name__
         raise InvalidArgumentError(f"{what} is one {kind}, expected several texts, as in [key]")
@@ -139,8 +139,8 @@ def check_keys(what: str, values: Iterable[Any]) -> tuple[str, ...]:
 
 
 def check_names(what: str, value: Any) -> tuple[str, ...]:
-    """Host names, or origins; raises InvalidArgumentError for a single string, and for anything but
-    strings."""
+    """Host names, or origins; raises InvalidArgumentError for a single string, and for items that
+    aren't strings."""
     is_one = isinstance(value, str) or not isinstance(value, Iterable)
     names = () if is_one else tuple(value)
     if is_one or not all(isinstance(name, str) for name in names):
@@ -176,7 +176,7 @@ def is_loopback(host: str) -> bool:
 
 
 def check_reach(host: str, has_keys: bool, no_auth: bool) -> None:
-    """Raise InvalidArgumentError where other machines could reach a store that needs no key."""
+    """Raise InvalidArgumentError if other machines could reach a store without a key."""
     if has_keys or no_auth or is_loopback(host):
         return
     raise InvalidArgumentError(
@@ -186,8 +186,8 @@ def check_reach(host: str, has_keys: bool, no_auth: bool) -> None:
 
 
 def check_cors(cors: Iterable[str], has_keys: bool, no_auth: bool = False) -> None:
-    """Raise InvalidArgumentError where any page in a browser could reach a store that needs no key.
-    The origins "*" and "null" allow that; pages without an origin send "null"."""
+    """Raise InvalidArgumentError if any page in a browser could reach a store without a key. The
+    origins "*" and "null" allow that; pages without an origin send "null"."""
     open_to_all = [origin for origin in cors if origin in ("*", "null")]
     if open_to_all and not (has_keys or no_auth):
         raise InvalidArgumentError(

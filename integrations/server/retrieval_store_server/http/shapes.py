@@ -1,4 +1,4 @@
-"""The approximate cost of a read, by its request."""
+"""The approximate cost of a read, estimated from its request."""
 
 from collections.abc import Hashable, Iterator
 from typing import Any
@@ -12,9 +12,9 @@ MAX_ROWS = 100  # rows of a short response
 
 
 def cost_class_of(body: Any, size: int) -> Hashable | None:
-    """The cost class of a read: the kind of body and of query, the filtered keys, and the size.
-    None for a request whose cost others don't predict. body: None where a route has none; size:
-    bytes that were sent."""
+    """The cost class of a read: the kinds of its body and its query, the filtered keys, and its
+    size. None for a request whose cost doesn't resemble that of others. body: None if the route has
+    none; size: the number of bytes that were sent."""
     if body is None:
         return ()
     if not isinstance(body, SHAPED):
@@ -30,7 +30,7 @@ def cost_class_of(body: Any, size: int) -> Hashable | None:
 
 
 def _keys_of(condition: Any) -> Iterator[Hashable]:
-    """The kinds of conditions in a filter, and their keys."""
+    """The kinds of conditions in a filter, each with its key."""
     if isinstance(condition, models.Filter):
         for inner in conditions_of(condition):
             yield from _keys_of(inner)

@@ -1,7 +1,7 @@
 """Snapshots: creating, sending, receiving and recovering them.
 
-All of them lie in the store's directory for snapshots. Only one of those, or an uploaded one, can
-be recovered: no other path is read, and nothing is downloaded.
+All snapshots are in the store's directory for snapshots. Only a snapshot from there, or an uploaded
+one, can be recovered: no other path is read, and nothing is downloaded.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def _snapshots(call: RequestContext) -> Any:
 
 
 def _now_or_later(call: RequestContext, job: Callable[[], Any]) -> Any:
-    """The result of a job; or that it will be done, where the client doesn't wait."""
+    """The result of a job; if the client doesn't wait, a response that the job will be done."""
     return Accepted(job) if call.query.get("wait") == "false" else job()
 
 
@@ -38,7 +38,7 @@ def list_snapshots(call: RequestContext) -> Any:
 
 
 def create(call: RequestContext) -> Any:
-    """Make a snapshot now; or later, where the client doesn't wait."""
+    """Make a snapshot: now, or after the response if the client doesn't wait."""
     snapshots = _snapshots(call)
     snapshots.root  # noqa: B018  raises where there can be none
     return _now_or_later(call, snapshots.create)
@@ -58,7 +58,7 @@ def file_of(call: RequestContext) -> FileAnswer:
 
 
 def take_snapshot(call: RequestContext) -> FileAnswer:
-    """A snapshot for this request alone."""
+    """A snapshot made for this request alone."""
     record = _snapshots(call).opened.record
     name = f"{record.name}.snapshot"
     path = upload_path(call)
@@ -105,8 +105,8 @@ def _in_place(call: RequestContext, path: Path, checksum: str | None) -> bool:
 
 
 def _find_file(call: RequestContext, location: str) -> Path:
-    """The file at a location: a snapshot of the collection by its name, or any of the store's by
-    its path. Raises Refused (403) for anything else."""
+    """The file that a location means: a snapshot of the collection, by its name, or any snapshot of
+    the store, by its path. Raises Refused (403) for anything else."""
     try:
         url = urlparse(location)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Files in multipart bodies, which are written as they arrive."""
+"""Files in multipart bodies, which are written to disk while they arrive."""
 
 import asyncio
 from pathlib import Path
@@ -12,7 +12,7 @@ LONGEST_HEADER = 16 * 1024  # bytes of one header
 
 
 def boundary_of(headers: dict[bytes, bytes]) -> bytes:
-    """The boundary of a multipart body; raises PlainRefusedError without one."""
+    """The boundary of a multipart body; raises PlainRefusedError if there is none."""
     from python_multipart.multipart import parse_options_header
 
     content_type = headers.get(b"content-type")
@@ -31,8 +31,9 @@ def boundary_of(headers: dict[bytes, bytes]) -> bytes:
 async def stream_to_file(
     receive: Receive, headers: dict[bytes, bytes], path: Path, seconds: float
 ) -> None:
-    """Write the part `snapshot` of a multipart body to a new file as it arrives. Raises
-    PlainRefusedError (400) for a body without one, and StorageFullError for a full disk."""
+    """Write the part `snapshot` of a multipart body to a new file while it arrives. Raises
+    PlainRefusedError (400) for a body without that part, and StorageFullError if the disk is
+    full."""
     from python_multipart.exceptions import FormParserError
     from python_multipart.multipart import MultipartParser
 
@@ -67,7 +68,7 @@ class _PartWriter:
         self.was_found = False
 
     def callbacks(self) -> Any:
-        """The callbacks of the parser."""
+        """The callbacks for the multipart parser."""
         return {
             "on_part_begin": self._begin,
             "on_header_field": self._on_field,
@@ -101,7 +102,8 @@ class _PartWriter:
         self._refuse_too_many()
 
     def _refuse_too_many(self) -> None:
-        """Each part and each header takes far longer than its bytes alone."""
+        """Refuse a body with too many parts or headers, since each takes far longer than its bytes
+        alone."""
         size = len(self._header) + len(self._value)
         if max(self._parts, self._headers) > MAX_PARTS or size > LONGEST_HEADER:
             raise PlainRefusedError(

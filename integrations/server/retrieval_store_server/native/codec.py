@@ -96,7 +96,7 @@ def _bytes_of(array: Any) -> memoryview:
 
 
 def size_of(parts: Parts) -> int:
-    """Bytes of a message in parts."""
+    """The size of a message in bytes, from its parts."""
     return sum(map(len, parts))
 
 
@@ -165,16 +165,16 @@ NAME = "~"
 
 
 def encode(value: Any, arrays: Arrays) -> Any:
-    """JSON for a value; its arrays are appended to `arrays`. Raises InvalidArgumentError for a
-    value that can't be sent, such as a function, or an object of a class outside this package."""
+    """A value as JSON; its arrays are appended to `arrays`. Raises InvalidArgumentError for a value
+    that can't be sent, such as a function, or an object of a class outside this package."""
     kind: type = type(value)
     return _writer_of(kind)(value, arrays)
 
 
 @cache
 def _writer_of(kind: type) -> Callable[[Any, Arrays], Any]:
-    """The function that encodes values of a class; raises InvalidArgumentError for one that can't
-    be sent."""
+    """The function that encodes values of a class; raises InvalidArgumentError for a class whose
+    values can't be sent."""
     for classes, write in _WRITERS:
         if issubclass(kind, classes):
             return write
@@ -236,8 +236,8 @@ _VECTORS = {np.ndarray, SparseVector}
 
 
 def _is_json(value: Any) -> bool:
-    """Whether a value of a mapping is written unchanged; otherwise it is a dataclass object, or
-    vectors."""
+    """Whether a value in a mapping is written unchanged; otherwise it is a dataclass object, or an
+    array."""
     if type(value) is list:
         return _VECTORS.isdisjoint({type(item) for item in value})
     return not (isinstance(value, np.ndarray) or is_dataclass(value))
@@ -266,7 +266,7 @@ def _are_json(items: list[Any], kinds: set[type]) -> bool:
 
 
 def _write_record(members: list[tuple[str, Any]], value: Any, arrays: Arrays) -> Any:
-    """An object of a dataclass. members: the names of its fields and their defaults."""
+    """The JSON of a dataclass object. members: the names of its fields, with their defaults."""
     data: dict[str, Any] = {NAME: type(value).__name__}
     for name, default in members:
         value_of_field = getattr(value, name)
@@ -276,8 +276,8 @@ def _write_record(members: list[tuple[str, Any]], value: Any, arrays: Arrays) ->
 
 
 def _write_combination(value: Expression, arrays: Arrays) -> Any:
-    """A filter with terms. Its nodes form one list, each after its terms, since filters may be
-    nested deeper than JSON. A repeated node is in the list once."""
+    """The JSON of a filter with terms: a list of its nodes, each after its own terms, since filters
+    may be nested deeper than JSON. A node that occurs several times is in the list once."""
     nodes: list[Any] = []
     places: dict[int, int] = {}
     pending: list[Expression] = [value]
@@ -302,13 +302,14 @@ def _write_node(node: Expression, places: Mapping[int, int], arrays: Arrays) -> 
 
 
 def _have_one_width(items: list[Any]) -> bool:
-    """Whether arrays, or None, can be joined."""
+    """Whether these items, arrays or None, can be joined to one array."""
     kinds = {(item.dtype, item.shape[1:]) for item in items if item is not None}
     return len(kinds) == 1
 
 
 def _join_vectors(items: list[Any], arrays: Arrays) -> Any:
-    """The concatenated arrays, with the length of each, -1 for None."""
+    """The JSON of a list of arrays or None: the arrays are joined, with the length of each; -1 for
+    None."""
     lengths = [-1 if item is None else len(item) for item in items]
     return {
         NAME: "vectors",
@@ -318,7 +319,7 @@ def _join_vectors(items: list[Any], arrays: Arrays) -> Any:
 
 
 def _join_sparse(items: list[Any], arrays: Arrays) -> Any:
-    """The same for sparse vectors."""
+    """The JSON of a list of sparse vectors or None: their arrays are joined in the same way."""
     lengths = [-1 if item is None else len(item.values) for item in items]
     vectors = [item for item in items if item is not None]
     indices = np.concatenate([vector.indices for vector in vectors])
@@ -354,14 +355,15 @@ _WRITERS: Sequence[tuple[tuple[type, ...], Callable[[Any, Arrays], Any]]] = (
 
 @dataclass(frozen=True, slots=True)
 class TypeReader:
-    """Reads values of one type. plain: the JSON types that are read unchanged. reads: the functions
-    that make values of other data, by its type or by the name in it, `ANY` for all names."""
+    """Reads values of one type. plain: the types of JSON values that are returned unchanged. reads:
+    the functions that make values from other data, by the JSON type or by the name in an object;
+    `ANY` stands for all names."""
 
     plain: frozenset[type]
     reads: Mapping[Any, Callable[[Any, Arrays], Any]]
 
     def __call__(self, data: Any, arrays: Arrays) -> Any:
-        """The value; raises MalformedError."""
+        """The value that the data encode; raises MalformedError if they don't fit the type."""
         kind = type(data)
         if kind in self.plain:
             return data
@@ -374,7 +376,8 @@ class TypeReader:
 
 
 def decode(data: Any, hint: Any, arrays: Arrays) -> Any:
-    """The value of JSON data by its type; raises MalformedError for anything else."""
+    """The value that JSON data encode, by its expected type; raises MalformedError if they don't
+    fit."""
     try:
         return reader_of(hint)(data, arrays)
     except RecursionError:
@@ -426,7 +429,7 @@ _CONSTRUCTORS: Mapping[Any, Callable[[Any], Any]] = {
 
 
 def _read_text(data: Any, arrays: Arrays) -> str:
-    """A string with lone surrogates, which JSON can't contain."""
+    """A string with lone surrogates, which plain JSON text can't contain."""
     try:
         return bytes.fromhex(data["is"]).decode("utf-8", "surrogatepass")
     except (LookupError, TypeError, ValueError):
@@ -434,7 +437,7 @@ def _read_text(data: Any, arrays: Arrays) -> str:
 
 
 def _read_integer(data: Any, arrays: Arrays) -> int:
-    """An integer that not all JSON parsers read."""
+    """An integer that is too large for some JSON parsers."""
     digits = data.get("is")
     if not isinstance(digits, str) or len(digits) > MAX_DIGITS or not _HEX.fullmatch(digits):
         raise no_such(digits, "an integer")
@@ -442,7 +445,7 @@ def _read_integer(data: Any, arrays: Arrays) -> int:
 
 
 def _read_float(data: Any, arrays: Arrays) -> float:
-    """An integer as a float, or one that JSON doesn't have."""
+    """A float that arrives as an integer, or that JSON can't express, such as NaN."""
     if type(data) is int:
         return float(data)
     written = data.get("is")
@@ -458,7 +461,7 @@ def _read_unset(data: Any, arrays: Arrays) -> Unset:
 
 
 def _read_ids(data: Any, arrays: Arrays) -> Sequence[PointId]:
-    """Ids, which may be many: the lists of JSON themselves."""
+    """A list of ids. They may be many, so the JSON list itself is returned."""
     ids = list_in(data if type(data) is list else data.get("ids"))
     if not ({str, int} if ids is data else {str}).issuperset(map(type, ids)):
         raise MalformedError("ids are neither strings nor integers")
@@ -466,8 +469,8 @@ def _read_ids(data: Any, arrays: Arrays) -> Sequence[PointId]:
 
 
 def _reader_of_union(members: Sequence[Any]) -> TypeReader:
-    """The reader of several types, whose forms all differ; with an integer and a float, an integer
-    stays an integer."""
+    """The reader of a union of types whose JSON forms all differ. If both an integer and a float
+    are possible, an integer stays an integer."""
     choices = [v for member in members if get_origin(member) is Literal for v in get_args(member)]
     readers = [reader_of(member) for member in members if get_origin(member) is not Literal]
     readers += [_reader_of_choice(choices)] if choices else []
@@ -510,7 +513,7 @@ def _reader_of_tuple(each: Sequence[TypeReader]) -> TypeReader:
 
 
 def _reader_of_items(each: TypeReader, make: Callable[[Any], Any]) -> TypeReader:
-    """The reader of any number of values; vectors among them are joined."""
+    """The reader of a sequence of values; vectors in it arrive joined."""
     kinds = set(each.plain & {types.NoneType})
     kinds |= {np.ndarray} if "array" in each.reads else set()
     kinds |= {SparseVector} if SparseVector.__name__ in each.reads else set()
@@ -554,7 +557,7 @@ def _readers_of(kind: type) -> list[tuple[str, TypeReader]]:
 
 
 def _read_any_of(base: Any, data: Any, arrays: Arrays) -> Any:
-    """An object of any dataclass that derives from a class; a protocol has none."""
+    """An object of any dataclass that derives from this class, which is abstract."""
     name = name_in(data) or ""
     kind = class_named(name)
     if kind is None or base not in kind.__mro__:  # protocols have no subclasses here
@@ -651,7 +654,8 @@ def _refuse_other(total: int, *lengths: int) -> None:
 
 
 def _array_at(place: Any, arrays: Arrays, kind: Any, dimensions: int | None = None) -> Any:
-    """An array of a message, of this kind, and with this number of dimensions if one is given."""
+    """An array of a message. It must have this kind of dtype and, if given, this number of
+    dimensions."""
     if type(place) is not int or not 0 <= place < len(arrays):
         raise MalformedError("an array is missing")
     array = arrays[place]
@@ -688,13 +692,13 @@ _CHECKS: Mapping[type, Callable[[Any], None]] = {
 
 
 def name_in(data: Any) -> str | None:
-    """The name in an object."""
+    """The class name in a JSON object."""
     name = data.get(NAME) if type(data) is dict else None
     return name if isinstance(name, str) else None
 
 
 def list_in(data: Any) -> list[Any]:
-    """The data, which is a list."""
+    """The data, checked to be a list."""
     if type(data) is not list:
         raise no_such(data, "a list")
     return data
@@ -707,6 +711,6 @@ def no_such(data: Any, expected: str) -> MalformedError:
 
 @cache
 def names_for_types() -> dict[str, Any]:
-    """Names that modules import only for type checkers."""
+    """The names that modules import only for type checkers."""
     classes = (Analyzer, RankReport, ExplainRequest, Projection)
     return {**{kind.__name__: kind for kind in classes}, "Formula": Formula, "JSONValue": Any}

@@ -1,8 +1,8 @@
 """The methods that one process can call in another's store.
 
 They are the methods of the protocols `EngineStore` and `EnginePoints`, whose types define how
-arguments and results are written. A few (`Calls`) replace methods that call back. An error travels
-as the name of its class and its message (`encode_error`, `decode_error`).
+arguments and results are written. A few methods (`Calls`) replace those with callbacks. An error
+travels as the name of its class and its message (`encode_error`, `decode_error`).
 """
 
 from collections.abc import Callable, Mapping
@@ -30,8 +30,8 @@ OURS = "retrieval-store"  # the field of `GET /` with the version of this packag
 
 
 class Method:
-    """A method. function: gives the types of arguments and result; access: what a key must permit;
-    long: whether it may take minutes."""
+    """A method. function: its declaration, from which the types of its arguments and its result are
+    read; access: what a key must permit; long: whether the method may take minutes."""
 
     def __init__(
         self, function: Callable[..., Any], access: Permission, *, long: bool = False
@@ -71,16 +71,16 @@ class Method:
 
 
 class Calls:
-    """Methods that replace those with callbacks, or with files of the caller's."""
+    """Methods that replace methods with callbacks, or with files on the caller's machine."""
 
     def exchange(
         self, collection_id: str, before: CollectionRecord, after: CollectionRecord
     ) -> bool:
-        """Replace name and settings if they are unchanged; returns whether they were."""
+        """Replace name and settings if they still equal `before`; returns whether they did."""
         raise NotImplementedError
 
     def exchange_aliases(self, before: dict[str, str], after: dict[str, str]) -> bool:
-        """The same for all aliases."""
+        """Replace all aliases if they still equal `before`; returns whether they did."""
         raise NotImplementedError
 
     def compact(self, collection_id: str) -> None:
@@ -88,16 +88,16 @@ class Calls:
         raise NotImplementedError
 
     def verified(self, analyzers: dict[str, Analyzer]) -> list[tuple[str, int, str | None]]:
-        """`verify`: for each file its path in the store, its bytes, and its problem. analyzers: by
-        ids of collections."""
+        """The result of `verify`: for each file its path in the store, its size in bytes, and its
+        problem. analyzers: by the ids of collections."""
         raise NotImplementedError
 
     def budget(self) -> dict[str, int]:
-        """The bytes that caches of the server's process may hold, and the bytes that they hold."""
+        """How many bytes the caches of the server's process may hold, and how many they hold."""
         raise NotImplementedError
 
     def saved(self, collection_id: str | None) -> None:
-        """`snapshot`, which responds with the file."""
+        """A snapshot as by `snapshot`; the response is the file."""
         raise NotImplementedError
 
     def copy(self, collection_id: str) -> str:
@@ -169,7 +169,8 @@ _KINDS = {
 
 
 def encode_error(error: RetrievalStoreError) -> dict[str, Any]:
-    """An error as another process receives it: the nearest class in the table."""
+    """An error in the form for another process: as the nearest class that the table of errors
+    has."""
     kind = next(base for base in type(error).__mro__ if base.__name__ in _KINDS)
     data = {"error": kind.__name__, "message": str(error).encode("utf-8", "replace").decode()}
     was_there = isinstance(error, NotFoundError) and error.was_there
@@ -177,7 +178,7 @@ def encode_error(error: RetrievalStoreError) -> dict[str, Any]:
 
 
 def decode_error(answer: Any) -> RetrievalStoreError | None:
-    """The error that another process raised; None without one."""
+    """The error that another process has sent; None if the answer isn't an error."""
     name = answer.get("error") if isinstance(answer, dict) else None
     kind = _KINDS.get(name) if isinstance(name, str) else None
     if kind is None:

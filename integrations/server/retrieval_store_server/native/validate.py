@@ -1,6 +1,5 @@
-"""Refuses invalid arguments in a message. The codec has checked their types; but no front of this
-process has checked their values.
-"""
+"""Refuses invalid arguments in a message. The codec has checked their types, but their values
+haven't been checked in this process."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,8 +49,8 @@ _COUNTS = ("limit", "offset", "sample", "seed", "size")  # arguments
 
 
 def check_arguments(arguments: Mapping[str, Any]) -> None:
-    """Raise InvalidArgumentError for arguments that a front of this process would never pass to a
-    store."""
+    """Raise InvalidArgumentError for arguments that `Collection` and `QdrantClient` would never
+    pass to a store."""
     for name, value in arguments.items():
         if name in _COUNTS:
             _check_count(name, value)
@@ -81,7 +80,7 @@ def _check_tree(root: Any) -> None:
 
 
 def _nodes(root: Any) -> Iterator[Any]:
-    """The parts of a tree of dataclasses that need a check, each once; the codec has bounded the
+    """The parts of a tree of dataclasses that must be checked, each once; the codec has limited the
     size of filters."""
     seen: set[int] = set()
     pending = [root]

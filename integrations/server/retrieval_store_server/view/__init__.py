@@ -6,7 +6,7 @@ images and draws pages of PDFs, in a process with limits. `query` answers querie
 and marks words in documents. `live` watches for changes. The folder `page` has the files for the
 browser.
 
-It works with any store rather than with `Collection`, since collections may have several vector
-spaces. A query is built as by `Collection.query`, and explained as by `Collection.why`. This
+It uses the interface of stores instead of `Collection`, since a collection may have several vector
+spaces. A query is built as in `Collection.query`, and explained as in `Collection.why`. This
 package may use `native`, the public parts of the core, and `retrieval_store.extension`.
 """

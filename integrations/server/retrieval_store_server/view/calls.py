@@ -14,8 +14,8 @@ MAX_SEED = 2**32 - 1
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call of the page. function: answers it, taking the fields of the body by name; required:
-    mandatory fields. The result is JSON, bytes, or the result of `live`."""
+    """A request of the page. function: answers it; its arguments are the fields of the body.
+    required: mandatory fields. The result is JSON, bytes, or the result of `live`."""
 
     function: Callable[..., Any]
     checks: Mapping[str, Check]

@@ -20,7 +20,7 @@ STRING, INTEGER = "s:", "i:"  # the prefix of a record's key, by the kind of its
 
 
 def check_body(body: Any, checks: Mapping[str, Check], required: Collection[str]) -> dict[str, Any]:
-    """The fields of a body, checked; null fields are left out."""
+    """The fields of a body, checked by these functions; null fields are left out."""
     if not isinstance(body, dict):
         raise InvalidTypeError(f"the body is {quote(body)}, expected an object")
     for name in body:
@@ -61,7 +61,7 @@ def flag(value: Any, name: str) -> bool:
 
 
 def whole(least: int, most: int) -> Check:
-    """Checks for an integer from `least` to `most`."""
+    """A check for an integer from `least` to `most`."""
     return partial(whole_number, least=least, most=most)
 
 
@@ -78,7 +78,7 @@ def share(value: Any, name: str) -> float:
 
 
 def one_of(names: Collection[str]) -> Check:
-    """Checks for one of several words."""
+    """A check for one of several words."""
 
     def check(value: Any, name: str) -> str:
         if not isinstance(value, str) or value not in names:
@@ -117,7 +117,7 @@ def key_of(point_id: PointId) -> str:
 
 
 def list_of(check: Check, most: int = MAX_KEYS) -> Check:
-    """Checks for a list of at most `most` items."""
+    """A check for a list of at most `most` items."""
 
     def each(value: Any, name: str) -> list[Any]:
         if not isinstance(value, list):
@@ -130,7 +130,7 @@ def list_of(check: Check, most: int = MAX_KEYS) -> Check:
 
 
 def vector(value: Any, name: str) -> Matrix:
-    """(m, d) float32: a vector, or several of one query."""
+    """One vector, or the several vectors of one query, as (m, d) float32."""
     if not isinstance(value, list):
         raise InvalidTypeError(f"{name} is {quote(value)}, expected a list of numbers")
     return matrix_of(value, name)

@@ -1,6 +1,6 @@
 """Reports the changes of a store to the pages that view it, as they come.
 
-`Views` has the store, and the objects for viewing it. `Watching` knows the collections at a moment:
+`Views` has the store, and the objects for viewing it. `Watching` has the recent state of the collections:
 their names, the number of records in each, and the number of its last operation. All pages share
 this, so that a hundred of them cost a store no more than one.
 """
@@ -105,7 +105,8 @@ class Views:
 
 
 def _spaces(record: CollectionRecord, points: PointsBackend) -> list[SpaceRecord]:
-    """The vector spaces; on a cluster, which doesn't list them, those in the settings."""
+    """The vector spaces of a collection. A cluster doesn't list them; there they come from the
+    settings."""
     if points.engine is not None:
         return points.engine.spaces()
     count = points.count()
@@ -121,14 +122,14 @@ EMPTY = b"\n"
 
 
 class Lines:
-    """The lines that one page receives: one at once, and one at each change."""
+    """The lines that one page receives: the first immediately, and another after each change."""
 
     def __init__(self, views: Views, collection: str | None) -> None:
         self._watching, self._collection = views.watching, collection
         self._sent: dict[str, dict[str, Any]] | None = None
 
     def __call__(self) -> bytes | None:
-        """The next line; None where nothing has changed."""
+        """The next line; None if nothing has changed."""
         now = self._watching.now(self._collection)
         if now == self._sent:
             return None
@@ -137,7 +138,8 @@ class Lines:
 
 
 def live(views: Views, collection: str | None = None) -> Lines:
-    """The lines that report changes, of one collection sooner than of others."""
+    """The lines that report changes to a page. Changes of the given collection are reported sooner
+    than those of others."""
     return Lines(views, collection)
 
 
@@ -146,8 +148,8 @@ PAUSE_PER_LOOK = 20.0  # factor of a full read's duration, as a pause before the
 
 
 class Watching:
-    """A cached view of a store's collections, read again when it is too old. clock: returns
-    seconds."""
+    """The cached state of a store's collections, which is read again when it is too old. clock:
+    returns the time in seconds."""
 
     def __init__(
         self,
@@ -162,8 +164,8 @@ class Watching:
         self._looked_at: dict[str, float] = {}
 
     def now(self, collection: str | None) -> dict[str, dict[str, Any]]:
-        """The state of all collections; the given one is read just now. A caller that comes while
-        another reads gets the previous state, and holds no thread."""
+        """The state of all collections; the given collection is read now. A caller that comes while
+        another one reads gets the previous state, so that it doesn't occupy a thread."""
         if self._lock.acquire(blocking=not self._has_looked):
             try:
                 self._look_if_due(collection)
@@ -197,8 +199,8 @@ class Watching:
         }
 
     def _look_at(self, collection: str) -> None:
-        """Read one collection; on a cluster, which reports no changes, no more often than the
-        others."""
+        """Read one collection. On a cluster, which doesn't report changes, it is read no more often
+        than the others."""
         with suppress(NotFoundError):
             points = self._store().points(collection)
             if points.engine is not None:

@@ -16,8 +16,8 @@ DRAWS_FOR = 5.0  # seconds for a page, plus some for the size of the file
 
 
 class PageDrawer:
-    """Draws pages of PDFs in a process with limits. It is kept for the next pages, as of a list of
-    hits, and ended after an idle time."""
+    """Draws pages of PDFs, in a separate process with limits. A list of hits needs several pages,
+    so the process is kept for the next page, and ended when it has been idle for some seconds."""
 
     def __init__(self) -> None:
         with needing("a page of a PDF", "retrieval-store-files", "retrieval-store-files"):
@@ -27,8 +27,8 @@ class PageDrawer:
         self._end: threading.Timer | None = None
 
     def draw(self, data: bytes, page: int, size: int) -> bytes:
-        """A PNG of a page of the PDF, of at most `size` pixels each way. Raises DataLoaderError
-        where it can't be drawn, or others keep the process busy for too long."""
+        """A page of the PDF as PNG, at most `size` pixels wide and high. Raises DataLoaderError if
+        it can't be drawn, or if other pages occupy the process for too long."""
         if not self._lock.acquire(timeout=WAITS_FOR):
             raise DataLoaderError("too many pages are being drawn: ask again in a few seconds")
         try:
@@ -51,7 +51,7 @@ class PageDrawer:
 
 @cache
 def drawer() -> PageDrawer:
-    """The drawer of this process."""
+    """The PageDrawer of this process, which all requests share."""
     return PageDrawer()
 
 
@@ -59,6 +59,6 @@ at_fork(after_in_child=drawer.cache_clear)  # the pipes to the process are the p
 
 
 def served_images(root: Path | None) -> ImageLoader:
-    """Loads the images below a folder, if there is one, and those in data URLs; no page of a PDF is
-    drawn in this process."""
+    """A loader for images below a folder, if one is given, and for images in data URLs. It draws no
+    page of a PDF in this process."""
     return ImageLoader(root=root, draw=lambda data, page: drawer().draw(data, page, PAGE_PIXELS))

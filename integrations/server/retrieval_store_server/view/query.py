@@ -52,8 +52,8 @@ Mark = tuple[int, int]
 def marks(
     analyzer: Analyzer, words: Sequence[str], documents: Sequence[str | None]
 ) -> list[list[Mark]]:
-    """For each document the ranges of characters that are one of the words; overlapping ranges, as
-    of pairs of characters, are merged."""
+    """For each document the character ranges that match one of the words. Overlapping ranges are
+    merged; they occur if words are pairs of characters."""
     if not words:
         return [[] for _ in documents]
     places = [places_of_words(document or "") for document in documents]
@@ -71,7 +71,7 @@ def marks(
 
 
 def _join_marks(marks: list[Mark]) -> list[Mark]:
-    """Sorted marks, with overlapping ones merged."""
+    """The marks, sorted, with overlapping ones merged."""
     joined: list[Mark] = []
     for start, end in marks:
         if joined and start < joined[-1][1]:
@@ -82,7 +82,7 @@ def _join_marks(marks: list[Mark]) -> list[Mark]:
 
 
 def _spellings_of(analyzer: Analyzer, spelt: list[str], words: set[str]) -> set[str]:
-    """The spellings of the given words."""
+    """The spellings in a text whose analysed words are among the given words."""
     analyzed = analyzer.words(spelt, is_query=True)
     are_matching = np.array([word in words for word in analyzed.vocabulary], np.bool_)
     if not are_matching.any():
@@ -131,7 +131,7 @@ CHECKS: Mapping[str, checks.Check] = {
 
 @dataclass(frozen=True, slots=True)
 class ViewQuery:
-    """A query of the page. words: the words of its text, from the analyzer."""
+    """A query of the page. words: the analysed words of its text."""
 
     question: Query
     analyzer: Analyzer
@@ -192,7 +192,7 @@ def _no_uris(uris: list[str | None]) -> list[Any]:
 
 
 def _check_sources(mode: str, body: Mapping[str, Any]) -> None:
-    """Refuse queries that don't fit the mode, or each other."""
+    """Refuse kinds of queries that don't fit the mode, or can't be combined."""
     sources = [name for name in ("text", *_NEAR, "sparse") if name in body]
     if mode != "hybrid":
         if len(sources) != 1 or sources[0] not in _SOURCES_OF[mode]:
@@ -234,7 +234,7 @@ def _sources(
 def _query_vectors(
     views: Views, viewed: ViewedCollection, body: Mapping[str, Any], space: SpaceRecord
 ) -> Matrix | None:
-    """(m, d) float32 of the given query unless it is a text; None for a text."""
+    """The given vectors of the query, as (m, d) float32; None if the query is a text."""
     if "vector" in body:
         vector: Matrix = body["vector"]
         if len(vector) > 1 and space.kind == "dense":
@@ -263,7 +263,7 @@ def _pixels_in(image: bytes) -> Any:
 
 
 def _vector_of(viewed: ViewedCollection, key: PointId, space: SpaceRecord) -> Any:
-    """The vector of a record in a space: a matrix, or a sparse vector."""
+    """The vector of a record in a vector space: a matrix, or a sparse vector."""
     points = read_record(viewed, key, Fields(vectors=(space.name,)))
     vector: Any = (points.vectors or {}).get(space.name, [None])[0]
     if vector is None or not (isinstance(vector, SparseVector) or _is_whole(vector)):
@@ -272,7 +272,7 @@ def _vector_of(viewed: ViewedCollection, key: PointId, space: SpaceRecord) -> An
 
 
 def _is_whole(vector: Matrix) -> bool:
-    """Whether numbers are a vector, and not a placeholder for a missing one."""
+    """Whether these numbers are a vector, instead of the NaN that stand for a missing one."""
     return bool(vector.size) and bool(vector.flat[0] == vector.flat[0])
 
 
@@ -295,7 +295,7 @@ def query(views: Views, collection: str, **body: Any) -> Any:
 
 
 def _mark_words(shown: list[dict[str, Any]], parsed: ViewQuery) -> Sequence[dict[str, Any]]:
-    """Hits with the positions of the query's words in their documents."""
+    """The hits, with the positions of the query's words in their documents."""
     ranges = marks(parsed.analyzer, parsed.words, [hit["document"] for hit in shown])
     for hit, places in zip(shown, ranges, strict=True):
         hit["marks"] = places
@@ -309,8 +309,8 @@ def record(
     space: str | None = None,
     neighbours: int = USUAL_HITS,
 ) -> Any:
-    """A record, and its nearest records in a space; none where it has no vector there. A passage of
-    a file also has its source, and the passages around it."""
+    """A record, and its nearest records in a vector space; no records if it has no vector there.
+    For a passage of a file also its source, and the passages around it."""
     viewed = views.collection(collection)
     shown = whole_record(viewed, key)
     near: list[Any] = []
@@ -361,8 +361,8 @@ def why(
     containing: str | None = None,
     **body: Any,
 ) -> Any:
-    """The reasons for records: those named by keys or ids, or those that contain a text, or else
-    the most similar to it."""
+    """Why a query finds records or doesn't: records named by keys or ids, or those that contain a
+    text. If none contains it, the records most similar to the text."""
     began = time.perf_counter()
     viewed = views.collection(collection)
     parsed = question_of(views, viewed, body)
@@ -393,8 +393,8 @@ def why(
 
 
 def _conditions(body: Mapping[str, Any]) -> list[tuple[str, Any, Expression]]:
-    """The conditions beside the filters that exclude records: one for the chosen records, and one
-    that excludes the query's own record."""
+    """Conditions, besides the filters, that exclude records: one that limits the query to the
+    chosen records, and one that excludes the record whose vector is the query."""
     conditions: list[tuple[str, Any, Expression]] = []
     if "keys" in body:
         description = f"one of {len(body['keys'])} chosen records"
@@ -407,7 +407,7 @@ def _conditions(body: Mapping[str, Any]) -> list[tuple[str, Any, Expression]]:
 def _records_meant(
     viewed: ViewedCollection, records: Sequence[PointId] | None, ids: Sequence[str] | None
 ) -> tuple[list[PointId], list[str]]:
-    """The ids of the named records, and ids that don't exist."""
+    """The ids of the named records, and separately the ids that don't exist."""
     requested: Sequence[PointId] = ShownIds(ids) if ids is not None else records or ()
     existing = viewed.points.get(requested, None, None, 0, Fields()).ids
     known = {*map(str, existing)} if ids is not None else {*existing}
@@ -417,8 +417,8 @@ def _records_meant(
 def _reasons_of_text(
     viewed: ViewedCollection, analyzer: Analyzer, text: str, ask: Callable[..., Reasons]
 ) -> tuple[list[Reason], str | None]:
-    """The reasons for the records that contain a text, or for the most similar to it, and a
-    remark."""
+    """The reasons for the records that contain a text, or else for the records most similar to it;
+    and a remark."""
     if reasons := ask(containing=text):
         return [*reasons], None
     like = Query((QueryStep(Bm25((text,), analyzer), LIKE_IT),), Fields())

@@ -58,7 +58,7 @@ PACKAGE = "retrieval-store"
 
 
 def store(views: Views) -> Any:
-    """The store and its collections, from data that needs no loading."""
+    """The store and its collections, using only data that needs no loading."""
     client_store = views.store
     gauges = dict(client_store.gauges())
     engine = client_store.engine
@@ -117,9 +117,9 @@ def _is_data(uri: str | None) -> bool:
 
 
 def _function(views: Views, record: CollectionRecord) -> tuple[Any, bool]:
-    """The stored embedding function, with whether it can be called here and why not; and whether it
-    takes images. A self-contained function is built, to check that; others aren't built until they
-    are used."""
+    """The stored embedding function: whether it can be called here, or why not, and whether it
+    accepts images. To check that, a function that accesses nothing outside is built; others aren't
+    built until they are used."""
     embedder = views.embedder(record)
     spec = embedder.spec
     if spec is None:
@@ -166,8 +166,7 @@ def _space(space: SpaceRecord, stats: Payload) -> Any:
 
 
 def _is_exact(space: SpaceRecord, own_stats: Mapping[str, Any]) -> bool | None:
-    """Whether a search is exact unless it asks for less; None where a Qdrant server decides
-    that."""
+    """Whether searches are exact by default; None if a Qdrant server decides that."""
     if space.kind != "dense":
         return True
     if not own_stats:
@@ -176,7 +175,7 @@ def _is_exact(space: SpaceRecord, own_stats: Mapping[str, Any]) -> bool | None:
 
 
 def _keys(payloads: Iterable[Payload | None]) -> list[Any]:
-    """The keys of payloads, with dotted ones for nested objects, the most common first."""
+    """The keys of payloads, the most common first; keys of nested objects have dots."""
     kinds: dict[str, dict[str, None]] = {}
     examples: dict[str, dict[str, None]] = {}
     for payload in payloads:
@@ -221,7 +220,8 @@ def _is_example(value: JSONValue) -> bool:
 def filter_of_view(
     where: Any, where_document: Any, keys: Sequence[PointId] | None
 ) -> Expression | None:
-    """The filter for the matching records, limited to chosen ones if any; None for all."""
+    """The filter for the matching records; if keys are given, only for these records. None for all
+    records."""
     expression = filter_of(where, where_document)
     return expression if keys is None else all_of(expression, HasId(tuple(keys)))
 
@@ -237,8 +237,8 @@ def records(
     order_by: str | None = None,
     descending: bool = False,
 ) -> Any:
-    """A page of the matching records, in the order of insertion, or of the numbers and dates under
-    a key."""
+    """A page of the matching records, in the order of insertion, or sorted by the numbers and dates
+    under a key."""
     points = views.collection(collection).points
     expression = filter_of_view(where, where_document, keys)
     if order_by is None:
@@ -251,8 +251,8 @@ def records(
 
 
 def list_records(points: Points) -> list[dict[str, Any]]:
-    """Records for lists: with the first characters of their documents, and without the metadata
-    that `sync_folder` keeps for itself."""
+    """Records in the form for lists: with the first characters of their documents, and without the
+    metadata that only `sync_folder` uses."""
     shown = show_records(points, SHOWN_IN_LISTS)
     for record in shown:
         record["metadata"] = record["metadata"] and without_keys_of_sync(record["metadata"])
@@ -279,7 +279,7 @@ def show_records(points: Points, most: int) -> list[dict[str, Any]]:
 
 
 def show_hits(hits: Hits) -> list[dict[str, Any]]:
-    """Hits for lists; `query` adds the marks."""
+    """Hits in the form for lists; `query` adds the marks."""
     shown = list_records(hits.points)
     distances = [None] * len(shown) if hits.distances is None else hits.distances.tolist()
     for hit, distance, score in zip(shown, distances, hits.scores.tolist(), strict=True):
@@ -289,7 +289,7 @@ def show_hits(hits: Hits) -> list[dict[str, Any]]:
 
 
 def read_record(viewed: ViewedCollection, key: PointId, fields: Fields) -> Points:
-    """A record by its id; raises NotFoundError."""
+    """A record, by its key; raises NotFoundError."""
     points = viewed.points.get([key], None, None, 0, fields)
     if not points.ids:
         raise NotFoundError(f"there is no record {key!r} in the collection {viewed.record.name!r}")
@@ -313,8 +313,8 @@ def whole_record(viewed: ViewedCollection, key: PointId) -> dict[str, Any]:
 
 
 def _vector(space: SpaceRecord, vector: Any) -> Any:
-    """A summary of a vector: its length and first numbers; for a multivector, of its first vector,
-    and their number. None without one."""
+    """A summary of a vector: its length and first numbers. For a multivector, a summary of its
+    first vector, and the number of vectors. None if there is no vector."""
     if vector is None:
         return None
     if isinstance(vector, SparseVector):
@@ -346,7 +346,8 @@ def count(
     keys: Sequence[PointId] | None = None,
     whole: bool = False,
 ) -> Any:
-    """The number of matching records; without `whole` the count that is reached in a moment."""
+    """The number of matching records. Unless `whole`, counting stops after a moment, and the count
+    so far is returned."""
     points = views.collection(collection).points
     expression = filter_of_view(where, where_document, keys)
     if expression is None:
@@ -361,8 +362,8 @@ USUAL_SIZE, LARGEST_SIZE = 96, 1_024  # pixels
 
 
 def thumbnail(views: Views, collection: str, key: PointId, size: int = USUAL_SIZE) -> bytes:
-    """A PNG of at most `size` pixels each way; raises NotFoundError where there is none, or it may
-    not be shown."""
+    """A PNG, at most `size` pixels wide and high; raises NotFoundError if there is no image, or it
+    may not be shown."""
     points = read_record(views.collection(collection), key, Fields(payload=True, uri=True))
     (uri,), (payload,) = points.uris or [None], points.payloads or [None]
     return picture_of(uri, payload, views.image_root, size)
@@ -404,7 +405,7 @@ MAX_PDF = 50_000_000  # bytes
 
 
 def _page(root: Path | None, metadata: Payload, size: int) -> bytes:
-    """The image of a passage's page, from a PDF below the given folder."""
+    """The image of the PDF page from which a passage comes; the PDF lies below the given folder."""
     path, page = metadata.get("path"), metadata.get("page")
     if not isinstance(path, str) or not path.lower().endswith(".pdf") or not isinstance(page, int):
         raise NotFoundError("the record has no uri, and is no passage of a page")
@@ -487,7 +488,7 @@ def _spelt(value: Any) -> str:
 def place(
     views: Views, collection: str, keys: Sequence[PointId], axes: bytes, space: str | None = None
 ) -> Any:
-    """The positions of records in the plane of a map, by its axes; null for those without a
+    """The positions of records on a map, computed with the map's axes; null for records without a
     vector."""
     viewed = views.collection(collection)
     chosen = viewed.space(space, ("dense",), "space")

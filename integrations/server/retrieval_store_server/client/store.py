@@ -99,7 +99,7 @@ class ServedPoints:
 
     @property
     def engine(self) -> "ServedPoints":
-        """This object, since the server has this project's engine."""
+        """The object itself, since the server has this project's engine."""
         return self
 
     def ask_server(self, method: str, doing: str, arguments: Mapping[str, Any]) -> Any:
@@ -163,7 +163,7 @@ class ServedStore:
 
     @property
     def engine(self) -> "ServedStore":
-        """This object, since the server has this project's engine."""
+        """The object itself, since the server has this project's engine."""
         return self
 
     def ask_server(self, method: str, doing: str, arguments: Mapping[str, Any]) -> Any:

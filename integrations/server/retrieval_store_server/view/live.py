@@ -1,8 +1,8 @@
 """Reports the changes of a store to the pages that view it, as they come.
 
-`Views` has the store, and the objects for viewing it. `Watching` has the recent state of the collections:
-their names, the number of records in each, and the number of its last operation. All pages share
-this, so that a hundred of them cost a store no more than one.
+`Views` has the store, and the objects for viewing it. `Watching` has the recent state of the
+collections: their names, the number of records in each, and the number of its last operation. All
+pages share this, so that a hundred of them cost a store no more than one.
 """
 
 import time

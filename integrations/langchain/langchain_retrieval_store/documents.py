@@ -27,9 +27,10 @@ FIELDS: tuple[Literal["metadatas", "documents", "uris"], ...] = ("metadatas", "d
 
 @dataclass(frozen=True, slots=True)
 class PointLayout:
-    """Where a point holds a document's text and metadata. The text is the point's document, and
-    with `content_key` also the metadata value under that key. The metadata are the point's own, or
-    lie under `metadata_key`, as in LangChain's store for Qdrant."""
+    """Where a point stores a document's text and metadata. The text is the point's document; if
+    `content_key` is set, it is also the metadata value under that key. The metadata are the point's
+    own; if `metadata_key` is set, they are an object under that key, as in LangChain's store for
+    Qdrant."""
 
     content_key: str | None = None
     metadata_key: str | None = None
@@ -61,8 +62,8 @@ class PointLayout:
     def payload_of_image(
         self, uri: str, caption: str | None, metadata: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """The point's metadata for an image. A caption is the text; the image's uri is then added
-        to the metadata."""
+        """The point's metadata for an image. If there is a caption, it is the text, and the image's
+        uri is added to the metadata."""
         if caption is None:
             return PointLayout(None, self.metadata_key).payload("", metadata)
         return self.payload(caption, {"uri": uri, **metadata})
@@ -73,8 +74,8 @@ class PointLayout:
         return f"{self.metadata_key}.{name}" if inside else name
 
     def merge_metadata(self, old: Mapping[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:
-        """A document's metadata, updated with new values. Needed where the metadata lie under a key
-        of their own, which a collection can't merge. A None deletes a key."""
+        """A document's metadata, updated with new values; None deletes a key. Used if the metadata
+        are an object under a key of their own, which a collection can't merge."""
         held = (old or {}).get(self.metadata_key or "")
         merged = {**(held if isinstance(held, dict) else {}), **new}
         return {key: v for key, v in merged.items() if key not in new or v is not None}
@@ -145,7 +146,8 @@ class DocumentBatch:
         self._keep_last_of_equal_ids()
 
     def _keep_last_of_equal_ids(self) -> None:
-        """Keep the last of several texts with the same id, as if they had been added one by one."""
+        """Of several texts with the same id, keep only the last, as if they had been added one by
+        one."""
         if len(set(self.ids)) < len(self.ids):
             last = {point_id: i for i, point_id in enumerate(self.ids)}
             places = sorted(last.values())
@@ -166,7 +168,7 @@ def batches(
     ids: Iterable[str | None] | None,
     batch_size: int | None,
 ) -> Iterator[DocumentBatch]:
-    """Texts in batches of `batch_size`, read lazily; all in one batch if that is None."""
+    """Texts in batches of `batch_size`, read lazily; a single batch if `batch_size` is None."""
     if batch_size is None:
         yield DocumentBatch(texts, metadatas, ids)
         return

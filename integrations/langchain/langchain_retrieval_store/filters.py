@@ -46,8 +46,8 @@ class RetrievalStoreTranslator(Visitor):
 
     def visit_operation(self, operation: Operation) -> Expression:
         """The expression of an operation and its arguments. "not" of several arguments means that
-        at least one fails. Raises InvalidFilterError for nesting that is too deep, and for a value
-        that its comparator can't use."""
+        at least one of them doesn't hold. Raises InvalidFilterError for nesting that is too deep,
+        and for a value that its comparator can't use."""
         return self._operation(operation, 1)
 
     def _operation(self, operation: Operation, depth: int) -> Expression:
@@ -110,7 +110,7 @@ class RetrievalStoreTranslator(Visitor):
 
 
 def _pattern(operand: Operand) -> str:
-    """The pattern's text, to be found anywhere in a string."""
+    """The text of a "like" pattern, which is searched for anywhere in a string."""
     text = operand.text().strip("%")
     if "%" in text:
         raise operand.error("a text with per-cent signs at its ends alone")
@@ -139,7 +139,8 @@ def _one_of(operand: Operand, values: Sequence[Any]) -> Expression:
 
 
 def _comparison(operand: Operand, side: str) -> Expression:
-    """A comparison with a number, or with a date in the form that `where` takes."""
+    """A comparison of a field with a number or a date; the date is in the form that `where`
+    takes."""
     value = operand.value
     time = value if isinstance(value, str) and _is_time(value) else _time(value)
     if time is not None:
@@ -160,7 +161,8 @@ def _is_time(text: str) -> bool:
 
 
 def _time(value: Any) -> str | None:
-    """The text of a date or time, also from a dict in LangChain's form; None for other values."""
+    """The text of a date or time, which may be a dict in LangChain's form; None for other
+    values."""
     match value:
         case date():
             return value.isoformat()

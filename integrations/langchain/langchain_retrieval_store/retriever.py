@@ -117,7 +117,7 @@ class AsLangChain(Embeddings):
 
 
 class _Alike(Embeddings):
-    """An object with the methods of `Embeddings`, though it may lack the async ones."""
+    """Any object that has the methods of `Embeddings`; it may lack the async ones."""
 
     def __init__(self, embedding: Any) -> None:
         self._embedding = embedding
@@ -165,8 +165,8 @@ def as_embeddings(embedding: Any, name: str = "embedding") -> Embeddings | None:
 
 
 def as_function(embedding: Embeddings | None) -> Any:
-    """The embedding function that a collection uses for an `Embeddings` object: the wrapped one, or
-    the object wrapped as one."""
+    """The embedding function that a collection uses for an `Embeddings` object: the function inside
+    an `AsLangChain`, or else a function that wraps the object."""
     if isinstance(embedding, AsLangChain):
         inner = embedding.function
         return as_function(inner) if isinstance(inner, Embeddings) else inner

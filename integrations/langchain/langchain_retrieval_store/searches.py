@@ -59,8 +59,8 @@ _DIVERSE = ("offset", "group_by", "rerank")  # which don't combine with diversit
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """How to search. mode: one of MODES, hybrid only where both sides have weight; threshold: the
-    least relevance; how: the other arguments of `Collection.query`."""
+    """How to search. mode: one of MODES; "hybrid" only if both sides have a weight above 0.
+    threshold: the least relevance; how: the other arguments of `Collection.query`."""
 
     where: Expression | None
     where_document: Mapping[str, Any] | None
@@ -71,12 +71,12 @@ class Ask:
 
     @property
     def by_distance(self) -> bool:
-        """Whether scores are distances."""
+        """Whether the scores are distances, so that smaller is better."""
         return self.mode == "dense" and not self.is_reranked
 
     @property
     def is_reranked(self) -> bool:
-        """Whether a re-ranker puts the hits in order."""
+        """Whether a re-ranker sorts the hits."""
         return "rerank" in self.how
 
     @property
@@ -85,7 +85,7 @@ class Ask:
         return self.mode in ("dense", "hybrid")
 
     def by_sparse(self, has_model: bool) -> bool:
-        """Whether the query is searched by a sparse vector, from the sparse model if there is
+        """Whether the search compares sparse vectors. They come from the sparse model, if there is
         one."""
         return self.mode == "sparse" or (self.mode == "hybrid" and has_model)
 
@@ -135,8 +135,8 @@ def _no_relevance() -> InvalidArgumentError:
 
 
 def _mode_by_weight(alpha: float | None, has_sparse: bool) -> SearchMode:
-    """The mode of a hybrid search whose vectors have the weight `alpha`; a side without weight
-    isn't searched."""
+    """The mode of a hybrid search whose vectors have the weight `alpha`. If one side has the weight
+    0, it is the mode that searches only the other side."""
     if alpha == 1:
         return "dense"
     if alpha == 0:
@@ -154,14 +154,15 @@ def _refuse_outside_of_hybrid(options: Mapping[str, Any], mode: str) -> None:
 
 
 def _groups(layout: PointLayout, group_by: Any) -> Any:
-    """`group_by` with the key under which points hold the documents' key."""
+    """`group_by` for the collection: the documents' metadata key becomes the key under which points
+    store it."""
     if isinstance(group_by, Groups):
         return replace(group_by, key=layout.key(group_by.key))
     return layout.key(group_by)
 
 
 def mode_of(value: Any, name: str = "search_mode") -> SearchMode:
-    """A mode by its name, which may be a member of a string enum."""
+    """A mode by its name; the name may also be a member of a string enum."""
     mode: Any = value.value if isinstance(value, Enum) else value
     if mode not in MODES:
         raise InvalidArgumentError(f"{name} is {quote(value)}, expected one of {MODES}")
@@ -195,7 +196,7 @@ def arguments(ask: Ask, k: int, sources: Mapping[str, Any], *include: str) -> di
 def find_hits(
     collection: Collection, ask: Ask, k: int, sources: Mapping[str, Any], *include: str
 ) -> dict[str, Any]:
-    """The hits of one query as lists by field; "scores" are distances where a search goes by
+    """The hits of one query as lists by field. "scores" are distances if the search ranks by
     distance."""
     result: Mapping[str, Any] = collection.query(
         **arguments(ask, k, sources, "distances", *include)
@@ -216,9 +217,9 @@ def choose_diverse(
     vector: Sequence[float],
     relevant: Callable[[Mapping[str, Any], Sequence[int]], Sequence[int]],
 ) -> tuple[dict[str, Any], list[int]]:
-    """The `fetch_k` best hits, and the positions of k relevant ones among them that are near the
-    vector and differ from each other. lambda_mult 1: the best in their own order; relevant: selects
-    the relevant positions."""
+    """The `fetch_k` best hits, and the positions of k of them that are near the vector and differ
+    from each other. relevant: selects the positions of hits that are relevant enough; others aren't
+    chosen. With lambda_mult 1 the best hits are chosen, in their own order."""
     weight = fraction(lambda_mult, "lambda_mult")
     for name in _DIVERSE:
         if ask.how.get(name):
@@ -241,7 +242,7 @@ def relevance_of(distance: str) -> Callable[[float], float]:
     """The function that converts distances of this kind to a relevance, 1 best. It follows
     LangChain's own helpers for vector stores, so that a threshold means the same as in other
     stores. Cosine: 1 - d; squared L2: 1 - d / √2; inner product: 1 - d, or -d where the product is
-    above 1. For opposite or distant vectors it is below 0."""
+    above 1. The relevance of opposite or distant vectors is below 0."""
     return _RELEVANCE[distance]
 
 
@@ -270,7 +271,7 @@ _RELEVANCE: dict[str, Callable[[float], float]] = {
 
 
 def relevance_of_words(mode: str, fusion: str | None) -> Callable[[float], float]:
-    """The function that converts scores, other than distances, to a relevance from 0 to 1, 1
+    """The function that converts scores (not distances) to a relevance from 0 to 1, where 1 is
     best."""
     if mode == "text":
         return _bm25_relevance
@@ -290,7 +291,8 @@ def _product_relevance(score: float) -> float:
 
 
 def _rrf_relevance(score: float) -> float:
-    """The first of both rankings scores 1 / (k + 1), where k is 60."""
+    """The relevance of a score of reciprocal rank fusion: its share of the greatest possible score.
+    A document that is first in both rankings has that score, 1 / (k + 1), where k is 60."""
     return score * 61
 
 
@@ -450,7 +452,7 @@ class Searches:
     def similarity_search_by_image_with_relevance_score(
         self, uri: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> Scored:
-        """The same with their relevance, 1 best."""
+        """The k documents and images nearest to an image, with their relevance, 1 best."""
         search = self.similarity_search_by_vector_with_relevance_scores
         return search(self._image_vector(uri), k, filter, **kwargs)
 
@@ -559,7 +561,7 @@ class Searches:
     def _prepare(
         self, query: str, k: int, filter: Filter, kwargs: Mapping[str, Any]
     ) -> tuple[Ask, dict[str, Any]]:
-        """The search and its sources; nothing is embedded where k is less than 1."""
+        """The search, and its texts or vectors. Nothing is embedded if k is less than 1."""
         ask = self._parse(filter, kwargs)
         return ask, self._sources(ask, query) if count_of(k) > 0 else {}
 
@@ -570,7 +572,8 @@ class Searches:
         return ask, await self._asources(ask, query) if count_of(k) > 0 else {}
 
     def _sources(self, ask: Ask, query: str, vector: Any = None) -> dict[str, Any]:
-        """The sources of a search by text. vector: its embedding, if it is known."""
+        """The texts or vectors that a search by text passes to the collection. vector: the text's
+        embedding, if it is known."""
         if ask.embeds_query and vector is None:
             vector = self._require_embedding().embed_query(query)
         return self._all_sources(ask, query, vector)

@@ -637,7 +637,7 @@ class RetrievalStore(Searches, VectorStore):
         self.collection.update(*self._records(batch, vectors), **self._sparse_of(batch))
 
     def _records(self, batch: DocumentBatch, vectors: Any) -> tuple[Any, ...]:
-        """Ids, embeddings, metadatas and documents."""
+        """A batch as ids, embeddings, metadatas and documents."""
         pairs = zip(batch.contents, batch.metadatas, strict=True)
         return batch.ids, vectors, [self._layout.payload(*pair) for pair in pairs], batch.contents
 
@@ -679,7 +679,7 @@ def _refuse_other_dimension(collection: Collection, embedding: Embeddings) -> No
 
 
 def _pop_adding(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Remove the arguments about adding from `kwargs` and return them."""
+    """Remove the arguments about adding documents from `kwargs`, and return them."""
     names = ("ids", "batch_size", "show_progress")
     return {name: kwargs.pop(name) for name in names if name in kwargs}
 

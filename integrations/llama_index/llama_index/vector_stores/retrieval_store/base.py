@@ -75,7 +75,7 @@ def refuse_unknown_fields(
 
 
 def field_error(error: ValidationError) -> InvalidTypeError:
-    """An error for the argument that pydantic refused, in the terms of this package."""
+    """The error to raise, in the terms of this package, for an argument that pydantic refused."""
     first = error.errors(include_url=False, include_context=False)[0]
     name = ".".join(map(str, first["loc"]))
     return InvalidTypeError(f"{name} is {quote(first['input'])}: {first['msg']}")
@@ -113,7 +113,8 @@ def check_places(places: Mapping[str, Any]) -> None:
 
 
 def arguments_of_store(collection_kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The arguments of a store here for Chroma's collection_kwargs."""
+    """The arguments of this class that correspond to `collection_kwargs` of Chroma's vector
+    store."""
     settings = {} if collection_kwargs is None else collection_kwargs
     if not isinstance(settings, Mapping):
         raise InvalidTypeError(
@@ -136,7 +137,7 @@ class NodeBatch:
     payloads: Sequence[dict[str, Any]]
 
     def arguments(self, sparse: SparseModel | None) -> dict[str, Any]:
-        """The arguments for the collection."""
+        """The arguments for `Collection.upsert`."""
         fields = {
             "ids": [node.node_id for node in self.nodes],
             "embeddings": [node.embedding for node in self.nodes],
@@ -149,8 +150,8 @@ class NodeBatch:
 
 
 def batches_of(nodes: Sequence[BaseNode], size: int | None) -> list[NodeBatch]:
-    """The nodes in batches; all in one without a batch size. Of nodes with the same id the last is
-    kept. Raises InvalidArgumentError for a node that can't be stored."""
+    """The nodes in batches; a single batch if no size is given. Of several nodes with the same id,
+    only the last is kept. Raises InvalidArgumentError for a node that can't be stored."""
     step = None if size is None else whole_number(size, "batch_size", 1)
     for node in nodes:
         if not isinstance(node.node_id, str):
@@ -410,8 +411,9 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         self.close()
 
     def to_dict(self, **kwargs: Any) -> dict[str, Any]:
-        """The arguments from which `from_dict` opens the store again. Raises StorageError where
-        they wouldn't give the same store: some arguments are functions, or it is in memory."""
+        """The arguments from which `from_dict` opens the store again. Raises StorageError if these
+        arguments wouldn't open the same store, since some of them are functions, or the store is in
+        memory."""
         if any(function is not None for function in self._functions.values()):
             raise StorageError(
                 "a store with functions can't be made a dict or JSON, where they would be lost; "
@@ -421,7 +423,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         return super().to_dict(**kwargs)
 
     def _refuse_another(self) -> None:
-        """Raise StorageError where the arguments wouldn't give the same store."""
+        """Raise StorageError if the store's arguments wouldn't open the same store again."""
         if not self._reopens:
             raise StorageError(
                 "only a store that was made with path= or url= can be pickled, copied or made a "
@@ -507,7 +509,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
     aclear = async_twin(clear)
 
     def persist(self, persist_path: str = "", fs: Any = None) -> None:
-        """Does nothing: everything is on disk already, or stays in memory."""
+        """Do nothing: everything is on disk already, or stays in memory."""
 
     # reading
 
@@ -585,7 +587,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
     aquery = async_twin(query)
 
     def explain(self, query: VectorStoreQuery, **kwargs: Any) -> Explanation:
-        """How the query is answered, as `Collection.explain` returns it; in mode mmr, how the
+        """How the query is answered, as `Collection.explain` returns it; in mode mmr, how its
         candidates are found."""
         explanation: Explanation = self._query_answerer().explain(query, kwargs)
         return explanation

@@ -53,8 +53,8 @@ def to_expression(filters: MetadataFilters | None, depth: int = 1) -> Expression
     value that can't be compared, and for nesting that is too deep.
 
     `!=` and `nin` match nodes without the key; a value of None matches nodes without a value at the
-    key. The condition "not" matches where none of the filters does. `DOCUMENT_KEYS` mean the node's
-    document.
+    key. The condition "not" matches nodes that match none of its filters. The keys in
+    `DOCUMENT_KEYS` mean the id of the document from which a node comes.
     """
     refuse_depth(depth, "the filters are")
     if filters is None:
@@ -89,9 +89,9 @@ def _parse_item(item: Any, depth: int) -> Expression | None:
 
 
 def _of_document(operator: FilterOperator, operand: Operand) -> Expression:
-    """A comparison of a node's document. Nodes of this store have its id at `REF_DOC`, whatever
-    their metadata have at the key. Nodes from other stores have it at the key itself. A node with
-    neither has no document."""
+    """A comparison with the id of the document from which a node comes. Nodes of this store have
+    that id at `REF_DOC`, whatever their metadata have at the filter's key. Nodes from other stores
+    have it at the filter's key. A node with neither belongs to no document."""
     here = Exists((REF_DOC,))
     ours = _comparison(operator, replace(operand, path=(REF_DOC,)))
     others = _comparison(operator, operand)
@@ -178,7 +178,8 @@ def _comparison(  # noqa: PLR0912 (one case an operator)
 
 
 def _beyond(operand: Operand, side: str) -> Expression:
-    """A comparison with a number, a time or a text, as in `where` of a Collection."""
+    """A comparison (less or greater) with a number, a time or a text, as in `where` of a
+    Collection."""
     value = operand.value
     if isinstance(value, str):
         bound: dict[str, Any] = {side: value}
@@ -235,7 +236,7 @@ class AsLlamaIndex(BaseEmbedding):
 
     @property
     def max_tokens(self) -> int | None:
-        """The number of tokens of a text that the function reads, if it declares one."""
+        """How many tokens of a text the function reads, if it declares a limit."""
         return max_tokens_of(self.function)
 
     def count_tokens(self, texts: list[str]) -> Any:
@@ -257,7 +258,8 @@ class AsLlamaIndex(BaseEmbedding):
 
 
 def _describe_function(function: Any) -> str:
-    """What identifies a function in LlamaIndex's caches: its class, and its settings if any."""
+    """A text that identifies a function in LlamaIndex's caches: its class, and its settings if it
+    has any."""
     kind = type(function)
     settings = function.settings() if hasattr(function, "settings") else id(function)
     return f"{kind.__module__}.{kind.__qualname__} {settings}"

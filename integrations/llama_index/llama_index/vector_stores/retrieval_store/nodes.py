@@ -57,7 +57,7 @@ _THEIRS = _THEIR_IDS | {THEIR_NODE, THEIR_CLASS}
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The stored data of a node, or of another program's point."""
+    """The stored data of a node, or of a point that another program wrote."""
 
     id: str
     metadata: Mapping[str, Any] | None
@@ -102,9 +102,9 @@ def to_payload(node: BaseNode) -> dict[str, Any]:
 
 
 def to_node(point: Point, text_key: str | None = None) -> BaseNode:
-    """The node that `to_payload` stored, with the point's text, or a node built from a foreign
-    point. text_key: the metadata key of the text if there is no document. Raises DamagedError for a
-    point that can't be a node."""
+    """The node that `to_payload` stored, with the point's text. For a point that another program
+    wrote, a node built from it. text_key: the metadata key of the text, if the point has no
+    document. Raises DamagedError for a point that can't become a node."""
     try:
         metadata = point.metadata or {}
         if NODE in metadata:
@@ -131,7 +131,7 @@ def _node_from_json(metadata: Mapping[str, Any]) -> BaseNode:
 
 
 def _theirs(metadata: Mapping[str, Any]) -> BaseNode:
-    """The node of a point that another vector store of LlamaIndex wrote."""
+    """The node in a point that another vector store of LlamaIndex wrote."""
     fields, kind = orjson.loads(metadata[THEIR_NODE]), metadata.get(THEIR_CLASS)
     own = fields.get("metadata")
     if not isinstance(own, dict):
@@ -154,8 +154,8 @@ def _make_node(kind: str, content: Mapping[str, Any], metadata: dict[str, Any]) 
 
 
 def _foreign_node(point: Point, text_key: str | None) -> BaseNode:
-    """A node of a point that LlamaIndex didn't write. It is an image if the point has only a uri,
-    or if the uri names an image; the text is then its caption."""
+    """A node of a point that LlamaIndex didn't write. It is an ImageNode if the point has only a
+    uri, or if the uri names an image; the text is then its caption."""
     metadata, text = without_reserved(point.metadata), point.document
     if text is None and text_key is not None and isinstance(metadata.get(text_key), str):
         text = metadata.pop(text_key)
@@ -171,7 +171,7 @@ def _foreign_node(point: Point, text_key: str | None) -> BaseNode:
 
 
 def _path(uri: str) -> str:
-    """The path of a file that exists only locally."""
+    """The local path that a uri names; any other uri is returned unchanged."""
     match = _FILE.fullmatch(uri)
     return uri if match is None else unquote(match[1])
 
@@ -187,8 +187,8 @@ def _without_text(fields: dict[str, Any], text: str) -> dict[str, Any]:
 
 
 def _with_text(node: BaseNode, document: str | None) -> BaseNode:
-    """The node with the point's text, whatever its JSON says; an older version wrote the text there
-    too."""
+    """The node with the point's text, which counts even if the stored JSON has a text. An older
+    version also wrote the text into the JSON."""
     if document is None or document == text_of(node):
         return node
     resource = getattr(node, "text_resource", None)
@@ -207,8 +207,8 @@ def _known_fields(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _wrong_template(fields: Mapping[str, Any]) -> str | None:
-    """What is wrong with a template, by which LlamaIndex formats texts: an unknown placeholder, or
-    a width of a thousand characters or more."""
+    """Why a template with which LlamaIndex formats texts is invalid: an unknown placeholder, or a
+    width of a thousand characters or more. None if it is valid."""
     for name, known in _TEMPLATES.items():
         template = fields.get(name, "")
         try:
@@ -222,8 +222,8 @@ def _wrong_template(fields: Mapping[str, Any]) -> str | None:
 
 
 def _whole(node: BaseNode) -> BaseNode:
-    """The node, if its relationships have the types that its properties promise; the properties
-    raise a ValueError otherwise."""
+    """The node, checked: its relationships must have the types that its properties promise, since
+    the properties would raise a ValueError later."""
     for name in ("source_node", "prev_node", "next_node", "parent_node", "child_nodes"):
         getattr(node, name)
     return node
@@ -236,5 +236,5 @@ def points_of_documents(ids: tuple[str, ...]) -> Expression:
 
 
 def text_of(node: BaseNode) -> str:
-    """The text that is searched by words: the node's text without metadata."""
+    """The text for word search: the node's text without its metadata."""
     return node.get_content(MetadataMode.NONE)

@@ -59,7 +59,7 @@ def fields_of(include: Any) -> tuple[Field, ...]:
 
 
 def first(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The result of the only query of a request, in the form of `get`'s."""
+    """The result for the only query of a request, in the form of a result of `get`."""
     lists = (*FIELDS, "ids", "embeddings", "scores")
     return {name: result[name][0] if result.get(name) else None for name in lists}
 
@@ -79,8 +79,8 @@ def nodes_of(result: Mapping[str, Any], text_key: str | None) -> list[BaseNode]:
 def result_of(
     result: Mapping[str, Any], text_key: str | None, order: Sequence[int] | None = None
 ) -> VectorStoreQueryResult:
-    """The result, or a selection of it in another order; all records of a `get` have the same
-    similarity."""
+    """The result for LlamaIndex. order: which of the records to return, and in which order; None
+    for all. Records from `get` all have the same similarity."""
     chosen = range(len(result["ids"])) if order is None else order
     scores = result.get("scores") or [1.0] * len(result["ids"])
     nodes = nodes_of(result, text_key)
@@ -106,8 +106,9 @@ _PREFETCH = 4  # factor of similarity_top_k
 
 @dataclass(frozen=True, slots=True)
 class VectorStoreOptions:
-    """The keywords of a query. among: its restrictions; fields: the collection's fields to return;
-    how: the other given arguments of the collection; fusion: unchanged."""
+    """The keywords of a query, translated. among: the restrictions on nodes; fields: the
+    collection's fields to return; how: the other arguments for the collection; fusion: as the
+    caller gave it."""
 
     among: dict[str, Any]
     fields: tuple[Field, ...]
@@ -151,8 +152,8 @@ def options_of(query: VectorStoreQuery, kwargs: Mapping[str, Any]) -> VectorStor
 
 
 def ids_of(ids: Any, name: str) -> list[str] | None:
-    """The ids, each once; None without any. Raises InvalidTypeError for anything but a list of
-    ids."""
+    """The ids, each once; None if there are none. Raises InvalidTypeError for anything but a list
+    of ids."""
     return None if ids is None else list(dict.fromkeys(items_of(ids, name, str)))
 
 
@@ -172,7 +173,7 @@ def filters_of_query(
 
 
 def check_fusion(fusion: Any, name: str) -> Any:
-    """The fusion of two results: its name, or a function."""
+    """The fusion of two results, checked: a name, or a function."""
     if callable(fusion) or (isinstance(fusion, str) and fusion in FUSIONS):
         return fusion
     raise InvalidArgumentError(
@@ -214,7 +215,7 @@ def _refuse_outside(
 
 @dataclass(frozen=True, slots=True)
 class SparseModel:
-    """Embeds texts as sparse vectors: nodes with one function, queries with another, or both with
+    """Embeds texts as sparse vectors: nodes and queries by one function each, or both by the same
     one."""
 
     documents: Any
@@ -260,8 +261,8 @@ MODES = "default, mmr, sparse, text_search or hybrid"
 
 @dataclass(frozen=True, slots=True)
 class QueryAnswerer:
-    """Answers queries. text_key: as in `to_node`; fusion: for hybrid queries that don't name one;
-    sparse: a model, or None to use BM25."""
+    """Answers queries. text_key: as in `to_node`; fusion: the fusion of hybrid queries that don't
+    choose one; sparse: the sparse model, or None to use BM25."""
 
     collection: Collection
     text_key: str | None
@@ -269,8 +270,8 @@ class QueryAnswerer:
     sparse: SparseModel | None
 
     def answer(self, query: VectorStoreQuery, kwargs: Mapping[str, Any]) -> VectorStoreQueryResult:
-        """The best nodes, with greater similarities for better ones. Raises InvalidArgumentError
-        for an unsupported mode, and when a mode lacks an argument."""
+        """The best nodes; the better a node, the greater its similarity. Raises
+        InvalidArgumentError for an unsupported mode, and if a mode lacks an argument."""
         query = _check_query(query)
         options = options_of(query, kwargs)
         if _is_listing(query):
@@ -297,8 +298,9 @@ class QueryAnswerer:
         return self.collection.explain(**self._question(query, options))
 
     def _ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        """The result of a query, with the similarities of LlamaIndex's own helper. For "l2" that is
-        the negative distance itself; a Collection's scores are the negative squared distance."""
+        """The result of a query. The similarities are those of LlamaIndex's own `similarity`: for
+        "l2" the negative distance itself; a Collection's scores are the negative squared
+        distance."""
         answer = first(self.collection.query(**question))
         by_vectors = question.keys().isdisjoint(("mode", "rerank"))
         if by_vectors and self.collection.configuration["hnsw"]["space"] == "l2":
@@ -412,8 +414,8 @@ def _refuse_rerank(options: VectorStoreOptions, other: str) -> None:
 
 
 def _check_query(query: VectorStoreQuery) -> VectorStoreQuery:
-    """The query with its mode, which may be a name, as LlamaIndex's enum, and a valid number of
-    nodes."""
+    """The query, checked. Its mode may be a name instead of a member of LlamaIndex's enum; the
+    number of nodes must be valid."""
     if not isinstance(query, VectorStoreQuery):
         raise InvalidTypeError(f"query is {quote(query)}, expected a VectorStoreQuery")
     for name in ("similarity_top_k", "sparse_top_k", "hybrid_top_k"):
@@ -441,7 +443,8 @@ def _is_hybrid(query: VectorStoreQuery) -> bool:
 
 
 def _count(query: VectorStoreQuery, other: int | None = None) -> int:
-    """The number of nodes to return. other: the mode's own number, where the query has one."""
+    """The number of nodes to return. other: the number that applies to the query's mode alone, if
+    the query sets it."""
     return other or whole_number(query.similarity_top_k, "similarity_top_k", 1)
 
 
@@ -453,8 +456,8 @@ def _mmr_arguments(query: VectorStoreQuery, options: VectorStoreOptions) -> dict
 
 
 def _alpha(query: VectorStoreQuery) -> float:
-    """The weight of the vectors. Raises InvalidArgumentError when the weight isn't zero and there
-    are no vectors."""
+    """The weight of the vectors. Raises InvalidArgumentError if it isn't zero although the query
+    has no vector."""
     alpha = 0.5 if query.alpha is None else fraction(query.alpha, "alpha")
     if query.query_embedding is None and alpha != 0:
         raise InvalidArgumentError("mode 'hybrid' needs query_embedding, unless alpha is 0")

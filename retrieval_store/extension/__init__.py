@@ -1,5 +1,5 @@
-"""The interface for packages that are a store in another process, or that serve one, beside the
-public names. "Write a store" in the docs says what each name promises.
+"""The interface for packages that implement a store in another process or serve a store. It
+complements the public names. "Write a store" in the docs says what each name promises.
 
 `stores` has the protocols of a store, and its records and results; `queries` has queries; `base`
 has base classes for a small store. Packages around the core import the names of this package only,

@@ -79,21 +79,22 @@ __all__ = ["BasePoints", "BaseStore", "ScanRanker"]
 
 
 class ScanRanker:
-    """A `Ranker` that scans points in memory: by nearness to dense vectors and by
-    the words of texts. points: all that there are, in the order of insertion, with all of their
-    fields; metric: of their vectors, in the space "". It raises InvalidArgumentError for another
-    scoring, or space, and DimensionMismatchError for query vectors of another length."""
+    """A `Ranker` that scans points in memory: by nearness to dense vectors, and by the words of
+    texts. points: all points, in the order of insertion, with all their fields; metric: the
+    distance of their vectors, in the space "". Raises InvalidArgumentError for any other scoring or
+    space, and DimensionMismatchError for query vectors of another length."""
 
     def __init__(self, points: Points, metric: Metric) -> None:
         self.trace = Trace()
         self._points, self._metric = points, metric
 
     def rank(self, step: QueryStep) -> list[Ranked]:
-        """For each query of a step its best points, among all that its filter allows."""
+        """The best points for each query of a step, among all points that fulfil the step's
+        filter."""
         return self._rank(step, np.arange(len(self._points.ids)))
 
     def rank_among(self, step: QueryStep, rankings: Sequence[Ranked]) -> Ranked:
-        """As `rank`, for a step of one query, among the points that are in any of these
+        """As `rank`, for a step with one query, but only among the points that are in any of these
         rankings."""
         found = [np.empty(0, np.int64), *(ranking.items for ranking in rankings)]
         (ranking,) = self._rank(step, np.unique(np.concatenate(found)))
@@ -108,28 +109,28 @@ class ScanRanker:
         return self._metric
 
     def distances(self, near: NearestDense, lists: Sequence[Ints]) -> list[Floats]:
-        """For each query vector (n,) float64 distances of a list of items from it; NaN for points
-        without a vector."""
+        """For each query vector, the distances of a list of items from it, (n,) float64; NaN for
+        points without a vector."""
         return [
             self._distances(query, items)
             for query, items in zip(np.asarray(near.vectors), lists, strict=True)
         ]
 
     def order(self, items: Ints) -> Ints:
-        """The items themselves, which are places in the order of insertion."""
+        """The items themselves, since an item is the point's position in the order of insertion."""
         return items
 
     def labelling(
         self, groups: BestOfEach | GroupSearch, expected: int, expression: Expression | None
     ) -> "ScanLabels":
-        """The values of points under a key; only for `BestOfEach`."""
+        """The values of points under a key; only `BestOfEach` is supported."""
         if not isinstance(groups, BestOfEach):
             raise InvalidArgumentError("points of this store aren't put into groups")
         values = [value_at(payload, groups.path) for payload in self._points.payloads or ()]
         return ScanLabels([() if kind is None else (kind,) for kind in map(kind_of, values)])
 
     def fetch(self, lists: Sequence[Ints], fields: Fields) -> list[Points]:
-        """The points of several lists of items."""
+        """For each list of items, its points."""
         return [self._points.at(items).only(fields) for items in lists]
 
     def matching(self, expression: Expression, limit: int) -> Ints:
@@ -138,7 +139,7 @@ class ScanRanker:
         return items[self.fulfilling(expression, items)][:limit]
 
     def fulfilling(self, expression: Expression | None, items: Ints) -> npt.NDArray[np.bool_]:
-        """(n,) bool: which of some items fulfil an expression."""
+        """(n,) bool: which of these items fulfil an expression."""
         if expression is None:
             return np.ones(len(items), np.bool_)
         return np.array(
@@ -146,7 +147,7 @@ class ScanRanker:
         )
 
     def words(self, text: Bm25, items: Ints) -> list[WordReport]:
-        """Each distinct word of the first text, and its contribution to the scores of some
+        """Each distinct word of the first text, with its contribution to the scores of these
         items."""
         query_words, idf, shares, _ = self._word_shares(text, text.texts[0])
         reported = zip(query_words.vocabulary, idf.tolist(), shares[:, items], strict=True)
@@ -196,9 +197,10 @@ class ScanRanker:
         return ranking
 
     def _word_shares(self, text: Bm25, query: str) -> tuple[Words, Floats, Floats, float]:
-        """The words of a query, the idf of each distinct one, their BM25 contributions to the score
-        of each point, (words, points), and the idf of a word in a single document. The numbers
-        equal a local store's, which has parts of a document's score in float32."""
+        """The words of a query, the idf of each distinct word, their BM25 contributions to the
+        score of each point, (words, points), and the idf of a word in a single document. The
+        numbers equal those of a local store, which computes parts of a document's score in
+        float32."""
         query_words = text.analyzer.words([query], is_query=True)
         documents = [document or "" for document in self._points.documents or ()]
         words = text.analyzer.words(documents)
@@ -231,14 +233,14 @@ class ScanLabels:
         return [self._labels[item] for item in items.tolist()]
 
     def max_points_in(self, value: str | int) -> int:
-        """That isn't known."""
+        """The largest integer, since the number of points with this value isn't known."""
         return sys.maxsize
 
 
 class BaseStore(ABC):
-    """A `CollectionStore` that isn't our engine's. Its subclass has `create`, `change`, `page`,
-    `drop` and `points`. It has no files that could be compacted or verified here, and it copies no
-    collections, unless the subclass has `fork`."""
+    """A base for a `CollectionStore` without this project's engine. A subclass implements `create`,
+    `change`, `page`, `drop` and `points`. Such a store has no files that could be compacted or
+    verified here. It can't copy collections unless the subclass implements `fork`."""
 
     engine = embedded = None
     directory: Path | None = None
@@ -295,7 +297,7 @@ class BaseStore(ABC):
         return len(self.page(None, 0))
 
     def fork(self, collection_id: str, name: str) -> CollectionRecord:
-        """InvalidArgumentError: it makes no copies of collections."""
+        """Raise InvalidArgumentError: this store can't copy collections."""
         raise InvalidArgumentError("this store can't copy a collection under another name")
 
     @contextmanager
@@ -309,30 +311,30 @@ class BaseStore(ABC):
             yield record.name, Gauges(points=self.points(record.id).count())
 
     def own_bytes(self) -> int:
-        """0: its size on disk is unknown here."""
+        """0: the size of the store on disk is unknown here."""
         return 0
 
     def budget(self) -> Mapping[str, int]:
-        """None: its memory isn't limited here."""
+        """None: the store's memory isn't limited here."""
         return {}
 
     def optimize(self, collection_id: str, progress: object) -> None:
-        """Does nothing, but for a collection that isn't there, which is a NotFoundError."""
+        """Do nothing; raises NotFoundError if the collection doesn't exist."""
         self.record(collection_id)
 
     def verify(self, analyzer_of: object) -> Iterable[FileReport]:
-        """Nothing: there are no files of ours."""
+        """An empty result: the store has no files of this project's."""
         return ()
 
 
 class BasePoints(ABC):
-    """A `PointsBackend` that reads all points for each call. Its subclass has `dimension`, `read`,
-    `write` and `remove`. It has one vector space, "", and ranks by nearness to vectors, exactly,
-    and by words. metric: the distance between vectors.
+    """A base for a `PointsBackend` that reads all points for each call. A subclass implements
+    `dimension`, `read`, `write` and `remove`. There is one vector space, "". It ranks by nearness
+    to vectors, exactly, and by words. metric: the distance between vectors.
 
-    Ids are strings. Points that are read and written have all of their fields: payloads, documents,
-    uris, and vectors in "", (n, dim) float32 with a row of NaN for a point without a vector; dim is
-    the dimension, 0 while it is None.
+    Ids are strings. Points that are read and written have all their fields: payloads, documents,
+    uris, and the vectors in "". These are (n, dim) float32, with a row of NaN for a point without a
+    vector; dim is the dimension, 0 while that is None.
     """
 
     reusable = False  # the store says each time whether the collection is still there
@@ -344,30 +346,31 @@ class BasePoints(ABC):
     @property
     @abstractmethod
     def dimension(self) -> int | None:
-        """How many numbers the vectors have; None until the first is stored. From then on it stays,
-        also when all points are deleted. NotFoundError where the collection is no longer there."""
+        """The dimension of the vectors; None until the first vector is stored. From then on it
+        stays the same, even if all points are deleted. Raises NotFoundError if the collection was
+        deleted."""
 
     @abstractmethod
     def read(self, ids: Sequence[PointId] | None) -> Points:
-        """All points, or the existing ones among these ids, in the order of first insertion.
-        NotFoundError where the collection has been deleted."""
+        """All points, or those of the points with these ids that exist, in the order of first
+        insertion. Raises NotFoundError if the collection was deleted."""
 
     @abstractmethod
     def write(self, points: Points) -> None:
-        """Store points, durably: those whose ids are there in their old places, others as the last
-        ones."""
+        """Store points durably. Existing points are replaced and keep their positions in the order;
+        new points come last."""
 
     @abstractmethod
     def remove(self, ids: Sequence[PointId]) -> None:
         """Delete the points with these ids, durably."""
 
     def transaction(self) -> AbstractContextManager[object]:
-        """A context around each call that reads and then writes, so that no other call writes
-        between. By default it does nothing."""
+        """A context manager around each call that first reads and then writes, so that no other
+        call can write in between. By default it does nothing."""
         return nullcontext()
 
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
-        """Insert and update points as the rules say."""
+        """Insert and update points, by the rules."""
         with self.transaction():
             return self._put(batch, rules)
 
@@ -416,7 +419,7 @@ class BasePoints(ABC):
         )
 
     def _vectors_of(self, batch: PointBatch) -> dict[PointId, Matrix]:
-        """The vectors of a batch; InvalidArgumentError for other spaces than "", and
+        """The vectors of a batch. Raises InvalidArgumentError for a space other than "", and
         DimensionMismatchError for vectors of another length."""
         column = batch.vectors.get("")
         if {*batch.vectors} - {""} or isinstance(column, NonDenseVectors):
@@ -440,7 +443,8 @@ class BasePoints(ABC):
         vectors: Mapping[PointId, Matrix],
         rules: WriteRules,
     ) -> Points:
-        """The points at some positions of a batch as they are after it is written."""
+        """The points at these positions of a batch, with the content that they have after the
+        write."""
         replaces, kept = rules.on_existing == "replace", (old.vectors or {}).get("")
         length = len(next(iter(vectors.values()))) if vectors else self.dimension or 0
         merged = Points([batch.ids[i] for i in written], [], [], [])
@@ -514,12 +518,13 @@ class BasePoints(ABC):
         return points.at(places)
 
     def ask(self, question: Query) -> list[Hits]:
-        """Answer a question: the hits of each query, best first. InvalidArgumentError for a ranking
-        that `ScanRanker` doesn't have."""
+        """The hits of each query, best first. Raises InvalidArgumentError for a ranking that
+        `ScanRanker` doesn't support."""
         return answer(self._ranker(), question)
 
     def explain(self, question: Query) -> Payload:
-        """The number of points, all of which are scanned, and the hits of each way."""
+        """How a query is answered: the number of points, all of which are scanned, and the number
+        of hits of each ranking."""
         ranker = self._ranker()
         answer(ranker, question)
         legs: Payload = {name: [*counts] for name, counts in ranker.trace.legs.items()}
@@ -530,7 +535,7 @@ class BasePoints(ABC):
         }
 
     def why(self, inquiry: ExplainRequest) -> RankReport:
-        """Where records stand in the rankings of a question."""
+        """The ranks of records in the rankings of a query."""
         return why(self._ranker(), inquiry, max(1, self.count()))
 
     def _ranker(self) -> ScanRanker:
@@ -555,7 +560,7 @@ class BasePoints(ABC):
         return len(self.get(None, expression, None, 0, Fields()).ids)
 
     def count_within(self, expression: Expression, seconds: float) -> tuple[int, bool]:
-        """How many points match, and whether that is all of them."""
+        """How many points match, and whether the count is complete."""
         points, ends, count = self.read(None), time.monotonic() + seconds, 0
         for i in range(len(points.ids)):
             if time.monotonic() >= ends:
@@ -571,7 +576,7 @@ class BasePoints(ABC):
         seed: int,
         path: PayloadPath | None,
     ) -> Projection:
-        """A sample of the points that match and have a vector, in a plane."""
+        """A sample of the points that match and have a vector, projected to a plane."""
         if space:
             raise InvalidArgumentError(f"there is no vector space {space!r}")
         points = self.get(None, expression, None, 0, Fields(payload=True, vectors=(space,)))
@@ -604,7 +609,7 @@ class BasePoints(ABC):
     def facet(
         self, path: PayloadPath, expression: Expression | None, limit: int | None
     ) -> list[tuple[Scalar, int]]:
-        """The values that matching points have at the path, with how many points have each."""
+        """The values that matching points have at the path, and how many points have each."""
         points = self.get(None, expression, None, 0, Fields(payload=True))
         values = [value_at(payload, path) for payload in points.payloads or ()]
         scalars = [
@@ -629,6 +634,6 @@ def _is_scalar(value: JSONValue) -> TypeGuard[Scalar]:
 
 
 def _is_cleared(new: Points, i: int, old: Points, at: int) -> bool:
-    """Whether a document or a uri of the old point is gone."""
+    """Whether a batch removes the document or the uri that a point had."""
     columns = ((new.documents, old.documents), (new.uris, old.uris))
     return any(a and b and a[i] is None and b[at] is not None for a, b in columns)

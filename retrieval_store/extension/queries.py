@@ -1,6 +1,6 @@
-"""A query, its steps and its filters, and the interface for stores to answer one.
+"""Queries, their steps and their filters, and the interface for stores that answer them.
 
-A store that ranks by itself implements `Ranker`, and has `answer` do the rest.
+A store that ranks points itself implements `Ranker`, and calls `answer` for everything else.
 """
 
 from collections.abc import Mapping, Sequence
@@ -118,8 +118,8 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 def class_named(name: str) -> type | None:
     """The dataclass of this name that may be in a message from another process: a part of a query,
-    a filter, points or a response of a store. None for any other name, so that data never chooses
-    which code runs.
+    a filter, points or a response of a store. None for any other name, so that data from outside
+    can't choose which code runs.
 
     Args:
         name: its `__name__`.

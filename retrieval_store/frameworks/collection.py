@@ -1,10 +1,11 @@
 """How frameworks use a collection: how they open it, and which data they pass to it and store in
 it.
 
-`open_collection` opens one in a directory, on a cluster, of a client, or in memory. Arguments that
-frameworks pass on from their users are checked; `query_options` translates those that
-`Collection.query` has in another form. Embedding of frameworks is here, too: functions of ours as
-theirs, models of sparse vectors, and a check of texts that an adapter embeds itself.
+`open_collection` opens a collection in a directory, on a cluster, of a client, or in memory.
+Arguments that frameworks pass on from their users are checked; `query_options` translates the
+arguments that `Collection.query` takes in another form. It also wraps embedding functions for
+frameworks (`WrappedFunction`), calls models of sparse vectors, and checks the texts that an adapter
+embeds itself.
 
 A translator of a framework's filters makes an expression for each operator. An `Operand` checks the
 values of comparisons. The framework decides which values an operator takes, and how an error
@@ -91,9 +92,10 @@ _PARTS: Mapping[str, tuple[str, type]] = {
 class OpenedCollection:
     """The result of `open_collection`.
 
-    collection: the collection. client: the client that was opened for it; None where a client or a
-    collection was given. owner: the client that has it; None where a collection was given.
-    settings_left: the settings of a collection that was deleted here, for `again`.
+    collection: the collection. client: the client that was opened for it; None if the caller passed
+    a client or a collection. owner: the client to which the collection belongs; None if the caller
+    passed a collection. settings_left: the settings of the collection after it was deleted by this
+    object, for `again`.
     """
 
     collection: Collection
@@ -102,7 +104,8 @@ class OpenedCollection:
     settings_left: dict[str, Any] = field(default_factory=dict)
 
     def close(self) -> None:
-        """Close the client if it was opened for the collection; one that was given stays open."""
+        """Close the client if it was opened for the collection. A client that the caller passed
+        stays open."""
         if self.client is not None:
             self.client.close()
 
@@ -111,8 +114,9 @@ class OpenedCollection:
         that replaces this one.
 
         Raises:
-            NotFoundError: it is gone already.
-            InvalidArgumentError: a collection was given, which only its client can delete.
+            NotFoundError: the collection doesn't exist any more.
+            InvalidArgumentError: the caller passed a collection, which only its own client can
+                delete.
         """
         stored = self.collection.configuration
         left = {
@@ -128,11 +132,11 @@ class OpenedCollection:
         the object that replaces this one.
 
         Args:
-            make: `open_collection` with its original arguments, except for the place: it is called
-                with `client`, `create`, and the settings.
+            make: `open_collection` with its original arguments, except for the location: it is
+                called with `client`, `create`, and the settings.
 
         Raises:
-            InvalidArgumentError: it was opened with `collection`.
+            InvalidArgumentError: the object was opened with `collection`.
         """
         opened = make(client=self._owned_client(), create=True, **self.settings_left)
         return replace(self, collection=opened.collection, settings_left={})
@@ -168,27 +172,28 @@ def open_collection(
     `create` are ignored beside it.
 
     Args:
-        name: of the collection.
+        name: the name of the collection.
         path: the directory of a store.
-        url: of a served store or a Qdrant cluster; a list has several nodes of a cluster.
+        url: the URL of a served store or a Qdrant cluster; a list names several nodes of a cluster.
         client: an open client.
         collection: an open collection.
-        distance: "cosine", "l2" or "ip", of a new collection, by default cosine; an existing one
-            must have it, if it is passed.
-        configuration: of a new collection, as of `Client.create_collection`; an existing one must
-            agree with it.
-        metadata: of a new collection; it isn't compared with an existing one's.
-        embedding_function: makes the vectors; a new collection remembers its model, and an existing
-            one is checked against it.
-        check_model: False to skip that check.
+        distance: the distance of a new collection: "cosine" (the default), "l2" or "ip". If it is
+            passed, an existing collection must have it.
+        configuration: the configuration of a new collection, as in `Client.create_collection`; an
+            existing collection must agree with it.
+        metadata: the metadata of a new collection; those of an existing collection aren't compared
+            with them.
+        embedding_function: computes the vectors. A new collection stores the name of its model; for
+            an existing collection the stored name is compared.
+        check_model: False to skip that comparison.
         create: whether a missing collection is created.
         sparse_model: makes sparse vectors, for which the collection must have a space.
 
     Raises:
-        ConflictError: other settings, or another model, than an existing collection's.
-        InvalidArgumentError: several places.
+        ConflictError: an existing collection has other settings, or another model.
+        InvalidArgumentError: more than one location.
         InvalidTypeError: a client or a collection of another library.
-        NotFoundError: it doesn't exist, and `create` is False.
+        NotFoundError: the collection doesn't exist, and `create` is False.
     """
     places = {"path": path, "url": url, "client": client, "collection": collection}
     given_names = [key for key, value in places.items() if value is not None]
@@ -253,7 +258,8 @@ def _refuse_made_otherwise(
 def _with_distance(
     configuration: Any, distance: str | None, metadata: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The configuration with the distance in it; ConflictError where it has another."""
+    """The configuration with the distance in it; raises ConflictError if the configuration has
+    another distance."""
     if configuration is not None and not isinstance(configuration, Mapping):
         raise InvalidTypeError(f"configuration is {quote(configuration)}, expected a dict")
     hnsw = dict((configuration or {}).get("hnsw") or {})
@@ -313,8 +319,9 @@ def _existing(
     sparse_model: Any,
     using: dict[str, Any],
 ) -> Collection:
-    """The existing collection, checked; NotFoundError, at whichever call it is gone. Without a
-    function that fits it, it uses its own for texts that it embeds itself."""
+    """The existing collection, checked; raises NotFoundError if it doesn't exist, even if it is
+    deleted during the checks. If the function isn't the collection's, the collection uses its own
+    function for texts that it embeds itself."""
     unchecked = client.get_collection(name, **{**using, "check_model": False})
     _require_sparse(unchecked, sparse_model)
     function = using["embedding_function"]
@@ -326,8 +333,8 @@ def _existing(
 
 
 def _is_unverifiable(existing: Collection, function: Any) -> bool:
-    """Whether it can't be known that this function made the vectors of a collection; logs a
-    warning. A collection may remember a registered function although its vectors have another
+    """Whether it can't be known if this function made the vectors of a collection; logs a warning
+    then. A collection may have stored a registered function although its vectors have another
     origin."""
     remembered = existing.configuration["embedding_function"] or {}
     if function is None or "name" not in remembered or is_identifiable(function):
@@ -342,16 +349,17 @@ def _is_unverifiable(existing: Collection, function: Any) -> bool:
 
 
 def items_of(value: Any, name: str, kind: type[Any], allow_none: bool = False) -> list[Any]:
-    """A list of an iterable, all of whose items have a type.
+    """The items of an iterable as a list; all must be of one type.
 
     Args:
         value: a user's argument: any iterable but a string, bytes or a dict.
-        name: of the argument, for the message.
-        kind: the type.
+        name: the argument's name, for the message.
+        kind: the type of the items.
         allow_none: whether items may also be None.
 
     Raises:
-        InvalidTypeError: no such iterable, or an item of another type, which is named.
+        InvalidTypeError: the value isn't such an iterable, or an item has another type; the message
+            names the item.
     """
     if isinstance(value, str):
         raise InvalidTypeError(f"{name} is the str {value!r}, expected a list of them")
@@ -368,7 +376,7 @@ def refuse_unknown(names: Iterable[str], known: Iterable[str], caller: str) -> N
     """Check that a method with `**kwargs` knows the passed arguments.
 
     Args:
-        names: of the passed arguments; a dict of them will do.
+        names: the names of the passed arguments; may be the dict of them.
         known: the names that exist.
         caller: the name of the method, for the message.
 
@@ -383,20 +391,21 @@ def refuse_unknown(names: Iterable[str], known: Iterable[str], caller: str) -> N
 
 
 def query_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Translate options, which frameworks pass on one by one, to arguments of `Collection.query`.
+    """Translate options, which frameworks pass on one by one, into arguments of `Collection.query`.
 
     Args:
-        options: such arguments, and these: "search_params", Qdrant's, as its model or a dict, of
-            which "hnsw_ef" and "exact" have a meaning here; "fusion", "alpha" and "depth" of mode
-            "hybrid", which become a `Hybrid`; "group_size", of `group_by`; "rerank_from" and
-            "rerank_query", the candidates and the query of `rerank`. None counts as omitted.
+        options: arguments of `Collection.query`, and these: "search_params", those of Qdrant, as
+            its model or a dict, of which only "hnsw_ef" and "exact" have a meaning here; "fusion",
+            "alpha" and "depth" of mode "hybrid", which become a `Hybrid`; "group_size", of
+            `group_by`; "rerank_from" and "rerank_query", the candidates and the query of `rerank`.
+            None counts as omitted.
 
     Returns:
         The arguments of `Collection.query`.
 
     Raises:
-        InvalidArgumentError: a part without the argument that it belongs to; `search_params` that
-            contradict `ef` or `exact`; an invalid value.
+        InvalidArgumentError: an option without the argument to which it belongs; `search_params`
+            that contradict `ef` or `exact`; an invalid value.
         InvalidTypeError: `search_params` of another type, or without a meaning here.
     """
     how = {name: value for name, value in options.items() if value is not None}
@@ -410,7 +419,8 @@ def query_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _join_parts(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options, with those that are parts of `mode`, `group_by` and `rerank` put into these."""
+    """The options; those that are parts of `mode`, `group_by` and `rerank` are moved into these
+    arguments."""
     arguments = {name: value for name, value in options.items() if name not in _PARTS}
     parts = {name: value for name in _PARTS if (value := options.get(name)) is not None}
     if not parts:
@@ -429,8 +439,8 @@ def _join_parts(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_misplaced_part(name: str, arguments: Mapping[str, Any]) -> None:
-    """Raise InvalidArgumentError for an option without the argument that it is a part of, or beside
-    an object that has the part itself."""
+    """Raise InvalidArgumentError for an option if the argument to which it belongs is missing, or
+    is an object that has its own value for it."""
     argument, kind = _PARTS[name]
     value = arguments.get(argument)
     is_lacking = value != "hybrid" if argument == "mode" else value is None
@@ -442,8 +452,8 @@ def _refuse_misplaced_part(name: str, arguments: Mapping[str, Any]) -> None:
 
 
 def _search_params_of(search_params: Any) -> dict[str, Any]:
-    """`ef` and `exact` from Qdrant's search_params: its model, or a dict. InvalidArgumentError for
-    parameters without a meaning here."""
+    """`ef` and `exact` from Qdrant's search_params, which are its model or a dict. Raises
+    InvalidArgumentError for parameters that have no meaning here."""
     dump = None if isinstance(search_params, type) else getattr(search_params, "model_dump", None)
     params = search_params if dump is None else dump()
     if params is None:
@@ -488,15 +498,15 @@ def refuse_reserved(metadata: Mapping[str, Any], of_what: str) -> None:
 
 
 class WrappedFunction:
-    """An embedding function as frameworks call embeddings: for lists of floats, of one text or of
-    several."""
+    """An embedding function in the form that frameworks call: it returns lists of floats, for one
+    text or for several."""
 
     def __init__(self, function: Any, argument: str = "function") -> None:
         """Take a function, or make a registered one.
 
         Args:
-            function: any that takes a list and returns a vector for each item, or the name of a
-                registered one.
+            function: a function that takes a list and returns a vector for each item, or the name
+                of a registered function.
             argument: the name of the argument, for messages.
 
         Raises:
@@ -527,9 +537,9 @@ def refuse_blank(ids: Sequence[str], texts: Sequence[str], vectors: Iterable[Any
     """Refuse texts that an adapter has embedded itself, before it writes them with their vectors.
 
     Args:
-        ids: of the records, one for each text.
+        ids: the ids of the records, one for each text.
         texts: the embedded texts.
-        vectors: one for each text.
+        vectors: the vectors, one for each text.
 
     Raises:
         InvalidArgumentError: a blank text, whose vector is all zeros.
@@ -564,14 +574,14 @@ def sparse_vectors(model: Any, texts: Sequence[str], *, queries: bool = False) -
     them.
 
     Args:
-        model: as of `check_sparse_model`. A function of LlamaIndex's gives lists of indices and
+        model: as of `check_sparse_model`. A function of LlamaIndex's returns lists of indices and
             lists of values.
         texts: the texts to embed.
         queries: whether they are queries, which some models embed in another way.
 
     Raises:
-        EmbeddingFunctionError: another number of vectors than texts, or of lists of values than of
-            indices.
+        EmbeddingFunctionError: the number of vectors differs from the number of texts, or the
+            number of lists of values from the number of lists of indices.
     """
     output = _call_sparse_model(model, list(texts), queries)
     if _is_columns(output):
@@ -591,7 +601,7 @@ def sparse_vectors(model: Any, texts: Sequence[str], *, queries: bool = False) -
 
 
 def _is_columns(output: Any) -> bool:
-    """Whether the result is lists of indices and lists of values, not vectors."""
+    """Whether a model's result is a pair of lists, of indices and of values, instead of vectors."""
     if not isinstance(output, tuple) or len(output) != 2:
         return False
     return not any(isinstance(part, Mapping) or hasattr(part, "indices") for part in output)
@@ -609,11 +619,11 @@ def _call_sparse_model(model: Any, texts: list[str], queries: bool) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """The operand of a framework's comparison, for its expression. Errors name the comparison, its
-    value, and the values that would be right.
+    """The operand of a framework's comparison, checked for use in an expression. Error messages
+    contain the comparison, its value, and what would be right.
 
-    path: keys that lead to the field. value: the operand, unchecked. subject: the comparison in the
-    framework's words, up to the value: "'year' is compared by 'gt' with".
+    path: the keys that lead to the field. value: the operand, unchecked. subject: the beginning of
+    the message, in the framework's words, up to the value: "'year' is compared by 'gt' with".
     """
 
     path: PayloadPath
@@ -625,30 +635,31 @@ class Operand:
         return InvalidFilterError(f"{self.subject} {quote(self.value)}, expected {expected}")
 
     def scalar(self, expected: str) -> Scalar:
-        """The value of a single string, number or bool; InvalidFilterError, which names the
-        expected values, for anything else."""
+        """The operand as a single string, number or bool. For anything else raises
+        InvalidFilterError, whose message names the expected values."""
         if not isinstance(self.value, str | int | float):
             raise self.error(expected)
         return self.value
 
     def several(self) -> list[Any]:
-        """The values of a list, unchecked, or a single one."""
+        """The items of an operand that is a list, unchecked; a single value becomes a list."""
         return list(self.value) if isinstance(self.value, list | tuple) else [self.value]
 
     def text(self) -> str:
-        """The value of a string; InvalidFilterError for anything else."""
+        """The operand as a string; raises InvalidFilterError for anything else."""
         if not isinstance(self.value, str):
             raise self.error("a string")
         return self.value
 
 
 def parse_filters(filters: Mapping[str, Any], under: str | None = None) -> Expression | None:
-    """All of the filters at once, in the form of `where` of a Collection; None where none of them
-    restricts anything, so that a delete by them can be refused.
+    """All filters combined to one, in the form of `where` of a Collection. None if no filter
+    restricts anything; a caller can then refuse to delete everything.
 
     Args:
-        filters: by the names of their arguments: each a dict in the shape of Chroma's `where`, an
-            expression of `retrieval_store.filters`, a `Filter` of qdrant-client's models, or None.
+        filters: the filters by the names of their arguments. Each is a dict in the shape of
+            Chroma's `where`, an expression of `retrieval_store.filters`, a `Filter` of
+            qdrant-client's models, or None.
         under: a key that contains the metadata which dicts and expressions name; a `Filter` has
             full paths.
 
@@ -661,8 +672,8 @@ def parse_filters(filters: Mapping[str, Any], under: str | None = None) -> Expre
 
 
 def _always(node: Expression) -> bool | None:
-    """True where all points fulfil an expression whatever they hold, False where none does; None
-    where that depends."""
+    """Whether an expression holds for every point, independent of the point's content: True for all
+    points, False for no point, None if it depends on the point."""
     match node:
         case And(terms):
             return _enough([_always(term) for term in terms], len(terms))
@@ -679,7 +690,7 @@ def _always(node: Expression) -> bool | None:
 
 
 def _enough(terms: list[bool | None], count: int) -> bool | None:
-    """Whether at least `count` of the terms hold."""
+    """Whether at least `count` of the terms hold; None if that depends on the point."""
     if terms.count(True) >= count:
         return True
     return False if len(terms) - terms.count(False) < count else None
@@ -723,7 +734,8 @@ def _below(key: str, node: Expression) -> Expression:
 
 
 def _leaf_below(key: str, leaf: Any, path: PayloadPath) -> Expression:
-    """A leaf below a key; a name with dots is a path where there is no key of that name."""
+    """A condition on a field below the key `under`. A name with dots is a path, unless there is a
+    key with exactly that name."""
     moved: Expression = replace(leaf, path=(key, *path))
     way = split_dotted(path)
     if way is None:
@@ -733,7 +745,7 @@ def _leaf_below(key: str, leaf: Any, path: PayloadPath) -> Expression:
 
 
 def _parse_qdrant(value: Any, name: str) -> Expression | None:
-    """A filter of Qdrant's, as a server reads it for keys without an index."""
+    """A filter of Qdrant's, parsed as a server parses conditions on keys that have no index."""
     from qdrant_client import models
 
     from retrieval_store.qdrant.filter_parser import parse_filter
@@ -755,11 +767,12 @@ def refuse_depth(depth: int, nested: str) -> None:
     """Check how deep a term of a framework's filter lies, before anything below it is read.
 
     Args:
-        depth: in how many terms it lies, itself included.
+        depth: how many terms contain it, itself included.
         nested: subject and verb of the message: "the filter is".
 
     Raises:
-        InvalidFilterError: deeper than `MAX_DEPTH` of `retrieval_store.filters.expression`.
+        InvalidFilterError: the depth is greater than `MAX_DEPTH` of
+            `retrieval_store.filters.expression`.
     """
     if depth > MAX_DEPTH:
         raise InvalidFilterError(f"{nested} nested deeper than {MAX_DEPTH} levels")
@@ -772,11 +785,11 @@ def diversify(query: Any, vectors: Sequence[Any], k: int, lambda_mult: float) ->
     Args:
         query: (dim,) numbers.
         vectors: (n, dim) numbers, such as the "embeddings" of a query's hits.
-        k: how many, at most n of them.
-        lambda_mult: 1 is nearness alone, 0 variety alone.
+        k: how many to select; at most n.
+        lambda_mult: from 1, only nearness counts, to 0, only variety counts.
 
     Returns:
-        Their places among the vectors.
+        The positions of the selected vectors.
     """
     if len(vectors) == 0:
         return []

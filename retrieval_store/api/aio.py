@@ -1,7 +1,6 @@
-"""The client and the collection for an event loop: the methods of `Client` and `Collection`,
-awaited. Each call runs in a thread of the client. There are more threads for a remote store, since
-most of them wait for it.
-"""
+"""The client and the collection for an event loop: the methods of `Client` and `Collection`, to be
+awaited. Each call runs in a thread of the client. A remote store gets more threads, since most of
+them only wait for it."""
 
 import asyncio
 import os
@@ -48,7 +47,8 @@ PIECE = 256  # records that a thread hands over at once
 def async_method(
     method: Callable[Concatenate[Any, P], R], kind: CallKind = "read"
 ) -> Callable[Concatenate[Any, P], Async[R]]:
-    """An asynchronous method made from a synchronous one."""
+    """An asynchronous method made from a synchronous one. kind: whether the call is long, such as a
+    write."""
 
     @wraps(method)
     async def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -62,7 +62,7 @@ def async_method(
 def collection(
     method: Callable[Concatenate[Any, P], Collection], kind: CallKind = "read"
 ) -> Callable[Concatenate[Any, P], "Async[AsyncCollection]"]:
-    """The same for a method that returns a collection."""
+    """An asynchronous method made from a method that returns a collection."""
     wrapped = async_method(method, kind)
 
     @wraps(method)
@@ -75,7 +75,7 @@ def collection(
 def collections(
     method: Callable[Concatenate[Any, P], list[Collection]],
 ) -> Callable[Concatenate[Any, P], "Async[list[AsyncCollection]]"]:
-    """The same for a method that returns several collections."""
+    """An asynchronous method made from a method that returns several collections."""
     wrapped = async_method(method)
 
     @wraps(method)
@@ -91,7 +91,8 @@ def collections(
 def to_another(
     method: Callable[Concatenate[Any, Any, P], R],
 ) -> Callable[Concatenate[Any, "AsyncClient | Client", P], Async[R]]:
-    """The same for a method whose first argument is a client of either kind."""
+    """An asynchronous method made from a method whose first argument is another client; a `Client`
+    or an `AsyncClient` may be passed."""
 
     @wraps(method)
     async def call(
@@ -108,7 +109,8 @@ def to_another(
 def async_iterator(
     method: Callable[Concatenate[Any, P], Any],
 ) -> Callable[Concatenate[Any, P], AsyncGenerator[dict[str, Any], None]]:
-    """The same for a method that returns an iterator, which reads a `batch` at a time."""
+    """An asynchronous iterator made from a method that returns an iterator, which is read one
+    `batch` at a time."""
     parameters = signature(method)
 
     @wraps(method)
@@ -130,7 +132,7 @@ def async_iterator(
 
 
 def _with_metadata_of(call: T, method: Any, returned: str | None = None) -> T:
-    """Give a method the name, docstring and signature of another."""
+    """Give one method the name, docstring and signature of another."""
     function: Any = call
     function.__module__, function.__qualname__ = __name__, f"Async{method.__qualname__}"
     if returned is not None:
@@ -140,8 +142,8 @@ def _with_metadata_of(call: T, method: Any, returned: str | None = None) -> T:
 
 
 class _Pieces:
-    """Reads an iterator piece by piece in any thread; one at a time, since a caller that is
-    cancelled doesn't wait for the piece under way."""
+    """Reads an iterator in batches, in any thread. Only one batch is read at a time, since a caller
+    that is cancelled doesn't wait for the batch that is being read."""
 
     def __init__(self, make: Callable[[], Iterator[dict[str, Any]]], batch: Any) -> None:
         self._make = make
@@ -150,7 +152,7 @@ class _Pieces:
         self._lock = Lock()
 
     def next(self) -> list[dict[str, Any]]:
-        """The next records; none at the end."""
+        """The next records; none at the end of the iterator."""
         with self._lock:
             if self._rows is None:
                 self._rows = self._make()  # which has looked at the batch
@@ -165,7 +167,7 @@ class _Pieces:
 
 
 class _Calls:
-    """Runs the calls of one client, which the first of them opens. make: makes the client."""
+    """Runs the calls of one client. The first call opens the client. make: makes the client."""
 
     def __init__(self, make: Callable[[], Client], threads: int) -> None:
         self.threads = Threads(whole_number(threads, "threads", 1))
@@ -197,21 +199,21 @@ class _Calls:
         return self.client
 
     async def make(self, call: Callable[[], T], kind: CallKind) -> T:
-        """The result of a call of the open client."""
+        """The result of a call, made with the open client."""
         if self.closed:
             place = "" if self.client is None else f" of the store {self.client._session.place}"
             raise ClientClosedError(f"the client{place} has been closed")
         return await self.threads.run(call, is_long=kind == "long")
 
     async def release(self, call: Callable[[], object]) -> None:
-        """Run a call that releases something, even after `close`."""
+        """Run a call that releases resources; it runs even after `close`."""
         if self.closed:
             await asyncio.to_thread(call)
         else:
             await self.threads.run(call, is_long=True)
 
     async def close(self) -> None:
-        """Wait for the calls under way, and close the client."""
+        """Wait until the running calls are done, and close the client."""
         self.closed = True
         await self.threads.settle()
         if self.client is not None and not self.client._session.closed:
@@ -220,13 +222,13 @@ class _Calls:
 
 
 class AsyncCollection:
-    """A `Collection` for an event loop; made by the methods of `AsyncClient`. It has the same
-    methods but `write_behind`, to be awaited; `metadata` and `configuration`, which ask the store,
-    are methods too. Two are equal when their ids are."""
+    """A `Collection` for an event loop, made by the methods of `AsyncClient`. It has the same
+    methods, to be awaited, except `write_behind`. `metadata` and `configuration` are methods, too,
+    since they ask the store. Two collections are equal if their ids are."""
 
     def __init__(self, collection: Collection, calls: _Calls) -> None:
-        """Called by the methods of `AsyncClient`. collection: the one whose methods are awaited;
-        calls: its threads."""
+        """Called by the methods of `AsyncClient`. collection: the collection whose methods are
+        awaited; calls: runs them in threads."""
         self._sync = collection
         self._calls = calls
 
@@ -235,12 +237,12 @@ class AsyncCollection:
 
     @property
     def id(self) -> UUID:
-        """The id, which stays when the name changes."""
+        """The id, which stays the same when the name changes."""
         return self._sync.id
 
     @property
     def name(self) -> str:
-        """The name, as it was last known: when the collection was got, or modified here."""
+        """The name, as last known: when the collection was opened, or renamed by this object."""
         return self._sync._opened_as
 
     async def metadata(self) -> Payload | None:
@@ -248,20 +250,21 @@ class AsyncCollection:
         return await self._calls.make(lambda: self._sync.metadata, "read")
 
     async def configuration(self) -> dict[str, Any]:
-        """The settings, as `Collection.configuration` has them."""
+        """The settings; see `Collection.configuration`."""
         return await self._calls.make(lambda: self._sync.configuration, "read")
 
     async def configuration_json(self) -> dict[str, Any]:
-        """The same, under the name that users of Chroma know."""
+        """The settings, under the name that users of Chroma know."""
         return await self.configuration()
 
     @property
     def data_loader(self) -> "DataLoader | None":
-        """The data loader that the collection was got with; None without one."""
+        """The data loader that was passed when the collection was opened; None if there was
+        none."""
         return self._sync.data_loader
 
     async def embedding_function(self) -> "Embeds | None":
-        """The embedding function, as `Collection.embedding_function` has it."""
+        """The embedding function; see `Collection.embedding_function`."""
         return await self._calls.make(lambda: self._sync.embedding_function, "read")
 
     count = async_method(Collection.count)
@@ -354,18 +357,18 @@ class AsyncClient:
 
     @property
     def path(self) -> Path | None:
-        """The directory where the store lies; None for one in memory or elsewhere."""
+        """The directory of the store; None if the store is in memory or remote."""
         client = self._calls.client
         return self._path if client is None or self._calls.closed else client.path
 
     @property
     def tenant(self) -> str:
-        """Chroma's default: a store has none."""
+        """Chroma's default tenant; a store has no tenants."""
         return DEFAULT_TENANT
 
     @property
     def database(self) -> str:
-        """The same."""
+        """Chroma's default database; a store has no databases."""
         return DEFAULT_DATABASE
 
     create_collection = collection(Client.create_collection, "long")
@@ -387,8 +390,8 @@ class AsyncClient:
     reset = async_method(Client.reset, "long")
 
     async def close(self) -> None:
-        """Close the store, once calls that were cancelled have ended too; its collections can't be
-        used any more. Closing again does nothing."""
+        """Close the store, after waiting for cancelled calls that still run. Its collections can't
+        be used any more. Closing again does nothing."""
         await self._calls.close()
 
     async def __aenter__(self) -> "AsyncClient":
@@ -428,8 +431,9 @@ async def AsyncHttpClient(
     trust: bool = False,
     **options: Any,
 ) -> AsyncClient:
-    """An open client for an event loop of the store, or the cluster, that a server at a host and a
-    port has, with the arguments of `HttpClient`, under the name that users of Chroma know."""
+    """An open client for an event loop, under the name that users of Chroma know. It opens the
+    store or the cluster that a server at a host and a port serves, and takes the arguments of
+    `HttpClient`."""
     client = AsyncClient()
     make = partial(HttpClient, host, port, ssl, headers, settings, tenant, database, trust=trust)
     client._calls = _Calls(partial(make, **options), WAITING if threads is None else threads)

@@ -1,7 +1,7 @@
-"""Turns users' arguments into checked values of one type. Every error names the argument and a
-right value.
+"""Turns users' arguments into checked values of one type. Every error names the argument and what
+would be right.
 
-A bare str, dict or vector stands for a list of one.
+A bare str, dict or vector means a list with one item.
 """
 
 import math
@@ -46,7 +46,7 @@ _NAME = r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]"
 
 
 class Default(Enum):
-    """Stands for an embedding function that wasn't given."""
+    """Marks an embedding function that wasn't passed."""
 
     DEFAULT = "default"
 
@@ -56,9 +56,9 @@ DEFAULT = Default.DEFAULT
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Records to write, all fields of one length; a field that wasn't given is None. embed: the
-    field to make vectors of, the others being stored beside it; None where each record has at most
-    one such field, which replaces the others."""
+    """Records to write. All fields have the same length; a field that wasn't passed is None. embed:
+    the field from which vectors are computed; the other fields are stored beside it. None if each
+    record has at most one of these fields, which then replaces the others."""
 
     ids: list[str]
     embeddings: Matrix | None
@@ -70,7 +70,7 @@ class Records:
     embed: Embed | None = None
 
     def without(self, places: Container[int]) -> "Records":
-        """The records without those at these places."""
+        """The records except those at these positions."""
         rest = [i for i in range(len(self.ids)) if i not in places]
         chosen: dict[str, Any] = {
             name: None if values is None else [values[i] for i in rest]
@@ -84,7 +84,7 @@ class Records:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class WriteRequest:
-    """Records as a caller gave them: the arguments of `Collection.add`, which describes each.
+    """Records as a caller passed them: the arguments of `Collection.add`, where they are described.
     `records_of` checks them and makes `Records`."""
 
     ids: str | Sequence[str] | None
@@ -97,12 +97,12 @@ class WriteRequest:
     embed: Embed | None = None
 
     def given(self) -> list[str]:
-        """The names of the given fields, besides ids."""
+        """The names of the fields that were passed, besides ids."""
         return [name for name in (*FIELDS, "embed") if getattr(self, name) is not None]
 
 
 def records_of(request: WriteRequest) -> Records:
-    """The records of a request, checked one by one and for equal lengths."""
+    """The records of a request. Each field is checked, and all must have the same length."""
     point_ids = ids_of(request.ids)
     if not point_ids:
         raise InvalidArgumentError("ids is empty, expected at least one id")
@@ -139,8 +139,9 @@ def check_records(
     *,
     embed: Embed | None = None,
 ) -> dict[str, Any]:
-    """Check records before there is a collection for them: what no `Collection.add` would take is
-    refused, whatever the collection. Returns the fields that are given, as they would be stored.
+    """Check records before their collection exists. Records that `Collection.add` would refuse for
+    any collection are refused. Returns the fields that were passed, in the form in which they would
+    be stored.
 
     Args:
         ids: as of `Collection.add`.
@@ -153,7 +154,7 @@ def check_records(
         embed: as of `Collection.add`.
 
     Raises:
-        InvalidArgumentError: the first that is wrong.
+        InvalidArgumentError: the first invalid value.
     """
     request = WriteRequest(
         ids=ids, embeddings=embeddings, metadatas=metadatas, documents=documents, images=images,
@@ -165,7 +166,7 @@ def check_records(
 
 
 def embed_of(embed: Any, allowed: tuple[str, ...] = get_args(Embed)) -> Embed:
-    """The field to embed."""
+    """The field to embed, checked."""
     if embed not in allowed:
         expected = " or ".join(map(repr, allowed))
         raise InvalidArgumentError(f"embed is {quote(embed)}, expected {expected}")
@@ -186,7 +187,8 @@ def _refuse_beside_embed(records: Records) -> None:
 
 
 def ids_of(ids: Any, name: str = "ids", is_ordered: bool = True) -> list[str]:
-    """A list of distinct ids. is_ordered: whether something belongs to each by its place."""
+    """A list of distinct ids. is_ordered: whether their order matters, since other lists have an
+    item for each."""
     expected = "a str or a list of str"
     items = [ids] if isinstance(ids, str) else _listlike(ids, name, expected, is_ordered)
     for i, item in enumerate(items):
@@ -204,17 +206,17 @@ def ids_of(ids: Any, name: str = "ids", is_ordered: bool = True) -> list[str]:
 
 
 def check_ids(ids: Any, name: str = "ids") -> ShownIds | None:
-    """The given ids, checked; None where none are given."""
+    """The ids that were passed, checked; None if none were."""
     return None if ids is None else ShownIds(ids_of(ids, name, is_ordered=False))
 
 
 def matrix_of(vectors: Any, name: str) -> Matrix:
     """A user's vectors as (n, dim) float32, C-contiguous and finite. Anything else raises
-    InvalidTypeError or InvalidArgumentError, which names the place.
+    InvalidTypeError or InvalidArgumentError; the message names the position of the invalid value.
 
     Args:
-        vectors: numbers, a list of them or an array; one vector or several.
-        name: of the argument, for messages.
+        vectors: one vector or several, as lists of numbers or as an array.
+        name: the argument's name, for messages.
     """
     array = vectors if type(vectors) is np.ndarray else _array_of(vectors, name)
     if array.dtype == object:
@@ -248,11 +250,11 @@ def matrix_of(vectors: Any, name: str) -> Matrix:
 
 def sparse_of(vectors: Any, name: str) -> list[SparseVector | None]:
     """A user's sparse vectors as a list; None stays None. Anything else raises InvalidTypeError or
-    InvalidArgumentError, which names the place.
+    InvalidArgumentError; the message names the position of the invalid value.
 
     Args:
         vectors: dicts with "indices" and "values", or objects with these attributes.
-        name: of the argument, for messages.
+        name: the argument's name, for messages.
     """
     single = isinstance(vectors, Mapping) or hasattr(vectors, "indices")
     items = [vectors] if single else _listlike(vectors, name, "a list of sparse vectors")
@@ -321,7 +323,7 @@ def _stack_vectors(vectors: Any, name: str) -> Any:
 
 
 def metadatas_of(metadatas: Any) -> list[Payload | None]:
-    """A list of dicts that JSON can hold, or None."""
+    """A list of dicts that can be stored as JSON, or None."""
     if isinstance(metadatas, Mapping):
         metadatas = [metadatas]
     items = _listlike(metadatas, "metadatas", "a dict or a list of dicts")
@@ -354,7 +356,7 @@ def texts_of(texts: Any, name: str) -> list[str | None]:
 
 
 def complete_texts_of(texts: Any, name: str) -> list[str | None]:
-    """A list of strings, none of them None."""
+    """A list of strings, in which None isn't allowed."""
     items = texts_of(texts, name)
     for i, item in enumerate(items):
         if item is None:
@@ -385,13 +387,13 @@ def images_of(images: Any, name: str) -> list[Any]:
 def filter_of(
     where: Any, where_document: Any = None, ids: ShownIds | None = None
 ) -> Expression | None:
-    """The expression of a user's filters and ids; None if there are none. InvalidFilterError for a
-    malformed filter.
+    """A user's filters and ids as one expression; None if there are none. Raises InvalidFilterError
+    for a malformed filter.
 
     Args:
         where: a filter of metadata, as a dict or as an expression.
         where_document: a filter of documents.
-        ids: the points' ids.
+        ids: only points with these ids match.
     """
     if where_document is None and ids is None:
         return None if where is None else _expression_of(where)
@@ -427,8 +429,8 @@ def include_of(include: Any, allowed: Container[str]) -> frozenset[str]:
 
 @lru_cache(maxsize=128)
 def _set_of(names: tuple[str, ...]) -> frozenset[str]:
-    """A set of names, the same object each time, so that its hash is cached; with plain strings,
-    whatever kind was passed first."""
+    """A set of names. Equal sets are the same object, so that its hash is cached. The names are
+    plain strings, even if subclasses of str were passed."""
     return frozenset(map(str.__str__, names))
 
 
@@ -448,8 +450,8 @@ def read_once(value: Any) -> Any:
 
 
 def _listlike(value: Any, name: str, expected: str, is_ordered: bool = True) -> list[Any]:
-    """A new list of the items; the caller's list never changes. is_ordered: whether to refuse a
-    set, since it has no order."""
+    """A new list of the items, so that the caller's list isn't changed. is_ordered: whether to
+    refuse a set, which has no order."""
     if type(value) is list or type(value) is tuple:
         return [*value]
     atom = isinstance(value, str | bytes | bytearray | Mapping) or getattr(value, "ndim", 1) == 0

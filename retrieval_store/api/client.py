@@ -1,4 +1,4 @@
-"""Client: a directory of collections, one in memory, one that is served, or a cluster."""
+"""Client: a store of collections, in a directory, in memory, on a server, or on a cluster."""
 
 import os
 import re
@@ -135,38 +135,42 @@ class Client:
         """Open a store.
 
         Args:
-            path: the directory of a store; ":memory:", or neither that nor url, is one in memory.
+            path: the directory of a store. ":memory:", or neither path nor url, means a store in
+                memory.
             create: whether to make a store if there is none; with False, a missing store is a
                 NotFoundError.
             durability: "full": an acknowledged write survives a power cut; "relaxed": a power cut
-                may lose the last moments, but the store stays consistent.
+                may lose the writes of the last moments, but the store stays consistent.
             read_only: writes raise ReadOnlyError; the directory may be unwritable.
             allow_reset: whether `reset` may delete everything.
-            trust: whether you trust the maker of the store. If not, an embedding function that the
-                store remembers isn't used if it may reach the network, the environment or files,
-                unless you pass it yourself.
+            trust: whether you trust the maker of the store. If you don't, a stored embedding
+                function that may reach the network, the environment or files isn't used, unless you
+                pass it yourself.
             rebuild: ignore the derived files (codes, indexes, lists of words), and rebuild them
                 when they are needed; for stores from untrusted sources.
             memory_budget: the bytes that the caches of all stores of this process may use together,
-                besides the state of the collection in use. The last client that gives it sets it.
-                The default is 256 MB, or an eighth of the memory of the process if that is less.
+                besides the state of the collection in use. The last client with this argument sets
+                it. The default is 256 MB, or an eighth of the memory of the process if that is
+                less.
             unknown_keys: the reaction to a filter on a key, or a type of value, that no record has:
                 "warn" in the log (once for each key and Collection), "error" (an
                 InvalidFilterError), or "ignore". A cluster isn't checked.
-            url: of a served store or a cluster; the client finds out which. A list has several
-                nodes of a cluster: the next one is used when one is down or isn't ready.
+            url: the URL of a served store or a cluster; the client finds out which. A list names
+                several nodes of a cluster: if one is down or isn't ready, the next one is used.
             qdrant_client: an open client of a cluster, instead of url; it stays open.
-            consistency: how many replicas of a cluster a read asks: a number, "majority", "quorum"
-                or "all"; None for one of them.
-            create_indexes: whether to make payload indexes, once, for the keys of filters, orders
-                and facets; without them a server in strict mode refuses such filters.
+            consistency: how many replicas of a cluster a read queries: a number, "majority",
+                "quorum" or "all"; None for a single replica.
+            create_indexes: whether to create payload indexes on a cluster, once, for the keys of
+                filters, orders and facets; without them a server in strict mode refuses such
+                filters.
             settings: Chroma's, also instead of path: `allow_reset`, `is_persistent` and
-                `persist_directory` are used. Others may only have values that hold here anyway.
-            tenant: Chroma's; "default_tenant".
-            database: Chroma's; "default_database".
-            **options: with url: api_key, headers (a dict, of each request), timeout (seconds, 30 by
-                default; None for no limit), verify (False, or a file of trusted certificates); for
-                a cluster also the arguments of qdrant_client.QdrantClient.
+                `persist_directory` are used. Other settings must have the values by which this
+                package works anyway.
+            tenant: Chroma's; must be "default_tenant".
+            database: Chroma's; must be "default_database".
+            **options: with url: api_key, headers (a dict, sent with each request), timeout
+                (seconds, 30 by default; None for no limit), verify (False, or a file of trusted
+                certificates); for a cluster also the arguments of qdrant_client.QdrantClient.
 
         Raises:
             InvalidArgumentError: an invalid argument, or arguments that don't go together.
@@ -229,17 +233,17 @@ class Client:
 
     @property
     def path(self) -> Path | None:
-        """The directory where the store lies; None for one in memory or on a cluster."""
+        """The directory of the store; None if it is in memory, on a server, or on a cluster."""
         return self._session.store.directory
 
     @property
     def tenant(self) -> str:
-        """Chroma's default: a store has none."""
+        """Chroma's default tenant; a store has no tenants."""
         return DEFAULT_TENANT
 
     @property
     def database(self) -> str:
-        """The same."""
+        """Chroma's default database; a store has no databases."""
         return DEFAULT_DATABASE
 
     @suggests_argument(OF_COLLECTIONS)
@@ -254,33 +258,34 @@ class Client:
         *,
         check_model: bool = True,
     ) -> "Collection":
-        """Make a collection.
+        """Create a collection.
 
         Args:
-            name: 3 to 512 characters of [a-zA-Z0-9._-], the first and the last of [a-zA-Z0-9].
+            name: 3 to 512 characters of [a-zA-Z0-9._-], where the first and the last character are
+                one of [a-zA-Z0-9].
             configuration: {"hnsw": {"space": "l2" | "ip" | "cosine", "ef_construction",
                 "max_neighbors", "ef_search"}, "index": "codes" | "hnsw" | "exact" | a plugin's
-                {"name", "settings"}, "recall": the share of the nearest that is enough, "text":
-                {"language", "stemming", "stopwords"}, "vectors": {"datatype": "float32" |
-                "float16"}, "sparse": {"idf": False | True}}; on a cluster also "qdrant":
-                {"shard_number", "replication_factor", "write_consistency_factor", "on_disk",
-                "quantization"}. With "sparse" points may have sparse vectors, whose indices are
-                weighted by their idf if "idf" is True.
+                {"name", "settings"}, "recall": the share of the true nearest that a search must
+                find, "text": {"language", "stemming", "stopwords"}, "vectors": {"datatype":
+                "float32" | "float16"}, "sparse": {"idf": False | True}}; on a cluster also
+                "qdrant": {"shard_number", "replication_factor", "write_consistency_factor",
+                "on_disk", "quantization"}. With "sparse", points may have sparse vectors; if "idf"
+                is True, their indices are weighted by idf.
             metadata: a dict of JSON values; "hnsw:space" in it chooses the distance too.
-            embedding_function: a callable, or the name of a registered function that is made
-                without settings, such as "minilm"; left out, the default one (wordllama); None for
-                none. Where no distance is given, a function that is passed brings its own,
-                `default_space()`, "cosine" of all that come with this package; else it is "l2", the
-                squared Euclidean distance.
-            data_loader: what loads what uris point at, such as `ImageLoader()`.
-            get_or_create: as `get_or_create_collection`.
-            check_model: False to use another embedding function than the one that the collection
-                was made with.
+            embedding_function: a callable, or the name of a registered function that needs no
+                settings, such as "minilm". If it is left out, the default function (wordllama);
+                None for no function. If no distance is set, a function that is passed sets it by
+                its `default_space()`, which is "cosine" for all functions of this package.
+                Otherwise the distance is "l2", the squared Euclidean distance.
+            data_loader: loads the data at uris, for example `ImageLoader()`.
+            get_or_create: return an existing collection, as `get_or_create_collection` does.
+            check_model: False to accept another embedding function than the one with which an
+                existing collection was created.
 
         Raises:
             AlreadyExistsError: the name is taken.
-            InvalidArgumentError: what can't be, such as a distance that isn't among the embedding
-                function's `supported_spaces()`, or a function's name that isn't known.
+            InvalidArgumentError: an invalid argument, such as a distance that isn't among the
+                embedding function's `supported_spaces()`, or the name of an unknown function.
         """
         collection_name(name)
         configuration, embedding_function = function_apart(configuration, embedding_function)
@@ -304,19 +309,20 @@ class Client:
         *,
         check_model: bool = True,
     ) -> "Collection":
-        """The collection of this name, made if there is none.
+        """The collection of this name, created if it doesn't exist.
 
         Args:
             name: as of `create_collection`.
-            configuration: as of `create_collection`. A collection that exists keeps of its settings
-                those that `modify` can change.
-            metadata: of a new collection; one that exists keeps its own.
+            configuration: as of `create_collection`. An existing collection keeps its own values of
+                the settings that `modify` can change.
+            metadata: the metadata of a new collection; an existing collection keeps its own.
             embedding_function: as of `create_collection`.
             data_loader: as of `create_collection`.
             check_model: as of `create_collection`.
 
         Raises:
-            ConflictError: a setting, or an embedding function, that isn't the collection's own.
+            ConflictError: an existing collection has another value of a setting, or another
+                embedding function.
         """
         return self.create_collection(
             name,
@@ -341,13 +347,13 @@ class Client:
 
         Args:
             name: its name.
-            embedding_function: as of `create_collection`; left out, the one that the collection
-                remembers.
+            embedding_function: as of `create_collection`; if left out, the function that the
+                collection has stored.
             data_loader: as of `create_collection`.
-            check_model: False to use another embedding function all the same.
+            check_model: False to accept another embedding function than the stored one.
 
         Raises:
-            NotFoundError: there is none of this name.
+            NotFoundError: no collection has this name.
             ConflictError: it was created with another embedding function: another registered one,
                 other settings, or a model of another name.
         """
@@ -364,7 +370,7 @@ class Client:
         *,
         check_model: bool = True,
     ) -> "Collection":
-        """The collection of this id, whatever its name is now.
+        """The collection of this id, even if it was renamed.
 
         Args:
             collection_id: its `id`.
@@ -373,8 +379,8 @@ class Client:
             check_model: as of `get_collection`.
 
         Raises:
-            NotFoundError: there is none of this id.
-            ConflictError: as by `get_collection`.
+            NotFoundError: no collection has this id.
+            ConflictError: as in `get_collection`.
         """
         function = _function_of(embedding_function)
         check_callable(data_loader, "data_loader")
@@ -386,8 +392,9 @@ class Client:
     ) -> "list[Collection]":
         """The collections, sorted by name.
 
-        A collection that QdrantClient made with vectors of another kind has only a name and an id.
-        All else raises an InvalidArgumentError with the reason.
+        The list includes collections that QdrantClient created with vectors that `Collection`
+        doesn't support. Such a collection has only a name and an id; everything else raises an
+        InvalidArgumentError with the reason.
 
         Args:
             limit: the maximum number of collections; None for all.
@@ -400,8 +407,9 @@ class Client:
         return [self._make_collection(record, use) for record in records]
 
     def collection_names(self) -> list[str]:
-        """The names of all collections that `get_collection` opens, in their order: without those
-        that QdrantClient has made with other vectors than `Collection` works with."""
+        """The names of all collections that `get_collection` can open, in the order of
+        `list_collections`. Collections that QdrantClient created with vectors that `Collection`
+        doesn't support are left out."""
         return [each.name for each in self._session.store.page(None, 0) if not each.is_qdrant_only]
 
     def count_collections(self) -> int:
@@ -409,13 +417,13 @@ class Client:
         return self._session.store.count()
 
     def delete_collection(self, name: str) -> None:
-        """Delete a collection with all that is in it.
+        """Delete a collection with its contents.
 
         Args:
             name: its name.
 
         Raises:
-            NotFoundError: there is none of this name.
+            NotFoundError: no collection has this name.
         """
         self._session.store.drop(self._record_named(name).name)
 
@@ -454,15 +462,15 @@ class Client:
         return store_stats(store.gauges(), store.own_bytes(), store.budget())
 
     def snapshot(self, path: str | os.PathLike[str]) -> None:
-        """Write a snapshot of each collection into one file, while others go on writing.
-        `retrieval_store.restore` makes a store of it. A cluster has no snapshots, so its points are
-        first copied to a folder beside the file, as by `copy_to`.
+        """Write a snapshot of each collection into one file, while others may continue to write.
+        `retrieval_store.restore` makes a store from it. A cluster has no snapshots, so its points
+        are first copied to a folder beside the file, as `copy_to` does.
 
         Args:
-            path: of the new file.
+            path: the path of the new file.
 
         Raises:
-            InvalidArgumentError: a path that exists.
+            InvalidArgumentError: the path exists already.
         """
         stores.snapshot(self._session, path_of(path, "path"))
 
@@ -478,25 +486,26 @@ class Client:
         directories, memory and clusters, in any direction. Afterwards the number of points and a
         sample of them are compared. Aliases that the other store lacks are copied too.
 
-        Each collection is copied from a snapshot, while others go on writing (a cluster has no
-        snapshots; its points are listed one after the other). A second call copies only later
-        changes. So an application moves within seconds: copy, stop it, copy once more. An
-        interrupted copy resumes. A journal in the directory of the target, or else of the source,
-        records which collections are copies.
+        Each collection is copied from a snapshot, while others may continue to write (a cluster has
+        no snapshots; its points are read page by page). A second call copies only later changes. So
+        an application can move with seconds of downtime: copy, stop the application, and copy once
+        more. An interrupted copy resumes. A journal in the directory of the target, or else of the
+        source, records which collections are copies.
 
         Nothing else in the target changes. A collection that was deleted in the source stays in the
         target.
 
         Args:
             other: the client of the target.
-            collections: their names; None for all.
-            fail_if_exists: whether a collection that was copied completely before is an
-                AlreadyExistsError.
+            collections: the names of the collections to copy; None for all.
+            fail_if_exists: raise AlreadyExistsError for a collection that an earlier call has
+                copied completely.
             show_progress: show a progress bar.
 
         Raises:
             AlreadyExistsError: the target has another collection with that name and other contents.
-            ConflictError: others wrote to an incomplete copy, or one of the two was renamed.
+            ConflictError: others have written to an incomplete copy, or the source or the copy was
+                renamed.
             StorageError: the copy is incomplete, or its sample differs.
         """
         from retrieval_store import plugins
@@ -518,8 +527,9 @@ class Client:
         return copied
 
     def heartbeat(self) -> int:
-        """Nanoseconds since 1970, of a client that isn't closed, else ClientClosedError; and whose
-        server answers, where it has one, else UnavailableError."""
+        """The time in nanoseconds since 1970, if the store can be used. Raises ClientClosedError
+        for a closed client, and UnavailableError if its server, where it has one, doesn't
+        answer."""
         store = self._session.store
         if store.embedded is None:
             store.count()
@@ -530,18 +540,18 @@ class Client:
         return retrieval_store.__version__
 
     def get_max_batch_size(self) -> int:
-        """How many records a call takes: any number."""
+        """How many records one call accepts: there is no limit."""
         return sys.maxsize
 
     def get_settings(self) -> "Settings":
-        """Those of Chroma's that mean something here."""
+        """Those of Chroma's settings that have an effect here."""
         from retrieval_store.api.chroma.settings import Settings
 
         where = {} if self.path is None else {"persist_directory": str(self.path)}
         return Settings(allow_reset=self._allow_reset, is_persistent=bool(where), **where)
 
     def reset(self) -> None:
-        """Delete all collections, if the client was made with `allow_reset=True`."""
+        """Delete all collections. Only if the client was made with `allow_reset=True`."""
         if not self._allow_reset:
             raise InvalidArgumentError(
                 "reset deletes everything; make the client with allow_reset=True to allow it"
@@ -551,7 +561,7 @@ class Client:
                 self._session.store.drop(record.name)
 
     def close(self) -> None:
-        """Let go of the store; its collections can't be used any more. Again does nothing."""
+        """Close the store; its collections can't be used any more. Closing again does nothing."""
         self._session.close()
 
     def __repr__(self) -> str:
@@ -638,13 +648,14 @@ class Client:
                     raise
 
     def _opened(self, record: CollectionRecord, config: Payload, use: "_Using") -> "Collection":
-        """A collection that exists; ConflictError where it has other settings."""
+        """An existing collection; raises ConflictError if it has other settings."""
         _warn_of_unused(record, use)
         refuse_conflict(config, all_settings(record), SEARCH_TIME)
         return self._collection(record, use)
 
     def _record_named(self, name: Any) -> CollectionRecord:
-        """The collection of this name, which `QdrantClient` may have given it."""
+        """The record of the collection with this name, which may also be one that `QdrantClient`
+        created."""
         try:
             return self._session.store.by_name(name if isinstance(name, str) else "")
         except NotFoundError as error:
@@ -652,7 +663,7 @@ class Client:
             raise NotFoundError(self._missing(name, str(error))) from None
 
     def _missing(self, name: str, problem: str) -> str:
-        """What to say of a collection that isn't there, whose name may have been mistyped."""
+        """The error message for a collection that doesn't exist; suggests a similar name."""
         place = "" if self._session.on_cluster else f" in the store {self._session.place}"
         try:
             names = [record.name for record in self._session.store.page(NAMES_COMPARED, 0)]
@@ -668,7 +679,7 @@ class Client:
         )
 
     def _collection(self, record: CollectionRecord, use: "_Using") -> "Collection":
-        """The collection, if it is one that `Collection` works with."""
+        """The collection, if `Collection` supports its vectors."""
         stored_settings(record)
         return self._make_collection(record, use)
 
@@ -683,7 +694,7 @@ class Client:
 
 
 class _OfQdrantClient(StoredCollection):
-    """A collection with vectors that `Collection` doesn't work with: it is listed, and can be
+    """A collection with vectors that `Collection` doesn't support. It is listed, and can be
     compacted, saved and deleted; access to its points raises an error that explains why."""
 
     @property
@@ -701,7 +712,8 @@ ClientAPI = Client  # under the name of Chroma's protocol, which programs ask `i
 
 @dataclass(frozen=True, slots=True)
 class _Using:
-    """What a collection is to be used with, and whether that is checked."""
+    """The embedding function and the data loader for a collection, and whether the function is
+    checked."""
 
     embedding_function: "Embeds | Default | None"
     data_loader: "DataLoader | None"
@@ -716,8 +728,8 @@ def existing_collection(
     embedding_function: Any,
     check_model: bool,
 ) -> "Collection":
-    """The collection of this name, opened as `get_or_create_collection` does one that exists, and
-    with its errors; NotFoundError where there is none."""
+    """The existing collection of this name, opened as by `get_or_create_collection`, with the same
+    errors; raises NotFoundError if it doesn't exist."""
     configuration, function = function_apart(configuration, embedding_function)
     use = _Using(_function_of(function), None, client._trust, check_model)
     record = client._record_named(collection_name(name))
@@ -725,7 +737,7 @@ def existing_collection(
 
 
 def _warn_of_unused(record: CollectionRecord, use: _Using) -> None:
-    """Log that a collection is opened without the embedding function that it remembers."""
+    """Log that a collection is opened without the embedding function that it has stored."""
     spec: Any = record.settings.get("embedding_function")
     if use.embedding_function is None and use.check_model and isinstance(spec, dict):
         _log.warning(
@@ -737,8 +749,8 @@ def _warn_of_unused(record: CollectionRecord, use: _Using) -> None:
 
 
 def _function_of(embedding_function: "Embeds | str | Default | None") -> "Embeds | Default | None":
-    """What is given as an embedding function, callable; see `embedding_functions.function_of`. For
-    the usual one, or none, nothing is loaded."""
+    """The passed embedding function as a callable; see `embedding_functions.function_of`. For the
+    default function, or none, nothing is loaded."""
     if embedding_function is None or isinstance(embedding_function, Default):
         return embedding_function
     from retrieval_store.api.embedding_functions import function_of
@@ -758,7 +770,7 @@ def _check_flags(**flags: Any) -> None:
 
 
 def _is_remote(path: Any, url: Any, qdrant_client: Any, options: Mapping[str, Any]) -> bool:
-    """Whether a client is for a server or a cluster; refuses more than one place."""
+    """Whether a client is for a server or a cluster; refuses more than one location."""
     places = {"path": path, "url": url, "qdrant_client": qdrant_client}
     named_places = [name for name, place in places.items() if place is not None]
     if len(named_places) > 1:
@@ -810,14 +822,14 @@ def _id_of(value: Any) -> str:
 def restore(
     snapshot: str | os.PathLike[str], path: str | os.PathLike[str], name: str | None = None
 ) -> None:
-    """Make a store in the directory `path` of a snapshot, or add the collection of one to the store
-    that is there, as `name` or by the name that it had.
+    """Make a store in the directory `path` from a snapshot. If there is a store already, and the
+    snapshot contains a collection, add that collection, under the name `name` or its old name.
 
-    All of the snapshot is checked first: whether its files are whole and say nothing that
-    contradicts itself, whether it is of a newer version, whether it would write elsewhere. Nothing
-    is replaced: InvalidArgumentError for a directory that holds something else, and
-    AlreadyExistsError for a name that is taken. DamagedError or FormatError for a file that is no
-    snapshot, or not a whole one.
+    The whole snapshot is checked first: whether its files are complete and consistent, whether a
+    newer version wrote it, and whether it would write outside the directory. Nothing is replaced.
+    Raises InvalidArgumentError for a directory that contains other files, and AlreadyExistsError
+    for a name that is taken. Raises DamagedError or FormatError for a file that isn't a snapshot,
+    or is incomplete.
     """
     new_name = None if name is None else collection_name(name)
     stores.restore(path_of(snapshot, "snapshot"), path_of(path, "path"), new_name)
@@ -866,9 +878,10 @@ def HttpClient(
     trust: bool = False,
     **options: Any,
 ) -> Client:
-    """A client of the store, or the cluster, that a server at a host and a port has, under the name
-    that users of Chroma know. host: its name, or its URL, whose port counts then; headers: of each
-    request; options: those that `Client` takes with url, such as api_key and timeout."""
+    """A client of the store or the cluster that a server at a host and a port serves, under the
+    name that users of Chroma know. host: the server's name, or its URL, whose port then counts;
+    headers: sent with each request; options: the arguments that `Client` takes together with url,
+    such as api_key and timeout."""
     name = host.rpartition("://")[2].rstrip("/") if isinstance(host, str) else ""
     if not name or "/" in name:
         raise InvalidTypeError(f"host is {quote(host)}, expected the name of a host")

@@ -1,4 +1,4 @@
-"""Collection: named points with documents, metadata and one embedding each."""
+"""Collection: named points, each with documents, metadata and an embedding."""
 
 import os
 import uuid
@@ -90,8 +90,9 @@ FIRST = 5  # points that a notebook shows of a collection
 
 
 class AskedQuery(NamedTuple):
-    """What `query` and its like ask of the store. included: the names in `include`; filter: all
-    conditions of the query; reranking: how the hits are put in order anew."""
+    """The query that `query` and similar methods send to the store. included: the names in
+    `include`; filter: all conditions of the query; reranking: how the hits are sorted by a
+    re-ranker."""
 
     query: Query
     included: frozenset[str]
@@ -101,11 +102,12 @@ class AskedQuery(NamedTuple):
 
 @shortens_tracebacks
 class Collection:
-    """Points that can be found by id, by metadata, by document text and by nearness.
+    """Points that can be found by id, by metadata, by the text of documents, and by the nearness of
+    vectors.
 
-    Made by the methods of `Client`. Any number of threads may use it. Two collections are equal
-    when their ids are. Every method raises NotFoundError once the collection has been deleted, and
-    ClientClosedError once its client was closed; but id and name stay known.
+    Made by the methods of `Client`. Any number of threads may use it. Two collections are equal if
+    their ids are. Every method raises NotFoundError after the collection was deleted, and
+    ClientClosedError after its client was closed; id and name stay available.
     """
 
     def __init__(
@@ -140,7 +142,7 @@ class Collection:
 
     @property
     def id(self) -> uuid.UUID:
-        """The id, which stays when the name changes."""
+        """The id, which stays the same when the name changes."""
         return uuid.UUID(self._backend.id)
 
     @property
@@ -165,23 +167,24 @@ class Collection:
 
     @property
     def configuration_json(self) -> dict[str, Any]:
-        """The same, under the name that users of Chroma know."""
+        """The settings, under the name that users of Chroma know."""
         return self.configuration
 
     @property
     def embedding_function(self) -> "Embeds | None":
-        """The embedding function, which was given or is remembered; None without one. Raises
-        EmbeddingFunctionError for one that is remembered and can't be made."""
+        """The embedding function: the passed one, or else the stored one; None if there is neither.
+        Raises EmbeddingFunctionError if the stored function can't be made."""
         return self._embedder.function
 
     @property
     def _embedding_function(self) -> "Embeds | None":
-        """The same, under the name that code for Chroma uses."""
+        """The embedding function, under the name that code for Chroma uses."""
         return self.embedding_function
 
     @property
     def data_loader(self) -> "DataLoader | None":
-        """The data loader that the collection was got with; None without one."""
+        """The data loader that was passed when the collection was opened; None if there was
+        none."""
         return self._loader
 
     def __eq__(self, other: object) -> bool:
@@ -210,7 +213,7 @@ class Collection:
         return True  # also when it is empty: whether there is a collection is asked more often
 
     def __contains__(self, point_id: object) -> bool:
-        """Whether there is a point of this id."""
+        """Whether a point has this id."""
         try:
             listed_ids = check_ids([point_id])
         except InvalidArgumentError:  # no point can have it
@@ -254,15 +257,16 @@ class Collection:
         embed: Embed | None = None,
         show_progress: bool = False,
     ) -> WriteResult:
-        """Add points, any number at once: all of them durably, or none. (On a cluster a failure may
-        leave a part; the error says so.)
+        """Add any number of points: all of them are stored durably, or none. (On a cluster, some
+        points may be stored after a failure; the error says so.)
 
-        With embeddings the embedding function isn't called. Without, it embeds the documents, the
-        images, or the data that the uris name. The result has the ids of the records that a
-        skipping data loader couldn't load. The results of `upsert` and `update` have them too.
+        If embeddings are passed, the embedding function isn't called. Otherwise it embeds the
+        documents, the images, or the data at the uris. The result has the ids of the records that a
+        data loader with `on_error="skip"` couldn't load; so have the results of `upsert` and
+        `update`.
 
         Args:
-            ids: strings, one for each point, each once.
+            ids: distinct strings, one for each point.
             embeddings: (n, dim) finite numbers, stored as float32.
             metadatas: dicts of JSON values.
             documents: texts.
@@ -270,13 +274,13 @@ class Collection:
             uris: where the images are; the data loader loads them.
             sparse_embeddings: dicts or objects with "indices" and "values"; None for a point
                 without one. The collection's configuration must have "sparse".
-            embed: the field to embed ("documents", "images" or "uris") if records have several.
-                The others are stored with it, such as the caption of a picture.
+            embed: the field to embed ("documents", "images" or "uris") if records have several. The
+                others are stored with it, such as the caption of a picture.
             show_progress: show a progress bar of the embedding.
 
         Raises:
             IDAlreadyExistsError: an id exists.
-            DimensionMismatchError: vectors of another dimension than the collection's.
+            DimensionMismatchError: vectors whose dimension isn't the collection's.
             InvalidArgumentError: anything malformed.
         """
         request = WriteRequest(
@@ -317,7 +321,7 @@ class Collection:
             show_progress: show a progress bar of the embedding.
 
         Raises:
-            DimensionMismatchError: as by `add`.
+            DimensionMismatchError: as in `add`.
             InvalidArgumentError: anything malformed.
         """
         request = WriteRequest(
@@ -340,14 +344,15 @@ class Collection:
         *,
         embed: Embed | None = None,
     ) -> dict[str, list[str]]:
-        """`upsert` with `replace=True` where several programs keep records in one collection: only
-        of the caller's own records, which fulfil a filter, and of ids that are new. Returns the ids
-        of others' records as "others": those aren't written, and the rest perhaps neither, until it
-        is called again without them; and as "left_out" the ids whose uris a loader skipped.
+        """`upsert` with `replace=True`, for programs that share a collection. Only new ids, and the
+        caller's own records, which fulfil a filter, are written. The result has "others", the ids
+        that belong to records of other programs; these records aren't changed. If there are any,
+        the remaining records may not be written either; call it again without those ids. "left_out"
+        has the ids whose uris a loader skipped.
 
         Args:
-            own: a filter of metadata that the caller's records fulfil, the new ones too.
-            ids: as of `upsert`, as all that follows.
+            own: a filter of metadata that the caller's records fulfil, including the new ones.
+            ids: as of `upsert`, like the following arguments.
             embeddings: as of `upsert`.
             metadatas: as of `upsert`.
             documents: as of `upsert`.
@@ -372,8 +377,8 @@ class Collection:
         return {"left_out": left_out, "others": sorted(others)}
 
     def write_behind(self) -> "WriteBehind":
-        """For a `with` block whose `add` and `upsert` write one batch of records while the caller
-        makes the next, which is embedded meanwhile."""
+        """For a `with` block. Its `add` and `upsert` write one batch of records while the caller
+        prepares the next one, which is also embedded at the same time."""
         from retrieval_store.api.record_writer import WriteBehind
 
         return WriteBehind(self._writer())
@@ -392,8 +397,8 @@ class Collection:
         metadata_columns: Sequence[str] | None = None,
         show_progress: bool = False,
     ) -> int:
-        """Add records from a table or an iterable, each batch durably and as a whole. Returns how
-        many were added.
+        """Add records from a table or an iterable. Each batch is written durably and atomically.
+        Returns how many records were added.
 
         Integer ids become strings of their digits. While a batch is written, the next one is read
         and embedded.
@@ -401,23 +406,23 @@ class Collection:
         Args:
             source: a pandas or polars DataFrame, or a pyarrow Table, with the column "id" and any
                 of "document", "embedding", "uri" and "metadata"; other columns are metadata keys.
-                Or a result of `get`, or an iterable of tables or of records (dicts with these
-                keys, or "image"). An iterable is consumed while records are added.
-            batch: how many records are added at a time.
+                Or a result of `get`, or an iterable of tables or of records (dicts with these keys,
+                or "image"). An iterable is consumed while records are added.
+            batch: how many records are written in one batch.
             upsert: `upsert` instead of `add`, so that an interrupted call can be repeated.
             embed: as of `add` and `upsert`.
             id_column: the name of the column of ids; None takes the index of a pandas frame.
             document_column: the name of the column of documents.
             embedding_column: the name of the column of embeddings.
             uri_column: the name of the column of uris.
-            metadata_columns: the metadata keys, if not all other columns are. With these or any
-                other column name, other keys of records become metadata too, and the first record
-                must have all named columns.
+            metadata_columns: the columns that are metadata keys; by default all other columns. With
+                these or any other column name, other keys of records become metadata too, and the
+                first record must have all named columns.
             show_progress: show a progress bar of the records.
 
         Raises:
-            InvalidArgumentError: an invalid record or a missing column, and the errors of `add`
-                and `upsert`. Earlier batches stay.
+            InvalidArgumentError: an invalid record or a missing column, and the errors of `add` and
+                `upsert`. Earlier batches stay.
         """
         from retrieval_store.api.frames import batches_from, columns_named, length_of
         from retrieval_store.base.tracing import progress_bar
@@ -451,20 +456,21 @@ class Collection:
     ) -> WriteResult:
         """Change existing points. The result and the log name the ids that don't exist.
 
-        Fields that aren't given stay, and so do those that are None in a list. A document, an image
-        or a uri without an embedding is embedded again, and replaces the other two.
+        Fields that aren't passed stay the same; so does a field whose item in a list is None. If a
+        document, an image or a uri is passed without an embedding, it is embedded, and the point's
+        other two of these fields are removed.
 
         Args:
-            ids: strings, each once.
+            ids: distinct strings.
             embeddings: as of `add`.
             metadatas: dicts to merge key by key; a None deletes the key.
             documents: as of `add`.
             images: as of `add`.
             uris: as of `add`.
             sparse_embeddings: as of `add`.
-            embed: "documents", "images" or "uris": the only field to embed. The others are stored
-                if they are given: with "uris", a new document is a new caption of the picture,
-                and the picture's vector stays.
+            embed: "documents", "images" or "uris": the only field to embed. The other fields are
+                only stored: with "uris", a new document is a new caption of the picture, and the
+                picture's vector stays.
             where: a metadata filter instead of ids. `metadatas` is then one dict, which is merged
                 into all matching points in one transaction. The result has their number as
                 "updated".
@@ -472,8 +478,8 @@ class Collection:
             show_progress: show a progress bar of the embedding.
 
         Raises:
-            DimensionMismatchError: as by `add`.
-            InvalidArgumentError: anything malformed, or any other combination.
+            DimensionMismatchError: as in `add`.
+            InvalidArgumentError: anything malformed, or arguments that can't be combined.
         """
         request = WriteRequest(
             ids=ids, embeddings=embeddings, metadatas=metadatas, documents=documents, images=images,
@@ -501,7 +507,8 @@ class Collection:
         order_by: str | None = None,
         descending: bool = False,
     ) -> GetResult:
-        """Points by id, by filter, or all: in the order of `ids`, or of first insertion.
+        """Get points by id, by filter, or all points. They come in the order of `ids`, or else in
+        the order of first insertion.
 
         Args:
             ids: ids of points; unknown ones are ignored.
@@ -511,7 +518,7 @@ class Collection:
             where_document: a filter of documents.
             include: "metadatas", "documents", "embeddings", "sparse_embeddings", "uris", "data".
             order_by: a metadata key to sort by: first numbers (as float64), then dates, ascending.
-                Points with neither are left out.
+                Points with neither a number nor a date are left out.
             descending: reverse the order of `order_by`.
 
         Raises:
@@ -545,10 +552,10 @@ class Collection:
         limit: int | None = 10,
     ) -> list[tuple[Scalar, int]]:
         """Count the matching points by their value under a metadata key, the most frequent value
-        first. Ties are sorted: bools, then numbers, then strings.
+        first. Values with equal counts are sorted: bools, then numbers, then strings.
 
-        Values are strings, numbers and bools. Of a list each distinct element counts once for a
-        point. 1 and 1.0 are the same value.
+        Values are strings, numbers and bools. If a value is a list, each distinct element counts
+        once for the point. 1 and 1.0 are the same value.
 
         Args:
             key: the metadata key.
@@ -568,7 +575,7 @@ class Collection:
         return counts
 
     def peek(self, limit: int = 10) -> GetResult:
-        """The first points, with everything but uris and data.
+        """The first points, with all fields except uris and data.
 
         Args:
             limit: the maximum number of points.
@@ -583,7 +590,8 @@ class Collection:
         include: Sequence[GetField] = ("metadatas", "documents"),
     ) -> GetResult:
         """A sample of the matching points, in the order of first insertion. It is spread evenly
-        over all of them, and the same each time. On a cluster it is random.
+        over the matching points, and each call returns the same sample. On a cluster the sample is
+        random.
 
         Args:
             size: the maximum number of points.
@@ -602,9 +610,9 @@ class Collection:
     def unknown_keys(
         self, where: Where | None = None, where_document: Mapping[str, Any] | None = None
     ) -> list[str]:
-        """The keys of a filter that no point can fulfil, with a sentence each: no point has a value
-        under the key, or none of the required type. Empty for an empty collection, and on a
-        cluster, where this would read all points.
+        """The keys in a filter by which no point can match, each with a sentence that explains it.
+        Either no point has a value under the key, or no value has the required type. Empty for an
+        empty collection, and on a cluster, where this would read all points.
 
         Args:
             where: a filter of metadata.
@@ -619,7 +627,7 @@ class Collection:
         return [sentence for _, sentence in unknown_keys(self._points(), keys, ())]
 
     def _asked_query(self, request: QueryRequest) -> AskedQuery:
-        """The query of a request, for the store."""
+        """The query for the store that a request describes."""
         if request.query_sparse is not None:
             require_sparse("query_sparse", self._record())
         included = include_of(request.include, QUERY_FIELDS)
@@ -638,8 +646,8 @@ class Collection:
         return AskedQuery(query, included, expression, reranking)
 
     def _like(self, request: QueryRequest) -> tuple[QueryRequest, Expression]:
-        """The same request by the vector that `like` and `unlike` mean, and a condition that
-        excludes their points."""
+        """A request with `like` and `unlike`, converted to a query vector; and a condition that
+        excludes the example points."""
         if request.mode != "dense":
             raise InvalidArgumentError(f"like goes with mode 'dense', not {request.mode!r}")
         if queries := request.queries():
@@ -651,8 +659,8 @@ class Collection:
         return request, Not(HasId((*near, *far), are_shown=True))
 
     def _points(self) -> "PointsBackend":
-        """The points (`PointStore` of the engine, or those of another store): the ones of the last
-        call while they can be used again."""
+        """The points (`PointStore` of the engine, or the points of another store). The object of
+        the last call is returned again as long as it can be used."""
         points = self._last_points
         if points is None or not points.reusable or self._backend.session.closed:
             self._last_points = points = self._backend.points
@@ -664,9 +672,9 @@ class Collection:
         count: int = 0,
         other: tuple[str, PayloadPath] | None = None,
     ) -> int:
-        """Where nothing was found, see whether anything could fulfil the filter, and has what
-        another argument names; if not, warn or refuse it, as the client says. Returns how much was
-        found."""
+        """If a call found nothing, check whether any point can match the filter, and has the key
+        that another argument names. If none can, warn or raise an error, by the client's
+        `unknown_keys`. Returns how much was found."""
         how = self._backend.session.unknown_keys
         if not count and how != "ignore" and not (expression is None and other is None):
             from retrieval_store.api.unknown_keys import NamedKeys, warn_unknown_keys
@@ -676,8 +684,8 @@ class Collection:
         return count
 
     def _note_texts(self, expression: Expression | None) -> None:
-        """Warn of a filter whose ranges compare times with a text that isn't one, or refuse it, by
-        the client's setting."""
+        """If a range in a filter compares times with a text that isn't a time, warn or raise an
+        error, by the client's `unknown_keys`."""
         how = self._backend.session.unknown_keys
         if expression is None or how == "ignore":
             return
@@ -692,7 +700,7 @@ class Collection:
             )
 
     def _record(self) -> CollectionRecord:
-        """Name and settings as they are now."""
+        """The present name and settings, read from the store."""
         try:
             return self._backend.record()
         except NotFoundError:
@@ -730,7 +738,7 @@ class Collection:
         query_sparse: Any = None,
         rerank: Any = None,
     ) -> QueryResult:
-        """The best records for each query, best first; fewer than `n_results` where fewer match.
+        """The best records for each query, best first; fewer than `n_results` if fewer match.
 
         Filters are exact in every mode. The result always has scores, descending.
 
@@ -740,18 +748,18 @@ class Collection:
             query_texts: a text, or one for each query.
             query_images: an image as an array of (height, width, channels), or one for each query.
             query_uris: the URI of an image, or one for each query; the data loader loads them.
-            ids: search only among the records of these ids.
+            ids: search only among the records with these ids.
             n_results: hits for each query, at least 1.
             where: a filter of metadata.
             where_document: a filter of documents.
-            include: fields of the hits, as of `get`, and "distances": squared L2, 1 - dot, or
-                1 - cosine, by `configuration["hnsw"]["space"]`; None in mode "text".
+            include: fields of the hits, as of `get`, and "distances": squared L2, 1 - dot, or 1 -
+                cosine, by `configuration["hnsw"]["space"]`; None in mode "text".
             mode: "dense": nearest vectors; texts and images are embedded. "text": BM25 of
                 `query_texts` over documents, without embedding. "sparse": dot products with
                 `query_sparse`. "hybrid": vectors and words, by `query_embeddings` and
                 `query_texts`, or by the texts alone, which are embedded; `query_sparse` replaces
                 the words. A `Hybrid` sets the fusion.
-            exact: find the true nearest, whatever the collection's settings.
+            exact: find the true nearest, independent of the collection's settings.
             ef: the number of candidates of an index search, instead of the collection's setting.
             recall: the share of the true nearest to find, from 0 to 1. Less than 1 is faster: a
                 scan over one bit of each number comes first.
@@ -772,7 +780,7 @@ class Collection:
                 score None.
 
         Raises:
-            InvalidArgumentError: an invalid argument, or arguments that don't go together.
+            InvalidArgumentError: an invalid argument, or arguments that can't be combined.
             DimensionMismatchError: vectors of another dimension than the collection's.
             EmbeddingFunctionError: nothing can embed the queries.
         """
@@ -946,7 +954,7 @@ class Collection:
         prints as text, and as a table in notebooks.
 
         Args:
-            query_embeddings: as of `query`, for one query, as are the others.
+            query_embeddings: as of `query`, but for one query, like the following arguments.
             query_texts: as of `query`.
             query_images: as of `query`.
             query_uris: as of `query`.
@@ -1157,26 +1165,27 @@ class Collection:
             self._backend.optimize(advance)
 
     def snapshot(self, path: str | os.PathLike[str]) -> None:
-        """Write a snapshot of the collection into one file, while others go on writing. It has no
-        deleted data. `retrieval_store.restore` makes a collection of it. A cluster has no
-        snapshots, so its points are first copied to a folder beside the file, as by `copy_to`.
+        """Write a snapshot of the collection into one file, while others may continue to write. It
+        contains no deleted data. `retrieval_store.restore` makes a collection from it. A cluster
+        has no snapshots, so its points are first copied to a folder beside the file, as `copy_to`
+        does.
 
         Args:
-            path: of the new file.
+            path: the path of the new file.
 
         Raises:
-            InvalidArgumentError: a path that exists.
+            InvalidArgumentError: the path exists already.
         """
         self._backend.snapshot(path_of(path, "path"))
 
     def fork(self, new_name: str) -> "Collection":
-        """Make a new collection with the contents of this one.
+        """Make a new collection with the contents of this collection.
 
-        It has one snapshot, while others go on writing. On a cluster, which has no snapshots, the
-        points are copied one after the other.
+        The copy shows this collection at one moment; others may continue to write. On a cluster,
+        which has no snapshots, points that change meanwhile are copied in the old or the new state.
 
         Args:
-            new_name: its name.
+            new_name: the name of the new collection.
 
         Raises:
             AlreadyExistsError: the name is taken.
@@ -1194,25 +1203,26 @@ class Collection:
         include: Sequence[GetField] = ("metadatas", "documents"),
         after: str | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """All records that match, one by one, as they are when this is called: dicts with "id", and
-        of "document", "metadata", "uri", "embedding", "sparse_embedding" and "data" those that are
-        included, as `add_from` takes them.
+        """All records that match, one by one, in their state at the time of the call. Each is a
+        dict with "id" and the included ones of "document", "metadata", "uri", "embedding",
+        "sparse_embedding" and "data", in the form that `add_from` takes.
 
-        On a cluster they are read from the collection itself: each that stays comes once, as it was
-        or as others have changed it, and none that was added later.
+        On a cluster they are read from the collection itself. Each record that isn't deleted
+        meanwhile comes once, with or without later changes; records that are added later don't
+        come.
 
         Args:
-            batch: how many records are in memory at a time. Where there are more they are read from
-                a copy of the collection's files, which goes when the iterator does; writes go on
-                meanwhile.
+            batch: how many records are in memory at a time. If there are more, they are read from a
+                copy of the collection's files, which is deleted together with the iterator; others
+                may write meanwhile.
             where: a filter of metadata.
             where_document: a filter of documents.
             include: as of `get`.
-            after: the id of the last record that is left out, so that a reading that was broken off
-                goes on, in another process too.
+            after: the id of a record: only the records after it are returned. So an interrupted
+                reading can be continued, also in another process.
 
         Raises:
-            NotFoundError: no record that matches has the id of `after`.
+            NotFoundError: no record that matches has the id `after`.
         """
         from retrieval_store.api.frames import offset_after, rows_of, rows_of_copy
 
@@ -1244,14 +1254,14 @@ class Collection:
     def create_index(
         self, key: str, kind: Literal["keyword", "float", "bool", "datetime"] | None = None
     ) -> None:
-        """Index a metadata key on a cluster, so that filters on it are fast, and allowed in strict
-        mode. A directory needs no such index; there it does nothing.
+        """Create an index on a metadata key on a cluster, so that filters on the key are fast, and
+        allowed in strict mode. For a directory this does nothing, since no such index is needed.
 
         Args:
-            key: the metadata key, which has one index.
+            key: the metadata key; it can have only one index.
             kind: "keyword" for equality of strings, "float" for numbers, "bool" for bools,
-                "datetime" if all strings are dates; None chooses by the values of the first
-                points.
+                "datetime" if all strings are dates; None: the kind that suits the values of the
+                first points.
         """
         from retrieval_store.query.protocols import INDEX_KINDS
 
@@ -1262,7 +1272,7 @@ class Collection:
         self._points().create_index((key,), kind)
 
     def _writer(self) -> "Writer":
-        """What writes records: its modules are loaded with the first write."""
+        """The `Writer`, which writes records; its modules are loaded at the first write."""
         from retrieval_store.api.record_writer import Writer
 
         return Writer(
@@ -1279,14 +1289,14 @@ class Collection:
 
 
 def can_embed(collection: Collection) -> bool:
-    """Whether a collection has an embedding function, given or remembered; it may still have to be
-    made."""
+    """Whether a collection has an embedding function, either passed or stored; a stored one may not
+    have been made yet."""
     return collection._embedder.is_there
 
 
 def replace_function(collection: Collection) -> None:
-    """Let a collection without records remember the function that it was got with, instead of the
-    one that it was made with."""
+    """For a collection without records: store the embedding function that was passed when the
+    collection was opened, instead of the function with which it was created."""
     from dataclasses import replace
 
     from retrieval_store.api.embedding_functions import spec_of
@@ -1300,14 +1310,14 @@ def replace_function(collection: Collection) -> None:
 
 
 def embedded_queries(collection: Collection, texts: Sequence[str]) -> Matrix:
-    """(n, dim) float32 for n queries, as `query` makes them: for those who ask the same in several
-    ways, which needn't cost several calls of a model."""
+    """(n, dim) float32 for n queries, embedded as `query` does. For callers that use the same
+    queries in several calls, so that the model is called only once."""
     return collection._embedder.embed_query(texts)
 
 
 def _spec_in(record: CollectionRecord) -> Any:
-    """What a collection remembers of its embedding function; nothing of one that is only for
-    QdrantClient."""
+    """The stored specification of a collection's embedding function; None for a collection that
+    only QdrantClient can use."""
     spec: Any = None if record.is_qdrant_only else stored_settings(record)["embedding_function"]
     if spec is None or ("name" in spec and "probe" not in spec):
         return None if spec is None else dict(spec)

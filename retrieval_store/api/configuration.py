@@ -1,8 +1,8 @@
 """The configuration of a collection: its distance, and settings of its index, words and vectors.
 
-Users write it as `configuration={"hnsw": {"space": "cosine", …}}`, or in the older way as metadata
-keys such as "hnsw:space", which stay metadata as well. A cluster takes more settings: how it stores
-a collection (`check_storage`), and how it reads one (`check_consistency`).
+Users write it as `configuration={"hnsw": {"space": "cosine", …}}`, or in an older form as metadata
+keys such as "hnsw:space", which also stay in the metadata. A cluster takes more settings: how it
+stores a collection (`check_storage`), and how it reads one (`check_consistency`).
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class HnswConfiguration(TypedDict, total=False):
-    """The distance, and how the HNSW index is made and searched."""
+    """The distance, and how the HNSW index is built and searched."""
 
     space: Literal["l2", "ip", "cosine"]
     ef_construction: int
@@ -39,14 +39,14 @@ class HnswConfiguration(TypedDict, total=False):
 
 
 class IndexConfiguration(TypedDict, total=False):
-    """An index by name, with the settings of a plugin's."""
+    """An index by name; for an index from a plugin, with its settings."""
 
     name: str
     settings: Mapping[str, Any]
 
 
 class TextConfiguration(TypedDict, total=False):
-    """How documents become words."""
+    """How documents are split into words."""
 
     language: str | None
     stemming: bool
@@ -54,14 +54,14 @@ class TextConfiguration(TypedDict, total=False):
 
 
 class VectorConfiguration(TypedDict, total=False):
-    """What vectors are kept as."""
+    """The data type in which vectors are stored."""
 
     datatype: Datatype
 
 
 class SparseConfiguration(TypedDict, total=False):
-    """That points have sparse vectors besides, and whether each of their indices is weighted by its
-    idf in the collection."""
+    """Whether points may have sparse vectors, too, and whether their indices are weighted by idf in
+    the collection."""
 
     idf: bool
 
@@ -110,8 +110,8 @@ IN_METADATA = {
 
 
 def agreeing(metadata: Payload | None, configuration: Payload) -> Payload | None:
-    """The metadata. Index settings in it, as Chroma's may have, are replaced by those of the
-    configuration, which may have changed since."""
+    """The metadata of a collection. Index settings in them, such as Chroma's metadata may have, are
+    replaced by those of the configuration, which may have changed since."""
     settings = configuration.get("hnsw")
     if metadata is None or not isinstance(settings, dict):
         return metadata
@@ -120,8 +120,8 @@ def agreeing(metadata: Payload | None, configuration: Payload) -> Payload | None
 
 
 def given_settings(configuration: Any, metadata: Payload | None) -> Payload:
-    """The settings that the two arguments name, checked: those of "hnsw", and "index" for another
-    index; ConflictError when they disagree."""
+    """The settings that the two arguments name, checked: those under "hnsw", and "index" for
+    another kind of index; raises ConflictError if they contradict each other."""
     settings = _from_configuration(configuration)
     for key, name in IN_METADATA.items():
         if metadata and key in metadata:
@@ -140,13 +140,13 @@ def given_settings(configuration: Any, metadata: Payload | None) -> Payload:
 
 @lru_cache(maxsize=2 * len(OF_CHROMA))
 def _note(key: str) -> None:
-    """Say, once in a process, that a setting of Chroma's means nothing here."""
+    """Log, once in a process, that a setting of Chroma's has no effect here."""
     _log.warning("%r has no meaning here, where vectors are found without it", key)
 
 
 def function_apart(configuration: Any, function: Any) -> tuple[Any, Any]:
-    """The configuration without the embedding function, which it may have as Chroma's may, and the
-    function; ConflictError where another is given beside it."""
+    """The configuration without the embedding function, which Chroma's configurations may contain,
+    and the function itself; raises ConflictError if another function was passed as an argument."""
     if not isinstance(configuration, Mapping) or "embedding_function" not in configuration:
         return configuration, function
     others = {name: value for name, value in configuration.items() if name != "embedding_function"}
@@ -159,8 +159,9 @@ def function_apart(configuration: Any, function: Any) -> tuple[Any, Any]:
 
 
 def stored_settings(record: CollectionRecord) -> Payload:
-    """The settings of a collection as `Client` stored them; InvalidArgumentError for a collection
-    that QdrantClient made, DamagedError for settings that no version writes."""
+    """The settings of a collection, as `Client` stored them; raises InvalidArgumentError for a
+    collection that QdrantClient created, DamagedError for settings that no version of this package
+    writes."""
     if isinstance(record.settings, dict) and _is_written(record.settings, record.expires):
         return record.settings
     if record.is_qdrant_only:
@@ -175,7 +176,8 @@ def stored_settings(record: CollectionRecord) -> Payload:
 
 
 def _is_written(settings: Payload, expires: str | None) -> bool:
-    """Whether a version writes such settings. expires: what the engine reads of them."""
+    """Whether these settings have a form that some version of this package writes. expires: the
+    metadata key for expiry, as the engine reads it from the settings."""
     match {**LEFT_OUT, **settings}:
         case {
             "metadata": None | dict(),
@@ -212,7 +214,7 @@ def all_settings(record: CollectionRecord) -> Payload:
 
 
 def merge_given(settings: Payload, config: Payload) -> Payload:
-    """All settings, with those that are given in place of the old ones."""
+    """All settings, in which those in the configuration replace the old ones."""
     merged: dict[str, Any] = {**settings, **config}
     for part in ("text", "vectors"):
         merged[part] = {**_part(settings, part), **_part(config, part)}
@@ -232,7 +234,7 @@ def _part(settings: Payload, name: str) -> dict[str, Any]:
 
 
 def to_store(settings: Payload) -> Payload:
-    """How a collection's settings are stored."""
+    """The settings in the form in which they are stored."""
     stored: Payload = {
         "hnsw": {name: settings[name] for name in DEFAULTS},
         "index": settings["index"],
@@ -247,7 +249,7 @@ def to_store(settings: Payload) -> Payload:
 
 
 def index_of(settings: Payload) -> Payload:
-    """The name and settings of the index of a collection with all these settings."""
+    """The name and settings of the index of a collection, from all its settings."""
     index: Payload = settings["index"]  # type: ignore[assignment]
     if index["name"] not in (HNSW, CODES):
         return index
@@ -260,7 +262,7 @@ def index_of(settings: Payload) -> Payload:
 
 
 def _today(name: str) -> str:
-    """The name of an index as it is today."""
+    """The present name of an index; it may have been stored under an older name."""
     return CODES if name == CODES_BEFORE else name
 
 
@@ -285,7 +287,7 @@ def refuse_conflict(config: Payload, stored: Payload, changeable: tuple[str, ...
 
 
 def require_sparse(argument: str, record: CollectionRecord) -> None:
-    """Raise InvalidArgumentError unless points of the collection may have sparse vectors."""
+    """Raise InvalidArgumentError if points of the collection can't have sparse vectors."""
     if not stored_settings(record).get("sparse"):
         raise InvalidArgumentError(
             f"{argument} is given, but collection {record.name!r} has no sparse vectors: those are "
@@ -296,7 +298,7 @@ def require_sparse(argument: str, record: CollectionRecord) -> None:
 def edit_record(
     name: str | None, metadata: Payload | None, config: Payload, record: CollectionRecord
 ) -> CollectionRecord:
-    """The record with another name, metadata and settings, where those are given; raises
+    """The record with the new name, metadata and settings, as far as they were passed; raises
     ConflictError for a setting that can't be changed."""
     stored = all_settings(record)
     refuse_conflict(config, stored, SEARCH_TIME)
@@ -313,7 +315,7 @@ def metric_of(settings: Payload) -> Metric:
 
 
 def spaces_of(settings: Payload) -> dict[str, NewSpace]:
-    """The vector spaces of a collection to be, with all these settings."""
+    """The vector spaces for a new collection, from all its settings."""
     datatype = cast(Datatype, _part(settings, "vectors")["datatype"])
     spaces = {SPACE: NewSpace(metric_of(settings), index_of(settings), datatype=datatype)}
     if settings["sparse"]:
@@ -322,8 +324,8 @@ def spaces_of(settings: Payload) -> dict[str, NewSpace]:
 
 
 def spaces_in(record: CollectionRecord) -> dict[str, NewSpace]:
-    """The vector spaces that a collection's settings say, by name: "" has its embeddings, "sparse"
-    its sparse vectors, if it has some."""
+    """The vector spaces that a collection's settings describe, by name: "" for its embeddings, and
+    "sparse" for its sparse vectors, if it has such a space."""
     return spaces_of(all_settings(record))
 
 
@@ -364,7 +366,7 @@ def _is_chroma_setting(name: str) -> bool:
 
 
 def _check_text(value: Any) -> Payload:
-    """The settings of word search that are given."""
+    """The settings of word search that were passed, checked."""
     place = "configuration['text']"
     settings: dict[str, Any] = dict(_mapping(value, place, tuple(TEXT_DEFAULTS)))
     for name, setting in settings.items():
@@ -386,7 +388,7 @@ def _check_text(value: Any) -> Payload:
 
 
 def _check_vectors(value: Any) -> Payload:
-    """The settings of vectors that are given."""
+    """The settings of vectors that were passed, checked."""
     place = "configuration['vectors']"
     settings: dict[str, Any] = dict(_mapping(value, place, tuple(VECTOR_DEFAULTS)))
     if settings and (datatype := settings["datatype"]) not in _DATATYPES:
@@ -397,7 +399,7 @@ def _check_vectors(value: Any) -> Payload:
 
 
 def _check_sparse(value: Any) -> Payload:
-    """The settings of sparse vectors, all of them."""
+    """All settings of sparse vectors, checked."""
     place = "configuration['sparse']"
     idf = _mapping(value, place, ("idf",)).get("idf", False)
     if not isinstance(idf, bool):
@@ -406,14 +408,15 @@ def _check_sparse(value: Any) -> Payload:
 
 
 def analyzer_of(settings: Payload) -> "Analyzer":
-    """How the words of a collection with these stored settings are found."""
+    """The analyzer that splits documents into words, for a collection with these stored
+    settings."""
     from retrieval_store.base import analysis
 
     return analysis.analyzer_of(_part(settings, "text") or TEXT_DEFAULTS)
 
 
 def _check_index(value: Any) -> Payload:
-    """The name and settings of an index, given as such or as a name alone."""
+    """The name and settings of an index, passed as a dict, or as a name alone."""
     if isinstance(value, str):
         value = {"name": value}
     index = _mapping(value, "configuration['index']", ("name", "settings"))
@@ -455,7 +458,7 @@ def _check_setting(name: str, value: Any, place: str) -> str | int:
 
 
 def check_space(value: Any, place: str = "default_space()") -> Metric:
-    """A distance that a collection can have."""
+    """A distance, checked to be one that a collection can have."""
     if not isinstance(value, str) or value not in BY_PRODUCTS:
         raise InvalidArgumentError(f"{place} is {quote(value)}, expected one of {BY_PRODUCTS}")
     return value
@@ -468,9 +471,9 @@ CONSISTENCIES = ("majority", "quorum", "all")
 
 
 def check_storage(value: Any) -> Payload:
-    """What is asked of Qdrant for a collection: how many shards, of how many replicas each, how
-    many of which have to take a write; whether vectors lie on disk; how they are compressed; which
-    metadata keys have an index from the beginning."""
+    """The settings for Qdrant's storage of a collection, checked: the number of shards and of
+    replicas of each; how many replicas must confirm a write; whether vectors are on disk; how they
+    are quantized; which metadata keys are indexed from the beginning."""
     if not isinstance(value, Mapping):
         raise InvalidArgumentError(f"{STORAGE} is {quote(value)}, expected a dict")
     unknown = [key for key in value if key not in STORAGE_KEYS]
@@ -509,7 +512,7 @@ def _check_indexes(value: Any, place: str) -> Payload:
 
 
 def check_consistency(value: Any) -> int | str | None:
-    """How many replicas a read asks."""
+    """How many replicas a read queries, checked."""
     if value is None or value in CONSISTENCIES:
         return value  # type: ignore[no-any-return]
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:

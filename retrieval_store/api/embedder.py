@@ -1,5 +1,5 @@
-"""Embeds the records and queries of a collection; it loads nothing of the embedding function before
-there is something to embed."""
+"""Embeds the records and queries of a collection. The embedding function isn't loaded before there
+is something to embed."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 class Embedder:
     """Calls a collection's embedding function, which is made when it is first needed.
 
-    function: what the caller passed; spec: what the collection remembers; trust: whether a function
-    may be made of that, whatever it reaches; check: whether another function than that raises
-    ConflictError; collection: its id and its name, for the log.
+    function: the function that the caller passed; spec: the stored specification of the
+    collection's function; trust: whether a function may be made from that specification even if it
+    accesses hosts or files; check: whether to raise ConflictError if the passed function isn't the
+    stored one; collection: the collection's id and name, for the log.
     """
 
     def __init__(
@@ -40,14 +41,14 @@ class Embedder:
 
     @property
     def spec(self) -> "Spec | None":
-        """What the collection remembers of its function; None where it remembers none, and where
-        another was passed."""
+        """The stored specification of the collection's function; None if nothing is stored, or
+        another function was passed."""
         return self._spec
 
     @property
     def may_be_made(self) -> bool:
-        """Whether the function that is remembered may be made here; PluginError where there is none
-        of its name."""
+        """Whether the stored function may be made here; raises PluginError if no function of its
+        name is installed."""
         from retrieval_store import plugins
         from retrieval_store.api.embedding_functions import may_be_made
 
@@ -58,12 +59,13 @@ class Embedder:
 
     @property
     def is_there(self) -> bool:
-        """Whether there is a function, given or remembered; it may still have to be made."""
+        """Whether there is a function, passed or stored; a stored one may not have been made
+        yet."""
         return self._function is not None or self._spec is not None
 
     @property
     def function(self) -> "Embeds | None":
-        """The function, made if it has to be; None without one."""
+        """The function; a stored one is made now if needed. None if there is none."""
         return self._load_function() if self.is_there else None
 
     def embed(self, inputs: Sequence[Any], show_progress: bool = False) -> Matrix:
@@ -83,7 +85,8 @@ class Embedder:
             return embed_queries(self._load_function(), inputs)
 
     def _load_function(self) -> "Embeds":
-        """The function. Two threads that ask for the first time at once may make two of it."""
+        """The function. If two threads call this for the first time at the same moment, each may
+        make its own."""
         if self._function is None:
             from retrieval_store.api.embedding_functions import restore_function
 
@@ -92,12 +95,13 @@ class Embedder:
 
 
 def embedder_of(record: CollectionRecord, trust: bool) -> Embedder:
-    """What embeds for a collection by the function that it remembers; nothing does for one that is
-    only for QdrantClient. DamagedError for settings that no version writes.
+    """The embedder of a collection, with the function that it has stored. A collection that only
+    QdrantClient can use has no function. Raises DamagedError for settings that no version of this
+    package writes.
 
     Args:
-        record: of the collection.
-        trust: whether a function may be made that reaches hosts and files.
+        record: the record of the collection.
+        trust: whether a stored function may be made that accesses hosts and files.
     """
     from retrieval_store.api.configuration import stored_settings
     from retrieval_store.api.embedding_functions import current_spec

@@ -1,10 +1,11 @@
-"""Embedding functions: how a collection remembers its own, finds it again, and calls it.
+"""Embedding functions: how a collection stores a description of its function, makes the function
+again, and calls it.
 
-A store may come from someone who means harm. So what it remembers is made again only where that
-can't reach a host, an environment variable or a file: of a class that says so, with settings that
-the user has given in this process, or by a client that was told to trust the store.
-Whether a function is the one that a collection was filled with is told by its name, its settings
-and its model's name: nothing is embedded but what a caller gives, since a call may cost money.
+A store may come from a malicious author. So a stored function is made again only if it can't access
+a host, an environment variable or a file: if its class promises that, if the user has passed the
+same settings in this process, or if the client was told to trust the store. Whether a function is
+the one with which a collection was filled is judged by its name, its settings and its model's name.
+Nothing is embedded to find that out, since a call may cost money.
 """
 
 import inspect
@@ -62,14 +63,15 @@ _given_specs: set[bytes] = set()
 
 
 def check_ready(function: Embeds | Default | None) -> None:
-    """Call the function's `check`, which raises if it lacks something that embedding needs."""
+    """Call the function's `check`, which raises an error if something that embedding needs is
+    missing."""
     if _has(function, "check"):
         checked: Any = function
         checked.check()
 
 
 def spec_of(embedding_function: Embeds | Default | None) -> Spec | None:
-    """What to remember of the embedding function that a collection is created with."""
+    """The specification to store of the embedding function with which a collection is created."""
     if embedding_function is None:
         return None
     function = (
@@ -79,7 +81,7 @@ def spec_of(embedding_function: Embeds | Default | None) -> Spec | None:
 
 
 def _spec_of_one(function: Any) -> Spec:
-    """What to remember of a function, whatever is in it."""
+    """The specification of a function, without looking for another function inside it."""
     kind = type(function)
     name = plugins.name_of(plugins.EMBEDDING_FUNCTIONS, kind)
     if name is not None and _has(function, "settings"):
@@ -99,15 +101,15 @@ def _spec_of_one(function: Any) -> Spec:
 
 
 def _adapter_settings(function: Any) -> JSONValue:
-    """What an embedding of a framework says of the settings that decide its vectors."""
+    """The settings that decide the vectors, as far as a framework's embedding reports them."""
     is_adapter = isinstance(function, FromLangChain | FromLlamaIndex)
     return (function.model_settings or None) if is_adapter else None
 
 
 def current_spec(spec: Spec) -> Spec:
-    """What a collection remembers, in today's form: without the "probe" that earlier versions
-    wrote, and with the function within `AsLlamaIndex`, which they remembered by the text that it is
-    called there: the path of its class, and its settings, or a number where it has none."""
+    """A stored specification in its present form. It lacks the "probe" that earlier versions wrote.
+    If it contains an `AsLlamaIndex`, it has the function inside that; earlier versions stored this
+    function as a text: the path of its class, and its settings, or a number if it has none."""
     found = {name: value for name, value in spec.items() if name != "probe"}
     model = spec.get("model")
     if spec.get("custom") != "FromLlamaIndex(AsLlamaIndex)" or not isinstance(model, str):
@@ -124,12 +126,12 @@ def current_spec(spec: Spec) -> Spec:
 
 
 def _default_function() -> Embeds:
-    """The function of a collection that is created without a word about one."""
+    """The embedding function of a collection that is created without the argument for it."""
     return build_function(DEFAULT_NAME, {})
 
 
 def _own_name(function: Any) -> str | None:
-    """What its `name()` says, as Chroma's have it."""
+    """The result of its `name()`, which Chroma's functions have."""
     with suppress(Exception):
         name = function.name() if _has(function, "name") else None
         if isinstance(name, str) and name and is_unicode(name):
@@ -138,18 +140,19 @@ def _own_name(function: Any) -> str | None:
 
 
 def is_identifiable(function: Any) -> bool:
-    """Whether a function has a name, or its model has, which distinguishes it from others."""
+    """Whether a function, or its model, has a name that distinguishes it from others."""
     spec = spec_of(function) or {}
     return "name" in spec or "model" in spec
 
 
 def _has(function: Any, method: str) -> bool:
-    """Whether its class has a method of this name; what else an object has may mean anything."""
+    """Whether the function's class has a method of this name. Attributes of the object alone don't
+    count, since they may mean anything."""
     return callable(getattr(type(function), method, None))
 
 
 def model_of(function: Any) -> str | None:
-    """The name of the model of an unregistered function, if it has one."""
+    """The model name of an unregistered function, if it has one."""
     config: Any = {}
     with suppress(Exception):  # it needn't say anything
         config = function.get_config() if _has(function, "get_config") else {}
@@ -165,9 +168,9 @@ def model_of(function: Any) -> str | None:
 
 
 def space_for(function: Embeds | Default | None, space: str | None) -> str | None:
-    """The distance of a new collection: the given one, else the default of the function that the
-    caller passed, or the first that it supports. None if neither says one. InvalidArgumentError for
-    a given distance that the function doesn't support."""
+    """The distance of a new collection: the passed one; else the default of the function that the
+    caller passed, or the first distance that it supports. None if the function declares neither.
+    Raises InvalidArgumentError if the function doesn't support the passed distance."""
     if function is None or isinstance(function, Default):
         return space
     chosen = innermost(function)
@@ -184,7 +187,8 @@ def space_for(function: Embeds | Default | None, space: str | None) -> str | Non
 
 
 def supported_distances(function: Any) -> list[str] | None:
-    """The distances that a function says its vectors are made for; None where it says nothing."""
+    """The distances for which a function's vectors are made, as it declares them; None if it
+    declares none."""
     if not _has(function, "supported_spaces"):
         return None
     spaces = function.supported_spaces()
@@ -198,7 +202,7 @@ def supported_distances(function: Any) -> list[str] | None:
 
 
 def embed_with(function: Embeds, inputs: Sequence[Any], show_progress: bool) -> Matrix:
-    """(n, dim) float32 that the function makes of documents or images."""
+    """(n, dim) float32: the vectors that the function computes for documents or images."""
     matrix = _in_batches(function, inputs, _inputs_per_call(function), show_progress)
     _warn_of_zeros(inputs, matrix)
     return matrix
@@ -217,7 +221,8 @@ def _warn_of_zeros(inputs: Sequence[Any], matrix: Matrix) -> None:
 
 
 def embed_queries(function: Embeds, inputs: Sequence[Any]) -> Matrix:
-    """(n, dim) float32 for n queries, which a function may embed in another way than documents."""
+    """(n, dim) float32 for n queries; a function may embed queries in another way than
+    documents."""
     ask = function.embed_query if isinstance(function, QueryEmbedding) else function
     return _in_batches(ask, inputs, _inputs_per_call(function), False)
 
@@ -238,7 +243,7 @@ def _in_batches(function: Any, inputs: Sequence[Any], size: int, show_progress: 
 
 
 def _inputs_per_call(function: Any) -> int:
-    """How many inputs a function gets in one call, as it says itself or as usual."""
+    """How many inputs a function gets in one call: its own declaration, or the default."""
     number = getattr(function, "inputs_per_call", None)
     return (
         number
@@ -272,7 +277,8 @@ def _call_function(function: Any, inputs: Sequence[Any]) -> Matrix:
 
 
 def _is_one_vector(result: Any) -> bool:
-    """Whether numbers come where vectors should: for one input that would go unnoticed."""
+    """Whether the result is one flat vector instead of a list of vectors. With a single input that
+    would go unnoticed."""
     if isinstance(result, np.ndarray):
         return result.ndim == 1 and result.dtype != object
     first = result[0] if isinstance(result, list | tuple) and result else None
@@ -280,7 +286,7 @@ def _is_one_vector(result: Any) -> bool:
 
 
 def restore_function(spec: Spec | None, trust: bool) -> Embeds:
-    """The function that a store remembers, made from its specification."""
+    """The function that a store's specification describes."""
     if spec is None:
         raise EmbeddingFunctionError(
             "nothing can be embedded without an embedding function: pass vectors, or "
@@ -319,7 +325,7 @@ def may_be_made(kind: Any, spec: Spec, trust: bool) -> bool:
 
 
 def build_function(name: Any, settings: Any) -> Embeds:
-    """The registered function of this name, made with these settings."""
+    """The registered function of this name, with these settings."""
     kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, name)
     is_ours = callable(getattr(kind, "settings", None))
     function: Embeds = kind(**settings) if is_ours else kind.build_from_config(settings)
@@ -331,10 +337,11 @@ def build_function(name: Any, settings: Any) -> Embeds:
 def function_of(value: Any, argument: str) -> Any:
     """A user's embedding function as a callable. A registered name becomes its function with
     default settings; an embedding of LangChain or LlamaIndex becomes a function that calls it;
-    anything else stays.
+    anything else is returned unchanged.
 
-    argument: its name, for the message. InvalidArgumentError for a name that isn't registered, or
-    whose class needs settings. InvalidTypeError for an object that can't be called.
+    argument: the argument's name, for the message. Raises InvalidArgumentError for a name that
+    isn't registered, or whose class needs settings. Raises InvalidTypeError for an object that
+    can't be called.
     """
     if isinstance(value, str):
         return _function_named(value, argument)
@@ -369,7 +376,7 @@ def _function_named(name: str, argument: str) -> Embeds:
 
 
 def _required_arguments(kind: Any) -> list[str]:
-    """The arguments without which it can't be made, of a class that is made of its settings."""
+    """The required arguments of a class's constructor, which are its settings."""
     if not callable(getattr(kind, "settings", None)):
         return []
     try:
@@ -385,10 +392,10 @@ def _required_arguments(kind: Any) -> list[str]:
 
 
 def check_spec(function: Embeds, stored: Spec | None, check: bool) -> Spec:
-    """The specification of a user's function, noted for `restore_function`.
+    """The specification of a user's function; `restore_function` may use it later in this process.
 
-    stored: the specification that the collection remembers; check: whether another function raises
-    ConflictError, and one that may be the same under another name is logged.
+    stored: the collection's stored specification. check: whether to raise ConflictError for another
+    function; if the two may be the same function under different names, that is only logged.
     """
     spec: Spec = spec_of(function) or {}
     if "name" in spec:
@@ -401,8 +408,8 @@ def check_spec(function: Embeds, stored: Spec | None, check: bool) -> Spec:
 
 
 def _is_as_before(function: Embeds, stored: Spec) -> bool:
-    """Whether a collection remembers the adapter that is given, as earlier versions did, and not
-    what makes the vectors in it."""
+    """Whether the stored specification describes the passed adapter itself. Earlier versions stored
+    that, instead of the function inside the adapter that computes the vectors."""
     if innermost(function) is function:
         return False
     adapter = _spec_of_one(function)
@@ -410,8 +417,9 @@ def _is_as_before(function: Embeds, stored: Spec) -> bool:
 
 
 def _canonical(spec: Spec) -> bytes:
-    """A canonical form of a specification, to compare it: JSON with sorted keys, in which 1, 1.0
-    and true differ. Empty for one that is too deep for any function; it equals no other."""
+    """A specification in a canonical form, for comparisons: JSON with sorted keys, in which 1, 1.0
+    and true differ. Empty if it is nested deeper than any function's; such a specification equals
+    no other."""
     try:
         return orjson.dumps(spec, option=orjson.OPT_SORT_KEYS)
     except TypeError:
@@ -428,8 +436,9 @@ def _refuse_conflict(spec: Spec, stored: Spec) -> None:
 
 
 def _warn_of_another(spec: Spec, stored: Spec) -> None:
-    """Log that a function has another name or module. It may be the same: functions move, and
-    notebooks define them anew. Adapters are compared by the name of the model."""
+    """Log that a function has another name or module than the stored one. It may still be the same:
+    functions are moved, and notebooks define them again. Adapters are compared by the name of their
+    model."""
     if "custom" not in spec or "custom" not in stored or _are_adapters_of_one_model(spec, stored):
         return
     moved = "module" in spec and spec["module"] != stored.get("module", spec["module"])
@@ -445,15 +454,15 @@ def _warn_of_another(spec: Spec, stored: Spec) -> None:
 
 
 def _are_adapters_of_one_model(*specs: Spec) -> bool:
-    """Whether both are embeddings of frameworks that run a model of one name."""
+    """Whether both are embeddings of frameworks that use a model of the same name."""
     adapters = all(str(spec["custom"]).startswith("From") and "model" in spec for spec in specs)
     return adapters and len({_model_in(spec) for spec in specs}) == 1
 
 
 def _may_be_same(requested: Spec, stored: Spec) -> bool:
-    """Whether two functions may be the same. Registered functions are compared by everything.
-    Others are compared by the name of the model (without its publisher), else by their own name,
-    and by the settings that decide the vectors, if both have them."""
+    """Whether two specifications may describe the same function. Registered functions must agree in
+    everything. Others are compared by the name of the model (without its publisher), or else by
+    their own name, and by the settings that decide the vectors, if both have them."""
     specs = (requested, stored)
     registered = sum("name" in spec for spec in specs)
     models = {_model_in(spec) for spec in specs}
@@ -469,8 +478,8 @@ def _may_be_same(requested: Spec, stored: Spec) -> bool:
 
 
 def _contradict(requested: Spec, stored: Spec) -> bool:
-    """Whether both have a setting that decides the vectors, with different values; None is not a
-    value."""
+    """Whether a setting that decides the vectors has different values in both; None doesn't count
+    as a value."""
     one, other = (_said_settings(spec) for spec in (requested, stored))
     return any(one[name] != other[name] for name in one.keys() & other.keys() - {*MODEL_NAMES})
 
@@ -485,8 +494,8 @@ def _said_settings(spec: Spec) -> dict[str, JSONValue]:
 
 
 def _decisive(spec: Spec) -> Spec:
-    """Without the settings that its class calls `comparable`: vectors that were made with different
-    ones can be compared."""
+    """A specification without the settings that the function's class lists as `comparable`: vectors
+    can be compared even if these differ."""
     settings = spec["settings"]
     if not isinstance(settings, dict):
         return spec

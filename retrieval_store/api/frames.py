@@ -59,7 +59,7 @@ class Expanded:
 
     @property
     def has_rest(self) -> bool:
-        """Whether there is anything that they don't tell."""
+        """Whether any metadata can't be expressed by the columns."""
         return any(metadata is not None for metadata in self.rest)
 
 
@@ -82,7 +82,8 @@ def expand_metadata(metadatas: Sequence[Mapping[str, Any] | None], kinds: Any = 
 
 
 def common_type(values: Sequence[Any]) -> type | None:
-    """The type of all values that there are: bool, float, str, or int within 64 bits; else None."""
+    """The type of all values that aren't None, if it is the same: bool, float, str, or int within
+    64 bits; otherwise None."""
     kinds = {type(value) for value in values if value is not None}
     if len(kinds) != 1:
         return None
@@ -93,12 +94,12 @@ def common_type(values: Sequence[Any]) -> type | None:
 
 
 def column_of(key: str) -> str:
-    """What the column of a key is called."""
+    """The name of the column for a metadata key."""
     return key if key not in TAKEN and key_of(key) == key else PREFIX + key
 
 
 def key_of(column: Any) -> Any:
-    """The key that a column is of."""
+    """The metadata key for the name of a column."""
     if not isinstance(column, str) or not column.startswith(PREFIX):
         return column
     key = column.removeprefix(PREFIX)
@@ -141,14 +142,14 @@ class RecordColumns:
 
     @property
     def needed(self) -> dict[str, str]:
-        """The columns that must be there, and which argument names each."""
+        """The columns that must exist, each with the argument that names it."""
         arguments = {} if self.id is None else {self.id: "id_column"}
         fields = {self.document: "document", self.embedding: "embedding", self.uri: "uri"}
         arguments |= {column: f"{name}_column" for column, name in fields.items() if column != name}
         return arguments | dict.fromkeys(self.metadata or (), "metadata_columns")
 
     def keys(self, names: Iterable[Any]) -> list[Any]:
-        """Of the columns those that are keys of the metadata."""
+        """Those of the columns that are metadata keys."""
         if self.metadata is not None:
             return [name for name in self.metadata if name != "metadata"]
         fields = {*self.column_by_field.values()}
@@ -156,7 +157,7 @@ class RecordColumns:
 
 
 def columns_named(id: Any, document: Any, embedding: Any, uri: Any, metadata: Any) -> RecordColumns:
-    """What a user says of the columns, checked."""
+    """The names of columns that a user passed, checked."""
     columns = {
         "id_column": id, "document_column": document, "embedding_column": embedding,
         "uri_column": uri,
@@ -172,7 +173,7 @@ def columns_named(id: Any, document: Any, embedding: Any, uri: Any, metadata: An
 
 
 def batches_from(source: Any, size: int, columns: RecordColumns) -> Iterator[dict[str, Any]]:
-    """Arguments for `add`, in batches of this size; the last may be smaller."""
+    """Arguments for `add`, in batches of `size` records; the last batch may be smaller."""
     waiting: list[Record] = []
     for record in _records(source, size, columns):
         waiting.append(record)
@@ -184,7 +185,7 @@ def batches_from(source: Any, size: int, columns: RecordColumns) -> Iterator[dic
 
 
 def length_of(source: Any) -> int | None:
-    """How many records a source has, where that is known."""
+    """How many records a source has; None if that isn't known."""
     if isinstance(source, Mapping):
         ids = source.get("ids", ())
         return len(ids) if isinstance(ids, list | tuple) else None
@@ -217,8 +218,8 @@ def _records(source: Any, size: int, columns: RecordColumns) -> Iterator[Record]
 
 
 def _record_of_named(piece: Record, place: str, columns: RecordColumns, is_first: bool) -> Record:
-    """A record whose keys are named as columns. The first must have them all, so that a name that
-    is wrong isn't taken for one that no record has; others may leave out all but the id."""
+    """A record from a dict whose keys are the names of columns. The first record must have all of
+    them, so that a wrong name is noticed; later records may lack all but the id."""
     if columns.id is None:
         raise _no_index(place, [*piece])
     _refuse_lacking([*piece], place, columns if is_first else RecordColumns(columns.id))
@@ -260,7 +261,7 @@ def _records_of_piece(
 
 
 def _is_row(piece: Any, columns: RecordColumns) -> bool:
-    """Whether it is a record, rather than many in the shape of what `get` returns."""
+    """Whether an item is one record, and not several in the form of a result of `get`."""
     if not isinstance(piece, Mapping):
         return False
     return "id" in piece if columns.are_usual else not isinstance(piece.get("ids"), Sized)
@@ -278,7 +279,7 @@ def _is_frame(source: Any) -> bool:
 
 
 def _is_arrow(source: Any) -> bool:
-    """A Table, or one of its batches."""
+    """Whether the source is a pyarrow Table, or a batch of one."""
     return hasattr(source, "to_pydict") and hasattr(source, "schema")
 
 
@@ -293,7 +294,7 @@ def _columns_of(frame: Any, start: int, size: int) -> dict[Any, list[Any]]:
 def _refuse_columns(
     names: list[Any], place: str, columns: RecordColumns, has_index: bool = False
 ) -> None:
-    """Raise InvalidArgumentError for columns that can't make records."""
+    """Raise InvalidArgumentError if records can't be made from these columns."""
     if columns.id is None and not has_index:
         raise _no_index(place, names)
     _refuse_lacking(names, place, columns)
@@ -309,7 +310,7 @@ def _refuse_columns(
 
 
 def _refuse_lacking(names: list[Any], place: str, columns: RecordColumns) -> None:
-    """Raise InvalidArgumentError where a column that is named isn't there."""
+    """Raise InvalidArgumentError if a column that an argument names doesn't exist."""
     for name, argument in columns.needed.items():
         if name not in names:
             raise InvalidArgumentError(
@@ -333,7 +334,8 @@ def _records_of_columns(
 def _record_of_row(
     row: Mapping[Any, Any], fields: Mapping[str, Any], keys: Iterable[Any], place: str
 ) -> Record:
-    """A record of a row, whose columns are the fields, and the keys of metadata, named here."""
+    """The record in a row. fields, keys: the columns that are fields, and those that are metadata
+    keys."""
     record = {name: _present(row[column]) for name, column in fields.items() if column in row}
     record["id"] = _id_of(record["id"], place, fields["id"])
     metadata = _metadata_in(record.pop("metadata", None), place)
@@ -346,7 +348,7 @@ def _record_of_row(
 
 
 def _id_of(value: Any, place: str, column: str | None) -> Any:
-    """An id as text: integers by their digits."""
+    """An id as text; an integer becomes its digits."""
     if isinstance(value, Integral) and not isinstance(value, bool):
         return str(int(value))
     if isinstance(value, str):
@@ -359,7 +361,7 @@ def _id_of(value: Any, place: str, column: str | None) -> Any:
 
 
 def _metadata_in(value: Any, place: str) -> Mapping[str, Any] | None:
-    """The metadata in a table: an object, also as text of JSON, or nothing."""
+    """The metadata in a cell of a table: an object, JSON text, or nothing."""
     if isinstance(value, str):
         with suppress(orjson.JSONDecodeError):
             value = orjson.loads(value)
@@ -371,7 +373,7 @@ def _metadata_in(value: Any, place: str) -> Mapping[str, Any] | None:
 
 
 def _storable(value: Any) -> Any:
-    """Dates and times as text, as which filters compare them."""
+    """A value that can be stored: dates and times become text, in the form that filters compare."""
     return value.isoformat() if isinstance(value, date) else value
 
 
@@ -382,7 +384,7 @@ def _present(value: Any) -> Any:
 
 
 def _records_of_result(piece: Record, place: str) -> Iterator[Record]:
-    """The records of a batch in the shape of what `get` returns."""
+    """The records of a batch in the form of a result of `get`."""
     columns = {name: piece[many] for name, many in FIELDS.items() if piece.get(many) is not None}
     for name, values in columns.items():
         if not isinstance(values, Sized):
@@ -434,14 +436,15 @@ COLUMNS = {
 
 
 def to_pandas(result: Mapping[str, Any], expand: bool = False) -> Any:
-    """A pandas.DataFrame of a result of `get` or `query`. Columns: "id"; of a query "query" (its
-    number), "distance" and "score"; and the included ones of "document", "metadata" (dicts), "uri",
-    "embedding" (float32 arrays), "sparse_embedding" (dicts) and "data". MissingDependencyError
-    without pandas.
+    """A pandas.DataFrame of a result of `get` or `query`. The columns are "id"; for a result of
+    `query` also "query" (the query's number), "distance" and "score"; and the included ones of
+    "document", "metadata" (dicts), "uri", "embedding" (float32 arrays), "sparse_embedding" (dicts)
+    and "data". Raises MissingDependencyError without pandas.
 
     expand: a column for each metadata key, named after it, or "metadata.KEY" if the name is taken.
     "metadata" then has only nulls and empty metadata, which columns can't express, so that
-    `add_from` can make the same records again."""
+    `add_from` can make the same records again.
+    """
     columns = columns_of(result)
     if not _is_expanded(expand, columns):
         return frame_of(columns)
@@ -467,7 +470,7 @@ def _is_expanded(expand: Any, columns: Mapping[str, Any]) -> bool:
 def _replace_metadata(
     columns: Mapping[str, Any], split: Expanded, rest: list[Any]
 ) -> dict[str, Any]:
-    """The columns, with a column for each key instead of "metadata"."""
+    """The columns, in which a column for each metadata key replaces "metadata"."""
     replaced: dict[str, Any] = {}
     for name, values in columns.items():
         if name != "metadata":
@@ -480,17 +483,17 @@ def _replace_metadata(
 
 
 def frame_of(columns: Mapping[str, Any]) -> Any:
-    """A pandas.DataFrame of columns. MissingDependencyError without pandas."""
+    """A pandas.DataFrame of columns. Raises MissingDependencyError without pandas."""
     with needing("to_pandas", "pandas", "pandas"):
         import pandas
     return pandas.DataFrame(columns)
 
 
 def to_arrow(result: Mapping[str, Any], expand: bool = False) -> Any:
-    """A pyarrow.Table of the same, but metadata as text of JSON, embeddings as lists of float32,
-    and no data. MissingDependencyError without pyarrow. expand: also columns for keys of the
-    metadata, as `to_pandas` has them, whose values are all truths, integers of 64 bits, floats or
-    texts; other keys stay in "metadata"."""
+    """A pyarrow.Table with the columns of `to_pandas`, but metadata as JSON text, embeddings as
+    lists of float32, and no data. Raises MissingDependencyError without pyarrow. expand: also
+    columns for metadata keys, as in `to_pandas`, if all values of a key are bools, 64-bit integers,
+    floats or strings; other keys stay in "metadata"."""
     columns = columns_of(result)
     columns.pop("data", None)
     with needing("to_arrow", "pyarrow", "pyarrow"):
@@ -564,7 +567,7 @@ def columns_of(result: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 
 def _flatten(values: Any, ids: Any) -> list[Any]:
-    """Those of all queries; a query without distances has None for each of its hits."""
+    """The values for all queries in one list; if the result has no distances, None for each hit."""
     parts = (
         [None] * len(part_ids) if part is None else part
         for part, part_ids in zip(values, ids, strict=True)
@@ -578,7 +581,9 @@ def rows_of_copy(
     size: int,
     start: Callable[[PointsBackend], int],
 ) -> Iterator[dict[str, Any]]:
-    """The rows of a copy from a place on, in pages of `page` points. The copy is made at once."""
+    """The rows of a private copy of the collection, read in pages of `size` points, beginning at
+    the offset that `start` returns. The copy is made when this function is called, not at the first
+    row."""
     points, process = copied.__enter__(), os.getpid()
     try:
         first = start(points)
@@ -604,7 +609,8 @@ IDS_AT_ONCE = 10_000
 
 
 def offset_after(points: PointsBackend, expression: Expression | None, point: str) -> int:
-    """How many of the points that match come up to this one; NotFoundError."""
+    """The offset after a point among the points that match: its position, counted from 1. Raises
+    NotFoundError if no point that matches has this id."""
     for place in count(0, IDS_AT_ONCE):
         ids = [*map(str, points.get(None, expression, IDS_AT_ONCE, place, Fields()).ids)]
         if point in ids:
@@ -631,7 +637,8 @@ def table_of_result(result: dict[str, Any]) -> str:
 
 
 def table_of_facts(facts: Mapping[str, Any]) -> str:
-    """A row for each fact. A value inside objects is named by the keys that lead to it."""
+    """A table with a row for each fact. The name of a value in nested objects consists of the keys
+    that lead to it."""
     return table_of(("", ""), list(_rows_of(facts, "")), most=MAX_FACTS)
 
 

@@ -1,6 +1,6 @@
-"""Maps of a collection for notebooks: its points in the plane in which their vectors differ most,
-drawn by whatever is installed that draws. What is stored may be hostile: it is shown as text.
-"""
+"""Maps of a collection for notebooks: its points, projected to the plane in which their vectors
+vary most, drawn by an installed plotting library. Stored data may be malicious, so it is displayed
+as plain text."""
 
 import io
 from collections import Counter
@@ -37,8 +37,9 @@ GREY, NONE, OTHER = "#9a9a9a", "none", "other"
 
 @dataclass(frozen=True, slots=True)
 class MapData:
-    """The data of a map. places: (n, 2); values: for each point the value that its colour stands
-    for, None without one; marked: whether a point stands out; title: the title of the map."""
+    """The data of a map. places: (n, 2), the positions of points; values: for each point the value
+    that decides its colour, None if it has none; marked: whether a point is highlighted; title: the
+    title of the map."""
 
     ids: Sequence[str]
     places: Matrix
@@ -59,7 +60,8 @@ class MapData:
 
     @property
     def kinds(self) -> list[str]:
-        """The values as text; the most frequent keep their names, the rest is "other"."""
+        """The values as text. The most frequent ones keep their names; all others become
+        "other"."""
         texts = [
             NONE if value is None else printable(str(value))[:40] for value in self.values or ()
         ]
@@ -73,8 +75,8 @@ class MapData:
 
 @dataclass(frozen=True, slots=True)
 class MapRequest:
-    """Which records a map shows: those that match, or a sample of them, drawn by a seed; marked
-    records are always shown. key: the metadata key that colours stand for."""
+    """Which records a map shows: those that match, or a random sample of them, drawn with a seed.
+    Marked records are always shown. key: the metadata key whose values decide the colours."""
 
     matching: Expression | None
     key: str | None
@@ -84,8 +86,8 @@ class MapRequest:
 
 
 def map_of(points: PointsBackend, name: str, metric: Metric, request: MapRequest) -> MapData:
-    """The map of a collection's dense vectors. InvalidArgumentError for a key that no record on the
-    map has, and for marked ids that don't exist."""
+    """The map of a collection's dense vectors. Raises InvalidArgumentError for a key that no record
+    on the map has, and for marked ids that don't exist."""
     path = None if request.key is None else (request.key,)
     projection = points.project("", request.matching, request.sample, request.seed, path)
     if projection.values and all(value is None for value in projection.values):
@@ -120,8 +122,8 @@ def _with_marked(
     path: PayloadPath | None,
     metric: Metric,
 ) -> Projection:
-    """The projection with marked records that it lacks, placed in its plane; without those that
-    have no vector."""
+    """The projection, to which the marked records that it lacks are added, projected to the same
+    plane. Marked records without a vector are left out."""
     fields = Fields(vectors=("",), payload=path is not None)
     others = points.get(marked, None, None, 0, fields)
     known = {*map(str, others.ids)}
@@ -147,7 +149,7 @@ def _with_marked(
 
 
 def _documents(points: PointsBackend, ids: list[PointId]) -> list[str]:
-    """The beginnings of their documents."""
+    """The beginnings of the documents of points with these ids."""
     records = points.get(ids, None, None, 0, Fields(document=True))
     by_id = dict(zip(records.ids, records.documents or (), strict=True))
     texts = ((by_id.get(point_id) or "") for point_id in ids)
@@ -172,8 +174,8 @@ class Picture:
 
 def draw_map(data: MapData, library: Any = None) -> Any:
     """The map drawn by a library, or by the first that is installed: an object of the library's
-    that notebooks display. InvalidArgumentError for an unknown library, MissingDependencyError
-    where it, or every one, is missing."""
+    that notebooks display. Raises InvalidArgumentError for an unknown library, and
+    MissingDependencyError if the library, or any library at all, isn't installed."""
     if library is not None and library not in LIBRARIES:
         raise InvalidArgumentError(f"library is {quote(library)}, expected one of {LIBRARIES}")
     for name in LIBRARIES if library is None else (library,):
@@ -323,7 +325,7 @@ def _by_matplotlib(data: MapData) -> Picture:
 
 
 def _plain(text: str) -> str:
-    """Text with characters escaped that matplotlib would read as formulas."""
+    """A text in which the characters that matplotlib would read as formulas are escaped."""
     return text.replace("$", r"\$")
 
 

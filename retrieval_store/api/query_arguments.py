@@ -1,4 +1,4 @@
-"""What users pass to a query, checked, as a store takes it: what to search for, and how."""
+"""The arguments of a query, checked and converted to the form that a store takes."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -67,8 +67,8 @@ class Hybrid:
                 whole_number(number, "depth", 1)
 
     def fusion_and_weight(self, by_words: bool) -> tuple[Fusion, float]:
-        """The fusion and the weight of the vectors. by_words: whether the other side are the words
-        of texts, which adaptive fusion looks at; sparse vectors have none."""
+        """The fusion, and the weight of the vectors. by_words: whether the other side is the words
+        of texts, which adaptive fusion analyses, instead of sparse vectors."""
         from retrieval_store.base.fusion import usual_fusion
 
         alpha = 0.5 if self.alpha is None else float(self.alpha)
@@ -141,14 +141,14 @@ class Rerank:
 
     @classmethod
     def comparing(cls, rerank: "Rerank | Any", texts: str | Sequence[str] | None) -> "Rerank":
-        """A user's `rerank` as a `Rerank`, comparing with these texts unless it names a text
-        itself."""
+        """A user's `rerank` as a `Rerank`. It compares documents with these texts, unless it has
+        its own."""
         whole = rerank if isinstance(rerank, cls) else cls(rerank)
         return replace(whole, query=texts) if whole.query is None else whole
 
 
 def _refuse_unregistered(reranker: str) -> None:
-    """Raise InvalidArgumentError for a name of no re-ranker."""
+    """Raise InvalidArgumentError if no re-ranker has this name."""
     from retrieval_store import plugins
 
     if not plugins.is_known(plugins.RERANKERS, reranker):
@@ -169,8 +169,8 @@ class Exactness(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class QueryRequest:
-    """A request to a collection: the arguments of `Collection.query` as a caller gave them; they
-    are described there. `QueryBuilder.query` and `filter_of` check them and make a `Query`."""
+    """A request to a collection: the arguments of `Collection.query` as a caller passed them.
+    `QueryBuilder.query` and `filter_of` check them and make a `Query`."""
 
     query_embeddings: Any = None
     query_texts: str | Sequence[str] | None = None
@@ -201,7 +201,7 @@ class QueryRequest:
         return f"QueryRequest({', '.join(given)})"
 
     def queries(self) -> dict[str, Any]:
-        """What to search for: of the five kinds of queries those that are given."""
+        """The queries that were passed, of the five kinds."""
         queries = {
             "query_embeddings": self.query_embeddings,
             "query_texts": self.query_texts,
@@ -220,7 +220,8 @@ class QueryRequest:
         return Exactness(self.exact, ef, recall)
 
     def threshold(self, mode: Mode) -> float | None:
-        """The distance beyond which hits are left out, or the score below which they are."""
+        """The threshold for hits: in mode "dense" the greatest distance, in other modes the least
+        score."""
         if self.max_distance is None and self.min_score is None:
             return None
         if self.max_distance is not None and mode != "dense":
@@ -237,7 +238,7 @@ class QueryRequest:
         return bound_of(self.min_score, "min_score")
 
     def window(self) -> tuple[int, int]:
-        """How many hits are wanted, and how many of the best are left out before these."""
+        """How many hits are wanted, and how many of the best hits are skipped before them."""
         count = whole_number(self.n_results, "n_results", 1)
         if self.offset is None:
             return count, 0
@@ -260,7 +261,7 @@ _SIDES: dict[Mode, tuple[set[str], ...]] = {
 
 
 def _only_query(request: QueryRequest) -> tuple[str, Any]:
-    """The name and value of the only query that is given, for mode "dense"."""
+    """The name and the value of the only query that was passed, for mode "dense"."""
     queries = request.queries()
     if "query_sparse" in queries:
         raise InvalidArgumentError("query_sparse goes with mode 'sparse' or 'hybrid'")
@@ -272,9 +273,9 @@ def _only_query(request: QueryRequest) -> tuple[str, Any]:
 
 
 def _sides(request: QueryRequest, mode: Mode) -> tuple[list[Any] | None, list[SparseVector] | None]:
-    """The given texts and sparse vectors. Text mode takes texts alone, "sparse" mode sparse vectors
-    alone; otherwise vectors may come beside texts, and must come beside sparse vectors without
-    texts."""
+    """The texts and sparse vectors that were passed, checked for the mode. Mode "text" takes only
+    texts, and mode "sparse" only sparse vectors. In mode "hybrid" vectors may be passed in addition
+    to texts, and must be if there are sparse vectors without texts."""
     names = set(request.queries())
     if names not in _SIDES[mode]:
         allowed = ", or ".join(" and ".join(sorted(side)) for side in _SIDES[mode])
@@ -298,8 +299,8 @@ def _sides(request: QueryRequest, mode: Mode) -> tuple[list[Any] | None, list[Sp
 
 
 def _dense_side(embeddings: Any, texts: list[Any] | None, number: int | None) -> tuple[str, Any]:
-    """What the vectors of a hybrid query are made of: the given embeddings, checked for their
-    number, or the texts."""
+    """The source of the vectors of a hybrid query: the passed embeddings, if their number is right,
+    or else the texts."""
     if embeddings is None:
         return "query_texts", texts
     vectors = vectors_of(embeddings)
@@ -374,7 +375,7 @@ class QueryBuilder:
         depth: int,
         expression: Expression | None,
     ) -> tuple[QueryStep, NearestDense | None]:
-        """The ranking of a hybrid query, and the one that its distances refer to."""
+        """The ranking of a hybrid query, and the ranking to which its distances refer."""
         hybrid = request.mode if isinstance(request.mode, Hybrid) else _USUAL
         texts, sparse = _sides(request, "hybrid")
         fusion, alpha = hybrid.fusion_and_weight(sparse is None)
@@ -431,9 +432,9 @@ class QueryBuilder:
 def vector_like(
     backend: "StoredCollection", metric: Metric, like: Sequence[PointId], unlike: Sequence[PointId]
 ) -> Matrix:
-    """(1, dim) float32 p + (p - u): p is the average vector of `like`, u that of `unlike`. For
-    cosine all vectors are first scaled to length 1. Without `unlike` it is p. This is Qdrant's
-    recommendation by "average_vector"."""
+    """(1, dim) float32: the query vector p + (p - u), where p is the average vector of `like`, and
+    u that of `unlike`; without `unlike` it is p. For cosine all vectors are first scaled to length
+    1. This is Qdrant's recommendation with the strategy "average_vector"."""
     if not like:
         raise InvalidArgumentError("like is empty, expected ids of points to be like")
     near = _average(backend, metric, like, "like")
@@ -475,7 +476,7 @@ def _groups_of(group_by: Any) -> BestOfEach:
 
 
 def bound_of(value: Any, name: str) -> float | None:
-    """A finite number as a float; None for None."""
+    """A finite number as a float; None stays None."""
     if value is None:
         return None
     value = plain_scalar(value)

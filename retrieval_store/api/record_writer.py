@@ -1,7 +1,8 @@
 """Writes records to a collection: checks, embeds and writes them.
 
-Without `embed` a record has one of document, image and uri, which gives its vector; a new one
-replaces the others. With `embed`, one field gives the vectors, and the others are only stored.
+Without `embed`, a record has only one of document, image and uri, from which its vector is
+computed; a new value removes the other two. With `embed`, the vectors are computed from that field,
+and the others are only stored.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -56,7 +57,7 @@ from retrieval_store.query.types import (
 class EmbeddingInputs:
     """The inputs to embed, and the records' fields afterwards. inputs: strings and images;
     positions: int64, the record of each input; documents, uris: an item for each record, UNSET if
-    it stays; None if all stay."""
+    the stored value stays; None if all stored values stay."""
 
     inputs: list[Any]
     positions: Ints
@@ -65,8 +66,9 @@ class EmbeddingInputs:
 
 
 def load_uris(records: Records, loader: DataLoader | None) -> list[Any]:
-    """What the URI of each record leads to; None without a URI, for a URI that the loader skips,
-    and where URIs aren't embedded. InvalidArgumentError for URIs without a loader."""
+    """The data at the URI of each record. None for a record without a URI, for a URI that the
+    loader skips, and if URIs aren't embedded. Raises InvalidArgumentError for URIs without a
+    loader."""
     uris = _embedded_uris(records)
     has_uris = uris is not None and any(uri is not None for uri in uris)
     return load_items(uris or [], loader) if has_uris else [None] * len(records.ids)
@@ -77,7 +79,8 @@ def _embedded_uris(records: Records) -> list[str | None] | None:
 
 
 def skipped_places(records: Records, loaded: list[Any], loader: DataLoader | None) -> set[int]:
-    """The places of the records whose URIs the loader skipped, as its `on_error` allows."""
+    """The positions of the records whose URIs the loader skipped, as it may with
+    `on_error="skip"`."""
     uris = _embedded_uris(records)
     if uris is None or getattr(loader, "on_error", None) != "skip":
         return set()
@@ -96,7 +99,7 @@ def _refuse_unloaded(records: Records, loaded: list[Any]) -> None:
 
 
 def _choose_sources(records: Records, loaded: list[Any]) -> EmbeddingInputs:
-    """The sources of one kind; the fields of the others are stored."""
+    """The inputs to embed if one field was chosen; the other fields are only stored."""
     field = loaded if records.embed == "uris" else getattr(records, records.embed or "")
     places = [i for i, item in enumerate(field or ()) if item is not None]
     return EmbeddingInputs(
@@ -113,7 +116,7 @@ def or_unset(values: list[Any] | None) -> list[Any] | None:
 
 
 def _only_sources(records: Records, loaded: list[Any]) -> EmbeddingInputs:
-    """The single source of each record; InvalidArgumentError for a record with two."""
+    """The only input to embed of each record; raises InvalidArgumentError for a record with two."""
     inputs: list[Any] = []
     positions: list[int] = []
     documents: list[MaybeText] = [UNSET] * len(records.ids)
@@ -140,7 +143,7 @@ def _only_sources(records: Records, loaded: list[Any]) -> EmbeddingInputs:
 
 
 def load_items(uris: list[str | None], loader: DataLoader | None) -> list[Any]:
-    """What URIs lead to, None for None; InvalidArgumentError without a data loader."""
+    """The data at URIs, None for None; raises InvalidArgumentError without a data loader."""
     if loader is None:
         raise InvalidArgumentError(
             "data can't be loaded without a data loader: pass data_loader= when you create or get "
@@ -160,7 +163,7 @@ def load_items(uris: list[str | None], loader: DataLoader | None) -> list[Any]:
 
 @dataclass(frozen=True, slots=True)
 class PreparedBatch:
-    """A batch to write. was_embedded: whether vectors were made for it; left_out: the ids of
+    """A batch to write. was_embedded: whether vectors were computed for it; left_out: the ids of
     records whose URIs the loader skipped."""
 
     batch: PointBatch
@@ -198,7 +201,7 @@ def _embed_records(
 
 def _refuse_blank(ids: Sequence[str], sources: EmbeddingInputs) -> None:
     """Raise InvalidArgumentError for a blank text: functions embed it as zeros, which are equally
-    near to each query."""
+    near to all queries."""
     for place, text in zip(sources.positions.tolist(), sources.inputs, strict=True):
         if isinstance(text, str) and is_blank(text):
             raise InvalidArgumentError(
@@ -217,13 +220,13 @@ def _sparse_vectors(records: Records) -> dict[str, Vectors | NonDenseVectors]:
 
 
 def require_change(records: Records) -> None:
-    """Raise InvalidArgumentError where nothing but ids is given."""
+    """Raise InvalidArgumentError if only ids were passed."""
     if all(getattr(records, name) is None for name in FIELDS):
         raise InvalidArgumentError(f"only ids are given, expected one of {', '.join(FIELDS)}")
 
 
 def require_sources(records: Records) -> None:
-    """Raise InvalidArgumentError for a point without a vector or anything to make one of."""
+    """Raise InvalidArgumentError for a point that has neither a vector nor a field to embed."""
     if records.embeddings is not None:
         return
     if records.embed is not None:
@@ -260,9 +263,9 @@ _REPLACE = replace(_NEW_METADATA, on_existing="replace")
 
 @dataclass(slots=True)
 class Writer:
-    """Makes batches of the arguments of a collection's methods, and writes them. points, record:
-    return the collection's points, and its present record; loader: its data loader; expires: the
-    metadata key with the moment at which a record expires, if any."""
+    """Makes batches from the arguments of a collection's methods, and writes them. points, record:
+    functions that return the collection's points and its present record; loader: its data loader;
+    expires: the metadata key with the moment at which a record expires, if any."""
 
     backend: StoredCollection
     points: Callable[[], PointsBackend]
@@ -318,7 +321,7 @@ class Writer:
         return records
 
     def _prepare(self, records: Records, show_progress: bool) -> PreparedBatch:
-        """The records as a batch, with vectors of all sources."""
+        """The records as a batch, in which the missing vectors were computed."""
         if records.embeddings is not None:
             return _with_vectors(records, records.embeddings)
         loaded = load_uris(records, self.loader)
@@ -353,11 +356,11 @@ class Writer:
 
 
 class WriteBehind:
-    """Writes batches one by one in their order: those that were embedded, or go to a cluster, in a
-    thread of its own, while the caller makes the next.
+    """Writes batches one by one, in order. Batches that were embedded, and all batches for a
+    cluster, are written in a separate thread while the caller prepares the next batch.
 
-    An error is raised by the next call, or at the end of the `with` body; the batches before it
-    are written then, and none after it.
+    An error is raised by the next call, or at the end of the `with` body. The batches before the
+    failed one are written then, and none after it.
     """
 
     def __init__(self, writer: Writer) -> None:
@@ -377,12 +380,12 @@ class WriteBehind:
                 self._thread.shutdown()
 
     def add(self, **arguments: Any) -> PreparedBatch:
-        """`Collection.add`; returns the result of the batch that was written meanwhile. Its
-        `left_out` has the ids of records whose uris the data loader skipped."""
+        """`Collection.add`; returns the result of the batch that was written in the meantime. The
+        `left_out` of that result has the ids of records whose uris the data loader skipped."""
         return self._write(*self._writer.add_batch(WriteRequest(**arguments), False))
 
     def upsert(self, **arguments: Any) -> PreparedBatch:
-        """`Collection.upsert` in the same way."""
+        """`Collection.upsert`; returns the same as `add`."""
         request = WriteRequest(**arguments)
         return self._write(*self._writer.upsert_batch(request, False, False, False))
 
@@ -405,9 +408,9 @@ class WriteBehind:
 def replace_where(
     writer: Writer, own_condition: Expression, request: WriteRequest
 ) -> tuple[list[str], set[str]]:
-    """See `Collection.replace_own`. Records that come between the look and the write are left as
-    they are, on a cluster as long as nothing has been sent. Returns the ids that the loader left
-    out, and those that belong to others."""
+    """See `Collection.replace_own`. Records that others add between the check and the write aren't
+    changed; on a cluster only as long as nothing has been sent. Returns the ids that the loader
+    skipped, and the ids that belong to others."""
     prepared, rules = writer.upsert_batch(request, False, False, True)
     points, ids = writer.points(), prepared.batch.ids
     existing, own_ids = (
@@ -423,7 +426,8 @@ def replace_where(
 
 
 def _only_metadata(request: WriteRequest) -> Payload:
-    """The metadata that is all that may be given beside a filter; raises InvalidArgumentError."""
+    """The metadata of a request with a filter, which may contain nothing else; raises
+    InvalidArgumentError if it does."""
     if request.ids is not None:
         raise InvalidArgumentError(
             "ids and where are both given, expected either the records of these ids, or those that "
@@ -443,7 +447,7 @@ def _only_metadata(request: WriteRequest) -> Payload:
 
 
 def _check_expiry(metadatas: Iterable[Payload | None], key: str) -> None:
-    """Raise InvalidArgumentError for metadata whose value under the key for expiry is no moment."""
+    """Raise InvalidArgumentError if a value under the key for expiry isn't a point in time."""
     for i, metadata in enumerate(metadatas):
         value = (metadata or {}).get(key)
         if isinstance(value, int | float) and abs(value) > MAX_SECONDS:

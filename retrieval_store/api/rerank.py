@@ -1,4 +1,5 @@
-"""Re-ranking: a re-ranker reads the documents of the best candidates, and sorts them anew."""
+"""Re-ranking: a re-ranker reads the documents of the best candidates, and sorts the hits by its own
+scores."""
 
 import math
 from collections.abc import Sequence
@@ -28,8 +29,8 @@ NAMES_KEPT = 8
 @dataclass(frozen=True, slots=True)
 class Reranking:
     """Sorts hits by a re-ranker. texts: the texts to compare documents with, one for each query;
-    count, offset, min_score: the window and the threshold in the new order; weight: of the
-    re-ranker's scores beside the query's own."""
+    count, offset, min_score: which hits of the new order are returned; weight: the weight of the
+    re-ranker's scores; the query's own scores have the rest."""
 
     score: Scorer
     texts: list[str]
@@ -40,32 +41,33 @@ class Reranking:
 
     @property
     def depth(self) -> int:
-        """Up to which place of the new order hits are wanted."""
+        """How many hits of the new order are needed, counted from its beginning."""
         return self.offset + self.count
 
     def of(self, hits: Sequence[Hits]) -> list[Hits]:
-        """The hits of each query in the wanted window, with new scores. Hits without a document
-        come last, in their old order, with the score NaN."""
+        """The hits to return for each query, with new scores. Hits without a document come last, in
+        their old order, with the score NaN."""
         return [
             self._in_window(query_hits, *self._order(text, query_hits))
             for text, query_hits in zip(self.texts, hits, strict=True)
         ]
 
     def moves(self, hits: Sequence[Hits]) -> list[list[Moved]]:
-        """What moved: for each query all hits that were read, best first."""
+        """The old and new positions: for each query all hits that the re-ranker read, best
+        first."""
         return [
             _moves_of(query_hits, *self._order(text, query_hits))
             for text, query_hits in zip(self.texts, hits, strict=True)
         ]
 
     def shows(self, moved: Moved) -> bool:
-        """Whether a hit is in the wanted window."""
+        """Whether a hit is among those to return."""
         score, bound = moved["score"], self.min_score
         is_good = bound is None or (score is not None and score >= bound)
         return is_good and self.offset < moved["after"] <= self.depth
 
     def _order(self, text: str, hits: Hits) -> tuple[Ints, Floats]:
-        """The old places of hits in their new order, and their new scores in that order."""
+        """The old positions of hits in the new order, and their new scores in that order."""
         documents = hits.points.documents or []
         readable = [i for i, document in enumerate(documents) if document]
         scores = np.full(len(documents), np.nan)
@@ -76,7 +78,8 @@ class Reranking:
         return order, scores[order]
 
     def _weigh(self, scores: Floats, before: Floats) -> Floats:
-        """The scores of the re-ranker, together with those before where these count, too."""
+        """The scores of the re-ranker, combined with the query's own scores if these have a
+        weight."""
         if self.weight == 1.0:
             return scores
         together: Floats = self.weight * scale(scores) + (1.0 - self.weight) * scale(before)
@@ -123,7 +126,7 @@ def reranked_query(
 
 
 def _weight_of(rerank: Rerank, reranker: Any) -> float:
-    """What a re-ranker counts: as the caller says, else as it says itself."""
+    """The weight of the re-ranker's scores: the caller's, or else the re-ranker's own default."""
     usual = getattr(reranker, "usual_weight", 1.0)
     return fraction(usual if rerank.weight is None else rerank.weight, "weight of rerank")
 
@@ -157,8 +160,8 @@ def _moves_of(hits: Hits, order: Ints, scores: Floats) -> list[Moved]:
 
 @lru_cache(maxsize=NAMES_KEPT)
 def _reranker_named(name: str) -> Any:
-    """The registered re-ranker of a name, made without settings once in a process: it may hold a
-    model."""
+    """The registered re-ranker of this name, made without settings. It is made once in a process,
+    since it may hold a model."""
     kind = plugins.load(plugins.RERANKERS, name)
     try:
         return kind()

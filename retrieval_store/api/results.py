@@ -31,9 +31,9 @@ class _WithSparse(TypedDict, total=False):
 
 
 class GetResult(_WithSparse):
-    """Points, one a place in each list; embeddings: (n, dim) float32. What `include` doesn't name
-    is None, but `sparse_embeddings`, which then aren't there: dicts with "indices" and "values",
-    None for a point without."""
+    """Points: each list has an item for each point. embeddings: (n, dim) float32. Fields that
+    `include` doesn't name are None, except `sparse_embeddings`, which is then absent. Its items are
+    dicts with "indices" and "values", None for a point without a sparse vector."""
 
     ids: list[str]
     embeddings: Matrix
@@ -45,9 +45,9 @@ class GetResult(_WithSparse):
 
 
 class QueryResult(_WithSparse):
-    """For each query a list of points, best first, with descending scores; embeddings: (n, dim)
-    float32 for each; distances: None for a query without vector. What `include` doesn't name is
-    None."""
+    """For each query a list of points, best first, with descending scores. embeddings: (n, dim)
+    float32 for each query; distances: None if the query doesn't use vectors. Fields that `include`
+    doesn't name are None."""
 
     ids: list[list[str]]
     embeddings: list[Matrix]
@@ -61,8 +61,8 @@ class QueryResult(_WithSparse):
 
 
 class Moved(TypedDict):
-    """A hit that a re-ranker has read: its place before and after, from 1, and its new score, None
-    for one without a document."""
+    """A hit that a re-ranker has read: its rank before and after, counted from 1, and its new
+    score, None for a hit without a document."""
 
     id: str
     before: int
@@ -71,8 +71,8 @@ class Moved(TypedDict):
 
 
 class Plan(TypedDict):
-    """How one query was answered: which way, with how many candidates asked of the index, and the
-    estimated microseconds of each way."""
+    """How one query was answered: the method, the number of candidates requested from the index,
+    and the estimated microseconds of each method."""
 
     method: str
     ef: int | None
@@ -80,8 +80,8 @@ class Plan(TypedDict):
 
 
 class RecallOfKind(TypedDict):
-    """What searches found of the nearest `k` for one kind of questions under one filter, on average
-    (recall) and at worst (least)."""
+    """The share of the nearest `k` that searches found, for one kind of query under one filter: on
+    average (recall), and in the worst case (least)."""
 
     kind: str
     filter: str
@@ -91,8 +91,8 @@ class RecallOfKind(TypedDict):
 
 
 class LookedAt(TypedDict):
-    """The numbers of vectors of which a search read the signs, four bits of each number (codes),
-    and the vectors themselves (distances); 0 for several queries."""
+    """How many vectors a search read: by their signs, by four bits of each number (codes), and
+    completely (distances); 0 if there were several queries."""
 
     signs: int
     codes: int
@@ -100,10 +100,10 @@ class LookedAt(TypedDict):
 
 
 class MeasuredRecall(TypedDict):
-    """The recall of searches by signs: the target share of the true nearest; the standard errors
-    that they allow for, None if they leave nothing out without a proof; and the last measurement:
-    the recall of each kind of query, the worst first, the numbers of queries and vectors, and the
-    time in seconds since 1970."""
+    """The recall of searches by signs. It has the target share of the true nearest; the number of
+    standard errors by which searches widen their bounds, None if they exclude only vectors that
+    certainly can't be hits; and the last measurement: the recall of each kind of query, the worst
+    first, the numbers of queries and vectors, and the time in seconds since 1970."""
 
     target: float
     errors: float | None
@@ -114,9 +114,9 @@ class MeasuredRecall(TypedDict):
 
 
 class RecallOfQuery(MeasuredRecall):
-    """The recall of one query: the vectors that it read, an estimate of the share of the true
-    nearest that it found (by a search that allows for one standard error more), and the mean error
-    of such estimates when it was last measured."""
+    """The recall of one query: the vectors that it read; an estimate of the share of the true
+    nearest that it found, from a search with bounds wider by one standard error; and the mean error
+    of such estimates at the last measurement."""
 
     looked: LookedAt
     estimate: float | None
@@ -131,8 +131,8 @@ class _ToldByClusters(TypedDict, total=False):
 
 
 class Explanation(_ToldByClusters):
-    """How a query was answered: see `Collection.explain`. On a cluster there are `place`, `filter`,
-    `requests` and `refused`, besides `points`, `legs` and `alphas`, and nothing else."""
+    """How a query was answered: see `Collection.explain`. For a cluster it has only `place`,
+    `filter`, `requests` and `refused`, besides `points`, `legs` and `alphas`."""
 
     points: int
     matching: int
@@ -148,9 +148,10 @@ class Explanation(_ToldByClusters):
 
 
 class Maintenance(TypedDict, total=False):
-    """The maintenance of a collection in this process: what it does, the number of vectors done and
-    of all (None if they aren't counted), and its seconds so far. For maintenance in another process
-    there is only `process` (its name, and when it started, if the system says so) and `doing`."""
+    """The maintenance of a collection in this process: what is being done, how many vectors are
+    done, how many there are (None if they aren't counted), and the seconds so far. For maintenance
+    in another process it has only `process` (its name, and when it started, if the system reports
+    that) and `doing`."""
 
     doing: Required[str]
     done: int
@@ -167,8 +168,8 @@ class _KnownOfClusters(TypedDict, total=False):
 
 
 class Stats(_KnownOfClusters):
-    """What takes how much room: see `Collection.stats`. On a cluster there are `place`, `status`,
-    `indexed_vectors` and `segments`, besides `points`, and nothing else."""
+    """The sizes of a collection's parts: see `Collection.stats`. For a cluster it has only `place`,
+    `status`, `indexed_vectors` and `segments`, besides `points`."""
 
     points: int
     spaces: dict[str, dict[str, Any]]
@@ -182,8 +183,8 @@ HowLoaded: TypeAlias = Literal["kept", "loaded", "built"]
 
 
 class WarmedSpace(TypedDict):
-    """A dense vector space: the number of vectors, and the numbers of slots, dead ones included,
-    with codes and in the index in memory."""
+    """A dense vector space: the number of vectors, and how many slots, including dead ones, have
+    codes and are in the index in memory."""
 
     vectors: int
     coded_slots: int
@@ -197,9 +198,9 @@ class _CountedHere(TypedDict, total=False):
 class Warmed(_CountedHere):
     """The result of `Collection.warm`. spaces: the dense vector spaces by name; a Collection has
     one, "", once it has vectors. keys: the given keys; lists: "words", if requested, and "sparse",
-    if the collection has sparse vectors. Each of these says where it came from: "kept" (it was in
-    memory), "loaded" from a file, or "built" from the points. milliseconds: of "state", "spaces",
-    "keys" and "lists". On a cluster all of these are empty, and there is no `points`."""
+    if the collection has sparse vectors. Each entry says where the data came from: "kept" (it was
+    in memory), "loaded" from a file, or "built" from the points. milliseconds: of "state",
+    "spaces", "keys" and "lists". On a cluster all of these are empty, and there is no `points`."""
 
     spaces: dict[str, WarmedSpace]
     keys: dict[str, HowLoaded]
@@ -252,7 +253,7 @@ class DeleteResult(TypedDict):
 def store_stats(
     named_gauges: Iterable[tuple[str, Gauges]], catalog: int, budget: Mapping[str, int]
 ) -> StoreStats:
-    """The gauges of collections, added up, with the bytes of the store's catalog."""
+    """The metrics of all collections, added up, with the bytes of the store's catalog."""
     gauges = dict(named_gauges)
     disk = _sum(collection_gauges.disk for collection_gauges in gauges.values())
     if catalog:
@@ -304,8 +305,8 @@ def fields_for(include: frozenset[str]) -> Fields:
 
 
 class _Named(dict[str, Any]):
-    """A dict that shows its type's public name, hints that its fields are keys, and displays as a
-    table in notebooks."""
+    """A dict that is displayed with the public name of its type, suggests keys to users who try
+    attributes, and appears as a table in notebooks."""
 
     def __getattr__(self, name: str) -> Any:
         near = f"[{name!r}]" if name in self else f" of the keys {', '.join(map(repr, self))}"
@@ -394,7 +395,7 @@ def _embeddings(points: Points) -> Matrix | None:
 
 
 def _sparse(points: Points) -> list[dict[str, Any] | None]:
-    """Sparse vectors in plain numbers, as users pass them."""
+    """Sparse vectors with plain Python numbers, in the form that users pass."""
     return [
         {"indices": vector.indices.tolist(), "values": vector.values.tolist()}
         if isinstance(vector, SparseVector)
@@ -408,7 +409,8 @@ def _distances(hit: Hits) -> list[float | None] | None:
 
 
 def _numbers(column: Floats) -> list[float | None]:
-    """A list of floats, with None for NaN: for points without a vector, or without a document."""
+    """A list of floats, in which None replaces NaN: for points without a vector or without a
+    document."""
     numbers: list[Any] = column.tolist()
     if math.isnan(sum(numbers)):
         return [None if math.isnan(number) else number for number in numbers]
@@ -417,10 +419,11 @@ def _numbers(column: Floats) -> list[float | None]:
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """The copy of a collection. points: the number of points of the copy; changed: the number
-    copied again since they had changed; compared: the number read from both and found equal; level:
-    whether nothing had to be copied; meanwhile: on a cluster, the number of points that others
-    added or deleted during the copy (changed points aren't counted)."""
+    """The copy of a collection. points: the number of points of the copy; changed: the number of
+    points that were copied again because they had changed; compared: the number of points that were
+    read from both collections and found equal; level: whether nothing had to be copied; meanwhile:
+    on a cluster, the number of points that others added or deleted during the copy (changed points
+    aren't counted)."""
 
     name: str
     points: int

@@ -24,7 +24,7 @@ _log = log_of()
 
 @dataclass(frozen=True, slots=True)
 class NamedKeys:
-    """Where a call names metadata keys: in its filter, and in another argument."""
+    """The metadata keys that a call names: in its filter, and in another argument."""
 
     expression: Expression | None
     other: tuple[str, PayloadPath] | None = None
@@ -33,8 +33,9 @@ class NamedKeys:
 def warn_unknown_keys(
     points: PointsBackend, keys: NamedKeys, name: str, seen: set[Any], refuses: bool
 ) -> None:
-    """Warn of conditions and keys that no record of the collection can fulfil, or raise
-    InvalidFilterError. seen: keys with a warning, and keys with known types."""
+    """Warn of conditions and keys by which no record of the collection can match, or raise
+    InvalidFilterError. seen: keys about which a warning was logged, and keys whose types are
+    known."""
     if refuses:
         for _, text in unknown_keys(points, keys, seen):
             raise InvalidFilterError(f"nothing matches: {text}")
@@ -63,9 +64,9 @@ def warn_text_ranges(
 def unknown_keys(
     points: PointsBackend, keys: NamedKeys, seen: Container[Any]
 ) -> Iterator[tuple[PayloadPath, str]]:
-    """The paths of a call under which no record has a value, or none of the required type, with a
-    sentence each. Empty for an empty collection, and on a cluster, where this would read all
-    records."""
+    """The metadata paths in a call under which no record has a value, or no value of the required
+    type, each with a sentence that explains it. Empty for an empty collection, and on a cluster,
+    where this would read all records."""
     engine = points.engine
     if engine is None or not points.count():
         return
@@ -96,7 +97,8 @@ def unknown_keys(
 
 
 def _hint_at_lists(engine: EnginePoints, path: PayloadPath) -> str:
-    """Why a path finds nothing that would lead into a list of objects; else empty."""
+    """If a path would lead into a list of objects, a sentence that explains why it finds nothing;
+    otherwise empty."""
     keys = split_dotted(path) or path
     for i in range(1, len(keys)):
         if engine.kinds(JsonPath((*keys[:i], EACH, *keys[i:]))):
@@ -112,7 +114,7 @@ def _hint_at_lists(engine: EnginePoints, path: PayloadPath) -> str:
 def _compared_as_texts(
     points: PointsBackend, expression: Expression, seen: Container[Any]
 ) -> Iterator[tuple[Any, str]]:
-    """The ranges of a filter whose bound isn't a time, on paths under which records have times.
+    """The ranges of a filter whose bound isn't a time, although records have times at their path.
     Each comes with its key in `seen` and a sentence. Empty on a cluster."""
     engine = points.engine
     if engine is None:
@@ -152,8 +154,8 @@ def _in_words(stored_kinds: Sequence[str]) -> str:
 
 
 def _may_be(kinds: frozenset[str], stored_kinds: Sequence[str]) -> bool:
-    """Whether values of the stored types can match the wanted ones. Unknown, so True, if all lists
-    are empty."""
+    """Whether values of the stored types can match the wanted types. True if all stored values are
+    empty lists, since their type is unknown."""
     of_lists = any(kind.endswith("in lists") for kind in kinds)
     return (
         ANY in kinds
@@ -175,8 +177,9 @@ def _on_kinds(path: PayloadPath, kinds: frozenset[str], stored_kinds: Sequence[s
 
 
 def _kinds_by_path(expression: Expression) -> dict[PayloadPath, frozenset[str]]:
-    """The kinds of values that could fulfil the conditions of a filter, by path. Negated conditions
-    are left out, which records without a value fulfil, and those that ask whether there is one."""
+    """The types of values that could fulfil the conditions of a filter, by path. Conditions that
+    records without a value also fulfil, such as negated ones, are left out; so are conditions that
+    only ask whether there is a value."""
     kinds: dict[PayloadPath, frozenset[str]] = {}
     for leaf in _positive_leaves(expression):
         if not isinstance(leaf, Exists):

@@ -1,4 +1,4 @@
-"""The request of `Collection.why`: a query, and its filters as single conditions."""
+"""The request for `Collection.why`: a query, and its filters divided into single conditions."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -41,9 +41,9 @@ def case_of(
     same: Any,
     has_codes: bool,
 ) -> WhyRequest:
-    """The request to explain a query. request: of the query; question: the query itself; analyzer:
-    returns the collection's analyzer, called only if words matter; has_codes: whether the search is
-    by codes, without an index."""
+    """The request to explain a query. request: the query as the caller passed it; question: the
+    query for the store; analyzer: returns the collection's analyzer, called only if words matter;
+    has_codes: whether the search uses codes without an index."""
     ids = check_ids(records, "records")
     text = _text_of(request.query_texts)
     beside: tuple[QueryStep, ...] = ()
@@ -85,16 +85,16 @@ def reasons_for(
     """Explain why one query finds records, or doesn't, as `Collection.why` does, with its errors.
 
     Args:
-        points: of the collection.
+        points: the collection's points.
         question: the query.
-        analyzer: of the collection.
-        ids: of the records to explain.
-        containing: instead of ids, a text in their documents.
-        text: of the query, if it has one.
+        analyzer: the collection's analyzer.
+        ids: the ids of the records to explain.
+        containing: instead of ids, a text that the records' documents contain.
+        text: the text of the query, if it has one.
         where: the metadata filter of the query, as it was given.
         where_document: the document filter of the query, as it was given.
         others: further conditions of the query: the argument of each, its text, and its expression.
-        names: of arguments in advice, by the fields of `ArgumentNames`.
+        names: the names by which advice mentions arguments, by the fields of `ArgumentNames`.
     """
     conditions = [
         *_conditions_of_where(where),
@@ -114,7 +114,8 @@ def reasons_for(
 
 
 def add_reranking(reasons: Reasons, reranking: "Reranking", hits: Sequence[Hits]) -> Reasons:
-    """The reasons after re-ranking. hits: those that the re-ranker reads."""
+    """The reasons, to which the effects of re-ranking are added. hits: the hits that the re-ranker
+    reads."""
     (order,) = reranking.moves(hits)
     places = {moved["id"]: moved for moved in order}
     changed = (
@@ -141,7 +142,7 @@ def _reason_after(
 
 
 def _on_reranked(moved: Moved, wanted: "Reranking") -> Iterator[str]:
-    """What leaves out a record that a re-ranker has read."""
+    """Why a record that the re-ranker has read isn't among the results."""
     after, score = moved["after"], moved["score"]
     if score is None:
         yield _NO_TEXT
@@ -158,7 +159,7 @@ def _on_reranked(moved: Moved, wanted: "Reranking") -> Iterator[str]:
 
 
 def _terms(request: QueryRequest) -> ArgumentNames:
-    """The names of the arguments that restrict a query."""
+    """The names of the arguments that limit the results of a query."""
     threshold = "max_distance" if request.mode == "dense" else "min_score"
     if request.rerank is None:
         return ArgumentNames(threshold=threshold)
@@ -167,7 +168,7 @@ def _terms(request: QueryRequest) -> ArgumentNames:
 
 
 def words_beside(question: Query, text: str, analyzer: Analyzer) -> tuple[QueryStep, ...]:
-    """The ranking by the words of a query's text, where the query itself doesn't rank by words."""
+    """A ranking by the words of the query's text, if the query itself doesn't rank by words."""
     (step,) = question.steps
     leaves = step.leaves
     if any(isinstance(leaf.scoring, Bm25) for leaf in leaves):
@@ -188,7 +189,7 @@ def _conditions_of_ids(ids: Any) -> list[Condition]:
 
 
 def _conditions_of_like(request: QueryRequest) -> list[Condition]:
-    """The condition of a query by likeness, which finds none of its examples."""
+    """The conditions that exclude the examples of `like` and `unlike` from the results."""
     return [
         Condition(name, list(ids), Not(HasId(tuple(ids), are_shown=True)))
         for name in ("like", "unlike")
@@ -212,13 +213,14 @@ def conditions_in(argument: str, filter: Any, parse: Parse) -> list[Condition]:
 
 @dataclass(frozen=True, slots=True)
 class _FilterParts:
-    """Takes a filter apart. argument: the one that has the filter; parse: parses a part."""
+    """Divides a filter into its conditions. argument: the argument that contains the filter; parse:
+    parses a single condition."""
 
     argument: str
     parse: Parse
 
     def condition_of_dict(self, node: Mapping[str, Any], negated: bool) -> Condition:
-        """The condition of a dict, which joins its items by "and"."""
+        """The condition that a dict describes: all its items must hold."""
         terms = [self.condition_of_key(key, operand, negated) for key, operand in node.items()]
         return terms[0] if len(terms) == 1 else self.combine(node, terms, negated, not negated)
 
@@ -247,7 +249,7 @@ class _FilterParts:
     def combine(
         self, node: Mapping[str, Any], terms: Sequence[Condition], negated: bool, needs_all: bool
     ) -> Condition:
-        """Several parts as one that requires all of them, or any."""
+        """Several parts combined: all of them must hold, or at least one."""
         written = {"$not": node} if negated else dict(node)
         kind: ReasonKind = "all" if needs_all else "any"
         return Condition(self.argument, written, self.parse(written), kind, tuple(terms))

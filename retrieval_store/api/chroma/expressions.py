@@ -1,7 +1,7 @@
 """The arguments of `Collection.search`, as Chroma's code writes them: `Search`, `K`, `Knn`, `Rrf`.
 
-Each is another form of the dict that `to_dict` returns, which is Chroma's. The module `search`,
-which reads it, documents its meaning and its limits.
+Each is equivalent to the dict that `to_dict` returns, which has Chroma's form. The module `search`,
+which reads the dict, documents its meaning and its limits.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,17 +24,18 @@ KNN_LIMIT = 16  # hits of a `Knn` that says no other
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Where:
-    """A condition on records. `&` and `|` combine several."""
+    """A condition on records. `&` and `|` combine several conditions."""
 
     form: Form
 
     def to_dict(self) -> dict[str, Any]:
-        """The condition as `get(where=…)` takes it, and ids besides."""
+        """The condition as a dict: in the form of `get(where=…)`, which here may also contain
+        conditions on ids."""
         return dict(self.form)
 
     @classmethod
     def from_dict(cls, data: Form) -> "Where":
-        """The condition of such a dict."""
+        """The condition that a dict from `to_dict` describes."""
         return _build_from_form(cls, data)
 
     def __and__(self, other: "Where") -> "Where":
@@ -57,14 +58,14 @@ def _both(operator: str, left: Where, right: Any) -> Where:
 
 
 def _flat(operator: str, form: Form) -> list[Form]:
-    """The terms of a form with the same operator; otherwise the form itself."""
+    """The terms of a form that has the same operator; otherwise a list with the form itself."""
     terms = form[operator] if [*form] == [operator] else None
     return [*terms] if isinstance(terms, list) else [form]
 
 
 class Key:
-    """A metadata key, or one of `K.ID`, `K.DOCUMENT`, `K.EMBEDDING`, `K.METADATA` and `K.SCORE`.
-    Compared with a value it is a condition."""
+    """A metadata key, or one of `K.ID`, `K.DOCUMENT`, `K.EMBEDDING`, `K.METADATA` and `K.SCORE`. A
+    comparison of it with a value is a condition."""
 
     ID: ClassVar["Key"]
     DOCUMENT: ClassVar["Key"]
@@ -74,7 +75,7 @@ class Key:
     __slots__ = ("name",)
 
     def __init__(self, name: str) -> None:
-        """name: of the key, which isn't empty; else InvalidTypeError is raised."""
+        """name: the name of the key. Raises InvalidTypeError if it is empty or isn't a string."""
         if not isinstance(name, str) or not name:
             raise InvalidTypeError(f"name is {quote(name)}, expected a metadata key")
         self.name = name
@@ -104,28 +105,29 @@ class Key:
         return self._compare("$lte", value)
 
     def is_in(self, values: Iterable[Any]) -> Where:
-        """One of these values."""
+        """The condition that the value is one of these."""
         return self._compare("$in", values if isinstance(values, str) else list(values))
 
     def not_in(self, values: Iterable[Any]) -> Where:
-        """None of these values."""
+        """The condition that the value is none of these."""
         return self._compare("$nin", values if isinstance(values, str) else list(values))
 
     def contains(self, value: Any) -> Where:
-        """A document with this text in it; of a metadata key, a list that has this value, or a
-        string with this text in it."""
+        """For `K.DOCUMENT`, the condition that the document contains this text. For a metadata key,
+        that its value is a list with this value, or a string that contains this text."""
         return self._compare("$contains", value)
 
     def not_contains(self, value: Any) -> Where:
-        """The negation of `contains`."""
+        """The opposite of `contains`."""
         return self._compare("$not_contains", value)
 
     def regex(self, pattern: str) -> Where:
-        """A document, or a string of metadata, in which the pattern is found."""
+        """The condition that a document, or a string in the metadata, contains a match of the
+        pattern."""
         return self._compare("$regex", pattern)
 
     def not_regex(self, pattern: str) -> Where:
-        """The negation of `regex`."""
+        """The opposite of `regex`."""
         return self._compare("$not_regex", pattern)
 
     def _compare(self, operator: str, value: Any) -> Where:
@@ -138,7 +140,8 @@ K = Key
 
 
 class Rank:
-    """How records are scored, the least being the best: a `Knn`, or numbers made of several."""
+    """The scores of records, where the lowest is best: a `Knn`, or arithmetic with several of
+    them."""
 
     __slots__ = ("form",)
 
@@ -146,12 +149,12 @@ class Rank:
         self.form = form
 
     def to_dict(self) -> dict[str, Any]:
-        """The expression as a dict, with one operator as its key."""
+        """The expression as a dict whose only key is its operator."""
         return dict(self.form)
 
     @classmethod
     def from_dict(cls, data: Form) -> "Rank":
-        """The expression of such a dict."""
+        """The expression that a dict from `to_dict` describes."""
         return _build_from_form(Rank, data)
 
     def __repr__(self) -> str:
@@ -200,11 +203,11 @@ class Rank:
         return Rank({"$log": self.form})
 
     def max(self, other: Any) -> "Rank":
-        """The greater of both."""
+        """The greater of the two."""
         return _operation("$max", self, other)
 
     def min(self, other: Any) -> "Rank":
-        """The lesser of both."""
+        """The lesser of the two."""
         return _operation("$min", self, other)
 
 
@@ -232,7 +235,7 @@ def _pair(operator: str, left: Any, right: Any) -> Rank:
 
 
 class Val(Rank):
-    """A number, the same for each record."""
+    """A constant number, the same for each record."""
 
     __slots__ = ()
 
@@ -242,8 +245,8 @@ class Val(Rank):
 
 
 class Knn(Rank):
-    """The distance to a query, of the nearest `limit` records: squared L2, 1 - dot or 1 - cosine as
-    in `Collection.query`, and 1 - the dot product with a sparse vector."""
+    """The distance to a query, for the `limit` nearest records: squared L2, 1 - dot or 1 - cosine,
+    as in `Collection.query`; for a sparse vector, 1 - the dot product."""
 
     __slots__ = ()
 
@@ -256,10 +259,9 @@ class Knn(Rank):
         return_rank: bool = False,
     ) -> None:
         """query: a text, which the collection's function embeds, a vector, or a sparse vector. key:
-        `K.EMBEDDING`, or any other name for the collection's sparse vectors. limit: the number of
-        candidates. default: the score of other records; None leaves them out. return_rank: whether
-        the score is the rank, from 0, instead of the distance.
-        """
+        `K.EMBEDDING`, or any other name for the collection's sparse vectors. limit: how many of the
+        nearest records are found. default: the score of all other records; None leaves them out.
+        return_rank: whether the score is the rank, counted from 0, instead of the distance."""
         form = {"query": _query_of(query), "key": _name_of(key), "limit": limit}
         if default is not None:
             form["default"] = default
@@ -279,7 +281,7 @@ def _query_of(query: Any) -> Any:
 
 
 class Rrf(Rank):
-    """Reciprocal rank fusion: - Σ weight / (k + place), of `Knn` with `return_rank=True`."""
+    """Reciprocal rank fusion: - Σ weight / (k + rank), of `Knn` with `return_rank=True`."""
 
     __slots__ = ()
 
@@ -290,9 +292,9 @@ class Rrf(Rank):
         weights: Iterable[float] | None = None,
         normalize: bool = False,
     ) -> None:
-        """ranks: those that are fused; k: as in the sum, above 0. weights: one for each rank, 1 if
-        left out; normalize: whether they are scaled to a sum of 1. Raises InvalidArgumentError for
-        no ranks, and for other numbers of weights."""
+        """ranks: the rankings to fuse; k: the constant in the sum, above 0. weights: one for each
+        ranking, 1 by default; normalize: whether the weights are scaled to the sum 1. Raises
+        InvalidArgumentError if there are no rankings, or another number of weights."""
         forms = [_form_of(rank) for rank in ranks]
         if not forms:
             raise InvalidArgumentError("ranks is empty, expected at least one")
@@ -337,13 +339,13 @@ class Limit:
     limit: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as a dict."""
+        """The limit as a dict."""
         limit = {} if self.limit is None else {"limit": self.limit}
         return {"offset": self.offset, **limit}
 
     @classmethod
     def from_dict(cls, data: Form) -> "Limit":
-        """The window of such a dict."""
+        """The limit that a dict from `to_dict` describes."""
         _check_keys(data, "limit", {"offset", "limit"})
         limit = data.get("limit")
         offset = whole_number(data.get("offset", 0), "limit['offset']", 0)
@@ -352,18 +354,18 @@ class Limit:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Select:
-    """What is returned of each record besides its id: `K.DOCUMENT`, `K.EMBEDDING`, `K.METADATA`,
-    `K.SCORE`, and metadata keys."""
+    """Which fields of each record are returned besides its id: `K.DOCUMENT`, `K.EMBEDDING`,
+    `K.METADATA`, `K.SCORE`, and metadata keys."""
 
     keys: Iterable[Key | str] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as a dict."""
+        """The selection as a dict."""
         return {"keys": _names_of(self.keys)}
 
     @classmethod
     def from_dict(cls, data: Form) -> "Select":
-        """The choice of such a dict."""
+        """The selection that a dict from `to_dict` describes."""
         _check_keys(data, "select", {"keys"})
         return cls([Key(name) for name in _names_of(data.get("keys", ()))])
 
@@ -375,46 +377,46 @@ class Aggregate:
     form: Form
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as a dict."""
+        """The choice as a dict."""
         return dict(self.form)
 
     @classmethod
     def from_dict(cls, data: Form) -> "Aggregate":
-        """The choice of such a dict."""
+        """The choice that a dict from `to_dict` describes."""
         return _build_from_form(Aggregate, data)
 
 
 class MinK(Aggregate):
-    """The k records with the least values under a key, or under the first of several keys in which
-    they differ."""
+    """The k records of a group with the lowest values under a key. Several keys are compared one
+    after the other, until two records differ."""
 
     __slots__ = ()
 
     def __init__(self, keys: Key | str | Iterable[Key | str], k: int) -> None:
-        """keys: whose values are compared; k: how many records with the least are returned."""
+        """keys: the keys whose values are compared; k: how many records are returned."""
         super().__init__({"$min_k": {"keys": _names_of(keys), "k": k}})
 
 
 class MaxK(Aggregate):
-    """The k records with the greatest values."""
+    """The k records of a group with the highest values under a key, or under several keys."""
 
     __slots__ = ()
 
     def __init__(self, keys: Key | str | Iterable[Key | str], k: int) -> None:
-        """keys: whose values are compared; k: how many records with the greatest are returned."""
+        """keys: the keys whose values are compared; k: how many records are returned."""
         super().__init__({"$max_k": {"keys": _names_of(keys), "k": k}})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupBy:
-    """Of the records that have the same values under some metadata keys, only those that
-    `aggregate` chooses."""
+    """Groups of records with the same values under some metadata keys. Of each group only the
+    records that `aggregate` chooses are returned."""
 
     keys: Key | str | Iterable[Key | str] = ()
     aggregate: Aggregate | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as a dict, empty where nothing is grouped."""
+        """The grouping as a dict; empty if nothing is grouped."""
         names = _names_of(self.keys)
         if not names or self.aggregate is None:
             return {}
@@ -423,7 +425,7 @@ class GroupBy:
 
     @classmethod
     def from_dict(cls, data: Form) -> "GroupBy":
-        """The grouping of such a dict."""
+        """The grouping that a dict from `to_dict` describes."""
         _check_keys(data, "group_by", {"keys", "aggregate"})
         if not data:
             return cls()
@@ -434,8 +436,9 @@ class GroupBy:
 
 
 class Search:
-    """A search, with the fields that it returns. It is made at once, or step by step; each step
-    returns a new object. Every part may be a dict as `to_dict` returns it.
+    """A search, with the fields that it returns. It can be made by the constructor, or step by
+    step, where each step returns a new object. Every part may be a dict in the form that `to_dict`
+    returns.
 
     Search().where(K("year") > 2000).rank(Knn("whales")).limit(10).select(K.SCORE, "title")
     """
@@ -451,8 +454,8 @@ class Search:
         select: Select | Form | Iterable[Key | str] | None = None,
     ) -> None:
         """where: a condition on the records. rank: the ranking; None for the order of insertion.
-        group_by: groups, of each of which only some records are returned. limit: the number of
-        records, or a `Limit`. select: the fields to return besides the id."""
+        group_by: groups of records; only some records of each group are returned. limit: the number
+        of records, or a `Limit`. select: the fields to return besides the id."""
         self._where = None if where is None else _convert_form(Where, where, "where")
         self._rank = None if rank is None else _convert_form(Rank, rank, "rank")
         self._group_by = (
@@ -476,7 +479,7 @@ class Search:
 
     @classmethod
     def from_dict(cls, data: Form) -> "Search":
-        """The search of such a dict."""
+        """The search that a dict from `to_dict` describes."""
         _check_keys(data, "search", {"filter", "rank", "group_by", "limit", "select"})
         others = {name: data.get(name) for name in ("rank", "group_by", "limit", "select")}
         return cls(data.get("filter"), **others)
@@ -485,27 +488,27 @@ class Search:
         return f"Search.from_dict({self.to_dict()!r})"
 
     def where(self, where: Where | Form | None) -> "Search":
-        """The same among the records that fulfil a condition."""
+        """A copy of this search, limited to records that fulfil a condition."""
         return self._replace_parts(where=where)
 
     def rank(self, rank_expr: Rank | Form | None) -> "Search":
-        """The same with these scores; None for the order of insertion."""
+        """A copy of this search with these scores; None for the order of insertion."""
         return self._replace_parts(rank=rank_expr)
 
     def group_by(self, group_by: GroupBy | Form | None) -> "Search":
-        """The same with groups."""
+        """A copy of this search with groups."""
         return self._replace_parts(group_by=group_by)
 
     def limit(self, limit: int, offset: int = 0) -> "Search":
-        """The same with `limit` records, after the first `offset`."""
+        """A copy of this search that returns `limit` records, after the first `offset`."""
         return self._replace_parts(limit={"offset": offset, "limit": limit})
 
     def select(self, *keys: Key | str) -> "Search":
-        """The same with these parts of each record."""
+        """A copy of this search that returns these fields of each record."""
         return self._replace_parts(select=keys)
 
     def select_all(self) -> "Search":
-        """The same with document, embedding, metadata and score."""
+        """A copy of this search that returns document, embedding, metadata and score."""
         return self.select(K.DOCUMENT, K.EMBEDDING, K.METADATA, K.SCORE)
 
     def _replace_parts(self, **changed: Any) -> "Search":
@@ -514,7 +517,8 @@ class Search:
 
 
 def _convert_form(kind: Any, value: Any, name: str) -> Any:
-    """An object of a class, or of Chroma's class of that name, or of a dict."""
+    """An object of this class, made from one, from an object of Chroma's class with the same name,
+    or from a dict."""
     if isinstance(value, kind):
         return value
     form = value.to_dict() if hasattr(value, "to_dict") else value
@@ -539,7 +543,7 @@ def _check_keys(data: Any, name: str, known: set[str]) -> None:
 
 
 def _names_of(keys: Any) -> list[str]:
-    """The names of one key or several, each once."""
+    """The names of one key or of several keys, each once."""
     is_one = isinstance(keys, str) or hasattr(keys, "name")
     if not is_one and not isinstance(keys, Iterable):
         raise InvalidTypeError(f"keys is {quote(keys)}, expected keys")

@@ -1,13 +1,13 @@
 """`Collection.search`: answers searches in Chroma's form by one query of our store.
 
 All `Knn` of all searches become steps of one query, which sees one snapshot. Texts are embedded in
-one call. The hits are scored, grouped, and cut to the window. A search without a rank is a page of
-`get`.
+one call. The hits are scored and grouped; `limit` and `offset` then select a part of them. A search
+without a rank is a page of `get`.
 
-- Conditions become filter expressions (`expression_of`): those of `where`, and ids.
+- Conditions, in `where` and on ids, become filter expressions (`expression_of`).
 - Scores are expressions over rankings (`rankings_of`, `score_records`). The store ranks, one step
   for each `Knn`; the rest is arithmetic on the distances of the hits, a column for each `Knn`. A
-  record counts if some `Knn` found it, and if every `Knn` without a default did.
+  record gets a score if at least one `Knn` found it, and every `Knn` without a default did.
 - Groups (`group_records`) have a few records each, with the same values under some metadata keys.
   They are made of the hits only.
 """
@@ -52,7 +52,7 @@ _UNKNOWN = (EMBEDDING, METADATA, SCORE)
 
 
 def expression_of(form: Mapping[str, Any], depth: int = 1) -> Expression:
-    """The expression; raises InvalidFilterError."""
+    """The expression that a condition in Chroma's form describes; raises InvalidFilterError."""
     if depth > MAX_DEPTH:
         raise InvalidFilterError(f"the filter is nested deeper than {MAX_DEPTH} levels")
     if not isinstance(form, Mapping) or not form:
@@ -78,7 +78,8 @@ def _term(key: Any, operand: Any, depth: int) -> Expression:
 
 
 def _parse_ids(operand: Any) -> Expression:
-    """The condition for some ids, or against them: one id, or an operator with one or several."""
+    """The condition that the id is, or isn't, one of some ids. The operand is one id, or an
+    operator with one id or several."""
     operators = operand if isinstance(operand, Mapping) else {"$eq": operand}
     terms: list[Expression] = []
     for operator, value in operators.items():
@@ -102,8 +103,9 @@ _Sorted: TypeAlias = tuple[int, Any]  # by kinds first, since values of two can'
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """keys: records with equal values under these form a group; by: the keys that sort a group,
-    ascending if `least`; size: how many of its first records stay."""
+    """A grouping. keys: records with equal values under these keys form a group; by: the keys that
+    sort a group, ascending if `least`; size: how many records from the beginning of a group are
+    kept."""
 
     keys: tuple[str, ...]
     by: tuple[str, ...]
@@ -112,7 +114,7 @@ class Grouping:
 
 
 def grouping_of(form: Mapping[str, Any]) -> Grouping | None:
-    """The grouping of a dict; None for an empty one."""
+    """The grouping that a dict describes; None for an empty dict."""
     if not form:
         return None
     aggregate = form["aggregate"]
@@ -147,8 +149,8 @@ def _keys(value: Any, place: str) -> tuple[str, ...]:
 def group_records(
     grouping: Grouping, payloads: Sequence[Payload | None], scores: Floats
 ) -> list[int]:
-    """The places of the records that stay, ascending. A record without a value under a key counts
-    as less than any value."""
+    """The positions of the records that are kept, ascending. A record without a value under a key
+    sorts before records with one."""
     groups: dict[tuple[Any, ...], list[int]] = {}
     for place, payload in enumerate(payloads):
         values = tuple(kind_of((payload or {}).get(key)) for key in grouping.keys)
@@ -189,7 +191,7 @@ OPERATORS = ("$knn", "$val", *_SEVERAL, *_PAIRS, *_UNARY)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranking:
-    """The ranking of one `Knn`; place: its position in the expression, for messages."""
+    """The ranking of one `Knn`; place: its position in the expression, for error messages."""
 
     query: Any
     key: str
@@ -201,15 +203,16 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scored:
-    """The records that stay, as (ranking, place in it), and their scores, the least first, float64
-    (n,)."""
+    """The records that have a score, as (ranking, position in it), and their scores, float64 (n,),
+    the lowest first."""
 
     places: list[tuple[int, int]]
     scores: Floats
 
 
 def rankings_of(form: Any, place: str = "rank", depth: int = 1) -> list[Ranking]:
-    """The rankings in an expression, in its order; InvalidArgumentError for an invalid one."""
+    """The rankings in an expression, in order; raises InvalidArgumentError for an invalid
+    expression."""
     if depth > MAX_DEPTH:
         raise InvalidArgumentError(f"rank is nested deeper than {MAX_DEPTH} levels")
     if not isinstance(form, Mapping) or len(form) != 1:
@@ -228,7 +231,7 @@ def rankings_of(form: Any, place: str = "rank", depth: int = 1) -> list[Ranking]
 
 
 def _terms(operator: Any, operand: Any, place: str) -> list[tuple[str, Any]]:
-    """The operands of an operator, with their places."""
+    """The operands of an operator, with their positions for error messages."""
     if operator in _UNARY:
         return [(place, operand)]
     if operator in _SEVERAL:
@@ -278,8 +281,9 @@ def score_records(
     ids: Sequence[Sequence[Any]],
     distances: Sequence[Floats],
 ) -> Scored:
-    """The records that an expression scores. ids, distances: what each ranking has found, nearest
-    first. Records with equal scores are in the order in which they were first found."""
+    """The records that an expression scores. ids, distances: the records that each ranking has
+    found, nearest first. Records with equal scores are in the order in which they were first
+    found."""
     rows: dict[Any, int] = {}
     for ids_of_ranking in ids:
         for point_id in ids_of_ranking:
@@ -306,8 +310,8 @@ def score_records(
 
 
 def _value(form: Form, columns: Iterator[Floats], count: int) -> Floats:
-    """(count,) numbers: the value of a checked expression. columns: of its rankings, in the order
-    of `rankings_of`."""
+    """(count,) numbers: the value of a checked expression. columns: the numbers for its rankings,
+    in the order of `rankings_of`."""
     ((operator, operand),) = form.items()
     if operator == "$knn":
         return next(columns)
@@ -320,7 +324,7 @@ def _value(form: Form, columns: Iterator[Floats], count: int) -> Floats:
 
 
 class SearchRow(TypedDict, total=False):
-    """A found record: its id, and the selected parts that it has."""
+    """A found record: its id, and those of the selected fields that it has."""
 
     id: str
     document: str
@@ -339,11 +343,11 @@ _COLUMNS = {
 
 class SearchResult(dict[str, Any]):
     """For each search, under "ids", "documents", "embeddings", "metadatas" and "scores", a list
-    with an item for each record, or None for what wasn't selected; and "select", the names of what
-    was."""
+    with an item for each record; None for a field that wasn't selected. "select" has the names of
+    the selected fields."""
 
     def rows(self) -> list[list[SearchRow]]:
-        """The same by record: for each search a list of dicts."""
+        """The records of each search as a list of dicts."""
         return [self._rows(i, ids) for i, ids in enumerate(self["ids"])]
 
     def _rows(self, search: int, ids: list[str]) -> list[SearchRow]:
@@ -361,7 +365,7 @@ SELECTED = (ID, DOCUMENT, EMBEDDING, METADATA, SCORE)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _CheckedSearch:
-    """A search, checked. rank: None for the order of insertion; rankings: those in the rank."""
+    """A checked search. rank: None for the order of insertion; rankings: the rankings in `rank`."""
 
     expression: Expression | None
     rank: Mapping[str, Any] | None
@@ -383,12 +387,12 @@ class _CheckedSearch:
 
     @property
     def window(self) -> slice:
-        """The window of the found records."""
+        """Which of the found records are returned."""
         return slice(self.offset, None if self.limit is None else self.offset + self.limit)
 
     def limit_of(self, ranking: Ranking) -> int:
-        """The number of candidates of a ranking: if it is the whole rank, the number of returned
-        records."""
+        """The number of candidates of a ranking. If the ranking is the whole `rank`, the number of
+        records to return suffices."""
         is_all = self.rank is not None and "$knn" in self.rank and self.grouping is None
         if not is_all or self.limit is None:
             return ranking.limit
@@ -402,8 +406,8 @@ def run_searches(
     searches: Any,
     found_nothing: Callable[[Expression | None], Any],
 ) -> SearchResult:
-    """The results of searches, in their order. embedder: of the collection; record: returns the
-    collection's record; found_nothing: called with the filter of each search without hits."""
+    """The results of searches, in their order. embedder: the collection's embedder; record: returns
+    the collection's record; found_nothing: called with the filter of each search without hits."""
     checked = [_check_search(search, place) for search, place in _searches(searches)]
     hits = iter(_hits(points, embedder, record, checked))
     columns = [
@@ -421,7 +425,8 @@ def run_searches(
 
 
 def _searches(searches: Any) -> list[tuple[Search, str]]:
-    """One search or several, each with its name for messages."""
+    """The searches as a list, each with a name for error messages; a single search becomes a
+    list."""
     if isinstance(searches, Mapping) or hasattr(searches, "to_dict"):
         return [(_search_of(searches, "searches"), "searches")]
     if isinstance(searches, str) or not isinstance(searches, Sequence):
@@ -433,7 +438,7 @@ def _searches(searches: Any) -> list[tuple[Search, str]]:
 
 
 def _search_of(value: Any, place: str) -> Search:
-    """A search, given as one of ours, of Chroma's, or as a dict."""
+    """A search, passed as an object of ours, an object of Chroma's, or a dict."""
     form = value.to_dict() if hasattr(value, "to_dict") else value
     if not isinstance(form, Mapping):
         raise InvalidTypeError(f"{place} is {quote(value)}, expected a Search")
@@ -479,7 +484,7 @@ def _hits(
     record: Callable[[], CollectionRecord],
     checked: Sequence[_CheckedSearch],
 ) -> list[Hits]:
-    """The hits of each ranking of each search, in one state."""
+    """The hits of each ranking of each search, all from one state of the collection."""
     searched = [(search, ranking) for search in checked for ranking in search.rankings]
     if not searched:
         return []
@@ -520,7 +525,7 @@ def _queries(
 
 
 def _vector(ranking: Ranking) -> Any:
-    """(1, dim) float32."""
+    """The vector of a ranking's query, as (1, dim) float32."""
     if isinstance(ranking.query, Mapping):
         raise InvalidArgumentError(
             f"{ranking.place}['query'] is a sparse vector, but the key is {EMBEDDING!r}, where "
@@ -553,7 +558,7 @@ def _sparse(ranking: Ranking) -> NearestSparse:
 
 
 def _columns_of_page(points: "PointsBackend", search: _CheckedSearch) -> dict[str, Any]:
-    """The columns of a search without a rank."""
+    """The columns of the result of a search without a rank."""
     records = points.get(None, search.expression, search.limit, search.offset, search.fields)
     places = [(0, place) for place in range(len(records.ids))]
     return _columns(search, [records], Scored(places, np.full(len(places), np.nan)))
@@ -562,7 +567,7 @@ def _columns_of_page(points: "PointsBackend", search: _CheckedSearch) -> dict[st
 def _columns_of_hits(
     search: _CheckedSearch, rank: Mapping[str, Any], hits: Sequence[Hits]
 ) -> dict[str, Any]:
-    """The columns of a search with a rank."""
+    """The columns of the result of a search with a rank."""
     read = [hit.points for hit in hits]
     distances = [
         _distances(ranking, hit) for ranking, hit in zip(search.rankings, hits, strict=True)

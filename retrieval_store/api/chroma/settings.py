@@ -1,6 +1,5 @@
-"""Settings, tenants and databases of Chroma: accepted if they ask for what holds here anyway, and
-otherwise refused by name.
-"""
+"""Settings, tenants and databases of Chroma. They are accepted if this package behaves so anyway,
+and otherwise refused by name."""
 
 import os
 from collections.abc import Mapping
@@ -18,11 +17,12 @@ MEANINGLESS = frozenset({"anonymized_telemetry", "chroma_product_telemetry_impl"
 class Settings:
     """Settings as Chroma's users give them, as arguments or attributes: `allow_reset`;
     `is_persistent` and `persist_directory` for a store in a directory; and `anonymized_telemetry`,
-    which doesn't exist here. Clients raise InvalidArgumentError for any other."""
+    which has no effect, since there is no telemetry. Clients raise InvalidArgumentError for any
+    other setting."""
 
     def __init__(self, **options: Any) -> None:
-        """named: `allow_reset`, `is_persistent`, `persist_directory` and `anonymized_telemetry`, by
-        these names. Raises InvalidArgumentError for any other."""
+        """Takes `allow_reset`, `is_persistent`, `persist_directory` and `anonymized_telemetry` by
+        name. Raises InvalidArgumentError for any other setting."""
         self.allow_reset = self.is_persistent = self.anonymized_telemetry = False
         self.persist_directory: str | None = None
         vars(self).update(_check_settings(options))
@@ -33,7 +33,7 @@ class Settings:
 
 
 def directory_in(settings: Settings, path: Any) -> Any:
-    """The directory that settings name instead of a path; None for a store in memory."""
+    """The directory that the settings name, if there is no path; None for a store in memory."""
     directory = settings.persist_directory
     if directory is None:
         if settings.is_persistent and path is None:
@@ -55,7 +55,8 @@ def directory_in(settings: Settings, path: Any) -> Any:
 
 
 def refuse_persistent(settings: Any) -> None:
-    """Raise InvalidArgumentError for settings of a store in a directory given to one in memory."""
+    """Raise InvalidArgumentError if the settings are for a store in a directory, but the store is
+    in memory."""
     known = check_settings(settings, DEFAULT_TENANT, DEFAULT_DATABASE)
     if known.is_persistent or known.persist_directory is not None:
         name = "is_persistent" if known.is_persistent else "persist_directory"
@@ -66,7 +67,8 @@ def refuse_persistent(settings: Any) -> None:
 
 
 def check_settings(settings: Any, tenant: Any, database: Any) -> Settings:
-    """The arguments of a client that settings mean; InvalidArgumentError for unsupported ones."""
+    """The arguments of a client that correspond to these settings; raises InvalidArgumentError for
+    unsupported ones."""
     arguments = {"tenant": (tenant, DEFAULT_TENANT), "database": (database, DEFAULT_DATABASE)}
     for name, (value, default) in arguments.items():
         if not isinstance(value, str) or value != default:
@@ -79,7 +81,7 @@ def check_settings(settings: Any, tenant: Any, database: Any) -> Settings:
 
 
 def _named_settings(settings: Any) -> dict[str, Any]:
-    """The settings that differ from their defaults, and a directory that is given."""
+    """The settings that differ from their defaults, and the directory, if one is set."""
     if settings is None:
         return {}
     if isinstance(settings, Mapping) and all(isinstance(name, str) for name in settings):
@@ -95,7 +97,7 @@ def _named_settings(settings: Any) -> dict[str, Any]:
 
 
 def _check_settings(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that mean something here."""
+    """The settings that have an effect here, checked."""
     for name, value in options.items():
         if name in ("allow_reset", "is_persistent"):
             if not isinstance(value, bool):

@@ -1,6 +1,6 @@
 """Answers the queries of a client by the engine, in qdrant-client's models.
 
-For `why`, `case_of` makes the case of a query, with its filters taken apart.
+For `why`, `case_of` makes the request to explain a query, with its filters divided into conditions.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -44,7 +44,7 @@ _NOTHING_ASKED: dict[str, Any] = dict.fromkeys(models.QueryRequest.model_fields)
 
 @dataclass(frozen=True, slots=True)
 class PendingQuery:
-    """A query to answer. request: set where it is the only one of its call."""
+    """A query to answer. request: the whole request, if it is the only one of the call."""
 
     collections: Collections | None
     opened: CollectionHandle
@@ -58,7 +58,7 @@ _LOOK: ContextVar[Look | None] = ContextVar("look", default=None)
 
 @contextmanager
 def looking(look: Look) -> Iterator[None]:
-    """Call `look` with each query that is answered in the `with` body, before it is answered."""
+    """In the `with` body: call `look` with each query before it is answered."""
     token = _LOOK.set(look)
     try:
         yield
@@ -79,13 +79,13 @@ def _ask(
 
 
 def request_of(**fields: Any) -> models.QueryRequest:
-    """A request with these fields; they are checked where they are used."""
+    """A request with these fields. They aren't checked here, but where they are used."""
     return make_model(models.QueryRequest, {**_NOTHING_ASKED, **fields})
 
 
 class HitColumns(NamedTuple):
-    """The hits of one query, best first, as columns. None stands for fields that aren't returned.
-    scores: (n,) float64."""
+    """The hits of one query, best first, as columns; a field that isn't returned is None. scores:
+    (n,) float64."""
 
     ids: Sequence[PointId]
     versions: Sequence[int]
@@ -99,7 +99,7 @@ Answering: TypeAlias = Callable[[HitColumns], Any]  # makes the answer to a quer
 
 
 def response_of(hits: HitColumns) -> rest.QueryResponse:
-    """The answer to a query as a model."""
+    """The response to a query as a model."""
     return make_model(rest.QueryResponse, {"points": models_of(hits)})
 
 
@@ -123,8 +123,8 @@ def query_batch(
     requests: Sequence[Any],
     answering: Answering = response_of,
 ) -> list[Any]:
-    """The same for several requests in one state of the collection; each answer is made before the
-    hits of the next are read."""
+    """The results of several queries, all from one state of the collection. Each response is made
+    before the hits of the next query are read."""
     for request in requests:
         check_shard_key(request.shard_key)
     check_searches(opened, len(requests))
@@ -151,8 +151,8 @@ def query_batch(
 
 
 def _columns(hits: Hits, selection: Selection, step: QueryStep) -> HitColumns:
-    """The hits of a step, with the selected fields. Hits without a score have no version; hits
-    chosen for diversity have None instead of {} for no vectors."""
+    """The hits of a step, with the selected fields. Hits without a score have no version. For hits
+    that were chosen for diversity, missing vectors are None instead of {}."""
     budget.check()
     points = hits.points
     count = len(points.ids)
@@ -225,7 +225,7 @@ def query_groups(
 def _look_up(
     collections: Collections, groups: Sequence[models.PointGroup], with_lookup: Any
 ) -> None:
-    """Give each group the point of another collection whose id is the group's value."""
+    """Add to each group the point of another collection whose id is the group's value."""
     if isinstance(with_lookup, str):
         with_lookup = models.WithLookup(collection=with_lookup)
     source = collections.look_up(with_lookup.collection)
@@ -245,7 +245,7 @@ def matrix(
     sample: Any = 10,
     using: str | None = None,
 ) -> tuple[list[Any], list[int], list[int], list[float]]:
-    """The ids of some points, and pairs of their indices, with scores."""
+    """The ids of some points, and pairs of their indices with similarity scores."""
     for name, number, least in (("sample", sample, 2), ("limit", limit, 1)):
         if not isinstance(number, int) or number < least:
             raise bad_request(f"{name} is {describe(number)}, expected {least} or more")
@@ -259,7 +259,7 @@ def matrix(
 def as_pairs(
     matrix: tuple[list[Any], list[int], list[int], list[float]],
 ) -> models.SearchMatrixPairsResponse:
-    """A matrix as pairs of ids."""
+    """A matrix of similarities as pairs of ids."""
     ids, a, b, scores = matrix
     parts, pairs = zip(a, b, scores, strict=True), []
     while batch := [*islice(parts, AT_ONCE)]:
@@ -271,7 +271,7 @@ def as_pairs(
 def as_offsets(
     matrix: tuple[list[Any], list[int], list[int], list[float]],
 ) -> models.SearchMatrixOffsetsResponse:
-    """A matrix as offsets into the ids."""
+    """A matrix of similarities as offsets into a list of ids."""
     ids, a, b, scores = matrix
     return models.SearchMatrixOffsetsResponse(offsets_row=a, offsets_col=b, scores=scores, ids=ids)
 
@@ -289,7 +289,7 @@ TERMS = ArgumentNames(
 def case_of(
     query: PendingQuery, named: Any, containing: str | None, same: str | None
 ) -> WhyRequest:
-    """The case of a query with one request. named: an id, or several."""
+    """The request to explain a query. named: the id to explain, or several ids."""
     opened, request = query.opened, query.request
     ids = None if named is None else _ids_in(named)
     assert query.collections is not None
@@ -319,7 +319,8 @@ def _ids_in(ids: Any) -> list[int | str]:
 def _conditions_of_prefetches(
     opened: CollectionHandle, argument: str, request: Any
 ) -> list[Condition]:
-    """The conditions by which all prefetches exclude a record; one that finds it is enough."""
+    """The conditions that exclude a record from the results of all prefetches; a single prefetch
+    that finds the record makes it a candidate."""
     prefetches = request.prefetch or ()
     legs = prefetches if isinstance(prefetches, Sequence) else [prefetches]
     terms = []
@@ -337,7 +338,7 @@ def _conditions_of_prefetches(
 def _conditions_of_filter(
     opened: CollectionHandle, argument: str, filter_: models.Filter | None
 ) -> list[Condition]:
-    """The parts of a filter, all of which must hold."""
+    """The conditions of a filter, all of which must hold."""
     if filter_ is None:
         return []
     parts = [_condition_of(opened, argument, condition) for condition in _as_list(filter_.must)]

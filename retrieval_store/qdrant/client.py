@@ -1,5 +1,5 @@
-"""`QdrantClient`: a subclass of qdrant-client's, whose calls go to our engine unless there is a
-server.
+"""`QdrantClient`: a subclass of qdrant-client's, whose calls go to this project's engine if there
+is no server.
 
 `open_store` recognizes the arguments of a store in this process, and opens its directory; the local
 mode of qdrant-client can't open it meanwhile. `explain` and `why` describe how queries are
@@ -75,7 +75,7 @@ class ClientOptions:
 
     @property
     def others(self) -> dict[str, Any]:
-        """The arguments that don't say where the store is."""
+        """The arguments, except those that say where the store is."""
         return {
             name: value for name, value in self.arguments.items() if name not in LOCATION_ARGUMENTS
         }
@@ -112,9 +112,9 @@ def open_store(path: Any) -> tuple[Session, BinaryIO | None]:
 
 
 def _lock_directory(directory: Path) -> BinaryIO:
-    """A lock that all processes of this package share. qdrant-client's local mode wants the file
-    exclusively, so it reports that the directory is in use, instead of making a store of its own in
-    it."""
+    """Lock a directory with a lock that all processes of this package can share. qdrant-client's
+    local mode wants to lock the file exclusively; since it can't, it reports that the directory is
+    in use instead of creating a store of its own there."""
     file = open_lock_file(directory / LOCK)
     with suppress(OSError):
         if try_lock(file, shared=True):
@@ -127,8 +127,8 @@ def _lock_directory(directory: Path) -> BinaryIO:
 
 @contextmanager
 def _open_embedded(options: ClientOptions) -> Iterator[Embedded]:
-    """The methods of the store that the arguments mean; the store is closed where anything
-    fails."""
+    """The methods of the store to which the arguments refer; if anything fails, the store is
+    closed."""
     options.check()
     embedded = Embedded(*open_store(options.place))
     try:
@@ -140,8 +140,8 @@ def _open_embedded(options: ClientOptions) -> Iterator[Embedded]:
 
 class QdrantClient(ResolvesInPlace, qdrant_client.QdrantClient):
     """qdrant_client.QdrantClient, with its arguments and methods. With ":memory:" or `path` it is a
-    store in this process, on our engine; with `url`, `host` or another `location` it is the client
-    of a Qdrant server, unchanged.
+    store in this process, on our engine; with `url`, `host` or another `location` it behaves as the
+    original client of a Qdrant server.
 
     Any number of clients, threads and processes may use one path. Close it, or use it in a `with`
     statement; acknowledged writes are on disk either way. Errors: `Refused` for requests that a
@@ -177,8 +177,8 @@ def explain(client: QdrantClient, collection_name: str, **arguments: Any) -> Pay
     """Run a query of a client with `path=` or ":memory:", and return how it was answered instead of
     the hits, as `Collection.explain` does.
 
-    arguments: of `query_points`, or with `group_by` of `query_points_groups`. In the result, legs
-    has the number of hits of each prefetch, by the names of their vectors. Raises
+    arguments: those of `query_points`, or with `group_by` of `query_points_groups`. In the result,
+    legs has the number of hits of each prefetch, by the names of their vectors. Raises
     InvalidArgumentError for the client of a server, and the errors of the query.
     """
     _refuse_server(client)
@@ -206,11 +206,12 @@ def why(
     """Explain why a query of a client with `path=` or ":memory:" finds points, or doesn't, as
     `Collection.why` does.
 
-    arguments: of `query_points`. ids: of the points to explain, or one; containing: instead, a text
-    in the documents that `Collection` wrote; same: a payload key: each reason then names the hits
-    with the point's value under it; records: an older name of ids. Raises InvalidArgumentError for
-    the client of a server (a `Client` of a server of ours can explain), for neither or both of ids
-    and containing, and the errors of the query.
+    arguments: those of `query_points`. ids: the id of the point to explain, or several ids;
+    containing: instead of ids, a text in documents that `Collection` has written; same: a payload
+    key; each reason then names the hits that have the point's value under this key; records: an
+    older name of ids. Raises InvalidArgumentError for the client of a server (`Client(url=)` can
+    explain queries on a server of this package). It is also raised if neither or both of ids and
+    containing are passed. The errors of the query are raised, too.
     """
     if ids is not None and records is not None:
         raise InvalidArgumentError("records is an older name of ids: give one of them")
@@ -242,8 +243,8 @@ THREADS = 4  # that calls of one client may take
 
 
 def _in_a_thread(name: str) -> Callable[..., Any]:
-    """The method of this name, run in a thread. A call that is cancelled goes on there, and is done
-    wholly or not at all, like any other."""
+    """The method of this name, run in a thread. If a call is cancelled, it continues in its thread,
+    and is completed or fails as a whole, like any other call."""
 
     @functools.wraps(getattr(Embedded, name))
     async def call(self: "AsyncEmbedded", *args: Any, **kwargs: Any) -> Any:
@@ -276,7 +277,7 @@ class AsyncEmbedded(AsyncQdrantBase):
         return self.embedded.closed
 
     async def carry_out(self, call: Callable[[], Any]) -> Any:
-        """The result of a call, made in a thread."""
+        """The result of a call, which runs in a thread."""
         if self.closed:
             return call()  # which says so
         return await asyncio.get_running_loop().run_in_executor(

@@ -44,15 +44,15 @@ CUSTOM, AUTO = "custom", "auto"
 
 @dataclass(frozen=True, slots=True)
 class CollectionHandle:
-    """A collection as a call finds it: its record, its configuration, and its points. Who serves a
-    store may use all but the configuration."""
+    """A collection as a call finds it: its record, its configuration, and its points. Servers may
+    use everything but the configuration."""
 
     record: CollectionRecord
     configuration: CollectionConfig
     points: EmbeddedPoints
 
     def vector(self, name: str) -> Vector:
-        """The vector space of this name; Refused without one."""
+        """The vector space of this name; raises Refused if there is none."""
         vector = self.configuration.by_name.get(name)
         if vector is None:
             raise wrong(f"Wrong input: Not existing vector name error: {name}")
@@ -65,12 +65,13 @@ class CollectionHandle:
 
     @property
     def rate_limits(self) -> tuple[int | None, int | None]:
-        """The limits of reads and writes a minute; None for no limit."""
+        """The limits of reads and of writes per minute; None for no limit."""
         strict = self.configuration.strict
         return strict.read_rate_limit, strict.write_rate_limit
 
     def check_filter(self, value: Any) -> Expression | None:
-        """The expression of a filter of qdrant-client's; InvalidFilterError for an invalid one."""
+        """A filter of qdrant-client's as an expression; raises InvalidFilterError for an invalid
+        filter."""
         return parse_filter(value, self.configuration.indexes_by_path)
 
     def count(self, value: Any) -> int:
@@ -95,7 +96,7 @@ class Collections:
         return store
 
     def open(self, name: str) -> CollectionHandle:
-        """The collection of this name or alias; Refused without one."""
+        """The collection with this name or alias; raises Refused if there is none."""
         store = self.store
         try:
             record = store.resolve(name)
@@ -105,8 +106,8 @@ class Collections:
         return CollectionHandle(record, self._configuration(record, points), points)
 
     def look_up(self, name: str) -> CollectionHandle:
-        """The same for a collection in which points are looked up; servers word that error
-        differently."""
+        """The collection in which points are looked up, by name or alias. Servers use another
+        message if it doesn't exist."""
         try:
             return self.open(name)
         except Refused as error:
@@ -115,7 +116,8 @@ class Collections:
             raise not_found(f"Not found: Collection {name} not found") from None
 
     def name_of(self, name: str) -> str:
-        """The name of the collection of an alias; other names stay."""
+        """The name of the collection to which an alias refers; any other name is returned
+        unchanged."""
         try:
             return self.store.resolve(name).name
         except NotFoundError:
@@ -156,8 +158,8 @@ class Collections:
 
 
 def _merge_settings(old: Payload, new: Payload) -> Payload:
-    """The new settings of this front, merged with those that `Collection` has stored, which stay as
-    long as the unnamed vector space stays the same."""
+    """New settings of this API, merged with the settings that `Collection` has stored. Those are
+    kept as long as the unnamed vector space doesn't change."""
     others = {name: value for name, value in old.items() if name not in ("metadata", "hnsw", KEY)}
     settings = {**new, **others}
     old_hnsw, new_hnsw = old.get("hnsw"), new.get("hnsw")
@@ -171,13 +173,13 @@ def _merge_settings(old: Payload, new: Payload) -> Payload:
 
 
 def check_shard_key(value: Any) -> None:
-    """Refuse a shard key: there are none here."""
+    """Refuse a shard key: collections here have none."""
     if value is not None:
         raise wrong(f"Bad request: there is no shard key {describe(value)}")
 
 
 def check_sharding(opened: CollectionHandle) -> None:
-    """Refuse writes to a collection with custom sharding: there are no shard keys here."""
+    """Refuse writes to a collection with custom sharding, since there are no shard keys here."""
     if opened.configuration.params.get("sharding_method") == CUSTOM:
         raise wrong(
             f"Bad request: collection {opened.record.name!r} has custom sharding, and there is no "
@@ -219,7 +221,7 @@ def collection_info(opened: CollectionHandle) -> models.CollectionInfo:
 
 
 def _warnings(configuration: CollectionConfig) -> Iterator[str]:
-    """What of a configuration a server couldn't do."""
+    """The parts of a configuration that a server wouldn't support, as warnings."""
     for name, params in configuration.vectors.items():
         graph = {**configuration.hnsw_config, **(params.get("hnsw_config") or {})}
         if not graph.get("inline_storage"):
@@ -249,9 +251,9 @@ def _params(configuration: CollectionConfig) -> dict[str, Any]:
 
 
 def _count_indexed(opened: CollectionHandle) -> int:
-    """How many vectors are indexed: all sparse ones, all of a space that is larger than the
-    collection's `indexing_threshold`, from which on programs wait for a server to index them, and
-    those in a graph."""
+    """How many vectors count as indexed: all sparse vectors; all vectors in a graph; and all
+    vectors of a space that is larger than the collection's `indexing_threshold`. Programs wait
+    until a server has indexed such a space."""
     graphs: Any = opened.points.stats()["spaces"]
     settings = {**OPTIMIZERS_REPORTED, **opened.configuration.optimizer_config}
     threshold = settings.get("indexing_threshold") or math.inf  # kB
@@ -266,5 +268,5 @@ def _count_indexed(opened: CollectionHandle) -> int:
 
 
 def _points(opened: CollectionHandle, key: str, index: Any) -> int:
-    """How many points have a value that an index holds."""
+    """How many points have a value that an index on this key would contain."""
     return opened.points.number(parse_filled(key, index))

@@ -2,8 +2,8 @@
 
 First it checks requests: names, vectors, and settings, some of which have no effect here and are
 only stored and reported. Then it makes a `CollectionConfig`, which is stored as JSON in the
-catalog's settings under `KEY`, in the form that a server reports. A collection that `Client` made
-has none; its report is made from its vector spaces.
+catalog's settings under `KEY`, in the form that a server reports. For a collection that `Client`
+created there is no such JSON; its vector spaces are reported.
 """
 
 from collections.abc import Mapping, Sequence
@@ -73,8 +73,9 @@ class Vector:
 
 @dataclass(frozen=True)
 class CollectionConfig:
-    """What is stored about a collection under `KEY`. vectors, sparse_vectors: parameters by name;
-    others: in the form in which a server reports them."""
+    """The configuration that is stored about a collection under `KEY`. vectors, sparse_vectors: the
+    parameters of vector spaces by name; others: all other settings, in the form in which a server
+    reports them."""
 
     vectors: Mapping[str, Any] = field(default_factory=dict)
     sparse_vectors: Mapping[str, Any] = field(default_factory=dict)
@@ -95,7 +96,7 @@ class CollectionConfig:
 
     @cached_property
     def strict(self) -> models.StrictModeConfig:
-        """The limits of strict mode: none where it is off."""
+        """The limits of strict mode; no limits if it is off."""
         config = models.StrictModeConfig.model_validate(self.strict_mode_config or {})
         return config if config.enabled else models.StrictModeConfig()
 
@@ -106,12 +107,13 @@ class CollectionConfig:
 
     @cached_property
     def indexes_by_path(self) -> Indexes:
-        """The same by the paths of the keys."""
+        """The parameters of the payload indexes, by the paths of their keys."""
         return by_path(self.indexes)
 
     @property
     def lacks_sizes(self) -> bool:
-        """Whether the first vector fixes the dimension, as in `Client`."""
+        """Whether the dimension of a dense vector space isn't known before its first vector is
+        written. That is so in collections created by `Client`."""
         return any(params["size"] == 0 for params in self.vectors.values())
 
     def as_payload(self) -> Payload:
@@ -137,7 +139,7 @@ def plain(model: Any) -> Payload:
 
 
 def merge_settings(old: Mapping[str, Any] | None, diff: Any) -> Payload:
-    """Settings, with those that a model sets replaced."""
+    """The old settings; those that the model sets are replaced."""
     return {**(old or {}), **({} if diff is None else plain(diff))}
 
 
@@ -156,7 +158,7 @@ def _sparse(name: str, params: Mapping[str, Any]) -> Vector:
 
 
 def space_of(vector: Vector, hnsw: Mapping[str, Any]) -> NewSpace:
-    """The vector space for the engine. hnsw: settings of its graph under Qdrant's names."""
+    """The vector space for the engine. hnsw: the settings of its graph, under Qdrant's names."""
     if vector.kind == "sparse":
         return NewSpace(vector.metric, {"idf": vector.idf}, "sparse")
     index = _index(hnsw) if vector.kind == "dense" else {}
@@ -170,21 +172,21 @@ def _index(hnsw: Mapping[str, Any]) -> Payload:
 
 
 def _graph(hnsw: Mapping[str, Any]) -> Payload:
-    """What `Collection` shows of the settings of a graph."""
+    """The settings of a graph in the form that `Collection` shows."""
     neighbors = min(max(hnsw.get("m") or HNSW_REPORTED["m"], MIN_NEIGHBORS), MAX_NEIGHBORS)
     construction = max(hnsw.get("ef_construct") or HNSW_REPORTED["ef_construct"], 1)
     return {**HNSW_DEFAULTS, "max_neighbors": neighbors, "ef_construction": construction}
 
 
 def hnsw_of(configuration: CollectionConfig, name: str) -> dict[str, Any]:
-    """The graph settings of a vector space: its own, then the collection's."""
+    """The graph settings of a vector space: its own; where it has none, the collection's."""
     space_settings = configuration.vectors.get(name, {}).get("hnsw_config", {})
     return {**configuration.hnsw_config, **space_settings}
 
 
 def settings_of(configuration: CollectionConfig, metadata: Payload | None) -> Payload:
-    """The settings for the catalog, including those of `Collection` if it can use the
-    collection."""
+    """The settings to store in the catalog. They include settings for `Collection`, if it can use
+    this collection."""
     settings: Payload = {
         "metadata": metadata,
         "embedding_function": None,
@@ -202,7 +204,8 @@ def _suits_collection(vector: Vector) -> bool:
 
 
 def configuration_of(record: CollectionRecord, spaces: Sequence[SpaceRecord]) -> CollectionConfig:
-    """The configuration of a collection. spaces: consulted where another front made it."""
+    """The configuration of a collection. spaces: its vector spaces, which are used if the
+    collection was created by `Client`."""
     stored = stored_config(record)
     return (
         _configuration_of_spaces(spaces) if stored is None else _parse_config(record.name, stored)
@@ -221,7 +224,7 @@ def stored_config(record: CollectionRecord) -> dict[str, Any] | None:
 
 
 def _parse_config(name: str, stored: dict[str, Any]) -> CollectionConfig:
-    """The configuration in stored JSON, which may be anything: files can be tampered with."""
+    """The configuration in stored JSON, which is checked, since files can be tampered with."""
     try:
         configuration = CollectionConfig(**stored)
         _ = configuration.by_name, configuration.strict, configuration.indexes
@@ -243,7 +246,7 @@ def _configuration_of_spaces(spaces: Sequence[SpaceRecord]) -> CollectionConfig:
 
 
 def with_sizes(configuration: CollectionConfig, spaces: Sequence[SpaceRecord]) -> CollectionConfig:
-    """The configuration with the dimensions that first vectors have fixed since it was stored."""
+    """The configuration, with dimensions that were fixed by first vectors after it was stored."""
     known = {space.name: space.dimension or 0 for space in spaces}
     vectors = {
         name: {**params, "size": params["size"] or known.get(name, 0)}
@@ -282,7 +285,7 @@ WITHOUT_MEANING = {
 
 
 def check_name(name: Any) -> str:
-    """The name for a new collection; Refused for an invalid one."""
+    """The name for a new collection; raises Refused for an invalid name."""
     if not isinstance(name, str) or len(name) > LONGEST_NAME or set(name) & set(FORBIDDEN):
         raise bad_request(
             f"collection_name is {name!r}: expected 1 to {LONGEST_NAME} characters, none of "
@@ -294,7 +297,7 @@ def check_name(name: Any) -> str:
 
 
 def check_vector_name(name: Any, sparse: bool) -> str:
-    """The name for a new vector space; Refused for an invalid one."""
+    """The name for a new vector space; raises Refused for an invalid name."""
     if not isinstance(name, str) or len(name) > LONGEST_NAME or set(name) & set(FORBIDDEN):
         raise bad_request(
             f"the vector name {name!r} has characters that none may have: {FORBIDDEN!r}"
@@ -305,14 +308,14 @@ def check_vector_name(name: Any, sparse: bool) -> str:
 
 
 def size_refused(name: str, size: int) -> str:
-    """What a server says of a size."""
+    """The error that a server gives for an invalid size."""
     at = f"vectors.{name}.size" if name else "vectors.size"
     message = f"value {size} invalid, must be from 1 to {LARGEST_SIZE}"
     return f"{INVALID}: [{at}: {message}]"
 
 
 def dense_params(name: str, params: Any) -> dict[str, Any]:
-    """The parameters of a dense vector space, as stored."""
+    """The parameters of a dense vector space, in the form in which they are stored."""
     stored: dict[str, Any] = plain(_model(params, models.VectorParams))
     if stored["size"] == 0:
         raise wrong(size_refused(name, 0))
@@ -326,13 +329,14 @@ def dense_params(name: str, params: Any) -> dict[str, Any]:
 
 
 def refuse_pinned(noun: str, settings: Any) -> None:
-    """Refuse memory that only some parts of a server's storage can have."""
+    """Refuse "pinned" as the memory of a part that a server can't pin. noun: names the part in the
+    message."""
     if isinstance(settings, Mapping) and settings.get("memory") == "pinned":
         raise bad_request(f"{noun} have memory 'pinned', expected 'cold' or 'cached'")
 
 
 def sparse_params(params: Any) -> dict[str, Any]:
-    """The parameters of a sparse vector space, as stored."""
+    """The parameters of a sparse vector space, in the form in which they are stored."""
     stored: dict[str, Any] = plain(_model(params, models.SparseVectorParams))
     datatype = stored.get("index", {}).get("datatype", "")
     if "turbo" in datatype:
@@ -424,7 +428,7 @@ RANGES: Mapping[str, tuple[float, float | None]] = {  # that a server allows
 
 
 def check_ranges(place: str, settings: Any) -> None:
-    """Refuse settings that are too small or too large. place: where they stand in a body."""
+    """Refuse settings that are too small or too large. place: their path in the request's body."""
     by_name = plain(settings) if hasattr(settings, "model_dump") else settings
     if not isinstance(by_name, Mapping):
         return
@@ -441,7 +445,7 @@ CHECKED = (
 
 
 def check_range(place: str, value: Any, least: float, most: float | None) -> None:
-    """Refuse a number below or above a bound. place: its path in the request's body."""
+    """Refuse a number below `least` or above `most`. place: its path in the request's body."""
     if value >= least and (most is None or value <= most):
         return
     allowed = f"{least} or larger" if most is None else f"from {least} to {most}"
@@ -481,7 +485,8 @@ def _quantization(old: CollectionConfig, value: Any) -> Any:
 
 
 def warn_once(settings: Mapping[str, Any]) -> None:
-    """Log, once in a process, which settings are stored and reported but have no effect here."""
+    """Log the settings that are stored and reported but have no effect here, each once in a
+    process."""
     for name in settings:
         if name in WITHOUT_MEANING and name not in _logged:
             _logged.add(name)

@@ -38,7 +38,7 @@ Admit: TypeAlias = Callable[[CollectionHandle], object]  # refuses a call by an 
 
 
 def _check_shard(shard_id: int) -> None:
-    """Refuse any shard but the one that each collection has."""
+    """Refuse any shard id but that of the collection's only shard."""
     if shard_id != 0:
         raise not_found(f"Not found: there is shard 0 alone, and no shard {shard_id}")
 
@@ -48,10 +48,10 @@ class Embedded(QdrantBase):
     """Qdrant's methods on a store in this process, each as QdrantClient calls it.
 
     session: the session of the store; lock: a file that stays open with it; collections: the
-    collections that the methods open. kwargs: of methods of a collection also `admit`, which is
-    called with the collection first, and may refuse the call by an error; of methods of its points
-    also `timeout` and `shard_key_selector`. Whatever else is in them, as `wait`, `ordering` and
-    `consistency`, has no effect here.
+    collections that the methods open. kwargs: methods of a collection take `admit`, which is first
+    called with the collection, and may raise an error to refuse the call. Methods of its points
+    also take `timeout` and `shard_key_selector`. All other arguments, such as `wait`, `ordering`
+    and `consistency`, have no effect here.
     """
 
     def __init__(self, session: Session, lock: IO[Any] | None) -> None:
@@ -86,7 +86,7 @@ class Embedded(QdrantBase):
         shard_key_selector: Any = None,
         **kwargs: Any,
     ) -> CollectionHandle:
-        """The same for a method of its points, whose timeout the collection may limit."""
+        """The collection on whose points a method works. The collection may limit the timeout."""
         opened = self.collections.open(collection_name)
         if admit is not None:
             admit(opened)
@@ -395,7 +395,7 @@ class Embedded(QdrantBase):
         answering: answers.Answering = answers.response_of,
         **kwargs: Any,
     ) -> Any:
-        """The same for a request that is a model. answering: see `QdrantService`."""
+        """The points that a query finds; the request is a model. answering: see `QdrantService`."""
         opened = self._open_points(collection_name, **kwargs)
         check_shard_key(request.shard_key)
         return answers.query(self.collections, opened, request, answering)
@@ -605,36 +605,39 @@ class QdrantService(Embedded):
 
     They have the names and arguments of qdrant_client.QdrantClient, and raise `Refused` with the
     status and message of a server. Methods of a collection also take `timeout` (seconds, which
-    strict mode may limit) and `admit`: a callback with the opened collection, which may refuse the
-    call by an error before anything is done. `query_request` takes a `models.QueryRequest`. It and
-    `query_batch_points` take `answering`, a callback that makes the answer from `HitColumns`. The
-    methods below are for servers only; they raise errors unchanged.
+    strict mode may limit) and `admit`: a callback that gets the opened collection, and may raise an
+    error to refuse the call before anything is done. `query_request` takes a `models.QueryRequest`.
+    It and `query_batch_points` take `answering`, a callback that makes the answer from
+    `HitColumns`. The methods below are for servers only; they raise errors unchanged.
     """
 
     def __init__(self, session: Session) -> None:
-        """session: of the store, which the caller closes."""
+        """session: the session of the store; the caller closes it."""
         super().__init__(session, None)
 
     def open(self, name: str) -> CollectionHandle:
-        """The collection of this name or alias, as `CollectionHandle` describes it; Refused where
-        there is none."""
+        """The collection with this name or alias, as a `CollectionHandle`; raises Refused if there
+        is none."""
         return self.collections.open(name)
 
     def name_of(self, name: str) -> str:
-        """The name of the collection of an alias; other names stay."""
+        """The name of the collection to which an alias refers; any other name is returned
+        unchanged."""
         return self.collections.name_of(name)
 
     @staticmethod
     def check_path(key: str) -> None:
-        """Raise InvalidFilterError for a text that is no path into a payload, such as `a.b[].c`."""
+        """Raise InvalidFilterError for a text that isn't a path into a payload. `a.b[].c` is
+        one."""
         parse_path(key)
 
     @staticmethod
     def embed(
         model: str, inputs: Sequence[Any], options: Mapping[str, Any], is_query: bool
     ) -> Sequence[Any]:
-        """Vectors of texts or images: sparse ones by BM25 ("qdrant/bm25"), else by the embedding
-        function that is registered under the name of the model. options: its arguments."""
+        """Vectors of texts or images: sparse vectors by BM25 ("qdrant/bm25"), otherwise by the
+        embedding function that is registered under the model's name. options: the arguments of that
+        function."""
         given = dict(options)
         if is_bm25(model):
             return bm25_vectors(inputs, given, is_query)
@@ -642,11 +645,11 @@ class QdrantService(Embedded):
         return vectors
 
     def snapshots(self, name: str | None) -> Snapshots:
-        """The snapshots of the collection of this name, or for None of the whole store."""
+        """The snapshots of the collection of this name; with None, those of the whole store."""
         opened = None if name is None else self.open(name)
         return Snapshots(self.collections.store, opened)
 
     def recover(self, name: str, path: Path, checksum: str | None) -> bool:
-        """Replace the collection of this name, if there is one, by a snapshot. checksum: the
-        SHA-256 that the file must have; None for any."""
+        """Replace the collection of this name, or create it, from a snapshot. checksum: the
+        expected SHA-256 of the file; None for no check."""
         return recover(self.collections.store, name, path, checksum)

@@ -1,5 +1,5 @@
 """Translates Qdrant's filters into expressions: combinations, and conditions on points and
-payloads. The payload index of a key decides which leaves a condition on it becomes."""
+payloads. How a condition on a key is translated depends on the payload index of the key."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -81,7 +81,8 @@ def _match(path: JsonPath, index: Schema, operand: Any) -> Expression:
 
 
 def _text(path: JsonPath, index: Schema, value: Any) -> Expression:
-    """The condition for a text match: on tokens, if an index has some, else on substrings."""
+    """The condition for a text match: on tokens, if the index has tokens, otherwise on
+    substrings."""
     if kind_of(index) != "text":
         return _with_letters(ValuesAt(path, "keyword"), value)
     at = tokens_at(path, index)
@@ -97,7 +98,7 @@ def _text(path: JsonPath, index: Schema, value: Any) -> Expression:
 
 
 def _with_letters(at: ValuesAt, value: Any) -> Expression:
-    """Strings that contain a text, or any of its words, with the same case."""
+    """The condition that strings contain a text, or one of its words, in the same case."""
     match value:
         case models.MatchTextAny(text_any=text):
             return Or(tuple(Containing(at, part) for part in dict.fromkeys(text.split())))
@@ -107,8 +108,8 @@ def _with_letters(at: ValuesAt, value: Any) -> Expression:
 
 
 def is_missed(index: Schema, match: Any) -> bool:
-    """Whether a server's lookup in an index misses matching points: an index of numbers reads a
-    UUID as a large number."""
+    """Whether a server's lookup in an index would miss points that match: an index of numbers reads
+    a UUID as a large number."""
     return (
         kind_of(index) in ("integer", "float", "datetime")
         and isinstance(match, models.MatchValue)
@@ -118,7 +119,7 @@ def is_missed(index: Schema, match: Any) -> bool:
 
 
 def one_of(path: JsonPath, index: Schema, values: Sequence[Scalar]) -> Expression:
-    """Points with one of these values."""
+    """The condition that a point has one of these values."""
     if not values:
         return NONE
     if isinstance(values[0], str):
@@ -133,7 +134,7 @@ def one_of(path: JsonPath, index: Schema, values: Sequence[Scalar]) -> Expressio
 
 
 def other_than(path: JsonPath, index: Schema, values: Sequence[Scalar]) -> Expression:
-    """Points with a value besides these."""
+    """The condition that a point has a value other than these."""
     if values and not isinstance(values[0], str):
         kind: ScalarKind = "integer" if looks_up_integers(index) else "anything"
         return Differs(ValuesAt(path, kind), tuple(values))
@@ -145,8 +146,8 @@ def other_than(path: JsonPath, index: Schema, values: Sequence[Scalar]) -> Expre
 
 
 def _range(path: JsonPath, index: Schema, operand: Any) -> Expression:
-    """A range as the index reads it: an index of numbers takes times as microseconds, and one of
-    times takes numbers as such."""
+    """The condition for a range, in the units of the index: an index of numbers compares times as
+    microseconds, and an index of times takes plain numbers."""
     given_bounds = vars(operand).items()
     bounds = {name: _bound(value) for name, value in given_bounds if value is not None}
     kind: ScalarKind = "datetime" if isinstance(operand, models.DatetimeRange) else "float"
@@ -174,9 +175,9 @@ def _bound(value: Any) -> int | float:
 
 
 def as_read(value: int | float) -> int | float:
-    """A number as a server reads it: beyond 2^53 its parser shows, which takes the digits as
-    float64 and multiplies or divides them by a power of ten, so that some numbers are one unit
-    off."""
+    """A number as a server parses it. Its parser reads the digits as float64 and multiplies or
+    divides them by a power of ten. So some numbers beyond 2^53 differ by one unit in the last
+    place."""
     if isinstance(value, int):
         return value
     sign, digits, exponent = Decimal(repr(value)).as_tuple()
@@ -246,9 +247,9 @@ KnownConditions: TypeAlias = dict[tuple[int, bool], tuple[Any, Expression, int]]
 def parse_filter(
     filter_: models.Filter | None, indexes: Indexes, known: KnownConditions | None = None
 ) -> Expression | None:
-    """The filter as an expression, None for None; InvalidFilterError for one that a server refuses.
-    indexes: payload indexes by path, as reported; known: the conditions of other filters of the
-    request, for sharing; those of this filter are added."""
+    """The filter as an expression, None for None. Raises InvalidFilterError for a filter that a
+    server refuses. indexes: the payload indexes by path, as reported; known: conditions of the
+    request's other filters, which are shared; this filter's conditions are added to it."""
     if filter_ is None:
         return None
     return _FilterParser(indexes, {} if known is None else known, [0]).filter(filter_, 1)
@@ -257,8 +258,8 @@ def parse_filter(
 def merge_filters(
     first: models.Filter | None, second: models.Filter | None
 ) -> models.Filter | None:
-    """Two filters as one, as servers merge them: `must` and `must_not` of both hold; `should` is
-    concatenated, so that one condition of either is enough."""
+    """Two filters merged as servers do it: `must` and `must_not` of both apply. The `should` lists
+    are concatenated, so that one condition of either suffices."""
     if first is None or second is None or _says_nothing(second):
         return first or second
     if _says_nothing(first):
@@ -291,9 +292,9 @@ def _together(conditions: Any, others: Any) -> Any:
 
 @dataclass(slots=True)
 class _FilterParser:
-    """Parses one filter. known: see `parse_filter`; count: conditions so far; inside: the list
-    whose elements the conditions apply to, if any; negated: whether the conditions must not
-    hold."""
+    """Parses one filter. known: see `parse_filter`; count: the number of conditions so far; inside:
+    the path of the list to whose elements the conditions apply, if any; negated: whether the
+    conditions must not hold."""
 
     indexes: Indexes
     known: KnownConditions
@@ -399,9 +400,9 @@ class _FilterParser:
         return conditions[0] if len(conditions) == 1 else Or(tuple(conditions))
 
     def _parse_sizes(self, path: JsonPath, condition: models.FieldCondition) -> Expression:
-        """The condition on the number of values, which comes before all others. Where a key leads
-        to several lists, one that isn't empty or null is enough, unless an index knows all of
-        them."""
+        """The condition on the number of values, which precedes all other conditions on the key. If
+        the key leads to several lists, it suffices that one of them isn't empty or null, unless an
+        index contains the values of all of them."""
         if condition.is_empty is None and condition.is_null is None:
             assert condition.values_count is not None
             return Between(ValuesAt(path, "size"), **condition.values_count.model_dump())
@@ -420,8 +421,8 @@ class _FilterParser:
         return null if condition.is_null else Not(null) if indexed else Equals(nulls, (False,))
 
     def _index(self, path: JsonPath) -> Schema:
-        """The index that counts: for elements of lists, which are read one by one, only that of
-        texts does."""
+        """The index that affects a condition. Elements of lists are read one by one, so for them
+        only an index of texts does."""
         if not self.indexes:
             return None
         if not self.inside:
@@ -432,7 +433,7 @@ class _FilterParser:
 
 
 def parse_id(value: Any) -> int | str:
-    """A point id in canonical form; an id that `Collection` wrote may be any string."""
+    """A point id in canonical form; ids that `Collection` wrote may be any strings."""
     if isinstance(value, UUID):
         return str(value)
     if isinstance(value, str):
@@ -450,7 +451,7 @@ def _check_node(node: Expression) -> Expression:
 
 
 def grouping_by(key: str, groups: int, size: int, indexes: Indexes) -> GroupSearch:
-    """Groups by a key. A server reads them with conditions on the key's values."""
+    """The grouping of hits by a key. A server reads groups by conditions on the key's values."""
     path = parse_path(key)
     index = indexes.get(path)
 

@@ -1,7 +1,8 @@
 """Inference: vectors of texts and images by BM25 as on a server, by registered embedding functions,
 and by fastembed if it is installed.
 
-qdrant-client finds texts and images in arguments and calls an embedder; this module has it.
+qdrant-client finds texts and images in arguments and passes them to an embedder, which this module
+defines.
 """
 
 import json
@@ -32,7 +33,7 @@ FUNCTIONS_KEPT = 16
 
 
 class InferenceEmbedder(ModelEmbedder):
-    """qdrant-client's embedder, extended by the models registered here."""
+    """qdrant-client's embedder, which also knows the models registered here."""
 
     def __init__(self, parser: Any = None, is_local_mode: bool = False, **kwargs: Any) -> None:
         super().__init__(parser=parser, is_local_mode=False, **kwargs)
@@ -44,7 +45,7 @@ class InferenceEmbedder(ModelEmbedder):
 
 
 class InferenceWorker(ModelEmbedderWorker):
-    """The same in a process of its own."""
+    """The same embedder, for a separate process."""
 
     def __init__(self, batch_size: int, **kwargs: Any) -> None:
         self.model_embedder = InferenceEmbedder(**kwargs)
@@ -52,7 +53,7 @@ class InferenceWorker(ModelEmbedderWorker):
 
 
 class OwnModels(Embedder):
-    """Embeds by models registered here, and by fastembed for all others."""
+    """Embeds by models registered here; by fastembed for all other models."""
 
     @classmethod
     def is_supported_text_model(cls, model_name: str) -> bool:
@@ -79,8 +80,8 @@ class OwnModels(Embedder):
 
 
 class NumbersInspector(Inspector):
-    """qdrant-client's inspector, which looks for objects to embed; skipped for queries and points
-    that hold only numbers, as most do, since looking takes longer than reading them."""
+    """qdrant-client's inspector, which searches for objects to embed. It is skipped for queries and
+    points that contain only numbers, as most do, since searching takes longer than reading them."""
 
     def inspect(self, points: Any) -> bool:
         if points is None:
@@ -90,16 +91,16 @@ class NumbersInspector(Inspector):
 
 
 def _has_numbers(model: Any) -> bool:
-    """Whether a query or a point has no vector other than numbers."""
+    """Whether the vectors of a query or a point contain only numbers."""
     if type(model) is models.PointStruct:
         return type(model.vector) is list
     return type(model) is models.NearestQuery and type(model.nearest) is list
 
 
 class ResolvesInPlace:
-    """Normalises queries like the client, but without copying the requests of a batch, which takes
-    longer than answering them (where texts are embedded in one it is copied), and without testing a
-    vector for other types first."""
+    """Normalises queries like qdrant-client, but without copying the requests of a batch, which
+    takes longer than answering them. A batch in which texts are embedded is copied. Vectors aren't
+    first tested for other types."""
 
     def _resolve_query_request(self, query: Any) -> Any:
         if not isinstance(query, models.QueryRequest):
@@ -117,7 +118,7 @@ class ResolvesInPlace:
             ) from error
 
     def get_embedding_size(self, model_name: str) -> int:
-        """The dimension of a model's vectors; ValueError for an unknown model."""
+        """The dimension of a model's vectors; raises ValueError for an unknown model."""
         if is_ours(model_name):
             return size_of(model_name)
         return int(super().get_embedding_size(model_name))  # type: ignore[misc]
@@ -139,8 +140,8 @@ def size_of(name: str) -> int:
 
 
 def vectors_by(name: str, inputs: Sequence[Any], options: dict[str, Any], is_query: bool) -> Any:
-    """Vectors of texts or images by an embedding function registered here, made with these
-    options."""
+    """Vectors of texts or images, computed by an embedding function registered here; options: its
+    arguments."""
     kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, name)
     function = _function(kind, name, json.dumps(options, sort_keys=True))
     if is_query and isinstance(function, QueryEmbedding):
@@ -167,8 +168,8 @@ def bm25_vectors(
     MurmurHash3. In documents its value is f (k + 1) / (f + k (1 - b + b |d| / average)), where f is
     the frequency of the token among the |d| tokens of the document; in queries it is 1.
 
-    Robertson and Zaragoza, "The probabilistic relevance framework" (2009). options: of
-    qdrant_client.models.Bm25Config. The collection multiplies by the idf.
+    Robertson and Zaragoza, "The probabilistic relevance framework" (2009). options: the fields of
+    qdrant_client.models.Bm25Config. The collection multiplies the values by the idf.
     """
     try:
         config = models.Bm25Config.model_validate(options)
@@ -182,7 +183,7 @@ def bm25_vectors(
 
 
 def _check_bm25(config: models.Bm25Config) -> None:
-    """Raise ValueError for numbers with which the formula has no value."""
+    """Raise ValueError for parameters with which the formula is undefined."""
     if config.avg_len is not None and not config.avg_len > 0:
         raise ValueError("avg_len should be more than 0")
     if config.k is not None and not config.k >= 0:
@@ -213,8 +214,8 @@ def _hash_function() -> Any:
 
 
 def _tokens(config: models.Bm25Config) -> Tokens:
-    """The tokenizer of a text index with the same options; by default it removes the stopwords of
-    the language and stems."""
+    """The tokenizer of a text index with the same options. By default it removes the language's
+    stopwords, and stems."""
     language = config.language or LANGUAGE
     stopwords: Any = config.stopwords
     stemmer: Any = config.stemmer

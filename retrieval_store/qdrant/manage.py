@@ -1,9 +1,9 @@
-"""What is done to collections: made, changed and deleted, with their vectors, indexes and
-aliases; and their snapshots by name.
+"""Creates, changes and deletes collections, their vector spaces, payload indexes and aliases, and
+their snapshots by name.
 
-As a server keeps them, these lie in a folder of the store's directory for each collection, and one
-for the whole store. The files are the store's own snapshots. Beside each lies its SHA-256, so that
-listing them reads no more than that.
+As on a server, snapshots lie in the store's directory: a folder for each collection, and a folder
+for the whole store. The files are the store's own kind of snapshot. Beside each file lies its
+SHA-256, so that listing the snapshots needn't read the files.
 """
 
 import contextlib
@@ -72,7 +72,7 @@ def plan_collection(
     metadata: Any = None,
     **settings: Any,
 ) -> CollectionPlan:
-    """A collection to create; Refused for an impossible one."""
+    """A collection to create; raises Refused for an impossible one."""
     check_given("create_collection", settings)
     configuration = new_configuration(vectors_config, sparse_vectors_config, settings)
     spaces = {
@@ -105,7 +105,7 @@ def exists(collections: Collections, name: str) -> bool:
 
 
 def delete(collections: Collections, name: str) -> bool:
-    """Delete a collection, but no alias; returns whether there was one."""
+    """Delete a collection, but not by an alias; returns whether it existed."""
     try:
         collections.store.drop(name)
     except NotFoundError:
@@ -148,7 +148,7 @@ def update(
 def _set_modifiers(
     opened: CollectionHandle, diffs: Mapping[str, models.SparseVectorParams]
 ) -> None:
-    """Have the engine rank by the modifiers of sparse vectors that a diff sets."""
+    """Change how the engine ranks sparse vectors, by the modifiers that a diff sets."""
     for name, diff in diffs.items():
         if diff.modifier is not None:
             by_idf = diff.modifier == models.Modifier.IDF
@@ -166,8 +166,8 @@ def _with_diffs(old: Mapping[str, Any], diffs: Mapping[str, Any]) -> Payload:
 
 
 def _with_diff(old: Payload, diff: Any) -> Payload:
-    """The parameters of a vector space, changed by a diff. Index settings change one by one; a
-    quantization replaces the former one, and "Disabled" removes it."""
+    """The parameters of a vector space, changed by a diff. Index settings are changed one by one; a
+    new quantization replaces the old one, and "Disabled" removes it."""
     new = merge_settings(old, diff)
     for name in ("hnsw_config", "index"):
         if name in new:
@@ -196,7 +196,7 @@ SCHEMA = ("size", "distance", "multivector_config", "datatype", "modifier")
 def add_vector(
     collections: Collections, opened: CollectionHandle, vector_name: str, vector_name_config: Any
 ) -> models.UpdateResult:
-    """Add a vector space, in which no point has a vector yet; does nothing where it exists with the
+    """Add a vector space, in which no point has a vector yet. Does nothing if it exists with the
     same configuration."""
     name, config = vector_name, vector_name_config
     sparse = isinstance(config, models.SparseVectorNameConfig)
@@ -230,13 +230,13 @@ def add_vector(
 
 
 def _sparse_vector_params(config: Any) -> models.SparseVectorParams:
-    """The parameters of a sparse vector space by the configuration of one that is added."""
+    """The parameters of a sparse vector space, from the configuration in a request that adds it."""
     index = None if config.datatype is None else models.SparseIndexParams(datatype=config.datatype)
     return models.SparseVectorParams(index=index, modifier=config.modifier)
 
 
 def _schema_of(params: Mapping[str, Any]) -> Payload:
-    """What of the stored parameters of a vector space says which vectors it holds."""
+    """The part of a vector space's parameters that decides which vectors it can store."""
     all_params = {**params.get("index", {}), **params}
     return {name: all_params[name] for name in SCHEMA if name in all_params}
 
@@ -253,7 +253,7 @@ def _make_space(opened: CollectionHandle, vector: Vector, hnsw: Payload) -> None
 def drop_vector(
     collections: Collections, opened: CollectionHandle, vector_name: str
 ) -> models.UpdateResult:
-    """Delete a vector space; does nothing where there is none."""
+    """Delete a vector space; does nothing if it doesn't exist."""
 
     def edit(old: CollectionConfig) -> CollectionConfig:
         return replace(
@@ -283,7 +283,8 @@ def add_index(
     field_schema: Any = None,
     field_type: Any = None,
 ) -> models.UpdateResult:
-    """Add a payload index, which says what kind of values the conditions on a key are meant for."""
+    """Add a payload index, which says for which kind of values the conditions on a key are
+    meant."""
     parse_path(field_name)
     check_indexes(opened, field_name)
     stored = index_to_store(field_name, field_type if field_schema is None else field_schema)
@@ -312,7 +313,7 @@ def drop_index(
 
 
 def change_aliases(store: EmbeddedStore, operations: Sequence[Any]) -> None:
-    """Carry out all of the operations, or none."""
+    """Carry out these operations on aliases: all of them, or none."""
 
     def edit(aliases: dict[str, str]) -> dict[str, str]:
         for operation in operations:
@@ -363,8 +364,8 @@ def _as_file(opened: CollectionHandle) -> str:
 
 @contextlib.contextmanager
 def _translate_file_errors() -> Iterator[None]:
-    """Turns errors of the file system into ours: another process may delete a snapshot at any
-    moment."""
+    """In the `with` body: convert errors of the file system to this package's errors, since another
+    process may delete a snapshot at any moment."""
     try:
         yield
     except StorageError:  # ours are OSErrors, too, which say more
@@ -377,15 +378,15 @@ def _translate_file_errors() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Snapshots:
-    """The snapshots of a collection, or of the whole store where `opened` is None. All but
-    `described` raises Refused for a store in memory, which has no directory for them."""
+    """The snapshots of a collection, or of the whole store if `opened` is None. A store in memory
+    has no directory for snapshots: all methods except `described` raise Refused."""
 
     store: EmbeddedStore
     opened: CollectionHandle | None
 
     @property
     def root(self) -> Path:
-        """The directory that holds all snapshots of the store."""
+        """The directory that contains all snapshots of the store."""
         if self.store.directory is None:
             raise wrong("a store in memory has no directory for snapshots; give path")
         return self.store.directory / SNAPSHOTS
@@ -396,7 +397,7 @@ class Snapshots:
 
     @_translate_file_errors()
     def create(self) -> models.SnapshotDescription:
-        """Make one now."""
+        """Make a snapshot now."""
         folder, opened = self._folder, self.opened
         folder.mkdir(parents=True, exist_ok=True)
         timestamp = datetime.now(UTC).strftime("%Y-%m-%d-%H-%M-%S-%f")
@@ -407,7 +408,7 @@ class Snapshots:
 
     @_translate_file_errors()
     def described(self) -> list[models.SnapshotDescription]:
-        """Those that there are, the oldest first; of a store in memory none."""
+        """The existing snapshots, the oldest first; none for a store in memory."""
         if self.store.directory is None:
             return []
         folder = self._folder
@@ -420,28 +421,28 @@ class Snapshots:
 
     @_translate_file_errors()
     def delete(self, name: str) -> bool:
-        """Delete the one of this name; Refused without one."""
+        """Delete the snapshot of this name; raises Refused if there is none."""
         path = self.path_of(name)
         path.unlink()
         path.with_name(path.name + CHECKSUM).unlink(missing_ok=True)
         return True
 
     def path_of(self, name: Any) -> Path:
-        """The path of the one of this name; Refused without one."""
+        """The path of the snapshot of this name; raises Refused if there is none."""
         path = self._folder / str(name)
         if not (isinstance(name, str) and _NAME.fullmatch(name) and self._is_own(path)):
             raise not_found(f"Not found: there is no snapshot {name!r}")
         return path
 
     def _is_own(self, path: Path) -> bool:
-        """Whether a file exists and is no link out of the directory for snapshots, which the maker
-        of the store may have put there."""
+        """Whether a file exists and isn't a link that leads out of the directory for snapshots. The
+        author of the store may have placed such a link there."""
         return path.is_file() and path.resolve().is_relative_to(self.root.resolve())
 
 
 @_translate_file_errors()
 def recover(store: EmbeddedStore, name: str, location: Any, checksum: str | None) -> bool:
-    """Replace the collection of this name, if there is one, by a snapshot. location: a path or a
+    """Replace the collection of this name, or create it, from a snapshot. location: a path or a
     file:// URI; nothing is downloaded. checksum: the expected SHA-256 of the file."""
     path = _path_of_location(location)
     if not path.is_file():
@@ -477,7 +478,7 @@ def _describe_snapshot(path: Path) -> models.SnapshotDescription:
 
 
 def _read_checksum(path: Path) -> str | None:
-    """The checksum that is stored beside a snapshot; None while it isn't."""
+    """The checksum that is stored beside a snapshot; None if it isn't stored yet."""
     try:
         if not path.is_symlink():  # which isn't of our making
             return path.read_text(encoding="ascii")

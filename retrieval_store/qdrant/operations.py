@@ -64,8 +64,8 @@ _Parsed: TypeAlias = tuple[list[PointId] | None, Expression | None]
 
 
 class Operation(NamedTuple):
-    """Something that is done to points. ids: those that it may change; None where a filter alone
-    chooses them."""
+    """An operation on points. ids: the points that it may change; None if only a filter selects
+    them."""
 
     change: Callable[[Changes], object]
     ids: Sequence[PointId] | None
@@ -92,7 +92,7 @@ def _carry_out_all(
 
 
 def _make_each(operations: Sequence[Operation], changes: Changes) -> list[int]:
-    """Make the changes of operations; returns the number of each."""
+    """Make the changes of operations; returns how many changes each made."""
     numbers = []
     for operation in operations:
         operation.change(changes)
@@ -143,7 +143,7 @@ def _put(batches: Sequence[PointBatch], rules: WriteRules, changes: Changes) -> 
 
 
 def _columns(opened: CollectionHandle, points: Any) -> tuple[list[PointId], Columns, list[Payload]]:
-    """Ids, vectors and payloads of points that are given one by one or as a batch."""
+    """Ids, vectors and payloads of points, which are passed one by one or as a batch."""
     match points:
         case (
             models.PointsBatch(batch=content, shard_key=key)
@@ -193,7 +193,8 @@ def _check_length(name: str, values: Sequence[Any], count: int) -> None:
 
 
 def _drop_repeats(batch: PointBatch) -> PointBatch:
-    """The batch with each id once: the last of its points, whatever the mode."""
+    """The batch without repeated ids: of the points with the same id the last one is kept, in every
+    mode."""
     ids = batch.ids
     if len(set(ids)) == len(ids):
         return batch
@@ -217,7 +218,7 @@ def _texts(batch: PointBatch) -> tuple[Any, ...]:
 def _select_vectors(
     vectors: Vectors | NonDenseVectors, rows: Ints
 ) -> Vectors | NonDenseVectors | None:
-    """The vectors of the points at these places, renumbered."""
+    """The vectors of the points at these positions, renumbered."""
     count = len(vectors.matrix if isinstance(vectors, Vectors) else vectors.items)
     positions = np.arange(count) if vectors.positions is None else vectors.positions
     is_chosen = np.isin(positions, rows)
@@ -232,7 +233,7 @@ def _select_vectors(
 def updating_vectors(
     opened: CollectionHandle, points: Sequence[Any], update_filter: Any = None
 ) -> Operation:
-    """The operation that replaces vectors by name; others stay."""
+    """The operation that replaces the vectors with these names; other vectors stay."""
     check_filter(opened, update_filter, updating=True)
     where = expression_of(opened, update_filter)
     points = [
@@ -257,12 +258,12 @@ def updating_vectors(
 
 
 def _is_empty_mapping(vectors: Any) -> bool:
-    """Whether vectors by name are given, and there are none."""
+    """Whether the vectors are a mapping by name that is empty."""
     return isinstance(vectors, Mapping) and not vectors
 
 
 def _vectors_of(opened: CollectionHandle, points: Sequence[Any]) -> Columns:
-    """The vectors of the points. Where one is refused and a point doesn't exist, the error names
+    """The vectors of the points. If a vector is refused, and a point doesn't exist, the error names
     that point instead."""
     try:
         return columns_of(opened, [point.vector for point in points])
@@ -278,7 +279,7 @@ def _vectors_of(opened: CollectionHandle, points: Sequence[Any]) -> Columns:
 
 
 def _without_repeats(points: Sequence[Any]) -> list[list[Any]]:
-    """The points in as few groups as possible with no id twice in one."""
+    """The points in groups without repeated ids; the number of groups is as small as possible."""
     groups: list[list[Any]] = []
     seen: dict[PointId, int] = {}
     for point in points:
@@ -314,7 +315,8 @@ def _require_names(vectors: Sequence[str]) -> None:
 def _deleting_vectors(
     opened: CollectionHandle, vectors: Sequence[str], selectors: Sequence[Any]
 ) -> Operation:
-    """The same of the points of several selectors."""
+    """The operation that deletes the vectors with these names from the points of several
+    selectors."""
     if isinstance(vectors, str):
         raise bad_request(f"vectors is {vectors!r}, expected a sequence of names")
     chosen = [_parse_selection(opened, parse_selector(selector)) for selector in selectors]
@@ -330,8 +332,8 @@ def _delete_vectors(
     chosen: Sequence[_Parsed],
     changes: Changes,
 ) -> None:
-    """Delete vectors of the points that each of several selections chooses. As on a server, a name
-    that doesn't exist is an error only where a point is found."""
+    """Delete vectors of the points that each of several selections chooses. As on a server, an
+    unknown name is an error only if a point is found."""
     existing = [name for name in vectors if name in opened.configuration.by_name]
     with _translating_not_found():
         for ids, expression in chosen:
@@ -359,7 +361,7 @@ def overwriting_payload(opened: CollectionHandle, payload: Any, points: Any) -> 
 
 
 def deleting_payload(opened: CollectionHandle, keys: Sequence[str], points: Any) -> Operation:
-    """The operation that deletes what lies at these paths."""
+    """The operation that deletes the values at these paths from payloads."""
     return _editing(opened, parse_selector(points), edit_payload(deleting(keys)))
 
 
@@ -391,7 +393,7 @@ def _edit(
 
 @contextmanager
 def _translating_not_found() -> Iterator[None]:
-    """Of a point that doesn't exist the error is a Refused."""
+    """In the `with` body: the error for a point that doesn't exist becomes Refused."""
     try:
         yield
     except NotFoundError as error:
@@ -405,7 +407,7 @@ def _parse_selection(opened: CollectionHandle, chosen: Selected) -> _Parsed:
 
 
 def operation_of(opened: CollectionHandle, value: Any, is_message: bool) -> Operation:
-    """One of the operations of `batch_update_points`."""
+    """The operation that one of the items of `batch_update_points` describes."""
     for field in vars(value).values() if isinstance(value, BaseModel) else ():
         check_shard_key(getattr(field, "shard_key", None))
     match value:
@@ -441,7 +443,7 @@ def batch(
     opened: CollectionHandle, update_operations: Iterable[Any], is_message: bool = False
 ) -> list[models.UpdateResult]:
     """Check and execute all operations of a batch. is_message: whether they came over gRPC, where
-    deleting vectors without names does nothing."""
+    an operation that deletes vectors may have no names, and then does nothing."""
     operations = [operation_of(opened, value, is_message) for value in update_operations]
     return _carry_out_all(opened, operations)
 
@@ -458,8 +460,8 @@ def in_batches(points: Iterable[Any], size: int) -> Iterator[list[Any]]:
 def points_of(
     vectors: Any, payloads: Iterable[Any] | None, ids: Iterable[Any] | None
 ) -> Iterator[models.PointStruct]:
-    """Points of separate vectors, payloads and ids. The shortest ends them; missing ids become
-    UUIDs."""
+    """Points made from separate vectors, payloads and ids, up to the end of the shortest. If there
+    are no ids, UUIDs are generated."""
     given_ids = (str(uuid.uuid4()) for _ in itertools.count()) if ids is None else ids
     given_payloads = itertools.repeat(None) if payloads is None else payloads
     for point_id, vector, payload in zip(
@@ -470,7 +472,8 @@ def points_of(
 
 
 def _vectors_by_point(vectors: Any) -> Iterator[Any]:
-    """The vectors of each point; of several names where these are columns of matrices."""
+    """The vectors of each point. If the vectors are passed as matrices by name, each point gets its
+    row of each."""
     if isinstance(vectors, Mapping):
         columns = {name: np.asarray(column) for name, column in vectors.items()}
         for rows in zip(*columns.values(), strict=True):

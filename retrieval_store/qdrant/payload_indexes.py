@@ -1,8 +1,9 @@
-"""Paths into payloads and their indexes: which values an index of payloads knows, and what follows.
+"""Paths into payloads and their indexes: which values a payload index contains, and what follows
+from that.
 
 What a condition, a facet, an order or a formula means on a server depends on the index that the key
-has. So each becomes one of a column, of the values that a server would look at there. `parse_path`
-makes steps of a path as Qdrant writes it.
+has. So each is translated to one on a column that contains exactly the values that a server would
+use. `parse_path` parses a path in Qdrant's notation into steps.
 """
 
 import re
@@ -34,7 +35,7 @@ LONGEST_KEPT = 1_000  # characters: a caller's keys may be of megabytes
 
 
 def parse_path(key: str) -> JsonPath:
-    """The path that a key means: `a.b`, `a[].b`, `a[0]`, or parts in double quotes;
+    """The path for a key: `a.b`, `a[].b`, `a[0]`, or parts in double quotes; raises
     InvalidFilterError for an invalid key."""
     return _kept_path(key) if len(key) <= LONGEST_KEPT else _path(key)
 
@@ -69,7 +70,7 @@ def _step(match: re.Match[str], key: str) -> Step:
 
 
 def _is_bare(key: str) -> bool:
-    """Whether a part of a key needs no quotes: it has only letters, digits, `-` and `_`."""
+    """Whether a part of a key needs no quotes, since it has only letters, digits, `-` and `_`."""
     plain = re.sub(r"[-_]", "", key)
     return not plain or words_in(plain) == [plain]
 
@@ -88,29 +89,29 @@ _PLAIN_TEXT = models.TextIndexParams(type=models.TextIndexType.TEXT)
 
 
 def by_path(indexes: Mapping[str, Schema]) -> Indexes:
-    """Indexes by the paths of their keys, which can be written in several ways."""
+    """Indexes by the paths of their keys; a key may be written in several ways."""
     return {parse_path(key): schema for key, schema in indexes.items()}
 
 
 def kind_of(schema: Schema) -> str | None:
-    """The kind of an index; None without one."""
+    """The kind of an index; None if there is no index."""
     if schema is None or isinstance(schema, models.PayloadSchemaType):
         return schema and str(schema.value)
     return str(schema.type.value)
 
 
 def looks_up_integers(index: Schema) -> bool:
-    """Whether it is an integer index that finds equal integers."""
+    """Whether it is an index of integers that supports lookups of equal integers."""
     return kind_of(index) == "integer" and getattr(index, "lookup", None) is not False
 
 
 def orders_integers(index: Schema) -> bool:
-    """Whether it is an integer index with ranges."""
+    """Whether it is an index of integers that supports ranges."""
     return kind_of(index) == "integer" and getattr(index, "range", None) is not False
 
 
 def uuids_in(index: Schema, values: Sequence[Scalar]) -> tuple[str, ...] | None:
-    """The values in the form of a UUID index; None where there is no such index, or a value is no
+    """The values in the form of a UUID index. None if there is no such index, or a value isn't a
     UUID."""
     if kind_of(index) != "uuid":
         return None
@@ -119,18 +120,18 @@ def uuids_in(index: Schema, values: Sequence[Scalar]) -> tuple[str, ...] | None:
 
 
 def tokens_at(path: JsonPath, index: Schema) -> TokensAt:
-    """The tokens in a text index."""
+    """The column of tokens that a text index contains."""
     params = index if isinstance(index, models.TextIndexParams) else _PLAIN_TEXT
     return TokensAt(path, tokens_of(params), True)
 
 
 def places_at(path: JsonPath, index: Schema) -> PlacesAt:
-    """The locations in a geo index, or in payloads without one."""
+    """The column of locations in a geo index, or in the payloads if there is no index."""
     return PlacesAt(path, "geo" if kind_of(index) == "geo" else "written place")
 
 
 def parse_facet(key: str, indexes: Indexes) -> ValuesAt:
-    """The values that a facet of a key counts."""
+    """The column of values that a facet on a key counts."""
     path = parse_path(key)
     index = indexes.get(path)
     if looks_up_integers(index):
@@ -146,7 +147,8 @@ def parse_facet(key: str, indexes: Indexes) -> ValuesAt:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """The order of points: its values, and the first one to return."""
+    """An order of points: the column of values by which they are sorted, and the first value to
+    return."""
 
     at: ValuesAt
     descending: bool
@@ -180,7 +182,7 @@ def _start(value: Any) -> int | float | None:
 
 
 def parse_filled(key: str, schema: Schema) -> Expression:
-    """The points with a value that the index of a key holds."""
+    """The condition that a point has a value that the index of a key contains."""
     path = parse_path(key)
     match kind_of(schema):
         case "geo":
@@ -192,7 +194,7 @@ def parse_filled(key: str, schema: Schema) -> Expression:
 
 
 def parse_variable(name: str, indexes: Indexes) -> Variable:
-    """Where a formula finds a variable: in the index of exactly that key, or else in the
+    """The column in which a formula looks up a variable: the index of exactly that key, or else the
     payload."""
     path = parse_path(name)
     index = indexes.get(path)
@@ -206,7 +208,7 @@ def parse_variable(name: str, indexes: Indexes) -> Variable:
 
 
 def parse_scored(key: Any, indexes: Indexes) -> TokensAt:
-    """The tokens that rank a query of words."""
+    """The column of tokens by which a query of words ranks."""
     if not isinstance(key, str):
         raise InvalidFilterError("a TextQuery needs using: the key whose texts it is about")
     path = parse_path(key)

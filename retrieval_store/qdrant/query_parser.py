@@ -1,6 +1,6 @@
 """Converts queries and formulas of qdrant-client's models into those of `query.query`.
 
-The vectors of a query (`Inputs`) are given, or are those of stored points.
+The vectors of a query (`Inputs`) are in the request, or are the vectors of stored points.
 """
 
 import itertools
@@ -121,8 +121,8 @@ class Inputs:
     def of(
         cls, collections: Collections, opened: CollectionHandle, using: str | None, lookup: Any
     ) -> "Inputs":
-        """The inputs of a step that uses this vector space, with points of the collection or
-        another one."""
+        """The inputs of a step that uses this vector space. Example points come from the same
+        collection, or from another one that the request names."""
         vector = opened.vector(using or UNNAMED)
         if lookup is None:
             return cls(opened, vector, opened, vector)
@@ -137,8 +137,8 @@ class Inputs:
         return cls(opened, vector, source, origin)
 
     def example(self, value: Any, sized: bool = True) -> Example:
-        """One vector, in the shape of a point's vector in the space; unless `sized`, a dense one of
-        any size."""
+        """One vector, in the form in which the space stores it. If `sized`, it must have the
+        dimension of the space; otherwise a dense vector may have any."""
         if isinstance(value, list | tuple | np.ndarray):
             if len(value) == 0:
                 raise wrong(f"the query for vectors {self.using.name!r} is empty")
@@ -157,7 +157,7 @@ class Inputs:
         return row
 
     def examples(self, values: Iterable[Any], sized: bool = True) -> list[Example]:
-        """Several vectors; stored points are read together."""
+        """Several vectors; the stored points among them are read together."""
         all_values = list(values)
         id_values = [value for value in all_values if _is_id(value)]
         self._read([id_to_read(value) for value in id_values])
@@ -175,15 +175,15 @@ class Inputs:
             self.read.update(zip(points.ids, (points.vectors or {})[name], strict=True))
 
     def _refuse(self, name: str, ids: list[PointId]) -> None:
-        """Refuse points that don't exist, or vectors whose name the other collection doesn't
-        know."""
+        """Refuse points that don't exist, or a vector name that the other collection doesn't
+        have."""
         existing = self.source.points.get(ids, None, None, 0, Fields()).ids
         for missing in set(ids).difference(existing):
             raise not_found(f"Not found: No point with id {missing} found")
         self.source.vector(name)
 
     def _lacks(self, point_id: PointId) -> bool:
-        """Whether a point that was read has no vector; not of one that doesn't exist."""
+        """Whether a point was read and has no vector; False for a point that doesn't exist."""
         stored = self.read.get(point_id, ())
         return stored is None or (
             isinstance(stored, np.ndarray) and bool(np.isnan(stored.ravel()[:1]).any())
@@ -208,14 +208,14 @@ def _is_id(value: Any) -> bool:
 
 
 def as_compared(vector: Vector, query: Matrix) -> Matrix:
-    """The numbers of a query as a server compares them: truncated to bytes where vectors are
-    bytes."""
+    """The numbers of a query in the form in which a server compares them: truncated to bytes if the
+    vectors are stored as bytes."""
     return as_float32(as_bytes(query)) if vector.datatype == "uint8" else query
 
 
 def average(vector: Vector, positives: list[Example], negatives: list[Example]) -> Example:
-    """The average of the positives, moved by its difference from the average of the negatives. As
-    on a server, dense examples may have any dimension: only the average must have the space's."""
+    """The average of the positives, plus its difference from the average of the negatives. As on a
+    server, dense examples may have any dimension; only the average must have that of the space."""
     if vector.kind == "sparse":
         return _sparse_average(positives, negatives)
     near, far = _matrices(positives), _matrices(negatives)
@@ -231,7 +231,7 @@ def average(vector: Vector, positives: list[Example], negatives: list[Example]) 
 
 
 def _mean_row(rows: list[Matrix]) -> Floats:
-    """(n,) float64: the mean, in which a shorter row counts 0 at the places that it lacks."""
+    """(n,) float64: the mean of rows. Numbers that a shorter row lacks count as 0."""
     total = np.zeros(max(map(len, rows)))
     for row in rows:
         total[: len(row)] += row
@@ -243,7 +243,7 @@ def _matrices(examples: list[Example]) -> list[Matrix]:
 
 
 def _as_kept(vector: Vector, matrix: Matrix) -> Matrix:
-    """A stored vector as a server would return it."""
+    """A stored vector in the form in which a server would return it."""
     return normalise_rows(vector, np.atleast_2d(matrix)).reshape(matrix.shape)
 
 
@@ -289,7 +289,7 @@ def formula_of(opened: CollectionHandle, query: models.FormulaQuery) -> Formula:
 
 
 class _FormulaParser:
-    """Parses a formula; defaults: for scores and keys that a point lacks."""
+    """Parses a formula; defaults: the values for scores and keys that a point lacks."""
 
     def __init__(self, opened: CollectionHandle, defaults: Mapping[str, Any]) -> None:
         self._opened, self._nodes = opened, 0
@@ -364,7 +364,8 @@ class _FormulaParser:
         return DistanceTo(origin, self._variable_at(params.to, GEO_USES), default)
 
     def _function(self, value: Any, depth: int) -> Formula | None:
-        """A node that is a model with one field, which is named like the function."""
+        """A node of a formula that is a model with one field; the field has the name of the
+        function."""
         named_parser = next(
             (_PARSERS[kind] for kind in type(value).__mro__ if kind in _PARSERS), None
         )
@@ -378,7 +379,7 @@ class _FormulaParser:
         return Apply(cast(Unary, name), self.parse(term, depth))
 
     def combine(self, name: str, terms: Any, depth: int) -> Formula:
-        """A function of several."""
+        """A function of several numbers."""
         if not terms and name in ("max", "min"):
             raise wrong(f"the formula: {name!r} needs at least one operand")
         if not terms:
@@ -386,7 +387,7 @@ class _FormulaParser:
         return Combine(cast(Several, name), tuple(self.parse(term, depth) for term in terms))
 
     def decay(self, name: str, params: models.DecayParamsExpression, depth: int) -> Formula:
-        """One of the decays."""
+        """One of the decay functions."""
         midpoint = 0.5 if params.midpoint is None else params.midpoint
         scale = 1.0 if params.scale is None else params.scale
         kind = cast(Decay, name.removesuffix("_decay"))
@@ -409,7 +410,7 @@ class _FormulaParser:
 
 
 def _class_of(name: str) -> type:
-    """The model that has this field."""
+    """The model that has a field of this name."""
     model = getattr(models, "".join(part.capitalize() for part in name.split("_")) + "Expression")
     assert isinstance(model, type)
     return model
@@ -459,8 +460,8 @@ def step_of(collections: Collections, opened: CollectionHandle, request: Any) ->
 def used_ids_of(
     collections: Collections, opened: CollectionHandle, request: Any
 ) -> tuple[PointId, ...]:
-    """The points of this collection whose vectors a request uses, itself and in its prefetches, and
-    which it must not find. The request is parsed once more for it."""
+    """The points of this collection whose vectors a request and its prefetches use, and which it
+    must therefore not return. The request is parsed again for this."""
     return _QueryParser(collections, opened).parse_step(request, None, 1).used_ids
 
 
@@ -476,9 +477,9 @@ class _Parsed:
 
 
 def _step_with_prefetches(parsed: _Parsed, above: Expression | None) -> QueryStep:
-    """The step with its prefetches. A step finds neither the points that it or its prefetches use,
-    nor those that the steps above it use; filters from above apply where points are first
-    searched."""
+    """The step with its prefetches. A step returns neither the points that it or its prefetches use
+    as examples, nor those that the steps above it use. The filters of the steps above apply to the
+    steps that search first."""
     if above is None and not parsed.used_ids and not parsed.prefetch:
         return parsed.step
     unused = Not(HasId(tuple(dict.fromkeys(parsed.used_ids)))) if parsed.used_ids else None
@@ -506,8 +507,8 @@ class _QueryParser:
         return known[1]
 
     def parse_step(self, value: Any, above: models.Filter | None, depth: int) -> _Parsed:
-        """A step with its prefetches. above: filters of the steps above it, which apply where
-        points are first searched."""
+        """A step with its prefetches. above: the filters of the steps above it, which apply to the
+        steps that search first."""
         if depth > MAX_DEPTH:
             raise wrong(f"prefetches are nested deeper than {MAX_DEPTH} levels")
         prefetches = _prefetches(value)
@@ -528,8 +529,8 @@ class _QueryParser:
         )
 
     def _merge(self, above: Any, own: Any) -> Any:
-        """Both filters as one. It is counted, since it is made for each of the prefetches, though
-        what its conditions hold is theirs together."""
+        """Both filters merged to one. The merged filter is counted for each prefetch, though the
+        prefetches share the content of its conditions."""
         merged = merge_filters(above, own)
         if merged is not None and merged is not above and merged is not own:
             count = len(conditions_of(merged))
@@ -537,7 +538,7 @@ class _QueryParser:
         return merged
 
     def refuse_unreadable(self, value: Any) -> None:
-        """Refuse a request with a step that can't be parsed before any other error."""
+        """Refuse a request with a step that can't be parsed, before any other error is raised."""
         pending = [value]
         while pending:
             source = pending.pop()
@@ -552,7 +553,7 @@ class _QueryParser:
                 continue
 
     def _step(self, value: Any, prefetch_count: int) -> tuple[QueryStep, list[PointId]]:
-        """A step without its prefetches, and the points that it uses."""
+        """A step without its prefetches, and the example points that it uses."""
         is_strict = self._opened.configuration.strict.enabled
         if is_strict:
             check_filter(self._opened, value.filter)
@@ -585,9 +586,9 @@ class _QueryParser:
         return QueryStep(scoring, limit, expression, (), least, offset), used_ids
 
     def _threshold(self, scoring: Scoring, threshold: float) -> float:
-        """The threshold of the engine, which keeps hits with just that score. A server leaves them
-        out where vectors are compared, and its scores are float32: so it is the number from which
-        on scores are rounded to a better float32."""
+        """The threshold for the engine, which keeps hits whose score equals it. A server drops
+        these if it compares vectors, and its scores are float32. So the engine's threshold is the
+        smallest number that is rounded to a better float32."""
         compared = scoring.near if isinstance(scoring, Mmr) else scoring
         if not isinstance(compared, COMPARING_VECTORS):
             return math.inf if math.isnan(threshold) else threshold  # no score is as good as NaN
@@ -629,7 +630,7 @@ class _QueryParser:
         return scoring, inputs.used_ids
 
     def _payload_text(self, text: Any, value: Any) -> PayloadText:
-        """The scoring by the words of a key with a text index that ranks."""
+        """The scoring by the words in a key whose text index supports ranking."""
         query = text if hasattr(text, "query") else models.TextQueryInput(query=text)
         scoring = query.scoring.bm25 if query.scoring is not None else models.Bm25Params()
         k1, b = K1 if scoring.k is None else scoring.k, B if scoring.b is None else scoring.b
@@ -641,7 +642,7 @@ class _QueryParser:
         return PayloadText(at, tokens, k1, b, self._corpus(idf))
 
     def _corpus(self, idf: Any) -> Expression | None:
-        """The points among which idf is counted."""
+        """The set of points by which idf is computed."""
         if not isinstance(idf, models.IdfCorpusParams):
             return None
         check_filter(self._opened, idf.corpus)
@@ -679,7 +680,7 @@ def _nearest_to(
     params: models.SearchParams,
     corpus: Expression | None,
 ) -> NearestDense | NearestSparse:
-    """The scoring by nearness to one vector."""
+    """The scoring by nearness to a vector."""
     name = inputs.using.name
     if isinstance(vector, SparseVector):
         return NearestSparse(name, (vector,), corpus)
@@ -707,7 +708,8 @@ def _checked_integer(name: str, value: Any, least: int) -> int:
 
 
 def _check_prefetches(parsed: _Parsed) -> None:
-    """Refuse a step that needs prefetches, or has some that it doesn't rank."""
+    """Refuse a step that requires prefetches and has none, or has prefetches that it wouldn't
+    rank."""
     query, prefetches = parsed.request.query, parsed.prefetch
     if prefetches and query is None:
         raise wrong(
@@ -787,7 +789,7 @@ def _pairs(inputs: Inputs, value: Any) -> tuple[tuple[Any, Any], ...]:
 def _feedback(
     inputs: Inputs, feedback_input: models.RelevanceFeedbackInput, corpus: Expression | None
 ) -> RelevanceFeedback:
-    """Pairs of examples with different scores, weighted by the difference."""
+    """Pairs of examples with different scores; the weight of a pair is that difference."""
     naive = feedback_input.strategy.naive
     at = "internal.query.relevance_feedback"
     if not feedback_input.feedback:

@@ -35,7 +35,8 @@ Shown: TypeAlias = Callable[[Payload], Any]
 
 
 def content_of(payload: Payload) -> Content:
-    """The content of a payload, in which a document and a URI are kept apart."""
+    """The content of a point for a payload, in which the document and the URI are separate from the
+    other keys."""
     if DOCUMENT not in payload and URI not in payload:
         return Content(payload, None, None)
     rest = dict(payload)
@@ -55,7 +56,7 @@ def with_reserved_keys(
     documents: Sequence[str | None] | None,
     uris: Sequence[str | None] | None,
 ) -> list[Payload]:
-    """Payloads including document and URI; mostly no point has any."""
+    """The payloads, with documents and URIs as keys in them; most points have neither."""
     full_payloads = [payload or {} for payload in payloads]
     for name, texts in ((DOCUMENT, documents), (URI, uris)):
         if texts is not None and texts.count(None) < len(texts):
@@ -69,7 +70,8 @@ def with_reserved_keys(
 def edit_payload(
     change: Callable[[Payload | None], Payload | None],
 ) -> Callable[[Content], Content]:
-    """An edit of payloads as users see them; None is no payload, as after `clear`."""
+    """An edit of payloads in the form that users see; a result of None means no payload, as after
+    `clear`."""
 
     def edit(content: Content) -> Content:
         (shown,) = with_reserved_keys([content.payload], [content.document], [content.uri])
@@ -80,8 +82,8 @@ def edit_payload(
 
 
 def setting(new: Payload, key: str | None) -> Callable[[Payload | None], Payload]:
-    """An edit that sets the keys of `new` in the payload, or in the object at a path in it; null
-    deletes a key. A point without payload gets `new` unchanged, as on a server."""
+    """An edit that sets the keys of `new` in the payload, or in the object at the path `key`; null
+    deletes a key. As on a server, a point without a payload gets `new` unchanged."""
     if key is None:
         return lambda old: new if old is None else _merge_payload(old, new)
     path = parse_path(key).steps
@@ -91,7 +93,7 @@ def setting(new: Payload, key: str | None) -> Callable[[Payload | None], Payload
 
 
 def _levels(value: Any) -> int:
-    """The depth of nested lists and objects."""
+    """How deep lists and objects are nested in a value."""
     if not isinstance(value, list | dict):
         return 0
     within = value.values() if isinstance(value, dict) else value
@@ -117,7 +119,7 @@ def _set_at_path(value: Any, path: Path, new: Payload) -> Any:
 
 
 def deleting(keys: Sequence[str]) -> Callable[[Payload | None], Payload | None]:
-    """An edit that deletes what lies at these paths."""
+    """An edit that deletes the values at these paths."""
     if isinstance(keys, str):
         raise bad_request(f"keys is {keys!r}, expected a sequence of keys")
     # A server empties lists, and takes no single element out of them.
@@ -132,8 +134,8 @@ def _paths_of(keys: Iterable[str]) -> Iterator[Path]:
 
 
 def _tree_of(paths: Iterable[Path]) -> Tree:
-    """The paths by their steps, so that each level of a value is looked at once for all of them;
-    None where one ends, whatever goes on from there."""
+    """The paths as a tree of steps, so that each level of a value is visited once for all of them.
+    A node is None if a path ends there, even if other paths continue."""
     tree: Tree = {}
     for path in paths:
         node: Tree | None = tree
@@ -146,7 +148,7 @@ def _tree_of(paths: Iterable[Path]) -> Tree:
 
 
 def _without(value: Any, tree: Tree) -> Any:
-    """A value without what lies at the ends of the paths."""
+    """A value without the parts at the ends of the paths."""
     if not tree:
         return value
     if isinstance(value, dict):
@@ -164,7 +166,7 @@ def _without(value: Any, tree: Tree) -> Any:
 
 
 def selecting(with_payload: Any) -> Shown | None:
-    """The part of a payload to return; None without any."""
+    """The function that selects the part of a payload to return; None if no payload is returned."""
     if isinstance(with_payload, bool) or with_payload is None:
         return every_key if with_payload else None
     if isinstance(with_payload, models.PayloadSelectorInclude):
@@ -190,8 +192,9 @@ def _select_keys(keys: Sequence[str]) -> Shown:
 
 
 def _including(value: Any, tree: "Tree | None") -> Any:
-    """The part of a value that paths select. As on a server a value above the end of a path stays,
-    and no element of a list is selected by its place."""
+    """The part of a value that paths select. As on a server, a value that isn't an object or a list
+    stays even if a path continues below it; and a path can't select an element of a list by its
+    position."""
     if tree is None:
         return value
     if isinstance(value, dict):
@@ -202,7 +205,7 @@ def _including(value: Any, tree: "Tree | None") -> Any:
 
 
 def clear_payload(content: Content) -> Content:
-    """The content without its payload."""
+    """The content after its payload, document and URI were deleted."""
     return replace(content, payload=None, document=None, uri=None)
 
 
@@ -233,7 +236,7 @@ def make_model(kind: type[Model], values: dict[str, Any]) -> Model:
 
 
 class Selection:
-    """Which parts of points to return, and in which form."""
+    """Which fields of points to return, and in which form."""
 
     def __init__(self, opened: CollectionHandle, with_payload: Any, with_vectors: Any) -> None:
         self._configuration = opened.configuration
@@ -249,7 +252,7 @@ class Selection:
         return _fields(self._show is not None, self._existing, version)
 
     def with_those(self, others: Fields) -> Fields:
-        """The fields to read for this selection and for others."""
+        """The fields to read for both this selection and another one."""
         payload = self._show is not None or others.payload
         names = tuple(dict.fromkeys((*others.vectors, *self._existing)))
         return Fields(payload, payload, payload, names, others.version)
@@ -274,7 +277,7 @@ class Selection:
         return show_vectors(self._configuration, points, self._names)
 
     def records(self, points: Points, order: Sequence[Any] | None = None) -> list[models.Record]:
-        """The points as models; they are valid as they are made, so validation is skipped."""
+        """The points as models. They are certainly valid, so validation is skipped."""
         values = [None] * len(points.ids) if order is None else order
         parts = zip(points.ids, self.payloads(points), self.vectors(points), values, strict=True)
         return [
@@ -298,7 +301,7 @@ def _fields(payload: bool, vectors: tuple[str, ...], version: bool) -> Fields:
 
 
 def expression_of(opened: CollectionHandle, value: Any) -> Expression | None:
-    """The expression of a filter in this collection."""
+    """A filter as an expression, by the payload indexes of this collection."""
     return parse_filter(value, opened.configuration.indexes_by_path)
 
 
@@ -308,7 +311,7 @@ def retrieve(
     with_payload: Any = True,
     with_vectors: Any = False,
 ) -> list[models.Record]:
-    """The points with these ids, in their order, without those that don't exist."""
+    """The points with these ids, in the order of the ids; ids that don't exist are left out."""
     selection = Selection(opened, with_payload, with_vectors)
     points = opened.points.get(ids_to_read(ids), None, None, 0, selection.fields())
     return selection.records(points)
@@ -323,8 +326,8 @@ def scroll(
     with_payload: Any = True,
     with_vectors: Any = False,
 ) -> tuple[list[models.Record], Any]:
-    """A page of points in the order of ids, and the id of the next page; or in the order of a key,
-    without a next page."""
+    """A page of points in the order of ids, and the first id of the next page; or points in the
+    order of a key, without a next page."""
     if not isinstance(limit, int) or not 1 <= limit <= INT_MAX:
         raise bad_request(f"limit is {describe(limit)}, expected 1 to 2^64-1")
     check_limit(opened, limit)
@@ -351,7 +354,8 @@ def count(
     exact: bool = True,
     shard_key_selector: Any = None,
 ) -> models.CountResult:
-    """The number of points that fulfil a filter, always exact; 0 in an empty list of shards."""
+    """The number of points that fulfil a filter, which is always exact; 0 if the list of shards is
+    empty."""
     if shard_key_selector == []:
         return models.CountResult(count=0)
     check_shard_key(shard_key_selector)
@@ -368,8 +372,8 @@ def facet(
     limit: Any = 10,
     exact: bool = False,
 ) -> models.FacetResponse:
-    """The values of a key with the number of points that have each: the most frequent first, of
-    equally frequent ones the least."""
+    """The values of a key, with the number of points that have each. The most frequent come first;
+    equally frequent ones are in ascending order."""
     if not isinstance(limit, int) or limit < 1:
         raise bad_request(f"limit is {describe(limit)}, expected 1 or more")
     check_limit(opened, limit)

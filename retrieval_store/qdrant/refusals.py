@@ -1,9 +1,9 @@
 """Refuses calls with the errors that users of Qdrant's client expect.
 
-`Refused` is both the error of a server's client and that of local mode, with a server's status. Our
-own errors keep their messages and change only their class, in `answers_as_a_server`. This module
-also checks arguments: it reads dicts given instead of models, and `to_write` serialises payloads as
-Qdrant's REST client does, and checks them.
+`Refused` is a subclass of both the error that the client of a server raises and the error of local
+mode, and has a server's status. This package's own errors keep their messages and change only their
+class, in `answers_as_a_server`. This module also checks arguments: it reads dicts given instead of
+models, and `to_write` serialises payloads as Qdrant's REST client does, and checks them.
 """
 
 import functools
@@ -55,8 +55,8 @@ ClassT = TypeVar("ClassT", bound=type)
 
 
 class Refused(RetrievalStoreError, UnexpectedResponse, ValueError):  # noqa: N818  as servers say
-    """The call was refused, and nothing was written. status_code: of a server's answer; ids: of
-    example points without the vector, if that is the reason."""
+    """The call was refused, and nothing was written. status_code: the status in a server's
+    response; ids: example points without the vector, if that is the reason."""
 
     ids: Sequence[Any] = ()
 
@@ -75,7 +75,8 @@ class Refused(RetrievalStoreError, UnexpectedResponse, ValueError):  # noqa: N81
 
 
 class NoVectorError(Refused):
-    """Points that are named as examples lack the requested vector. ids: theirs."""
+    """Points that a request names as examples lack the requested vector. ids: the ids of these
+    points."""
 
     def __init__(self, ids: Sequence[Any], name: str) -> None:
         message = f"Not found: the point {ids[0]} has no vector {name!r}"
@@ -92,7 +93,7 @@ INVALID = "Validation error in JSON body"
 
 
 def invalid(reason: str) -> Refused:
-    """The refusal of a body that a server can parse, and finds invalid."""
+    """The refusal of a body that a server can parse, but finds invalid."""
     return bad_request(f"{INVALID}: {reason}")
 
 
@@ -110,8 +111,8 @@ PARTS, CHARACTERS = 4, 60  # of a value that are shown in a message
 
 
 def describe(value: Any, depth: int = 3) -> str:
-    """A value of a request as JSON, as its sender wrote it, shortened for a message; as Python has
-    it where it is none."""
+    """A value of a request as JSON, in the sender's form, shortened for a message; if it can't be
+    JSON, as Python displays it."""
     if isinstance(value, BaseModel):
         value = {name: part for name, part in vars(value).items() if part is not None}
     elif hasattr(value, "tolist"):
@@ -132,12 +133,12 @@ def describe(value: Any, depth: int = 3) -> str:
 
 
 def _abbreviate(parts: Sequence[str]) -> str:
-    """The first of the parts, and a mark where there are more."""
+    """The first of the parts, and a mark if there are more."""
     return ", ".join([*parts[:PARTS], *(["…"] if len(parts) > PARTS else [])])
 
 
 def to_float(value: Any, name: str) -> float:
-    """A number as float64; Refused for anything else, and for a number that is too large."""
+    """A number as float64; raises Refused for anything else, and for a number that is too large."""
     try:
         number = math.nan if isinstance(value, str | bool) else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -148,10 +149,10 @@ def to_float(value: Any, name: str) -> float:
 
 
 def answers_as_a_server(kind: ClassT) -> ClassT:
-    """A class decorator: public methods answer as those of a server's client. They take dicts
-    instead of models, and refuse a dict that fits no model or has other keys. Our errors become
-    `Refused`, without inner frames, except errors of files and of a closed client. A collection
-    that a snapshot replaced meanwhile is looked up again. Other failures are refused if the
+    """A class decorator: public methods behave like the client of a server. They take dicts instead
+    of models, and refuse a dict that fits no model or has other keys. Our errors become `Refused`,
+    without inner frames, except errors of files and of a closed client. A collection that a
+    snapshot replaced meanwhile is looked up again. Any other failure becomes a refusal if the
     arguments don't fit the client's own method; arguments are only examined after a failure, so
     that successful calls don't pay for it."""
     for name, method in list(vars(kind).items()):
@@ -194,7 +195,7 @@ def _answering(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _again(method: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    """Repeat a call for the collection that has replaced the one it was made for."""
+    """Repeat a call, now for the collection that has replaced the earlier one."""
     for _ in range(REPLACED_AT_MOST - 1):
         try:
             return method(*args, **kwargs)
@@ -207,8 +208,8 @@ def _again(method: Callable[..., Any], args: Any, kwargs: Any) -> Any:
 def _refusal_of_error(
     error: Exception, name: str, signature: inspect.Signature, args: Any, kwargs: Any
 ) -> Refused | None:
-    """The refusal for an error in the method of this name; None if it is a refusal already, or
-    isn't the caller's fault."""
+    """The refusal for an error in the method of this name; None if the error is a refusal already,
+    or isn't the caller's fault."""
     if isinstance(error, Refused | ClientClosedError):
         return None
     if isinstance(error, NotFoundError) and error.missing:
@@ -228,13 +229,14 @@ def _refusal_of_error(
 
 
 def _is_repeatable(*arguments: Any) -> bool:
-    """Whether a call with these arguments can be repeated: an iterator is read once."""
+    """Whether a call with these arguments can be repeated; it can't with an iterator, which is read
+    only once."""
     return not any(isinstance(argument, Iterator) for argument in arguments)
 
 
 def _refusal(name: str, arguments: Mapping[str, Any]) -> Refused | None:
-    """The refusal of a call of the method of this name; None where its arguments are valid, so that
-    the failure isn't the caller's."""
+    """The refusal of a call of the method of this name; None if its arguments are valid, so that
+    the failure isn't the caller's fault."""
     collection = arguments.get("collection_name", "")
     if not isinstance(collection, str) or not is_unicode(collection):
         return bad_request(
@@ -268,15 +270,15 @@ def _refusal_of_first_error(invalidity: ValidationError, arguments: Mapping[str,
 
 
 def _hints_of(name: str) -> dict[str, Any]:
-    """The types of the parameters of the client's method of this name. Some of its aliases name
-    models that are known where these are, and not where the method is."""
+    """The types of the parameters of the client's method of this name. Some type aliases contain
+    names that are known in the aliases' module, but not in the method's."""
     method = getattr(qdrant_client.QdrantClient, name)
     return typing.get_type_hints(method, localns={**vars(models), **method.__globals__})
 
 
 @functools.cache
 def _model(name: str, strict: bool) -> type[BaseModel]:
-    """A model with the parameters of the client's method of this name."""
+    """A pydantic model with the parameters of the client's method of this name."""
     method = getattr(qdrant_client.QdrantClient, name)
     hints = _hints_of(name)
     fields: dict[str, Any] = {
@@ -307,7 +309,8 @@ WRITTEN = ("upsert", "update_vectors", "upload_points")  # whose points are no s
 
 
 def _arguments_to_read(name: str) -> frozenset[str]:
-    """The arguments of the client's method of this name in which dicts may stand for models."""
+    """The arguments of the client's method of this name for which dicts may be passed instead of
+    models."""
     if not hasattr(QdrantBase, name):
         return frozenset()
     return frozenset(MODELS).difference(SELECTORS if name in WRITTEN else ())
@@ -340,7 +343,8 @@ def _adapter(method: str, argument: str) -> TypeAdapter[Any]:
 
 
 def to_write(payload: Mapping[Any, Any] | None, place: str = "payload") -> Payload:
-    """A payload as JSON: dates and UUIDs as text, tuples and sets as lists, NaN as null."""
+    """A payload in the form of JSON: dates and UUIDs become texts, tuples and sets lists, NaN
+    null."""
     if payload is None:
         return {}
     try:

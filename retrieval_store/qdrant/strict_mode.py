@@ -1,12 +1,13 @@
 """Strict mode: refuses requests beyond the limits that the collection's owner has set.
 
 If strict mode allows no search without a payload index, `serves` decides whether an index serves a
-condition or a formula. That depends on its lookups: an index of integers may support only equality
-or only ranges, one of texts may lack phrases, and one of keywords may lack prefixes.
+condition or a formula. That depends on the lookups that the index supports: an index of integers
+may support only equality or only ranges, an index of texts may lack phrases, and an index of
+keywords may lack prefixes.
 
 Sizes of collections are compared with limits before each write (`check_sizes`). As on a server,
-they are measured when a collection is created or first written to by this process, and again at
-every 32nd write: counting for each write would cost more than the write.
+they are measured when this process creates a collection or first writes to it, and again at every
+32nd write: counting for each write would cost more than the write.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,8 +38,8 @@ GEO_USES: tuple[Use, ...] = ("geo",)
 def unindexed_key(
     filter_: models.Filter, indexes: Indexes
 ) -> tuple[JsonPath, Sequence[Use]] | None:
-    """A key that a filter uses without an index, and the uses that would serve it; None where every
-    key has its index."""
+    """A key that a filter uses without a suitable index, and the uses of an index that would suit;
+    None if all keys are indexed."""
     for path, uses in _keys_and_uses(filter_, ()):
         if uses and not serves(indexes.get(path), uses):
             return path, uses
@@ -46,7 +47,7 @@ def unindexed_key(
 
 
 def serves(index: Schema, uses: Sequence[Use]) -> bool:
-    """Whether an index has one of these uses."""
+    """Whether an index supports one of these uses."""
     return not set(uses).isdisjoint(_uses_of(index))
 
 
@@ -73,8 +74,8 @@ def _uses_of(index: Schema) -> set[Use]:
 def _keys_and_uses(
     filter_: models.Filter, above: tuple[Any, ...]
 ) -> Iterator[tuple[JsonPath, Sequence[Use]]]:
-    """The keys of a filter, as paths from the top of a payload, and the uses that would serve each.
-    above: the path to the lists whose elements the filter applies to."""
+    """The keys in a filter, as paths from the top of a payload, each with the uses of an index that
+    would suit. above: the path to the lists to whose elements the filter applies."""
     for condition in conditions_of(filter_):
         match condition:
             case models.Filter():
@@ -92,7 +93,7 @@ def _keys_and_uses(
 
 
 def conditions_of(filter_: models.Filter) -> list[Any]:
-    """The conditions directly in a filter."""
+    """The conditions in a filter, without those of nested filters."""
     conditions: list[Any] = []
     for part in (filter_.must, filter_.should, filter_.must_not):
         if part is not None:
@@ -135,7 +136,8 @@ def _uses_of_match(operand: Any) -> Sequence[Use]:
 
 
 def _uses_of_values(values: Sequence[Any]) -> Sequence[Use]:
-    """A match with no values needs no index: nothing is looked up."""
+    """The uses of an index for a match with these values; none for an empty list, since nothing is
+    looked up."""
     if not values:
         return ()
     if isinstance(values[0], bool):
@@ -151,12 +153,13 @@ MAX_MEASURED = 1024  # collections
 
 
 def _refuse(reason: str, what_helps: str, setting: str) -> None:
-    """Refuse in the words of a server, which programs look for."""
+    """Refuse with a server's message, since programs search for it."""
     raise Refused(STRICT_MODE_STATUS, f"Forbidden: {reason}. Help: {what_helps} ({setting})")
 
 
 def _check_most(opened: CollectionHandle, setting: str, limit_name: str, value: Any) -> None:
-    """Check that a value is no more than a setting allows. limit_name: as servers call it."""
+    """Check that a value isn't greater than a setting. limit_name: the name of the limit in a
+    server's message."""
     maximum = getattr(opened.configuration.strict, setting)
     if maximum is not None and value is not None and value > maximum:
         reason = f'Limit exceeded {value} > {maximum} for "{limit_name}"'
@@ -179,7 +182,8 @@ def check_search(opened: CollectionHandle, params: models.SearchParams | None) -
 
 
 def check_batch(opened: CollectionHandle, points: int, limit_name: str = "upsert limit") -> None:
-    """Check how many points a call writes. limit_name: as servers call it."""
+    """Check how many points a call writes. limit_name: the name of the limit in a server's
+    message."""
     _check_most(opened, "upsert_max_batchsize", limit_name, points)
 
 
@@ -195,8 +199,8 @@ def check_exact(opened: CollectionHandle, exact: bool | None) -> None:
 
 
 def check_scan(opened: CollectionHandle, name: str, value: Any) -> None:
-    """Check whether vectors without a graph may be searched: those configured with m=0, except in
-    graphs of one tenant's points, which the filter names."""
+    """Check whether vectors may be searched without a graph. They have none if configured with m=0;
+    a graph for each tenant suffices if the filter names the tenant."""
     if opened.configuration.strict.search_allow_exact is not False:
         return
     vector, graph = opened.configuration.by_name.get(name), hnsw_of(opened.configuration, name)
@@ -250,15 +254,15 @@ def _check_condition(strict: models.StrictModeConfig, condition: Any) -> None:
 
 
 def check_key(opened: CollectionHandle, key: str, uses: Sequence[Use], instead: str) -> None:
-    """Check a key outside of filters: it needs an index with one of these uses if conditions need
-    one. instead: another remedy, for the message."""
+    """Check a key that is used outside of filters. If conditions on it would require an index, so
+    does this use: an index with one of these uses. instead: another remedy, for the message."""
     lacking = _lacking_index(opened, key, uses)
     if lacking is not None:
         _refuse_unindexed(lacking, uses, instead)
 
 
 def check_group_key(opened: CollectionHandle, key: str) -> None:
-    """Check the grouping key in the same way."""
+    """Check the key by which hits are grouped: it needs an index if conditions on it would."""
     lacking = _lacking_index(opened, key, MATCHED)
     if lacking is None:
         return
@@ -274,7 +278,8 @@ def check_group_key(opened: CollectionHandle, key: str) -> None:
 
 
 def _lacking_index(opened: CollectionHandle, key: str, uses: Sequence[Use]) -> JsonPath | None:
-    """The path of a key that lacks a needed index with one of these uses; else None."""
+    """The path of a key that lacks a required index with one of these uses; None if nothing is
+    missing."""
     if opened.configuration.strict.unindexed_filtering_retrieve is not False:
         return None
     path = parse_path(key)
@@ -290,7 +295,7 @@ def _refuse_unindexed(path: JsonPath, uses: Sequence[Use], instead: str) -> None
 
 
 def conditions_in(value: Any) -> list[Any]:
-    """The conditions in a filter and in nested ones."""
+    """All conditions in a filter, including those of nested filters."""
     conditions: list[Any] = []
     _collect(value, conditions)
     return conditions
@@ -320,7 +325,7 @@ def check_searches(opened: CollectionHandle, count: int) -> None:
 def check_columns(
     opened: CollectionHandle, columns: Mapping[str, Vectors | NonDenseVectors]
 ) -> None:
-    """Check the length of sparse vectors, and the number of vectors of a multivector."""
+    """Check the lengths of sparse vectors, and the numbers of vectors in multivectors."""
     strict = opened.configuration.strict
     for name, column in columns.items():
         if not isinstance(column, NonDenseVectors):
@@ -345,7 +350,7 @@ def _refuse_long(reason: str, length: int, setting: str) -> None:
 
 
 def check_sizes(opened: CollectionHandle, payloads_alone: bool = False) -> None:
-    """Check the size of the collection before a write. payloads_alone: only payloads are
+    """Check the size of the collection before a write. payloads_alone: whether only payloads are
     written."""
     strict = opened.configuration.strict
     limits = {
@@ -373,7 +378,7 @@ _REASONS_OF_SIZES = {
 
 
 def check_indexes(opened: CollectionHandle, key: str) -> None:
-    """Check how many payload indexes there are."""
+    """Check the number of payload indexes."""
     strict = opened.configuration.strict
     maximum = strict.max_payload_index_count
     count = len(opened.configuration.indexes.keys() | {key})
@@ -385,7 +390,8 @@ def check_indexes(opened: CollectionHandle, key: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """The number of points, and the bytes of vectors and of the file that holds payloads."""
+    """The size of a collection: the number of points, and the bytes of its vectors and of the file
+    with payloads."""
 
     points: int = 0
     vectors: int = 0
@@ -393,18 +399,19 @@ class Size:
 
 
 class _Sizes:
-    """Sizes that this process has measured, by the ids of collections, and how often each was used.
-    There is no lock: of two threads that use one at the same time, one may not be counted."""
+    """The sizes that this process has measured, by the ids of collections, and how often each size
+    was used. There is no lock: if two threads use a size at the same moment, it may be counted
+    once."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[int, Size]] = {}
 
     def begin(self, collection: str) -> None:
-        """Note that a collection was created, and is empty."""
+        """Record that a collection was created, and is empty."""
         self._keep(collection, 1, Size())
 
     def of(self, opened: CollectionHandle) -> Size:
-        """The size of a collection when it was last measured."""
+        """The size of a collection, as last measured."""
         times, size = self._known.get(opened.record.id, (0, Size()))
         if times % MEASURED_EACH == 0:
             size = _measure_collection(opened)

@@ -54,7 +54,7 @@ _BY_HAND = {
 
 
 def fold(word: str) -> str:
-    """The word, with ASCII characters where there are variants."""
+    """The word, with characters replaced by their ASCII variants where these exist."""
     return word if word.isascii() else "".join(map(_fold_character, word))
 
 
@@ -131,12 +131,13 @@ def between_blanks(text: str) -> list[str]:
 
 
 def parts_of_names(text: str) -> list[str]:
-    """The words, split further where they are names in a program."""
+    """The words; names from program code are split into their parts."""
     return [part for word in words_in(text) for part in _parts(word)]
 
 
 def names_and_parts(text: str) -> list[str]:
-    """The same, with each whole name, without its separators, before its parts."""
+    """The words; a name from program code is followed by its parts, and itself has no
+    separators."""
     names = []
     for name in (_PLAIN_NAME if text.isascii() else _WORD).findall(text):
         words = words_in(name)
@@ -151,8 +152,9 @@ def names_and_parts(text: str) -> list[str]:
 
 
 def _parts(word: str) -> list[str]:
-    """The parts of a name: it is split after lower-case letters or digits before an upper-case
-    letter, and before the last of several upper-case letters that precedes a lower-case one."""
+    """The parts of a name. It is split between a lower-case letter or a digit and an upper-case
+    letter. In a run of upper-case letters it is split before the last, if a lower-case letter
+    follows."""
     starts = [0]
     for i in range(1, len(word)):
         follows = word[i].isupper() and (
@@ -172,7 +174,7 @@ _UNMARKED = ("LATIN", "GREEK", "HEBREW", "ARABIC", "THAI")  # scripts whose mark
 
 
 def words_of_any_script(text: str) -> list[str]:
-    """The words in lower case without diacritics; numbers aren't words."""
+    """The words, in lower case and without diacritics; numbers don't count as words."""
     if text.isascii():
         words = words_in(text.lower())
     else:
@@ -184,7 +186,7 @@ def words_of_any_script(text: str) -> list[str]:
 
 @lru_cache(maxsize=10_000)
 def _or_blank(character: str) -> str:
-    """The character if it belongs to words, as marks do in any script; else a blank."""
+    """The character if it can be part of a word, as marks of any script can; otherwise a blank."""
     return character if character.isalnum() or unicodedata.category(character)[0] == "M" else " "
 
 
@@ -206,8 +208,8 @@ Tokenizer: TypeAlias = Literal["word", "whitespace", "prefix", "multilingual", "
 @final
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Makes tokens of texts. stopwords: removed, as they are spelled; stemmer: a language of
-    Snowball's; least, most: length of a token in characters."""
+    """Makes tokens from texts. stopwords: the words to remove, in their exact spelling; stemmer: a
+    language of Snowball's; least, most: the length of a token in characters."""
 
     tokenizer: Tokenizer = "word"
     lowercase: bool = True
@@ -236,7 +238,7 @@ class Tokens:
         ]
 
     def tokenize_query(self, text: str) -> list[str]:
-        """The tokens to look for."""
+        """The tokens to search for."""
         if self.tokenizer != "prefix":
             return self._words(_SPLIT[self.tokenizer](text))
         # The beginning of a word may be a stopword, so none are left out.
@@ -244,7 +246,7 @@ class Tokens:
         return [word[: self.most] for word in words]
 
     def tokenize_phrase(self, text: str) -> list[str]:
-        """The tokens to look for, in this order."""
+        """The tokens to search for, in this order."""
         return self.tokenize_text(text) if self.tokenizer == "prefix" else self.tokenize_query(text)
 
     def _words(self, raw: Sequence[str]) -> list[str]:
@@ -285,8 +287,8 @@ _SETS: dict[tuple[tuple[str, ...], bool], frozenset[str]] = {}
 
 
 def _as_set(stopwords: tuple[str, ...], lowercase: bool) -> frozenset[str]:
-    """The stopwords as a set, which is kept for further texts; of lists that aren't short, as a
-    request may have some, one at most."""
+    """The stopwords as a set, which is cached for later texts. Of long lists, as a request may
+    contain, at most one is cached."""
     known = _SETS.get((stopwords, lowercase))
     if known is None:
         words = map(str.lower, stopwords) if lowercase else stopwords
@@ -300,7 +302,7 @@ def _as_set(stopwords: tuple[str, ...], lowercase: bool) -> frozenset[str]:
 
 @lru_cache(maxsize=32)
 def _stems(language: str) -> Any:
-    """The stemmer of a language: Snowball's in the version of the Rust crate that servers use."""
+    """The stemmer of a language: Snowball's, in the version that the Rust crate of servers uses."""
     try:
         from py_rust_stemmers import SnowballStemmer  # type: ignore[import-untyped]
     except ImportError as error:
@@ -314,7 +316,7 @@ FILE = Path(__file__).with_name("stopwords.txt")
 
 
 def stopwords_of(language: str) -> tuple[str, ...]:
-    """The stopwords of a language in the list of servers."""
+    """The stopwords of a language, by the list that servers use."""
     lists = _lists()
     if language not in lists:
         raise InvalidArgumentError(

@@ -1,8 +1,8 @@
 """Converts vectors and ids of points: from models to columns of arrays, and back.
 
-A server normalises some vectors when they are written. `Collection` keeps them as they came, so
-they are normalised here, when they are shown. Ids are integers and UUIDs, and on reading whatever
-the other front has written.
+A server normalises some vectors when they are written. `Collection` stores them unchanged, so they
+are normalised here, when they are returned. Ids to write are integers or UUIDs; ids to read may
+also be strings that `Collection` has written.
 """
 
 import math
@@ -60,7 +60,7 @@ def _by_name(vectors: Any) -> Iterable[tuple[str, Any]]:
 
 
 def refuse_empty(name: str, vector: Any) -> None:
-    """Refuse a vector without numbers, in whatever space."""
+    """Refuse an empty vector; in any kind of vector space."""
     if isinstance(vector, list | tuple | np.ndarray) and len(vector) == 0:
         raise invalid(f"dense vector must not be empty: {name!r}")
 
@@ -72,7 +72,7 @@ def _positions(positions: list[int], count: int) -> Ints | None:
 def column_of(
     opened: CollectionHandle, name: str, vectors: Any, positions: Ints | None
 ) -> Vectors | NonDenseVectors:
-    """Vectors of one space: a list, or a matrix."""
+    """The vectors of one space as a column: a list, or a matrix."""
     vector = opened.vector(name)
     if vector.kind == "dense":
         return Vectors(_matrix(vector, vectors), positions)
@@ -87,7 +87,8 @@ def _as_floats(value: Any) -> Matrix:
 
 
 def _as_row(value: Any) -> Matrix:
-    """(1, n): the same for one vector; in half the time for a list of numbers, as most are."""
+    """(1, n): a vector as float32. For lists of numbers, the most common case, it takes half the
+    time of `_as_floats`."""
     if type(value) is not list:
         return _as_floats([value])
     try:
@@ -110,7 +111,7 @@ def _matrix(vector: Vector, vectors: Any) -> Matrix:
 
 
 def dense_vector(vector: Vector, value: Any) -> Matrix:
-    """(1, dim): one vector, checked."""
+    """One dense vector, checked, as (1, dim)."""
     try:
         row = _as_row(value)
     except (ValueError, TypeError):
@@ -136,8 +137,8 @@ def _check(vector: Vector, matrix: Matrix) -> None:
 
 
 def _as_float16(vector: Vector, matrix: Matrix) -> Matrix:
-    """As a server stores them in float16: normalised, if they are compared so, and infinite beyond
-    its range, which shows as null."""
+    """A vector as a server stores it in float16: normalised, if the metric is cosine. Numbers
+    beyond the range of float16 are infinite, and are returned as null."""
     if vector.datatype != "float16":
         return matrix
     unit = normalise_rows(vector, matrix)
@@ -152,7 +153,8 @@ def _as_multivector(vector: Vector) -> Any:
 
 
 def several_vectors(vector: Vector, value: Any) -> Matrix:
-    """(m, dim): the vectors of a point in a multivector space; a single one counts as several."""
+    """(m, dim): the vectors of a point in a multivector space; a single vector counts as a list of
+    one."""
     try:
         matrix = np.atleast_2d(_as_floats(value))
     except (ValueError, TypeError):
@@ -194,8 +196,8 @@ def to_sparse(value: Any) -> SparseVector:
 
 
 def names_of(configuration: CollectionConfig, with_vectors: Any) -> tuple[str, ...] | None:
-    """The names of the requested vector spaces, whether or not they exist; None where no vectors
-    are requested."""
+    """The names of the requested vector spaces, which may not exist; None if no vectors are
+    requested."""
     if isinstance(with_vectors, bool) or with_vectors is None:
         return tuple(configuration.by_name) if with_vectors else None
     return tuple(dict.fromkeys([with_vectors] if isinstance(with_vectors, str) else with_vectors))
@@ -217,7 +219,8 @@ def _numbers_in(column: VectorsRead) -> int:
 def show_vectors(
     configuration: CollectionConfig, points: Points, names: Sequence[str]
 ) -> list[Any]:
-    """The vectors of each point as models: by name, or the unnamed one if there is no other."""
+    """The vectors of each point as models: by name; if the only space is the unnamed one, its
+    vector alone."""
     if not points.ids:  # then a server doesn't mind names that don't exist
         return []
     for name in names:
@@ -251,7 +254,7 @@ def _show_column(vector: Vector, points: Points) -> list[Any]:
 
 
 def _as_lists(vector: Vector, matrix: Matrix) -> list[Any]:
-    """Rows as lists, with None for numbers beyond float16."""
+    """Rows as lists; numbers beyond the range of float16 are None."""
     if vector.datatype != "float16" or not (np.abs(matrix) >= FLOAT16_INFINITY).any():
         rows: list[Any] = matrix.tolist()
         return rows
@@ -265,7 +268,7 @@ def _show_special(vector: Vector, item: NonDenseVector) -> Any:
 
 
 def normalise_rows(vector: Vector, matrix: Matrix) -> Matrix:
-    """The rows at length 1, where a server stores them so; zero vectors stay zero."""
+    """The rows scaled to length 1, if a server would store them so; zero vectors stay zero."""
     if not vector.is_normalised:
         return matrix
     wide = matrix.astype(np.float64)
@@ -282,7 +285,8 @@ Selected: TypeAlias = tuple[list[PointId] | None, models.Filter | None]
 
 
 def id_to_write(value: Any) -> PointId:
-    """A valid point id: an integer from 0 to 2^64-1, or a UUID in canonical form."""
+    """An id for a point to write, checked: an integer from 0 to 2^64-1, or a UUID in canonical
+    form."""
     if type(value) is str and _CANONICAL.fullmatch(value):
         return value
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
@@ -300,7 +304,7 @@ def id_to_write(value: Any) -> PointId:
 
 
 def id_to_read(value: Any) -> PointId:
-    """A point id; one that `Collection` wrote may be any string."""
+    """An id of a point to read; ids that `Collection` wrote may be any strings."""
     if type(value) is int and 0 <= value <= INT_MAX:
         return value
     if type(value) is str and _CANONICAL.fullmatch(value):
@@ -314,14 +318,14 @@ def id_to_read(value: Any) -> PointId:
 
 
 def ids_to_read(values: Iterable[Any]) -> list[PointId]:
-    """Several point ids, each once, in their order."""
+    """Ids of points to read, each once, in order."""
     if isinstance(values, str | Mapping):
         raise bad_request(f"ids is {quote(values)}, expected a sequence of ids")
     return list(dict.fromkeys(map(id_to_read, values)))
 
 
 def parse_selector(selector: Any) -> Selected:
-    """The ids, or the filter, of a selector."""
+    """The ids, or the filter, in a selector."""
     check_shard_key(getattr(selector, "shard_key", None))
     match selector:
         case models.FilterSelector():
@@ -348,7 +352,7 @@ def parse_selector(selector: Any) -> Selected:
 
 
 def selector_of(ids: Sequence[Any] | None, filter_: models.Filter | None) -> Any:
-    """The same for an operation with two fields, one of which is set."""
+    """The ids or the filter of an operation that has a field for each; only one of them is set."""
     if ids is None and filter_ is None:
         raise wrong("neither points nor a filter are given")
     return filter_ if ids is None else list(ids)

@@ -1,17 +1,17 @@
-"""Data loaders: they fetch the images (or other data) that URIs point at.
+"""Data loaders: they load the images (or other data) to which URIs point.
 
-The input is URIs, possibly of strangers; the output is arrays, texts or None, or a DataLoaderError.
-`images` has the loaders of images and texts, and limits the pixels that the process decodes at
-once. `sources` reads files that don't leave a folder; `web` reads public addresses before a
-deadline. `passages` knows the metadata of records that are passages of files. `files` opens files
-for imports and exports, and makes new ones. It may use `base` and `errors`.
+The input is URIs, which may be untrusted; the output is arrays, texts or None, or a
+DataLoaderError. `images` has the loaders of images and texts, and limits the pixels that the
+process decodes at once. `sources` reads files that don't leave a folder; `web` reads public
+addresses before a deadline. `passages` knows the metadata of records that are passages of files.
+`files` opens files for imports and exports, and makes new ones. It may use `base` and `errors`.
 """
 
 from typing import Any, Protocol
 
 
 class DataLoader(Protocol):
-    """Loads the data that URIs point at."""
+    """Loads the data to which URIs point."""
 
     def __call__(self, uris: Any, /) -> Any:
-        """A list with one item for each of a list of uris, such as images as arrays."""
+        """A list with one item for each URI in a list, for example images as arrays."""

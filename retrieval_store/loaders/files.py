@@ -31,13 +31,14 @@ __all__ = ["new_directory", "new_file", "open_regular"]
 
 
 def open_regular(path: Path) -> IO[bytes]:
-    """A file, opened for reading; it doesn't wait for a pipe, which can't be read twice.
+    """Open a regular file for reading. A pipe is refused without waiting for its writer, since it
+    can't be read twice.
 
     Args:
-        path: of the file.
+        path: the path of the file.
 
     Raises:
-        InvalidArgumentError: it can't be opened, or is no regular file.
+        InvalidArgumentError: it can't be opened, or isn't a regular file.
     """
     try:
         opener = partial(open_plainly, follow=True)
@@ -52,15 +53,15 @@ def open_regular(path: Path) -> IO[bytes]:
 
 @contextmanager
 def new_file(path: str | os.PathLike[str]) -> Iterator[tuple[Path, IO[bytes]]]:
-    """A file to write to in a `with` block; yields its path, absolute, and the file. It appears
-    under its name, whole and durable, when the block ends without an error.
+    """A file to write to in a `with` block; yields its path, absolute, and the file. The complete
+    file appears under its name, durably, when the block ends without an error.
 
     Args:
-        path: of the file, which isn't there yet.
+        path: the path of the file, which must not exist yet.
 
     Raises:
-        InvalidArgumentError: a path that exists, or whose directory doesn't; also where another
-            process has made it meanwhile.
+        InvalidArgumentError: the path exists, its directory doesn't exist, or another process has
+            created the file meanwhile.
     """
     target = _free(path)
     temporary = _temporary_path(target)
@@ -79,14 +80,14 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[tuple[Path, IO[bytes]]]:
 
 @contextmanager
 def new_directory(path: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
-    """A directory to write files into in a `with` block; yields its path, absolute, and where to
-    write them meanwhile. It appears as `new_file` has it.
+    """A directory to write files into in a `with` block; yields its absolute path, and the
+    temporary directory to write into. It appears under its name as with `new_file`.
 
     Args:
-        path: of the directory, which isn't there yet.
+        path: the path of the directory, which must not exist yet.
 
     Raises:
-        InvalidArgumentError: as by `new_file`.
+        InvalidArgumentError: as in `new_file`.
     """
     target = _free(path)
     temporary = _temporary_path(target)

@@ -1,6 +1,6 @@
 """Loads images by their URIs, with Pillow, and texts likewise (`TextLoader`).
 
-A `Quota` bounds how much is used at once, over all threads of the process.
+A `Quota` limits how many pixels all threads of the process decode at the same time.
 """
 
 import io
@@ -36,9 +36,9 @@ LOCKS = 32  # that a quota is divided into
 
 
 class Quota:
-    """A quota, such as of pixels that are being decoded: a caller waits until enough of it is left.
-    It is divided into parts, each a lock, and an amount takes the locks that it needs. With locks,
-    an interrupt can't come between `with` and the release, as it could with a counter."""
+    """A quota, for example of pixels that are being decoded: a caller waits until enough of it is
+    free. The quota is divided into parts, each a lock, and a caller takes the locks for its amount.
+    With a counter instead of locks, an interrupt could come between `with` and the release."""
 
     def __init__(self, total: int) -> None:
         self._total = total
@@ -46,16 +46,17 @@ class Quota:
         self.forget_after_fork()
 
     def forget_after_fork(self) -> None:
-        """In a forked child: release the parts that threads of the parent held."""
+        """In a forked child: release the parts that the parent's threads held."""
         self._locks = [Lock() for _ in range(LOCKS)]
 
     def spend(self, amount: int, work: Callable[[], T]) -> T:
-        """The result of `work`, which is called while it holds this amount of the quota: all of it,
-        if it needs more."""
+        """The result of `work`, which is called while it holds this amount of the quota; if the
+        amount is larger than the quota, it holds all of it."""
         return _holding(self._parts(amount), work)
 
     def _parts(self, amount: int) -> Sequence[Lock]:
-        """1, 2, 4, … adjacent parts; such groups are taken in turn."""
+        """1, 2, 4, … adjacent parts, enough for this amount; groups of parts are assigned in
+        rotation."""
         needed = 1
         while needed < LOCKS and needed * self._total < amount * LOCKS:
             needed *= 2
@@ -86,8 +87,9 @@ PAGE_PIXELS = 1_000  # of the longer side of a page
 
 
 class ImageLoader:
-    """Loads images as (height, width, 3) uint8 arrays, upright, transparent parts on white; of an
-    animation the first picture, and of "scan.pdf#page=3" that page. None stays None."""
+    """Loads images as (height, width, 3) uint8 arrays, upright, with transparent parts on white.
+    For an animation it loads the first picture, and for "scan.pdf#page=3" that page. None stays
+    None."""
 
     def __init__(
         self,
@@ -103,19 +105,22 @@ class ImageLoader:
         draw: Callable[[bytes, int], bytes] | None = None,
     ) -> None:
         """Choose the URIs that may be loaded: local paths, `file:` and `data:` URIs, and the
-        schemes in `schemes`. All loaders together decode at most 50 million pixels at once; others
-        wait.
+        schemes in `schemes`. All loaders together decode at most 50 million pixels at the same
+        time; further images wait.
 
         Args:
-            schemes: `("https",)` and so on for more (http and https; others by fsspec).
-            root: a folder that local files must lie in; relative paths are looked up there first.
-            max_bytes: of each.
-            max_pixels: of each; a page of a PDF is drawn so small that it fits.
-            timeout: seconds for all of a request.
+            schemes: further schemes to allow, such as `("https",)`; http and https are built in,
+                and fsspec handles others.
+            root: the folder that must contain local files; relative paths are looked up there
+                first.
+            max_bytes: the largest size of an image file.
+            max_pixels: the largest number of pixels of an image; a page of a PDF is drawn small
+                enough.
+            timeout: the seconds for a whole request.
             private_addresses: whether web servers may have addresses of private networks.
-            on_error: "raise" a DataLoaderError that names the uri, or "skip", which gives None
-                instead; records that are added by such a uri are left out.
-            threads: how many images of a call are read at once.
+            on_error: "raise" a DataLoaderError that names the uri, or "skip" it, so that the result
+                has None instead; a record to be added with such a uri is left out.
+            threads: how many images of a call are read at the same time.
             draw: draws a page of a PDF. It gets the bytes of the PDF and the page's number, from 1,
                 and returns the bytes of a picture, or raises DataLoaderError. None draws it in this
                 process.
@@ -144,7 +149,8 @@ class ImageLoader:
 
 
 def draw_page(data: bytes, number: int, max_pixels: int) -> Pixels:
-    """A page of a PDF, from 1; DataLoaderError for one that isn't there or can't be drawn."""
+    """A page of a PDF, drawn as a picture; number: counted from 1. Raises DataLoaderError for a
+    page that doesn't exist or can't be drawn."""
     with needing("a page of a PDF", "pypdfium2", "retrieval-store-files"):
         import pypdfium2
     try:
@@ -159,7 +165,7 @@ def draw_page(data: bytes, number: int, max_pixels: int) -> Pixels:
 
 
 def _scale_of(width: float, height: float, max_pixels: int) -> float:
-    """The factor by which to enlarge a page for a picture of the usual size, or of at most this
+    """The factor by which to scale a page, for a picture of the default size and at most this
     number of pixels."""
     scale = min(PAGE_PIXELS / max(width, height), math.sqrt(max_pixels / (width * height)))
     while math.ceil(width * scale) * math.ceil(height * scale) > max_pixels:  # the size as drawn
@@ -175,7 +181,7 @@ def sources_of(
     private_addresses: bool,
     on_error: str,
 ) -> Sources:
-    """The sources that a loader may read, its arguments checked."""
+    """The sources from which a loader may read, made from its arguments, which are checked."""
     if isinstance(schemes, str):
         raise InvalidArgumentError(f"schemes is {schemes!r}, expected several, as ({schemes!r},)")
     if on_error not in ("raise", "skip"):
@@ -196,8 +202,8 @@ def sources_of(
 def load_all(
     load: Callable[[str], T], uris: Sequence[str | None], on_error: str, threads: int
 ) -> list[T | None]:
-    """The results of `load` for each URI, None for None; an error names the URI, or becomes None,
-    by the setting."""
+    """The results of `load` for each URI, None for None. An error names the URI; with
+    `on_error="skip"` the result is None instead."""
 
     def load_or_skip(uri: str | None) -> T | None:
         if uri is None:
@@ -216,8 +222,8 @@ def load_all(
 
 
 def decode_image(data: bytes, max_pixels: int) -> Pixels:
-    """The picture in some bytes; DataLoaderError for anything else, or a picture that is too
-    large."""
+    """The picture in image data; raises DataLoaderError for anything else, and for a picture that
+    is too large."""
     try:
         pixels = _pixel_count(data, max_pixels)
         return DECODING.spend(pixels, partial(_array, data))
@@ -228,7 +234,7 @@ def decode_image(data: bytes, max_pixels: int) -> Pixels:
 
 
 def _pixel_count(data: bytes, max_pixels: int) -> int:
-    """How many pixels to decode, at most, according to the head of the file."""
+    """An upper bound of the number of pixels to decode, according to the header of the file."""
     most = 0
     for width, height in _sizes(data):
         if width * height > max_pixels:  # before anything is decompressed
@@ -240,7 +246,7 @@ def _pixel_count(data: bytes, max_pixels: int) -> int:
 
 
 def _sizes(data: bytes) -> list[tuple[int, int]]:
-    """Width and height of the picture, and of the pixels that must be decoded for it."""
+    """The width and height of the picture, and those of the pixels that must be decoded for it."""
     if data.startswith(ICON):  # which Pillow decodes when it opens it
         return list(_sizes_in_icon(data))
     with _open_image(data) as picture:
@@ -249,8 +255,8 @@ def _sizes(data: bytes) -> list[tuple[int, int]]:
 
 
 def _sizes_in_icon(data: bytes) -> Iterator[tuple[int, int]]:
-    """The sizes of the pictures in an icon, by their own heads: the icon's has only a byte for
-    each."""
+    """The sizes of the pictures in an icon file, from their own headers, since the file's header
+    has only one byte for each size."""
     (count,) = struct.unpack_from("<H", data, 4)
     for i in range(count):
         (start,) = struct.unpack_from("<I", data, 6 + 16 * i + 12)
@@ -284,7 +290,7 @@ def _array(data: bytes) -> Pixels:
 
 
 def _boxes(width: int, height: int) -> Iterator[tuple[int, int, int, int]]:
-    """Parts of a picture: converted one by one, their copies need little memory."""
+    """Parts of a picture, to be converted one by one, so that copies need little memory."""
     wide = min(width, PIXELS_AT_ONCE)
     high = PIXELS_AT_ONCE // wide
     for top in range(0, height, high):
@@ -297,8 +303,8 @@ def _numbers(picture: Any) -> npt.NDArray[np.float64]:
 
 
 def _white(picture: Any) -> float:
-    """The number that means white. For 32 bits nothing says it; it is the largest of 1, 8 or 16
-    bits, the first that all pixels fit into."""
+    """The number that means white. In pictures with 32 bits that isn't declared; it is the largest
+    number of 1, 8 or 16 bits, whichever is the first that no pixel exceeds."""
     if picture.mode.startswith("I;16"):
         return 65_535.0
     boxes = _boxes(picture.width, picture.height)
@@ -339,17 +345,17 @@ class TextLoader:
         on_error: OnError = "raise",
         threads: int = 4,
     ) -> None:
-        """Say what may be loaded; see `ImageLoader`.
+        """Choose the URIs that may be loaded; see `ImageLoader`.
 
         Args:
-            encoding: how the texts are written.
+            encoding: the encoding of the texts.
             schemes: as of `ImageLoader`.
             root: as of `ImageLoader`.
-            max_bytes: of each.
+            max_bytes: the largest size of a text.
             timeout: as of `ImageLoader`.
             private_addresses: as of `ImageLoader`.
             on_error: as of `ImageLoader`.
-            threads: how many texts of a call are read at once.
+            threads: how many texts of a call are read at the same time.
         """
         self._sources = sources_of(schemes, root, max_bytes, timeout, private_addresses, on_error)
         try:

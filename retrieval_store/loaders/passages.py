@@ -1,6 +1,6 @@
-"""Records that are passages of files: the metadata keys that a sync of a folder uses, the metadata
-that is shown to a person or a model, the source of each passage, and its neighbours. Its names are
-public."""
+"""Records that are passages of files: the metadata keys that a sync of a folder writes, the
+metadata to show to a person or a model, the source of each passage, and its neighbours. The names
+in this module are public."""
 
 import json
 from collections.abc import Mapping
@@ -27,14 +27,15 @@ OF_SYNC = ("text_hash", "recipe", "source", "hash", "places", "start", "end")
 
 
 def without_keys_of_sync(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata for people: of a record that a sync of a folder has made, without the sync's own
-    keys."""
+    """The metadata to show to a person; if a sync of a folder made the record, without the keys
+    that only the sync uses."""
     is_of_sync = all(key in metadata for key in OF_SYNC[:2])
     return {key: value for key, value in metadata.items() if not (is_of_sync and key in OF_SYNC)}
 
 
 def show_metadata(metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Metadata without the keys of others: LlamaIndex's of its nodes, and a sync's of its files."""
+    """Metadata without the keys of other programs: LlamaIndex's keys for its nodes, and a sync's
+    keys for its files."""
     if metadata is None:
         return None
     return {
@@ -55,12 +56,12 @@ def _shorten_value(value: Any) -> Any:
 
 
 def cite(hit: Any) -> str:
-    """Where a hit is from, in a line: 'Sailing (guides/sailing.pdf), page 3, Knots > Bowline'.
+    """The source of a hit, in one line: 'Sailing (guides/sailing.pdf), page 3, Knots > Bowline'.
 
-    hit: a record as `Collection.iterate` gives, the metadata of one, a document of LangChain's, a
-    node of LlamaIndex's, or a point of Qdrant's client. Of a file without pages and headings it
-    says which characters. Raises InvalidArgumentError for a record that no sync of a folder has
-    made.
+    hit: a record from `Collection.iterate`, its metadata, a document of LangChain's, a node of
+    LlamaIndex's, or a point of qdrant-client's. For a file without pages and headings the line
+    names the range of characters. Raises InvalidArgumentError for a record that no sync of a folder
+    has made.
     """
     metadata = hit if _has_path(hit) else _metadata_of(hit)
     path = metadata.get("path")
@@ -84,7 +85,7 @@ def cite(hit: Any) -> str:
 
 
 def _has_path(hit: Any) -> bool:
-    """Whether it is the metadata of a record itself, which may have any keys besides."""
+    """Whether the hit is the metadata of a record itself, which may also have any other keys."""
     return isinstance(hit, Mapping) and isinstance(hit.get("path"), str)
 
 
@@ -105,8 +106,8 @@ def _short(text: str, longest: int = _LONGEST_NAME) -> str:
 
 
 def ids_around(point_id: str, metadata: Mapping[str, Any], number: int) -> list[str]:
-    """The ids of a passage, and of `number` passages before and after it in its file, in their
-    order. For a record that is no passage, its own id."""
+    """The ids of a passage and of the `number` passages before and after it in its file, in order.
+    For a record that isn't a passage, only its own id."""
     place, places = metadata.get("place"), metadata.get("places")
     start, mark, end = point_id.rpartition("#")
     if not mark or not isinstance(place, int) or end != str(place) or not isinstance(places, int):
@@ -116,13 +117,13 @@ def ids_around(point_id: str, metadata: Mapping[str, Any], number: int) -> list[
 
 
 def is_beside(other: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
-    """Whether two metadata dicts are of passages of the same version of the same file."""
+    """Whether both metadata dicts are from passages of the same version of the same file."""
     return all(other.get(key) == metadata.get(key) for key in ("source", "path", "hash"))
 
 
 def is_of_folder(point_id: str, metadata: Mapping[str, Any], uri: str | None) -> bool:
-    """Whether a record has the metadata of a sync: users may call something of theirs a source,
-    too."""
+    """Whether a record really has the metadata that a sync of a folder writes: users may have keys
+    of the same names, such as "source"."""
     path, digest = metadata.get("path"), metadata.get("hash")
     if not isinstance(path, str) or not isinstance(digest, str) or not is_inside(path):
         return False
@@ -136,5 +137,5 @@ def is_of_folder(point_id: str, metadata: Mapping[str, Any], uri: str | None) ->
 
 
 def is_inside(path: str) -> bool:
-    """Whether a stored path leads to a file of the folder: it may say anything."""
+    """Whether a stored path, which may be any text, leads to a file inside the folder."""
     return "\0" not in path and not any(part in ("", ".", "..") for part in path.split("/"))

@@ -1,10 +1,10 @@
 """Reads the bytes that URIs point at, within limits of size and time.
 
 URIs lead to local files, to data within themselves (`data:`), and to networks whose schemes the
-user lists. Only regular files are read. With a root, only files that lie in it are read, even while
-others move links. A path is resolved first, as always. The result is then opened step by step from
-the open folder `root`, without following links. So a link that is inserted in between can make a
-read fail, but can't lead it out.
+user lists. Only regular files are read. With a root, only files in it are read, even if others
+change links meanwhile. A path is resolved first, as always. The result is then opened step by step
+from the open folder `root`, without following links. So a link that is inserted in between can make
+a read fail, but can't lead it out.
 """
 
 import base64
@@ -39,8 +39,8 @@ KERNEL_TYPES = frozenset([
 
 @contextmanager
 def open_file(path: Path, root: Path | None) -> Iterator[FileIO]:
-    """The file at a path, unbuffered; DataLoaderError unless it is a regular file, in `root` if
-    given."""
+    """The file at a path, opened without buffering; raises DataLoaderError unless it is a regular
+    file, and in `root` if that is given."""
     _refuse_where_untried()
     place = _regular(str(path), None) if root is None else _below(root, _names(path, root))
     with _translate_missing_file(place) as file:
@@ -62,8 +62,8 @@ def _translate_missing_file(place: AbstractContextManager[FileIO]) -> Iterator[F
 
 
 def _names(path: Path, root: Path) -> tuple[str, ...]:
-    """The folders from root on, and the file. A relative path is looked up below root first, and
-    then below the working directory."""
+    """The names of the folders from the root to the file, and of the file. A relative path is
+    looked up below the root first, and then below the working directory."""
     inside = root.resolve()
     below = (root / path).resolve()
     is_missing = below.is_relative_to(inside) and not os.path.lexists(below)
@@ -104,7 +104,7 @@ def _below(root: Path, names: tuple[str, ...]) -> Iterator[FileIO]:
 
 @contextmanager
 def _regular(name: str, folder: int | None) -> Iterator[FileIO]:
-    """A regular file by name; in a given folder no link is followed."""
+    """Open a regular file by its name; if a folder is given, links aren't followed."""
     # Checked before it is opened, since even opening a device can have effects; and again after,
     # since the opened file may be another.
     _refuse_odd(os.stat(name, dir_fd=folder, follow_symlinks=folder is None))
@@ -124,8 +124,8 @@ def _refuse_odd(status: os.stat_result) -> None:
 
 
 def _kernel_type(status: os.stat_result) -> str | None:
-    """The kernel's file system that a file is on, if it is on one: they report its files as
-    regular."""
+    """The type of the file system, if the kernel itself generates its files (such as /proc), which
+    it reports as regular files."""
     if status.st_blocks:  # on a disk: there is no need to look further
         return None
     device = f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}"
@@ -145,12 +145,12 @@ PIECE = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What may be read, and how much.
+    """From where data may be read, and how much.
 
-    schemes: the schemes that may be followed besides local files and `data:`, such as "https" and
-    "s3"; root: a folder that local files must lie in; max_bytes; timeout: seconds for one URI;
-    private_addresses: whether web servers may have addresses of private networks. For other schemes
-    fsspec decides where they lead.
+    schemes: the allowed schemes, besides local files and `data:`, such as "https" and "s3"; root:
+    the folder that must contain local files; max_bytes: the limit for one URI; timeout: the seconds
+    for one URI; private_addresses: whether web servers may have addresses of private networks. For
+    schemes that fsspec handles, fsspec decides what is accessed.
     """
 
     schemes: tuple[str, ...] = ()
@@ -160,7 +160,7 @@ class Sources:
     private_addresses: bool = False
 
     def read(self, uri: str) -> bytes:
-        """The bytes at a URI; DataLoaderError when they can't or mustn't be read."""
+        """The bytes at a URI; raises DataLoaderError if they can't or must not be read."""
         deadline = Deadline.after(self.timeout)
         try:
             return self._read(uri, deadline)
@@ -171,8 +171,8 @@ class Sources:
             raise DataLoaderError(str(error) or repr(error)) from error
 
     def read_below(self, path: str) -> bytes:
-        """The bytes of a file below the root, by its relative path, which mustn't contain links;
-        DataLoaderError when they can't be read."""
+        """The bytes of a file below the root, by its relative path, in which no part may be a link;
+        raises DataLoaderError if they can't be read."""
         assert self.root is not None
         _refuse_where_untried()
         names = tuple(path.split("/"))

@@ -1,9 +1,9 @@
 """Reads URIs from web servers, each within one deadline, and private addresses only where allowed.
 
-A stranger's URI may lead to public addresses only (`refuse_private`). They are defined by the
-special-purpose registries of IANA for IPv4 and IPv6: all rows count as private that aren't globally
-reachable or were withdrawn. The tables are our own, since the standard library's differ between
-versions of Python.
+An untrusted URI may lead to public addresses only (`refuse_private`). IANA's special-purpose
+registries for IPv4 and IPv6 define them: an entry counts as private if it isn't globally reachable
+or was withdrawn. The tables are copied here, since the standard library's differ between versions
+of Python.
 """
 
 import http.client
@@ -68,8 +68,8 @@ NAT64 = IPv6Network("64:ff9b::/96")  # the IPv4 in it counts
 
 
 def refuse_private(text: str) -> None:
-    """Raise DataLoaderError for an address that isn't public, including an IPv4 address in an IPv6
-    one."""
+    """Raise DataLoaderError for an address that isn't public; an IPv4 address inside an IPv6
+    address is checked, too."""
     address = ip_address(text.partition("%")[0])
     if not _is_public(address):
         raise DataLoaderError(f"its server has the address {address}, which isn't public")
@@ -96,7 +96,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """A time limit; `end` by time.monotonic()."""
+    """A time limit. `end` is its end by time.monotonic()."""
 
     seconds: float
     end: float
@@ -107,7 +107,7 @@ class Deadline:
         return cls(seconds, time.monotonic() + seconds)
 
     def seconds_left(self) -> float:
-        """The seconds left, more than 0; DataLoaderError when none are."""
+        """The seconds left, more than 0; raises DataLoaderError if there are none."""
         left = self.end - time.monotonic()
         if left <= 0:
             raise self._timeout_error()
@@ -176,8 +176,8 @@ class Web:
         return connection
 
     def connect(self, address: tuple[str, int], *_: Any) -> socket.socket:
-        """Like `socket.create_connection`. The name is looked up once, and its addresses are
-        checked and then connected to, so that no second lookup can lead elsewhere; they share the
+        """Like `socket.create_connection`. The name is looked up once; its addresses are checked
+        and then used, so that no second lookup can lead elsewhere. All attempts share the remaining
         time."""
         host, port = address
         look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
@@ -200,7 +200,7 @@ class Web:
 
 
 class _Timely(io.RawIOBase):
-    """Reads from a socket, waiting no longer than the time left."""
+    """Reads from a socket, waiting at most for the time that is left."""
 
     def __init__(self, received: Any, connected: socket.socket, deadline: Deadline) -> None:
         self._received, self._connected, self._deadline = received, connected, deadline
@@ -218,8 +218,8 @@ class _Timely(io.RawIOBase):
 
 
 class _Response(http.client.HTTPResponse):
-    """A response that is read within the time limit: status line, headers, `100 Continue`, body,
-    trailers."""
+    """A response, all of which must be read within the time limit: status line, headers, `100
+    Continue`, body, trailers."""
 
     def __init__(self, deadline: Deadline, connected: socket.socket, *rest: Any, **named: Any):
         super().__init__(connected, *rest, **named)
@@ -256,8 +256,8 @@ def _refuse_long(request: Any) -> None:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to allowed schemes only; each hop makes a new connection, which is checked
-    like the first."""
+    """Follows redirects, only to allowed schemes. Each redirect opens a new connection, which is
+    checked like the first."""
 
     def __init__(self, web: Web) -> None:
         self._schemes = set(web.schemes) & set(WEB)

@@ -27,11 +27,11 @@ Input = TypeVar("Input")
 
 
 class EmbeddingFunction(Generic[Input]):
-    """A base for classes of functions that turn a list of n inputs into n vectors of one length. It
-    is optional: any callable will do.
+    """A base for classes of functions that turn a list of n inputs into n vectors of one length.
+    Its use is optional: any callable can be an embedding function.
 
-    A subclass has `__call__`, whose results become lists of float32 arrays; for one input, a flat
-    vector becomes a list of one. All else is optional:
+    A subclass has `__call__`, whose results are converted to lists of float32 arrays; for one
+    input, a flat vector becomes a list of one vector. Everything else is optional:
 
     - `embed_query`: embeds queries, where this differs from embedding documents.
     - `default_space` and `supported_spaces`: the distances that its vectors are made for ("cosine",
@@ -43,15 +43,15 @@ class EmbeddingFunction(Generic[Input]):
     - `check`: called before a collection is made; it raises an error where the function lacks
       something that it needs, such as a key.
     - `settings`: the constructor's arguments that decide the vectors, as JSON without secrets.
-      Chroma's `name`, `get_config` and `build_from_config` do as well. A collection remembers a
-      registered function by them.
+      Chroma's `name`, `get_config` and `build_from_config` may be used instead. A collection stores
+      them to identify a registered function.
 
-    Settings in a store may be someone else's. The class attribute `self_contained = True` promises
-    that the function is safe with any settings: it reaches no host, environment variable or file
-    that its settings could choose. It refuses invalid settings by a TypeError or ValueError. Only
-    such a class is made from settings in a store. Other classes, and subclasses that don't repeat
-    the attribute, need settings that the user passed in this process, or a client with
-    `trust=True`.
+    The settings in a store may come from an untrusted author. The class attribute `self_contained =
+    True` promises that the function is safe with any settings: it reaches no host, environment
+    variable or file that its settings could choose. It refuses invalid settings by a TypeError or
+    ValueError. Only such a class is made from settings in a store. Other classes, and subclasses
+    that don't repeat the attribute, need settings that the user passed in this process, or a client
+    with `trust=True`.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -77,16 +77,16 @@ class EmbeddingFunction(Generic[Input]):
         raise NotImplementedError(f"{type(self).__name__} has no __call__")
 
     def embed_query(self, input: Input) -> Any:
-        """(n, dim) numbers for a list of n queries: as of documents."""
+        """(n, dim) numbers for a list of n queries; by default they are embedded as documents."""
         return self(input)
 
 
 class ComparedByCosine:
-    """A base of embedding functions whose vectors are made for cosines."""
+    """A base of embedding functions whose vectors are made for the cosine distance."""
 
     def default_space(self) -> str:
-        """The distance that its vectors are made for, which a new collection has that is made with
-        it and without another."""
+        """The distance for which the vectors are made. A new collection with this function uses it,
+        unless another distance is set."""
         return "cosine"
 
 
@@ -94,8 +94,8 @@ Embeds: TypeAlias = EmbeddingFunction[Any] | Callable[[Any], Any]
 
 
 class SparseEmbeddingFunction(Protocol):
-    """Turns a list of n texts into n sparse vectors. Vectors of documents differ from vectors of
-    queries."""
+    """Turns a list of n texts into n sparse vectors. Documents and queries are embedded
+    differently."""
 
     def __call__(self, input: Sequence[str], /) -> list[SparseVector]:
         """Vectors of documents."""
@@ -113,9 +113,9 @@ class QueryEmbedding(Protocol):
 
 
 def max_tokens_of(function: Any) -> int | None:
-    """How many tokens of a text a function embeds, by its `max_tokens`; None where it has none, or
-    no number above 0. It never raises an error, but may load a model or call a server, which takes
-    time."""
+    """How many tokens of a text a function embeds, by its `max_tokens`; None if it doesn't have it,
+    or its value isn't a number above 0. Never raises an error. It may load a model or call a
+    server, which takes time."""
     limit: Any = None
     with suppress(Exception):  # a model that can't be loaded says so when it is used
         limit = getattr(function, "max_tokens", None)
@@ -125,8 +125,8 @@ def max_tokens_of(function: Any) -> int | None:
 
 
 def token_count_of(function: Any) -> "Count | None":
-    """A function's counter of the tokens of texts, its `count_tokens`; None where it has none, or
-    can't. It never raises an error either."""
+    """The method `count_tokens` of a function, which counts the tokens of texts; None if the
+    function lacks it or can't count. Never raises an error."""
     with suppress(Exception):
         count: Count = function.count_tokens
         (marks,) = count([""])

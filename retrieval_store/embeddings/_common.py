@@ -1,12 +1,13 @@
-"""Texts and arguments that several embedding functions have in common: prefixes, and truncation.
+"""What several embedding functions share: checks of arguments, prefixes, and truncation of texts.
 
 Many models were trained with a prefix of a few words, which says whether a text is a query or a
-document (`prefixes`). Without it they find less, and servers and libraries leave it to the caller.
+document (`prefixes`). Without the prefix they find less. Servers and libraries don't add it, so the
+caller must.
 
-A model reads a limited number of tokens of a text, but its tokenizer reads all of it. For a log of
-megabytes this takes seconds and gigabytes. So `cut_to_tokens` cuts off text that is certainly
-beyond the limit first. Functions log by `warn_of_truncation` that they don't read all of a text,
-once per collection and process.
+A model reads a limited number of tokens of a text, but its tokenizer reads all of it. For a log
+file of megabytes this takes seconds and gigabytes. So `cut_to_tokens` first removes text that is
+certainly beyond the limit. If functions don't read all of a text, they log that by
+`warn_of_truncation`, once per collection and process.
 """
 
 import copy
@@ -45,7 +46,7 @@ KNOWN: dict[str, tuple[str, str]] = {
 
 
 def at_least(least: int, name: str, value: Any) -> int:
-    """The value, if it is an int that is large enough; InvalidArgumentError for others."""
+    """The value, if it is an int of at least `least`; raises InvalidArgumentError for others."""
     number = plain_scalar(value)
     if not isinstance(number, int) or isinstance(number, bool) or number < least:
         raise InvalidArgumentError(f"{name} is {quote(value)}, expected an int of {least} or more")
@@ -53,8 +54,8 @@ def at_least(least: int, name: str, value: Any) -> int:
 
 
 def prefixes(model: str, query: Any, document: Any) -> dict[str, str]:
-    """The prefixes of queries and documents, as settings: the given ones; for None the usual ones
-    of the model, or none. InvalidTypeError for anything but strings."""
+    """The prefixes of queries and documents, as settings. None means the known prefix of the model,
+    or else no prefix. Raises InvalidTypeError for anything but strings."""
     name = model.rpartition("/")[2].partition(":")[0].casefold()
     start = max(
         (beginning for beginning in KNOWN if name.startswith(beginning)), key=len, default=None
@@ -70,8 +71,8 @@ def prefixes(model: str, query: Any, document: Any) -> dict[str, str]:
 
 
 def require_strings(input: Sequence[Any], model: str) -> None:
-    """Raise InvalidTypeError for an input that isn't a string; model: the function that embeds only
-    strings."""
+    """Raise InvalidTypeError for an input that isn't a string; model: the function, which embeds
+    only strings."""
     for i, text in enumerate(input):
         if not isinstance(text, str):
             raise InvalidTypeError(
@@ -94,7 +95,8 @@ def blank_of_zeros(inputs: Sequence[Any], vectors: Iterable[Any]) -> int | None:
 
 
 def add_prefix(input: Sequence[Any], prefix: str) -> list[str]:
-    """The texts with the prefix before each; InvalidTypeError for anything but strings."""
+    """The texts, each with the prefix before it; raises InvalidTypeError for anything but
+    strings."""
     require_strings(input, "the model")
     return [prefix + text for text in input]
 
@@ -121,7 +123,8 @@ _collection: ContextVar[tuple[str, str] | None] = ContextVar(
 
 @contextmanager
 def embedding_for(collection: tuple[str, str] | None) -> Iterator[None]:
-    """Say for which collection texts are embedded in the `with` body, by its id and its name."""
+    """In the `with` body: log messages about texts name the collection for which they are embedded.
+    It is given by its id and its name."""
     token = _collection.set(collection)
     try:
         yield
@@ -134,9 +137,9 @@ def warn_of_truncation(
 ) -> None:
     """Log that a model reads only the beginning of some texts, once per collection and process.
 
-    seen: (n,), how many tokens the first `characters` of each text have, where only these were
-    tokenized; 0 where they weren't counted. characters: None means the number that `cut_to_tokens`
-    leaves.
+    seen: (n,), the number of tokens of each text; 0 for a text whose tokens weren't counted. If
+    only the first `characters` of a text were tokenized, it is their number. characters: None means
+    the number of characters that `cut_to_tokens` keeps.
     """
     collection_id, name = _collection.get() or (None, None)
     key = collection_id, model
@@ -170,16 +173,16 @@ def cut_to_tokens(texts: Sequence[str], tokens: int | None) -> list[str]:
 
 
 def known_tokens(limit: object) -> int | None:
-    """The number of tokens that a model reports; None for the 1e30 of tokenizers that don't
-    know."""
+    """The limit of tokens that a model reports; None for 1e30, which tokenizers report if they
+    don't know it."""
     if not isinstance(limit, int) or isinstance(limit, bool) or not 0 < limit < MANY_TOKENS:
         return None
     return limit
 
 
 def numbers_of_tokens(texts: Sequence[str], limit: int, count: Count | None) -> Ints:
-    """(n,) the number of tokens of each text, as `count` says; 0 where it is surely within the
-    limit, or can't be counted. Of a text that is longer only its beginning may be counted."""
+    """(n,) the number of tokens of each text, by `count`; 0 if it is certainly within the limit, or
+    can't be counted. For a longer text, only the tokens at its beginning may be counted."""
     counts = np.zeros(len(texts), np.int64)
     # A token has a byte at least.
     places = [i for i, text in enumerate(texts) if len(text) > limit or utf8_length(text) > limit]
@@ -195,20 +198,20 @@ def numbers_of_tokens(texts: Sequence[str], limit: int, count: Count | None) -> 
 
 
 def utf8_length(text: str) -> int:
-    """The bytes of a text in UTF-8."""
+    """The length of a text in UTF-8, in bytes."""
     return len(text) if text.isascii() else len(text.encode(errors="replace"))
 
 
 class TokenCounter:
-    """Counts tokens with a copy of a model's tokenizer. Truncation of the model's own can't be
-    switched off while other threads use it."""
+    """Counts tokens with a copy of a model's tokenizer, because the truncation by the model's own
+    tokenizer can't be switched off while other threads use it."""
 
     def __init__(self) -> None:
         self._made: tuple[Any, Count | None] = None, None
 
     def of(self, tokenizer: Any) -> Count | None:
-        """The counter of a tokenizer of the package `tokenizers`, or of transformers' wrapper of
-        it; None for any other. It counts special tokens too."""
+        """The counter for a tokenizer of the package `tokenizers`, or for transformers' wrapper of
+        such a tokenizer; None for any other. It counts special tokens too."""
         known, count = self._made
         if known is not tokenizer:
             count = None
@@ -222,8 +225,8 @@ class TokenCounter:
 
 
 class LoadsModel:
-    """Has a model that the first use loads, in one thread, and the next use after `close` loads
-    again."""
+    """A base of functions with a model. The first use loads it, in one thread; after `close` the
+    next use loads it again."""
 
     def __init__(self) -> None:
         self._model: Any = None
@@ -250,7 +253,7 @@ _with_locks: WeakSet[LoadsModel] = WeakSet()
 
 
 def _renew_locks() -> None:
-    """In a forked child: those that threads of the parent held."""
+    """In a forked child: replace the locks that the parent's threads may have held."""
     for function in list(_with_locks):
         function._loading = Lock()
 
@@ -259,7 +262,7 @@ at_fork(after_in_child=_renew_locks)
 
 
 def counter_of(count: Count | None) -> Count:
-    """The function that counts tokens; EmbeddingFunctionError without one."""
+    """The given function, which counts tokens; raises EmbeddingFunctionError for None."""
     if count is None:
         raise EmbeddingFunctionError("the model's tokenizer is of a kind whose tokens aren't known")
     return count

@@ -1,8 +1,8 @@
 """Calls servers that embed texts, by JSON over HTTP, in batches.
 
-Temporary failures are retried. Texts and keys go only to the host that the user named, so no
-redirect is followed. Requests to other machines use the environment's proxy, if it names one. It
-needs only the standard library.
+Temporary failures are retried. Texts and keys are sent only to the host that the user named, so
+redirects aren't followed. Requests to other machines use the proxy that the environment names, if
+any. Only the standard library is needed.
 """
 
 import http.client
@@ -36,8 +36,8 @@ LONGEST_PAUSE = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How to call a server: batch_size texts in a request; timeout: seconds of silence; retries:
-    how often to repeat a failed request."""
+    """How to call a server. batch_size: the number of texts in a request; timeout: the seconds
+    without data after which a request fails; retries: how often a failed request is repeated."""
 
     batch_size: int
     timeout: float
@@ -45,7 +45,7 @@ class Manner:
 
 
 def check_manner(batch_size: Any, timeout: Any, retries: Any) -> Manner:
-    """The manner, checked; InvalidArgumentError for invalid numbers."""
+    """The arguments as a Manner; raises InvalidArgumentError for invalid numbers."""
     seconds = plain_scalar(timeout)
     is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
     if not is_number or not 0 < seconds < threading.TIMEOUT_MAX:
@@ -58,8 +58,8 @@ def check_manner(batch_size: Any, timeout: Any, retries: Any) -> Manner:
 
 
 def check_url(base_url: Any) -> str:
-    """The URL of a server without a slash at its end; InvalidArgumentError for one that can't be
-    called, or that must not be stored."""
+    """The URL of a server without a slash at its end; raises InvalidArgumentError for a URL that
+    can't be called, or must not be stored, for example because it has a password."""
     try:
         parts = urllib.parse.urlsplit(base_url if isinstance(base_url, str) else "")
         usable = parts.scheme in ("http", "https") and bool(parts.hostname)
@@ -75,7 +75,7 @@ def check_url(base_url: Any) -> str:
 
 
 def in_batches(texts: list[str], size: int, embed: Callable[[list[str]], Matrix]) -> Matrix:
-    """(n, dim) float32 for n texts, embedded in batches by `embed`; (0, 0) for none."""
+    """(n, dim) float32 for n texts, which `embed` embeds in batches; (0, 0) for no texts."""
     if not texts:
         return np.empty((0, 0), np.float32)
     parts = [embed(batch) for batch in batches(texts, size)]
@@ -89,7 +89,7 @@ def in_batches(texts: list[str], size: int, embed: Callable[[list[str]], Matrix]
 
 
 def batches(texts: list[str], size: int) -> Iterator[list[str]]:
-    """Texts in requests, bounded in number and length."""
+    """Texts divided into requests, with a limit for their number and their total length."""
     batch: list[str] = []
     room = REQUEST_BYTES
     for text in texts:
@@ -103,7 +103,8 @@ def batches(texts: list[str], size: int) -> Iterator[list[str]]:
 
 
 def matrix(rows: Any, count: int) -> Matrix:
-    """(count, dim) float32 from a server's answer; TypeError or ValueError for anything else."""
+    """(count, dim) float32 from a server's response; raises TypeError or ValueError for anything
+    else."""
     try:
         with np.errstate(over="ignore"):  # too large numbers become infinite
             vectors = np.array(rows, np.float32)
@@ -117,8 +118,8 @@ def matrix(rows: Any, count: int) -> Matrix:
 
 
 def refuse_other_length(vectors: Matrix, dimensions: int | None, who: str, why: str) -> None:
-    """Raise EmbeddingFunctionError for vectors of another length than requested, if any was.
-    who: answered them; why: they may be so."""
+    """Raise EmbeddingFunctionError if a length of vectors was requested, and the vectors have
+    another. who: the server, and why: a possible reason, for the message."""
     if dimensions is not None and vectors.shape[1] != dimensions:
         raise EmbeddingFunctionError(
             f"dimensions is {dimensions}, but {who} answered vectors of {vectors.shape[1]} "
@@ -127,7 +128,7 @@ def refuse_other_length(vectors: Matrix, dimensions: int | None, who: str, why: 
 
 
 def no_embeddings(url: str, answer: Any) -> EmbeddingFunctionError:
-    """The error for an answer that holds something else."""
+    """The error for a response without embeddings."""
     return EmbeddingFunctionError(
         f"{url} answered something else than embeddings: {str(answer)[:200]}"
     )
@@ -140,9 +141,9 @@ def ask(
     manner: Manner,
     message_of: Callable[[int | None, str], str],
 ) -> Any:
-    """A server's response to a JSON body, as JSON. Raises EmbeddingFunctionError otherwise.
-    `message_of` makes its text from the status and the beginning of the response, or from None and
-    the reason where the server can't be reached."""
+    """A server's response to a JSON body, parsed as JSON. Raises EmbeddingFunctionError for any
+    failure. `message_of` makes the error's text from the status and the beginning of the response,
+    or, if the server can't be reached, from None and the reason."""
     pause, waiting = FIRST_PAUSE, threading.Event()
     for left in range(manner.retries, -1, -1):
         try:
@@ -187,21 +188,22 @@ def _is_here(url: str) -> bool:
 
 
 def _beginning_of(error: urllib.error.HTTPError) -> str:
-    """The beginning of the answer to a failed request; nothing where it doesn't arrive."""
+    """The beginning of the response to a failed request; empty if it doesn't arrive."""
     with error, suppress(OSError, http.client.HTTPException):
         return error.read(500).decode(errors="replace")
     return ""
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Treats a redirect as any other answer without embeddings."""
+    """Treats a redirect like any other response without embeddings."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
 
 
 def _retry_after(error: urllib.error.HTTPError) -> float | None:
-    """The seconds that the server asks to wait, by a number or a date; None for anything else."""
+    """The seconds that the server asks to wait, from a number or a date in its header; None for
+    anything else."""
     header = error.headers.get("Retry-After", "").strip()
     wait = math.nan
     with suppress(ValueError, OverflowError):

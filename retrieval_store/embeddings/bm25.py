@@ -1,8 +1,9 @@
 """BM25 as sparse vectors, without a model: words are hashed to indices.
 
-The format is the one of Qdrant's model "Qdrant/bm25". The index of a word is the absolute value of
-its 32-bit MurmurHash3. A document's value is the part of BM25 that doesn't depend on other
-documents; a query's is 1. The store multiplies by the idf, so the space should have it switched on.
+The format is that of Qdrant's model "Qdrant/bm25". The index of a word is the absolute value of its
+32-bit MurmurHash3. In a document, its value is the part of BM25 that doesn't depend on other
+documents; in a query it is 1. The store multiplies by the idf, which should be switched on for the
+vector space.
 """
 
 from collections.abc import Sequence
@@ -36,16 +37,16 @@ class BM25Embedding:
         average_length: float = 256.0,
         stemming: bool = True,
     ) -> None:
-        """Say how words are counted and weighed.
+        """Set how words are counted and weighted.
 
         Args:
-            language: of the stemmer, None for no stemming.
-            stopwords: True for the language's own, or a list.
-            k: BM25's parameter of how often a word counts.
-            b: BM25's parameter of how much the length of a document counts.
-            average_length: how many words a document has on average, which is assumed rather than
-                counted.
-            stemming: whether there is any, where the language is only for the stopwords.
+            language: the language of the stemmer, None for no stemming.
+            stopwords: True for those of the language, or a list.
+            k: BM25's parameter for how much the frequency of a word counts.
+            b: BM25's parameter for how much the length of a document counts.
+            average_length: the assumed average number of words in a document; it isn't computed
+                from the documents.
+            stemming: False to use the language only for the stopwords.
 
         Raises:
             MissingDependencyError: mmh3 isn't installed.
@@ -72,8 +73,9 @@ class BM25Embedding:
         return self._settings
 
     def __call__(self, input: Sequence[str]) -> list[SparseVector]:
-        """The words of each document, with k1 and b applied: f (k + 1) / (f + k (1 - b + b |d| /
-        average length))."""
+        """For each document its words with their values, f (k + 1) / (f + k (1 - b + b |d| /
+        average length)), where f is the frequency of a word, and |d| the number of words of the
+        document."""
         words = self._analyzer.words(list(input))
         damping = self._damping(words, len(input))
         return [
@@ -82,8 +84,8 @@ class BM25Embedding:
         ]
 
     def embed_query(self, input: Sequence[str], identifiers: float = 1.0) -> list[SparseVector]:
-        """For each query its distinct words, with 1 for each; `identifiers` for those that look
-        like the name of one thing (`base.analysis.is_identifier`)."""
+        """For each query its distinct words, each with the value 1; words that look like the name
+        of a single thing (`base.analysis.is_identifier`) with the value `identifiers`."""
         words = self._analyzer.words(list(input), is_query=True)
         named = [self._index(word) for word in words.vocabulary if is_identifier(word)]
         return [
@@ -96,10 +98,11 @@ class BM25Embedding:
     def held_share(
         self, query: SparseVector, documents: Sequence[str], scores: Floats, count: int
     ) -> float:
-        """The greatest share of a query that one of the first of these documents has; see
-        `base.fusion.held_share`. It is estimated from scores that a server with idf returned, in a
-        collection of `count`. The idf of each word is fitted to the scores by least squares. A word
-        that none of the documents has counts as one that is nowhere in the collection."""
+        """The greatest share of a query that one of the best documents contains; see
+        `base.fusion.held_share`. It is estimated from the scores that a server with idf returned,
+        for a collection of `count` documents. The idf of each word is fitted to the scores by least
+        squares. A word that none of these documents contains counts as if no document in the
+        collection had it."""
         documents, scores = documents[:FIRST], scores[:FIRST]
         if not (len(documents) and len(query.indices)):
             return 0.0
@@ -111,7 +114,7 @@ class BM25Embedding:
         return held_share(shared, float(rarity.sum()), greatest_idf)
 
     def _values_in(self, documents: Sequence[str], query: SparseVector) -> Floats:
-        """The documents' values of these words: (documents, words of the query)."""
+        """The values of the query's words in each document: (documents, words of the query)."""
         words = self._analyzer.words(list(documents))
         hashed = np.array([self._index(word) for word in words.vocabulary], np.uint32)
         places = np.searchsorted(query.indices, hashed).clip(max=len(query.indices) - 1)
@@ -124,7 +127,8 @@ class BM25Embedding:
         return often.astype(np.float32).astype(np.float64)
 
     def _damping(self, words: Words, texts: int) -> Floats:
-        """The term that is added to the frequency of a word in each text: (texts,)."""
+        """The term in BM25's denominator that is added to the frequency of a word, for each text:
+        (texts,)."""
         sizes = np.bincount(words.owners, minlength=texts)
         return np.asarray(self._k * (1 - self._b + self._b * sizes / self._average), np.float64)
 
@@ -132,7 +136,7 @@ class BM25Embedding:
         return abs(int(self._hash(word)))
 
     def _count_words(self, words: Words, texts: int) -> Any:
-        """For each text the indices of its words, ascending, and how often it has them."""
+        """For each text the indices of its words, ascending, and how often each word occurs."""
         hashed = np.array([self._index(word) for word in words.vocabulary], np.uint64)
         # The number of the text above the index, so that one sort serves all texts.
         keys = np.array(words.owners, np.uint64) << np.uint64(32) | hashed[words.codes]
@@ -144,7 +148,7 @@ class BM25Embedding:
 
 
 def _number(name: str, value: Any) -> float:
-    """A parameter of BM25, if it is a number in its limits."""
+    """A parameter of BM25, checked to be a number within its limits."""
     least, most = LIMITS[name]
     number: Any = plain_scalar(value)
     whole_or_not = isinstance(number, int | float) and not isinstance(number, bool)

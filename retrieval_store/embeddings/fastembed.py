@@ -1,4 +1,4 @@
-"""Texts by a model of fastembed, which runs in onnxruntime: without torch."""
+"""Embeds texts with a model of fastembed, which runs in onnxruntime, without torch."""
 
 import os
 from collections.abc import Sequence
@@ -54,16 +54,16 @@ class FastEmbedEmbeddingFunction(LoadsModel, ComparedByCosine):
             model_name: a model of fastembed's list, which is downloaded if necessary.
             specific_model_path: a directory with the model's files, from which it is loaded
                 instead.
-            query_prefix: a text put before queries; "" for none. None: the prefix that its makers
-                name, for known families of models (`embeddings.arguments`), else none.
+            query_prefix: a text put before queries; "" for none. None: for known families of
+                models, the prefix that their authors document; otherwise none.
             document_prefix: the same for documents.
-            cache_dir: where downloads lie; not remembered by collections.
-            threads: of onnxruntime; not remembered.
-            providers: of onnxruntime; not remembered.
-            batch_size: texts per batch; not remembered.
+            cache_dir: the directory for downloads; not stored in collections.
+            threads: the number of threads of onnxruntime; not stored.
+            providers: the execution providers of onnxruntime; not stored.
+            batch_size: texts per batch; not stored.
 
         Raises:
-            MissingDependencyError: at the first use, without the package.
+            MissingDependencyError: at the first use, if fastembed isn't installed.
             EmbeddingFunctionError: the model can't be loaded.
         """
         if not isinstance(model_name, str) or not model_name:
@@ -89,18 +89,18 @@ class FastEmbedEmbeddingFunction(LoadsModel, ComparedByCosine):
         return self._settings
 
     def check(self) -> None:
-        """Raise MissingDependencyError without the package."""
+        """Raise MissingDependencyError if fastembed isn't installed."""
         require_installed("FastEmbedEmbeddingFunction", "fastembed", "fastembed")
 
     @property
     def max_tokens(self) -> int | None:
-        """How many tokens of a text count, its prefix included: where the model's tokenizer cuts.
-        The model is loaded to tell; None where it doesn't."""
+        """How many tokens of a text, including its prefix, the model reads: the limit of its
+        tokenizer. To find that out, the model is loaded; None if the tokenizer has no limit."""
         return _cut_by(self._load_once())
 
     def count_tokens(self, texts: Sequence[str]) -> Sequence[int]:
-        """How many tokens each of the texts has, as a document with its prefix and the model's own
-        marks."""
+        """The number of tokens of each text, as a document, with the prefix and the model's special
+        tokens."""
         count = counter_of(self._counter.of(_tokenizer_of(self._load_once())))
         return count(add_prefix(texts, self._settings["document_prefix"]))
 
@@ -153,11 +153,11 @@ class FastEmbedEmbeddingFunction(LoadsModel, ComparedByCosine):
 
 
 def _cut_by(model: Any) -> int | None:
-    """Where the tokenizer of a TextEmbedding cuts."""
+    """The number of tokens to which the tokenizer of a TextEmbedding truncates."""
     truncation = getattr(_tokenizer_of(model), "truncation", None)
     return known_tokens(truncation.get("max_length")) if isinstance(truncation, dict) else None
 
 
 def _tokenizer_of(model: Any) -> Any:
-    """A TextEmbedding has the model in its attribute of this name, of one kind or another."""
+    """The tokenizer of a TextEmbedding; None if it isn't in its usual attribute."""
     return getattr(getattr(model, "model", None), "tokenizer", None)

@@ -1,10 +1,10 @@
 """Embeddings of LangChain and LlamaIndex as embedding functions here. (The other way round:
 `langchain_retrieval_store.AsLangChain`, `llama_index.vector_stores.retrieval_store.AsLlamaIndex`.)
 
-They are used unchanged. If there is a function of ours within them (`innermost`), a collection
-remembers that function, since it makes the vectors, and makes it again by itself. Pass others again
-when you get the collection. It remembers only their class, the name of the model and the settings
-that decide the vectors.
+They are used unchanged. If such an embedding wraps a function of this package (`innermost`), a
+collection stores that function, since it computes the vectors, and can make it again by itself. Any
+other embedding must be passed again when the collection is opened. The collection stores only its
+class, the name of its model and the settings that decide the vectors.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,10 +24,10 @@ _HAND_ON = {
 
 
 def innermost(function: Any) -> Any:
-    """The embedding function that makes the vectors: the function itself, or the one within
-    adapters of ours and of frameworks, in any order. An embedding of a framework is returned in a
-    `FromLangChain` or `FromLlamaIndex`. A subclass of an adapter may do anything, and so isn't
-    unwrapped."""
+    """The embedding function that computes the vectors: the function itself, or the one inside
+    adapters of this package and of frameworks, in any order. An embedding of a framework is
+    returned in a `FromLangChain` or `FromLlamaIndex`. A subclass of an adapter isn't unwrapped,
+    since it may behave differently."""
     outer, inner = None, function
     while (attribute := _handing_on(type(inner))) is not None:
         within = getattr(inner, attribute, None)
@@ -42,8 +42,8 @@ def innermost(function: Any) -> Any:
 
 
 def adapted(embedding: Any) -> Any:
-    """An embedding of LangChain's or LlamaIndex's as an embedding function; anything else as it
-    is."""
+    """An embedding of LangChain or LlamaIndex as an embedding function; anything else is returned
+    unchanged."""
     kind = type(embedding)
     if hasattr(kind, "get_text_embedding_batch"):  # it can be called, but with nodes
         return FromLlamaIndex(embedding)
@@ -52,8 +52,8 @@ def adapted(embedding: Any) -> Any:
 
 
 def _handing_on(kind: type) -> str | None:
-    """The attribute with the embedding whose vectors the class returns; None where it makes its
-    own."""
+    """The name of the attribute with the embedding whose vectors an adapter class returns; None if
+    the class computes its own."""
     attribute = vars(kind).get("hands_on")
     package = kind.__module__.partition(".")[0]
     return attribute if isinstance(attribute, str) else _HAND_ON.get((package, kind.__name__))
@@ -72,11 +72,13 @@ class FromLangChain(ComparedByCosine):
 
     @property
     def max_tokens(self) -> Any:
-        """How many tokens of a text count; AttributeError where the embedding doesn't say it."""
+        """How many tokens of a text the embedding reads; raises AttributeError if the embedding
+        doesn't say."""
         return self._embeddings.max_tokens
 
     def count_tokens(self, texts: Sequence[str]) -> Any:
-        """How many tokens each of the texts has; AttributeError where the embedding can't tell."""
+        """The number of tokens of each text; raises AttributeError if the embedding can't count
+        them."""
         return self._embeddings.count_tokens(texts)
 
     def __call__(self, input: Sequence[str]) -> Any:
@@ -101,11 +103,13 @@ class FromLlamaIndex(ComparedByCosine):
 
     @property
     def max_tokens(self) -> Any:
-        """How many tokens of a text count; AttributeError where the embedding doesn't say it."""
+        """How many tokens of a text the embedding reads; raises AttributeError if the embedding
+        doesn't say."""
         return self._embedding.max_tokens
 
     def count_tokens(self, texts: Sequence[str]) -> Any:
-        """How many tokens each of the texts has; AttributeError where the embedding can't tell."""
+        """The number of tokens of each text; raises AttributeError if the embedding can't count
+        them."""
         return self._embedding.count_tokens(texts)
 
     def __call__(self, input: Sequence[str]) -> Any:
@@ -118,15 +122,16 @@ class FromLlamaIndex(ComparedByCosine):
 
 
 def _model_of(wrapped: Any) -> str | None:
-    """The name of its model, under the attributes that most of them use. A collection recognises
-    the model by it."""
+    """The name of an embedding's model, from the attributes that most embeddings use. A collection
+    recognises the model by it."""
     models = (_at(wrapped, name) for name in MODEL_NAMES)
     return next((m for m in models if isinstance(m, str) and m and m != UNKNOWN), None)
 
 
 def _settings_of(wrapped: Any) -> dict[str, Any]:
-    """The settings that decide the vectors, as far as it has them as attributes, by the names that
-    functions here use: settings of models of sentence-transformers, and the length of vectors."""
+    """The settings that decide the vectors, as far as the embedding has attributes for them, under
+    the names that functions here use: settings of models of sentence-transformers, and the length
+    of vectors."""
     documents = _mapping_at(wrapped, "encode_kwargs")  # of LangChain's
     queries = _mapping_at(wrapped, "query_encode_kwargs") or documents
     attributes = {

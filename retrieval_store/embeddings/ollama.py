@@ -1,6 +1,5 @@
-"""Embeddings from Ollama, by its own interface: models that run on your machine, or on one of
-yours.
-"""
+"""Embeddings from Ollama, by its own API: models that run on your machine, or on another machine of
+yours."""
 
 import json
 from collections.abc import Sequence
@@ -50,15 +49,15 @@ class OllamaEmbeddingFunction(ComparedByCosine):
         ignored.
 
         Args:
-            model: its name in Ollama; `ollama pull` fetches it.
-            base_url: of the server.
-            query_prefix: a text put before queries; "" for none. None: the prefix that its makers
-                name, for known families of models (`embeddings.arguments`), else none.
+            model: the model's name in Ollama; `ollama pull` downloads it.
+            base_url: the URL of the server.
+            query_prefix: a text put before queries; "" for none. None: for known families of
+                models, the prefix that their authors document; otherwise none.
             document_prefix: the same for documents.
-            dimensions: length of the vectors, for models with several.
-            batch_size: texts per request, which a server may limit; remembered by collections.
-            timeout: seconds for a request, which includes loading the model; not remembered.
-            retries: how often a request is retried; not remembered.
+            dimensions: the length of the vectors, for models that support several lengths.
+            batch_size: texts per request, which a server may limit; stored in collections.
+            timeout: seconds for a request, which includes loading the model; not stored.
+            retries: how often a request is retried; not stored.
 
         Raises:
             EmbeddingFunctionError: at a call, when Ollama isn't running, lacks the model, or
@@ -81,15 +80,14 @@ class OllamaEmbeddingFunction(ComparedByCosine):
         self._shown: dict[str, Any] | None = None
 
     def settings(self) -> dict[str, Any]:
-        """The settings that decide the embeddings, and `batch_size` where it isn't the usual
-        one."""
+        """The settings that decide the embeddings, and `batch_size` if it isn't the default."""
         return self._settings
 
     @property
     def max_tokens(self) -> int | None:
-        """How many tokens of a text count, its prefix included: the model's context, or less if its
-        parameters say so. Ollama is asked once; None where it doesn't answer this. It may have been
-        started with a smaller context for all models, which it doesn't report."""
+        """How many tokens of a text, including its prefix, the model reads: its context length, or
+        less if its parameters say so. Ollama is asked once; None if it doesn't report this. Ollama
+        may have been started with a smaller context for all models, which it doesn't report."""
         if self._shown is None:
             with suppress(EmbeddingFunctionError):  # asked again the next time
                 answer = self._request("/api/show", {"model": self._settings["model"]}, brief=True)
@@ -123,7 +121,7 @@ class OllamaEmbeddingFunction(ComparedByCosine):
         return vectors
 
     def _request(self, path: str, body: dict[str, Any], brief: bool = False) -> Any:
-        """The answer of Ollama; brief: quickly and in a single attempt, or not at all."""
+        """Ollama's response. brief: whether to make a single attempt with a short timeout."""
         how = self._manner
         if brief:
             how = replace(how, timeout=min(how.timeout, _SHOW_TIMEOUT), retries=0)
@@ -131,7 +129,7 @@ class OllamaEmbeddingFunction(ComparedByCosine):
         return ask(url, json.dumps(body).encode(), {}, how, self._message_of)
 
     def _message_of(self, status: int | None, answer: str) -> str:
-        """The problem, and its solution."""
+        """An error message with the problem and its solution."""
         url, model = self._settings["base_url"], self._settings["model"]
         reason = _reason_in(answer)
         if status is None:
@@ -150,7 +148,7 @@ class OllamaEmbeddingFunction(ComparedByCosine):
 
 
 def _reason_in(answer: str) -> str | None:
-    """The reason in an error of Ollama's: {"error": "…"}."""
+    """The reason in an error response of Ollama: {"error": "…"}."""
     try:
         reason = json.loads(answer)["error"]
     except (ValueError, KeyError, TypeError):
@@ -159,8 +157,8 @@ def _reason_in(answer: str) -> str | None:
 
 
 def _context_of(shown_model: dict[str, Any]) -> int | None:
-    """From the response of /api/show: "<architecture>.context_length" in model_info, and a line
-    "num_ctx 2048" in the parameters."""
+    """The context length in a response of /api/show, from "<architecture>.context_length" in
+    model_info, and from a line such as "num_ctx 2048" in the parameters."""
     limits = []
     information = shown_model.get("model_info")
     if isinstance(information, dict):

@@ -1,4 +1,4 @@
-"""Texts and images in one space, by a CLIP model of open_clip."""
+"""Embeds texts and images in the same vector space, with a CLIP model of open_clip."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +24,8 @@ MARKS = 2  # where a text begins and ends
 
 
 class OpenCLIPEmbeddingFunction(LoadsModel, ComparedByCosine):
-    """Embeds texts and images, mixed in any order, with a CLIP model; vectors have the length 1."""
+    """Embeds texts and images, which may be mixed in any order, with a CLIP model; vectors have
+    length 1."""
 
     embeds_images = True
 
@@ -40,14 +41,15 @@ class OpenCLIPEmbeddingFunction(LoadsModel, ComparedByCosine):
         loads it again. Images are (h, w) or (h, w, 3) uint8 arrays.
 
         Args:
-            model_name: as open_clip names it.
-            checkpoint: as open_clip names it, or a path; None: random weights, for tests.
-            device: where it runs; None for a GPU ("cuda", "mps"), if any, else "cpu"; not
-                remembered by collections.
-            batch_size: inputs per batch; not remembered.
+            model_name: the model's name in open_clip.
+            checkpoint: the name of the weights in open_clip, or a path; None: random weights, for
+                tests.
+            device: the device on which the model runs; None for a GPU ("cuda", "mps"), if any,
+                otherwise "cpu"; not stored in collections.
+            batch_size: inputs per batch; not stored.
 
         Raises:
-            MissingDependencyError: at the first use, without the package.
+            MissingDependencyError: at the first use, if open_clip isn't installed.
         """
         self._model_name = model_name
         self._checkpoint = None if checkpoint is None else str(checkpoint)
@@ -59,17 +61,17 @@ class OpenCLIPEmbeddingFunction(LoadsModel, ComparedByCosine):
         return {"model_name": self._model_name, "checkpoint": self._checkpoint}
 
     def check(self) -> None:
-        """Raise MissingDependencyError without the package."""
+        """Raise MissingDependencyError if open_clip isn't installed."""
         require_installed("OpenCLIPEmbeddingFunction", "open-clip", "open_clip", "torch")
 
     @property
     def max_tokens(self) -> int | None:
-        """How many tokens of a text count, with the model's own marks: 77 of most. The model is
-        loaded to tell; None where it doesn't."""
+        """How many tokens of a text the model reads, including special tokens; most models read 77.
+        To find that out, the model is loaded; None if it has no limit."""
         return known_tokens(getattr(self._load_once()[3], "context_length", None))
 
     def count_tokens(self, texts: Sequence[str]) -> Sequence[int]:
-        """How many tokens each of the texts has, with the model's own marks."""
+        """The number of tokens of each text, including special tokens."""
         return counter_of(self._count_by(self._load_once()[3]))(list(texts))
 
     def __call__(self, input: Sequence[Any]) -> Matrix:
@@ -102,7 +104,7 @@ class OpenCLIPEmbeddingFunction(LoadsModel, ComparedByCosine):
         return vectors.cpu().numpy().astype(np.float32)  # type: ignore[no-any-return]
 
     def _count_by(self, tokenize: Any) -> Count | None:
-        """The token counter for open_clip's own tokenizer, or one of transformers'."""
+        """The token counter for a tokenizer, which is open_clip's own or one of transformers."""
         encode = getattr(tokenize, "encode", None)
         if encode is None:
             return self._counter.of(getattr(tokenize, "tokenizer", None))
@@ -121,7 +123,7 @@ class OpenCLIPEmbeddingFunction(LoadsModel, ComparedByCosine):
 
 
 def usual_device(torch: Any) -> str:
-    """The default device of a model: a GPU where there is one."""
+    """The default device for a model: a GPU, if there is one."""
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -1,6 +1,6 @@
-"""Embeddings from a server with OpenAI's interface: OpenAI itself, or one of your own.
+"""Embeddings from a server with OpenAI's API: OpenAI itself, or a server of your own.
 
-The key is read from an environment variable when it is needed, unless it is given; only the
+The key is read from an environment variable when it is needed, unless it was passed; only the
 variable's name is ever stored.
 """
 
@@ -60,14 +60,14 @@ class OpenAIEmbeddingFunction(ComparedByCosine):
         """Choose a server and its model, and how it is called.
 
         Args:
-            model: its name on the server.
-            base_url: of the server.
+            model: the model's name on the server.
+            base_url: the URL of the server.
             api_key_env: the environment variable that has the key; None for a server without keys.
-            dimensions: length of the vectors, for models with several.
-            api_key: the key itself, instead of the variable's; not remembered by collections.
-            batch_size: texts per request, which a server may limit; remembered by collections.
-            timeout: seconds without data after which a request fails; not remembered.
-            retries: how often a request is retried; not remembered.
+            dimensions: the length of the vectors, for models that support several lengths.
+            api_key: the key itself, instead of the variable; not stored in collections.
+            batch_size: texts per request, which a server may limit; stored in collections.
+            timeout: seconds without data after which a request fails; not stored.
+            retries: how often a request is retried; not stored.
 
         Raises:
             EmbeddingFunctionError: there is no key; at a call, the server can't be reached, or
@@ -95,17 +95,17 @@ class OpenAIEmbeddingFunction(ComparedByCosine):
             self._settings["batch_size"] = self._manner.batch_size
 
     def settings(self) -> dict[str, Any]:
-        """The settings that decide the embeddings, and `batch_size` where it isn't the usual one;
-        no key."""
+        """The settings that decide the embeddings, and `batch_size` if it isn't the default; no
+        key."""
         return self._settings
 
     def check(self) -> None:
-        """Raise EmbeddingFunctionError where there is no key, or none that can be sent."""
+        """Raise EmbeddingFunctionError if there is no key, or it can't be sent in a header."""
         self._headers()
 
     @property
     def max_tokens(self) -> int | None:
-        """How many tokens of a text OpenAI's own models take in; it refuses a longer one. None for
+        """How many tokens of a text OpenAI's own models accept; a longer text is refused. None for
         other models and servers."""
         host = urllib.parse.urlsplit(self._settings["base_url"]).hostname or ""
         if host != "api.openai.com" and not host.endswith(".api.openai.com"):
@@ -156,14 +156,14 @@ class OpenAIEmbeddingFunction(ComparedByCosine):
         return {"Authorization": f"Bearer {key}"}
 
     def _key(self) -> str | None:
-        """The present key; None where none is needed."""
+        """The current key; None if none is needed."""
         if self._given_key is not None:
             return self._given_key.strip()
         name = self._settings["api_key_env"]
         return None if name is None else os.environ.get(name, "").strip()
 
     def _without_key(self, text: str) -> str:
-        """A server's message without the key, which some servers repeat."""
+        """A server's message without the key, since some servers repeat the key."""
         key = self._key()
         return text.replace(key, "***") if key else text
 

@@ -1,5 +1,5 @@
-"""Texts by a model of sentence-transformers, also a SPLADE model, which makes sparse vectors: any
-name of a model hub, or a path."""
+"""Embeds texts with a model of sentence-transformers, given by its name on a model hub or by a
+path. SPLADE models, which compute sparse vectors, are supported too."""
 
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
@@ -45,16 +45,17 @@ class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
 
         Args:
             model_name: a path, or a name, which sentence-transformers downloads if necessary.
-            normalize: whether vectors get the length 1.
+            normalize: whether vectors are scaled to length 1.
             query_prompt: a text put before queries, which some models need; None leaves it to the
                 model.
             document_prompt: the same for documents.
-            device: where it runs; None for a GPU, if any; not remembered by collections.
+            device: the device on which the model runs; None for a GPU, if any; not stored in
+                collections.
             batch_size: texts per batch; None for 32, or on a CUDA GPU 16 per GiB of its memory, at
-                most 256; not remembered.
+                most 256; not stored.
 
         Raises:
-            MissingDependencyError: at the first use, without the package.
+            MissingDependencyError: at the first use, if sentence-transformers isn't installed.
         """
         self._settings: dict[str, Any] = {
             "model_name": str(model_name),
@@ -71,28 +72,28 @@ class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
         return self._settings
 
     def check(self) -> None:
-        """Raise MissingDependencyError without the package."""
+        """Raise MissingDependencyError if sentence-transformers isn't installed."""
         require_installed(
             "SentenceTransformerEmbeddingFunction", "sentence-transformers", "sentence_transformers"
         )
 
     @property
     def max_tokens(self) -> int | None:
-        """How many tokens of a text count, with a prompt and the model's own marks. The model is
-        loaded to tell; None where it doesn't."""
+        """How many tokens of a text the model reads, including a prompt and special tokens. To find
+        that out, the model is loaded; None if it has no limit."""
         return known_tokens(getattr(self._load_once(), "max_seq_length", None))
 
     def count_tokens(self, texts: Sequence[str]) -> Sequence[int]:
-        """How many tokens each of the texts has, as a document with its prompt and the model's own
-        marks."""
+        """The number of tokens of each text, as a document, with the prompt and the model's special
+        tokens."""
         count = counter_of(self._counter.of(getattr(self._load_once(), "tokenizer", None)))
         prompt = self._settings["document_prompt"] or ""
         return count([prompt + text for text in texts])
 
     @property
     def inputs_per_call(self) -> int:
-        """The best number of texts in one call. Within a call they are sorted by length, so that
-        texts of a batch take about equally long. This loads the model."""
+        """The best number of texts in one call. Within a call texts are sorted by length, so that
+        the texts of a batch have similar lengths. This loads the model."""
         return BATCHES_AT_ONCE * self._batch_for(self._load_once())
 
     def __call__(self, input: Sequence[str]) -> Matrix:
@@ -131,8 +132,8 @@ class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
     def _tokens_of(
         self, model: Any, prompt: str, texts: Sequence[str], length: int, read: Mapping[str, int]
     ) -> Ints:
-        """How many tokens each text has with its prompt, (n,); 0 where that can't matter. read: how
-        many of each text the model has read, where it reports it."""
+        """The number of tokens of each text with its prompt, (n,); 0 if it is certainly within the
+        limit. read: how many tokens of each text the model has read, if it reports that."""
         most = max(read.values(), default=0)  # all truncated texts have the same number
         places = [i for i, text in enumerate(texts) if read.get(text, most) == most]
         count = self._counter.of(getattr(model, "tokenizer", None))
@@ -141,7 +142,7 @@ class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
         return counts
 
     def _batch_for(self, model: Any) -> int:
-        """How many texts the model reads at a time."""
+        """How many texts the model processes in one batch."""
         if self._batch_size is not None:
             return self._batch_size
         device = getattr(model, "device", None)
@@ -158,8 +159,9 @@ class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
             from sentence_transformers import SentenceTransformer
 
         class Noting(SentenceTransformer):
-            """The model, which notes how many tokens it reads: to tokenize texts once more would
-            take a twentieth of the time that a GPU needs. Older versions have no such method."""
+            """The model, extended to record how many tokens of each text it reads. Tokenizing the
+            texts again would take a twentieth of the time that a GPU needs. Older versions don't
+            have the method that is overridden here."""
 
             def preprocess(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
                 features = super().preprocess(inputs, *args, **kwargs)
@@ -170,7 +172,7 @@ class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
 
 
 def _note_read(texts: Sequence[Any], features: Any) -> None:
-    """Note how many tokens there are of each text, where the features tell."""
+    """Record the number of tokens of each text, if the features contain it."""
     read = _read.get()
     mask: Any = features.get("attention_mask") if isinstance(features, Mapping) else None
     if read is not None and getattr(mask, "shape", ())[:1] == (len(texts),):
@@ -179,8 +181,8 @@ def _note_read(texts: Sequence[Any], features: Any) -> None:
 
 
 class SpladeEmbedding(LoadsModel):
-    """Embeds texts with a SparseEncoder of sentence-transformers: an index for each entry of its
-    vocabulary."""
+    """Embeds texts as sparse vectors with a SparseEncoder of sentence-transformers; each index is
+    an entry of its vocabulary."""
 
     def __init__(self, model_name: str, *, device: str | None = None, batch_size: int = 16) -> None:
         """Choose a model, which is loaded at the first use. `close` frees it, and the next use
@@ -188,11 +190,11 @@ class SpladeEmbedding(LoadsModel):
 
         Args:
             model_name: a path, or a name, which sentence-transformers downloads if necessary.
-            device: where it runs; not remembered by collections.
-            batch_size: texts per batch; not remembered.
+            device: the device on which the model runs; not stored in collections.
+            batch_size: texts per batch; not stored.
 
         Raises:
-            MissingDependencyError: at the first use, without the package.
+            MissingDependencyError: at the first use, if sentence-transformers isn't installed.
         """
         self._model_name = str(model_name)
         self._device, self._batch_size = device, at_least(1, "batch_size", batch_size)
@@ -204,8 +206,8 @@ class SpladeEmbedding(LoadsModel):
 
     @property
     def max_tokens(self) -> int | None:
-        """How many tokens of a text count, with the model's own marks. The model is loaded to tell;
-        None where it doesn't."""
+        """How many tokens of a text the model reads, including special tokens. To find that out,
+        the model is loaded; None if it has no limit."""
         return known_tokens(getattr(self._load_once(), "max_seq_length", None))
 
     def __call__(self, input: Sequence[str]) -> list[SparseVector]:

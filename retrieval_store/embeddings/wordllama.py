@@ -1,9 +1,10 @@
-"""WordLlama: small static text embeddings with their weights in the package, so nothing is
-downloaded.
+"""WordLlama: small static text embeddings. Their weights are in the package wordllama, so nothing
+is downloaded.
 
 They embed tens of thousands of short texts a second on one core. Only two files of the package are
-read: the vectors of tokens, and the tokenizer. They are the same in all its versions. Its code
-isn't run: it is compiled, and lacks wheels for some Pythons and processors.
+read: the vectors of tokens, and the tokenizer. These are the same in all versions of the package.
+The package's code isn't run: it is compiled, and not available for some versions of Python and some
+processors.
 """
 
 import importlib.util
@@ -38,8 +39,9 @@ TEXTS_AT_ONCE = 64  # 64 texts of 256 tokens of 256 numbers are 16 MB
 
 
 class _Model(NamedTuple):
-    """tokenizer: pads texts of one call to the longest; embedding: SHAPE, float16, the vectors of
-    tokens. They are mapped from their file, and so in memory once for all processes."""
+    """The model's files. tokenizer: pads the texts of a call to the length of the longest;
+    embedding: the vectors of tokens, SHAPE, float16. They are memory-mapped, so that all processes
+    share one copy in memory."""
 
     tokenizer: Any
     embedding: npt.NDArray[np.float16]
@@ -62,14 +64,15 @@ class WordLlamaEmbedding(ComparedByCosine):
 
     def __init__(self, dimensions: int = 256) -> None:
         """Choose the length of vectors. They are float32 of length 1, or all zeros for a text in
-        which the model finds no token. The first 256 tokens of a text count, about 200 words, with
-        which the model was trained. Longer texts are reported (`embeddings._common`).
+        which the model finds no token. Only the first 256 tokens of a text are read, about 200
+        words; the model was trained with this length. Longer texts are logged
+        (`embeddings._common`).
 
         Args:
             dimensions: 64, 128 or 256.
 
         Raises:
-            MissingDependencyError: at the first use, without the package wordllama.
+            MissingDependencyError: at the first use, if wordllama isn't installed.
         """
         if not isinstance(dimensions, int | np.integer) or dimensions not in DIMENSIONS:
             raise InvalidArgumentError(
@@ -82,16 +85,16 @@ class WordLlamaEmbedding(ComparedByCosine):
         return {"dimensions": self._dimensions}
 
     def check(self) -> None:
-        """Raise MissingDependencyError without the package."""
+        """Raise MissingDependencyError if wordllama isn't installed."""
         require_installed("the embedding function wordllama", "standard", "wordllama", "tokenizers")
 
     @property
     def max_tokens(self) -> int:
-        """How many tokens of a text count: 256."""
+        """How many tokens of a text are read: 256."""
         return MAX_TOKENS
 
     def count_tokens(self, texts: Sequence[str]) -> Sequence[int]:
-        """How many tokens each of the texts has."""
+        """The number of tokens of each text."""
         model = _load_model()
         return [len(model.tokenize([text])[0]) for text in texts]
 
@@ -112,7 +115,7 @@ class WordLlamaEmbedding(ComparedByCosine):
 
 
 def _embed(model: _Model, texts: list[str], dimensions: int) -> tuple[Matrix, Ints]:
-    """The mean of the first tokens of each text, and how many tokens each has."""
+    """For each text the mean of the vectors of its first tokens, and its number of tokens."""
     encodings = model.tokenize(texts)
     ids = np.array([encoding.ids[:MAX_TOKENS] for encoding in encodings], np.int32)
     masks = [encoding.attention_mask for encoding in encodings]  # all are padded to the longest
@@ -125,8 +128,8 @@ def _embed(model: _Model, texts: list[str], dimensions: int) -> tuple[Matrix, In
 
 
 def tokens_of(texts: Sequence[str], longest: int) -> list[Ints]:
-    """The numbers of the tokens of each text's first characters, each once. Like an embedding
-    function it raises MissingDependencyError without the package."""
+    """The token numbers of the beginnings of texts, up to `longest` characters, each number once.
+    Like an embedding function it raises MissingDependencyError without the package wordllama."""
     model = _load_model()
     ids_of_texts = (
         model.tokenize([text[:longest]])[0].ids for text in texts
@@ -137,7 +140,7 @@ def tokens_of(texts: Sequence[str], longest: int) -> list[Ints]:
 
 
 def vectors_of(tokens: Ints) -> tuple[Matrix, Floats]:
-    """The vectors of tokens, of length 1, and the lengths that they had."""
+    """The vectors of tokens, scaled to length 1, and their original lengths."""
     vectors = _load_model().embedding[tokens].astype(np.float32)
     lengths = np.linalg.norm(vectors, axis=1)
     np.divide(vectors, lengths[:, None], out=vectors, where=lengths[:, None] > 0)
@@ -145,7 +148,8 @@ def vectors_of(tokens: Ints) -> tuple[Matrix, Floats]:
 
 
 def _load_model() -> _Model:
-    """The model, read once a process: that takes longer than to make a client and a collection."""
+    """The model, read once per process, since reading takes longer than making a client and a
+    collection."""
     with _loading:
         if not _models:
             _models.append(_load())
@@ -176,7 +180,8 @@ def _load() -> _Model:
 
 
 def _map_tensor(path: Path) -> npt.NDArray[np.float16]:
-    """The tensor in a file of safetensors, mapped; ValueError for another than is known here."""
+    """The tensor in a safetensors file, memory-mapped; raises ValueError if it isn't the known
+    one."""
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))
         header = json.loads(file.read(min(length, LONGEST_HEADER)))

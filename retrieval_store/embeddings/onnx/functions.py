@@ -35,9 +35,9 @@ USUAL_THREADS = 8  # more make each text hardly faster, and take processors from
 
 
 class OnnxFunction(ComparedByCosine):
-    """A function of texts by a model, which is found and loaded when it is first needed. name: of
-    the model, for messages; threads: at most; None for `USUAL_THREADS`, and never more than the
-    processors."""
+    """A function that embeds texts with a model, which is located and loaded at the first use.
+    name: the model's name, for messages; threads: the maximum; None for `USUAL_THREADS`, and never
+    more than the number of processors."""
 
     comparable = ("precision",)  # settings: vectors of one precision and of another are alike
 
@@ -49,17 +49,17 @@ class OnnxFunction(ComparedByCosine):
         raise NotImplementedError
 
     def check(self) -> None:
-        """Raise MissingDependencyError unless the packages are installed that it needs."""
+        """Raise MissingDependencyError if a required package isn't installed."""
         require_installed(type(self).__name__, "onnx", *PACKAGES)
 
     @property
     def max_tokens(self) -> int:
-        """How many tokens of a text count."""
+        """How many tokens of a text the model reads."""
         return self._ready()[1].max_tokens
 
     def count_tokens(self, texts: Sequence[str]) -> Sequence[int]:
-        """How many tokens each of the texts has, as a document with its prompt and the model's own
-        marks."""
+        """The number of tokens of each text, as a document, with the prompt and the model's special
+        tokens."""
         model, layout = self._ready()
         return model.count_tokens(texts, layout.document_prompt)
 
@@ -110,7 +110,7 @@ def _check_threads(threads: Any) -> int:
 
 
 def check_precision(precision: Any) -> str:
-    """The precision, float32 or int8; InvalidArgumentError for others."""
+    """The precision, float32 or int8; raises InvalidArgumentError for others."""
     if not isinstance(precision, str) or precision not in PRECISIONS:
         raise InvalidArgumentError(f"precision is {quote(precision)}, expected one of {PRECISIONS}")
     return precision
@@ -148,10 +148,10 @@ class OnnxEmbedding(OnnxFunction):
         Chroma, and fetched from Hugging Face only with `download`. precision: "float32", or "int8",
         a quarter of the size, for models that have such a graph. With int8 each text is run alone,
         so that its vector doesn't depend on the rest of the batch. file: another graph in the
-        directory, used unchanged. normalize: whether vectors get the length 1; query_prompt,
+        directory, used unchanged. normalize: whether vectors are scaled to length 1; query_prompt,
         document_prompt: texts put before queries and documents. None leaves these three to the
-        model. threads: at most; None for all processors up to eight. Tokens beyond the model's
-        limit are ignored.
+        model. threads: the maximum number of threads; None for one per processor, up to eight.
+        Tokens beyond the model's limit are ignored.
 
         At the first use it raises EmbeddingFunctionError for missing or unreadable files, and
         MissingDependencyError without the packages of the extra `onnx`. `close` frees the model.
@@ -201,7 +201,7 @@ class OnnxEmbedding(OnnxFunction):
         return replace(layout, **chosen)
 
     def _graphs(self) -> tuple[str, ...]:
-        """The possible places of the graph in the directory, the best first."""
+        """The paths in the directory at which the graph may be, the best first."""
         file = self._settings["file"]
         if file is not None:
             return file, f"onnx/{file}"
@@ -247,7 +247,8 @@ DIMENSION, MAX_TOKENS = 384, 256
 
 
 class MiniLMEmbedding(OnnxFunction):
-    """Embeds texts with all-MiniLM-L6-v2: 384 numbers, scaled to length 1; reads 256 tokens."""
+    """Embeds texts with all-MiniLM-L6-v2. Its vectors have 384 numbers, and length 1; it reads 256
+    tokens of a text."""
 
     self_contained = True
 
@@ -261,13 +262,13 @@ class MiniLMEmbedding(OnnxFunction):
     ) -> None:
         """precision: "int8", a file of 23 MB, or "float32", 90 MB, whose vectors equal those from
         sentence-transformers and Chroma. Both find equally well; the cosine between their vectors
-        is .97 or more. threads: at most; None for all processors up to eight. directory: has the
-        model's files, under their names in its repository; None for Hugging Face's cache. Missing
-        files are downloaded once, at the first use, from one revision of the model's repository at
-        the Hugging Face Hub (or HF_ENDPOINT). Their SHA-256 is checked at each start.
-        local_files_only, or HF_HUB_OFFLINE in the environment: True forbids downloads. At the first
-        use it raises MissingDependencyError without the packages of the extra `minilm`, and
-        EmbeddingFunctionError for files that are missing or differ."""
+        is .97 or more. threads: the maximum number of threads; None for one per processor, up to
+        eight. directory: a directory with the model's files, named as in its repository; None for
+        Hugging Face's cache. Missing files are downloaded once, at the first use, from one revision
+        of the model's repository at the Hugging Face Hub (or HF_ENDPOINT). Their SHA-256 is checked
+        at each start. local_files_only, or HF_HUB_OFFLINE in the environment: True forbids
+        downloads. At the first use it raises MissingDependencyError without the packages of the
+        extra `minilm`, and EmbeddingFunctionError for files that are missing or differ."""
         super().__init__(MINILM.name, threads)
         self._precision = check_precision(precision)
         self._directory = None if directory is None else Path(_text(directory, "directory"))
@@ -289,5 +290,5 @@ class MiniLMEmbedding(OnnxFunction):
 
 
 def is_installed() -> bool:
-    """Whether every package that the function needs is installed; nothing is imported."""
+    """Whether all required packages are installed; nothing is imported."""
     return all(importlib.util.find_spec(name) is not None for name in PACKAGES)

@@ -37,10 +37,11 @@ class ModelLayout:
     """How a model is used.
 
     graph: the file in the ONNX format; tokenizer: the file of the tokenizer; max_tokens: the limit
-    of tokens per text; pooling: how the vectors of tokens become one; counts_prompt: whether
-    pooling includes the tokens of a prompt; normalize: whether vectors get the length 1; lowercase:
-    whether texts are lowercased; prompts: texts put before queries and documents; one_by_one:
-    whether texts are run alone, since a graph in int8 would give all of a batch one scale.
+    of tokens per text; pooling: how the vectors of tokens are combined to one vector;
+    counts_prompt: whether pooling includes the tokens of a prompt; normalize: whether vectors are
+    scaled to length 1; lowercase: whether texts are lowercased; prompts: texts put before queries
+    and documents; one_by_one: whether texts are run alone, since a graph in int8 would give all of
+    a batch one scale.
     """
 
     graph: Path
@@ -56,8 +57,8 @@ class ModelLayout:
 
 
 def layout_of(folder: Path, graph: Path) -> ModelLayout:
-    """The layout of the model in a directory. EmbeddingFunctionError where a file is missing, isn't
-    JSON, or needs something unsupported."""
+    """The layout of the model in a directory. Raises EmbeddingFunctionError if a file is missing,
+    isn't JSON, or needs something unsupported."""
     tokenizer = folder / "tokenizer.json"
     if not tokenizer.is_file():
         raise EmbeddingFunctionError(f"the model in {folder} has no tokenizer.json")
@@ -78,7 +79,8 @@ def layout_of(folder: Path, graph: Path) -> ModelLayout:
 
 
 def _modules(folder: Path) -> tuple[Mapping[str, Any], bool]:
-    """Pooling and normalisation according to modules.json; without it the mean, not normalised."""
+    """The pooling, and whether vectors are normalised, according to modules.json. Without that
+    file: the mean, not normalised."""
     modules = _json(folder / "modules.json", list)
     pooling, normalize = {}, False
     for module in modules[1:]:
@@ -100,7 +102,7 @@ def _modules(folder: Path) -> tuple[Mapping[str, Any], bool]:
 
 
 def _way_of(pooling: Mapping[str, Any], folder: Path) -> str:
-    """The way of pooling; the mean by default."""
+    """The kind of pooling in a pooling configuration; the mean by default."""
     named = pooling.get("pooling_mode")
     if named is None:
         named = [way for key, way in POOLINGS.items() if pooling.get(key)]
@@ -114,7 +116,8 @@ def _way_of(pooling: Mapping[str, Any], folder: Path) -> str:
 
 
 def _max_tokens(folder: Path, texts: Mapping[str, Any]) -> int:
-    """max_seq_length; otherwise the limit of the tokenizer and of the model's positions."""
+    """The limit of tokens per text: max_seq_length, or else the limits of the tokenizer and of the
+    model's position embeddings."""
     limits = [
         texts.get("max_seq_length"),
         _json(folder / "tokenizer_config.json").get("model_max_length"),
@@ -137,7 +140,7 @@ def _prompt(config: Mapping[str, Any], names: tuple[str, ...]) -> str:
 
 
 def _json(path: Path, kind: type = dict) -> Any:
-    """The JSON in a file; empty without the file."""
+    """The content of a JSON file; empty if the file doesn't exist."""
     if not path.is_file():
         return kind()
     try:
@@ -162,8 +165,9 @@ FILES = [
 
 
 def folder_of(model: str, download: bool, graphs: Sequence[str]) -> Path:
-    """The directory of a model by its path or its name. graphs: files of graphs; the first existing
-    one is used; download: whether files that no cache has are fetched."""
+    """The directory of a model, by its path or its name. graphs: possible files of the graph, of
+    which the first that exists is used; download: whether files that aren't in a cache are
+    downloaded."""
     path = Path(os.path.expanduser(model))
     if path.is_dir():
         return path
@@ -193,18 +197,18 @@ def _is_path(model: str) -> bool:
 
 
 def chroma_cache() -> Path:
-    """The directory in which Chroma keeps models."""
+    """The directory in which Chroma stores its models."""
     return Path(os.path.expanduser("~/.cache/chroma/onnx_models"))
 
 
 def in_chroma_cache(folder: Path) -> bool:
-    """Whether a directory is one of Chroma's models."""
+    """Whether a directory is that of a model which Chroma has downloaded."""
     return folder.is_relative_to(chroma_cache())
 
 
 def _in_cache(name: str, graphs: Sequence[str]) -> Path | None:
     """The newest snapshot of a repository in Hugging Face's cache that has one of the graphs and
-    everything that belongs to it."""
+    all other files that the model needs."""
     hub = _hub()
     for graph in graphs:
         with suppress(Exception):  # several classes mean that there is none, or not all
@@ -256,7 +260,8 @@ def _hub() -> Any:
 
 @contextmanager
 def _without_its_log() -> Iterator[None]:
-    """Without the Hub's log of each retry; the final error reports them."""
+    """In the `with` body: suppress the Hub's log messages about retries, since the final error
+    reports them."""
     log = logging.getLogger("huggingface_hub")
     before = log.level
     log.setLevel(logging.ERROR)
@@ -268,7 +273,7 @@ def _without_its_log() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class PinnedFile:
-    """A file of a repository: its name there, its bytes, and its SHA-256."""
+    """A file of a repository: its name there, its size in bytes, and its SHA-256."""
 
     name: str
     size: int
@@ -292,8 +297,8 @@ class PinnedModel:
         self, names: Sequence[str], directory: Path | None, local_files_only: bool
     ) -> list[Path]:
         """The paths of the files: in the directory, or else in the Hub's cache, into which missing
-        files are downloaded. EmbeddingFunctionError for a file that differs, or that is missing and
-        mustn't or can't be downloaded."""
+        files are downloaded. Raises EmbeddingFunctionError for a file that differs, and for a
+        missing file that can't or must not be downloaded."""
         files = [self.files[name] for name in names]
         if directory is not None:
             return [self._in_directory(directory, file) for file in files]

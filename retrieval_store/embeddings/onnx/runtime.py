@@ -1,4 +1,4 @@
-"""A model that runs: tokens of texts, batches of them, and vectors."""
+"""Runs a model: tokenizes texts, divides them into batches, and pools the vectors."""
 
 import ctypes
 import os
@@ -26,7 +26,8 @@ Key = tuple[object, ...]
 
 
 class RunningModel:
-    """The tokenizer and the session of a model. Any number of threads may use it at once."""
+    """The tokenizer and the session of a model. Any number of threads may use it at the same
+    time."""
 
     def __init__(self, layout: ModelLayout, name: str, threads: int) -> None:
         tokenizers, onnxruntime = _packages()
@@ -49,7 +50,7 @@ class RunningModel:
         self._output = _output_of(self._session, name)
 
     def vectors(self, texts: Sequence[str], prompt: str, normalize: bool) -> Matrix:
-        """(n, dim) float32 for n texts, each with the prompt before it."""
+        """(n, dim) float32 for n texts; the prompt is put before each."""
         parts = [
             self._embed_batch(texts[start : start + TEXTS_AT_ONCE], prompt)
             for start in range(0, len(texts), TEXTS_AT_ONCE)
@@ -60,7 +61,7 @@ class RunningModel:
         return _unit(vectors) if normalize else vectors
 
     def count_tokens(self, texts: Sequence[str], prompt: str) -> Sequence[int]:
-        """How many tokens each of the texts has, with the prompt before it, when nothing is cut."""
+        """The number of tokens of each text, with the prompt before it, without truncation."""
         count = self._counter.of(self._tokenizer)
         assert count is not None
         return count(self._add_prompt(texts, prompt))
@@ -91,13 +92,14 @@ class RunningModel:
         return encodings
 
     def _length_with(self, encoding: Any) -> int:
-        """How many tokens there are with those that were cut off; each piece has its own marks."""
+        """The number of tokens of a text, including those that were truncated. The tokenizer adds
+        special tokens to each truncated piece; these aren't counted again."""
         pieces = encoding.overflowing
         return len(encoding) + sum(len(piece) - self._marks for piece in pieces)
 
     def _length_of(self, prompt: str) -> int:
-        """How many tokens its prompt, and any special tokens before it, have at the start of a
-        text."""
+        """How many tokens the prompt takes at the beginning of a text, including special tokens
+        before it."""
         if not prompt:
             return 0
         encoding = self._tokenizer.encode(prompt)
@@ -130,9 +132,9 @@ class RunningModel:
 
 
 def batches(lengths: Ints, at_once: int) -> Iterator[Ints]:
-    """Batches of the positions of texts with these lengths, longest first. Each batch takes up at
-    most `at_once` tokens, or has one text. Texts of one length are together, so that little is
-    padding."""
+    """The positions of texts with these lengths, divided into batches, longest first. Each batch
+    has at most `at_once` tokens, or a single text. Texts of similar length are in the same batch,
+    so that little is padding."""
     order, start = np.argsort(-lengths, kind="stable"), 0
     while start < len(order):
         count = max(1, at_once // int(lengths[order[start]] or 1))
@@ -173,7 +175,8 @@ def _unit(vectors: Matrix) -> Matrix:
 
 
 def _output_of(session: Any, name: str) -> str:
-    """The output with a vector of each text, or else that with a vector of each token."""
+    """The output of a model that has a vector for each text; if there is none, the output with a
+    vector for each token."""
     ranks: dict[str, int] = {node.name: len(node.shape) for node in session.get_outputs()}
     for preferred in ("sentence_embedding", "last_hidden_state", "token_embeddings"):
         if preferred in ranks:
@@ -215,12 +218,12 @@ _loading = ReentrantLock()
 
 
 def loading() -> ReentrantLock:
-    """Held by the thread that finds, builds or loads a model."""
+    """A lock, as a context manager, for the thread that locates, makes or loads a model."""
     return _loading
 
 
 def shared_model(layout: ModelLayout, name: str, threads: int) -> RunningModel:
-    """The model, loaded once for each number of threads in a process."""
+    """The model; in a process it is loaded once for each number of threads."""
     info = layout.graph.stat()
     file = (layout.graph.resolve(), info.st_mtime_ns, info.st_size)
     key = (os.getpid(), file, layout, threads)
@@ -232,9 +235,9 @@ def shared_model(layout: ModelLayout, name: str, threads: int) -> RunningModel:
 
 
 def _begin_anew() -> None:
-    """Forget sessions in a forked child. They have lost their threads, so they can be neither used
-    nor destroyed: destroying waits for the threads, at the latest at the end of the process. So
-    each is held by a reference that is never released."""
+    """Drop the sessions in a forked child. They have lost their threads, so they can be neither
+    used nor destroyed: destroying waits for the threads, at the latest at the end of the process.
+    So each is held by a reference that is never released."""
     globals().update(_loading=ReentrantLock())
     for model in _models.values():
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(model))

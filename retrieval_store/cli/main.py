@@ -70,7 +70,7 @@ ORDER = (
 
 
 class _Commands(click.Group):
-    """The commands of this room, and those that packages register."""
+    """The commands of this room, and the commands that other packages register."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         from retrieval_store import plugins
@@ -97,8 +97,8 @@ class _Commands(click.Group):
 
 
 def _unusable(name: str, error: RetrievalStoreError) -> click.Command:
-    """A placeholder for a command whose package is missing, broken or of another version; it
-    reports that when it is called."""
+    """A placeholder for a command whose package is missing, broken or of another version. When the
+    command is called, it reports the problem."""
 
     def fail() -> None:
         raise error

@@ -85,7 +85,7 @@ def verify(ctx: click.Context, store: str, as_json: bool, quiet: bool) -> None:
 
 
 def _report_damaged(store: str, root: Path, damaged: "list[FileReport]") -> None:
-    """Print the damaged files, their collections, and what to do."""
+    """Print the damaged files, their collections, and how to repair them."""
     names: dict[str, str] = {}
     with suppress(RetrievalStoreError), open_session(store) as session:
         names = {record.id: record.name for record in session.store.page(None, 0)}
@@ -190,13 +190,13 @@ def restore(source: Path, store: str, name: str | None) -> None:
 
 
 def _may_be_cut(source: Path) -> bool:
-    """Whether it begins like a snapshot, but is truncated."""
+    """Whether a file begins like a snapshot, but is truncated."""
     with source.open("rb") as file:
         return file.read(len(BEGINNING)) == BEGINNING
 
 
 def _ask(question: str) -> None:
-    """Go on only if the answer is yes; where there is no more to read, it isn't."""
+    """Continue only if the user answers yes; the end of the input counts as no."""
     try:
         yes = click.confirm(question)
     except click.Abort as error:

@@ -1,6 +1,6 @@
-"""Commands that show points, find the best and explain why, and measure how often these are right:
-`peek`, `get`, `facet`, `query`, `why`, `evaluate`. They open read-only.
-"""
+"""Commands that show records, find the best records, explain why they are found, and measure how
+often searches are right: `peek`, `get`, `facet`, `query`, `why`, `evaluate`. They open stores
+read-only."""
 
 import shutil
 import sys
@@ -49,7 +49,7 @@ model = click.option(
 
 
 def _limit(*names: str, help: str = "Number of records.") -> Callable[[Command], Command]:
-    """A number from 1 on, by default 10."""
+    """The option for a number of records: at least 1, by default 10."""
     return click.option(*names, type=click.IntRange(1), default=10, show_default=True, help=help)
 
 
@@ -150,7 +150,7 @@ def facet(
 
 
 def question(command: Command) -> Command:
-    """The parameters of a query, for `_open_and_parse`."""
+    """A decorator that adds the parameters of a query, as `_open_and_parse` takes them."""
     for decorate in reversed(_QUESTION):
         command = decorate(command)
     return command
@@ -297,7 +297,7 @@ def why(
 def _open_and_parse(
     store: str, collection: str, trust: bool, how: dict[str, Any]
 ) -> "Iterator[tuple[Collection, dict[str, Any]]]":
-    """The collection, and the parsed query."""
+    """The opened collection, and the parsed query."""
     text, image, vector = (how.pop(name) for name in ("text", "image", "vector"))
     model, limit = how.pop("model"), how.pop("limit")
     if sum(source is not None for source in (text, image, vector)) != 1 and how["mode"] != "hybrid":
@@ -433,16 +433,16 @@ def _estimates_of_comparison(compared: "Comparison") -> dict[str, Any]:
 
 
 def _mode_by_contents(points: "Collection", text: str | None, max_distance: float | None) -> str:
-    """The mode of a query without one: dense, as in Python, except for a text in a collection of a
-    folder's files. A limit of distances needs dense queries."""
+    """The default mode of a query: dense, as in Python; hybrid for a text in a collection of a
+    folder's files, unless there is a limit of distances, which requires dense queries."""
     # Not as agents are answered, by words where nothing embeds: that would hide a lacking model.
     is_hybrid = text is not None and max_distance is None and _holds_a_folder(points)
     return "hybrid" if is_hybrid else "dense"
 
 
 def _holds_a_folder(collection: "Collection") -> bool:
-    """Whether the first or the last record of a collection was made by a sync of a folder; scanning
-    all would take as long as a query."""
+    """Whether a sync of a folder made the first or the last record of a collection; checking all
+    records would take as long as a query."""
     from retrieval_store.loaders.passages import is_of_folder
 
     for offset in (0, max(0, collection.count() - 1)):
@@ -505,7 +505,7 @@ LINES, NARROW = 4, 40  # of a document; columns that a terminal has at least
 
 
 def _show_passages(hits: Sequence[Mapping[str, Any]]) -> None:
-    """Hits for a reader: the source of each, its text, and its other metadata."""
+    """Print hits for a reader: the source of each, its text, and its other metadata."""
     from retrieval_store.loaders.passages import cite
 
     width = max(NARROW, shutil.get_terminal_size().columns)

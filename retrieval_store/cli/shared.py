@@ -55,7 +55,7 @@ _OF_TEXTS = (
 
 
 def is_url(store: str) -> bool:
-    """Whether it leads to a remote store, rather than to a directory."""
+    """Whether the argument is the address of a remote store, not a directory."""
     if store.startswith(("http://", "https://")):
         return True
     scheme, mark, _ = store.partition("://")
@@ -67,18 +67,18 @@ def is_url(store: str) -> bool:
 
 
 def addresses_in(store: str) -> str | list[str]:
-    """The URL, or the URLs of several nodes of a cluster, separated by commas."""
+    """The URL in the argument, or the URLs of several nodes of a cluster, separated by commas."""
     addresses = re.split(",(?=https?://)", store)
     return addresses if len(addresses) > 1 else store
 
 
 def has_catalog(store: str) -> bool:
-    """Whether there is a store in a directory."""
+    """Whether a directory contains a store."""
     return os.path.lexists(os.path.join(store, CATALOG))
 
 
 def is_store(store: str) -> bool:
-    """Whether there is a store, as far as that can be seen: a URL counts as a store.
+    """Whether a store exists. A URL counts as a store without being tried.
 
     Args:
         store: a directory, or a URL.
@@ -96,11 +96,11 @@ def open_client(
     Args:
         store: a directory, or a URL.
         writes: whether the client may write.
-        creates: whether a missing store is made in a directory.
+        creates: whether a missing store is created, if it is a directory.
         options: arguments of `Client`, such as `trust`.
 
     Raises:
-        NotFoundError: there is no store, and none is made.
+        NotFoundError: the store doesn't exist and isn't created.
     """
     from retrieval_store.api.client import Client
 
@@ -116,8 +116,8 @@ def open_client(
 
 @contextmanager
 def open_session(store: str, *, writes: bool = False, rebuild: bool = False) -> Iterator["Session"]:
-    """A session of a store below both fronts, so that the collections of both are visible. rebuild:
-    don't use data that is derived from the points."""
+    """A session of a store, used directly and not through `Client` or `QdrantClient`, so that the
+    collections of both are visible. rebuild: don't use data that is derived from the points."""
     from retrieval_store import backends
 
     _refuse_missing(store)
@@ -133,7 +133,7 @@ def open_session(store: str, *, writes: bool = False, rebuild: bool = False) -> 
 
 
 def _refuse_missing(store: str) -> None:
-    """Raise NotFoundError for a directory where no store is."""
+    """Raise NotFoundError for a directory without a store."""
     if not is_store(store):
         raise NotFoundError(f"there is no store at {store}")
 
@@ -145,15 +145,15 @@ def _key() -> dict[str, Any]:
 
 
 def collection_of(client: "Client", name: str, *, embeds: bool = False) -> "Collection":
-    """A collection.
+    """The collection of this name.
 
     Args:
-        client: of `open_client`.
-        name: the user's argument.
-        embeds: whether it has the embedding function that it remembers.
+        client: the client from `open_client`.
+        name: the name that the user passed.
+        embeds: whether the collection is opened with its stored embedding function.
 
     Raises:
-        NotFoundError: there is none of this name; the message lists those that exist.
+        NotFoundError: no collection has this name; the message lists the existing names.
     """
     try:
         if embeds:
@@ -175,7 +175,8 @@ def refuse_unknown(names: Iterable[str], name: str) -> None:
 
 
 def record_of(session: "Session", name: str) -> "CollectionRecord":
-    """A collection below both fronts, whichever made it."""
+    """The record of the collection with this name, whether `Client` or `QdrantClient` created
+    it."""
     records = {record.name: record for record in session.store.page(None, 0)}
     refuse_unknown(records, name)
     return records[name]
@@ -184,8 +185,9 @@ def record_of(session: "Session", name: str) -> "CollectionRecord":
 def names_completed(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """The collections whose names begin like this, in the store argument if it is a directory. Only
-    printable names, since they reach a terminal."""
+    """Completions for a shell: the collections whose names begin with this text, in the store that
+    an earlier argument names if that is a directory. Only printable names are returned, since they
+    reach a terminal."""
     store = str(ctx.params.get("store"))
     if is_url(store):
         return []
@@ -204,7 +206,7 @@ FILE = click.Path(path_type=Path)
 
 
 class TextParam(click.ParamType):  # type: ignore[type-arg]  # since click 8.4
-    """Text that can be stored: an argument of other bytes than UTF-8 isn't."""
+    """The type of arguments that are stored as text; bytes that aren't UTF-8 are refused."""
 
     name = "text"
 
@@ -220,7 +222,8 @@ TEXT = TextParam()
 
 
 class Json(click.ParamType):  # type: ignore[type-arg]  # since click 8.4
-    """A value in JSON of a kind: "-" reads it from the standard input, "@FILE" from a file."""
+    """The type of arguments that are JSON values of one kind. "-" reads the JSON from the standard
+    input, "@FILE" from a file."""
 
     name = "json"
 
@@ -251,7 +254,7 @@ def _text_of(value: str) -> bytes:
 
 
 def refuse_taken(target: Path) -> None:
-    """Raise AlreadyExistsError for a path that something has."""
+    """Raise AlreadyExistsError for a path that exists."""
     if os.path.lexists(target):
         raise AlreadyExistsError(f"{target} is there already; it replaces nothing")
 
@@ -294,10 +297,10 @@ MAX_CELL = 2_000  # characters of a cell; a terminal shows fewer
 
 
 def has_bar(quiet: bool) -> bool:
-    """Whether a progress bar is shown: on a terminal, unless the user wants quiet.
+    """Whether a progress bar is shown: on a terminal, unless the user chose `--quiet`.
 
     Args:
-        quiet: the option `--quiet`.
+        quiet: the value of the option `--quiet`.
     """
     return not quiet and sys.stderr.isatty()
 
@@ -306,7 +309,7 @@ def complain(message: str) -> None:
     """Print a line on the standard error.
 
     Args:
-        message: unprintable characters in it are shown by their numbers, as by `say`.
+        message: unprintable characters in it are replaced by their numbers, as in `say`.
     """
     click.echo(printable(message), err=True)
 
@@ -315,14 +318,14 @@ def say(message: str) -> None:
     """Print a line of output.
 
     Args:
-        message: may quote a stranger's stored text: unprintable characters (escape sequences, text
-            direction) are shown by their numbers.
+        message: may quote untrusted stored text; unprintable characters (escape sequences, text
+            direction) are replaced by their numbers.
     """
     click.echo(printable(message))
 
 
 def report_missing(ids: Sequence[str]) -> None:
-    """That no point has these ids."""
+    """Print that no point has these ids."""
     for point_id in ids[:SHOWN]:
         complain(f"no point has the id {point_id!r}")
     if len(ids) > SHOWN:
@@ -330,7 +333,7 @@ def report_missing(ids: Sequence[str]) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print a line of JSON; on a terminal without characters that it would obey.
+    """Print a line of JSON; on a terminal, characters that would control it are escaped.
 
     Args:
         value: JSON data, or numpy's arrays; anything else is printed as a string.
@@ -343,7 +346,7 @@ def print_json(value: Any) -> None:
 
 
 def _escape_character(character: str) -> str:
-    """A character as JSON has it, by its number unless it is printable."""
+    """A character in JSON, escaped as its number unless it is printable."""
     return character if character.isprintable() else json.dumps(character)[1:-1]
 
 
@@ -352,7 +355,8 @@ def _plain(value: Any) -> Any:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Rows under the names of their columns: drawn on a terminal, else separated by tabs."""
+    """Print rows below the names of their columns: as a drawn table on a terminal, otherwise
+    separated by tabs."""
     cells = [[format_cell(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         for row in [columns, *cells]:
@@ -382,8 +386,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def widths(columns: Sequence[Sequence[str]], room: int) -> list[int]:
-    """The width of each column, so that all have room: long columns share the width that short ones
-    leave, each up to its need."""
+    """The width of each column, so that all fit into `room`: the space that narrow columns don't
+    need is divided among the wide ones."""
     from rich.cells import cell_len
 
     needed = [max(map(cell_len, column)) for column in columns]
@@ -396,7 +400,7 @@ def widths(columns: Sequence[Sequence[str]], room: int) -> list[int]:
 
 
 def facts(pairs: Iterable[tuple[str, Any]]) -> None:
-    """Facts of a thing, a line each; None values are omitted."""
+    """Print facts, one in each line; None values are omitted."""
     lines = [(name, format_cell(value)) for name, value in pairs if value is not None]
     width = max((len(name) for name, _ in lines), default=0)
     for name, value in lines:
@@ -434,9 +438,9 @@ def size(count: int | None) -> str | None:
 
 @contextmanager
 def exits_at_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the process by an exit in the `with` block, so that open resources are
-    cleaned up. uvicorn raises it again once the server has ended, which would kill the process at
-    once."""
+    """In the `with` block: let SIGTERM end the process by a normal exit, so that open resources are
+    released. After a server has ended, uvicorn raises the signal again, which would otherwise kill
+    the process immediately."""
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     try:
         yield
@@ -445,7 +449,7 @@ def exits_at_sigterm() -> Iterator[None]:
 
 
 def installed_models() -> dict[str, str]:
-    """The models of texts that are installed with their weights, and the strengths of each."""
+    """The text models that are installed together with their weights, and the strengths of each."""
     from importlib.util import find_spec
 
     from retrieval_store.embeddings.onnx import functions
@@ -455,7 +459,7 @@ def installed_models() -> dict[str, str]:
 
 
 def make_function(name: str) -> Any:
-    """The embedding function of this name, without settings."""
+    """The embedding function of this name, made without settings."""
     from retrieval_store import plugins
     from retrieval_store.api.embedding_functions import function_of
 
@@ -465,30 +469,30 @@ def make_function(name: str) -> Any:
 
 
 def remembered_function(points: Any) -> dict[str, Any] | None:
-    """A collection's record of its embedding function."""
+    """The specification of the embedding function that a collection has stored."""
     spec: dict[str, Any] | None = points.configuration["embedding_function"]
     return spec
 
 
 def name_of_function(spec: dict[str, Any] | None) -> str:
-    """The name of a remembered function."""
+    """The name of a stored embedding function."""
     return NO_MODEL if spec is None else str(spec.get("name") or spec.get("custom"))
 
 
 def embeds_images(spec: dict[str, Any] | None) -> bool:
-    """Whether the function that is remembered may embed images."""
+    """Whether the stored embedding function may embed images."""
     return spec is not None and name_of_function(spec) not in _OF_TEXTS
 
 
 def refuse_images(spec: dict[str, Any] | None, remedy: str = "") -> None:
-    """Refuse a model that embeds no images.
+    """Refuse a collection whose model can't embed images.
 
     Args:
         spec: a collection's `configuration["embedding_function"]`.
         remedy: an alternative, for the message.
 
     Raises:
-        click.UsageError: none is remembered, or a function of texts.
+        click.UsageError: no function is stored, or it only embeds texts.
     """
     if embeds_images(spec):
         return
@@ -508,19 +512,20 @@ def collection_by(
     refuse_if_remembered_is_missing: bool = False,
     **arguments: Any,
 ) -> Any:
-    """A collection with the function that the user names, unless it remembers another. One that
-    remembers the same function with other settings keeps its own.
+    """A collection, opened with the embedding function that the user names, unless it has stored
+    another function. If it has stored the same function with other settings, its own settings are
+    used.
 
     Args:
-        client: of the store.
-        name: of the collection.
-        model: of the embedding function.
-        refuse_if_remembered_is_missing: whether a model is refused also where the remembered one
+        client: the client of the store.
+        name: the name of the collection.
+        model: the name of the embedding function.
+        refuse_if_remembered_is_missing: whether a model is also refused if the stored function
             can't be made here.
-        arguments: as of `Client.get_collection`.
+        arguments: further arguments of `Client.get_collection`.
 
     Raises:
-        click.UsageError: there is no such model, or the collection remembers another.
+        click.UsageError: there is no such model, or the collection has stored another one.
     """
     points = collection_of(client, name)
     spec = remembered_function(points)

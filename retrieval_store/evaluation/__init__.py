@@ -1,4 +1,4 @@
-"""How well a collection finds what it should, measured on questions with known answers.
+"""Measures how well a collection finds the right records, with questions whose answers are known.
 
 The input is a collection, and questions with the ids that should be found. The output is an
 `Evaluation`: recall, MRR and nDCG of each setting, question by question, and the differences

@@ -1,7 +1,7 @@
 """`evaluate` measures how well a collection answers questions.
 
-It asks them in several ways: in the modes that the collection can answer, and by settings that the
-caller names. Questions are embedded once, however many ways there are.
+It runs each question in several settings: in the modes that the collection can answer, and in
+settings that the caller names. Each question is embedded only once.
 """
 
 import os
@@ -40,7 +40,7 @@ How: TypeAlias = Mapping[str, Any]  # arguments of Collection.query
 
 
 def modes_of(modes: Any) -> tuple[EvaluatedMode, ...] | None:
-    """The given modes, each once; None where the collection decides."""
+    """The modes that were passed, each once; None if the collection decides."""
     if modes is None:
         return None
     mode_list = [modes] if isinstance(modes, str) else modes
@@ -54,7 +54,7 @@ def modes_of(modes: Any) -> tuple[EvaluatedMode, ...] | None:
 
 
 def settings_of(settings: Any) -> dict[str, How]:
-    """The given settings by name, checked."""
+    """The settings that were passed, by name, checked."""
     if settings is None:
         return {}
     if not isinstance(settings, Mapping):
@@ -67,8 +67,8 @@ def settings_of(settings: Any) -> dict[str, How]:
 def all_settings(
     modes: Sequence[EvaluatedMode], named: Mapping[str, How], shared: How
 ) -> dict[str, How]:
-    """Modes, then the given settings, which replace modes of the same name. shared: arguments for
-    all that don't set them."""
+    """All settings to measure: the modes, then the named settings, which replace modes of the same
+    name. shared: arguments for all settings that don't set these themselves."""
     return {
         name: {**shared, **how}
         for name, how in ({mode: {"mode": mode} for mode in modes} | {**named}).items()
@@ -76,7 +76,7 @@ def all_settings(
 
 
 def needs_vectors(how: How) -> bool:
-    """Whether a setting needs vectors of the questions."""
+    """Whether a setting needs a vector for each question."""
     return mode_of(how) != "text"
 
 
@@ -119,7 +119,7 @@ _SOURCES = {
 
 @dataclass(frozen=True, slots=True)
 class QueryInputs:
-    """Questions in the form for `query`: q texts, and (q, dim) float32 where vectors are needed."""
+    """Questions in the form for `query`: q texts, and (q, dim) float32 if vectors are needed."""
 
     texts: list[str]
     vectors: Matrix | None
@@ -138,8 +138,8 @@ def answerable(collection: Collection, questions: Sequence[Question]) -> list[Ev
 def prepare_questions(
     collection: Collection, questions: Sequence[Question], needs_vectors: bool
 ) -> QueryInputs:
-    """The questions, with vectors if needed: their own, or those that the collection's embedding
-    function makes."""
+    """The questions, with vectors if needed: the question's own, or one that the collection's
+    embedding function computes."""
     texts = [question.query for question in questions]
     return QueryInputs(texts, _vectors(collection, questions) if needs_vectors else None)
 
@@ -147,7 +147,7 @@ def prepare_questions(
 def ids_found_by(
     collection: Collection, inputs: QueryInputs, k: int, how: How
 ) -> list[tuple[str, ...]]:
-    """For each question the ids found with a setting, best first, at most k."""
+    """For each question the ids that a setting finds, best first, at most k."""
     inputs_by_name: dict[str, Any] = {
         "query_texts": inputs.texts,
         "query_embeddings": inputs.vectors,
@@ -174,7 +174,7 @@ def unknown_to(collection: Collection, questions: Sequence[Question]) -> tuple[s
 
 
 def _vectors(collection: Collection, questions: Sequence[Question]) -> Matrix:
-    """(q, dim) float32."""
+    """The vectors of all questions, (q, dim) float32."""
     without = [i for i, question in enumerate(questions) if question.embedding is None]
     if without and not can_embed(collection):
         raise EmbeddingFunctionError(
@@ -214,38 +214,39 @@ def evaluate(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Evaluation:
-    """How well a collection finds what it should: recall@k, MRR@k and nDCG@k by mode and by
-    setting, with the values of each question.
+    """Measure how well a collection finds the right records: recall@k, MRR@k and nDCG@k by mode and
+    by setting, with the values of each question.
 
-    recall: the share of a question's ids that are among the k found. MRR: 1 / the rank of the first
-    of them, 0 if none is found. nDCG: the gains found over the greatest possible, where a gain is
-    the grade by 1 / log2(rank + 1) (Järvelin and Kekäläinen 2002, with the gains of trec_eval).
-    Each mean has a percentile interval by bootstrap over the questions (Efron and Tibshirani 1993),
-    the same for the same seed.
+    recall: the share of a question's expected ids that are among the k found. MRR: 1 / the rank of
+    the first expected id, 0 if none is found. nDCG: the gains found over the greatest possible,
+    where a gain is the grade by 1 / log2(rank + 1) (Järvelin and Kekäläinen 2002, with the gains of
+    trec_eval). Each mean has a percentile interval by bootstrap over the questions (Efron and
+    Tibshirani 1993), the same for the same seed.
 
     An id that no point has counts as not found; it is listed in `missing`, and logged.
 
     Args:
         collection: the collection.
-        questions: dicts, or the path of a file with one a line as JSON. "query": the text. "ids":
-            the ids that should be found, as a list, or as a dict of ids and grades, finite numbers
-            above 0 (1 for each of a list). "embedding": a vector to query with, if not the text's.
-            Questions without one are embedded once, for all settings.
+        questions: dicts, or the path of a file with one dict per line, as JSON. "query": the text.
+            "ids": the ids that should be found, as a list, or as a dict of ids and grades, finite
+            numbers above 0 (for a list, each grade is 1). "embedding": a query vector, instead of
+            the vector of the text. Questions without an embedding are embedded once, for all
+            settings.
         k: how many hits count.
-        modes: of "dense", "text" and "hybrid"; () for only the settings. None: all that the
-            collection can answer, by its embedding function or the questions' vectors, and by its
-            documents.
-        settings: arguments of `Collection.query`, such as mode, where, exact, rerank, by a name of
-            your choice; one with the name of a mode replaces it.
-        where: a filter of metadata for all settings that have none of their own.
-        where_document: the same of documents.
-        confidence: of the intervals, from 0 to 1.
-        seed: of the questions that bootstrapping draws.
+        modes: some of "dense", "text" and "hybrid"; () to measure only the settings. None: all
+            modes that the collection can answer, which depends on its embedding function or the
+            questions' vectors, and on its documents.
+        settings: arguments of `Collection.query`, such as mode, where, exact, rerank, by names of
+            your choice; a setting with the name of a mode replaces that mode.
+        where: a filter of metadata for all settings that don't set their own.
+        where_document: a filter of documents for all settings that don't set their own.
+        confidence: the confidence level of the intervals, from 0 to 1.
+        seed: the random seed for drawing questions in the bootstrap.
 
     Raises:
-        InvalidArgumentError: an invalid argument, naming it, the question or the line; and the
-            errors of `query`.
-        EmbeddingFunctionError: vectors are needed and can't be made.
+        InvalidArgumentError: an invalid argument; the message names it, and the question or the
+            line. The errors of `query` are raised, too.
+        EmbeddingFunctionError: vectors are needed, but nothing can embed the questions.
     """
     if not isinstance(collection, Collection):
         raise InvalidTypeError(f"collection is {quote(collection)}, expected a Collection")
@@ -273,7 +274,7 @@ def _choose_modes(
     modes: Sequence[EvaluatedMode] | None,
     named: Mapping[str, How],
 ) -> Sequence[EvaluatedMode]:
-    """The modes to measure; InvalidArgumentError where nothing would be measured."""
+    """The modes to measure; raises InvalidArgumentError if nothing would be measured."""
     chosen = answerable(collection, questions) if modes is None else modes
     if chosen or named:
         return chosen
@@ -288,7 +289,8 @@ def _choose_modes(
 def _ids_found(
     collection: Collection, inputs: QueryInputs, k: int, how: How, setting: str | None
 ) -> list[tuple[str, ...]]:
-    """The ids found with a setting; errors name the setting, where the caller named it."""
+    """For each question the ids that a setting finds; errors name the setting, if the caller has
+    named it."""
     try:
         return ids_found_by(collection, inputs, k, how)
     except InvalidArgumentError as error:
@@ -305,7 +307,7 @@ def _results(
     confidence: float,
     seed: int,
 ) -> dict[str, SettingResult]:
-    """The measures of each setting. All intervals use the same draws."""
+    """The measures of each setting. The bootstrap draws the same questions for all intervals."""
     values = {name: measure_questions(questions, ids, k) for name, ids in ids_by_setting.items()}
     columns = [values[name][measure] for name in ways for measure in MEASURES]
     estimates = iter(estimates_of(np.stack(columns, axis=1), confidence, seed))

@@ -13,9 +13,10 @@ computes how good the hits of each question are: recall@k, MRR@k and nDCG@k.
 and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13, percentile intervals. All n
 questions are resampled with replacement, again and again; the interval holds the middle share of
 the means. The columns of one call are resampled together, question by question. So the interval of
-a difference is a paired one: the difficulty of a question for all settings cancels out.
+a difference is a paired interval: the difficulty of a question, which affects all settings, cancels
+out.
 
-An `Evaluation` has the figures of each setting, the values of each question, and the differences
+An `Evaluation` has the measures of each setting, the values of each question, and the differences
 between two settings (`Comparison`); `print` shows them as tables of plain text.
 """
 
@@ -47,7 +48,8 @@ MOST_IDS = 3  # in a cell or a message
 
 
 def plain_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Rows under the names of their columns, numbers to the right."""
+    """A table as plain text: rows below the names of their columns, with numbers aligned to the
+    right."""
     cells = [list(map(_cell, columns)), *([_cell(value) for value in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     numbers = [
@@ -64,12 +66,12 @@ def plain_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def format_interval(low: float, high: float) -> str:
-    """An interval."""
+    """The text of an interval."""
     return f"{low:.3f} … {high:.3f}"
 
 
 def format_difference(difference: float) -> str:
-    """A difference with its sign; + where it is 0 apart from rounding."""
+    """A difference as text, with its sign; + if it is 0 except for rounding."""
     return f"{round(difference, 3) + 0.0:+.3f}"  # which makes 0 of -0
 
 
@@ -89,8 +91,9 @@ Placed = tuple[str, Any]  # a question as it came, behind the name of its place 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Question:
-    """A question and the expected ids. grades: how relevant each expected id is, above 0; 1 where
-    only ids were given. embedding: (dim,) float32, where the question has its own."""
+    """A question and its expected ids. grades: how relevant each expected id is, above 0; 1 if only
+    ids were passed. embedding: (dim,) float32, if the question has its own vector; otherwise
+    None."""
 
     query: str
     grades: Mapping[str, float]
@@ -98,8 +101,8 @@ class Question:
 
 
 def questions_of(questions: Any) -> tuple[Question, ...]:
-    """Checked questions from a list of dicts, or from a file of JSON lines given by its path.
-    Errors name the place in it."""
+    """Questions from a list of dicts, or from a file of JSON lines given by its path, checked.
+    Errors name the position in the list or the file."""
     if isinstance(questions, str | os.PathLike):
         placed = _in_file(path_of(questions, "questions"))
     elif isinstance(questions, Iterable) and not isinstance(questions, bytes | Mapping):
@@ -117,7 +120,7 @@ def questions_of(questions: Any) -> tuple[Question, ...]:
 
 
 def _in_file(path: Path) -> Iterator[Placed]:
-    """The questions in the lines of a file, without empty lines."""
+    """The questions in a file, one in each line; empty lines are skipped."""
     try:
         lines = path.read_text("utf-8-sig").split("\n")  # no other character ends a line of JSON
     except OSError as error:
@@ -141,7 +144,7 @@ def _object_of(place: str, line: str) -> Any:
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object without repeated keys; Python would silently keep the last."""
+    """A JSON object, checked to have no repeated keys; Python would silently keep the last."""
     fields = dict(pairs)
     if len(fields) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -177,7 +180,7 @@ def _query(value: Any) -> str:
 
 
 def _grades(value: Any) -> dict[str, float]:
-    """The grade of each id; 1 for each of a list."""
+    """The grade of each expected id; 1 for each if they are a list."""
     ids = ids_of(list(value) if isinstance(value, Mapping) else value)
     if not ids:
         raise InvalidArgumentError("ids is empty, expected at least one id that should be found")
@@ -211,7 +214,8 @@ def _embedding(value: Any) -> Matrix | None:
 
 
 def _of_one_dimension(placed: Iterable[tuple[str, Question]]) -> Iterator[Question]:
-    """The questions; DimensionMismatchError where two have embeddings of different lengths."""
+    """The questions; raises DimensionMismatchError if two of them have embeddings of different
+    lengths."""
     first: tuple[str, int] | None = None
     for place, question in placed:
         if question.embedding is not None:
@@ -232,7 +236,7 @@ CALLED: dict[Measure, str] = {"recall": "recall", "mrr": "MRR", "ndcg": "nDCG"}
 def measure_questions(
     questions: Sequence[Question], ranked_ids: Sequence[Sequence[str]], k: int
 ) -> dict[Measure, Floats]:
-    """Each measure of each question, (q,) from 0 to 1.
+    """For each measure the values of all questions, (q,) from 0 to 1.
 
     ranked_ids: for each question the ids that were found, best first; the first k count.
     """
@@ -254,26 +258,29 @@ def measure_questions(
 
 
 def reciprocal_ranks(gains: Floats) -> Floats:
-    """(q,): 1 / the rank of the first hit with a gain; 0 without one. gains: (q, k), best first."""
+    """(q,): for each question 1 / the rank of the first hit with a gain; 0 if no hit has one.
+    gains: (q, k), best hits first."""
     relevant = gains > 0
     return np.where(relevant.any(axis=1), 1 / (1 + relevant.argmax(axis=1)), 0.0)
 
 
 def discounted_gain(gains: Floats) -> Floats:
-    """(q,): DCG, the sum of the gains, (q, k), each by 1 / log2(rank + 1)."""
+    """(q,): DCG, the sum of the gains, each multiplied by 1 / log2(rank + 1). gains: (q, k), best
+    hits first."""
     summed: Floats = (gains / np.log2(np.arange(2, gains.shape[1] + 2))).sum(axis=1)
     return summed
 
 
 def _share_of(gains: Floats, ideal: Floats) -> Floats:
-    """nDCG. A grade counts as a share of the question's greatest, so that no sum overflows."""
+    """(q,): nDCG. Grades are first divided by the question's greatest grade, so that no sum
+    overflows."""
     greatest = ideal[:, :1]
     return discounted_gain(gains / greatest) / discounted_gain(ideal / greatest)
 
 
 def _pad_rows(rows: Sequence[Sequence[float]], k: int) -> Floats:
-    """(q, k), with 0 where a row is shorter; no wider than the longest row, since zeros add
-    nothing."""
+    """The rows as a matrix (q, k), with 0 after the end of shorter rows. It is no wider than the
+    longest row, since zeros change nothing."""
     width = min(k, max(map(len, rows)))
     padded = np.zeros((len(rows), max(width, 1)))
     for row, values in zip(padded, rows, strict=True):
@@ -286,7 +293,8 @@ AT_ONCE = 1 << 22  # questions drawn at once: 32 MB
 
 
 def intervals_of_means(values: Floats, confidence: float, seed: int) -> Floats:
-    """(m, 2): low and high end of the interval of the mean of each column of (q, m).
+    """(m, 2): the low and the high end of the confidence interval of each column's mean. values:
+    (q, m).
 
     The same seed draws the same questions, whatever the columns are.
     """
@@ -303,8 +311,8 @@ def intervals_of_means(values: Floats, confidence: float, seed: int) -> Floats:
 
 
 def _draw_means(values: Floats, resamples: int, rng: np.random.Generator) -> Floats:
-    """(resamples, m): means of that many draws. Draws are counted by question, so that all means
-    are one product of matrices."""
+    """(resamples, m): the means of this many bootstrap draws. A draw is represented by how often
+    each question occurs in it, so that all means are one matrix product."""
     count = len(values)
     drawn = rng.integers(0, count, (resamples, count))
     drawn += count * np.arange(resamples)[:, np.newaxis]
@@ -319,8 +327,8 @@ SHOWN = 5  # questions that got worse, and that got better, in a table
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over questions, and the interval that bootstrapping them gives: how far it would vary
-    with other questions of the kind."""
+    """A mean over questions, and its interval by the bootstrap: how far the mean would vary with
+    other questions of the same kind."""
 
     mean: float
     low: float
@@ -331,9 +339,9 @@ class Estimate:
 class SettingResult:
     """The measures of one setting.
 
-    how: its arguments of `Collection.query`; found: for each question the ids that were found, best
-    first; values: each measure of each question, (q,) float64 from 0 to 1; estimates: their means.
-    Measures are "recall", "mrr" and "ndcg".
+    how: the setting's arguments of `Collection.query`; found: for each question the ids that were
+    found, best first; values: by measure, the values of all questions, (q,) float64 from 0 to 1;
+    estimates: by measure, the mean. Measures are "recall", "mrr" and "ndcg".
     """
 
     name: str
@@ -345,8 +353,8 @@ class SettingResult:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Change:
-    """One question under two settings: its number, the values of both and the ids that each found,
-    best first. Compare them with `question.grades` to see which ids were missed."""
+    """One question in two settings: its number, its value in each, and the ids that each has found,
+    best first. Compare these with `question.grades` to see which ids were missed."""
 
     number: int
     question: Question
@@ -357,7 +365,7 @@ class Change:
 
     @property
     def difference(self) -> float:
-        """By how much the second setting is better."""
+        """By how much the value in the second setting is greater."""
         return self.second - self.first
 
 
@@ -365,8 +373,8 @@ class Change:
 class Comparison:
     """Two settings, question by question. `print` shows a summary and the greatest changes.
 
-    first, second: their names; difference: the mean of second - first, with the interval by paired
-    bootstrap; changes: all questions, in their order.
+    first, second: the names of the settings; difference: the mean of second - first, with the
+    interval by paired bootstrap; changes: all questions, in their order.
     """
 
     first: str
@@ -406,9 +414,9 @@ class Comparison:
         )
 
     def to_pandas(self) -> Any:
-        """A pandas.DataFrame, a row for each question: "question" (its number), "query", "first",
-        "second", "difference", "ids" (those that should be found), "found_by_first",
-        "found_by_second". MissingDependencyError without pandas."""
+        """A pandas.DataFrame with a row for each question. Its columns are "question" (its number),
+        "query", "first", "second", "difference", "ids" (the expected ids), "found_by_first" and
+        "found_by_second". Raises MissingDependencyError without pandas."""
         rows = self.changes
         return frame_of(
             {
@@ -458,8 +466,8 @@ class Comparison:
 class Evaluation:
     """Recall, MRR and nDCG of several settings. `print` shows them as a table.
 
-    k: how many hits count; confidence: share of the intervals; seed: of their draws; missing: ids
-    that should be found, and that no point of the collection has.
+    k: how many hits count; confidence: the confidence level of the intervals; seed: the random seed
+    of the bootstrap; missing: expected ids that no point of the collection has.
     """
 
     k: int
@@ -470,7 +478,7 @@ class Evaluation:
     missing: tuple[str, ...]
 
     def __getitem__(self, setting: str) -> SettingResult:
-        """The result of a setting; InvalidArgumentError for an unknown one."""
+        """The result of a setting; raises InvalidArgumentError for an unknown setting."""
         if setting not in [*self.settings]:  # a list, since a wrong setting may be unhashable
             raise InvalidArgumentError(
                 f"there is no setting {quote(setting)}, expected one of {[*self.settings]}"
@@ -481,9 +489,9 @@ class Evaluation:
         """The change of a measure from the first setting to the second, question by question.
 
         measure: "recall", "mrr" or "ndcg". The interval of the mean difference is a percentile
-        interval by paired bootstrap over the questions (Efron and Tibshirani 1993). Where it
-        contains 0, these questions don't decide which setting is better. InvalidArgumentError for
-        an unknown setting or measure.
+        interval by paired bootstrap over the questions (Efron and Tibshirani 1993). If it contains
+        0, these questions don't decide which setting is better. Raises InvalidArgumentError for an
+        unknown setting or measure.
         """
         if measure not in MEASURES:
             raise InvalidArgumentError(f"measure is {quote(measure)}, expected one of {MEASURES}")
@@ -504,7 +512,7 @@ class Evaluation:
     def to_pandas(self) -> Any:
         """A pandas.DataFrame with a row for each question and setting. Its columns are "setting",
         "question" (its number), "query", "recall", "mrr", "ndcg", "ids" (the expected ids) and
-        "found". MissingDependencyError without pandas."""
+        "found". Raises MissingDependencyError without pandas."""
         results, number = [*self.settings.values()], len(self.questions)
         columns: dict[str, Any] = {
             "setting": [result.name for result in results for _ in range(number)],
@@ -544,18 +552,18 @@ class Evaluation:
 
 
 def estimates_of(values: Floats, confidence: float, seed: int) -> list[Estimate]:
-    """The mean of each column of (q, m), with its interval."""
+    """The mean of each column of `values`, (q, m), with its interval."""
     means, ends = values.mean(axis=0), intervals_of_means(values, confidence, seed)
     return [Estimate(mean, *end) for mean, end in zip(means.tolist(), ends.tolist(), strict=True)]
 
 
 def name_of_measure(measure: Measure, k: int) -> str:
-    """The name of a measure in a table."""
+    """The heading for a measure in a table."""
     return f"{CALLED[measure]}@{k}"
 
 
 def about_missing(ids: tuple[str, ...]) -> str:
-    """The remark that expected ids don't exist."""
+    """The remark that some expected ids don't exist."""
     return (
         f"{count_in_words(len(ids), 'id')} that should be found can't be, since the collection has "
         f"no such point: {list_first(ids, MOST_IDS, repr)}"

@@ -1,4 +1,5 @@
-"""What the engine expects of an index, and collections of embedding functions and data loaders."""
+"""Tests of the behaviour that the engine expects of an index, and collections expect of embedding
+functions and data loaders."""
 
 import json
 from collections.abc import Sequence
@@ -18,17 +19,17 @@ TEXTS = ["A ship sails on the sea.", "Bread is baked in an oven.", "naïve café
 
 
 class EmbeddingFunctionTests:
-    """Tests of an embedding function. A class that inherits from it has the fixture `function`, and
-    `inputs` where it doesn't embed texts."""
+    """Tests of an embedding function. A class that inherits from this one defines the fixture
+    `function`, and the fixture `inputs` if the function doesn't embed texts."""
 
     @pytest.fixture
     def function(self) -> Any:
-        """The function."""
+        """The embedding function to test."""
         raise NotImplementedError("define the fixture `function`")
 
     @pytest.fixture
     def inputs(self) -> list[Any]:
-        """Four inputs, none like another."""
+        """Four inputs that all differ."""
         return [*TEXTS]
 
     def test_each_input_has_a_vector_of_one_length(self, function: Any, inputs: list[Any]) -> None:
@@ -78,17 +79,17 @@ class EmbeddingFunctionTests:
 
 
 class DataLoaderTests:
-    """Tests of a data loader. A class that inherits from it has the fixtures `loader` and
+    """Tests of a data loader. A class that inherits from this one defines the fixtures `loader` and
     `uris`."""
 
     @pytest.fixture
     def loader(self) -> Any:
-        """The loader."""
+        """The data loader to test."""
         raise NotImplementedError("define the fixture `loader`")
 
     @pytest.fixture
     def uris(self) -> list[str]:
-        """Two URIs or more that can be loaded."""
+        """At least two URIs that can be loaded."""
         raise NotImplementedError("define the fixture `uris`")
 
     def test_each_uri_has_an_item_in_its_place(self, loader: Any, uris: list[str]) -> None:
@@ -111,8 +112,8 @@ class DataLoaderTests:
 
 
 class IndexTests:
-    """Tests of an index. A class that inherits from it names the class of the index, and the
-    arguments that it was made with."""
+    """Tests of an index. A class that inherits from this one names the class of the index, and the
+    arguments with which it is made."""
 
     index_class: ClassVar[type[VectorIndex]]
     settings: ClassVar[dict[str, Any]] = {}
@@ -121,7 +122,7 @@ class IndexTests:
 
     @pytest.fixture
     def vectors(self) -> npt.NDArray[np.float32]:
-        """(COUNT, DIMENSION) vectors, of length 1."""
+        """(COUNT, DIMENSION) vectors of length 1."""
         rows = np.random.default_rng(3).standard_normal((COUNT, DIMENSION)).astype(np.float32)
         unit: npt.NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
         return unit
@@ -198,7 +199,7 @@ class IndexTests:
 def _distances(
     vectors: npt.NDArray[np.float32], queries: npt.NDArray[np.float32], metric: str
 ) -> npt.NDArray[np.float64]:
-    """(q, n) the distances of vectors of length 1, in float64."""
+    """(q, n): the distances of vectors of length 1 from queries, in float64."""
     rows, asked = vectors.astype(np.float64), queries.astype(np.float64)
     products = asked @ rows.T
     if metric == "l2":

@@ -1,4 +1,4 @@
-"""What each store promises to who uses a collection in it."""
+"""Tests of the behaviour that every store promises to users of its collections."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, TypeAlias
@@ -31,7 +31,7 @@ DOCUMENTS = [f"An {WORDS[i % 3]}, number {i}." for i in range(COUNT)]
 
 
 def _metadata_of(number: int) -> Metadata:
-    """What the record of a number has; some keys are only in some records."""
+    """The metadata of the record with this number; some keys are only in some records."""
     metadata: Metadata = {"n": number, "even": number % 2 == 0, "half": number / 2}
     if number % 3:
         metadata["word"] = WORDS[number % 3]
@@ -69,7 +69,7 @@ FILTERS: list[tuple[dict[str, Any], Holds]] = [
 
 
 def _distances(query: npt.NDArray[np.float32], metric: str) -> npt.NDArray[np.float64]:
-    """(COUNT,) the distances of all records, in float64."""
+    """(COUNT,): the distances of all records from a query, in float64."""
     vectors, asked = VECTORS.astype(np.float64), query.astype(np.float64)
     if metric == "l2":
         squares: npt.NDArray[np.float64] = ((vectors - asked) ** 2).sum(axis=1)
@@ -81,18 +81,19 @@ def _distances(query: npt.NDArray[np.float32], metric: str) -> npt.NDArray[np.fl
 
 
 def _assert_same(vectors: Any, expected: npt.NDArray[np.float32]) -> None:
-    """They are these, but for a last digit that a store loses which keeps lengths apart."""
+    """Check that vectors are the expected ones. Their last digits may differ, since a store that
+    keeps vectors and lengths separately rounds."""
     np.testing.assert_allclose(vectors, expected, rtol=1e-6)
 
 
 def _numbers(holds: Holds) -> list[int]:
-    """The numbers of the records for which a filter holds."""
+    """The numbers of the records for which `holds` is true."""
     return [i for i, metadata in enumerate(METADATAS) if holds(metadata)]
 
 
 class StoreTests:
-    """Tests of a store. A class that inherits from it has the fixture `client`, and says what its
-    store can't by the attributes."""
+    """Tests of a store. A class that inherits from this one defines the fixture `client`, and says
+    by attributes what its store doesn't support."""
 
     metrics: ClassVar[tuple[str, ...]] = ("cosine", "l2", "ip")
     has_updates: ClassVar[bool] = True  # update and upsert
@@ -101,7 +102,7 @@ class StoreTests:
 
     @pytest.fixture
     def client(self) -> Iterator[Client]:
-        """A client of an empty store of the kind that is tested, closed at the end."""
+        """A client of an empty store of the tested kind; it is closed at the end."""
         raise NotImplementedError("define the fixture `client`")
 
     @pytest.fixture
@@ -112,7 +113,7 @@ class StoreTests:
 
     @pytest.fixture
     def filled(self, collection: Collection) -> Collection:
-        """The same with all records."""
+        """The new collection, filled with all records."""
         collection.add(IDS, VECTORS, METADATAS, DOCUMENTS)
         return collection
 

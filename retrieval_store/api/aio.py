@@ -47,8 +47,8 @@ PIECE = 256  # records that a thread hands over at once
 def async_method(
     method: Callable[Concatenate[Any, P], R], kind: CallKind = "read"
 ) -> Callable[Concatenate[Any, P], Async[R]]:
-    """An asynchronous method made from a synchronous one. kind: whether the call is long, such as a
-    write."""
+    """An asynchronous method made from a synchronous one. kind: the kind of call, such as "long"
+    for one that may take long."""
 
     @wraps(method)
     async def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:

@@ -99,7 +99,8 @@ def _refuse_unloaded(records: Records, loaded: list[Any]) -> None:
 
 
 def _choose_sources(records: Records, loaded: list[Any]) -> EmbeddingInputs:
-    """The inputs to embed if one field was chosen; the other fields are only stored."""
+    """The inputs to embed, for records with a chosen field (`embed`); the other fields are only
+    stored."""
     field = loaded if records.embed == "uris" else getattr(records, records.embed or "")
     places = [i for i, item in enumerate(field or ()) if item is not None]
     return EmbeddingInputs(

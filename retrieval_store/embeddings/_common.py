@@ -138,8 +138,8 @@ def warn_of_truncation(
     """Log that a model reads only the beginning of some texts, once per collection and process.
 
     seen: (n,), the number of tokens of each text; 0 for a text whose tokens weren't counted. If
-    only the first `characters` of a text were tokenized, it is their number. characters: None means
-    the number of characters that `cut_to_tokens` keeps.
+    only the first `characters` of a text were tokenized, only the tokens of this part count.
+    characters: None means the number of characters that `cut_to_tokens` keeps.
     """
     collection_id, name = _collection.get() or (None, None)
     key = collection_id, model

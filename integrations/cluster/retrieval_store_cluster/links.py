@@ -52,8 +52,8 @@ _log = logging.getLogger("retrieval_store.cluster")
 def needs_acorn(
     collection: QdrantCollection, expression: Expression | None
 ) -> models.AcornSearchParams | None:
-    """Whether a search with this filter needs ACORN. None without a filter, and if the filter is on
-    a single key for whose values the graph has links."""
+    """The parameters for ACORN in a search with this filter. None if it isn't needed: without a
+    filter, and if the filter is on a single key for whose values the graph has links."""
     if expression is None:
         return None
     known = _searches_like(collection, expression)

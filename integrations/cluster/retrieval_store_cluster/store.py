@@ -892,8 +892,8 @@ class ClusterStore(BaseStore):
         self._open_collection(collection_id)
 
     def _open_collection(self, collection_id: str) -> QdrantCollection:
-        """The cached state of a collection. It is read if it isn't cached, unless it was read just
-        now."""
+        """The cached state of a collection. If it isn't cached, the Qdrant collections are read
+        until it is found, except those that were read just now."""
         if collection_id not in self._open:
             names, now = self.cluster.collections(), time.monotonic()
             for name in names:

@@ -127,9 +127,9 @@ class Protocol(HttpToolsProtocol):
             self._wait()
 
     def _is_idle(self) -> bool:
-        """Whether no request is running, and the connection isn't about to be closed. In that case
-        received bytes weren't part of a request, for example an empty line, for which uvicorn stops
-        its own timer."""
+        """Whether no request is running, and no timer will close the connection. Then the received
+        bytes weren't part of a request, for example an empty line; uvicorn has stopped its own
+        timer because of them."""
         under_way = self.cycle is not None and not self.cycle.response_complete
         return not under_way and self.timeout_keep_alive_task is None
 

@@ -46,9 +46,9 @@ def open_office(data: bytes) -> PackedFile:
 
 
 def open_by(packed: PackedFile, library: Callable[[Any], Any]) -> tuple[PackedFile, Any]:
-    """The result of a library for a document, and the document as the library read it. The library
-    misses a part if a reference spells its name differently. Then all names are spelt alike
-    first."""
+    """The result of a library for a document, and the document as the library read it. If the
+    library misses a part because a reference spells its name differently, the document is rewritten
+    with one spelling, and read again."""
     try:
         return packed, library(packed.stream)
     except KeyError:

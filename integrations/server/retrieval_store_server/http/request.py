@@ -293,9 +293,9 @@ class RequestContext:
     """A parsed request. names: parts of the path by their names in the route; query: the URL's
     parameters; headers: by lower-case name. body: of the route's type; texts and images in it must
     still be embedded if it `infers`. hold: keeps the connection open for some seconds without a
-    request, and calls back when it closes; None if the server can't do that. strings: ids in the
-    body that are neither integers nor UUIDs. is_counted: whether the rates of the collection have
-    counted it. is_message: whether it came over gRPC, where a missing limit is 0."""
+    request, and calls back when it closes; does nothing if the server can't do that. strings: ids
+    in the body that are neither integers nor UUIDs. is_counted: whether the rates of the collection
+    have counted it. is_message: whether it came over gRPC, where a missing limit is 0."""
 
     served: Served
     names: Mapping[str, str]

@@ -303,8 +303,8 @@ T = TypeVar("T")
 
 
 def select(connection: apsw.Connection, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
-    """All rows of a query as a list, so that no statement stays open. apsw.CorruptError when there are
-    more rows than fit into the database: then its B-tree leads to the same pages again and
+    """All rows of a query as a list, so that no statement stays open. apsw.CorruptError when there
+    are more rows than fit into the database: then its B-tree leads to the same pages again and
     again."""
     cursor = connection.execute(query, parameters)
     try:

@@ -85,8 +85,8 @@ class Bm25:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recommend:
-    """By likeness to positive examples and unlikeness to negative ones. best: score by the single
-    most similar example; otherwise by the sum over all."""
+    """By similarity to positive examples and dissimilarity to negative examples. best: score by the
+    single most similar example; otherwise by the sum over all examples."""
 
     space: str
     positives: tuple[Example, ...]
@@ -121,9 +121,9 @@ class RelevanceFeedback:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mmr:
-    """By maximal marginal relevance (MMR): nearness to one vector, and unlikeness to hits chosen
-    before, among the `candidates` nearest points. diversity: from 0, nearness alone, to 1,
-    unlikeness alone."""
+    """By maximal marginal relevance (MMR): nearness to one vector, and dissimilarity to hits chosen
+    before, among the `candidates` nearest points. diversity: from 0 (only nearness counts) to 1
+    (only dissimilarity counts)."""
 
     near: NearestDense | NearestSparse
     diversity: float
@@ -133,9 +133,9 @@ class Mmr:
 @dataclass(slots=True, eq=False)
 class FuseRankings:
     """By fusion of the rankings of the prefetches; see `base.fusion.fuse`. weights: one for each
-    prefetch, equal if None; k: the constant of reciprocal rank fusion. has_fixed_limits: the caller
-    has set the limits of the prefetches, so they stay even where more hits are needed to fill
-    groups."""
+    prefetch, equal if None; k: the constant of reciprocal rank fusion. has_fixed_limits: whether
+    the caller has set the limits of the prefetches; then they aren't raised when more hits are
+    needed to fill groups."""
 
     kind: FusionKind
     weights: tuple[float, ...] | None = None
@@ -145,8 +145,8 @@ class FuseRankings:
 
 @dataclass(frozen=True, slots=True)
 class PayloadText:
-    """By BM25 over the tokens of texts in the payload; corpus: the filter of the points whose texts
-    the statistics are computed from, all points if None."""
+    """By BM25 over the tokens of texts in the payload. corpus: the filter of the points from whose
+    texts the statistics are computed; all points if None."""
 
     at: TokensAt
     tokens: tuple[str, ...]
@@ -157,7 +157,7 @@ class PayloadText:
 
 @dataclass(frozen=True, slots=True)
 class OrderBy:
-    """In the order of a number of the payload, from `start` on."""
+    """In the order of a number in the payload, from the number `start` on."""
 
     values: ValuesAt
     descending: bool = False
@@ -195,8 +195,8 @@ Scoring: TypeAlias = (
 
 @dataclass(slots=True, eq=False)
 class QueryStep:
-    """One step. limit: how many of the best hits to return, after skipping the first `offset`;
-    expression: the filter; threshold: hits that are worse are dropped."""
+    """One step of a question. limit: how many of the best hits to return, after `offset` hits are
+    skipped; expression: the filter; threshold: hits that are worse than this are dropped."""
 
     scoring: Scoring
     limit: int
@@ -207,12 +207,13 @@ class QueryStep:
 
     @property
     def depth(self) -> int:
-        """How many of the best hits are needed: those skipped and those returned."""
+        """How many of the best hits are needed: the skipped and the returned hits."""
         return self.offset + self.limit
 
     @property
     def leaves(self) -> "list[QueryStep]":
-        """The steps without prefetches in its tree, or the step itself."""
+        """All steps without prefetches below this step, or the step itself if it has no
+        prefetches."""
         return [leaf for before in self.prefetch for leaf in before.leaves] or [self]
 
 
@@ -228,15 +229,15 @@ def with_limit(step: QueryStep, limit: int) -> QueryStep:
 
 
 def restrict_query(question: "Query", expression: Expression | None) -> "Query":
-    """The same question of the points that fulfil the expression alone."""
+    """The same question, restricted to the points that fulfil the expression."""
     if expression is None:
         return question
     return replace(question, steps=tuple(step_among(step, expression) for step in question.steps))
 
 
 def step_among(step: QueryStep, *terms: Expression | None) -> QueryStep:
-    """The same step among the points that fulfil the terms. With prefetches the innermost ones are
-    restricted, since they choose the candidates."""
+    """The same step, restricted to the points that fulfil the terms. If it has prefetches, the
+    innermost prefetches are restricted, since they choose the candidates."""
     if step.prefetch:
         return replace(step, prefetch=tuple(step_among(part, *terms) for part in step.prefetch))
     return replace(step, expression=all_of(step.expression, *terms))
@@ -281,7 +282,7 @@ class Query:
 
 
 def query_of(near: NearestDense, place: int) -> NearestDense:
-    """The same scoring with the query at this place alone."""
+    """The same scoring with only the query at this position."""
     return replace(near, vectors=cast(Matrix, near.vectors[place : place + 1]))
 
 
@@ -324,7 +325,7 @@ class ExplainRequest:
     ahead: int = MAX_AHEAD
 
     def among(self, expression: Expression) -> "ExplainRequest":
-        """The same of the points that fulfil the expression alone."""
+        """The same request, restricted to the points that fulfil the expression."""
         return replace(
             self,
             question=restrict_query(self.question, expression),
@@ -335,14 +336,15 @@ class ExplainRequest:
 
 @dataclass(slots=True, eq=False)
 class LegReport:
-    """How one way of searching ranks the records, exactly, among all that its filter allows.
+    """The exact ranks of the records in one way of searching (a "leg", such as dense or text
+    search), among all points that its filter allows.
 
-    asked: how many hits the question requests from it; None if it has no such step. ranked: how
-    many points it ranks. ranks: (n,) from 1. 0 for a record that it can't rank (without a vector,
-    or without a word of the query), or that is beyond the store's limit. A record that the filter
-    excludes has the rank that it would have among the allowed ones. scores: (n,), and distances:
-    (n,), NaN where there is none. beyond: (n,) whether they are worse than the threshold of the
-    step.
+    asked: how many hits the question requests from this way; None if the question has no such step.
+    ranked: how many points it ranks. ranks: (n,) from 1. 0 for a record that it can't rank (without
+    a vector, or without a word of the query), or that is beyond the store's limit. A record that
+    the filter excludes has the rank that it would have among the allowed ones. scores, distances:
+    (n,), NaN for records without one. beyond: (n,) bool, whether a record is worse than the
+    threshold of the step.
     """
 
     name: str
@@ -370,11 +372,11 @@ class RankReport:
     """A store's report on the records, all of one state: n of them, in the order of insertion.
 
     points: with payload, document and uri. found: the hits of the question. matching: how many
-    points its filter allows, None where that isn't counted. ranks: (n,) the places from 1 in its
-    exact ranking of all that match, 0 for a record that isn't in it. ahead: the ids before each
-    record in it; beyond: (n,) whether its score there is worse than the question's threshold. legs:
-    the ways of searching; words: of the texts of the query; fulfilled: (conditions, n); same: for
-    each record the hits with its value at the path.
+    points its filter allows, None where that isn't counted. ranks: (n,) the ranks, from 1, in the
+    question's exact ranking of all points that match, 0 for a record that isn't in it. ahead: the
+    ids before each record in that ranking; beyond: (n,) bool, whether a record's score in it is
+    worse than the question's threshold. legs: the ways of searching; words: of the texts of the
+    query; fulfilled: (conditions, n); same: for each record the hits with its value at the path.
     """
 
     points: Points

@@ -64,8 +64,8 @@ class WorkerPool(Executor):
         return made
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more calls. Wait for the submitted calls if `wait`; cancel calls that haven't begun
-        if `cancel_futures`."""
+        """Take no more calls. Wait for the submitted calls if `wait`; cancel calls that haven't
+        begun if `cancel_futures`."""
         self._is_closed = True
         if self._threads is not None:
             self._threads.shutdown(wait, cancel_futures=cancel_futures)

@@ -37,11 +37,13 @@ def fuse(
     "server_rrf": 1 / (rank / weight + k - 1); with weights of 1 it equals "rrf" with k - 1. A
     weight of 0 contributes nothing. Qdrant's documentation, "Hybrid queries".
     "weighted": weight · score, with the scores scaled so that the least is 0 and the greatest 1
-    (all 1 if they are equal). "adaptive": weight · score, with the scores scaled so that the first
-    is 1, and the 100th and all later ones are 0. So the first hits don't depend on how many are
-    requested. Equal sums are ordered by "rrf". "dbsf": scores scaled so that μ - 3σ is 0 and μ + 3σ
-    is 1 (all ½ if they are equal), with the sample standard deviation σ. Distribution-based score
-    fusion; Mazzeschi (2023), and Qdrant's documentation.
+    (all 1 if they are equal).
+    "adaptive": weight · score, with the scores scaled so that the first is 1, and the 100th and all
+    later ones are 0. So the first hits don't depend on how many are requested. Equal sums are
+    ordered by "rrf".
+    "dbsf": scores scaled so that μ - 3σ is 0 and μ + 3σ is 1 (all ½ if they are equal), with the
+    sample standard deviation σ. Distribution-based score fusion; Mazzeschi (2023), and Qdrant's
+    documentation.
     """
     weights_of_rankings = [1.0] * len(rankings) if weights is None else weights
     items, totals = _sum_contributions(rankings, weights_of_rankings, k, kind)

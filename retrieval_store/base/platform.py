@@ -18,7 +18,7 @@ POSIX and Windows are here. The promises of a store rest on these:
 - **Maps** (`map_file`, `map_descriptor`) show writes of others to the file, and stay readable as
   long as they live. On Windows a mapped file can't be removed or truncated.
 - **Names** (`give_name`, `take_place`) are given in one step and replace nothing: two processes
-that want the same name can't both get it.
+  that want the same name can't both get it.
 - **Removal** (`remove_files`, `remove_tree`) stays in the given directory, even if it is replaced
   by a link meanwhile. `is_in_use` recognises the errors that only mean that a file is open
   somewhere.
@@ -26,7 +26,7 @@ that want the same name can't both get it.
   one. Links are followed only on request. Opening a pipe doesn't block, and opening a terminal
   doesn't make it the controlling terminal.
 - **Forks** (`at_fork`): functions are called around every fork of this process, on systems with
-forks.
+  forks.
 
 The code for Windows follows its documentation, and was never run. Three promises are weaker there.
 Names are as durable as the file system makes them, since there is no documented sync of

@@ -6,21 +6,20 @@ connection, in a transaction; its result is returned, or an error of ours is rai
 the tables their meaning. This module may use `locks`, and `query.types`.
 
 - Guards. A stranger may have made the database. So its schema must equal the expected one exactly.
-It is refused if files lie beside it that SQLite would follow, or that would make SQLite hang.
-Triggers, views, and functions that a
-  schema calls are switched off. The time of one use of a connection is bounded.
+  It is refused if files lie beside it that SQLite would follow, or that would make SQLite hang.
+  Triggers, views, and functions that a schema calls are switched off. The time of one use of a
+  connection is bounded.
 - Errors of SQLite and the system are *translated* into ours, which name the file. Corrupt content
-with correct checksums leads to Python's built-in errors (`CORRUPTION_ERRORS`). In code that only
-reads stored values these become DamagedError; a ContradictionError always does. In other code they
-may be programming errors, and a check of all bytes decides (`Access.read`).
+  with correct checksums leads to Python's built-in errors (`CORRUPTION_ERRORS`). In code that only
+  reads stored values these become DamagedError; a ContradictionError always does. In other code
+  they may be programming errors, and a check of all bytes decides (`Access.read`).
 - Transactions. A transaction is a `with` block on the connection itself, which is written in C,
-around the call of a callback;
-  docs/design/concurrency.md says why.
+  around the call of a callback; docs/design/concurrency.md says why.
 - Files. Every database of ours uses the checksum VFS, so a flipped bit in a page is an error
   instead of a result. It has an application id and a format version.
 - Pools. A database is a pool of connections, each lent to one thread at a time, by a callback. A
-table in docs/design/concurrency.md shows which resources a call of `use` holds at each step, and
-the effects of an interrupt, a fork or `close` during that step.
+  table in docs/design/concurrency.md shows which resources a call of `use` holds at each step, and
+  the effects of an interrupt, a fork or `close` during that step.
 """
 
 import errno

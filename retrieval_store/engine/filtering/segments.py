@@ -3,11 +3,10 @@
 A row here is whatever integer the caller numbers its points with. The classes build on each other:
 
 - `RowGroups` has, for each number of a value, the rows with that value; it makes masks of the rows
-with given numbers. A few rows are set in the mask one by one, which costs a nanosecond for each.
-For many rows, the numbers of all rows are compared, which costs a tenth of a nanosecond a row.
+  with given numbers. A few rows are set in the mask one by one, which costs a nanosecond for each.
+  For many rows, the numbers of all rows are compared, which costs a tenth of a nanosecond a row.
 - `Postings` has the rows of each scalar, and finds the numbers of a value or a range. Values are
-equal as
-  JSON values: 1 equals 1.0, but true is not 1, and "1" is a string.
+  equal as JSON values: 1 equals 1.0, but true is not 1, and "1" is a string.
 - `ValueSegment`, `PlaceSegment` and `ElementSegment` are the segments of values, of geographic
   places and of objects in lists.
 - `TokenSegment` has inverted lists of the tokens of texts in payloads: which texts have which

@@ -3,12 +3,12 @@ columns.
 
 - Saving writes such data to files once that is worthwhile.
 - Renewal (`renew`) rewrites the files of lists and columns, whichever process made them, so that
-they contain no data of deleted or replaced points. A file names the lists, or the path, that it is
-for, so each can be made again. A file is kept if no point has changed since it was written.
+  they contain no data of deleted or replaced points. A file names the lists, or the path, that it
+  is for, so each can be made again. A file is kept if no point has changed since it was written.
 - Coding makes the codes of vector spaces, and files of the full segments.
 - The recall of searches by signs in large spaces is measured.
 - Filling (`fill_index`) adds missing vectors to an index, after loading the index from its file if
-there is one. Queries don't load an index: until it is loaded, they are answered exactly.
+  there is one. Queries don't load an index: until it is loaded, they are answered exactly.
 """
 
 import logging

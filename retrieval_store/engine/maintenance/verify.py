@@ -10,10 +10,9 @@ forged file gives it the right one. So every derived value is compared:
   one that the database and its change log lead to. Points that were written after a file are left
   out, since a reader of the file reads them again anyway.
 - Codes. A search relies on the stored error bounds. They are computed again in float64 from the
-centre, the
-  seed and the scales of the file, without the compiled part that makes codes: the distance of each
-  rotated vector from its decoded code, the length of the decoded vector, and the part that is
-  stored exactly. The codes themselves may be any that keep these bounds.
+  centre, the seed and the scales of the file, without the compiled part that makes codes: the
+  distance of each rotated vector from its decoded code, the length of the decoded vector, and the
+  part that is stored exactly. The codes themselves may be any that keep these bounds.
 - Signs. The signs of each rotated vector, and the factor that turns them into a score, are computed
   likewise, and may differ only by roundings. The recall of searches by signs is measured again, and
   must not be much lower than the recorded recall.

@@ -3,7 +3,7 @@
 - *exact*: a scan of the vectors of all points that the filter allows.
 - *codes*: the same result by a scan of their codes, after which few vectors are left to compare.
 - *signs*: a scan of one bit of each number. Only rows whose estimated score, plus a margin of some
-standard errors, may be enough are compared further. It takes about a fourth of the time.
+  standard errors, may be enough are compared further. It takes about a fourth of the time.
 - *over-fetch*: the index is queried for more candidates than are wanted, and those that the filter
   doesn't allow are dropped. It is chosen only if it saves a third of the time of the whole query,
   since results of an index are approximate. Signs, too, are chosen only if they save a third,

@@ -171,13 +171,13 @@ class _NoBar:
     """A bar that isn't shown; tqdm's disabled bar would start a thread."""
 
     def update(self, n: int) -> None:
-        """Nothing to show."""
+        """Does nothing."""
 
     def __enter__(self) -> "_NoBar":
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Nothing to end."""
+        """Does nothing."""
 
 
 def progress_bar(label: str, total: int | None, unit: str, shown: bool) -> Any:

@@ -34,8 +34,8 @@ Scale: TypeAlias = Literal["distance", "server"]
 
 @dataclass(slots=True, eq=False)
 class NearestDense:
-    """By nearness to vectors, each a query of its own: (q, dim) float32 in a dense space. In a
-    multivector space they are q matrices, (m, dim) each, compared by late interaction.
+    """Ranks by nearness to vectors, each of which is a query: (q, dim) float32 in a dense space. In
+    a multivector space they are q matrices, (m, dim) each, compared by late interaction.
 
     scale: the unit of scores and thresholds. "distance": hits carry distances (squared L2, L1, or 1
     - the dot product or cosine), and a threshold is the greatest distance allowed; the score is 1 -
@@ -57,8 +57,9 @@ class NearestDense:
 
 @dataclass(slots=True, eq=False)
 class NearestSparse:
-    """By the dot product with sparse vectors, each a query of its own. corpus, here and below: the
-    filter of the points among which idf is counted, in a space with idf; all points if None."""
+    """Ranks by the dot product with sparse vectors, each of which is a query. corpus, here and
+    below: the filter of the points among which idf is counted, in a space with idf; all points if
+    None."""
 
     space: str
     vectors: tuple[SparseVector, ...]
@@ -67,9 +68,9 @@ class NearestSparse:
 
 @dataclass(slots=True, eq=False)
 class Bm25:
-    """By the words of texts, each a query of its own: the best documents by BM25.
-    weighs_identifiers: words that look like identifiers weigh more. The rankings then carry the
-    share of the text that the best documents hold, which adaptive fusion needs."""
+    """Ranks documents by BM25, by the words of texts, each of which is a query. weighs_identifiers:
+    words that look like identifiers weigh more. The rankings then carry the share of the text that
+    the best documents hold, which adaptive fusion needs."""
 
     texts: tuple[str, ...]
     analyzer: "Analyzer"
@@ -85,8 +86,8 @@ class Bm25:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recommend:
-    """By similarity to positive examples and dissimilarity to negative examples. best: score by the
-    single most similar example; otherwise by the sum over all examples."""
+    """Ranks by similarity to positive examples and dissimilarity to negative examples. best: score
+    by the single most similar example; otherwise by the sum over all examples."""
 
     space: str
     positives: tuple[Example, ...]
@@ -97,9 +98,9 @@ class Recommend:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Discover:
-    """By the number of pairs for which a point is nearer to the first example than to the second;
-    equal numbers by nearness to the target. Without a target, by how far the point is on the wrong
-    side of the pairs, summed (the less the better)."""
+    """Ranks by the number of pairs for which a point is nearer to the first example than to the
+    second, and points with equal numbers by nearness to the target. Without a target, ranks by how
+    far the point is on the wrong side of the pairs, summed (the less the better)."""
 
     space: str
     target: Example | None
@@ -109,8 +110,8 @@ class Discover:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RelevanceFeedback:
-    """By nearness to a target, times `own`, plus, for each pair, how much nearer a point is to the
-    first than to the second, times the pair's weight."""
+    """Ranks by nearness to a target, times `own`, plus, for each pair, how much nearer a point is
+    to the first than to the second, times the pair's weight."""
 
     space: str
     target: Example
@@ -121,9 +122,9 @@ class RelevanceFeedback:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mmr:
-    """By maximal marginal relevance (MMR): nearness to one vector, and dissimilarity to hits chosen
-    before, among the `candidates` nearest points. diversity: from 0 (only nearness counts) to 1
-    (only dissimilarity counts)."""
+    """Ranks by maximal marginal relevance (MMR): nearness to one vector, and dissimilarity to hits
+    chosen before, among the `candidates` nearest points. diversity: from 0 (only nearness counts)
+    to 1 (only dissimilarity counts)."""
 
     near: NearestDense | NearestSparse
     diversity: float
@@ -132,10 +133,10 @@ class Mmr:
 
 @dataclass(slots=True, eq=False)
 class FuseRankings:
-    """By fusion of the rankings of the prefetches; see `base.fusion.fuse`. weights: one for each
-    prefetch, equal if None; k: the constant of reciprocal rank fusion. has_fixed_limits: whether
-    the caller has set the limits of the prefetches; then they aren't raised when more hits are
-    needed to fill groups."""
+    """Ranks by fusion of the rankings of the prefetches; see `base.fusion.fuse`. weights: one for
+    each prefetch, equal if None; k: the constant of reciprocal rank fusion. has_fixed_limits:
+    whether the caller has set the limits of the prefetches; then they aren't raised when more hits
+    are needed to fill groups."""
 
     kind: FusionKind
     weights: tuple[float, ...] | None = None
@@ -145,8 +146,8 @@ class FuseRankings:
 
 @dataclass(frozen=True, slots=True)
 class PayloadText:
-    """By BM25 over the tokens of texts in the payload. corpus: the filter of the points from whose
-    texts the statistics are computed; all points if None."""
+    """Ranks by BM25 over the tokens of texts in the payload. corpus: the filter of the points from
+    whose texts the statistics are computed; all points if None."""
 
     at: TokensAt
     tokens: tuple[str, ...]
@@ -157,7 +158,7 @@ class PayloadText:
 
 @dataclass(frozen=True, slots=True)
 class OrderBy:
-    """In the order of a number in the payload, from the number `start` on."""
+    """Sorts by a number in the payload, from the number `start` on."""
 
     values: ValuesAt
     descending: bool = False
@@ -166,14 +167,14 @@ class OrderBy:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FormulaScore:
-    """By a formula, over the results of the prefetches."""
+    """Ranks by a formula, over the results of the prefetches."""
 
     formula: "Formula"
 
 
 @dataclass(frozen=True, slots=True)
 class Unranked:
-    """In the order of ids, or at random."""
+    """Returns points in the order of ids, or at random."""
 
     at_random: bool = False
 

@@ -239,8 +239,8 @@ def _union(rows: Ints, other_rows: Ints) -> Ints:
 
 
 def _saved_columns(view: FilterView, columns: Sequence[Column]) -> Columns:
-    """Those of the columns that files have, loaded from them; one file has all columns of a path.
-    There are no files for paths of the kind `JsonPath`, nor for small collections."""
+    """Load the columns that are saved in files; one file has all columns of a path. There are no
+    files for paths of the kind `JsonPath`, nor for small collections."""
     if view.files is None or view.state.count < COLUMNS_WORTH:
         return {}
 

@@ -83,7 +83,7 @@ class BackgroundMaintenance:
             thread.join(EXIT_WAITS)
 
     def forget_after_fork(self) -> None:
-        """In a child: there is no thread."""
+        """In a forked child: begin anew, since there is no maintenance thread."""
         self._lock, self._calls = ReentrantLock(), SimpleQueue()
         self._due, self._thread = {}, None
 

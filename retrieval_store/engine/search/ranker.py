@@ -411,8 +411,8 @@ class EngineRanker:
         return self._scorings().rank_among(step, rankings)
 
     def near(self, step: QueryStep, near: NearestDense, k: int) -> list[Ranked]:
-        """By nearness in a dense space, with scores in the scale of `near`; nothing where there is
-        no such space."""
+        """Rank by nearness in a dense space, with scores in the scale of `near`; empty rankings if
+        there is no such space."""
         space, within = self._view.state.spaces.get(near.space), None
         metric: Metric = "l2" if space is None else space.space.metric
         if step.threshold is not None and near.scale == "distance":

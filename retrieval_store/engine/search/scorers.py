@@ -425,7 +425,7 @@ class DenseLeaves(Ranker, Protocol):
     """The methods of `search.EngineRanker` that are used here."""
 
     def near(self, step: QueryStep, near: NearestDense, k: int) -> list[Ranked]:
-        """By nearness in a dense space."""
+        """Rank by nearness in a dense space."""
 
 
 class Scorings:
@@ -563,7 +563,8 @@ class Scorings:
         return space
 
     def _near_among(self, near: NearestDense | NearestSparse, rows: Ints) -> Ranked:
-        """By nearness to the first vector, of the rows whose points have one."""
+        """Rank those of the rows whose points have a vector, by nearness to the first query
+        vector."""
         rows = rows_with_vector(self._view, near.space, rows)
         corpus = self._corpus(near.corpus) if isinstance(near, NearestSparse) else None
         (scores,) = similarities(self._view, near.space, rows, [near.vectors[0]], corpus=corpus)

@@ -255,7 +255,7 @@ class Entries:
         self.flag(record.id, REPLACED)
 
     def flag(self, collection_id: str, how: int = DROPPING) -> None:
-        """Note that the deletion of a collection begins; with STAYS, that it could not begin. Its
+        """Note that the deletion of a collection begins; with STAYS, that it could not be done. Its
         aliases are removed when it ends."""
         self._connection.execute(
             "UPDATE collections SET dropping = ? WHERE id = ?", (how, collection_id)

@@ -197,7 +197,7 @@ def is_there(directory: Path, derived_file: DerivedFile) -> bool:
 
 
 def path_of(directory: Path, derived_file: DerivedFile) -> Path:
-    """Where the file is; DamagedError when it isn't a plain file of the recorded size."""
+    """The path of the file; DamagedError when it isn't a plain file of the recorded size."""
     path = directory / DERIVED / derived_file.file
     for part in (path, path.parent):
         if part.is_symlink():

@@ -72,7 +72,7 @@ class LoggedChanges:
         )
 
     def by_keys(self, parts: int) -> dict[frozenset[int] | None, Ints]:
-        """The same for each set of keys that writes have changed together."""
+        """As `of`, separately for each set of keys that writes have changed together."""
         groups: dict[frozenset[int] | None, list[Ints]] = {}
         for write in self.writes:
             if write.parts & parts:

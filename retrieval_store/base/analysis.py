@@ -1,4 +1,4 @@
-"""Words of texts: found, folded, stemmed, and numbered, many texts at once.
+"""Finds, folds, stems and numbers the words of texts, many texts in one call.
 
 A word is a run of letters, digits and underscores, by Unicode, with the marks that follow them.
 Case and diacritics are folded, the latter after stemming, since stemmers need them: "Éclair" and
@@ -6,9 +6,9 @@ Case and diacritics are folded, the latter after stemming, since stemmers need t
 stopwords depend on the language. Texts of users are never parsed: there is no query syntax.
 
 Scripts without spaces between words, such as Chinese and Thai, are split into pairs of characters,
-in documents and in queries. So a query finds its text anywhere, without a dictionary. Documents
-have their single characters too, for queries of only one. Korean has spaces, but particles follow
-its nouns without one: it is split both ways.
+in documents and in queries. So a query finds its text anywhere, without a dictionary. Documents are
+also indexed by single characters, for queries of a single character. Korean has spaces, but
+particles follow its nouns without one: it is split both ways.
 
 Invisible characters don't divide words: soft hyphens, zero-width spaces and others. A word with a
 hyphen at the end of a line is indexed as a whole, and as its halves, since the hyphen may belong to
@@ -41,7 +41,8 @@ LONG_NUMBER = 5  # digits, from which on a number is a name of something
 
 
 def _class_of(ranges: str) -> str:
-    """The inside of a pattern's class: ranges of characters in hexadecimal."""
+    """The inside of a regular expression's character class. ranges: of characters, in
+    hexadecimal."""
     return "".join(
         "-".join(re.escape(chr(int(end, 16))) for end in span.split("-")) for span in ranges.split()
     )
@@ -120,9 +121,9 @@ def idf_of(documents: int, holders: Any) -> Any:
 
 
 def is_identifier(word: str) -> bool:
-    """Whether a word looks like the name of one thing, such as a part number, an error code or an
-    identifier in a program. It has three characters or more, with an underscore, or with digits and
-    letters. A number alone, such as a year, counts only with five digits or more."""
+    """Whether a word looks like an identifier, such as a part number, an error code or a name in a
+    program. It has three characters or more, with an underscore, or with digits and letters. A
+    number alone, such as a year, counts only with five digits or more."""
     digits = sum(character.isdigit() for character in word)
     mixed = 0 < digits < len(word) or digits >= LONG_NUMBER
     return len(word) > 2 and (mixed or "_" in word)
@@ -130,8 +131,9 @@ def is_identifier(word: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """The words of texts. vocabulary: the distinct ones; codes: (n,) for each occurrence its index
-    in the vocabulary; owners: (n,) ascending, the text of each occurrence."""
+    """The words of texts. vocabulary: the distinct words; codes: (n,) for each occurrence of a word
+    its index in the vocabulary; owners: (n,) ascending, the number of the text of each
+    occurrence."""
 
     vocabulary: list[str]
     codes: Ints
@@ -148,8 +150,8 @@ class Analyzer:
 
     def words(self, texts: Sequence[str], is_query: bool = False) -> Words:
         """The words of the texts, in their order; after the words of each part of a text come its
-        words of scripts without spaces. is_query: whether they are queries, in which a single
-        character of such a script counts only where it is alone."""
+        words of scripts without spaces. is_query: whether the texts are queries, in which a single
+        character of such a script counts only if it has no neighbour."""
         numbers = _Numbers({_BREAK: 0})
         codes, owners = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         texts = [text.replace(_BREAK, " ") for text in texts]
@@ -172,8 +174,8 @@ class Analyzer:
         return self._reduce(list(numbers), all_codes, all_owners)
 
     def _reduce(self, raw: list[str], codes: Ints, owners: Ints) -> Words:
-        """Words without stopwords, stemmed and folded: once for each distinct word, not for each
-        occurrence. The first of `raw` is the break."""
+        """Remove stopwords, and stem and fold the other words: once for each distinct word, not for
+        each occurrence. The first item of `raw` is the break between texts."""
         stems = raw if self.language is None else stemmer(self.language).stemWords(raw)
         spelt = ["", *map(fold, stems[1:])]
         if self.stopwords:
@@ -186,7 +188,7 @@ class Analyzer:
 
 
 class _Numbers(dict[str, int]):
-    """Numbers things in the order of their first use."""
+    """A dict that numbers keys in the order of their first use."""
 
     def __missing__(self, key: str) -> int:
         self[key] = number = len(self)
@@ -215,7 +217,7 @@ def _in_pieces(texts: Sequence[str]) -> Iterator[tuple[list[int], list[str]]]:
 
 
 def _end_of_word(text: str, position: int) -> int:
-    """Where the first word after a position ends."""
+    """The position where the first word after this position ends."""
     space = _SPACE.search(text, position)
     return space.start() if space else len(text)
 
@@ -231,19 +233,19 @@ def _beyond_ascii(texts: Sequence[str]) -> str:
 
 
 def _without_hidden(text: str) -> str:
-    """A text without characters that hide in words."""
+    """A text without the invisible characters that don't divide words."""
     return text if text.isascii() else _HIDDEN.sub("", _NON_JOINER.sub(" ", text))
 
 
 def _with_whole_words(text: str) -> str:
-    """A text with the words at its end that are divided between two of its lines."""
+    """A text to which the words that are divided between two lines are appended as wholes."""
     whole = ["".join(piece[0] for piece in pieces) for pieces in _divided_words(text)]
     return " ".join([text, *whole]) if whole else text
 
 
 def _divided_words(text: str) -> Iterator[list[re.Match[str]]]:
-    """The pieces of words that are divided between lines. On both sides of a division are small
-    letters, or capitals; else the hyphen is part of a name."""
+    """The pieces of words that are divided between lines. A hyphen counts as a division only
+    between small letters, or between capitals; else it is part of a name."""
     if "\n" not in text or ("-" not in text and "\u2010" not in text):
         return
     pieces: list[re.Match[str]] = []
@@ -268,8 +270,8 @@ def _is_of_one_case(letters: str) -> bool:
 
 
 def _split(texts: Sequence[str]) -> list[str]:
-    """The words of the texts, in lower case, with a break between texts; none of scripts without
-    spaces."""
+    """The words of the texts, in lower case, with a break between texts; without words of scripts
+    without spaces."""
     spelt = list(texts)
     odd = [i for i, text in enumerate(texts) if not text.isascii()]
     if odd:
@@ -293,8 +295,8 @@ def _only_words(text: str) -> str:
 
 
 def _compose(texts: Sequence[str]) -> str:
-    """The texts in lower case, with breaks between them, in the form in which equal ones are equal
-    character by character."""
+    """The texts in lower case, with breaks between them, in a Unicode normal form, so that equal
+    texts are equal character by character."""
     # Twice, since folding case may decompose.
     composed = unicodedata.normalize("NFC", _BREAK.join(texts))
     composed = unicodedata.normalize("NFC", composed.casefold())
@@ -304,8 +306,9 @@ def _compose(texts: Sequence[str]) -> str:
 
 
 def _without_spaces(texts: Sequence[str], is_query: bool) -> Iterator[tuple[list[str], Ints, Ints]]:
-    """The texts' characters of scripts without spaces, and of Korean: pairs, then single ones. Of
-    both: the distinct ones, and for each occurrence which it is, and the place of its text."""
+    """The texts' characters of scripts without spaces, and of Korean: pairs, then single ones. For
+    both together: the distinct strings; and for each occurrence the index of its string, and the
+    index of its text."""
     if not _HAS_PAIRED.search(_beyond_ascii(texts)):
         return
     odd = [i for i, text in enumerate(texts) if not text.isascii() and _HAS_PAIRED.search(text)]
@@ -329,7 +332,7 @@ def _without_spaces(texts: Sequence[str], is_query: bool) -> Iterator[tuple[list
 
 def _characters_in(points: npt.NDArray[np.uint32]) -> tuple[Ints, Ints, Bools]:
     """The characters of scripts without spaces in a text with these code points: where each begins,
-    where its marks end, and whether another one follows at once."""
+    where its marks end, and whether another such character follows directly."""
     kinds = np.zeros(_AFTER_UNICODE, np.uint8)
     for point in distinct(points).tolist():
         character = chr(point)
@@ -346,7 +349,8 @@ def _characters_in(points: npt.NDArray[np.uint32]) -> tuple[Ints, Ints, Bools]:
 def _distinct_in(
     text: str, keys: Ints, starts: Ints, ends: Ints, holders: Ints
 ) -> tuple[list[str], Ints, Ints]:
-    """The pieces of a text that have different keys, and for each key its piece and its holder."""
+    """The pieces of a text that have different keys; and for each occurrence the number of its
+    piece, and its holder."""
     _, firsts, inverse = np.unique(keys, return_index=True, return_inverse=True)
     spans = zip(starts[firsts].tolist(), ends[firsts].tolist(), strict=True)
     return [text[start:end] for start, end in spans], inverse.reshape(-1), holders
@@ -359,9 +363,9 @@ def _marks_among(characters: str) -> str:
 
 
 def places_of_words(text: str) -> list[tuple[int, int]]:
-    """Where words stand in a text, each as (start, end), by their beginning. Of scripts without
-    spaces, and of Korean, single characters and pairs have places; a divided word has one as a
-    whole, too."""
+    """The positions of words in a text, each as (start, end), ordered by start. In scripts without
+    spaces, and in Korean, single characters and pairs have positions. A word that is divided
+    between lines also has a position as a whole."""
     plain = text.replace(_BREAK, " ")
     marks = _marks_among(_beyond_ascii([plain]))
     # Kana of half the width have their marks behind them.
@@ -378,8 +382,9 @@ def places_of_words(text: str) -> list[tuple[int, int]]:
 
 @lru_cache(maxsize=64)
 def _word(more: str) -> re.Pattern[str]:
-    """The pattern of a word, or of a break. more: a pattern of marks, limited to those in the text:
-    one with all of Unicode's would take 40 ms to compile, and would slow down every match."""
+    """The pattern of a word, or of a break. more: a pattern of the combining marks in the text. A
+    pattern with all marks of Unicode would take 40 ms to compile, and would slow down every
+    match."""
     if not more:
         return re.compile(rf"{_LETTER}+|\0")
     return re.compile(rf"{_LETTER}+(?:{more}+{_LETTER}*)*|\0")
@@ -387,7 +392,8 @@ def _word(more: str) -> re.Pattern[str]:
 
 @lru_cache(maxsize=64)
 def _character(more: str) -> re.Pattern[str]:
-    """The pattern of a character that is paired with the next (1), and of that one (2)."""
+    """The pattern of a character that is paired with the next (group 1), and of the next character
+    (group 2)."""
     character = rf"(?=\w)[{_PAIRED}]{more}*"
     return re.compile(rf"({character})(?=({character})|)")
 
@@ -404,8 +410,8 @@ def fold(word: str) -> str:
 
 @lru_cache(maxsize=1)
 def _plain_letters() -> dict[int, str]:
-    """For letters of the Latin script with a mark that stays when they are decomposed the letters
-    without it."""
+    """Maps Latin letters whose mark isn't removed by Unicode decomposition to the letters without
+    the mark."""
     plain = {ord(letter): letters for letter, letters in _UNDIVIDED.items()}
     for point in (*range(0xE0, 0x250), *range(0x1E00, 0x1F00), *range(0x2C60, 0xA800)):
         marked = _MARKED.match(unicodedata.name(chr(point), ""))
@@ -430,7 +436,8 @@ def stemmer(language: str) -> Any:
 
 
 def analyzer(language: str | None, stemming: bool, stopwords: bool | Sequence[str]) -> Analyzer:
-    """The analyzer with these settings; stopwords: True for the language's, or a list."""
+    """The analyzer with these settings; stopwords: True for the stopwords of the language, or a
+    list."""
     if stopwords is True and language != "english":
         raise InvalidArgumentError(
             f"there are no stopwords for the language {language!r}, only for 'english': give them "
@@ -453,7 +460,7 @@ def analyzer_of(text_settings: Mapping[str, Any]) -> Analyzer:
 
 @lru_cache(maxsize=64)
 def cached_analyzer(language: str | None, stemming: bool, stopwords: Any) -> Analyzer:
-    """`analyzer`, which takes a while to make."""
+    """As `analyzer`, but cached, since an analyzer takes a while to make."""
     return analyzer(language, stemming, stopwords)
 
 

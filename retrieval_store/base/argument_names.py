@@ -68,8 +68,8 @@ OTHER_NAMES: Mapping[str, Sequence[str]] = {
 
 
 def hint_at_argument(unknown: str, names: Mapping[str, Sequence[str]]) -> str:
-    """The name of an unknown argument here, for the end of a message: ": here it is path". Empty if
-    no other library has it.
+    """The name that an argument of another library has here, for the end of a message: ": here it
+    is path". Empty if no other library has that argument.
 
     Args:
         unknown: the unknown name.
@@ -82,9 +82,9 @@ def hint_at_argument(unknown: str, names: Mapping[str, Sequence[str]]) -> str:
 def suggests_argument(
     names: Mapping[str, Sequence[str]],
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A decorator of a method: where a caller uses an argument's name in another library, the
-    InvalidTypeError says its name here. (A parameter `**unknown` for these would be shown to
-    language models, by frameworks that make tools of methods.)
+    """A decorator of a method: if a caller uses the name that an argument has in another library,
+    the InvalidTypeError says the argument's name here. (A parameter `**unknown` for these would be
+    shown to language models, by frameworks that make tools of methods.)
 
     Args:
         names: names in other libraries, by the arguments here.

@@ -1,9 +1,9 @@
 """Array types, the few array operations that numpy lacks, and the metrics and fusions by name.
 
-`CowArray` is an array of numbers that grows at the end and changes in places; its versions share
-memory. A version is a long shared array, and a short *patch* of places with other numbers. So
-changing one number costs the same for any length. Only when a patch becomes long, a version gets an
-array of its own.
+`CowArray` is a copy-on-write array of numbers that can be appended to and changed at single
+positions; its versions share memory. A version is a long shared array, and a short *patch*:
+positions with other numbers. So changing a number costs the same for any length. Only when a patch
+becomes long does a version get an array of its own.
 
 The metrics are distances between vectors. Searches measure and rank by *distances* where "ip" is
 -dot: in 1 - dot, products of small vectors would lose their digits. `similarity_of` and
@@ -40,20 +40,20 @@ _HALF_SCALE = np.float32(2.0**112)  # exponents of float16 begin at -15, those o
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SparseVector:
-    """A vector that is 0 but at some places. indices: (n,) uint32, ascending, each once; values:
-    (n,) float32."""
+    """A vector that is 0 except at some indices. indices: (n,) uint32, ascending, without
+    repetitions; values: (n,) float32."""
 
     indices: Indices
     values: Matrix
 
 
 def bits_of(flags: Bools) -> Bytes:
-    """A bit for each flag, 8 to a number."""
+    """The flags as bits, packed 8 to a byte."""
     return np.packbits(flags, bitorder="little")
 
 
 def words_of(flags: Bools, words: int) -> npt.NDArray[np.uint32]:
-    """The same, 32 to a number, in this number of words; 0 after the last flag."""
+    """The flags as bits, packed into `words` 32-bit words; the bits after the last flag are 0."""
     bits = np.zeros(words, "<u4")
     packed = bits_of(flags)
     bits.view(np.uint8)[: len(packed)] = packed
@@ -61,7 +61,7 @@ def words_of(flags: Bools, words: int) -> npt.NDArray[np.uint32]:
 
 
 def bits_at(bits: Bytes, places: Ints) -> Bools:
-    """The bits at these places, in an array of the same shape."""
+    """The bits at these positions, in an array of the same shape."""
     bit_values: Bools = (bits[places >> 3] >> (places & 7).astype(np.uint8) & 1).view(np.bool_)
     return bit_values
 
@@ -78,8 +78,8 @@ def in_range(numbers: Unsigned, start: int, stop: int) -> Bools:
 
 
 def as_float16(rows: Matrix) -> Halves:
-    """The nearest numbers of float16. None may exceed FLOAT16_MAX, except for FLOAT16_INFINITY
-    itself, which represents all that do."""
+    """The numbers, rounded to float16. No number may exceed FLOAT16_MAX, except for
+    FLOAT16_INFINITY, which represents all larger numbers."""
     with np.errstate(under="ignore", over="ignore"):
         return rows.astype(np.float16)
 
@@ -112,7 +112,7 @@ def as_float32(rows: Stored, into: Matrix | None = None) -> Matrix:
 
 
 def append(prefix: AnyArray, tail: AnyArray) -> AnyArray:
-    """`prefix` with `tail` behind it, in amortised O(len(tail)).
+    """`prefix` followed by `tail`, in amortised O(len(tail)).
 
     When `prefix` is a view from the start of a larger buffer, `tail` goes into that buffer; earlier
     views of it don't change. That is only right for a single line of versions: append to the newest
@@ -183,7 +183,7 @@ def stable_order(numbers: npt.NDArray[np.integer[Any]]) -> Ints:
 
 
 def own_bytes(*arrays: npt.NDArray[Any]) -> int:
-    """The bytes of memory of the process' own in some arrays: none for those in a mapped file."""
+    """The bytes of private memory that some arrays take; arrays in a mapped file take none."""
     return sum(array.nbytes for array in arrays if not _is_mapped(array))
 
 
@@ -201,8 +201,8 @@ NOWHERE: Ints = np.empty(0, np.int64)
 
 @dataclass(frozen=True, slots=True)
 class CowArray:
-    """base: (n,), with room behind it, see `with_tail`; at: (p,) ascending positions, at which
-    `values`, (p,), replace the numbers."""
+    """base: (n,), a view of a buffer with spare room at the end, see `with_tail`; at: (p,)
+    ascending positions, at which `values`, (p,), replace the numbers."""
 
     base: Ints
     at: Ints
@@ -213,11 +213,12 @@ class CowArray:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory, those that versions share too."""
+        """Bytes of memory, including memory that versions share."""
         return self.base.nbytes + self.at.nbytes + self.values.nbytes
 
     def __getitem__(self, places: npt.NDArray[np.integer[Any]]) -> Ints:
-        """The numbers at these places, none negative, in an array of the same shape."""
+        """The numbers at these positions, in an array of the same shape. No position may be
+        negative."""
         if not len(self.at):
             return self.base.take(places)  # faster than by []
         if places.size * FEW > len(self.base):
@@ -246,11 +247,12 @@ class CowArray:
         return good
 
     def with_tail(self, tail: Ints) -> "CowArray":
-        """With more numbers at the end; only of the newest version."""
+        """A version with more numbers at the end; may only be called on the newest version."""
         return CowArray(append(self.base, tail), self.at, self.values)
 
     def with_values(self, at: Ints, values: Ints | int) -> "CowArray":
-        """With other numbers at these places; the last one where a place comes twice."""
+        """A version with other numbers at these positions; if a position is repeated, its last
+        number counts."""
         if not len(at):
             return self
         all_places = np.concatenate([self.at, at])
@@ -268,7 +270,7 @@ NOTHING = CowArray(NOWHERE, NOWHERE, NOWHERE)
 
 
 def _with_room(numbers: Ints) -> Ints:
-    """A copy that can be appended to without copying it again at once."""
+    """A copy with spare room at the end, so that the next appends don't copy it again."""
     room = np.empty(len(numbers) + len(numbers) // 8, np.int64)
     room[: len(numbers)] = numbers
     return room[: len(numbers)]
@@ -283,29 +285,31 @@ RRF_K = 60
 
 
 def similarity_of(distances: Floats, metric: Metric) -> Floats:
-    """Greater is nearer: the cosine or the dot product; of squared L2 and of L1 the negative."""
+    """The similarities for distances, where greater is nearer: the cosine, the dot product, or the
+    negative of the squared L2 or of the L1 distance."""
     return 1.0 - distances if metric == "cosine" else -distances
 
 
 def hit_distances(distances: Floats, metric: Metric) -> Floats:
-    """The distances that hits carry: "ip" 1 - dot, all others as they are measured."""
+    """The distances that hits carry: 1 - dot for "ip", the measured distances for other metrics."""
     return 1.0 + distances if metric == "ip" else distances
 
 
 def distance_within(distance: float, metric: Metric) -> float:
-    """The distance that is measured where hits carry this one, but for a rounding."""
+    """The measured distance for a distance that hits carry: the inverse of `hit_distances`, except
+    for a rounding."""
     return distance - 1.0 if metric == "ip" else distance
 
 
 def server_scores_of(similar: Floats, metric: Metric) -> Floats:
-    """The scores that a Qdrant server gives for similarities: the L2 and the L1 distance, and all
-    others as they are."""
+    """The scores that a Qdrant server gives for similarities: for L2 and L1 the distance, for other
+    metrics the similarity."""
     if metric == "l2":
         return np.sqrt(np.abs(similar))
     return np.abs(similar) if metric == "l1" else similar
 
 
 def is_whole(memory: mmap.mmap) -> bool:
-    """Whether a file that is mapped is as long as it was: to read a map behind its end kills the
-    process."""
+    """Whether a mapped file is still as long as when it was mapped: reading a map beyond the end of
+    its file kills the process."""
     return memory.size() >= len(memory)

@@ -1,8 +1,8 @@
 """Limits of one request: memory and time, counted before they are taken.
 
 A server runs each request within a `Budget`. Before code allocates much memory, it reports the size
-(`take`); between pieces of work it checks whether to go on (`check`). Calls of a program in its own
-process have no budget and no limits.
+(`take`); between pieces of work it checks whether to go on (`check`). Calls that an application
+makes in its own process have no budget and no limits.
 """
 
 import time
@@ -24,7 +24,7 @@ STEPS = 100_000_000  # of Python or SQL, of some 100 ns each, that a request may
 
 
 class RequestMemory:
-    """The memory of all requests together. most: bytes."""
+    """The memory that all requests take together. most: the limit in bytes."""
 
     def __init__(self, most: int) -> None:
         self.most, self._taken, self._lock = most, 0, Lock()
@@ -41,13 +41,14 @@ class RequestMemory:
 
 
 class LargeRequestError(Exception):
-    """A request that others wait behind is large. It isn't an error of ours, which somebody on its
-    way might take care of."""
+    """Raised when a request turns out to be large while other requests wait behind it. It isn't a
+    RetrievalStoreError, since code on its way might handle that."""
 
 
 class Budget:
-    """The limits of a request. seconds: from now on; memory: bytes; together: of all requests.
-    is_awaited: whether others wait for this thread; then LargeRequestError is raised once the
+    """The limits of a request. seconds: its time from now on; memory: its bytes; together: the
+    memory of all requests. is_awaited: whether others wait for this thread; then LargeRequestError
+    is raised once the
         request turns out to be large. None if it may be large. steps: of Python or SQL."""
 
     __slots__ = (
@@ -101,7 +102,8 @@ class Budget:
             )
 
     def _is_large(self, seconds: float) -> bool:
-        """Whether the request has taken much, whatever others have taken meanwhile."""
+        """Whether the request has taken much memory, or much processor time of its own (without the
+        time of other threads)."""
         its_own = seconds > LARGE_TIME and time.thread_time() - self._cpu > LARGE_TIME
         return its_own or self._taken > LARGE
 
@@ -122,7 +124,7 @@ class Budget:
         self.check()
 
     def may_block(self) -> None:
-        """The following code may take long, or wait for others."""
+        """Announce that the following code may take long or wait for others."""
         self.check()
 
     def check_steps(self, steps: int, noun: str, count: int) -> None:
@@ -142,12 +144,12 @@ class WriteBudget(Budget):
     __slots__ = ()
 
     def check(self) -> None:
-        """A write goes on."""
+        """Does nothing: a write goes on."""
 
 
 class ShortBudget(Budget):
-    """The budget of a request that nobody else is answered beside: LargeRequestError once it has
-    taken some milliseconds, or will take more than a megabyte."""
+    """The budget of a request during which no other request is answered: LargeRequestError once it
+    has taken some milliseconds, or when it will take more than a megabyte."""
 
     __slots__ = ()
 
@@ -157,7 +159,7 @@ class ShortBudget(Budget):
             raise LargeRequestError
 
     def may_block(self) -> None:
-        """LargeRequestError: nobody could be answered meanwhile."""
+        """Raise LargeRequestError, since no other request could be answered meanwhile."""
         raise LargeRequestError
 
 
@@ -179,15 +181,16 @@ def may_wait() -> bool:
 
 def may_block() -> None:
     """Announce that the following code may take long or wait for others, such as a cache that is
-    filled from files. A request that must be short is then restarted where it may take its time."""
+    filled from files. A request that must be short is then restarted in a thread in which it may
+    take long."""
     budget = _CURRENT.get()
     if budget is not None:
         budget.may_block()
 
 
 def take(size: int, noun: str, count: int = 1) -> None:
-    """Count bytes that are about to be allocated, for `count` of `noun`. RequestTooLargeError where
-    they exceed the request's limit, UnavailableError where other requests leave too few."""
+    """Count bytes that are about to be allocated, for `count` of `noun`. RequestTooLargeError if
+    they exceed the request's limit, UnavailableError if other requests leave too few bytes."""
     budget = _CURRENT.get()
     if budget is not None:
         budget.take(size, noun, count)

@@ -36,12 +36,14 @@ def fuse(
     fusion outperforms Condorcet and individual rank learning methods" (2009), who suggest k = 60.
     "server_rrf": 1 / (rank / weight + k - 1); with weights of 1 it equals "rrf" with k - 1. A
     weight of 0 contributes nothing. Qdrant's documentation, "Hybrid queries".
-    "weighted": weight · score, scores scaled from their least … greatest to 0 … 1 (all to 1 where
-    they are equal).
-    "adaptive": weight · score, scores scaled from their first … 100th to 1 … 0, and later ones to
-    0. So the first hits don't depend on how many are requested. Equal sums are ordered by "rrf".
-    "dbsf": scores scaled from μ - 3σ … μ + 3σ to 0 … 1 (all to ½ where they are equal), σ of a
-    sample. Distribution-based score fusion; Mazzeschi (2023), and Qdrant's documentation.
+    "weighted": weight · score, with the scores scaled so that the least is 0 and the greatest 1
+    (all 1 if they are equal).
+    "adaptive": weight · score, with the scores scaled so that the first is 1, and the 100th and all
+    later ones are 0. So the first hits don't depend on how many are requested. Equal sums are
+    ordered by "rrf".
+    "dbsf": scores scaled so that μ - 3σ is 0 and μ + 3σ is 1 (all ½ if they are equal), with the
+    sample standard deviation σ. Distribution-based score fusion; Mazzeschi (2023), and Qdrant's
+    documentation.
     """
     weights_of_rankings = [1.0] * len(rankings) if weights is None else weights
     items, totals = _sum_contributions(rankings, weights_of_rankings, k, kind)
@@ -55,22 +57,22 @@ def fuse(
 def held_share(shared: float, total: float, greatest: float) -> float:
     """The share of a query's words that a document has, weighted by rarity, from 0 to 1. shared,
     total: Σ idf³ over the query's words in the document, and over all of them; greatest: the idf of
-    a word in a single document, which is also assumed for a word in none. Common words alone say
-    little. So the query is treated as if it had one more word, of half the greatest idf, that no
-    document has."""
+    a word that occurs in a single document, which is also assumed for a word that occurs in none. A
+    query of common words alone says little. So the query is treated as if it had one more word, of
+    half the greatest idf, that no document has."""
     return shared / (total + (UNKNOWN_PART * greatest) ** RARITY_POWER) if shared > 0 else 0.0
 
 
 def usual_fusion(by_words: bool, alpha: float | None) -> Literal["rrf", "adaptive"]:
-    """The fusion that is used by default. by_words: whether one side ranks by words, not sparse
-    vectors; alpha: the caller's weight of the vectors, if any."""
+    """The fusion that is used by default. by_words: whether one ranking is by words (instead of by
+    sparse vectors); alpha: the caller's weight of the vectors, if any."""
     return "adaptive" if by_words and alpha is None else "rrf"
 
 
 def adaptive_alpha(share: float, alpha: float = 0.5) -> float:
-    """The weight of vectors in the weighted sum with words, which get the rest, where one document
-    holds this share of the query. For alpha, the caller's weight of the vectors, of ½, words weigh
-    1.5 · share² and vectors 1."""
+    """The weight of vectors in the weighted sum with words, if one document contains this share of
+    the query. Words get the rest of 1. alpha: the caller's weight of the vectors; with ½, the
+    weights of words and vectors are as 1.5 · share² to 1."""
     words = (1.0 - alpha) * MAX_WORD_WEIGHT * share**2
     return alpha / (alpha + words) if alpha > 0 else 0.0
 
@@ -103,7 +105,7 @@ def _by_weighted_ranks(scores: Floats, weight: float, k: float) -> Floats:
 
 
 def scale(scores: Floats) -> Floats:
-    """Numbers brought from their least … greatest to 0 … 1, or all to 1."""
+    """Scores scaled so that the least is 0 and the greatest 1; all 1 if they are equal."""
     least, greatest = scores.min(initial=np.inf), scores.max(initial=-np.inf)
     if not greatest > least:
         return np.ones(len(scores))
@@ -144,8 +146,9 @@ _CONTRIBUTED: dict[FusionKind, Callable[[Floats, float, float], Floats]] = {
 def maximal_marginal_relevance(
     query: Matrix, vectors: Matrix, k: int, lambda_mult: float = 0.5
 ) -> Ints:
-    """Which k of the vectors to take, and in which order, to be near the query and unlike each
-    other; see `marginally_relevant`. query: (dim,); vectors: (n, dim); similarity is the cosine."""
+    """Select k of the vectors, in order, that are near the query and unlike each other; returns
+    their positions. See `marginally_relevant`. query: (dim,); vectors: (n, dim); similarity is the
+    cosine."""
     unit = _unit(vectors)
 
     def likeness(places: slice | Ints, picks: Ints) -> Floats:
@@ -167,8 +170,9 @@ def marginally_relevant(
     greatest likeness to any selected item; λ = 1 is relevance alone. Carbonell and Goldstein, "The
     use of MMR, diversity-based reranking" (1998).
 
-    relevance: (n,); likeness: of the items at some places to picks, (places, picks). at_once:
-    compare all items with each pick in one product, instead of only those that may be next.
+    relevance: (n,); likeness: a function that returns the similarities of the items at some
+    positions to selected items, (positions, picks). at_once: compare all items with each pick in
+    one product, instead of only those that may be next.
     """
     chosen = np.empty(min(k, len(relevance)), np.int64)
     seen = np.zeros(len(relevance), np.int64)  # how many picks are in an item's value

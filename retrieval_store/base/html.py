@@ -21,7 +21,8 @@ def table_of(
     total: int | None = None,
     most: int = ROWS,
 ) -> str:
-    """A table of the first rows, at most `most`, of a total; it says how many more there are."""
+    """An HTML table of the first rows, at most `most`. total: the number of all rows, from which
+    the table says how many more there are."""
     left = (len(rows) if total is None else total) - min(len(rows), most)
     head = "".join(f"<th>{_text(name)}</th>" for name in names)
     body = "".join(f"<tr>{_cells(row)}</tr>" for row in rows[:most])
@@ -64,8 +65,8 @@ def shape_of(value: Any) -> str:
 
 
 def _thumbnail(pixels: Any) -> str | None:
-    """An image as a small PNG in a data URI; None for anything that is no image, or without
-    Pillow."""
+    """An image as a small PNG in a data URI; None if the pixels aren't an image, or Pillow isn't
+    installed."""
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or 0 in pixels.shape:
         return None
     try:

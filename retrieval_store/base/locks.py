@@ -1,4 +1,5 @@
-"""Locks, and other things of C, that an interrupt at any moment leaves released."""
+"""Locks, and other context managers written in C, that are released even if an interrupt comes at
+any moment."""
 
 import threading
 from collections.abc import Callable
@@ -10,9 +11,10 @@ class UninterruptibleContext:
     raise KeyboardInterrupt outside the block while it is held.
 
     `with` alone allowed that until Python 3.14, which checks for signals after `__enter__` has
-    returned and before it is inside the block. So the context was never left. It doesn't check when
-    a `for` statement has called C for its next item, nor when a function of Python's returns. But
-    it checks at the first step of each, so the exit must be C's own `__exit__`.
+    returned and before it is inside the block. So the context was never left. Python doesn't check
+    when a `for` statement has got its next item from C code, nor when a Python function returns.
+    But it checks at the first step of a Python function, so the exit must be `__exit__` of the C
+    type itself.
     """
 
     __slots__ = ("__exit__", "__weakref__", "_entering")
@@ -28,7 +30,7 @@ class UninterruptibleContext:
 
 
 class Lock(UninterruptibleContext):
-    """threading.Lock, undivided."""
+    """threading.Lock, which an interrupt can't leave held."""
 
     __slots__ = ("acquire", "locked", "release")
 
@@ -39,7 +41,8 @@ class Lock(UninterruptibleContext):
 
 
 class ReentrantLock(UninterruptibleContext):
-    """threading.RLock, undivided; `is_mine()` says whether the calling thread holds it."""
+    """threading.RLock, which an interrupt can't leave held; `is_mine()` returns whether the calling
+    thread holds it."""
 
     __slots__ = ("is_mine",)
 

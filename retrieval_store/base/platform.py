@@ -1,8 +1,9 @@
-"""Functions of the operating system that stores on disk need: the only module to port.
+"""The functions of the operating system that stores on disk need: the only module to change for
+another system.
 
 All other code works on every system: it closes handles before their files are renamed or removed,
-takes no name of a file that may be open, and retries removals. The differences between POSIX and
-Windows are here. The promises of a store rest on these:
+never reuses the name of a file that may be open, and retries removals. The differences between
+POSIX and Windows are here. The promises of a store rest on these:
 
 - **Locks** (`try_lock`, `unlock`) belong to an open file. One open file, of any process, holds a
   lock exclusively, or several share it. Trying never waits. The lock is released when the file is
@@ -17,16 +18,18 @@ Windows are here. The promises of a store rest on these:
 - **Maps** (`map_file`, `map_descriptor`) show writes of others to the file, and stay readable as
   long as they live. On Windows a mapped file can't be removed or truncated.
 - **Names** (`give_name`, `take_place`) are given in one step and replace nothing: two processes
-  that want the same one can't both get it.
+  that want the same name can't both get it.
 - **Removal** (`remove_files`, `remove_tree`) stays in the given directory, even if it is replaced
   by a link meanwhile. `is_in_use` recognises the errors that only mean that a file is open
   somewhere.
 - **Opening** (`open_plainly`, `open_directory`, `enter_directory`): the opened file is the named
-  one. Links are followed only on request; opening waits for no pipe and takes over no terminal.
-- **Forks** (`at_fork`): called around every fork of this process, where there are any.
+  one. Links are followed only on request. Opening a pipe doesn't block, and opening a terminal
+  doesn't make it the controlling terminal.
+- **Forks** (`at_fork`): functions are called around every fork of this process, on systems with
+  forks.
 
-The code for Windows follows its documentation, and nobody has run it. Three promises are weaker
-there. Names are as durable as the file system makes them, since there is no documented sync of
+The code for Windows follows its documentation, and was never run. Three promises are weaker there.
+Names are as durable as the file system makes them, since there is no documented sync of
 directories. It isn't documented that maps show writes at once. A link that replaces a directory
 just before its files are removed is followed.
 """
@@ -55,7 +58,7 @@ VARIABLE, TRIAL = "RETRIEVAL_STORE_WINDOWS", "trial"
 
 def refuse_untried() -> None:
     """Raise StorageError on a system on which stores on disk were never run, unless the user has
-    said that they are to be tried."""
+    asked to try it."""
     if sys.platform == "win32" and os.environ.get(VARIABLE) != TRIAL:
         raise StorageError(
             "stores on disk work on Linux and macOS; use one in memory. On Windows nobody has run "
@@ -67,21 +70,20 @@ def open_plainly(
     path: str | os.PathLike[str], flags: int, follow: bool = False, within: int | None = None
 ) -> int:
     """A descriptor of a file, opened as os.open does. follow: whether a link may be followed;
-    within: the descriptor of the directory that the path begins at."""
+    within: the descriptor of the directory to which the path is relative."""
     odd = _BINARY | _NO_WAITING | (0 if follow else _NO_FOLLOW)
     return os.open(path, flags | odd, 0o644, dir_fd=within)
 
 
 def open_directory(path: str | os.PathLike[str]) -> int:
-    """The descriptor of a directory itself, which `HAS_DIRECTORY_DESCRIPTORS` must say that there
-    are."""
+    """The descriptor of a directory. May only be called if `HAS_DIRECTORY_DESCRIPTORS`."""
     return os.open(path, os.O_RDONLY | _DIRECTORY | _NO_FOLLOW)
 
 
 def enter_directory(path: str | os.PathLike[str], within: int | None = None) -> int:
-    """The same for one that is only a place to begin paths at: it needn't be one that may be
-    listed. within: the descriptor of one that the path begins at, without which a link is
-    followed."""
+    """As `open_directory`, for a directory to which paths will be relative; the user needn't have
+    the right to list it. within: the descriptor of the directory to which the path is relative;
+    without it a link is followed."""
     follow = 0 if within is None else _NO_FOLLOW
     return os.open(path, _ENTERED | _DIRECTORY | follow, dir_fd=within)
 
@@ -99,14 +101,15 @@ def map_file(path: Path, private: bool = False) -> mmap.mmap:
 
 
 def map_descriptor(descriptor: int, length: int = 0, private: bool = False) -> mmap.mmap:
-    """A map of the first `length` bytes of an open file, or all; the file may be closed then.
-    private: writes to the map aren't written to the file; else it is read-only."""
+    """A map of the first `length` bytes of an open file, or of all its bytes; the file may be
+    closed afterwards. private: writes to the map aren't written to the file; else it is
+    read-only."""
     access = mmap.ACCESS_COPY if private else mmap.ACCESS_READ
     return mmap.mmap(descriptor, length, access=access)
 
 
 def sync_file(path: Path) -> None:
-    """Sync a file of ours, which may be written to: Windows wants that."""
+    """Sync a file of ours. It must be writable, since Windows requires that."""
     descriptor = os.open(path, os.O_RDWR)
     try:
         sync(descriptor)
@@ -139,9 +142,9 @@ def bytes_on_disk(path: Path) -> int:
 
 @contextmanager
 def hold_lock(path: Path) -> Iterator[bool]:
-    """Hold the lock of a file, which is created and removed again, for a `with` block. True for the
-    holder; False where another process holds it, or where files have no locks. It is released when
-    the process dies. StorageError where there can be no such file."""
+    """Hold the lock of a file, which is created and removed again, for a `with` block. Yields True
+    if this process holds it; False if another process holds it, or if files have no locks. It is
+    released when the process dies. StorageError if the file can't be created."""
     while True:
         try:
             file = open_lock_file(path)
@@ -168,8 +171,9 @@ def hold_lock(path: Path) -> Iterator[bool]:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Replace the content of a file, which is whole at any moment, and durable once this returns;
-    StorageError. A file of this name with a dot before it and ".new" behind it is overwritten."""
+    """Replace the content of a file atomically; the new content is durable once this returns.
+    Raises StorageError. It is written first to a file with a dot before this name and ".new" after
+    it, which is overwritten."""
     new = path.with_name(f".{path.name}.new")  # one that a dead process left is used again
     try:
         with new.open("wb") as file:
@@ -182,8 +186,8 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def at_fork(**calls: Callable[[], object]) -> None:
-    """Have functions called at each fork: `before`, `after_in_parent` and `after_in_child`, as
-    os.register_at_fork names them."""
+    """Register functions to be called at each fork: `before`, `after_in_parent` and
+    `after_in_child`, as for os.register_at_fork."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(**calls)
 
@@ -307,14 +311,15 @@ else:
     FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 
     def try_lock(file: Opened, shared: bool = False) -> bool:
-        """Whether an open file has its lock now, which no other may hold, unless all share it."""
+        """Try to lock an open file; returns whether that succeeded. It fails while another open
+        file holds the lock, unless all share it."""
         with suppress(BlockingIOError):
             fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             return True
         return False
 
     def unlock(file: Opened) -> None:
-        """Release the lock, also where a process that is being started has inherited the file."""
+        """Release the lock, even if a process that is just being started has inherited the file."""
         fcntl.flock(file, fcntl.LOCK_UN)
 
     def remove_lock_file(file: BinaryIO, path: Path) -> None:
@@ -350,8 +355,8 @@ else:
             return None
 
     def write_at(descriptor: int, data: bytes | memoryview, offset: int) -> None:
-        """Write all of the data there. One call of the system may write less without an error: near
-        2 GiB, or at a limit."""
+        """Write all of the data at this offset. A single system call may write less without an
+        error: near 2 GiB, or at a limit."""
         data = memoryview(data)
         while data:
             written = os.pwrite(descriptor, data, offset)
@@ -381,8 +386,8 @@ else:
             os.close(descriptor)
 
     def give_name(source: Path, target: Path) -> None:
-        """Rename a closed file to a name that nothing has; FileExistsError, else. Where files have
-        no links, an empty one has the name for a moment."""
+        """Rename a closed file to a name that doesn't exist yet; else FileExistsError. On file
+        systems without hard links, an empty file has the name for a moment."""
         try:
             os.link(source, target)  # which never replaces anything
         except OSError as error:
@@ -398,13 +403,13 @@ else:
             os.unlink(source)
 
     def take_place(source: Path, target: Path) -> None:
-        """Rename a directory to a name that nothing has but an empty directory at most; OSError,
-        else. No file in it may be open."""
+        """Rename a directory to a name that doesn't exist or is an empty directory; else OSError.
+        No file in the directory may be open."""
         os.rename(source, target)
 
     def remove_files(directory: Path, chosen: Callable[[str], bool]) -> None:
-        """Remove the files of a directory whose names are chosen, durably. Where some are in use,
-        the others are removed, and then it is an error (see `is_in_use`)."""
+        """Remove the files of a directory whose names are chosen, durably. If some are in use, the
+        others are removed, and then an error is raised (see `is_in_use`)."""
         folder = open_directory(directory)
         try:
             for name in filter(chosen, _files_in(folder)):

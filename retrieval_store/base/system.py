@@ -8,9 +8,9 @@ terminal, a browser or a reader. `cut_text` truncates texts, and `count_in_words
 
 `telemetry_off` surrounds imports of packages that would report to their makers. From version 1.29
 on, onnxruntime on Linux and macOS sends to Microsoft what it runs and on which machine, and keeps
-an id of the machine in the user's cache. A thread does it, for which a forked child waits for ever
-at its end. The variable that forbids it is read once, when onnxruntime is imported. `needing`
-surrounds imports of packages that may not be installed.
+an id of the machine in the user's cache. A thread does that, and a forked child waits for this
+thread for ever when it ends. The environment variable that forbids it is read once, when
+onnxruntime is imported. `needing` surrounds imports of packages that may not be installed.
 """
 
 import os
@@ -33,7 +33,7 @@ except ImportError:
 
 
 def memory_bytes(otherwise: int) -> int:
-    """Bytes of memory of the machine, or of the container; the default where they can't be read."""
+    """Bytes of memory of the machine, or of the container; `otherwise` if they can't be read."""
     try:
         memory = int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     except (AttributeError, OSError, ValueError):
@@ -50,7 +50,7 @@ def usable_cores() -> int:
 
 
 def is_interpreter_ending() -> bool:
-    """Whether the main thread has ended, so that nothing should be begun that isn't waited for."""
+    """Whether the main thread has ended. Then no work should be begun unless it is waited for."""
     return not threading.main_thread().is_alive()
 
 
@@ -108,8 +108,8 @@ def users_of(directory: Path) -> list[Process] | None:
 
 
 def holder_of(file: Path, byte: int = 0) -> Process | None:
-    """The process that holds the write lock on a byte of a file; None where the system doesn't
-    tell, or none does."""
+    """The process that holds the write lock on a byte of a file; None if no process holds it, or
+    the system doesn't report it."""
     with suppress(OSError, ValueError):
         lines = PROCESSES.joinpath("locks").read_text().splitlines()
         known = file.stat()
@@ -126,7 +126,8 @@ def holder_of(file: Path, byte: int = 0) -> Process | None:
 
 
 def by_holder_of(file: Path, byte: int = 0) -> str:
-    """The same in words for the end of a message; empty for None."""
+    """The holder of the lock (see `holder_of`) in words, for the end of a message; empty if it is
+    None."""
     process = holder_of(file, byte)
     return "" if process is None else f", by process {describe_process(process)}"
 
@@ -139,7 +140,7 @@ def _process(pid: int) -> Process:
 
 
 def _script_in(words: list[str]) -> str:
-    """The Python script or module of a command, or the program."""
+    """The Python script or module in the words of a command, else the program."""
     program, *rest = words
     if not os.path.basename(program).startswith("python"):
         return program
@@ -192,7 +193,7 @@ def needing(feature: str, package: str | None, requirement: str) -> Iterator[Non
 
 def require_installed(feature: str, extra: str, *modules: str) -> None:
     """Raise MissingDependencyError unless these modules of an extra of this package are installed;
-    nothing is imported. feature: the one that needs them."""
+    nothing is imported. feature: the feature that needs them."""
     missing = [
         module
         for module in modules

@@ -27,8 +27,8 @@ WAITING = 64  # and for those that wait for another process
 
 def async_twin(method: Callable[P, T]) -> "Callable[P, CoroutineType[Any, Any, T]]":
     """The asynchronous twin of a method: called like it with an "a" before its name, and run in a
-    thread. Where a framework's base class declares fewer parameters, editors would show those, so
-    there the method is written out.
+    thread. If a framework's base class declares fewer parameters, editors would show only these, so
+    in such classes the method is written out.
 
     Args:
         method: of a class, in whose body this is called; a subclass that overrides the method
@@ -48,8 +48,8 @@ def async_twin(method: Callable[P, T]) -> "Callable[P, CoroutineType[Any, Any, T
 
 
 class Threads:
-    """Threads for calls from any event loop, started with the first call. They don't keep a process
-    alive, except for calls that are under way. After a fork the child has its own."""
+    """Threads for calls from any event loop, started with the first call. They keep a process alive
+    only while calls are running. After a fork the child has its own."""
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -65,7 +65,8 @@ class Threads:
 
     async def run(self, call: Callable[[], T], is_long: bool = False) -> T:
         """The result of a call, made in a thread, in the context of the awaiting task. A call that
-        is cancelled before it has begun is never made; later it runs to its end."""
+        is cancelled before it has begun is never made; a call that is cancelled later runs to its
+        end."""
         if self._process != os.getpid():
             self._begin()
         context = copy_context()
@@ -80,7 +81,7 @@ class Threads:
             del future  # which the traceback of an error would keep
 
     async def settle(self) -> None:
-        """Wait for all calls, whether anyone still awaits them or not."""
+        """Wait for all calls, including those that are no longer awaited."""
         while self._process == os.getpid() and self._futures:
             futures = map(asyncio.wrap_future, tuple(self._futures))
             # Shielded, since who stops waiting here doesn't mean to cancel the calls of others.

@@ -2,10 +2,10 @@
 
 Spans are for applications that trace themselves. Nothing here imports OpenTelemetry: unless the
 application has, no spans are collected, and the only cost is a lookup in `sys.modules`. Attributes
-follow the conventions for databases where they fit, and are called `retrieval_store.…` otherwise.
-None of them contains user data: no id, text, metadata, filter or vector, nor the message of an
-error, which may quote these. So the receiver of the spans sees only names of collections, numbers,
-and kinds of errors.
+follow OpenTelemetry's conventions for databases where they fit, and are called `retrieval_store.…`
+otherwise. No attribute contains user data: no id, text, metadata, filter or vector, nor the message
+of an error, which may quote these. So the receiver of the spans sees only names of collections,
+numbers, and kinds of errors.
 
 The loggers (`log_of`) are "retrieval_store" and, below it, one for each topic that may be watched
 separately. Until the application configures them, warnings go to the standard error, by Python's
@@ -55,14 +55,14 @@ class HasPoints(Protocol):
 
     @property
     def ids(self) -> Sequence[object]:
-        """Their ids."""
+        """The ids of the points."""
 
 
 S = TypeVar("S", bound=HasName)
 
 
 def _find_tracer() -> Any:
-    """The tracer, once the application has imported OpenTelemetry and configured where spans go."""
+    """The tracer, if the application has imported OpenTelemetry and configured where spans go."""
     global _tracer  # noqa: PLW0603 (it is looked up once)
     trace: Any = sys.modules.get(API)
     if _tracer is None and hasattr(trace, "get_tracer_provider"):  # else it is being imported
@@ -77,7 +77,8 @@ def traced(
     tell: Callable[[Any], Attributes] | None = None,
     system: System = OURS,
 ) -> Callable[[Callable[Concatenate[S, P], R]], Callable[Concatenate[S, P], R]]:
-    """Makes each call of a method a span; `tell` returns attributes for its result."""
+    """Decorator: makes each call of a method a span. tell: returns attributes for the method's
+    result."""
 
     def decorate(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
         @wraps(method)
@@ -97,7 +98,7 @@ def traced(
 
 @contextmanager
 def span(operation: str, collection: str, system: System = OURS) -> Iterator[None]:
-    """A span around a `with` body, if the application collects spans."""
+    """Context manager: a span around a `with` body, if the application collects spans."""
     tracer = _tracer or _find_tracer()
     if tracer is None:
         yield
@@ -170,13 +171,13 @@ class _NoBar:
     """A bar that isn't shown; tqdm's disabled bar would start a thread."""
 
     def update(self, n: int) -> None:
-        """Nothing to show."""
+        """Does nothing."""
 
     def __enter__(self) -> "_NoBar":
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Nothing to end."""
+        """Does nothing."""
 
 
 def progress_bar(label: str, total: int | None, unit: str, shown: bool) -> Any:
@@ -208,9 +209,10 @@ ClassT = TypeVar("ClassT", bound=type)
 
 
 def shortens_tracebacks(kind: ClassT) -> ClassT:
-    """A class whose public methods raise our errors without inner frames. A user sees the calling
-    line and the method, not the calls below it, unless code of theirs is among them. The cause of
-    an error of a file, such as SQLite's, is shown without its frames."""
+    """Class decorator: public methods raise our errors without inner frames in the traceback. A
+    user sees the calling line and the method, but no calls below the method, unless these include
+    the user's own code. The cause of an error of a file, such as SQLite's, is shown without its
+    frames."""
     if not HAS_ALL_FRAMES:
         for name, attribute in list(vars(kind).items()):
             if isinstance(attribute, FunctionType) and (name == "__init__" or name[0] != "_"):
@@ -223,7 +225,7 @@ _NOT_OF_USERS = (os.path.dirname(os.path.dirname(__file__)), os.path.dirname(os.
 
 
 def _has_frames_of_users(traceback: TracebackType | None) -> bool:
-    """Whether a call that failed went through code of the user's, as of a loader."""
+    """Whether a call that failed went through code of the user, for example a loader."""
     while traceback is not None:
         file = traceback.tb_frame.f_code.co_filename
         if not file.startswith(_NOT_OF_USERS) and "-packages" not in file:
@@ -233,8 +235,8 @@ def _has_frames_of_users(traceback: TracebackType | None) -> bool:
 
 
 def is_shown_without_frames(error: RetrievalStoreError) -> bool:
-    """Whether an error contains all that concerns a user, so that frames below the public method
-    are omitted. The cause of an error of a file then loses its own frames."""
+    """Whether an error's message is enough for a user, so that frames below the public method are
+    omitted. The cause of an error of a file then loses its own frames."""
     if HAS_ALL_FRAMES or _has_frames_of_users(error.__traceback__):
         return False
     if isinstance(error, StorageError) and error.__cause__ is not None:

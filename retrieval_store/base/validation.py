@@ -58,16 +58,16 @@ def check_object(
 
 
 def check_metadata(value: Any, place: str, *path: str | int) -> Payload:
-    """The same, converting values that have a usual form in JSON; see `as_stored`."""
+    """As `check_object`, and convert values that have a usual form in JSON; see `as_stored`."""
     return check_object(value, place, *path, stored_as=as_stored)
 
 
 def as_stored(value: Any) -> Any:
     """The stored form of a value that isn't JSON. A number or string of numpy, of a subclass or of
     an enum becomes Python's own. A date or time becomes its `isoformat()`, which filters read
-    again; a UUID and a path become text. A tuple becomes a list, an array of numpy with one
-    dimension the list of its numbers, strings or bools; a kind of dict or list becomes a plain one.
-    Other values are returned unchanged."""
+    again; a UUID and a path become text. A tuple becomes a list; a one-dimensional numpy array
+    becomes the list of its numbers, strings or bools; an instance of a subclass of dict or list
+    becomes a plain dict or list. Other values are returned unchanged."""
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, bool):
@@ -93,7 +93,7 @@ def _is_list(array: npt.NDArray[Any]) -> bool:
 
 
 def _is_plain(value: dict[Any, Any]) -> bool:
-    """Whether a dict is valid unchanged; a quick test that says no when in doubt."""
+    """Whether a dict is valid unchanged; a quick test that returns False when in doubt."""
     for key, item in value.items():
         kind = type(item)
         if kind is str:
@@ -117,7 +117,7 @@ class _Checking:
     stored_as: Callable[[Any], Any]
 
     def object(self, value: Mapping[Any, Any], path: tuple[Any, ...]) -> Payload:
-        """A dict, value by value."""
+        """Check a dict value by value, and return it as a plain dict."""
         return {
             self._key(key, path): self._value(item, (*path, key)) for key, item in value.items()
         }
@@ -233,8 +233,8 @@ def _invalid_value(value: Any, place: str, path: tuple[Any, ...], why: str) -> I
 
 
 def kind_of(value: JSONValue) -> str | int | None:
-    """A key that is equal exactly for equal values: 1.0 equals 1, True doesn't equal 1, lists and
-    objects are equal when their JSON is. None for null."""
+    """A key that is equal exactly for equal values: 1.0 equals 1, True doesn't equal 1, and lists
+    and objects are equal if their JSON is equal. None for null."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if value is None or (isinstance(value, str | int) and not isinstance(value, bool)):
@@ -254,7 +254,7 @@ def list_first(ids: Sequence[Any], most: int, show: Callable[[Any], str] = str) 
 
 
 def absent_ids(ids: Sequence[str | int]) -> NotFoundError:
-    """The error for points that were to be changed and aren't there."""
+    """The error for ids of points that should be changed but don't exist."""
     error = NotFoundError(f"ids that aren't there: {list_ids(ids)}; nothing was written")
     error.missing = tuple(ids)
     return error
@@ -279,7 +279,7 @@ def existing_ids(ids: Sequence[str | int]) -> str:
 
 
 def shorten(value: Any) -> str:
-    """A value, shortened for a message; its type where it can't be shown."""
+    """A value, shortened for a message; its type if it can't be shown."""
     try:
         return _SHORT.repr(value)
     except Exception:  # Python refuses to show integers of thousands of digits, say
@@ -350,13 +350,14 @@ def shows_an_integer(text: str) -> bool:
 
 
 def refuse_credentials(url: str) -> None:
-    """Raise InvalidArgumentError for a URL, be it valid or not, that holds a name or a password."""
+    """Raise InvalidArgumentError for a URL, valid or not, that contains a user name or a
+    password."""
     if "@" in (url.partition("://")[2] or url).partition("/")[0]:
         raise InvalidArgumentError("url holds a name or a password: give api_key= or headers=")
 
 
 def host_in_url(host: str) -> str:
-    """A host as a URL has it: an IPv6 address in brackets."""
+    """A host as it is written in a URL: an IPv6 address gets brackets."""
     return f"[{host}]" if host.count(":") > 1 and not host.startswith("[") else host
 
 
@@ -377,7 +378,8 @@ def _index_of(value: Any, name: str) -> int:
 
 
 def check_callable(value: Any, name: str) -> None:
-    """Refuse a value that can't be called, such as a name, and a class instead of an instance."""
+    """Raise an error for a value that can't be called, such as a name, and for a class instead of
+    an instance."""
     if isinstance(value, type):
         raise InvalidTypeError(f"{name} is the class {value.__name__}; pass an instance of it")
     if value is not None and not isinstance(value, Enum) and not callable(value):
@@ -389,7 +391,7 @@ _VISIBLE = re.compile("[^\\s\u00ad\u200b-\u200f\u2060-\u2064\ufeff]")
 
 
 def is_blank(text: str) -> bool:
-    """Whether there is nothing in a text to read."""
+    """Whether a text has no visible characters."""
     return _VISIBLE.search(text) is None
 
 
@@ -406,7 +408,7 @@ def check_new_file(target: Path) -> None:
 
 
 def error_of_taken_path(target: Path) -> InvalidArgumentError:
-    """The error for a path where something is."""
+    """The error for a path at which a file or directory already exists."""
     return InvalidArgumentError(f"{target} is there already; a snapshot replaces nothing")
 
 

@@ -1,8 +1,8 @@
-"""Threads that make calls, for as long as the interpreter starts any.
+"""Thread pools that also work while the interpreter ends.
 
-At its end `concurrent.futures` takes no calls and can't be imported. Work at that time, as in a
-function registered for the exit or in a thread that outlives the main one, is still done. A thread
-knows the event loop that it works for.
+When the interpreter ends, `concurrent.futures` takes no calls and can't be imported. A `WorkerPool`
+still makes calls then, for example from an `atexit` function or from a thread that outlives the
+main thread. A thread knows the event loop for which it works.
 """
 
 from collections.abc import Callable
@@ -20,13 +20,14 @@ CALLING: "ContextVar[AbstractEventLoop | None]" = ContextVar("retrieval_store_lo
 
 
 def calling_loop() -> "AbstractEventLoop | None":
-    """The event loop for which this thread works, as by a call of an `AsyncClient`'s; None where
-    there is none."""
+    """The event loop for which this thread works, for example in a call of an `AsyncClient`; None
+    if there is none."""
     return CALLING.get()
 
 
 class WorkerPool(Executor):
-    """A `ThreadPoolExecutor`; where no thread can be started, the submitting thread makes the call.
+    """Like `ThreadPoolExecutor`; but if no thread can be started, the submitting thread makes the
+    call.
 
     threads: the greatest number of threads; name: the prefix of their names.
     """
@@ -63,8 +64,8 @@ class WorkerPool(Executor):
         return made
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more calls; wait for those that were submitted, or cancel those that haven't
-        begun."""
+        """Take no more calls. Wait for the submitted calls if `wait`; cancel calls that haven't
+        begun if `cancel_futures`."""
         self._is_closed = True
         if self._threads is not None:
             self._threads.shutdown(wait, cancel_futures=cancel_futures)

@@ -1,11 +1,11 @@
-"""The embedded engine: points, and nothing else, in durable files.
+"""The embedded engine: stores points in durable files, and searches them.
 
 A call enters by `store` (one open store for each directory, with its collections) and goes to
-`points` (one collection). `access` reads and writes it in transactions, over the state in memory of
-one write. `transaction` has the operations on points; `stats` reports on collections and queries;
-`snapshots` writes and restores collections in one file. `sqlite` opens databases, and converts
-their failures to our errors; `locks` has locks, and handles interrupts and forks. Its rooms, each
-of which may use only the ones below it:
+`points` (one collection). `access` reads and writes the collection in transactions, and keeps its
+data in memory as of one write. `transaction` has the operations on points; `stats` reports on
+collections and queries; `snapshots` writes and restores collections in one file. `sqlite` opens
+databases, and converts their failures to our errors; `locks` has locks, and handles interrupts and
+forks. Its subpackages ("rooms"), each of which may use only those listed below it:
 
     maintenance  in the background or on request, and verification
     search       points ranked by vectors, words, examples, formulas
@@ -14,5 +14,6 @@ of which may use only the ones below it:
     state        a collection in memory as of one write
     storage      the files, and how they are written
 
-Below all of them lie `query`, `indexes`, `filters` and `base`. It knows no front and no plugin.
+All of them may use `query`, `indexes`, `filters` and `base`. The engine doesn't know the public
+API, the adapters or the plugins.
 """

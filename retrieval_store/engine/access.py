@@ -117,20 +117,21 @@ def _last_write(connection: apsw.Connection) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class CachedState:
-    """The state as of one write, and the caches derived from it."""
+    """The state of a collection as of one write, and the caches derived from it."""
 
     state: State
     caches: Caches
 
 
 class Memory:
-    """One collection in memory. directory: of its files, None for a collection in memory only;
-    files: the derived files that may be used, None for none; find_class: returns the class of an
-    index by name; may_write: whether the store was opened for writing; compacting: a lock held
-    while this process makes a new generation. …_rest_until: the times when the state, lists, and
-    columns and words that no query has used, may be saved again. lists_in_use: returns the cache
-    with the most recently updated lists, while it exists, and their keys; written_at: when this
-    process wrote points last."""
+    """The data of one collection in memory. directory: of its files, None for a collection in
+    memory only; files: the usable derived files, or None; find_class: returns the class of an index
+    by name; may_write: whether the store was opened for writing; compacting: a lock held while this
+    process makes a new generation. state_rests_until, lists_rest_until: the times before which the
+    state and the lists aren't saved again; columns_rest_until, words_rest_until: the same for
+    columns, and lists of words, that no query has used. lists_in_use: returns the cache with the
+    most recently updated lists, while that cache exists, and the keys of these lists; written_at:
+    when this process last wrote points."""
 
     def __init__(
         self,
@@ -165,7 +166,8 @@ class Memory:
         return None
 
     def at(self, connection: apsw.Connection, read_head: ReadHead) -> CachedState:
-        """The state that a transaction on this connection shows, whose first read is made here."""
+        """The state that a transaction on this connection shows. The first read of the transaction
+        is made here."""
         with self._advancing:
             cached = self.now(connection)
             if cached is None:
@@ -257,9 +259,9 @@ class Memory:
             _close(self._spaces.pop(key) for key in later)
 
     def _let_go_of_generations_before(self, generation: int) -> None:
-        """Drop older generations; readers keep those that they use. Data of this or a later
-        generation is kept only if this process is compacting: otherwise another process has made
-        the generation, with other slots."""
+        """Drop the data of older generations; readers keep the data that they use. Data of this or
+        a later generation is kept only if this process is compacting: otherwise another process has
+        made the generation, and assigned the slots differently."""
         may_keep = self.compacting.locked() or self._directory is None
         spaces = list(self._spaces.items())
         self._spaces = {k: v for k, v in spaces if may_keep and k[1] >= generation}
@@ -268,7 +270,7 @@ class Memory:
                 space.let_go()
 
     def _let_go_of_dropped(self, state: State) -> None:
-        """Drop vector spaces that were deleted; readers keep those that they use."""
+        """Drop the data of deleted vector spaces; readers keep the data that they use."""
         present_numbers = numbers_of(state)
         for key in [key for key in list(self._spaces) if key[0] not in present_numbers]:
             self._spaces.pop(key).let_go()
@@ -362,7 +364,7 @@ def empty_caches(seq: int, spaces: Mapping[str, OpenSpace]) -> Caches:
 def with_lists_of(
     caches: Caches, old: CachedState, new: State, connection: apsw.Connection
 ) -> Caches:
-    """Empty caches with the lists of an earlier state that numbers its rows otherwise."""
+    """Empty caches, except for the lists of an earlier state that numbered its rows differently."""
     changed = changes_since(old.state, new, connection)
     if changed is None:
         return caches
@@ -409,9 +411,9 @@ def _close(spaces: Iterable[OpenSpace]) -> None:
 
 @dataclass(slots=True)
 class CollectionWrite(WriteTransaction):
-    """A write transaction, and its states of the points. begun: the head at its start; committed:
-    the state before it, if it was needed before the first write; own: the state with its own
-    writes, which no reader sees."""
+    """A write transaction, and the states of the points before and in it. begun: the collection's
+    head at the start; committed: the state before the transaction, if that was needed before the
+    first write; own: the state with the transaction's writes, which no reader sees."""
 
     begun: CollectionHead
     committed: CachedState | None = None
@@ -431,8 +433,8 @@ A = TypeVar("A", bound="Access")
 
 @dataclass(frozen=True, slots=True)
 class MaintenanceProgress:
-    """The progress of maintenance. doing: in words, None if nothing; done, total: vectors, or
-    points; since: by `time.monotonic`."""
+    """The progress of maintenance. doing: the present activity in words, None without any; done,
+    total: numbers of vectors or points; since: the start, by `time.monotonic`."""
 
     doing: str | None = None
     done: int = 0
@@ -440,7 +442,7 @@ class MaintenanceProgress:
     since: float = 0.0
 
     def advanced(self, done: int, total: int) -> "MaintenanceProgress":
-        """A copy with `done` more done, of `total`."""
+        """A copy in which `done` is larger by this number, and `total` is this one."""
         return replace(self, done=self.done + done, total=total)
 
 
@@ -451,10 +453,10 @@ IDLE = MaintenanceProgress()
 class StoreHooks:
     """Arguments of a store for its collections. find_class: returns the class of an index by name;
     schedule_maintenance: called when there may be work for maintenance; uses_derived: whether
-    derived files may be used; expires: the path of the moment at which a point expires, None where
-    points don't expire; find_damage: checks every byte of a collection and returns the problem,
-    None for none; text_settings: the analysis of its documents, None where text search isn't
-    used."""
+    derived files may be used; expires: the path in payloads at which a point has its time of
+    expiry, None if points don't expire; find_damage: checks every byte of a collection and returns
+    the problem found, or None; text_settings: the analysis of its documents, None if text search
+    isn't used."""
 
     find_class: FindClass = builtin_index
     schedule_maintenance: Callable[["Access"], None] = lambda access: None
@@ -501,7 +503,7 @@ class Access:
 
     @property
     def expires(self) -> JsonPath | None:
-        """Where its points have the moment from which on they are gone; see `StoreHooks`."""
+        """The path in payloads at which a point has its time of expiry; see `StoreHooks`."""
         return self.hooks.expires
 
     def _new_locks(self) -> None:
@@ -522,7 +524,7 @@ class Access:
             self.memory.close_idle()
 
     def close_at_exit(self) -> None:
-        """Close files before the process ends; a call that is made still opens them again."""
+        """Close files before the process ends; a later call opens them again."""
         self.close_idle()
         self._database.close_at_exit()
 
@@ -557,8 +559,8 @@ class Access:
             self.memory.forget()
 
     def _end_call(self, seq: int) -> None:
-        """Account memory and enforce the budget, at the end of a call whose state was of the write
-        `seq`; no lock is held."""
+        """Account memory and enforce the budget, at the end of a call that used the state as of the
+        write `seq`. Must be called without locks held."""
         self._budget_entry.get(None)  # so that it counts as used
         self._calls = self._calls + 1 if seq == self._accounted else 1
         if self._calls <= FIRST_CALLS or self._calls % ACCOUNTED_EVERY == 0:
@@ -567,15 +569,16 @@ class Access:
         CACHE_BUDGET.settle(self._budget_entry)
 
     def close(self, reason: Reason) -> None:
-        """Close files and drop everything; from here on methods raise `reason`. Calls in other
-        threads keep their references until they end."""
+        """Close files and drop all data in memory; from then on methods raise `reason`. Calls in
+        other threads keep their references until they end."""
         self.counted = False
         self._database.close(reason)
         self.memory.forget()
         self._budget_entry.drop(None)  # so that a reference to a closed collection holds no memory
 
     def forget_after_fork(self) -> None:
-        """In a child: begin anew, with locks that no thread of the parent's holds."""
+        """In a forked child: begin anew, with new locks, since threads of the parent may hold the
+        old ones."""
         self._new_locks()
         self.memory.forget_after_fork()
 
@@ -583,9 +586,9 @@ class Access:
         """The result of `look`, called with one consistent state and these arguments. It is called
         again if maintenance has removed a file after the state was read and before the file was
         opened. It is also called once more, with everything loaded anew, after an error that
-        corrupt data can cause, as where a derived file was overwritten while it was mapped. If the
-        error is repeated, it is damage where a check of all bytes finds any. Otherwise it is a
-        programming error, which is raised unchanged."""
+        corrupt data can cause, for example a derived file that was overwritten while it was mapped.
+        If the error is repeated, all bytes are checked. If the check finds damage, DamagedError is
+        raised. Otherwise it is a programming error, which is raised unchanged."""
         is_new = self.directory is None
         while True:
             states_read: list[State] = []
@@ -607,8 +610,8 @@ class Access:
                     raise damage from error
 
     def _damage_behind(self, error: Exception) -> DamagedError:
-        """The damage that a check of all bytes finds after an error; raises the error itself if
-        there is none. Every byte is checked once for each write."""
+        """The damage that a check of all bytes finds after an error; raises the error itself if the
+        check finds no damage. After each write all bytes are checked at most once."""
         path, problem = self._database.path, None
         if not isinstance(error, ContradictionError):
             with corruption_as_damage(path):
@@ -622,9 +625,9 @@ class Access:
     def without_transaction(
         self, look: Callable[[apsw.Connection, *Ts], Result | None], *arguments: *Ts
     ) -> Result | None:
-        """The result of `look`, called with a connection and these arguments, by a single
-        statement, which sees one state without a transaction. None if it returns that, or fails:
-        then `read` returns the result, or the error."""
+        """The result of `look`, called with a connection and these arguments. `look` runs a single
+        statement, which sees one state without a transaction. None if `look` returns None, or
+        fails: then the caller uses `read`, which returns the result or raises the error."""
         return self._database.without_transaction(look, *arguments)
 
     def _show(
@@ -648,9 +651,9 @@ class Access:
             return look(self.view(connection, cached), *arguments)
 
     def _should_retry(self, error: RetrievalStoreError, states_read: list[State]) -> bool:
-        """Whether a read failed only since maintenance has removed a file after its state was read.
-        The error isn't raised here: a traceback that leads to it would keep all that the call
-        had."""
+        """Whether a read failed only because maintenance removed a file after the read had loaded
+        its state. The error isn't raised here: its traceback would keep all local objects of the
+        call alive."""
         if isinstance(error, StorageError):
             self.refuse_if_gone()
         return (
@@ -665,7 +668,7 @@ class Access:
 
     def state_in_database(self, view: SearchView) -> State:
         """The state of a view, loaded anew from the database. The state in memory may come from a
-        derived file, which must not decide about anything that can't be made again."""
+        derived file. Such a file must not decide about data that can't be made again."""
         return load(view.connection, view.state.head, self.memory.open_vectors).state
 
     def view(self, connection: apsw.Connection, cached: CachedState) -> SearchView:
@@ -680,8 +683,8 @@ class Access:
     ) -> Result:
         """The result of `change`, called with a write transaction and these arguments; the
         transaction is committed unless `change` raises. joins: whether the change may be committed
-        together with changes of other threads. Then another thread may call it, and this one again
-        if that transaction failed."""
+        together with changes of other threads. Then another thread may call `change`; if that
+        transaction fails, this thread calls it again."""
         self._database.refuse_if_read_only()
         joins = joins and self.directory is not None
         do = partial(_call, change, arguments)
@@ -700,8 +703,9 @@ class Access:
         return result
 
     def _write(self, do: Callable[[CollectionWrite], Result], joins: bool) -> Result:
-        """Write a change, together with other threads' if it joins; alone if these make the
-        transaction fail. Then each of their errors is raised in its own thread."""
+        """Write a change. If it joins, other threads' changes are written in the same transaction.
+        If these make the transaction fail, the change is written alone, and the error of each other
+        change is raised in the thread that made that change."""
         while True:
             joined: list[QueueEntry] = []
             committed: list[object] = []  # gets an item when the transaction is committed
@@ -773,8 +777,8 @@ class Access:
         )
 
     def has_moved_on(self, state: State) -> bool:
-        """Whether files that a state refers to may have been removed since: by the end of a
-        compaction, or because a vector space was dropped."""
+        """Whether files that a state refers to may have been removed since it was loaded: by the
+        end of a compaction, or because a vector space was dropped."""
         return self.use(self._has_moved_on, state)
 
     def _has_moved_on(self, connection: apsw.Connection, state: State) -> bool:
@@ -816,8 +820,9 @@ class Access:
             self.refuse_if_gone()
 
     def refuse_if_gone(self) -> None:
-        """Raise NotFoundError where the directory is gone, as of a deleted collection, or
-        StorageError where the store's is gone; in memory, where it is marked as deleted."""
+        """Raise NotFoundError if the collection's directory is gone, which means that it was
+        deleted; StorageError if the store's directory is gone. For a collection in memory:
+        NotFoundError if it is marked as deleted."""
         if self.directory is None:
             self._database.use(self._head)
         elif not self.directory.exists():
@@ -837,8 +842,8 @@ def _call(
 
 
 def _join(write: CollectionWrite, entry: QueueEntry, committed: list[object]) -> None:
-    """Make the change that another thread waits to make, all of it or nothing. Its error is raised
-    again when its thread makes it alone."""
+    """Make the change that another thread is waiting to make, all of it or nothing. An error is
+    ignored here: that thread makes the change again alone, and gets the error then."""
     head = write.head
     try:
         with SQLiteTransaction(write.connection):  # a savepoint
@@ -851,8 +856,8 @@ def _join(write: CollectionWrite, entry: QueueEntry, committed: list[object]) ->
 
 
 def _evicting_weakly(access: Access) -> Callable[[], None]:
-    """A function that evicts a collection's data from memory, with only a weak reference to the
-    collection, so that the budget keeps none alive."""
+    """A function that evicts a collection's data from memory. It has only a weak reference to the
+    collection, so that the memory budget, which keeps the function, keeps no collection alive."""
     reference = weakref.ref(access)
 
     def evict() -> None:

@@ -4,11 +4,11 @@
 lock's acquire() and the `try` behind it, at the first step of a context manager's __exit__, in the
 middle of threading.Condition. Only one way of holding something survives that: `with lock:`, in the
 frame of a function, on a lock of `base/locks.py`, which is entered and left without such a moment.
-(A generator that is a context manager is no such frame: an interrupt leaves it suspended, with all
-it holds, for as long as the traceback is kept.)
+(The frame of a generator-based context manager won't do: an interrupt leaves the generator
+suspended, with all that it holds, for as long as the traceback is kept.)
 
-So everything here is held in that way, while a function is called. Waiting threads, and threads
-inside, aren't counted anywhere: the locks themselves show them.
+So everything here is held by such a `with`, while a function is called. There are no counters of
+waiting or working threads: whether there are any is seen from the locks themselves.
 
 **Forks.** SQLite's connections must not be used, nor even closed, in a child that inherited them.
 SQLite also records the locks of this process on each file, and a child that inherits such a record
@@ -52,10 +52,11 @@ POLLED_EVERY = 0.001  # seconds, by a process that waits for its turn
 
 
 def in_turn(path: Path, milliseconds: int, ask: Callable[[], T]) -> T:
-    """The result of `ask`, which waits for another lock, called while this process alone waits for
-    it. A process that has just released that lock must queue here again, behind those that wait.
-    This keeps an order and excludes nobody. So it is skipped after the timeout, as behind a stopped
-    process, and where the file system has no such locks."""
+    """The result of `ask`, which waits for another lock, such as SQLite's. Processes call it in
+    turn, so that only one at a time waits for that lock. A process that has just released the lock
+    must queue here again, behind the waiting processes. The turn only keeps an order; it protects
+    nothing. So it is skipped after the timeout, which a stopped process may cause, and where the
+    file system has no such locks."""
     try:
         opened: BinaryIO | None = open_lock_file(path)
     except OSError:
@@ -73,10 +74,10 @@ def in_turn(path: Path, milliseconds: int, ask: Callable[[], T]) -> T:
 
 
 class SharedLock:
-    """A lock that many threads share, or one holds exclusively. A thread that wants it exclusively
-    goes before those that come later, else it might never get it; afterwards those that waited go
-    first. A thread that shares it, or holds it exclusively, may share it again, as when a client is
-    garbage-collected meanwhile."""
+    """A readers-writer lock: many threads share it, or one thread holds it exclusively. A thread
+    that wants it exclusively goes before sharing threads that come later, else it might never get
+    the lock; after it the threads that waited go first. A thread that shares the lock, or holds it
+    exclusively, may share it again, for example when a client is garbage-collected meanwhile."""
 
     def __init__(self) -> None:
         self._inside: dict[int, ReentrantLock] = {}  # a lock for each thread, by which it shares
@@ -98,8 +99,8 @@ class SharedLock:
         return self._share_in_turn(work, *arguments)
 
     def share_at_once(self, work: Callable[[], T], on_timeout: Callable[[], T]) -> T:
-        """The same without waiting; the result of `on_timeout` if another thread holds the lock
-        exclusively, or waits to."""
+        """As `share`, without waiting: the result of `on_timeout` if another thread holds the lock
+        exclusively, or waits to do so."""
         inside = _own_lock(self._inside)
         if inside.is_mine():
             return work()
@@ -145,8 +146,8 @@ class SharedLock:
 
 
 def _own_lock(locks: dict[int, ReentrantLock]) -> ReentrantLock:
-    """The lock of the calling thread. The number of a thread that has ended may come again; its
-    lock is free."""
+    """The lock of the calling thread. A new thread may have the ident of one that has ended, and
+    then gets its lock, which is free."""
     me = threading.get_ident()
     return locks.get(me) or locks.setdefault(me, ReentrantLock())
 
@@ -154,8 +155,8 @@ def _own_lock(locks: dict[int, ReentrantLock]) -> ReentrantLock:
 class QueueEntry:
     """The entry of a waiting thread in the queue.
 
-    batched: its work, if the holder of the lock may do that too. lock: held while its thread waits
-    or works; called: released to wake it.
+    batched: the thread's work, if the thread that holds the FifoLock may do it instead; else None.
+    lock: held while the entry's thread waits or works; called: released to wake that thread.
     """
 
     __slots__ = ("_counts", "_offered", "batched", "called", "lock", "result")
@@ -169,20 +170,21 @@ class QueueEntry:
         self._offered = [batched]
 
     def takes(self) -> bool:
-        """Whether this call is the first. Who makes that one has the say: the thread that works
-        does it, or its own thread stops waiting."""
+        """Whether this is the first call of the method. Only the caller that gets True may decide
+        about the entry: the thread that holds the lock does its work, or the entry's own thread
+        gives up waiting."""
         with suppress(IndexError):
             self._offered.pop()
             return True
         return False
 
     def settle(self, result: object, counts: Sequence[object]) -> None:
-        """Note a result, which counts from the moment on when the sequence isn't empty any more."""
+        """Note a result, which becomes valid as soon as the sequence `counts` isn't empty."""
         self.result, self._counts = result, counts
 
     @property
     def is_settled(self) -> bool:
-        """Whether another thread has made this one's change, so that it counts."""
+        """Whether another thread has done this entry's work, and the result is valid."""
         return bool(self._counts)
 
     def call(self) -> None:
@@ -192,19 +194,19 @@ class QueueEntry:
 
 
 class FifoLock:
-    """A lock for one thread at a time, in the order of their coming."""
+    """A lock for one thread at a time; waiting threads get it first in, first out."""
 
     def __init__(self) -> None:
         self._line: deque[QueueEntry] = deque()
 
     @property
     def taken(self) -> bool:
-        """Whether a thread works or waits."""
+        """Whether any thread holds the lock or waits for it."""
         return any(entry.lock.locked() for entry in tuple(self._line))
 
     @property
     def is_waited_for(self) -> bool:
-        """For the thread that works: whether others wait."""
+        """Whether other threads wait; called by the thread that holds the lock."""
         return len(self._line) > 1
 
     def take(self, work: Callable[[], T]) -> T:
@@ -218,9 +220,9 @@ class FifoLock:
         on_timeout: Callable[[], T],
         batched: Callable[[Any], T] | None = None,
     ) -> T:
-        """The same, or the result of `on_timeout` if it isn't this thread's turn within `seconds`.
-        batched: the work, if the holder may do it too (see `waiting`); its result is returned
-        then."""
+        """As `take`, but the result of `on_timeout` if it isn't this thread's turn within
+        `seconds`. batched: the work, if the thread that holds the lock may do it instead (see
+        `waiting`); then its result is returned."""
         entry = QueueEntry(batched)
         try:
             with entry.lock:
@@ -234,9 +236,10 @@ class FifoLock:
         return on_timeout()
 
     def waiting(self) -> Iterator[QueueEntry]:
-        """For the thread that works: the entries of waiting threads, in their order, as far as they
-        leave their change to it. Each comes once. Its thread makes the change itself in its turn
-        unless it is settled until then."""
+        """Yield the entries of the threads that wait, in their order, up to the first whose work
+        only its own thread may do; called by the thread that holds the lock. Each entry is yielded
+        once. If it isn't settled by the time of its thread's turn, that thread does the work
+        itself."""
         for entry in tuple(self._line)[1:]:
             if entry.lock.locked():
                 if entry.batched is None:
@@ -281,8 +284,8 @@ AnswerAll: TypeAlias = Callable[[Sequence[Q]], Sequence[A]]
 
 
 class _Waiting(Generic[Q, A]):
-    """A question in line. called: released to wake its thread; answers: no or one, from another
-    thread; is_done: whether another thread has tried to answer it."""
+    """A question that waits in line. called: released to wake its thread; answers: empty, or the
+    one answer from another thread; is_done: whether another thread has tried to answer it."""
 
     __slots__ = ("answers", "called", "is_done", "question")
 
@@ -300,15 +303,15 @@ class _Waiting(Generic[Q, A]):
 
 
 class QuestionLine(Generic[Q, A]):
-    """Answers waiting questions together.
+    """Batches the questions of threads, so that one thread answers those of several.
 
-    Of one process' threads the interpreter runs one at a time, and each switch costs. So while the
-    questions of some threads are answered, other threads wait in line, and the next thread to
-    answer answers all waiting questions with its own. Nobody waits longer than that takes, 50 ms at
-    most, and nobody at all unless other threads have questions. Questions answered together read a
-    state after all of them were asked. Where that fails, each thread answers its own. A seat that
-    an interrupt leaves taken is replaced after those 50 ms. are_alike: whether two questions may be
-    answered at once.
+    The interpreter runs one thread at a time, and each switch costs. So only SEATS threads answer
+    at a time, and the others wait in line. The next thread that gets a seat answers all waiting
+    questions with its own. A thread waits only while all seats are taken, and 50 ms at most; then
+    it answers its question itself. Questions answered together read a state after all of them were
+    asked. If answering together fails, each thread answers its own question. A seat that an
+    interrupt has left taken is replaced after those 50 ms. are_alike: whether two questions may be
+    answered together.
     """
 
     def __init__(self, are_alike: Callable[[Q, Q], bool]) -> None:
@@ -335,7 +338,7 @@ class QuestionLine(Generic[Q, A]):
                 self._call_first()
 
     def _free_seat(self) -> Lock | None:
-        """A seat that this thread has from now on; None where all are taken."""
+        """Take a free seat for this thread and return it; None if all are taken."""
         for seat in self._seats:
             if seat.acquire(blocking=False):
                 return seat
@@ -346,7 +349,8 @@ class QuestionLine(Generic[Q, A]):
             self._line[0].call()
 
     def _wait(self, waiting: _Waiting[Q, A]) -> Lock | None:
-        """Wait for an answer, or a seat, which is returned; for neither for too long."""
+        """Wait for a seat and return it; None if another thread has answered the question, or the
+        time is over."""
         ends = time.monotonic() + LONGEST_WAIT
         while True:
             # Looked for first: who had it may have left before this one was in line.
@@ -369,7 +373,8 @@ class QuestionLine(Generic[Q, A]):
         return None
 
     def _take_others(self, question: Q) -> Sequence[_Waiting[Q, A]]:
-        """Those first in line that may be answered with a question."""
+        """Remove and return the first questions in line that may be answered together with this
+        question."""
         others: list[_Waiting[Q, A]] = []
         while len(others) < MOST_TOGETHER - 1:
             try:
@@ -386,7 +391,7 @@ class QuestionLine(Generic[Q, A]):
 def _answer_together(
     question: Q, others: Sequence[_Waiting[Q, A]], answer_all: AnswerAll[Q, A]
 ) -> A:
-    """The answer to a question; the others get theirs."""
+    """Answer a question and the others together; returns its answer, and notes theirs in them."""
     try:
         own, *answers = answer_all([question, *(other.question for other in others)])
         for other, answer in zip(others, answers, strict=True):
@@ -412,8 +417,8 @@ _put_off = _PutOff()
 
 
 def collect_deferred() -> list[Callable[[], None]]:
-    """Collect the calls given to `defer` in this thread from now on. They are put into this list,
-    and the thread must make them."""
+    """From now on collect the calls given to `defer` in this thread in a list, which is returned.
+    The thread must make these calls later."""
     calls: list[Callable[[], None]] = []
     _put_off.calls = calls
     return calls
@@ -439,7 +444,7 @@ class ClosesBeforeFork(Protocol):
     """Can close idle resources before a fork."""
 
     def close_before_fork(self) -> None:
-        """Close it."""
+        """Close the idle resources."""
 
 
 _aware: "weakref.WeakSet[Any]" = weakref.WeakSet()

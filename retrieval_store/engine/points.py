@@ -88,8 +88,8 @@ _Answered: TypeAlias = tuple[list[Hits], EngineTrace, State]
 def reading(
     method: Callable[Concatenate["PointStore", SearchView, P], T],
 ) -> Callable[Concatenate["PointStore", P], T]:
-    """Makes a method one that is called without its view, which a read provides; it is called again
-    where the read is (see `Access.read`)."""
+    """Decorator: the method is called without its view, and runs in a read transaction that
+    provides the view. If the read is repeated, the method is called again (see `Access.read`)."""
 
     @wraps(method)
     def read(self: "PointStore", /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -101,9 +101,9 @@ def reading(
 class PointStore:
     """The points of one collection, for any number of threads.
 
-    Every method reads, or makes, one consistent state. Methods raise NotFoundError once the
-    collection has been deleted, by this or another process. access: to the collection's
-    transactions and its data in memory.
+    Every method reads one consistent state, or writes the next. Methods raise NotFoundError once
+    the collection has been deleted, by this or another process. access: the access to the
+    collection's transactions and its data in memory.
     """
 
     def __init__(self, access: Access) -> None:
@@ -140,7 +140,7 @@ class PointStore:
 
     @property
     def reusable(self) -> bool:
-        """Whether the collection is open, and among those whose descriptors are counted."""
+        """Whether the collection is open, and counted among those that hold file descriptors."""
         return self.access.counted
 
     @property
@@ -162,7 +162,7 @@ class PointStore:
         return self._change(Transaction.put_points, batch, rules, joins=joins)
 
     def put_each(self, batches: Iterable[PointBatch], rules: WriteRules) -> Iterator[PutResult]:
-        """The same, one batch after the other, each in a transaction of its own."""
+        """As `put`, for several batches in order, each in a transaction of its own."""
         for batch in batches:
             yield self.put(batch, rules)
 
@@ -184,14 +184,16 @@ class PointStore:
         return self._change(Transaction.merge_payload, expression, payload)
 
     def append(self, batch: PointBatch) -> None:
-        """Make these the last points, in this order; those that exist are deleted first."""
+        """Insert points at the end, in this order; existing points with the same ids are deleted
+        first."""
         self.transact(partial(_put_last, batch))
 
     @traced("transact")
     def transact(self, change: "Callable[[Changes], T]", most: int | None = None) -> T:
         """Run `change` in one transaction and return its result; if it raises, nothing is written.
-        most: how many points it changes at most; another thread may run a small one, and this one
-        again if that failed. None: unknown, and run once, in this thread."""
+        most: how many points `change` changes at most. If that is few, another thread may run it,
+        and this thread runs it again if that fails. None: the number is unknown; `change` is run
+        once, in this thread."""
         from retrieval_store.engine.transaction import CalledBackError, Transaction
 
         joins = most is not None and most <= SMALL_CHANGE
@@ -279,7 +281,8 @@ class PointStore:
     def count_within(
         self, view: SearchView, expression: Expression, seconds: float
     ) -> tuple[int, bool]:
-        """How many points match, or how many were found in this number of seconds."""
+        """How many points match, or how many of them were found when this number of seconds is
+        over."""
         return count_within(view, self._without_expired(view, expression), seconds)
 
     @traced("get")
@@ -346,7 +349,7 @@ class PointStore:
 
     @traced("query", lambda answers: counts_of_results(*(hits.points for hits in answers)))
     def ask(self, question: Query) -> list[Hits]:
-        """The hits of each query of each step, or of each group, best first."""
+        """The hits for each query of each step of the question, or for each group, best first."""
         if tracing.is_recording():
             return self._answer(question)[0]
         if _can_be_batched(question):
@@ -364,8 +367,8 @@ class PointStore:
     def facet(
         self, path: PayloadPath, expression: Expression | None, limit: int | None
     ) -> list[tuple[Scalar, int]]:
-        """The values at the path, and elements of lists there, with how many matching points have
-        each, the most frequent first."""
+        """The distinct values at the path (of a list, its elements), each with the number of
+        matching points that have it; the most frequent first."""
         return self.facet_of(
             (ValuesAt(path, "whole"), ValuesAt(path, "element")), expression, limit
         )
@@ -385,7 +388,7 @@ class PointStore:
         expression: Expression | None,
         limit: int | None,
     ) -> list[tuple[Scalar, int]]:
-        """The same of values in columns; see `order.facet`."""
+        """As `facet`, for the values in columns; see `order.facet`."""
         from retrieval_store.engine.filtering.order import facet
 
         facets = facet(view, columns, self._without_expired(view, expression), limit)
@@ -404,8 +407,8 @@ class PointStore:
         start: int | float | None,
         fields: Fields,
     ) -> tuple[Points, list[int | float]]:
-        """The points that fulfil the expression, in the order of their numbers from `start` on, and
-        these numbers; a point with several numbers comes several times."""
+        """The points that match, ordered by their numbers in the column, from the number `start`
+        on; and these numbers. A point with several numbers comes several times."""
         from retrieval_store.engine.filtering.order import rows_in_order
 
         living = self._without_expired(view, expression)
@@ -423,7 +426,7 @@ class PointStore:
     @traced("why")
     @reading
     def why(self, view: SearchView, inquiry: "ExplainRequest") -> "RankReport":
-        """Where records stand in the rankings of a question; see `query.why`."""
+        """The positions of records in the rankings of a question; see `query.why`."""
         from retrieval_store.query.why import why
 
         living = self._without_expired(view, None)
@@ -456,7 +459,8 @@ class PointStore:
         return warm(self.access, paths, analyzer)
 
     def _answer(self, question: Query, explains: bool = False) -> _Answered:
-        """Hits, and how they were found, for an explanation or a span."""
+        """The hits for a question, and a trace of how they were found, for an explanation or a
+        span."""
         answered = self.access.read(self._answer_within, question, explains)
         _, trace, state = answered
         tracing.note(partial(_search_attributes, trace, state))
@@ -532,15 +536,16 @@ class PointStore:
     def pairs(
         self, view: SearchView, space: str, expression: Expression | None, sample: int, limit: int
     ) -> tuple[list[PointId], Ints, Ints, Floats]:
-        """For each point of a random sample its nearest others in it; see `similarity.pairs`."""
+        """For each point of a random sample the nearest other points of that sample; see
+        `similarity.pairs`."""
         from retrieval_store.engine.search.similarity import pairs
 
         similar_pairs = pairs(view, space, self._without_expired(view, expression), sample, limit)
         return similar_pairs.ids, similar_pairs.a, similar_pairs.b, similar_pairs.scores
 
     def _schedule_if_needed(self, view: SearchView, is_lacking: bool = False) -> None:
-        """Schedule maintenance if there is something to save, or to build for later calls.
-        is_lacking: whether many vectors have no codes, or aren't in the index."""
+        """Schedule maintenance if there is data to save, or to build for later calls. is_lacking:
+        whether many vectors have no codes, or aren't in the index."""
         demand = view.caches.lists.demand
         if is_lacking or view.caches.unsaved or (demand and demand.wanted_keys()):
             self.access.schedule_maintenance()
@@ -603,8 +608,8 @@ def _configure_index(write: WriteTransaction, space: str, index: Payload) -> Non
 
 
 def _can_be_batched(question: Query) -> bool:
-    """Whether a question may be answered together with others: one vector in one space, neither
-    measured, grouped nor fused; and whether its caller has time."""
+    """Whether a question may be answered together with others: it has one vector in one space,
+    isn't measured, grouped or fused, and its request may wait (`budget.may_wait`)."""
     if len(question.steps) != 1 or question.groups is not None or question.measured is not None:
         return False
     step = question.steps[0]

@@ -1,15 +1,16 @@
-"""Takes and restores snapshots: collections in one state, in one file.
+"""Takes and restores snapshots: one or more collections as of one moment, in one file.
 
 The input is a store, or a collection of it; the output is a file that never changes. A file is
 checked before anything in it is used. This module may use `maintenance` and the rooms below.
 
-To take one, the collections are copied beside the future snapshot, each in one state, without dead,
-expired or derived data. Then the copies are packed into a ZIP archive with a manifest. Nothing in
-the archive is compressed, so its content is never larger than the file. The manifest has the size
-and SHA-256 of every other file, and the archive's comment has the manifest's. Names in it are ours
-alone: `UUID/points.sqlite`, `UUID/NUMBER.GENERATION.vectors`.
+To take a snapshot, the collections are copied into a folder beside the future file, each in one
+state, without dead, expired or derived data. Then the copies are packed into a ZIP archive with a
+manifest. Nothing in the archive is compressed, so its content is never larger than the file. The
+manifest has the size and SHA-256 of every other file, and the archive's comment has the size and
+SHA-256 of the manifest. All file names in the archive are generated: `UUID/points.sqlite`,
+`UUID/NUMBER.GENERATION.vectors`.
 
-To restore one, all of it is checked before any part is moved into place.
+To restore a snapshot, all of it is checked before any part is moved into place.
 """
 
 import errno
@@ -77,8 +78,9 @@ _CLOSE = partial(ClientClosedError, "the copy is finished")
 def copy_collection(access: Access, directory: Path) -> None:
     """Copy the files of a collection, as of one moment, into a new directory. Others may write
     meanwhile: committed rows of vector files never change, and the rest is copied in one
-    transaction. Copying the rows may take minutes. It comes after the transaction, since no thread
-    of the process can fork during one; the maps keep the rows even if files are removed."""
+    transaction. Copying the rows may take minutes. So it is done after the transaction, since no
+    thread of the process can fork during a transaction. The memory maps keep the rows even if the
+    files are removed."""
     directory.mkdir()
     state, has_dead = access.read(_copy_state, directory)
     with translate_errors(directory):
@@ -91,16 +93,16 @@ def copy_collection(access: Access, directory: Path) -> None:
 
 @contextmanager
 def private_copy(access: Access, directory: Path | None) -> Iterator[Path]:
-    """A private directory with a copy, in `directory` or among the system's temporary files; it is
-    deleted afterwards, except for files that are moved away."""
+    """Context manager: a private directory with a copy of the collection, in `directory` or the
+    system's temporary folder. It is deleted afterwards, except for files that were moved away."""
     with private_folder(directory) as folder:
         copy_collection(access, folder / "copy")
         yield folder / "copy"
 
 
 def _write_rows(path: Path, rows: Stored) -> None:
-    """Write a new file of rows. Not by numpy, which has a buffer of the C library: a child that is
-    forked meanwhile would write that once more when it ends."""
+    """Write rows into a new file. Not by numpy, which uses a buffer of the C library: a child that
+    is forked meanwhile would write the buffer once more when it ends."""
     with path.open("xb", buffering=0) as file:
         write_at(file.fileno(), as_bytes(rows), 0)
 
@@ -139,7 +141,7 @@ def _copy_database(source: apsw.Connection, path: Path) -> None:
 
 
 def _reduce(directory: Path, hooks: StoreHooks) -> None:
-    """Remove the dead and the expired from a private copy."""
+    """Remove dead data and expired points from a private copy."""
     own_hooks = StoreHooks(uses_derived=False, expires=hooks.expires, find_damage=hooks.find_damage)
     points = Access.open(directory, directory.name, "relaxed", own_hooks)
     try:
@@ -157,7 +159,7 @@ def _reduce(directory: Path, hooks: StoreHooks) -> None:
 
 
 def _without_a_word(done: int, total: int) -> None:
-    """Reports no progress."""
+    """A progress callback that does nothing."""
 
 
 VERSION = 1
@@ -170,7 +172,7 @@ _FILE = re.compile(rf"{re.escape(POINTS_NAME)}|[0-9]{{1,18}}\.[0-9]{{1,18}}\.vec
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The content of a snapshot. whole: a whole store, or one collection."""
+    """The content of a snapshot. whole: whether it is of a whole store, or of one collection."""
 
     whole: bool
     collections: tuple[CollectionRecord, ...]
@@ -232,8 +234,8 @@ def _manifest_bytes(manifest: Manifest, entries: Mapping[str, _ZipEntry]) -> byt
 
 
 def unpack(snapshot: Path, directory: Path) -> Manifest:
-    """Write the files of a snapshot into a directory, each checked on the way; DamagedError, or
-    FormatError for a snapshot of a newer version."""
+    """Write the files of a snapshot into a directory, and check each while it is read;
+    DamagedError, or FormatError for a snapshot of a newer version."""
     with _open_archive(snapshot) as archive:
         manifest, entries = _read_manifest(archive, snapshot)
         _refuse_others(archive, entries, snapshot)
@@ -261,8 +263,8 @@ def _open_archive(snapshot: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _regular(path: Path) -> BinaryIO:
-    """The opened file; InvalidArgumentError unless it is a regular one: a pipe or a device may
-    never end."""
+    """The opened file; InvalidArgumentError unless it is a regular file, since reading a pipe or a
+    device may never end."""
     opened = open_plainly(path, os.O_RDONLY, follow=True)
     if not stat.S_ISREG(os.fstat(opened).st_mode):
         os.close(opened)
@@ -357,8 +359,8 @@ def _write(source: IO[bytes], entry: _ZipEntry, target: Path, shown: str) -> Non
 def unpack_snapshot(
     snapshot: Path, directory: Path, find_class: FindClass
 ) -> Iterator[tuple[Path, Manifest]]:
-    """A private folder in a directory, with a snapshot's collections, whole and durable; files that
-    aren't moved from there are deleted afterwards."""
+    """Context manager: a private folder in a directory, with all files of a snapshot's collections,
+    synced to disk. Files that aren't moved away are deleted afterwards."""
     with translate_errors(directory), private_folder(directory) as folder, translate_errors(folder):
         manifest = unpack(snapshot, folder)
         for record in manifest.collections:
@@ -384,8 +386,8 @@ def _refuse_damaged(directory: Path, name: str, snapshot: Path, find_class: Find
 
 
 def restore_store(snapshot: Path, path: Path, find_class: FindClass) -> None:
-    """Make a store of a snapshot, in a directory that is empty or isn't there; InvalidArgumentError
-    for another."""
+    """Make a store from a snapshot. InvalidArgumentError unless the directory is empty or doesn't
+    exist."""
     if os.path.lexists(path) and not (path.is_dir() and not os.listdir(path)):
         raise _in_the_way(path)
     with unpack_snapshot(snapshot, path.parent, find_class) as (folder, manifest):
@@ -419,9 +421,9 @@ def take(
     points_of: Callable[[str], Access],
     whole: bool,
 ) -> None:
-    """Write a snapshot of these collections. Of a whole store, collections that are deleted
-    meanwhile are left out. There are no writes to several collections at once, so each is in a
-    state of its own."""
+    """Write a snapshot of these collections. In one of a whole store, collections that are deleted
+    meanwhile are left out. Each collection is copied at a moment of its own, which is safe since no
+    transaction writes to several collections."""
     with translate_errors(target):
         check_new_file(target)
         with private_folder(target.parent) as folder:

@@ -1,23 +1,25 @@
-"""SQLite through apsw: databases that aren't trusted, and transactions that interrupts can't break.
+"""SQLite through apsw: opens databases that aren't trusted, in transactions that interrupts can't
+break.
 
 The input is a path, a `Format` (the expected tables) and a function. The function gets a
 connection, in a transaction; its result is returned, or an error of ours is raised. `storage` gives
 the tables their meaning. This module may use `locks`, and `query.types`.
 
-- Guards. A stranger may have made the database. Its schema is compared, to the letter. Files beside
-  a database that SQLite would follow or hang at are refused. Triggers, views, and functions that a
-  schema calls are switched off. The time of one use of a connection is bounded.
+- Guards. A stranger may have made the database. So its schema must equal the expected one exactly.
+  It is refused if files lie beside it that SQLite would follow, or that would make SQLite hang.
+  Triggers, views, and functions that a schema calls are switched off. The time of one use of a
+  connection is bounded.
 - Errors of SQLite and the system are *translated* into ours, which name the file. Corrupt content
-  whose checksums are right leads to errors of Python's own (`CORRUPTION_ERRORS`). Where such
-  content is only read, they are damage, and a ContradictionError always is. Elsewhere they may be
-  programming errors, and a check of all bytes decides (`Access.read`).
-- Transactions. One is a `with` on the connection itself, which is written in C, around a callback;
-  docs/design/concurrency.md says why.
+  with correct checksums leads to Python's built-in errors (`CORRUPTION_ERRORS`). In code that only
+  reads stored values these become DamagedError; a ContradictionError always does. In other code
+  they may be programming errors, and a check of all bytes decides (`Access.read`).
+- Transactions. A transaction is a `with` block on the connection itself, which is written in C,
+  around the call of a callback; docs/design/concurrency.md says why.
 - Files. Every database of ours uses the checksum VFS, so a flipped bit in a page is an error
   instead of a result. It has an application id and a format version.
 - Pools. A database is a pool of connections, each lent to one thread at a time, by a callback. A
-  table in docs/design/concurrency.md shows what a call of `use` holds at each moment, and the
-  effects of an interrupt, a fork and `close` there.
+  table in docs/design/concurrency.md shows which resources a call of `use` holds at each step, and
+  the effects of an interrupt, a fork or `close` during that step.
 """
 
 import errno
@@ -86,9 +88,9 @@ _SAFE = {
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """The format of one kind of database of ours. schema: of the first version; migrations: for
-    each older version the steps to the next one; readable: the oldest version that can be read
-    without migration; main_table: a table of all versions."""
+    """The format of one kind of database. schema: the schema of the first version; migrations: for
+    each older version the SQL that leads to the next version; readable: the oldest version that can
+    be read without migration; main_table: a table that exists in all versions."""
 
     application_id: int
     version: int
@@ -103,8 +105,9 @@ class Format:
 
 
 class StepLimiter:
-    """Counts the steps of a connection, and reports when they are too many. SQLite calls it now and
-    then, which is also where Ctrl-C is handled. path: of the database, None in memory."""
+    """Progress handler of a connection: counts its steps, and stops a statement when they are too
+    many. Since SQLite calls it now and then, Ctrl-C is also handled in it. path: of the database,
+    None in memory."""
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
@@ -119,8 +122,8 @@ class StepLimiter:
 
 
 def identity_of(path: Path) -> tuple[int, int] | None:
-    """An identity that distinguishes a directory from another of the same path; None where there is
-    none."""
+    """An identity that distinguishes a directory from a later one at the same path; None if there
+    is no directory."""
     try:
         status = os.stat(path)
     except OSError:
@@ -192,8 +195,8 @@ def _schema_made_by(statements: str) -> list[tuple[str, ...]]:
 
 
 def _schema(connection: apsw.Connection, limit: int) -> list[tuple[str, ...]]:
-    """The schema of the database, in a fixed order, without white space; at most `limit` of it,
-    unless that is -1."""
+    """The schema of the database, in a fixed order, without white space; at most `limit` entries,
+    or all if that is -1."""
     query = "SELECT type, name, tbl_name, sql FROM sqlite_schema LIMIT ?"
     rows = connection.execute(query, (limit,)).fetchall()
     return sorted(tuple("".join(str(value).split()) for value in row) for row in rows)
@@ -206,7 +209,7 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextmanager
 def translate_errors(path: Path) -> Iterator[None]:
-    """Errors of SQLite and the system as ours, naming the file."""
+    """Context manager: turns errors of SQLite and the system into ours, which name the file."""
     try:
         yield
     except (apsw.Error, OSError) as error:
@@ -239,7 +242,7 @@ def translation(error: BaseException, path: Path) -> RetrievalStoreError:
 
 
 def _can_only_be_read(error: BaseException, path: Path) -> bool:
-    """Whether an error comes of files that this user may read, and may not write."""
+    """Whether an error is caused by files that this user may read but not write."""
     match error:
         case apsw.ReadOnlyError():
             return True
@@ -252,13 +255,13 @@ def _can_only_be_read(error: BaseException, path: Path) -> bool:
 
 
 def _may(path: Path, mode: int) -> bool:
-    """Whether the user whose rights this process has now may do this with a file."""
+    """Whether the effective user of this process has this kind of access to a file."""
     return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
 
 
 def lock_timeout(what: str, path: Path) -> LockTimeoutError:
-    """The error of a database in which another process has been writing for too long. what: its
-    name."""
+    """The error to raise when another process has been writing to a database for too long. what:
+    the database, in words."""
     # A writer holds this byte of SQLite's shared memory (WAL_WRITE_LOCK in its wal.c).
     holder = by_holder_of(path.with_name(f"{path.name}-shm"), 120)
     waited = LOCK_TIMEOUT_MS // 1000
@@ -274,8 +277,8 @@ CORRUPTION_ERRORS = (LookupError, OverflowError, TypeError, ValueError)
 
 @contextmanager
 def corruption_as_damage(path: Path) -> Iterator[None]:
-    """Errors that only stored values can lead to, as damage: who wrote them kept the checksums
-    right, so it is their use that shows it."""
+    """Context manager: turns errors that only stored values can cause into DamagedError. The
+    checksums of such values are correct, so the damage shows only when they are used."""
     try:
         yield
     except RetrievalStoreError:
@@ -285,7 +288,8 @@ def corruption_as_damage(path: Path) -> Iterator[None]:
 
 
 def corruption_error(error: Exception, path: Path, problem: str | None = None) -> DamagedError:
-    """The damage that such an error indicates. problem: found by a check of the files."""
+    """The DamagedError for an error that corrupt values have caused. problem: the problem that a
+    check of the files has found."""
     message = f"{path} is damaged: what it holds contradicts itself: {error}"
     return DamagedError(message if problem is None else f"{message} ({problem})")
 
@@ -298,8 +302,9 @@ T = TypeVar("T")
 
 
 def select(connection: apsw.Connection, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
-    """All rows of a query at once, so that no statement stays open. More of them than the database
-    has room for come from a tree whose pages lead to the same pages again and again."""
+    """All rows of a query as a list, so that no statement stays open. apsw.CorruptError when there
+    are more rows than fit into the database: then its B-tree leads to the same pages again and
+    again."""
     cursor = connection.execute(query, parameters)
     try:
         rows = list(islice(cursor, MANY_ROWS))
@@ -334,8 +339,9 @@ def writing(
     turns: Path | None = None,
     committed: list[object] | None = None,
 ) -> T:
-    """The same in a write transaction, which is committed unless `work` raises. turns: the file by
-    whose lock processes take turns, if they do; committed: gets an item when it is committed."""
+    """The result of `work`, in a write transaction, which is committed unless `work` raises. turns:
+    the lock file by which writing processes take turns, or None; committed: gets an item when the
+    transaction is committed."""
     if connection.in_transaction:
         raise StorageError("a write can't be part of a read or of another write")
 
@@ -351,8 +357,9 @@ def writing(
 
 
 def wait_for_locks(connection: apsw.Connection, milliseconds: int) -> None:
-    """Have a connection wait so long for locks of SQLite's. Its own way of waiting sleeps longer
-    and longer, up to 100 ms, during which others write again and again."""
+    """Make a connection wait up to this time for SQLite's locks. SQLite's own busy handler isn't
+    used: it sleeps longer and longer, up to 100 ms, while other connections write again and
+    again."""
 
     def wait(tried: int) -> bool:
         time.sleep(POLLED_EVERY)
@@ -374,7 +381,8 @@ _registering = ReentrantLock()  # reentrant: a client may be collected meanwhile
 
 
 def _register_checksum_vfs() -> None:
-    """Once per process. The extension makes itself the default; other users of apsw keep theirs."""
+    """Register the checksum VFS, once per process. The extension makes itself the default VFS; the
+    previous default is restored for other users of apsw."""
     with _registering:
         if CHECKSUM_VFS not in apsw.vfs_names():
             _load_checksum_vfs(apsw.Connection(":memory:"))
@@ -384,8 +392,9 @@ def _register_checksum_vfs() -> None:
 
 
 def _load_checksum_vfs(connection: apsw.Connection) -> None:
-    """Load it from its path in apsw's wheels. Elsewhere apsw itself finds it, for which it imports
-    so much of the standard library that the first opening takes 8 ms more."""
+    """Load the extension with the checksum VFS from its path in apsw's wheels. If it isn't there,
+    apsw searches for it. That search imports so much of the standard library that the first opening
+    takes 8 ms longer."""
     connection.enable_load_extension(True)
     try:
         connection.load_extension(str(Path(apsw.__file__).parent / EXTENSION))
@@ -397,9 +406,10 @@ def _load_checksum_vfs(connection: apsw.Connection) -> None:
 
 def create(path: Path, format: Format, fill: Fill | None = None, alike: str | None = None) -> bool:
     """Make the database unless it exists, and return whether it was made; several processes may do
-    so at once. `fill` adds to the tables; alike: names its additions, which are then computed once
-    per process. The database is made whole under another name and then given its own (see
-    `give_name`). So no process sees half of it, and of two processes one comes first."""
+    so at once. `fill` adds rows to the new tables. alike: a key for databases with equal content,
+    which is then computed once per process. The database is completed under another name and then
+    gets its own (see `give_name`). So no process sees an incomplete database, and only one of two
+    processes makes it."""
     with translate_errors(path):
         return unforkable(partial(_create, path, format, fill, alike))
 
@@ -444,8 +454,8 @@ def _write_new(path: Path, content: bytes) -> None:
 
 @contextmanager
 def new_file(path: Path) -> Iterator[apsw.Connection]:
-    """A database that isn't there yet, to be filled; of use once it is closed. No other process
-    sees it, so it is never synced here: the caller makes it durable, when it is whole."""
+    """Context manager: a new database file, to be filled; it may be used once it is closed. No
+    other process sees it, so it is never synced here: the caller syncs the complete file."""
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     with closing(_open_file(path, flags, "relaxed")) as connection:
         connection.reserve_bytes("main", CHECKSUM_BYTES)
@@ -460,7 +470,7 @@ def new_file(path: Path) -> Iterator[apsw.Connection]:
 
 
 def make_tables(connection: apsw.Connection, format: Format, fill: Fill | None = None) -> None:
-    """Make an empty database one of ours, with the additions of `fill`."""
+    """Make an empty database one of this format, and let `fill` add rows."""
     connection.execute(f"PRAGMA application_id = {format.application_id}")
     connection.execute(f"PRAGMA user_version = {format.version}")
     connection.execute(format.statements(format.version))
@@ -470,8 +480,9 @@ def make_tables(connection: apsw.Connection, format: Format, fill: Fill | None =
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A connection of a pool, and the counter of its steps. Not a class of connections of our own,
-    nor weak references to them: with both, the interpreter crashed when threads closed some."""
+    """A connection of a pool, and the counter of its steps. This is neither a subclass of apsw's
+    Connection, nor are there weak references to connections: with both, the interpreter crashed
+    when threads closed connections."""
 
     connection: apsw.Connection
     steps: StepLimiter
@@ -531,9 +542,9 @@ def _open_file(path: Path, flags: int, mode: Mode) -> apsw.Connection:
 
 
 def _read_only_uri(path: Path) -> str:
-    """The URI for a directory that can't be written to. There SQLite can't coordinate with writers,
-    nor read a write-ahead log. But there are no writers, and a log only if the store wasn't
-    closed."""
+    """The URI of a database in a directory that can't be written to. There SQLite can't coordinate
+    with writers, nor read a write-ahead log. But no process can write there, and a log exists only
+    if the store wasn't closed."""
     if _may(path.parent, os.W_OK):
         return f"{path.as_uri()}?mode=ro"
     log = log_of_database(path)
@@ -597,8 +608,8 @@ Ts = TypeVarTuple("Ts")
 
 class _Pool(ABC):
     """Common base of databases in files and in memory. is_read_only: whether the store was opened
-    read-only; last_used: of files, when a connection was last taken, by `time.monotonic`; turns:
-    the file by whose lock the writers of several processes take turns, if they do."""
+    read-only; last_used: when a connection was last taken, by `time.monotonic` (files only); turns:
+    the lock file by which the writers of several processes take turns, or None."""
 
     path: Path
     turns: Path | None = None
@@ -611,7 +622,7 @@ class _Pool(ABC):
         """The result of `work`, called with a connection and these arguments."""
 
     def look(self, work: Callable[[apsw.Connection, *Ts], T], *arguments: *Ts) -> T:
-        """As `use`, for reads only; of many threads, a few at a time."""
+        """As `use`, for reads only; a limited number of threads do so at a time."""
         return self.use(work, *arguments)
 
     def refuse_if_read_only(self) -> None:
@@ -632,8 +643,9 @@ class _Pool(ABC):
     def without_transaction(
         self, look: Callable[[apsw.Connection, *Ts], T | None], *arguments: *Ts
     ) -> T | None:
-        """The result of `look` by a single statement, which sees one state without a transaction.
-        None if it returns that, or fails: then a read returns the result, or the error."""
+        """The result of `look`, which runs a single statement, and so sees one state without a
+        transaction. None if `look` returns None, or fails: then the caller uses `read`, which
+        returns the result or raises the error."""
         try:
             return self.look(look, *arguments)
         except LockTimeoutError:  # a read would wait as long again
@@ -648,8 +660,8 @@ class _Pool(ABC):
     def write(
         self, work: Callable[[apsw.Connection], T], committed: list[object] | None = None
     ) -> T:
-        """The same in a write transaction; only one process is in one at a time. committed: gets an
-        item when it is committed."""
+        """As `read`, in a write transaction; only one process has one at a time. committed: gets an
+        item when the transaction is committed."""
         self.refuse_if_read_only()
         return self.use(writing, self._format, work, self.turns, committed)
 
@@ -678,8 +690,8 @@ class FileDatabase(_Pool):
         return DESCRIPTORS + MORE_DESCRIPTORS * (idle - 1) if idle else 0
 
     def use(self, work: Callable[[apsw.Connection, *Ts], T], *arguments: *Ts) -> T:
-        """The result of `work`, called with a connection of its own and these arguments; errors of
-        SQLite and the system are turned into ours."""
+        """The result of `work`, called with these arguments and a connection that no other thread
+        uses; errors of SQLite and the system are turned into ours."""
         self.last_used = time.monotonic()
         thread = threading.get_ident()
         if self._lent.get(thread) and not is_unforkable():
@@ -687,9 +699,10 @@ class FileDatabase(_Pool):
         return self._translating(self._lend, thread, work, arguments)
 
     def look(self, work: Callable[[apsw.Connection, *Ts], T], *arguments: *Ts) -> T:
-        """As `use`, for reads only. More threads than processors do a quarter less work, since they
-        pass the GIL from one to the other. So they queue for earlier threads. But they don't wait
-        long, since some read for seconds, and most of a long search leaves the GIL to others."""
+        """As `use`, for reads only. With more threads than processors, throughput is a quarter
+        lower, since they pass the GIL to each other. So further threads queue. But they don't queue
+        for long, since some reads take seconds, and a long search releases the GIL most of the
+        time."""
         lent = self._lent
         may_wait = len(lent) >= AT_ONCE and not lent.get(threading.get_ident())
         if may_wait and (self._waiting or self._number_lent() >= AT_ONCE):
@@ -710,7 +723,8 @@ class FileDatabase(_Pool):
     def _lend(
         self, thread: int, work: Callable[[apsw.Connection, *Ts], T], arguments: tuple[*Ts]
     ) -> T:
-        """The result of `work`, called with a connection that is lent to this thread meanwhile."""
+        """The result of `work`, called with a connection that is lent to this thread until `work`
+        returns."""
         leases = self._lent.setdefault(thread, [])
         closings = self._closings
         connection = self._acquire(leases)
@@ -742,7 +756,7 @@ class FileDatabase(_Pool):
         return lease.connection
 
     def _release(self, leases: list[Lease], closings: int) -> None:
-        """The opposite of `_acquire`."""
+        """Give back a connection that `_acquire` has put into `leases`."""
         if len(self._idle) < IDLE_CONNECTIONS and closings == self._closings:
             if leases[-1].is_small:  # taken when there are no others
                 self._idle[:0] = map(list.pop, [leases])  # in one step, as in _move_last
@@ -757,8 +771,8 @@ class FileDatabase(_Pool):
             self.close(self._closed)
 
     def _close_lost(self, thread: int) -> None:
-        """Close connections of a thread that isn't inside: an interrupt kept it from giving them
-        back. They hold no lock, since transactions end by themselves."""
+        """Close connections that are still lent to a thread outside of `use`: an interrupt kept it
+        from giving them back. They hold no lock, since their transactions have ended."""
         lost = self._lent.get(thread)
         while lost:
             lost.pop().connection.close()
@@ -780,7 +794,7 @@ class FileDatabase(_Pool):
                 self._idle.pop().connection.close()
 
     def close_before_fork(self) -> None:
-        """Close all but the connections of this thread: no other thread is inside."""
+        """Close all connections except those of this thread; no other thread is using one then."""
         self.close_idle()
         for thread in list(self._lent):
             if thread != threading.get_ident() or not is_unforkable():
@@ -792,8 +806,8 @@ class FileDatabase(_Pool):
         self.close_at_exit()
 
     def close_at_exit(self) -> None:
-        """Close all connections and leave the files as SQLite does when the last is closed; a later
-        `use` opens new ones."""
+        """Close all connections, and leave the files as SQLite does when the last connection is
+        closed; a later `use` opens new connections."""
         self.close_idle()
         if self.is_read_only and self._file is not None:  # it was in use
             unforkable(remove_empty_log, self.path)
@@ -822,8 +836,8 @@ def _move_last(source: list[Lease], target: list[Lease]) -> None:
 
 
 def _first_error(error: BaseException) -> BaseException:
-    """The cause of a failed transaction: apsw also rolls back a transaction that SQLite has rolled
-    back already, and raises SQLite's error about that."""
+    """The first error of a failed transaction. apsw also rolls back a transaction that SQLite has
+    rolled back already, and then raises a second error of SQLite's."""
     before = error.__context__
     vain = isinstance(error, apsw.SQLError) and "no transaction is active" in str(error)
     return before if vain and before is not None else error
@@ -836,7 +850,7 @@ def _lacks_space(connection: apsw.Connection, error: apsw.IOError) -> bool:
 
 
 class MemoryDatabase(_Pool):
-    """The same for a database in memory: one connection, used by one thread at a time."""
+    """A database in memory: one connection, used by one thread at a time."""
 
     path = Path(":memory:")
     descriptors = 0
@@ -844,7 +858,8 @@ class MemoryDatabase(_Pool):
     def __init__(
         self, format: Format, fill: Fill | None = None, like: apsw.Connection | None = None
     ) -> None:
-        """An empty one, with the additions of `fill`; or a copy of another database."""
+        """Make an empty database to which `fill` adds rows; or, with `like`, a copy of that
+        database."""
         self._format = format
         self._connection = apsw.Connection(":memory:")
         guard(self._connection, None)
@@ -861,8 +876,8 @@ class MemoryDatabase(_Pool):
         reset_after_fork(self)
 
     def use(self, work: Callable[[apsw.Connection, *Ts], T], *arguments: *Ts) -> T:
-        """The result of `work`, called with the connection and these arguments. An error in the
-        middle of a write of this thread, which it would see half done."""
+        """The result of `work`, called with the connection and these arguments. Raises an error if
+        this thread is in the middle of a write, since `work` would see the unfinished write."""
         return self._translating(self._lend, work, arguments)
 
     def _lend(self, work: Callable[[apsw.Connection, *Ts], T], arguments: tuple[*Ts]) -> T:
@@ -880,7 +895,7 @@ class MemoryDatabase(_Pool):
                 self._is_lent = False
 
     def is_in_place(self) -> bool:
-        """Memory is."""
+        """Always true for a database in memory."""
         return True
 
     def close_idle(self) -> None:
@@ -889,7 +904,7 @@ class MemoryDatabase(_Pool):
     close_at_exit = close_idle
 
     def forget_after_fork(self) -> None:
-        """In a child: the content is the parent's."""
+        """In a forked child: make every use an error, since the content belongs to the parent."""
         self._lock, self._is_lent = ReentrantLock(), False
         self._closed = partial(
             StorageError, "a store in memory can't be used in a forked process; make one there"

@@ -1,8 +1,8 @@
 """Statistics of a collection (how a query was answered, the sizes of its parts), and its warm-up.
 
-`warm` loads in advance the data that the first queries would load. It makes each part as a query
-does, in a read transaction of its own, so nothing here knows how codes, columns or lists are made.
-But it loads a saved graph at once, which queries leave to the background until it pays.
+`warm` loads in advance the data that the first queries would load. It loads each part by the same
+functions that queries use, in a read transaction of its own. Only a saved graph is loaded at once,
+which queries leave to background maintenance until that pays.
 """
 
 import time
@@ -102,7 +102,8 @@ def explanation(trace: EngineTrace, state: State) -> Payload:
 
 
 def _signs_search_report(by_signs: SignSearchReport) -> Payload:
-    """The target of a search by signs, the rows that it compared, and its recall."""
+    """The report on a search by signs: its target, the number of rows that it compared, and its
+    recall."""
     report = _recall_report(by_signs.target, by_signs.errors, by_signs.measured)
     looked = dict(zip(("signs", "codes", "distances"), by_signs.looked, strict=True))
     off = None if by_signs.measured is None else round(by_signs.measured.off, 4)
@@ -110,8 +111,8 @@ def _signs_search_report(by_signs: SignSearchReport) -> Payload:
 
 
 def _recall_report(target: float, errors: float | None, recall: "Recall | None") -> Payload:
-    """The target of searches by signs, the number of standard errors that they allow for, and their
-    measured recall, the worst first."""
+    """A report on searches by signs: the target, the number of standard errors that they allow for,
+    and the measured recall of each kind of query, the lowest first."""
     measured = (
         []
         if recall is None
@@ -135,7 +136,7 @@ def _recall_report(target: float, errors: float | None, recall: "Recall | None")
 
 
 def count_matching(view: SearchView, steps: Sequence[QueryStep]) -> int:
-    """How many points the filter allows; the maximum over steps that search."""
+    """How many points the filter allows: the maximum over the steps that search."""
     counts, pending = [0], [*steps]
     while pending:
         step = pending.pop()
@@ -204,13 +205,14 @@ def _gauges_of(
 
 
 def _is_at_hand(state: State, generation: int) -> bool:
-    """Whether a state can be read, and files of its generation, which a compaction ends."""
+    """Whether there is a state, and it is of this generation: a compaction removes the files of
+    older generations."""
     return state.is_whole and state.head.generation == generation
 
 
 def _behind(connection: apsw.Connection, state: State, caches: Caches) -> tuple[int, int]:
-    """How many vectors of points are missing from an index, and have no codes, where they should;
-    in memory and in files."""
+    """How many vectors of points are missing from an index, and how many have no codes although
+    they should have; both in memory and in files."""
     lag = uncoded = 0
     for name, space in state.spaces.items():
         if space.space.metric in BY_PRODUCTS:
@@ -296,8 +298,8 @@ def statistics(view: SearchView, directory: Path | None) -> Payload:
 
 
 def maintenance(access: Access) -> Payload | None:
-    """The maintenance of a collection: its activity, its progress, and its start; None without any.
-    process: another process that does it; no more is known then."""
+    """The running maintenance of a collection: its activity, its progress, and its start; None if
+    there is none. If another process does it, only that `process` is known."""
     now = access.maintained
     if now.doing is not None:
         seconds = round(time.monotonic() - now.since, 3)
@@ -359,7 +361,7 @@ def space_numbers(view: SearchView, space: SpaceState) -> Payload:
 
 
 def _signs_report(view: SearchView, space: SpaceState) -> Payload:
-    """The target of searches by signs, where they are the default."""
+    """The report on searches by signs in a space in which they are the default."""
     opened, dense_space = view.caches.spaces[space.space.name], space.space
     is_usual = uses_codes(dense_space) and opened.policy(dense_space).signs
     if not opened.policy(dense_space).codes or not (
@@ -420,7 +422,7 @@ def warm(access: Access, paths: Sequence[PayloadPath], analyzer: Analyzer | None
 
 
 class _Laps:
-    """Measures the parts of a call. milliseconds: of each part."""
+    """Measures the time of the parts of a call. milliseconds: the time of each part."""
 
     def __init__(self) -> None:
         self.milliseconds: dict[str, float] = {}
@@ -448,7 +450,7 @@ def _vectors(view: SearchView, access: Access, name: str) -> Payload:
 
 
 def _columns(view: SearchView, paths: Sequence[PayloadPath]) -> dict[str, str]:
-    """How the columns of each path came into memory, by first key."""
+    """How the columns of each path came into memory, by the first key of the path."""
     columns = {path: ValuesAt(path, "whole") for path in paths}
     in_memory_before = {path: _is_there(view, view.caches.columns, columns[path]) for path in paths}
     for path in paths:
@@ -463,7 +465,7 @@ def _columns(view: SearchView, paths: Sequence[PayloadPath]) -> dict[str, str]:
 
 
 def _lists(view: SearchView, analyzer: Analyzer | None) -> dict[str, str]:
-    """How the lists of sparse spaces, by name, and of words came into memory."""
+    """How the lists of each sparse space (by name), and those of words, came into memory."""
     lists_by_name: dict[str, tuple[Hashable, Scoring]] = {
         space.name: (("sparse", space.number), NearestSparse(space.name, (_ONE,)))
         for space in view.state.non_dense.values()

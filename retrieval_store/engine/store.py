@@ -82,12 +82,12 @@ def descriptor_limit() -> int:
 
 
 class OpenCollections:
-    """PointStores by the ids of their collections. Where their files take too many descriptors, the
-    least recently used ones close theirs and are no longer counted. The next call gets them from
-    here again, and opens their files.
+    """The open PointStores, by the ids of their collections. When their files take too many
+    descriptors, the least recently used PointStores close their files and are no longer counted.
+    The next call gets them from here again, and opens their files.
 
-    A first use measures a few of the counted collections, in turn, and the total is the sum of the
-    last measurements: it costs the same for any number of open collections.
+    When a collection is counted, a few of the others are measured, in turn. The total is the sum of
+    the last measurements, so this costs the same for any number of open collections.
     """
 
     def __init__(self) -> None:
@@ -107,7 +107,8 @@ class OpenCollections:
         return points
 
     def add(self, collection_id: str, points: "PointStore") -> None:
-        """Keep a new PointStore; after `close`, close it and raise its reason."""
+        """Keep a new PointStore. If `close` was called meanwhile, close the PointStore and raise
+        the reason given to `close`."""
         with self._lock:
             closed = self._closed
             if closed is None:
@@ -123,7 +124,7 @@ class OpenCollections:
             points.access.label.name, points.access.hooks = record.name, hooks
 
     def open(self, collection_id: str, opening: "Callable[[], PointStore]") -> "PointStore":
-        """The open PointStore, or the result of `opening`."""
+        """The open PointStore of a collection, or else the result of `opening`, which is kept."""
         with self._lock:
             if self._closed is not None:
                 raise self._closed()
@@ -143,8 +144,8 @@ class OpenCollections:
             unused.access.close_idle()
 
     def _measure(self, new: "PointStore") -> None:
-        """Measure the next few of the counted ones, and a new one, which will take about the same
-        number as the others."""
+        """Measure the descriptors of the next few counted PointStores, and of a new one, which is
+        assumed to take at least as many as the average of the others."""
         other_points = [*self._counted]
         start = self._turn % max(1, len(other_points))
         for points in other_points[start : start + MEASURED]:
@@ -154,8 +155,9 @@ class OpenCollections:
         self._counted[new] = max(usual, new.access.descriptors)
 
     def _least_used(self, new: "PointStore") -> "list[PointStore]":
-        """The least recently used ones, if all have too many descriptors; neither the last few nor
-        those under maintenance. They are no longer counted."""
+        """The least recently used PointStores, if all together have too many descriptors; without
+        the few most recently used, and without those under maintenance. They are no longer
+        counted."""
         taken, limit = sum(self._counted.values()), descriptor_limit() // DESCRIPTOR_SHARE
         if taken <= limit:
             return []
@@ -173,7 +175,8 @@ class OpenCollections:
         return idle
 
     def forget(self, collection_id: str, points: "PointStore | None" = None) -> None:
-        """Close the collection's PointStore, or only if it is still `points`."""
+        """Close the collection's PointStore and drop it; with `points`, only if that is the open
+        one."""
         with self._lock:
             points = points or self._open.get(collection_id)
             if points is not None and self._open.get(collection_id) is points:
@@ -217,7 +220,7 @@ def _builtin_index(name: str) -> "Callable[..., VectorIndex]":
 
 
 class Store:
-    """The collections below a directory, which exists; or in memory when `directory` is None.
+    """The collections in an existing directory, or in memory when `directory` is None.
 
     The code that reads and writes points is loaded with the first collection.
     """
@@ -249,12 +252,12 @@ class Store:
 
     @property
     def embedded(self) -> "Store":
-        """Itself, with the methods that only a store in this process has."""
+        """The object itself, which has the methods that only a store in this process has."""
         return self
 
     @property
     def engine(self) -> "Store":
-        """Itself."""
+        """The object itself."""
         return self
 
     def create(
@@ -265,7 +268,7 @@ class Store:
         collection_id: str | None = None,
     ) -> CollectionRecord:
         """A new collection with these vector spaces; raises AlreadyExistsError. collection_id: a
-        UUID that nothing has had yet, for who wants to know it before; None for any."""
+        new UUID, for callers that must know it in advance; None to generate it."""
         from retrieval_store.engine.points import PointStore
 
         self._finish_drops()
@@ -325,8 +328,8 @@ class Store:
     def adopt_collection(
         self, source: "EmbeddedStore", collection_id: str, record: CollectionRecord
     ) -> None:
-        """Create, under this record, a collection with the contents of another at one moment, of
-        this store or of another; AlreadyExistsError for a name that is taken."""
+        """Create a collection with this record, and the contents that another collection, of this
+        store or another one, has at one moment; AlreadyExistsError for a name that is taken."""
         if not isinstance(source, Store) or (self.directory is None) != (source.directory is None):
             raise InvalidArgumentError("only one of the two stores has files that could be copied")
         if self.directory is None:
@@ -368,7 +371,8 @@ class Store:
         self, record: CollectionRecord, files: Path, directory: Path, replace: bool
     ) -> CollectionRecord | None:
         """Make files a collection of the store; returns the collection that it replaces. The steps
-        are as in `_create_files`: begun, in its place, and in the catalog."""
+        are as in `_create_files`: an entry in the catalog, the files in their place, the
+        collection's row."""
         self._catalog.write(Entries.begin, record.id)
         try:
             while True:
@@ -459,7 +463,8 @@ class Store:
         return self._read(Entries.by_name, name)
 
     def resolve(self, name: str) -> CollectionRecord:
-        """The collection of this name, or that an alias of this name leads to; NotFoundError."""
+        """The collection of this name, or the one that an alias of this name leads to; raises
+        NotFoundError."""
         record = self._catalog.without_transaction(name)
         return record or self._read(Entries.resolve, name)
 
@@ -547,7 +552,8 @@ class Store:
         return on_disk(self.directory, f"{CATALOG_NAME}*")
 
     def budget(self) -> dict[str, int]:
-        """The bytes that caches of the stores of this process may hold, and those that they do."""
+        """How many bytes the caches of all stores of this process may hold, and how many they
+        hold."""
         return CACHE_BUDGET.usage
 
     def forget_derived(self) -> None:
@@ -560,7 +566,7 @@ class Store:
                 forget_derived(self.points(record.id).access)
 
     def verify(self, analyzer_of: "Callable[[CollectionRecord], Analyzer]") -> Iterator[FileReport]:
-        """Check every byte; returns a report for each file, none for a store in memory.
+        """Check every byte; returns a report for each file, and no reports for a store in memory.
         analyzer_of: returns the analyzer of a collection."""
         from retrieval_store.engine.maintenance.verify import verify_catalog, verify_collection
 
@@ -621,8 +627,8 @@ class Store:
             self._catalog.close(reason)
 
     def close_at_exit(self) -> None:
-        """Save the same data as `close`, and close all files, before the process ends. Calls made
-        after that, as by a function given to `atexit` earlier, open them again."""
+        """Save the same data as `close`, and close all files, before the process ends. Later calls,
+        for example from a function that was given to `atexit` earlier, open the files again."""
         if self.directory is not None and self.is_in_place():
             self._open.close_at_exit(self._save_and_stop)
             self._catalog.close_at_exit()
@@ -678,9 +684,9 @@ class Store:
         return next((report.problem for report in reports if report.problem), None)
 
     def _read(self, look: Callable[[Entries, *Ts], T], *arguments: *Ts) -> T:
-        """The result of `look`, with the catalog without collections whose deletion was
-        interrupted, and these arguments. Mostly there are none, which the same transaction
-        shows."""
+        """The result of `look`, called with the catalog and these arguments. The catalog has no
+        collections whose deletion was interrupted: usually none exist, which the same transaction
+        checks."""
         results = self._catalog.read(_look_unless_flagged, look, arguments)
         if results:
             return results[0]
@@ -732,14 +738,15 @@ class Store:
 
 
 def _look_after(access: "Access") -> None:
-    """Have the background maintain a collection; it is loaded with the first one."""
+    """Schedule a collection for background maintenance, whose module is loaded on the first
+    call."""
     from retrieval_store.engine.maintenance.background import want
 
     want(access)
 
 
 def _nothing() -> None:
-    """Ends the turn at once."""
+    """Work that does nothing, and so ends a turn at once."""
 
 
 # What reads or changes the catalog in one transaction.
@@ -752,7 +759,8 @@ def _collections_and_aliases(entries: Entries) -> tuple[list[CollectionRecord], 
 def _look_unless_flagged(
     entries: Entries, look: Callable[[Entries, *Ts], T], arguments: tuple[*Ts]
 ) -> tuple[T, ...]:
-    """The result of `look`; none where a deletion has begun."""
+    """The result of `look` in a tuple; an empty one if there are collections whose deletion has
+    begun."""
     return () if entries.has_flagged() else (look(entries, *arguments),)
 
 
@@ -775,7 +783,8 @@ def _flag(entries: Entries, name: str) -> CollectionRecord:
 
 
 def _begin(entries: Entries, collection_id: str, begun: list[str]) -> None:
-    """Begin a collection; begun: gets its id, before that is committed."""
+    """Note a collection as unfinished in the catalog. begun: gets its id, before the note is
+    committed."""
     entries.begin(collection_id)
     begun.append(collection_id)
 
@@ -821,14 +830,15 @@ _Key: TypeAlias = tuple[int, int, bool, bool]  # device, inode, read-only, witho
 
 
 class Share:
-    """A client's share in a store. A share that was lost without being released doesn't count."""
+    """A client's share in a store. A share that was garbage-collected without being released
+    doesn't count."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
 
 
 class _Shared:
-    """A store, and the shares in it."""
+    """A store, and the clients' shares in it."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -867,8 +877,8 @@ atexit.register(_open.close_at_exit)
 def acquire(
     path: Path, mode: Mode, find_class: "FindClass" = _builtin_index, uses_derived: bool = True
 ) -> Share:
-    """A share in the store at the path, which is made if there is none; to be given back to
-    `release`."""
+    """A share in the store at the path; a store is made there if there is none. The share must be
+    given back by `release`."""
     refuse_untried()
     share, opened = _acquire(path, mode, find_class, uses_derived)
     # Without the lock: a client that is collected while a handler writes wants it.
@@ -882,7 +892,7 @@ def acquire(
 def _acquire(
     path: Path, mode: Mode, find_class: "FindClass", uses_derived: bool
 ) -> tuple[Share, bool]:
-    """A share, and whether the store was opened for it."""
+    """A share in the store at the path, and whether this call has opened the store."""
     opened = False
     with translate_errors(path), _open.lock:
         if mode != "read-only":

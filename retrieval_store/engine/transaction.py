@@ -1,4 +1,4 @@
-"""Operations on points, one or several in a transaction.
+"""Operations on points: one or several operations form a transaction.
 
 Each operation sees the writes of the operations before it, through an `Overlay`: the committed
 state, and over it the points that the transaction has touched. A filter is evaluated for each
@@ -57,7 +57,7 @@ class CalledBackError(Exception):
 
 
 def _call_back(edit: Callable[[Content], Content], content: Content) -> Content:
-    """The result of a caller's function for a content."""
+    """The result of a caller's function for the content of a point; its errors are wrapped."""
     try:
         return edit(content)
     except Exception as error:
@@ -182,8 +182,8 @@ def _pks_matching(view: SearchView, expression: Expression) -> Ints:
 def _operation(
     method: Callable[Concatenate["Transaction", P], T],
 ) -> Callable[Concatenate["Transaction", P], T]:
-    """Makes a method one of the operations of a transaction: it gets a number even if it changes
-    nothing, and if it fails, so does the transaction."""
+    """Decorator: makes a method an operation of a transaction. It gets a number even if it changes
+    nothing. If it fails, so does the transaction."""
 
     @wraps(method)
     def operate(self: "Transaction", /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -305,8 +305,8 @@ class Transaction:
     def _delete_or_exclude_expired(
         self, ids: Sequence[PointId] | None, expression: Expression | None
     ) -> Expression | None:
-        """The expression of an operation such that it meets no point that has expired: those with
-        its ids are deleted first."""
+        """The expression, extended so that the operation affects no expired point. Expired points
+        with the operation's ids are deleted first."""
         expired = self._overlay.expired_condition()
         if expired is None:
             return expression
@@ -335,7 +335,7 @@ class Transaction:
 
 
 def _merge(payload: Payload, content: Content) -> Content:
-    """A content with the keys of a payload merged into its own."""
+    """A point's content, with the keys of a payload merged into its payload."""
     return replace(content, payload=merge_payload(content.payload, payload))
 
 

@@ -17,7 +17,7 @@ Strict readings are for Qdrant's filters, and see what a payload index of a kind
 
 - the kinds "keyword", "integer", "float" and so on: the value, or each element of a list, if it has
   this type; others are ignored. For "integer" a string and 1.5 are ignored, and 1.0 is 1;
-- "anything": any value but null, or each element of a list;
+- "anything": any value except null, or each element of a list;
 - "size": the number of elements; "null": whether the value is null or contains it. These two also
   see missing values (`NOTHING`).
 """
@@ -59,9 +59,9 @@ LOOSE: frozenset[Reading] = frozenset(("as it is", "whole", "element", "length",
 def read_items(
     reading: Reading, values: Sequence[Any], kinds: set[type]
 ) -> tuple[list[int] | None, Sequence[Any]]:
-    """The items that a reading sees of some values: the number of items of each value (None: one
-    each), and all items in order. kinds: a superset of the values' types. Items that are None, or
-    of a type that the reading ignores, match no condition (except for "as it is")."""
+    """The items that a reading sees in some values: the number of items in each value (None: one
+    item in each), and all items in order. kinds: a superset of the values' types. Items that are
+    None, or of a type that the reading ignores, match no condition (except with "as it is")."""
     match reading:
         case "as it is" | "whole":
             return None, values
@@ -87,7 +87,7 @@ def read_items(
 
 
 def _size(value: object) -> int:
-    """The number of elements of a value: 0 for null or nothing, 1 for anything but a list."""
+    """The number of elements of a list; 0 for null or a missing value, 1 for any other value."""
     return len(value) if isinstance(value, list) else int(value not in (None, NOTHING))
 
 
@@ -113,7 +113,8 @@ def _integers(items: Sequence[Any]) -> list[Any]:
 
 
 def _integer(item: Any) -> int | None:
-    """An integer, or a float with an integer value, 2**63 as 2**63 - 1; None for others."""
+    """The item as an int if it is an integer or a float with an integer value (2**63 becomes 2**63
+    - 1); None for others."""
     if type(item) is int and MIN_INTEGER <= item <= MAX_INTEGER:
         return item
     if type(item) not in (int, float):
@@ -167,19 +168,19 @@ _PARTS = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 
 @cache
 def _uuids() -> re.Pattern[str]:
-    """Compiled when the first text is read: that takes half a millisecond."""
+    """The pattern of a UUID; compiled at the first use, since that takes half a millisecond."""
     pattern = rf"([0-9a-f]{{32}})|(?-i:urn:uuid:)?({_PARTS})|\{{({_PARTS})\}}"
     return re.compile(pattern, re.IGNORECASE | re.ASCII)
 
 
 def uuid_in(text: str) -> str | None:
-    """The UUID in its usual form; None for a text that isn't a UUID."""
+    """The UUID in a text, in its usual form; None for a text that isn't a UUID."""
     match = _uuids().fullmatch(text)
     return None if match is None else str(UUID(match[1] or match[2] or match[3]))
 
 
 def places(kind: PlaceKind, items: Iterable[Any]) -> list[LonLat | None]:
-    """For each of the items its longitude and latitude; None for items that aren't places."""
+    """For each item its longitude and latitude; None for items that aren't geographic places."""
     return [_place(item, kind == "geo") for item in items]
 
 
@@ -238,7 +239,7 @@ class ValuesAt:
 
     @property
     def sees_nothing(self) -> bool:
-        """Whether a point with nothing at the path has a value in this column."""
+        """Whether a point with no value at the path has an item in this column."""
         return self.kind in SEES_NOTHING
 
     def within(self, values: Values) -> list[Any]:
@@ -254,7 +255,7 @@ class ValuesAt:
 @final
 @dataclass(frozen=True, slots=True)
 class PlacesAt:
-    """The places at a path, elements of lists one by one."""
+    """The geographic places at a path; each element of a list may be one."""
 
     path: JsonPath
     kind: PlaceKind
@@ -268,8 +269,9 @@ def sort_key(
     payload: Payload | None, path: PayloadPath, descending: bool
 ) -> tuple[int, float] | None:
     """The sort key of a payload by the numbers and dates at a path: (0, number) or (1, microseconds
-    since 1970). Of several values the first in the order counts; None for a payload with neither. A
-    single key with dots is a path too, where no value is under the key itself."""
+    since 1970). If there are several values, the one that comes first in the order is used; None
+    for a payload without any. A single key with dots is read as a path if the payload doesn't have
+    that key itself."""
     found, others = values_at_end(payload, path), split_dotted(path)
     if others is not None and found in ([], [None], [[]]):
         found = values_at_end(payload, others)
@@ -312,8 +314,8 @@ class TokensAt:
 @final
 @dataclass(frozen=True, slots=True)
 class ElementsAt:
-    """The objects in lists at a path. asked: the columns within each object that a condition
-    needs."""
+    """The objects in lists at a path. asked: the columns within each object that the condition
+    reads."""
 
     path: JsonPath
     asked: tuple["Column", ...]

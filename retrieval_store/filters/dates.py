@@ -1,4 +1,5 @@
-"""Times as Qdrant reads them: of ISO 8601's forms the common ones, in any zone, without one UTC."""
+"""Times as Qdrant reads them: the common forms of ISO 8601, in any time zone; a time without a zone
+is in UTC."""
 
 import re
 from datetime import UTC, date, datetime
@@ -20,12 +21,12 @@ _MONTHS = (0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 @cache
 def _compile(pattern: str) -> re.Pattern[str]:
-    """Compiled when the first time is read: that takes a millisecond."""
+    """Compile a pattern; at the first use, since that takes a millisecond."""
     return re.compile(pattern, re.ASCII)
 
 
 def micros_in(text: str) -> int | None:
-    """Microseconds since 1970 in UTC; None for anything but a time."""
+    """The microseconds since 1970 (UTC) of the time in a text; None if the text isn't a time."""
     match = _compile(_TIME).fullmatch(text)
     if match is None:
         return None
@@ -45,8 +46,8 @@ def micros_in(text: str) -> int | None:
 
 
 def time_in(text: str) -> int | None:
-    """The same, of years that are written with four digits: "10-1-01" is a version, or a code, and
-    no day of the year 10."""
+    """As `micros_in`, but only for years written with four digits: "10-1-01" is a version or a
+    code, rather than a day in the year 10."""
     if _compile(_USUAL).fullmatch(text):  # which Python reads alike, in a tenth of the time
         try:
             return micros_of(datetime.fromisoformat(text))
@@ -64,7 +65,7 @@ def _minutes_east(sign: str | None, hours: str | None, minutes: str | None) -> i
 
 
 def micros_of(time: date) -> int:
-    """The same of Python's own."""
+    """The microseconds since 1970 (UTC) of a Python datetime or date."""
     if not isinstance(time, datetime):
         return days_to(time.year, time.month, time.day) * 86_400 * SECOND
     if time.tzinfo is None:
@@ -74,8 +75,8 @@ def micros_of(time: date) -> int:
 
 
 def days_to(year: int, month: int, day: int) -> int:
-    """Days from 1970-01-01 on, in the Gregorian calendar, which Python's dates know from the year 1
-    to 9999 only."""
+    """The days from 1970-01-01 to a date, in the Gregorian calendar. Python's own dates have only
+    the years 1 to 9999."""
     year -= month <= 2  # years begin in March, so that the odd day is their last
     century, of_era = divmod(year, 400)
     of_year = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1

@@ -1,9 +1,9 @@
 """The filter expression language: every dialect is parsed into it, and stores evaluate only it.
 
 A filter is a tree of these frozen nodes. They say which points match, not how they are found. The
-engine evaluates them to masks; other backends translate them. A *path* leads into a payload, one
-key a step. A point whose payload has nothing (or null) at the path matches no leaf; negate with
-`Not`.
+engine evaluates them to masks; other backends translate them. A *path* leads into a payload, with
+one key for each level. A point whose payload has nothing (or null) at the path matches no leaf;
+negate with `Not`.
 """
 
 from retrieval_store.filters.leaves import (

@@ -1,4 +1,5 @@
-"""Conditions on places: in a box, a circle, a polygon. Places on the border don't match."""
+"""Conditions on geographic places: in a box, a circle or a polygon. Places on the border don't
+match."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,13 +19,13 @@ COMPARED_A_STEP = 5  # places that are compared with an edge in the time of a st
 
 
 class PlaceLeaf(ColumnLeaf):
-    """A condition on places."""
+    """A condition on geographic places."""
 
     __slots__ = ()
     at: PlacesAt
 
     def inside(self, lon: Floats, lat: Floats) -> Bools:
-        """(n,) which of the places fulfil it."""
+        """(n,) bool: which of the places fulfil the condition."""
         raise NotImplementedError
 
     def holds(self, value: LonLat) -> bool:
@@ -38,8 +39,8 @@ class PlaceLeaf(ColumnLeaf):
 @final
 @dataclass(frozen=True, slots=True)
 class InBox(PlaceLeaf):
-    """Points with a place between two parallels and two meridians; west of east counts the other
-    way around the earth."""
+    """Points with a place between two parallels and two meridians. If the western meridian is east
+    of the eastern one, the box crosses the 180th meridian."""
 
     at: PlacesAt
     west: float
@@ -57,7 +58,7 @@ class InBox(PlaceLeaf):
 @final
 @dataclass(frozen=True, slots=True)
 class InCircle(PlaceLeaf):
-    """Points with a place less than `radius` metres away from another."""
+    """Points with a place less than `radius` metres away from the centre."""
 
     at: PlacesAt
     lon: float
@@ -71,7 +72,7 @@ class InCircle(PlaceLeaf):
 @final
 @dataclass(frozen=True, slots=True)
 class InPolygon(PlaceLeaf):
-    """Points with a place in the exterior ring, and in or on none of the interior ones."""
+    """Points with a place inside the exterior ring, and neither inside nor on any interior ring."""
 
     at: PlacesAt
     exterior: Ring
@@ -92,8 +93,8 @@ class InPolygon(PlaceLeaf):
 
 
 def _around(ring: Ring, lon: Floats, lat: Floats) -> Ints:
-    """Which of the places lie in the box around a ring. Comparing each with each edge is counted as
-    work."""
+    """Which of the places lie in the bounding box of a ring. The comparisons of these places with
+    all edges are counted against the request's budget."""
     lons, lats = zip(*ring, strict=True)
     within = (lon >= min(lons)) & (lon <= max(lons)) & (lat >= min(lats)) & (lat <= max(lats))
     places = np.flatnonzero(within)
@@ -124,7 +125,7 @@ def encloses(ring: Sequence[LonLat], lon: Floats, lat: Floats) -> Bools:
 
 
 def touches(ring: Sequence[LonLat], lon: Floats, lat: Floats) -> Bools:
-    """(n,) which places lie on the ring itself."""
+    """(n,) bool: which places lie on the ring itself."""
     on = np.zeros(len(lon), np.bool_)
     for (x, y), (to_x, to_y) in pairwise(ring):
         budget.check()

@@ -2,20 +2,21 @@
 
 A `ColumnLeaf` is a condition on a *column* (`columns`). `holds` defines its meaning, for one value
 of the column; a point fulfils the leaf if any of its values does. Any evaluator can test each point
-by it. An evaluator with faster ways lets the leaf use them: `find_rows` finds rows in the values of
-a column that it keeps (`KeptValues` and others). `bound` is the condition as closely as a remote
-store can express it (`Pushdown`).
+by `holds`. An evaluator that keeps the values of columns passes them to `find_rows` (as
+`KeptValues` and other protocols), which looks up the rows. `bound` returns the condition as closely
+as a remote store can express it (`Pushdown`).
 
 Further leaves are conditions on documents (`DocumentLeaf`), among them regular expressions of
-users, which RE2 compiles and limits in size; parts of all ids, by hash (`InSlice`); and conditions
-that one object in a list must fulfil all at once (`AnyElement`).
+users, which RE2 compiles and limits in size; parts of all ids, by hash (`InSlice`); and expressions
+that a single object in a list must fulfil as a whole (`AnyElement`).
 
 `fulfils` evaluates an expression for one point that isn't from the engine. The engine evaluates an
 expression to a mask over all points at once.
 
 `check_expression` checks expressions that users and adapters pass as objects, instead of dicts of a
-dialect. Evaluating an expression is recursive, one call for each level, and visits a shared term
-once for each place. So it limits both depth and size, before anything is evaluated.
+dialect. Evaluating an expression is recursive, with one call for each level, and visits a term
+again for each place in which it is used. So `check_expression` limits both depth and size before
+anything is evaluated.
 """
 
 import re
@@ -69,8 +70,8 @@ class ColumnLeaf(Expression):
         raise NotImplementedError
 
     def find_rows(self, kept: Any) -> "RowSet | None":
-        """Rows of points that fulfil it, by the kept values of the column, which fit one of the
-        protocols below. None when they can't be looked up."""
+        """The rows of points that fulfil the condition, looked up in the kept values of the column,
+        which implement one of the protocols below. None when they can't be looked up."""
         return None
 
     def bound(self, pushdown: "Pushdown") -> Bound:
@@ -88,7 +89,8 @@ class ValueLeaf(ColumnLeaf):
 
 
 def _checked_terms(node: Expression) -> tuple[Expression, ...]:
-    """The terms of a combination, which are read more than once."""
+    """The terms of a combination, which must be a tuple or list, since they are read more than
+    once."""
     terms = terms_of(node)
     if not isinstance(terms, tuple | list):
         raise InvalidFilterError(
@@ -122,7 +124,7 @@ def is_fulfilled(leaf: ColumnLeaf, payload: Payload | None) -> bool:
 
 
 class RowSet(Protocol):
-    """Rows that were found; how they are held is left to the engine."""
+    """Rows that were found, in any representation of the engine's."""
 
     def mark(self, mask: Bools) -> None:
         """Set the mask, over rows, at these."""
@@ -142,75 +144,76 @@ class Interval(Protocol):
 
 
 class KeptValues(Protocol):
-    """Rows by value."""
+    """Protocol of kept values of a column: the rows of each value."""
 
     def equal(self, values: Sequence[Scalar]) -> RowSet:
         """The rows of any of the values, compared as the column compares them."""
 
     def other_than(self, values: Sequence[Scalar]) -> RowSet:
-        """The rows of any other value."""
+        """The rows that have any value other than these."""
 
     def between(self, bounds: Interval) -> RowSet:
         """The rows of numbers inside the bounds."""
 
     def texts_that(self, fulfil: Callable[[Sequence[str]], Sequence[bool]]) -> RowSet:
-        """The rows of the strings that fulfil a condition, which is called once with all of
-        them."""
+        """The rows of the strings that fulfil a condition, a function that is called once with all
+        strings."""
 
     def texts_between(self, bounds: Any) -> RowSet:
         """The rows of strings in the bounds of a `TextRange`."""
 
 
 class KeptPlaces(Protocol):
-    """Rows by place."""
+    """Protocol of kept geographic places: the rows of each place."""
 
     def where(self, inside: Callable[[Floats, Floats], Bools]) -> RowSet:
-        """The rows with a place for whose longitude and latitude `inside` is true."""
+        """The rows with a place that fulfils `inside`, a function of longitudes and latitudes."""
 
 
 class KeptTokens(Protocol):
-    """Rows by token."""
+    """Protocol of kept tokens: the rows of each token."""
 
     def with_tokens(self, tokens: Sequence[str], every: bool) -> RowSet:
-        """The rows of texts with any of the tokens, or with every one."""
+        """The rows of the texts that have any of the tokens, or, with `every`, all of them."""
 
     def with_phrase(self, tokens: Sequence[str]) -> RowSet:
-        """The rows of texts with the tokens one after the other."""
+        """The rows of the texts in which the tokens occur in this order, next to each other."""
 
 
 class KeptElements(Protocol):
-    """Rows by the objects in their lists."""
+    """Protocol of kept objects in lists: the row of each object."""
 
     def fulfilling(self, expression: Expression) -> RowSet:
         """The rows with an object that fulfils the expression."""
 
 
 class Pushdown(Protocol):
-    """How a remote store can filter by the values of a column at a path of keys: by a superset of
-    the matching points, or by a subset, which a negation needs. A leaf doesn't know which of them
-    is wanted, so it returns an exact condition, or `undecided()`."""
+    """Builds the conditions by which a remote store filters by the values of a column. The store's
+    condition may match a superset of the matching points, or, in a negation, a subset. A leaf
+    doesn't know which of these is wanted, so it returns an exact condition, or `undecided()`."""
 
     def equal(self, values: Sequence[Scalar]) -> Bound:
-        """That one equals any of the values."""
+        """The condition that one value of the column equals any of these values."""
 
     def between(self, bounds: Interval) -> Bound:
-        """That one is a number inside the bounds."""
+        """The condition that one value of the column is a number inside the bounds."""
 
     def between_texts(self, bounds: Any) -> Bound:
-        """That one is a string in the bounds of a `TextRange`."""
+        """The condition that one value of the column is a string in the bounds of a `TextRange`."""
 
     def containing(self, text: str) -> Bound:
-        """That one is a string that has the text in it."""
+        """The condition that one value of the column is a string that contains the text."""
 
     def beginning(self, text: str) -> Bound:
-        """That one is a string that begins with the text."""
+        """The condition that one value of the column is a string that begins with the text."""
 
     def undecided(self) -> Bound:
-        """Nothing but that there must be one."""
+        """A condition that the store can't express: only that the column has a value."""
 
 
 class DocumentLeaf(Expression):
-    """A condition on the document of a point; one without a document fulfils none."""
+    """A condition on the document of a point; a point without a document fulfils no such
+    condition."""
 
     __slots__ = ()
 
@@ -219,7 +222,7 @@ class DocumentLeaf(Expression):
         raise NotImplementedError
 
     def test(self) -> Callable[[str], Any]:
-        """`holds`, prepared for many documents; its result is true or false to Python."""
+        """`holds` as a function for many documents; its results are truthy or falsy values."""
         return self.holds
 
     def bound(self, pushdown: Pushdown) -> Bound:
@@ -230,8 +233,8 @@ class DocumentLeaf(Expression):
 @final
 @dataclass(frozen=True, slots=True)
 class DocumentContains(DocumentLeaf):
-    """Points with a document that has `text` in it, case and all. The engine finds them by SQLite
-    and by trigrams (`engine.filtering.evaluate`), and doesn't ask `holds`."""
+    """Points with a document that contains `text`, case-sensitively. The engine finds them by
+    SQLite and by trigrams (`engine.filtering.evaluate`), without calling `holds`."""
 
     text: str
 
@@ -278,8 +281,8 @@ def compile_pattern(pattern: str) -> Any:
     """The RE2 pattern, compiled. Raises InvalidFilterError for a pattern that RE2 refuses, or that
     is longer, deeper or larger than the limits for users' patterns.
 
-    RE2 needs time linear in the text. At its memory limit it goes on with a slower automaton that
-    needs none, so an answer is never wrong.
+    RE2 needs time linear in the text. When it reaches its memory limit, it continues with a slower
+    automaton that needs no memory, so an answer is never wrong.
     """
     if len(pattern) > MAX_PATTERN:
         raise InvalidFilterError(
@@ -321,7 +324,8 @@ _BRACKETS = re.compile(
 
 
 def _nesting(pattern: str) -> int:
-    """How deep groups lie in groups; parentheses that are quoted or in a class are none."""
+    """How deeply groups are nested; parentheses that are quoted or in a character class don't
+    count."""
     deepest = depth = 0
     for bracket in _BRACKETS.finditer(pattern):
         if bracket[1]:
@@ -344,8 +348,8 @@ Word: TypeAlias = npt.NDArray[np.uint64]
 @final
 @dataclass(frozen=True, slots=True)
 class InSlice(IdLeaf):
-    """Points of one of `total` parts of all ids, of about equal size: points whose id has a hash
-    that is `index`, modulo `total`."""
+    """Points in one of `total` parts of all ids, which are of about equal size: points whose id has
+    a hash equal to `index`, modulo `total`."""
 
     total: int
     index: int
@@ -425,8 +429,8 @@ def _rotate(word: Word, bits: int) -> Word:
 @final
 @dataclass(frozen=True, slots=True)
 class AnyElement(ColumnLeaf):
-    """Points with an object in a list that fulfils the expression, whose paths begin there. Made by
-    `any_element`."""
+    """Points with an object in a list that fulfils the expression, whose paths begin in that
+    object. Made by `any_element`."""
 
     at: ElementsAt
     expression: Expression
@@ -470,7 +474,8 @@ class Candidate:
 
     @property
     def shown(self) -> Payload:
-        """The payload with document and uri in it, as which Qdrant's conditions know them."""
+        """The payload with the document and uri under their reserved keys, as Qdrant's conditions
+        see them."""
         others: Payload = {DOCUMENT: self.document, URI: self.uri}
         return {**(self.payload or {}), **others}
 
@@ -494,7 +499,8 @@ class Candidate:
 
 
 def fulfils(point: Candidate, expression: Expression | None) -> bool:
-    """Whether the point fulfils the expression, as it would in a store; all do when it is None."""
+    """Whether the point fulfils the expression, as it would in a store; True when the expression is
+    None."""
     return expression is None or evaluate_expression(expression, True, point.answer)
 
 
@@ -503,15 +509,15 @@ MAX_NODES = 1_000_000  # of an expression, those that occur several times as oft
 
 @dataclass(frozen=True, slots=True)
 class Parsed(Expression):
-    """An expression that a parser of ours has made, and has checked: it may hold conditions that
-    aren't the language's own. To be unwrapped before it is evaluated."""
+    """Wraps an expression that a built-in parser has made and checked: it may contain conditions
+    that aren't part of the public language. It must be unwrapped before it is evaluated."""
 
     expression: Expression
 
 
 def check_expression(expression: Expression) -> Expression:
     """The expression, unchanged. Raises InvalidFilterError when it is too deep or too large, when a
-    part of it is no expression, and when a pattern can't be compiled."""
+    part of it isn't an expression, or when a pattern can't be compiled."""
     if isinstance(expression, Parsed):
         return expression.expression
     level, depth, nodes = [expression], 0, 0

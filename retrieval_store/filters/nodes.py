@@ -49,7 +49,7 @@ class And(Expression):
 
 @dataclass(frozen=True, slots=True)
 class Or(Expression):
-    """Points that fulfil at least one term; with no terms, none."""
+    """Points that fulfil at least one term; with no terms, no point."""
 
     terms: tuple[Expression, ...]
 
@@ -75,15 +75,15 @@ Where: TypeAlias = Mapping[str, Any] | Expression
 
 @dataclass(frozen=True)
 class HasId(Expression):
-    """Points with one of these ids. are_shown: the ids are strings as which ids are shown: "7" also
-    means the integer 7, if a point has that id and none the id "7"."""
+    """Points with one of these ids. are_shown: the ids are strings from a caller who sees all ids
+    as strings: "7" also means the integer 7, if a point has that id and no point has the id "7"."""
 
     ids: tuple[str | int, ...]
     are_shown: bool = False
 
     @property
     def members(self) -> frozenset[str | int]:
-        """The ids, to be looked up in."""
+        """The ids as a set, for lookups."""
         return self._members
 
     @cached_property
@@ -104,12 +104,12 @@ class HasId(Expression):
 
 
 class IdLeaf(Expression):
-    """A condition on the id of a point alone."""
+    """A condition on only the id of a point."""
 
     __slots__ = ()
 
     def of(self, ids: Sequence[int | str]) -> Bools:
-        """(n,) which of the ids fulfil it."""
+        """(n,) bool: which of the ids fulfil the condition."""
         raise NotImplementedError
 
 
@@ -145,7 +145,7 @@ def walk(expression: Expression, within: bool = False) -> Iterator[Expression]:
 
 
 def all_of(*terms: Expression | None) -> Expression | None:
-    """All of the terms that aren't None at once; None when no term is left."""
+    """The conjunction of the terms that aren't None; None if there are no such terms."""
     present = [term for term in terms if term is not None]
     if len(present) <= 1:
         return present[0] if present else None
@@ -194,8 +194,8 @@ def _is_number(value: object) -> bool:
 
 
 def asking(leaf: Expression, ask: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Calls `ask`, and reports errors of a user's own nodes as such: other errors are about stored
-    data."""
+    """`ask`, wrapped so that errors in a node of a user's own class are reported as such; other
+    errors are about stored data."""
     if type(leaf) in NODES:
         return ask
 

@@ -1,8 +1,8 @@
 """Paths into payloads, of two kinds, and the values at their ends.
 
 A `PayloadPath` is a tuple of keys, one for each level of objects. A path of a single key with dots,
-such as "a.b", is that key if the payload has it, else the path ("a", "b"). It never leads into a
-list.
+such as ("a.b",), means that key if the payload has it, else the path ("a", "b"). It never leads
+into a list.
 
 `JsonPath` are Qdrant's paths: dots always separate keys, and lists are entered by explicit steps,
 as in `a.b`, `a[].b`, `a[0]`.
@@ -29,7 +29,7 @@ class JsonPath:
 
     @property
     def keys(self) -> PayloadPath:
-        """The keys before the first step into a list."""
+        """The keys at the start of the path, before the first step into a list."""
         keys: list[str] = []
         for step in self.steps:
             if not isinstance(step, str):
@@ -39,7 +39,7 @@ class JsonPath:
 
     @property
     def beyond(self) -> tuple[Step, ...]:
-        """The steps from the first step into a list on."""
+        """The rest of the path, from the first step into a list on."""
         return self.steps[len(self.keys) :]
 
     def into_each(self) -> "JsonPath":
@@ -58,7 +58,7 @@ FieldPath: TypeAlias = PayloadPath | JsonPath
 
 
 def split_dotted(path: PayloadPath) -> PayloadPath | None:
-    """The keys of the path in a single key with dots; None for any other path."""
+    """The keys between the dots, for a path of a single key with dots; None for any other path."""
     if len(path) != 1 or not isinstance(path[0], str) or "." not in path[0]:
         return None
     keys = tuple(path[0].split("."))
@@ -72,8 +72,8 @@ def first_keys(path: FieldPath) -> frozenset[str]:
 
 
 def value_at(payload: Payload | None, path: PayloadPath) -> Any:
-    """The payload's value at the path, None without one. A single key with dots is split at these
-    if the payload doesn't have that key itself."""
+    """The payload's value at the path, None if there is no value. A single key with dots is split
+    at the dots if the payload doesn't have that key itself."""
     others = split_dotted(path)
     if others is not None and (payload is None or path[0] not in payload):
         path = others

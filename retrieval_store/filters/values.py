@@ -1,10 +1,10 @@
 """Conditions on the values of payloads: equal to some values, within bounds, or containing texts or
 tokens.
 
-Each condition is implemented once, for any column of values, in a base class (`Equality`, …) where
-two kinds of nodes share it. Nodes with a column of their own (`Equals`, `Between`, …) are made by
-the Qdrant front, which distinguishes types. Nodes with a path (`OneOf`, `Range`, …), whose class
-fixes the reading, are for users and `where`.
+Each condition is implemented once, for any column of values, in a base class (`Equality`, …) if two
+kinds of nodes share it. Nodes with a column of their own (`Equals`, `Between`, …) are made by the
+Qdrant front, which distinguishes types. Nodes with a path (`OneOf`, `Range`, …), whose class fixes
+the reading, are for users and `where`.
 """
 
 import math
@@ -38,8 +38,8 @@ from retrieval_store.filters.paths import PayloadPath
 
 
 class Equality(ColumnLeaf):
-    """A value equal to one of `values`. In loose columns numbers compare by exact value, and a bool
-    equals only that bool. In others 1 is neither 1.0 nor true."""
+    """A value equal to one of `values`. In loose columns numbers compare by exact value (1 equals
+    1.0), and a bool equals only the same bool. In other columns 1 equals neither 1.0 nor true."""
 
     __slots__ = ()
     values: tuple[Scalar, ...]
@@ -68,7 +68,7 @@ class Equals(Equality):
 class OneOf(ValueLeaf, Equality):
     """Points with a scalar at `path` equal to one of `values`.
 
-    Numbers compare by exact value (1 equals 1.0), a bool equals only that bool.
+    Numbers compare by exact value (1 equals 1.0), and a bool equals only the same bool.
     """
 
     path: PayloadPath
@@ -119,7 +119,7 @@ class Bounds:
 
 
 class Bounded(ColumnLeaf):
-    """A number inside of bounds, compared exactly."""
+    """A condition on numbers: inside the bounds, compared exactly."""
 
     __slots__ = ()
 
@@ -157,7 +157,7 @@ class Between(Bounded):
 @dataclass(frozen=True, slots=True)
 class Range(ValueLeaf, Bounded):
     """Points with a number at `path` in the bounds, compared exactly: greater than `gt`, at least
-    `gte`, less than `lt`, at most `lte`; None: unbounded."""
+    `gte`, less than `lt`, at most `lte`; None for no bound."""
 
     path: PayloadPath
     gt: int | float | None = None
@@ -215,8 +215,8 @@ SOME = Bounds(gte=1)
 
 
 def _check_several(path: PayloadPath, values: Any) -> None:
-    """Raise InvalidFilterError for a single value where several are expected; a string would be
-    taken as its letters."""
+    """Raise InvalidFilterError for a single value instead of several; a string would be read as a
+    sequence of letters."""
     if not isinstance(values, tuple | list | set | frozenset):
         raise InvalidFilterError(
             f"values at {path!r} are compared with {quote(values)}, expected a tuple of values: "
@@ -231,7 +231,7 @@ def _check_several(path: PayloadPath, values: Any) -> None:
 
 
 def _check_text(path: PayloadPath, should: str, text: Any) -> None:
-    """Raise InvalidFilterError for an operand that is no text."""
+    """Raise InvalidFilterError for an operand that isn't a string."""
     if not (isinstance(text, str) and is_unicode(text)):
         raise InvalidFilterError(
             f"strings at {path!r} should {should} {quote(text)}, expected a string without lone "
@@ -245,7 +245,7 @@ class TextLeaf(ColumnLeaf):
     __slots__ = ()
 
     def among(self, texts: Sequence[str]) -> list[bool]:
-        """Whether each of the strings fulfils the condition."""
+        """For each of the strings whether it fulfils the condition."""
         raise NotImplementedError
 
     def holds(self, value: Any) -> bool:
@@ -256,7 +256,7 @@ class TextLeaf(ColumnLeaf):
 
 
 class Substring(TextLeaf):
-    """A string that contains `text`, case-sensitively."""
+    """A condition on strings: contains `text`, case-sensitively."""
 
     __slots__ = ()
     text: str
@@ -299,7 +299,7 @@ class TextIn(ValueLeaf, Substring):
 
 
 class Prefix(TextLeaf):
-    """A string that begins with `prefix`, case-sensitively."""
+    """A condition on strings: begins with `prefix`, case-sensitively."""
 
     __slots__ = ()
     prefix: str
@@ -382,7 +382,7 @@ class TextRange(ValueLeaf):
                 )
 
     def sides(self) -> "Iterator[tuple[_Side, str, int | None]]":
-        """The sides that aren't open, the bound of each, and which time it is."""
+        """The bounded sides, each with its bound, and the time that the bound is, if it is one."""
         from retrieval_store.filters.dates import time_in
 
         for side in _SIDES:
@@ -391,7 +391,7 @@ class TextRange(ValueLeaf):
                 yield side, bound, time_in(bound)
 
     def begins_as_time(self) -> bool:
-        """Whether its bounds begin as times do, at a glance."""
+        """Whether the bounds look like times: a quick test of their beginnings."""
         bounds = (self.gt, self.gte, self.lt, self.lte)
         return all(bound is None or _DAY.match(bound) for bound in bounds)
 
@@ -417,8 +417,8 @@ class TextRange(ValueLeaf):
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """A side of a range. compare: compares with the bound; is_lower: whether the range lies above
-    it; bisect: finds the position of the bound in sorted values; later values are above it."""
+    """A side of a range. compare: compares a value with the bound; is_lower: whether this is the
+    lower bound; bisect: finds the position of the bound in sorted values."""
 
     name: str
     compare: Callable[[Any, Any], Any]
@@ -436,8 +436,8 @@ _SIDES = (
 
 
 class TextOrder:
-    """Sorted strings, in which ranges find theirs without a scan: the rank of each, and the time
-    that it is. They are computed at the first use."""
+    """Strings with their ranks in sorted order, and the times that they are, so that ranges are
+    found without a scan. Both are computed at the first use."""
 
     __slots__ = ("_made", "_texts")
     BYTES_EACH = 24  # of memory, of a string
@@ -479,7 +479,8 @@ _NO_TIME = -(2**63)
 @final
 @dataclass(frozen=True, slots=True)
 class HasTokens(ColumnLeaf):
-    """Points with a text that has any of the tokens, or all of them. Without tokens, no point."""
+    """Points with a text that has any of the tokens, or, with `every`, all of them. Without tokens,
+    no point matches."""
 
     at: TokensAt
     tokens: tuple[str, ...]
@@ -496,7 +497,7 @@ class HasTokens(ColumnLeaf):
 @final
 @dataclass(frozen=True, slots=True)
 class HasPhrase(ColumnLeaf):
-    """Points with the tokens one after the other in a text."""
+    """Points with a text in which the tokens occur in this order, next to each other."""
 
     at: TokensAt
     tokens: tuple[str, ...]
@@ -528,7 +529,7 @@ def _is_one_of(value: Any, leaf: Equality | Differs) -> bool:
 
 
 def _same(value: Any, scalar: Scalar) -> bool:
-    """Equality of scalars: numbers by value, a bool only to that bool."""
+    """Equality of scalars: numbers are compared by value, and a bool equals only the same bool."""
     if isinstance(value, bool) or isinstance(scalar, bool):
         return value is scalar
     if isinstance(scalar, str):
@@ -551,8 +552,9 @@ def contains(path: PayloadPath, value: Scalar) -> Expression:
 
 
 def join_equalities(terms: Sequence[Expression], negated: bool) -> list[Expression]:
-    """The terms of an Or, with equalities on one column joined (`a = 1 or a = 2`: a is one of 1,
-    2). With `negated`, the terms of an And likewise (neither 1 nor 2)."""
+    """The terms of an Or, in which equalities on one column are joined: `a = 1 or a = 2` becomes "a
+    is one of 1, 2". With `negated`, the terms of an And, in which negated equalities are joined: "a
+    is neither 1 nor 2"."""
     groups: dict[Any, list[Equality]] = {}
     others: list[Expression] = []
     for term in _flatten_terms(terms, negated):
@@ -566,8 +568,8 @@ def join_equalities(terms: Sequence[Expression], negated: bool) -> list[Expressi
 
 
 def _flatten_terms(terms: Sequence[Expression], negated: bool) -> Iterator[Expression]:
-    """The terms, with each Or replaced by its terms; with `negated` (neither a nor b) by their
-    negations. So the halves of `contains` can be joined with others."""
+    """The terms, with each Or replaced by its terms; with `negated`, each negated Or by the
+    negations of its terms. So the two halves of a `contains` can be joined with other terms."""
     for term in terms:
         inner = term.term if negated and isinstance(term, Not) else term
         if isinstance(inner, Or) and (inner is not term) == negated:
@@ -577,7 +579,7 @@ def _flatten_terms(terms: Sequence[Expression], negated: bool) -> Iterator[Expre
 
 
 def _equality_key(leaf: Equality) -> Any:
-    """The same for all conditions on the same column of the same kind."""
+    """A key that is equal for all equalities on the same column and of the same kind."""
     return type(leaf), leaf.path if isinstance(leaf, ValueLeaf) else leaf.at
 
 

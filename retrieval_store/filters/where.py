@@ -10,7 +10,8 @@
 
     {"$contains": "text"}, {"$regex": "ti[dm]e"}, {"$or": [...]}     on documents
 
-Anything malformed is an InvalidFilterError that names its place, as in `where['$or'][1]['year']`.
+A malformed part raises an InvalidFilterError that names its place, for example
+`where['$or'][1]['year']`.
 """
 
 import math
@@ -158,7 +159,8 @@ def _one_of_list(path: PayloadPath, value: Any, place: ErrorPath) -> Expression:
 
 
 def _one_of(path: PayloadPath, values: Sequence[Any], places: Sequence[ErrorPath]) -> Expression:
-    """Equal to one of the values; values that are times match strings of the same moment."""
+    """The condition that a value equals one of these; values that are times also match strings that
+    denote the same time."""
     scalars = tuple(
         _scalar(value, place)
         for value, place in zip(values, places, strict=True)
@@ -175,7 +177,8 @@ def _one_of(path: PayloadPath, values: Sequence[Any], places: Sequence[ErrorPath
 
 
 def _time(value: date, place: ErrorPath) -> str:
-    """As text; a time that is none, as pandas' NaT, or has an offset of seconds is no moment."""
+    """A time as text. Raises an error for an invalid time, such as pandas' NaT, or one whose UTC
+    offset has seconds."""
     text = value.isoformat()
     if time_in(text) is None:
         raise _invalid(place, value, "it is no moment in time")

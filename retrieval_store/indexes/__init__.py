@@ -1,9 +1,10 @@
 """Finding nearest vectors: exactly (`exact`), by quantized codes (`quantized`), or by an index
-(`hnsw`). The bounds of codes are proven, or standard errors where a recall below 1 is wanted.
+(`hnsw`). Codes have proven error bounds; if a recall below 1 is wanted, standard errors are used
+instead.
 
-The scans are compiled (`native`). An index is a class under a registered name. It knows vectors by
-their numbers, and nothing of points, filters, or files other than its own. It may use `base` and
-`errors`.
+The scans are compiled (`native`). An index is a class under a registered name. It identifies
+vectors by numbers, and knows nothing of points, filters, or files other than its own. It may use
+`base` and `errors`.
 """
 
 from importlib.util import find_spec
@@ -30,20 +31,20 @@ _HAS_HNSWLIB = find_spec("hnswlib") is not None
 
 
 def is_installed(name: str) -> bool:
-    """Whether the packages that an index of this name needs are installed. The names are of
-    `VectorIndex`es; the needs of plugins aren't known here."""
+    """Whether the packages that an index of this name needs are installed. name: of a built-in
+    `VectorIndex`; which packages plugins need isn't known here."""
     return name != HNSW or _HAS_HNSWLIB
 
 
 def recall_of(ef: int | None) -> float:
-    """The recall that a number of candidates corresponds to."""
+    """The recall that corresponds to a number of candidates of a graph."""
     if ef is None:
         return DEFAULT_RECALL
     return next((recall for most, recall in RECALL_OF_EF if ef <= most), GREATEST_RECALL)
 
 
 def ef_of(recall: float) -> int:
-    """The number of candidates of a graph that a recall corresponds to."""
+    """The number of candidates of a graph that corresponds to a recall."""
     return next(
         (most for most, graph_recall in RECALL_OF_EF if graph_recall >= recall),
         2 * RECALL_OF_EF[-1][0],
@@ -51,13 +52,15 @@ def ef_of(recall: float) -> int:
 
 
 class VectorIndex(Protocol):
-    """Vectors numbered 0, 1, … in the order in which they were added; none is ever removed.
+    """An index of vectors, which are numbered 0, 1, … in the order in which they were added;
+    vectors are never removed.
 
-    Any number of threads may search at once, and one save meanwhile. While a thread adds, the
-    engine lets no other thread in. settings: the user's, JSON values; the class refuses unknown
-    ones with a ValueError. They come from the store, which others may have made. So a class of a
-    package must promise by `self_contained = True` that with any settings it reaches no host,
-    environment or file but those that it is called to save and to load; otherwise it isn't used.
+    Any number of threads may search at the same time, while one thread may save. While a thread
+    adds vectors, the engine lets no other thread use the index. settings: the user's, JSON values;
+    the class refuses unknown ones with a ValueError. They come from the store, which a stranger may
+    have made. So a class of a plugin must promise by `self_contained = True` that, whatever the
+    settings, it accesses no host, environment variable or file, except for the files that it is
+    called to save and to load. Otherwise it isn't used.
 
     If a package that the class needs isn't installed, only `add` and `load` fail, with a
     PluginError that says what to install: settings are checked and stored anywhere.
@@ -69,26 +72,28 @@ class VectorIndex(Protocol):
         """How many vectors there are."""
 
     def add(self, rows: Matrix) -> None:
-        """Take (n, dim) float32 rows in, with the next numbers."""
+        """Add (n, dim) float32 rows, which get the next numbers."""
 
     def search(self, queries: Matrix, count: int) -> tuple[Ints, Matrix]:
-        """Numbers, int64 (q, m), and distances, float32 (q, m), of the nearest of each query, (q,
-        dim) float32, nearest first; m is `count`, or less where less can be found. A larger `count`
-        raises the recall of the first of them. Distances are "l2" squared, "ip" 1 - dot, "cosine" 1
+        """The numbers, int64 (q, m), and distances, float32 (q, m), of the vectors nearest to each
+        query, nearest first. queries: (q, dim) float32. m is `count`, or less if fewer can be
+        found. A larger `count` raises the recall of the first results. Distances are "l2" squared,
+        "ip" 1 - dot, "cosine" 1
         - cos, up to float32 rounding."""
 
     def save(self, path: Path) -> None:
-        """Write everything to a new file."""
+        """Write the whole index to a new file."""
 
     def load(self, path: Path, count: int) -> None:
-        """Read a file of `save` into an index without vectors; it should hold `count` of them.
+        """Read a file that `save` has written into an index without vectors; the file should have
+        `count` vectors.
 
-        The file may have been made by someone who means harm: whatever in it could crash the
-        process is checked first, and is a ValueError."""
+        The file may be malicious: content that could crash the process must be detected first, and
+        raise a ValueError."""
 
     @property
     def ef_search(self) -> int:
-        """The `count` that finds the nearest ten well enough, when nothing is filtered."""
+        """The `count` with which the nearest ten are found with good recall, without a filter."""
 
     @property
     def nbytes(self) -> int:
@@ -97,9 +102,10 @@ class VectorIndex(Protocol):
 
 @runtime_checkable
 class KnowsVectors(Protocol):
-    """An optional interface of an index, for comparing its vectors with the stored ones. Without it
-    the index is searched for each vector, and compared by the results."""
+    """An optional interface of an index, by which verification compares its vectors with the stored
+    vectors. An index without it is searched for each stored vector instead, and the results are
+    checked."""
 
     def holds(self, first: int, rows: Matrix) -> Bools:
-        """(n,) whether the vectors with the numbers from `first` on, as they are searched, are
-        these (n, dim) float32 rows."""
+        """(n,) bool: whether the index's vectors with the numbers from `first` on are these (n,
+        dim) float32 rows, in the form in which they are searched."""

@@ -31,9 +31,9 @@ approximation, and e a bound of the error, |a - d| ≤ e.
    |a - d| ≤ γ d. With A as above, the k-th least d is at most A / (1 - γ), so a row among the k
    nearest has a ≤ (1 + γ) A / (1 - γ), which is less than (1 + 4 (n + 8) u) A.
 
-`ScanBuffers` has the arguments and results of queries in a scan over codes or vectors. Everything
-is in one buffer, which later scans use again: allocating, addressing and filling in a dozen small
-arrays takes longer than scanning thousands of rows.
+`ScanBuffers` has the arguments and results of queries in a scan of codes or vectors. All are in one
+buffer, which later scans reuse: allocating and filling a dozen small arrays, and getting their
+addresses, takes longer than scanning thousands of rows.
 
 `dot_products` splits only one product of float32 at a time among threads. BLAS does that with
 threads of its own, which wait for each other without releasing their cores. When several threads
@@ -90,10 +90,10 @@ _pool: "dict[tuple[float, ...], list[ScanBuffers]]" = {}
 
 class Nearest(NamedTuple):
     """The rows found for one query, nearest first, with distances in float64. chosen: how many of
-    these are the k nearest and those that are as far as the k-th; the others were candidates only.
-    tied: whether some of the chosen may be equally far, which are in no particular order then.
-    looked: for a search by signs, of how many rows the signs, the upper bits, and the distances
-    were compared."""
+    these rows are the result: the k nearest, and rows that tie with the k-th; the other rows were
+    only candidates. tied: whether some rows of the result may be equally far; such rows are in no
+    particular order. looked: for a search by signs, of how many rows the signs, the upper bits, and
+    the distances were compared."""
 
     slots: Ints
     distances: Floats
@@ -102,16 +102,15 @@ class Nearest(NamedTuple):
     looked: tuple[int, int, int] = (0, 0, 0)
 
     def share_of(self, true: "Nearest", k: int) -> float:
-        """The share of the k nearest of `true`, which has some, that was found, or of others as
-        near."""
+        """The share of the k nearest rows of `true` (which must not be empty) that this result
+        contains; other rows that are equally near count too."""
         k = min(k, true.chosen)
         near = self.distances[: self.chosen] <= true.distances[k - 1]
         return min(k, int(np.count_nonzero(near))) / k
 
 
 def nearest_of(slots: Ints, distances: Floats, k: int) -> Nearest:
-    """The k nearest of the slots, and those that are as far as the k-th, by the distances of
-    all."""
+    """The k nearest of the slots, and slots that tie with the k-th. distances: of all slots."""
     if 0 < k < len(slots):
         chosen = np.flatnonzero(distances <= np.partition(distances, k - 1)[k - 1])
         slots, distances = slots[chosen], distances[chosen]
@@ -120,8 +119,8 @@ def nearest_of(slots: Ints, distances: Floats, k: int) -> Nearest:
 
 
 def max_candidates(count: int, share: int, k: int) -> int:
-    """How many candidates of `count` rows a scan may leave: one in `share`, but at least the number
-    that a good scan leaves for k hits."""
+    """How many candidates a scan of `count` rows may leave: one row in `share`, but at least the
+    number that a good scan leaves for k hits."""
     return max(count // share, CANDIDATES_PER_HIT * k + MIN_CANDIDATES)
 
 
@@ -148,12 +147,12 @@ class _QueryStruct(NamedTuple):
 
 
 class ScanBuffers:
-    """The C structs (SOUGHT) of some queries, and scratch space behind them for a scan.
+    """The C structs (SOUGHT) of some queries, followed by scratch space for a scan.
 
-    queries: how many; k: how many nearest each wants; most: with more candidates than this a query
-    counts as hard; room: bytes of scratch space; floor: the least score wanted. at: the address of
-    the first struct; room_at: the address of the scratch space; room_offset: its offset in the
-    buffer.
+    queries: the number of queries; k: how many nearest rows each query wants; most: a query with
+    more candidates than this counts as hard; room: bytes of scratch space; floor: the least score
+    wanted. at: the address of the first struct; room_at: the address of the scratch space;
+    room_offset: its offset in the buffer.
     """
 
     def __init__(self, queries: int, k: int, most: int, room: int, floor: float) -> None:
@@ -206,7 +205,7 @@ class ScanBuffers:
         self._memory[offset : offset + vector.nbytes] = vector.tobytes()
 
     def give_back(self) -> None:
-        """Return it to the pool for later scans; it isn't used after that."""
+        """Return the buffer to the pool for later scans; it must not be used after that."""
         if len(self.buffer) > MAX_POOLED_BYTES:
             return
         if self._size not in _pool and len(_pool) >= MAX_SHAPES:
@@ -216,8 +215,8 @@ class ScanBuffers:
             alike.append(self)
 
     def candidates(self) -> list[Candidates]:
-        """For each query the slots of rows that may be among the nearest, in no order; None for
-        hard ones."""
+        """For each query the slots of rows that may be among the nearest, in no particular order;
+        None for hard queries."""
         return [self._candidates_of(query) for query in range(self.queries)]
 
     def _candidates_of(self, query: int) -> Candidates:
@@ -231,7 +230,7 @@ class ScanBuffers:
         return kept if len(kept) <= self._most else None
 
     def result_of(self, query: int) -> Nearest | None:
-        """The result of a query; None for a hard one."""
+        """The result of a query; None for a hard query."""
         sought = self._sought(query)
         if sought.hard:
             return None
@@ -248,7 +247,8 @@ class ScanBuffers:
         return _QueryStruct._make(SOUGHT.unpack_from(self._memory, SOUGHT.size * query))
 
     def _arrays(self, sought: _QueryStruct) -> tuple[int, int, int]:
-        """Where slots and uppers begin in the buffer, and how many bytes each has."""
+        """The offsets in the buffer at which the arrays `slots` and `uppers` begin, and the size in
+        bytes of each."""
         return sought.slots - self.at, sought.uppers - self.at, WORD * sought.found
 
 
@@ -298,7 +298,8 @@ def length_of(vector: Matrix) -> float:
 
 
 def is_safe_length(length: float) -> bool:
-    """Whether products with vectors of usual lengths stay in float32's range."""
+    """Whether products of a vector of this length with vectors of usual lengths stay in float32's
+    range."""
     return SAFE_LENGTHS[0] <= length <= SAFE_LENGTHS[1] or length == 0
 
 
@@ -353,8 +354,8 @@ class FloatPass:
         self._scan_fields = len(matrix), count, dimension, *kinds, 0, CALL_NUMBERS, 0.0
 
     def nearest(self, query: Matrix, matrix: Stored) -> Nearest:
-        """The k nearest rows, and all that tie with the k-th. matrix: the same as at first, but it
-        may lie elsewhere."""
+        """The k nearest rows, and all rows that tie with the k-th. matrix: the matrix for which
+        this was made, but it may be at another address."""
         hits = self._by_pass(query, matrix) if self._selects else None
         if hits is None:
             length = length_of(query)
@@ -362,8 +363,8 @@ class FloatPass:
         return hits
 
     def _by_pass(self, query: Matrix, matrix: Stored) -> Nearest | None:
-        """None where errors can't be bounded, or where there would be more candidates than one in
-        MAX_SHARE, so that the pass saves too little."""
+        """The result of a compiled scan; None if errors can't be bounded, or if more than one row
+        in MAX_SHARE would be a candidate, so that the scan saves too little."""
         compiled = kernel()
         assert compiled is not None
         buffers = ScanBuffers.of(1, self.k, self._most, FLOAT_SCAN.size + 2 * self._wide)
@@ -496,7 +497,7 @@ def _measure(
 def _closest(
     query: Matrix, length: float, matrix: Stored, slots: Ints | None, metric: Metric, k: int
 ) -> Nearest:
-    """The k nearest of the rows `slots`, of all if None."""
+    """The k nearest of the rows `slots`, or of all rows if None."""
     distances = exact_distances(query, length, matrix, slots, metric)
     return nearest_of(np.arange(len(matrix)) if slots is None else slots, distances, k)
 
@@ -536,7 +537,7 @@ def _products_of_some(queries: Matrix, matrix: Stored, slots: Ints) -> Matrix:
 
 
 def _at_once(matrix: Stored) -> int:
-    """How many rows are copied or converted at once."""
+    """How many rows are copied or converted at a time."""
     return min(len(matrix), max(1, GATHERED_CELLS // int(matrix.shape[1])))
 
 
@@ -612,7 +613,7 @@ class _Turn:
         self.lock = Lock()
 
     def forget_after_fork(self) -> None:
-        """In a child: no thread holds it."""
+        """In a forked child: make a new lock, since no thread of the child holds it."""
         self.lock = Lock()
 
 
@@ -630,8 +631,8 @@ def dot_products(queries: Matrix, rows: Matrix, out: Matrix) -> None:
 
 
 def _unsplit(query: Matrix, rows: Matrix, out: Matrix) -> None:
-    """For one query, in parts too small for BLAS to split. It takes as long as in one thread, which
-    is nearly as fast as several, since memory is the bottleneck."""
+    """The products for one query, computed in parts too small for BLAS to split among threads. A
+    single thread is nearly as fast as several here, since memory is the bottleneck."""
     dimension = max(1, rows.shape[1])
     part = max(1, UNSPLIT_CELLS // dimension)
     parts = len(rows) // part

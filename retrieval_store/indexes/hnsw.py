@@ -6,9 +6,9 @@ Without it settings can still be checked and stored.
 hnswlib trusts its files: an invalid link makes it read memory outside the graph. So `_read_file`
 reads them, refuses graphs that can't be ours, and passes the parts to hnswlib in the form in which
 it takes graphs from pickles. That blocks other threads of the interpreter for a third to half as
-long as its own way to load: 115 ms of 315 for 188 MB (300,000 vectors of 128 dimensions), 32 of 68
-for 55 MB. Saving isn't done so: for these graphs `save_index` takes 46 and 14 ms, and making the
-parts of a pickle 400 and 40.
+long as hnswlib's `load_index`: 115 instead of 315 ms for 188 MB (300,000 vectors of 128
+dimensions), 32 instead of 68 ms for 55 MB. Saving uses `save_index`: for these graphs it takes 46
+and 14 ms, while making the parts of a pickle takes 400 and 40 ms.
 """
 
 import math
@@ -51,9 +51,9 @@ Words = npt.NDArray[np.uint32]
 
 @dataclass(frozen=True, slots=True)
 class _FileParts:
-    """The content of a file. elements: of each vector its links at the lowest level, its numbers
-    and its own number, (n, words); levels: the highest of each, (n,); links: at higher levels, a
-    row for each vector and level, after their count."""
+    """The content of a file. elements: (n, words), for each vector its links at the lowest level,
+    its components, and its number; levels: (n,), the highest level of each vector; links: the links
+    at higher levels, a row for each vector and level, which begins with their count."""
 
     header: np.void
     elements: Words
@@ -62,15 +62,16 @@ class _FileParts:
 
 
 class HNSWIndex:
-    """A `VectorIndex`: a graph by hnswlib. The first vectors, or a file of them, raise PluginError
-    where that isn't installed."""
+    """A `VectorIndex`: a graph by hnswlib. `add` and `load` raise PluginError if hnswlib isn't
+    installed."""
 
     self_contained = True
 
     def __init__(self, dimension: int, metric: Metric, settings: Payload) -> None:
         """dimension: of the vectors; metric: of their distances. settings: max_neighbors (links of
         a vector; twice that at the lowest level), ef_construction (candidates when a vector is
-        added), ef_search (the fewest candidates of a search). Raises ValueError for others."""
+        added), ef_search (the fewest candidates of a search). Raises ValueError for other
+        settings."""
         unknown = set(settings) - set(HNSW_DEFAULTS)
         if unknown:
             raise ValueError(f"hnsw has no setting {quote(min(unknown))}")
@@ -155,8 +156,8 @@ class HNSWIndex:
             self._graph.resize_index(max(count, room + room // 2))
 
     def _pickled(self, parts: _FileParts) -> dict[str, Any]:
-        """The content of hnswlib's pickle of the graph with these parts. It compares most
-        of the numbers with those that it works out itself."""
+        """The content of hnswlib's pickle of the graph with these parts. hnswlib compares most of
+        these numbers with numbers that it computes itself."""
         m, count, words = self._settings["max_neighbors"], *parts.elements.shape
         return {
             "ser_version": 1,
@@ -251,8 +252,8 @@ def _check_level0(elements: Words, path: Path, m: int) -> None:
 
 
 def _upper_levels(words: Words, path: Path, count: int, m: int) -> tuple[Ints, Words]:
-    """The highest level of each vector, and the links at all of them; `words` are lengths, and as
-    many bytes of links."""
+    """The highest level of each vector, and the links at all higher levels. words: for each vector
+    the length of its links in bytes, followed by these links."""
     levels = np.zeros(count, np.int64)
     block = m + 1
     lists, owners, heights = [], [], []

@@ -1,7 +1,9 @@
-"""Codes of vectors, and the search that proves by them which rows may be among the k nearest.
+"""Quantized codes of vectors, and the search that proves by codes which rows may be among the k
+nearest.
 
-A code (`Codes`) has eight bits a number, stored in two halves of four bits, with a bound of the
-quantization error of the upper halves alone and of both. `candidates` searches by codes.
+A code (`Codes`) has eight bits for each number of a vector, stored in two halves of four bits, with
+a bound of the quantization error of the upper halves alone and of both. `candidates` searches by
+codes.
 
 The coded part of a row x depends on the metric: the row itself ("ip", "l2"), or the row scaled to
 length 1 ("cosine"). One part of it is stored exactly, and only the rest, y, is coded:
@@ -28,9 +30,9 @@ is their vector of +1 and -1, p·y (see below) is about f p·s, with the factor 
 is stored with the row: after a random rotation that is wrong in no direction (RaBitQ, arXiv
 2405.12497). The score that this gives has a standard error of some 0.6 f |p| (`ERROR_OF_SIGNS`). A
 scan by signs excludes rows whose scores don't reach the floor even if they are too low by a number
-of standard errors (`SearchGoal.errors`), and bounds the others by their codes. That proves nothing:
-a score may be off by more, if seldom, and such a neighbour is missed. The recall for a number of
-errors can only be measured.
+of standard errors (`SearchGoal.errors`), and bounds the others by their codes. That isn't a proof:
+rarely, a score is off by more, and then a neighbour is missed. The recall for a number of errors
+can only be measured.
 
 Rows whose products would leave float32's range get an infinite r, so that a search never excludes
 them. Roundings while coding are added to r; `native/codes.c` counts them.
@@ -173,7 +175,7 @@ class Frame:
         object.__setattr__(self, "record", frame_record)
 
     def same_as(self, other: "Frame") -> bool:
-        """Whether a query transformed for one of them can be used with the other."""
+        """Whether a query transformed for this frame can also be used with the other."""
         return self is other or (
             (self.seed, self.metric) == (other.seed, other.metric)
             and np.array_equal(self.centre, other.centre)
@@ -194,9 +196,9 @@ def rotate(rows: Floats, frame: Frame) -> Floats:
 
 
 def _by_hadamard(rows: Floats) -> Floats:
-    """Multiply by Hadamard's matrix, over the root of its size: along one factor of the size after
-    another. A factor is the last axis before, and the first afterwards. Each row's product is
-    separate, and so small that BLAS uses no threads."""
+    """Multiply rows by Hadamard's matrix, divided by the root of its size: along one factor of the
+    size after the other. Each multiplication takes the last axis and makes it the first. The
+    product of each row is separate, and so small that BLAS uses no threads."""
     count, size = rows.shape
     remaining = size
     while remaining > 1:
@@ -260,7 +262,7 @@ def blocks_of(count: int) -> int:
 
 
 def allocate_codes(count: int, frame: Frame) -> Codes:
-    """Codes of no rows yet, with room for `count` rows."""
+    """Empty codes with room for `count` rows."""
     blocks, dimension = blocks_of(count), len(frame.centre)
     chunks, tile = chunks_of(dimension), tile_rows(dimension)
     return Codes(
@@ -280,7 +282,7 @@ def first_of(codes: Codes, count: int) -> Codes:
 
 
 def encode_into(target: Codes, place: int, rows: Stored) -> None:
-    """Put codes of (n, dim) rows at a place."""
+    """Code (n, dim) rows, and put the codes into `target` from the position `place` on."""
     compiled = kernel()
     assert compiled is not None
     dimension = rows.shape[1]
@@ -297,7 +299,8 @@ def encode_into(target: Codes, place: int, rows: Stored) -> None:
 
 def gather_codes(pieces: list[tuple[Codes, Ints]], slots: Ints) -> Codes:
     """Codes of some rows of several pieces, all in one frame, copied together in this order.
-    pieces: codes, and the positions of the wanted rows in them; slots: of all these rows."""
+    pieces: codes, and the positions of the wanted rows in them; slots: the slots of all these
+    rows."""
     compiled = kernel()
     assert compiled is not None
     target = allocate_codes(len(slots), pieces[0][0].frame)
@@ -314,15 +317,15 @@ def gather_codes(pieces: list[tuple[Codes, Ints]], slots: Ints) -> Codes:
 
 
 def factors_and_sides(codes: Codes, blocks: slice) -> tuple[Matrix, Matrix]:
-    """(n,) float32 for the rows of some blocks: the factors of their signs, and their sides once
-    more, NaN for rows without a valid bound."""
+    """For the rows of some blocks, (n,) float32 each: the factors of their signs; and the copies of
+    their sides that are stored with the signs, NaN for rows without a valid bound."""
     floats = codes.signs[blocks, -OF_SIGNS * BLOCK * 4 :]
     factors_and_sides = np.ascontiguousarray(floats).view("<f4").reshape(-1, OF_SIGNS, BLOCK)
     return factors_and_sides[:, 0].reshape(-1), factors_and_sides[:, 1].reshape(-1)
 
 
 def signs_of(codes: Codes, rows: Ints) -> Bools:
-    """(n, dim) whether the numbers of some rows, once they are rotated, are above 0."""
+    """(n, dim) bool: whether the numbers of some rotated rows are above 0."""
     pairs = codes.signs[rows // BLOCK, : -OF_SIGNS * BLOCK * 4].reshape(len(rows), -1, BLOCK)
     packed = np.take_along_axis(pairs, (rows % BLOCK)[:, None, None], axis=2)[:, :, 0]
     signs = np.unpackbits(packed, axis=1, count=len(codes.frame.centre), bitorder="little")
@@ -330,7 +333,7 @@ def signs_of(codes: Codes, rows: Ints) -> Bools:
 
 
 def signs_at(codes: Codes, number: int) -> Bools:
-    """(n,) whether one of the numbers of each row, once it is rotated, is above 0."""
+    """(n,) bool: whether the component with this number of each rotated row is above 0."""
     first = number // 8 * BLOCK
     packed = codes.signs[:, first : first + BLOCK].reshape(-1)[: codes.count]
     return (packed >> (number % 8) & 1).view(np.bool_)
@@ -346,7 +349,7 @@ class TurnedQuery(NamedTuple):
 
 
 def turn_query(query: Matrix, frame: Frame) -> TurnedQuery:
-    """A query as a frame turns it, by numpy. query: (dim,) of safe length."""
+    """A query transformed by a frame, computed by numpy. query: (dim,) of safe length."""
     wide, centre = query.astype(np.float64), frame.centre.astype(np.float64)
     if frame.metric == "l2":
         centred = wide - centre
@@ -359,8 +362,8 @@ def turn_query(query: Matrix, frame: Frame) -> TurnedQuery:
 
 
 def estimates(codes: Codes, rows: Ints, query: TurnedQuery) -> tuple[Floats, Floats]:
-    """(n,) scores of some rows by their signs, and their standard errors, like a scan's except for
-    the roundings of its tables. query: transformed by the frame of these codes."""
+    """(n,) the scores of some rows by their signs, and their standard errors; equal to those of a
+    compiled scan except for roundings. query: transformed by the frame of these codes."""
     factors, sides = factors_and_sides(codes, slice(None))
     products = np.where(signs_of(codes, rows), query.own, -query.own).sum(axis=1)
     scores = query.offset + query.by_side * sides[rows] + factors[rows] * products
@@ -369,7 +372,8 @@ def estimates(codes: Codes, rows: Ints, query: TurnedQuery) -> tuple[Floats, Flo
 
 
 def best_frame(rows: Stored, metric: Metric, seed: int) -> Frame:
-    """The frame whose centre is the mean of these rows (of a sample), or its direction."""
+    """The frame whose centre is the mean of (a sample of) these rows, or the direction of the
+    mean."""
     sample = _sample(rows, metric)
     mean = sample.mean(axis=0) if len(sample) else np.zeros(rows.shape[1])
     if metric != "l2":
@@ -381,8 +385,8 @@ def best_frame(rows: Stored, metric: Metric, seed: int) -> Frame:
 
 
 def serves(frame: Frame, best: Frame, rows: Stored) -> bool:
-    """Whether a frame serves these rows nearly as well as the best: whether the median length of y
-    is at most CENTRE_SERVES times as long."""
+    """Whether a frame suits these rows nearly as well as the frame `best`: whether the median
+    length of y is at most CENTRE_SERVES times as long."""
     sample = _sample(rows, frame.metric)
     return _median_length(sample, frame) <= CENTRE_SERVES * _median_length(sample, best)
 
@@ -420,8 +424,8 @@ Bits: TypeAlias = npt.NDArray[np.uint32]
 class CodeSegments:
     """Codes to be scanned together. frames: the distinct frames of these codes, and the addresses
     of their records; records: PIECE structures for compiled functions, which point into the arrays
-    of `codes`; count: of rows; firsts: the slots of the first rows; splits: the results of `split`,
-    by number."""
+    of `codes`; count: the number of rows; firsts: the slot of the first row of each of `codes`;
+    splits: the cached results of `split`, by number."""
 
     codes: tuple[Codes, ...]
     frames: tuple[Frame, ...]
@@ -433,7 +437,7 @@ class CodeSegments:
 
     @classmethod
     def of(cls, codes: Sequence[Codes], firsts: Sequence[int]) -> "CodeSegments":
-        """These codes; firsts: the slots of their first rows, multiples of 32."""
+        """Segments of these codes. firsts: the slots of their first rows, multiples of 32."""
         frames = list({id(segment.frame): segment.frame for segment in codes}.values())
         places = {id(frame): place for place, frame in enumerate(frames)}
         piece_records = [
@@ -448,7 +452,7 @@ class CodeSegments:
         )
 
     def split(self, number: int) -> "tuple[CodeSegments, ...]":
-        """The same in at most `number` parts of about equal size."""
+        """The same codes in at most `number` parts of about equal size."""
         pieces = self.splits.get(number)
         if pieces is None:
             runs = _runs_of(len(self.codes), number)
@@ -463,25 +467,25 @@ class CodeSegments:
 
 
 def _runs_of(count: int, number: int) -> list[slice]:
-    """Ranges of `count` things in at most `number` parts of about equal size, none empty."""
+    """Divide `count` items into at most `number` ranges of about equal size, none empty."""
     edges = [round(i * count / number) for i in range(number + 1)]
     return [slice(*edge) for edge in pairwise(edges) if edge[0] < edge[1]]
 
 
 def scores_of(distances: Floats, metric: Metric) -> Floats:
-    """Scores, as this module has them, of distances as they are measured."""
+    """Convert measured distances to scores as this module defines them."""
     return -distances / 2 if metric == "l2" else similarity_of(distances, metric)
 
 
 class SearchGoal(NamedTuple):
     """The aim of a search: the k nearest rows.
 
-    most: a query with more candidates is abandoned, as where codes can't distinguish rows. allowed:
-    a bit for each slot, 32 to a number, 1 for slots that may be found, or a filter that is tested
-    for rows that may be near; None for all. It isn't used for codes with `slots` of their own
-    (`Codes.slots`). within: the greatest distance (see `exact.nearest`) wanted. errors: the number
-    of standard errors by which scores from signs may be off for true neighbours, None for a proof
-    instead.
+    most: a query with more candidates is abandoned, since codes then can't distinguish the rows.
+    allowed: a bit for each slot, packed into 32-bit words, 1 for allowed slots; or a filter that is
+    tested for rows that may be near; None if all slots are allowed. It isn't used for codes with
+    their own `slots` (`Codes.slots`). within: the greatest distance (see `exact.nearest`) wanted.
+    errors: the number of standard errors by which scores from signs may be off for true neighbours,
+    None for a proof instead.
     """
 
     k: int
@@ -506,7 +510,7 @@ class SearchGoal(NamedTuple):
         return score - LOOSE * max(1.0, abs(score))
 
     def by_signs(self, rows: int, pieces: CodeSegments) -> tuple[int, int, int, float]:
-        """The last fields of a SCAN. rows: the address of the first of its DISTANCES."""
+        """The last fields of a SCAN. rows: the address of the first DISTANCES of the search."""
         if self.errors is None:
             return 0, 1, 0, 0.0
         stride = SAMPLED if pieces.count <= FEW_ROWS else SAMPLED_OF_MANY
@@ -573,9 +577,9 @@ def _nearest_by_codes(
 
 class CodePass:
     """Finds the nearest rows by codes, for one query at a time in any number of threads, each by a
-    single compiled call. Many rows are scanned by several calls at once, on the processor's other
-    cores, unless another scan is split just now. The result is the same, or has more candidates:
-    each part's own floor is lower. The matrix itself isn't kept."""
+    single compiled call. If there are many rows, several calls scan parts of them at the same time
+    on other cores, unless another scan is split at that moment. The result is the same, but may
+    have more candidates, since each part has its own, lower floor. The matrix itself isn't kept."""
 
     def __init__(
         self, pieces: CodeSegments, goal: SearchGoal, matrix: Stored, may_split: bool = True
@@ -601,9 +605,9 @@ class CodePass:
         self._row_fields = len(matrix), 0, dimension, *kinds, 0.0
 
     def nearest(self, query: Matrix, matrix: Stored) -> Nearest | None:
-        """The k nearest rows, and all that tie with the k-th; None where there would be too many
-        candidates, or where the length of the query doesn't allow bounds. matrix: the same as at
-        first, but it may be at another address."""
+        """The k nearest rows, and all that tie with the k-th; None if there would be too many
+        candidates, or if the length of the query doesn't allow bounds. matrix: the matrix for which
+        this was made, but it may be at another address."""
         if not self._split or _helpers.lock.locked():
             return self._nearest(query, matrix)
         with _helpers.lock:
@@ -642,7 +646,8 @@ class CodePass:
 
 
 def _nearest_of_all(hits_of_parts: Sequence[Nearest], k: int) -> Nearest:
-    """The nearest of the results of parts. The others were measured, too, and are verified."""
+    """Merge the results of parts. The rows that aren't among the nearest follow these, since they
+    were measured, too, and the caller must verify them."""
     slots = np.concatenate([hits.slots for hits in hits_of_parts])
     distances = np.concatenate([hits.distances for hits in hits_of_parts])
     signs, codes, measured = np.transpose([hits.looked for hits in hits_of_parts]).tolist()
@@ -674,7 +679,7 @@ class _Helpers:
         return [calls[0](), *(made.result() for made in pending)]
 
     def forget_after_fork(self) -> None:
-        """In a child: there are no such threads, and none holds the lock."""
+        """In a forked child: there are no such threads, and no thread holds the lock."""
         self.lock, self._pool = Lock(), None
 
 
@@ -720,9 +725,9 @@ def _passes(
     matrix: Stored | None,
     sharing: int = 1,
 ) -> Iterator[tuple[int, ScanBuffers]]:
-    """The results of scans, each for the queries that fit the room, with the index of its first
-    query. matrix: the vectors, if rows are to be measured on the way; sharing: the number of
-    threads that share the room."""
+    """Yield the results of scans, each for as many queries as fit the room, with the index of the
+    scan's first query. matrix: the vectors, if the scan should also measure distances; sharing: the
+    number of threads that share the room."""
     step = max(1, NOTED // (NOTED_FACTOR * goal.most * sharing))
     for start in range(0, len(queries), step):
         span = slice(start, start + step)

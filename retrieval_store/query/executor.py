@@ -1,11 +1,12 @@
-"""Executes a question: carries out its steps, then reads the points of the final hits.
+"""Executes a question (a query in the store's terms): carries out its steps, then reads the points
+of the final hits.
 
 A step has four stages. Its prefetches find points. These points, or all points if there are no
-prefetches, are scored. Hits worse than the threshold are cut off. The window of offset and limit is
-taken. A store provides the single rankings (`Ranker`), the leaves of the tree of steps; this module
-combines several into one. A store identifies its points by *items*: int64 numbers that only the
-store can interpret. Rankings are best first, with the scores of the step's scoring; equal scores
-are in the order of insertion.
+prefetches, are scored. Hits worse than the threshold are cut off. Then offset and limit are applied
+(the *window*). A store provides the single rankings (`Ranker`), the leaves of the tree of steps;
+this module combines several into one. A store identifies its points by *items*: int64 numbers that
+only the store can interpret. Rankings are best first, with the scores of the step's scoring; equal
+scores are in the order of insertion.
 
 Hits can be grouped (`best_of_each`, `rank_groups`) as a Qdrant server does it. Usually a step is
 ranked deeper and deeper, until no further hit could belong to the result. That doesn't work where
@@ -68,10 +69,10 @@ Label: TypeAlias = tuple[GroupValue, ...]
 
 @dataclass(slots=True)
 class Ranked:
-    """Items, best first, (n,) int64, with scores, float64 (n,).
+    """A ranking: items, best first, (n,) int64, with scores, float64 (n,).
 
-    distances: float64 (n,), where they are measured; values: the sort keys of an order; share: of a
-    query text, the weighted share of its words that the best documents hold, 0 to 1; is_cut:
+    distances: float64 (n,), if they are measured; values: the sort keys of an order; share: the
+    weighted share of the query text's words that the best documents contain, 0 to 1; is_cut:
     whether more hits may follow the last one.
     """
 
@@ -83,7 +84,7 @@ class Ranked:
     is_cut: bool = False
 
     def at(self, places: Ints | slice) -> "Ranked":
-        """The hits at these places."""
+        """The hits at these positions."""
         values = self.values
         if values is not None:
             indices = (
@@ -95,7 +96,7 @@ class Ranked:
         return Ranked(items, scores, distances, values, self.share, self.is_cut)
 
     def on_server(self, metric: Metric) -> "Ranked":
-        """The same hits, with similarities converted into a server's scores."""
+        """The same hits, with similarities converted into scores as a Qdrant server gives them."""
         return Ranked(self.items, server_scores_of(self.scores, metric))
 
 
@@ -129,7 +130,7 @@ class Labelling(Protocol):
 
     @property
     def points_per_occurrence(self) -> int:
-        """Of how many points one has a certain value, on average; 0 if unknown."""
+        """On average, one point in how many has a certain value; 0 if unknown."""
 
 
 class Ranker(Protocol):
@@ -137,7 +138,7 @@ class Ranker(Protocol):
 
     @property
     def trace(self) -> Trace:
-        """Where to record how the question is answered."""
+        """The trace in which to record how the question is answered."""
 
     def rank(self, step: QueryStep) -> list[Ranked]:
         """For each query of a step without prefetches, at least the `depth` best points that fulfil
@@ -149,8 +150,8 @@ class Ranker(Protocol):
         rankings."""
 
     def batch_key(self, step: QueryStep) -> Hashable:
-        """Equal for steps by `NearestDense` that differ only in their query vectors, so that one
-        search can answer them; None for all others."""
+        """A key that is equal for steps by `NearestDense` that differ only in their query vectors,
+        so that one search can answer them; None for all other steps."""
 
     def metric(self, space: str) -> Metric:
         """The metric of a vector space that exists."""
@@ -160,7 +161,7 @@ class Ranker(Protocol):
         without a vector."""
 
     def order(self, items: Ints) -> Ints:
-        """Numbers that are ascending in the order of insertion."""
+        """For each of the items a number; the numbers ascend in the order of insertion."""
 
     def labelling(
         self, groups: BestOfEach | GroupSearch, expected: int, expression: Expression | None
@@ -169,7 +170,7 @@ class Ranker(Protocol):
         expression: a filter that all of these fulfil."""
 
     def fetch(self, lists: Sequence[Ints], fields: Fields) -> list[Points]:
-        """The points of several lists of items, read at once."""
+        """The points of several lists of items, read together."""
 
     def matching(self, expression: Expression, limit: int) -> Ints:
         """The first `limit` points, in the order of insertion, that fulfil an expression."""
@@ -207,7 +208,7 @@ def answer(ranker: Ranker, question: Query) -> list[Hits]:
 def _rank_and_group(
     ranker: Ranker, question: Query
 ) -> tuple[Sequence[Ranked], Sequence[GroupValue | None]]:
-    """The rankings, and for each ranking the value of its group, None where nothing is grouped."""
+    """The rankings, and the group value of each ranking, None without groups."""
     match question.groups:
         case None if len(question.steps) == 1:
             rankings = rank_step(ranker, question.steps[0])
@@ -224,8 +225,8 @@ def _rank_and_group(
 def rank_each(
     ranker: Ranker, steps: Sequence[QueryStep], names: Sequence[str] | None = None
 ) -> list[list[Ranked]]:
-    """For each step one ranking per query. Steps with equal `batch_key` become one search: a
-    product with several query vectors at once costs far less than one after the other."""
+    """For each step one ranking per query. Steps with equal `batch_key` become one search: one
+    product with several query vectors costs far less than several products."""
     step_names = [""] * len(steps) if names is None else names
     if len(steps) == 1:
         return [rank_step(ranker, steps[0], step_names[0])]
@@ -248,8 +249,8 @@ def rank_each(
 
 
 def rank_step(ranker: Ranker, step: QueryStep, name: str = "") -> list[Ranked]:
-    """One ranking for each query of a step, with threshold and window applied. name: of a prefetch,
-    in an explanation."""
+    """One ranking for each query of a step, with threshold and window applied. name: the name in an
+    explanation, if the step is a prefetch."""
     if not step.prefetch:
         rankings = ranker.rank(step)
         if (
@@ -286,7 +287,7 @@ def _at_once(ranker: Ranker, steps: Sequence[QueryStep]) -> list[list[Ranked]]:
 
 
 def _for_one_query(step: QueryStep, place: int) -> QueryStep:
-    """The step with the query at this place alone."""
+    """The step with only the query at this position."""
     near = step.scoring
     if not isinstance(near, NearestDense) or len(near.vectors) == 1:
         return step
@@ -294,7 +295,7 @@ def _for_one_query(step: QueryStep, place: int) -> QueryStep:
 
 
 def _window(ranker: Ranker, step: QueryStep, ranking: Ranked) -> Ranked:
-    """The hits that are as good as the threshold, cut to the window of offset and limit."""
+    """The hits that aren't worse than the threshold, after offset and limit are applied."""
     if step.prefetch and isinstance(step.scoring, OrderBy):
         ranking = _each_once(ranking.at(slice(step.depth)))
     good = count = len(ranking.items)
@@ -308,8 +309,8 @@ def _window(ranker: Ranker, step: QueryStep, ranking: Ranked) -> Ranked:
 
 
 def _each_once(ranking: Ranked) -> Ranked:
-    """The hits without repeated items, which an order has by several values: as on a server, their
-    number is limited first."""
+    """The hits without repeated items, which an order contains if points have several values. As on
+    a Qdrant server, this comes after the limit was applied."""
     _, places = np.unique(ranking.items, return_index=True)
     return ranking.at(np.sort(places))
 
@@ -321,7 +322,7 @@ def _count_good(ranker: Ranker, step: QueryStep, ranking: Ranked) -> int:
 
 
 def are_bad(ranker: Ranker, step: QueryStep, ranking: Ranked) -> Bools:
-    """(n,) bool: which hits of a step with a threshold are worse than that."""
+    """(n,) bool: which hits of a step are worse than the step's threshold."""
     assert step.threshold is not None
     if isinstance(step.scoring, NearestDense) and step.scoring.scale == "distance":
         assert ranking.distances is not None
@@ -395,8 +396,8 @@ def _weights(scoring: FuseRankings, legs: Sequence[Ranked]) -> tuple[float, ...]
 
 
 def _note(trace: Trace, names: Sequence[str], rankings: Sequence[Sequence[Ranked]]) -> None:
-    """Record in the trace how many hits each step returned for each query. A step that was repeated
-    to fill groups counts with its greatest number of hits."""
+    """Record in the trace how many hits each step returned for each query. For a step that was
+    repeated to fill groups, the greatest number is recorded."""
     if not trace.is_recording:
         return
     for name, rankings_of_queries in zip(names, rankings, strict=True):
@@ -417,8 +418,8 @@ SHOWN_AS: Mapping[type, str] = {
 
 
 def leg_names(steps: Sequence[QueryStep], above: str) -> list[str]:
-    """The names of steps in an explanation: by their vector spaces, if these have names, behind the
-    name of the step that they are prefetches of. Repeated names get a number."""
+    """The names of steps in an explanation: those of their vector spaces, if these have names,
+    after the name of the step whose prefetches they are. Repeated names get a number."""
     times: Counter[str] = Counter()
     names = []
     for step in steps:
@@ -445,8 +446,8 @@ ROUNDS = 5  # at most this many of each series, like a server
 def places_by_group(
     labels: Sequence[Label], size: int, max_groups: int | None = None
 ) -> dict[GroupValue, list[int]]:
-    """For each group the places of its first `size` hits. Groups come in the order of their first
-    hit; only the first `max_groups` of them, all if None."""
+    """For each group the positions of its first `size` hits. Groups come in the order of their
+    first hits; at most `max_groups` groups, all if None."""
     places: dict[GroupValue, list[int]] = {}
     for place, label in enumerate(labels):
         for value in label:
@@ -494,7 +495,7 @@ def rank_groups(
 ) -> list[tuple[GroupValue, Ranked]]:
     """The first `groups.count` groups, ordered by their best hits, with at most `groups.size` hits
     each. A point is in the group of each of its values. A point with any value that is neither a
-    string nor an integer is in none."""
+    string nor an integer is in no group."""
     if step.prefetch or isinstance(step.scoring, Mmr):
         return _in_rounds(ranker, step, groups)
     limit = groups.count * groups.size * FIRST_LOOK
@@ -526,7 +527,8 @@ class _Hit(NamedTuple):
 def _in_rounds(
     ranker: Ranker, step: QueryStep, groups: GroupSearch
 ) -> list[tuple[GroupValue, Ranked]]:
-    """The groups of a step whose scores depend on the set of candidates; see the module."""
+    """The groups of a step whose scores depend on the set of candidates; see the module's
+    docstring."""
     limit = groups.count * groups.size
     labels = ranker.labelling(groups, limit, step.expression)
     gathered = _Gathered(ranker, groups, labels, less_is_better(ranker, step))
@@ -555,9 +557,10 @@ def _widen_prefetches(step: QueryStep, times: int) -> QueryStep:
 
 @dataclass(slots=True)
 class _Gathered:
-    """The groups found so far. ascending: whether the least score or value ranks first; hits: of
-    each group; ordered: the groups and items of hits of an order, which may find an item several
-    times; ids: the points that are in at least one group (a dict, as an ordered set)."""
+    """The groups found so far. ascending: whether the least score or value ranks first; hits: the
+    hits of each group; ordered: for an order, which may find an item several times, the pairs of
+    group and item found so far; ids: the points that are in at least one group (a dict, as an
+    ordered set)."""
 
     ranker: Ranker
     groups: GroupSearch
@@ -590,17 +593,18 @@ class _Gathered:
         return all_of(has_value, Not(HasId(tuple(self.ids))) if self.ids else None) or has_value
 
     def not_full(self) -> Expression | None:
-        """The filter that excludes the groups that are full; None if none is."""
+        """The filter that excludes full groups; None if no group is full."""
         full = [group for group, hits in self.hits.items() if self._is_full(hits)]
         return self.groups.besides(full) if full else None
 
     def to_fill(self) -> Expression | None:
-        """The filter for points of the best groups that aren't full; None if all are."""
+        """The filter for points of those of the best groups that aren't full; None if all are
+        full."""
         lacking = [group for group in self._best() if not self._is_full(self.hits[group])]
         return self.groups.among(lacking) if lacking else None
 
     def is_enough(self) -> bool:
-        """Whether the wanted number of groups is there, and the best of them are full."""
+        """Whether there are at least the wanted number of groups, and the best of them are full."""
         full = sum(self._is_full(self.hits[group]) for group in self._best())
         return full >= self.groups.count
 

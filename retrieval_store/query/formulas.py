@@ -1,7 +1,7 @@
 """Formulas that compute a score from other scores, payloads and conditions.
 
-A formula is a tree of these nodes. Each is evaluated for all points at once; where a result isn't a
-finite number the query is refused, as on a server.
+A formula is a tree of these nodes. Each node is evaluated for all points at once. If a result isn't
+a finite number, the query is refused, as on a Qdrant server.
 """
 
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ Decay: TypeAlias = Literal["lin", "exp", "gauss"]
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """A number; of a time, its seconds since 1970."""
+    """A constant number; a time is given in seconds since 1970."""
 
     value: float
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreOf:
-    """The score that one of the steps before gave, or a default where it didn't find the point."""
+    """The score that a prefetch gave the point, or a default if the prefetch didn't find it."""
 
     place: int
     default: float
@@ -37,7 +37,7 @@ class ScoreOf:
 
 @dataclass(frozen=True, slots=True)
 class NumberAt:
-    """A number, or the default."""
+    """The number at a path of the payload, or the default."""
 
     at: Variable
     default: float | None
@@ -45,7 +45,7 @@ class NumberAt:
 
 @dataclass(frozen=True, slots=True)
 class TimeAt:
-    """A time, in seconds since 1970, or the default."""
+    """The time at a path of the payload, in seconds since 1970, or the default."""
 
     at: Variable
     default: float | None
@@ -53,7 +53,8 @@ class TimeAt:
 
 @dataclass(frozen=True, slots=True)
 class DistanceTo:
-    """Metres from a place, (longitude, latitude), to another, or to the default."""
+    """The distance in metres between a given place, (longitude, latitude), and the place at a path
+    of the payload, or the default place."""
 
     origin: tuple[float, float]
     at: Variable
@@ -62,7 +63,7 @@ class DistanceTo:
 
 @dataclass(frozen=True, slots=True)
 class Whether:
-    """1 where a condition is fulfilled, else 0."""
+    """1 if the point fulfils a condition, else 0."""
 
     expression: Expression
 
@@ -77,7 +78,7 @@ class Apply:
 
 @dataclass(frozen=True, slots=True)
 class Combine:
-    """A function of several."""
+    """A function of several numbers."""
 
     function: Several
     terms: tuple["Formula", ...]
@@ -85,7 +86,7 @@ class Combine:
 
 @dataclass(frozen=True, slots=True)
 class Quotient:
-    """One number divided by another; by_zero: the result where the divisor is 0."""
+    """One number divided by another; by_zero: the result if the divisor is 0."""
 
     left: "Formula"
     right: "Formula"
@@ -94,7 +95,7 @@ class Quotient:
 
 @dataclass(frozen=True, slots=True)
 class Power:
-    """One to the power of another."""
+    """One number to the power of another."""
 
     base: "Formula"
     exponent: "Formula"
@@ -102,8 +103,8 @@ class Power:
 
 @dataclass(frozen=True, slots=True)
 class Decayed:
-    """1 at the target, and `midpoint` at a distance of `scale` from it: along a line, an
-    exponential, or a bell."""
+    """A decay function: 1 at the target, and `midpoint` at the distance `scale` from it; linear,
+    exponential, or Gaussian."""
 
     kind: Decay
     x: "Formula"

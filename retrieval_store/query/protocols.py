@@ -1,4 +1,5 @@
-"""The protocols that a store implements: of the store, and of the points of one collection.
+"""The protocols that a store implements: for the store itself, and for the points of one
+collection.
 
 Implementations raise only errors of `retrieval_store.errors`. Arguments have been checked by the
 front that passes them.
@@ -49,8 +50,8 @@ T = TypeVar("T")
 
 
 class PointsBackend(Protocol):
-    """The points of one collection. Every method reads, or makes, one consistent state; all raise
-    NotFoundError once the collection has been deleted."""
+    """The points of one collection. Every method reads one consistent state, or writes the next;
+    all raise NotFoundError once the collection has been deleted."""
 
     @property
     def reusable(self) -> bool:
@@ -59,8 +60,8 @@ class PointsBackend(Protocol):
 
     @property
     def engine(self) -> "EnginePoints | None":
-        """The same points with the methods that they have where they are in our engine, in this
-        process or a server's; None on a cluster."""
+        """The same points with the methods that only our engine has, in this process or a server;
+        None on a cluster."""
 
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
         """Insert and update points as the rules say."""
@@ -91,9 +92,9 @@ class PointsBackend(Protocol):
         """The points with these ids that match: in the order of `ids`, or of first insertion."""
 
     def sample(self, expression: Expression | None, size: int, fields: Fields) -> Points:
-        """At most `size` of the points that match, the same each time, in the order of first
-        insertion: spread evenly over all of them, the first and the last included; on a cluster
-        practically random."""
+        """At most `size` of the points that match, the same points each time, in the order of first
+        insertion. They are spread evenly over all matching points, including the first and the
+        last; on a cluster they are practically random."""
 
     def ask(self, question: Query) -> list[Hits]:
         """Answer a question in one state: the hits of each query of each step, or of each group,
@@ -103,22 +104,24 @@ class PointsBackend(Protocol):
         """Answer the question like `ask`, and return how that was done instead of the hits."""
 
     def why(self, inquiry: "ExplainRequest") -> "RankReport":
-        """The ranks of records in the rankings of a question, and the conditions that they fulfil,
-        all of one state. InvalidArgumentError for a question that the store can't answer."""
+        """The ranks of records in the rankings of a question, and the conditions that the records
+        fulfil, all read from one state. InvalidArgumentError for a question that the store can't
+        answer."""
 
     def stats(self) -> Payload:
         """Numbers of vectors, and sizes in bytes by part."""
 
     def warm(self, paths: Sequence[PayloadPath], analyzer: "Analyzer | None") -> Payload:
         """Load the data that the first queries would load: vector spaces, the columns of these
-        paths, and, with an analyzer, the lists of its words. Returns a description; nothing on a
-        cluster, where there is nothing to load."""
+        paths, and, with an analyzer, the lists of its words. Returns a description of what was
+        loaded; an empty one on a cluster, which loads nothing."""
 
     def configure_index(self, space: str, index: Payload) -> None:
         """Replace the index settings of a vector space; only settings for searching may differ."""
 
     def create_index(self, path: PayloadPath, kind: IndexKind | None) -> None:
-        """Make an index for filters on a key of the metadata, where the store needs one."""
+        """Make an index for filters on a key of the metadata, if the store needs an index for
+        that."""
 
     def number(self, expression: Expression | None) -> int:
         """How many points match."""
@@ -136,8 +139,9 @@ class PointsBackend(Protocol):
         path: PayloadPath | None,
     ) -> "Projection":
         """The points that match and have a vector in a dense space, projected to the plane in which
-        these vectors differ most, with their values at the path. Of more than `sample` points, a
-        sample is drawn by `seed`. InvalidArgumentError for another kind of space."""
+        these vectors differ most, with their values at the path. If there are more than `sample`
+        points, a random sample of that size is drawn by `seed`. InvalidArgumentError for another
+        kind of space."""
 
     def in_order(
         self,
@@ -154,9 +158,9 @@ class PointsBackend(Protocol):
     def facet(
         self, path: PayloadPath, expression: Expression | None, limit: int | None
     ) -> list[tuple[Scalar, int]]:
-        """The first `limit` of the values that matching points have at the path, the elements of
-        lists one by one, with the number of points for each. The most frequent come first, of
-        equally frequent ones the least; see `most_frequent`."""
+        """The first `limit` distinct values that matching points have at the path (of a list, its
+        elements), with the number of points for each. The most frequent values come first; equally
+        frequent values ascend (see `most_frequent`)."""
 
     def count(self) -> int:
         """How many points there are."""
@@ -199,23 +203,23 @@ class Changes(Protocol):
 
 
 class EnginePoints(PointsBackend, Protocol):
-    """Points in our engine, which have more methods than points of a cluster."""
+    """Points in our engine, with methods that points of a cluster don't have."""
 
     def append(self, batch: PointBatch) -> None:
-        """Make these the last points, in this order, with only the data of the batch: existing ones
-        are deleted first, in the same transaction."""
+        """Insert points at the end, in this order, with only the data of the batch; existing points
+        with the same ids are deleted first, in the same transaction."""
 
     def position(self) -> Position:
         """The present position of the change log."""
 
     def changes_since(self, position: Position) -> ChangedPoints:
-        """The points inserted or changed since this position of the change log; deleted ones aren't
-        reported."""
+        """The points inserted or changed since this position of the change log; deleted points
+        aren't reported."""
 
     def kinds(self, path: FieldPath) -> list[str]:
-        """The kinds of values that points have at the path: "strings" ("times" where these are all
-        times), "numbers" and "bools", and these "in lists". "others" where there are only others;
-        none where there are no values."""
+        """The kinds of values that points have at the path: "strings" ("times" if all strings are
+        times), "numbers" and "bools", and each of these with "in lists". "others" if there are only
+        values of other kinds; an empty list if there are no values."""
 
     def spaces(self) -> list[SpaceRecord]:
         """The vector spaces, in the order in which they were added."""
@@ -228,16 +232,16 @@ class EnginePoints(PointsBackend, Protocol):
 
 
 class EmbeddedPoints(EnginePoints, Protocol):
-    """Points of a store in this process, which have more methods than points of a server."""
+    """Points of a store in this process, with methods that points of a server don't have."""
 
     @property
     def operation(self) -> int:
         """The number of the last operation."""
 
     def transact(self, change: Callable[[Changes], T], most: int | None = None) -> T:
-        """Call `change` with one transaction, and return its result. All that it does is committed
-        together; if it raises, nothing is. most: how many points it changes at most, where it may
-        be called in another thread, and again after a failure; else None."""
+        """Call `change` with one transaction, and return its result. All its changes are committed
+        together; if it raises, none are. most: how many points it changes at most, if it may be
+        called in another thread, and once more after a failure; else None."""
 
     def page(
         self,
@@ -252,14 +256,15 @@ class EmbeddedPoints(EnginePoints, Protocol):
     def pairs(
         self, space: str, expression: Expression | None, sample: int, limit: int
     ) -> tuple[list[PointId], Ints, Ints, Floats]:
-        """For each point of a random sample of `sample` matching points, the `limit` nearest others
-        in the sample. Returns the ids of the sample; for each pair the positions of the point and
-        of its neighbour in it; and the scores of the pairs, in the scale of a Qdrant server."""
+        """For each point of a random sample of `sample` matching points, the `limit` nearest other
+        points of the sample. Returns the ids of the sample; for each pair, the positions in the
+        sample of the point and of its neighbour; and the scores of the pairs, in the scale of a
+        Qdrant server."""
 
     def facet_of(
         self, columns: Sequence[ValuesAt], expression: Expression | None, limit: int | None
     ) -> list[tuple[Scalar, int]]:
-        """`facet` of the values in columns."""
+        """As `facet`, for the values in columns."""
 
     def list_in_order(
         self,
@@ -270,8 +275,8 @@ class EmbeddedPoints(EnginePoints, Protocol):
         start: int | float | None,
         fields: Fields,
     ) -> tuple[Points, list[int | float]]:
-        """The points that match in the order of their numbers, from `start` on, and these
-        numbers; a point with several numbers comes several times."""
+        """The points that match, ordered by their numbers in the column, from the number `start`
+        on; and these numbers. A point with several numbers comes several times."""
 
 
 class CollectionStore(Protocol):
@@ -279,17 +284,17 @@ class CollectionStore(Protocol):
 
     @property
     def engine(self) -> "EngineStore | None":
-        """The same store with the methods that it has where it is our engine's, in this process or
-        a server's; None for a cluster."""
+        """The same store with the methods that only our engine has, in this process or a server;
+        None for a cluster."""
 
     @property
     def embedded(self) -> "EmbeddedStore | None":
-        """The same store with the methods that only a store in this process has; None
-        elsewhere."""
+        """The same store with the methods that only a store in this process has; None for other
+        stores."""
 
     @property
     def directory(self) -> Path | None:
-        """Where the store lies; None for one in memory or elsewhere."""
+        """The directory of the store; None for a store in memory or on another machine."""
 
     def create(
         self,
@@ -325,11 +330,12 @@ class CollectionStore(Protocol):
         """The points of a collection; raises NotFoundError."""
 
     def fork(self, collection_id: str, name: str) -> CollectionRecord:
-        """A copy of a collection under another name; AlreadyExistsError for one that is taken."""
+        """A copy of a collection under another name; AlreadyExistsError for a name that is
+        taken."""
 
     def open_copy(self, collection_id: str) -> AbstractContextManager[PointsBackend]:
-        """A snapshot of the points of a collection, to be read page after page, until the end of
-        the context; on a cluster others may change or delete them meanwhile."""
+        """Context manager: a snapshot of the points of a collection, to be read page after page. On
+        a cluster it isn't a snapshot: others may change or delete points meanwhile."""
 
     def gauges(self) -> Iterable[tuple[str, Gauges]]:
         """The gauges of each collection, with its name; loads nothing into memory."""
@@ -338,8 +344,8 @@ class CollectionStore(Protocol):
         """The bytes that the store takes on disk, without its collections."""
 
     def budget(self) -> Mapping[str, int]:
-        """The bytes that stores of the process may hold in memory, and hold; nothing of a
-        cluster."""
+        """How many bytes the stores of the process may hold in memory, and how many they hold;
+        empty for a cluster."""
 
     def optimize(self, collection_id: str, progress: Progress) -> None:
         """Compact a collection, so that nothing deleted is left in its files."""
@@ -350,7 +356,7 @@ class CollectionStore(Protocol):
 
 
 class EngineStore(CollectionStore, Protocol):
-    """A store of our engine, which has more methods than a cluster."""
+    """A store of our engine, with methods that a cluster doesn't have."""
 
     def points(self, collection_id: str) -> EnginePoints:
         """The points of a collection; raises NotFoundError."""
@@ -367,7 +373,7 @@ class EngineStore(CollectionStore, Protocol):
         exist yet."""
 
     def aliases(self) -> dict[str, str]:
-        """The name of each alias' collection, by alias, in the order of aliases."""
+        """The name of the collection that each alias leads to, in the order of aliases."""
 
     def change_aliases(self, edit: Callable[[dict[str, str]], dict[str, str]]) -> None:
         """Replace the aliases by the result of `edit`, in one transaction. NotFoundError for a
@@ -375,7 +381,7 @@ class EngineStore(CollectionStore, Protocol):
 
 
 class EmbeddedStore(EngineStore, Protocol):
-    """A store in this process, which has more methods than a server's."""
+    """A store in this process, with methods that a server's store doesn't have."""
 
     def points(self, collection_id: str) -> EmbeddedPoints:
         """The points of a collection; raises NotFoundError."""
@@ -383,8 +389,9 @@ class EmbeddedStore(EngineStore, Protocol):
     def adopt_collection(
         self, source: "EmbeddedStore", collection_id: str, record: CollectionRecord
     ) -> None:
-        """Create, under this record, a collection with the contents of another at one moment, of
-        this store or of another on disk. AlreadyExistsError for a name that is taken."""
+        """Create a collection with this record, and the contents that another collection, of this
+        store or of another store on disk, has at one moment. AlreadyExistsError for a name that is
+        taken."""
 
     def restore(
         self, snapshot: Path, name: str | None = None, replace: bool = False

@@ -34,8 +34,8 @@ Scale: TypeAlias = Literal["distance", "server"]
 
 @dataclass(slots=True, eq=False)
 class NearestDense:
-    """By nearness to vectors, each a query of its own: (q, dim) float32 in a dense space. In a
-    multivector space they are q matrices, (m, dim) each, compared by late interaction.
+    """Ranks by nearness to vectors, each of which is a query: (q, dim) float32 in a dense space. In
+    a multivector space they are q matrices, (m, dim) each, compared by late interaction.
 
     scale: the unit of scores and thresholds. "distance": hits carry distances (squared L2, L1, or 1
     - the dot product or cosine), and a threshold is the greatest distance allowed; the score is 1 -
@@ -57,8 +57,9 @@ class NearestDense:
 
 @dataclass(slots=True, eq=False)
 class NearestSparse:
-    """By the dot product with sparse vectors, each a query of its own. corpus, here and below: the
-    filter of the points among which idf is counted, in a space with idf; all points if None."""
+    """Ranks by the dot product with sparse vectors, each of which is a query. corpus, here and
+    below: the filter of the points among which idf is counted, in a space with idf; all points if
+    None."""
 
     space: str
     vectors: tuple[SparseVector, ...]
@@ -67,9 +68,9 @@ class NearestSparse:
 
 @dataclass(slots=True, eq=False)
 class Bm25:
-    """By the words of texts, each a query of its own: the best documents by BM25.
-    weighs_identifiers: words that look like identifiers weigh more. The rankings then carry the
-    share of the text that the best documents hold, which adaptive fusion needs."""
+    """Ranks documents by BM25, by the words of texts, each of which is a query. weighs_identifiers:
+    words that look like identifiers weigh more. The rankings then carry the share of the text that
+    the best documents hold, which adaptive fusion needs."""
 
     texts: tuple[str, ...]
     analyzer: "Analyzer"
@@ -85,8 +86,8 @@ class Bm25:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recommend:
-    """By likeness to positive examples and unlikeness to negative ones. best: score by the single
-    most similar example; otherwise by the sum over all."""
+    """Ranks by similarity to positive examples and dissimilarity to negative examples. best: score
+    by the single most similar example; otherwise by the sum over all examples."""
 
     space: str
     positives: tuple[Example, ...]
@@ -97,9 +98,9 @@ class Recommend:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Discover:
-    """By the number of pairs for which a point is nearer to the first example than to the second;
-    equal numbers by nearness to the target. Without a target, by how far the point is on the wrong
-    side of the pairs, summed (the less the better)."""
+    """Ranks by the number of pairs for which a point is nearer to the first example than to the
+    second, and points with equal numbers by nearness to the target. Without a target, ranks by how
+    far the point is on the wrong side of the pairs, summed (the less the better)."""
 
     space: str
     target: Example | None
@@ -109,8 +110,8 @@ class Discover:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RelevanceFeedback:
-    """By nearness to a target, times `own`, plus, for each pair, how much nearer a point is to the
-    first than to the second, times the pair's weight."""
+    """Ranks by nearness to a target, times `own`, plus, for each pair, how much nearer a point is
+    to the first than to the second, times the pair's weight."""
 
     space: str
     target: Example
@@ -121,9 +122,9 @@ class RelevanceFeedback:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mmr:
-    """By maximal marginal relevance (MMR): nearness to one vector, and unlikeness to hits chosen
-    before, among the `candidates` nearest points. diversity: from 0, nearness alone, to 1,
-    unlikeness alone."""
+    """Ranks by maximal marginal relevance (MMR): nearness to one vector, and dissimilarity to hits
+    chosen before, among the `candidates` nearest points. diversity: from 0 (only nearness counts)
+    to 1 (only dissimilarity counts)."""
 
     near: NearestDense | NearestSparse
     diversity: float
@@ -132,10 +133,10 @@ class Mmr:
 
 @dataclass(slots=True, eq=False)
 class FuseRankings:
-    """By fusion of the rankings of the prefetches; see `base.fusion.fuse`. weights: one for each
-    prefetch, equal if None; k: the constant of reciprocal rank fusion. has_fixed_limits: the caller
-    has set the limits of the prefetches, so they stay even where more hits are needed to fill
-    groups."""
+    """Ranks by fusion of the rankings of the prefetches; see `base.fusion.fuse`. weights: one for
+    each prefetch, equal if None; k: the constant of reciprocal rank fusion. has_fixed_limits:
+    whether the caller has set the limits of the prefetches; then they aren't raised when more hits
+    are needed to fill groups."""
 
     kind: FusionKind
     weights: tuple[float, ...] | None = None
@@ -145,8 +146,8 @@ class FuseRankings:
 
 @dataclass(frozen=True, slots=True)
 class PayloadText:
-    """By BM25 over the tokens of texts in the payload; corpus: the filter of the points whose texts
-    the statistics are computed from, all points if None."""
+    """Ranks by BM25 over the tokens of texts in the payload. corpus: the filter of the points from
+    whose texts the statistics are computed; all points if None."""
 
     at: TokensAt
     tokens: tuple[str, ...]
@@ -157,7 +158,7 @@ class PayloadText:
 
 @dataclass(frozen=True, slots=True)
 class OrderBy:
-    """In the order of a number of the payload, from `start` on."""
+    """Sorts by a number in the payload, from the number `start` on."""
 
     values: ValuesAt
     descending: bool = False
@@ -166,14 +167,14 @@ class OrderBy:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FormulaScore:
-    """By a formula, over the results of the prefetches."""
+    """Ranks by a formula, over the results of the prefetches."""
 
     formula: "Formula"
 
 
 @dataclass(frozen=True, slots=True)
 class Unranked:
-    """In the order of ids, or at random."""
+    """Returns points in the order of ids, or at random."""
 
     at_random: bool = False
 
@@ -195,8 +196,8 @@ Scoring: TypeAlias = (
 
 @dataclass(slots=True, eq=False)
 class QueryStep:
-    """One step. limit: how many of the best hits to return, after skipping the first `offset`;
-    expression: the filter; threshold: hits that are worse are dropped."""
+    """One step of a question. limit: how many of the best hits to return, after `offset` hits are
+    skipped; expression: the filter; threshold: hits that are worse than this are dropped."""
 
     scoring: Scoring
     limit: int
@@ -207,12 +208,13 @@ class QueryStep:
 
     @property
     def depth(self) -> int:
-        """How many of the best hits are needed: those skipped and those returned."""
+        """How many of the best hits are needed: the skipped and the returned hits."""
         return self.offset + self.limit
 
     @property
     def leaves(self) -> "list[QueryStep]":
-        """The steps without prefetches in its tree, or the step itself."""
+        """All steps without prefetches below this step, or the step itself if it has no
+        prefetches."""
         return [leaf for before in self.prefetch for leaf in before.leaves] or [self]
 
 
@@ -228,15 +230,15 @@ def with_limit(step: QueryStep, limit: int) -> QueryStep:
 
 
 def restrict_query(question: "Query", expression: Expression | None) -> "Query":
-    """The same question of the points that fulfil the expression alone."""
+    """The same question, restricted to the points that fulfil the expression."""
     if expression is None:
         return question
     return replace(question, steps=tuple(step_among(step, expression) for step in question.steps))
 
 
 def step_among(step: QueryStep, *terms: Expression | None) -> QueryStep:
-    """The same step among the points that fulfil the terms. With prefetches the innermost ones are
-    restricted, since they choose the candidates."""
+    """The same step, restricted to the points that fulfil the terms. If it has prefetches, the
+    innermost prefetches are restricted, since they choose the candidates."""
     if step.prefetch:
         return replace(step, prefetch=tuple(step_among(part, *terms) for part in step.prefetch))
     return replace(step, expression=all_of(step.expression, *terms))
@@ -281,7 +283,7 @@ class Query:
 
 
 def query_of(near: NearestDense, place: int) -> NearestDense:
-    """The same scoring with the query at this place alone."""
+    """The same scoring with only the query at this position."""
     return replace(near, vectors=cast(Matrix, near.vectors[place : place + 1]))
 
 
@@ -324,7 +326,7 @@ class ExplainRequest:
     ahead: int = MAX_AHEAD
 
     def among(self, expression: Expression) -> "ExplainRequest":
-        """The same of the points that fulfil the expression alone."""
+        """The same request, restricted to the points that fulfil the expression."""
         return replace(
             self,
             question=restrict_query(self.question, expression),
@@ -335,14 +337,15 @@ class ExplainRequest:
 
 @dataclass(slots=True, eq=False)
 class LegReport:
-    """How one way of searching ranks the records, exactly, among all that its filter allows.
+    """The exact ranks of the records in one way of searching (a "leg", such as dense or text
+    search), among all points that its filter allows.
 
-    asked: how many hits the question requests from it; None if it has no such step. ranked: how
-    many points it ranks. ranks: (n,) from 1. 0 for a record that it can't rank (without a vector,
-    or without a word of the query), or that is beyond the store's limit. A record that the filter
-    excludes has the rank that it would have among the allowed ones. scores: (n,), and distances:
-    (n,), NaN where there is none. beyond: (n,) whether they are worse than the threshold of the
-    step.
+    asked: how many hits the question requests from this way; None if the question has no such step.
+    ranked: how many points it ranks. ranks: (n,) from 1. 0 for a record that it can't rank (without
+    a vector, or without a word of the query), or that is beyond the store's limit. A record that
+    the filter excludes has the rank that it would have among the allowed ones. scores, distances:
+    (n,), NaN for records without one. beyond: (n,) bool, whether a record is worse than the
+    threshold of the step.
     """
 
     name: str
@@ -370,11 +373,11 @@ class RankReport:
     """A store's report on the records, all of one state: n of them, in the order of insertion.
 
     points: with payload, document and uri. found: the hits of the question. matching: how many
-    points its filter allows, None where that isn't counted. ranks: (n,) the places from 1 in its
-    exact ranking of all that match, 0 for a record that isn't in it. ahead: the ids before each
-    record in it; beyond: (n,) whether its score there is worse than the question's threshold. legs:
-    the ways of searching; words: of the texts of the query; fulfilled: (conditions, n); same: for
-    each record the hits with its value at the path.
+    points its filter allows, None where that isn't counted. ranks: (n,) the ranks, from 1, in the
+    question's exact ranking of all points that match, 0 for a record that isn't in it. ahead: the
+    ids before each record in that ranking; beyond: (n,) bool, whether a record's score in it is
+    worse than the question's threshold. legs: the ways of searching; words: of the texts of the
+    query; fulfilled: (conditions, n); same: for each record the hits with its value at the path.
     """
 
     points: Points

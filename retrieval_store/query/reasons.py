@@ -1,10 +1,10 @@
-"""Explains to a caller why records were found by a query or not: data with a readable print.
+"""Explains to a caller why records were found by a query or not, as data that prints readably.
 
-A front parses the filters of its dialect into `Condition`s, in the caller's own parts, so that a
-reason can name the parts that exclude a record; the meaning of a part is an expression. A
+A front parses the filters of its dialect into `Condition`s, one for each part as the caller wrote
+it. So a reason can name the parts that exclude a record. The meaning of a part is an expression. A
 `WhyRequest` has a front's question, and `reasons_of` makes the `Reasons` from the store's report.
 `advice_on` says in sentences what would have to change for a record to be found. It names every
-obstacle, not only the first, and its advice holds after the change.
+obstacle, not only the first, so a caller who follows it finds the record.
 """
 
 import re
@@ -53,8 +53,9 @@ SHOWN_DOCUMENT = 200  # characters of a document that are shown as the value whi
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Condition:
-    """A part of a filter. argument: the call's argument that contains it; written: the part alone,
-    as it could be written there; kind: "one" can't be divided, "all" and "any" have terms."""
+    """A part of a filter. argument: the argument of the call that contains it; written: the part
+    alone, as it could be written in that argument; kind: "one" for a part that can't be divided,
+    "all" or "any" for a combination of terms."""
 
     argument: str
     written: Any
@@ -66,7 +67,7 @@ class Condition:
 @dataclass(frozen=True, slots=True)
 class Excluded:
     """A condition that excludes a record: the argument of the call that contains it, the condition
-    alone as it is written there, and the record's value, None where it has none."""
+    alone as it is written in that argument, and the record's value, None if it has no value."""
 
     argument: str
     condition: Any
@@ -77,15 +78,15 @@ class Excluded:
 
 
 def walk_conditions(conditions: Iterable[Condition]) -> Iterator[Condition]:
-    """The conditions and all that they are made of."""
+    """The conditions and, recursively, all their parts."""
     for condition in conditions:
         yield condition
         yield from walk_conditions(condition.terms)
 
 
 def failing_parts(condition: Condition, holds: Callable[[Condition], bool]) -> list[Condition]:
-    """The smallest parts of a condition that exclude a record, whether all of them or any one would
-    have to change; none if it matches."""
+    """The smallest parts of a condition that exclude a record; all of them, or one of them, must
+    change for the record to match. An empty list if the record matches."""
     if holds(condition):
         return []
     if condition.kind == "one":
@@ -97,7 +98,7 @@ def failing_parts(condition: Condition, holds: Callable[[Condition], bool]) -> l
 
 
 def limit_parts(conditions: Sequence[Condition]) -> tuple[Condition, ...]:
-    """The conditions; each as a whole where they have more than MAX_CONDITIONS parts."""
+    """The conditions; if they have more than MAX_CONDITIONS parts, without their parts."""
     if sum(1 for _ in walk_conditions(conditions)) <= MAX_CONDITIONS:
         return tuple(conditions)
     return tuple(replace(c, kind="one", terms=()) for c in conditions[:MAX_CONDITIONS])
@@ -110,7 +111,7 @@ def expressions_of(conditions: Sequence[Condition]) -> tuple[Expression, ...]:
 
 def value_met(condition: Condition, record: Candidate) -> Any:
     """A record's value for a condition: a value of its metadata, several as a list; the beginning
-    of its document; its id. None where it has nothing."""
+    of its document; its id. None if the record has no value."""
     for leaf in walk(condition.expression):
         if isinstance(leaf, ColumnLeaf):
             return _value_of(leaf, record)
@@ -134,14 +135,15 @@ COLUMNS = ("id", "result", "rank", "by", "left out by", "words shared", "words m
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """A record in one way of searching, exactly and alone.
+    """The exact result for a record in one way of searching (a "leg", such as dense or text
+    search).
 
-    rank: its place from 1 among the records that match; for a record that a filter leaves out, the
-    place that it would have. None if it can't be ranked (it has no vector, or no word of the
-    query), or is too far back on a cluster.
-    distance: only for dense searches of a Collection; score: greater is better.
-    asked: how many candidates the query takes from this way; None if it doesn't search this way.
-    beyond: whether the record is worse than the threshold of this way."""
+    rank: the record's rank, from 1, among the records that match; for a record that a filter
+    excludes, the rank that it would have. None if it can't be ranked (it has no vector, or no word
+    of the query), or is too far back on a cluster. distance: only for dense searches of a
+    Collection; score: greater is better. asked: how many candidates the query takes from this way;
+    None if it doesn't search this way. beyond: whether the record is worse than the threshold of
+    this way."""
 
     rank: int | None
     distance: float | None
@@ -164,16 +166,17 @@ class Reranked:
 class Reason:
     """Why one record was found by a query, or wasn't.
 
-    exists: whether there is such a record; nothing else is known of a missing one. found: whether
-    it is among the hits. place: its rank among them, from 1; hits that an offset skips count. rank:
-    the exact place, from 1, among all that match, in the ranking that the query would return with
-    that limit. None where a filter excludes it, or it can't be ranked. legs: by the name of the way
-    of searching, "dense", "text" or "sparse". excluded_by: the smallest conditions that exclude it.
-    shared_words: words of the query that its document has, with the contribution of each to its
-    score in text search (None on a cluster); missing_words: words that it lacks. ahead: the ids
-    before it, best first, 100 at most. same: hits that have its value under the key that the caller
-    named. advice: what would have to change, in sentences. reranked: the re-ranker's result, if it
-    has read the record. Then place and ahead are after re-ranking, rank and legs before.
+    exists: whether there is such a record; if not, the other fields are empty. found: whether the
+    record is among the hits. place: its rank among the hits, from 1; hits that an offset skips
+    count. rank: its exact rank, from 1, among all records that match, in the ranking that the query
+    would return with a large enough limit. None where a filter excludes it, or it can't be ranked.
+    legs: by the name of the way of searching, "dense", "text" or "sparse". excluded_by: the
+    smallest conditions that exclude it. shared_words: words of the query that its document has,
+    with the contribution of each to its score in text search (None on a cluster); missing_words:
+    words that it lacks. ahead: the ids before it, best first, 100 at most. same: hits that have its
+    value under the key that the caller named. advice: what would have to change, in sentences.
+    reranked: the re-ranker's result, if it has read the record. Then place and ahead are after
+    re-ranking, rank and legs before.
     """
 
     id: str | int
@@ -299,8 +302,9 @@ _OF_ITSELF = {
 
 @dataclass(frozen=True, slots=True)
 class ArgumentNames:
-    """The names of a call's arguments that decide the result. depth_grows: whether each side of a
-    fused query is queried for more where more hits are; showing: the effect of more hits."""
+    """The names of a call's arguments that decide the result. depth_grows: whether a larger number
+    of hits makes each side of a fused query return more candidates, too; showing: the effect of
+    more hits, in words."""
 
     count: str = "n_results"
     offset: str = "offset"
@@ -357,7 +361,7 @@ def _on_excluded(excluded: Excluded) -> str:
 
 
 def _beside_those_that_match(reason: Reason, about: AdviceContext) -> Iterator[str]:
-    """Further obstacles of a record that conditions exclude."""
+    """Advice on further obstacles, for a record that conditions exclude."""
     legs = {name: leg for name, leg in reason.legs.items() if leg.asked is not None}
     for name, leg in legs.items():
         if leg.beyond:
@@ -373,7 +377,7 @@ def _beside_those_that_match(reason: Reason, about: AdviceContext) -> Iterator[s
 
 
 def _on_threshold(name: str, leg: Leg, about: AdviceContext) -> str:
-    """leg: whose measure is worse than its threshold."""
+    """Advice for a record that is worse than the threshold of a way of searching. leg: that way."""
     step, names = about.step, about.names
     if step.prefetch:
         return f"the threshold of {name} leaves it out there: {_measure_of(leg)}"
@@ -412,7 +416,7 @@ def _on_groups(reason: Reason, about: AdviceContext) -> Iterator[str]:
 
 
 def _on_rank(reason: Reason, about: AdviceContext) -> Iterator[str]:
-    """Of a record that no condition leaves out."""
+    """Advice for a record that no condition excludes."""
     step, names = about.step, about.names
     for name, leg in reason.legs.items():
         if leg.asked is not None and leg.rank is None:
@@ -446,7 +450,8 @@ def _on_no_rank(name: str, leg: Leg, about: AdviceContext) -> str:
 
 
 def _on_place(reason: Reason, about: AdviceContext) -> Iterator[str]:
-    """Of one that comes too late, or whose exact place is among the hits and that isn't."""
+    """Advice for a record that ranks too low, or that isn't among the hits although its exact rank
+    is."""
     step, names, rank = about.step, about.names, reason.rank or 0
     needed_limit = rank - step.offset
     if rank <= step.depth:
@@ -475,7 +480,7 @@ def _grows(about: AdviceContext) -> bool:
 
 
 def _on_missed(reason: Reason, about: AdviceContext) -> Iterator[str]:
-    """Of one whose exact place is among the hits, and that isn't."""
+    """Advice for a record that isn't among the hits although its exact rank is."""
     step, names = about.step, about.names
     if not step.prefetch:
         if isinstance(step.scoring, NearestDense) and not step.scoring.exact:
@@ -494,7 +499,7 @@ def _on_missed(reason: Reason, about: AdviceContext) -> Iterator[str]:
 
 
 def _on_words(reason: Reason, about: AdviceContext) -> Iterator[str]:
-    """Words that the query doesn't use would rank the record well."""
+    """Advice for a record that a text search, which the query doesn't use, would rank well."""
     step = about.step
     if about.is_beyond or (reason.rank is not None and reason.rank <= step.depth):
         return
@@ -512,8 +517,8 @@ MAX_CONTAINING = 20  # that contain a text
 class WhyRequest:
     """A question, and the records to explain: those with these ids, or the first that contain a
     text. conditions: the question's filters as written; beside: ways of searching that it doesn't
-    use; same: the key that the caller named; spelled: how the query spells words of the analyzer's;
-    names: names of the caller's arguments."""
+    use; same: the key that the caller named; spelled: how the query spells the analyzer's words;
+    names: the names of the caller's arguments."""
 
     question: Query
     ids: Sequence[PointId] | None
@@ -527,7 +532,8 @@ class WhyRequest:
 
 def reasons_of(points: PointsBackend, case: WhyRequest) -> Reasons:
     """The reasons of the records, in the order of the ids, or of insertion. InvalidArgumentError
-    where it isn't one way of asking about records, and for a question of several queries."""
+    unless records are named in exactly one way (ids or a text), and for a question of several
+    queries."""
     _check_named(case.ids, case.containing)
     limit = MAX_CONTAINING if case.ids is None else len(case.ids)
     groups = case.question.groups
@@ -571,9 +577,9 @@ def _absent(point_id: PointId) -> Reason:
 
 
 def ways_to_contain(text: str) -> list[Expression]:
-    """Ways to contain a text; the first with any records counts. A record contains the text
-    exactly; or with any white space between its words, as for a text copied from a display with
-    other lines."""
+    """Conditions for containing a text, from strict to loose; the first that any records fulfil is
+    used. A record contains the text exactly; or with any white space between its words, as for a
+    text copied from a display with other lines."""
     as_it_is, words = DocumentContains(text), text.split()
     if len(words) < 2 or len(text) > LONGEST_PATTERN:
         return [as_it_is]

@@ -30,9 +30,9 @@ UnknownKeys: TypeAlias = Literal["warn", "error", "ignore"]
 
 
 class ShownIds(tuple[str, ...]):
-    """Ids from a caller to whom all ids are strings: "7" is the id of the point with the integer 7,
-    if there is one and none with the string; else it is the string. A store decides that in the
-    same state in which it uses the ids."""
+    """Ids from a caller who sees all ids as strings. "7" means the point with the integer id 7, if
+    that exists and no point has the string "7" as id; otherwise it means the string. A store
+    decides that in the same state in which it uses the ids."""
 
     __slots__ = ()
 
@@ -41,7 +41,7 @@ NonDenseVector: TypeAlias = SparseVector | Matrix  # a matrix is a multivector
 
 
 class Unset(Enum):
-    """Means "leave it unchanged" in an update."""
+    """The type of UNSET, which means "leave it unchanged" in an update."""
 
     UNSET = "unset"
 
@@ -67,8 +67,8 @@ class Vectors:
 class NonDenseVectors:
     """Vectors for some points of a batch, in a space that isn't dense.
 
-    items: for each a SparseVector, or a (m, dim) float32 matrix of its several vectors; positions:
-    as in `Vectors`.
+    items: for each point a SparseVector, or a (m, dim) float32 matrix of its several vectors;
+    positions: as in `Vectors`.
     """
 
     items: Sequence[NonDenseVector]
@@ -88,7 +88,7 @@ class PointBatch:
 
 
 def with_nulls(batch: PointBatch) -> PointBatch:
-    """The batch with null for everything that isn't given."""
+    """The batch, with null in all fields that aren't given."""
 
     def fill_nulls(values: Sequence[Any] | None) -> list[Any]:
         items = [UNSET] * len(batch.ids) if values is None else values
@@ -110,8 +110,8 @@ class WriteRules:
     aren't given, vectors too. "ignore" leaves it unchanged, "refuse" is an IDAlreadyExistsError.
     on_missing: "refuse" is a NotFoundError. merge_payloads: keys of the new payload replace those
     of the old, a None deletes the key; otherwise the new payload replaces the old. needs_vector:
-    the space in which each new point must have a vector, None when points may come without. where:
-    existing points that don't fulfil it are ignored.
+    the space in which each new point must have a vector, None if points may have no vector. where:
+    a filter; existing points that don't fulfil it are ignored.
     """
 
     on_existing: Literal["refuse", "update", "replace", "ignore"]
@@ -145,7 +145,7 @@ def merge_payload(old: Payload | None, new: Payload | None) -> Payload | None:
 @dataclass(frozen=True, slots=True)
 class PutResult:
     """The result of `put`: how many points it inserted and updated, which ids it ignored, and which
-    updated points lost a document or uri, since the batch has null for it."""
+    updated points lost a document or uri because the batch has null for it."""
 
     inserted: int
     updated: int
@@ -164,8 +164,8 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class ChangedPoints:
-    """Changes since an earlier position. ids: of the existing points that were inserted or changed
-    since, changed ones last, in the order of insertion; None where the log doesn't reach back that
+    """Changes since an earlier position. ids: the ids of existing points that were inserted or
+    changed since that position, in the order of insertion; None if the log doesn't reach back that
     far. inserted: how many of them are new."""
 
     position: Position
@@ -186,7 +186,7 @@ class Fields:
 
     @property
     def nbytes(self) -> int:
-        """About how many bytes a hit with them takes, without vectors."""
+        """About how many bytes a hit with these fields takes, without vectors."""
         return 300 + 500 * (self.payload + self.document)
 
 
@@ -197,9 +197,9 @@ VectorsRead: TypeAlias = Matrix | list[NonDenseVector | None]
 class Points:
     """Points read; fields that weren't requested are None.
 
-    vectors: by the names of spaces. Of a dense space: (n, dim) float32, rows of NaN for points
-    without a vector in it. Of others: a list, with None for points without a vector. versions:
-    (n,).
+    vectors: by the names of spaces. For a dense space: (n, dim) float32, with rows of NaN for
+    points without a vector. For other spaces: a list, with None for points without a vector.
+    versions: (n,) integers.
     """
 
     ids: list[PointId]
@@ -210,7 +210,7 @@ class Points:
     versions: Ints | None = None
 
     def at(self, places: Ints | slice) -> "Points":
-        """The points at these places."""
+        """The points at these positions."""
 
         def take(column: Any) -> Any:
             if column is None:
@@ -230,7 +230,7 @@ class Points:
         )
 
     def only(self, fields: Fields) -> "Points":
-        """The same points with no other fields than these."""
+        """The same points with only these fields."""
         vectors = self.vectors or {}
         return Points(
             self.ids,
@@ -242,7 +242,7 @@ class Points:
         )
 
     def candidate(self, place: int) -> Candidate:
-        """The point at a place, as filters see it."""
+        """The point at a position, as filters see it."""
 
         def of(column: Any) -> Any:
             return None if column is None else column[place]
@@ -252,8 +252,8 @@ class Points:
 
 @dataclass(slots=True)  # never changed; frozen, it would take three times as long to make
 class Hits:
-    """The hits of one query, or of one group: points, best first, their distances, float64 (n,),
-    None where nothing is measured, and their scores, float64 (n,), in the scale of the question.
+    """The hits of one query, or of one group: points, best first; their distances, float64 (n,), or
+    None if no distances are measured; and their scores, float64 (n,), in the scale of the question.
     values: the sort keys of an order; group: the common value of a group."""
 
     points: Points
@@ -284,9 +284,9 @@ class NewSpace:
 
 @dataclass(frozen=True, slots=True)
 class SpaceRecord:
-    """An existing vector space. dimension: None until it is fixed; count: of living points that
-    have a vector in it; number: unique for ever, which distinguishes a space from a dropped one of
-    the same name."""
+    """An existing vector space. dimension: None until it is fixed; count: how many living points
+    have a vector in the space; number: unique for ever, so it distinguishes the space from a
+    dropped space of the same name."""
 
     name: str
     metric: Metric
@@ -299,8 +299,8 @@ class SpaceRecord:
 
 
 class Indexed(Protocol):
-    """A space with an index: one to be created, or an existing one. index: its name and
-    settings."""
+    """Protocol of a space with an index, new or existing. index: the name and settings of the
+    index."""
 
     @property
     def index(self) -> Payload: ...
@@ -316,7 +316,7 @@ def index_name(space: Indexed) -> str:
 
 
 def index_settings(space: Indexed) -> Payload:
-    """The settings that its class is made with."""
+    """The settings with which the class of the space's index is made."""
     settings = space.index.get("settings")
     if not isinstance(settings, dict):
         return {}
@@ -331,14 +331,14 @@ def uses_codes(space: Indexed) -> bool:
 
 
 def recall_wanted(space: Indexed) -> float | None:
-    """The recall that a space's settings ask for; None where they don't."""
+    """The recall that a space's settings set; None if they set no recall."""
     settings = space.index.get("settings")
     recall = settings.get(RECALL) if isinstance(settings, dict) else None
     return float(recall) if isinstance(recall, (int, float)) else None
 
 
 def usual_recall(space: Indexed) -> float:
-    """The recall of a search that names none."""
+    """The recall of a search that sets no recall."""
     recall, ef = recall_wanted(space), index_settings(space).get("ef_search")
     return recall_of(ef if isinstance(ef, int) else None) if recall is None else recall
 
@@ -361,15 +361,15 @@ class CollectionRecord:
 
     @property
     def is_qdrant_only(self) -> bool:
-        """Whether only QdrantClient works with it: its unnamed vectors, if it has any, are none
-        that `Collection` knows."""
+        """Whether only QdrantClient can use the collection: it has no unnamed vectors, or ones that
+        `Collection` can't use."""
         settings: object = self.settings  # which a damaged catalog may have otherwise
         return isinstance(settings, dict) and "qdrant_front" in settings and "hnsw" not in settings
 
     @property
     def expires(self) -> str | None:
-        """The key of payloads under which points have the moment from which on they are gone: a
-        time of ISO 8601, or seconds since 1970. None where there is no such key."""
+        """The key of payloads under which points have their time of expiry: an ISO 8601 time, or
+        seconds since 1970. None if there is no such key."""
         settings: object = self.settings
         key = settings.get(EXPIRES) if isinstance(settings, dict) else None
         return key if isinstance(key, str) and key else None
@@ -393,13 +393,14 @@ class FileReport:
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """Metrics of a collection; None for a value that isn't known, or only by loading it.
+    """Metrics of a collection; None for a value that isn't known, or that would have to be loaded
+    first.
 
-    points: how many; seq: the number of the last operation; in_memory: whether this process has its
-    state in memory, without which the following aren't known; index_lag: vectors that neither the
-    index in memory nor its file has; uncoded: vectors without codes; dead_slots: of vectors that
-    were deleted or replaced, until compaction; memory, disk: bytes by part; problem: why it can't
-    be read, None when it can.
+    points: how many; seq: the number of the last operation; in_memory: whether this process has the
+    collection's state in memory; if not, the following values aren't known; index_lag: vectors that
+    neither the index in memory nor its file has; uncoded: vectors without codes; dead_slots: of
+    vectors that were deleted or replaced, until compaction; memory, disk: bytes by part; problem:
+    why it can't be read, None when it can.
     """
 
     points: int | None = None
@@ -437,7 +438,7 @@ class Projection:
 
 
 def nothing_in(path: PayloadPath | None) -> Projection:
-    """Of a space without any vector."""
+    """The projection of a space without any vectors."""
     none = np.empty((0, 2), np.float32)
     axes = np.zeros((3, 0), np.float32)
     return Projection([], none, axes, np.zeros(2), 0, None if path is None else [])
@@ -452,7 +453,7 @@ def refuse_other_kind(space: str, kind: str) -> None:
 
 
 def scalar(value: Any) -> Shown:
-    """The shown part of a value: the first item of a list; nothing of an object."""
+    """The part of a value that is shown: of a list, its first item; of an object, None."""
     if isinstance(value, list):
         value = next((element for element in value if element is not None), None)
     return None if isinstance(value, list | dict) else value
@@ -464,9 +465,9 @@ COUNTED = 200  # bytes of a value and its count in a list
 def most_frequent(
     counts: Mapping[tuple[bool, Scalar], int], limit: int | None
 ) -> list[tuple[Scalar, int]]:
-    """The first `limit` values with their counts: the most frequent first, of equally frequent ones
-    the least, bools before numbers before strings. counts: by whether a value is a bool, and the
-    value; True equals 1."""
+    """The first `limit` values with their counts: the most frequent first; equally frequent values
+    ascend, bools before numbers before strings. counts: the key is (whether the value is a bool,
+    the value), since True equals 1 in Python."""
 
     def place(pair: tuple[tuple[bool, Scalar], int]) -> Any:
         (is_bool, value), count = pair

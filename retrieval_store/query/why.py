@@ -84,7 +84,7 @@ def _places(ranking: Ints, items: Ints) -> Ints:
 def _with_same(
     points: Points, at: int, batches: list[Points], inquiry: ExplainRequest
 ) -> list[PointId]:
-    """The hits, but for the record itself, that have its value at the path."""
+    """The hits other than the record at `at` that have the same value at the path."""
     if inquiry.same is None or points.payloads is None:
         return []
     value = kind_of(value_at(points.payloads[at], inquiry.same))
@@ -99,7 +99,8 @@ def _with_same(
 
 
 def _beyond(ranker: Ranker, step: QueryStep, ranking: Ranked, places: Ints) -> Bools:
-    """(n,) which of the hits at these places, from 1, are worse than the threshold of a step."""
+    """(n,) bool: which of the hits with these ranks, from 1, are worse than the threshold of a
+    step."""
     beyond = np.zeros(len(places), np.bool_)
     if step.threshold is not None and len(ranking.items):
         bad = are_bad(ranker, step, ranking)
@@ -108,8 +109,8 @@ def _beyond(ranker: Ranker, step: QueryStep, ranking: Ranked, places: Ints) -> B
 
 
 class _Ways:
-    """The single rankings of a question, and their values for some items. records: a filter that
-    these fulfil, and perhaps others too."""
+    """The single rankings of a question, and the ranks and scores of some items in them. records: a
+    filter that these items fulfil; other points may fulfil it too."""
 
     def __init__(self, ranker: Ranker, records: Expression, items: Ints, max_hits: int) -> None:
         self._ranker, self._records, self._items, self._max_hits = ranker, records, items, max_hits
@@ -131,7 +132,7 @@ class _Ways:
         return self._ranker.rank_among(self._whole(step), legs)
 
     def rank_beside(self, step: QueryStep) -> None:
-        """Tell how a step that isn't the question's ranks the items."""
+        """Report how a step that isn't part of the question ranks the items."""
         self._rank(step, leg_names([step], "")[0], None)
 
     def _rank(self, step: QueryStep, name: str, depth: int | None) -> Ranked:
@@ -144,7 +145,7 @@ class _Ways:
         return ranking
 
     def _whole(self, step: QueryStep) -> QueryStep:
-        """The same step for all that its filter allows, exactly."""
+        """The same step without limit and threshold, and searched exactly."""
         scoring, limit = step.scoring, self._max_hits
         if isinstance(scoring, NearestDense):
             scoring = replace(scoring, exact=True)
@@ -153,7 +154,8 @@ class _Ways:
         return replace(step, scoring=scoring, limit=limit, offset=0, threshold=None)
 
     def _leg(self, step: QueryStep, name: str, depth: int | None, ranking: Ranked) -> LegReport:
-        """Where a ranking has the items, or would have those that its filter leaves out."""
+        """The ranks of the items in a ranking; for items that its filter excludes, the ranks that
+        they would have."""
         ranks, scores = _places(ranking.items, self._items), np.full(len(self._items), np.nan)
         distances = np.full(len(self._items), np.nan)
         alone = self._alone(step, ranking)
@@ -172,8 +174,8 @@ class _Ways:
         return LegReport(name, depth, len(ranking.items), ranks, scores, distances, beyond)
 
     def _alone(self, step: QueryStep, ranking: Ranked) -> Ranked:
-        """The ranking of the records alone, whatever the filter of the step says: none of them is
-        looked for where the ranking has them all."""
+        """The ranking of the records alone, without the filter of the step; `ranking` itself if it
+        contains all of them."""
         if (
             isinstance(step.scoring, NearestDense | NearestSparse | Bm25)
             and not np.isin(self._items, ranking.items).all()

@@ -1,4 +1,4 @@
-"""The caches of filtering, above all the results of filters, for queries that repeat them.
+"""The caches of filtering, above all the results of filters, for queries that repeat a filter.
 
 A result is kept as bits, one for each row. It is updated by evaluating the filter only for the
 points that have changed since. Data that searches derive from a result is kept with it: a bit for
@@ -45,8 +45,8 @@ Key: TypeAlias = bytes
 
 
 class Packed(Protocol):
-    """Codes of the points that a filter allows, copied together. Filtering needs only their size,
-    and their slots, ascending."""
+    """Codes of the points that a filter allows, copied into one block. Filtering needs only the
+    size of the copy, and the slots of the codes, ascending."""
 
     @property
     def slots(self) -> Ints: ...
@@ -58,7 +58,8 @@ _NONE = weakref.WeakValueDictionary[int, Bytes]()
 
 
 def _no_bits(height: int) -> Bytes:
-    """The bits of this number of rows, none of them allowed; all such results share them."""
+    """A bit for each of this number of rows, all 0 (no row is allowed). Filter results without rows
+    share this array."""
     bits = _NONE.get(height)
     if bits is None:
         bits = np.zeros(-(-height // 8), np.uint8)
@@ -72,11 +73,11 @@ class FilterResult:
 
     restricts: whether there is a filter; about_count: how many points are allowed, perhaps
     estimated; key: of the filter, see `key_of`; uses: how often the cached result was used again;
-    counted: the bytes that the cache counts for it. By vector space: copies: codes copied together;
-    lost: the extra cost of queries while there is no copy.
+    counted: the bytes that the cache counts for it. For each vector space: `copies`, the copied
+    codes of its allowed points; `lost`, the extra cost of past queries because there was no copy.
 
-    It has bits of rows, or a test that is applied to rows until the bits are needed. A result by a
-    test isn't cached, since it holds columns.
+    It has a bit for each row, or a test that is applied to single rows until the bits are needed. A
+    result with a test isn't cached, since the test refers to columns.
     """
 
     __slots__ = (  # many are kept
@@ -115,7 +116,7 @@ class FilterResult:
 
     @property
     def mask(self) -> Bools | None:
-        """(rows,) bool: which are allowed; None when there is no filter."""
+        """(rows,) bool: which rows are allowed; None when there is no filter."""
         if self._bits is None:
             if self._tested is None:
                 return None
@@ -123,12 +124,13 @@ class FilterResult:
         return np.unpackbits(self._bits, count=self._height, bitorder="little").view(np.bool_)
 
     def counts_beyond(self, height: int, count: int) -> bool:
-        """Whether it is of a state with more rows than one of this height, which has `count`
-        points. Rows that both have and that differ are known otherwise."""
+        """Whether this result is of a later state than one with `height` rows and `count` points:
+        that is, whether rows were added. Changes in rows that both states have are tracked
+        elsewhere."""
         return self._height > height if self.restricts else self.about_count != count
 
     def allows(self, rows: Ints) -> Bools:
-        """Which of the rows are allowed; negative ones aren't."""
+        """(n,) bool: which of these rows are allowed; negative row numbers aren't."""
         if self._bits is not None:
             return (rows >= 0) & bits_at(self._bits, rows)
         has_row: Bools = rows >= 0
@@ -138,11 +140,11 @@ class FilterResult:
 
     @property
     def tested(self) -> "TestedRows | None":
-        """The test, until the bits are made."""
+        """The test of rows; None once the bits are made."""
         return self._tested if self._bits is None else None
 
     def _rows(self) -> Ints:
-        """The allowed rows, where there is a filter, in any order."""
+        """The allowed rows, in any order; must only be called if there is a filter."""
         listed = None if self._tested is None else self._tested.list_rows()
         if listed is None:
             mask = self.mask
@@ -168,8 +170,9 @@ class FilterResult:
         return slots
 
     def slot_bits(self, space: SpaceState, stop: int) -> "Bits":
-        """A bit for each slot below `stop`, and for the rest of the last word, 32 to a number: 1
-        for vectors of allowed points, 0 for others, dead slots and slots newer than the state."""
+        """A bit for each slot below `stop`, packed into 32-bit words, the last of which is padded.
+        A bit is 1 for the vector of an allowed point, and 0 for other points, dead slots, and slots
+        newer than the state."""
         name, words = space.space.name, -(-stop // BLOCK)
         cached_bits = self._slot_bits.get(name)
         if cached_bits is not None and len(cached_bits) >= words:
@@ -187,14 +190,14 @@ class FilterResult:
         return self.about_count * BROAD >= self._height
 
     def lacks_bits(self, space: SpaceState) -> bool:
-        """Whether a scan of codes has to make a bit for each slot first."""
+        """Whether a scan of codes must first make the bits of slots, which aren't cached yet."""
         return self.restricts and not self._is_broad and space.space.name not in self._slot_bits
 
     def filter_for_codes(self, space: SpaceState, stop: int) -> "Bits | RowFilter":
-        """Which slots below `stop` are allowed, for a scan of codes. With bits of slots it skips
-        blocks without an allowed slot. Where there are few such blocks, rows are tested instead: by
-        a test, or by bits of rows. Making bits of slots takes longer than most searches, so it pays
-        only after a number of searches."""
+        """A filter of the slots below `stop` for a scan of codes. With a bit for each slot, the
+        scan skips blocks without an allowed slot. If few blocks can be skipped, the filter tests
+        the row of each slot instead, by the test or by the bits of rows. Making the bits of slots
+        takes longer than most searches, so it pays only after several searches."""
         name = space.space.name
         self._by_rows[name] = times = self._by_rows.get(name, 0) + 1
         few = self._bits is not None and space.space.slots <= FEW_SLOTS
@@ -229,15 +232,15 @@ class FilterResult:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in use, or soon to be: slots' bits come when they are needed."""
+        """Bytes of memory in use, including the bits of slots, which may be made later."""
         rows = 0 if self._bits is None or not self._count else 2 * self._bits.nbytes
         slots = sum(rows_of_space.nbytes for rows_of_space in [*self._slots.values()])
         return OBJECTS + rows + slots + sum(packed.nbytes for packed in [*self.copies.values()])
 
 
 def _has_all(slots: Ints, rows: Ints, space: SpaceState) -> bool:
-    """Whether the vectors of the rows are in these slots, ascending. A slot never gets another
-    vector."""
+    """Whether the vectors of all these rows are among these slots, which are ascending. A slot
+    never gets another vector."""
     return not outside(np.sort(space.slot_of_row[rows]), slots).any()
 
 
@@ -284,10 +287,10 @@ class FilterCache:
 def key_of(expression: Expression | None) -> Key | None:
     """The cache key of a filter: the types and contents of its nodes, or a digest of these, since a
     filter may be of any length. (Contents alone won't do, as True equals 1 in Python but not in a
-    filter.) None for a filter that can't be a key. Such filters have nodes of the user's own
-    classes, which may hold anything. Or they name points by shown integers, so that a point matches
-    or not as another one comes or goes. Or they have NaN or an infinite number, which orjson writes
-    like None."""
+    filter.) None for a filter that can't be a key. Filters of three kinds can't: those with nodes
+    of the user's own classes, which may hold anything; those that name points by the integers shown
+    instead of ids, since whether a point matches then depends on other points; and those with NaN
+    or infinite numbers, which orjson writes like None."""
     if expression is None:
         return b""
     nodes = [*walk(expression, within=True)]
@@ -310,7 +313,7 @@ def key_of(expression: Expression | None) -> Key | None:
 
 
 def _has_infinite(node: Any) -> bool:
-    """Whether a number of a node is infinite or NaN, or together they are too large."""
+    """Whether a number in a node is infinite or NaN. Also True if their sum overflows."""
     return _are_infinite([getattr(node, name) for name in node.__dataclass_fields__])
 
 
@@ -329,8 +332,8 @@ def _may_mean_integers(node: Expression) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """A filter for expired points, None if none has expired: as of the write `seq`, from `since`
-    on, before `until`, in seconds since 1970."""
+    """A filter for the expired points, None if no point has expired. It is valid as of the write
+    `seq`, from the time `since` until before `until`, in seconds since 1970."""
 
     seq: int
     since: float
@@ -338,19 +341,19 @@ class Expiry:
     condition: Expression | None
 
     def holds(self, seq: int, moment: float) -> bool:
-        """Whether it is so as of this write, at this moment."""
+        """Whether the filter is valid as of this write, at this time."""
         return seq == self.seq and self.since <= moment < self.until
 
 
 @dataclass(frozen=True, slots=True)
 class KeptFilters(KeptLists):
-    """The caches of this room, and the lists of words that it uses. columns: payloads by value,
-    answers: results of conditions on documents, for all states that number their rows alike;
-    allowed: results of filters, in one state; uses: the useful lookups in columns of a path before
-    they are saved; condition_uses: recent uses of conditions on documents, by their keys; seen: the
-    filters that were used; expiry: expired points, by the path of their moment; living: no or one
-    array, the rows of all points as columns hold them; without_room: the number of points when
-    there was no room for a column's file, by its key."""
+    """The caches of this package. For all states that number their rows alike: columns, the values
+    in payloads; answers, the results of conditions on documents. For one state: allowed, the
+    results of filters. uses: how often the columns of a path were used before they are saved;
+    condition_uses: recent uses of conditions on documents, by their keys; seen: the filters that
+    were used; expiry: filters for expired points, by the path of the time of expiry; living: empty,
+    or one array with the rows of all points, which columns share; without_room: the number of
+    points when there was no room for a column's file, by the key of the file."""
 
     columns: LayerCache
     answers: LayerCache
@@ -367,9 +370,9 @@ FilterView: TypeAlias = View[KeptFilters]
 
 
 class TestedRows:
-    """The rows that a filter allows, as a test that is applied during a scan. count: their number,
-    exactly or estimated by a sample; list_rows: lists them, in any order, where that takes no scan
-    over all."""
+    """The rows that a filter allows, as a test that is applied to each row during a scan. count:
+    the number of allowed rows, exact or estimated by a sample; list_rows: lists the allowed rows,
+    in any order, if that takes no scan over all rows."""
 
     def __init__(
         self,
@@ -383,15 +386,15 @@ class TestedRows:
         self._list_rows = list_rows
 
     def has(self, rows: Ints) -> Bools:
-        """Which of the rows are allowed; none may be negative."""
+        """(n,) bool: which of these rows are allowed; no row number may be negative."""
         return self.test.has(rows)
 
     def bits(self) -> Bytes:
-        """A bit for each row, 8 to a number."""
+        """A bit for each row, packed 8 to a byte: whether it is allowed."""
         return self.test.bits(self.height)
 
     def list_rows(self) -> Ints | None:
-        """The rows, in any order; None where that takes a scan of all."""
+        """The allowed rows, in any order; None if listing them takes a scan of all rows."""
         return None if self._list_rows is None else self._list_rows()
 
 
@@ -399,7 +402,7 @@ class Evaluator(Protocol):
     """The evaluator of filters: the module `evaluate`."""
 
     def test_or_mask(self, view: FilterView, expression: Expression, /) -> TestedRows | Bools:
-        """Which points match: as a test of rows, or (rows,) bool."""
+        """The points that match, as a test of rows or a (rows,) bool mask."""
         ...
 
     def filter_rows(self, view: FilterView, expression: Expression, rows: Ints, /) -> Bools:

@@ -1,19 +1,20 @@
-"""Columns of all points in memory and in files: which points have which values at a path.
+"""Columns: indexes of payload values, in memory and in files: which points have which values at a
+path.
 
 A column has the values as its reading sees them (see `filters.columns`) and is kept current as
-`state.caches.Layers`. Payloads that several columns need are read once for all of them.
+`state.caches.Layers`. A payload that several columns need is read once for all of them.
 
 The columns of a path that are in use are saved in a file of arrays to be mapped. It has the pks of
 the points, and the postings of each reading that is derived from the values at the path
-(`ValuesAt.siblings`). Postings are the distinct strings in the header, the distinct numbers of each
-type, and the points by the number of their value. Points are numbered by their place among the pks.
-Where the reader numbers its rows alike, as it does unless points were deleted since, the arrays of
-the file are used directly.
+(`ValuesAt.siblings`). Postings consist of the distinct strings (in the header), the distinct
+numbers of each type, and for each of these values the points that have it. Points are numbered by
+their position among the pks. Where the reader numbers its rows alike, as it does unless points were
+deleted since, the arrays of the file are used directly.
 
-A file is checked before it is used, as far as it could contradict itself or make a read go out of
-its bounds: numbers and rows must ascend, groups of rows must follow one another, and the number of
-a row's value is computed from these. So a forged file can have wrong values, but can't make a
-column that contradicts itself. A fault that the checksum doesn't find is a ValueError here.
+Before a file is used, it is checked for contradictions and for numbers that would make a read go
+out of bounds. Values and rows must ascend, and the groups of rows must follow one another; the
+value of each row is computed from the groups. So a forged file can have wrong values, but can't
+make a column that contradicts itself. A fault that the checksum doesn't find is a ValueError here.
 """
 
 import mmap
@@ -84,8 +85,8 @@ Columns: TypeAlias = dict[Column, KeptColumn]
 
 
 def columns_at(view: FilterView, columns: Iterable[Column]) -> Columns:
-    """The columns from the cache, which may have stale rows. A request mustn't load so many that
-    reading them takes minutes."""
+    """The columns from the cache, which may have stale rows. Raises an error if one request loads
+    so many columns that reading them would take minutes."""
     seq, rows, all_columns = view.state.head.seq, len(view.state.pks), [*columns]
     if len(all_columns) > FEW_KEYS:
         budget.check_steps(len(all_columns) * rows, "keys in a filter", len(all_columns))
@@ -93,8 +94,8 @@ def columns_at(view: FilterView, columns: Iterable[Column]) -> Columns:
 
 
 def current_columns(view: FilterView, columns: Iterable[Column]) -> Columns:
-    """The columns without stale rows. With a column that is built anew, its siblings are built too,
-    from the same values (`ValuesAt.siblings`)."""
+    """The columns, brought up to date so that they have no stale rows. When a column is built anew,
+    its siblings (`ValuesAt.siblings`) are built from the same values."""
     cache, seq, rows = view.caches.columns, view.state.head.seq, len(view.state.pks)
     current = columns_at(view, columns)
     has_all = not rows or not _unbuilt(current)
@@ -125,8 +126,8 @@ def current_columns(view: FilterView, columns: Iterable[Column]) -> Columns:
 
 
 def _others_behind(view: FilterView, current: Columns) -> Columns:
-    """The other columns that are kept, and have few stale rows; labels of groups are kept beside
-    them."""
+    """The other cached columns that have few stale rows. (The cache also has labels of groups,
+    which aren't columns.)"""
     cache, seq, rows = view.caches.columns, view.state.head.seq, len(view.state.pks)
     kept_columns = {
         column: layers
@@ -147,8 +148,8 @@ def _unbuilt(columns: Columns) -> Columns:
 def _read_segments(
     view: FilterView, lacking: Mapping[Column, Ints]
 ) -> Iterator[tuple[Column, Segment]]:
-    """For each column a segment of the rows that it lacks. Payloads are read once for all columns:
-    one more key costs next to nothing."""
+    """For each column a segment with the rows that the column lacks. Payloads are read once for all
+    columns: one more key costs next to nothing."""
     all_rows = reduce(_union, lacking.values(), NOTHING_STALE)
     all_rows, is_counted = _shared_rows(view, all_rows[view.state.alive[all_rows]])
     read = _Read(view.connection, view.state.pks[all_rows], [*lacking])
@@ -164,8 +165,8 @@ def _read_segments(
 
 
 def _shared_rows(view: FilterView, rows: Ints) -> tuple[Ints, bool]:
-    """The rows, as the same array as before if they are all that live: so columns of all points
-    have one array in common. And whether a column that was built before counts its bytes."""
+    """The rows, and whether an earlier column already counts the bytes of that array. If these are
+    the rows of all living points, one array is returned each time, so that columns share it."""
     if len(rows) < view.state.count:
         return rows, False
     before = view.caches.living
@@ -176,8 +177,8 @@ def _shared_rows(view: FilterView, rows: Ints) -> tuple[Ints, bool]:
 
 
 class _Read:
-    """The values that payloads of some points have at the paths of some columns. Columns whose
-    paths begin with the same keys share one read."""
+    """The values in the payloads of some points, at the paths of some columns. Columns whose paths
+    begin with the same keys share one read."""
 
     def __init__(self, connection: apsw.Connection, pks: Ints, columns: Sequence[Column]) -> None:
         self._connection, self._pks = connection, pks
@@ -190,8 +191,8 @@ class _Read:
         self._types: dict[tuple[type, PayloadPath], set[type]] = {}  # of the values read
 
     def segment(self, column: Column, rows: Ints, is_chosen: Bools | None = None) -> Segment:
-        """The segment of a column for these rows. is_chosen: (points,) bool, the points that
-        these rows are, all by default."""
+        """The segment of a column for these rows. is_chosen: (points,) bool, which of the points
+        that were read have these rows; all by default."""
         if column.path in self._sparse:
             places, place_values = self._sparse[column.path]
             if is_chosen is not None:
@@ -225,20 +226,21 @@ class _Read:
 
 
 def keys_of_column(path: FieldPath) -> frozenset[int]:
-    """The numbers of the keys that a column of a path is made of."""
+    """The numbers of the payload keys from which a column of this path is made."""
     return frozenset(map(key_number, first_keys(path)))
 
 
 def _union(rows: Ints, other_rows: Ints) -> Ints:
-    """The union of both. Usually they are equal, and comparing them is faster than sorting."""
+    """The union of two arrays of rows. Usually they are equal, and comparing them is faster than
+    sorting."""
     if not len(rows) or np.array_equal(rows, other_rows):
         return other_rows
     return union(rows, other_rows)
 
 
 def _saved_columns(view: FilterView, columns: Sequence[Column]) -> Columns:
-    """The columns that are saved in files; one file has all readings of a path. Paths of `JsonPath`
-    have no files, nor have small collections."""
+    """Load the columns that are saved in files; one file has all columns of a path. There are no
+    files for paths of the kind `JsonPath`, nor for small collections."""
     if view.files is None or view.state.count < COLUMNS_WORTH:
         return {}
 
@@ -254,8 +256,8 @@ def _saved_columns(view: FilterView, columns: Sequence[Column]) -> Columns:
 
 
 def note_use(view: FilterView, path: FieldPath, times: int = 1) -> None:
-    """Count uses of a column that may be saved; at the second, mark it to be, if the collection is
-    large. Columns of `JsonPath` have no files."""
+    """Count uses of the columns of a path. From the second use on they are marked to be saved, if
+    the collection is large. Columns of paths of the kind `JsonPath` have no files."""
     if isinstance(path, JsonPath):
         return
     uses = view.caches.uses
@@ -280,7 +282,8 @@ def row_sets_of(column: KeptColumn, leaf: ColumnLeaf) -> list[RowSet] | None:
 
 
 def mask_of(column: KeptColumn, row_sets: Sequence[RowSet], rows: int) -> Bools:
-    """(rows,) bool: which were found in the segments; undefined for stale rows."""
+    """(rows,) bool: which rows are in the row sets found in the column's segments; undefined for
+    stale rows."""
     height = max([rows, *(int(s.rows[-1]) + 1 for s in column.segments if len(s.rows))])
     mask = np.zeros(height, np.bool_)
     for i, (segment, row_set) in enumerate(zip(column.segments, row_sets, strict=True)):
@@ -291,15 +294,16 @@ def mask_of(column: KeptColumn, row_sets: Sequence[RowSet], rows: int) -> Bools:
 
 
 def column_mask(column: KeptColumn, leaf: ColumnLeaf, rows: int) -> Bools | None:
-    """(rows,) bool: True where the leaf holds; undefined for stale rows. None for a leaf that a
-    column can't answer."""
+    """(rows,) bool: which rows fulfil the leaf condition; undefined for stale rows. None for a leaf
+    that a column can't answer."""
     row_sets = row_sets_of(column, leaf)
     return None if row_sets is None else mask_of(column, row_sets, rows)
 
 
 def column_count(column: KeptColumn, leaf: ColumnLeaf, dead_rows: Ints, rows: int) -> int | None:
-    """For how many rows a leaf holds, without deleted ones, ascending, by the postings. None where
-    these don't give it, or where rows are stale."""
+    """How many rows fulfil the leaf condition, counted by the postings. dead_rows: deleted rows,
+    ascending, which aren't counted. None if the postings can't give the count, or if rows are
+    stale."""
     if len(column.stale):
         return None
     total = 0
@@ -333,8 +337,9 @@ _TYPES = (*_NUMBERS, "<i4", "<i4")  # then rows by the number of their value, an
 
 @dataclass(frozen=True, slots=True)
 class SavedColumns:
-    """The columns of a path as a file has them. by_column: a segment of each; stale: rows that were
-    written since, or that the writer didn't know; memory: the map in which arrays lie."""
+    """The columns of a path, read from a file. by_column: a segment of each column; stale: rows
+    that were written after the file, or that its writer didn't know; memory: the memory map that
+    has the arrays."""
 
     path: PayloadPath
     by_column: dict[ValuesAt, ValueSegment]
@@ -351,7 +356,7 @@ class ColumnFile(PointsFile[FilterView, SavedColumns]):
 
     @classmethod
     def in_file(cls, path: Path) -> "ColumnFile":
-        """The columns that a file has, by its header."""
+        """The file of the path that is named in this file's header."""
         path_keys, _ = mapped_files.read_arrays(path, MAGIC, MAGICS_BEFORE).header
         return cls(_check_path(path_keys))
 
@@ -418,7 +423,7 @@ def may_have_file(path: PayloadPath) -> bool:
 
 
 def columns_of(path: PayloadPath) -> tuple[ValuesAt, ...]:
-    """The columns that are in the file of a path."""
+    """The columns that the file of a path contains."""
     return ValuesAt(path, "whole").siblings
 
 
@@ -465,8 +470,8 @@ def _values_by_pieces(
 def encode_column(
     path: PayloadPath, pks: Ints, values: Iterable[Sequence[Any]]
 ) -> list[mapped_files.Piece]:
-    """The content of the file of a path, in pieces: of the points with these pks, and these values,
-    which come in pieces too."""
+    """The content of the file of a path, piece by piece, for the points with these pks. values: of
+    these points, also piece by piece."""
     columns, start = columns_of(path), 0
     builders = [PostingsBuilder() for _ in columns]
     for piece in values:
@@ -498,8 +503,8 @@ def _check_path(path: object) -> PayloadPath:
 
 
 def _rows_here(pks: Ints, written: Ints) -> Ints | None:
-    """(n,) the row of each of the written points, -1 for deleted ones; None where the first of the
-    rows are these points."""
+    """(n,) the present row of each point in the file, -1 for a deleted point; None if the points of
+    the file are still the first rows, in the same order."""
     if np.array_equal(pks[: len(written)], written):
         return None
     return rows_of(pks, written)
@@ -508,8 +513,8 @@ def _rows_here(pks: Ints, written: Ints) -> Ints | None:
 def _postings(
     texts: object, arrays: Sequence[Array], height: int, rows_here: Ints | None
 ) -> Postings:
-    """The postings of one reading. height: how many points were written; here: the row of each of
-    them, None where it is the same."""
+    """The postings of one column. height: how many points are in the file; here: the present row of
+    each of these points, None if the rows are unchanged."""
     *numbers, rows, offsets = arrays
     if type(texts) is not list or not set(map(type, texts)) <= {str}:
         raise ValueError("it has strings that are none")

@@ -7,11 +7,12 @@ node, and orders the terms of each And and Or by cost:
 2. terms whose columns are missing or lack rows. These are combined into one node (`_Unread`). When
    it is evaluated, and earlier terms have left few candidates, only the payloads of these points
    are read, into temporary columns of these rows; otherwise the columns are built for all points;
-3. within either, terms on documents come last.
+3. within each of these two groups, terms on documents come last.
 
 A condition on documents is evaluated row by row (`documents_fulfil`). From its second use on its
 results are cached (`Answers`), like columns. After a write only the changed rows are evaluated
-again. A reader that needs only the first few points leaves the others to the next.
+again. A reader that needs only the first few points evaluates only these; later readers evaluate
+the rest.
 """
 
 from collections.abc import Iterable, Sequence
@@ -81,8 +82,8 @@ READ_START_COST, POINT_READ_COST, ROWS_PER_COST = 100, 1.5, 500
 
 
 def matching(view: FilterView, expression: Expression | None) -> Bools:
-    """(rows,) bool: True for the living points that fulfil the expression; for all if it is
-    None."""
+    """(rows,) bool: True for the living points that fulfil the expression; for all living points if
+    it is None."""
     alive = view.state.alive
     if expression is None:
         return alive
@@ -105,8 +106,8 @@ def test_or_mask(view: FilterView, expression: Expression) -> TestedRows | Bools
 
 
 def row_test_of(view: FilterView, expression: Expression) -> TestedRows | None:
-    """The points that fulfil the expression, as a test of rows; None unless all its conditions are
-    on columns in memory that have the value of each row."""
+    """The points that fulfil the expression, as a test of rows. None unless all its conditions are
+    on columns in memory that can give the value of a row."""
     compiler = _TestCompiler(view)
     compiled = compiler.compile(expression) if compiler.load_columns(expression) else None
     return None if compiled is None else compiler.compile_test(*compiled)
@@ -118,7 +119,7 @@ _Compiled: TypeAlias = tuple[Condition, FoundRows | None]
 
 
 def _join_conditions(compiled_terms: Sequence[_Compiled]) -> _Compiled:
-    """All of several conditions; bounds on one column are joined."""
+    """The conjunction of several conditions; lower and upper bounds on one column are joined."""
     ranges: list[FoundRows] = []
     other_conditions: list[Condition] = []
     for condition, rows in compiled_terms:
@@ -166,8 +167,8 @@ class _TestCompiler:
         return True
 
     def compile(self, expression: Expression) -> _Compiled | None:
-        """The condition, and the rows of its narrowest term, if known; None where a column doesn't
-        have the value of each row. Recursive; see `MAX_DEPTH` in `filters.nodes`."""
+        """The compiled condition, and the rows of its narrowest term, if known; None if a column
+        can't give the value of a row. Recursive; see `MAX_DEPTH` in `filters.nodes`."""
         match expression:
             case ColumnLeaf():
                 rows = self._rows_of(expression)
@@ -205,9 +206,9 @@ class _TestCompiler:
         return rows_found_in_segments(row_sets, rows, state.dead_rows, len(state.pks))
 
     def compile_test(self, condition: Condition, narrowest: FoundRows | None) -> TestedRows:
-        """The test, and how many rows fulfil it. Where few rows fulfil its narrowest term, the
-        other terms are tested for these. Otherwise the number is estimated by a sample, or counted
-        over all rows where the sample found few."""
+        """The test of rows, and how many rows fulfil it. If few rows fulfil its narrowest term, the
+        other terms are tested for these rows. Otherwise the number is estimated by a sample, or
+        counted over all rows if few rows of the sample fulfil it."""
         state, height = self._view.state, len(self._view.state.pks)
         if narrowest is not None and condition is narrowest.numbered:
             test = RowTest.of(condition)
@@ -229,7 +230,8 @@ class _TestCompiler:
 
 @lru_cache(maxsize=16)
 def spread_rows(height: int, size: int) -> Ints:
-    """A sample of rows, spread over all, the same each time; all where they are few."""
+    """A sample of `size` rows, spread evenly over all rows, the same each time; all rows if there
+    are fewer."""
     if height <= size:
         return np.arange(height)
     # No step of equal length, as values may come in turn; of few rows some would be taken twice.
@@ -238,7 +240,8 @@ def spread_rows(height: int, size: int) -> Ints:
 
 
 def filter_rows(view: FilterView, expression: Expression, rows: Ints) -> Bools:
-    """(n,) bool: for each of the rows, ascending and alive, whether it fulfils the expression."""
+    """(n,) bool: whether each of these rows, which are ascending and of living points, fulfils the
+    expression."""
     columns, height = columns_at(view, _columns_of([expression])), len(view.state.pks)
     lacking = [column for column, layers in columns.items() if len(layers.stale)]
     if lacking:
@@ -304,9 +307,9 @@ def split(view: FilterView, expression: Expression) -> tuple[Expression | None, 
 def _split_terms(
     view: FilterView, columns: Columns, terms: Iterable[Expression]
 ) -> tuple[list[Expression], list[Expression], dict[Column, bool]]:
-    """The terms that columns in memory answer, and those for which points must be read; in either
-    list terms on documents come last. Also the columns that lack rows, and of each whether a simple
-    term needs it (see `_is_simple`)."""
+    """Two lists: the terms that columns in memory answer, and the terms for which points must be
+    read. In both, terms on documents come last. Also returns the columns that lack rows, each with
+    whether a simple term needs it (see `_is_simple`)."""
     parts: tuple[list[Expression], ...] = ([], [], [], [])
     lacking: dict[Column, bool] = {}
     for term in terms:
@@ -349,8 +352,8 @@ def _is_simple(term: Expression) -> bool:
 class _Unread(Expression):
     """Terms of an And or Or whose columns lack rows, as one leaf. expression: the original terms,
     to be evaluated by reading single points; compiled: the terms to be evaluated by columns;
-    columns: the columns that lack rows, each with whether a simple term needs it (see
-    `_is_simple`), and so for all candidates."""
+    columns: the columns that lack rows, each with whether a simple term (see `_is_simple`) needs
+    it; such a term needs it for all candidates."""
 
     expression: Expression
     compiled: Expression
@@ -358,10 +361,11 @@ class _Unread(Expression):
 
 
 class FilterEvaluator:
-    """Evaluates expressions for all points of a state, or for some rows. All masks are over these.
+    """Evaluates expressions for all points of a state, or for some rows. All masks have one element
+    for each of these.
 
-    columns: those that the expressions need, as cached, so they may lack rows; rows: the rows to
-    evaluate for, None for all of the state.
+    columns: the cached columns that the expressions need, which may lack rows; rows: the rows for
+    which expressions are evaluated, None for all rows of the state.
     """
 
     def __init__(self, view: FilterView, columns: Columns, rows: Ints | None = None) -> None:
@@ -372,7 +376,7 @@ class FilterEvaluator:
         return evaluate_expression(self._compile_alone(expression), candidates, self._answer)
 
     def _compile_alone(self, expression: Expression) -> Expression:
-        """Compiled as if it were the only term of an And."""
+        """Compile an expression as if it were the only term of an And."""
         reads_points = self._lacking(self._columns) and _is_simple(expression)
         return self._compile(And((expression,)) if reads_points else expression)
 
@@ -414,8 +418,8 @@ class FilterEvaluator:
         return _mask_at(candidates, places, self._mask_by_points(leaf, places))
 
     def _is_worth_looking(self, unread: _Unread, candidates: Bools) -> bool:
-        """Whether to read the candidates alone. If not, and a simple term needs them, the columns
-        are updated; without a simple term inner terms may still leave few candidates."""
+        """Whether to read only the candidates. If not, the columns that a simple term needs are
+        updated. Other columns aren't, since inner terms may still leave few candidates."""
         lacking = self._lacking(unread.columns)
         if not lacking:
             return False
@@ -443,7 +447,8 @@ class FilterEvaluator:
         return mask
 
     def _mask_by_values(self, leaf: ValueLeaf, candidates: Bools) -> Bools:
-        """The candidates for whose values `leaf.holds`, called once for each value."""
+        """The candidates whose value fulfils `leaf.holds`, which is called once for each distinct
+        value."""
         places = np.flatnonzero(candidates)
         pks = self._view.state.pks[self._rows_at(places)]
         (values,) = read_values(self._view.connection, pks, [leaf.path])
@@ -452,7 +457,7 @@ class FilterEvaluator:
         return _mask_at(candidates, places, flags)
 
     def _mask_by_points(self, leaf: Expression, places: Ints) -> Bools:
-        """For each of the points at these places, whether it fulfils a leaf that isn't about
+        """Whether each of the points at these positions of the mask fulfils a leaf that isn't about
         payloads."""
         match leaf:
             case HasVector(space):
@@ -470,14 +475,14 @@ class FilterEvaluator:
         return candidates & _mask_at(candidates, places[places >= 0], True)
 
     def _ids(self, places: Ints) -> list[int | str]:
-        """The ids of the points at these places."""
+        """The ids of the points at these positions of the mask."""
         pieces = read_records(
             self._view.connection, "id", self._view.state.pks[self._rows_at(places)]
         )
         return to_ids(key for piece in pieces for (key,) in piece)
 
     def _rows_at(self, places: Ints) -> Ints:
-        """The rows of the state at these places."""
+        """The rows of the state at these positions of the mask."""
         return places if self._rows is None else self._rows[places]
 
 
@@ -500,7 +505,7 @@ def have_vector(view: FilterView, space: str, rows: Ints) -> Bools:
 
 
 def _mask_at(like: Bools, places: Ints, flags: Bools | Sequence[bool] | bool) -> Bools:
-    """A mask as long as `like`: `flags` at the places, False elsewhere."""
+    """A mask as long as `like`: `flags` at these positions, False elsewhere."""
     mask = np.zeros_like(like)
     mask[places] = flags
     return mask
@@ -514,8 +519,8 @@ Said: TypeAlias = npt.NDArray[np.int8]
 @dataclass(frozen=True, slots=True)
 class Answers:
     """The results of a condition on documents. of_row: (rows,) 1 where it holds, 0 where it
-    doesn't, UNKNOWN where it wasn't evaluated. It is filled in by those who ask: all readers for
-    whom a row isn't stale find the same."""
+    doesn't, UNKNOWN where it wasn't evaluated. Readers fill it in as they evaluate rows; all
+    readers for which a row isn't stale get the same result."""
 
     of_row: Said
     is_empty: ClassVar[bool] = False  # that a condition holds nowhere is worth knowing
@@ -532,8 +537,8 @@ class Answers:
 
 
 def documents_fulfil(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
-    """For each of the rows, ascending and of living points, whether its document fulfils the
-    condition."""
+    """(n,) bool: whether the document of each of these rows, which are ascending and of living
+    points, fulfils the condition."""
     key = key_of(leaf)
     # A condition that is used once isn't worth caching.
     if key is None or view.caches.condition_uses.spend(key) == 1:
@@ -549,7 +554,8 @@ def documents_fulfil(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
 
 
 def _known_answers(view: FilterView, key: Key) -> Said:
-    """(rows,) The known result for each row of the state."""
+    """(rows,) the cached result for each row of the state, UNKNOWN where there is none; see
+    `Answers`."""
     cache, seq, height = view.caches.answers, view.state.head.seq, len(view.state.pks)
     layers: Layers[Answers] = cache.at(key, seq, height)
     answers = layers.segments[0].of_row if layers.segments else np.empty(0, np.int8)
@@ -591,14 +597,15 @@ def _pks_containing(view: FilterView, text: str, rows: Ints) -> list[int]:
 
 
 def is_listed(view: FilterView, leaf: DocumentLeaf) -> bool:
-    """Whether lists of trigrams find the few documents that may fulfil the condition."""
+    """Whether there are lists of trigrams, by which the few documents that may fulfil the condition
+    are found."""
     if view.state.count < TRIGRAMS_WORTH or not isinstance(leaf, DocumentContains):
         return False
     return _has_trigrams(leaf.text) and _are_there(view)
 
 
 def _has_trigrams(text: str) -> bool:
-    """Whether a text is long enough for lists of trigrams to say anything."""
+    """Whether a text is long enough to contain a trigram."""
     from retrieval_store.engine.text.inverted import trigrams_of
 
     return bool(trigrams_of(text))
@@ -609,8 +616,8 @@ def _are_there(view: FilterView) -> bool:
 
 
 def _with_trigrams_of(view: FilterView, text: str, count: int) -> Bools | None:
-    """Rows whose documents may contain the text. None where scanning this number of rows is as
-    fast, or there are no lists of trigrams yet: they are built after enough uses."""
+    """The rows whose documents may contain the text, by the lists of trigrams. None if scanning
+    `count` rows is as fast, or if there are no lists yet: they are built after enough uses."""
     if view.state.count < TRIGRAMS_WORTH or count < TRIGRAMS_WORTH // 10:
         return None
     from retrieval_store.engine.text.inverted import trigrams_of

@@ -1,9 +1,9 @@
-"""Counts and sorts points: by the values that they have at a path, and by their ids.
+"""Counts points by their values at a path, and sorts points by such values or by their ids.
 
 `facet` counts how many points have which value, and `in_order` sorts points by their numbers and
 dates at a path. `page` sorts them by id: integers ascending, then strings by their bytes. SQLite's
-index of ids has that order. It is walked where many of the points on the way belong to the result;
-where few do, their ids are read and sorted.
+index of ids has that order. If a large share of all points belongs to the result, that index is
+walked; if few points do, their ids are read and sorted.
 """
 
 from collections import Counter
@@ -47,8 +47,8 @@ _NOTHING: _Ordered = (np.empty(0, np.int64), np.empty(0, np.int64))
 
 @dataclass(frozen=True, slots=True)
 class _Pairs:
-    """Values and the rows that have them, each pair once, by the numbers of the values and then by
-    row: rows[i] has the value numbers[i]."""
+    """Distinct pairs of a value's number and a row that has the value, ordered by number and then
+    by row: rows[i] has the value with the number numbers[i]."""
 
     postings: Postings
     numbers: Ints
@@ -61,8 +61,8 @@ def facet(
     expression: Expression | None,
     limit: int | None,
 ) -> list[tuple[Scalar, int]]:
-    """The values in the columns, which have no value of a point in common, with the number of
-    points for each that fulfil the expression; see `most_frequent`."""
+    """The values in the columns, each with the number of points that have it and fulfil the
+    expression; see `most_frequent`. No value of a point may be in two of the columns."""
     totals: Counter[tuple[bool, Scalar]] = Counter()
     parts = [part for values in columns for part in _count_by_segment(view, values, expression)]
     numbers_of_parts = [np.flatnonzero(counts) for _, counts in parts]
@@ -75,8 +75,8 @@ def facet(
 
 
 def _leave_foremost(parts: Sequence[_Part], numbers_of_parts: list[Ints], limit: int) -> None:
-    """Reduce the values of the largest part to candidates for the first `limit`: its own most
-    frequent ones, and values that other parts have, too."""
+    """Reduce the values of the largest part to those that may be among the `limit` most frequent:
+    the most frequent values of that part, and the values that other parts have, too."""
     largest = max(range(len(parts)), key=lambda i: len(numbers_of_parts[i]))
     postings, counts = parts[largest]
     if len(postings.numbers) > 1:  # some may equal others
@@ -114,8 +114,8 @@ def _count_by_segment(
 
 
 def _distinct_counts(pairs: _Pairs) -> Ints:
-    """How many rows have each value; a row may have several. A row with equal numbers of different
-    types counts for the first."""
+    """How many rows have each value; a row may have several values. Equal numbers of different
+    types are one value here, counted as the first of them."""
     numbers, count = pairs.numbers, len(pairs.postings.groups.offsets) - 1
     if len(pairs.postings.numbers) > 1:
         first: dict[tuple[bool, Scalar], int] = {}
@@ -127,8 +127,8 @@ def _distinct_counts(pairs: _Pairs) -> Ints:
 
 def kinds(view: FilterView, path: FieldPath, expression: Expression | None) -> list[str]:
     """The kinds of values that matching points have at the path: "strings", "numbers" and "bools",
-    and these "in lists". "times" instead of strings where a sample of these has only times;
-    "others" where there are only others."""
+    and each of these with "in lists". "times" instead of "strings" if a sample of the strings has
+    only times; "others" if there are only values of other kinds."""
     names: dict[str, None] = {}
     for reading, suffix in _KINDS_IN.items():
         for pairs in _pairs(view, ValuesAt(path, reading), expression):
@@ -166,8 +166,8 @@ def rows_in_order(
     descending: bool,
     start: int | float | None,
 ) -> tuple[Ints, list[int | float]]:
-    """The rows that fulfil the expression, in the order of their numbers from `start` on, and these
-    numbers; a row with several comes several times."""
+    """The rows that fulfil the expression, ordered by their numbers in the column, from the number
+    `start` on; and these numbers. A row with several numbers comes several times."""
     bounds = Between(values, lte=start) if descending else Between(values, gte=start)
     parts = _ends(view, values, expression, bounds, limit, descending)
     rows, numbers = _sort_parts(parts, descending)
@@ -181,9 +181,9 @@ def in_order(
     limit: int | None,
     descending: bool,
 ) -> Ints:
-    """The first rows that fulfil the expression, in the order of their numbers at the path, and
-    after these in the order of their dates there, or all reversed; each once. A single key with
-    dots may also be a path."""
+    """The first rows that fulfil the expression, each once: rows with numbers at the path, ordered
+    by these, then rows with dates there, ordered by those; `descending` reverses the whole order.
+    If the path is a single key with dots, it may also mean nested keys."""
     filtered_paths = [(JsonPath(path), expression)]
     dotted_path = split_dotted(path)
     if dotted_path is not None:  # of points with nothing under a key of that very name
@@ -218,7 +218,7 @@ def in_order(
 
 
 def _each_once(rows: Ints) -> Ints:
-    """The rows, each where it comes first."""
+    """The rows without repetitions: each at the position of its first occurrence."""
     _, first = np.unique(rows, return_index=True)
     return rows[np.sort(first)]
 
@@ -241,8 +241,8 @@ def _ends(
     limit: int | None,
     descending: bool,
 ) -> list[_Ordered]:
-    """The rows that fulfil the expression, and their numbers within the bounds, of each segment of
-    the column; of many only the rows at the wanted end."""
+    """For each segment of the column, the rows that fulfil the expression and their numbers within
+    the bounds. If there are many, only the rows at the end that the order begins with."""
     allowed = _allowed(view, expression)
     return [
         _end_of(segment.values, allowed, above, bounds, limit, descending)
@@ -259,8 +259,8 @@ def _end_of(
     limit: int | None,
     descending: bool,
 ) -> _Ordered:
-    """Those of one segment, whose pairs are looked through in pieces from the wanted end on, each
-    four times as large as the one before."""
+    """The same for one segment. Its pairs are scanned in pieces, from the end that the order begins
+    with; each piece is four times as large as the piece before."""
     (part,) = postings.numbers  # an index holds numbers of one type
     offsets = postings.groups.offsets
     first, stop = part.between(bounds)
@@ -284,7 +284,7 @@ def _end_of(
 
 
 def _pairs(view: FilterView, values: ValuesAt, expression: Expression | None) -> Iterator[_Pairs]:
-    """The pairs of each segment of the column, of rows that fulfil the expression."""
+    """For each segment of the column, the pairs whose rows fulfil the expression."""
     allowed = _allowed(view, expression)
     for segment, above in _segments(view, values):
         stop = len(segment.values.groups.offsets) - 1
@@ -297,7 +297,7 @@ def _allowed(view: FilterView, expression: Expression | None) -> Bools:
 
 
 def _segments(view: FilterView, values: ValuesAt) -> Iterator[tuple[ValueSegment, Ints | None]]:
-    """The segments of a column, each with the rows that those above it have."""
+    """The segments of a column, each with the rows that are also in segments above it."""
     column = current_columns(view, [values])[values]
     for segment, above in zip(column.segments, column.above(), strict=True):
         assert isinstance(segment, ValueSegment)
@@ -366,7 +366,8 @@ def _first_matching(
     start: PointId | None,
     limit: int,
 ) -> Ints:
-    """The first candidates that fulfil terms for which points must be read."""
+    """The first candidates that pass the filter's remaining terms, for which points must be
+    read."""
 
     def fulfilling(rows: Ints) -> Ints:
         rows = rows[candidates[rows]]
@@ -381,7 +382,8 @@ def _first_matching(
 
 
 def _walk(view: FilterView, start: PointId | None, steps: int) -> Iterator[Ints]:
-    """The rows of all points from `start` on in pieces, each twice as large as the one before."""
+    """The rows of all points in the order of their ids, from the id `start` on, in pieces; each
+    piece is twice as large as the piece before."""
     steps = max(FIRST_STEPS, min(steps, MAX_STEPS))
     pks = _ids_from(view.connection, start, steps)
     while len(pks):
@@ -404,7 +406,7 @@ def _ids_from(connection: apsw.Connection, start: PointId | None, limit: int | N
 def _sort_pks(
     connection: apsw.Connection, pks: Ints, start: PointId | None, limit: int | None
 ) -> Ints:
-    """The first of these pks in the order of their ids."""
+    """The first of these pks in the order of the points' ids."""
     query = "SELECT pk FROM carray(?) CROSS JOIN points ON pk = value"
     begin = () if start is None else (to_key(start),)
     condition = "" if start is None else "WHERE id >= ?"

@@ -2,11 +2,11 @@
 
 A row here is whatever integer the caller numbers its points with. The classes build on each other:
 
-- `RowGroups` has rows by the number of their value, and makes masks of the rows with some numbers.
-  A few rows are looked up and set one by one. For many, the numbers of all rows are compared, which
-  costs a tenth of a nanosecond a row, where setting one costs a whole.
-- `Postings` has rows by scalar, and finds the numbers of a value or a range. Values are equal as
-  JSON values: 1 equals 1.0, but true is not 1, and "1" is a string.
+- `RowGroups` has, for each number of a value, the rows with that value; it makes masks of the rows
+  with given numbers. A few rows are set in the mask one by one, which costs a nanosecond for each.
+  For many rows, the numbers of all rows are compared, which costs a tenth of a nanosecond a row.
+- `Postings` has the rows of each scalar, and finds the numbers of a value or a range. Values are
+  equal as JSON values: 1 equals 1.0, but true is not 1, and "1" is a string.
 - `ValueSegment`, `PlaceSegment` and `ElementSegment` are the segments of values, of geographic
   places and of objects in lists.
 - `TokenSegment` has inverted lists of the tokens of texts in payloads: which texts have which
@@ -70,10 +70,10 @@ COMPARED = 16  # bytes of numbers that are compared while one row is set (measur
 
 @dataclass(frozen=True, slots=True)
 class RowGroups:
-    """Rows by number: rows[offsets[c]:offsets[c + 1]] have number c.
+    """The rows of each number: rows[offsets[c]:offsets[c + 1]] have number c.
 
-    dense: the number of each row from `first` on, and one more than the last number for a row
-    without one; None where rows lie far apart or may have several numbers. packed: for the compiled
+    dense: the number of each row from the row `first` on; a row without a number has the last
+    number + 1. None if rows lie far apart or may have several numbers. packed: for the compiled
     part, the address of `dense`, the size of a number in bytes, the first row, and the count of
     rows.
     """
@@ -96,16 +96,16 @@ class RowGroups:
         return own_bytes(self.rows, self.offsets) + dense
 
     def numbers_at(self, rows: Ints) -> Unsigned | None:
-        """The numbers of those rows, ascending, that lie in this group; None where a row may have
-        several numbers."""
+        """The numbers of those of these rows (ascending) that have a number here; None if a row may
+        have several numbers."""
         if self.dense is None:
             return None
         first, last = np.searchsorted(rows, (self.first, self.first + len(self.dense))).tolist()
         return self.dense[rows[first:last] - self.first]
 
     def counts(self, mask: Bools | None, without: Ints | None) -> Ints | None:
-        """How many rows of a mask (None: of all) have each number, without some rows; None where
-        rows may have several numbers."""
+        """How many rows of a mask (None: of all rows) have each number. without: rows that aren't
+        counted. None if rows may have several numbers."""
         if self.dense is None:
             return None
         if mask is None and without is None:
@@ -121,7 +121,7 @@ class RowGroups:
         return np.bincount(self.dense[good], minlength=count)[:count]
 
     def mark(self, mask: Bools, runs: Sequence[Run]) -> None:
-        """Set the mask, over rows, where the number is in one of the runs."""
+        """Set the mask to True for the rows whose number is in one of the runs."""
         cuts = [(int(self.offsets[start]), int(self.offsets[stop])) for start, stop in runs]
         count = sum(stop - start for start, stop in cuts)
         if self.dense is not None and count * COMPARED >= len(runs) * self.dense.nbytes:
@@ -137,7 +137,7 @@ class RowGroups:
 
 @dataclass(frozen=True, slots=True)
 class RowsInRuns:
-    """The rows whose numbers are in some runs."""
+    """The rows whose numbers are in one of several runs of consecutive numbers."""
 
     groups: RowGroups
     runs: Sequence[Run]
@@ -147,8 +147,8 @@ class RowsInRuns:
         self.groups.mark(mask, self.runs)
 
     def count(self, without: Ints) -> int | None:
-        """How many there are, without some rows, ascending: the ends of the runs tell it. None
-        where rows may have several numbers."""
+        """How many rows there are, computed from the ends of the runs. without: rows that aren't
+        counted, ascending. None if rows may have several numbers."""
         offsets, total = self.groups.offsets, 0
         for start, stop in self.runs:
             total += offsets.item(stop) - offsets.item(start)
@@ -161,7 +161,7 @@ class RowsInRuns:
         return total - int(np.count_nonzero(np.searchsorted(ends, numbers, side="right") & 1))
 
     def list_rows(self) -> Ints:
-        """The rows, by number; those with several numbers may come more than once."""
+        """The rows, ordered by number; a row with several numbers may come more than once."""
         offsets = self.groups.offsets
         parts = [self.groups.rows[offsets[start] : offsets[stop]] for start, stop in self.runs]
         return np.concatenate([NO_ROWS, *parts]).astype(np.int64)
@@ -169,9 +169,9 @@ class RowsInRuns:
 
 @dataclass(frozen=True, slots=True)
 class FoundRows:
-    """The result of a condition in a column whose lowest segment has the value of each row, so that
-    rows can be tested one by one, and listed, without a scan over all. count: how many rows fulfil
-    it; numbered: the same as a condition on rows."""
+    """The result of a condition in a column whose lowest segment can give the value of a row. So
+    rows can be tested one by one, and listed, without a scan of all rows. count: how many rows
+    fulfil the condition; numbered: the same condition, as a test of rows."""
 
     lowest: RowsInRuns
     numbered: Numbered
@@ -187,7 +187,8 @@ class FoundRows:
 
 def intersection(left: FoundRows, right: FoundRows) -> FoundRows | None:
     """The rows that fulfil two conditions on one column, such as a lower and an upper bound. None
-    if a condition isn't a single range, or if they are on different sorted values."""
+    if a condition isn't a single range, or if the ranges are in different arrays of sorted
+    values."""
     left_rows, right_rows = left.numbered, right.numbered
     groups = left.lowest.groups
     if (
@@ -208,9 +209,9 @@ def intersection(left: FoundRows, right: FoundRows) -> FoundRows | None:
 def rows_found_in_segments(
     row_sets: Sequence[object], rows: Sequence[Ints], dead_rows: Ints, height: int
 ) -> FoundRows | None:
-    """The rows that a condition finds in the segments of a column, from the bottom up. rows: of
-    each segment; dead_rows: rows without a point, ascending. None where the lowest segment doesn't
-    say the value of each row, or where many rows have changed."""
+    """The rows that a condition finds in the segments of a column, from the bottom up. rows: the
+    rows of each segment; dead_rows: rows without a point, ascending. None if the lowest segment
+    can't give the value of a row, or if many rows have changed."""
     in_runs = [as_runs for row_set in row_sets if (as_runs := _as_runs(row_set)) is not None]
     changed = len(dead_rows) + sum(map(len, rows[1:]))
     if len(in_runs) < len(row_sets) or changed > MOST_CHANGED:
@@ -235,7 +236,8 @@ def rows_found_in_segments(
 
 
 def _span(runs: Sequence[Run]) -> int:
-    """How many numbers several runs reach over; a single one may have any number."""
+    """How many numbers lie between the first run's start and the last run's end; 0 for a single
+    run, which may have any length."""
     return runs[-1][1] - runs[0][0] if len(runs) > 1 else 0
 
 
@@ -249,8 +251,8 @@ def _as_runs(row_set: object) -> RowsInRuns | None:
 
 
 def _bits_of_runs(runs: Sequence[Run]) -> Bytes:
-    """A bit for each number from the first run to the end of the last: whether it is in one of the
-    runs; see `Numbered.among`."""
+    """A bit for each number from the start of the first run to the end of the last run: whether the
+    number is in one of the runs; see `Numbered.among`."""
     base = runs[0][0] & ~7
     flags = np.zeros(runs[-1][1] - base, np.bool_)
     for start, stop in runs:
@@ -267,7 +269,7 @@ def group_rows(rows: Ints, numbers: Ints, count: int) -> RowGroups:
 
 
 def groups_of_file(rows: Ints32, offsets: Ints32) -> RowGroups:
-    """The groups whose rows and offsets these are; see `refuse_disorder`."""
+    """Make groups from the rows and offsets of a file; see `refuse_disorder`."""
     count = len(offsets) - 1
     sizes, least = np.diff(offsets), np.min_scalar_type(count)
     if (sizes <= 1).all():  # as of floats that are all different: the same in a tenth of the time
@@ -278,7 +280,7 @@ def groups_of_file(rows: Ints32, offsets: Ints32) -> RowGroups:
 
 
 def refuse_disorder(rows: Ints32, offsets: Ints32, height: int) -> None:
-    """Raise ValueError unless they are groups of rows below `height`, each ascending."""
+    """Raise ValueError unless these arrays are groups of ascending rows, all below `height`."""
     follow = len(offsets) > 0 and offsets[0] == 0 and offsets[-1] == len(rows)
     if not follow or (offsets[1:] < offsets[:-1]).any():
         raise ValueError("its groups don't follow one another")
@@ -303,7 +305,7 @@ def runs_of(numbers: Sequence[int]) -> list[Run]:
 
 
 def _dense(rows: Whole, numbers: Whole, count: int) -> tuple[int, Unsigned | None]:
-    """The least of the rows, and by row the number of each; see `RowGroups`."""
+    """The lowest row, and an array with the number of each row from there on; see `RowGroups`."""
     if not len(rows):
         return 0, np.empty(0, np.min_scalar_type(count))
     first, last = int(rows.min()), int(rows.max())
@@ -333,7 +335,7 @@ class DistinctNumbers:
     first: int
 
     def between(self, bounds: Interval) -> Run:
-        """Those inside the bounds."""
+        """The run of the numbers inside the bounds."""
         start, stop = 0, len(self.values)
         if bounds.gt is not None:
             start = max(start, self._count_below(bounds.gt, or_equal=True))
@@ -346,7 +348,7 @@ class DistinctNumbers:
         return self.first + start, self.first + max(start, stop)
 
     def equal(self, numbers: Iterable[Number]) -> list[int]:
-        """Those that equal any of the numbers."""
+        """The runs of the values that equal any of these numbers."""
         dtype = self.values.dtype
         exact = np.array([number for number in numbers if _is_held(number, dtype)], dtype)
         starts = self.values.searchsorted(exact, side="left")
@@ -369,9 +371,9 @@ class DistinctNumbers:
 
 @dataclass(frozen=True, slots=True)
 class Postings:
-    """Rows by scalar of any kind. Distinct scalars are numbered: texts says which number each
-    string has, numbers which the numbers have; false is `false`, and true the one after it.
-    text_bytes: of memory, in the strings."""
+    """The rows of each scalar of any kind. Distinct scalars have numbers: texts maps a string to
+    its number; numbers has the numeric scalars, with the number of the first of each type; false:
+    the number of False; True has the next number. text_bytes: bytes of memory in the strings."""
 
     texts: dict[str, int]
     numbers: tuple[DistinctNumbers, ...]
@@ -390,15 +392,15 @@ class Postings:
         return self.text_bytes + self.groups.nbytes + arrays
 
     def other_than(self, values: Sequence[Scalar], loose: bool) -> RowsInRuns:
-        """The rows of any other value."""
+        """The rows that have any value other than these."""
         left_out = [(n, n + 1) for n in sorted(set(self.numbers_of(values, loose)))]
         edges = [0, *chain.from_iterable(left_out), self.false + 2]  # of the runs between those
         runs = [(edges[i], edges[i + 1]) for i in range(0, len(edges), 2)]
         return RowsInRuns(self.groups, [run for run in runs if run[0] < run[1]])
 
     def numbers_of(self, values: Sequence[Scalar], loose: bool) -> list[int]:
-        """The numbers of the existing ones among the values; unless `loose`, integers equal no
-        floats."""
+        """The numbers of those of the values that exist here; unless `loose`, an integer equals no
+        float."""
         scalar_numbers = [self.false + value for value in values if isinstance(value, bool)]
         scalar_numbers += [self.texts[v] for v in values if isinstance(v, str) and v in self.texts]
         numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
@@ -409,12 +411,12 @@ class Postings:
         return scalar_numbers
 
     def distinct(self) -> list[Scalar]:
-        """The scalars by number."""
+        """All scalars, in the order of their numbers."""
         numbers = [number for part in self.numbers for number in part.values.tolist()]
         return [*self.texts, *numbers, False, True]
 
     def scalars(self, numbers: Ints) -> list[Scalar]:
-        """Those with these numbers, ascending."""
+        """The scalars with these numbers, which are ascending."""
         strings, number_codes, bools = np.split(
             numbers, numbers.searchsorted((len(self.texts), self.false))
         )
@@ -426,9 +428,9 @@ class Postings:
         return scalars + [bool(number > self.false) for number in bools.tolist()]
 
     def numbers_of_most_frequent(self, counts: Ints, limit: int) -> Ints:
-        """The numbers of scalars that include the `limit` most frequent ones. Of equally frequent
-        ones the least count, bools before numbers before strings. All numbers must be of one
-        type."""
+        """The numbers of some scalars, among which are the `limit` most frequent. Of equally
+        frequent scalars the lower come first, bools before numbers before strings. All numeric
+        scalars must be of one type."""
         present = np.flatnonzero(counts)
         if not 0 < limit < len(present):
             return present
@@ -463,8 +465,8 @@ class PostingsBuilder:
         self._bools: list[_Part] = []
 
     def add(self, rows: Ints, values: Sequence[Any]) -> None:
-        """Note values[i] at rows[i]; other values than scalars are skipped. Rows ascend, also from
-        one piece to the next."""
+        """Add a piece: rows[i] has values[i]; values that aren't scalars are skipped. Rows must
+        ascend, also from one piece to the next."""
         kinds = set(map(type, values))
         for kind in kinds & {str, int, float, bool}:
             kind_rows, kind_values = rows, values
@@ -516,7 +518,8 @@ def bytes_of_texts(texts: dict[str, int]) -> int:
 
 
 def constant(rows: Ints, number: int) -> Postings:
-    """Postings for one number at all of the rows, ascending: in a fifth of the time."""
+    """Postings for rows (ascending) that all have the same number; takes a fifth of the time of
+    `PostingsBuilder`."""
     numbers = DistinctNumbers(np.array([number], np.int64), 0)
     return Postings({}, (numbers,), 1, group_rows(rows, np.zeros(len(rows), np.int64), 3))
 
@@ -539,8 +542,8 @@ def _array(rows: Ints, numbers: Sequence[Any], dtype: type) -> Iterator[_Part]:
 
 
 def _number_values(numbers: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Ints]:
-    """The distinct numbers, ascending, and for each number which of them it is. Integers that lie
-    close together are counted, which takes a tenth of the time of sorting them."""
+    """The distinct numbers, ascending, and for each input number its position among them. Integers
+    that lie close together are sorted by counting, which takes a tenth of the time."""
     if numbers.dtype.kind == "i":
         least, most = int(numbers.min()), int(numbers.max())
         if most - least < CLOSE * len(numbers):
@@ -552,8 +555,9 @@ def _number_values(numbers: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Ints]:
 
 
 def _nearest_float(bound: Number, or_equal: bool) -> tuple[float, bool]:
-    """The float64 f, and whether to count f itself, such that the floats below (or equal to) f are
-    the floats below (or equal to) `bound`, which may be an integer that float64 can't represent."""
+    """A float64 f to compare with instead of `bound`, which may be an integer that float64 can't
+    represent; and whether f itself is included. The floats below (or equal to) f are exactly the
+    floats below (or equal to) `bound`."""
     try:
         nearest = float(bound)
     except OverflowError:
@@ -582,12 +586,12 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class ValueSegment:
-    """Rows by value.
+    """The rows of each value.
 
-    rows: all that the segment covers; values: postings by value; loose: whether 1 equals 1.0;
-    others: rows with a value that is no scalar, for readings where these count; shares: whether
-    `rows` is also the array of a sibling column, which counts its bytes; is_empty: whether all rows
-    have only null.
+    rows: all rows that the segment covers; values: their postings; loose: whether 1 equals 1.0;
+    others: rows with a value that isn't a scalar, for columns in which these count; shares: whether
+    `rows` is the array of a sibling column, which counts its bytes; is_empty: whether all rows have
+    only null.
     """
 
     rows: Ints
@@ -609,7 +613,7 @@ class ValueSegment:
         return RowsInRuns(self.values.groups, runs_of(numbers))
 
     def other_than(self, values: Sequence[Scalar]) -> "Either":
-        """The rows of any other value."""
+        """The rows that have any value other than these."""
         return Either((self.values.other_than(values, self.loose), Rows(self.others)))
 
     def between(self, bounds: Interval) -> RowsInRuns:
@@ -619,8 +623,8 @@ class ValueSegment:
         )
 
     def texts_that(self, fulfil: Callable[[Sequence[str]], Sequence[bool]]) -> "RowsInRuns | Rows":
-        """The rows of the strings that fulfil a condition, which is called once with all of
-        them."""
+        """The rows of the strings that fulfil a condition, a function that is called once with all
+        strings."""
         return self.values.rows_of_texts(np.array(fulfil([*self.values.texts]), np.bool_))
 
     def texts_between(self, bounds: TextRange) -> "RowsInRuns | Rows":
@@ -630,8 +634,8 @@ class ValueSegment:
 
 @dataclass(frozen=True, slots=True)
 class PlaceSegment:
-    """Rows by geographic place. at: (n, 2) float64, longitudes and latitudes; owners: (n,) the row
-    of each place."""
+    """The geographic places of rows. at: (n, 2) float64, longitudes and latitudes; owners: (n,) the
+    row of each place."""
 
     rows: Ints
     owners: Ints
@@ -648,15 +652,16 @@ class PlaceSegment:
         return self.rows.nbytes + self.owners.nbytes + self.at.nbytes
 
     def where(self, inside: Callable[[Floats, Floats], Bools]) -> Rows:
-        """The rows with a place for which `inside`, called with all longitudes and latitudes, is
-        True."""
+        """The rows with a place that fulfils `inside`, a function that is called with all
+        longitudes and latitudes and returns bools."""
         return Rows(self.owners[inside(self.at[:, 0], self.at[:, 1])])
 
 
 @dataclass(frozen=True, slots=True)
 class ElementSegment:
-    """Rows by the objects in their lists. owners: (objects,) the row of each object; segments: for
-    each column within objects a segment, whose rows are the numbers of the objects."""
+    """The objects in the lists of rows. owners: (objects,) the row of each object; segments: a
+    segment for each column within the objects; in these segments the "rows" are the numbers of the
+    objects."""
 
     rows: Ints
     owners: Ints
@@ -736,7 +741,7 @@ def build_segment(
 def _values_at_end(
     column: Column, beyond: Sequence[Step], owners: Ints, values: Sequence[Any]
 ) -> tuple[Ints, Sequence[Any]]:
-    """The values at the end of the path, and the row of each."""
+    """The values at the end of the column's path, and the row of each."""
     groups = [values_at_end(value, beyond) for value in values]
     if isinstance(column, ValuesAt) and column.sees_nothing:
         groups = [group or [NOTHING] for group in groups]
@@ -744,7 +749,7 @@ def _values_at_end(
 
 
 def _items(owners: Ints, values: Sequence[Any]) -> tuple[Ints, Sequence[Any]]:
-    """The values, lists replaced by their elements, and the row of each."""
+    """The values, with lists replaced by their elements; and the row of each value."""
     if list not in set(map(type, values)):
         return owners, values
     return _join_groups(owners, [value if type(value) is list else [value] for value in values])
@@ -795,7 +800,7 @@ def _elements(
 
 
 def _inner_segment(column: Column, elements: Sequence[Any]) -> Segment:
-    """The segment of a column within objects, whose rows are the numbers of the objects."""
+    """The segment of a column within objects; its "rows" are the numbers of the objects."""
     keys = keys_of(column)
     groups = [values_at_end(element, keys) for element in elements]
     values = [group[0] if group else NOTHING for group in groups]
@@ -832,13 +837,13 @@ class TokenSegment:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in its arrays; of tokens, a guess."""
+        """Bytes of memory in its arrays, and an estimate for the tokens."""
         arrays = (self.rows, self.owners, self.text_of, self.codes, self.starts)
         size = sum(array.nbytes for array in (*arrays, self.texts, self.offsets))
         return size + 100 * len(self.numbers)
 
     def with_tokens(self, tokens: Sequence[str], every: bool) -> "Texts":
-        """The rows of texts with any of the tokens, or with every one."""
+        """The rows of the texts that have any of the tokens, or, with `every`, all of them."""
         token_numbers = {self.numbers[token] for token in tokens if token in self.numbers}
         if not token_numbers or (every and len(token_numbers) < len(set(tokens))):
             return Texts(self, np.empty(0, np.int64))
@@ -847,7 +852,7 @@ class TokenSegment:
         return Texts(self, reduce(join, lists))
 
     def with_phrase(self, tokens: Sequence[str]) -> "Texts":
-        """The rows of texts with the tokens one after the other."""
+        """The rows of the texts in which the tokens occur in this order, next to each other."""
         texts = self.with_tokens(tokens, every=True)
         if not len(texts.texts):
             return texts
@@ -868,7 +873,7 @@ class TokenSegment:
         return Texts(self, np.concatenate(having))
 
     def counts(self, token: str) -> Ints | None:
-        """(texts,) how often each text has a token; None where none has it."""
+        """(texts,) how often each text has a token; None if no text has it."""
         number = self.numbers.get(token)
         if number is None:
             return None
@@ -920,8 +925,9 @@ def build_tokens(column: TokensAt, rows: Ints, owners: Ints, items: Sequence[Any
 def _number_tokens(
     tokenize: Callable[[str], list[str]], texts: Collection[tuple[str, ...]]
 ) -> tuple[dict[str, int], Ints32, Ints]:
-    """A number for each token of all texts, one after the other, and the start of each text's and
-    the end of the last. Only the tokens of one text are in memory at once."""
+    """The number of each distinct token; the token numbers of all texts, concatenated; and the
+    start of each text in that array, followed by the end of the last text. Only the tokens of one
+    text are in memory at a time."""
     numbers: dict[str, int] = {}
     codes, starts = array("i"), array("q", [0])
     for text in texts:
@@ -934,7 +940,7 @@ def _number_tokens(
 def _join_texts(
     owners: Ints, texts: Sequence[tuple[str, ...]]
 ) -> tuple[Ints, list[tuple[str, ...]]]:
-    """All texts of an owner as one."""
+    """Join the texts of each owner into one text."""
     distinct_owners, starts = np.unique(owners, return_index=True)
     stops = [*starts.tolist()[1:], len(owners)]
     joined = [
@@ -945,7 +951,7 @@ def _join_texts(
 
 
 def _invert(codes: Ints32, texts: Ints32, count: int) -> tuple[Ints32, Ints]:
-    """For each token the texts that have it, ascending, each once."""
+    """For each token the distinct texts that have it, ascending."""
     order = stable_order(codes)
     codes, texts = codes[order], texts[order]
     first = np.ones(len(codes), np.bool_)

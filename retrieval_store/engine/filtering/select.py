@@ -1,9 +1,9 @@
 """Selects the points of a call by ids, filter, limit and offset, without expired ones.
 
-A point has expired when the moment under a key of its payload has come. From that moment on every
-call leaves it out, until maintenance deletes it. The bound of the filter isn't the present moment,
-but the latest expiry of any point that has already passed. So the filter stays the same, and its
-result is cached, until the next point expires.
+A point has expired when the time under a certain key of its payload has come. From then on every
+call leaves it out, until maintenance deletes it. The filter for expired points doesn't compare with
+the present time, but with the latest time of expiry that has already passed. So the filter stays
+the same, and its result is cached, until the next point expires.
 """
 
 import math
@@ -57,9 +57,9 @@ def select(
     limit: int | None = None,
     offset: int = 0,
 ) -> Ints:
-    """Rows of the points with these ids, all if None, that fulfil the expression, at most `limit`
-    of them after the first `offset`: in the order of `ids`, or of first insertion if `ids` is
-    None."""
+    """The rows of the points with these ids (None: of all points) that fulfil the expression: in
+    the order of `ids`, or of first insertion if `ids` is None. At most `limit` rows, after `offset`
+    rows are skipped."""
     if ids is not None:
         rows = _rows_of_ids(view, ids)
         chosen = rows if expression is None else rows[_allows(view, expression, rows)]
@@ -75,8 +75,8 @@ def select(
 
 
 def select_spread(view: FilterView, expression: Expression | None, size: int) -> Ints:
-    """At most `size` rows of points that fulfil the expression, spread over all that do: the first
-    and the last are among them. In order, and the same each time."""
+    """At most `size` rows of points that fulfil the expression, spread evenly over all such rows,
+    including the first and the last. The rows ascend, and are the same each time."""
     rows = select(view, None, expression)
     places = evaluate.spread_rows(len(rows), size)
     if len(places) > 1:
@@ -127,7 +127,7 @@ def _is_cached(view: FilterView, expression: Expression) -> bool:
 
 def _first_rows(view: FilterView, expression: Expression, limit: int) -> Ints:
     """The first `limit` rows that fulfil the expression, or all if there are fewer. Terms on
-    columns in memory are evaluated for all points. Terms for which points must be read are
+    columns in memory are evaluated for all points. Then terms for which points must be read are
     evaluated batch by batch, until enough rows are found."""
     column_filter, point_filter = split(view, expression)
     candidates = matching(view, column_filter)
@@ -158,9 +158,10 @@ def _keep_result(view: FilterView, expression: Expression, mask: Bools) -> Filte
 def count_within(
     view: FilterView, expression: Expression | None, seconds: float
 ) -> tuple[int, bool]:
-    """The number of points that fulfil the expression, and True. When the time is up: the number of
-    points found, and False. Columns in memory are counted at once. Where points must be read, they
-    are read in batches, since columns of all of them might take longer."""
+    """The number of points that fulfil the expression, and True; if the time is over before: the
+    number found until then, and False. Terms on columns in memory are evaluated at once. If points
+    must be read, they are read in batches, since building columns for all points might take
+    longer."""
     if expression is None or view.state.count <= LOOKED_AT_WHOLE or _is_cached(view, expression):
         return filter_result(view, expression, evaluate).count, True
     ends = time.monotonic() + seconds
@@ -178,7 +179,7 @@ def count_within(
 
 
 def gather(pieces: Iterator[Ints], limit: int) -> Ints:
-    """The first `limit` of all pieces; no more pieces are made than necessary."""
+    """The first `limit` rows of all pieces; the iterator is read no further than necessary."""
     gathered, count = [np.empty(0, np.int64)], 0
     while count < limit and (rows := next(pieces, None)) is not None:
         gathered.append(rows)
@@ -187,7 +188,8 @@ def gather(pieces: Iterator[Ints], limit: int) -> Ints:
 
 
 def _in_growing_pieces(mask: Bools) -> Iterator[Ints]:
-    """The rows of a mask, in pieces: each piece covers as much of the mask as all before it."""
+    """The rows of a mask, in pieces: each piece covers as much of the mask as all pieces before
+    it."""
     start, stop = 0, FIRST_LOOK
     while start < len(mask):
         yield start + np.flatnonzero(mask[start:stop])
@@ -195,8 +197,9 @@ def _in_growing_pieces(mask: Bools) -> Iterator[Ints]:
 
 
 def _rows_of(result: FilterResult, limit: int | None, offset: int) -> Ints:
-    """The rows that a filter allows, at most `limit` of them after the first `offset`: sorted where
-    few are listed, else tested only as far as needed."""
+    """The rows that a filter allows, at most `limit` of them after `offset` rows are skipped. If
+    the filter can list its rows and they are few, they are sorted; otherwise rows are tested only
+    as far as needed."""
     tested = result.tested
     if tested is not None and tested.count * SORTED <= tested.height:
         rows = tested.list_rows()
@@ -210,8 +213,8 @@ def _rows_of(result: FilterResult, limit: int | None, offset: int) -> Ints:
 
 
 def rows_of_mask(mask: Bools, limit: int | None, offset: int) -> Ints:
-    """The rows of a mask, at most `limit` of them after the first `offset`. The mask is scanned
-    only as far as needed."""
+    """The rows of a mask, at most `limit` of them after `offset` rows are skipped. The mask is
+    scanned only as far as needed."""
     if limit is None:
         return np.flatnonzero(mask)[offset:]
     return _rows_of_pieces(len(mask), lambda rows: mask[rows.start : rows.stop], limit, offset)
@@ -236,8 +239,8 @@ now = time.time  # seconds since 1970, by this machine's clock
 
 
 def expired_filter(view: FilterView, path: JsonPath) -> Expression | None:
-    """The filter of points that have expired; None if none has. path: of the moment, in seconds
-    since 1970 or as an ISO 8601 time."""
+    """The filter of expired points; None if no point has expired. path: of the time of expiry, in
+    seconds since 1970 or as an ISO 8601 time."""
     moment, expiry = now(), view.caches.expiry.get(path)
     if expiry is None or not expiry.holds(view.state.head.seq, moment):
         expiry = view.caches.expiry[path] = _expiry(view, path, moment)
@@ -245,24 +248,24 @@ def expired_filter(view: FilterView, path: JsonPath) -> Expression | None:
 
 
 def expired_by_now(path: JsonPath) -> Expression:
-    """The filter of points that have expired, whether or not any has."""
+    """The filter of points that have expired by now, even if there are none."""
     moment, units = now(), _units(path)
     return Or(tuple(Between(values, lte=moment * unit) for values, unit in units.items()))
 
 
 def _units(path: JsonPath) -> dict[ValuesAt, int]:
-    """The columns that hold moments, and how many of their units are a second."""
+    """The columns that hold times of expiry, each with the number of its units in a second."""
     return {ValuesAt(path, "float"): 1, ValuesAt(path, "time"): SECOND}
 
 
 def not_expired(view: FilterView, path: JsonPath) -> Expression | None:
-    """The filter of all other points; None if none has expired."""
+    """The filter of points that haven't expired; None if no point has expired."""
     expired = expired_filter(view, path)
     return None if expired is None else Not(expired)
 
 
 def _expiry(view: FilterView, path: JsonPath, moment: float) -> Expiry:
-    """Which points have expired at a moment, and until when that stays so."""
+    """The filter of points that have expired at a time, and until when it is valid."""
     units = _units(path)
     columns, terms = current_columns(view, units), list[Expression]()
     until = math.inf
@@ -279,7 +282,8 @@ def _expiry(view: FilterView, path: JsonPath, moment: float) -> Expiry:
 
 
 def _around(bound: float, column: KeptColumn) -> tuple[int | float | None, float]:
-    """The greatest number of a column that isn't above a bound, and the least that is."""
+    """The greatest number of a column that isn't above a bound, and the least number that is above
+    it."""
     last, following = None, math.inf
     for segment in column.segments:
         assert isinstance(segment, ValueSegment)

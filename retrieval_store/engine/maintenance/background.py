@@ -1,9 +1,9 @@
 """Maintenance in the background: one thread for all collections of this process, while there is
 something to do.
 
-It never keeps the process alive: it is a daemon, and at exit it is stopped, within milliseconds.
-Later writes are left to the next process. In a forked child it begins anew. A process that never
-needs maintenance doesn't load this module.
+It never keeps the process alive: it is a daemon thread, and is stopped at exit within milliseconds.
+Remaining maintenance is left to the next process. In a forked child it begins anew. A process that
+never needs maintenance doesn't load this module.
 """
 
 import atexit
@@ -30,7 +30,7 @@ _log = log_of("maintenance")
 
 
 class _Stop(Exception):  # noqa: N818 (it isn't an error)
-    """The collection is being closed, or the process ends."""
+    """Raised to stop maintenance: the collection is being closed, or the process ends."""
 
 
 class BackgroundMaintenance:
@@ -45,8 +45,8 @@ class BackgroundMaintenance:
         reset_after_fork(self)
 
     def want(self, access: Access, delay: float = 0.0) -> None:
-        """Schedule maintenance of a collection; costs next to nothing if it is scheduled already,
-        as early."""
+        """Schedule maintenance of a collection; costs next to nothing if it is already scheduled
+        for the same time or earlier."""
         key, due = weakref.ref(access), time.monotonic() + delay
         if self._stopping or (self._due.get(key, math.inf) <= due and self._is_running()):
             return
@@ -83,7 +83,7 @@ class BackgroundMaintenance:
             thread.join(EXIT_WAITS)
 
     def forget_after_fork(self) -> None:
-        """In a child: there is no thread."""
+        """In a forked child: begin anew, since there is no maintenance thread."""
         self._lock, self._calls = ReentrantLock(), SimpleQueue()
         self._due, self._thread = {}, None
 
@@ -101,8 +101,8 @@ class BackgroundMaintenance:
                 return
 
     def _next(self) -> Access | None:
-        """The next collection that is due, once it is; None when there is nothing to do, which ends
-        the thread."""
+        """Wait until a collection is due, and return it; None when there is nothing to do, which
+        ends the thread."""
         while True:
             with self._lock:
                 if not self._due:

@@ -1,4 +1,5 @@
-"""Compaction: the vectors that live go into files of the next generation; the rest goes away."""
+"""Compaction: vectors of living points are copied into files of the next generation, and the old
+files are removed."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -52,8 +53,9 @@ def is_overgrown(access: Access) -> bool:
 
 
 def compact(access: Access, progress: Progress, with_indexes: bool = True) -> None:
-    """Copy the live vectors, then those written during the copy, and switch to the new generation.
-    with_indexes: whether its indexes and codes are made alongside."""
+    """Copy the live vectors, then the vectors written during the copy, and switch to the new
+    generation. with_indexes: whether the indexes and codes of the new generation are made during
+    the copy."""
     # From the database, not from memory: vectors that are not copied would be lost.
     copied_state = access.read(access.state_in_database)
     # An attempt may have been interrupted.
@@ -92,8 +94,9 @@ def _copy_and_switch(
 
 
 def _remove_unfinished(access: Access) -> None:
-    """Remove the files of a failed compaction, where that is possible now: the next one removes
-    the rest. The caller gets the compaction's own error."""
+    """Remove the files of a failed compaction, as far as that is possible now; the next compaction
+    removes the rest. Errors in this are ignored, so that the caller gets the error of the
+    compaction."""
     with suppress(Exception):
         # Not from memory: the switch may have been committed before the error came.
         generation = access.use(read_head).generation
@@ -159,7 +162,8 @@ def _fill_index(
 
 
 def _is_outgrown(access: Access, copied_space: SpaceState) -> bool:
-    """Whether others write so much meanwhile that the switch can't wait for an index."""
+    """Whether other threads or processes write so much meanwhile that the switch can't wait for an
+    index."""
     spaces = access.current_state().state.all_spaces.values()
     slots = max(
         (space.slots for space in spaces if space.number == copied_space.space.number), default=0
@@ -174,7 +178,8 @@ def _switch(
     copies: dict[int, Space],
     generation: int,
 ) -> None:
-    """Copy the writes since the copied state, and make the new generation the valid one."""
+    """Copy the vectors written since the copied state, and make the new generation the valid
+    one."""
     new_state = advance(
         copied_state, write.connection, write.head, access.memory.open_vectors
     ).state
@@ -196,7 +201,8 @@ def _switch(
 
 
 def _forget_blocks(write: WriteTransaction, generation: int) -> None:
-    """Forget blocks of other generations, and of spaces that don't exist any more."""
+    """Delete the records of blocks of other generations, and of spaces that don't exist any
+    more."""
     condition = "generation <> ? OR space NOT IN (SELECT number FROM spaces)"
     write.connection.execute(f"DELETE FROM blocks WHERE {condition}", (generation,))
 
@@ -210,7 +216,7 @@ def _index_to_build(access: Access, space: Space, generation: int, count: int) -
 
 
 def _vectors(space: SpaceState, rows: Ints) -> tuple[Stored, bool]:
-    """The vectors of some rows, and whether an index accepts all of their lengths."""
+    """The vectors of some rows, and whether all of them have a length that an index accepts."""
     slots = space.slot_of_row[rows]
     stored = space.vectors.rows(space.space.slots)
     space.vectors.verify_once(stored, space.checksums, slots)
@@ -221,8 +227,8 @@ def _vectors(space: SpaceState, rows: Ints) -> tuple[Stored, bool]:
 def _rows_written_since(
     copied_state: State, new_state: State, old: SpaceState | None, new: SpaceState
 ) -> Ints:
-    """Rows of the new state with another vector than in the copied one; equal slots have equal
-    vectors."""
+    """Rows whose vector in the new state isn't the one in the copied state, compared by slots,
+    since a slot never gets another vector."""
     slots = new.slot_of_row.whole()
     lives = slots >= 0
     if old is None:
@@ -275,16 +281,16 @@ def _forget_leftovers(write: WriteTransaction, generation: int) -> None:
 
 
 def _sync_log(directory: Path) -> None:
-    """Make durable which generation counts, before the files of others go: where commits aren't
-    synced, a power cut could take that and not the removal."""
+    """Sync the record of the valid generation before the files of other generations are removed. If
+    commits aren't synced, a power cut could otherwise undo the commit but not the removal."""
     with suppress(FileNotFoundError):  # then its data is in the database, which was synced
         sync_file(directory / f"{POINTS_NAME}-wal")
 
 
 def has_leftovers(view: SearchView, directory: Path | None) -> bool:
     """Whether there are files of other generations, of vector spaces that don't exist any more, or
-    of kinds that are of no use any more. Called by the only process that may make a generation,
-    else its files would count as left over."""
+    of kinds that are of no use any more. Must be called by the only process that may make a
+    generation, else the files that another process is making would count as left over."""
     is_dropped, files = dropped_spaces(view.connection), derived.all_files(view.connection)
     vectors = vector_files(directory) if directory is not None else set()
     has_old_kinds = any(_kind_of(file.key) in derived.KINDS_BEFORE for file in files)

@@ -1,14 +1,14 @@
 """Makes and saves all data that can be made again: indexes, codes, states, inverted lists and
 columns.
 
-- Saving writes each of these to its file once it is worth it.
+- Saving writes such data to files once that is worthwhile.
 - Renewal (`renew`) rewrites the files of lists and columns, whichever process made them, so that
-  they contain no data of deleted or replaced points. All of them exist again afterwards. The file
-  itself names its lists or its path. A file without changed points since it was written is kept.
+  they contain no data of deleted or replaced points. A file names the lists, or the path, that it
+  is for, so each can be made again. A file is kept if no point has changed since it was written.
 - Coding makes the codes of vector spaces, and files of the full segments.
 - The recall of searches by signs in large spaces is measured.
-- Filling (`fill_index`) adds missing vectors to an index, from a file or from none. Queries load no
-  index: until it is loaded, they are answered exactly.
+- Filling (`fill_index`) adds missing vectors to an index, after loading the index from its file if
+  there is one. Queries don't load an index: until it is loaded, they are answered exactly.
 """
 
 import logging
@@ -85,7 +85,7 @@ STATE_PAUSE = 50  # between two saves of a state, in multiples of the first one'
 
 
 def _never_cancelled() -> None:
-    """The usual check_cancelled: saving may go on."""
+    """The default for check_cancelled: never cancels."""
 
 
 def _write(access: Access, seq: int, fills: Mapping[str, Fill]) -> list[DerivedFile]:
@@ -143,7 +143,8 @@ def _save_grown_kinds(
 
 
 def _has_grown(view: SearchView, kind: AnyKind, growth: float) -> bool:
-    """Whether enough has changed since a file was written, or since there was no room for it."""
+    """Whether enough has changed since a file was written, or since a write of it failed for lack
+    of room."""
     changed, without = kind.count_changed(view), view.caches.without_room.get(kind.key, 0)
     return changed > growth * view.state.count and view.state.count > GROWN_AGAIN * without
 
@@ -156,8 +157,8 @@ def _note_room(view: SearchView, kind: AnyKind, saved: bool) -> None:
 
 
 def save_index(access: Access, name: str, growth: float) -> None:
-    """Save the index of a space if it has grown by more than this share since; only the one process
-    that does maintenance may."""
+    """Save the index of a space if it has grown by more than this share since it was saved. Only
+    the one process that does maintenance may call this."""
     cached = access.current_state()
     if name not in cached.caches.spaces or access.directory is None:
         return
@@ -181,9 +182,10 @@ def save_state(
     every: bool = False,
     most: int | None = None,
 ) -> None:
-    """Save the state of a large collection if enough has changed since it was saved, or with
-    `every` if anything has; unless there are more than `most` points. Only the one process that
-    does maintenance may. check_cancelled: called now and then; it may raise."""
+    """Save the state of a large collection if enough has changed since it was saved; with `every`,
+    if anything has changed. Nothing is saved if there are more than `most` points. Only the one
+    process that does maintenance may call this. check_cancelled: called now and then; it may
+    raise."""
     rests = time.monotonic() < access.memory.state_rests_until
     if access.directory is None or (rests and not every):
         return
@@ -207,8 +209,8 @@ def _state_to_save(
 
 
 def _state_has_changed(view: SearchView, kind: StateFile, every: bool) -> bool:
-    """Whether so much was written since it was saved that following takes long, or that the change
-    log may soon not reach back."""
+    """Whether so much was written since the state was saved that updating it from the change log
+    takes long, or that the log may soon not reach back to it."""
     head, saved_file = view.state.head, derived.find(view.connection, kind.key)
     if saved_file is None or every or head.seq - saved_file.seq > LOG_WRITTEN * LOG_WRITES:
         return saved_file is None or head.seq != saved_file.seq or is_useless(view, saved_file)
@@ -222,9 +224,9 @@ def build_lists(access: Access, check_cancelled: CheckCancelled) -> None:
 
 
 def follow_with_lists(access: Access, check_cancelled: CheckCancelled) -> None:
-    """Update the lists that are in use, so that no query has to: it would wait for all writes to be
-    processed. Where rows were renumbered, they are made again. check_cancelled: called now and
-    then; it may raise."""
+    """Update the lists that are in use, so that no query has to wait until they are updated for all
+    writes. If rows were renumbered, the lists are made again. check_cancelled: called now and then;
+    it may raise."""
     cache = access.current_state().caches.lists
     before, used = access.memory.lists_in_use
     keys = cache.asked_keys()
@@ -237,10 +239,10 @@ def follow_with_lists(access: Access, check_cancelled: CheckCancelled) -> None:
 
 
 def save_lists(access: Access, check_cancelled: CheckCancelled) -> bool:
-    """Save the lists of words and trigrams that have grown enough since; only the one process that
-    does maintenance may. Deleted or replaced data goes from a file when it is written.
-    Returns whether that is left for later, since it was done a moment ago. check_cancelled: called
-    now and then; it may raise. Does nothing for a store in memory."""
+    """Save the lists of words and trigrams that have grown enough since they were saved. Only the
+    one process that does maintenance may call this. A new file contains no deleted or replaced
+    data. Returns whether saving is left for later, because lists were saved a moment ago.
+    check_cancelled: called now and then; it may raise. Does nothing for a store in memory."""
     began = time.monotonic()
     if access.directory is None or began < access.memory.lists_rest_until:
         return access.directory is not None
@@ -256,10 +258,10 @@ def save_lists(access: Access, check_cancelled: CheckCancelled) -> bool:
 def list_words_ahead(
     access: Access, check_cancelled: CheckCancelled, may_wait: bool = True
 ) -> bool:
-    """Make the lists of words before the first query needs them, so that it needn't wait; only the
-    one process that does maintenance may. While others write, it takes a small part of the time.
-    When nobody does, the lists go to a file, and take no memory. Returns whether the work is left
-    for later, which only happens if this `may_wait`."""
+    """Make the lists of words before the first query needs them, so that the query needn't wait.
+    Only the one process that does maintenance may call this. While other threads write, this works
+    for a small part of the time. When none write, the lists are saved in a file, and take no
+    memory. Returns whether the work is left for later, which happens only with `may_wait`."""
     if access.directory is None:
         return False
     key = access.read(_words_ahead, access.hooks.text_settings)
@@ -290,8 +292,8 @@ def list_words_ahead(
 
 
 def _words_ahead(view: SearchView, text_settings: Payload | None) -> "ListKey | None":
-    """The key of lists of words that are worth making before any query needs them: of many
-    documents, where a file lacks more than a query would soon scan."""
+    """The key of the lists of words, if they are worth making before any query needs them: if there
+    are many documents, and more of them are missing from a file than a query could scan quickly."""
     count = view.state.count
     if text_settings is None or count < words.LISTS_WORTH or view.caches.lists.asked_keys():
         return None
@@ -307,16 +309,17 @@ def _words_ahead(view: SearchView, text_settings: Payload | None) -> "ListKey | 
 
 
 class BesideWriters:
-    """Called between the steps of work that can wait: while others write, it gets one part in
-    PART_BESIDE of the time, since writers share the interpreter with it."""
+    """Called between the steps of work that can wait. While other threads write, it pauses so that
+    the work gets one part in PART_BESIDE of the time, since writers share the interpreter with
+    it."""
 
     def __init__(self, access: Access, check_cancelled: CheckCancelled) -> None:
         self._access, self._check_cancelled = access, check_cancelled
         self._began = time.thread_time()
 
     def writing(self) -> bool:
-        """Whether this process has written points within the last second; others' writes take
-        nothing of its interpreter."""
+        """Whether this process has written points within the last second. Writes of other processes
+        don't matter, since they don't use this interpreter."""
         return time.monotonic() < self._access.memory.written_at + QUIET_AFTER
 
     def __call__(self) -> None:
@@ -336,7 +339,8 @@ def save_small_lists(access: Access) -> None:
 
 
 def worth_saving(cached: CachedState) -> list[ListFile]:
-    """The lists that should have files: of words only the lists of the analyzer used last."""
+    """The keys of cached lists that should have files; of the lists of words only those of the
+    analyzer used last."""
     if cached.state.count < words.LISTS_WORTH:
         return []
     held: list[ListKey] = cached.caches.lists.held_keys()
@@ -355,9 +359,10 @@ def save_columns(
     access: Access, check_cancelled: CheckCancelled, before: Sequence[ColumnFile] = ()
 ) -> None:
     """Save the columns that were used more than once and have changed enough since they were saved,
-    the last used first, and the columns of usual keys, as far as there is room. Only the one
-    process that does maintenance may. check_cancelled: called now and then; it may raise. before:
-    columns that were used before compaction, which drops them from memory."""
+    the most recently used first; then columns of keys that are likely to be used (`usual_keys`).
+    Saving ends when there is no more room. Only the one process that does maintenance may call
+    this. check_cancelled: called now and then; it may raise. before: columns that were used before
+    compaction, which drops them from memory."""
     if access.directory is None:
         return
     used = dict.fromkeys([*access.read(columns_worth_saving), *before][:MAX_COLUMNS])
@@ -390,8 +395,8 @@ def columns_worth_saving(view: SearchView) -> list[ColumnFile]:
 
 
 def columns_ahead(view: SearchView) -> list[ColumnFile]:
-    """Columns of usual keys, which may be used next, as far as other columns leave room under
-    MAX_COLUMNS."""
+    """The columns of keys that are likely to be used (`usual_keys`), at most as many as other
+    columns leave under MAX_COLUMNS."""
     usual = [*map(ColumnFile, columns.usual_keys(view))]
     keys = {kind.key for kind in usual}
     other_count = sum(file.key not in keys for file in _column_files(view.connection))
@@ -409,8 +414,8 @@ def _count_column_files(view: SearchView) -> int:
 def _save_ahead(
     access: Access, ahead: Sequence[ColumnFile], check_cancelled: CheckCancelled
 ) -> None:
-    """Save columns that no query has used, unless the last time has ended less than AHEAD_PAUSE
-    times its own duration ago."""
+    """Save columns that no query has used, unless the last such save ended less than AHEAD_PAUSE
+    times its duration ago."""
     began = time.monotonic()
     if began >= access.memory.columns_rest_until:
         _save_grown_kinds(access, ahead, check_cancelled, GROWTH_AHEAD)
@@ -419,14 +424,14 @@ def _save_ahead(
 
 
 def _forget_all(write: WriteTransaction, keys: Sequence[str]) -> bool:
-    """Drop the records of the files of columns with these keys; whether there were any."""
+    """Drop the records of the column files with these keys; returns whether there were any."""
     present_keys = [file.key for file in _column_files(write.connection) if file.key in keys]
     derived.forget(write.connection, present_keys)
     return bool(present_keys)
 
 
 def _forget_oldest(write: WriteTransaction) -> None:
-    """Drop the records of the oldest where there are too many."""
+    """Drop the records of the oldest column files if there are too many."""
     files = sorted(_column_files(write.connection), key=lambda file: -file.seq)
     derived.forget(write.connection, [file.key for file in files[MAX_COLUMNS:]])
 
@@ -448,9 +453,10 @@ _NO_CONTENT = tuple(f"{kind}." for kind in (*derived.OF_VECTORS, FILE_KIND))
 
 
 def renew(access: Access, held: Sequence[ListFile], used: Sequence[ColumnFile]) -> None:
-    """Rewrite the lists that are held, the columns that are used, and all that have files, where
-    points have changed since, as far as there is room; forget all other files of lists and columns.
-    Only the one process that does maintenance may."""
+    """Rewrite the files of lists and columns if points have changed since they were written: of the
+    lists in `held`, the columns in `used`, and all that have files. Drop the records of all other
+    files of lists and columns, and of those for which there is no room. Only the one process that
+    does maintenance may call this."""
     if access.directory is None:
         return
     access.read(_forget_read, held)
@@ -463,7 +469,8 @@ def renew(access: Access, held: Sequence[ListFile], used: Sequence[ColumnFile]) 
 
 
 def _forget_content(write: WriteTransaction, kept_keys: Container[str]) -> None:
-    """Drop the records of files that keep content of points, but for those with these keys."""
+    """Drop the records of files that contain content of points, except for those with these
+    keys."""
     keys = [file.key for file in derived.all_files(write.connection)]
     with_content = [key for key in keys if not key.startswith(_NO_CONTENT)]
     derived.forget(write.connection, [key for key in with_content if key not in kept_keys])
@@ -475,8 +482,8 @@ def _forget_read(view: SearchView, held: Sequence[ListFile]) -> None:
 
 
 def _try_rewrite(access: Access, kind: AnyKind, held: Sequence[ListFile]) -> bool:
-    """Write a file; returns whether that could be done. Lists that only a file has needed aren't
-    kept in memory."""
+    """Write a file; returns whether that could be done. Lists that were made only for the file
+    aren't kept in memory."""
     try:
         done = _save(access, kind)
     except (InvalidArgumentError, MissingDependencyError):
@@ -489,9 +496,9 @@ def _try_rewrite(access: Access, kind: AnyKind, held: Sequence[ListFile]) -> boo
 def _kinds_to_renew(
     view: SearchView, held: Sequence[ListFile], used: Sequence[ColumnFile]
 ) -> list[AnyKind]:
-    """Lists and columns that are held or used, or have files. Of words only the lists that were
-    used last, or saved last where this process has used none; of columns at most the number that
-    may be saved."""
+    """The lists and columns that are in `held` or `used`, or have files. Of the lists of words only
+    those that were used last, or, if this process has used none, saved last. At most as many
+    columns as may be saved."""
     numbers = {space.number for space in view.state.non_dense.values() if space.kind == "sparse"}
     saved = _saved_kinds(view, ListFile)
     word_lists = [kind for kind in saved if kind.list_key[0] == "words"]
@@ -508,7 +515,7 @@ def _kinds_to_renew(
 
 
 def _saved_kinds(view: SearchView, kind: type[F]) -> list[F]:
-    """The kinds that have files, the last written last; without invalid ones."""
+    """The kinds that have files, ordered by when these were written; without invalid kinds."""
     assert view.files is not None
     files = []
     for derived_file in sorted(
@@ -526,7 +533,7 @@ FILES_AT_ONCE = 4  # recorded in one transaction
 
 
 def build_codes(access: Access, name: str, progress: Progress) -> None:
-    """Let the codes of a space take in the vectors that they lack, from files if there are any."""
+    """Code the vectors of a space that have no codes yet, after loading the codes of its files."""
     cached = access.read(_with_saved_codes, name)
     space = cached.state.spaces.get(name)
     if space is None or not _should_have_codes(space):
@@ -544,7 +551,7 @@ def build_codes(access: Access, name: str, progress: Progress) -> None:
 
 
 def _with_saved_codes(view: SearchView, name: str) -> CachedState:
-    """The state in memory now, whose space has taken in the codes of all files that there are."""
+    """The current state in memory, after the space has loaded the codes of all its files."""
     space = view.state.spaces.get(name)
     if space is not None and _should_have_codes(space):
         codes = view.caches.spaces[name].codes
@@ -557,8 +564,8 @@ def _should_have_codes(space: SpaceState) -> bool:
 
 
 def save_codes(access: Access, name: str, every: bool = False) -> None:
-    """Write files of full segments that are in none, where they have grown enough, or with `every`
-    of each. Only the one process that does maintenance may."""
+    """Write files of full segments that aren't in files yet, if there are enough of them; with
+    `every`, even if there are few. Only the one process that does maintenance may call this."""
     # Another process may have saved more than this one has.
     cached = access.read(_with_saved_codes, name)
     codes = cached.caches.spaces[name].codes_at_hand if name in cached.caches.spaces else None
@@ -574,9 +581,9 @@ def save_codes(access: Access, name: str, every: bool = False) -> None:
 def measure_recall(
     access: Access, name: str, is_alone: bool, progress: Progress, at_once: bool = True
 ) -> bool:
-    """Measure the recall of searches by signs in a space, if unknown; load another process'
-    measurement. is_alone: whether this is the one process that may write files. If not `at_once`,
-    it is left for later while the space grows; returns whether it was."""
+    """Measure the recall of searches by signs in a space, if it is unknown, or load the measurement
+    of another process. is_alone: whether this is the one process that may write files. Unless
+    `at_once`, measuring is left for later while the space grows; returns whether it was left."""
     cached = access.read(_with_recall, name)
     space = cached.state.spaces.get(name)
     if space is None or not _is_searched_by_signs(cached, space):
@@ -608,7 +615,8 @@ def measure_recall(
 
 
 def _with_recall(view: SearchView, name: str) -> CachedState:
-    """The memory of the collection now, with the measured recall of its file."""
+    """The current state of the collection in memory, after the measured recall was loaded from its
+    file."""
     space = view.state.spaces.get(name)
     cached = state_and_caches(view)
     if space is not None and _is_searched_by_signs(cached, space):
@@ -631,9 +639,10 @@ _warned: set[WarnedKey] = set()  # collections about whose missing index the log
 
 def load_index(access: Access, name: str, at_once: bool = True, waits: bool = True) -> None:
     """Load the file of the index of a space, if there is one with many more vectors than the index
-    in memory, and the space is large enough to gain from it. Unless `at_once`, only when queries
-    have lost as much time without it as loading takes. waits: for another thread that loads, or
-    fills, the index just now, which may take minutes; if not, it is left to that thread."""
+    in memory, and the space is large enough to gain from it. Unless `at_once`, it is loaded only
+    when queries have lost as much time without it as loading takes. waits: whether to wait for
+    another thread that is loading or filling the index, which may take minutes; if not, that is
+    left to the other thread."""
     index, derived_file = access.read(_index_to_load, name, at_once)
     if index is not None and derived_file is not None:
         # Outside of the transaction, which forks wait for, and the emptying of the log.
@@ -647,7 +656,7 @@ def load_index(access: Access, name: str, at_once: bool = True, waits: bool = Tr
 def _index_to_load(
     view: SearchView, name: str, at_once: bool
 ) -> tuple[SpaceIndex | None, DerivedFile | None]:
-    """The index of a space, and its file, if that is to be loaded now."""
+    """The index of a space and its file, if the file is to be loaded now."""
     index = _index_worth_having(view, name)
     derived_file = None if index is None else index.recorded_file(view.connection)
     if index is None or derived_file is None or at_once:
@@ -661,8 +670,8 @@ def fill_index(
     access: Access, name: str, may_begin: bool, progress: Progress, at_once: bool = True
 ) -> bool:
     """Add the missing vectors to the index of a space, after loading its file (`load_index`).
-    Returns whether it is still incomplete: another process builds it, a compaction has replaced the
-    files, or the collection was closed as idle."""
+    Returns whether the index is still incomplete: because another process builds it, a compaction
+    has replaced the files, or the collection was closed as idle."""
     load_index(access, name, at_once)
     index, state = access.read(_index_and_state, name)
     if index is None or (index.rests and not at_once):
@@ -694,7 +703,8 @@ def _log_filling(access: Access, before: int, index: SpaceIndex) -> None:
 
 
 def _index_worth_having(view: SearchView, name: str) -> SpaceIndex | None:
-    """The index of a space, if the space should have one and is large enough to gain from it."""
+    """The index of a space, if the space should have an index and is large enough to gain from
+    it."""
     space = view.state.spaces.get(name)
     if space is None or not (index := view.caches.spaces[name].index).wanted:
         return None
@@ -709,7 +719,8 @@ def _index_and_state(view: SearchView, name: str) -> tuple[SpaceIndex | None, St
 
 
 def _warn_once(access: Access, why: Exception) -> None:
-    """Say in the log that a collection lacks its index; once, however often it is opened."""
+    """Log a warning that a collection lacks its index; only once, however often the collection is
+    opened."""
     warned_key: WarnedKey = access.directory or weakref.ref(access, _warned.discard)
     if warned_key not in _warned:
         _warned.add(warned_key)

@@ -11,13 +11,13 @@ log is emptied: no byte of deleted data is left.
 that happens, since every call leaves them out anyway.
 
 *Coding*: vectors get codes; whole segments of codes are saved. *Filling*: an index gets the vectors
-that it lacks, and is saved when it has grown enough. Where too much dies meanwhile, compaction
-comes first.
+that it lacks, and is saved when it has grown enough. If too many vectors become dead meanwhile,
+compaction comes first.
 
 One thread of one process at a time maintains a directory (`as_only_process`): it holds a lock on a
-file of its own, which is released when the holder dies. The next one removes a dead one's remains.
-Another process may meanwhile load saved files and let its own copy of an index follow, but begins
-none.
+lock file, which is released when its process dies. The next process removes the remains of
+unfinished work. Other processes may meanwhile load saved files and add vectors to their own copy of
+an index, but don't begin to build one.
 """
 
 import time
@@ -82,7 +82,7 @@ T = TypeVar("T")
 
 
 class _Locks:
-    """For each directory the lock by which this process' threads queue; and the files
+    """For each directory the lock at which the threads of this process queue, and the lock files
     whose locks they hold."""
 
     def __init__(self) -> None:
@@ -91,12 +91,12 @@ class _Locks:
         reset_after_fork(self)
 
     def at(self, directory: Path) -> FifoLock:
-        """That of a directory."""
+        """The lock of a directory."""
         return self._of_threads.setdefault(directory, FifoLock())
 
     def forget_after_fork(self) -> None:
-        """In a child: no thread does maintenance. The parent's files are closed, else their locks
-        would outlive it."""
+        """In a forked child: no thread does maintenance. The parent's lock files are closed, else
+        their locks would outlive the parent."""
         self._of_threads, files = {}, self.files
         self.files = set()
         for file in files:
@@ -107,8 +107,9 @@ _locks = _Locks()
 
 
 def as_only_process(access: Access, milliseconds: int, work: Callable[[bool], T]) -> T:
-    """The result of `work`, which gets whether this is now the one thread of all processes that may
-    do maintenance. It isn't when another one has done it for that time."""
+    """The result of `work`, called with whether this is now the one thread of all processes that
+    may do maintenance. False if another thread or process has held the lock for this number of
+    milliseconds."""
     directory = access.directory
     if directory is None or access.is_read_only:
         return work(not access.is_read_only)
@@ -168,7 +169,7 @@ GLANCE = 0.1  # seconds between two checks of another thread's progress
 
 
 class _Overgrown(Exception):  # noqa: N818 (it isn't an error)
-    """Compaction comes first."""
+    """Raised to end a pass of maintenance, since compaction must come first."""
 
 
 def optimize(access: Access, progress: Progress) -> None:
@@ -188,8 +189,8 @@ def optimize(access: Access, progress: Progress) -> None:
 
 
 def run_once(access: Access, progress: Progress) -> bool:
-    """Do all worthwhile maintenance now, without waiting for another process or thread that does it
-    already. Returns whether something was left to these, or for later."""
+    """Do all worthwhile maintenance now, without waiting for another process or thread that is
+    already doing it. Returns whether work was left to these, or for later."""
     work = partial(_do_what_is_worth_it, access, progress)
     return access.maintaining.take_in_time(0, work, lambda: True)
 
@@ -209,7 +210,7 @@ class _Pass:
     coded_at: float = 0.0
 
     def all(self) -> bool:
-        """Whatever can be done; returns True once it is."""
+        """Do all possible maintenance; returns True when it is done."""
         access = self.access
         if not self.is_alone:
             _refuse_to_wait(access)
@@ -242,7 +243,8 @@ class _Pass:
         return True
 
     def do_what_is_worth_it(self) -> bool:
-        """Only that; returns whether something was left, to another process or for later."""
+        """Do only the maintenance that is worthwhile now; returns whether work was left, to another
+        process or for later."""
         access, is_alone = self.access, self.is_alone
         self._expire()
         _begin(access, CODING)
@@ -293,17 +295,17 @@ class _Pass:
             remove_expired(self.access)
 
     def _report(self, done: int, total: int) -> None:
-        """Tell the caller, and those that wait for their turn."""
+        """Report progress to the caller, and to threads that wait for their turn."""
         self.access.maintained = self.access.maintained.advanced(done, total)
         self.progress(done, total)
 
     def _between_parts(self, done: int, total: int) -> None:
-        """Between two parts of an index, which may take minutes to fill."""
+        """Called between two parts of an index, which may take minutes to fill."""
         self._report(done, total)
         self._compaction_first()
 
     def _beside_writes(self, done: int, total: int) -> None:
-        """The same while nobody waits for it."""
+        """As `_between_parts`, for work that no caller waits for."""
         self._codes_first(done, total)
         self._compaction_first()
 
@@ -313,8 +315,8 @@ class _Pass:
             raise _Overgrown
 
     def _codes_first(self, done: int, total: int) -> None:
-        """Between two steps of work that can wait: code vectors that were written meanwhile, since
-        queries scan vectors without codes one by one."""
+        """Called between two steps of work that can wait: code the vectors that were written
+        meanwhile, since queries scan vectors without codes one by one."""
         self._report(done, total)
         if time.monotonic() >= self.coded_at + CODED_EVERY:
             self._code_all()
@@ -326,8 +328,8 @@ class _Pass:
 
 
 def _in_turn(access: Access, progress: Progress, work: Callable[[], bool]) -> None:
-    """Do the work, which returns True, when it is this thread's turn; work of the current holder
-    until then is progress too."""
+    """Do the work, which returns True, when it is this thread's turn. Until then the progress of
+    the thread that holds the lock is reported."""
     done_before = 0
     while not access.maintaining.take_in_time(GLANCE, work, lambda: False):
         other_work = access.maintained
@@ -351,8 +353,8 @@ def _refuse_to_wait(access: Access) -> NoReturn:
 def _in_passes(
     access: Access, progress: Progress, milliseconds: int, work: Callable[[_Pass], T]
 ) -> T:
-    """The result of `work`, called by `as_only_process`; it begins anew whenever there is more to
-    compact than an index is worth."""
+    """The result of `work`, called by `as_only_process`. It is called again whenever it was ended
+    because compaction must come first."""
     return as_only_process(access, milliseconds, partial(_again, access, progress, work))
 
 
@@ -369,9 +371,9 @@ def _again(access: Access, progress: Progress, work: Callable[[_Pass], T], is_al
 
 
 def save_indexes(access: Access, seconds: float) -> None:
-    """Save the growth of indexes, before the collection is closed; if no other process does, and
-    the background stops within this number of seconds. The background has saved lists of many words
-    soon after they were made; otherwise they are left."""
+    """Save indexes that have grown, before the collection is closed. Only if no other process does
+    maintenance, and background maintenance stops within this number of seconds. Large lists of
+    words aren't saved here, since background maintenance saves them soon after they are made."""
     save = partial(as_only_process, access, 0, partial(_save_indexes, access))
     try:
         access.maintaining.take_in_time(seconds, save, lambda: None)

@@ -9,13 +9,13 @@ forged file gives it the right one. So every derived value is compared:
 - Inverted lists and columns are made again, block by block, and must be equal. A state must be the
   one that the database and its change log lead to. Points that were written after a file are left
   out, since a reader of the file reads them again anyway.
-- Codes. A search relies on bounds being bounds. They are computed in float64 from the centre, the
-  seed and the scales of the file, without the compiled part that makes codes: the distance of each
-  rotated vector from its decoded code, the length of the decoded vector, and the part that is
-  stored exactly. Other codes that keep these bounds are as good.
+- Codes. A search relies on the stored error bounds. They are computed again in float64 from the
+  centre, the seed and the scales of the file, without the compiled part that makes codes: the
+  distance of each rotated vector from its decoded code, the length of the decoded vector, and the
+  part that is stored exactly. The codes themselves may be any that keep these bounds.
 - Signs. The signs of each rotated vector, and the factor that turns them into a score, are computed
   likewise, and may differ only by roundings. The recall of searches by signs is measured again, and
-  may not be much less.
+  must not be much lower than the recorded recall.
 - Indexes. A class that can return its vectors (`KnowsVectors`) returns all of them. With others
   each stored vector is searched for, and each hit must have the distance that the index returns.
   Whenever a graph is read, `indexes.hnsw` checks that each slot occurs once and that no link leads
@@ -118,8 +118,8 @@ def _refuse_false_column(view: FilterView, path: Path, derived_file: DerivedFile
 
 
 def _refuse_other_values(view: FilterView, saved: SavedColumns) -> None:
-    """Raise ValueError unless a file has of the points, block by block, exactly the postings that
-    are made of their payloads."""
+    """Raise ValueError unless a file has exactly the postings that are made from the points'
+    payloads; compared block by block."""
     decided = _decided_rows(view, saved.stale)
     covered = np.zeros_like(decided)
     covered[saved.by_column[columns.columns_of(saved.path)[0]].rows] = True
@@ -143,7 +143,8 @@ def _refuse_other_values(view: FilterView, saved: SavedColumns) -> None:
 
 
 def _pairs(postings: Postings, decided: Bools) -> Ints:
-    """(2, n) the rows that count and have values, and the numbers of these; by row."""
+    """(2, n) the rows among `decided` that have values, and the numbers of these values; ordered by
+    row."""
     groups = postings.groups
     numbers = np.repeat(np.arange(len(groups.offsets) - 1), np.diff(groups.offsets))
     return _in_order(np.stack([groups.rows, numbers])[:, decided[groups.rows]])
@@ -154,8 +155,8 @@ def _in_order(pairs: Ints) -> Ints:
 
 
 def _numbers_among(saved: Postings, true: Postings) -> Ints:
-    """For each of the scalars the number that a file gives it, -1 for one that it hasn't. Numbers
-    of other types differ, as 1, 1.0 and true do."""
+    """For each scalar of the true postings its number in a file, -1 if the file lacks it. Equal
+    numbers of different types, such as 1, 1.0 and true, are different scalars."""
     numbers: list[int] = [saved.texts.get(text, -1) for text in true.texts]
     by_type = {part.values.dtype: part for part in saved.numbers}
     for part in true.numbers:
@@ -172,8 +173,8 @@ def _numbers_among(saved: Postings, true: Postings) -> Ints:
 
 
 def _decided_rows(view: AnyView, stale: Ints) -> Bools:
-    """(rows,) the points whose results depend on a file, without those that are read again
-    anyway."""
+    """(rows,) bool: the points whose results depend on a file: all but those that a reader reads
+    again anyway."""
     decided = view.state.alive.copy()
     decided[stale] = False
     return decided
@@ -194,15 +195,15 @@ def _refuse_other_lists(view: AnyView, key: ListKey, layers: Layers[Lists]) -> N
 
 
 def _by_postings(segment: Lists, rows: Ints) -> Iterator[Ints]:
-    """The rows, in batches with at most this number of postings, or one row."""
+    """The rows, in batches that have at most a fixed number of postings, or a single row."""
     counts = np.bincount(segment.owners, minlength=int(rows.max(initial=-1)) + 1)
     ends = np.cumsum(counts[rows]) // POSTINGS_AT_ONCE
     yield from np.split(rows, np.flatnonzero(np.diff(ends)) + 1)
 
 
 def _refuse_other_postings(view: AnyView, key: ListKey, segment: Lists, rows: Ints) -> None:
-    """Raise ValueError unless the segment has exactly the postings and sizes of these rows that
-    lists of the same points have, made again."""
+    """Make the lists of these rows again, and raise ValueError unless the segment has exactly the
+    same postings and sizes for them."""
     saved = _postings(segment, np.arange(len(segment.offsets) - 1), rows)
     for piece in in_pieces(view, key, rows):
         if not len(piece.rows):
@@ -218,9 +219,9 @@ def _refuse_other_postings(view: AnyView, key: ListKey, segment: Lists, rows: In
 
 
 def _postings(lists: Lists, numbers: Ints, rows: Ints) -> Ints:
-    """(3, n) the postings of some rows, by row and then term: the rows, the numbers of the terms,
-    and the bits of the weights, or of NaN (which no file has) where there are none. numbers: (t,)
-    of each term of the lists."""
+    """(3, n) the postings of some rows, ordered by row and then term: the rows, the numbers of the
+    terms, and the bits of the weights (those of NaN, which no file has, if the lists have no
+    weights). numbers: (t,) the number to use for each term of the lists."""
     mask: Bools = np.zeros(max(rows.max(initial=-1), lists.owners.max(initial=-1)) + 1, np.bool_)
     mask[rows] = True
     parts = [
@@ -236,7 +237,7 @@ def _postings(lists: Lists, numbers: Ints, rows: Ints) -> Ints:
 
 
 def _numbers_in(segment: Lists, piece: Lists) -> Ints:
-    """For each term of the piece its number in the segment, -1 for one that isn't there."""
+    """For each term of the piece its number in the segment, -1 if the segment lacks it."""
     if piece.codes is not None:
         codes = segment.codes or {}
         return np.array([codes.get(word, -1) for word in piece.codes], np.int64)
@@ -247,7 +248,7 @@ def _numbers_in(segment: Lists, piece: Lists) -> Ints:
 
 
 def _sizes(lists: Lists, rows: Ints) -> Matrix:
-    """How many words each of the rows has; none for lists that don't tell."""
+    """How many words each of the rows has; an empty array for lists without sizes."""
     return lists.sizes[np.searchsorted(lists.rows, rows)] if len(lists.sizes) else lists.sizes
 
 
@@ -277,7 +278,7 @@ def _refuse_other_state(true: State, saved: State) -> None:
 
 
 def _are_same(saved: State, saved_space: SpaceState, true: State, space: SpaceState) -> bool:
-    """Whether two states say the same of a vector space, though they may number rows otherwise."""
+    """Whether two states agree on a vector space; they may number rows differently."""
     return (
         np.array_equal(_owners(saved, saved_space), _owners(true, space))
         and np.array_equal(saved_space.slot_of_row.whole()[saved.alive], space.slot_of_row.whole())
@@ -306,7 +307,7 @@ CANDIDATES = 10  # of vectors that are searched for, of each
 def _refuse_other_codes(
     space: SpaceState, first: int, is_over: Event, saved: MappedSegments
 ) -> None:
-    """Raise ValueError unless there are codes of the vectors of a space, from the slot `first`
+    """Raise ValueError unless the codes are valid for the vectors of a space, from the slot `first`
     on."""
     for number, codes in enumerate(saved.segments):
         _end_if(is_over)
@@ -333,8 +334,8 @@ def _refuse_wrong_codes(codes: Codes, space: SpaceState, first: int) -> None:
 
 
 def _holds(codes: Codes, start: int, vectors: Floats) -> Bools:
-    """Whether the stored facts about some rows from `start` on are right, and bounds are no looser
-    than necessary. The rows are of whole blocks."""
+    """Whether the stored numbers of the codes of some rows from `start` on are right, and their
+    bounds no looser than necessary. The rows must be whole blocks."""
     span = slice(start, start + len(vectors))
     blocks = slice(span.start // BLOCK, span.stop // BLOCK)
     scales, residuals, sides, reaches = codes.rows[span].astype(np.float64).T
@@ -369,8 +370,8 @@ def _signs_hold(codes: Codes, span: slice, turned: Floats, sides: Floats) -> Boo
 
 
 def _encode_rows(vectors: Floats, frame: Frame, sides: Floats) -> tuple[Floats, Floats, Bools]:
-    """The part of some rows that is coded, before rotation, by the exactly stored part; their
-    lengths; and whether these are right."""
+    """Of some rows: the part of the vectors that is coded, before rotation, computed from the
+    exactly stored part (`sides`); their lengths; and whether `sides` is right."""
     lengths, centre = _length(vectors), frame.centre.astype(np.float64)
     safe = (lengths >= SAFE_LENGTHS[0]) & (lengths <= SAFE_LENGTHS[1])
     rows = np.where(safe[:, None], vectors, 0.0)
@@ -387,7 +388,8 @@ def _encode_rows(vectors: Floats, frame: Frame, sides: Floats) -> tuple[Floats, 
 
 
 def _numbers(nibbles: np.ndarray, dimension: int) -> Matrix:
-    """(n, dim) the numbers in the halves of bytes: four numbers, then four others."""
+    """(n, dim) the numbers unpacked from the halves of bytes: the four numbers in one half, then
+    the four in the other."""
     halves = np.stack([nibbles & 15, nibbles >> 4], axis=2)
     return halves.reshape(len(nibbles), -1)[:, :dimension].astype(np.float32)
 
@@ -484,12 +486,13 @@ _OF_OTHER_TYPES = """
 
 
 def no_analyzer() -> Analyzer:
-    """For callers that don't know how a collection finds words: its lists aren't compared."""
+    """The default for callers that don't know a collection's analyzer: its lists of words aren't
+    compared."""
     raise InvalidArgumentError("how words are found isn't known here")
 
 
 def verify_catalog(path: Path, mode: Mode) -> FileReport:
-    """The catalog of a store."""
+    """The report on the catalog of a store."""
     database = FileDatabase(path, CATALOG, mode)
     try:
         database.use(partial(_refuse_problems, path=path))
@@ -627,8 +630,8 @@ def _problem_of_vectors(space: SpaceState) -> StorageError | None:
 def _comparisons(
     view: SearchView, sound: list[SpaceState], find_analyzer: FindAnalyzer
 ) -> dict[str, Comparison]:
-    """By their keys, how to compare derived files with their sources, which the view's connection
-    reads. There may be other, obsolete files."""
+    """For each derived file, by its key, the function that compares it with its sources, which are
+    read by the view's connection. Obsolete files, which may exist too, have none."""
     sparse = [s.number for s in view.state.non_dense.values() if s.kind == "sparse"]
     keys: list[ListKey] = [
         TRIGRAMS,
@@ -654,7 +657,8 @@ def _comparisons(
 def _recall_comparisons(
     view: SearchView, sound: list[SpaceState], is_over: Event
 ) -> dict[str, Comparison]:
-    """The same by the codes in files alone, which other threads can do."""
+    """As `_comparisons`, for measured recalls: compared by the codes in files alone, so other
+    threads can do it."""
     comparisons: dict[str, Comparison] = {}
     for space in sound:
         caches = view.caches.spaces[space.space.name]
@@ -683,15 +687,16 @@ def _refuse_other_recall(
 
 
 def _mean_recall(measured: Sequence[Measured]) -> float:
-    """Of all kinds together: of near-duplicates one question may lose all of its hits at once, so
-    that chance decides about the worst kind."""
+    """The mean recall of all kinds of questions together. The worst kind isn't used, since among
+    near-duplicates one question may lose all of its hits by chance."""
     return float(np.mean([min(measurement.recall, DEFAULT_RECALL) for measurement in measured]))
 
 
 def _codes_comparisons(
     view: SearchView, sound: list[SpaceState], is_over: Event
 ) -> dict[str, Comparison]:
-    """The same by vectors and codes alone, which other threads can do."""
+    """As `_comparisons`, for codes: compared by vectors and codes alone, so other threads can do
+    it."""
     codes_of_spaces = [(space, view.caches.spaces[space.space.name].codes) for space in sound]
     slots = FILE_SEGMENTS * SEGMENT
     return {
@@ -717,8 +722,8 @@ def _words(find_analyzer: FindAnalyzer) -> list[ListKey]:
 def _derived_report(
     directory: Path, derived_file: DerivedFile, compare: dict[str, Comparison]
 ) -> FileReport:
-    """Losing such a file is no loss, but damage to it may be a fault of the disk, or
-    intentional."""
+    """The report on a derived file. It can be made again if it is lost, but damage to it may be a
+    fault of the disk, or intentional."""
     path = directory / DERIVED / derived_file.file
     try:
         refuse_damaged(path_of(directory, derived_file), derived_file)
@@ -753,7 +758,8 @@ def _refuse_problems(connection: apsw.Connection, path: Path) -> None:
 
 
 def _refuse_disagreement(view: SearchView, path: Path) -> None:
-    """Tables may contradict one another though all checksums are right, if someone made them so."""
+    """Raise DamagedError if tables contradict one another, which a forger can achieve with correct
+    checksums."""
     pks = view.state.pks
     rows = select(view.connection, "SELECT pk FROM points ORDER BY pk")
     if not np.array_equal(pks, np.array([pk for (pk,) in rows], np.int64)):

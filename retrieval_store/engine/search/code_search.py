@@ -1,4 +1,4 @@
-"""Code that only large collections need: the searches by codes, and through an index.
+"""Searches that only large collections need: by quantized codes, and through an index.
 
 A scan of codes proves that most vectors aren't among the nearest; exact distances are computed for
 the few that are left. Where a recall below 1 is wanted, signs are scanned first, which make it very
@@ -33,9 +33,9 @@ from retrieval_store.indexes.quantized import (
 
 @dataclass(frozen=True, slots=True)
 class PackedCodes:
-    """Codes of the vectors that a filter allows, copied together. slots: all that are allowed,
-    ascending; rest: those without codes; coded: how many slots of the space had codes when this was
-    made."""
+    """Codes of the vectors that a filter allows, copied into one block. slots: all allowed slots,
+    ascending; rest: allowed slots without codes; coded: how many slots of the space had codes when
+    this was made."""
 
     pieces: CodeSegments | None
     slots: Ints
@@ -118,7 +118,7 @@ def _nearest_by_codes(
 def _with_rest(
     context: SearchContext, parts: _ScanParts, query_numbers: list[int], errors: float | None
 ) -> list[Neighbors | None]:
-    """The nearest, where some allowed vectors have no codes."""
+    """The nearest vectors if some allowed vectors have no codes; these are searched as floats."""
     rest = context.nearest_of(query_numbers, parts.rest)
     if parts.pieces is None:
         return [context.rank(i, slots) for i, slots in zip(query_numbers, rest, strict=True)]
@@ -145,8 +145,9 @@ def _with_rest(
 def estimate_recall(
     context: SearchContext, coded: CodeSnapshot, hits: Nearest, errors: float
 ) -> float | None:
-    """Estimate the recall of a search for a single query that allowed for this many errors, by one
-    that allows for one more."""
+    """Estimate the recall of a search by signs for a single query. errors: the number of standard
+    errors that the search allowed for. Its hits are compared with the hits of a search that allows
+    for one standard error more."""
     wider = code_pass(context, coded, errors + 1)
     wider_hits = None if wider is None else wider.nearest(context.vectors[0], context.matrix)
     if wider_hits is None or not wider_hits.chosen:
@@ -171,7 +172,7 @@ def _parts(context: SearchContext, coded: CodeSnapshot) -> _ScanParts:
 
 
 def _all_parts(context: SearchContext, coded: CodeSnapshot) -> _ScanParts:
-    """All codes of the space, with bits for the slots that are allowed."""
+    """All codes of the space, and a filter of the allowed slots."""
     space, allowed = context.space, context.allowed
     rest = coded.lacking(context.slots)
     if not allowed.restricts and not space.dead and coded.stop <= context.slots:
@@ -181,7 +182,8 @@ def _all_parts(context: SearchContext, coded: CodeSnapshot) -> _ScanParts:
 
 
 def _gather_codes(coded: CodeSnapshot, slots: Ints) -> PackedCodes:
-    """The codes of the slots copied together, contiguous for each frame."""
+    """Copies of the codes of the slots; contiguous for each frame (the transformation that codes of
+    some segments share)."""
     groups: dict[int, list[tuple[Codes, Ints]]] = {}
     chosen: dict[int, list[Ints]] = {}
     rest, end = [], 0
@@ -202,7 +204,7 @@ TIE = 2.0**-23  # relative error of float32 distances in an index, per number of
 
 
 class UselessError(Exception):
-    """The index can't answer: it failed, or returned fewer candidates than exist."""
+    """Raised when the index can't answer: it failed, or returned fewer candidates than exist."""
 
 
 def over_fetch(

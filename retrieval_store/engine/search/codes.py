@@ -1,20 +1,21 @@
-"""The codes of one vector space, which prove that most of its vectors are not near a query.
+"""The quantized codes of one vector space, by which a search proves that most vectors are not near
+a query.
 
 Slots never change their vectors, so codes never become wrong. They come in *segments* of equal
 size. A full segment is immutable, and goes into a derived file, written by the process that does
-maintenance and mapped by all. The vectors behind the last full one, the *tail*, are coded in
+maintenance and mapped by all. The vectors after the last full segment, the *tail*, are coded in
 memory. Vectors without codes are searched as floats, with the same result.
 
-A small collection has no codes (`planner.codes_pay_off`), since floats are as fast there: thousands
-of small ones have no files for them, and don't load this module. Without the compiled part no
-collection has codes.
+A small collection has no codes (`planner.codes_pay_off`), since scanning floats is as fast there.
+So thousands of small collections have no files of codes, and don't load this module. Without the
+compiled part no collection has codes.
 
-A file has segments one after another, all of one size. A segment has a header, the centre, the
-floats of its rows, and at multiples of 64 bytes the upper and the lower halves of its codes and the
-signs, in their layout in memory (`indexes/native/kernel.h`). All is little-endian. The header has
-the number of rows, their dimension and metric, and the seed of the rotation; all but the seed must
-equal the reader's expectation, and so decides nothing. Files are mapped, so that all processes
-share them.
+A file has consecutive segments of equal size. A segment has a header, the centre, the floats of its
+rows, and at multiples of 64 bytes the upper and the lower halves of its codes and the signs, in
+their layout in memory (`indexes/native/kernel.h`). All is little-endian. The header has the number
+of rows, their dimension and metric, and the seed of the rotation; all of these except the seed must
+equal the values that the reader expects, so a forged header changes nothing. Files are mapped, so
+that all processes share them.
 """
 
 import mmap
@@ -91,8 +92,9 @@ def verified_rows(space: SpaceState, first: int, stop: int) -> Stored:
 
 @dataclass(frozen=True, slots=True)
 class CodeSnapshot:
-    """Codes at one moment. pieces: with their first slots, ascending; together: the same in the
-    form for searching, None for none. count: of slots; stop: the slot after the last."""
+    """The codes of a space at one moment. pieces: the codes of segments with their first slots,
+    ascending; together: all codes in the form for searching, None if there are none; count: the
+    number of coded slots; stop: the slot after the last coded slot."""
 
     pieces: tuple[tuple[int, Codes], ...]
     together: CodeSegments | None
@@ -119,7 +121,7 @@ class CodeSnapshot:
         return self.count == self.stop >= slots
 
     def lacking(self, slots: int) -> Ints:
-        """Those of the first `slots` slots that have no code."""
+        """The slots among the first `slots` slots that have no code."""
         if slots == self.count == self.stop:
             return NO_SLOTS
         ranges, end = [], 0
@@ -153,17 +155,19 @@ NOTHING_CODED = CodeSnapshot((), None, 0, 0)
 
 @dataclass(slots=True)
 class _Experience:
-    """The experience from queries of one kind. strikes: how much oftener than not codes were no
-    help lately; spared: how many queries were answered without them since they are none."""
+    """The usefulness of codes in recent queries of one kind. strikes: a counter that grows when
+    codes were no help and falls when they were; spared: how many queries were answered without
+    codes since codes were found to be no help."""
 
     strikes: int = 0
     spared: int = 0
 
 
 class SpaceCodes(DerivedKind[None, "MappedSegments"]):
-    """The codes of a vector space in one generation; none until they are loaded or made. filling:
-    the lock of the thread that loads or makes some; closed: they aren't used any more; nbytes:
-    private memory, without mapped files; changed: called after there is another snapshot."""
+    """The codes of a vector space in one generation; empty until they are loaded or made. filling:
+    the lock of the thread that loads or makes codes; closed: whether the codes aren't used any
+    more; nbytes: private memory, without mapped files; changed: called after each change of the
+    snapshot."""
 
     what: ClassVar[str] = "codes"
 
@@ -184,12 +188,12 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         self._learned: dict[tuple[int, int], _Experience] = {}
 
     def key_of(self, number: int) -> str:
-        """Under which a file is recorded."""
+        """The key under which a file is recorded."""
         return f"{self.key}.{number}"
 
     def snapshot(self) -> CodeSnapshot:
-        """The present snapshot, which doesn't change. Empty for a moment where a file was cut off
-        and another thread is making codes."""
+        """The present snapshot, which doesn't change. It may be empty for a moment if a file was
+        truncated while another thread is making codes."""
         if all(mapped.is_whole for mapped in list(self._files.values())):
             return self._shown
         return self.filling.take_in_time(0, self._without_cut_off, lambda: NOTHING_CODED)
@@ -207,7 +211,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         return self._experience(k, matching).strikes < HARD_AFTER
 
     def are_effective(self, k: int, matching: int) -> bool:
-        """The same, or whether it is time to try them again."""
+        """Whether to use codes: `is_trusted`, or it is time to try codes again."""
         learned = self._experience(k, matching)
         if learned.strikes < HARD_AFTER:
             return True
@@ -215,7 +219,8 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         return learned.spared % TRY_AGAIN == 0
 
     def note(self, helped: bool, k: int, matching: int) -> None:
-        """Note whether they did in a query for k hits, among this number of points that match."""
+        """Note whether codes have helped in a query for k hits, among this number of matching
+        points."""
         learned = self._experience(k, matching)
         strikes = learned.strikes - 1 if helped else learned.strikes + 1
         learned.strikes = min(HARD_AFTER, max(0, strikes))
@@ -228,8 +233,8 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
     # Loading and making them.
 
     def load_saved(self, connection: apsw.Connection, slots: int, newer: bool = False) -> None:
-        """Begin with the files of the first `slots` slots that are recorded and whole; only once,
-        unless `newer`. Nothing is done while another thread is at it."""
+        """Load the recorded and whole files of the first `slots` slots; only on the first call,
+        unless `newer`. Does nothing while another thread loads or makes codes."""
         if newer or not self._looked:
             load = partial(self._load_found, connection, slots)
             self.filling.take_in_time(0, load, lambda: None)
@@ -271,20 +276,21 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         return read_segments(path, count, SEGMENT, self._space.dimension, self._space.metric)
 
     def _use(self, number: int, mapped: "MappedSegments") -> None:
-        """Take full segments from their file; `_show` must follow."""
+        """Use the segments of a mapped file; the caller must then call `_show`."""
         for i, codes in enumerate(mapped.segments):
             self._segments[number * FILE_SEGMENTS + i] = self._sharing_frame(codes)
         self._files[number] = mapped
 
     def _sharing_frame(self, codes: Codes) -> Codes:
-        """The same with one frame for all, so that queries are transformed once."""
+        """The same codes with one frame object for all of them, so that queries are transformed
+        once."""
         for segment in self._segments.values():
             if segment.frame.same_as(codes.frame):
                 return replace(codes, frame=segment.frame)
         return codes
 
     def _without_cut_off(self) -> CodeSnapshot:
-        """Drop files that were cut off since they were mapped; their codes are made again."""
+        """Drop files that were truncated after they were mapped; their codes are made again."""
         for number, mapped in list(self._files.items()):
             if not mapped.is_whole and self._derived is not None:
                 self._derived.warn(self.what, "a file was cut off")
@@ -293,14 +299,14 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         return self._shown
 
     def take_in(self, slots: int, rows_of: RowsOf, tell: Callable[[], object]) -> None:
-        """Code the first `slots` slots, where it is worth it, segment by segment; tell: called
-        after each."""
+        """Code the first `slots` slots, segment by segment, if that is worthwhile. tell: called
+        after each segment."""
         while self.lacks(slots) and not self.closed:
             self.filling.take(partial(self._take_in, slots, rows_of))
             tell()
 
     def lacks(self, slots: int) -> bool:
-        """Whether there is enough to take in."""
+        """Whether enough of the first `slots` slots lack codes to make codes for them now."""
         behind = slots - self._shown.count_below(slots)
         return behind * (self._space.dimension or 0) > MIN_CELLS
 
@@ -314,7 +320,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
                 return
 
     def _has(self, number: int, stop: int) -> bool:
-        """Whether the slots of a segment are coded up to there."""
+        """Whether the slots of a segment are coded up to `stop`."""
         first = number * SEGMENT
         tail = self._tail_of(number)
         return number in self._segments or (tail is not None and tail.count >= stop - first)
@@ -340,8 +346,8 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
             self._tail = number, tail
 
     def _frame_for(self, rows: Stored, metric: Metric) -> Frame:
-        """The frame of another segment if it serves this one, so that queries are transformed
-        once."""
+        """The frame of another segment, if it suits these rows too, so that queries are transformed
+        once; else a new frame."""
         best = best_frame(rows, metric, int.from_bytes(os.urandom(8), "little"))
         frames = {id(codes.frame): codes.frame for codes in self._segments.values()}
         return next((frame for frame in frames.values() if serves(frame, best, rows)), best)
@@ -360,8 +366,9 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
     # Saving them.
 
     def unsaved_files(self, every: bool = False) -> list[int]:
-        """Files worth writing: their number of segments would double, or become final. With
-        `every`, also files that would gain at least one segment."""
+        """The numbers of the files that are worth writing: their number of segments would double,
+        or the file would become full. With `every`, also files that would gain at least one
+        segment."""
         numbers = {number // FILE_SEGMENTS for number in list(self._segments)}
         return [number for number in sorted(numbers) if self._outgrown(number, every)]
 
@@ -382,7 +389,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         ]
 
     def write(self, number: int, path: Path) -> int:
-        """Write a file, and say how many slots are in it."""
+        """Write a file; returns how many slots are in it."""
         segments = self._segments_of_file(number)
         if not segments:
             raise StorageError("the codes were closed before they were saved")
@@ -390,7 +397,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         return len(segments) * SEGMENT
 
     def map(self, derived_files: list[DerivedFile]) -> None:
-        """Use written files instead of codes in memory, where they can be mapped."""
+        """Use these written files instead of the codes in memory, as far as they can be mapped."""
 
         def use() -> None:
             for file in derived_files:
@@ -406,7 +413,8 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         return len(self._files)
 
     def close_idle(self) -> None:
-        """Release files, unless a thread is making codes; the next search maps them again."""
+        """Release mapped files, unless a thread is making codes; the next search maps them
+        again."""
         self.filling.take_in_time(0, self._unmap, lambda: None)
 
     def _unmap(self) -> None:
@@ -459,8 +467,9 @@ class MappedSegments:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Offsets within a segment. of_rows: of floats; high, low: of the halves of the codes; half:
-    bytes of one; signs: of the signs; signed: their bytes; size: of all."""
+    """Byte offsets within a segment. of_rows: the offset of the floats of rows; high, low: of the
+    upper and lower halves of the codes; half: the size of one half; signs: the offset of the signs;
+    signed: their size; size: of the whole segment."""
 
     rows: int
     dimension: int
@@ -510,8 +519,8 @@ def write_segments(path: Path, segments: Sequence[Codes], metric: Metric) -> Non
 def read_segments(
     path: Path, count: int, rows: int, dimension: int, metric: Metric
 ) -> MappedSegments:
-    """`count` segments of `rows` rows each, as they were written, read-only. ValueError when the
-    file has other content, OutdatedError for an earlier format of codes."""
+    """Read `count` segments of `rows` rows each; the arrays are read-only. ValueError for a file of
+    other content, OutdatedError for an earlier format of codes."""
     layout = _Layout.of(rows, dimension, metric)
     memory = map_file(path)
     if memory[: len(MAGIC)] in MAGICS_BEFORE:

@@ -53,8 +53,8 @@ UNCODED = 8  # one vector without a code costs as much as this many that the ind
 
 
 class IndexPolicy(NamedTuple):
-    """Whether codes, an index, and scanning signs first without a set recall pay for this number of
-    vectors in a space."""
+    """Whether codes, an index, and scanning signs first (although no recall is set) pay for the
+    number of vectors in a space."""
 
     slots: int
     codes: bool
@@ -70,7 +70,7 @@ SearchKey: TypeAlias = tuple[int, bool, int | None, float | None]
 
 
 def search_key(near: NearestDense, k: int) -> SearchKey:
-    """The key of a query for the k nearest."""
+    """The cache key of a query for the k nearest points."""
     return k, near.exact, near.ef, near.recall
 
 
@@ -83,14 +83,14 @@ class CodesAtHand(NamedTuple):
     known: "Recall | None"
 
     def are_current(self) -> bool:
-        """Whether they still are."""
+        """Whether these are still the current codes and recall of the space."""
         return self.codes.snapshot() is self.shown and self.recall.known is self.known
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Validity:
-    """The objects that a search was made from. index: of the space, and the number of its vectors
-    then; at_hand: None where floats are searched."""
+    """The objects that a search was made from. index: the space's index, and the number of vectors
+    in it at that time; at_hand: the codes, None if floats are searched."""
 
     space: SpaceState
     index: SpaceIndex
@@ -106,16 +106,16 @@ class Validity:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeptSearch:
-    """A search among the points that one filter allows. one_pass: over floats or codes; matching:
-    about how many points the filter allows."""
+    """A prepared search among the points that one filter allows. one_pass: the compiled scan of
+    floats or codes; matching: about how many points the filter allows."""
 
     validity: Validity
     one_pass: "FloatPass | CodePass"
     matching: int
 
     def nearest(self, vector: Matrix, allowed: FilterResult) -> Nearest | None:
-        """The nearest that the filter allows; None where this query needs another search. allowed:
-        is in `one_pass` already; only `KeptScan` reads it."""
+        """The nearest allowed points; None if this query needs another search. allowed: unused
+        here, since `one_pass` contains the filter; `KeptScan` uses it."""
         space, at_hand, one_pass = self.validity.space, self.validity.at_hand, self.one_pass
         if at_hand is not None:
             return _by_kept_codes(at_hand.codes, space, one_pass, vector, self.matching)
@@ -149,8 +149,8 @@ class KeptScan:
     errors: float | None
 
     def nearest(self, vector: Matrix, allowed: FilterResult) -> Nearest | None:
-        """The nearest that a new filter allows, which is tested row by row; None where this query
-        is to be answered otherwise."""
+        """The nearest points that a new filter allows, which is tested row by row; None if this
+        query must be answered in another way."""
         inputs, space, at_hand = self.inputs, self.validity.space, self.validity.at_hand
         assert at_hand is not None
         matching, lacks_bits = min(allowed.about_count, inputs.matching), allowed.lacks_bits(space)
@@ -174,7 +174,7 @@ Kept: TypeAlias = KeptSearch | KeptScan
 
 
 class AnyFilter:
-    """Means any new filter."""
+    """The type of a key that stands for any new filter."""
 
 
 ANY_FILTER = AnyFilter()
@@ -185,10 +185,10 @@ class SearchCache:
     """Prepared searches of one space for the next queries: the only cache of them.
 
     Where one way of searching is sure to be the best until something changes, its compiled scan is
-    kept with all addresses and sizes computed. One is kept for the points that a filter allows,
-    from the second use of that filter on. One is kept over all codes of a space, into which the
-    test of a new filter is put. Each is kept for one filter, exactness and k (`SearchKey`), and is
-    right as long as its `Validity` holds:
+    kept with all addresses and sizes computed. From the second use of a filter on, a search of the
+    points that it allows is kept. For new filters, a search of all codes of a space is kept, into
+    which the test of the filter is put. A search is kept for one filter, exactness and k
+    (`SearchKey`). It is right as long as its `Validity` holds:
 
     | event | object that is replaced |
     |---|---|
@@ -223,9 +223,9 @@ class SearchCache:
 
 class OpenSpace:
     """One dense vector space in one generation, as this process has it open. make_codes,
-    make_recall: return the space's codes, none yet, and the measured recall of their signs, when
-    they are first needed. Most spaces are too small for them, and then don't load the code for
-    them."""
+    make_recall: make the objects for the space's codes, and for the measured recall of their signs,
+    when these are first needed. Most spaces are too small for codes, and then don't load those
+    modules."""
 
     def __init__(
         self,
@@ -244,8 +244,8 @@ class OpenSpace:
         self._searches = SearchCache()
 
     def policy(self, space: Space) -> IndexPolicy:
-        """The policy for the vectors of a state, dead ones included: computed once for each number
-        of them."""
+        """The policy for the number of vectors in a state, dead vectors included; computed once for
+        each number."""
         if self._policy.slots != space.slots:
             shape = space.slots, space.dimension or 0, space.metric
             worth = codes_pay_off(*shape), index_is_worth_building(*shape), signs_pay_off(*shape)
@@ -266,7 +266,7 @@ class OpenSpace:
 
     @property
     def codes_at_hand(self) -> "SpaceCodes | None":
-        """The same; None where they were never needed."""
+        """The codes of the space; None if they were never needed."""
         return self._made.get("codes")
 
     @property
@@ -318,8 +318,8 @@ class OpenSpace:
         self._searches.clear()
 
     def find_search(self, allowed: FilterResult, key: SearchKey, space: SpaceState) -> Kept | None:
-        """The prepared search for this filter, or the one of all vectors (`ANY_FILTER`), which
-        tests rows during the scan; None where neither is cached or valid in this state."""
+        """The prepared search for this filter, or else the search of all vectors (`ANY_FILTER`),
+        which tests rows during the scan. None if neither is cached and valid in this state."""
         kept = self._searches.get(allowed, key)
         if kept is None and allowed.tested is not None:
             kept = self._searches.get(ANY_FILTER, key)
@@ -334,9 +334,9 @@ class OpenSpace:
 
 @dataclass(frozen=True, slots=True)
 class Caches(KeptFilters):
-    """All caches kept beside a state. spaces: the dense spaces, by name, in one generation, with
-    their indexes and codes; several: the vectors of multivector spaces, by the numbers of the
-    spaces, valid for all states that number their rows alike."""
+    """All caches of a collection. spaces: the dense spaces, by name, in one generation, with their
+    indexes and codes; several: the vectors of multivector spaces, by the numbers of the spaces, for
+    all states that number their rows alike."""
 
     spaces: Mapping[str, OpenSpace]
     several: LayerCache
@@ -346,10 +346,10 @@ SearchView: TypeAlias = View[Caches]
 
 
 class SignSearchReport(NamedTuple):
-    """A search by signs. target: the recall that was wanted; errors: how many standard errors it
-    allowed for; measured: its measured recall, None where it wasn't measured yet; looked: of how
-    many rows the signs, the upper bits of codes, and the distances were compared; estimate: the
-    share of the nearest that this query found, None where that wasn't estimated."""
+    """A report on a search by signs. target: the wanted recall; errors: how many standard errors
+    the search allowed for; measured: the measured recall of such searches, None if it wasn't
+    measured yet; looked: for how many rows the signs, the upper bits of codes, and the distances
+    were compared; estimate: the estimated recall of this query, None if it wasn't estimated."""
 
     target: float
     errors: float
@@ -359,13 +359,15 @@ class SignSearchReport(NamedTuple):
 
 
 class EngineTrace(answering.Trace):
-    """Adds the engine's part to the trace. plans: one for each query; matching: points that the
-    filter allows; recall: of a search by signs; fresh: vectors that the index lacks; uncoded:
-    vectors without codes; steps: milliseconds by step; remarks: sentences for `explain`;
-    reads_only: whether the store was opened read-only; last: when the last lap ended.
+    """The trace of a query, with the engine's part. plans: one for each query vector; matching: how
+    many points the filter allows; recall: the report on a search by signs; fresh: how many vectors
+    the index lacks; uncoded: how many vectors have no codes; steps: milliseconds by step; remarks:
+    sentences for `explain`; reads_only: whether the store was opened read-only; last: when the last
+    lap ended.
 
-    lacking_cells: the larger burden of fresh and uncoded vectors, in numbers of vectors. It is
-    noted for every call, since it starts maintenance.
+    lacking_cells: the work that is missing, as vectors times dimension: of fresh, uncoded or
+    unmeasured vectors (the latter two weighted by UNCODED), whichever is most. It is noted for
+    every call, since it decides whether maintenance starts.
     """
 
     __slots__ = (
@@ -452,9 +454,10 @@ MANY, MANY_FOR_EACH = 256, 4  # more slots than these (or per k) are searched in
 
 
 class SearchContext:
-    """One call: its query vectors, (q, dim) float32, the space that is searched for the k nearest
-    of each, and the points that the filter allows. within: a distance beyond which hits may be left
-    out; slots: of the space, dead ones included; matrix: (slots, dim) the vectors."""
+    """The data of one call: its query vectors, (q, dim) float32, the space in which the k nearest
+    to each are searched, and the points that the filter allows. within: a distance beyond which
+    hits may be left out; slots: the number of slots of the space, dead slots included; matrix:
+    (slots, dim) the vectors."""
 
     def __init__(
         self,
@@ -492,13 +495,14 @@ class SearchContext:
         return allowed.restricts and CACHE_BUDGET.has_room(nbytes, COPIES)
 
     def copies_codes(self) -> bool:
-        """Whether to copy them: once queries have lost as much without a copy as it costs."""
+        """Whether to copy the codes of the allowed points: once queries have lost as much time
+        without a copy as copying costs."""
         lost = self.allowed.lost.get(self.space.space.name, 0.0)
         cost = copying_cost(self.allowed.about_count, self.dimension)
         return 0 < cost <= lost and self.may_copy_codes()
 
     def note_lost(self, inputs: CostInputs, plan: SearchPlan, queries: int) -> None:
-        """Note the time that these queries lose, since there is no copy."""
+        """Note the time that these queries lose because there is no copy."""
         if self.may_copy_codes():
             name, lost = self.space.space.name, self.allowed.lost
             lost[name] = lost.get(name, 0.0) + queries * lost_without_copy(inputs, plan)
@@ -508,7 +512,8 @@ class SearchContext:
         self.space.vectors.verify_once(self.matrix, self.space.checksums, slots)
 
     def norms(self, slots: Ints | None) -> Norms:
-        """Norms of all vectors; only the norms of these slots are sure to be verified."""
+        """The norms of all vectors; they are right for these slots, whose vectors are verified
+        first."""
         return self.space.vectors.norms(self.matrix, self.space.checksums, slots)
 
     def vectors_at(self, query_numbers: list[int]) -> Matrix:
@@ -518,7 +523,8 @@ class SearchContext:
         )
 
     def rank(self, i: int, slots: Ints) -> Neighbors:
-        """The k nearest of the slots to the i-th query vector, with exact distances."""
+        """The k slots among these whose vectors are nearest to the i-th query vector, with exact
+        distances."""
         self.verify_once(slots)
         vector, k = self.vectors[i], self.k
         if len(slots) > max(MANY, MANY_FOR_EACH * k):
@@ -529,7 +535,7 @@ class SearchContext:
         return self.in_order(nearest_of(slots, distances, k))
 
     def in_order(self, hits: Nearest) -> Neighbors:
-        """See `in_order`."""
+        """The rows of hits in order; see the function `in_order`."""
         return in_order(self.space, self.k, hits)
 
     def nearest_of(self, query_numbers: list[int], slots: Ints) -> list[Ints]:

@@ -2,11 +2,12 @@
 
 The labels in the index are slots. It contains the first `covered` slots of its generation, dead
 ones included; later slots are *fresh*, and searched exactly. The vector of a slot never changes, so
-no entry of an index ever becomes wrong; a reader only drops slots that its own state doesn't have.
+an entry of an index never becomes wrong. A reader only has to drop hits in slots that its own state
+doesn't have.
 
-Locking: either any number of threads search, or one thread changes the index, never both, since
-hnswlib doesn't support that. No search waits for the index: while it is being changed, searches are
-answered by codes or floats. The thread that changes it waits only for running searches.
+Locking: either any number of threads search, or one thread changes the index, since hnswlib doesn't
+support both at the same time. No search waits for the index: while it is being changed, searches
+are answered by codes or floats. The thread that changes it waits only for running searches.
 """
 
 import time
@@ -45,7 +46,7 @@ T = TypeVar("T")
 
 
 def builtin_index(name: str) -> IndexClass:
-    """The class of an index that needs no plugin; raises PluginError."""
+    """The class of a built-in index; raises PluginError for other names."""
     if name != HNSW:
         raise PluginError(f"there is no index {name!r}; {HNSW!r} is built in")
     from retrieval_store.indexes.hnsw import HNSWIndex
@@ -57,12 +58,13 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
     """The index of a vector space in one generation; empty until it is loaded or built.
 
     held: the index object, None while it is empty; saved: how many slots the saved file is known to
-    hold; filling: the lock of the one thread that loads, grows or saves the index; closed: it isn't
-    used any more; full: no further vectors can be added; refused: the error of the index class that
-    caused that, if any; wanted: whether the space's settings and metric allow an index; installed:
-    whether the packages that its class needs are installed. missed: the microseconds that queries
-    have taken longer because the index wasn't loaded; pays_from: the file is loaded once this many
-    were missed; pace: vectors added per second, 0 while none are added.
+    hold; filling: the lock of the one thread that loads, grows or saves the index; closed: whether
+    the index isn't used any more; full: whether no further vectors can be added; refused: the error
+    of the index class that caused that, if any; wanted: whether the space's settings and metric
+    allow an index; installed: whether the packages that its class needs are installed. missed: how
+    many microseconds queries have lost because the index wasn't loaded; pays_from: the value of
+    `missed` from which on the file is loaded; pace: vectors added per second, 0 while none are
+    added.
     """
 
     what: ClassVar[str] = "the index"
@@ -96,8 +98,8 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
 
     @property
     def rests(self) -> bool:
-        """Whether there is a file that doesn't pay to be loaded yet. hnswlib holds the
-        interpreter's lock while it loads a graph: for seconds, with a million vectors."""
+        """Whether there is a file that isn't worth loading yet. hnswlib holds the interpreter's
+        lock while it loads a graph: for seconds, with a million vectors."""
         return not self.covered and self.missed < self.pays_from
 
     @property
@@ -114,17 +116,17 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
         return 0 if index is None else index.nbytes
 
     def search_index(self, search: Callable[[VectorIndex, int], T], otherwise: T) -> T:
-        """The result of `search`, called with the index and the number of slots in it, which don't
-        change meanwhile; `otherwise` when there is no index, or it is being changed."""
+        """The result of `search`, called with the index and the number of slots in it; the index
+        doesn't change meanwhile. `otherwise` when there is no index, or it is being changed."""
         index = self.held  # another thread may forget it
         if index is None:
             return otherwise
         return self._sharing.share_at_once(lambda: search(index, len(index)), lambda: otherwise)
 
     def add(self, rows: Matrix) -> None:
-        """Add the vectors of the slots that follow, (n, dim), until all are in or the index is
-        closed. The caller holds `filling`, also for `load` and `save`. If the index class is
-        missing or refuses the vectors, `full` and `refused` are set and nothing is raised."""
+        """Add the vectors, (n, dim), of the next slots, until all are added or the index is closed.
+        The caller must hold `filling`, as for `load` and `save`. If the index class is missing or
+        refuses the vectors, `full` and `refused` are set and nothing is raised."""
         try:
             self._add(self.held or self.new_index(), rows)
         except (PluginError, ValueError) as error:
@@ -167,8 +169,8 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
         return derived_file if derived_file.covered >= self.covered * MUCH_MORE + 1 else None
 
     def load(self, derived_file: DerivedFile) -> None:
-        """Replace the index by that in a file, if the file is whole; meanwhile other threads search
-        the present one."""
+        """Replace the index by the one in a file, if the file is whole; meanwhile other threads
+        search the present index."""
         assert self._files is not None
         try:
             index = self.try_read(self._files, derived_file, None)
@@ -178,8 +180,8 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
             self.full, self.refused = True, error
 
     def read_checked(self, directory: Path, derived_file: DerivedFile, source: None) -> VectorIndex:
-        """The index in a file, which is read while its checksum is computed: a damaged one is
-        thrown away."""
+        """The index in a file. The file is read while its checksum is computed; if it is damaged,
+        the index is thrown away."""
         read: list[VectorIndex] = []
         path = path_of(directory, derived_file)
         refuse_damaged(
@@ -188,7 +190,7 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
         return read[0]
 
     def read(self, path: Path, derived_file: DerivedFile, source: None) -> VectorIndex:
-        """Raises PluginError, too, when the index class is missing."""
+        """The index in a file; also raises PluginError if the index class is missing."""
         index = self.new_index()
         index.load(path, derived_file.covered)
         if len(index) != derived_file.covered:
@@ -196,7 +198,7 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
         return index
 
     def close(self) -> None:
-        """Drop the index; its memory is freed once no search is under way."""
+        """Drop the index; its memory is freed when the running searches have ended."""
         self.closed, self.held = True, None
 
     def new_index(self) -> VectorIndex:
@@ -207,7 +209,7 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
 
 
 def index_is_worth_building(slots: int, dimension: int, metric: Metric) -> bool:
-    """Whether an index should be built for this many vectors, dead ones included, since searching
-    them exactly is so much slower."""
+    """Whether an index should be built for this number of vectors (dead vectors included), since an
+    exact search would be much slower."""
     coded = codes_pay_off(slots, dimension, metric)
     return slots * dimension >= WORTH_CELLS and index_pays_off(slots, dimension, coded)

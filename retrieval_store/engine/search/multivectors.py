@@ -33,9 +33,9 @@ LIKELY = 64  # points that are compared in float64 at least
 
 @dataclass(frozen=True, slots=True)
 class MultiVectors:
-    """The vectors of some points. rows: of all that were read, ascending; holders: the rows with
-    vectors; starts: (holders + 1,) where the vectors of each begin; matrix: (n, dim) float32;
-    lengths: (n,) float32."""
+    """The vectors of some points. rows: the rows of all points that were read, ascending; holders:
+    the rows with vectors; starts: (holders + 1,) the position in `matrix` where the vectors of each
+    holder begin; matrix: (n, dim) float32; lengths: (n,) float32."""
 
     rows: Ints
     holders: Ints
@@ -63,9 +63,9 @@ class MultiVectors:
 def multivectors_in_memory(
     view: SearchView, space: Space, point_count: int
 ) -> Layers[MultiVectors] | None:
-    """The vectors of all points in a space, for a call that needs this number of points. None where
-    they would take too much memory, or so few are needed, and so rarely, that reading these is
-    cheaper."""
+    """The vectors of all points in a space, for a call that needs this number of points. None if
+    they would take too much memory, or if calls need so few of them, so rarely, that reading only
+    those is cheaper."""
     cache, key, state = view.caches.several, space.number, view.state
     if key not in cache.held_keys():
         if cache.demand.spend(key, point_count) * LOOKED_AT < state.count:
@@ -96,8 +96,8 @@ def read_multivectors(view: SearchView, space: Space, rows: Ints) -> MultiVector
 def _vectors_in(
     space: Space, rows: Ints, pks: Ints, blobs: Sequence[tuple[int, bytes]]
 ) -> MultiVectors:
-    """The vectors in the blobs that were read of points at these rows, ascending, with these
-    pks."""
+    """Decode the vectors of points. rows: the points' rows, ascending; pks: their pks; blobs: read
+    from the database."""
     assert space.dimension is not None
     holders = rows[np.searchsorted(pks, np.array([pk for pk, _ in blobs], np.int64))]
     counts = [len(blob) // (4 * space.dimension) for _, blob in blobs]
@@ -119,8 +119,8 @@ def counting(segment: MultiVectors, above: Ints | None, mask: Bools) -> Ints:
 
 
 def rank_multi(view: SearchView, space: Space, query: Matrix, k: int, candidates: Ints) -> Ranking:
-    """The k candidate rows that are best by late interaction: each of the query's vectors, (m,
-    dim), counts with its greatest similarity to any of a point's, and these are summed.
+    """The k candidate rows that are best by late interaction: a point's score is the sum, over the
+    query's vectors, (m, dim), of the greatest similarity to any of the point's vectors.
 
     Khattab and Zaharia, "ColBERT" (2020). Similarity: the cosine, the dot product, or the negative
     of the distance, by the metric of the space.
@@ -142,7 +142,7 @@ def rank_multi(view: SearchView, space: Space, query: Matrix, k: int, candidates
 def _parts(
     view: SearchView, space: Space, query: Matrix, k: int, candidates: Ints
 ) -> Iterator[Ranking]:
-    """Candidates and their scores; all that may be among the k best."""
+    """Yield candidates with their scores, including all that may be among the k best."""
     layers = multivectors_in_memory(view, space, len(candidates))
     if layers is None:
         for segment in _read_in_pieces(view, space, np.sort(candidates), len(query)):
@@ -181,8 +181,9 @@ def _score_in_pieces(
 
 
 def _pieces(counts: Ints, numbers: int) -> Iterator[slice]:
-    """Slices of points with these counts of vectors and this many numbers each, so that a slice
-    takes at most NUMBERS numbers, or one point's."""
+    """Slices of points, so that the vectors of a slice have at most NUMBERS numbers, or are those
+    of a single point. counts: the number of vectors of each point; numbers: how many numbers a
+    vector takes."""
     pieces = np.cumsum(counts) * numbers // NUMBERS
     starts = np.flatnonzero(np.diff(pieces, prepend=-1))
     for start, stop in pairwise([*starts.tolist(), len(counts)]):
@@ -191,7 +192,7 @@ def _pieces(counts: Ints, numbers: int) -> Iterator[slice]:
 
 
 def _score_holders(segment: MultiVectors, places: Ints, query: Matrix, metric: Metric) -> Ranking:
-    """The holders at these places, and their scores."""
+    """The holders at these positions, and their scores."""
     if not len(places):
         return np.empty(0, np.int64), np.empty(0)
     matrix, starts = segment.of(places)
@@ -200,7 +201,7 @@ def _score_holders(segment: MultiVectors, places: Ints, query: Matrix, metric: M
 
 
 def _likely(segment: MultiVectors, places: Ints, query: Matrix, metric: Metric, k: int) -> Ints:
-    """Those of the places that float32 can't rule out from the k best."""
+    """Those of these positions of holders that float32 scores can't exclude from the k best."""
     is_few = len(places) <= max(k, LIKELY) or len(places) * LOOKED_AT < len(segment.holders)
     if is_few or metric == "l1":
         return places
@@ -236,8 +237,8 @@ def _roughly(segment: MultiVectors, query: Matrix, metric: Metric) -> tuple[Matr
 def _rough_products(
     segment: MultiVectors, vectors: slice, query: Matrix, reaches: Floats, metric: Metric
 ) -> Matrix:
-    """(n, m) float32 similarities of some of the vectors to the query's, which have these
-    lengths."""
+    """(n, m) float32 similarities of some vectors to the query's vectors. reaches: the lengths of
+    the query's vectors."""
     products, lengths = products_of_few(query, segment.matrix[vectors]), segment.lengths[vectors]
     if metric == "cosine":
         inverse = np.divide(1.0, reaches, out=np.zeros_like(reaches), where=reaches > 0)

@@ -2,12 +2,12 @@
 
 - *exact*: a scan of the vectors of all points that the filter allows.
 - *codes*: the same result by a scan of their codes, after which few vectors are left to compare.
-- *signs*: a scan of one bit a number, which leaves the rows whose estimated score, plus a margin of
-  some standard errors, may be enough; about a fourth of the time.
+- *signs*: a scan of one bit of each number. Only rows whose estimated score, plus a margin of some
+  standard errors, may be enough are compared further. It takes about a fourth of the time.
 - *over-fetch*: the index is queried for more candidates than are wanted, and those that the filter
   doesn't allow are dropped. It is chosen only if it saves a third of the time of the whole query,
-  since results of an index are approximate. The same holds for signs unless the caller sets a
-  recall.
+  since results of an index are approximate. Signs, too, are chosen only if they save a third,
+  unless the caller sets a recall.
 
 Evaluating the filter while the graph is traversed was measured and left out. At equal recall it
 costs the same (at 50,000 vectors) or up to 1.7 times less (at a million, where 3 to 12 % match).
@@ -69,13 +69,13 @@ WIDEN_BY = 3  # then the index is queried for this many times the candidates
 class CostInputs(NamedTuple):
     """The inputs of the cost estimates.
 
-    slots: vectors in the space, dead ones included; matching: how many of them the filter allows;
-    contiguous: whether the allowed vectors, or their codes, lie contiguously; coded: how many slots
-    have codes; indexed: how many slots the index holds, 0 without one; ef_search: how many
-    candidates the index needs for USUAL_K hits without a filter. by_signs: whether signs may come
-    first; approximate: whether the caller set a recall, so that signs come first wherever that is
-    faster; lacks_bits: whether a bit of each slot has to be made first, where the allowed slots
-    aren't contiguous.
+    slots: the number of vectors in the space, dead vectors included; matching: how many of them the
+    filter allows; contiguous: whether the allowed vectors, or their codes, lie contiguously; coded:
+    how many slots have codes; indexed: how many slots the index holds, 0 without one; ef_search:
+    how many candidates the index needs for USUAL_K hits without a filter. by_signs: whether signs
+    may come first; approximate: whether the caller set a recall, so that signs come first wherever
+    that is faster; lacks_bits: whether the bits of allowed slots must be made first, if the allowed
+    slots aren't contiguous.
     """
 
     slots: int
@@ -105,8 +105,8 @@ BY_CODES = ("codes", "signs")  # methods
 
 
 def choose(inputs: CostInputs, wider: int = 1) -> SearchPlan:
-    """The cheapest plan. wider: a factor for the number of candidates, where fewer turned out not
-    to be enough."""
+    """The cheapest plan. wider: a factor for the number of candidates, above 1 after too few
+    candidates were allowed."""
     if not inputs.matching:
         return SearchPlan("nothing matches", 0, {})
     costs: dict[str, float] = {"exact": exact_cost(inputs)}
@@ -136,7 +136,8 @@ def codes_pay_off(slots: int, dimension: int, metric: Metric) -> bool:
 
 
 def signs_pay_off(slots: int, dimension: int, metric: Metric) -> bool:
-    """Whether signs of this many vectors should come first though the caller sets no recall."""
+    """Whether a search of this number of vectors should scan signs first although the caller sets
+    no recall."""
     large = slots * dimension >= MIN_NUMBERS_BY_SIGNS
     return large and dimension <= MAX_DIMENSION_BY_SIGNS and codes_pay_off(slots, dimension, metric)
 
@@ -150,7 +151,8 @@ def index_pays_off(slots: int, dimension: int, coded: bool) -> bool:
 
 
 def _saves_a_third(cost: float, best: float) -> bool:
-    """Whether a way saves a third of the whole query, given the costs of the search alone."""
+    """Whether a search method saves a third of the time of the whole query, given the costs of the
+    search alone."""
     return QUERY_COST + cost <= INDEX_GAIN * (QUERY_COST + best)
 
 
@@ -165,8 +167,8 @@ def _candidate(dimension: int) -> float:
 
 
 def candidates(inputs: CostInputs) -> int:
-    """How many candidates to request so that they contain the k nearest matching points, which are
-    expected at every slots/matching-th rank."""
+    """How many candidates to request so that they contain the k nearest matching points. On
+    average, one of slots/matching candidates matches."""
     last_rank = inputs.k * inputs.slots / inputs.matching
     growth = max(1.0, inputs.slots / USUAL_SLOTS) ** EF_GROWTH
     return int(growth * (inputs.ef_search + EF_PER_RANK * max(0.0, last_rank - USUAL_K)))
@@ -191,7 +193,7 @@ def codes_cost(inputs: CostInputs) -> float:
 
 
 def signs_cost(inputs: CostInputs) -> float:
-    """The same of a scan of signs."""
+    """The cost of a scan of signs, as `codes_cost`."""
     row_cost = SIGN_ROW + inputs.dimension * SIGN_NUMBER
     row = _streamed_cost(inputs, row_cost, SIGNS_ROW_BYTES, SIGNS_NUMBER_BYTES)
     return SIGNS_PASS + _rows_in_blocks(inputs) * row + _extra_cost(inputs)
@@ -206,7 +208,8 @@ def _rows_in_blocks(inputs: CostInputs) -> float:
 def _streamed_cost(
     inputs: CostInputs, row_cost: float, row_bytes: float, number_bytes: float
 ) -> float:
-    """The cost of a row that costs `row_cost` where its bytes are in the processor's cache."""
+    """The cost of scanning one row, which is `row_cost` if its bytes are in the processor's
+    cache."""
     far = _rows_in_blocks(inputs) * inputs.dimension * number_bytes > CODE_CACHE_BYTES
     return max(row_cost, (row_bytes + number_bytes * inputs.dimension) * BYTE_READ if far else 0.0)
 
@@ -227,14 +230,14 @@ def copying_cost(rows: int, dimension: int) -> float:
 
 
 def lost_without_copy(inputs: CostInputs, plan: SearchPlan) -> float:
-    """The extra cost of a search over a scan of the codes of all allowed rows, if these were
-    contiguous."""
+    """How much more a search costs than a scan of the codes of all allowed rows would cost if these
+    codes were contiguous."""
     if inputs.contiguous or not inputs.coded or ROWS_PER_HIT * inputs.k > inputs.matching:
         return 0.0
     return max(0.0, plan.costs[plan.method] - codes_cost(inputs._replace(contiguous=True)))
 
 
 def _floats(dimension: int) -> float:
-    """The cost of one vector in a scan of floats."""
+    """The cost of one vector of this dimension in a scan of floats."""
     row = FLOAT_ROW + dimension * FLOAT_NUMBER
     return row if kernel() is not None else NUMPY_FACTOR * row

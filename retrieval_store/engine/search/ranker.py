@@ -2,7 +2,7 @@
 
 `EngineRanker` is the engine's `query.executor.Ranker`: rankings of the points in one state, as rows
 of the state, which are numbered in the order of insertion. It ranks by nearness in dense spaces;
-all other scorings and labels are in `scorers`, which is loaded when one is needed. The search by
+all other scorings, and labels, are in `scorers`, which is loaded when it is needed. The search by
 the vectors themselves (floats) is here; that by codes is in `code_search`, loaded by the first
 collection with codes.
 """
@@ -135,8 +135,9 @@ def nearest_rows(
 
 
 class _DenseSearch:
-    """One call. Its queries are answered by the cheapest method. If the index finds too few hits
-    for a query, or codes leave too many candidates, the cheapest other method answers it."""
+    """One call of `nearest_rows`. Its queries are answered by the cheapest method. If the index
+    finds too few hits for a query, or codes leave too many candidates, the cheapest other method
+    answers the query."""
 
     def __init__(self, context: SearchContext, near: NearestDense) -> None:
         self._context, self._near, self._trace = context, near, context.trace
@@ -163,11 +164,11 @@ class _DenseSearch:
         return [answer for answer in self._answers if answer is not None]
 
     def _unanswered_queries(self) -> list[int]:
-        """The places of queries without an answer yet."""
+        """The positions of the queries that have no answer yet."""
         return [i for i, answer in enumerate(self._answers) if answer is None]
 
     def _usable_codes(self) -> "CodeSnapshot | None":
-        """The codes that may be used; None if none."""
+        """The codes that may be used, or None."""
         context = self._context
         if context.slots * context.dimension >= MIN_CODED_NUMBERS and kernel() is None:
             self._trace.remark(UNCOMPILED)
@@ -194,7 +195,7 @@ class _DenseSearch:
 
     @property
     def _asks_for_recall(self) -> bool:
-        """Whether the query, or the settings of the space, name a recall."""
+        """Whether the query or the settings of the space set a recall."""
         recall = self._near.recall
         return recall is not None or recall_wanted(self._context.space.space) is not None
 
@@ -207,7 +208,8 @@ class _DenseSearch:
         return usual_recall(self._context.space.space) if near.ef is None else recall_of(near.ef)
 
     def _errors_allowed(self) -> float | None:
-        """How many standard errors of signs are allowed for; None where they don't come first."""
+        """How many standard errors a scan of signs allows for; None if signs aren't scanned
+        first."""
         context, space = self._context, self._context.space.space
         is_usual = self._policy.signs and uses_codes(space)
         if self._near.exact or context.dimension > MAX_DIMENSION_BY_SIGNS:
@@ -240,7 +242,7 @@ class _DenseSearch:
             self._context.note_lost(inputs, plan, queries)
 
     def _cost_inputs(self, covered: int) -> CostInputs:
-        """The planner's inputs, if `covered` of the vectors are in the index."""
+        """The inputs of the planner. covered: how many vectors are in the index."""
         context, ef = self._context, 0
         if covered:
             stored = index_settings(context.space.space).get("ef_search")
@@ -307,8 +309,8 @@ class _DenseSearch:
         self._keep_pass()
 
     def _keep_pass(self) -> None:
-        """Keep the pass over floats for the next query, if that can't be searched otherwise: from
-        the second use of a filter on."""
+        """Keep the compiled scan of floats for the next query, if floats will be scanned for that,
+        too; from the second use of a filter on."""
         context = self._context
         # Codes are never used for these.
         are_few = context.allowed.about_count < ROWS_PER_HIT * context.k
@@ -362,8 +364,8 @@ class _DenseSearch:
         self._trace.note_signs(SignSearchReport(self._target, errors, recall, looked, estimate))
 
     def _by_pass(self, one_pass: "CodePass", errors: float | None) -> Neighbors | None:
-        """The answer for the only query, by a scan that is kept for the next one, where codes are
-        and remain the way to search all that the filter allows."""
+        """Answer the only query by a compiled scan of codes. The scan is kept for the next query if
+        codes remain the way to search the points that the filter allows."""
         context, codes = self._context, self._open.codes
         hits = one_pass.nearest(context.vectors[0], context.matrix)
         if hits is None:
@@ -397,7 +399,7 @@ class EngineRanker:
         self._view, self.trace = view, trace
 
     def rank(self, step: QueryStep) -> list[Ranked]:
-        """For each query of a step its best points, among all that its filter allows."""
+        """For each query of a step the best of all points that the step's filter allows."""
         near = step.scoring
         if isinstance(near, NearestDense) and near.space not in self._view.state.non_dense:
             return self.near(step, near, step.offset + step.limit)
@@ -409,8 +411,8 @@ class EngineRanker:
         return self._scorings().rank_among(step, rankings)
 
     def near(self, step: QueryStep, near: NearestDense, k: int) -> list[Ranked]:
-        """By nearness in a dense space, with scores in the scale of `near`; nothing where there is
-        no such space."""
+        """Rank by nearness in a dense space, with scores in the scale of `near`; empty rankings if
+        there is no such space."""
         space, within = self._view.state.spaces.get(near.space), None
         metric: Metric = "l2" if space is None else space.space.metric
         if step.threshold is not None and near.scale == "distance":
@@ -427,13 +429,14 @@ class EngineRanker:
         ]
 
     def _scorings(self) -> "Scorings":
-        """All the other ways in which points can be scored."""
+        """The scorers for all other ways of scoring points."""
         from retrieval_store.engine.search.scorers import Scorings
 
         return Scorings(self._view, self.trace, self)
 
     def batch_key(self, step: QueryStep) -> Hashable:
-        """Equal for steps that search one dense space, with one filter, in one way."""
+        """A key that is equal for steps that search the same dense space with the same filter and
+        options."""
         near = step.scoring
         if (
             step.prefetch
@@ -459,22 +462,22 @@ class EngineRanker:
         return [scorings.distances(near, place, items) for place, items in enumerate(lists)]
 
     def order(self, items: Ints) -> Ints:
-        """Rows are numbered in the order of insertion."""
+        """The items as keys of their order: rows are numbered in the order of insertion."""
         return items
 
     def labelling(
         self, groups: BestOfEach | GroupSearch, point_count: int, expression: Expression | None
     ) -> Labelling:
-        """Access to labels, which don't depend on the expression here; point_count: about how many
-        points the call will need."""
+        """The labels of points, for grouping. point_count: for about how many points the call will
+        need labels; the expression isn't used here."""
         from retrieval_store.engine.search.scorers import Kinds, LabelsAt, RowLabels
 
         key = Kinds(groups.path) if isinstance(groups, BestOfEach) else LabelsAt(groups.path)
         return RowLabels(self._view, key, point_count)
 
     def fetch(self, groups: Sequence[Ints], fields: Fields) -> list[Points]:
-        """The points of several lists of rows, read at once. Their vectors are counted here, all
-        else by the caller."""
+        """The points of several lists of rows, read together. Their vectors are counted against the
+        request's budget here, other fields by the caller."""
         if fields.vectors:
             count = sum(map(len, groups))
             budget.take(count * vector_bytes(self._view, fields), "hits", count)

@@ -1,13 +1,15 @@
-"""How far scores by signs are off, measured on the vectors of a space with hard questions.
+"""Measures the errors of scores by signs, on the vectors of a space, with hard queries
+("questions").
 
 A search by signs excludes rows whose score is too low even if it is off by a number of standard
 errors. The recall for a number of errors doesn't follow from chance alone: the errors aren't quite
 normal, and where many rows are about as near as the last hit, each that is farther off is lost. So
-it is measured: some questions of each kind are answered exactly, and for each true hit the needed
-number of errors is noted. The kinds are stored vectors, points half way between two, means of five,
-any directions, and stored vectors far from all others. Filters are a side, a corner and one in a
-hundred; the first two allow points away from the question. The *worst* kind must reach the target,
-with a margin for others. Before the first measurement, `UNMEASURED` errors are used.
+it is measured: some questions of each kind are answered exactly, and for each true hit the number
+of errors that a search needs to find it is noted. The kinds are: stored vectors, midpoints of two
+stored vectors, means of five, random directions, and stored vectors far from all others. The
+filters allow one side of the space, a corner of it, or one vector in a hundred; the first two allow
+vectors away from the question. The *worst* kind must reach the target, with a margin for unmeasured
+kinds. Before the first measurement, `UNMEASURED` errors are used.
 """
 
 import math
@@ -75,8 +77,9 @@ CheckCancelled: TypeAlias = Callable[[], object]
 
 
 class Measured(NamedTuple):
-    """The share of the nearest `k` that searches found for one kind of questions under one filter,
-    for the worst of HITS: on average, and at worst for one question."""
+    """The recall that searches reached for one kind of questions under one filter: the share of the
+    nearest `k` that they found, on average, and for the worst question. `k` is the one of HITS with
+    the lowest recall."""
 
     kind: str
     filter: str
@@ -91,9 +94,10 @@ def _recall_and_least(measured: Measured) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """A measurement with `vectors` vectors and `questions` questions. errors: the numbers that
-    reach the TARGETS; measured: the recall of the default target then; off: the average error of
-    estimates of the recall of one query; at: when, in seconds of the epoch."""
+    """The result of a measurement with `vectors` vectors and `questions` questions. errors: for
+    each of the TARGETS, the number of standard errors that reaches it; measured: the recall of each
+    kind with the number for the default target; off: the average error of estimates of one query's
+    recall; at: the time, in seconds since 1970."""
 
     vectors: int
     questions: int
@@ -104,7 +108,7 @@ class Recall:
 
     @property
     def worst(self) -> Measured:
-        """The kind with the least recall."""
+        """The measurement of the kind with the lowest recall."""
         return min(self.measured, key=_recall_and_least)
 
     def to_json(self) -> bytes:
@@ -116,7 +120,7 @@ class Recall:
 
     @classmethod
     def from_json(cls, content: bytes) -> "Recall":
-        """The same from JSON; ValueError for invalid content."""
+        """The measurement in the content of a file; ValueError for invalid content."""
         targets, vectors, questions, errors, measured, *rest = orjson.loads(content)
         if tuple(targets) != TARGETS:
             raise OutdatedError("other targets were measured")
@@ -152,11 +156,12 @@ class SpaceRecall(DerivedKind[None, Recall]):
 
     @property
     def known(self) -> Recall | None:
-        """The measurement; None where that is still to be done."""
+        """The measurement; None if it isn't loaded or measured yet."""
         return self._known
 
     def errors_for(self, target: float) -> float | None:
-        """How many standard errors a search must allow for; None where only a proof will do."""
+        """How many standard errors a search must allow for to reach the target; None if only an
+        exact search reaches it."""
         place = next(
             (i for i, measured_target in enumerate(TARGETS) if measured_target >= target - 1e-9),
             None,
@@ -166,7 +171,7 @@ class SpaceRecall(DerivedKind[None, Recall]):
         return (UNMEASURED if self._known is None else self._known.errors)[place]
 
     def load_saved(self, connection: apsw.Connection, newer: bool = False) -> None:
-        """Look for a file; only once, unless `newer`."""
+        """Load the recorded file, if any; only on the first call, unless `newer`."""
         if self._files is None or (self._looked and not newer):
             return
         derived_file = find(connection, self.key)
@@ -185,13 +190,13 @@ class SpaceRecall(DerivedKind[None, Recall]):
         self._known = recall
 
     def lacks(self, slots: int) -> bool:
-        """Whether it should be measured, at first or again."""
+        """Whether the recall should be measured, for the first time or again."""
         recall = self._known
         few = slots < MIN_MEASURED
         return not few and (recall is None or slots >= MEASURED_AGAIN * recall.vectors)
 
     def asks(self, slots: int) -> bool:
-        """The same, once a second."""
+        """As `lacks`, computed at most once a second."""
         if not self.lacks(slots) or time.monotonic() < self._asked_at + AGAIN_AFTER:
             return False
         self._asked_at = time.monotonic()
@@ -219,7 +224,7 @@ def write_recall(path: Path, recall: Recall) -> int:
 
 
 class _Question(NamedTuple):
-    """A query vector, and the slots that may be found, None for all that live."""
+    """A query vector, and the slots that its filter allows, None for all live slots."""
 
     vector: Matrix
     allowed: Bools | None
@@ -292,7 +297,7 @@ class Measurement:
         return [min(measurements, key=_recall_and_least) for measurements in measured_groups]
 
     def _questions_with_answers(self) -> list[_Answered]:
-        """All questions to which there are answers."""
+        """All questions that have answers, with these."""
         if np.count_nonzero(self._living) < MIN_LIVING:
             return []
         all_answers = [self._answer(group) for group in self._groups() if group.questions]
@@ -301,7 +306,8 @@ class Measurement:
     # Questions.
 
     def _groups(self) -> Iterator[_Group]:
-        """All questions; the last are chosen by the answers to others."""
+        """All groups of questions; the questions of the last group are chosen by the answers to
+        others."""
         living = np.flatnonzero(self._living)
         stored = self._vectors(self._draw.choice(living, LONELY * QUESTIONS))
         size = float(np.abs(stored).mean())
@@ -344,12 +350,12 @@ class Measurement:
         return means
 
     def _usable(self, vectors: Matrix) -> Matrix:
-        """Those whose scores can be bounded."""
+        """Those of the vectors whose scores can be bounded."""
         good = [is_safe_length(length := length_of(vector)) and length > 0 for vector in vectors]
         return np.ascontiguousarray(vectors[np.array(good, np.bool_)], np.float32)
 
     def _lonely(self, stored: Matrix) -> Matrix:
-        """Those whose tenth neighbours are farthest away."""
+        """Those of the stored vectors whose tenth nearest neighbours are farthest away."""
         hits_by_vector = self._search_exactly(stored, 10)
         far = np.array([hits.distances[hits.chosen - 1] for hits in hits_by_vector])
         return stored[np.argsort(-far)[:QUESTIONS]]
@@ -367,7 +373,8 @@ class Measurement:
         return _Group(kind, name, questions)
 
     def _signs_at(self, number: int) -> Bools:
-        """(slots,) whether a number of the vectors, once they are rotated, is above 0."""
+        """(slots,) bool: whether the component with this number of each rotated vector is above
+        0."""
         signs = np.zeros(self._slots, np.bool_)
         for first, codes in self._coded.pieces:
             piece_signs = signs_at(codes, number)[: self._slots - first]
@@ -375,18 +382,21 @@ class Measurement:
         return signs
 
     def _own_signs(self, vector: Matrix) -> tuple[Ints, Bools]:
-        """The numbers of a vector, once it is rotated, the largest first, and which are above 0."""
+        """The numbers of the components of a rotated vector, ordered by magnitude, the largest
+        first; and which components are above 0."""
         rotated = turn_query(vector, self._pieces.frames[0]).own
         return np.argsort(-np.abs(rotated)), rotated > 0
 
     def _other_side(self, vector: Matrix) -> Bools:
-        """Slots of vectors whose sign differs where the question's number is largest."""
+        """The slots of vectors that differ from the question in the sign of its largest
+        component."""
         order, signs = self._own_signs(vector)
         differs: Bools = self._signs_at(int(order[0])) != signs[order[0]]
         return differs
 
     def _corner(self, vector: Matrix) -> Bools:
-        """Those whose signs differ at several of the largest."""
+        """The slots of vectors that differ from the question in the signs of several of its largest
+        components."""
         order, signs = self._own_signs(vector)
         differences = [self._signs_at(int(number)) != signs[number] for number in order[:CORNER]]
         all_differ: Bools = np.logical_and.reduce(differences)
@@ -407,13 +417,14 @@ class Measurement:
         return self._search_exactly_in_thread(question.vector[None], HITS[-1], question.allowed)[0]
 
     def _search_exactly(self, vectors: Matrix, k: int) -> list[Nearest]:
-        """The true nearest of each."""
+        """The true k nearest to each of the vectors."""
         parts = np.array_split(vectors, self._threads)
         answer = partial(self._search_exactly_in_thread, k=k, allowed=None)
         return [hits for hits_of_part in self._call_each(answer, parts) for hits in hits_of_part]
 
     def _call_each(self, call: Callable[..., T], *items: Iterable[Any]) -> list[T]:
-        """The results of a call for each item, on the threads that this may use."""
+        """The results of calls, one for each item, made in as many threads as a measurement may
+        use."""
         results: list[T] = []
         with WorkerPool(self._threads) as threads:
             waiting = [
@@ -457,7 +468,8 @@ class Measurement:
         return SearchGoal(k, most, words_of(allowed, blocks_of(len(allowed))), None, errors)
 
     def _errors_needed(self, answered: _Answered) -> Floats:
-        """How many errors the true hits need to be found, of several numbers of hits."""
+        """How many standard errors a search must allow for to find each true hit, for several
+        numbers of hits."""
         needed: list[Floats] = []
         for question, true in zip(answered.group.questions, answered.true, strict=True):
             slots, distances = true.slots[: true.chosen], true.distances[: true.chosen]
@@ -498,8 +510,8 @@ class Measurement:
         return measurements
 
     def _estimate_error(self, answered: Sequence[_Answered], errors: float) -> float:
-        """The error of estimates of the recall of single queries, by searches that allow for one
-        error more, as in `code_search.estimate_recall`."""
+        """The average error of estimates of a single query's recall, which are made as in
+        `code_search.estimate_recall`."""
         questions = [question for group, _ in answered for question in group.questions]
         true_hits = [true for _, hits_of_group in answered for true in hits_of_group]
         differences = self._call_each(
@@ -509,7 +521,7 @@ class Measurement:
         return float(np.mean(known_differences)) if known_differences else 0.0
 
     def _estimate_error_of(self, question: _Question, true: Nearest, errors: float) -> float | None:
-        """The same of one question; None where nothing is estimated."""
+        """The error of the estimate for one question; None if no recall is estimated for it."""
         k = HITS[0]
         hits, wider_hits = (self._search(question, k, errors + wider) for wider in (0, 1))
         if not true.chosen or hits is None or wider_hits is None or not wider_hits.chosen:
@@ -517,7 +529,7 @@ class Measurement:
         return abs(hits.share_of(wider_hits, k) - hits.share_of(true, k))
 
     def _search(self, question: _Question, k: int, errors: float) -> Nearest | None:
-        """The hits of one search; None where it is to be answered exactly."""
+        """The hits of one search by signs; None if the question must be answered in another way."""
         allowed = self._living if question.allowed is None else question.allowed
         query_and_length = question.vector[None], [length_of(question.vector)]
         goal = self._make_goal(k, allowed, errors)
@@ -525,14 +537,15 @@ class Measurement:
         return hits
 
     def _share(self, question: _Question, true: Nearest, k: int, errors: float) -> float:
-        """The share of the nearest that one search finds, or of others as near."""
+        """The share of the k nearest that one search finds; other hits that are equally near count
+        too."""
         hits = self._search(question, k, errors)
         return 1.0 if hits is None else hits.share_of(true, k)  # else it is answered exactly
 
 
 def _errors_for(target: float, needed: Sequence[Floats]) -> float:
-    """The number of errors that reaches the target for each of the kinds, with a margin for
-    others."""
+    """The number of standard errors that reaches the target for every kind, with a margin for
+    unmeasured kinds."""
     least = UNMEASURED[TARGETS.index(target)] - SPARED
     share = 1 - (1 - target) / SAFETY
     most = max(float(np.sort(errors)[math.ceil(share * len(errors)) - 1]) for errors in needed)

@@ -1,18 +1,19 @@
-"""Ranks points by everything but nearness in a dense space: sparse vectors, words, multivectors,
-examples, formulas, orders, chance; and any of it among points that other steps have found.
+"""Ranks points by everything but nearness in a dense space: by sparse vectors, words, multivectors,
+examples, formulas, an order, or at random. Any of these may also rank only points that other steps
+have found.
 
 Texts in payloads are ranked by BM25 (`rank_payload_texts`), over the tokens of an index of texts:
 
-score = Σ idf(t) · f · (k1 + 1) / (f + k1 · (1 - b + b · |d| / avg|d|)) over the tokens t of the
-query, each once; f: how often t is in the text; idf(t) = ln(1 + (N - n + ½) / (n + ½)) for N
-points with any token, n of them with t. Robertson and Zaragoza, "The probabilistic relevance
-framework" (2009). Lengths of 8,192 tokens and more are rounded down to 13 leading bits, as servers
-keep them.
+score = Σ idf(t) · f · (k1 + 1) / (f + k1 · (1 - b + b · |d| / avg|d|)) over the distinct tokens t
+of the query; f: how often t is in the text d; idf(t) = ln(1 + (N - n + ½) / (n + ½)) for N points
+with any token, n of them with t. Robertson and Zaragoza, "The probabilistic relevance framework"
+(2009). Lengths of 8,192 tokens and more are rounded down to 13 leading bits, since Qdrant servers
+store them like that.
 
-Formulas (`evaluate_formula`) are computed for all candidates at once. A server doesn't refuse what
-it doesn't reach: behind a factor of 0, or a dividend of 0, nothing counts any more. So each node
-gets a `mask` of the rows where it is needed. Only there a missing value, or one that isn't a finite
-number, is an error.
+Formulas (`evaluate_formula`) are computed for all candidates at once. A Qdrant server doesn't
+evaluate, and so doesn't refuse, operands after a factor of 0, or after a dividend of 0. So each
+node gets a `mask` of the rows for which it is needed. Only for these rows is a missing value, or
+one that isn't a finite number, an error.
 
 Labels (`RowLabels`) are the groups that points are in, by the values at a path of their payloads,
 cached as `state.caches.Layers`.
@@ -107,7 +108,8 @@ AT_ONCE = 20  # rows whose scores take numpy one step
 
 @dataclass(frozen=True, slots=True)
 class _SegmentTexts:
-    """The texts of one segment: of rows, which of its texts, how long each text is."""
+    """The texts of one segment: the rows, the text of each row (a number in the segment), and the
+    length of each text."""
 
     segment: TokenSegment
     rows: Ints
@@ -200,8 +202,8 @@ EAST, NORTH = 180.0, 90.0
 def evaluate_formula(
     view: SearchView, formula: Formula, rows: Ints, earlier_rankings: Sequence[Ranking]
 ) -> Floats:
-    """(n,) the formula's value for each of the rows, ascending; InvalidArgumentError where it has
-    none. earlier_rankings: the items of each prefetch, with scores."""
+    """(n,) the formula's value for each of the rows, which ascend; InvalidArgumentError if it has
+    no value for a row. earlier_rankings: the items of each prefetch, with scores."""
     with np.errstate(all="ignore"):  # infinite numbers and NaN are distinguished below
         scores = _FormulaRows(view, rows, earlier_rankings).value(
             formula, np.ones(len(rows), np.bool_)
@@ -217,7 +219,7 @@ def _refuse(wrong: Bools, what: str) -> None:
 
 
 class _FormulaRows:
-    """Some rows, and the values of them that formulas use."""
+    """Some rows, and the values of their points that a formula uses."""
 
     def __init__(self, view: SearchView, rows: Ints, earlier_rankings: Sequence[Ranking]) -> None:
         self._view, self._rows, self._earlier_rankings = view, rows, earlier_rankings
@@ -225,7 +227,7 @@ class _FormulaRows:
         self._places: dict[int, Ints] = {}  # of the rows that have a score of an earlier step
 
     def value(self, node: Formula, mask: Bools) -> Floats:
-        """(n,) right for the rows of the mask."""
+        """(n,) the value of a node of the formula, which is only right for the rows of the mask."""
         budget.check()
         match node:
             case Constant(value):
@@ -310,8 +312,8 @@ class _FormulaRows:
         default: Any,
         filler: Any = 0.0,
     ) -> Floats:
-        """The values of points there, one each, and a filler where it isn't needed. Each key is
-        read once, since a formula may name one very often."""
+        """One value of each point for a variable; `filler` for rows where it isn't needed. Each key
+        is read once, since a formula may name a key many times."""
         key = variable, convert, default, filler
         cached_values = self._known.get(key)
         if cached_values is None:
@@ -336,7 +338,7 @@ class _FormulaRows:
         return values
 
     def _values_at(self, variable: Variable) -> Iterator[list[Any]]:
-        """The values that each point has there."""
+        """The values that each point has for a variable."""
         path = variable if isinstance(variable, JsonPath) else variable.path
         assert isinstance(path, JsonPath)  # fronts with formulas have no others
         connection, pks = self._view.connection, self._view.state.pks[self._rows]
@@ -385,7 +387,8 @@ def _seconds(value: Any) -> float | None:
 
 
 def _place(value: Any) -> tuple[float, float] | None:
-    """Two numbers are a place too, as servers read them: longitude and latitude."""
+    """A value as a geographic place. A list of two numbers is one too, as on Qdrant servers:
+    longitude and latitude."""
     match value:
         case {"lon": lon, "lat": lat} | [lon, lat]:
             east, north = _number(lon), _number(lat)
@@ -422,7 +425,7 @@ class DenseLeaves(Ranker, Protocol):
     """The methods of `search.EngineRanker` that are used here."""
 
     def near(self, step: QueryStep, near: NearestDense, k: int) -> list[Ranked]:
-        """By nearness in a dense space."""
+        """Rank by nearness in a dense space."""
 
 
 class Scorings:
@@ -500,7 +503,7 @@ class Scorings:
         return np.flatnonzero(self._view.state.alive if mask is None else mask)
 
     def _near(self, step: QueryStep, near: NearestDense, k: int) -> list[Ranked]:
-        """By nearness to vectors; a space that isn't dense has several for a point."""
+        """Rank by nearness to vectors, in a space of any kind."""
         if near.space in self._view.state.non_dense:
             return self._late_interaction(step, near, k)
         return self._leaves.near(step, near, k)
@@ -560,7 +563,8 @@ class Scorings:
         return space
 
     def _near_among(self, near: NearestDense | NearestSparse, rows: Ints) -> Ranked:
-        """By nearness to the first vector, of the rows whose points have one."""
+        """Rank those of the rows whose points have a vector, by nearness to the first query
+        vector."""
         rows = rows_with_vector(self._view, near.space, rows)
         corpus = self._corpus(near.corpus) if isinstance(near, NearestSparse) else None
         (scores,) = similarities(self._view, near.space, rows, [near.vectors[0]], corpus=corpus)
@@ -574,8 +578,8 @@ class Scorings:
         return ranked
 
     def _rank_by_examples(self, step: QueryStep, scoring: ByExamples, within: Within) -> Ranked:
-        """By a combination of the likenesses to examples: approximately for all rows, then exactly
-        for those that may be the best of them."""
+        """Rank by a combination of the similarities to examples: computed approximately for all
+        rows, then exactly for rows that may be among the best."""
         view = self._view
         comparison = comparison_of(scoring)
         name, examples = comparison.space, comparison.examples
@@ -589,8 +593,8 @@ class Scorings:
         return _by_score(rows, comparison.combine(alike))
 
     def _diverse(self, step: QueryStep, diverse: Mmr, within: Within) -> Ranked:
-        """`step.limit` hits by MMR. An offset skips some of these, so that fewer are left, as on a
-        server."""
+        """`step.limit` hits by MMR (maximal marginal relevance). An offset skips some of these, so
+        that fewer hits are left, as on a Qdrant server."""
         near, view = diverse.near, self._view
         if diverse.candidates < 1:
             return Ranked(np.empty(0, np.int64), np.empty(0))
@@ -617,8 +621,8 @@ class Scorings:
         return ranking.at(chosen)
 
     def _likeness(self, name: str, rows: Ints) -> Callable[[slice | Ints, Ints], Floats]:
-        """A function that computes the similarity of some of the rows to rows picked before, as
-        (rows, picks)."""
+        """A function that computes the similarities of some of the rows to rows picked before, as
+        an array (rows, picks)."""
         view = self._view
         vectors, space = examples_of(view, name, rows), view.state.non_dense.get(name)
         is_multi = space is not None and space.kind == "multi"
@@ -662,8 +666,8 @@ DISTINCT_BYTES = 128  # about the size of a tuple with its values
 
 @dataclass(frozen=True, slots=True)
 class LabelsAt:
-    """Labels for `GroupSearch`: the strings and integers at a path, the elements of lists one by
-    one. A point with any other value there has no label."""
+    """Labels for `GroupSearch`: the strings and integers at a path; each element of a list is a
+    label. A point with any other value there has no label."""
 
     path: JsonPath
 
@@ -688,8 +692,8 @@ class Kinds:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """A segment of cached labels. rows: (n,) ascending; labels: (n,) tuples, equal ones the same
-    object; counts: the number of rows with each value."""
+    """A segment of cached labels. rows: (n,) ascending; labels: (n,) tuples of which equal ones are
+    the same object; counts: the number of rows with each value."""
 
     rows: Ints
     labels: npt.NDArray[np.object_]
@@ -763,7 +767,7 @@ class RowLabels:
 
     @property
     def points_per_occurrence(self) -> int:
-        """Of how many points one has a certain value, on average; 0 if unknown."""
+        """On average, one point in how many has a certain value; 0 if unknown."""
         if not self._layers:
             return 0
         largest = max(self._layers, key=lambda segment: len(segment.rows))

@@ -1,5 +1,5 @@
-"""Similarities of points to examples, in spaces of any kind, and results that are computed from
-them.
+"""Similarities of points to examples, in spaces of any kind, and scores that are computed from
+these.
 
 The similarity sim(x, e) of a point x and an example e is the cosine, the dot product, or the
 negative of the squared L2 or of the L1 distance; greater is nearer. For multivectors it is the sum,
@@ -70,7 +70,7 @@ SPREAD = 2  # slots are dense where at least one in this many is wanted
 
 
 def rows_with_vector(view: SearchView, name: str, rows: Ints) -> Ints:
-    """The rows among these whose points have a vector in the space."""
+    """Those of the rows whose points have a vector in the space."""
     space = view.state.spaces.get(name)
     if space is not None:
         return rows[space.slot_of_row[rows] >= 0]
@@ -89,8 +89,8 @@ def rows_with_vector(view: SearchView, name: str, rows: Ints) -> Ints:
 
 
 def take_comparisons(examples: int, rows: int, arrays: int = 1) -> None:
-    """Count the scores, of eight bytes each, of comparing examples with rows, in this many arrays
-    at once."""
+    """Count, against the request's budget, the scores (of eight bytes each) of comparing examples
+    with rows, for this number of arrays in memory at a time."""
     budget.take(8 * arrays * examples * rows, "comparisons", examples * rows)
 
 
@@ -208,8 +208,9 @@ def approximate_scores(
 
 
 def _products(queries: Matrix, matrix: Stored, slots: Ints) -> Matrix:
-    """(n, q) products with the vectors in these slots. Where the slots are dense, the range from
-    the first to the last is multiplied: the extra rows cost less than copying the wanted ones."""
+    """(n, q) products with the vectors in these slots. If the slots lie close together, the whole
+    range from the first to the last is multiplied: the extra rows cost less than copying the wanted
+    rows."""
     first, stop = int(slots.min()), int(slots.max()) + 1
     if stop - first > SPREAD * len(slots):
         return products_of_few(queries, as_float32(matrix[slots]))
@@ -250,7 +251,7 @@ Combine: TypeAlias = Callable[[Floats], Floats]
 
 
 def best_of(scores: Floats, k: int) -> Ints:
-    """The places of the k greatest scores and of some more, for an exact second ranking; NaN
+    """The positions of the k greatest scores and of some more, for an exact second ranking; NaN
     ranks last."""
     most = max(CHOSEN_AT_LEAST, CHOSEN_TIMES * k)
     if len(scores) <= most:
@@ -259,8 +260,8 @@ def best_of(scores: Floats, k: int) -> Ints:
 
 
 class ExampleComparison(NamedTuple):
-    """The space, the examples, the function of the similarities to them, and signs: (m,) 1 where it
-    rises with the similarity to an example, -1 where it falls."""
+    """A space, examples, and the function that makes a score from the similarities to these. signs:
+    (m,) 1 if the score rises with the similarity to an example, -1 if it falls."""
 
     space: str
     examples: Sequence[Example]
@@ -269,7 +270,7 @@ class ExampleComparison(NamedTuple):
 
     def places_of_best(self, approximate: ApproximateScores, k: int) -> Ints:
         """The positions of all points that may be among the k best, ascending. Of points that
-        certainly equal the last of these, the first k."""
+        certainly tie with the last of the k, only the first k are included."""
         margins = (self.signs * approximate.errors)[:, None]
         least = self.combine(approximate.scores - margins)
         if len(least) <= k:
@@ -332,8 +333,8 @@ def _(scoring: RelevanceFeedback) -> ExampleComparison:
 
 
 def _best(positives: Floats, negatives: Floats) -> Floats:
-    """½ (σ + 1) of the greatest similarity to a positive, if it exceeds that to any negative; else
-    the negative of σ(greatest similarity to a negative)."""
+    """½ (σ + 1) of the greatest similarity to a positive example, if that exceeds the greatest
+    similarity to a negative example; else -σ of the latter."""
     near = positives.max(axis=0, initial=-np.inf)
     far = negatives.max(axis=0, initial=-np.inf)
     nearer = near > far
@@ -347,13 +348,15 @@ def _sum_scores(positives: Floats, negatives: Floats) -> Floats:
 
 
 def _discovery_scores(alike: Floats) -> Floats:
-    """Σ over pairs of 1, 0 or -1, and ½ (σ + 1) of the likeness to the target."""
+    """Σ over pairs of 1, 0 or -1 (nearer to the pair's positive, equally near, nearer to its
+    negative), plus ½ (σ + 1) of the similarity to the target."""
     ranks: Floats = np.sign(alike[1::2] - alike[2::2]).sum(axis=0)
     return ranks + _scale(alike[0])
 
 
 def _in_context(alike: Floats) -> Floats:
-    """Σ over pairs of σ of how much nearer a point is to the first; at most 0 each."""
+    """Σ over pairs of σ(similarity to the positive minus similarity to the negative), each term at
+    most 0."""
     margins = np.minimum(alike[0::2] - alike[1::2] - MARGIN, 0.0)
     total: Floats = _sigmoid(margins).sum(axis=0)
     return total
@@ -376,7 +379,7 @@ PAIR = 850  # bytes that a pair takes until it is answered
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Points by pairs: ids[a[i]] and ids[b[i]] with scores[i]."""
+    """Pairs of points: ids[a[i]] and ids[b[i]] have the score scores[i]."""
 
     ids: list[PointId]
     a: Ints
@@ -387,7 +390,7 @@ class Pairs:
 def pairs(
     view: SearchView, space: str, expression: Expression | None, sample: int, limit: int
 ) -> Pairs:
-    """For each of some points chosen at random, the others among them that are nearest to it."""
+    """For each point of a random sample, the nearest other points of the sample."""
     mask = filter_result(view, expression, evaluate).mask
     rows = rows_with_vector(view, space, np.flatnonzero(view.state.alive if mask is None else mask))
     if len(rows) > sample:
@@ -406,8 +409,8 @@ def pairs(
 def _nearest_others(
     view: SearchView, space: str, rows: Ints, most: int
 ) -> tuple[Ints, Ints, Floats]:
-    """For each of the rows at most `most` nearest others, best first: as pairs of positions, and
-    their similarity. Sparse vectors that share no index aren't compared."""
+    """For each of the rows its nearest others among the rows, at most `most`, best first: as pairs
+    of positions, with their similarities. Sparse vectors that share no index aren't compared."""
     examples, step = examples_of(view, space, rows), max(1, CELLS // max(1, len(rows)))
     compared = _comparable(examples)
     nearest, scores = [np.empty(0, np.int64)], [np.empty(0)]
@@ -439,8 +442,8 @@ def _nearest_others(
 
 
 def _comparable(examples: Sequence[Example]) -> Callable[[int], Ints]:
-    """A function that returns the places of the examples with which the one at a place is
-    compared, itself among them."""
+    """A function that returns the positions of the examples with which the example at a position is
+    compared, including itself."""
     every = np.arange(len(examples))
     if not any(isinstance(example, SparseVector) for example in examples):
         return lambda place: every
@@ -465,7 +468,8 @@ def _proven(
     example: Example,
     exactly: Callable[[Example, Ints], tuple[Ints, Floats]],
 ) -> tuple[Ints, Floats] | None:
-    """The best of the approximately best; None where one of the rest may be better."""
+    """The exactly ranked best of the approximately best; None if one of the other rows may be
+    better."""
     scores = approximate.scores[i, others]
     chosen = np.sort(best_of(scores, most))
     places, alike = exactly(example, others[chosen])
@@ -476,7 +480,7 @@ def _proven(
 
 
 def _by_id(ids: list[PointId], rows: Ints) -> tuple[list[PointId], Ints]:
-    """Ids and their rows in the order of ids: integers, and then strings."""
+    """Sort ids, and rows with them: integers first, then strings."""
     order = sorted(range(len(ids)), key=lambda i: (isinstance(ids[i], str), ids[i]))
     return [ids[i] for i in order], rows[order]
 

@@ -1,15 +1,16 @@
-"""Caches of derived data: how they follow writes, and how much memory they may use.
+"""Caches of derived data: how they are updated after writes, and how much memory they may use.
 
-`Layers` hold data derived from the rows of a state (a *row* is a point's place in it), kept current
-like a log-structured merge tree. They are a stack of immutable segments, each built by reading some
-rows; for a row in several segments, the uppermost one counts. Rows that may have changed since they
-were read are *stale*. When the layers are used next, these rows are read into a new segment, and
-small segments below are merged into it. So keeping up with writes costs O(log n) reads of a row.
+`Layers` hold data derived from the rows of a state (a *row* is a point's position in the state),
+kept current like a log-structured merge tree. They are a stack of immutable segments, each built by
+reading some rows; for a row in several segments, the uppermost one counts. Rows that may have
+changed since they were read are *stale*. When the layers are used next, these rows are read into a
+new segment, and small segments below are merged into it. So keeping up with writes costs O(log n)
+reads of a row.
 
-A `MemoryBudget` bounds the memory, one for all stores of a process. All data between calls is in a
-`Cache`, which knows its size. When a call ends and all caches together exceed the limit, the
-entries that were unused for longest are evicted. The state of the collection that was just used is
-never evicted: the limit is for everything besides.
+One `MemoryBudget` bounds the memory of all stores of a process. All data that is kept between calls
+is in a `Cache`, which knows its size. When a call ends and all caches together exceed the limit,
+the entries that were unused for longest are evicted. The state of the collection that was just used
+is never evicted: the limit is for all other data.
 
 No thread waits for the budget: it has no lock, since garbage may be collected at any step. A
 collected object may close a store, which waits for others. Each step is one atomic operation of a
@@ -56,7 +57,8 @@ class MemoryBudget:
         return sum(cache.nbytes for cache in self._living_caches())
 
     def has_room(self, nbytes: int, parts: int) -> bool:
-        """Whether one thing may take this many bytes: at most one part of the limit in `parts`."""
+        """Whether a single object may take this number of bytes: at most the limit divided by
+        `parts`."""
         return nbytes * parts <= self.limit
 
     @property
@@ -76,7 +78,7 @@ class MemoryBudget:
                 evict()
 
     def _sum_ledger(self) -> int:
-        """The sum of the ledger, which is left with one entry."""
+        """The sum of the ledger; its entries are replaced by one with the sum."""
         ledger = self.ledger
         try:
             total = ledger.popleft()
@@ -110,7 +112,7 @@ class MemoryBudget:
 
 
 def usual_limit() -> int:
-    """Bytes: few, since each of several processes may use this much."""
+    """The default limit in bytes: small, since each of several processes may use this much."""
     return min(USUAL, system.memory_bytes(otherwise=USUAL * SHARE) // SHARE)
 
 
@@ -118,7 +120,8 @@ CACHE_BUDGET = MemoryBudget(usual_limit())
 
 
 class _CacheEntry(Generic[V]):
-    """A value, its bytes, and when it was used last. Its cost is removed with it."""
+    """A value, its bytes, and when it was used last. When the entry goes, its bytes are subtracted
+    from the budget."""
 
     __slots__ = ("_budget", "nbytes", "used", "value")
 
@@ -136,7 +139,8 @@ class _CacheEntry(Generic[V]):
 
 
 class Cache(Generic[K, V]):
-    """Values by key, which may go at the end of any call. evict: called when one has gone."""
+    """Values by key, which may be evicted at the end of any call. evict: called after a value was
+    evicted."""
 
     def __init__(self, evict: Evict | None = None, budget: MemoryBudget = CACHE_BUDGET) -> None:
         self.evict, self._budget = evict, budget
@@ -153,7 +157,7 @@ class Cache(Generic[K, V]):
         return key in self._entries
 
     def get(self, key: K) -> V | None:
-        """The value, which is used by that."""
+        """The value, which counts as used now."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -165,7 +169,7 @@ class Cache(Generic[K, V]):
         self._entries[key] = _CacheEntry(value, nbytes, self._budget)
 
     def drop(self, key: K) -> int:
-        """Forget one, if it is there; how many bytes it had."""
+        """Remove the value of a key, if there is one; returns how many bytes it had."""
         entry = self._entries.pop(key, None)
         return 0 if entry is None else entry.nbytes
 
@@ -178,12 +182,12 @@ class Cache(Generic[K, V]):
         return [(key, entry.value) for key, entry in self._entries.copy().items()]
 
     def uses(self) -> list[tuple[K, int]]:
-        """When each was used last."""
+        """When each entry was used last."""
         return [(key, entry.used) for key, entry in self._entries.copy().items()]
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all."""
+        """The bytes of all entries."""
         return sum(entry.nbytes for entry in self._entries.copy().values())
 
 
@@ -200,8 +204,8 @@ KEYS_NOTED = 10_000  # keys, wherever callers' keys are counted
 
 
 class Segment(Protocol):
-    """Data built by reading some rows once. rows: ascending; is_empty: whether no row has
-    anything."""
+    """Data built by reading some rows once. rows: the rows, ascending; is_empty: whether none of
+    these rows has data."""
 
     @property
     def rows(self) -> Ints: ...
@@ -217,7 +221,7 @@ S = TypeVar("S", bound=Segment)
 @dataclass(frozen=True, slots=True)
 class Layers(Generic[S]):
     """Segments from the bottom up, valid for all rows except the stale ones. memory: the map of the
-    file in which arrays of the lowest lie, if there is one."""
+    file that has the arrays of the lowest segment, if they are in a file."""
 
     segments: tuple[S, ...]
     stale: Ints
@@ -234,7 +238,8 @@ class Layers(Generic[S]):
         return self.memory is None or is_whole(self.memory)
 
     def above(self) -> list[Ints | None]:
-        """For each segment the rows that segments above it contain, ascending; None for none."""
+        """For each segment the rows that segments above it contain, ascending; None if there are
+        none."""
         rows_above: list[Ints | None] = [None] * len(self.segments)
         for i in range(len(self.segments) - 1, 0, -1):
             rows_over, rows = rows_above[i], self.segments[i].rows
@@ -256,7 +261,7 @@ def every_row(height: int) -> Ints:
 
 
 def outside(rows: npt.NDArray[np.integer[Any]], others: Ints) -> Bools:
-    """(n,) bool: which of the rows aren't among `others`; both ascending, each once."""
+    """(n,) bool: which of the rows aren't among `others`; both ascending, without repetitions."""
     good = np.ones(len(rows), np.bool_)
     if not len(rows) or not len(others):
         return good
@@ -270,9 +275,10 @@ def outside(rows: npt.NDArray[np.integer[Any]], others: Ints) -> Bools:
 
 
 def plan_refresh(layers: Layers[S], height: int) -> tuple[int, Ints]:
-    """How many segments, from the bottom, are kept, and the rows that the new segment above them
-    must cover: the stale ones, and the rows of merged segments, which are at most twice as large.
-    height: how many rows the reader has; a segment built for a later state may have more."""
+    """How many segments, from the bottom, are kept, and the rows that the new segment above these
+    must cover: the stale rows, and the rows of the segments that are merged into it. A segment is
+    merged if it has at most twice as many rows as the new segment so far. height: how many rows the
+    reader has; a segment built for a later state may have more."""
     lowest, rows = len(layers.segments), layers.stale
     while lowest and len(layers.segments[lowest - 1].rows) <= 2 * len(rows):
         lowest -= 1
@@ -281,7 +287,7 @@ def plan_refresh(layers: Layers[S], height: int) -> tuple[int, Ints]:
 
 
 def refresh_layers(layers: Layers[S], lowest: int, segment: S) -> Layers[S]:
-    """The layers with the lowest `lowest` segments and a new one above, without stale rows."""
+    """Layers of the lowest `lowest` segments and a new segment above them, without stale rows."""
     memory = layers.memory if lowest else None
     return Layers((*layers.segments[:lowest], segment), np.empty(0, np.int64), memory)
 
@@ -342,9 +348,9 @@ class ChangeLog:
 
 
 class Payback(dict[Hashable, float]):
-    """The cost of missing data, by key, such as how often it would have been used. Building begins
-    when that is as much as building costs. Not synchronised: if several threads add at the same
-    moment, a part may be lost."""
+    """For each key, what it has cost so far that its data is missing, for example how often the
+    data would have been used. The data is built when that is as much as building costs. Not
+    synchronised: if several threads add at the same moment, a cost may be lost."""
 
     def spend(self, key: Hashable, cost: float = 1) -> float:
         """Note a cost; returns all that was spent on this key."""
@@ -359,8 +365,8 @@ class Payback(dict[Hashable, float]):
 
 
 class SeenLately:
-    """Which keys were seen lately: of all that share a place the last one, so that ever new keys
-    take no memory."""
+    """Which keys were seen lately: a table of fixed size, in which a key replaces another key of
+    the same place, so that many different keys take no more memory."""
 
     def __init__(self) -> None:
         self._places = array("q", bytes(8 * SEEN_KEYS))
@@ -375,16 +381,16 @@ class SeenLately:
 
 class LayerCache:
     """The newest layers of each key, for all states that number their rows alike. refreshing: a
-    lock for callers that build layers of several keys at once; demand: the cost of missing layers
-    so far; ahead: keys of layers that no call has used yet. made_of: returns the parts of points
-    that a key's layers are made from.
+    lock for callers that build layers of several keys together; demand: the cost of missing layers
+    so far; ahead: keys of layers that were built in advance, and that no call has used yet.
+    made_of: returns the parts of points that a key's layers are made from.
 
     Layers may have been built by another thread for a state before or after a reader's. Either way
     they differ from the reader's state only in rows that writes between the two changed. The change
     log lists these, and `at` returns them as stale.
 
-    A caller may request any key, also one without data in any row. Only the last few of those are
-    kept, so that ever new keys take no memory.
+    A caller may request any key, also one without data in any row. Of layers without data only the
+    last few are kept, so that many different keys take no memory.
     """
 
     def __init__(self, seq: int, made_of: Callable[[Any], Names] = lambda key: None) -> None:
@@ -425,7 +431,7 @@ class LayerCache:
         return self.find(key, seq, height) or Layers((), every_row(height))
 
     def find(self, key: Hashable, seq: int, height: int) -> Layers[Any] | None:
-        """The same; None where there are no layers."""
+        """As `at`; None if there are no layers."""
         with self._lock:
             entry = self._layers.get(key) or self._empty.get(key)
             if entry is None:
@@ -450,8 +456,8 @@ class LayerCache:
         return len(self.at(key, seq, height).stale) * 8 <= height
 
     def keep(self, key: Hashable, seq: int, layers: Layers[Any]) -> None:
-        """Keep layers, built for the state at `seq`, unless newer ones are kept; the rows that are
-        stale stay so."""
+        """Keep layers built for the state at `seq`, unless newer layers are kept already. Stale
+        rows of the layers stay stale."""
         with self._lock:
             before = self._layers.get(key) or self._empty.get(key)
             if before is not None and seq < before[0]:
@@ -472,8 +478,8 @@ class LayerCache:
             self._empty.drop(key)
 
     def refreshing_of(self, key: Hashable) -> Lock:
-        """A lock for one key, where building the layers of one should not hold up others. It lasts
-        as long as somebody has it under a name."""
+        """A lock for one key, so that building the layers of one key doesn't block other keys. The
+        lock exists as long as a caller holds a reference to it."""
         with self._lock:
             return self._locks.setdefault(key, Lock())
 
@@ -485,12 +491,12 @@ class LayerCache:
         return self._layers.keys()
 
     def asked_keys(self) -> list[Any]:
-        """Those that calls have used."""
+        """The keys of layers that calls have used."""
         return [key for key in self.held_keys() if key not in self.ahead]
 
     @property
     def files(self) -> int:
-        """In how many mapped files some of them lie."""
+        """How many mapped files the layers use."""
         if not len(self._layers):  # as for most collections, which are all asked at once
             return 0
         maps = (layers.memory for _, (_, layers) in self._layers.items())
@@ -511,7 +517,7 @@ class LayerCache:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory that all of them take."""
+        """Bytes of memory that all layers take."""
         return self._layers.nbytes + self._empty.nbytes
 
 
@@ -526,8 +532,8 @@ def current(
 ) -> Layers[S]:
     """The layers of a key without stale rows, for a reader at `seq`. alive: (rows,) bool, the
     living rows; build: makes a segment by reading some living rows; begin: called if there are no
-    layers yet, returns saved ones, with their stale rows, or None. merge: makes one segment of
-    several, from the bottom up, of the living rows; without it their rows are read again."""
+    layers yet; returns saved layers, with their stale rows, or None. merge: merges several segments
+    (from the bottom up) into one with the living rows; if None, their rows are read again."""
     height = len(alive)
     layers: Layers[S] = cache.at(key, seq, height)
     if len(layers.stale):
@@ -548,7 +554,7 @@ def refresh(
     build: Callable[[Ints], S],
     merge: Callable[[Sequence[S], Bools], S] | None = None,
 ) -> Layers[S]:
-    """The layers without stale rows; the rest as for `current`."""
+    """The layers, updated so that they have no stale rows; the arguments are those of `current`."""
     if not len(layers.stale):
         return layers
     lowest, rows = plan_refresh(layers, len(alive))

@@ -2,9 +2,9 @@
 
 A file has a JSON header and arrays (`Arrays`), each at a multiple of 64 bytes. A mapped array takes
 no memory of the process' own, and processes share it; so nothing is copied, and only the header is
-parsed. Only fixed types of arrays are allowed, and the lengths in the header decide nothing:
-together they must fit the size of the file. A fault that the checksum doesn't find is a ValueError
-here or where the arrays are read.
+parsed. Only fixed types of arrays are allowed. The lengths in the header aren't trusted: together
+they must fit the size of the file. A fault that the checksum doesn't find is a ValueError here or
+where the arrays are read.
 
 The header of a state has the number of rows, and of each dense space its number, its dimension and
 its number of slots. Its arrays are little-endian, each at the beginning of a page: the pks, and of
@@ -61,8 +61,8 @@ CheckCancelled: TypeAlias = Callable[[], object]
 
 class PointsFile(DerivedKind[V_contra, T_co]):
     """A file that is made of the points of a view, and updated by the change log. parts: the parts
-    of points that it is made from, None for all; keys: the numbers of keys of payloads, None for
-    any; key: under which it is recorded."""
+    of points that the file is made from, None for all; keys: the numbers of the payload keys that
+    it is made from, None for any; key: the key under which the file is recorded."""
 
     @property
     def parts(self) -> int | None:
@@ -91,11 +91,11 @@ class PointsFile(DerivedKind[V_contra, T_co]):
         return None if derived_file is None else self.try_read(view.files, derived_file, view)
 
     def unmap(self, view: V_contra) -> None:
-        """Release the maps of the file before, once there is another."""
+        """Release the maps of the previous file, after a new file was written."""
 
     def count_changed(self, view: V_contra) -> int:
-        """Of how many points such parts have been written since the file was; all, if it is of no
-        use."""
+        """For how many points the parts that the file is made from were written after the file; the
+        number of all points, if the file is useless."""
         head, saved_file = view.state.head, find(view.connection, self.key)
         if saved_file is None or saved_file.seq < head.log_floor or is_useless(view, saved_file):
             return view.state.count
@@ -103,7 +103,8 @@ class PointsFile(DerivedKind[V_contra, T_co]):
         return changed + head.next_pk - saved_file.covered
 
     def stale_rows(self, view: V_contra, derived_file: DerivedFile) -> Ints:
-        """The rows whose parts were written since the file was."""
+        """The rows of points whose parts, as far as the file is made from them, were written after
+        the file."""
         refuse_unknown_writes(derived_file, view.state.head)
         pks, changes = view.state.pks, read_changes(view.connection, derived_file.seq)
         changed = rows_of(pks, changes.of(self.parts, self.keys))
@@ -179,7 +180,7 @@ def _write(path: Path, state: State, check_cancelled: CheckCancelled) -> int:
 
 
 def _arrays(state: State) -> Iterator[tuple[Array, str]]:
-    """The content of a file, of the living rows alone."""
+    """The content of the file of a state: its living rows."""
     yield (state.pks[state.alive] if state.some_dead else state.pks), "<i8"
     numbers = np.cumsum(state.alive) - 1 if state.some_dead else None
     for space in state.spaces.values():
@@ -190,14 +191,14 @@ def _arrays(state: State) -> Iterator[tuple[Array, str]]:
 
 
 class _Places:
-    """The offsets of consecutive arrays in a file, behind a header of this size. size: of all so
-    far."""
+    """Computes the offsets of consecutive arrays in a file, after a header of this size. size: the
+    size of the file so far."""
 
     def __init__(self, header: int) -> None:
         self.size = _pages(len(MAGIC) + 8 + header)
 
     def next(self, length: int, dtype: str) -> int:
-        """The place of the next array."""
+        """The offset of the next array."""
         place = self.size
         self.size += _pages(_with_room(length) * np.dtype(dtype).itemsize)
         return place
@@ -267,7 +268,8 @@ def _size(number: object, limit: int) -> int:
 
 
 def _array(memory: mmap.mmap, dtype: str, length: int, place: int) -> Array:
-    """Of a buffer with room behind it, where `arrays.append` appends."""
+    """An array in the map, as the first part of a buffer with spare room at its end, into which
+    `arrays.append` appends."""
     return np.frombuffer(memory, dtype, _with_room(length), place)[:length]
 
 
@@ -296,8 +298,8 @@ _ARRAY_TYPES = frozenset(("<i8", "<u8", "<f8", "<i4", "<f4", "|u1"))  # little-e
 
 @dataclass(frozen=True, slots=True)
 class Arrays:
-    """The content of a file. header: written by its maker; arrays: read-only; memory: the map in
-    which they lie."""
+    """The content of a file. header: JSON data of the file's writer; arrays: read-only; memory: the
+    memory map that holds the arrays."""
 
     header: Any
     arrays: Sequence[Array]
@@ -314,8 +316,8 @@ Piece: TypeAlias = bytes | memoryview
 
 
 class StreamedArray(NamedTuple):
-    """An array that is written to a file piece by piece. dtype: by numpy's name, little-endian;
-    length: of all together; content: the pieces, in order."""
+    """An array that is written to a file piece by piece. dtype: numpy's name for it, little-endian;
+    length: of all pieces together; content: the pieces, in order."""
 
     dtype: str
     length: int
@@ -347,7 +349,8 @@ def pieces(
 def write_arrays(
     path: Path, content: Iterator[Piece], check_cancelled: Callable[[], object]
 ) -> None:
-    """Write such pieces to a new file. check_cancelled: called before each; it may raise."""
+    """Write the pieces of a file (see `pieces`) to a new file. check_cancelled: called before each
+    piece; it may raise."""
     with path.open("xb") as file:
         for piece in content:
             check_cancelled()
@@ -355,8 +358,8 @@ def write_arrays(
 
 
 def read_arrays(path: Path, magic: bytes, before: Collection[bytes] = ()) -> Arrays:
-    """The content of the file. ValueError when it is none of this kind, OutdatedError for an
-    earlier format. before: the first bytes of earlier formats."""
+    """The content of the file. ValueError when the file isn't of this kind, OutdatedError for an
+    earlier format. before: the first bytes of files of earlier formats."""
     memory = map_file(path)
     start = len(magic) + 8
     place = start + int.from_bytes(memory[len(magic) : start], "little")

@@ -1,10 +1,10 @@
-"""The in-memory state of a collection at one `seq`, how it follows the database, and the `View` of
-it that a call gets.
+"""The in-memory state of a collection as of one `seq` (the number of a write), how it is updated
+from the database, and the `View` of it that a call gets.
 
-A *row* is a point's place in this state: the position of its pk in `pks`. pks have gaps, since they
-are never reused; rows have none. Readers never change a state; `advance` makes the next one from
-it and from the changes in the database. Successive states share memory (see `arrays.append`), so
-each state has only one successor, made under one lock.
+A *row* is a point's position in this state: the position of its pk in `pks`. pks have gaps, since
+they are never reused; row numbers have no gaps. Readers never change a state; `advance` makes the
+next one from it and from the changes in the database. Successive states share memory (see
+`arrays.append`), so each state has only one successor, made under one lock.
 
 A view reads points (`fetch`) by pk, in bulk, and only the fields that the call needs.
 """
@@ -119,8 +119,9 @@ class State:
     """The in-memory state of a collection as of `head.seq`.
 
     pks: (rows,) int64, ascending; alive: (rows,) bool, False for deleted points; count: how many
-    are alive; all_spaces: by name; spaces: the dense ones whose dimension is known; non_dense: the
-    others (sparse, multi); mapped: the file that arrays may be mapped from.
+    points are alive; all_spaces: the vector spaces by name; spaces: the dense spaces whose
+    dimension is known; non_dense: sparse and multivector spaces; mapped: the file from which arrays
+    are mapped, if any.
     """
 
     head: CollectionHead
@@ -157,9 +158,9 @@ class State:
 class View(Generic[Kept_co]):
     """The input of a call: the state in memory, and a transaction that shows the same `seq`.
 
-    caches: data that was derived from the state before; each room defines its own, this one has
-    none. files: the derived files to be used, if any; remarks: sentences for an explanation, None
-    where none is wanted.
+    caches: data that earlier calls derived from the state; the type depends on the package that
+    uses the view. files: the usable derived files, if any; remarks: sentences for an explanation,
+    None if none is wanted.
     """
 
     connection: apsw.Connection
@@ -173,7 +174,8 @@ AnyView: TypeAlias = View[object]
 
 
 def is_worth_a_file(points: int) -> bool:
-    """Whether the state of this many points is saved, and mapped rather than made anew."""
+    """Whether there are enough points to save the state in a file, from which it is mapped instead
+    of being loaded from the database."""
     return points >= STATES_WORTH
 
 
@@ -198,10 +200,10 @@ def state_bytes(state: State) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ChangedRows:
-    """The rows that one step has added or changed, (n,) each. anything: all of them; payload: the
-    rows with changed payloads, by the numbers of keys (`log.key_number`), None for any; documents,
-    non_dense: the rows with changed documents, or vectors of spaces that aren't dense. Added rows
-    are in all."""
+    """The rows that one step has added or changed, in arrays (n,). anything: all these rows;
+    payload: the rows with changed payloads, by the numbers of the changed keys (`log.key_number`),
+    or by None for any key; documents, non_dense: the rows with changed documents, or with changed
+    vectors in spaces that aren't dense. Added rows are in all of the arrays."""
 
     anything: Ints
     payload: dict[frozenset[int] | None, Ints]
@@ -235,8 +237,8 @@ def empty_state(head: CollectionHead) -> State:
 def advance(
     state: State, connection: apsw.Connection, head: CollectionHead, open_vectors: OpenVectors
 ) -> StateStep:
-    """The step to the state at `head` from an earlier one; loads the state anew where `follow_log`
-    can't or shouldn't make it."""
+    """The step from an earlier state to the state at `head`; the new state is loaded from the
+    database if `follow_log` can't or shouldn't make it."""
     step = follow_log(state, connection, head, open_vectors)
     return load(connection, head, open_vectors) if step is None else step
 
@@ -244,8 +246,8 @@ def advance(
 def follow_log(
     state: State, connection: apsw.Connection, head: CollectionHead, open_vectors: OpenVectors
 ) -> StateStep | None:
-    """The step to the state at `head` from an earlier one; None where the change log doesn't reach
-    back, the generation or spaces differ, or loading is less work."""
+    """The step from an earlier state to the state at `head`, by the change log; None if the log
+    doesn't reach back, the generation or spaces differ, or loading the state anew is less work."""
     if state.head.seq == head.seq:
         return StateStep(state, NOTHING_CHANGED)
     if (
@@ -259,13 +261,14 @@ def follow_log(
 
 
 def has_too_many_dead(state: State) -> bool:
-    """Whether rows should be numbered anew."""
+    """Whether so many rows are dead that rows should be renumbered."""
     return len(state.pks) - state.count > max(TOLERATED_DEAD_ROWS, state.count)
 
 
 def numbers_of(state: State) -> set[int]:
-    """The numbers of its vector spaces. They identify spaces, while a name can be used again. Once
-    a space was dropped, data derived from vectors can't be looked up by name any more."""
+    """The numbers of the state's vector spaces. A number identifies a space for ever, while the
+    name of a dropped space can be used again. So data derived from vectors isn't looked up by
+    name."""
     return {space.number for space in state.all_spaces.values()}
 
 
@@ -316,8 +319,9 @@ def catch_up(
 
 
 def changes_between(old: State, new: State, connection: apsw.Connection) -> ChangedRows | None:
-    """The difference between a state and a later one that was loaded anew, as after compaction;
-    None where the later one numbers its rows differently, or the change log doesn't reach back."""
+    """The difference between a state and a later one that was loaded anew, for example after
+    compaction; None if the later state numbers its rows differently, or the change log doesn't
+    reach back."""
     height = len(old.pks)
     if old.count < height or not np.array_equal(new.pks[:height], old.pks):
         return None
@@ -341,8 +345,8 @@ def changes_since(old: State, new: State, connection: apsw.Connection) -> Change
 
 
 def _changed_rows(changes: LoggedChanges, pks: Ints, new: Ints) -> ChangedRows:
-    """The rows that were changed. pks: in which changed ones are looked up; new: rows that were
-    added."""
+    """The rows of the changed points. pks: the pks of the state in which changed points are looked
+    up; new: the rows of added points."""
     anything, documents, others = (
         np.concatenate([_rows_there(pks, changes.of(parts)), new])
         for parts in (None, DOCUMENT, NON_DENSE)
@@ -371,7 +375,8 @@ class _NewSlots:
 
     @classmethod
     def of(cls, first: int, owners: Ints, pks: Ints) -> "_NewSlots":
-        """owners: the pk that owns each slot from `first` on, inverted (~pk) for a lost one."""
+        """Make it from `owners`: the pk that owns each slot from `first` on, inverted (~pk) for a
+        lost slot."""
         return cls(first, rows_of(pks, np.maximum(owners, ~owners)), owners < 0)
 
     def owned_slots(self) -> tuple[Ints, Ints]:
@@ -451,7 +456,7 @@ def _without_slots(space: Space, vectors: VectorRows, rows: int) -> SpaceState:
 
 
 def _append(slot_of_row: CowArray, new: _NewSlots, rows: int) -> CowArray:
-    """Extended to `rows` rows: each new point gets the last of its slots."""
+    """`slot_of_row`, extended to `rows` rows: a new point gets the last slot that it owns."""
     height = len(slot_of_row)
     born = np.full(rows - height, NONE)
     slots, owners = new.owned_slots()
@@ -463,9 +468,9 @@ def _append(slot_of_row: CowArray, new: _NewSlots, rows: int) -> CowArray:
 def _supersede(
     slot_of_row: CowArray, new: _NewSlots, height: int, lost: Ints, dead_rows: Ints
 ) -> tuple[CowArray, Ints]:
-    """Updated for the first `height` rows, which existed before: new slots where vectors were
-    replaced, NONE for deleted points and deleted vectors. Also returns the former slots of all of
-    these, which are dead now."""
+    """`slot_of_row`, updated for the first `height` rows, which existed before: the new slot if a
+    vector was replaced, NONE if the point or its vector was deleted. Also returns the former slots
+    of all these rows, which are dead now."""
     slots, owners = new.owned_slots()
     were_there = owners < height
     rows = np.concatenate([lost, owners[were_there], dead_rows])
@@ -475,7 +480,7 @@ def _supersede(
 
 
 def _disown(slot_of_row: CowArray, new: _NewSlots) -> CowArray:
-    """With NONE for rows whose last slot is marked as lost."""
+    """`slot_of_row`, with NONE for rows whose last slot is marked as lost."""
     places = np.flatnonzero((new.rows >= 0) & new.are_lost)
     rows = new.rows[places]
     return slot_of_row.with_values(rows[slot_of_row[rows] == places + new.first], NONE)
@@ -522,9 +527,9 @@ def fetch(view: AnyView, rows: Ints, fields: Fields) -> Points:
 
 
 def fetch_few(connection: apsw.Connection, ids: Sequence[PointId], fields: Fields) -> Points | None:
-    """The points with these ids, at most FEW, in that order, without vectors; by one statement,
-    which needs no transaction and no state in memory. None if that can't tell: if the collection is
-    deleted, or none of the ids is there."""
+    """The points with these ids (at most FEW), in that order, without vectors; read by one
+    statement, which needs no transaction and no state in memory. None if the collection is deleted
+    or none of the ids exists; then the caller must read in a transaction to find out which."""
     keys: dict[Any, PointId] = {to_key(point_id): point_id for point_id in ids}
     if isinstance(ids, ShownIds):
         integers = {to_key(int(text)): text for text in ids if shows_an_integer(text)}
@@ -567,7 +572,8 @@ def _points(
 
 
 def fetch_each(view: AnyView, groups: Sequence[Ints], fields: Fields) -> list[Points]:
-    """The points of several groups of rows, read at once; groups share no values."""
+    """The points of several groups of rows, read together; the groups' points share no mutable
+    values."""
     points = fetch(view, np.concatenate([*groups, np.empty(0, np.int64)]), fields)
     stops = accumulate(map(len, groups))
     return [
@@ -601,7 +607,7 @@ def _texts(texts: Sequence[Any], name: str) -> list[str | None]:
 
 
 def _odd(name: str) -> ContradictionError:
-    """For where there is no text, but should be: SQLite keeps whatever it gets."""
+    """The error for a value that should be text but isn't: SQLite doesn't enforce types."""
     return ContradictionError(f"a point has a value as {name} that can't be one")
 
 

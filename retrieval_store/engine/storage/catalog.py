@@ -1,8 +1,8 @@
 """catalog.sqlite: the collections of a store, by name, by alias and by id.
 
-Whether a collection is deleted is recorded in its points.sqlite. The row here is only flagged
-before that, and removed when the files are gone. So a deletion whose process died is found and
-finished.
+Whether a collection is deleted is recorded in its points.sqlite. Before that, the collection's row
+in the catalog is flagged; when the files are gone, the row is removed. So a deletion whose process
+died is found and finished.
 """
 
 import uuid
@@ -77,16 +77,18 @@ class Catalog:
         self, look: Callable[["Entries", *Ts], T], *arguments: *Ts, without: Sequence[str] = ()
     ) -> T:
         """The result of `look`, called with the entries in one read transaction, and these
-        arguments; `without` the collections of these ids."""
+        arguments. without: ids of collections that the entries leave out."""
         return self._database.read(partial(self._call, look, arguments, without))
 
     def without_transaction(self, name: str) -> CollectionRecord | None:
         """The collection of this name, by a single statement without a transaction. None if there
-        is none, its deletion was interrupted, or anything is wrong; then `read` finds out."""
+        is no such collection, its deletion was interrupted, or reading failed; then the caller uses
+        `read`, which raises the error."""
         return self._database.without_transaction(_record_named, name)
 
     def write(self, change: Callable[["Entries", *Ts], T], *arguments: *Ts) -> T:
-        """The same in a write transaction; only one process is in one at a time."""
+        """The result of `change`, called with the entries in a write transaction, and these
+        arguments; only one process has such a transaction at a time."""
         return self._database.write(partial(self._call, change, arguments, ()))
 
     def _call(
@@ -107,7 +109,7 @@ class Catalog:
         return self._database.is_in_place()
 
     def close_at_exit(self) -> None:
-        """Close its files before the process ends; a call that is made still opens them again."""
+        """Close the files before the process ends; a later call opens them again."""
         self._database.close_at_exit()
 
     def close(self, reason: Reason) -> None:
@@ -133,7 +135,8 @@ class Entries:
         return records[0]
 
     def resolve(self, name: str) -> CollectionRecord:
-        """The collection of this name, or that an alias of this name leads to; NotFoundError."""
+        """The collection of this name, or the one that an alias of this name leads to; raises
+        NotFoundError."""
         records = self._records("AND name = ?", name)
         if not records and self._has_aliases():
             query = "AND id = (SELECT collection FROM aliases WHERE alias = ?)"
@@ -176,7 +179,8 @@ class Entries:
         return records[0]
 
     def page(self, limit: int | None, offset: int) -> list[CollectionRecord]:
-        """Collections in the order of their names; all from there on when `limit` is None."""
+        """Collections in the order of their names; all after the first `offset` when `limit` is
+        None."""
         end = -1 if limit is None else limit
         return self._records("ORDER BY name LIMIT ? OFFSET ?", end, offset)
 
@@ -186,13 +190,14 @@ class Entries:
         return int(count)
 
     def flagged_collections(self) -> list[tuple[CollectionRecord, bool]]:
-        """Collections whose deletion has begun, and may have been interrupted, each with whether
-        another has replaced it, so that it is deleted regardless of its own files."""
+        """Collections whose deletion has begun, and may have been interrupted. Each comes with
+        whether another collection has replaced it; then it is deleted whatever its points.sqlite
+        says."""
         replaced = {record.id for record in self._records("AND dropping = ?", REPLACED)}
         return [(record, record.id in replaced) for record in self._records("AND dropping")]
 
     def has_flagged(self) -> bool:
-        """Whether there are any; called at each use of the catalog."""
+        """Whether there are flagged collections; called at each use of the catalog."""
         query = "SELECT 1 FROM collections WHERE dropping LIMIT 1"
         return self._connection.execute(query).get is not None
 
@@ -236,21 +241,22 @@ class Entries:
         )
 
     def set_named_aside(self, name: str) -> CollectionRecord | None:
-        """Set the collection that has a name aside for another, if there is any."""
+        """If a collection has this name, set it aside, so that another one can get the name."""
         records = self._records("AND name = ?", name)
         for record in records:
             self.set_aside(record)
         return records[0] if records else None
 
     def set_aside(self, record: CollectionRecord) -> None:
-        """Take the name from a collection, and its aliases, and note that its deletion begins.
-        Until that ends, its id is its name."""
+        """Take its name and aliases from a collection, and note that its deletion begins. Until
+        that ends, the collection has its id as its name."""
         self._connection.execute("DELETE FROM aliases WHERE collection = ?", (record.id,))
         self.replace(CollectionRecord(record.id, record.id, record.settings))
         self.flag(record.id, REPLACED)
 
     def flag(self, collection_id: str, how: int = DROPPING) -> None:
-        """Note that a deletion begins; with STAYS, that it couldn't. Aliases go at its end."""
+        """Note that the deletion of a collection begins; with STAYS, that it could not be done. Its
+        aliases are removed when it ends."""
         self._connection.execute(
             "UPDATE collections SET dropping = ? WHERE id = ?", (how, collection_id)
         )

@@ -44,8 +44,8 @@ _NAME = r"[a-z0-9]+(\.[a-z0-9]+)*"
 
 @dataclass(frozen=True, slots=True)
 class DerivedFile:
-    """A record. key: identifies the file's content; seq: the last write that it includes; covered:
-    how many of its source items it has."""
+    """The record of a derived file. key: identifies the file's content; seq: the last write that
+    the file includes; covered: how many of its source items it contains."""
 
     key: str
     file: str
@@ -57,8 +57,8 @@ class DerivedFile:
 
 @dataclass(slots=True)
 class DerivedFiles:
-    """The derived files of a collection, where they may be used. directory: of the collection;
-    label: its name, for messages; useless: files that couldn't be used, and are to be written
+    """The usable derived files of a collection. directory: of the collection; label: the name of
+    the collection, for messages; useless: files that couldn't be used, and must be written
     again."""
 
     directory: Path
@@ -91,7 +91,7 @@ class DerivedKind(Generic[S_contra, T_co]):
         raise NotImplementedError
 
     def read_checked(self, directory: Path, derived_file: DerivedFile, source: S_contra) -> T_co:
-        """The same of any file, whose checksum is checked first."""
+        """As `read`, for a file whose checksum hasn't been checked: that is done first."""
         path = path_of(directory, derived_file)
         refuse_damaged(path, derived_file)
         return self.read(path, derived_file, source)
@@ -99,8 +99,8 @@ class DerivedKind(Generic[S_contra, T_co]):
     def try_read(
         self, files: DerivedFiles, derived_file: DerivedFile, source: S_contra
     ) -> T_co | None:
-        """The same; None where the file is of no use, which is noted, and logged as a warning if
-        it is damaged."""
+        """As `read_checked`; None if the file can't be used. That is noted in `files`, and logged
+        as a warning if the file is damaged."""
         if derived_file in files.useless:
             return None
         try:
@@ -138,7 +138,7 @@ def all_files(connection: apsw.Connection) -> list[DerivedFile]:
 
 
 def write_file(directory: Path, key: str, write: Callable[[Path], int], seq: int) -> DerivedFile:
-    """Make a file durable that has no record yet; `write` fills it and returns how much it
+    """Write a file, durably, that has no record yet; `write` fills it and returns how many items it
     covers."""
     folder = directory / DERIVED
     if folder.is_symlink():  # not of our making, and it may lead anywhere
@@ -162,7 +162,7 @@ def write_file(directory: Path, key: str, write: Callable[[Path], int], seq: int
 
 
 def record(connection: apsw.Connection, derived_file: DerivedFile) -> None:
-    """Make the file count, in a write transaction."""
+    """Record a file, in a write transaction, so that it is used from then on."""
     connection.execute(
         "INSERT OR REPLACE INTO derived VALUES (?, ?, ?, ?, ?, ?)",
         (
@@ -182,7 +182,7 @@ def forget(connection: apsw.Connection, keys: list[str]) -> None:
 
 
 def forget_all(write: WriteTransaction) -> None:
-    """Drop all records, whatever they say."""
+    """Drop all records, valid or not."""
     write.connection.execute("DELETE FROM derived")
 
 
@@ -197,7 +197,7 @@ def is_there(directory: Path, derived_file: DerivedFile) -> bool:
 
 
 def path_of(directory: Path, derived_file: DerivedFile) -> Path:
-    """Where the file is; DamagedError when it isn't a plain file of the recorded size."""
+    """The path of the file; DamagedError when it isn't a plain file of the recorded size."""
     path = directory / DERIVED / derived_file.file
     for part in (path, path.parent):
         if part.is_symlink():

@@ -1,8 +1,8 @@
 """The files in the directory of a store, and their removal.
 
-Nothing is removed but files with names of ours, in directories that the catalog of the store names.
-Files of other programs stay, and so does the directory around them. `warn_of_network`
-warns of network file systems, to whose locks a store can't be trusted.
+Only files with names that a store uses are removed, and only in directories that the catalog of the
+store names. Files of other programs stay, and so does the directory around them. `warn_of_network`
+warns of network file systems, whose locks aren't reliable enough for a store.
 """
 
 import os
@@ -130,8 +130,8 @@ def remove_lost_folders(parent: Path) -> None:
 
 
 def remove_collection(directory: Path) -> None:
-    """Remove the files of a collection, and its directory if nothing else is in it. Others may be
-    at it too."""
+    """Remove the files of a collection, and its directory if nothing else is in it. Other processes
+    may be doing so at the same time."""
     if directory.is_symlink():  # in the place of ours; what it leads to isn't
         directory.unlink(missing_ok=True)
         return
@@ -152,8 +152,8 @@ def remove_collection(directory: Path) -> None:
 def remove_vector_files(
     directory: Path, generation_kept: int, is_dropped: Callable[[int], bool]
 ) -> None:
-    """Remove the vector files of a collection except for one generation, and of that one the files
-    of dropped spaces."""
+    """Remove the vector files of a collection: all of other generations, and those of dropped
+    spaces in this generation."""
 
     def keep(name: str) -> bool:
         space, generation, _ = name.split(".")
@@ -169,7 +169,7 @@ def vector_files(directory: Path) -> set[tuple[int, int]]:
 
 
 def remove_derived(directory: Path, names: Collection[str]) -> None:
-    """Remove the derived files of a collection but those that are named."""
+    """Remove the derived files of a collection except for those with these names."""
     with suppress(FileNotFoundError, NotADirectoryError):
         _remove_unused(directory / DERIVED, _OF_DERIVED, names.__contains__)
 
@@ -182,7 +182,7 @@ def _remove(
 
 
 def _remove_unused(directory: Path, pattern: str, keep: Callable[[str], bool]) -> None:
-    """The same of files that are looked for again: those that are in use stay until then."""
+    """As `_remove`, but files in use are left; a later call removes them."""
     try:
         _remove(directory, pattern, keep)
     except OSError as error:

@@ -1,12 +1,12 @@
 """The change log: the points that writes have updated or deleted, and the existing pks.
 
 Each operation of a write ends with an entry in the log. Users read the changes since an earlier
-position from it (`changes_since`). Caches read the changed parts of a point: columns of keys that a
-write hasn't changed stay valid.
+position from it (`changes_since`). Caches read from it which parts of a point were changed: columns
+of keys that a write hasn't changed stay valid.
 
-The pks that exist are bitmaps in points.sqlite, one for each 8,192 pks. They give the existing ones
-of a million points in a millisecond, where a scan of the points would read all their documents. pks
-are never reused, so a chunk whose points are all deleted is left out for good.
+The pks that exist are bitmaps in points.sqlite, one for each 8,192 pks. From them the existing pks
+of a million points are read in a millisecond; a scan of the table of points would read all
+documents. pks are never reused, so a chunk whose points are all deleted is left out for good.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -72,7 +72,7 @@ class LoggedChanges:
         )
 
     def by_keys(self, parts: int) -> dict[frozenset[int] | None, Ints]:
-        """The same for each set of keys that writes have changed together."""
+        """As `of`, separately for each set of keys that writes have changed together."""
         groups: dict[frozenset[int] | None, list[Ints]] = {}
         for write in self.writes:
             if write.parts & parts:
@@ -103,8 +103,8 @@ def _decode_write(pks: bytes, parts: int = EVERY_PART, keys: bytes | None = None
 
 
 def key_number(name: str) -> int:
-    """The number of a key of payloads in the change log. Where two keys have one, columns of the
-    one are read again for changes of the other."""
+    """The number of a key of payloads in the change log. If two keys have the same number, columns
+    of one key are also read again after changes of the other."""
     return crc32(name.encode(errors="surrogatepass"))
 
 
@@ -192,7 +192,8 @@ def count_present(connection: apsw.Connection) -> int:
 
 
 def count_unless_dropped(connection: apsw.Connection) -> int | None:
-    """The same, by one statement; None without any, or where the collection is deleted."""
+    """How many pks exist, by one statement; None if there are none, or the collection is
+    deleted."""
     records = select(connection, "SELECT bitmap, (SELECT dropped FROM head) FROM presence")
     if not records or records[0][1]:
         return None
@@ -224,7 +225,7 @@ def set_present(connection: apsw.Connection, pks: Ints, present: bool) -> None:
 
 
 def _by_chunk(pks: Ints) -> Iterator[tuple[int, Ints]]:
-    """The chunks that hold the pks, and those in each."""
+    """The chunks that contain these pks, each with its pks."""
     if len(pks):
         ends: list[int] = []
         if pks[0] // CHUNK != pks[-1] // CHUNK:

@@ -47,7 +47,7 @@ def _read_piece(
 
 
 def read_many(connection: apsw.Connection, columns: str, pks: Ints) -> list[tuple[Any, ...]]:
-    """The same at once, for all points with these pks."""
+    """The records of all points with these pks, as one list."""
     if 0 < len(pks) <= ROWS_AT_ONCE:
         return _read_piece(connection, columns, np.ascontiguousarray(pks, np.int64))
     return [*chain.from_iterable(read_records(connection, columns, pks))]
@@ -89,8 +89,9 @@ def read_sparsely(
     connection: apsw.Connection, pks: Ints, paths: Sequence[PayloadPath]
 ) -> list[tuple[Ints, list[Any]]]:
     """For each path the positions of the points, ascending, whose payloads have a value there, and
-    the values: like `read_values` without None. Most points have few of many paths, so each payload
-    is read once and searched by its own keys."""
+    the values: like `read_values`, but without the points that have no value. Made for many paths
+    of which each point has few: each payload is read once, and its own keys are looked up among the
+    paths."""
     if not paths:
         return []  # before each payload is read to be asked nothing
     places: list[list[int]] = [[] for _ in paths]
@@ -129,8 +130,8 @@ def _payloads(connection: apsw.Connection, pks: Ints) -> Iterator[Payload]:
 def read_exactly(
     connection: apsw.Connection, pks: Ints, paths: Sequence[PayloadPath]
 ) -> list[list[Any]]:
-    """The same, where keys with dots are taken as they are, and documents and URIs are found under
-    their reserved keys."""
+    """As `read_values`, but keys with dots are taken literally, and documents and URIs are found
+    under their reserved keys."""
     return [
         _with_texts(values, _texts(connection, pks, path), path)
         for path, values in zip(paths, _read_at_paths(connection, pks, paths), strict=True)
@@ -138,7 +139,7 @@ def read_exactly(
 
 
 def _texts(connection: apsw.Connection, pks: Ints, path: PayloadPath) -> list[str | None]:
-    """The texts stored beside payloads at the start of a path; empty where it is no such text."""
+    """The texts (documents or URIs) if the path begins with their reserved key; else empty."""
     column = BESIDE.get(path[0]) if path else None
     if column is None:
         return []
@@ -174,8 +175,8 @@ def _read_at_paths(
 
 
 def has_anything(connection: apsw.Connection, pks: Ints, path: PayloadPath) -> Bools:
-    """For each of the points with these pks whether `read_exactly` has a value, null included, for
-    which it returns None as for none."""
+    """Whether each of the points with these pks has a value at the path, read as by `read_exactly`;
+    null counts as a value, although `read_exactly` returns None for both null and no value."""
     has_path = has_value(connection, pks, path)
     texts = _texts(connection, pks, path) if len(path) == 1 else []
     return (
@@ -184,8 +185,8 @@ def has_anything(connection: apsw.Connection, pks: Ints, path: PayloadPath) -> B
 
 
 def has_value(connection: apsw.Connection, pks: Ints, path: PayloadPath) -> Bools:
-    """For each of the points with these pks whether its payload has a value at the path, null
-    included. `read_values` returns None for null and for no value."""
+    """Whether the payload of each of the points with these pks has a value at the path; null counts
+    as a value, although `read_values` returns None for both null and no value."""
     try:
         query = (
             "SELECT payload IS NOT NULL AND json_type(payload, ?) IS NOT NULL, "

@@ -1,7 +1,7 @@
 """The tables of points.sqlite, and how values are coded in them.
 
-Arrays are stored as blobs, one a write or one a block, never a row a point, except for the points
-themselves. The tables:
+Arrays are stored as blobs, one for each write or each block of rows. Only the points themselves
+have a database row each. The tables:
 
 head      the state of the collection; `seq` counts its operations, and `next_space` numbers its
           vector spaces: files and caches use these numbers, so none is used twice
@@ -45,8 +45,8 @@ from retrieval_store.query.types import (
 @dataclass(frozen=True, slots=True)
 class Space:
     """A named vector space; `dimension` is None until the first write fixes it. index: the name of
-    its index and settings, those that aren't there being the defaults; datatype: of the numbers of
-    its vectors."""
+    its index, and the settings that aren't the defaults; datatype: of the numbers of its
+    vectors."""
 
     number: int
     name: str
@@ -187,7 +187,8 @@ _WITH_VERSIONS: "WeakSet[apsw.Connection]" = WeakSet()
 
 
 def has_versions(connection: apsw.Connection) -> bool:
-    """Whether points have versions: formats before 5, which may be read as they are, have none."""
+    """Whether points have versions: files of formats before 5, which may be read without migration,
+    have none."""
     if connection in _WITH_VERSIONS:
         return True
     if connection.pragma("user_version") < 5:

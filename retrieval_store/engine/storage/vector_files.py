@@ -53,14 +53,14 @@ class VectorRows(Protocol):
         """Write (n, dim) rows at `slot` and after, durably; not through the map."""
 
     def append_unsynced(self, slot: int, rows: Stored) -> bool:
-        """Write rows that a power cut may take again, where there is durable room for them; returns
-        whether there was."""
+        """Write rows without syncing, so that a power cut may lose them. Only if the file is
+        already long enough for them, durably; returns whether it was."""
 
     def has(self, slot: int, rows: bytes) -> bool:
         """Whether these are the rows at `slot` and after."""
 
     def rewrite(self, slot: int, rows: bytes) -> None:
-        """Write rows again, which may be there; the next `append` makes them durable."""
+        """Write rows again that the file may have lost; the next `append` makes them durable."""
 
     def rows(self, count: int) -> Stored:
         """The first `count` rows, (count, dim), read-only, not yet checked."""
@@ -103,7 +103,7 @@ class _Blocks:
         return self._counts.nbytes
 
     def first_rows(self, matrix: Stored) -> Ints:
-        """The first row of each block of `matrix` for which it has to be done."""
+        """The first row in each block of `matrix` to which the function hasn't been applied."""
         if self._complete >= len(matrix):
             return np.empty(0, np.int64)
         self._cover(matrix)
@@ -127,13 +127,13 @@ class _Blocks:
             self._complete = len(matrix)
 
     def _cover(self, matrix: Stored) -> None:
-        """Have a count for each block."""
+        """Extend the counts so that each block of `matrix` has one."""
         capacity = len(matrix) + len(matrix) // 2 + self._rows
         if len(self._counts) * self._rows < len(matrix):
             self._counts = _longer(self._counts, -(-capacity // self._rows))
 
     def _are_seen(self, slots: Ints) -> bool:
-        """Whether it was done for whole blocks of all these rows."""
+        """Whether the function was applied to the whole blocks of all these rows."""
         try:
             return bool((self._counts.take(slots // self._rows) == self._rows).all())
         except IndexError:  # blocks that came later
@@ -164,8 +164,9 @@ class BlockVerifier:
         self, matrix: Stored, slots: Ints | None, verify: Callable[[int, int, Stored], None]
     ) -> None:
         """Calls verify(block, its first row, its rows) for the blocks of the rows `slots` of
-        `matrix` (None: all) that have rows not seen before. Of all, a few blocks at a time: they
-        may take seconds, during which searches want some."""
+        `matrix` (None: all) that have rows not seen before. For all rows, only a few blocks are
+        verified at a time under the lock: all may take seconds, during which searches need some of
+        them."""
         if slots is None:
             with self._lock:
                 rows = self._verified.first_rows(matrix)
@@ -198,7 +199,7 @@ class BlockVerifier:
 
 
 class VectorFile:
-    """The rows of one space in a file; safe for many reading threads and one writing one."""
+    """The rows of one space in a file; safe for many reading threads and one writing thread."""
 
     def __init__(self, path: Path, dimension: int, datatype: Datatype) -> None:
         self.path = path
@@ -350,13 +351,13 @@ class VectorArray:
         return True
 
     def rewrite(self, slot: int, rows: bytes) -> None:
-        """Nothing is ever lost."""
+        """Does nothing: rows in memory aren't lost by a power cut."""
 
     def rows(self, count: int) -> Stored:
         return self._buffer[:count]
 
     def verify_once(self, matrix: Stored, checksums: Checksums, slots: Ints | None) -> None:
-        """Nothing to verify."""
+        """Does nothing: rows in memory have no checksums to verify."""
 
     def norms(self, matrix: Stored, checksums: Checksums, slots: Ints | None) -> Norms:
         return self._verifier.norms(matrix, slots)
@@ -397,8 +398,8 @@ def _longer(array: AnyArray, length: int) -> AnyArray:
 
 
 def read_unsynced(connection: apsw.Connection, space: Space) -> tuple[int, bytes]:
-    """The rows of a space that its file may lack after a power cut: the slot of the first, and all
-    from there on."""
+    """The rows of a space that its file may lack after a power cut, and the slot of the first of
+    them."""
     # Chosen here: in a damaged tree without an end SQLite would look for ever.
     unsynced_rows = select(connection, "SELECT space, slot, rows FROM unsynced ORDER BY number")
     pieces = [(slot, rows) for of_space, slot, rows in unsynced_rows if of_space == space.number]
@@ -415,7 +416,7 @@ def read_unsynced(connection: apsw.Connection, space: Space) -> tuple[int, bytes
 def restore_unsynced(
     connection: apsw.Connection, generation: int, open_vectors: OpenVectors, may_write: bool
 ) -> None:
-    """Rewrite rows that vector files have lost in a power cut; StorageError where it may not be
+    """Rewrite rows that vector files have lost in a power cut; StorageError if the files may not be
     written."""
     if has_unsynced(connection) and select(connection, "SELECT 1 FROM unsynced LIMIT 1"):
         for space in read_spaces(connection).values():

@@ -84,8 +84,8 @@ AT_ONCE = 20_000
 def put_non_dense(
     connection: apsw.Connection, space: Space, items: Sequence[NonDenseVector], owners: Ints
 ) -> None:
-    """Store one item for each owner, replacing the old one; items whose owner is -1 are only
-    checked. The first write fixes the dimension of a multivector space."""
+    """Store one item for each owner, which replaces the owner's old item; items with the owner -1
+    are only checked. The first write fixes the dimension of a multivector space."""
     dimension = space.dimension
     for item in items:
         if space.kind == "multi":
@@ -132,7 +132,7 @@ def _check_dimension(space: Space, item: NonDenseVector, dimension: int | None) 
 
 
 def delete_non_dense(connection: apsw.Connection, pks: Ints, space: Space | None = None) -> None:
-    """Delete the vectors of the points in a space, or in any."""
+    """Delete the vectors of these points in a space, or in all spaces that aren't dense."""
     query = "DELETE FROM blobs WHERE pk IN carray(?)"
     pk_array = apsw.carray(np.ascontiguousarray(pks))
     if space is None:
@@ -157,7 +157,7 @@ def read_non_dense(
 
 
 def read_blobs(connection: apsw.Connection, space: Space, pks: Ints) -> Iterator[tuple[int, bytes]]:
-    """The same, not decoded."""
+    """As `read_non_dense`, but the items aren't decoded."""
     query = "SELECT pk, content FROM blobs WHERE pk IN carray(?) AND space = ? ORDER BY pk"
     for start in range(0, len(pks), AT_ONCE):
         piece = np.ascontiguousarray(pks[start : start + AT_ONCE], np.int64)
@@ -277,7 +277,7 @@ PLAIN = {str, int, bool, type(None)}  # equal values of one of these types are t
 
 class _ContentChanges:
     """The changes of a write to the content of points. parts: as bits; keys: the first keys of
-    payloads, as which documents and URIs show too; None for any."""
+    changed payload values, including the reserved keys of documents and URIs; None for any."""
 
     def __init__(self) -> None:
         self.parts = 0
@@ -332,9 +332,9 @@ def delete_vectors(
 
 
 def _pks(connection: apsw.Connection, batch: PointBatch, rules: WriteRules) -> Ints:
-    """(n,) the pks of the points of a batch, -1 for missing points. With rules that refuse existing
-    points and insert others nothing is looked up, and all are -1: SQLite's unique ids find the
-    existing ones, except for integers that are given as strings."""
+    """(n,) the pks of the points of a batch, -1 for missing points. If the rules refuse existing
+    points and insert others, nothing is looked up, and all are -1: existing points then violate
+    SQLite's unique constraint. Only integers that are given as strings are looked up."""
     if rules.on_existing == "refuse" and rules.on_missing == "insert":
         shown_ids = batch.ids if isinstance(batch.ids, ShownIds) else ShownIds()
         if pks_of_shown_integers(connection, shown_ids):
@@ -538,8 +538,8 @@ def _refuse_other_dimension(space: Space, matrix: Matrix) -> None:
 
 
 def _as_kept(space: Space, vectors: Vectors, ids: Sequence[PointId]) -> Stored:
-    """The vectors in the datatype of the space; InvalidArgumentError for a number beyond
-    float16."""
+    """The vectors in the datatype of the space; InvalidArgumentError for a number beyond float16's
+    range."""
     matrix = vectors.matrix
     if space.datatype == "float32":
         return matrix
@@ -670,7 +670,8 @@ def disown(connection: apsw.Connection, space: Space, generation: int, slots: In
 def _last_block(
     connection: apsw.Connection, number: int, generation: int
 ) -> tuple[int, int, bytes]:
-    """Number, checksum and owners of the last block; block -1 when there is none."""
+    """The number, checksum and owners of the last block; the number is -1 when there is no
+    block."""
     query = """SELECT block, checksum, owners FROM blocks WHERE space = ? AND generation = ?
                ORDER BY block DESC LIMIT 1"""
     rows = select(connection, query, number, generation)

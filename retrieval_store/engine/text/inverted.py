@@ -2,15 +2,15 @@
 
 A term is a word, a trigram of bytes, or an index of a sparse vector; each posting has a weight. All
 kinds are kept current as `caches.Layers` and ranked by the same code (`bm25`). `KeptLists` are the
-lists that this room keeps between calls. A collection without words has no lists, so this module
-needs none of the room's others.
+lists that are kept between calls. A collection without words has no lists, so this module imports
+no other module of this package.
 
-Arrays in files are mapped. Rows mean nothing to another process, so a file has the pks of the rows,
-and owners by their place among them. Where the reader numbers its rows alike, as it does unless
-points were deleted since, the owners of the file are used directly. Reading gives layers in which
-all rows that were written since are stale. The header names the contents of the lists
-(`key_as_json`), so that a process that never used them can make them again for the file. A fault
-that the checksum doesn't find is a ValueError here or an IndexError when the file is used.
+Arrays in files are mapped. Row numbers mean nothing to another process. So a file has the pks of
+the rows, and its owners are positions among these pks. Where the reader numbers its rows alike, as
+it does unless points were deleted since, the owners of the file are used directly. Reading a file
+returns layers in which all rows written after the file are stale. The header names the contents of
+the lists (`key_as_json`), so that a process that never used them can make them again for the file.
+A fault that the checksum doesn't find is a ValueError here or an IndexError when the file is used.
 
 `Vocabulary` finds the words of a file without reading all of them: they are sorted, one after the
 other in an array of bytes, and a word is found by bisection. Making a dict of a few hundred
@@ -54,13 +54,14 @@ Whole: TypeAlias = npt.NDArray[np.integer[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Lists:
-    """The lists of some rows.
+    """The inverted lists of some rows.
 
-    rows: (n,) ascending; sizes: (n,) float32, the number of words of each; codes: term → its number
-    c, for words; terms: (t,) ascending int64, for other terms, whose number is their position.
-    owners[offsets[c]:offsets[c + 1]] are the rows that have term c, ascending, int32, and
-    weights[…], float32, the count or value of the term in each; empty for trigrams. from_file:
-    whether they were read from a file; has_unused: whether they may have terms without rows.
+    rows: (n,) ascending; sizes: (n,) float32, the number of words of each row. codes: for words,
+    maps a term to its number c; terms: for other terms, (t,) ascending int64, where the number of a
+    term is its position. owners[offsets[c]:offsets[c + 1]] are the rows that have term c,
+    ascending, int32, and weights[…], float32, the count or value of the term in each; weights are
+    empty for trigrams. from_file: whether the lists were read from a file; has_unused: whether
+    there may be terms without rows.
     """
 
     rows: Ints
@@ -76,7 +77,8 @@ class Lists:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in its arrays, without those in a mapped file; of words, a guess."""
+        """Bytes of memory in its arrays, without arrays in a mapped file, and an estimate for the
+        words."""
         arrays = (self.rows, self.sizes, self.terms, self.offsets, self.owners, self.weights)
         words = len(self.codes) if isinstance(self.codes, dict) else 0
         return own_bytes(*arrays) + 100 * words
@@ -99,9 +101,9 @@ class Lists:
 def find_in(
     layers: Layers[Lists], term: Term, above: list[Ints | None], alive: Bools, some_dead: bool
 ) -> tuple[Rows32, Matrix]:
-    """The living rows that have the term by the segment that counts for them, and their weights.
-    above: see `Layers.above`; some_dead: whether any row is dead; where none is, looking at each
-    would take most of the time."""
+    """The living rows that have the term, and their weights; of the segments that contain a row,
+    the uppermost counts. above: see `Layers.above`; some_dead: whether any row is dead. If none is,
+    rows aren't tested for that, which would take most of the time."""
     rows, weights = [np.empty(0, np.int32)], [np.empty(0, np.float32)]
     for segment, rows_above in zip(layers.segments, above, strict=True):
         term_rows, values = segment.find(term)
@@ -122,7 +124,7 @@ def find_in(
 
 
 def combine_lists(parts: Sequence[Lists]) -> Lists:
-    """The lists of several parts, whose rows follow one another, as one."""
+    """Combine the lists of several parts, whose rows follow one another, into one."""
     if len(parts) == 1:
         return parts[0]
     terms, codes = _common_terms(parts)
@@ -147,7 +149,7 @@ def combine_lists(parts: Sequence[Lists]) -> Lists:
 
 
 def _common_terms(parts: Sequence[Lists]) -> tuple[dict[str, int] | Ints, list[Ints]]:
-    """All terms, numbered, and the numbers of each part's terms."""
+    """All terms of the parts with new numbers; and, for each part, the new numbers of its terms."""
     if any(part.codes is not None for part in parts):
         numbers: dict[str, int] = {}
         numbers_of_parts = [
@@ -246,7 +248,8 @@ def _renumber(lists: Lists, rows: Ints, owners: Rows32) -> Lists:
 
 
 def list_words(rows: Ints, documents: Sequence[str | None], analyzer: "Analyzer") -> Lists:
-    """Lists of the words of some documents, one for each row; weights are how often."""
+    """The lists of the words of some documents, one document for each row; a weight is how often
+    the word occurs."""
     words = analyzer.words([document or "" for document in documents])
     sizes = np.bincount(words.owners, minlength=len(rows)).astype(np.float32)
     codes, owners, counts = _count_pairs(words.codes, words.owners)
@@ -257,7 +260,7 @@ def list_words(rows: Ints, documents: Sequence[str | None], analyzer: "Analyzer"
 
 
 def list_trigrams(rows: Ints, documents: Sequence[str | None]) -> Lists:
-    """Lists of the three-byte pieces of some documents in UTF-8."""
+    """The lists of the trigrams of some documents: all sequences of three bytes in UTF-8."""
     # Not a method of the document's own: anything but a document is a TypeError, as everywhere.
     blobs = [str.encode(document or "") for document in documents]
     lengths = np.array([len(blob) for blob in blobs], np.int64)
@@ -275,8 +278,8 @@ def list_trigrams(rows: Ints, documents: Sequence[str | None]) -> Lists:
 
 
 def list_sparse(rows: Ints, holders: Ints, indices: Ints, values: Matrix, lengths: Ints) -> Lists:
-    """Lists of the sparse vectors of `holders`, which are some of the rows, ascending. The indices
-    and values of the vectors are concatenated; lengths: how many each has."""
+    """The lists of sparse vectors. holders: those of the rows that have a vector, ascending;
+    indices, values: of all vectors, concatenated; lengths: the number of indices of each vector."""
     owners = np.repeat(holders.astype(np.int32), lengths)
     order = stable_order(indices)
     indices = indices[order]
@@ -288,8 +291,8 @@ def list_sparse(rows: Ints, holders: Ints, indices: Ints, values: Matrix, length
 
 
 def trigrams_of(text: str) -> list[int]:
-    """The distinct trigrams at the beginning of a text in UTF-8; none of a shorter one. A document
-    that contains the text has all of them, and few others do."""
+    """The distinct trigrams at the beginning of a text in UTF-8; empty for a text of less than
+    three bytes. A document that contains the text has all of these, and few other documents do."""
     data = text[:MAX_TRIGRAM_PREFIX].encode()
     return list({data[i] | data[i + 1] << 8 | data[i + 2] << 16 for i in range(len(data) - 2)})
 
@@ -343,8 +346,8 @@ def key_as_json(key: ListKey) -> list[object]:
 
 
 def parse_key(description: Any) -> ListKey:
-    """The key in the JSON of a file. The name of a language is only stored; an invalid one is an
-    error when words are split by it."""
+    """The key in the JSON of a file. The name of a language isn't checked here; an invalid name is
+    an error when the lists are made."""
     from retrieval_store.base.analysis import Analyzer
 
     kind, source = description
@@ -360,9 +363,10 @@ def parse_key(description: Any) -> ListKey:
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """segments: the lists that are measured; above: see `Layers.above`; sizes: of the rows, with
-    spare room, how many words each has, or numbers of a sparse vector; holders: how many rows have
-    any; total: of all sizes; changed: rows to be measured again."""
+    """Sizes of all rows, and their sum, for ranking. segments: the lists that were measured; above:
+    see `Layers.above`; sizes: for each row the number of its words, or of its sparse vector's
+    numbers, with spare room at the end; holders: how many rows have any; total: the sum of all
+    sizes; changed: rows to be measured again."""
 
     segments: "tuple[Lists, ...]"
     above: list[Ints | None]
@@ -373,7 +377,7 @@ class Measures:
 
     @property
     def average(self) -> float:
-        """The size of a row that has any."""
+        """The average size of the rows that have any words or numbers."""
         return self.total / max(1, self.holders)
 
 
@@ -399,8 +403,8 @@ def measures_still_valid(
 @dataclass(frozen=True, slots=True)
 class KeptLists:
     """Inverted lists, and data derived from them. lists: by kind, for all states that number their
-    rows alike; measures: other derived data, in one state; unsaved: lists that were made lately and
-    may be worth a file."""
+    rows alike; measures: the `Measures` of each, for one state; unsaved: lists that were made
+    lately and may be worth a file."""
 
     lists: LayerCache
     measures: MeasuresByKey
@@ -430,8 +434,9 @@ def renumber_kept(lists: LayerCache, before: State, now: State, changed: Changed
 
 
 class Vocabulary(Mapping[str, int]):
-    """The number of each word. spelt: the words in UTF-8, by number; starts: (n + 1,) where each
-    begins in that; order: (n,) their numbers in the order of their bytes."""
+    """Maps words to their numbers. spelt: the words in UTF-8, concatenated in the order of their
+    numbers; starts: (n + 1,) the position in `spelt` where each word begins; order: (n,) the
+    numbers of the words, sorted by the words' bytes."""
 
     def __init__(self, spelt: Bytes, starts: Ints, order: Array) -> None:
         self._spelt, self._starts, self._order = spelt, starts, order
@@ -446,7 +451,8 @@ class Vocabulary(Mapping[str, int]):
         return np.frombuffer(b"".join(spelt), np.uint8), starts, np.array(order, np.int32)
 
     def refuse_disorder(self) -> None:
-        """Raise ValueError where words would not be found by their order, or twice."""
+        """Raise ValueError unless the words are distinct and sorted, since they are found by
+        bisection."""
         spelt = [self._bytes_of(number) for number in range(len(self))]
         in_order = [spelt[number] for number in self._order.tolist()]
         if any(word >= next_word for word, next_word in pairwise(in_order)):
@@ -480,8 +486,8 @@ _TYPES = ("<i8", "<f4", "<i8", "<i8", "<i4", "<f4", "|u1", "<i8", "<i4")
 def write(
     path: Path, key: ListKey, layers: Layers[Lists], state: State, check_cancelled: CheckCancelled
 ) -> int:
-    """Write layers of this key without stale rows; returns the first pk that they don't
-    cover. check_cancelled: called before each array; it may raise."""
+    """Write the layers of this key, which must have no stale rows; returns the first pk that they
+    don't cover. check_cancelled: called before each array; it may raise."""
     arrays = [array for segment in layers.segments for array in _arrays(segment, state)]
     header = [key_as_json(key), [segment.codes is not None for segment in layers.segments]]
     mapped_files.write_arrays(path, mapped_files.pieces(MAGIC, header, arrays), check_cancelled)
@@ -499,12 +505,13 @@ def _arrays(segment: Lists, state: State) -> Iterator[Array]:
 
 
 def key_in(path: Path) -> ListKey:
-    """The key of the lists in a file, as it says."""
+    """The key of the lists in a file, from its header."""
     return parse_key(mapped_files.read_arrays(path, MAGIC, MAGICS_BEFORE).header[0])
 
 
 def read_lists(path: Path, key: ListKey, pks: Ints, stale: Ints) -> Layers[Lists]:
-    """The lists that `write` wrote, for the rows with these pks; some are stale since."""
+    """Read the lists that `write` wrote, for the rows with these pks. stale: the rows that were
+    written after the file."""
     content = mapped_files.read_arrays(path, MAGIC, MAGICS_BEFORE)
     key_of_file, have_words = content.header
     if key_of_file != key_as_json(key):

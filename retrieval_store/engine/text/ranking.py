@@ -1,12 +1,12 @@
 """Ranks rows by inverted lists: documents by BM25, sparse vectors by dot products.
 
-Filters act inside: only allowed rows are ranked, with document frequencies of the whole collection.
-`Measures` have the data of all rows that ranking needs, the length of each and their number. They
-are updated for the rows that writes have changed.
+Filters apply during ranking: only allowed rows are ranked, but document frequencies are those of
+the whole collection. `Measures` have the length of each row and the number of rows, which ranking
+needs. They are updated for the rows that writes have changed.
 
-`lists_for` returns the lists: built when they are needed, updated, or loaded from files. Each kind
-(the words of documents by an analyzer, their trigrams, the vectors of a sparse space) has one, for
-all states that number their rows alike.
+`lists_for` returns the lists: cached and updated, loaded from files, or built now. Each kind of
+list (the words of documents by an analyzer, the trigrams of documents, the vectors of a sparse
+space) is cached once, for all states that number their rows alike.
 """
 
 from collections import Counter
@@ -117,7 +117,7 @@ class ListFile(PointsFile[ListView, Layers[Lists]]):
 
     @classmethod
     def in_file(cls, path: Path) -> "ListFile":
-        """The lists that a file has, by its header."""
+        """The `ListFile` of the lists that are named in this file's header."""
         return cls(inverted.key_in(path))
 
     @property
@@ -129,8 +129,8 @@ class ListFile(PointsFile[ListView, Layers[Lists]]):
         return file_key(self.list_key)
 
     def writer(self, view: ListView, check_cancelled: CheckCancelled) -> Callable[[Path], int]:
-        """The lists in memory, merged, without deleted or replaced data; where there are none, new
-        ones."""
+        """The function that writes the lists in memory, merged, without deleted or replaced data;
+        new lists if there are none in memory."""
         layers = in_one_piece(view, self.list_key) or renew_lists(
             view, self.list_key, check_cancelled
         )
@@ -168,12 +168,12 @@ def _made_current(view: ListView, key: ListKey) -> Layers[Lists]:
 def make_lists_in_steps(
     read: Read, key: ListKey, check_cancelled: CheckCancelled, most: int | None = None
 ) -> int:
-    """Make the lists of `lists_for` by many short reads, since in memory all other calls wait for
-    the end of one. After each ROWS_A_PIECE the lists are usable: if a query makes the rest, this
-    stops. Writes in the meantime are indexed in the last read. Where rows are numbered anew between
-    two, it stops as well. Returns the number of rows with lists. read: calls a function with the
-    current view; check_cancelled: called between two reads; it may raise; most: rows at most, None
-    for all."""
+    """Make the lists of `lists_for` by many short reads, since in a collection in memory all other
+    calls wait while one reads. After each ROWS_A_PIECE rows the lists are usable: if a query makes
+    the rest, this stops. Points written in the meantime are indexed in the last read. If rows are
+    renumbered between two reads, this stops as well. Returns the number of rows with lists. read:
+    calls a function with the current view; check_cancelled: called between two reads; it may raise;
+    most: the maximum number of rows, None for all."""
 
     def begin(view: ListView) -> tuple[LayerCache, Ints]:
         cache, state = view.caches.lists, view.state
@@ -205,8 +205,8 @@ def make_lists_in_steps(
 
 
 def _list_stale(cache: LayerCache, key: ListKey, rows: Ints, view: ListView) -> list[Lists] | None:
-    """The lists of the rows; None if a query has made them meanwhile, which this waits for, or
-    rows are numbered anew."""
+    """The lists of the rows. None if rows were renumbered, or if a query has made the lists
+    meanwhile; a query that is making them is waited for."""
     seq, alive = view.state.head.seq, view.state.alive
     refreshing = cache.refreshing_of(key)
     with refreshing:
@@ -221,8 +221,8 @@ def _list_stale(cache: LayerCache, key: ListKey, rows: Ints, view: ListView) -> 
 def _put_piece(
     cache: LayerCache, key: ListKey, since: int, piece: Ints, lists: Lists, view: ListView
 ) -> bool:
-    """Add the lists of some rows to those that there are; whether that could be done. since: the
-    write before they were made."""
+    """Add the lists of some rows to the cached lists; returns whether that could be done. since:
+    the last write before the new lists were made."""
     seq, alive = view.state.head.seq, view.state.alive
     refreshing = cache.refreshing_of(key)
     with refreshing:
@@ -250,8 +250,8 @@ def _note_unsaved(view: ListView, key: ListKey, rows: Ints) -> None:
 
 
 def pure(view: ListView, key: ListKey) -> Layers[Lists] | None:
-    """The cached lists of a kind, if they have no data of deleted or replaced points: they are one
-    segment that was made here and is current; else None."""
+    """The cached lists of a kind, if they certainly have no data of deleted or replaced points:
+    that is, if they are one current segment that this process has made; else None."""
     layers: Layers[Lists] = view.caches.lists.at(key, view.state.head.seq, len(view.state.pks))
     is_one_segment = len(layers.segments) == 1 and not len(layers.stale)
     return layers if is_one_segment and not layers.segments[0].has_unused else None
@@ -264,8 +264,8 @@ def is_read(view: ListView, key: ListKey) -> bool:
 
 
 def in_one_piece(view: ListView, key: ListKey) -> Layers[Lists] | None:
-    """The cached lists of a kind as one segment, in which nothing of deleted or replaced points is;
-    None if there are none."""
+    """The cached lists of a kind, merged into one segment without data of deleted or replaced
+    points; None if no lists are cached."""
     cache, seq, alive = view.caches.lists, view.state.head.seq, view.state.alive
     if cache.find(key, seq, len(alive)) is None:
         return None
@@ -277,8 +277,8 @@ def in_one_piece(view: ListView, key: ListKey) -> Layers[Lists] | None:
 
 
 def renew_lists(view: ListView, key: ListKey, check_cancelled: CheckCancelled) -> Layers[Lists]:
-    """The lists of a kind, made anew of living points alone, in one piece, and cached instead of
-    the old ones. check_cancelled: called now and then; it may raise."""
+    """The lists of a kind, made again from the living points, as one segment, and cached instead of
+    the old lists. check_cancelled: called now and then; it may raise."""
     pieces = []
     for piece in in_pieces(view, key, np.flatnonzero(view.state.alive)):
         pieces.append(piece)
@@ -305,14 +305,15 @@ def in_pieces(view: AnyView, key: ListKey, rows: Ints) -> Iterator[Lists]:
 
 
 def _by_size(view: AnyView, rows: Ints) -> Iterator[Ints]:
-    """The rows, in batches with this many bytes of documents, without reading these."""
+    """The rows, in batches whose documents have about a fixed number of bytes, estimated without
+    reading the documents."""
     pieces = read_records(view.connection, "octet_length(document)", view.state.pks[rows])
     ends = np.cumsum([size or 0 for piece in pieces for (size,) in piece]) // BYTES_A_PIECE
     yield from np.split(rows, np.flatnonzero(np.diff(ends)) + 1)
 
 
 def sampled_bytes(view: AnyView) -> float:
-    """How many bytes a document has on average, as a sample says."""
+    """How many bytes a document has on average, estimated by a sample."""
     pks = view.state.pks[view.state.alive]
     sample = pks[:: max(1, len(pks) // SAMPLED)][:SAMPLED]
     pieces = read_records(view.connection, "octet_length(document)", sample)
@@ -353,9 +354,10 @@ def rank_texts(
     """For each text the k best documents by BM25, among documents with any of its words.
 
     score = Σ idf(w) · f · (k1 + 1) / (f + k1 · (1 - b + b · |d| / avg|d|)) over the words w of the
-    text, each as often as it occurs there; f: how often w is in d; idf(w) = ln(1 + (N - n + ½) / (n
-    + ½)) for N documents, n of them with w. Robertson and Zaragoza, "The probabilistic relevance
-    framework" (2009); the idf, which is never negative, is Lucene's. k1 = 1.2, b = 0.75.
+    text; a word that occurs several times in the text counts several times. f: how often w is in
+    the document d; idf(w) = ln(1 + (N - n + ½) / (n + ½)) for N documents, n of them with w.
+    Robertson and Zaragoza, "The probabilistic relevance framework" (2009); the idf, which is never
+    negative, is Lucene's. k1 = 1.2, b = 0.75.
     """
     texts_of = _Texts(view, analyzer, 1.0)
     return [_best_rows(texts_of.parts(text)[0], k, mask, texts_of.height) for text in texts]
@@ -369,8 +371,9 @@ def rank_weighed_texts(
     mask: Bools | None,
     identifiers: float,
 ) -> list[tuple[Ranking, float]]:
-    """The same, with the idf of words that look like identifiers multiplied by a factor; with the
-    greatest share of the text that one of the first documents holds (`base.fusion.held_share`)."""
+    """As `rank_texts`, with the idf of words that look like identifiers multiplied by a factor.
+    Also returns the greatest share of the text that one of the best documents contains
+    (`base.fusion.held_share`)."""
     texts_of = _Texts(view, analyzer, identifiers)
     rankings = []
     for text in texts:
@@ -383,7 +386,8 @@ def rank_weighed_texts(
 def word_shares(
     view: ListView, analyzer: Analyzer, text: str, rows: Ints, identifiers: float
 ) -> list[tuple[str, float, Floats]]:
-    """Each distinct word of a text, its idf, and (n,) its part in the scores of some rows."""
+    """Each distinct word of a text, with its idf, and (n,) its contribution to the scores of some
+    rows."""
     texts_of = _Texts(view, analyzer, identifiers)
     parts, _ = texts_of.parts(text)
     shares = []
@@ -413,7 +417,8 @@ class _Texts:
         return Counter(words.vocabulary[code] for code in words.codes.tolist()).items()
 
     def parts(self, text: str) -> tuple[list[Part], list[float]]:
-        """For each distinct word of a text its rows and weights, and its weight in `held_share`."""
+        """For each distinct word of a text: the rows that have it, their weights, and a factor for
+        these; and the word's weight in `held_share`."""
         measures = self._measures
         parts, weights = [], []
         for word, count in self.count_words(text):
@@ -425,7 +430,7 @@ class _Texts:
         return parts, weights
 
     def share(self, hit_rows: Ints, parts: Sequence[Part], weights: Sequence[float]) -> float:
-        """The greatest share of a text that the document of one of these rows has."""
+        """The greatest share of a text that the document of one of these rows contains."""
         is_hit = np.zeros(self.height, np.bool_)
         is_hit[hit_rows] = True
         weight_of_row = np.zeros(self.height)  # of the text's words
@@ -449,8 +454,8 @@ def _damping(measures: Measures, rows: Ints32) -> Matrix:
 
 
 def _best_rows(parts: Sequence[Part], k: int, mask: Bools | None, height: int) -> Ranking:
-    """The k rows with the greatest sums over the parts; a row occurs once in a part; ties in the
-    order of rows."""
+    """The k rows with the greatest sums of weights over the parts; equal sums in the order of rows.
+    A row may occur only once in a part."""
     rows, shares = _side_by_side(parts)
     if len(rows) * 8 < height:
         candidates, places = np.unique(rows, return_inverse=True)
@@ -481,14 +486,16 @@ def _sums(places: Ints, shares: Floats, count: int) -> Floats:
 
 
 def _greatest_places(totals: Floats, k: int) -> Ints:
-    """The places of the k greatest, and of all that equal the least of them; ascending."""
+    """The positions of the k greatest totals, and of all others that equal the least of these;
+    ascending."""
     if len(totals) <= k:
         return np.arange(len(totals))
     return np.flatnonzero(totals >= np.partition(totals, len(totals) - k)[len(totals) - k])
 
 
 def _side_by_side(parts: Sequence[Part]) -> tuple[Ints, Floats]:
-    """The rows of all parts, and their weights, in the types that numpy counts in."""
+    """The rows of all parts, concatenated, and their weights, in the dtypes that numpy's bincount
+    uses."""
     ends = np.cumsum([0, *(len(rows) for rows, _, _ in parts)]).tolist()
     all_rows, shares = np.empty(ends[-1], np.int64), np.empty(ends[-1], np.float64)
     for (rows, weights, scale), start, stop in zip(parts, ends, ends[1:], strict=False):
@@ -498,7 +505,8 @@ def _side_by_side(parts: Sequence[Part]) -> tuple[Ints, Floats]:
 
 
 def rows_with_all(view: ListView, trigrams: Sequence[int]) -> Bools:
-    """(rows,) whether a row's document has these trigrams, or at least the rarest of them."""
+    """(rows,) bool: whether a row's document has these trigrams, or at least the rarest of
+    these."""
     layers = lists_for(view, TRIGRAMS)
     height = len(view.state.pks)
     above = layers.above()
@@ -515,7 +523,7 @@ def rows_with_all(view: ListView, trigrams: Sequence[int]) -> Bools:
 
 
 def _count_holders(measures: Measures, corpus: Bools) -> int:
-    """How many rows of a corpus have anything."""
+    """How many rows of a corpus have any words or sparse numbers."""
     return int(np.count_nonzero(measures.sizes[np.flatnonzero(corpus)] > 0))
 
 
@@ -527,8 +535,8 @@ def sparse_scores(
     weighted: bool,
     corpus: Bools | None,
 ) -> Floats:
-    """(n,) the dot products of a query vector with the vectors of some rows; weighted: by idf, if
-    the space is, among the rows of the corpus."""
+    """(n,) the dot products of a query vector with the vectors of some rows. weighted: whether to
+    multiply by idf, computed among the rows of the corpus, if the space has that setting."""
     mask = np.zeros(len(view.state.pks), np.bool_)
     mask[rows] = True
     ((ranked_rows, totals),) = rank_sparse(view, space, [query], len(rows), mask, corpus, weighted)
@@ -547,8 +555,9 @@ def rank_sparse(
     weighted: bool = True,
 ) -> list[Ranking]:
     """For each query vector the k rows with the greatest dot products, among rows that share an
-    index with it. With the setting "idf", values are multiplied by the idf of their index, in the
-    whole collection or among the rows of a corpus; unless `weighted` is False."""
+    index with it. In a space with the setting "idf", values are multiplied by the idf of their
+    index, unless `weighted` is False. The idf is computed for the whole collection, or for the rows
+    of a corpus."""
     key: ListKey = ("sparse", space.number)
     layers = lists_for(view, key)
     measures, living = _measures_of(view, key, layers), (view.state.alive, view.state.some_dead)

@@ -13,13 +13,13 @@ variable RETRIEVAL_STORE_INSTRUCTIONS names the instruction set to use, or "none
 
 All calls release the GIL.
 
-A `RowTest` is a condition on rows that is tested during a scan, only for the rows that the scan
-would otherwise accept. It is a tree of conditions, each on a few arrays: rows whose number is in a
-range (`Numbered`), or listed rows (`Listed`). A `RowFilter` tests slots, by the rows that they
-belong to. The compiled part reads both from memory; without it numpy tests them.
+A `RowTest` is a condition on rows. A scan tests it only for rows that it would otherwise accept. It
+is a tree of conditions, each on a few arrays: rows whose number is in a range (`Numbered`), or
+listed rows (`Listed`). A `RowFilter` tests slots, by the rows that they belong to. The compiled
+part reads both from memory; without it numpy tests them.
 
-Structures that both sides know have fields of eight bytes, as in `kernel.h`. Addresses in them are
-integers: the maker of a structure keeps the arrays that it points to.
+Structures that Python and C share have fields of eight bytes, as in `kernel.h`. Addresses in them
+are integers, so the maker of a structure must keep references to the arrays that it points to.
 """
 
 import ctypes
@@ -89,7 +89,7 @@ CODE_SEARCH = Struct("=10q14qdq10qd")  # SEARCH, SCAN and DISTANCES behind one a
 
 
 def address(array: npt.NDArray[Any] | None) -> int:
-    """Where an array, which lies in one piece, begins; 0 for none."""
+    """The address at which a contiguous array begins; 0 for None."""
     if array is None:
         return 0
     assert array.flags.c_contiguous
@@ -97,12 +97,12 @@ def address(array: npt.NDArray[Any] | None) -> int:
 
 
 def record(kind: Struct, *values: float) -> Bytes:
-    """One structure with these values, in the order of its fields."""
+    """A structure with these values, which are in the order of its fields."""
     return np.frombuffer(bytearray(kind.pack(*values)), np.uint8)
 
 
 def records(kind: Struct, structures: Sequence[tuple[float, ...]]) -> Bytes:
-    """Several, one behind the other."""
+    """An array of several structures."""
     return np.frombuffer(bytearray().join(kind.pack(*values) for values in structures), np.uint8)
 
 
@@ -112,7 +112,7 @@ def chunks_of(dimension: int) -> int:
 
 
 def tile_rows(dimension: int) -> int:
-    """Of how many rows the upper bits stand together."""
+    """How many rows form a tile: their upper bits are stored together."""
     chunks = chunks_of(dimension)
     return 4 if chunks < 16 else 2 if chunks < 32 else 1
 
@@ -123,7 +123,7 @@ def groups_of(dimension: int) -> int:
 
 
 def signs_bytes(dimension: int) -> int:
-    """Bytes of the signs of a block, and of their factors."""
+    """How many bytes the signs of a block take, including their factors."""
     return groups_of(dimension) * GROUP_BYTES + OF_SIGNS * BLOCK * 4
 
 
@@ -144,7 +144,7 @@ _log = log_of("files")
 class Kernel:
     """The library, with one of the instruction sets that this processor has.
 
-    name: of the set in use; names: of all that could be, the best first.
+    name: of the set in use; names: of all sets that this processor has, the best first.
     """
 
     def __init__(self, library: ctypes.CDLL, chosen: str | None) -> None:
@@ -168,7 +168,7 @@ class Kernel:
         self._turn.argtypes = [pointer, number, *[pointer] * 5]
 
     def use(self, name: str) -> None:
-        """Go on with the instruction set of this name."""
+        """Switch to the instruction set of this name."""
         if name not in self.names:
             choices = ", ".join(map(repr, [*self.names, NONE]))
             raise InvalidArgumentError(
@@ -179,14 +179,14 @@ class Kernel:
         self._set = ctypes.c_void_p(self._library.rs_set(number))
 
     def scan(self, scan: int) -> None:
-        """Scan codes by the SCAN at this address. Ctrl-C comes through between two calls,
-        of a few milliseconds each."""
+        """Scan codes by the SCAN at this address. The scan is made in calls of a few milliseconds,
+        between which Ctrl-C is handled."""
         while self._scan(self._set, scan) == MORE:
             pass
 
     def search(self, search: int) -> bool:
-        """All of a search by codes for one query, as the SEARCH at this address says; whether the
-        length of the query allows it. IndexError for slots of no row."""
+        """Do a whole search by codes for one query, as the SEARCH at this address says. Returns
+        whether the length of the query allows it. IndexError for slots of no row."""
         while (state := self._search(self._set, search)) == MORE:
             pass
         if state == OUTSIDE:
@@ -194,15 +194,16 @@ class Kernel:
         return bool(state == DONE)
 
     def test_rows(self, test: Bytes, rows: Ints | range, bits: npt.NDArray[Any] | None) -> int:
-        """How many of these rows, a range with step 1, or an array, fulfil the ROW_TEST. bits: gets
-        a bit for each of them, unless it is None."""
+        """How many of these rows, a range with step 1 or an array, fulfil the ROW_TEST. bits: an
+        array that gets a bit for each row, or None."""
         rows_address, start = (0, rows.start) if isinstance(rows, range) else (address(rows), 0)
         count: int = self._test_rows(address(test), rows_address, start, len(rows), address(bits))
         return count
 
     def scan_floats(self, scan: int) -> bool:
-        """Scan vectors by the FLOAT_SCAN at this address, and decide about those that may be near.
-        Returns whether the length of the query allows it. IndexError for slots of no row."""
+        """Scan vectors by the FLOAT_SCAN at this address, and decide by float64 about the rows that
+        may be near. Returns whether the length of the query allows it. IndexError for slots of no
+        row."""
         while (state := self._scan_floats(self._set, scan)) == MORE:
             pass
         if state == OUTSIDE:
@@ -210,7 +211,7 @@ class Kernel:
         return bool(state == DONE)
 
     def length(self, vector: Matrix) -> float:
-        """The length of a vector that lies in one piece, in float64."""
+        """The length of a contiguous vector, in float64."""
         length: float = self._length(address(vector), len(vector))
         return length
 
@@ -245,8 +246,8 @@ class Kernel:
         turned: int,
     ) -> None:
         """Prepare a query of that length for codes in a FRAME: fill in digits, tables (0 for none),
-        and a TURNED. All others are addresses; wide: of room for one float64 per dimension of the
-        query."""
+        and a TURNED. All other arguments are addresses; wide: of space for one float64 per
+        dimension of the query."""
         self._turn(query, length, frame, wide, digits, tables, turned)
 
 
@@ -260,7 +261,7 @@ def _names(library: ctypes.CDLL) -> list[str]:
 
 @cache
 def kernel() -> Kernel | None:
-    """The library, None where there is none or none is to be used."""
+    """The compiled library; None if there is none, or the user has disabled it."""
     chosen = os.environ.get(CHOICE) or None
     if chosen == NONE:
         return None
@@ -293,12 +294,12 @@ BITS = 32  # in a word of bits
 
 
 class Numbered(NamedTuple):
-    """Rows whose numbers are in a range: from the start of `run` on, below its end; with `among`,
-    only those whose bit is set there. Its first bit is for the last multiple of eight that isn't
-    above the start of the run. numbers: of some rows. packed: the address of the first number, its
-    size in bytes, the first row, and the count of the rows that follow it; other rows have none. Of
-    the rows `over`, ascending, those in `held`, ascending, match instead, whatever their
-    numbers."""
+    """Rows whose numbers are in the range `run` (start, end). among: if given, bits of which a
+    number's bit must be set, too; the first bit is for the last multiple of eight that isn't above
+    the start of the run. numbers: the numbers of consecutive rows. packed: the address of the first
+    number, the size of a number in bytes, the first row, and the count of the rows; other rows have
+    no number. over: ascending rows that are exceptions: of these, exactly the rows in `held`,
+    ascending, match, whatever their numbers."""
 
     numbers: Unsigned
     packed: tuple[int, int, int, int]
@@ -321,7 +322,7 @@ class Numbered(NamedTuple):
 
     @property
     def nodes(self) -> list[tuple[int, ...]]:
-        """As the compiled part wants it."""
+        """The nodes of the condition in the form for the compiled part."""
         among = 0 if self.among is None else address(self.among)
         changed: tuple[int, ...] = (0, 0, 0, 0)
         if len(self.over):
@@ -341,7 +342,7 @@ class Listed(NamedTuple):
 
     @property
     def nodes(self) -> list[tuple[int, ...]]:
-        """As the compiled part wants it."""
+        """The nodes of the condition in the form for the compiled part."""
         return [(LISTED, 1, *(0,) * 9, address(self.held), len(self.held))]
 
 
@@ -361,7 +362,7 @@ class Terms(NamedTuple):
 
     @property
     def nodes(self) -> list[tuple[int, ...]]:
-        """As the compiled part wants it."""
+        """The nodes of the condition in the form for the compiled part."""
         below = [node for term in self.terms for node in term.nodes]
         return [(KINDS[self.kind], 1 + len(below), *(0,) * 11), *below]
 
@@ -371,18 +372,20 @@ Condition: TypeAlias = Numbered | Listed | Terms
 
 @dataclass(frozen=True, slots=True)
 class RowTest:
-    """A condition on rows. record: its nodes for the compiled part, which point into its arrays."""
+    """A condition on rows. record: its nodes in the form for the compiled part, which point into
+    the arrays of the condition."""
 
     condition: Condition
     record: Bytes
 
     @classmethod
     def of(cls, condition: Condition) -> "RowTest":
-        """The test by a condition, whose arrays are kept as they are."""
+        """Make a test of a condition, whose arrays are kept without copying."""
         return cls(condition, records(ROW_TEST, condition.nodes))
 
     def has(self, rows: Ints | range) -> Bools:
-        """(n,) bool: which of the rows fulfil it; none may be negative. A range has step 1."""
+        """(n,) bool: which of these rows, a range with step 1 or an array, fulfil the test; no row
+        may be negative."""
         compiled = kernel()
         if compiled is None:
             row_array = np.arange(rows.start, rows.stop) if isinstance(rows, range) else rows
@@ -393,14 +396,16 @@ class RowTest:
         return np.unpackbits(bits.view(np.uint8), count=len(rows), bitorder="little").view(np.bool_)
 
     def count(self, rows: Ints | range) -> int:
-        """How many of these rows fulfil it; none may be negative. A range has step 1."""
+        """How many of these rows, a range with step 1 or an array, fulfil the test; no row may be
+        negative."""
         compiled = kernel()
         if compiled is None:
             return int(np.count_nonzero(self.has(rows)))
         return compiled.test_rows(self.record, rows, None)
 
     def bits(self, height: int) -> Bytes:
-        """A bit for each of the first `height` rows, 8 to a number: whether it fulfils the test."""
+        """A bit for each of the first `height` rows, packed 8 to a byte: whether the row fulfils
+        the test."""
         compiled = kernel()
         if compiled is None:
             return bits_of(self.condition.has(np.arange(height)))
@@ -410,10 +415,10 @@ class RowTest:
 
 
 class RowFilter:
-    """The slots that are allowed: the slots of some rows. row_of_slot: (slots,), negative for slots
-    without a row; bits: one for each row, 8 to a number; test: of rows. A row must fulfil both;
-    with both None, all rows do. record: the same for the compiled part, which points into the
-    arrays of the filter."""
+    """A filter of slots: the slots of allowed rows pass. row_of_slot: (slots,), negative for slots
+    without a row; bits: a bit for each row, packed 8 to a byte; test: a test of rows. An allowed
+    row fulfils both `bits` and `test`; None allows all rows. record: the filter in the form for the
+    compiled part, which points into the filter's arrays."""
 
     def __init__(
         self, row_of_slot: CowArray, bits: Bytes | None, test: RowTest | None = None
@@ -425,7 +430,7 @@ class RowFilter:
         self.record = record(ROW_FILTER, *base_map, *moved, *tests)
 
     def passes(self, slots: Ints) -> Bools:
-        """(slots,) whether they are allowed."""
+        """(slots,) bool: which of the slots are allowed."""
         rows = np.full(slots.shape, -1, np.int64)
         in_range = slots < len(self.row_of_slot)
         rows[in_range] = self.row_of_slot[slots[in_range]]

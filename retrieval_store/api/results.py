@@ -326,14 +326,14 @@ class _Named(dict[str, Any]):
         return table_of_result(self) if "ids" in self else table_of_facts(self)
 
 
-_NAMED: dict[str, type[dict[str, Any]]] = {
+_RESULT_CLASSES: dict[str, type[dict[str, Any]]] = {
     kind.__name__: type(kind.__name__, (_Named,), {"__module__": "retrieval_store"})
     for kind in (GetResult, QueryResult, Explanation, Stats)
 }
 
 
 def _result_of(name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    return _NAMED[name](fields)
+    return _RESULT_CLASSES[name](fields)
 
 
 def explanation_of(fields: Mapping[str, Any]) -> Explanation:
@@ -348,7 +348,7 @@ def stats_of(points: Mapping[str, Any]) -> Stats:
 
 def get_result(points: Points, include: frozenset[str], data: list[Any] | None) -> GetResult:
     """The result of `get`."""
-    result = _NAMED["GetResult"](
+    result = _RESULT_CLASSES["GetResult"](
         ids=list(map(str, points.ids)),
         embeddings=_embeddings(points),
         documents=points.documents,
@@ -367,7 +367,7 @@ def query_result(
 ) -> QueryResult:
     """The result of `query`."""
     batches = [hit.points for hit in hits]
-    result: Any = _NAMED["QueryResult"](
+    result: Any = _RESULT_CLASSES["QueryResult"](
         ids=[list(map(str, points.ids)) for points in batches],
         embeddings=[matrix for p in batches if (matrix := _embeddings(p)) is not None]
         if "embeddings" in include

@@ -704,8 +704,8 @@ class FileDatabase(_Pool):
         for long, since some reads take seconds, and a long search releases the GIL most of the
         time."""
         lent = self._lent
-        may_wait = len(lent) >= AT_ONCE and not lent.get(threading.get_ident())
-        if may_wait and (self._waiting or self._number_lent() >= AT_ONCE):
+        is_busy = len(lent) >= AT_ONCE and not lent.get(threading.get_ident())
+        if is_busy and (self._waiting or self._number_lent() >= AT_ONCE):
             self._wait_in_line()
         return self.use(work, *arguments)
 

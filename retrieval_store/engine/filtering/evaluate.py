@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from operator import attrgetter
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -110,21 +110,35 @@ def row_test_of(view: FilterView, expression: Expression) -> TestedRows | None:
     on columns in memory that can give the value of a row."""
     compiler = _TestCompiler(view)
     compiled = compiler.compile(expression) if compiler.load_columns(expression) else None
-    return None if compiled is None else compiler.compile_test(*compiled)
+    return None if compiled is None else compiler.compile_test(compiled)
 
 
-# A condition, and what its narrowest term finds. Where that term is all of the condition, the
-# condition is `rows.numbered` itself.
-_Compiled: TypeAlias = tuple[Condition, FoundRows | None]
+class _Compiled(NamedTuple):
+    """A compiled expression. narrowest: the rows of its narrowest term, if they are known."""
+
+    condition: Condition
+    narrowest: FoundRows | None = None
+
+    @classmethod
+    def of_rows(cls, rows: FoundRows) -> "_Compiled":
+        """A condition that exactly these rows fulfil."""
+        return cls(rows.numbered, rows)
+
+    @property
+    def rows(self) -> FoundRows | None:
+        """All rows that fulfil the condition, if its narrowest term is its only one."""
+        rows = self.narrowest
+        return rows if rows is not None and rows.numbered is self.condition else None
 
 
 def _join_conditions(compiled_terms: Sequence[_Compiled]) -> _Compiled:
     """The conjunction of several conditions; lower and upper bounds on one column are joined."""
     ranges: list[FoundRows] = []
     other_conditions: list[Condition] = []
-    for condition, rows in compiled_terms:
-        if rows is None or condition is not rows.numbered:
-            other_conditions.append(condition)
+    for term in compiled_terms:
+        rows = term.rows
+        if rows is None:
+            other_conditions.append(term.condition)
             continue
         for i, earlier in enumerate(ranges):
             if (merged := intersection(earlier, rows)) is not None:
@@ -133,9 +147,10 @@ def _join_conditions(compiled_terms: Sequence[_Compiled]) -> _Compiled:
         else:
             ranges.append(rows)
     if len(ranges) == 1 and not other_conditions:
-        return ranges[0].numbered, ranges[0]
+        return _Compiled.of_rows(ranges[0])
     narrowest = min(ranges, key=attrgetter("count"), default=None)
-    return Terms("all", (*(rows.numbered for rows in ranges), *other_conditions)), narrowest
+    conditions = (*(rows.numbered for rows in ranges), *other_conditions)
+    return _Compiled(Terms("all", conditions), narrowest)
 
 
 def is_testable(view: FilterView, expression: Expression) -> bool:
@@ -167,25 +182,23 @@ class _TestCompiler:
         return True
 
     def compile(self, expression: Expression) -> _Compiled | None:
-        """The compiled condition, and the rows of its narrowest term, if known; None if a column
-        can't give the value of a row. Recursive; see `MAX_DEPTH` in `filters.nodes`."""
+        """The compiled expression; None if a column can't give the value of a row. Recursive; see
+        `MAX_DEPTH` in `filters.nodes`."""
         match expression:
             case ColumnLeaf():
                 rows = self._rows_of(expression)
-                return None if rows is None else (rows.numbered, rows)
+                return None if rows is None else _Compiled.of_rows(rows)
             case And(terms) if terms:
                 compiled_terms = self._compile_each(join_equalities(terms, negated=True))
                 return None if compiled_terms is None else _join_conditions(compiled_terms)
             case Or(terms) if terms:
                 compiled_terms = self._compile_each(join_equalities(terms, negated=False))
-                return (
-                    None
-                    if compiled_terms is None
-                    else (Terms("any", tuple(c for c, _ in compiled_terms)), None)
-                )
+                if compiled_terms is None:
+                    return None
+                return _Compiled(Terms("any", tuple(term.condition for term in compiled_terms)))
             case Not(term):
                 inner = self.compile(term)
-                return None if inner is None else (Terms("none", (inner[0],)), None)
+                return None if inner is None else _Compiled(Terms("none", (inner.condition,)))
         return None
 
     def _compile_each(self, terms: Sequence[Expression]) -> list[_Compiled] | None:
@@ -205,14 +218,14 @@ class _TestCompiler:
         rows = [segment.rows for segment in layers.segments]
         return rows_found_in_segments(row_sets, rows, state.dead_rows, len(state.pks))
 
-    def compile_test(self, condition: Condition, narrowest: FoundRows | None) -> TestedRows:
+    def compile_test(self, compiled: _Compiled) -> TestedRows:
         """The test of rows, and how many rows fulfil it. If few rows fulfil its narrowest term, the
         other terms are tested for these rows. Otherwise the number is estimated by a sample, or
         counted over all rows if few rows of the sample fulfil it."""
         state, height = self._view.state, len(self._view.state.pks)
-        if narrowest is not None and condition is narrowest.numbered:
-            test = RowTest.of(condition)
-            return TestedRows(test, height, narrowest.count, True, narrowest.list_rows)
+        condition, narrowest = compiled
+        if (found := compiled.rows) is not None:
+            return TestedRows(RowTest.of(condition), height, found.count, True, found.list_rows)
         if len(state.dead_rows):
             condition = Terms("all", (Terms("none", (Listed(state.dead_rows),)), condition))
         test = RowTest.of(condition)

@@ -256,12 +256,12 @@ def save_lists(access: Access, check_cancelled: CheckCancelled) -> bool:
 
 
 def list_words_ahead(
-    access: Access, check_cancelled: CheckCancelled, may_wait: bool = True
+    access: Access, check_cancelled: CheckCancelled, may_postpone: bool = True
 ) -> bool:
     """Make the lists of words before the first query needs them, so that the query needn't wait.
     Only the one process that does maintenance may call this. While other threads write, this works
     for a small part of the time. When none write, the lists are saved in a file, and take no
-    memory. Returns whether the work is left for later, which happens only with `may_wait`."""
+    memory. Returns whether the work is left for later, which happens only with `may_postpone`."""
     if access.directory is None:
         return False
     key = access.read(_words_ahead, access.hooks.text_settings)
@@ -273,14 +273,14 @@ def list_words_ahead(
     beside = BesideWriters(access, check_cancelled)
     ends, listed, is_left = time.monotonic() + SECONDS_BESIDE, 0, True
     while is_left and (listed == 0 or time.monotonic() < ends):
-        most = ROWS_BESIDE if may_wait and beside.writing() else None
-        check = beside if may_wait else check_cancelled
+        most = ROWS_BESIDE if may_postpone and beside.writing() else None
+        check = beside if may_postpone else check_cancelled
         made = make_lists_in_steps(access.read, key, check, most)
         listed, is_left = listed + made, most is not None and made == most
     if listed >= MANY_LISTED:
         give_back_memory()
     rests = beside.writing() or time.monotonic() < access.memory.words_rest_until
-    if key not in cache.ahead or (may_wait and rests):
+    if key not in cache.ahead or (may_postpone and rests):
         return key in cache.ahead
     began = time.monotonic()
     if access.read(ListFile(key).count_changed):

@@ -235,7 +235,7 @@ class _Pass:
                 pass  # the collection was put to rest meanwhile
             save_index(access, name, 0)
         _begin(access, LISTING)
-        list_words_ahead(access, partial(self._report, 0, 0), may_wait=False)
+        list_words_ahead(access, partial(self._report, 0, 0), may_postpone=False)
         _begin(access, SAVING)
         save_state(access, every=True)
         renew(access, held, used)

@@ -260,8 +260,15 @@ _SIDES: dict[Mode, tuple[set[str], ...]] = {
 }
 
 
-def _only_query(request: QueryRequest) -> tuple[str, Any]:
-    """The name and the value of the only query that was passed, for mode "dense"."""
+class _Source(NamedTuple):
+    """What query vectors are made from: the argument of `Collection.query`, and its value."""
+
+    argument: str
+    values: Any
+
+
+def _dense_source(request: QueryRequest) -> _Source:
+    """The only argument with queries that was passed, for mode "dense"."""
     queries = request.queries()
     if "query_sparse" in queries:
         raise InvalidArgumentError("query_sparse goes with mode 'sparse' or 'hybrid'")
@@ -269,7 +276,7 @@ def _only_query(request: QueryRequest) -> tuple[str, Any]:
         raise InvalidArgumentError(
             f"expected exactly one of {', '.join(_OF_DENSE)}, got {' and '.join(queries) or 'none'}"
         )
-    return queries.popitem()
+    return _Source(*queries.popitem())
 
 
 def _sides(request: QueryRequest, mode: Mode) -> tuple[list[Any] | None, list[SparseVector] | None]:
@@ -298,11 +305,11 @@ def _sides(request: QueryRequest, mode: Mode) -> tuple[list[Any] | None, list[Sp
     return texts, sparse
 
 
-def _dense_side(embeddings: Any, texts: list[Any] | None, number: int | None) -> tuple[str, Any]:
+def _dense_side(embeddings: Any, texts: list[Any] | None, number: int | None) -> _Source:
     """The source of the vectors of a hybrid query: the passed embeddings, if their number is right,
     or else the texts."""
     if embeddings is None:
-        return "query_texts", texts
+        return _Source("query_texts", texts)
     vectors = vectors_of(embeddings)
     if number is not None and len(vectors) != number:
         argument = "query_sparse" if texts is None else "query_texts"
@@ -310,7 +317,7 @@ def _dense_side(embeddings: Any, texts: list[Any] | None, number: int | None) ->
         raise InvalidArgumentError(
             f"query_embeddings has {len(vectors)} vectors, {argument} {number} {noun}"
         )
-    return "query_embeddings", vectors
+    return _Source("query_embeddings", vectors)
 
 
 def _not_none(vector: SparseVector | None) -> SparseVector:
@@ -351,20 +358,19 @@ class QueryBuilder:
             )
         threshold, exactness = request.threshold(mode), request.exactness()
         count, skipped = request.window()
-        depth, measured = skipped + count, None
+        measured = None
         if mode == "dense":
-            scoring = self._near(_only_query(request), exactness)
-            step = QueryStep(scoring, depth, expression)
+            step = QueryStep(self._near(_dense_source(request), exactness), count, expression)
         elif mode == "hybrid":
-            step, measured = self._hybrid(request, exactness, depth, expression)
+            step, measured = self._hybrid(request, exactness, expression)
         else:
-            step = QueryStep(self._words(*_sides(request, mode), False), depth, expression)
+            step = QueryStep(self._words(*_sides(request, mode), False), count, expression)
         if mode == "hybrid" and threshold is not None and isinstance(step.scoring, NearestDense):
             raise InvalidArgumentError(
                 "min_score goes with words, or with both sides of a hybrid query; this one goes by "
                 "vectors alone, for which there is max_distance in mode 'dense'"
             )
-        step.limit, step.offset, step.threshold = count, skipped, threshold
+        step.offset, step.threshold = skipped, threshold
         groups = None if request.group_by is None else _groups_of(request.group_by)
         return Query((step,), fields, groups, measured)
 
@@ -372,25 +378,25 @@ class QueryBuilder:
         self,
         request: QueryRequest,
         exactness: Exactness,
-        depth: int,
         expression: Expression | None,
     ) -> tuple[QueryStep, NearestDense | None]:
         """The ranking of a hybrid query, and the ranking to which its distances refer."""
         hybrid = request.mode if isinstance(request.mode, Hybrid) else _USUAL
         texts, sparse = _sides(request, "hybrid")
         fusion, alpha = hybrid.fusion_and_weight(sparse is None)
+        count, skipped = request.window()
         if alpha == 0:
-            return QueryStep(self._words(texts, sparse, False), depth, expression), None
+            return QueryStep(self._words(texts, sparse, False), count, expression), None
         number = None if self.holds_several else len(sparse or texts or ())
         near = self._near(_dense_side(request.query_embeddings, texts, number), exactness)
-        deep, wide = hybrid.depths(depth)
         if alpha == 1:
-            return QueryStep(near, depth, expression), None
+            return QueryStep(near, count, expression), None
+        deep, wide = hybrid.depths(skipped + count)
         words = self._words(texts, sparse, fusion == "adaptive")
         legs = QueryStep(near, deep, expression), QueryStep(words, wide, expression)
         weights, is_fixed = (alpha, 1.0 - alpha), hybrid.depth is not None
         fused = FuseRankings(fusion, weights, has_fixed_limits=is_fixed)
-        return QueryStep(fused, depth, prefetch=legs), near
+        return QueryStep(fused, count, prefetch=legs), near
 
     def _words(
         self, texts: list[Any] | None, sparse: list[SparseVector] | None, tells_share: bool
@@ -401,13 +407,13 @@ class QueryBuilder:
             return NearestSparse(self.sparse, tuple(sparse))
         return Bm25(tuple(texts or ()), self.analyzer(), tells_share)
 
-    def _near(self, source: tuple[str, Any], exactness: Exactness) -> NearestDense:
+    def _near(self, source: _Source, exactness: Exactness) -> NearestDense:
         vectors = self._vectors(source)
         query_vectors = (vectors,) if self.holds_several else vectors
         return NearestDense(self.space, query_vectors, "distance", *exactness)
 
-    def _vectors(self, source: tuple[str, Any]) -> Matrix:
-        """(q, dim) float32 of the queries of one kind."""
+    def _vectors(self, source: _Source) -> Matrix:
+        """(q, dim) float32 of the query vectors, embedded if the source isn't vectors."""
         name, values = source
         match name:
             case "query_embeddings":

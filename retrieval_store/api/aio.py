@@ -47,8 +47,8 @@ PIECE = 256  # records that a thread hands over at once
 def async_method(
     method: Callable[Concatenate[Any, P], R], kind: CallKind = "read"
 ) -> Callable[Concatenate[Any, P], Async[R]]:
-    """An asynchronous method made from a synchronous one. kind: the kind of call, such as "long"
-    for one that may take long."""
+    """Make an asynchronous method from a synchronous one. kind: the kind of call, such as "long"
+    for a method that can take long."""
 
     @wraps(method)
     async def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -62,7 +62,7 @@ def async_method(
 def collection(
     method: Callable[Concatenate[Any, P], Collection], kind: CallKind = "read"
 ) -> Callable[Concatenate[Any, P], "Async[AsyncCollection]"]:
-    """An asynchronous method made from a method that returns a collection."""
+    """Make an asynchronous method from a method that returns a collection."""
     wrapped = async_method(method, kind)
 
     @wraps(method)
@@ -75,7 +75,7 @@ def collection(
 def collections(
     method: Callable[Concatenate[Any, P], list[Collection]],
 ) -> Callable[Concatenate[Any, P], "Async[list[AsyncCollection]]"]:
-    """An asynchronous method made from a method that returns several collections."""
+    """Make an asynchronous method from a method that returns a list of collections."""
     wrapped = async_method(method)
 
     @wraps(method)
@@ -91,8 +91,8 @@ def collections(
 def to_another(
     method: Callable[Concatenate[Any, Any, P], R],
 ) -> Callable[Concatenate[Any, "AsyncClient | Client", P], Async[R]]:
-    """An asynchronous method made from a method whose first argument is another client; a `Client`
-    or an `AsyncClient` may be passed."""
+    """Make an asynchronous method from a method whose first argument is another client. Its callers
+    can pass a `Client` or an `AsyncClient`."""
 
     @wraps(method)
     async def call(
@@ -109,8 +109,8 @@ def to_another(
 def async_iterator(
     method: Callable[Concatenate[Any, P], Any],
 ) -> Callable[Concatenate[Any, P], AsyncGenerator[dict[str, Any], None]]:
-    """An asynchronous iterator made from a method that returns an iterator, which is read one
-    `batch` at a time."""
+    """Make an asynchronous iterator from a method that returns an iterator. The iterator is read in
+    batches of `batch` records."""
     parameters = signature(method)
 
     @wraps(method)
@@ -132,7 +132,8 @@ def async_iterator(
 
 
 def _with_metadata_of(call: T, method: Any, returned: str | None = None) -> T:
-    """Give one method the name, docstring and signature of another."""
+    """Give the function `call` the name, docstring and signature of `method`. returned: the return
+    type, if it differs."""
     function: Any = call
     function.__module__, function.__qualname__ = __name__, f"Async{method.__qualname__}"
     if returned is not None:
@@ -142,8 +143,8 @@ def _with_metadata_of(call: T, method: Any, returned: str | None = None) -> T:
 
 
 class _Pieces:
-    """Reads an iterator in batches, in any thread. Only one batch is read at a time, since a caller
-    that is cancelled doesn't wait for the batch that is being read."""
+    """Reads an iterator in batches, in any thread. A lock lets only one thread read at a time: if a
+    caller is cancelled, its thread may still be reading a batch."""
 
     def __init__(self, make: Callable[[], Iterator[dict[str, Any]]], batch: Any) -> None:
         self._make = make
@@ -152,7 +153,7 @@ class _Pieces:
         self._lock = Lock()
 
     def next(self) -> list[dict[str, Any]]:
-        """The next records; none at the end of the iterator."""
+        """The next batch of records; an empty list at the end of the iterator."""
         with self._lock:
             if self._rows is None:
                 self._rows = self._make()  # which has looked at the batch
@@ -167,7 +168,7 @@ class _Pieces:
 
 
 class _Calls:
-    """Runs the calls of one client. The first call opens the client. make: makes the client."""
+    """Runs the calls of one client in threads. The first call creates the client by `make`."""
 
     def __init__(self, make: Callable[[], Client], threads: int) -> None:
         self.threads = Threads(whole_number(threads, "threads", 1))
@@ -177,7 +178,7 @@ class _Calls:
         self.closed = False
 
     async def open(self) -> Client:
-        """The client."""
+        """The client, which is created if this is the first call."""
         if self.client is None:
             if self.closed:
                 raise ClientClosedError("the client has been closed")
@@ -206,7 +207,7 @@ class _Calls:
         return await self.threads.run(call, is_long=kind == "long")
 
     async def release(self, call: Callable[[], object]) -> None:
-        """Run a call that releases resources; it runs even after `close`."""
+        """Run a call that releases resources. It also runs after the client was closed."""
         if self.closed:
             await asyncio.to_thread(call)
         else:
@@ -222,9 +223,9 @@ class _Calls:
 
 
 class AsyncCollection:
-    """A `Collection` for an event loop, made by the methods of `AsyncClient`. It has the same
-    methods, to be awaited, except `write_behind`. `metadata` and `configuration` are methods, too,
-    since they ask the store. Two collections are equal if their ids are."""
+    """A `Collection` for an event loop, returned by the methods of `AsyncClient`. It has the same
+    methods, which must be awaited, except `write_behind`. `metadata` and `configuration` are
+    methods here, since they query the store. Two collections are equal if their ids are equal."""
 
     def __init__(self, collection: Collection, calls: _Calls) -> None:
         """Called by the methods of `AsyncClient`. collection: the collection whose methods are
@@ -254,7 +255,7 @@ class AsyncCollection:
         return await self._calls.make(lambda: self._sync.configuration, "read")
 
     async def configuration_json(self) -> dict[str, Any]:
-        """The settings, under the name that users of Chroma know."""
+        """The settings, as `configuration` returns them. Users of Chroma know this name."""
         return await self.configuration()
 
     @property
@@ -307,8 +308,8 @@ class AsyncCollection:
 
 
 class AsyncClient:
-    """A `Client` for an event loop, with the same arguments and the same methods, to be awaited.
-    Use it in an `async with` statement, or close it."""
+    """A `Client` for an event loop, with the same arguments and methods. The methods must be
+    awaited. Use the client in an `async with` statement, or close it."""
 
     def __init__(
         self,
@@ -390,8 +391,8 @@ class AsyncClient:
     reset = async_method(Client.reset, "long")
 
     async def close(self) -> None:
-        """Close the store, after waiting for cancelled calls that still run. Its collections can't
-        be used any more. Closing again does nothing."""
+        """Wait for cancelled calls that still run, and close the store. Its collections cannot be
+        used afterwards. Closing a closed client does nothing."""
         await self._calls.close()
 
     async def __aenter__(self) -> "AsyncClient":
@@ -431,9 +432,8 @@ async def AsyncHttpClient(
     trust: bool = False,
     **options: Any,
 ) -> AsyncClient:
-    """An open client for an event loop, under the name that users of Chroma know. It opens the
-    store or the cluster that a server at a host and a port serves, and takes the arguments of
-    `HttpClient`."""
+    """A client for an event loop, for the store or cluster that a server at a host and a port
+    serves. Users of Chroma know this name. The arguments are those of `HttpClient`."""
     client = AsyncClient()
     make = partial(HttpClient, host, port, ssl, headers, settings, tenant, database, trust=trust)
     client._calls = _Calls(partial(make, **options), WAITING if threads is None else threads)

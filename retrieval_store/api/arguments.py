@@ -46,7 +46,8 @@ _NAME = r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]"
 
 
 class Default(Enum):
-    """Marks an embedding function that wasn't passed."""
+    """The type of the default value of `embedding_function`. It shows that the caller passed
+    none."""
 
     DEFAULT = "default"
 
@@ -56,9 +57,10 @@ DEFAULT = Default.DEFAULT
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Records to write. All fields have the same length; a field that wasn't passed is None. embed:
-    the field from which vectors are computed; the other fields are stored beside it. None if each
-    record has at most one of these fields, which then replaces the others."""
+    """Records to write. All fields have the same length; a field that was not passed is None.
+    embed: the name of the field from which vectors are computed. The other fields are then stored
+    with the vectors. If embed is None, each record has at most one of document, image and uri,
+    which replaces the stored ones."""
 
     ids: list[str]
     embeddings: Matrix | None
@@ -84,8 +86,8 @@ class Records:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class WriteRequest:
-    """Records as a caller passed them: the arguments of `Collection.add`, where they are described.
-    `records_of` checks them and makes `Records`."""
+    """The arguments of `Collection.add`, unchecked, in the form in which the caller passed them.
+    `records_of` checks them and returns `Records`."""
 
     ids: str | Sequence[str] | None
     embeddings: Any = None
@@ -187,8 +189,8 @@ def _refuse_beside_embed(records: Records) -> None:
 
 
 def ids_of(ids: Any, name: str = "ids", is_ordered: bool = True) -> list[str]:
-    """A list of distinct ids. is_ordered: whether their order matters, since other lists have an
-    item for each."""
+    """The ids as a list; they must be distinct. is_ordered: whether their order matters, because
+    other lists have one item for each id."""
     expected = "a str or a list of str"
     items = [ids] if isinstance(ids, str) else _listlike(ids, name, expected, is_ordered)
     for i, item in enumerate(items):
@@ -323,7 +325,7 @@ def _stack_vectors(vectors: Any, name: str) -> Any:
 
 
 def metadatas_of(metadatas: Any) -> list[Payload | None]:
-    """A list of dicts that can be stored as JSON, or None."""
+    """The metadata as a list. Each item is None, or a dict that can be stored as JSON."""
     if isinstance(metadatas, Mapping):
         metadatas = [metadatas]
     items = _listlike(metadatas, "metadatas", "a dict or a list of dicts")
@@ -343,8 +345,8 @@ def metadatas_of(metadatas: Any) -> list[Payload | None]:
 
 
 def texts_of(texts: Any, name: str) -> list[str | None]:
-    """A list of plain strings, or None; subclasses of str are converted, since some tokenizers
-    refuse them."""
+    """The texts as a list of strings and None. Subclasses of str are converted to str, since some
+    tokenizers refuse subclasses."""
     items = [texts] if isinstance(texts, str) else _listlike(texts, name, "a str or a list of str")
     for i, item in enumerate(items):
         if item is not None and not (type(item) is str and item.isascii()):
@@ -356,7 +358,7 @@ def texts_of(texts: Any, name: str) -> list[str | None]:
 
 
 def complete_texts_of(texts: Any, name: str) -> list[str | None]:
-    """A list of strings, in which None isn't allowed."""
+    """The texts as a list of strings; raises an error if one is None."""
     items = texts_of(texts, name)
     for i, item in enumerate(items):
         if item is None:
@@ -365,7 +367,7 @@ def complete_texts_of(texts: Any, name: str) -> list[str | None]:
 
 
 def images_of(images: Any, name: str) -> list[Any]:
-    """A list of images as arrays, or None."""
+    """The images as a list of arrays and None."""
     if isinstance(images, np.ndarray) and images.ndim <= 3:
         images = [images]
     items = _listlike(images, name, "an array or a list of arrays")
@@ -413,7 +415,7 @@ def _expression_of(where: Any) -> Expression:
 
 
 def include_of(include: Any, allowed: Container[str]) -> frozenset[str]:
-    """The names in `include`, all of them valid."""
+    """The names in `include`; raises an error if one is not allowed."""
     names = include
     if isinstance(include, str):
         names = [include]
@@ -429,13 +431,13 @@ def include_of(include: Any, allowed: Container[str]) -> frozenset[str]:
 
 @lru_cache(maxsize=128)
 def _set_of(names: tuple[str, ...]) -> frozenset[str]:
-    """A set of names. Equal sets are the same object, so that its hash is cached. The names are
-    plain strings, even if subclasses of str were passed."""
+    """The names as a set. Equal sets are the same object, so that the hash of a set is computed
+    once. Names of a subclass of str are converted to str."""
     return frozenset(map(str.__str__, names))
 
 
 def collection_name(name: Any) -> str:
-    """A valid name of a collection."""
+    """The name, if it is a valid name of a collection; otherwise raises InvalidArgumentError."""
     if not isinstance(name, str) or not re.fullmatch(_NAME, name):
         raise InvalidArgumentError(
             f"name is {quote(name)}; names of collections have 3 to 512 characters of "
@@ -445,13 +447,13 @@ def collection_name(name: Any) -> str:
 
 
 def read_once(value: Any) -> Any:
-    """An iterator as a list; anything else unchanged."""
+    """The items of an iterator as a list; any other value unchanged."""
     return list(value) if isinstance(value, Iterator) else value
 
 
 def _listlike(value: Any, name: str, expected: str, is_ordered: bool = True) -> list[Any]:
-    """A new list of the items, so that the caller's list isn't changed. is_ordered: whether to
-    refuse a set, which has no order."""
+    """The items as a new list, so that the caller's list isn't changed. is_ordered: if True, a set
+    is refused, since it has no order."""
     if type(value) is list or type(value) is tuple:
         return [*value]
     atom = isinstance(value, str | bytes | bytearray | Mapping) or getattr(value, "ndim", 1) == 0
@@ -471,14 +473,14 @@ def _refuse_surrogates(text: str, name: str, i: int) -> None:
 
 
 def metadata_key(key: Any, name: str) -> str:
-    """A valid metadata key."""
+    """The key, if it is a valid metadata key; otherwise raises InvalidTypeError."""
     if not isinstance(key, str) or not key:
         raise InvalidTypeError(f"{name} is {quote(key)}, expected a metadata key")
     return key
 
 
 def metadata_keys(keys: Any, name: str) -> list[str]:
-    """Valid metadata keys, each once."""
+    """The metadata keys without duplicates; raises InvalidTypeError if one is invalid."""
     expected = "a str or a list of str"
     items = [keys] if isinstance(keys, str) else _listlike(keys, name, expected, is_ordered=False)
     for i, key in enumerate(items):

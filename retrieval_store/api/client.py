@@ -527,9 +527,8 @@ class Client:
         return copied
 
     def heartbeat(self) -> int:
-        """The time in nanoseconds since 1970, if the store can be used. Raises ClientClosedError
-        for a closed client, and UnavailableError if its server, where it has one, doesn't
-        answer."""
+        """The current time in nanoseconds since 1970. Raises ClientClosedError if the client is
+        closed, and UnavailableError if the store is on a server that doesn't respond."""
         store = self._session.store
         if store.embedded is None:
             store.count()
@@ -544,14 +543,15 @@ class Client:
         return sys.maxsize
 
     def get_settings(self) -> "Settings":
-        """Those of Chroma's settings that have an effect here."""
+        """The settings of this client, in the form of Chroma."""
         from retrieval_store.api.chroma.settings import Settings
 
         where = {} if self.path is None else {"persist_directory": str(self.path)}
         return Settings(allow_reset=self._allow_reset, is_persistent=bool(where), **where)
 
     def reset(self) -> None:
-        """Delete all collections. Only if the client was made with `allow_reset=True`."""
+        """Delete all collections. Raises InvalidArgumentError unless the client was created with
+        `allow_reset=True`."""
         if not self._allow_reset:
             raise InvalidArgumentError(
                 "reset deletes everything; make the client with allow_reset=True to allow it"
@@ -561,7 +561,8 @@ class Client:
                 self._session.store.drop(record.name)
 
     def close(self) -> None:
-        """Close the store; its collections can't be used any more. Closing again does nothing."""
+        """Close the store. Its collections cannot be used afterwards. Closing a closed client does
+        nothing."""
         self._session.close()
 
     def __repr__(self) -> str:
@@ -648,14 +649,14 @@ class Client:
                     raise
 
     def _opened(self, record: CollectionRecord, config: Payload, use: "_Using") -> "Collection":
-        """An existing collection; raises ConflictError if it has other settings."""
+        """The existing collection of a record; raises ConflictError if its settings differ from
+        `config`."""
         _warn_of_unused(record, use)
         refuse_conflict(config, all_settings(record), SEARCH_TIME)
         return self._collection(record, use)
 
     def _record_named(self, name: Any) -> CollectionRecord:
-        """The record of the collection with this name, which may also be one that `QdrantClient`
-        created."""
+        """The record of the collection with this name, which `QdrantClient` may have created."""
         try:
             return self._session.store.by_name(name if isinstance(name, str) else "")
         except NotFoundError as error:
@@ -663,7 +664,7 @@ class Client:
             raise NotFoundError(self._missing(name, str(error))) from None
 
     def _missing(self, name: str, problem: str) -> str:
-        """The error message for a collection that doesn't exist; suggests a similar name."""
+        """The error message for a collection that does not exist. It suggests a similar name."""
         place = "" if self._session.on_cluster else f" in the store {self._session.place}"
         try:
             names = [record.name for record in self._session.store.page(NAMES_COMPARED, 0)]
@@ -679,7 +680,8 @@ class Client:
         )
 
     def _collection(self, record: CollectionRecord, use: "_Using") -> "Collection":
-        """The collection, if `Collection` supports its vectors."""
+        """The collection of a record. Raises an error if `Collection` does not support its
+        vectors."""
         stored_settings(record)
         return self._make_collection(record, use)
 
@@ -694,8 +696,8 @@ class Client:
 
 
 class _OfQdrantClient(StoredCollection):
-    """A collection with vectors that `Collection` doesn't support. It is listed, and can be
-    compacted, saved and deleted; access to its points raises an error that explains why."""
+    """A collection with vectors that `Collection` does not support. It can be listed, compacted,
+    saved and deleted. Access to its points raises an error that gives the reason."""
 
     @property
     def points(self) -> "PointsBackend":
@@ -712,8 +714,8 @@ ClientAPI = Client  # under the name of Chroma's protocol, which programs ask `i
 
 @dataclass(frozen=True, slots=True)
 class _Using:
-    """The embedding function and the data loader for a collection, and whether the function is
-    checked."""
+    """The embedding function and the data loader of a collection, and whether the stored function
+    is compared with that function."""
 
     embedding_function: "Embeds | Default | None"
     data_loader: "DataLoader | None"
@@ -737,7 +739,7 @@ def existing_collection(
 
 
 def _warn_of_unused(record: CollectionRecord, use: _Using) -> None:
-    """Log that a collection is opened without the embedding function that it has stored."""
+    """Log a warning if a collection has stored an embedding function but is opened without one."""
     spec: Any = record.settings.get("embedding_function")
     if use.embedding_function is None and use.check_model and isinstance(spec, dict):
         _log.warning(
@@ -770,7 +772,8 @@ def _check_flags(**flags: Any) -> None:
 
 
 def _is_remote(path: Any, url: Any, qdrant_client: Any, options: Mapping[str, Any]) -> bool:
-    """Whether a client is for a server or a cluster; refuses more than one location."""
+    """Whether the arguments name a server or a cluster. Raises an error if they name more than one
+    location."""
     places = {"path": path, "url": url, "qdrant_client": qdrant_client}
     named_places = [name for name, place in places.items() if place is not None]
     if len(named_places) > 1:
@@ -790,7 +793,7 @@ def _refuse_misplaced(
     here_only: Mapping[str, bool],
     cluster_only: Mapping[str, bool],
 ) -> None:
-    """Refuse arguments that have no meaning for this kind of store, by name."""
+    """Raise an error that names the first argument without a meaning for this kind of store."""
     if durability not in ("full", "relaxed"):
         raise InvalidArgumentError(f"durability is {durability!r}, expected 'full' or 'relaxed'")
     if is_remote and durability != "full":
@@ -844,7 +847,7 @@ def PersistentClient(
     *,
     trust: bool = False,
 ) -> Client:
-    """A client of the store in a directory, under the name that users of Chroma know."""
+    """A client of the store in a directory. Users of Chroma know this name."""
     if path is None:
         raise InvalidArgumentError(
             "path is None: where Chroma takes './chroma' by itself, a directory is named here"
@@ -855,7 +858,7 @@ def PersistentClient(
 def EphemeralClient(
     settings: Any = None, tenant: str = DEFAULT_TENANT, database: str = DEFAULT_DATABASE
 ) -> Client:
-    """A client of a new store in memory, under the name that users of Chroma know."""
+    """A client of a new store in memory. Users of Chroma know this name."""
     from retrieval_store.api.chroma.settings import refuse_persistent
 
     refuse_persistent(settings)
@@ -878,10 +881,10 @@ def HttpClient(
     trust: bool = False,
     **options: Any,
 ) -> Client:
-    """A client of the store or the cluster that a server at a host and a port serves, under the
-    name that users of Chroma know. host: the server's name, or its URL, whose port then counts;
-    headers: sent with each request; options: the arguments that `Client` takes together with url,
-    such as api_key and timeout."""
+    """A client of the store or cluster that a server at a host and a port serves. Users of Chroma
+    know this name. host: the server's name, or its URL; a port in the URL replaces `port`. headers:
+    HTTP headers of each request; options: the arguments that `Client` takes together with url, such
+    as api_key and timeout."""
     name = host.rpartition("://")[2].rstrip("/") if isinstance(host, str) else ""
     if not name or "/" in name:
         raise InvalidTypeError(f"host is {quote(host)}, expected the name of a host")

@@ -160,25 +160,26 @@ class Collection:
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """The settings: of the index (`["hnsw"]["space"]` is the distance), of "text" search, the
-        datatype of "vectors", and the specification of the embedding function."""
+        """The settings: those of the index (`["hnsw"]["space"]` is the distance) and of "text"
+        search, the datatype of "vectors", and the specification of the embedding function."""
         record = self._record()
         return {**to_store(all_settings(record)), "embedding_function": _spec_in(record)}
 
     @property
     def configuration_json(self) -> dict[str, Any]:
-        """The settings, under the name that users of Chroma know."""
+        """The settings, as `configuration` returns them. Users of Chroma know this name."""
         return self.configuration
 
     @property
     def embedding_function(self) -> "Embeds | None":
-        """The embedding function: the passed one, or else the stored one; None if there is neither.
-        Raises EmbeddingFunctionError if the stored function can't be made."""
+        """The embedding function: the function that was passed when the collection was opened, or
+        else the stored function. None if there is neither. Raises EmbeddingFunctionError if the
+        stored function can't be created."""
         return self._embedder.function
 
     @property
     def _embedding_function(self) -> "Embeds | None":
-        """The embedding function, under the name that code for Chroma uses."""
+        """The embedding function. Code for Chroma uses this name."""
         return self.embedding_function
 
     @property
@@ -231,7 +232,7 @@ class Collection:
         where: Where | None = None,
         where_document: Mapping[str, Any] | None = None,
     ) -> int:
-        """How many points there are, or how many match the filters.
+        """The number of points, or of the points that match the filters.
 
         Args:
             where: a filter of metadata.
@@ -377,8 +378,8 @@ class Collection:
         return {"left_out": left_out, "others": sorted(others)}
 
     def write_behind(self) -> "WriteBehind":
-        """For a `with` block. Its `add` and `upsert` write one batch of records while the caller
-        prepares the next one, which is also embedded at the same time."""
+        """A context manager with methods `add` and `upsert`. They write one batch of records in the
+        background, while the caller prepares and embeds the next batch."""
         from retrieval_store.api.record_writer import WriteBehind
 
         return WriteBehind(self._writer())
@@ -646,8 +647,8 @@ class Collection:
         return AskedQuery(query, included, expression, reranking)
 
     def _like(self, request: QueryRequest) -> tuple[QueryRequest, Expression]:
-        """A request with `like` and `unlike`, converted to a query vector; and a condition that
-        excludes the example points."""
+        """A request whose query vector is computed from `like` and `unlike`, and a condition that
+        excludes the example records."""
         if request.mode != "dense":
             raise InvalidArgumentError(f"like goes with mode 'dense', not {request.mode!r}")
         if queries := request.queries():
@@ -659,8 +660,8 @@ class Collection:
         return request, Not(HasId((*near, *far), are_shown=True))
 
     def _points(self) -> "PointsBackend":
-        """The points (`PointStore` of the engine, or the points of another store). The object of
-        the last call is returned again as long as it can be used."""
+        """The points of the collection, as its store provides them. The object of the last call is
+        returned as long as it can be used."""
         points = self._last_points
         if points is None or not points.reusable or self._backend.session.closed:
             self._last_points = points = self._backend.points
@@ -672,9 +673,9 @@ class Collection:
         count: int = 0,
         other: tuple[str, PayloadPath] | None = None,
     ) -> int:
-        """If a call found nothing, check whether any point can match the filter, and has the key
-        that another argument names. If none can, warn or raise an error, by the client's
-        `unknown_keys`. Returns how much was found."""
+        """Warn or raise an error, by the client's `unknown_keys`, if a call found nothing, and no
+        point has a key of the filter, or the key that another argument names. Returns `count`, the
+        number of found records."""
         how = self._backend.session.unknown_keys
         if not count and how != "ignore" and not (expression is None and other is None):
             from retrieval_store.api.unknown_keys import NamedKeys, warn_unknown_keys
@@ -684,8 +685,8 @@ class Collection:
         return count
 
     def _note_texts(self, expression: Expression | None) -> None:
-        """If a range in a filter compares times with a text that isn't a time, warn or raise an
-        error, by the client's `unknown_keys`."""
+        """Warn or raise an error, by the client's `unknown_keys`, if a filter compares timestamps
+        with a string that isn't a timestamp."""
         how = self._backend.session.unknown_keys
         if expression is None or how == "ignore":
             return
@@ -700,7 +701,7 @@ class Collection:
             )
 
     def _record(self) -> CollectionRecord:
-        """The present name and settings, read from the store."""
+        """The current name and settings, read from the store."""
         try:
             return self._backend.record()
         except NotFoundError:
@@ -1272,7 +1273,7 @@ class Collection:
         self._points().create_index((key,), kind)
 
     def _writer(self) -> "Writer":
-        """The `Writer`, which writes records; its modules are loaded at the first write."""
+        """The `Writer` of this collection. Its modules are loaded at the first write."""
         from retrieval_store.api.record_writer import Writer
 
         return Writer(
@@ -1289,14 +1290,14 @@ class Collection:
 
 
 def can_embed(collection: Collection) -> bool:
-    """Whether a collection has an embedding function, either passed or stored; a stored one may not
-    have been made yet."""
+    """Whether a collection has an embedding function, passed or stored. A stored function is not
+    created for that."""
     return collection._embedder.is_there
 
 
 def replace_function(collection: Collection) -> None:
-    """For a collection without records: store the embedding function that was passed when the
-    collection was opened, instead of the function with which it was created."""
+    """Store the embedding function that was passed when the collection was opened, instead of the
+    stored function. The collection must have no records."""
     from dataclasses import replace
 
     from retrieval_store.api.embedding_functions import spec_of
@@ -1310,8 +1311,8 @@ def replace_function(collection: Collection) -> None:
 
 
 def embedded_queries(collection: Collection, texts: Sequence[str]) -> Matrix:
-    """(n, dim) float32 for n queries, embedded as `query` does. For callers that use the same
-    queries in several calls, so that the model is called only once."""
+    """(n, dim) float32: the vectors of n texts, embedded as `query` does. With it a caller can use
+    the same vectors in several queries."""
     return collection._embedder.embed_query(texts)
 
 

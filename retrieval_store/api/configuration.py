@@ -39,7 +39,7 @@ class HnswConfiguration(TypedDict, total=False):
 
 
 class IndexConfiguration(TypedDict, total=False):
-    """An index by name; for an index from a plugin, with its settings."""
+    """An index by its name; an index of a plugin has settings, too."""
 
     name: str
     settings: Mapping[str, Any]
@@ -60,8 +60,8 @@ class VectorConfiguration(TypedDict, total=False):
 
 
 class SparseConfiguration(TypedDict, total=False):
-    """Whether points may have sparse vectors, too, and whether their indices are weighted by idf in
-    the collection."""
+    """Whether points can have sparse vectors, and whether the numbers of these vectors are weighted
+    by idf."""
 
     idf: bool
 
@@ -110,8 +110,8 @@ IN_METADATA = {
 
 
 def agreeing(metadata: Payload | None, configuration: Payload) -> Payload | None:
-    """The metadata of a collection. Index settings in them, such as Chroma's metadata may have, are
-    replaced by those of the configuration, which may have changed since."""
+    """The metadata of a collection. If they contain index settings, as metadata for Chroma may,
+    these get the values in the configuration, which may have changed since."""
     settings = configuration.get("hnsw")
     if metadata is None or not isinstance(settings, dict):
         return metadata
@@ -120,8 +120,9 @@ def agreeing(metadata: Payload | None, configuration: Payload) -> Payload | None
 
 
 def given_settings(configuration: Any, metadata: Payload | None) -> Payload:
-    """The settings that the two arguments name, checked: those under "hnsw", and "index" for
-    another kind of index; raises ConflictError if they contradict each other."""
+    """The settings that the two arguments name: those under "hnsw", and "index" for another kind of
+    index. Raises InvalidArgumentError for an invalid setting, ConflictError if the arguments
+    contradict each other."""
     settings = _from_configuration(configuration)
     for key, name in IN_METADATA.items():
         if metadata and key in metadata:
@@ -140,13 +141,13 @@ def given_settings(configuration: Any, metadata: Payload | None) -> Payload:
 
 @lru_cache(maxsize=2 * len(OF_CHROMA))
 def _note(key: str) -> None:
-    """Log, once in a process, that a setting of Chroma's has no effect here."""
+    """Log, once in a process, that a setting of Chroma has no effect here."""
     _log.warning("%r has no meaning here, where vectors are found without it", key)
 
 
 def function_apart(configuration: Any, function: Any) -> tuple[Any, Any]:
-    """The configuration without the embedding function, which Chroma's configurations may contain,
-    and the function itself; raises ConflictError if another function was passed as an argument."""
+    """The configuration without its embedding function, and that function; the passed function if
+    the configuration has none. Raises ConflictError if both are given and differ."""
     if not isinstance(configuration, Mapping) or "embedding_function" not in configuration:
         return configuration, function
     others = {name: value for name, value in configuration.items() if name != "embedding_function"}
@@ -159,9 +160,9 @@ def function_apart(configuration: Any, function: Any) -> tuple[Any, Any]:
 
 
 def stored_settings(record: CollectionRecord) -> Payload:
-    """The settings of a collection, as `Client` stored them; raises InvalidArgumentError for a
-    collection that QdrantClient created, DamagedError for settings that no version of this package
-    writes."""
+    """The settings of a collection, as `Client` stored them. Raises InvalidArgumentError for a
+    collection that QdrantClient created, and DamagedError for settings that no version of this
+    package writes."""
     if isinstance(record.settings, dict) and _is_written(record.settings, record.expires):
         return record.settings
     if record.is_qdrant_only:
@@ -176,8 +177,8 @@ def stored_settings(record: CollectionRecord) -> Payload:
 
 
 def _is_written(settings: Payload, expires: str | None) -> bool:
-    """Whether these settings have a form that some version of this package writes. expires: the
-    metadata key for expiry, as the engine reads it from the settings."""
+    """Whether some version of this package writes settings of this form. expires: the metadata key
+    for expiry, as the engine reads it from the settings."""
     match {**LEFT_OUT, **settings}:
         case {
             "metadata": None | dict(),
@@ -214,7 +215,7 @@ def all_settings(record: CollectionRecord) -> Payload:
 
 
 def merge_given(settings: Payload, config: Payload) -> Payload:
-    """All settings, in which those in the configuration replace the old ones."""
+    """The settings, with the values of `config` where it has them."""
     merged: dict[str, Any] = {**settings, **config}
     for part in ("text", "vectors"):
         merged[part] = {**_part(settings, part), **_part(config, part)}
@@ -228,7 +229,8 @@ def merge_given(settings: Payload, config: Payload) -> Payload:
 
 
 def _part(settings: Payload, name: str) -> dict[str, Any]:
-    """A copy of a part of the settings, such as "text" or "vectors"; empty without it."""
+    """A copy of one part of the settings, such as "text" or "vectors"; an empty dict if there is no
+    such part."""
     part: Any = settings.get(name, {})
     return dict(part)
 
@@ -262,7 +264,7 @@ def index_of(settings: Payload) -> Payload:
 
 
 def _today(name: str) -> str:
-    """The present name of an index; it may have been stored under an older name."""
+    """The current name of an index, which may be stored under a former name."""
     return CODES if name == CODES_BEFORE else name
 
 
@@ -276,7 +278,8 @@ def _is_spec(spec: Payload) -> bool:
 
 
 def refuse_conflict(config: Payload, stored: Payload, changeable: tuple[str, ...]) -> None:
-    """Raise ConflictError for a setting that differs and can't be changed."""
+    """Raise ConflictError if `config` has another value than `stored` for a setting that can't be
+    changed."""
     for name, value in merge_given(stored, config).items():
         if name not in changeable and value != stored[name]:
             raise ConflictError(
@@ -298,8 +301,8 @@ def require_sparse(argument: str, record: CollectionRecord) -> None:
 def edit_record(
     name: str | None, metadata: Payload | None, config: Payload, record: CollectionRecord
 ) -> CollectionRecord:
-    """The record with the new name, metadata and settings, as far as they were passed; raises
-    ConflictError for a setting that can't be changed."""
+    """The record with a new name, metadata and settings; an argument that is None changes nothing.
+    Raises ConflictError for a setting that can't be changed."""
     stored = all_settings(record)
     refuse_conflict(config, stored, SEARCH_TIME)
     kept = {part: value for part, value in record.settings.items() if part != "recall"}
@@ -324,8 +327,8 @@ def spaces_of(settings: Payload) -> dict[str, NewSpace]:
 
 
 def spaces_in(record: CollectionRecord) -> dict[str, NewSpace]:
-    """The vector spaces that a collection's settings describe, by name: "" for its embeddings, and
-    "sparse" for its sparse vectors, if it has such a space."""
+    """The vector spaces that the settings of a collection describe, by name: "" for its embeddings,
+    and "sparse" if it has sparse vectors."""
     return spaces_of(all_settings(record))
 
 
@@ -366,7 +369,7 @@ def _is_chroma_setting(name: str) -> bool:
 
 
 def _check_text(value: Any) -> Payload:
-    """The settings of word search that were passed, checked."""
+    """The settings of word search that were passed; raises an error for an invalid setting."""
     place = "configuration['text']"
     settings: dict[str, Any] = dict(_mapping(value, place, tuple(TEXT_DEFAULTS)))
     for name, setting in settings.items():
@@ -388,7 +391,7 @@ def _check_text(value: Any) -> Payload:
 
 
 def _check_vectors(value: Any) -> Payload:
-    """The settings of vectors that were passed, checked."""
+    """The settings of vectors that were passed; raises an error for an invalid setting."""
     place = "configuration['vectors']"
     settings: dict[str, Any] = dict(_mapping(value, place, tuple(VECTOR_DEFAULTS)))
     if settings and (datatype := settings["datatype"]) not in _DATATYPES:
@@ -399,7 +402,8 @@ def _check_vectors(value: Any) -> Payload:
 
 
 def _check_sparse(value: Any) -> Payload:
-    """All settings of sparse vectors, checked."""
+    """The settings of sparse vectors, with defaults for missing ones; raises an error for an
+    invalid setting."""
     place = "configuration['sparse']"
     idf = _mapping(value, place, ("idf",)).get("idf", False)
     if not isinstance(idf, bool):
@@ -416,7 +420,8 @@ def analyzer_of(settings: Payload) -> "Analyzer":
 
 
 def _check_index(value: Any) -> Payload:
-    """The name and settings of an index, passed as a dict, or as a name alone."""
+    """The name and settings of an index, from a dict or from a name alone; raises an error for
+    invalid settings."""
     if isinstance(value, str):
         value = {"name": value}
     index = _mapping(value, "configuration['index']", ("name", "settings"))
@@ -458,7 +463,7 @@ def _check_setting(name: str, value: Any, place: str) -> str | int:
 
 
 def check_space(value: Any, place: str = "default_space()") -> Metric:
-    """A distance, checked to be one that a collection can have."""
+    """The distance, if a collection can have it; otherwise raises InvalidArgumentError."""
     if not isinstance(value, str) or value not in BY_PRODUCTS:
         raise InvalidArgumentError(f"{place} is {quote(value)}, expected one of {BY_PRODUCTS}")
     return value
@@ -471,9 +476,10 @@ CONSISTENCIES = ("majority", "quorum", "all")
 
 
 def check_storage(value: Any) -> Payload:
-    """The settings for Qdrant's storage of a collection, checked: the number of shards and of
-    replicas of each; how many replicas must confirm a write; whether vectors are on disk; how they
-    are quantized; which metadata keys are indexed from the beginning."""
+    """The settings for Qdrant's storage of a collection; raises InvalidArgumentError for an invalid
+    setting. They are: the number of shards, and of replicas of each shard; how many replicas must
+    confirm a write; whether vectors are on disk; how vectors are quantized; which metadata keys are
+    indexed from the beginning."""
     if not isinstance(value, Mapping):
         raise InvalidArgumentError(f"{STORAGE} is {quote(value)}, expected a dict")
     unknown = [key for key in value if key not in STORAGE_KEYS]
@@ -512,7 +518,7 @@ def _check_indexes(value: Any, place: str) -> Payload:
 
 
 def check_consistency(value: Any) -> int | str | None:
-    """How many replicas a read queries, checked."""
+    """How many replicas a read queries; raises InvalidArgumentError for an invalid value."""
     if value is None or value in CONSISTENCIES:
         return value  # type: ignore[no-any-return]
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class Embedder:
-    """Calls a collection's embedding function, which is made when it is first needed.
+    """Calls a collection's embedding function, which is created when it is first needed.
 
     function: the function that the caller passed; spec: the stored specification of the
-    collection's function; trust: whether a function may be made from that specification even if it
-    accesses hosts or files; check: whether to raise ConflictError if the passed function isn't the
-    stored one; collection: the collection's id and name, for the log.
+    collection's function; trust: whether a function may be created from that specification even if
+    it accesses hosts or files; check: whether to raise ConflictError if the passed function differs
+    from the stored one; collection: the collection's id and name, for the log.
     """
 
     def __init__(
@@ -41,14 +41,14 @@ class Embedder:
 
     @property
     def spec(self) -> "Spec | None":
-        """The stored specification of the collection's function; None if nothing is stored, or
+        """The stored specification of the collection's function. None if nothing is stored, or if
         another function was passed."""
         return self._spec
 
     @property
     def may_be_made(self) -> bool:
-        """Whether the stored function may be made here; raises PluginError if no function of its
-        name is installed."""
+        """Whether this client is allowed to create the stored function. Raises PluginError if no
+        function with its name is installed."""
         from retrieval_store import plugins
         from retrieval_store.api.embedding_functions import may_be_made
 
@@ -59,17 +59,18 @@ class Embedder:
 
     @property
     def is_there(self) -> bool:
-        """Whether there is a function, passed or stored; a stored one may not have been made
-        yet."""
+        """Whether there is a function, passed or stored. A stored function may not have been
+        created yet."""
         return self._function is not None or self._spec is not None
 
     @property
     def function(self) -> "Embeds | None":
-        """The function; a stored one is made now if needed. None if there is none."""
+        """The function, or None if there is none. A stored function is created at the first
+        call."""
         return self._load_function() if self.is_there else None
 
     def embed(self, inputs: Sequence[Any], show_progress: bool = False) -> Matrix:
-        """(n, dim) float32 for n documents or images."""
+        """(n, dim) float32: the vectors of n documents or images."""
         from retrieval_store.api.embedding_functions import embed_with
         from retrieval_store.embeddings._common import embedding_for
 
@@ -77,7 +78,7 @@ class Embedder:
             return embed_with(self._load_function(), inputs, show_progress)
 
     def embed_query(self, inputs: Sequence[Any]) -> Matrix:
-        """(n, dim) float32 for n queries."""
+        """(n, dim) float32: the vectors of n queries."""
         from retrieval_store.api.embedding_functions import embed_queries
         from retrieval_store.embeddings._common import embedding_for
 
@@ -85,8 +86,8 @@ class Embedder:
             return embed_queries(self._load_function(), inputs)
 
     def _load_function(self) -> "Embeds":
-        """The function. If two threads call this for the first time at the same moment, each may
-        make its own."""
+        """The function. If two threads make the first call at the same time, each may create its
+        own function."""
         if self._function is None:
             from retrieval_store.api.embedding_functions import restore_function
 
@@ -95,13 +96,13 @@ class Embedder:
 
 
 def embedder_of(record: CollectionRecord, trust: bool) -> Embedder:
-    """The embedder of a collection, with the function that it has stored. A collection that only
-    QdrantClient can use has no function. Raises DamagedError for settings that no version of this
-    package writes.
+    """The embedder of a collection, with its stored function. A collection that only QdrantClient
+    can use has no function. Raises DamagedError for settings that no version of this package
+    writes.
 
     Args:
         record: the record of the collection.
-        trust: whether a stored function may be made that accesses hosts and files.
+        trust: whether a stored function may be created that accesses hosts and files.
     """
     from retrieval_store.api.configuration import stored_settings
     from retrieval_store.api.embedding_functions import current_spec

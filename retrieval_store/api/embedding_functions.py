@@ -63,15 +63,16 @@ _given_specs: set[bytes] = set()
 
 
 def check_ready(function: Embeds | Default | None) -> None:
-    """Call the function's `check`, which raises an error if something that embedding needs is
-    missing."""
+    """Call the function's `check`, if it has one. `check` raises an error if something that
+    embedding needs is missing."""
     if _has(function, "check"):
         checked: Any = function
         checked.check()
 
 
 def spec_of(embedding_function: Embeds | Default | None) -> Spec | None:
-    """The specification to store of the embedding function with which a collection is created."""
+    """The specification of an embedding function, in the form in which a collection stores it; None
+    for no function."""
     if embedding_function is None:
         return None
     function = (
@@ -81,7 +82,7 @@ def spec_of(embedding_function: Embeds | Default | None) -> Spec | None:
 
 
 def _spec_of_one(function: Any) -> Spec:
-    """The specification of a function, without looking for another function inside it."""
+    """The specification of a function itself, even if it wraps another function."""
     kind = type(function)
     name = plugins.name_of(plugins.EMBEDDING_FUNCTIONS, kind)
     if name is not None and _has(function, "settings"):
@@ -101,15 +102,16 @@ def _spec_of_one(function: Any) -> Spec:
 
 
 def _adapter_settings(function: Any) -> JSONValue:
-    """The settings that decide the vectors, as far as a framework's embedding reports them."""
+    """The settings of a framework's embedding that decide its vectors; None if it reports none."""
     is_adapter = isinstance(function, FromLangChain | FromLlamaIndex)
     return (function.model_settings or None) if is_adapter else None
 
 
 def current_spec(spec: Spec) -> Spec:
-    """A stored specification in its present form. It lacks the "probe" that earlier versions wrote.
-    If it contains an `AsLlamaIndex`, it has the function inside that; earlier versions stored this
-    function as a text: the path of its class, and its settings, or a number if it has none."""
+    """A stored specification in the form that this version writes. It lacks the "probe" that
+    earlier versions wrote. Instead of an `AsLlamaIndex` it describes the function that the
+    `AsLlamaIndex` wraps. Earlier versions stored that function as a string: the path of its class,
+    with its settings, or with a number if it has no settings."""
     found = {name: value for name, value in spec.items() if name != "probe"}
     model = spec.get("model")
     if spec.get("custom") != "FromLlamaIndex(AsLlamaIndex)" or not isinstance(model, str):
@@ -126,12 +128,13 @@ def current_spec(spec: Spec) -> Spec:
 
 
 def _default_function() -> Embeds:
-    """The embedding function of a collection that is created without the argument for it."""
+    """The embedding function of a collection that is created without `embedding_function`."""
     return build_function(DEFAULT_NAME, {})
 
 
 def _own_name(function: Any) -> str | None:
-    """The result of its `name()`, which Chroma's functions have."""
+    """The result of the function's method `name()`, which Chroma's functions have; None if there is
+    no such method."""
     with suppress(Exception):
         name = function.name() if _has(function, "name") else None
         if isinstance(name, str) and name and is_unicode(name):
@@ -140,19 +143,20 @@ def _own_name(function: Any) -> str | None:
 
 
 def is_identifiable(function: Any) -> bool:
-    """Whether a function, or its model, has a name that distinguishes it from others."""
+    """Whether a function, or its model, has a name by which it can be compared with other
+    functions."""
     spec = spec_of(function) or {}
     return "name" in spec or "model" in spec
 
 
 def _has(function: Any, method: str) -> bool:
     """Whether the function's class has a method of this name. Attributes of the object alone don't
-    count, since they may mean anything."""
+    count, since an object can have any attributes."""
     return callable(getattr(type(function), method, None))
 
 
 def model_of(function: Any) -> str | None:
-    """The model name of an unregistered function, if it has one."""
+    """The name of the model of an unregistered function; None if it reports no name."""
     config: Any = {}
     with suppress(Exception):  # it needn't say anything
         config = function.get_config() if _has(function, "get_config") else {}
@@ -168,9 +172,10 @@ def model_of(function: Any) -> str | None:
 
 
 def space_for(function: Embeds | Default | None, space: str | None) -> str | None:
-    """The distance of a new collection: the passed one; else the default of the function that the
-    caller passed, or the first distance that it supports. None if the function declares neither.
-    Raises InvalidArgumentError if the function doesn't support the passed distance."""
+    """The distance of a new collection. It is the passed distance; otherwise the default of the
+    function that the caller passed, or the first distance that this function supports; None if the
+    function declares neither. Raises InvalidArgumentError if the function does not support the
+    passed distance."""
     if function is None or isinstance(function, Default):
         return space
     chosen = innermost(function)
@@ -187,8 +192,8 @@ def space_for(function: Embeds | Default | None, space: str | None) -> str | Non
 
 
 def supported_distances(function: Any) -> list[str] | None:
-    """The distances for which a function's vectors are made, as it declares them; None if it
-    declares none."""
+    """The distances that a function declares as suitable for its vectors; None if it declares
+    none."""
     if not _has(function, "supported_spaces"):
         return None
     spaces = function.supported_spaces()
@@ -221,8 +226,8 @@ def _warn_of_zeros(inputs: Sequence[Any], matrix: Matrix) -> None:
 
 
 def embed_queries(function: Embeds, inputs: Sequence[Any]) -> Matrix:
-    """(n, dim) float32 for n queries; a function may embed queries in another way than
-    documents."""
+    """(n, dim) float32: the vectors of n queries. A function may embed queries and documents
+    differently."""
     ask = function.embed_query if isinstance(function, QueryEmbedding) else function
     return _in_batches(ask, inputs, _inputs_per_call(function), False)
 
@@ -243,7 +248,7 @@ def _in_batches(function: Any, inputs: Sequence[Any], size: int, show_progress: 
 
 
 def _inputs_per_call(function: Any) -> int:
-    """How many inputs a function gets in one call: its own declaration, or the default."""
+    """How many inputs a function gets in one call: the number that it declares, or the default."""
     number = getattr(function, "inputs_per_call", None)
     return (
         number
@@ -278,7 +283,7 @@ def _call_function(function: Any, inputs: Sequence[Any]) -> Matrix:
 
 def _is_one_vector(result: Any) -> bool:
     """Whether the result is one flat vector instead of a list of vectors. With a single input that
-    would go unnoticed."""
+    would not be noticed otherwise."""
     if isinstance(result, np.ndarray):
         return result.ndim == 1 and result.dtype != object
     first = result[0] if isinstance(result, list | tuple) and result else None
@@ -286,7 +291,8 @@ def _is_one_vector(result: Any) -> bool:
 
 
 def restore_function(spec: Spec | None, trust: bool) -> Embeds:
-    """The function that a store's specification describes."""
+    """Create the function that a stored specification describes. trust: whether it is allowed to
+    access hosts and files."""
     if spec is None:
         raise EmbeddingFunctionError(
             "nothing can be embedded without an embedding function: pass vectors, or "
@@ -320,12 +326,13 @@ def restore_function(spec: Spec | None, trust: bool) -> Embeds:
 
 
 def may_be_made(kind: Any, spec: Spec, trust: bool) -> bool:
-    """Whether a function of this class may be made from a store's specification."""
+    """Whether this process is allowed to create a function of this class from a stored
+    specification."""
     return trust or plugins.is_self_contained(kind) or _canonical(spec) in _given_specs
 
 
 def build_function(name: Any, settings: Any) -> Embeds:
-    """The registered function of this name, with these settings."""
+    """Create the registered function of this name, with these settings."""
     kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, name)
     is_ours = callable(getattr(kind, "settings", None))
     function: Embeds = kind(**settings) if is_ours else kind.build_from_config(settings)
@@ -335,12 +342,12 @@ def build_function(name: Any, settings: Any) -> Embeds:
 
 
 def function_of(value: Any, argument: str) -> Any:
-    """A user's embedding function as a callable. A registered name becomes its function with
-    default settings; an embedding of LangChain or LlamaIndex becomes a function that calls it;
-    anything else is returned unchanged.
+    """A user's embedding function as a callable. A registered name becomes a function with default
+    settings. An embedding of LangChain or LlamaIndex becomes a function that calls it. Any other
+    callable is returned unchanged.
 
-    argument: the argument's name, for the message. Raises InvalidArgumentError for a name that
-    isn't registered, or whose class needs settings. Raises InvalidTypeError for an object that
+    argument: the argument's name, for the error message. Raises InvalidArgumentError for a name
+    that isn't registered, or whose class needs settings. Raises InvalidTypeError for an object that
     can't be called.
     """
     if isinstance(value, str):
@@ -376,7 +383,7 @@ def _function_named(name: str, argument: str) -> Embeds:
 
 
 def _required_arguments(kind: Any) -> list[str]:
-    """The required arguments of a class's constructor, which are its settings."""
+    """The names of the constructor's arguments that have no default."""
     if not callable(getattr(kind, "settings", None)):
         return []
     try:
@@ -392,10 +399,12 @@ def _required_arguments(kind: Any) -> list[str]:
 
 
 def check_spec(function: Embeds, stored: Spec | None, check: bool) -> Spec:
-    """The specification of a user's function; `restore_function` may use it later in this process.
+    """The specification of a function that a user passed. Afterwards `restore_function` is allowed
+    to create this function in this process.
 
-    stored: the collection's stored specification. check: whether to raise ConflictError for another
-    function; if the two may be the same function under different names, that is only logged.
+    stored: the collection's stored specification. check: whether to raise ConflictError if the
+    stored function is another one. If both may be the same function under different names, a
+    warning is logged instead.
     """
     spec: Spec = spec_of(function) or {}
     if "name" in spec:
@@ -409,7 +418,8 @@ def check_spec(function: Embeds, stored: Spec | None, check: bool) -> Spec:
 
 def _is_as_before(function: Embeds, stored: Spec) -> bool:
     """Whether the stored specification describes the passed adapter itself. Earlier versions stored
-    that, instead of the function inside the adapter that computes the vectors."""
+    this specification, instead of that of the function inside the adapter, which computes the
+    vectors."""
     if innermost(function) is function:
         return False
     adapter = _spec_of_one(function)
@@ -417,9 +427,8 @@ def _is_as_before(function: Embeds, stored: Spec) -> bool:
 
 
 def _canonical(spec: Spec) -> bytes:
-    """A specification in a canonical form, for comparisons: JSON with sorted keys, in which 1, 1.0
-    and true differ. Empty if it is nested deeper than any function's; such a specification equals
-    no other."""
+    """A specification as bytes, for comparisons: JSON with sorted keys, in which 1, 1.0 and true
+    differ. Empty if the specification is nested too deeply to be that of a function."""
     try:
         return orjson.dumps(spec, option=orjson.OPT_SORT_KEYS)
     except TypeError:
@@ -436,9 +445,9 @@ def _refuse_conflict(spec: Spec, stored: Spec) -> None:
 
 
 def _warn_of_another(spec: Spec, stored: Spec) -> None:
-    """Log that a function has another name or module than the stored one. It may still be the same:
-    functions are moved, and notebooks define them again. Adapters are compared by the name of their
-    model."""
+    """Log that a function has another name or module than the stored one. Both may still be the
+    same: functions are moved, and notebooks define them again. Adapters are compared by the name of
+    their model."""
     if "custom" not in spec or "custom" not in stored or _are_adapters_of_one_model(spec, stored):
         return
     moved = "module" in spec and spec["module"] != stored.get("module", spec["module"])
@@ -478,8 +487,8 @@ def _may_be_same(requested: Spec, stored: Spec) -> bool:
 
 
 def _contradict(requested: Spec, stored: Spec) -> bool:
-    """Whether a setting that decides the vectors has different values in both; None doesn't count
-    as a value."""
+    """Whether a setting that decides the vectors has different values in both specifications. None
+    counts as a missing value."""
     one, other = (_said_settings(spec) for spec in (requested, stored))
     return any(one[name] != other[name] for name in one.keys() & other.keys() - {*MODEL_NAMES})
 
@@ -494,8 +503,8 @@ def _said_settings(spec: Spec) -> dict[str, JSONValue]:
 
 
 def _decisive(spec: Spec) -> Spec:
-    """A specification without the settings that the function's class lists as `comparable`: vectors
-    can be compared even if these differ."""
+    """A specification without the settings that the function's class lists as `comparable`. Vectors
+    of two functions that differ only in these settings can be compared."""
     settings = spec["settings"]
     if not isinstance(settings, dict):
         return spec

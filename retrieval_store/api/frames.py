@@ -51,21 +51,21 @@ TAKEN = frozenset([*FIELDS, *FIELDS.values(), *_OF_RESULTS])
 
 @dataclass(frozen=True, slots=True)
 class Expanded:
-    """Metadata in columns. values: by key, None for a record without it; rest: by record, the
-    metadata that columns can't express, None if there is none."""
+    """Metadata as columns. values: the values of each key, None for a record without the key; rest:
+    for each record the metadata that columns cannot express, None if there is none."""
 
     values: dict[str, list[Any]]
     rest: list[dict[str, Any] | None]
 
     @property
     def has_rest(self) -> bool:
-        """Whether any metadata can't be expressed by the columns."""
+        """Whether any record has metadata that the columns cannot express."""
         return any(metadata is not None for metadata in self.rest)
 
 
 def expand_metadata(metadatas: Sequence[Mapping[str, Any] | None], kinds: Any = object) -> Expanded:
-    """Metadata in columns, for the keys whose values are all of one of these `kinds`; by default
-    any."""
+    """Metadata as columns. Only keys whose values all have one of these types (`kinds`) become
+    columns; by default every key does."""
     keys = dict.fromkeys(key for metadata in metadatas for key in metadata or ())
     columns = {
         key: [None if metadata is None else metadata.get(key) for metadata in metadatas]
@@ -82,8 +82,8 @@ def expand_metadata(metadatas: Sequence[Mapping[str, Any] | None], kinds: Any = 
 
 
 def common_type(values: Sequence[Any]) -> type | None:
-    """The type of all values that aren't None, if it is the same: bool, float, str, or int within
-    64 bits; otherwise None."""
+    """The type that all values except None have: bool, float, str, or int within 64 bits; None if
+    their types differ."""
     kinds = {type(value) for value in values if value is not None}
     if len(kinds) != 1:
         return None
@@ -94,12 +94,12 @@ def common_type(values: Sequence[Any]) -> type | None:
 
 
 def column_of(key: str) -> str:
-    """The name of the column for a metadata key."""
+    """The name of the column for a metadata key; see `key_of`."""
     return key if key not in TAKEN and key_of(key) == key else PREFIX + key
 
 
 def key_of(column: Any) -> Any:
-    """The metadata key for the name of a column."""
+    """The metadata key that a column has; see `column_of`."""
     if not isinstance(column, str) or not column.startswith(PREFIX):
         return column
     key = column.removeprefix(PREFIX)
@@ -112,8 +112,9 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class RecordColumns:
-    """The column names of a record's fields in a table or a dict. id: None if the index of a pandas
-    frame has it; metadata: the columns that are metadata keys, None for all others."""
+    """The column names of a record's fields, in a table or a dict. id: None if the index of a
+    pandas frame contains the ids; metadata: the columns that are metadata keys, None for all other
+    columns."""
 
     id: str | None = "id"
     document: str = "document"
@@ -142,14 +143,14 @@ class RecordColumns:
 
     @property
     def needed(self) -> dict[str, str]:
-        """The columns that must exist, each with the argument that names it."""
+        """The columns that must exist, each with the argument in which the caller named it."""
         arguments = {} if self.id is None else {self.id: "id_column"}
         fields = {self.document: "document", self.embedding: "embedding", self.uri: "uri"}
         arguments |= {column: f"{name}_column" for column, name in fields.items() if column != name}
         return arguments | dict.fromkeys(self.metadata or (), "metadata_columns")
 
     def keys(self, names: Iterable[Any]) -> list[Any]:
-        """Those of the columns that are metadata keys."""
+        """The columns among `names` that are metadata keys."""
         if self.metadata is not None:
             return [name for name in self.metadata if name != "metadata"]
         fields = {*self.column_by_field.values()}
@@ -322,7 +323,8 @@ def _refuse_lacking(names: list[Any], place: str, columns: RecordColumns) -> Non
 def _records_of_columns(
     values: Mapping[Any, list[Any]], place: str, columns: RecordColumns, start: int
 ) -> Iterator[Record]:
-    """Rows of a table: columns that aren't fields of a record are keys of its metadata."""
+    """The records in the rows of a table. Columns that are no fields of a record become
+    metadata."""
     fields, names = columns.column_by_field, [name for name in values if name is not None]
     if columns.id is None:
         fields = {"id": None, **fields}  # type: ignore[dict-item]
@@ -334,8 +336,8 @@ def _records_of_columns(
 def _record_of_row(
     row: Mapping[Any, Any], fields: Mapping[str, Any], keys: Iterable[Any], place: str
 ) -> Record:
-    """The record in a row. fields, keys: the columns that are fields, and those that are metadata
-    keys."""
+    """The record in a row. fields: the columns that are fields, by field; keys: the columns that
+    are metadata keys."""
     record = {name: _present(row[column]) for name, column in fields.items() if column in row}
     record["id"] = _id_of(record["id"], place, fields["id"])
     metadata = _metadata_in(record.pop("metadata", None), place)
@@ -348,7 +350,7 @@ def _record_of_row(
 
 
 def _id_of(value: Any, place: str, column: str | None) -> Any:
-    """An id as text; an integer becomes its digits."""
+    """An id as a string; an integer becomes its digits."""
     if isinstance(value, Integral) and not isinstance(value, bool):
         return str(int(value))
     if isinstance(value, str):
@@ -361,7 +363,7 @@ def _id_of(value: Any, place: str, column: str | None) -> Any:
 
 
 def _metadata_in(value: Any, place: str) -> Mapping[str, Any] | None:
-    """The metadata in a cell of a table: an object, JSON text, or nothing."""
+    """The metadata in a cell of a table, which can be a dict, JSON text, or None."""
     if isinstance(value, str):
         with suppress(orjson.JSONDecodeError):
             value = orjson.loads(value)
@@ -373,12 +375,13 @@ def _metadata_in(value: Any, place: str) -> Mapping[str, Any] | None:
 
 
 def _storable(value: Any) -> Any:
-    """A value that can be stored: dates and times become text, in the form that filters compare."""
+    """The value in a form that can be stored: dates and times become strings, in the form that
+    filters compare."""
     return value.isoformat() if isinstance(value, date) else value
 
 
 def _present(value: Any) -> Any:
-    """The value; None for NaN and NaT, which stand for missing values in tables."""
+    """The value, but None for NaN and NaT, which mark missing values in tables."""
     is_nothing = isinstance(value, float) and value != value  # noqa: PLR0124  NaN is no number
     return None if is_nothing or type(value).__name__ in ("NaTType", "NAType") else value
 
@@ -470,7 +473,7 @@ def _is_expanded(expand: Any, columns: Mapping[str, Any]) -> bool:
 def _replace_metadata(
     columns: Mapping[str, Any], split: Expanded, rest: list[Any]
 ) -> dict[str, Any]:
-    """The columns, in which a column for each metadata key replaces "metadata"."""
+    """The columns with one column for each metadata key instead of "metadata"."""
     replaced: dict[str, Any] = {}
     for name, values in columns.items():
         if name != "metadata":
@@ -483,7 +486,7 @@ def _replace_metadata(
 
 
 def frame_of(columns: Mapping[str, Any]) -> Any:
-    """A pandas.DataFrame of columns. Raises MissingDependencyError without pandas."""
+    """A pandas.DataFrame with these columns. Raises MissingDependencyError without pandas."""
     with needing("to_pandas", "pandas", "pandas"):
         import pandas
     return pandas.DataFrame(columns)
@@ -551,7 +554,8 @@ def rows_of(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def columns_of(result: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """The columns of a result, a row for each point, or for each hit of each query."""
+    """The columns of a result of `get` or `query`. A row is a point, or a hit of one of the
+    queries."""
     if not isinstance(result, Mapping) or "ids" not in result:
         raise InvalidTypeError(f"result is {quote(result)}, expected what get or query returned")
     is_query = "scores" in result
@@ -567,7 +571,7 @@ def columns_of(result: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 
 def _flatten(values: Any, ids: Any) -> list[Any]:
-    """The values for all queries in one list; if the result has no distances, None for each hit."""
+    """The values of all queries in one list; a None for each hit of a query that has no values."""
     parts = (
         [None] * len(part_ids) if part is None else part
         for part, part_ids in zip(values, ids, strict=True)
@@ -581,9 +585,9 @@ def rows_of_copy(
     size: int,
     start: Callable[[PointsBackend], int],
 ) -> Iterator[dict[str, Any]]:
-    """The rows of a private copy of the collection, read in pages of `size` points, beginning at
-    the offset that `start` returns. The copy is made when this function is called, not at the first
-    row."""
+    """The rows of a private copy of the collection. copied: a context manager that makes the copy;
+    page: reads a page at an offset; size: the number of points of a page; start: returns the first
+    offset. The copy is made when this function is called, before the first row is read."""
     points, process = copied.__enter__(), os.getpid()
     try:
         first = start(points)
@@ -609,7 +613,7 @@ IDS_AT_ONCE = 10_000
 
 
 def offset_after(points: PointsBackend, expression: Expression | None, point: str) -> int:
-    """The offset after a point among the points that match: its position, counted from 1. Raises
+    """The offset that follows a point among the points that match the expression. Raises
     NotFoundError if no point that matches has this id."""
     for place in count(0, IDS_AT_ONCE):
         ids = [*map(str, points.get(None, expression, IDS_AT_ONCE, place, Fields()).ids)]
@@ -637,8 +641,8 @@ def table_of_result(result: dict[str, Any]) -> str:
 
 
 def table_of_facts(facts: Mapping[str, Any]) -> str:
-    """A table with a row for each fact. The name of a value in nested objects consists of the keys
-    that lead to it."""
+    """A table with a row for each value in `facts`. The values of nested dicts have all keys that
+    lead to them in their name."""
     return table_of(("", ""), list(_rows_of(facts, "")), most=MAX_FACTS)
 
 

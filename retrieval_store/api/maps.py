@@ -37,9 +37,9 @@ GREY, NONE, OTHER = "#9a9a9a", "none", "other"
 
 @dataclass(frozen=True, slots=True)
 class MapData:
-    """The data of a map. places: (n, 2), the positions of points; values: for each point the value
-    that decides its colour, None if it has none; marked: whether a point is highlighted; title: the
-    title of the map."""
+    """The points of a map. places: (n, 2), their coordinates; values: for each point the value that
+    decides its colour, None if it has no value; marked: for each point whether it is highlighted;
+    title: the title of the map."""
 
     ids: Sequence[str]
     places: Matrix
@@ -51,7 +51,7 @@ class MapData:
 
     @property
     def is_numbers(self) -> bool:
-        """Whether the values are many numbers, so that a colour scale is used."""
+        """Whether the values are numbers, and so many that the map needs a colour scale."""
         known = {value for value in self.values or () if value is not None}
         numbers = all(
             isinstance(value, int | float) and not isinstance(value, bool) for value in known
@@ -60,8 +60,8 @@ class MapData:
 
     @property
     def kinds(self) -> list[str]:
-        """The values as text. The most frequent ones keep their names; all others become
-        "other"."""
+        """The value of each point as text. Only the most frequent values are kept; all others
+        become "other"."""
         texts = [
             NONE if value is None else printable(str(value))[:40] for value in self.values or ()
         ]
@@ -75,8 +75,9 @@ class MapData:
 
 @dataclass(frozen=True, slots=True)
 class MapRequest:
-    """Which records a map shows: those that match, or a random sample of them, drawn with a seed.
-    Marked records are always shown. key: the metadata key whose values decide the colours."""
+    """Which records a map shows: the records that match a filter, or a random sample of them, drawn
+    with a seed. Marked records are always shown. key: the metadata key whose values decide the
+    colours."""
 
     matching: Expression | None
     key: str | None
@@ -86,8 +87,8 @@ class MapRequest:
 
 
 def map_of(points: PointsBackend, name: str, metric: Metric, request: MapRequest) -> MapData:
-    """The map of a collection's dense vectors. Raises InvalidArgumentError for a key that no record
-    on the map has, and for marked ids that don't exist."""
+    """The map of a collection's dense vectors. Raises InvalidArgumentError if no record on the map
+    has the key, or if a marked id does not exist."""
     path = None if request.key is None else (request.key,)
     projection = points.project("", request.matching, request.sample, request.seed, path)
     if projection.values and all(value is None for value in projection.values):
@@ -122,7 +123,7 @@ def _with_marked(
     path: PayloadPath | None,
     metric: Metric,
 ) -> Projection:
-    """The projection, to which the marked records that it lacks are added, projected to the same
+    """The projection, completed by the marked records that it lacks. They are projected to the same
     plane. Marked records without a vector are left out."""
     fields = Fields(vectors=("",), payload=path is not None)
     others = points.get(marked, None, None, 0, fields)
@@ -149,7 +150,7 @@ def _with_marked(
 
 
 def _documents(points: PointsBackend, ids: list[PointId]) -> list[str]:
-    """The beginnings of the documents of points with these ids."""
+    """The beginning of the document of each point."""
     records = points.get(ids, None, None, 0, Fields(document=True))
     by_id = dict(zip(records.ids, records.documents or (), strict=True))
     texts = ((by_id.get(point_id) or "") for point_id in ids)
@@ -173,9 +174,9 @@ class Picture:
 
 
 def draw_map(data: MapData, library: Any = None) -> Any:
-    """The map drawn by a library, or by the first that is installed: an object of the library's
-    that notebooks display. Raises InvalidArgumentError for an unknown library, and
-    MissingDependencyError if the library, or any library at all, isn't installed."""
+    """Draw the map with a library, or with the first library that is installed. Returns an object
+    of that library, which notebooks display. Raises InvalidArgumentError for an unknown library,
+    and MissingDependencyError if the library, or any library at all, is not installed."""
     if library is not None and library not in LIBRARIES:
         raise InvalidArgumentError(f"library is {quote(library)}, expected one of {LIBRARIES}")
     for name in LIBRARIES if library is None else (library,):
@@ -325,12 +326,12 @@ def _by_matplotlib(data: MapData) -> Picture:
 
 
 def _plain(text: str) -> str:
-    """A text in which the characters that matplotlib would read as formulas are escaped."""
+    """The text, with an escaped $, by which matplotlib recognizes formulas."""
     return text.replace("$", r"\$")
 
 
 def _by_kind(data: MapData) -> dict[str, list[int]]:
-    """The points of each kind, the most frequent kind first."""
+    """The indices of the points of each kind, the most frequent kind first."""
     indices: dict[str, list[int]] = {}
     for i, kind in enumerate(data.kinds):
         indices.setdefault(kind, []).append(i)
@@ -339,7 +340,7 @@ def _by_kind(data: MapData) -> dict[str, list[int]]:
 
 
 def _colours(kinds: Iterable[str]) -> dict[str, str]:
-    """The colour of each kind; grey for points without one."""
+    """The colour of each kind. Grey is for points without a value, and for "other"."""
     colours = iter(PALETTE)
     return {kind: GREY if kind in (NONE, OTHER) else next(colours) for kind in kinds}
 

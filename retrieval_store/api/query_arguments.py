@@ -38,7 +38,7 @@ MODES, FUSIONS = get_args(Mode), get_args(Fusion)
 
 @dataclass(frozen=True, slots=True)
 class Hybrid:
-    """The hybrid mode of a query: vectors and words, and their fusion into one ranking.
+    """The hybrid mode of a query: it ranks by vectors and by words, and fuses both rankings.
 
     fusion: "rrf": reciprocal rank fusion; "weighted": a sum of scaled scores, with the weight
     `alpha` for vectors and 1 - alpha for words; "adaptive": the same sum with weights for each
@@ -67,8 +67,8 @@ class Hybrid:
                 whole_number(number, "depth", 1)
 
     def fusion_and_weight(self, by_words: bool) -> tuple[Fusion, float]:
-        """The fusion, and the weight of the vectors. by_words: whether the other side is the words
-        of texts, which adaptive fusion analyses, instead of sparse vectors."""
+        """The fusion, and the weight of the vectors. by_words: True if vectors are fused with
+        words, which adaptive fusion analyses; False if they are fused with sparse vectors."""
         from retrieval_store.base.fusion import usual_fusion
 
         alpha = 0.5 if self.alpha is None else float(self.alpha)
@@ -80,7 +80,7 @@ class Hybrid:
         return self.fusion or usual_fusion(by_words, self.alpha), alpha
 
     def depths(self, k: int) -> tuple[int, int]:
-        """The numbers of candidates of each side of a hybrid query: (vectors, words)."""
+        """The numbers of candidates by vectors and by words, if k hits are needed."""
         if self.depth is None:
             deep = DEPTH
             while deep < DEPTH_OF_K * k:
@@ -111,11 +111,12 @@ class Rerank:
     """A re-ranker for the best hits of a query, with its options.
 
     reranker: a `retrieval_store.Reranker`, or the name of a registered one. candidates: the number
-    of hits that it reads; None is 50, or more if `offset` + `n_results` is. query: the text to
-    compare documents with, or one for each query; None takes `query_texts`. weight: of the
-    re-ranker's scores, from 0 to 1; the query's own scores have the rest. Both are scaled to 0 … 1
-    over the hits. None is the re-ranker's `usual_weight`, or 1: with 1 its scores stay unscaled.
-    Raises InvalidArgumentError for invalid values and unknown names.
+    of hits that the re-ranker reads; None is 50, or `offset` + `n_results` if that is more. query:
+    the text to compare documents with, or one for each query; None takes `query_texts`. weight: the
+    weight of the re-ranker's scores, from 0 to 1; the query's own scores have the rest. Both are
+    scaled to 0 … 1 over the hits. None is the re-ranker's `usual_weight`, or 1; with 1 the
+    re-ranker's scores stay unscaled. Raises InvalidArgumentError for invalid values and unknown
+    names.
     """
 
     reranker: Any
@@ -141,8 +142,8 @@ class Rerank:
 
     @classmethod
     def comparing(cls, rerank: "Rerank | Any", texts: str | Sequence[str] | None) -> "Rerank":
-        """A user's `rerank` as a `Rerank`. It compares documents with these texts, unless it has
-        its own."""
+        """The argument `rerank` as a `Rerank`, which compares documents with its own query, or with
+        these texts if it has none."""
         whole = rerank if isinstance(rerank, cls) else cls(rerank)
         return replace(whole, query=texts) if whole.query is None else whole
 
@@ -201,7 +202,7 @@ class QueryRequest:
         return f"QueryRequest({', '.join(given)})"
 
     def queries(self) -> dict[str, Any]:
-        """The queries that were passed, of the five kinds."""
+        """The passed arguments that contain queries, by name."""
         queries = {
             "query_embeddings": self.query_embeddings,
             "query_texts": self.query_texts,
@@ -220,8 +221,8 @@ class QueryRequest:
         return Exactness(self.exact, ef, recall)
 
     def threshold(self, mode: Mode) -> float | None:
-        """The threshold for hits: in mode "dense" the greatest distance, in other modes the least
-        score."""
+        """The threshold for hits: the greatest distance in mode "dense", the least score in other
+        modes; None if no threshold was passed."""
         if self.max_distance is None and self.min_score is None:
             return None
         if self.max_distance is not None and mode != "dense":
@@ -238,7 +239,7 @@ class QueryRequest:
         return bound_of(self.min_score, "min_score")
 
     def window(self) -> tuple[int, int]:
-        """How many hits are wanted, and how many of the best hits are skipped before them."""
+        """How many hits to return, and how many better hits to skip."""
         count = whole_number(self.n_results, "n_results", 1)
         if self.offset is None:
             return count, 0
@@ -261,14 +262,15 @@ _SIDES: dict[Mode, tuple[set[str], ...]] = {
 
 
 class _Source(NamedTuple):
-    """What query vectors are made from: the argument of `Collection.query`, and its value."""
+    """The source of query vectors: an argument of `Collection.query`, and its value."""
 
     argument: str
     values: Any
 
 
 def _dense_source(request: QueryRequest) -> _Source:
-    """The only argument with queries that was passed, for mode "dense"."""
+    """The source of the vectors of a query in mode "dense". Raises InvalidArgumentError unless
+    exactly one argument with queries was passed."""
     queries = request.queries()
     if "query_sparse" in queries:
         raise InvalidArgumentError("query_sparse goes with mode 'sparse' or 'hybrid'")
@@ -280,9 +282,10 @@ def _dense_source(request: QueryRequest) -> _Source:
 
 
 def _sides(request: QueryRequest, mode: Mode) -> tuple[list[Any] | None, list[SparseVector] | None]:
-    """The texts and sparse vectors that were passed, checked for the mode. Mode "text" takes only
-    texts, and mode "sparse" only sparse vectors. In mode "hybrid" vectors may be passed in addition
-    to texts, and must be if there are sparse vectors without texts."""
+    """The passed texts and sparse vectors; raises InvalidArgumentError if they do not fit the mode.
+    Mode "text" takes only texts, and mode "sparse" only sparse vectors. In mode "hybrid" vectors
+    can be passed in addition to texts, and must be passed if there are sparse vectors without
+    texts."""
     names = set(request.queries())
     if names not in _SIDES[mode]:
         allowed = ", or ".join(" and ".join(sorted(side)) for side in _SIDES[mode])
@@ -306,8 +309,8 @@ def _sides(request: QueryRequest, mode: Mode) -> tuple[list[Any] | None, list[Sp
 
 
 def _dense_side(embeddings: Any, texts: list[Any] | None, number: int | None) -> _Source:
-    """The source of the vectors of a hybrid query: the passed embeddings, if their number is right,
-    or else the texts."""
+    """The source of the vectors of a hybrid query: the passed embeddings, or else the texts.
+    number: how many embeddings there must be."""
     if embeddings is None:
         return _Source("query_texts", texts)
     vectors = vectors_of(embeddings)
@@ -327,7 +330,7 @@ def _not_none(vector: SparseVector | None) -> SparseVector:
 
 
 def vectors_of(embeddings: Any) -> Matrix:
-    """(q, dim) float32 of query vectors."""
+    """The passed query vectors as (q, dim) float32."""
     has_items = isinstance(embeddings, list | tuple) and len(embeddings) > 0
     if isinstance(embeddings, str) or (has_items and isinstance(embeddings[0], str)):
         raise InvalidTypeError("query_embeddings holds texts; pass them as query_texts")
@@ -336,10 +339,10 @@ def vectors_of(embeddings: Any) -> Matrix:
 
 @dataclass(slots=True)
 class QueryBuilder:
-    """Makes queries from the arguments of a collection's methods. embedder: calls its embedding
-    function; load: loads URIs by its data loader; analyzer: returns the analyzer of its documents;
-    space, sparse: the vector spaces to search; holds_several: whether `space` is a multivector
-    space, in which all given vectors are one query."""
+    """Makes queries from requests to a collection. embedder: calls its embedding function; load:
+    loads URIs by its data loader; analyzer: returns the analyzer of its documents; space, sparse:
+    the names of the vector spaces to search; holds_several: whether `space` is a multivector space,
+    in which all given vectors are one query."""
 
     embedder: "Embedder"
     load: Callable[[list[str | None]], list[Any]]
@@ -349,8 +352,9 @@ class QueryBuilder:
     holds_several: bool = False
 
     def query(self, request: QueryRequest, expression: Expression | None, fields: Fields) -> Query:
-        """The query of a request, for the store, with the errors of `Collection.query`. expression:
-        its filters, parsed; fields: the included fields."""
+        """The query that a request describes, in the form for the store. Raises the errors of
+        `Collection.query`. expression: the request's parsed filters; fields: the fields of hits to
+        read."""
         mode: Any = "hybrid" if isinstance(request.mode, Hybrid) else request.mode
         if mode not in MODES:
             raise InvalidArgumentError(
@@ -380,7 +384,8 @@ class QueryBuilder:
         exactness: Exactness,
         expression: Expression | None,
     ) -> tuple[QueryStep, NearestDense | None]:
-        """The ranking of a hybrid query, and the ranking to which its distances refer."""
+        """The step of a hybrid query, and its ranking by vectors, to which the distances of hits
+        refer; None if it ranks by words alone."""
         hybrid = request.mode if isinstance(request.mode, Hybrid) else _USUAL
         texts, sparse = _sides(request, "hybrid")
         fusion, alpha = hybrid.fusion_and_weight(sparse is None)
@@ -401,8 +406,9 @@ class QueryBuilder:
     def _words(
         self, texts: list[Any] | None, sparse: list[SparseVector] | None, tells_share: bool
     ) -> Bm25 | NearestSparse:
-        """The ranking by words or sparse vectors. tells_share: whether words also return the share
-        of the query that the best documents contain, for adaptive fusion."""
+        """The ranking by words, or by sparse vectors if there are any. tells_share: whether the
+        ranking also returns the share of the query that the best documents contain, for adaptive
+        fusion."""
         if sparse is not None:
             return NearestSparse(self.sparse, tuple(sparse))
         return Bm25(tuple(texts or ()), self.analyzer(), tells_share)
@@ -439,8 +445,9 @@ def vector_like(
     backend: "StoredCollection", metric: Metric, like: Sequence[PointId], unlike: Sequence[PointId]
 ) -> Matrix:
     """(1, dim) float32: the query vector p + (p - u), where p is the average vector of `like`, and
-    u that of `unlike`; without `unlike` it is p. For cosine all vectors are first scaled to length
-    1. This is Qdrant's recommendation with the strategy "average_vector"."""
+    u the average vector of `unlike`. Without `unlike` the query vector is p. For cosine, all
+    vectors are scaled to length 1 first. This is Qdrant's recommendation with the strategy
+    "average_vector"."""
     if not like:
         raise InvalidArgumentError("like is empty, expected ids of points to be like")
     near = _average(backend, metric, like, "like")
@@ -482,7 +489,7 @@ def _groups_of(group_by: Any) -> BestOfEach:
 
 
 def bound_of(value: Any, name: str) -> float | None:
-    """A finite number as a float; None stays None."""
+    """The value as a float, which must be finite; None stays None."""
     if value is None:
         return None
     value = plain_scalar(value)

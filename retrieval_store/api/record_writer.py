@@ -55,7 +55,7 @@ from retrieval_store.query.types import (
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingInputs:
-    """The inputs to embed, and the records' fields afterwards. inputs: strings and images;
+    """The inputs to embed, and the new values of the records' fields. inputs: strings and images;
     positions: int64, the record of each input; documents, uris: an item for each record, UNSET if
     the stored value stays; None if all stored values stay."""
 
@@ -66,8 +66,8 @@ class EmbeddingInputs:
 
 
 def load_uris(records: Records, loader: DataLoader | None) -> list[Any]:
-    """The data at the URI of each record. None for a record without a URI, for a URI that the
-    loader skips, and if URIs aren't embedded. Raises InvalidArgumentError for URIs without a
+    """The data at the URI of each record. It is None for a record without a URI, for a URI that the
+    loader skips, and if URIs are not embedded. Raises InvalidArgumentError if there are URIs but no
     loader."""
     uris = _embedded_uris(records)
     has_uris = uris is not None and any(uri is not None for uri in uris)
@@ -79,7 +79,7 @@ def _embedded_uris(records: Records) -> list[str | None] | None:
 
 
 def skipped_places(records: Records, loaded: list[Any], loader: DataLoader | None) -> set[int]:
-    """The positions of the records whose URIs the loader skipped, as it may with
+    """The positions of the records whose URIs the loader skipped; a loader skips URIs only with
     `on_error="skip"`."""
     uris = _embedded_uris(records)
     if uris is None or getattr(loader, "on_error", None) != "skip":
@@ -99,8 +99,8 @@ def _refuse_unloaded(records: Records, loaded: list[Any]) -> None:
 
 
 def _choose_sources(records: Records, loaded: list[Any]) -> EmbeddingInputs:
-    """The inputs to embed, for records with a chosen field (`embed`); the other fields are only
-    stored."""
+    """The inputs to embed, from the field that `embed` names. The other fields are stored without
+    being embedded."""
     field = loaded if records.embed == "uris" else getattr(records, records.embed or "")
     places = [i for i, item in enumerate(field or ()) if item is not None]
     return EmbeddingInputs(
@@ -112,12 +112,13 @@ def _choose_sources(records: Records, loaded: list[Any]) -> EmbeddingInputs:
 
 
 def or_unset(values: list[Any] | None) -> list[Any] | None:
-    """The values, with UNSET instead of None."""
+    """The values, with UNSET for each None."""
     return None if values is None else [UNSET if value is None else value for value in values]
 
 
 def _only_sources(records: Records, loaded: list[Any]) -> EmbeddingInputs:
-    """The only input to embed of each record; raises InvalidArgumentError for a record with two."""
+    """The inputs to embed, if the caller did not name a field. Raises InvalidArgumentError for a
+    record with more than one field that can be embedded."""
     inputs: list[Any] = []
     positions: list[int] = []
     documents: list[MaybeText] = [UNSET] * len(records.ids)
@@ -144,7 +145,8 @@ def _only_sources(records: Records, loaded: list[Any]) -> EmbeddingInputs:
 
 
 def load_items(uris: list[str | None], loader: DataLoader | None) -> list[Any]:
-    """The data at URIs, None for None; raises InvalidArgumentError without a data loader."""
+    """The data at each URI, and None for each None. Raises InvalidArgumentError without a data
+    loader."""
     if loader is None:
         raise InvalidArgumentError(
             "data can't be loaded without a data loader: pass data_loader= when you create or get "
@@ -201,8 +203,8 @@ def _embed_records(
 
 
 def _refuse_blank(ids: Sequence[str], sources: EmbeddingInputs) -> None:
-    """Raise InvalidArgumentError for a blank text: functions embed it as zeros, which are equally
-    near to all queries."""
+    """Raise InvalidArgumentError for a blank text. Functions embed it as zeros, and that vector is
+    equally near to all queries."""
     for place, text in zip(sources.positions.tolist(), sources.inputs, strict=True):
         if isinstance(text, str) and is_blank(text):
             raise InvalidArgumentError(
@@ -227,7 +229,7 @@ def require_change(records: Records) -> None:
 
 
 def require_sources(records: Records) -> None:
-    """Raise InvalidArgumentError for a point that has neither a vector nor a field to embed."""
+    """Raise InvalidArgumentError for a record that has neither a vector nor a field to embed."""
     if records.embeddings is not None:
         return
     if records.embed is not None:
@@ -264,9 +266,9 @@ _REPLACE = replace(_NEW_METADATA, on_existing="replace")
 
 @dataclass(slots=True)
 class Writer:
-    """Makes batches from the arguments of a collection's methods, and writes them. points, record:
-    functions that return the collection's points and its present record; loader: its data loader;
-    expires: the metadata key with the moment at which a record expires, if any."""
+    """Makes batches from requests to a collection, and writes them. points: a function that returns
+    the collection's points; record: a function that returns its current record; loader: its data
+    loader; expires: the metadata key with the time at which a record expires, if any."""
 
     backend: StoredCollection
     points: Callable[[], PointsBackend]
@@ -278,7 +280,8 @@ class Writer:
     def add_batch(
         self, request: WriteRequest, show_progress: bool
     ) -> tuple[PreparedBatch, WriteRules]:
-        """The batch that inserts points, to be written; see `Collection.add`."""
+        """The batch of an `add`, to be written, and the rules for writing it; see
+        `Collection.add`."""
         records = self._records(request)
         require_sources(records)
         return self._prepare(records, show_progress), _ADD
@@ -290,7 +293,8 @@ class Writer:
         return self.write(self._prepare(records, show_progress), _UPDATE)
 
     def update_where(self, expression: Expression, request: WriteRequest) -> WriteResult:
-        """Merge one metadata into that of each matching point; see `Collection.update`."""
+        """Merge the request's metadata into that of each matching record; see
+        `Collection.update`."""
         metadata = _only_metadata(request)
         if self.expires is not None:
             _check_expiry([metadata], self.expires)
@@ -303,7 +307,8 @@ class Writer:
         replaces_metadata: bool,
         replaces: bool,
     ) -> tuple[PreparedBatch, WriteRules]:
-        """The batch that inserts or changes points, to be written; see `Collection.upsert`."""
+        """The batch of an `upsert`, to be written, and the rules for writing it; see
+        `Collection.upsert`."""
         records = self._records(request)
         require_change(records)
         if replaces:  # no vector may stay of what is replaced
@@ -322,7 +327,7 @@ class Writer:
         return records
 
     def _prepare(self, records: Records, show_progress: bool) -> PreparedBatch:
-        """The records as a batch, in which the missing vectors were computed."""
+        """A batch of the records. Missing vectors are computed."""
         if records.embeddings is not None:
             return _with_vectors(records, records.embeddings)
         loaded = load_uris(records, self.loader)
@@ -341,8 +346,8 @@ class Writer:
         return self.report(prepared, self.points().put(prepared.batch, rules))
 
     def report(self, prepared: PreparedBatch, result: PutResult | None) -> WriteResult:
-        """The result of a write; logs the ids that were left out. result: None if nothing was
-        written."""
+        """The result of a write, for the caller. Logs the ids that were left out. result: the
+        result of the store; None if nothing was written."""
         ignored = () if result is None else result.ignored
         if prepared.left_out:
             _warn_of_repeated("records whose uris can't be loaded were left out", prepared.left_out)
@@ -360,8 +365,8 @@ class WriteBehind:
     """Writes batches one by one, in order. Batches that were embedded, and all batches for a
     cluster, are written in a separate thread while the caller prepares the next batch.
 
-    An error is raised by the next call, or at the end of the `with` body. The batches before the
-    failed one are written then, and none after it.
+    If a batch fails, the next call, or the end of the `with` block, raises its error. All earlier
+    batches are written then, and no later batch is.
     """
 
     def __init__(self, writer: Writer) -> None:
@@ -381,12 +386,12 @@ class WriteBehind:
                 self._thread.shutdown()
 
     def add(self, **arguments: Any) -> PreparedBatch:
-        """`Collection.add`; returns the result of the batch that was written in the meantime. The
-        `left_out` of that result has the ids of records whose uris the data loader skipped."""
+        """Write a batch as `Collection.add` does. Returns the previous batch, whose `left_out` has
+        the ids of records whose uris the data loader skipped."""
         return self._write(*self._writer.add_batch(WriteRequest(**arguments), False))
 
     def upsert(self, **arguments: Any) -> PreparedBatch:
-        """`Collection.upsert`; returns the same as `add`."""
+        """Write a batch as `Collection.upsert` does; returns the same as `add`."""
         request = WriteRequest(**arguments)
         return self._write(*self._writer.upsert_batch(request, False, False, False))
 
@@ -409,9 +414,9 @@ class WriteBehind:
 def replace_where(
     writer: Writer, own_condition: Expression, request: WriteRequest
 ) -> tuple[list[str], set[str]]:
-    """See `Collection.replace_own`. Records that others add between the check and the write aren't
-    changed; on a cluster only as long as nothing has been sent. Returns the ids that the loader
-    skipped, and the ids that belong to others."""
+    """Write the records of `Collection.replace_own`. Returns the ids that the loader skipped, and
+    the ids that belong to others. A record that others add between the check and the write is not
+    changed; on a cluster this holds only as long as nothing has been sent."""
     prepared, rules = writer.upsert_batch(request, False, False, True)
     points, ids = writer.points(), prepared.batch.ids
     existing, own_ids = (
@@ -427,8 +432,8 @@ def replace_where(
 
 
 def _only_metadata(request: WriteRequest) -> Payload:
-    """The metadata of a request with a filter, which may contain nothing else; raises
-    InvalidArgumentError if it does."""
+    """The metadata of a request with a filter. Raises InvalidArgumentError if the request has any
+    other field."""
     if request.ids is not None:
         raise InvalidArgumentError(
             "ids and where are both given, expected either the records of these ids, or those that "
@@ -448,7 +453,7 @@ def _only_metadata(request: WriteRequest) -> Payload:
 
 
 def _check_expiry(metadatas: Iterable[Payload | None], key: str) -> None:
-    """Raise InvalidArgumentError if a value under the key for expiry isn't a point in time."""
+    """Raise InvalidArgumentError if a value under the key for expiry is not a timestamp."""
     for i, metadata in enumerate(metadatas):
         value = (metadata or {}).get(key)
         if isinstance(value, int | float) and abs(value) > MAX_SECONDS:

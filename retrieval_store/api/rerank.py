@@ -41,7 +41,7 @@ class Reranking:
 
     @property
     def depth(self) -> int:
-        """How many hits of the new order are needed, counted from its beginning."""
+        """How many of the first hits in the new order are needed."""
         return self.offset + self.count
 
     def of(self, hits: Sequence[Hits]) -> list[Hits]:
@@ -53,7 +53,7 @@ class Reranking:
         ]
 
     def moves(self, hits: Sequence[Hits]) -> list[list[Moved]]:
-        """The old and new positions: for each query all hits that the re-ranker read, best
+        """For each query the old and new positions of all hits that the re-ranker read, best
         first."""
         return [
             _moves_of(query_hits, *self._order(text, query_hits))
@@ -61,7 +61,7 @@ class Reranking:
         ]
 
     def shows(self, moved: Moved) -> bool:
-        """Whether a hit is among those to return."""
+        """Whether a hit is among the hits to return."""
         score, bound = moved["score"], self.min_score
         is_good = bound is None or (score is not None and score >= bound)
         return is_good and self.offset < moved["after"] <= self.depth
@@ -78,8 +78,8 @@ class Reranking:
         return order, scores[order]
 
     def _weigh(self, scores: Floats, before: Floats) -> Floats:
-        """The scores of the re-ranker, combined with the query's own scores if these have a
-        weight."""
+        """The weighted sum of the re-ranker's scores and the query's own scores; the re-ranker's
+        scores if the query's own have no weight."""
         if self.weight == 1.0:
             return scores
         together: Floats = self.weight * scale(scores) + (1.0 - self.weight) * scale(before)
@@ -102,7 +102,7 @@ class Reranking:
 def reranked_query(
     builder: QueryBuilder, request: QueryRequest, expression: Expression | None, fields: Fields
 ) -> tuple[Query, Reranking]:
-    """The query for the hits that the re-ranker of a request reads, and their re-ranking; see
+    """A query for the hits that the re-ranker reads, and the re-ranking of these hits; see
     `QueryBuilder.query`."""
     rerank = Rerank.comparing(request.rerank, request.query_texts)
     count, offset = request.window()
@@ -126,13 +126,14 @@ def reranked_query(
 
 
 def _weight_of(rerank: Rerank, reranker: Any) -> float:
-    """The weight of the re-ranker's scores: the caller's, or else the re-ranker's own default."""
+    """The weight of the re-ranker's scores: the caller's weight, or else the re-ranker's
+    default."""
     usual = getattr(reranker, "usual_weight", 1.0)
     return fraction(usual if rerank.weight is None else rerank.weight, "weight of rerank")
 
 
 def _texts_to_compare(texts: Any, queries: int) -> list[str]:
-    """The texts that documents are compared with, one for each query."""
+    """The texts to compare documents with, one for each query."""
     if texts is None:
         raise InvalidArgumentError(
             "rerank needs texts to compare documents with: query_texts, or Rerank(…, query=…)"
@@ -160,7 +161,7 @@ def _moves_of(hits: Hits, order: Ints, scores: Floats) -> list[Moved]:
 
 @lru_cache(maxsize=NAMES_KEPT)
 def _reranker_named(name: str) -> Any:
-    """The registered re-ranker of this name, made without settings. It is made once in a process,
+    """The registered re-ranker of this name, without settings. A process creates it only once,
     since it may hold a model."""
     kind = plugins.load(plugins.RERANKERS, name)
     try:

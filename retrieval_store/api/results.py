@@ -46,8 +46,8 @@ class GetResult(_WithSparse):
 
 class QueryResult(_WithSparse):
     """For each query a list of points, best first, with descending scores. embeddings: (n, dim)
-    float32 for each query; distances: None if the query doesn't use vectors. Fields that `include`
-    doesn't name are None."""
+    float32 for each query; distances: None if the query ranks by words alone. Fields that `include`
+    does not name are None."""
 
     ids: list[list[str]]
     embeddings: list[Matrix]
@@ -61,8 +61,8 @@ class QueryResult(_WithSparse):
 
 
 class Moved(TypedDict):
-    """A hit that a re-ranker has read: its rank before and after, counted from 1, and its new
-    score, None for a hit without a document."""
+    """A hit that a re-ranker has read. It has the ranks before and after re-ranking, counted from
+    1, and the new score, which is None for a hit without a document."""
 
     id: str
     before: int
@@ -80,8 +80,8 @@ class Plan(TypedDict):
 
 
 class RecallOfKind(TypedDict):
-    """The share of the nearest `k` that searches found, for one kind of query under one filter: on
-    average (recall), and in the worst case (least)."""
+    """The recall of searches for one kind of query under one filter: the share of the nearest `k`
+    that they found, on average (recall) and in the worst case (least)."""
 
     kind: str
     filter: str
@@ -91,8 +91,8 @@ class RecallOfKind(TypedDict):
 
 
 class LookedAt(TypedDict):
-    """How many vectors a search read: by their signs, by four bits of each number (codes), and
-    completely (distances); 0 if there were several queries."""
+    """How many vectors a search read: their signs, four bits of each number (codes), and all bits
+    (distances). All are 0 if the call had several queries."""
 
     signs: int
     codes: int
@@ -148,10 +148,9 @@ class Explanation(_ToldByClusters):
 
 
 class Maintenance(TypedDict, total=False):
-    """The maintenance of a collection in this process: what is being done, how many vectors are
-    done, how many there are (None if they aren't counted), and the seconds so far. For maintenance
-    in another process it has only `process` (its name, and when it started, if the system reports
-    that) and `doing`."""
+    """The maintenance of a collection in this process: the current work, how many vectors are done,
+    how many there are (None if unknown), and the seconds so far. For maintenance in another process
+    it has only `process` (its name, and its start time, if the system reports that) and `doing`."""
 
     doing: Required[str]
     done: int
@@ -168,8 +167,8 @@ class _KnownOfClusters(TypedDict, total=False):
 
 
 class Stats(_KnownOfClusters):
-    """The sizes of a collection's parts: see `Collection.stats`. For a cluster it has only `place`,
-    `status`, `indexed_vectors` and `segments`, besides `points`."""
+    """The sizes of the parts of a collection: see `Collection.stats`. For a cluster it has only
+    `place`, `status`, `indexed_vectors` and `segments`, besides `points`."""
 
     points: int
     spaces: dict[str, dict[str, Any]]
@@ -183,8 +182,8 @@ HowLoaded: TypeAlias = Literal["kept", "loaded", "built"]
 
 
 class WarmedSpace(TypedDict):
-    """A dense vector space: the number of vectors, and how many slots, including dead ones, have
-    codes and are in the index in memory."""
+    """A dense vector space after `Collection.warm`: the number of vectors, and how many slots,
+    including dead ones, have codes and are in the index in memory."""
 
     vectors: int
     coded_slots: int
@@ -234,10 +233,10 @@ class StoreStats(TypedDict):
 
 
 class WriteResult(TypedDict):
-    """The ids of records that were left out: the data loader skipped their uris, or `update` didn't
-    find them. cleared: the ids of records that lost their document or uri, since another of
-    document, image and uri was embedded; only if there are any. updated: the number of records that
-    the filter selected; only of `update(where=)`."""
+    """The result of a write. It has the ids of records that were left out, because the data loader
+    skipped their uris, or because `update` did not find them. cleared: the ids of records that lost
+    their document or uri, since another of document, image and uri was embedded; only if there are
+    any. updated: the number of records that the filter selected; only of `update(where=)`."""
 
     left_out: list[str]
     cleared: NotRequired[list[str]]
@@ -245,7 +244,7 @@ class WriteResult(TypedDict):
 
 
 class DeleteResult(TypedDict):
-    """How many points were really deleted."""
+    """The result of a deletion: how many points were deleted."""
 
     deleted: int
 
@@ -305,8 +304,8 @@ def fields_for(include: frozenset[str]) -> Fields:
 
 
 class _Named(dict[str, Any]):
-    """A dict that is displayed with the public name of its type, suggests keys to users who try
-    attributes, and appears as a table in notebooks."""
+    """A dict that is displayed with the public name of its type. If a user reads an attribute, the
+    error suggests a key. Notebooks show it as a table."""
 
     def __getattr__(self, name: str) -> Any:
         near = f"[{name!r}]" if name in self else f" of the keys {', '.join(map(repr, self))}"
@@ -409,7 +408,7 @@ def _distances(hit: Hits) -> list[float | None] | None:
 
 
 def _numbers(column: Floats) -> list[float | None]:
-    """A list of floats, in which None replaces NaN: for points without a vector or without a
+    """The numbers as a list, with None for NaN, which marks a point without a vector or
     document."""
     numbers: list[Any] = column.tolist()
     if math.isnan(sum(numbers)):
@@ -419,11 +418,11 @@ def _numbers(column: Floats) -> list[float | None]:
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """The copy of a collection. points: the number of points of the copy; changed: the number of
-    points that were copied again because they had changed; compared: the number of points that were
-    read from both collections and found equal; level: whether nothing had to be copied; meanwhile:
-    on a cluster, the number of points that others added or deleted during the copy (changed points
-    aren't counted)."""
+    """The result of copying a collection. points: the number of points of the copy; changed: the
+    number of points that were copied again because they had changed; compared: the number of points
+    that were read from both collections and found equal; level: whether nothing had to be copied;
+    meanwhile: on a cluster, the number of points that others added or deleted during the copy
+    (changed points are not counted)."""
 
     name: str
     points: int

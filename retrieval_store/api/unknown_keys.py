@@ -33,9 +33,9 @@ class NamedKeys:
 def warn_unknown_keys(
     points: PointsBackend, keys: NamedKeys, name: str, seen: set[Any], refuses: bool
 ) -> None:
-    """Warn of conditions and keys by which no record of the collection can match, or raise
-    InvalidFilterError. seen: keys about which a warning was logged, and keys whose types are
-    known."""
+    """Log a warning about conditions and keys that no record can match; or raise
+    InvalidFilterError, if `refuses`. name: the name of the collection; seen: keys about which a
+    warning was logged, and keys whose types are known."""
     if refuses:
         for _, text in unknown_keys(points, keys, seen):
             raise InvalidFilterError(f"nothing matches: {text}")
@@ -49,8 +49,9 @@ def warn_unknown_keys(
 def warn_text_ranges(
     points: PointsBackend, expression: Expression, name: str, seen: set[Any], refuses: bool
 ) -> None:
-    """Warn of ranges whose bound isn't a time although the values are times, or raise
-    InvalidFilterError. seen: ranges that were checked before."""
+    """Log a warning about each range in a filter whose bound is not a timestamp although the stored
+    values are timestamps; or raise InvalidFilterError, if `refuses`. name: the name of the
+    collection; seen: ranges that were checked before."""
     if refuses:
         for _, text in _compared_as_texts(points, expression, seen):
             raise InvalidFilterError(text)
@@ -64,9 +65,9 @@ def warn_text_ranges(
 def unknown_keys(
     points: PointsBackend, keys: NamedKeys, seen: Container[Any]
 ) -> Iterator[tuple[PayloadPath, str]]:
-    """The metadata paths in a call under which no record has a value, or no value of the required
-    type, each with a sentence that explains it. Empty for an empty collection, and on a cluster,
-    where this would read all records."""
+    """The metadata paths of a call at which no record has a value, or no value of the required
+    type, each with a sentence that explains this. Empty for an empty collection, and on a cluster,
+    where the check would read all records."""
     engine = points.engine
     if engine is None or not points.count():
         return
@@ -97,8 +98,8 @@ def unknown_keys(
 
 
 def _hint_at_lists(engine: EnginePoints, path: PayloadPath) -> str:
-    """If a path would lead into a list of objects, a sentence that explains why it finds nothing;
-    otherwise empty."""
+    """A sentence that explains why a path finds nothing, if it leads into a list of objects;
+    otherwise an empty string."""
     keys = split_dotted(path) or path
     for i in range(1, len(keys)):
         if engine.kinds(JsonPath((*keys[:i], EACH, *keys[i:]))):
@@ -114,8 +115,8 @@ def _hint_at_lists(engine: EnginePoints, path: PayloadPath) -> str:
 def _compared_as_texts(
     points: PointsBackend, expression: Expression, seen: Container[Any]
 ) -> Iterator[tuple[Any, str]]:
-    """The ranges of a filter whose bound isn't a time, although records have times at their path.
-    Each comes with its key in `seen` and a sentence. Empty on a cluster."""
+    """The ranges of a filter whose bound is not a timestamp, although records have timestamps at
+    that path. Each is a key for `seen`, and a sentence that explains it. Empty on a cluster."""
     engine = points.engine
     if engine is None:
         return
@@ -154,8 +155,8 @@ def _in_words(stored_kinds: Sequence[str]) -> str:
 
 
 def _may_be(kinds: frozenset[str], stored_kinds: Sequence[str]) -> bool:
-    """Whether values of the stored types can match the wanted types. True if all stored values are
-    empty lists, since their type is unknown."""
+    """Whether values of the stored types can match the wanted types (`kinds`). True if all stored
+    values are empty lists, since the type of their elements is unknown."""
     of_lists = any(kind.endswith("in lists") for kind in kinds)
     return (
         ANY in kinds
@@ -177,9 +178,9 @@ def _on_kinds(path: PayloadPath, kinds: frozenset[str], stored_kinds: Sequence[s
 
 
 def _kinds_by_path(expression: Expression) -> dict[PayloadPath, frozenset[str]]:
-    """The types of values that could fulfil the conditions of a filter, by path. Conditions that
-    records without a value also fulfil, such as negated ones, are left out; so are conditions that
-    only ask whether there is a value."""
+    """The types of values that can fulfil the conditions of a filter, by path. Conditions that a
+    record without a value also fulfils, such as negated ones, are left out, and so are conditions
+    that only check whether a value exists."""
     kinds: dict[PayloadPath, frozenset[str]] = {}
     for leaf in _positive_leaves(expression):
         if not isinstance(leaf, Exists):

@@ -42,8 +42,8 @@ def case_of(
     has_codes: bool,
 ) -> WhyRequest:
     """The request to explain a query. request: the query as the caller passed it; question: the
-    query for the store; analyzer: returns the collection's analyzer, called only if words matter;
-    has_codes: whether the search uses codes without an index."""
+    same query in the form for the store; analyzer: returns the collection's analyzer, called only
+    if the explanation needs words; has_codes: whether the search uses codes without an index."""
     ids = check_ids(records, "records")
     text = _text_of(request.query_texts)
     beside: tuple[QueryStep, ...] = ()
@@ -114,7 +114,7 @@ def reasons_for(
 
 
 def add_reranking(reasons: Reasons, reranking: "Reranking", hits: Sequence[Hits]) -> Reasons:
-    """The reasons, to which the effects of re-ranking are added. hits: the hits that the re-ranker
+    """The reasons, with the effects of re-ranking added. hits: the hits that the re-ranker
     reads."""
     (order,) = reranking.moves(hits)
     places = {moved["id"]: moved for moved in order}
@@ -142,7 +142,7 @@ def _reason_after(
 
 
 def _on_reranked(moved: Moved, wanted: "Reranking") -> Iterator[str]:
-    """Why a record that the re-ranker has read isn't among the results."""
+    """Yield why a record that the re-ranker has read is not among the results."""
     after, score = moved["after"], moved["score"]
     if score is None:
         yield _NO_TEXT
@@ -159,7 +159,7 @@ def _on_reranked(moved: Moved, wanted: "Reranking") -> Iterator[str]:
 
 
 def _terms(request: QueryRequest) -> ArgumentNames:
-    """The names of the arguments that limit the results of a query."""
+    """The names of the arguments by which this request limits its results, for advice."""
     threshold = "max_distance" if request.mode == "dense" else "min_score"
     if request.rerank is None:
         return ArgumentNames(threshold=threshold)
@@ -168,7 +168,8 @@ def _terms(request: QueryRequest) -> ArgumentNames:
 
 
 def words_beside(question: Query, text: str, analyzer: Analyzer) -> tuple[QueryStep, ...]:
-    """A ranking by the words of the query's text, if the query itself doesn't rank by words."""
+    """A ranking by the words of `text`, to be reported with the query's own rankings; empty if the
+    query itself ranks by words."""
     (step,) = question.steps
     leaves = step.leaves
     if any(isinstance(leaf.scoring, Bm25) for leaf in leaves):
@@ -177,7 +178,7 @@ def words_beside(question: Query, text: str, analyzer: Analyzer) -> tuple[QueryS
 
 
 def _text_of(texts: Any) -> str | None:
-    """The text of a single query."""
+    """The text of a request with one query; None if it has no text."""
     return texts if texts is None or isinstance(texts, str) else next(iter(texts))
 
 
@@ -205,7 +206,7 @@ def _conditions_of_where(where: Any) -> list[Condition]:
 
 
 def conditions_in(argument: str, filter: Any, parse: Parse) -> list[Condition]:
-    """The parts of a filter in Chroma's dialect; none without a filter."""
+    """The conditions of a filter in the dialect of Chroma; an empty list if the filter is None."""
     return (
         [] if filter is None else [_FilterParts(argument, parse).condition_of_dict(filter, False)]
     )
@@ -214,7 +215,7 @@ def conditions_in(argument: str, filter: Any, parse: Parse) -> list[Condition]:
 @dataclass(frozen=True, slots=True)
 class _FilterParts:
     """Divides a filter into its conditions. argument: the argument that contains the filter; parse:
-    parses a single condition."""
+    a function that parses one condition."""
 
     argument: str
     parse: Parse
@@ -249,7 +250,8 @@ class _FilterParts:
     def combine(
         self, node: Mapping[str, Any], terms: Sequence[Condition], negated: bool, needs_all: bool
     ) -> Condition:
-        """Several parts combined: all of them must hold, or at least one."""
+        """Several conditions combined into one, which needs all of them (`needs_all`) or at least
+        one of them."""
         written = {"$not": node} if negated else dict(node)
         kind: ReasonKind = "all" if needs_all else "any"
         return Condition(self.argument, written, self.parse(written), kind, tuple(terms))

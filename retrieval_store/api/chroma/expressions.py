@@ -29,13 +29,13 @@ class Where:
     form: Form
 
     def to_dict(self) -> dict[str, Any]:
-        """The condition as a dict: in the form of `get(where=…)`, which here may also contain
-        conditions on ids."""
+        """The condition as a dict, in the form of `get(where=…)`. In contrast to `get`, the dict
+        can also contain conditions on ids."""
         return dict(self.form)
 
     @classmethod
     def from_dict(cls, data: Form) -> "Where":
-        """The condition that a dict from `to_dict` describes."""
+        """The condition described by a dict that `to_dict` returned."""
         return _build_from_form(cls, data)
 
     def __and__(self, other: "Where") -> "Where":
@@ -58,14 +58,15 @@ def _both(operator: str, left: Where, right: Any) -> Where:
 
 
 def _flat(operator: str, form: Form) -> list[Form]:
-    """The terms of a form that has the same operator; otherwise a list with the form itself."""
+    """The operands of a form, if it has this operator; otherwise a list that contains only the form
+    itself. So nested operators of one kind become one."""
     terms = form[operator] if [*form] == [operator] else None
     return [*terms] if isinstance(terms, list) else [form]
 
 
 class Key:
-    """A metadata key, or one of `K.ID`, `K.DOCUMENT`, `K.EMBEDDING`, `K.METADATA` and `K.SCORE`. A
-    comparison of it with a value is a condition."""
+    """A metadata key, or one of `K.ID`, `K.DOCUMENT`, `K.EMBEDDING`, `K.METADATA` and `K.SCORE`.
+    Comparing a key with a value makes a condition."""
 
     ID: ClassVar["Key"]
     DOCUMENT: ClassVar["Key"]
@@ -140,8 +141,8 @@ K = Key
 
 
 class Rank:
-    """The scores of records, where the lowest is best: a `Knn`, or arithmetic with several of
-    them."""
+    """A score for each record, where the lowest is best. It is a `Knn`, or arithmetic with several
+    scores."""
 
     __slots__ = ("form",)
 
@@ -154,7 +155,7 @@ class Rank:
 
     @classmethod
     def from_dict(cls, data: Form) -> "Rank":
-        """The expression that a dict from `to_dict` describes."""
+        """The expression described by a dict that `to_dict` returned."""
         return _build_from_form(Rank, data)
 
     def __repr__(self) -> str:
@@ -191,23 +192,23 @@ class Rank:
         return Rank({"$abs": self.form})
 
     def abs(self) -> "Rank":
-        """The absolute value."""
+        """The absolute value of the score."""
         return abs(self)
 
     def exp(self) -> "Rank":
-        """The exponential function."""
+        """The exponential function of the score."""
         return Rank({"$exp": self.form})
 
     def log(self) -> "Rank":
-        """The natural logarithm."""
+        """The natural logarithm of the score."""
         return Rank({"$log": self.form})
 
     def max(self, other: Any) -> "Rank":
-        """The greater of the two."""
+        """The greater one of this score and the other."""
         return _operation("$max", self, other)
 
     def min(self, other: Any) -> "Rank":
-        """The lesser of the two."""
+        """The lesser one of this score and the other."""
         return _operation("$min", self, other)
 
 
@@ -245,8 +246,8 @@ class Val(Rank):
 
 
 class Knn(Rank):
-    """The distance to a query, for the `limit` nearest records: squared L2, 1 - dot or 1 - cosine,
-    as in `Collection.query`; for a sparse vector, 1 - the dot product."""
+    """The distance of records to a query, as in `Collection.query`: squared L2, 1 - dot or 1 -
+    cosine; 1 - dot for a sparse vector. Only the `limit` nearest records have a distance."""
 
     __slots__ = ()
 
@@ -258,10 +259,10 @@ class Knn(Rank):
         default: float | None = None,
         return_rank: bool = False,
     ) -> None:
-        """query: a text, which the collection's function embeds, a vector, or a sparse vector. key:
-        `K.EMBEDDING`, or any other name for the collection's sparse vectors. limit: how many of the
-        nearest records are found. default: the score of all other records; None leaves them out.
-        return_rank: whether the score is the rank, counted from 0, instead of the distance."""
+        """query: a vector, a sparse vector, or a text, which the collection's function embeds. key:
+        `K.EMBEDDING`, or any other name for the collection's sparse vectors. limit: the number of
+        nearest records to find. default: the score of all other records; with None they are left
+        out. return_rank: whether the score is the rank, counted from 0, instead of the distance."""
         form = {"query": _query_of(query), "key": _name_of(key), "limit": limit}
         if default is not None:
             form["default"] = default
@@ -271,7 +272,7 @@ class Knn(Rank):
 
 
 def _query_of(query: Any) -> Any:
-    """A query as JSON."""
+    """The query of a `Knn` as JSON."""
     if hasattr(query, "indices"):
         (vector,) = sparse_of(query, "query")
         assert vector is not None
@@ -281,7 +282,8 @@ def _query_of(query: Any) -> Any:
 
 
 class Rrf(Rank):
-    """Reciprocal rank fusion: - Σ weight / (k + rank), of `Knn` with `return_rank=True`."""
+    """Reciprocal rank fusion of several `Knn`, each with `return_rank=True`. The score is - Σ
+    weight / (k + rank)."""
 
     __slots__ = ()
 
@@ -292,9 +294,10 @@ class Rrf(Rank):
         weights: Iterable[float] | None = None,
         normalize: bool = False,
     ) -> None:
-        """ranks: the rankings to fuse; k: the constant in the sum, above 0. weights: one for each
-        ranking, 1 by default; normalize: whether the weights are scaled to the sum 1. Raises
-        InvalidArgumentError if there are no rankings, or another number of weights."""
+        """ranks: the rankings to fuse; k: the constant in the sum, above 0. weights: a weight for
+        each ranking, 1 by default; normalize: whether the weights are scaled so that their sum is
+        1. Raises InvalidArgumentError if there are no rankings, or if the number of weights differs
+        from the number of rankings."""
         forms = [_form_of(rank) for rank in ranks]
         if not forms:
             raise InvalidArgumentError("ranks is empty, expected at least one")
@@ -333,7 +336,7 @@ def _is_number(value: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """Which of the found records are returned: `limit` after the first `offset`."""
+    """Which part of the result is returned: `limit` records, after the first `offset`."""
 
     offset: int = 0
     limit: int | None = None
@@ -345,7 +348,7 @@ class Limit:
 
     @classmethod
     def from_dict(cls, data: Form) -> "Limit":
-        """The limit that a dict from `to_dict` describes."""
+        """The limit described by a dict that `to_dict` returned."""
         _check_keys(data, "limit", {"offset", "limit"})
         limit = data.get("limit")
         offset = whole_number(data.get("offset", 0), "limit['offset']", 0)
@@ -354,7 +357,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Select:
-    """Which fields of each record are returned besides its id: `K.DOCUMENT`, `K.EMBEDDING`,
+    """The fields of each record to return besides its id: `K.DOCUMENT`, `K.EMBEDDING`,
     `K.METADATA`, `K.SCORE`, and metadata keys."""
 
     keys: Iterable[Key | str] = ()
@@ -365,14 +368,14 @@ class Select:
 
     @classmethod
     def from_dict(cls, data: Form) -> "Select":
-        """The selection that a dict from `to_dict` describes."""
+        """The selection described by a dict that `to_dict` returned."""
         _check_keys(data, "select", {"keys"})
         return cls([Key(name) for name in _names_of(data.get("keys", ()))])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Aggregate:
-    """Which records of each group are returned."""
+    """Chooses which records of each group are returned. Its subclasses are `MinK` and `MaxK`."""
 
     form: Form
 
@@ -382,13 +385,13 @@ class Aggregate:
 
     @classmethod
     def from_dict(cls, data: Form) -> "Aggregate":
-        """The choice that a dict from `to_dict` describes."""
+        """The choice described by a dict that `to_dict` returned."""
         return _build_from_form(Aggregate, data)
 
 
 class MinK(Aggregate):
-    """The k records of a group with the lowest values under a key. Several keys are compared one
-    after the other, until two records differ."""
+    """The k records of a group with the lowest values. Records with equal values under the first
+    key are compared by the second key, and so on."""
 
     __slots__ = ()
 
@@ -398,7 +401,8 @@ class MinK(Aggregate):
 
 
 class MaxK(Aggregate):
-    """The k records of a group with the highest values under a key, or under several keys."""
+    """The k records of a group with the highest values. Records with equal values under the first
+    key are compared by the second key, and so on."""
 
     __slots__ = ()
 
@@ -409,14 +413,14 @@ class MaxK(Aggregate):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupBy:
-    """Groups of records with the same values under some metadata keys. Of each group only the
-    records that `aggregate` chooses are returned."""
+    """Groups records with the same values under some metadata keys. Only the records of each group
+    that `aggregate` chooses are returned."""
 
     keys: Key | str | Iterable[Key | str] = ()
     aggregate: Aggregate | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The grouping as a dict; empty if nothing is grouped."""
+        """The grouping as a dict; an empty dict if there are no keys or no `aggregate`."""
         names = _names_of(self.keys)
         if not names or self.aggregate is None:
             return {}
@@ -425,7 +429,7 @@ class GroupBy:
 
     @classmethod
     def from_dict(cls, data: Form) -> "GroupBy":
-        """The grouping that a dict from `to_dict` describes."""
+        """The grouping described by a dict that `to_dict` returned."""
         _check_keys(data, "group_by", {"keys", "aggregate"})
         if not data:
             return cls()
@@ -436,11 +440,11 @@ class GroupBy:
 
 
 class Search:
-    """A search, with the fields that it returns. It can be made by the constructor, or step by
-    step, where each step returns a new object. Every part may be a dict in the form that `to_dict`
+    """A search, with the fields to return. The constructor takes all parts at once. Each of the
+    methods returns a copy with one more part. Every part can be a dict in the form that `to_dict`
     returns.
 
-    Search().where(K("year") > 2000).rank(Knn("whales")).limit(10).select(K.SCORE, "title")
+        Search().where(K("year") > 2000).rank(Knn("whales")).limit(10).select(K.SCORE, "title")
     """
 
     __slots__ = ("_group_by", "_limit", "_rank", "_select", "_where")
@@ -479,7 +483,7 @@ class Search:
 
     @classmethod
     def from_dict(cls, data: Form) -> "Search":
-        """The search that a dict from `to_dict` describes."""
+        """The search described by a dict that `to_dict` returned."""
         _check_keys(data, "search", {"filter", "rank", "group_by", "limit", "select"})
         others = {name: data.get(name) for name in ("rank", "group_by", "limit", "select")}
         return cls(data.get("filter"), **others)
@@ -492,11 +496,12 @@ class Search:
         return self._replace_parts(where=where)
 
     def rank(self, rank_expr: Rank | Form | None) -> "Search":
-        """A copy of this search with these scores; None for the order of insertion."""
+        """A copy of this search that sorts records by these scores; None keeps the order of
+        insertion."""
         return self._replace_parts(rank=rank_expr)
 
     def group_by(self, group_by: GroupBy | Form | None) -> "Search":
-        """A copy of this search with groups."""
+        """A copy of this search that groups the records."""
         return self._replace_parts(group_by=group_by)
 
     def limit(self, limit: int, offset: int = 0) -> "Search":
@@ -517,8 +522,8 @@ class Search:
 
 
 def _convert_form(kind: Any, value: Any, name: str) -> Any:
-    """An object of this class, made from one, from an object of Chroma's class with the same name,
-    or from a dict."""
+    """The value as an object of the class `kind`. The value can be such an object, an object of a
+    class of Chroma with the same name, or a dict."""
     if isinstance(value, kind):
         return value
     form = value.to_dict() if hasattr(value, "to_dict") else value
@@ -543,7 +548,7 @@ def _check_keys(data: Any, name: str, known: set[str]) -> None:
 
 
 def _names_of(keys: Any) -> list[str]:
-    """The names of one key or of several keys, each once."""
+    """The names of one or several keys, without duplicates."""
     is_one = isinstance(keys, str) or hasattr(keys, "name")
     if not is_one and not isinstance(keys, Iterable):
         raise InvalidTypeError(f"keys is {quote(keys)}, expected keys")

@@ -78,8 +78,8 @@ def _term(key: Any, operand: Any, depth: int) -> Expression:
 
 
 def _parse_ids(operand: Any) -> Expression:
-    """The condition that the id is, or isn't, one of some ids. The operand is one id, or an
-    operator with one id or several."""
+    """A condition on ids. The operand is one id, or a dict from an operator to one or several
+    ids."""
     operators = operand if isinstance(operand, Mapping) else {"$eq": operand}
     terms: list[Expression] = []
     for operator, value in operators.items():
@@ -103,9 +103,9 @@ _Sorted: TypeAlias = tuple[int, Any]  # by kinds first, since values of two can'
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """A grouping. keys: records with equal values under these keys form a group; by: the keys that
-    sort a group, ascending if `least`; size: how many records from the beginning of a group are
-    kept."""
+    """How records are grouped. keys: records with equal values under these keys form a group; by:
+    the keys by which a group is sorted, ascending if `least`; size: how many of the first records
+    of a group are kept."""
 
     keys: tuple[str, ...]
     by: tuple[str, ...]
@@ -149,8 +149,8 @@ def _keys(value: Any, place: str) -> tuple[str, ...]:
 def group_records(
     grouping: Grouping, payloads: Sequence[Payload | None], scores: Floats
 ) -> list[int]:
-    """The positions of the records that are kept, ascending. A record without a value under a key
-    sorts before records with one."""
+    """The positions of the records to keep, ascending. A record without a value under a key is
+    sorted before records with a value."""
     groups: dict[tuple[Any, ...], list[int]] = {}
     for place, payload in enumerate(payloads):
         values = tuple(kind_of((payload or {}).get(key)) for key in grouping.keys)
@@ -191,7 +191,7 @@ OPERATORS = ("$knn", "$val", *_SEVERAL, *_PAIRS, *_UNARY)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranking:
-    """The ranking of one `Knn`; place: its position in the expression, for error messages."""
+    """The ranking of one `Knn`. place: its position in the whole expression, for error messages."""
 
     query: Any
     key: str
@@ -203,8 +203,8 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scored:
-    """The records that have a score, as (ranking, position in it), and their scores, float64 (n,),
-    the lowest first."""
+    """The records that have a score. places: a record's ranking, and its position in that ranking;
+    scores: (n,) float64, the lowest first."""
 
     places: list[tuple[int, int]]
     scores: Floats
@@ -310,8 +310,8 @@ def score_records(
 
 
 def _value(form: Form, columns: Iterator[Floats], count: int) -> Floats:
-    """(count,) numbers: the value of a checked expression. columns: the numbers for its rankings,
-    in the order of `rankings_of`."""
+    """(count,) float64: the values of an expression, which must be valid. columns: the values of
+    its rankings, in the order of `rankings_of`."""
     ((operator, operand),) = form.items()
     if operator == "$knn":
         return next(columns)
@@ -324,7 +324,7 @@ def _value(form: Form, columns: Iterator[Floats], count: int) -> Floats:
 
 
 class SearchRow(TypedDict, total=False):
-    """A found record: its id, and those of the selected fields that it has."""
+    """A found record: its id, and the selected fields that it has."""
 
     id: str
     document: str
@@ -342,9 +342,9 @@ _COLUMNS = {
 
 
 class SearchResult(dict[str, Any]):
-    """For each search, under "ids", "documents", "embeddings", "metadatas" and "scores", a list
-    with an item for each record; None for a field that wasn't selected. "select" has the names of
-    the selected fields."""
+    """Lists under "ids", "documents", "embeddings", "metadatas" and "scores", with an item for each
+    search. That item is a list with the values of each record, or None if the field was not
+    selected. "select" has the names of the selected fields."""
 
     def rows(self) -> list[list[SearchRow]]:
         """The records of each search as a list of dicts."""
@@ -365,7 +365,8 @@ SELECTED = (ID, DOCUMENT, EMBEDDING, METADATA, SCORE)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _CheckedSearch:
-    """A checked search. rank: None for the order of insertion; rankings: the rankings in `rank`."""
+    """A search whose parts are valid. rank: None for the order of insertion; rankings: the rankings
+    in `rank`."""
 
     expression: Expression | None
     rank: Mapping[str, Any] | None
@@ -387,12 +388,12 @@ class _CheckedSearch:
 
     @property
     def window(self) -> slice:
-        """Which of the found records are returned."""
+        """The slice of the found records to return."""
         return slice(self.offset, None if self.limit is None else self.offset + self.limit)
 
     def limit_of(self, ranking: Ranking) -> int:
-        """The number of candidates of a ranking. If the ranking is the whole `rank`, the number of
-        records to return suffices."""
+        """How many candidates to find for a ranking. If `rank` is this ranking alone, no more
+        records are needed than are returned."""
         is_all = self.rank is not None and "$knn" in self.rank and self.grouping is None
         if not is_all or self.limit is None:
             return ranking.limit
@@ -406,8 +407,9 @@ def run_searches(
     searches: Any,
     found_nothing: Callable[[Expression | None], Any],
 ) -> SearchResult:
-    """The results of searches, in their order. embedder: the collection's embedder; record: returns
-    the collection's record; found_nothing: called with the filter of each search without hits."""
+    """The results of searches, in their order. embedder: the collection's embedder; record: a
+    function that returns the collection's record; found_nothing: a function that is called with the
+    filter of each search that has no hits."""
     checked = [_check_search(search, place) for search, place in _searches(searches)]
     hits = iter(_hits(points, embedder, record, checked))
     columns = [
@@ -425,8 +427,7 @@ def run_searches(
 
 
 def _searches(searches: Any) -> list[tuple[Search, str]]:
-    """The searches as a list, each with a name for error messages; a single search becomes a
-    list."""
+    """The searches as a list, each with its name for error messages."""
     if isinstance(searches, Mapping) or hasattr(searches, "to_dict"):
         return [(_search_of(searches, "searches"), "searches")]
     if isinstance(searches, str) or not isinstance(searches, Sequence):
@@ -438,7 +439,7 @@ def _searches(searches: Any) -> list[tuple[Search, str]]:
 
 
 def _search_of(value: Any, place: str) -> Search:
-    """A search, passed as an object of ours, an object of Chroma's, or a dict."""
+    """A search, from an object of this package, an object of Chroma, or a dict."""
     form = value.to_dict() if hasattr(value, "to_dict") else value
     if not isinstance(form, Mapping):
         raise InvalidTypeError(f"{place} is {quote(value)}, expected a Search")
@@ -590,7 +591,7 @@ def _distances(ranking: Ranking, hit: Hits) -> Floats:
 
 
 def _columns(search: _CheckedSearch, read: Sequence[Points], scored: Scored) -> dict[str, Any]:
-    """The selected columns; None for the others."""
+    """The fields of the result of one search, by name; a field that was not selected is None."""
     keys = [name for name in search.select if not name.startswith("#")]
     columns: dict[str, Any] = dict.fromkeys(("documents", "embeddings", "metadatas", "scores"))
     columns["ids"] = [str(read[i].ids[place]) for i, place in scored.places]

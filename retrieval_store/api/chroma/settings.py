@@ -15,10 +15,10 @@ MEANINGLESS = frozenset({"anonymized_telemetry", "chroma_product_telemetry_impl"
 
 
 class Settings:
-    """Settings as Chroma's users give them, as arguments or attributes: `allow_reset`;
-    `is_persistent` and `persist_directory` for a store in a directory; and `anonymized_telemetry`,
-    which has no effect, since there is no telemetry. Clients raise InvalidArgumentError for any
-    other setting."""
+    """Settings in the form of Chroma, as arguments or attributes. `allow_reset` has an effect, and
+    so have `is_persistent` and `persist_directory`, for a store in a directory.
+    `anonymized_telemetry` has no effect, since there is no telemetry. Clients raise
+    InvalidArgumentError for any other setting."""
 
     def __init__(self, **options: Any) -> None:
         """Takes `allow_reset`, `is_persistent`, `persist_directory` and `anonymized_telemetry` by
@@ -33,7 +33,8 @@ class Settings:
 
 
 def directory_in(settings: Settings, path: Any) -> Any:
-    """The directory that the settings name, if there is no path; None for a store in memory."""
+    """The directory of the store, from `path` or the settings; None for a store in memory. Raises
+    InvalidArgumentError if the settings contradict `path`."""
     directory = settings.persist_directory
     if directory is None:
         if settings.is_persistent and path is None:
@@ -55,8 +56,8 @@ def directory_in(settings: Settings, path: Any) -> Any:
 
 
 def refuse_persistent(settings: Any) -> None:
-    """Raise InvalidArgumentError if the settings are for a store in a directory, but the store is
-    in memory."""
+    """Raise InvalidArgumentError if the settings ask for a store in a directory; for clients of a
+    store in memory."""
     known = check_settings(settings, DEFAULT_TENANT, DEFAULT_DATABASE)
     if known.is_persistent or known.persist_directory is not None:
         name = "is_persistent" if known.is_persistent else "persist_directory"
@@ -67,8 +68,8 @@ def refuse_persistent(settings: Any) -> None:
 
 
 def check_settings(settings: Any, tenant: Any, database: Any) -> Settings:
-    """The arguments of a client that correspond to these settings; raises InvalidArgumentError for
-    unsupported ones."""
+    """The settings as `Settings`. Raises InvalidArgumentError for an unsupported setting, tenant or
+    database."""
     arguments = {"tenant": (tenant, DEFAULT_TENANT), "database": (database, DEFAULT_DATABASE)}
     for name, (value, default) in arguments.items():
         if not isinstance(value, str) or value != default:
@@ -81,7 +82,8 @@ def check_settings(settings: Any, tenant: Any, database: Any) -> Settings:
 
 
 def _named_settings(settings: Any) -> dict[str, Any]:
-    """The settings that differ from their defaults, and the directory, if one is set."""
+    """The settings that differ from the defaults of Chroma, by name, and the directory if one is
+    set."""
     if settings is None:
         return {}
     if isinstance(settings, Mapping) and all(isinstance(name, str) for name in settings):
@@ -97,7 +99,8 @@ def _named_settings(settings: Any) -> dict[str, Any]:
 
 
 def _check_settings(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that have an effect here, checked."""
+    """The supported settings among the options; raises InvalidArgumentError if the value of any
+    option is not supported."""
     for name, value in options.items():
         if name in ("allow_reset", "is_persistent"):
             if not isinstance(value, bool):

@@ -44,7 +44,7 @@ _NOTHING_ASKED: dict[str, Any] = dict.fromkeys(models.QueryRequest.model_fields)
 
 @dataclass(frozen=True, slots=True)
 class PendingQuery:
-    """A query to answer. request: the whole request, if it is the only one of the call."""
+    """A query that is about to be run. request: the request, if the call has only one."""
 
     collections: Collections | None
     opened: CollectionHandle
@@ -58,7 +58,8 @@ _LOOK: ContextVar[Look | None] = ContextVar("look", default=None)
 
 @contextmanager
 def looking(look: Look) -> Iterator[None]:
-    """In the `with` body: call `look` with each query before it is answered."""
+    """A context manager: in its `with` block, `look` is called with each query before the query is
+    run."""
     token = _LOOK.set(look)
     try:
         yield
@@ -79,12 +80,12 @@ def _ask(
 
 
 def request_of(**fields: Any) -> models.QueryRequest:
-    """A request with these fields. They aren't checked here, but where they are used."""
+    """A `models.QueryRequest` with these fields. They are checked when they are used, not here."""
     return make_model(models.QueryRequest, {**_NOTHING_ASKED, **fields})
 
 
 class HitColumns(NamedTuple):
-    """The hits of one query, best first, as columns; a field that isn't returned is None. scores:
+    """The hits of one query as columns, best first. A field that is not returned is None. scores:
     (n,) float64."""
 
     ids: Sequence[PointId]
@@ -99,7 +100,7 @@ Answering: TypeAlias = Callable[[HitColumns], Any]  # makes the answer to a quer
 
 
 def response_of(hits: HitColumns) -> rest.QueryResponse:
-    """The response to a query as a model."""
+    """The hits of a query as a response model."""
     return make_model(rest.QueryResponse, {"points": models_of(hits)})
 
 
@@ -109,7 +110,7 @@ def query(
     request: Any,
     answering: Answering = response_of,
 ) -> Any:
-    """The points that a query finds, best first."""
+    """Run a query and return its response, which `answering` makes from the hits, best first."""
     selection = Selection(opened, request.with_payload, request.with_vector)
     step = step_of(collections, opened, request)
     question = Query((step,), selection.fields(not isinstance(step.scoring, UNSCORED)))
@@ -123,8 +124,8 @@ def query_batch(
     requests: Sequence[Any],
     answering: Answering = response_of,
 ) -> list[Any]:
-    """The results of several queries, all from one state of the collection. Each response is made
-    before the hits of the next query are read."""
+    """Run several queries on one state of the collection, and return their responses. A response is
+    made before the hits of the next query are read."""
     for request in requests:
         check_shard_key(request.shard_key)
     check_searches(opened, len(requests))
@@ -151,8 +152,8 @@ def query_batch(
 
 
 def _columns(hits: Hits, selection: Selection, step: QueryStep) -> HitColumns:
-    """The hits of a step, with the selected fields. Hits without a score have no version. For hits
-    that were chosen for diversity, missing vectors are None instead of {}."""
+    """The hits of a step as columns, with the selected fields. Hits without a score have no
+    version. For hits that were chosen for diversity, a missing vector is None instead of {}."""
     budget.check()
     points = hits.points
     count = len(points.ids)
@@ -225,7 +226,7 @@ def query_groups(
 def _look_up(
     collections: Collections, groups: Sequence[models.PointGroup], with_lookup: Any
 ) -> None:
-    """Add to each group the point of another collection whose id is the group's value."""
+    """Add to each group the point of another collection whose id equals the group's value."""
     if isinstance(with_lookup, str):
         with_lookup = models.WithLookup(collection=with_lookup)
     source = collections.look_up(with_lookup.collection)
@@ -245,7 +246,8 @@ def matrix(
     sample: Any = 10,
     using: str | None = None,
 ) -> tuple[list[Any], list[int], list[int], list[float]]:
-    """The ids of some points, and pairs of their indices with similarity scores."""
+    """The similarities between some points: their ids, and for each pair of points two indices into
+    these ids, and a score."""
     for name, number, least in (("sample", sample, 2), ("limit", limit, 1)):
         if not isinstance(number, int) or number < least:
             raise bad_request(f"{name} is {describe(number)}, expected {least} or more")
@@ -289,7 +291,7 @@ TERMS = ArgumentNames(
 def case_of(
     query: PendingQuery, named: Any, containing: str | None, same: str | None
 ) -> WhyRequest:
-    """The request to explain a query. named: the id to explain, or several ids."""
+    """The request to explain a query. named: the id of the point to explain, or several ids."""
     opened, request = query.opened, query.request
     ids = None if named is None else _ids_in(named)
     assert query.collections is not None
@@ -319,8 +321,8 @@ def _ids_in(ids: Any) -> list[int | str]:
 def _conditions_of_prefetches(
     opened: CollectionHandle, argument: str, request: Any
 ) -> list[Condition]:
-    """The conditions that exclude a record from the results of all prefetches; a single prefetch
-    that finds the record makes it a candidate."""
+    """Conditions that exclude a point from the results of every prefetch. If any prefetch finds the
+    point, it is a candidate."""
     prefetches = request.prefetch or ()
     legs = prefetches if isinstance(prefetches, Sequence) else [prefetches]
     terms = []

@@ -51,7 +51,7 @@ class ClientOptions:
     def bound(
         cls, client: type, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> "ClientOptions":
-        """The arguments of a client's class, given by position and by name."""
+        """The arguments of a client of this class, from those passed by position and by name."""
         bound = inspect.signature(client).bind(*args, **kwargs)
         arguments = {**bound.arguments, **bound.arguments.get("kwargs", {})}
         arguments.pop("kwargs", None)
@@ -62,7 +62,7 @@ class ClientOptions:
 
     @property
     def is_embedded(self) -> bool:
-        """Whether the arguments mean a store in this process."""
+        """Whether the arguments select a store in this process."""
         return (
             self.arguments.get("path") is not None or self.arguments.get("location") == ":memory:"
         )
@@ -75,7 +75,7 @@ class ClientOptions:
 
     @property
     def others(self) -> dict[str, Any]:
-        """The arguments, except those that say where the store is."""
+        """The arguments, except those that select the location of the store."""
         return {
             name: value for name, value in self.arguments.items() if name not in LOCATION_ARGUMENTS
         }
@@ -92,8 +92,8 @@ class ClientOptions:
 
 
 def open_store(path: Any) -> tuple[Session, BinaryIO | None]:
-    """The store of a directory, or one in memory for ":memory:", and a file that stays locked while
-    it is open."""
+    """Open the store in a directory, or a new store in memory if the path is ":memory:". Also
+    returns a file that stays locked while the store is open; None for a store in memory."""
     if path == ":memory:":
         return in_memory("full"), None
     directory = path_of(path, "path")
@@ -112,9 +112,9 @@ def open_store(path: Any) -> tuple[Session, BinaryIO | None]:
 
 
 def _lock_directory(directory: Path) -> BinaryIO:
-    """Lock a directory with a lock that all processes of this package can share. qdrant-client's
-    local mode wants to lock the file exclusively; since it can't, it reports that the directory is
-    in use instead of creating a store of its own there."""
+    """Take a shared lock on a directory, which all processes of this package can hold together.
+    qdrant-client's local mode needs an exclusive lock. So it reports that the directory is in use,
+    instead of creating a store of its own there."""
     file = open_lock_file(directory / LOCK)
     with suppress(OSError):
         if try_lock(file, shared=True):
@@ -127,8 +127,8 @@ def _lock_directory(directory: Path) -> BinaryIO:
 
 @contextmanager
 def _open_embedded(options: ClientOptions) -> Iterator[Embedded]:
-    """The methods of the store to which the arguments refer; if anything fails, the store is
-    closed."""
+    """A context manager: opens the store that the arguments select, and yields its methods. If the
+    `with` block fails, the store is closed."""
     options.check()
     embedded = Embedded(*open_store(options.place))
     try:
@@ -139,15 +139,15 @@ def _open_embedded(options: ClientOptions) -> Iterator[Embedded]:
 
 
 class QdrantClient(ResolvesInPlace, qdrant_client.QdrantClient):
-    """qdrant_client.QdrantClient, with its arguments and methods. With ":memory:" or `path` it is a
-    store in this process, on our engine; with `url`, `host` or another `location` it behaves as the
-    original client of a Qdrant server.
+    """qdrant_client.QdrantClient, with the same arguments and methods. With ":memory:" or `path` it
+    uses a store in this process, on our engine. With `url`, `host` or another `location` it is a
+    client of a Qdrant server, like the original class.
 
-    Any number of clients, threads and processes may use one path. Close it, or use it in a `with`
-    statement; acknowledged writes are on disk either way. Errors: `Refused` for requests that a
-    server would refuse (a subclass of qdrant_client's UnexpectedResponse, with status_code, and of
-    ValueError); RuntimeError once it is closed; `retrieval_store.errors.StorageError` if files
-    fail.
+    Any number of clients, threads and processes can use one path. Close the client, or use it in a
+    `with` statement; acknowledged writes are on disk either way. Errors: `Refused` for requests
+    that a server would refuse (a subclass of qdrant_client's UnexpectedResponse, with status_code,
+    and of ValueError); RuntimeError after the client was closed;
+    `retrieval_store.errors.StorageError` if files fail.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -231,7 +231,7 @@ def why(
 
 
 def _refuse_server(client: Any) -> None:
-    """Raise InvalidArgumentError for a client of a server."""
+    """Raise InvalidArgumentError if this is a client of a server."""
     if not isinstance(client, QdrantClient) or not isinstance(client._client, Embedded):
         raise InvalidArgumentError(
             "client is that of a server, which doesn't tell how it answers; expected a "
@@ -243,8 +243,8 @@ THREADS = 4  # that calls of one client may take
 
 
 def _in_a_thread(name: str) -> Callable[..., Any]:
-    """The method of this name, run in a thread. If a call is cancelled, it continues in its thread,
-    and is completed or fails as a whole, like any other call."""
+    """A method that runs the method of this name in a thread. If the caller is cancelled, the call
+    continues in its thread, where it is completed or fails as a whole."""
 
     @functools.wraps(getattr(Embedded, name))
     async def call(self: "AsyncEmbedded", *args: Any, **kwargs: Any) -> Any:
@@ -264,7 +264,7 @@ def _at_once(name: str) -> Callable[..., Any]:
 
 
 class AsyncEmbedded(AsyncQdrantBase):
-    """The methods of `Embedded`, each a coroutine where qdrant-client's is one."""
+    """The methods of `Embedded`, as coroutines where those of qdrant-client are coroutines."""
 
     def __init__(self, embedded: Embedded) -> None:
         super().__init__()
@@ -297,11 +297,11 @@ for _name, _method in vars(AsyncQdrantBase).items():
 
 
 class AsyncQdrantClient(ResolvesInPlace, qdrant_client.AsyncQdrantClient):
-    """`QdrantClient` for asyncio, with the arguments and methods of
-    qdrant_client.AsyncQdrantClient."""
+    """qdrant_client.AsyncQdrantClient, with the same arguments and methods; for asyncio what
+    `QdrantClient` is for threads."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """The arguments of qdrant_client.AsyncQdrantClient, as for `QdrantClient`."""
+        """The arguments are those of qdrant_client.AsyncQdrantClient; see `QdrantClient`."""
         options = ClientOptions.bound(qdrant_client.AsyncQdrantClient, args, kwargs)
         if not options.is_embedded:
             super().__init__(*args, **kwargs)

@@ -44,8 +44,8 @@ CUSTOM, AUTO = "custom", "auto"
 
 @dataclass(frozen=True, slots=True)
 class CollectionHandle:
-    """A collection as a call finds it: its record, its configuration, and its points. Servers may
-    use everything but the configuration."""
+    """An opened collection, in its state at the beginning of a call: its record, its configuration,
+    and its points. Servers can use everything but the configuration."""
 
     record: CollectionRecord
     configuration: CollectionConfig
@@ -70,12 +70,12 @@ class CollectionHandle:
         return strict.read_rate_limit, strict.write_rate_limit
 
     def check_filter(self, value: Any) -> Expression | None:
-        """A filter of qdrant-client's as an expression; raises InvalidFilterError for an invalid
-        filter."""
+        """A filter of qdrant-client as an expression; raises InvalidFilterError if the filter is
+        invalid."""
         return parse_filter(value, self.configuration.indexes_by_path)
 
     def count(self, value: Any) -> int:
-        """How many points fulfil a filter of qdrant-client's."""
+        """The number of points that fulfil a filter of qdrant-client."""
         return self.points.number(self.check_filter(value))
 
 
@@ -89,7 +89,7 @@ class Collections:
 
     @property
     def store(self) -> EmbeddedStore:
-        """The store; raises ClientClosedError."""
+        """The store; raises ClientClosedError if the session is closed."""
         store = self._store
         if store is None or self._session.closed:
             self._store = store = embedded_store(self._session)
@@ -106,8 +106,8 @@ class Collections:
         return CollectionHandle(record, self._configuration(record, points), points)
 
     def look_up(self, name: str) -> CollectionHandle:
-        """The collection in which points are looked up, by name or alias. Servers use another
-        message if it doesn't exist."""
+        """The collection with this name or alias, from which a query takes points. If it does not
+        exist, the error has the message of a server for that case."""
         try:
             return self.open(name)
         except Refused as error:
@@ -144,7 +144,7 @@ class Collections:
         edit: Callable[[CollectionConfig], CollectionConfig],
         edit_metadata: Callable[[Payload | None], Payload | None] = lambda metadata: metadata,
     ) -> None:
-        """Replace the configuration, and the metadata, in one transaction."""
+        """Replace the configuration of a collection, and its metadata, in one transaction."""
 
         def replaced(record: CollectionRecord) -> CollectionRecord:
             spaces = () if KEY in record.settings else opened.points.spaces()
@@ -158,8 +158,8 @@ class Collections:
 
 
 def _merge_settings(old: Payload, new: Payload) -> Payload:
-    """New settings of this API, merged with the settings that `Collection` has stored. Those are
-    kept as long as the unnamed vector space doesn't change."""
+    """New settings of this API, merged with the settings that `Collection` has stored. The stored
+    settings stay valid as long as the unnamed vector space does not change."""
     others = {name: value for name, value in old.items() if name not in ("metadata", "hnsw", KEY)}
     settings = {**new, **others}
     old_hnsw, new_hnsw = old.get("hnsw"), new.get("hnsw")
@@ -173,7 +173,7 @@ def _merge_settings(old: Payload, new: Payload) -> Payload:
 
 
 def check_shard_key(value: Any) -> None:
-    """Refuse a shard key: collections here have none."""
+    """Refuse any shard key, since collections here have none."""
     if value is not None:
         raise wrong(f"Bad request: there is no shard key {describe(value)}")
 
@@ -188,7 +188,8 @@ def check_sharding(opened: CollectionHandle) -> None:
 
 
 def collection_info(opened: CollectionHandle) -> models.CollectionInfo:
-    """Everything about a collection; its numbers are exact, not estimated."""
+    """All information about a collection. Its numbers are exact; those of a server are
+    estimates."""
     configuration = opened.configuration
     return models.CollectionInfo.model_validate(
         {
@@ -221,7 +222,7 @@ def collection_info(opened: CollectionHandle) -> models.CollectionInfo:
 
 
 def _warnings(configuration: CollectionConfig) -> Iterator[str]:
-    """The parts of a configuration that a server wouldn't support, as warnings."""
+    """Yield a warning for each part of a configuration that a server would not support."""
     for name, params in configuration.vectors.items():
         graph = {**configuration.hnsw_config, **(params.get("hnsw_config") or {})}
         if not graph.get("inline_storage"):
@@ -268,5 +269,5 @@ def _count_indexed(opened: CollectionHandle) -> int:
 
 
 def _points(opened: CollectionHandle, key: str, index: Any) -> int:
-    """How many points have a value that an index on this key would contain."""
+    """The number of points that have a value for an index on this key."""
     return opened.points.number(parse_filled(key, index))

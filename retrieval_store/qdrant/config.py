@@ -56,7 +56,7 @@ PARAMS_REPORTED: Payload = {
 @dataclass(frozen=True, slots=True)
 class Vector:
     """A vector space. size: the dimension, None until it is known; idf: whether a sparse space
-    ranks with the idf of its indices."""
+    weights the numbers of its vectors by idf."""
 
     name: str
     kind: VectorKind
@@ -67,15 +67,15 @@ class Vector:
 
     @property
     def is_normalised(self) -> bool:
-        """Whether a server stores the vectors normalised."""
+        """Whether a server would scale the vectors to length 1 before storing them."""
         return self.metric == "cosine" and self.kind != "sparse" and self.datatype != "uint8"
 
 
 @dataclass(frozen=True)
 class CollectionConfig:
-    """The configuration that is stored about a collection under `KEY`. vectors, sparse_vectors: the
-    parameters of vector spaces by name; others: all other settings, in the form in which a server
-    reports them."""
+    """The configuration of a collection, which its settings contain under `KEY`. vectors,
+    sparse_vectors: the parameters of vector spaces by name; all other fields have the form in which
+    a server reports them."""
 
     vectors: Mapping[str, Any] = field(default_factory=dict)
     sparse_vectors: Mapping[str, Any] = field(default_factory=dict)
@@ -112,8 +112,8 @@ class CollectionConfig:
 
     @property
     def lacks_sizes(self) -> bool:
-        """Whether the dimension of a dense vector space isn't known before its first vector is
-        written. That is so in collections created by `Client`."""
+        """Whether there is a dense vector space whose dimension is unknown until its first vector
+        is written. `Client` creates such collections."""
         return any(params["size"] == 0 for params in self.vectors.values())
 
     def as_payload(self) -> Payload:
@@ -133,13 +133,13 @@ def index_params(schema: Mapping[str, Any]) -> Any:
 
 
 def plain(model: Any) -> Payload:
-    """A model as JSON, without the fields that weren't set."""
+    """A model as JSON, without the fields that are None."""
     dumped: Payload = model.model_dump(mode="json", exclude_none=True, by_alias=True)
     return dumped
 
 
 def merge_settings(old: Mapping[str, Any] | None, diff: Any) -> Payload:
-    """The old settings; those that the model sets are replaced."""
+    """The old settings, with the values that the model sets."""
     return {**(old or {}), **({} if diff is None else plain(diff))}
 
 
@@ -172,14 +172,15 @@ def _index(hnsw: Mapping[str, Any]) -> Payload:
 
 
 def _graph(hnsw: Mapping[str, Any]) -> Payload:
-    """The settings of a graph in the form that `Collection` shows."""
+    """The settings of a graph, under the names that `Collection` uses."""
     neighbors = min(max(hnsw.get("m") or HNSW_REPORTED["m"], MIN_NEIGHBORS), MAX_NEIGHBORS)
     construction = max(hnsw.get("ef_construct") or HNSW_REPORTED["ef_construct"], 1)
     return {**HNSW_DEFAULTS, "max_neighbors": neighbors, "ef_construction": construction}
 
 
 def hnsw_of(configuration: CollectionConfig, name: str) -> dict[str, Any]:
-    """The graph settings of a vector space: its own; where it has none, the collection's."""
+    """The graph settings of a vector space: the space's own settings, and the collection's for all
+    others."""
     space_settings = configuration.vectors.get(name, {}).get("hnsw_config", {})
     return {**configuration.hnsw_config, **space_settings}
 
@@ -204,8 +205,8 @@ def _suits_collection(vector: Vector) -> bool:
 
 
 def configuration_of(record: CollectionRecord, spaces: Sequence[SpaceRecord]) -> CollectionConfig:
-    """The configuration of a collection. spaces: its vector spaces, which are used if the
-    collection was created by `Client`."""
+    """The configuration of a collection. spaces: the collection's vector spaces, from which the
+    configuration is derived if `Client` created the collection."""
     stored = stored_config(record)
     return (
         _configuration_of_spaces(spaces) if stored is None else _parse_config(record.name, stored)
@@ -213,7 +214,8 @@ def configuration_of(record: CollectionRecord, spaces: Sequence[SpaceRecord]) ->
 
 
 def stored_config(record: CollectionRecord) -> dict[str, Any] | None:
-    """The JSON stored under `KEY`; None for a collection made by `Client`."""
+    """The JSON that the settings contain under `KEY`; None for a collection that `Client`
+    created."""
     settings: Any = record.settings
     stored = settings.get(KEY) if isinstance(settings, dict) else ()
     if stored is None or isinstance(stored, dict):
@@ -224,7 +226,8 @@ def stored_config(record: CollectionRecord) -> dict[str, Any] | None:
 
 
 def _parse_config(name: str, stored: dict[str, Any]) -> CollectionConfig:
-    """The configuration in stored JSON, which is checked, since files can be tampered with."""
+    """The configuration that stored JSON describes. Raises an error if the JSON is invalid, since
+    files can be tampered with."""
     try:
         configuration = CollectionConfig(**stored)
         _ = configuration.by_name, configuration.strict, configuration.indexes
@@ -246,7 +249,8 @@ def _configuration_of_spaces(spaces: Sequence[SpaceRecord]) -> CollectionConfig:
 
 
 def with_sizes(configuration: CollectionConfig, spaces: Sequence[SpaceRecord]) -> CollectionConfig:
-    """The configuration, with dimensions that were fixed by first vectors after it was stored."""
+    """The configuration, with the dimensions that were unknown when it was stored, and were fixed
+    by the first vectors."""
     known = {space.name: space.dimension or 0 for space in spaces}
     vectors = {
         name: {**params, "size": params["size"] or known.get(name, 0)}
@@ -285,7 +289,7 @@ WITHOUT_MEANING = {
 
 
 def check_name(name: Any) -> str:
-    """The name for a new collection; raises Refused for an invalid name."""
+    """The name, if a new collection can have it; otherwise raises Refused."""
     if not isinstance(name, str) or len(name) > LONGEST_NAME or set(name) & set(FORBIDDEN):
         raise bad_request(
             f"collection_name is {name!r}: expected 1 to {LONGEST_NAME} characters, none of "
@@ -297,7 +301,7 @@ def check_name(name: Any) -> str:
 
 
 def check_vector_name(name: Any, sparse: bool) -> str:
-    """The name for a new vector space; raises Refused for an invalid name."""
+    """The name, if a new vector space can have it; otherwise raises Refused."""
     if not isinstance(name, str) or len(name) > LONGEST_NAME or set(name) & set(FORBIDDEN):
         raise bad_request(
             f"the vector name {name!r} has characters that none may have: {FORBIDDEN!r}"
@@ -308,7 +312,7 @@ def check_vector_name(name: Any, sparse: bool) -> str:
 
 
 def size_refused(name: str, size: int) -> str:
-    """The error that a server gives for an invalid size."""
+    """A server's error message for an invalid dimension."""
     at = f"vectors.{name}.size" if name else "vectors.size"
     message = f"value {size} invalid, must be from 1 to {LARGEST_SIZE}"
     return f"{INVALID}: [{at}: {message}]"
@@ -329,8 +333,8 @@ def dense_params(name: str, params: Any) -> dict[str, Any]:
 
 
 def refuse_pinned(noun: str, settings: Any) -> None:
-    """Refuse "pinned" as the memory of a part that a server can't pin. noun: names the part in the
-    message."""
+    """Refuse the setting "pinned" for memory that a server cannot pin. noun: what is stored there,
+    for the message."""
     if isinstance(settings, Mapping) and settings.get("memory") == "pinned":
         raise bad_request(f"{noun} have memory 'pinned', expected 'cold' or 'cached'")
 
@@ -453,7 +457,7 @@ def check_range(place: str, value: Any, least: float, most: float | None) -> Non
 
 
 def with_settings(old: CollectionConfig, settings: Mapping[str, Any]) -> CollectionConfig:
-    """A configuration in which the given settings replace the old ones."""
+    """A configuration with new values for these settings."""
     params = {name: _plain(settings[name]) for name in PARAMS if name in settings}
     refuse_pinned("payloads", params.get("payload"))
     for name in COUNTS:
@@ -485,8 +489,8 @@ def _quantization(old: CollectionConfig, value: Any) -> Any:
 
 
 def warn_once(settings: Mapping[str, Any]) -> None:
-    """Log the settings that are stored and reported but have no effect here, each once in a
-    process."""
+    """Log each setting that is stored and reported but has no effect here. Each setting is logged
+    once in a process."""
     for name in settings:
         if name in WITHOUT_MEANING and name not in _logged:
             _logged.add(name)

@@ -38,20 +38,20 @@ Admit: TypeAlias = Callable[[CollectionHandle], object]  # refuses a call by an 
 
 
 def _check_shard(shard_id: int) -> None:
-    """Refuse any shard id but that of the collection's only shard."""
+    """Refuse every shard id except 0, that of the collection's only shard."""
     if shard_id != 0:
         raise not_found(f"Not found: there is shard 0 alone, and no shard {shard_id}")
 
 
 @answers_as_a_server
 class Embedded(QdrantBase):
-    """Qdrant's methods on a store in this process, each as QdrantClient calls it.
+    """Qdrant's methods on a store in this process. QdrantClient calls them.
 
-    session: the session of the store; lock: a file that stays open with it; collections: the
-    collections that the methods open. kwargs: methods of a collection take `admit`, which is first
-    called with the collection, and may raise an error to refuse the call. Methods of its points
-    also take `timeout` and `shard_key_selector`. All other arguments, such as `wait`, `ordering`
-    and `consistency`, have no effect here.
+    session: the session of the store; lock: a file that stays open as long as the session;
+    collections: the collections that the methods open. kwargs: methods of a collection take
+    `admit`, a callback that gets the collection first, and can raise an error to refuse the call.
+    Methods of its points also take `timeout` and `shard_key_selector`. All other arguments, such as
+    `wait`, `ordering` and `consistency`, have no effect here.
     """
 
     def __init__(self, session: Session, lock: IO[Any] | None) -> None:
@@ -72,7 +72,7 @@ class Embedded(QdrantBase):
     def _open(
         self, collection_name: str, admit: Admit | None = None, **kwargs: Any
     ) -> CollectionHandle:
-        """The collection that a method works on."""
+        """The collection of this name, for a method of a collection."""
         opened = self.collections.open(collection_name)
         if admit is not None:
             admit(opened)
@@ -86,7 +86,8 @@ class Embedded(QdrantBase):
         shard_key_selector: Any = None,
         **kwargs: Any,
     ) -> CollectionHandle:
-        """The collection on whose points a method works. The collection may limit the timeout."""
+        """The collection of this name, for a method of its points. Raises an error if the
+        collection's strict mode does not allow the timeout."""
         opened = self.collections.open(collection_name)
         if admit is not None:
             admit(opened)
@@ -395,7 +396,7 @@ class Embedded(QdrantBase):
         answering: answers.Answering = answers.response_of,
         **kwargs: Any,
     ) -> Any:
-        """The points that a query finds; the request is a model. answering: see `QdrantService`."""
+        """Run the query that a request model describes. answering: see `QdrantService`."""
         opened = self._open_points(collection_name, **kwargs)
         check_shard_key(request.shard_key)
         return answers.query(self.collections, opened, request, answering)
@@ -605,10 +606,10 @@ class QdrantService(Embedded):
 
     They have the names and arguments of qdrant_client.QdrantClient, and raise `Refused` with the
     status and message of a server. Methods of a collection also take `timeout` (seconds, which
-    strict mode may limit) and `admit`: a callback that gets the opened collection, and may raise an
-    error to refuse the call before anything is done. `query_request` takes a `models.QueryRequest`.
-    It and `query_batch_points` take `answering`, a callback that makes the answer from
-    `HitColumns`. The methods below are for servers only; they raise errors unchanged.
+    strict mode may limit) and `admit`. `admit` is a callback that gets the opened collection, and
+    can raise an error to refuse the call before anything is done. `query_request` takes a
+    `models.QueryRequest`. It and `query_batch_points` take `answering`, a callback that makes the
+    response from `HitColumns`. The methods below are for servers only; they raise errors unchanged.
     """
 
     def __init__(self, session: Session) -> None:
@@ -627,8 +628,7 @@ class QdrantService(Embedded):
 
     @staticmethod
     def check_path(key: str) -> None:
-        """Raise InvalidFilterError for a text that isn't a path into a payload. `a.b[].c` is
-        one."""
+        """Raise InvalidFilterError unless the key is a path into a payload, such as `a.b[].c`."""
         parse_path(key)
 
     @staticmethod

@@ -81,7 +81,7 @@ def _match(path: JsonPath, index: Schema, operand: Any) -> Expression:
 
 
 def _text(path: JsonPath, index: Schema, value: Any) -> Expression:
-    """The condition for a text match: on tokens, if the index has tokens, otherwise on
+    """The condition for a text match. It compares tokens if the index has tokens, otherwise
     substrings."""
     if kind_of(index) != "text":
         return _with_letters(ValuesAt(path, "keyword"), value)
@@ -98,7 +98,7 @@ def _text(path: JsonPath, index: Schema, value: Any) -> Expression:
 
 
 def _with_letters(at: ValuesAt, value: Any) -> Expression:
-    """The condition that strings contain a text, or one of its words, in the same case."""
+    """The condition that a string contains the text, or one of its words. Case matters."""
     match value:
         case models.MatchTextAny(text_any=text):
             return Or(tuple(Containing(at, part) for part in dict.fromkeys(text.split())))
@@ -108,8 +108,8 @@ def _with_letters(at: ValuesAt, value: Any) -> Expression:
 
 
 def is_missed(index: Schema, match: Any) -> bool:
-    """Whether a server's lookup in an index would miss points that match: an index of numbers reads
-    a UUID as a large number."""
+    """Whether a server's lookup in an index would miss points that match. An index of numbers would
+    read a UUID as a large number."""
     return (
         kind_of(index) in ("integer", "float", "datetime")
         and isinstance(match, models.MatchValue)
@@ -119,7 +119,7 @@ def is_missed(index: Schema, match: Any) -> bool:
 
 
 def one_of(path: JsonPath, index: Schema, values: Sequence[Scalar]) -> Expression:
-    """The condition that a point has one of these values."""
+    """The condition that a point has at least one of these values."""
     if not values:
         return NONE
     if isinstance(values[0], str):
@@ -134,7 +134,7 @@ def one_of(path: JsonPath, index: Schema, values: Sequence[Scalar]) -> Expressio
 
 
 def other_than(path: JsonPath, index: Schema, values: Sequence[Scalar]) -> Expression:
-    """The condition that a point has a value other than these."""
+    """The condition that a point has a value that is none of these."""
     if values and not isinstance(values[0], str):
         kind: ScalarKind = "integer" if looks_up_integers(index) else "anything"
         return Differs(ValuesAt(path, kind), tuple(values))
@@ -146,8 +146,8 @@ def other_than(path: JsonPath, index: Schema, values: Sequence[Scalar]) -> Expre
 
 
 def _range(path: JsonPath, index: Schema, operand: Any) -> Expression:
-    """The condition for a range, in the units of the index: an index of numbers compares times as
-    microseconds, and an index of times takes plain numbers."""
+    """The condition for a range, in the units of the index. An index of numbers compares dates as
+    microseconds, and an index of dates also takes plain numbers."""
     given_bounds = vars(operand).items()
     bounds = {name: _bound(value) for name, value in given_bounds if value is not None}
     kind: ScalarKind = "datetime" if isinstance(operand, models.DatetimeRange) else "float"
@@ -175,9 +175,9 @@ def _bound(value: Any) -> int | float:
 
 
 def as_read(value: int | float) -> int | float:
-    """A number as a server parses it. Its parser reads the digits as float64 and multiplies or
-    divides them by a power of ten. So some numbers beyond 2^53 differ by one unit in the last
-    place."""
+    """A number in the form in which a server parses it. The server reads the digits as float64, and
+    multiplies or divides them by a power of ten. So some numbers beyond 2^53 differ by one unit in
+    the last place."""
     if isinstance(value, int):
         return value
     sign, digits, exponent = Decimal(repr(value)).as_tuple()
@@ -247,9 +247,10 @@ KnownConditions: TypeAlias = dict[tuple[int, bool], tuple[Any, Expression, int]]
 def parse_filter(
     filter_: models.Filter | None, indexes: Indexes, known: KnownConditions | None = None
 ) -> Expression | None:
-    """The filter as an expression, None for None. Raises InvalidFilterError for a filter that a
+    """A filter as an expression; None for None. Raises InvalidFilterError for a filter that a
     server refuses. indexes: the payload indexes by path, as reported; known: conditions of the
-    request's other filters, which are shared; this filter's conditions are added to it."""
+    request's other filters, to which the conditions of this filter are added. Equal conditions
+    become one object."""
     if filter_ is None:
         return None
     return _FilterParser(indexes, {} if known is None else known, [0]).filter(filter_, 1)
@@ -258,8 +259,8 @@ def parse_filter(
 def merge_filters(
     first: models.Filter | None, second: models.Filter | None
 ) -> models.Filter | None:
-    """Two filters merged as servers do it: `must` and `must_not` of both apply. The `should` lists
-    are concatenated, so that one condition of either suffices."""
+    """Two filters merged into one, as servers do it. `must` and `must_not` of both filters apply.
+    The `should` lists are concatenated, so that one condition of either filter suffices."""
     if first is None or second is None or _says_nothing(second):
         return first or second
     if _says_nothing(first):
@@ -400,9 +401,9 @@ class _FilterParser:
         return conditions[0] if len(conditions) == 1 else Or(tuple(conditions))
 
     def _parse_sizes(self, path: JsonPath, condition: models.FieldCondition) -> Expression:
-        """The condition on the number of values, which precedes all other conditions on the key. If
-        the key leads to several lists, it suffices that one of them isn't empty or null, unless an
-        index contains the values of all of them."""
+        """The condition on the number of values. If a field condition has one, its other parts are
+        ignored. If the key leads to several lists, one list that is neither empty nor null
+        suffices, unless an index contains the values of all lists."""
         if condition.is_empty is None and condition.is_null is None:
             assert condition.values_count is not None
             return Between(ValuesAt(path, "size"), **condition.values_count.model_dump())
@@ -421,8 +422,8 @@ class _FilterParser:
         return null if condition.is_null else Not(null) if indexed else Equals(nulls, (False,))
 
     def _index(self, path: JsonPath) -> Schema:
-        """The index that affects a condition. Elements of lists are read one by one, so for them
-        only an index of texts does."""
+        """The index that affects a condition at this path. A condition on the elements of a list is
+        only affected by an index of texts."""
         if not self.indexes:
             return None
         if not self.inside:
@@ -433,7 +434,7 @@ class _FilterParser:
 
 
 def parse_id(value: Any) -> int | str:
-    """A point id in canonical form; ids that `Collection` wrote may be any strings."""
+    """A point id in canonical form. Ids that `Collection` wrote can be any strings."""
     if isinstance(value, UUID):
         return str(value)
     if isinstance(value, str):
@@ -451,7 +452,8 @@ def _check_node(node: Expression) -> Expression:
 
 
 def grouping_by(key: str, groups: int, size: int, indexes: Indexes) -> GroupSearch:
-    """The grouping of hits by a key. A server reads groups by conditions on the key's values."""
+    """The grouping of hits by a key. A server finds the hits of a group by conditions on the values
+    of this key."""
     path = parse_path(key)
     index = indexes.get(path)
 

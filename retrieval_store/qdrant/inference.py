@@ -33,7 +33,7 @@ FUNCTIONS_KEPT = 16
 
 
 class InferenceEmbedder(ModelEmbedder):
-    """qdrant-client's embedder, which also knows the models registered here."""
+    """The embedder of qdrant-client, extended by the models that are registered here."""
 
     def __init__(self, parser: Any = None, is_local_mode: bool = False, **kwargs: Any) -> None:
         super().__init__(parser=parser, is_local_mode=False, **kwargs)
@@ -45,7 +45,7 @@ class InferenceEmbedder(ModelEmbedder):
 
 
 class InferenceWorker(ModelEmbedderWorker):
-    """The same embedder, for a separate process."""
+    """An `InferenceEmbedder` in a separate process."""
 
     def __init__(self, batch_size: int, **kwargs: Any) -> None:
         self.model_embedder = InferenceEmbedder(**kwargs)
@@ -53,7 +53,7 @@ class InferenceWorker(ModelEmbedderWorker):
 
 
 class OwnModels(Embedder):
-    """Embeds by models registered here; by fastembed for all other models."""
+    """Embeds with the models that are registered here, and with fastembed for all other models."""
 
     @classmethod
     def is_supported_text_model(cls, model_name: str) -> bool:
@@ -80,8 +80,9 @@ class OwnModels(Embedder):
 
 
 class NumbersInspector(Inspector):
-    """qdrant-client's inspector, which searches for objects to embed. It is skipped for queries and
-    points that contain only numbers, as most do, since searching takes longer than reading them."""
+    """The inspector of qdrant-client, which searches models for objects to embed. It skips queries
+    and points that contain only numbers, which are most, since searching them takes longer than
+    reading them."""
 
     def inspect(self, points: Any) -> bool:
         if points is None:
@@ -98,9 +99,9 @@ def _has_numbers(model: Any) -> bool:
 
 
 class ResolvesInPlace:
-    """Normalises queries like qdrant-client, but without copying the requests of a batch, which
-    takes longer than answering them. A batch in which texts are embedded is copied. Vectors aren't
-    first tested for other types."""
+    """Normalises queries as qdrant-client does, but without copying the requests of a batch, since
+    copying takes longer than answering them. A batch in which texts are embedded is copied. Vectors
+    are not tested for other types first."""
 
     def _resolve_query_request(self, query: Any) -> Any:
         if not isinstance(query, models.QueryRequest):
@@ -125,7 +126,7 @@ class ResolvesInPlace:
 
 
 def is_bm25(model_name: str) -> bool:
-    """Whether a model is BM25, under the name that servers use."""
+    """Whether a model has the name that servers use for BM25."""
     return model_name.lower() == BM25
 
 
@@ -166,7 +167,7 @@ def bm25_vectors(
 ) -> list[models.SparseVector]:
     """Sparse vectors of texts. The index of a token is the absolute value of its 32-bit
     MurmurHash3. In documents its value is f (k + 1) / (f + k (1 - b + b |d| / average)), where f is
-    the frequency of the token among the |d| tokens of the document; in queries it is 1.
+    the frequency of the token among the |d| tokens of the document. In queries its value is 1.
 
     Robertson and Zaragoza, "The probabilistic relevance framework" (2009). options: the fields of
     qdrant_client.models.Bm25Config. The collection multiplies the values by the idf.
@@ -215,7 +216,7 @@ def _hash_function() -> Any:
 
 def _tokens(config: models.Bm25Config) -> Tokens:
     """The tokenizer of a text index with the same options. By default it removes the language's
-    stopwords, and stems."""
+    stopwords, and reduces words to their stems."""
     language = config.language or LANGUAGE
     stopwords: Any = config.stopwords
     stemmer: Any = config.stemmer

@@ -60,7 +60,7 @@ from retrieval_store.query.types import NewSpace
 
 @dataclass(frozen=True, slots=True)
 class CollectionPlan:
-    """A collection to create: its settings, and its vector spaces."""
+    """A collection that is to be created: its settings and its vector spaces."""
 
     settings: Payload
     spaces: Mapping[str, NewSpace]
@@ -72,7 +72,7 @@ def plan_collection(
     metadata: Any = None,
     **settings: Any,
 ) -> CollectionPlan:
-    """A collection to create; raises Refused for an impossible one."""
+    """The plan for a new collection; raises Refused if it cannot be created."""
     check_given("create_collection", settings)
     configuration = new_configuration(vectors_config, sparse_vectors_config, settings)
     spaces = {
@@ -105,7 +105,7 @@ def exists(collections: Collections, name: str) -> bool:
 
 
 def delete(collections: Collections, name: str) -> bool:
-    """Delete a collection, but not by an alias; returns whether it existed."""
+    """Delete the collection of this name, which cannot be an alias. Returns whether it existed."""
     try:
         collections.store.drop(name)
     except NotFoundError:
@@ -148,7 +148,7 @@ def update(
 def _set_modifiers(
     opened: CollectionHandle, diffs: Mapping[str, models.SparseVectorParams]
 ) -> None:
-    """Change how the engine ranks sparse vectors, by the modifiers that a diff sets."""
+    """Change how sparse vector spaces rank, for each space whose modifier a diff sets."""
     for name, diff in diffs.items():
         if diff.modifier is not None:
             by_idf = diff.modifier == models.Modifier.IDF
@@ -166,7 +166,7 @@ def _with_diffs(old: Mapping[str, Any], diffs: Mapping[str, Any]) -> Payload:
 
 
 def _with_diff(old: Payload, diff: Any) -> Payload:
-    """The parameters of a vector space, changed by a diff. Index settings are changed one by one; a
+    """The parameters of a vector space, changed by a diff. Index settings are changed one by one. A
     new quantization replaces the old one, and "Disabled" removes it."""
     new = merge_settings(old, diff)
     for name in ("hnsw_config", "index"):
@@ -196,8 +196,8 @@ SCHEMA = ("size", "distance", "multivector_config", "datatype", "modifier")
 def add_vector(
     collections: Collections, opened: CollectionHandle, vector_name: str, vector_name_config: Any
 ) -> models.UpdateResult:
-    """Add a vector space, in which no point has a vector yet. Does nothing if it exists with the
-    same configuration."""
+    """Add a vector space, in which no point has a vector yet. Does nothing if the space exists with
+    the same configuration."""
     name, config = vector_name, vector_name_config
     sparse = isinstance(config, models.SparseVectorNameConfig)
     check_vector_name(name, sparse)
@@ -253,7 +253,7 @@ def _make_space(opened: CollectionHandle, vector: Vector, hnsw: Payload) -> None
 def drop_vector(
     collections: Collections, opened: CollectionHandle, vector_name: str
 ) -> models.UpdateResult:
-    """Delete a vector space; does nothing if it doesn't exist."""
+    """Delete a vector space; does nothing if there is no such space."""
 
     def edit(old: CollectionConfig) -> CollectionConfig:
         return replace(
@@ -283,7 +283,7 @@ def add_index(
     field_schema: Any = None,
     field_type: Any = None,
 ) -> models.UpdateResult:
-    """Add a payload index, which says for which kind of values the conditions on a key are
+    """Add a payload index. Its kind decides for which kind of values the conditions on the key are
     meant."""
     parse_path(field_name)
     check_indexes(opened, field_name)
@@ -313,7 +313,7 @@ def drop_index(
 
 
 def change_aliases(store: EmbeddedStore, operations: Sequence[Any]) -> None:
-    """Carry out these operations on aliases: all of them, or none."""
+    """Apply all operations on aliases, or none if one fails."""
 
     def edit(aliases: dict[str, str]) -> dict[str, str]:
         for operation in operations:
@@ -364,8 +364,8 @@ def _as_file(opened: CollectionHandle) -> str:
 
 @contextlib.contextmanager
 def _translate_file_errors() -> Iterator[None]:
-    """In the `with` body: convert errors of the file system to this package's errors, since another
-    process may delete a snapshot at any moment."""
+    """A context manager that converts errors of the file system to this package's errors, since
+    another process may delete a snapshot at any time."""
     try:
         yield
     except StorageError:  # ours are OSErrors, too, which say more
@@ -379,7 +379,7 @@ def _translate_file_errors() -> Iterator[None]:
 @dataclass(frozen=True, slots=True)
 class Snapshots:
     """The snapshots of a collection, or of the whole store if `opened` is None. A store in memory
-    has no directory for snapshots: all methods except `described` raise Refused."""
+    has no directory for snapshots, so all methods except `described` raise Refused."""
 
     store: EmbeddedStore
     opened: CollectionHandle | None
@@ -397,7 +397,7 @@ class Snapshots:
 
     @_translate_file_errors()
     def create(self) -> models.SnapshotDescription:
-        """Make a snapshot now."""
+        """Write a new snapshot."""
         folder, opened = self._folder, self.opened
         folder.mkdir(parents=True, exist_ok=True)
         timestamp = datetime.now(UTC).strftime("%Y-%m-%d-%H-%M-%S-%f")
@@ -408,7 +408,7 @@ class Snapshots:
 
     @_translate_file_errors()
     def described(self) -> list[models.SnapshotDescription]:
-        """The existing snapshots, the oldest first; none for a store in memory."""
+        """Descriptions of the snapshots, the oldest first; an empty list for a store in memory."""
         if self.store.directory is None:
             return []
         folder = self._folder
@@ -478,7 +478,7 @@ def _describe_snapshot(path: Path) -> models.SnapshotDescription:
 
 
 def _read_checksum(path: Path) -> str | None:
-    """The checksum that is stored beside a snapshot; None if it isn't stored yet."""
+    """The checksum in the file next to a snapshot; None if there is no such file yet."""
     try:
         if not path.is_symlink():  # which isn't of our making
             return path.read_text(encoding="ascii")

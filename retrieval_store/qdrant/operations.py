@@ -64,22 +64,22 @@ _Parsed: TypeAlias = tuple[list[PointId] | None, Expression | None]
 
 
 class Operation(NamedTuple):
-    """An operation on points. ids: the points that it may change; None if only a filter selects
-    them."""
+    """An operation on points. ids: the ids of the points that it can change; None if a filter
+    selects the points."""
 
     change: Callable[[Changes], object]
     ids: Sequence[PointId] | None
 
 
 def carry_out(opened: CollectionHandle, operation: Operation) -> models.UpdateResult:
-    """Carry out one operation."""
+    """Execute one operation."""
     return _carry_out_all(opened, [operation])[0]
 
 
 def _carry_out_all(
     opened: CollectionHandle, operations: Sequence[Operation]
 ) -> list[models.UpdateResult]:
-    """Carry out operations in one transaction; returns a result for each."""
+    """Execute operations in one transaction, and return a result for each."""
     if not operations:
         return []
     check_sharding(opened)
@@ -92,7 +92,8 @@ def _carry_out_all(
 
 
 def _make_each(operations: Sequence[Operation], changes: Changes) -> list[int]:
-    """Make the changes of operations; returns how many changes each made."""
+    """Add the changes of each operation to `changes`; returns how many changes each operation
+    made."""
     numbers = []
     for operation in operations:
         operation.change(changes)
@@ -143,7 +144,7 @@ def _put(batches: Sequence[PointBatch], rules: WriteRules, changes: Changes) -> 
 
 
 def _columns(opened: CollectionHandle, points: Any) -> tuple[list[PointId], Columns, list[Payload]]:
-    """Ids, vectors and payloads of points, which are passed one by one or as a batch."""
+    """The ids, vectors and payloads of points, which are passed one by one or as a batch."""
     match points:
         case (
             models.PointsBatch(batch=content, shard_key=key)
@@ -193,8 +194,8 @@ def _check_length(name: str, values: Sequence[Any], count: int) -> None:
 
 
 def _drop_repeats(batch: PointBatch) -> PointBatch:
-    """The batch without repeated ids: of the points with the same id the last one is kept, in every
-    mode."""
+    """The batch without repeated ids. The last point of each id is kept, whatever the mode of the
+    update."""
     ids = batch.ids
     if len(set(ids)) == len(ids):
         return batch
@@ -218,7 +219,8 @@ def _texts(batch: PointBatch) -> tuple[Any, ...]:
 def _select_vectors(
     vectors: Vectors | NonDenseVectors, rows: Ints
 ) -> Vectors | NonDenseVectors | None:
-    """The vectors of the points at these positions, renumbered."""
+    """The vectors of the points at these positions. The positions of the result count the selected
+    points."""
     count = len(vectors.matrix if isinstance(vectors, Vectors) else vectors.items)
     positions = np.arange(count) if vectors.positions is None else vectors.positions
     is_chosen = np.isin(positions, rows)
@@ -233,7 +235,7 @@ def _select_vectors(
 def updating_vectors(
     opened: CollectionHandle, points: Sequence[Any], update_filter: Any = None
 ) -> Operation:
-    """The operation that replaces the vectors with these names; other vectors stay."""
+    """The operation that replaces the passed vectors of points. A point's other vectors stay."""
     check_filter(opened, update_filter, updating=True)
     where = expression_of(opened, update_filter)
     points = [
@@ -258,13 +260,13 @@ def updating_vectors(
 
 
 def _is_empty_mapping(vectors: Any) -> bool:
-    """Whether the vectors are a mapping by name that is empty."""
+    """Whether the vectors are an empty mapping from names to vectors."""
     return isinstance(vectors, Mapping) and not vectors
 
 
 def _vectors_of(opened: CollectionHandle, points: Sequence[Any]) -> Columns:
-    """The vectors of the points. If a vector is refused, and a point doesn't exist, the error names
-    that point instead."""
+    """The vectors of the points. If a vector is invalid and a point does not exist, the error names
+    the missing point."""
     try:
         return columns_of(opened, [point.vector for point in points])
     except Refused as refused:
@@ -279,7 +281,7 @@ def _vectors_of(opened: CollectionHandle, points: Sequence[Any]) -> Columns:
 
 
 def _without_repeats(points: Sequence[Any]) -> list[list[Any]]:
-    """The points in groups without repeated ids; the number of groups is as small as possible."""
+    """The points in as few groups as possible, so that no id occurs twice in a group."""
     groups: list[list[Any]] = []
     seen: dict[PointId, int] = {}
     for point in points:
@@ -332,8 +334,8 @@ def _delete_vectors(
     chosen: Sequence[_Parsed],
     changes: Changes,
 ) -> None:
-    """Delete vectors of the points that each of several selections chooses. As on a server, an
-    unknown name is an error only if a point is found."""
+    """Delete vectors of the points that each selection chooses. As on a server, an unknown vector
+    name is an error only if a point is found."""
     existing = [name for name in vectors if name in opened.configuration.by_name]
     with _translating_not_found():
         for ids, expression in chosen:
@@ -393,7 +395,7 @@ def _edit(
 
 @contextmanager
 def _translating_not_found() -> Iterator[None]:
-    """In the `with` body: the error for a point that doesn't exist becomes Refused."""
+    """A context manager that converts the error for a missing point to Refused."""
     try:
         yield
     except NotFoundError as error:
@@ -407,7 +409,7 @@ def _parse_selection(opened: CollectionHandle, chosen: Selected) -> _Parsed:
 
 
 def operation_of(opened: CollectionHandle, value: Any, is_message: bool) -> Operation:
-    """The operation that one of the items of `batch_update_points` describes."""
+    """The operation that an item of `batch_update_points` describes. is_message: see `batch`."""
     for field in vars(value).values() if isinstance(value, BaseModel) else ():
         check_shard_key(getattr(field, "shard_key", None))
     match value:
@@ -460,8 +462,8 @@ def in_batches(points: Iterable[Any], size: int) -> Iterator[list[Any]]:
 def points_of(
     vectors: Any, payloads: Iterable[Any] | None, ids: Iterable[Any] | None
 ) -> Iterator[models.PointStruct]:
-    """Points made from separate vectors, payloads and ids, up to the end of the shortest. If there
-    are no ids, UUIDs are generated."""
+    """Points made from separate vectors, payloads and ids; their number is that of the shortest
+    argument. If `ids` is None, UUIDs are generated."""
     given_ids = (str(uuid.uuid4()) for _ in itertools.count()) if ids is None else ids
     given_payloads = itertools.repeat(None) if payloads is None else payloads
     for point_id, vector, payload in zip(
@@ -472,8 +474,8 @@ def points_of(
 
 
 def _vectors_by_point(vectors: Any) -> Iterator[Any]:
-    """The vectors of each point. If the vectors are passed as matrices by name, each point gets its
-    row of each."""
+    """The vectors of each point. If the vectors are passed as a mapping of matrices, each point
+    gets one row of every matrix."""
     if isinstance(vectors, Mapping):
         columns = {name: np.asarray(column) for name, column in vectors.items()}
         for rows in zip(*columns.values(), strict=True):

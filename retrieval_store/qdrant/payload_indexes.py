@@ -89,7 +89,8 @@ _PLAIN_TEXT = models.TextIndexParams(type=models.TextIndexType.TEXT)
 
 
 def by_path(indexes: Mapping[str, Schema]) -> Indexes:
-    """Indexes by the paths of their keys; a key may be written in several ways."""
+    """The indexes by the parsed paths of their keys, since a path can be written as different
+    keys."""
     return {parse_path(key): schema for key, schema in indexes.items()}
 
 
@@ -101,18 +102,18 @@ def kind_of(schema: Schema) -> str | None:
 
 
 def looks_up_integers(index: Schema) -> bool:
-    """Whether it is an index of integers that supports lookups of equal integers."""
+    """Whether the index is one of integers that can find equal integers."""
     return kind_of(index) == "integer" and getattr(index, "lookup", None) is not False
 
 
 def orders_integers(index: Schema) -> bool:
-    """Whether it is an index of integers that supports ranges."""
+    """Whether the index is one of integers that can find ranges."""
     return kind_of(index) == "integer" and getattr(index, "range", None) is not False
 
 
 def uuids_in(index: Schema, values: Sequence[Scalar]) -> tuple[str, ...] | None:
-    """The values in the form of a UUID index. None if there is no such index, or a value isn't a
-    UUID."""
+    """The values in the form that a UUID index stores. None if there is no such index, or if a
+    value is not a UUID."""
     if kind_of(index) != "uuid":
         return None
     uuids = [uuid_in(str(value)) for value in values]
@@ -147,7 +148,7 @@ def parse_facet(key: str, indexes: Indexes) -> ValuesAt:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order of points: the column of values by which they are sorted, and the first value to
+    """How points are sorted: the column of values by which they are sorted, and the first value to
     return."""
 
     at: ValuesAt
@@ -156,7 +157,7 @@ class Order:
 
 
 def parse_order(order_by: str | models.OrderBy, indexes: Indexes) -> Order:
-    """The order of a scroll."""
+    """How a scroll sorts points."""
     order = models.OrderBy(key=order_by) if isinstance(order_by, str) else order_by
     path = parse_path(order.key)
     index = indexes.get(path)
@@ -173,7 +174,7 @@ def parse_order(order_by: str | models.OrderBy, indexes: Indexes) -> Order:
 
 
 def _start(value: Any) -> int | float | None:
-    """The value at which an order starts; servers read numbers as float64."""
+    """The first value to return, in the form in which a server reads it: numbers are float64."""
     if value is None:
         return None
     if isinstance(value, date):
@@ -182,7 +183,7 @@ def _start(value: Any) -> int | float | None:
 
 
 def parse_filled(key: str, schema: Schema) -> Expression:
-    """The condition that a point has a value that the index of a key contains."""
+    """The condition that a point has a value that an index on this key would contain."""
     path = parse_path(key)
     match kind_of(schema):
         case "geo":
@@ -194,8 +195,8 @@ def parse_filled(key: str, schema: Schema) -> Expression:
 
 
 def parse_variable(name: str, indexes: Indexes) -> Variable:
-    """The column in which a formula looks up a variable: the index of exactly that key, or else the
-    payload."""
+    """The column in which a formula looks up a variable. It is that of the index on exactly this
+    key, or of the payload if there is no such index."""
     path = parse_path(name)
     index = indexes.get(path)
     match kind_of(index):
@@ -208,7 +209,7 @@ def parse_variable(name: str, indexes: Indexes) -> Variable:
 
 
 def parse_scored(key: Any, indexes: Indexes) -> TokensAt:
-    """The column of tokens by which a query of words ranks."""
+    """The column of tokens that a query by words ranks."""
     if not isinstance(key, str):
         raise InvalidFilterError("a TextQuery needs using: the key whose texts it is about")
     path = parse_path(key)

@@ -106,9 +106,10 @@ IDS = (int, str, uuid.UUID)
 
 @dataclass(slots=True)
 class Inputs:
-    """Resolves the vectors of one step. opened: the collection to search; using: its vector space;
-    source, origin: the collection and the vector space of example points. used_ids: the example
-    points of this collection; read: the points of the source that were read so far, by id."""
+    """Resolves the vectors of one step. opened: the collection to search; using: the vector space
+    to search; source, origin: the collection and the vector space of example points. used_ids: the
+    example points that belong to the searched collection; read: the points of `source` that were
+    read so far, by id."""
 
     opened: CollectionHandle
     using: Vector
@@ -122,7 +123,7 @@ class Inputs:
         cls, collections: Collections, opened: CollectionHandle, using: str | None, lookup: Any
     ) -> "Inputs":
         """The inputs of a step that uses this vector space. Example points come from the same
-        collection, or from another one that the request names."""
+        collection, or from the collection that `lookup` names."""
         vector = opened.vector(using or UNNAMED)
         if lookup is None:
             return cls(opened, vector, opened, vector)
@@ -137,8 +138,8 @@ class Inputs:
         return cls(opened, vector, source, origin)
 
     def example(self, value: Any, sized: bool = True) -> Example:
-        """One vector, in the form in which the space stores it. If `sized`, it must have the
-        dimension of the space; otherwise a dense vector may have any."""
+        """One vector, in the form in which the space stores it. sized: whether it must have the
+        dimension of the space. If not, a dense vector can have any dimension."""
         if isinstance(value, list | tuple | np.ndarray):
             if len(value) == 0:
                 raise wrong(f"the query for vectors {self.using.name!r} is empty")
@@ -157,7 +158,7 @@ class Inputs:
         return row
 
     def examples(self, values: Iterable[Any], sized: bool = True) -> list[Example]:
-        """Several vectors; the stored points among them are read together."""
+        """Several vectors. Those that are ids of stored points are read together."""
         all_values = list(values)
         id_values = [value for value in all_values if _is_id(value)]
         self._read([id_to_read(value) for value in id_values])
@@ -175,15 +176,15 @@ class Inputs:
             self.read.update(zip(points.ids, (points.vectors or {})[name], strict=True))
 
     def _refuse(self, name: str, ids: list[PointId]) -> None:
-        """Refuse points that don't exist, or a vector name that the other collection doesn't
-        have."""
+        """Raise Refused for a point that does not exist, or for a vector name that the collection
+        of the example points does not have."""
         existing = self.source.points.get(ids, None, None, 0, Fields()).ids
         for missing in set(ids).difference(existing):
             raise not_found(f"Not found: No point with id {missing} found")
         self.source.vector(name)
 
     def _lacks(self, point_id: PointId) -> bool:
-        """Whether a point was read and has no vector; False for a point that doesn't exist."""
+        """Whether a point was read and has no vector. False for a point that does not exist."""
         stored = self.read.get(point_id, ())
         return stored is None or (
             isinstance(stored, np.ndarray) and bool(np.isnan(stored.ravel()[:1]).any())
@@ -208,14 +209,15 @@ def _is_id(value: Any) -> bool:
 
 
 def as_compared(vector: Vector, query: Matrix) -> Matrix:
-    """The numbers of a query in the form in which a server compares them: truncated to bytes if the
-    vectors are stored as bytes."""
+    """The query vectors in the form in which a server compares them: truncated to bytes if the
+    stored vectors are bytes."""
     return as_float32(as_bytes(query)) if vector.datatype == "uint8" else query
 
 
 def average(vector: Vector, positives: list[Example], negatives: list[Example]) -> Example:
-    """The average of the positives, plus its difference from the average of the negatives. As on a
-    server, dense examples may have any dimension; only the average must have that of the space."""
+    """The average of the positive examples, plus its difference from the average of the negative
+    examples. As on a server, dense examples can have any dimension; only the average must have that
+    of the space."""
     if vector.kind == "sparse":
         return _sparse_average(positives, negatives)
     near, far = _matrices(positives), _matrices(negatives)
@@ -231,7 +233,7 @@ def average(vector: Vector, positives: list[Example], negatives: list[Example]) 
 
 
 def _mean_row(rows: list[Matrix]) -> Floats:
-    """(n,) float64: the mean of rows. Numbers that a shorter row lacks count as 0."""
+    """(n,) float64: the mean of rows, which can differ in length. Missing numbers count as 0."""
     total = np.zeros(max(map(len, rows)))
     for row in rows:
         total[: len(row)] += row
@@ -284,19 +286,19 @@ _SCORE = re.compile(r"\$score(?:\[(\d+)\])?", re.ASCII)
 
 
 def formula_of(opened: CollectionHandle, query: models.FormulaQuery) -> Formula:
-    """The formula of a query, checked as a whole."""
+    """The formula of a query; raises an error if any part of it is invalid."""
     return _FormulaParser(opened, query.defaults or {}).parse(query.formula, 1)
 
 
 class _FormulaParser:
-    """Parses a formula; defaults: the values for scores and keys that a point lacks."""
+    """Parses a formula. defaults: the values of variables that a point lacks."""
 
     def __init__(self, opened: CollectionHandle, defaults: Mapping[str, Any]) -> None:
         self._opened, self._nodes = opened, 0
         self._defaults = {_normal(key): value for key, value in defaults.items()}
 
     def parse(self, value: Any, depth: int) -> Formula:
-        """A node, and those below it."""
+        """A node of a formula, with all nodes below it."""
         budget.check()
         self._nodes += 1
         if depth > MAX_DEPTH or self._nodes > MAX_NODES:
@@ -364,8 +366,7 @@ class _FormulaParser:
         return DistanceTo(origin, self._variable_at(params.to, GEO_USES), default)
 
     def _function(self, value: Any, depth: int) -> Formula | None:
-        """A node of a formula that is a model with one field; the field has the name of the
-        function."""
+        """A node whose model has one field, which has the name of the function."""
         named_parser = next(
             (_PARSERS[kind] for kind in type(value).__mro__ if kind in _PARSERS), None
         )
@@ -410,7 +411,7 @@ class _FormulaParser:
 
 
 def _class_of(name: str) -> type:
-    """The model that has a field of this name."""
+    """The model of an expression that has a field of this name."""
     model = getattr(models, "".join(part.capitalize() for part in name.split("_")) + "Expression")
     assert isinstance(model, type)
     return model
@@ -460,15 +461,15 @@ def step_of(collections: Collections, opened: CollectionHandle, request: Any) ->
 def used_ids_of(
     collections: Collections, opened: CollectionHandle, request: Any
 ) -> tuple[PointId, ...]:
-    """The points of this collection whose vectors a request and its prefetches use, and which it
-    must therefore not return. The request is parsed again for this."""
+    """The points of this collection whose vectors a request and its prefetches use. The query must
+    not return these points. The request is parsed again for this."""
     return _QueryParser(collections, opened).parse_step(request, None, 1).used_ids
 
 
 @dataclass(frozen=True, slots=True)
 class _Parsed:
-    """A step and its prefetches. request: the request of the step; used_ids: the example points of
-    this collection."""
+    """A step and its parsed prefetches. request: the request of the step; used_ids: the example
+    points that belong to the searched collection."""
 
     request: Any
     step: QueryStep
@@ -477,9 +478,9 @@ class _Parsed:
 
 
 def _step_with_prefetches(parsed: _Parsed, above: Expression | None) -> QueryStep:
-    """The step with its prefetches. A step returns neither the points that it or its prefetches use
-    as examples, nor those that the steps above it use. The filters of the steps above apply to the
-    steps that search first."""
+    """The step with its prefetches. No step returns points that it, its prefetches or a step above
+    it use as examples. above: the filters of the steps above, which are applied in the innermost
+    prefetches."""
     if above is None and not parsed.used_ids and not parsed.prefetch:
         return parsed.step
     unused = Not(HasId(tuple(dict.fromkeys(parsed.used_ids)))) if parsed.used_ids else None
@@ -507,8 +508,8 @@ class _QueryParser:
         return known[1]
 
     def parse_step(self, value: Any, above: models.Filter | None, depth: int) -> _Parsed:
-        """A step with its prefetches. above: the filters of the steps above it, which apply to the
-        steps that search first."""
+        """A step with its prefetches. above: the filters of the steps above, which are applied in
+        the innermost prefetches."""
         if depth > MAX_DEPTH:
             raise wrong(f"prefetches are nested deeper than {MAX_DEPTH} levels")
         prefetches = _prefetches(value)
@@ -529,8 +530,8 @@ class _QueryParser:
         )
 
     def _merge(self, above: Any, own: Any) -> Any:
-        """Both filters merged to one. The merged filter is counted for each prefetch, though the
-        prefetches share the content of its conditions."""
+        """Both filters merged into one. The conditions of the merged filter are counted for each
+        prefetch, although the prefetches share them in memory."""
         merged = merge_filters(above, own)
         if merged is not None and merged is not above and merged is not own:
             count = len(conditions_of(merged))
@@ -586,9 +587,9 @@ class _QueryParser:
         return QueryStep(scoring, limit, expression, (), least, offset), used_ids
 
     def _threshold(self, scoring: Scoring, threshold: float) -> float:
-        """The threshold for the engine, which keeps hits whose score equals it. A server drops
-        these if it compares vectors, and its scores are float32. So the engine's threshold is the
-        smallest number that is rounded to a better float32."""
+        """The threshold for the engine, which keeps hits whose score equals the threshold. A server
+        that compares vectors drops such hits, and its scores are float32. So the engine's threshold
+        is the smallest number that is rounded to a better float32."""
         compared = scoring.near if isinstance(scoring, Mmr) else scoring
         if not isinstance(compared, COMPARING_VECTORS):
             return math.inf if math.isnan(threshold) else threshold  # no score is as good as NaN
@@ -602,7 +603,7 @@ class _QueryParser:
     def _scoring(
         self, query: Any, value: Any, prefetch_count: int, limit: int
     ) -> tuple[Scoring, list[PointId]]:
-        """How a step ranks, and which points it uses."""
+        """How a step ranks, and the example points that it uses."""
         match query:
             case models.NearestQuery():  # the most frequent
                 pass
@@ -630,7 +631,7 @@ class _QueryParser:
         return scoring, inputs.used_ids
 
     def _payload_text(self, text: Any, value: Any) -> PayloadText:
-        """The scoring by the words in a key whose text index supports ranking."""
+        """The ranking by words of the texts under a key, whose text index must support ranking."""
         query = text if hasattr(text, "query") else models.TextQueryInput(query=text)
         scoring = query.scoring.bm25 if query.scoring is not None else models.Bm25Params()
         k1, b = K1 if scoring.k is None else scoring.k, B if scoring.b is None else scoring.b
@@ -642,7 +643,7 @@ class _QueryParser:
         return PayloadText(at, tokens, k1, b, self._corpus(idf))
 
     def _corpus(self, idf: Any) -> Expression | None:
-        """The set of points by which idf is computed."""
+        """The filter of the points from which idf is computed; None for all points."""
         if not isinstance(idf, models.IdfCorpusParams):
             return None
         check_filter(self._opened, idf.corpus)
@@ -680,7 +681,7 @@ def _nearest_to(
     params: models.SearchParams,
     corpus: Expression | None,
 ) -> NearestDense | NearestSparse:
-    """The scoring by nearness to a vector."""
+    """The ranking by nearness to a vector."""
     name = inputs.using.name
     if isinstance(vector, SparseVector):
         return NearestSparse(name, (vector,), corpus)
@@ -708,8 +709,8 @@ def _checked_integer(name: str, value: Any, least: int) -> int:
 
 
 def _check_prefetches(parsed: _Parsed) -> None:
-    """Refuse a step that requires prefetches and has none, or has prefetches that it wouldn't
-    rank."""
+    """Raise Refused for a step that needs prefetches and has none, or that has prefetches but no
+    query to rank them."""
     query, prefetches = parsed.request.query, parsed.prefetch
     if prefetches and query is None:
         raise wrong(
@@ -789,7 +790,8 @@ def _pairs(inputs: Inputs, value: Any) -> tuple[tuple[Any, Any], ...]:
 def _feedback(
     inputs: Inputs, feedback_input: models.RelevanceFeedbackInput, corpus: Expression | None
 ) -> RelevanceFeedback:
-    """Pairs of examples with different scores; the weight of a pair is that difference."""
+    """The ranking by relevance feedback. It has a pair for any two examples with different scores;
+    the weight of a pair is the difference of the scores."""
     naive = feedback_input.strategy.naive
     at = "internal.query.relevance_feedback"
     if not feedback_input.feedback:

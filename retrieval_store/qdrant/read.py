@@ -35,7 +35,7 @@ Shown: TypeAlias = Callable[[Payload], Any]
 
 
 def content_of(payload: Payload) -> Content:
-    """The content of a point for a payload, in which the document and the URI are separate from the
+    """A payload as the content of a point, in which the document and the URI are separate from the
     other keys."""
     if DOCUMENT not in payload and URI not in payload:
         return Content(payload, None, None)
@@ -56,7 +56,7 @@ def with_reserved_keys(
     documents: Sequence[str | None] | None,
     uris: Sequence[str | None] | None,
 ) -> list[Payload]:
-    """The payloads, with documents and URIs as keys in them; most points have neither."""
+    """The payloads, with documents and URIs as keys in them. Most points have neither."""
     full_payloads = [payload or {} for payload in payloads]
     for name, texts in ((DOCUMENT, documents), (URI, uris)):
         if texts is not None and texts.count(None) < len(texts):
@@ -70,8 +70,8 @@ def with_reserved_keys(
 def edit_payload(
     change: Callable[[Payload | None], Payload | None],
 ) -> Callable[[Content], Content]:
-    """An edit of payloads in the form that users see; a result of None means no payload, as after
-    `clear`."""
+    """An edit of contents, made from an edit of payloads in the form that users see. If `change`
+    returns None, the point has no payload afterwards, as after `clear`."""
 
     def edit(content: Content) -> Content:
         (shown,) = with_reserved_keys([content.payload], [content.document], [content.uri])
@@ -93,7 +93,7 @@ def setting(new: Payload, key: str | None) -> Callable[[Payload | None], Payload
 
 
 def _levels(value: Any) -> int:
-    """How deep lists and objects are nested in a value."""
+    """How deeply lists and dicts are nested in a value."""
     if not isinstance(value, list | dict):
         return 0
     within = value.values() if isinstance(value, dict) else value
@@ -106,7 +106,8 @@ def _merge_payload(old: Any, new: Payload) -> Payload:
 
 
 def _set_at_path(value: Any, path: Path, new: Payload) -> Any:
-    """`value` with `new` merged at the path, which is created where it doesn't exist."""
+    """`value`, with `new` merged into the dict at the path. Missing dicts on the path are
+    created."""
     if not path:
         return _merge_payload(value, new)
     step, rest = path[0], path[1:]
@@ -134,8 +135,8 @@ def _paths_of(keys: Iterable[str]) -> Iterator[Path]:
 
 
 def _tree_of(paths: Iterable[Path]) -> Tree:
-    """The paths as a tree of steps, so that each level of a value is visited once for all of them.
-    A node is None if a path ends there, even if other paths continue."""
+    """The paths as a tree of steps, so that each level of a value is visited once for all paths. A
+    node is None if a path ends there, even if other paths continue."""
     tree: Tree = {}
     for path in paths:
         node: Tree | None = tree
@@ -148,7 +149,7 @@ def _tree_of(paths: Iterable[Path]) -> Tree:
 
 
 def _without(value: Any, tree: Tree) -> Any:
-    """A value without the parts at the ends of the paths."""
+    """A value without the parts to which the paths lead."""
     if not tree:
         return value
     if isinstance(value, dict):
@@ -166,7 +167,7 @@ def _without(value: Any, tree: Tree) -> Any:
 
 
 def selecting(with_payload: Any) -> Shown | None:
-    """The function that selects the part of a payload to return; None if no payload is returned."""
+    """A function that selects the part of a payload to return; None if no payload is returned."""
     if isinstance(with_payload, bool) or with_payload is None:
         return every_key if with_payload else None
     if isinstance(with_payload, models.PayloadSelectorInclude):
@@ -182,7 +183,7 @@ def selecting(with_payload: Any) -> Shown | None:
 
 
 def every_key(payload: Payload) -> Payload:
-    """The whole payload."""
+    """The whole payload unchanged."""
     return payload
 
 
@@ -192,9 +193,9 @@ def _select_keys(keys: Sequence[str]) -> Shown:
 
 
 def _including(value: Any, tree: "Tree | None") -> Any:
-    """The part of a value that paths select. As on a server, a value that isn't an object or a list
-    stays even if a path continues below it; and a path can't select an element of a list by its
-    position."""
+    """The part of a value that the paths select. As on a server, a value that is neither a dict nor
+    a list is included even if a path continues below it. A path cannot select an element of a list
+    by its position."""
     if tree is None:
         return value
     if isinstance(value, dict):
@@ -236,7 +237,7 @@ def make_model(kind: type[Model], values: dict[str, Any]) -> Model:
 
 
 class Selection:
-    """Which fields of points to return, and in which form."""
+    """Which fields of points are returned, and in which form."""
 
     def __init__(self, opened: CollectionHandle, with_payload: Any, with_vectors: Any) -> None:
         self._configuration = opened.configuration
@@ -252,7 +253,7 @@ class Selection:
         return _fields(self._show is not None, self._existing, version)
 
     def with_those(self, others: Fields) -> Fields:
-        """The fields to read for both this selection and another one."""
+        """The fields to read for this selection and the other fields together."""
         payload = self._show is not None or others.payload
         names = tuple(dict.fromkeys((*others.vectors, *self._existing)))
         return Fields(payload, payload, payload, names, others.version)
@@ -277,7 +278,7 @@ class Selection:
         return show_vectors(self._configuration, points, self._names)
 
     def records(self, points: Points, order: Sequence[Any] | None = None) -> list[models.Record]:
-        """The points as models. They are certainly valid, so validation is skipped."""
+        """The points as models. Validation is skipped, since stored points are valid."""
         values = [None] * len(points.ids) if order is None else order
         parts = zip(points.ids, self.payloads(points), self.vectors(points), values, strict=True)
         return [
@@ -301,7 +302,8 @@ def _fields(payload: bool, vectors: tuple[str, ...], version: bool) -> Fields:
 
 
 def expression_of(opened: CollectionHandle, value: Any) -> Expression | None:
-    """A filter as an expression, by the payload indexes of this collection."""
+    """A filter as an expression. The payload indexes of this collection decide how conditions are
+    read."""
     return parse_filter(value, opened.configuration.indexes_by_path)
 
 

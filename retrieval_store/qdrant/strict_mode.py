@@ -93,7 +93,7 @@ def _keys_and_uses(
 
 
 def conditions_of(filter_: models.Filter) -> list[Any]:
-    """The conditions in a filter, without those of nested filters."""
+    """The conditions that a filter contains itself, without those of nested filters."""
     conditions: list[Any] = []
     for part in (filter_.must, filter_.should, filter_.must_not):
         if part is not None:
@@ -136,8 +136,8 @@ def _uses_of_match(operand: Any) -> Sequence[Use]:
 
 
 def _uses_of_values(values: Sequence[Any]) -> Sequence[Use]:
-    """The uses of an index for a match with these values; none for an empty list, since nothing is
-    looked up."""
+    """How a match with these values uses an index. Empty for an empty list, since nothing is looked
+    up."""
     if not values:
         return ()
     if isinstance(values[0], bool):
@@ -153,12 +153,12 @@ MAX_MEASURED = 1024  # collections
 
 
 def _refuse(reason: str, what_helps: str, setting: str) -> None:
-    """Refuse with a server's message, since programs search for it."""
+    """Raise Refused with a server's message, since programs search for it."""
     raise Refused(STRICT_MODE_STATUS, f"Forbidden: {reason}. Help: {what_helps} ({setting})")
 
 
 def _check_most(opened: CollectionHandle, setting: str, limit_name: str, value: Any) -> None:
-    """Check that a value isn't greater than a setting. limit_name: the name of the limit in a
+    """Raise Refused if a value is greater than the setting. limit_name: the name of the limit in a
     server's message."""
     maximum = getattr(opened.configuration.strict, setting)
     if maximum is not None and value is not None and value > maximum:
@@ -167,12 +167,12 @@ def _check_most(opened: CollectionHandle, setting: str, limit_name: str, value: 
 
 
 def check_limit(opened: CollectionHandle, limit: int | None) -> None:
-    """Check how many points a call returns."""
+    """Raise Refused if a call returns more points than allowed."""
     _check_most(opened, "max_query_limit", "limit", limit)
 
 
 def check_search(opened: CollectionHandle, params: models.SearchParams | None) -> None:
-    """Check the parameters of a search."""
+    """Raise Refused for parameters of a search that are not allowed."""
     if params is None:
         return
     check_exact(opened, params.exact)
@@ -182,25 +182,25 @@ def check_search(opened: CollectionHandle, params: models.SearchParams | None) -
 
 
 def check_batch(opened: CollectionHandle, points: int, limit_name: str = "upsert limit") -> None:
-    """Check how many points a call writes. limit_name: the name of the limit in a server's
-    message."""
+    """Raise Refused if a call writes more points than allowed. limit_name: the name of the limit in
+    a server's message."""
     _check_most(opened, "upsert_max_batchsize", limit_name, points)
 
 
 def check_timeout(opened: CollectionHandle, timeout: int | None) -> None:
-    """Check the timeout."""
+    """Raise Refused if the timeout is longer than allowed."""
     _check_most(opened, "max_timeout", "timeout", timeout)
 
 
 def check_exact(opened: CollectionHandle, exact: bool | None) -> None:
-    """Check whether exact searches and counts are allowed."""
+    """Raise Refused for an exact search or count if these are not allowed."""
     if exact and opened.configuration.strict.search_allow_exact is False:
         _refuse("Exact search disabled!", "set exact=false", "search_allow_exact")
 
 
 def check_scan(opened: CollectionHandle, name: str, value: Any) -> None:
-    """Check whether vectors may be searched without a graph. They have none if configured with m=0;
-    a graph for each tenant suffices if the filter names the tenant."""
+    """Raise Refused if vectors would be searched without a graph and this is not allowed. A space
+    with m=0 has no graph. With a graph for each tenant, the filter must name the tenant."""
     if opened.configuration.strict.search_allow_exact is not False:
         return
     vector, graph = opened.configuration.by_name.get(name), hnsw_of(opened.configuration, name)
@@ -222,7 +222,7 @@ def _names_a_tenant(opened: CollectionHandle, value: Any) -> bool:
 
 
 def check_filter(opened: CollectionHandle, value: Any, updating: bool = False) -> None:
-    """Check a filter."""
+    """Raise Refused for a filter that is not allowed."""
     strict = opened.configuration.strict
     if value is None or not strict.enabled:
         return
@@ -254,15 +254,17 @@ def _check_condition(strict: models.StrictModeConfig, condition: Any) -> None:
 
 
 def check_key(opened: CollectionHandle, key: str, uses: Sequence[Use], instead: str) -> None:
-    """Check a key that is used outside of filters. If conditions on it would require an index, so
-    does this use: an index with one of these uses. instead: another remedy, for the message."""
+    """Raise Refused for a key that is used outside of filters, if it lacks an index that a
+    condition on it would need. uses: an index with one of these uses suffices; instead: another
+    remedy, for the message."""
     lacking = _lacking_index(opened, key, uses)
     if lacking is not None:
         _refuse_unindexed(lacking, uses, instead)
 
 
 def check_group_key(opened: CollectionHandle, key: str) -> None:
-    """Check the key by which hits are grouped: it needs an index if conditions on it would."""
+    """Raise Refused for a key by which hits are grouped, if it lacks an index that a condition on
+    it would need."""
     lacking = _lacking_index(opened, key, MATCHED)
     if lacking is None:
         return
@@ -278,8 +280,8 @@ def check_group_key(opened: CollectionHandle, key: str) -> None:
 
 
 def _lacking_index(opened: CollectionHandle, key: str, uses: Sequence[Use]) -> JsonPath | None:
-    """The path of a key that lacks a required index with one of these uses; None if nothing is
-    missing."""
+    """The path of a key that needs an index with one of these uses and has none; None if it has one
+    or needs none."""
     if opened.configuration.strict.unindexed_filtering_retrieve is not False:
         return None
     path = parse_path(key)
@@ -295,7 +297,7 @@ def _refuse_unindexed(path: JsonPath, uses: Sequence[Use], instead: str) -> None
 
 
 def conditions_in(value: Any) -> list[Any]:
-    """All conditions in a filter, including those of nested filters."""
+    """All conditions of a filter, including those of nested filters."""
     conditions: list[Any] = []
     _collect(value, conditions)
     return conditions
@@ -318,14 +320,15 @@ def _size(condition: Any) -> int:
 
 
 def check_searches(opened: CollectionHandle, count: int) -> None:
-    """Check how many queries a batch has."""
+    """Raise Refused if a batch has more queries than allowed."""
     _check_most(opened, "search_max_batchsize", "search batch size", count)
 
 
 def check_columns(
     opened: CollectionHandle, columns: Mapping[str, Vectors | NonDenseVectors]
 ) -> None:
-    """Check the lengths of sparse vectors, and the numbers of vectors in multivectors."""
+    """Raise Refused for sparse vectors with more numbers, or multivectors with more vectors, than
+    allowed."""
     strict = opened.configuration.strict
     for name, column in columns.items():
         if not isinstance(column, NonDenseVectors):
@@ -350,8 +353,8 @@ def _refuse_long(reason: str, length: int, setting: str) -> None:
 
 
 def check_sizes(opened: CollectionHandle, payloads_alone: bool = False) -> None:
-    """Check the size of the collection before a write. payloads_alone: whether only payloads are
-    written."""
+    """Raise Refused if the collection is too large for another write. payloads_alone: whether the
+    write contains only payloads."""
     strict = opened.configuration.strict
     limits = {
         "max_collection_payload_size_bytes": strict.max_collection_payload_size_bytes,
@@ -378,7 +381,7 @@ _REASONS_OF_SIZES = {
 
 
 def check_indexes(opened: CollectionHandle, key: str) -> None:
-    """Check the number of payload indexes."""
+    """Raise Refused if an index on this key would be one more than allowed."""
     strict = opened.configuration.strict
     maximum = strict.max_payload_index_count
     count = len(opened.configuration.indexes.keys() | {key})
@@ -390,8 +393,8 @@ def check_indexes(opened: CollectionHandle, key: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """The size of a collection: the number of points, and the bytes of its vectors and of the file
-    with payloads."""
+    """The size of a collection: the number of points, the bytes of its vectors, and the bytes of
+    the file with payloads."""
 
     points: int = 0
     vectors: int = 0
@@ -399,9 +402,8 @@ class Size:
 
 
 class _Sizes:
-    """The sizes that this process has measured, by the ids of collections, and how often each size
-    was used. There is no lock: if two threads use a size at the same moment, it may be counted
-    once."""
+    """The sizes that this process has measured, by collection, with how often each was used since.
+    There is no lock: if two threads use a size at the same time, it may be counted once."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[int, Size]] = {}

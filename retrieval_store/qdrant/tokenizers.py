@@ -54,7 +54,7 @@ _BY_HAND = {
 
 
 def fold(word: str) -> str:
-    """The word, with characters replaced by their ASCII variants where these exist."""
+    """The word, in which each character that has an ASCII variant is replaced by that variant."""
     return word if word.isascii() else "".join(map(_fold_character, word))
 
 
@@ -119,25 +119,25 @@ _BLANK = re.compile("[^\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f
 
 
 def words_in(text: str) -> list[str]:
-    """The runs of letters and digits."""
+    """The words of a text: the runs of letters and digits."""
     if text.isascii():
         return _PLAIN.findall(text)
     return _WORD.findall(text.replace("_", " "))
 
 
 def between_blanks(text: str) -> list[str]:
-    """The runs of characters between white space."""
+    """The parts of a text between white space."""
     return _BLANK.findall(text)
 
 
 def parts_of_names(text: str) -> list[str]:
-    """The words; names from program code are split into their parts."""
+    """The words of a text. Names from program code are divided into their parts."""
     return [part for word in words_in(text) for part in _parts(word)]
 
 
 def names_and_parts(text: str) -> list[str]:
-    """The words; a name from program code is followed by its parts, and itself has no
-    separators."""
+    """The words of a text. After each name from program code, which is stripped of separators, its
+    parts follow."""
     names = []
     for name in (_PLAIN_NAME if text.isascii() else _WORD).findall(text):
         words = words_in(name)
@@ -152,9 +152,9 @@ def names_and_parts(text: str) -> list[str]:
 
 
 def _parts(word: str) -> list[str]:
-    """The parts of a name. It is split between a lower-case letter or a digit and an upper-case
-    letter. In a run of upper-case letters it is split before the last, if a lower-case letter
-    follows."""
+    """The parts of a name from program code. The name is divided between a lower-case letter or a
+    digit and an upper-case letter. A run of upper-case letters is divided before its last letter if
+    a lower-case letter follows."""
     starts = [0]
     for i in range(1, len(word)):
         follows = word[i].isupper() and (
@@ -174,7 +174,7 @@ _UNMARKED = ("LATIN", "GREEK", "HEBREW", "ARABIC", "THAI")  # scripts whose mark
 
 
 def words_of_any_script(text: str) -> list[str]:
-    """The words, in lower case and without diacritics; numbers don't count as words."""
+    """The words of a text in lower case and without diacritics. Numbers do not count as words."""
     if text.isascii():
         words = words_in(text.lower())
     else:
@@ -186,7 +186,8 @@ def words_of_any_script(text: str) -> list[str]:
 
 @lru_cache(maxsize=10_000)
 def _or_blank(character: str) -> str:
-    """The character if it can be part of a word, as marks of any script can; otherwise a blank."""
+    """The character if it can be part of a word, otherwise a blank. Marks of any script can be part
+    of a word."""
     return character if character.isalnum() or unicodedata.category(character)[0] == "M" else " "
 
 
@@ -208,8 +209,8 @@ Tokenizer: TypeAlias = Literal["word", "whitespace", "prefix", "multilingual", "
 @final
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Makes tokens from texts. stopwords: the words to remove, in their exact spelling; stemmer: a
-    language of Snowball's; least, most: the length of a token in characters."""
+    """A tokenizer. stopwords: the words to remove, in their exact spelling; stemmer: a language of
+    Snowball; least, most: the minimum and maximum length of a token in characters."""
 
     tokenizer: Tokenizer = "word"
     lowercase: bool = True
@@ -238,7 +239,7 @@ class Tokens:
         ]
 
     def tokenize_query(self, text: str) -> list[str]:
-        """The tokens to search for."""
+        """The tokens that a query searches for."""
         if self.tokenizer != "prefix":
             return self._words(_SPLIT[self.tokenizer](text))
         # The beginning of a word may be a stopword, so none are left out.
@@ -246,7 +247,7 @@ class Tokens:
         return [word[: self.most] for word in words]
 
     def tokenize_phrase(self, text: str) -> list[str]:
-        """The tokens to search for, in this order."""
+        """The tokens that a query for a phrase searches for, in this order."""
         return self.tokenize_text(text) if self.tokenizer == "prefix" else self.tokenize_query(text)
 
     def _words(self, raw: Sequence[str]) -> list[str]:
@@ -287,8 +288,8 @@ _SETS: dict[tuple[tuple[str, ...], bool], frozenset[str]] = {}
 
 
 def _as_set(stopwords: tuple[str, ...], lowercase: bool) -> frozenset[str]:
-    """The stopwords as a set, which is cached for later texts. Of long lists, as a request may
-    contain, at most one is cached."""
+    """The stopwords as a set, which is cached for later texts. At most one long list is cached,
+    since requests may contain long lists."""
     known = _SETS.get((stopwords, lowercase))
     if known is None:
         words = map(str.lower, stopwords) if lowercase else stopwords
@@ -302,7 +303,7 @@ def _as_set(stopwords: tuple[str, ...], lowercase: bool) -> frozenset[str]:
 
 @lru_cache(maxsize=32)
 def _stems(language: str) -> Any:
-    """The stemmer of a language: Snowball's, in the version that the Rust crate of servers uses."""
+    """The Snowball stemmer of a language, in the version that the Rust crate of servers uses."""
     try:
         from py_rust_stemmers import SnowballStemmer  # type: ignore[import-untyped]
     except ImportError as error:
@@ -316,7 +317,7 @@ FILE = Path(__file__).with_name("stopwords.txt")
 
 
 def stopwords_of(language: str) -> tuple[str, ...]:
-    """The stopwords of a language, by the list that servers use."""
+    """The stopwords of a language, from the list that servers use."""
     lists = _lists()
     if language not in lists:
         raise InvalidArgumentError(

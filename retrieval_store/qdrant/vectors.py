@@ -36,7 +36,7 @@ LARGEST_INDEX = 2**32 - 1
 
 
 def columns_of(opened: CollectionHandle, values: Sequence[Any]) -> Columns:
-    """The vectors of some points as columns by name, with one item for each point."""
+    """The vectors of points as columns by name. values: for each point its vectors."""
     by_name: dict[str, tuple[list[int], list[Any]]] = {}
     for i, point_vectors in enumerate(values):
         for name, vector in _by_name(point_vectors):
@@ -60,7 +60,7 @@ def _by_name(vectors: Any) -> Iterable[tuple[str, Any]]:
 
 
 def refuse_empty(name: str, vector: Any) -> None:
-    """Refuse an empty vector; in any kind of vector space."""
+    """Raise Refused if the vector is empty, whatever its vector space."""
     if isinstance(vector, list | tuple | np.ndarray) and len(vector) == 0:
         raise invalid(f"dense vector must not be empty: {name!r}")
 
@@ -72,7 +72,7 @@ def _positions(positions: list[int], count: int) -> Ints | None:
 def column_of(
     opened: CollectionHandle, name: str, vectors: Any, positions: Ints | None
 ) -> Vectors | NonDenseVectors:
-    """The vectors of one space as a column: a list, or a matrix."""
+    """The vectors of one space as a column. vectors: a list or a matrix."""
     vector = opened.vector(name)
     if vector.kind == "dense":
         return Vectors(_matrix(vector, vectors), positions)
@@ -81,14 +81,14 @@ def column_of(
 
 
 def _as_floats(value: Any) -> Matrix:
-    """Numbers as float32; numbers that are too large become infinite, which is refused later."""
+    """Numbers as float32. Numbers that are too large become infinite, which later checks refuse."""
     with np.errstate(over="ignore"):
         return np.array(value, np.float32, order="C")
 
 
 def _as_row(value: Any) -> Matrix:
-    """(1, n): a vector as float32. For lists of numbers, the most common case, it takes half the
-    time of `_as_floats`."""
+    """(1, n): a vector as float32. For a list of numbers, which is the most frequent case, this
+    takes half the time of `_as_floats`."""
     if type(value) is not list:
         return _as_floats([value])
     try:
@@ -111,7 +111,7 @@ def _matrix(vector: Vector, vectors: Any) -> Matrix:
 
 
 def dense_vector(vector: Vector, value: Any) -> Matrix:
-    """One dense vector, checked, as (1, dim)."""
+    """(1, dim): one dense vector; raises Refused if it is invalid."""
     try:
         row = _as_row(value)
     except (ValueError, TypeError):
@@ -137,8 +137,9 @@ def _check(vector: Vector, matrix: Matrix) -> None:
 
 
 def _as_float16(vector: Vector, matrix: Matrix) -> Matrix:
-    """A vector as a server stores it in float16: normalised, if the metric is cosine. Numbers
-    beyond the range of float16 are infinite, and are returned as null."""
+    """The vectors in the form in which a server stores them in float16, scaled to length 1 if the
+    metric is cosine. Numbers beyond the range of float16 are infinite, and are returned as null.
+    Other spaces get the matrix unchanged."""
     if vector.datatype != "float16":
         return matrix
     unit = normalise_rows(vector, matrix)
@@ -153,8 +154,8 @@ def _as_multivector(vector: Vector) -> Any:
 
 
 def several_vectors(vector: Vector, value: Any) -> Matrix:
-    """(m, dim): the vectors of a point in a multivector space; a single vector counts as a list of
-    one."""
+    """(m, dim): the vectors of a point in a multivector space. A single vector becomes a matrix
+    with one row."""
     try:
         matrix = np.atleast_2d(_as_floats(value))
     except (ValueError, TypeError):
@@ -172,7 +173,7 @@ def several_vectors(vector: Vector, value: Any) -> Matrix:
 
 
 def to_sparse(value: Any) -> SparseVector:
-    """A sparse vector with ascending indices."""
+    """The value as a sparse vector, with ascending indices."""
     if isinstance(value, Mapping):
         value = models.SparseVector.model_validate(value)
     if not isinstance(value, models.SparseVector):
@@ -219,8 +220,8 @@ def _numbers_in(column: VectorsRead) -> int:
 def show_vectors(
     configuration: CollectionConfig, points: Points, names: Sequence[str]
 ) -> list[Any]:
-    """The vectors of each point as models: by name; if the only space is the unnamed one, its
-    vector alone."""
+    """The vectors of each point as models: a dict by name, or the vector alone if the unnamed space
+    is the only one."""
     if not points.ids:  # then a server doesn't mind names that don't exist
         return []
     for name in names:
@@ -254,7 +255,7 @@ def _show_column(vector: Vector, points: Points) -> list[Any]:
 
 
 def _as_lists(vector: Vector, matrix: Matrix) -> list[Any]:
-    """Rows as lists; numbers beyond the range of float16 are None."""
+    """The rows as lists, in which numbers beyond the range of float16 are None."""
     if vector.datatype != "float16" or not (np.abs(matrix) >= FLOAT16_INFINITY).any():
         rows: list[Any] = matrix.tolist()
         return rows
@@ -268,7 +269,8 @@ def _show_special(vector: Vector, item: NonDenseVector) -> Any:
 
 
 def normalise_rows(vector: Vector, matrix: Matrix) -> Matrix:
-    """The rows scaled to length 1, if a server would store them so; zero vectors stay zero."""
+    """The rows, scaled to length 1 if a server would store them like that. Zero vectors stay
+    zero."""
     if not vector.is_normalised:
         return matrix
     wide = matrix.astype(np.float64)
@@ -285,8 +287,8 @@ Selected: TypeAlias = tuple[list[PointId] | None, models.Filter | None]
 
 
 def id_to_write(value: Any) -> PointId:
-    """An id for a point to write, checked: an integer from 0 to 2^64-1, or a UUID in canonical
-    form."""
+    """The id of a point to write: an integer from 0 to 2^64-1, or a UUID in canonical form. Raises
+    Refused for other ids."""
     if type(value) is str and _CANONICAL.fullmatch(value):
         return value
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
@@ -304,7 +306,7 @@ def id_to_write(value: Any) -> PointId:
 
 
 def id_to_read(value: Any) -> PointId:
-    """An id of a point to read; ids that `Collection` wrote may be any strings."""
+    """The id of a point to read. Ids that `Collection` wrote can be any strings."""
     if type(value) is int and 0 <= value <= INT_MAX:
         return value
     if type(value) is str and _CANONICAL.fullmatch(value):
@@ -318,14 +320,14 @@ def id_to_read(value: Any) -> PointId:
 
 
 def ids_to_read(values: Iterable[Any]) -> list[PointId]:
-    """Ids of points to read, each once, in order."""
+    """The ids of points to read, in order and without duplicates."""
     if isinstance(values, str | Mapping):
         raise bad_request(f"ids is {quote(values)}, expected a sequence of ids")
     return list(dict.fromkeys(map(id_to_read, values)))
 
 
 def parse_selector(selector: Any) -> Selected:
-    """The ids, or the filter, in a selector."""
+    """The ids or the filter that a selector contains."""
     check_shard_key(getattr(selector, "shard_key", None))
     match selector:
         case models.FilterSelector():
@@ -352,7 +354,8 @@ def parse_selector(selector: Any) -> Selected:
 
 
 def selector_of(ids: Sequence[Any] | None, filter_: models.Filter | None) -> Any:
-    """The ids or the filter of an operation that has a field for each; only one of them is set."""
+    """The ids, or the filter, of an operation that has a field for each. One of them must be
+    set."""
     if ids is None and filter_ is None:
         raise wrong("neither points nor a filter are given")
     return filter_ if ids is None else list(ids)

@@ -27,31 +27,31 @@ Input = TypeVar("Input")
 
 
 class EmbeddingFunction(Generic[Input]):
-    """A base for classes of functions that turn a list of n inputs into n vectors of one length.
-    Its use is optional: any callable can be an embedding function.
+    """A base class for functions that compute n vectors of one length from a list of n inputs. Its
+    use is optional: any callable can be an embedding function.
 
-    A subclass has `__call__`, whose results are converted to lists of float32 arrays; for one
-    input, a flat vector becomes a list of one vector. Everything else is optional:
+    A subclass defines `__call__`, whose result is converted to a list of float32 arrays; for one
+    input the result can be a flat vector. All other members are optional:
 
-    - `embed_query`: embeds queries, where this differs from embedding documents.
-    - `default_space` and `supported_spaces`: the distances that its vectors are made for ("cosine",
-      "l2", "ip"); new collections use them.
+    - `embed_query`: embeds queries, if queries and documents are embedded differently.
+    - `default_space` and `supported_spaces`: the distances for which the vectors are suitable
+      ("cosine", "l2", "ip"); new collections use them.
     - `max_tokens`: an int, or a property that returns one: how many tokens of a text it reads.
-    - `inputs_per_call`: the best number of inputs in one call, where it isn't 512.
-    - `embeds_images`: True where inputs may be images.
-    - `comparable`: names of settings that may change without making vectors incomparable.
-    - `check`: called before a collection is made; it raises an error where the function lacks
-      something that it needs, such as a key.
+    - `inputs_per_call`: the best number of inputs in one call, if it isn't 512.
+    - `embeds_images`: True if inputs can be images.
+    - `comparable`: the names of settings that can change without making vectors incomparable.
+    - `check`: called before a collection is created; raises an error if something is missing that
+      embedding needs, such as a key.
     - `settings`: the constructor's arguments that decide the vectors, as JSON without secrets.
-      Chroma's `name`, `get_config` and `build_from_config` may be used instead. A collection stores
+      Chroma's `name`, `get_config` and `build_from_config` can be used instead. A collection stores
       them to identify a registered function.
 
     The settings in a store may come from an untrusted author. The class attribute `self_contained =
-    True` promises that the function is safe with any settings: it reaches no host, environment
-    variable or file that its settings could choose. It refuses invalid settings by a TypeError or
-    ValueError. Only such a class is made from settings in a store. Other classes, and subclasses
-    that don't repeat the attribute, need settings that the user passed in this process, or a client
-    with `trust=True`.
+    True` promises that the function is safe with any settings. It accesses no host, environment
+    variable or file that its settings could choose, and refuses invalid settings by a TypeError or
+    ValueError. Only functions of such a class are created from settings in a store. For all other
+    classes, and for subclasses that do not repeat the attribute, the user must have passed the same
+    settings in this process, or opened the client with `trust=True`.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -77,16 +77,17 @@ class EmbeddingFunction(Generic[Input]):
         raise NotImplementedError(f"{type(self).__name__} has no __call__")
 
     def embed_query(self, input: Input) -> Any:
-        """(n, dim) numbers for a list of n queries; by default they are embedded as documents."""
+        """(n, dim) numbers for a list of n queries. By default queries are embedded like
+        documents."""
         return self(input)
 
 
 class ComparedByCosine:
-    """A base of embedding functions whose vectors are made for the cosine distance."""
+    """A base class for embedding functions whose vectors are compared by the cosine distance."""
 
     def default_space(self) -> str:
-        """The distance for which the vectors are made. A new collection with this function uses it,
-        unless another distance is set."""
+        """ "cosine". A new collection with this function uses this distance, unless another distance
+        is set."""
         return "cosine"
 
 
@@ -94,28 +95,28 @@ Embeds: TypeAlias = EmbeddingFunction[Any] | Callable[[Any], Any]
 
 
 class SparseEmbeddingFunction(Protocol):
-    """Turns a list of n texts into n sparse vectors. Documents and queries are embedded
+    """Computes n sparse vectors from a list of n texts. Documents and queries are embedded
     differently."""
 
     def __call__(self, input: Sequence[str], /) -> list[SparseVector]:
-        """Vectors of documents."""
+        """A sparse vector for each document."""
 
     def embed_query(self, input: Sequence[str], /) -> list[SparseVector]:
-        """Vectors of queries."""
+        """A sparse vector for each query."""
 
 
 @runtime_checkable
 class QueryEmbedding(Protocol):
-    """An embedding function that embeds queries in another way than documents."""
+    """An embedding function that embeds queries and documents differently."""
 
     def embed_query(self, input: Any, /) -> Any:
         """(n, dim) numbers for a list of n queries."""
 
 
 def max_tokens_of(function: Any) -> int | None:
-    """How many tokens of a text a function embeds, by its `max_tokens`; None if it doesn't have it,
-    or its value isn't a number above 0. Never raises an error. It may load a model or call a
-    server, which takes time."""
+    """How many tokens of a text a function reads, by its `max_tokens`. None if the function has no
+    such attribute, or if its value is not a positive number. Never raises an error. This may load a
+    model or call a server, which takes time."""
     limit: Any = None
     with suppress(Exception):  # a model that can't be loaded says so when it is used
         limit = getattr(function, "max_tokens", None)
@@ -125,8 +126,8 @@ def max_tokens_of(function: Any) -> int | None:
 
 
 def token_count_of(function: Any) -> "Count | None":
-    """The method `count_tokens` of a function, which counts the tokens of texts; None if the
-    function lacks it or can't count. Never raises an error."""
+    """The function's method `count_tokens`, which counts the tokens of texts; None if there is no
+    such method or it cannot count. Never raises an error."""
     with suppress(Exception):
         count: Count = function.count_tokens
         (marks,) = count([""])

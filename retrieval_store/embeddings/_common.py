@@ -46,7 +46,8 @@ KNOWN: dict[str, tuple[str, str]] = {
 
 
 def at_least(least: int, name: str, value: Any) -> int:
-    """The value, if it is an int of at least `least`; raises InvalidArgumentError for others."""
+    """The value, if it is an int that is not less than `least`; otherwise raises
+    InvalidArgumentError."""
     number = plain_scalar(value)
     if not isinstance(number, int) or isinstance(number, bool) or number < least:
         raise InvalidArgumentError(f"{name} is {quote(value)}, expected an int of {least} or more")
@@ -54,8 +55,9 @@ def at_least(least: int, name: str, value: Any) -> int:
 
 
 def prefixes(model: str, query: Any, document: Any) -> dict[str, str]:
-    """The prefixes of queries and documents, as settings. None means the known prefix of the model,
-    or else no prefix. Raises InvalidTypeError for anything but strings."""
+    """The prefixes of queries and documents, as settings. For None the known prefix of the model is
+    used, or no prefix if none is known. Raises InvalidTypeError for a prefix that is not a
+    string."""
     name = model.rpartition("/")[2].partition(":")[0].casefold()
     start = max(
         (beginning for beginning in KNOWN if name.startswith(beginning)), key=len, default=None
@@ -71,8 +73,8 @@ def prefixes(model: str, query: Any, document: Any) -> dict[str, str]:
 
 
 def require_strings(input: Sequence[Any], model: str) -> None:
-    """Raise InvalidTypeError for an input that isn't a string; model: the function, which embeds
-    only strings."""
+    """Raise InvalidTypeError for an input that is not a string. model: the name of the function,
+    for the message."""
     for i, text in enumerate(input):
         if not isinstance(text, str):
             raise InvalidTypeError(
@@ -81,8 +83,8 @@ def require_strings(input: Sequence[Any], model: str) -> None:
 
 
 def blank_of_zeros(inputs: Sequence[Any], vectors: Iterable[Any]) -> int | None:
-    """The position of the first empty text for which a function returned zeros; None where there is
-    none. A vector of zeros is equally near to all queries."""
+    """The position of the first blank text whose vector has only zeros; None if there is none. Such
+    a vector is equally near to all queries."""
     pairs = enumerate(zip(inputs, vectors, strict=False))
     return next(
         (
@@ -95,8 +97,8 @@ def blank_of_zeros(inputs: Sequence[Any], vectors: Iterable[Any]) -> int | None:
 
 
 def add_prefix(input: Sequence[Any], prefix: str) -> list[str]:
-    """The texts, each with the prefix before it; raises InvalidTypeError for anything but
-    strings."""
+    """The texts, each after the prefix; raises InvalidTypeError for an input that is not a
+    string."""
     require_strings(input, "the model")
     return [prefix + text for text in input]
 
@@ -123,8 +125,8 @@ _collection: ContextVar[tuple[str, str] | None] = ContextVar(
 
 @contextmanager
 def embedding_for(collection: tuple[str, str] | None) -> Iterator[None]:
-    """In the `with` body: log messages about texts name the collection for which they are embedded.
-    It is given by its id and its name."""
+    """A context manager: in its `with` block, log messages about texts name the collection for
+    which texts are embedded. collection: its id and its name."""
     token = _collection.set(collection)
     try:
         yield
@@ -165,24 +167,25 @@ def warn_of_truncation(
 
 
 def cut_to_tokens(texts: Sequence[str], tokens: int | None) -> list[str]:
-    """The texts, truncated to the part that a model with this limit of tokens can read; unchanged
-    without a limit."""
+    """The texts, each truncated to the longest part that a model with this limit of tokens can
+    read; unchanged if there is no limit."""
     if tokens is None:
         return list(texts)
     return [text[: tokens * CHARACTERS_A_TOKEN] for text in texts]
 
 
 def known_tokens(limit: object) -> int | None:
-    """The limit of tokens that a model reports; None for 1e30, which tokenizers report if they
-    don't know it."""
+    """The limit of tokens that a model reports. None for 1e30, which tokenizers report if they do
+    not know the limit."""
     if not isinstance(limit, int) or isinstance(limit, bool) or not 0 < limit < MANY_TOKENS:
         return None
     return limit
 
 
 def numbers_of_tokens(texts: Sequence[str], limit: int, count: Count | None) -> Ints:
-    """(n,) the number of tokens of each text, by `count`; 0 if it is certainly within the limit, or
-    can't be counted. For a longer text, only the tokens at its beginning may be counted."""
+    """(n,): the number of tokens of each text, counted by `count`. It is 0 for a text that is
+    certainly within the limit, or if tokens cannot be counted. For a longer text, only the tokens
+    at its beginning may be counted."""
     counts = np.zeros(len(texts), np.int64)
     # A token has a byte at least.
     places = [i for i, text in enumerate(texts) if len(text) > limit or utf8_length(text) > limit]
@@ -210,8 +213,8 @@ class TokenCounter:
         self._made: tuple[Any, Count | None] = None, None
 
     def of(self, tokenizer: Any) -> Count | None:
-        """The counter for a tokenizer of the package `tokenizers`, or for transformers' wrapper of
-        such a tokenizer; None for any other. It counts special tokens too."""
+        """A function that counts tokens with this tokenizer, special tokens included. None unless
+        it is a tokenizer of the package `tokenizers`, or transformers' wrapper of one."""
         known, count = self._made
         if known is not tokenizer:
             count = None
@@ -225,8 +228,8 @@ class TokenCounter:
 
 
 class LoadsModel:
-    """A base of functions with a model. The first use loads it, in one thread; after `close` the
-    next use loads it again."""
+    """A base class of functions with a model. The first use loads the model, in one thread. After
+    `close` the next use loads it again."""
 
     def __init__(self) -> None:
         self._model: Any = None
@@ -262,7 +265,7 @@ at_fork(after_in_child=_renew_locks)
 
 
 def counter_of(count: Count | None) -> Count:
-    """The given function, which counts tokens; raises EmbeddingFunctionError for None."""
+    """`count`, a function that counts tokens; raises EmbeddingFunctionError if it is None."""
     if count is None:
         raise EmbeddingFunctionError("the model's tokenizer is of a kind whose tokens aren't known")
     return count

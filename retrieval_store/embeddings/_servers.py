@@ -45,7 +45,7 @@ class Manner:
 
 
 def check_manner(batch_size: Any, timeout: Any, retries: Any) -> Manner:
-    """The arguments as a Manner; raises InvalidArgumentError for invalid numbers."""
+    """The arguments as a Manner; raises InvalidArgumentError for an invalid number."""
     seconds = plain_scalar(timeout)
     is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
     if not is_number or not 0 < seconds < threading.TIMEOUT_MAX:
@@ -58,8 +58,8 @@ def check_manner(batch_size: Any, timeout: Any, retries: Any) -> Manner:
 
 
 def check_url(base_url: Any) -> str:
-    """The URL of a server without a slash at its end; raises InvalidArgumentError for a URL that
-    can't be called, or must not be stored, for example because it has a password."""
+    """The URL of a server without a slash at its end. Raises InvalidArgumentError for a URL that
+    cannot be called, or that must not be stored, for example because it contains a password."""
     try:
         parts = urllib.parse.urlsplit(base_url if isinstance(base_url, str) else "")
         usable = parts.scheme in ("http", "https") and bool(parts.hostname)
@@ -75,7 +75,8 @@ def check_url(base_url: Any) -> str:
 
 
 def in_batches(texts: list[str], size: int, embed: Callable[[list[str]], Matrix]) -> Matrix:
-    """(n, dim) float32 for n texts, which `embed` embeds in batches; (0, 0) for no texts."""
+    """(n, dim) float32: the vectors of n texts, which `embed` computes in batches; (0, 0) if there
+    are no texts."""
     if not texts:
         return np.empty((0, 0), np.float32)
     parts = [embed(batch) for batch in batches(texts, size)]
@@ -89,7 +90,8 @@ def in_batches(texts: list[str], size: int, embed: Callable[[list[str]], Matrix]
 
 
 def batches(texts: list[str], size: int) -> Iterator[list[str]]:
-    """Texts divided into requests, with a limit for their number and their total length."""
+    """The texts in batches, each small enough for one request, by the number of texts and by their
+    total length."""
     batch: list[str] = []
     room = REQUEST_BYTES
     for text in texts:
@@ -103,8 +105,8 @@ def batches(texts: list[str], size: int) -> Iterator[list[str]]:
 
 
 def matrix(rows: Any, count: int) -> Matrix:
-    """(count, dim) float32 from a server's response; raises TypeError or ValueError for anything
-    else."""
+    """(count, dim) float32 from the response of a server; raises TypeError or ValueError if the
+    response is anything else."""
     try:
         with np.errstate(over="ignore"):  # too large numbers become infinite
             vectors = np.array(rows, np.float32)
@@ -118,8 +120,8 @@ def matrix(rows: Any, count: int) -> Matrix:
 
 
 def refuse_other_length(vectors: Matrix, dimensions: int | None, who: str, why: str) -> None:
-    """Raise EmbeddingFunctionError if a length of vectors was requested, and the vectors have
-    another. who: the server, and why: a possible reason, for the message."""
+    """Raise EmbeddingFunctionError if vectors of a certain length were requested, and these have
+    another length. who: the server; why: a possible reason, for the message."""
     if dimensions is not None and vectors.shape[1] != dimensions:
         raise EmbeddingFunctionError(
             f"dimensions is {dimensions}, but {who} answered vectors of {vectors.shape[1]} "
@@ -188,22 +190,22 @@ def _is_here(url: str) -> bool:
 
 
 def _beginning_of(error: urllib.error.HTTPError) -> str:
-    """The beginning of the response to a failed request; empty if it doesn't arrive."""
+    """The beginning of the response to a failed request; an empty string if it cannot be read."""
     with error, suppress(OSError, http.client.HTTPException):
         return error.read(500).decode(errors="replace")
     return ""
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Treats a redirect like any other response without embeddings."""
+    """Follows no redirect, so that a redirect is reported as a response without embeddings."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
 
 
 def _retry_after(error: urllib.error.HTTPError) -> float | None:
-    """The seconds that the server asks to wait, from a number or a date in its header; None for
-    anything else."""
+    """The number of seconds that the server asks to wait, from a number or a date in its header;
+    None if there is neither."""
     header = error.headers.get("Retry-After", "").strip()
     wait = math.nan
     with suppress(ValueError, OverflowError):

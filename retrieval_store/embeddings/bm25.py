@@ -73,9 +73,9 @@ class BM25Embedding:
         return self._settings
 
     def __call__(self, input: Sequence[str]) -> list[SparseVector]:
-        """For each document its words with their values, f (k + 1) / (f + k (1 - b + b |d| /
-        average length)), where f is the frequency of a word, and |d| the number of words of the
-        document."""
+        """A sparse vector for each document, with an index for each word. The value of a word is f
+        (k + 1) / (f + k (1 - b + b |d| / average length)), where f is the frequency of the word,
+        and |d| the number of words of the document."""
         words = self._analyzer.words(list(input))
         damping = self._damping(words, len(input))
         return [
@@ -84,8 +84,9 @@ class BM25Embedding:
         ]
 
     def embed_query(self, input: Sequence[str], identifiers: float = 1.0) -> list[SparseVector]:
-        """For each query its distinct words, each with the value 1; words that look like the name
-        of a single thing (`base.analysis.is_identifier`) with the value `identifiers`."""
+        """A sparse vector for each query, with the value 1 for each distinct word. Words that look
+        like the name of a single thing (`base.analysis.is_identifier`) have the value `identifiers`
+        instead."""
         words = self._analyzer.words(list(input), is_query=True)
         named = [self._index(word) for word in words.vocabulary if is_identifier(word)]
         return [
@@ -98,11 +99,11 @@ class BM25Embedding:
     def held_share(
         self, query: SparseVector, documents: Sequence[str], scores: Floats, count: int
     ) -> float:
-        """The greatest share of a query that one of the best documents contains; see
+        """The greatest share of a query that a single one of the best documents contains; see
         `base.fusion.held_share`. It is estimated from the scores that a server with idf returned,
         for a collection of `count` documents. The idf of each word is fitted to the scores by least
         squares. A word that none of these documents contains counts as if no document in the
-        collection had it."""
+        collection contained it."""
         documents, scores = documents[:FIRST], scores[:FIRST]
         if not (len(documents) and len(query.indices)):
             return 0.0
@@ -114,7 +115,7 @@ class BM25Embedding:
         return held_share(shared, float(rarity.sum()), greatest_idf)
 
     def _values_in(self, documents: Sequence[str], query: SparseVector) -> Floats:
-        """The values of the query's words in each document: (documents, words of the query)."""
+        """(documents, words): the values of the query's words in each document."""
         words = self._analyzer.words(list(documents))
         hashed = np.array([self._index(word) for word in words.vocabulary], np.uint32)
         places = np.searchsorted(query.indices, hashed).clip(max=len(query.indices) - 1)
@@ -127,8 +128,8 @@ class BM25Embedding:
         return often.astype(np.float32).astype(np.float64)
 
     def _damping(self, words: Words, texts: int) -> Floats:
-        """The term in BM25's denominator that is added to the frequency of a word, for each text:
-        (texts,)."""
+        """(texts,): the term in BM25's denominator that is added to the frequency of a word, for
+        each text."""
         sizes = np.bincount(words.owners, minlength=texts)
         return np.asarray(self._k * (1 - self._b + self._b * sizes / self._average), np.float64)
 
@@ -136,7 +137,8 @@ class BM25Embedding:
         return abs(int(self._hash(word)))
 
     def _count_words(self, words: Words, texts: int) -> Any:
-        """For each text the indices of its words, ascending, and how often each word occurs."""
+        """For each text the indices of its words, ascending, and the number of occurrences of each
+        word."""
         hashed = np.array([self._index(word) for word in words.vocabulary], np.uint64)
         # The number of the text above the index, so that one sort serves all texts.
         keys = np.array(words.owners, np.uint64) << np.uint64(32) | hashed[words.codes]
@@ -148,7 +150,7 @@ class BM25Embedding:
 
 
 def _number(name: str, value: Any) -> float:
-    """A parameter of BM25, checked to be a number within its limits."""
+    """A parameter of BM25; raises an error if it is not a number within its limits."""
     least, most = LIMITS[name]
     number: Any = plain_scalar(value)
     whole_or_not = isinstance(number, int | float) and not isinstance(number, bool)

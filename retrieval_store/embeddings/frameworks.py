@@ -24,10 +24,10 @@ _HAND_ON = {
 
 
 def innermost(function: Any) -> Any:
-    """The embedding function that computes the vectors: the function itself, or the one inside
+    """The embedding function that computes the vectors: the function itself, or the function inside
     adapters of this package and of frameworks, in any order. An embedding of a framework is
-    returned in a `FromLangChain` or `FromLlamaIndex`. A subclass of an adapter isn't unwrapped,
-    since it may behave differently."""
+    returned in a `FromLangChain` or `FromLlamaIndex`. A subclass of an adapter is treated as the
+    function itself, since it may behave differently."""
     outer, inner = None, function
     while (attribute := _handing_on(type(inner))) is not None:
         within = getattr(inner, attribute, None)
@@ -52,8 +52,8 @@ def adapted(embedding: Any) -> Any:
 
 
 def _handing_on(kind: type) -> str | None:
-    """The name of the attribute with the embedding whose vectors an adapter class returns; None if
-    the class computes its own."""
+    """The name of the attribute that contains the embedding whose vectors an adapter class returns;
+    None if the class computes its own vectors."""
     attribute = vars(kind).get("hands_on")
     package = kind.__module__.partition(".")[0]
     return attribute if isinstance(attribute, str) else _HAND_ON.get((package, kind.__name__))
@@ -73,7 +73,7 @@ class FromLangChain(ComparedByCosine):
     @property
     def max_tokens(self) -> Any:
         """How many tokens of a text the embedding reads; raises AttributeError if the embedding
-        doesn't say."""
+        does not report that."""
         return self._embeddings.max_tokens
 
     def count_tokens(self, texts: Sequence[str]) -> Any:
@@ -104,7 +104,7 @@ class FromLlamaIndex(ComparedByCosine):
     @property
     def max_tokens(self) -> Any:
         """How many tokens of a text the embedding reads; raises AttributeError if the embedding
-        doesn't say."""
+        does not report that."""
         return self._embedding.max_tokens
 
     def count_tokens(self, texts: Sequence[str]) -> Any:
@@ -122,16 +122,16 @@ class FromLlamaIndex(ComparedByCosine):
 
 
 def _model_of(wrapped: Any) -> str | None:
-    """The name of an embedding's model, from the attributes that most embeddings use. A collection
-    recognises the model by it."""
+    """The name of an embedding's model, from the attributes that most embeddings use. By this name
+    a collection recognises the model."""
     models = (_at(wrapped, name) for name in MODEL_NAMES)
     return next((m for m in models if isinstance(m, str) and m and m != UNKNOWN), None)
 
 
 def _settings_of(wrapped: Any) -> dict[str, Any]:
-    """The settings that decide the vectors, as far as the embedding has attributes for them, under
-    the names that functions here use: settings of models of sentence-transformers, and the length
-    of vectors."""
+    """The settings that decide the vectors, if the embedding has attributes for them, under the
+    names that functions of this package use: settings of models of sentence-transformers, and the
+    length of vectors."""
     documents = _mapping_at(wrapped, "encode_kwargs")  # of LangChain's
     queries = _mapping_at(wrapped, "query_encode_kwargs") or documents
     attributes = {

@@ -24,8 +24,8 @@ MARKS = 2  # where a text begins and ends
 
 
 class OpenCLIPEmbeddingFunction(LoadsModel, ComparedByCosine):
-    """Embeds texts and images, which may be mixed in any order, with a CLIP model; vectors have
-    length 1."""
+    """Embeds texts and images with a CLIP model. A list can contain both, in any order. Vectors
+    have length 1."""
 
     embeds_images = True
 
@@ -104,7 +104,8 @@ class OpenCLIPEmbeddingFunction(LoadsModel, ComparedByCosine):
         return vectors.cpu().numpy().astype(np.float32)  # type: ignore[no-any-return]
 
     def _count_by(self, tokenize: Any) -> Count | None:
-        """The token counter for a tokenizer, which is open_clip's own or one of transformers."""
+        """A function that counts tokens with this tokenizer, which is a tokenizer of open_clip or
+        of transformers."""
         encode = getattr(tokenize, "encode", None)
         if encode is None:
             return self._counter.of(getattr(tokenize, "tokenizer", None))

@@ -132,8 +132,9 @@ class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
     def _tokens_of(
         self, model: Any, prompt: str, texts: Sequence[str], length: int, read: Mapping[str, int]
     ) -> Ints:
-        """The number of tokens of each text with its prompt, (n,); 0 if it is certainly within the
-        limit. read: how many tokens of each text the model has read, if it reports that."""
+        """(n,): the number of tokens of each text with its prompt; 0 for a text that is certainly
+        within the limit. read: how many tokens of each text the model has read, if it reports
+        that."""
         most = max(read.values(), default=0)  # all truncated texts have the same number
         places = [i for i, text in enumerate(texts) if read.get(text, most) == most]
         count = self._counter.of(getattr(model, "tokenizer", None))
@@ -181,8 +182,8 @@ def _note_read(texts: Sequence[Any], features: Any) -> None:
 
 
 class SpladeEmbedding(LoadsModel):
-    """Embeds texts as sparse vectors with a SparseEncoder of sentence-transformers; each index is
-    an entry of its vocabulary."""
+    """Embeds texts as sparse vectors with a SparseEncoder of sentence-transformers. Each index is
+    an entry of the model's vocabulary."""
 
     def __init__(self, model_name: str, *, device: str | None = None, batch_size: int = 16) -> None:
         """Choose a model, which is loaded at the first use. `close` frees it, and the next use
@@ -211,11 +212,11 @@ class SpladeEmbedding(LoadsModel):
         return known_tokens(getattr(self._load_once(), "max_seq_length", None))
 
     def __call__(self, input: Sequence[str]) -> list[SparseVector]:
-        """Vectors of documents."""
+        """A sparse vector for each document."""
         return self._encode("encode_document", input)
 
     def embed_query(self, input: Sequence[str]) -> list[SparseVector]:
-        """Vectors of queries."""
+        """A sparse vector for each query."""
         return self._encode("encode_query", input)
 
     def _encode(self, method: str, input: Sequence[str]) -> list[SparseVector]:

@@ -39,9 +39,9 @@ TEXTS_AT_ONCE = 64  # 64 texts of 256 tokens of 256 numbers are 16 MB
 
 
 class _Model(NamedTuple):
-    """The model's files. tokenizer: pads the texts of a call to the length of the longest;
-    embedding: the vectors of tokens, SHAPE, float16. They are memory-mapped, so that all processes
-    share one copy in memory."""
+    """The files of the model. tokenizer: pads the texts of a call to the length of the longest;
+    embedding: the vectors of tokens, with the shape SHAPE, float16. The vectors are memory-mapped,
+    so that all processes share one copy in memory."""
 
     tokenizer: Any
     embedding: npt.NDArray[np.float16]
@@ -115,7 +115,7 @@ class WordLlamaEmbedding(ComparedByCosine):
 
 
 def _embed(model: _Model, texts: list[str], dimensions: int) -> tuple[Matrix, Ints]:
-    """For each text the mean of the vectors of its first tokens, and its number of tokens."""
+    """For each text the mean of the vectors of its first tokens, and the number of its tokens."""
     encodings = model.tokenize(texts)
     ids = np.array([encoding.ids[:MAX_TOKENS] for encoding in encodings], np.int32)
     masks = [encoding.attention_mask for encoding in encodings]  # all are padded to the longest
@@ -128,8 +128,8 @@ def _embed(model: _Model, texts: list[str], dimensions: int) -> tuple[Matrix, In
 
 
 def tokens_of(texts: Sequence[str], longest: int) -> list[Ints]:
-    """The token numbers of the beginnings of texts, up to `longest` characters, each number once.
-    Like an embedding function it raises MissingDependencyError without the package wordllama."""
+    """The distinct token numbers of each text, from its first `longest` characters. Raises
+    MissingDependencyError without the package wordllama."""
     model = _load_model()
     ids_of_texts = (
         model.tokenize([text[:longest]])[0].ids for text in texts
@@ -148,8 +148,8 @@ def vectors_of(tokens: Ints) -> tuple[Matrix, Floats]:
 
 
 def _load_model() -> _Model:
-    """The model, read once per process, since reading takes longer than making a client and a
-    collection."""
+    """The model. A process reads it only once, since reading takes longer than creating a client
+    and a collection."""
     with _loading:
         if not _models:
             _models.append(_load())
@@ -180,8 +180,8 @@ def _load() -> _Model:
 
 
 def _map_tensor(path: Path) -> npt.NDArray[np.float16]:
-    """The tensor in a safetensors file, memory-mapped; raises ValueError if it isn't the known
-    one."""
+    """The tensor in a safetensors file, memory-mapped. Raises ValueError unless it has the expected
+    name, type and shape."""
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))
         header = json.loads(file.read(min(length, LONGEST_HEADER)))

@@ -40,7 +40,7 @@ How: TypeAlias = Mapping[str, Any]  # arguments of Collection.query
 
 
 def modes_of(modes: Any) -> tuple[EvaluatedMode, ...] | None:
-    """The modes that were passed, each once; None if the collection decides."""
+    """The passed modes without duplicates; None if the collection decides."""
     if modes is None:
         return None
     mode_list = [modes] if isinstance(modes, str) else modes
@@ -54,7 +54,7 @@ def modes_of(modes: Any) -> tuple[EvaluatedMode, ...] | None:
 
 
 def settings_of(settings: Any) -> dict[str, How]:
-    """The settings that were passed, by name, checked."""
+    """The passed settings by name; raises an error if they are invalid."""
     if settings is None:
         return {}
     if not isinstance(settings, Mapping):
@@ -67,8 +67,8 @@ def settings_of(settings: Any) -> dict[str, How]:
 def all_settings(
     modes: Sequence[EvaluatedMode], named: Mapping[str, How], shared: How
 ) -> dict[str, How]:
-    """All settings to measure: the modes, then the named settings, which replace modes of the same
-    name. shared: arguments for all settings that don't set these themselves."""
+    """All settings to measure: the modes and the named settings. A named setting replaces a mode of
+    the same name. shared: arguments for all settings that do not set them themselves."""
     return {
         name: {**shared, **how}
         for name, how in ({mode: {"mode": mode} for mode in modes} | {**named}).items()
@@ -119,7 +119,8 @@ _SOURCES = {
 
 @dataclass(frozen=True, slots=True)
 class QueryInputs:
-    """Questions in the form for `query`: q texts, and (q, dim) float32 if vectors are needed."""
+    """Questions in the form for `query`: q texts, and (q, dim) float32 vectors if vectors are
+    needed."""
 
     texts: list[str]
     vectors: Matrix | None
@@ -138,8 +139,8 @@ def answerable(collection: Collection, questions: Sequence[Question]) -> list[Ev
 def prepare_questions(
     collection: Collection, questions: Sequence[Question], needs_vectors: bool
 ) -> QueryInputs:
-    """The questions, with vectors if needed: the question's own, or one that the collection's
-    embedding function computes."""
+    """The questions in the form for `query`. If vectors are needed, each is the question's own
+    vector, or computed by the collection's embedding function."""
     texts = [question.query for question in questions]
     return QueryInputs(texts, _vectors(collection, questions) if needs_vectors else None)
 
@@ -147,7 +148,7 @@ def prepare_questions(
 def ids_found_by(
     collection: Collection, inputs: QueryInputs, k: int, how: How
 ) -> list[tuple[str, ...]]:
-    """For each question the ids that a setting finds, best first, at most k."""
+    """For each question at most k ids that a setting finds, best first."""
     inputs_by_name: dict[str, Any] = {
         "query_texts": inputs.texts,
         "query_embeddings": inputs.vectors,
@@ -165,7 +166,7 @@ def ids_found_by(
 
 
 def unknown_to(collection: Collection, questions: Sequence[Question]) -> tuple[str, ...]:
-    """Expected ids that no point has, each once."""
+    """The expected ids that no record has, without duplicates."""
     ids = list(dict.fromkeys(point_id for question in questions for point_id in question.grades))
     existing: set[str] = set()
     for start in range(0, len(ids), LOOKED_UP):
@@ -289,8 +290,8 @@ def _choose_modes(
 def _ids_found(
     collection: Collection, inputs: QueryInputs, k: int, how: How, setting: str | None
 ) -> list[tuple[str, ...]]:
-    """For each question the ids that a setting finds; errors name the setting, if the caller has
-    named it."""
+    """For each question the ids that a setting finds. setting: the name that the caller has given
+    to the setting, for error messages; None if there is none."""
     try:
         return ids_found_by(collection, inputs, k, how)
     except InvalidArgumentError as error:

@@ -66,12 +66,12 @@ def plain_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def format_interval(low: float, high: float) -> str:
-    """The text of an interval."""
+    """The two ends of an interval as text."""
     return f"{low:.3f} … {high:.3f}"
 
 
 def format_difference(difference: float) -> str:
-    """A difference as text, with its sign; + if it is 0 except for rounding."""
+    """A difference as text, with its sign. A difference that is rounded to 0 has the sign +."""
     return f"{round(difference, 3) + 0.0:+.3f}"  # which makes 0 of -0
 
 
@@ -91,9 +91,9 @@ Placed = tuple[str, Any]  # a question as it came, behind the name of its place 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Question:
-    """A question and its expected ids. grades: how relevant each expected id is, above 0; 1 if only
-    ids were passed. embedding: (dim,) float32, if the question has its own vector; otherwise
-    None."""
+    """A question and its expected ids. grades: how relevant each expected id is, above 0; it is 1
+    if only ids were passed. embedding: (dim,) float32, the vector that was passed with the
+    question, or None."""
 
     query: str
     grades: Mapping[str, float]
@@ -101,8 +101,8 @@ class Question:
 
 
 def questions_of(questions: Any) -> tuple[Question, ...]:
-    """Questions from a list of dicts, or from a file of JSON lines given by its path, checked.
-    Errors name the position in the list or the file."""
+    """Questions, from a list of dicts or from the path of a file of JSON lines. Raises
+    InvalidArgumentError for an invalid question, and names its position in the list or the file."""
     if isinstance(questions, str | os.PathLike):
         placed = _in_file(path_of(questions, "questions"))
     elif isinstance(questions, Iterable) and not isinstance(questions, bytes | Mapping):
@@ -120,7 +120,7 @@ def questions_of(questions: Any) -> tuple[Question, ...]:
 
 
 def _in_file(path: Path) -> Iterator[Placed]:
-    """The questions in a file, one in each line; empty lines are skipped."""
+    """The questions in a file with one question a line; empty lines are skipped."""
     try:
         lines = path.read_text("utf-8-sig").split("\n")  # no other character ends a line of JSON
     except OSError as error:
@@ -144,7 +144,8 @@ def _object_of(place: str, line: str) -> Any:
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, checked to have no repeated keys; Python would silently keep the last."""
+    """A JSON object from its pairs of keys and values. Raises an error for a repeated key, since
+    Python would silently keep the last value."""
     fields = dict(pairs)
     if len(fields) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -180,7 +181,7 @@ def _query(value: Any) -> str:
 
 
 def _grades(value: Any) -> dict[str, float]:
-    """The grade of each expected id; 1 for each if they are a list."""
+    """The grade of each expected id; 1 for each id if `value` is a list."""
     ids = ids_of(list(value) if isinstance(value, Mapping) else value)
     if not ids:
         raise InvalidArgumentError("ids is empty, expected at least one id that should be found")
@@ -214,7 +215,7 @@ def _embedding(value: Any) -> Matrix | None:
 
 
 def _of_one_dimension(placed: Iterable[tuple[str, Question]]) -> Iterator[Question]:
-    """The questions; raises DimensionMismatchError if two of them have embeddings of different
+    """Yield the questions; raise DimensionMismatchError if two of them have embeddings of different
     lengths."""
     first: tuple[str, int] | None = None
     for place, question in placed:
@@ -279,8 +280,8 @@ def _share_of(gains: Floats, ideal: Floats) -> Floats:
 
 
 def _pad_rows(rows: Sequence[Sequence[float]], k: int) -> Floats:
-    """The rows as a matrix (q, k), with 0 after the end of shorter rows. It is no wider than the
-    longest row, since zeros change nothing."""
+    """The rows as a matrix with zeros at the ends of shorter rows. It has at most k columns, and no
+    more than the longest row."""
     width = min(k, max(map(len, rows)))
     padded = np.zeros((len(rows), max(width, 1)))
     for row, values in zip(padded, rows, strict=True):
@@ -296,7 +297,7 @@ def intervals_of_means(values: Floats, confidence: float, seed: int) -> Floats:
     """(m, 2): the low and the high end of the confidence interval of each column's mean. values:
     (q, m).
 
-    The same seed draws the same questions, whatever the columns are.
+    With the same seed the same questions are drawn, whatever the columns are.
     """
     means = values.mean(axis=0)
     apart = values - means  # so that columns of one value have intervals without rounding
@@ -311,8 +312,8 @@ def intervals_of_means(values: Floats, confidence: float, seed: int) -> Floats:
 
 
 def _draw_means(values: Floats, resamples: int, rng: np.random.Generator) -> Floats:
-    """(resamples, m): the means of this many bootstrap draws. A draw is represented by how often
-    each question occurs in it, so that all means are one matrix product."""
+    """(resamples, m): the means of bootstrap draws. A draw is represented by how often each
+    question occurs in it, so that all means are one matrix product."""
     count = len(values)
     drawn = rng.integers(0, count, (resamples, count))
     drawn += count * np.arange(resamples)[:, np.newaxis]
@@ -327,8 +328,8 @@ SHOWN = 5  # questions that got worse, and that got better, in a table
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over questions, and its interval by the bootstrap: how far the mean would vary with
-    other questions of the same kind."""
+    """A mean over questions, and its bootstrap interval, which shows how far the mean would vary
+    with other questions of the same kind."""
 
     mean: float
     low: float
@@ -353,8 +354,9 @@ class SettingResult:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Change:
-    """One question in two settings: its number, its value in each, and the ids that each has found,
-    best first. Compare these with `question.grades` to see which ids were missed."""
+    """One question in two settings: its number, its value in each setting, and the ids that each
+    setting has found, best first. Compare these ids with `question.grades` to see which ids were
+    missed."""
 
     number: int
     question: Question
@@ -365,7 +367,7 @@ class Change:
 
     @property
     def difference(self) -> float:
-        """By how much the value in the second setting is greater."""
+        """The value in the second setting minus the value in the first."""
         return self.second - self.first
 
 
@@ -449,7 +451,8 @@ class Comparison:
         return table_of(columns, rows, self.summary)
 
     def table(self) -> tuple[list[str], list[list[Any]]]:
-        """Columns and rows to show: the largest changes, from the worst to the best."""
+        """The columns and rows that `print` shows: the largest changes, from the worst to the
+        best."""
         rows: list[list[Any]] = []
         for change in self._most():
             ids = list_first([*change.question.grades], MOST_IDS)
@@ -537,7 +540,8 @@ class Evaluation:
         return table_of(*self.table(), "; ".join(self._notes()))
 
     def table(self) -> tuple[list[str], list[list[Any]]]:
-        """Columns and rows to show: the means of each setting, with their intervals."""
+        """The columns and rows that `print` shows: the means of each setting, with their
+        intervals."""
         columns, percent = ["setting"], in_percent(self.confidence)
         for measure in MEASURES:
             columns += [name_of_measure(measure, self.k), percent]
@@ -552,7 +556,7 @@ class Evaluation:
 
 
 def estimates_of(values: Floats, confidence: float, seed: int) -> list[Estimate]:
-    """The mean of each column of `values`, (q, m), with its interval."""
+    """The mean of each column of `values`, which is (q, m), with its bootstrap interval."""
     means, ends = values.mean(axis=0), intervals_of_means(values, confidence, seed)
     return [Estimate(mean, *end) for mean, end in zip(means.tolist(), ends.tolist(), strict=True)]
 
@@ -563,7 +567,7 @@ def name_of_measure(measure: Measure, k: int) -> str:
 
 
 def about_missing(ids: tuple[str, ...]) -> str:
-    """The remark that some expected ids don't exist."""
+    """A sentence that says that some expected ids do not exist."""
     return (
         f"{count_in_words(len(ids), 'id')} that should be found can't be, since the collection has "
         f"no such point: {list_first(ids, MOST_IDS, repr)}"

@@ -79,10 +79,10 @@ __all__ = ["BasePoints", "BaseStore", "ScanRanker"]
 
 
 class ScanRanker:
-    """A `Ranker` that scans points in memory: by nearness to dense vectors, and by the words of
-    texts. points: all points, in the order of insertion, with all their fields; metric: the
-    distance of their vectors, in the space "". Raises InvalidArgumentError for any other scoring or
-    space, and DimensionMismatchError for query vectors of another length."""
+    """A `Ranker` that scans points in memory. It ranks by nearness to dense vectors, and by the
+    words of texts. points: all points, in the order of insertion, with all their fields; metric:
+    the distance of their vectors, in the space "". Raises InvalidArgumentError for any other
+    scoring or space, and DimensionMismatchError for query vectors of another length."""
 
     def __init__(self, points: Points, metric: Metric) -> None:
         self.trace = Trace()
@@ -94,8 +94,8 @@ class ScanRanker:
         return self._rank(step, np.arange(len(self._points.ids)))
 
     def rank_among(self, step: QueryStep, rankings: Sequence[Ranked]) -> Ranked:
-        """As `rank`, for a step with one query, but only among the points that are in any of these
-        rankings."""
+        """As `rank`, for a step with one query. Only points in at least one of these rankings are
+        candidates."""
         found = [np.empty(0, np.int64), *(ranking.items for ranking in rankings)]
         (ranking,) = self._rank(step, np.unique(np.concatenate(found)))
         return ranking
@@ -109,8 +109,8 @@ class ScanRanker:
         return self._metric
 
     def distances(self, near: NearestDense, lists: Sequence[Ints]) -> list[Floats]:
-        """For each query vector, the distances of a list of items from it, (n,) float64; NaN for
-        points without a vector."""
+        """For each query vector the distances of its list of items, (n,) float64. The distance is
+        NaN for a point without a vector."""
         return [
             self._distances(query, items)
             for query, items in zip(np.asarray(near.vectors), lists, strict=True)
@@ -123,18 +123,18 @@ class ScanRanker:
     def labelling(
         self, groups: BestOfEach | GroupSearch, expected: int, expression: Expression | None
     ) -> "ScanLabels":
-        """The values of points under a key; only `BestOfEach` is supported."""
+        """The values of points under a key, for grouping. Only `BestOfEach` is supported."""
         if not isinstance(groups, BestOfEach):
             raise InvalidArgumentError("points of this store aren't put into groups")
         values = [value_at(payload, groups.path) for payload in self._points.payloads or ()]
         return ScanLabels([() if kind is None else (kind,) for kind in map(kind_of, values)])
 
     def fetch(self, lists: Sequence[Ints], fields: Fields) -> list[Points]:
-        """For each list of items, its points."""
+        """The points of each list of items."""
         return [self._points.at(items).only(fields) for items in lists]
 
     def matching(self, expression: Expression, limit: int) -> Ints:
-        """The first `limit` points, in the order of insertion, that fulfil an expression."""
+        """The first `limit` points that fulfil an expression, in the order of insertion."""
         items = np.arange(len(self._points.ids))
         return items[self.fulfilling(expression, items)][:limit]
 
@@ -197,10 +197,10 @@ class ScanRanker:
         return ranking
 
     def _word_shares(self, text: Bm25, query: str) -> tuple[Words, Floats, Floats, float]:
-        """The words of a query, the idf of each distinct word, their BM25 contributions to the
-        score of each point, (words, points), and the idf of a word in a single document. The
-        numbers equal those of a local store, which computes parts of a document's score in
-        float32."""
+        """The words of a query; the idf of each distinct word; (words, points), the contributions
+        of the words to the points' BM25 scores; and the idf of a word that occurs in a single
+        document. The numbers equal those of a local store, which computes parts of a document's
+        score in float32."""
         query_words = text.analyzer.words([query], is_query=True)
         documents = [document or "" for document in self._points.documents or ()]
         words = text.analyzer.words(documents)
@@ -229,18 +229,18 @@ class ScanLabels:
         self._labels = labels
 
     def of(self, items: Ints) -> list[tuple[str | int, ...]]:
-        """The labels of some items."""
+        """The labels of each item."""
         return [self._labels[item] for item in items.tolist()]
 
     def max_points_in(self, value: str | int) -> int:
-        """The largest integer, since the number of points with this value isn't known."""
+        """The largest integer, since the number of points with this value is unknown."""
         return sys.maxsize
 
 
 class BaseStore(ABC):
-    """A base for a `CollectionStore` without this project's engine. A subclass implements `create`,
-    `change`, `page`, `drop` and `points`. Such a store has no files that could be compacted or
-    verified here. It can't copy collections unless the subclass implements `fork`."""
+    """A base class of a `CollectionStore` without the engine of this project. A subclass implements
+    `create`, `change`, `page`, `drop` and `points`. Such a store has no files that this project
+    could compact or verify. It cannot copy collections unless the subclass implements `fork`."""
 
     engine = embedded = None
     directory: Path | None = None
@@ -271,38 +271,40 @@ class BaseStore(ABC):
 
     @abstractmethod
     def points(self, collection_id: str) -> PointsBackend:
-        """See `CollectionStore.points`; it calls `record`, which raises NotFoundError."""
+        """See `CollectionStore.points`. Implementations call `record`, which raises NotFoundError
+        for an unknown id."""
 
     def by_name(self, name: str) -> CollectionRecord:
-        """The collection of this name; raises NotFoundError."""
+        """The record of the collection with this name; raises NotFoundError if there is none."""
         for record in self.page(None, 0):
             if record.name == name:
                 return record
         raise NotFoundError(f"there is no collection {name!r}")
 
     def record(self, collection_id: str) -> CollectionRecord:
-        """Name and settings of a collection; raises NotFoundError."""
+        """The record of the collection with this id; raises NotFoundError if there is none."""
         for record in self.page(None, 0):
             if record.id == collection_id:
                 return record
         raise NotFoundError.of_deleted("Collection")
 
     def refuse_taken(self, name: str) -> None:
-        """Raise AlreadyExistsError where a collection has this name."""
+        """Raise AlreadyExistsError if a collection has this name."""
         if any(record.name == name for record in self.page(None, 0)):
             raise AlreadyExistsError(f"collection {name!r} already exists")
 
     def count(self) -> int:
-        """How many collections there are."""
+        """The number of collections."""
         return len(self.page(None, 0))
 
     def fork(self, collection_id: str, name: str) -> CollectionRecord:
-        """Raise InvalidArgumentError: this store can't copy collections."""
+        """Raise InvalidArgumentError, since this store cannot copy collections."""
         raise InvalidArgumentError("this store can't copy a collection under another name")
 
     @contextmanager
     def open_copy(self, collection_id: str) -> Iterator[PointsBackend]:
-        """The points of a collection, which others may change or delete meanwhile."""
+        """A context manager that yields the points of a collection itself. Others may change or
+        delete them meanwhile."""
         yield self.points(collection_id)
 
     def gauges(self) -> Iterable[tuple[str, Gauges]]:
@@ -311,11 +313,11 @@ class BaseStore(ABC):
             yield record.name, Gauges(points=self.points(record.id).count())
 
     def own_bytes(self) -> int:
-        """0: the size of the store on disk is unknown here."""
+        """0, since the size of the store on disk is unknown."""
         return 0
 
     def budget(self) -> Mapping[str, int]:
-        """None: the store's memory isn't limited here."""
+        """An empty dict, since the store's memory is not limited here."""
         return {}
 
     def optimize(self, collection_id: str, progress: object) -> None:
@@ -323,18 +325,18 @@ class BaseStore(ABC):
         self.record(collection_id)
 
     def verify(self, analyzer_of: object) -> Iterable[FileReport]:
-        """An empty result: the store has no files of this project's."""
+        """An empty result, since the store has no files of this project."""
         return ()
 
 
 class BasePoints(ABC):
-    """A base for a `PointsBackend` that reads all points for each call. A subclass implements
-    `dimension`, `read`, `write` and `remove`. There is one vector space, "". It ranks by nearness
-    to vectors, exactly, and by words. metric: the distance between vectors.
+    """A base class of a `PointsBackend` that reads all points for each call. A subclass implements
+    `dimension`, `read`, `write` and `remove`. There is one vector space, "". Queries rank exactly,
+    by nearness to vectors, and by words. metric: the distance between vectors.
 
-    Ids are strings. Points that are read and written have all their fields: payloads, documents,
-    uris, and the vectors in "". These are (n, dim) float32, with a row of NaN for a point without a
-    vector; dim is the dimension, 0 while that is None.
+    Ids are strings. `read` returns, and `write` gets, points with all their fields: payloads,
+    documents, uris, and the vectors in "". The vectors are (n, dim) float32, with a row of NaN for
+    a point without a vector. dim is the dimension, and 0 while the dimension is None.
     """
 
     reusable = False  # the store says each time whether the collection is still there
@@ -352,8 +354,8 @@ class BasePoints(ABC):
 
     @abstractmethod
     def read(self, ids: Sequence[PointId] | None) -> Points:
-        """All points, or those of the points with these ids that exist, in the order of first
-        insertion. Raises NotFoundError if the collection was deleted."""
+        """All points, or the existing points with these ids, in the order of first insertion.
+        Raises NotFoundError if the collection was deleted."""
 
     @abstractmethod
     def write(self, points: Points) -> None:
@@ -365,8 +367,8 @@ class BasePoints(ABC):
         """Delete the points with these ids, durably."""
 
     def transaction(self) -> AbstractContextManager[object]:
-        """A context manager around each call that first reads and then writes, so that no other
-        call can write in between. By default it does nothing."""
+        """A context manager around each call that first reads and then writes. It must prevent
+        other calls from writing in between. By default it does nothing."""
         return nullcontext()
 
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
@@ -443,8 +445,7 @@ class BasePoints(ABC):
         vectors: Mapping[PointId, Matrix],
         rules: WriteRules,
     ) -> Points:
-        """The points at these positions of a batch, with the content that they have after the
-        write."""
+        """The points at the positions `written` of a batch, with their content after the write."""
         replaces, kept = rules.on_existing == "replace", (old.vectors or {}).get("")
         length = len(next(iter(vectors.values()))) if vectors else self.dimension or 0
         merged = Points([batch.ids[i] for i in written], [], [], [])
@@ -479,7 +480,8 @@ class BasePoints(ABC):
     def delete(
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
     ) -> int:
-        """Delete the first `limit` points with these ids that match; returns how many."""
+        """Delete the first `limit` points with these ids that match. Returns the number of deleted
+        points."""
         with self.transaction():
             found = self.get(ids, expression, limit, 0, Fields()).ids
             self.remove(found)
@@ -500,7 +502,8 @@ class BasePoints(ABC):
         offset: int,
         fields: Fields,
     ) -> Points:
-        """The points with these ids that match: in the order of `ids`, or of first insertion."""
+        """The points with these ids that match, in the order of `ids`; without ids all points that
+        match, in the order of first insertion."""
         points = self.read(ids)
         places: Iterable[int] = range(len(points.ids))
         if ids is not None:
@@ -523,8 +526,8 @@ class BasePoints(ABC):
         return answer(self._ranker(), question)
 
     def explain(self, question: Query) -> Payload:
-        """How a query is answered: the number of points, all of which are scanned, and the number
-        of hits of each ranking."""
+        """How a query is answered: the number of points, which are all scanned, and the number of
+        hits of each ranking."""
         ranker = self._ranker()
         answer(ranker, question)
         legs: Payload = {name: [*counts] for name, counts in ranker.trace.legs.items()}
@@ -546,21 +549,22 @@ class BasePoints(ABC):
         return {"points": self.count()}
 
     def warm(self, paths: Sequence[PayloadPath], analyzer: object) -> Payload:
-        """Does nothing: each call reads anew."""
+        """Do nothing, since each call reads all points."""
         return {"spaces": {}, "keys": {}, "lists": {}, "milliseconds": {}}
 
     def configure_index(self, space: str, index: Payload) -> None:  # noqa: B027 - as meant
-        """Does nothing: there is no index."""
+        """Do nothing, since there is no index."""
 
     def create_index(self, path: PayloadPath, kind: IndexKind | None) -> None:  # noqa: B027
-        """Does nothing: filters need no index."""
+        """Do nothing, since filters need no index."""
 
     def number(self, expression: Expression | None) -> int:
-        """How many points match."""
+        """The number of points that match."""
         return len(self.get(None, expression, None, 0, Fields()).ids)
 
     def count_within(self, expression: Expression, seconds: float) -> tuple[int, bool]:
-        """How many points match, and whether the count is complete."""
+        """The number of points that match, and whether the count was completed within this many
+        seconds."""
         points, ends, count = self.read(None), time.monotonic() + seconds, 0
         for i in range(len(points.ids)):
             if time.monotonic() >= ends:
@@ -625,7 +629,7 @@ class BasePoints(ABC):
         return most_frequent(counts, limit)
 
     def count(self) -> int:
-        """How many points there are."""
+        """The number of points."""
         return len(self.read(None).ids)
 
 
@@ -634,6 +638,6 @@ def _is_scalar(value: JSONValue) -> TypeGuard[Scalar]:
 
 
 def _is_cleared(new: Points, i: int, old: Points, at: int) -> bool:
-    """Whether a batch removes the document or the uri that a point had."""
+    """Whether point `i` of a batch removes the document or the uri that the old point has."""
     columns = ((new.documents, old.documents), (new.uris, old.uris))
     return any(a and b and a[i] is None and b[at] is not None for a, b in columns)

@@ -117,12 +117,12 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def class_named(name: str) -> type | None:
-    """The dataclass of this name that may be in a message from another process: a part of a query,
-    a filter, points or a response of a store. None for any other name, so that data from outside
-    can't choose which code runs.
+    """The dataclass of this name that can occur in a message from another process: a part of a
+    query, a filter, points, or a result of a store. None for any other name, so that data from
+    outside cannot choose which code runs.
 
     Args:
-        name: its `__name__`.
+        name: the `__name__` of the class.
     """
     return _class_named(name) if name in _HOME_OF else None
 

@@ -167,11 +167,10 @@ __all__ = [
 def projection_of(
     points: Points, space: str, metric: Metric, seed: int, path: PayloadPath | None
 ) -> Projection:
-    """The points that have a vector in a dense space, projected to the plane of the vectors'
-    greatest variance, and their values at the path. points: in the order of insertion, with the
-    vectors of the space, and with payloads if there is a path. seed: if there are very many
-    vectors, it chooses the sample from which the plane is computed. `total` is the number of
-    projected points."""
+    """The points that have a vector in a dense space, projected to the plane in which the vectors
+    vary most, and their values at the path. points: in the order of insertion, with the vectors of
+    the space, and with payloads if there is a path. seed: if there are very many vectors, the seed
+    of the sample from which the plane is computed. `total` is the number of projected points."""
     vectors = (points.vectors or {}).get(space)
     if not isinstance(vectors, np.ndarray) or not vectors.shape[1]:
         return nothing_in(path)

@@ -225,7 +225,7 @@ def open_collection(
 
 @dataclass(frozen=True, slots=True)
 class _CollectionSpec:
-    """The wanted settings of a collection, and whether it may be created."""
+    """The requested settings of a collection, and whether it can be created."""
 
     distance: str | None
     configuration: Mapping[str, Any] | None
@@ -235,7 +235,7 @@ class _CollectionSpec:
 
 
 def _check_is_collection(collection: Any) -> None:
-    """Raise InvalidTypeError for anything but a collection of ours."""
+    """Raise InvalidTypeError unless this is a collection of this package."""
     if not isinstance(collection, Collection):
         raise InvalidTypeError(
             f"collection is {quote(collection)}, expected a Collection of a retrieval_store.Client"
@@ -245,7 +245,7 @@ def _check_is_collection(collection: Any) -> None:
 def _refuse_made_otherwise(
     collection: Collection, distance: str | None, configuration: Mapping[str, Any] | None
 ) -> None:
-    """Raise ConflictError for a collection with other settings."""
+    """Raise ConflictError if the collection has other settings than the requested ones."""
     stored = all_settings(collection._record())
     required, _ = function_apart(_with_distance(configuration, distance, {}), DEFAULT)
     for name, value in merge_given(stored, given_settings(required, None)).items():
@@ -258,7 +258,7 @@ def _refuse_made_otherwise(
 def _with_distance(
     configuration: Any, distance: str | None, metadata: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The configuration with the distance in it; raises ConflictError if the configuration has
+    """The configuration, with the distance added. Raises ConflictError if the configuration has
     another distance."""
     if configuration is not None and not isinstance(configuration, Mapping):
         raise InvalidTypeError(f"configuration is {quote(configuration)}, expected a dict")
@@ -319,9 +319,9 @@ def _existing(
     sparse_model: Any,
     using: dict[str, Any],
 ) -> Collection:
-    """The existing collection, checked; raises NotFoundError if it doesn't exist, even if it is
-    deleted during the checks. If the function isn't the collection's, the collection uses its own
-    function for texts that it embeds itself."""
+    """The existing collection, if it has the requested settings. Raises NotFoundError if it does
+    not exist, even if it is deleted during the checks. If the passed function isn't the
+    collection's function, the collection embeds texts with its own function."""
     unchecked = client.get_collection(name, **{**using, "check_model": False})
     _require_sparse(unchecked, sparse_model)
     function = using["embedding_function"]
@@ -333,8 +333,8 @@ def _existing(
 
 
 def _is_unverifiable(existing: Collection, function: Any) -> bool:
-    """Whether it can't be known if this function made the vectors of a collection; logs a warning
-    then. A collection may have stored a registered function although its vectors have another
+    """Whether it is unknown if this function computed the vectors of a collection; then a warning
+    is logged. A collection may have stored a registered function although its vectors have another
     origin."""
     remembered = existing.configuration["embedding_function"] or {}
     if function is None or "name" not in remembered or is_identifiable(function):

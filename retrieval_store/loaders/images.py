@@ -36,9 +36,10 @@ LOCKS = 32  # that a quota is divided into
 
 
 class Quota:
-    """A quota, for example of pixels that are being decoded: a caller waits until enough of it is
-    free. The quota is divided into parts, each a lock, and a caller takes the locks for its amount.
-    With a counter instead of locks, an interrupt could come between `with` and the release."""
+    """A quota, for example of pixels that are being decoded. A caller waits until enough of the
+    quota is free. The quota is divided into parts, each a lock, and a caller takes the locks of the
+    parts that it needs. If it were a counter, an interrupt could come between `with` and the
+    release."""
 
     def __init__(self, total: int) -> None:
         self._total = total
@@ -50,13 +51,13 @@ class Quota:
         self._locks = [Lock() for _ in range(LOCKS)]
 
     def spend(self, amount: int, work: Callable[[], T]) -> T:
-        """The result of `work`, which is called while it holds this amount of the quota; if the
-        amount is larger than the quota, it holds all of it."""
+        """The result of `work`, which is called while this amount of the quota is held; all of the
+        quota if the amount is larger."""
         return _holding(self._parts(amount), work)
 
     def _parts(self, amount: int) -> Sequence[Lock]:
-        """1, 2, 4, … adjacent parts, enough for this amount; groups of parts are assigned in
-        rotation."""
+        """The parts that hold this amount: 1, 2, 4, … adjacent parts. Callers get the groups of
+        parts in rotation."""
         needed = 1
         while needed < LOCKS and needed * self._total < amount * LOCKS:
             needed *= 2
@@ -149,8 +150,8 @@ class ImageLoader:
 
 
 def draw_page(data: bytes, number: int, max_pixels: int) -> Pixels:
-    """A page of a PDF, drawn as a picture; number: counted from 1. Raises DataLoaderError for a
-    page that doesn't exist or can't be drawn."""
+    """A page of a PDF as a picture. number: the number of the page, counted from 1. Raises
+    DataLoaderError for a page that does not exist or cannot be drawn."""
     with needing("a page of a PDF", "pypdfium2", "retrieval-store-files"):
         import pypdfium2
     try:
@@ -165,8 +166,8 @@ def draw_page(data: bytes, number: int, max_pixels: int) -> Pixels:
 
 
 def _scale_of(width: float, height: float, max_pixels: int) -> float:
-    """The factor by which to scale a page, for a picture of the default size and at most this
-    number of pixels."""
+    """The factor by which a page is scaled. The picture then has the default size, and at most
+    `max_pixels` pixels."""
     scale = min(PAGE_PIXELS / max(width, height), math.sqrt(max_pixels / (width * height)))
     while math.ceil(width * scale) * math.ceil(height * scale) > max_pixels:  # the size as drawn
         scale *= 0.99
@@ -181,7 +182,8 @@ def sources_of(
     private_addresses: bool,
     on_error: str,
 ) -> Sources:
-    """The sources from which a loader may read, made from its arguments, which are checked."""
+    """The sources from which a loader is allowed to read, from the loader's arguments. Raises
+    InvalidArgumentError for an invalid argument."""
     if isinstance(schemes, str):
         raise InvalidArgumentError(f"schemes is {schemes!r}, expected several, as ({schemes!r},)")
     if on_error not in ("raise", "skip"):
@@ -202,7 +204,7 @@ def sources_of(
 def load_all(
     load: Callable[[str], T], uris: Sequence[str | None], on_error: str, threads: int
 ) -> list[T | None]:
-    """The results of `load` for each URI, None for None. An error names the URI; with
+    """The result of `load` for each URI, and None for each None. An error names the URI; with
     `on_error="skip"` the result is None instead."""
 
     def load_or_skip(uri: str | None) -> T | None:
@@ -222,8 +224,8 @@ def load_all(
 
 
 def decode_image(data: bytes, max_pixels: int) -> Pixels:
-    """The picture in image data; raises DataLoaderError for anything else, and for a picture that
-    is too large."""
+    """The picture in image data. Raises DataLoaderError for data that is no image, and for a
+    picture that is too large."""
     try:
         pixels = _pixel_count(data, max_pixels)
         return DECODING.spend(pixels, partial(_array, data))
@@ -246,7 +248,8 @@ def _pixel_count(data: bytes, max_pixels: int) -> int:
 
 
 def _sizes(data: bytes) -> list[tuple[int, int]]:
-    """The width and height of the picture, and those of the pixels that must be decoded for it."""
+    """The width and height of the picture, and the widths and heights of all pictures that must be
+    decoded for it."""
     if data.startswith(ICON):  # which Pillow decodes when it opens it
         return list(_sizes_in_icon(data))
     with _open_image(data) as picture:
@@ -290,7 +293,8 @@ def _array(data: bytes) -> Pixels:
 
 
 def _boxes(width: int, height: int) -> Iterator[tuple[int, int, int, int]]:
-    """Parts of a picture, to be converted one by one, so that copies need little memory."""
+    """The boxes into which a picture is divided. They are converted one by one, so that copies need
+    little memory."""
     wide = min(width, PIXELS_AT_ONCE)
     high = PIXELS_AT_ONCE // wide
     for top in range(0, height, high):
@@ -303,8 +307,8 @@ def _numbers(picture: Any) -> npt.NDArray[np.float64]:
 
 
 def _white(picture: Any) -> float:
-    """The number that means white. In pictures with 32 bits that isn't declared; it is the largest
-    number of 1, 8 or 16 bits, whichever is the first that no pixel exceeds."""
+    """The number that means white in this picture. Pictures with 32 bits do not declare it, so it
+    is the largest number of 1, 8 or 16 bits, whichever is the first that no pixel exceeds."""
     if picture.mode.startswith("I;16"):
         return 65_535.0
     boxes = _boxes(picture.width, picture.height)

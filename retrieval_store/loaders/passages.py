@@ -27,15 +27,15 @@ OF_SYNC = ("text_hash", "recipe", "source", "hash", "places", "start", "end")
 
 
 def without_keys_of_sync(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata to show to a person; if a sync of a folder made the record, without the keys
-    that only the sync uses."""
+    """The metadata to show to a person. If a sync of a folder made the record, the keys that only
+    the sync uses are left out."""
     is_of_sync = all(key in metadata for key in OF_SYNC[:2])
     return {key: value for key, value in metadata.items() if not (is_of_sync and key in OF_SYNC)}
 
 
 def show_metadata(metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Metadata without the keys of other programs: LlamaIndex's keys for its nodes, and a sync's
-    keys for its files."""
+    """The metadata without the keys of other programs: LlamaIndex's keys for its nodes, and the
+    keys of a sync for its files."""
     if metadata is None:
         return None
     return {
@@ -85,7 +85,7 @@ def cite(hit: Any) -> str:
 
 
 def _has_path(hit: Any) -> bool:
-    """Whether the hit is the metadata of a record itself, which may also have any other keys."""
+    """Whether the hit is itself the metadata of a record, and not an object that contains them."""
     return isinstance(hit, Mapping) and isinstance(hit.get("path"), str)
 
 
@@ -117,7 +117,7 @@ def ids_around(point_id: str, metadata: Mapping[str, Any], number: int) -> list[
 
 
 def is_beside(other: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
-    """Whether both metadata dicts are from passages of the same version of the same file."""
+    """Whether two passages, given by their metadata, are from the same version of the same file."""
     return all(other.get(key) == metadata.get(key) for key in ("source", "path", "hash"))
 
 

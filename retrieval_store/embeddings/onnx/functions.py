@@ -35,9 +35,9 @@ USUAL_THREADS = 8  # more make each text hardly faster, and take processors from
 
 
 class OnnxFunction(ComparedByCosine):
-    """A function that embeds texts with a model, which is located and loaded at the first use.
-    name: the model's name, for messages; threads: the maximum; None for `USUAL_THREADS`, and never
-    more than the number of processors."""
+    """A base class of functions that embed texts with a model in the ONNX format. The first use
+    locates and loads the model. name: the model's name, for messages; threads: the maximum number
+    of threads, which is never more than the number of processors; None for `USUAL_THREADS`."""
 
     comparable = ("precision",)  # settings: vectors of one precision and of another are alike
 
@@ -72,8 +72,8 @@ class OnnxFunction(ComparedByCosine):
         return self._vectors(input, is_query=True)
 
     def close(self) -> None:
-        """Release the model, and its memory if no other function uses it; the next use loads it
-        again."""
+        """Release the model. Its memory is freed if no other function uses it. The next use loads
+        it again."""
         self._used = None
 
     def _vectors(self, input: Sequence[str], is_query: bool) -> Matrix:
@@ -110,7 +110,7 @@ def _check_threads(threads: Any) -> int:
 
 
 def check_precision(precision: Any) -> str:
-    """The precision, float32 or int8; raises InvalidArgumentError for others."""
+    """The precision, if it is "float32" or "int8"; otherwise raises InvalidArgumentError."""
     if not isinstance(precision, str) or precision not in PRECISIONS:
         raise InvalidArgumentError(f"precision is {quote(precision)}, expected one of {PRECISIONS}")
     return precision
@@ -247,8 +247,8 @@ DIMENSION, MAX_TOKENS = 384, 256
 
 
 class MiniLMEmbedding(OnnxFunction):
-    """Embeds texts with all-MiniLM-L6-v2. Its vectors have 384 numbers, and length 1; it reads 256
-    tokens of a text."""
+    """Embeds texts with all-MiniLM-L6-v2. Its vectors have 384 numbers and length 1. The model
+    reads at most 256 tokens of a text."""
 
     self_contained = True
 

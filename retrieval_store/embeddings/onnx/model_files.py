@@ -37,11 +37,11 @@ class ModelLayout:
     """How a model is used.
 
     graph: the file in the ONNX format; tokenizer: the file of the tokenizer; max_tokens: the limit
-    of tokens per text; pooling: how the vectors of tokens are combined to one vector;
+    of tokens per text; pooling: how the vectors of tokens are combined into one vector;
     counts_prompt: whether pooling includes the tokens of a prompt; normalize: whether vectors are
     scaled to length 1; lowercase: whether texts are lowercased; prompts: texts put before queries
-    and documents; one_by_one: whether texts are run alone, since a graph in int8 would give all of
-    a batch one scale.
+    and documents; one_by_one: whether texts are run alone, since a graph in int8 would scale all
+    texts of a batch together.
     """
 
     graph: Path
@@ -79,8 +79,8 @@ def layout_of(folder: Path, graph: Path) -> ModelLayout:
 
 
 def _modules(folder: Path) -> tuple[Mapping[str, Any], bool]:
-    """The pooling, and whether vectors are normalised, according to modules.json. Without that
-    file: the mean, not normalised."""
+    """The pooling, and whether vectors are scaled to length 1, both from modules.json. Without that
+    file the pooling is the mean, without scaling."""
     modules = _json(folder / "modules.json", list)
     pooling, normalize = {}, False
     for module in modules[1:]:
@@ -102,7 +102,7 @@ def _modules(folder: Path) -> tuple[Mapping[str, Any], bool]:
 
 
 def _way_of(pooling: Mapping[str, Any], folder: Path) -> str:
-    """The kind of pooling in a pooling configuration; the mean by default."""
+    """The kind of pooling that a pooling configuration names; the mean by default."""
     named = pooling.get("pooling_mode")
     if named is None:
         named = [way for key, way in POOLINGS.items() if pooling.get(key)]
@@ -165,8 +165,8 @@ FILES = [
 
 
 def folder_of(model: str, download: bool, graphs: Sequence[str]) -> Path:
-    """The directory of a model, by its path or its name. graphs: possible files of the graph, of
-    which the first that exists is used; download: whether files that aren't in a cache are
+    """The directory of a model, found by its path or its name. graphs: possible files of the graph,
+    of which the first existing one is used; download: whether files that are not in a cache are
     downloaded."""
     path = Path(os.path.expanduser(model))
     if path.is_dir():
@@ -202,13 +202,13 @@ def chroma_cache() -> Path:
 
 
 def in_chroma_cache(folder: Path) -> bool:
-    """Whether a directory is that of a model which Chroma has downloaded."""
+    """Whether the directory belongs to a model that Chroma has downloaded."""
     return folder.is_relative_to(chroma_cache())
 
 
 def _in_cache(name: str, graphs: Sequence[str]) -> Path | None:
     """The newest snapshot of a repository in Hugging Face's cache that has one of the graphs and
-    all other files that the model needs."""
+    all other files of the model; None if there is none."""
     hub = _hub()
     for graph in graphs:
         with suppress(Exception):  # several classes mean that there is none, or not all
@@ -260,7 +260,7 @@ def _hub() -> Any:
 
 @contextmanager
 def _without_its_log() -> Iterator[None]:
-    """In the `with` body: suppress the Hub's log messages about retries, since the final error
+    """A context manager that suppresses the Hub's log messages about retries, since the final error
     reports them."""
     log = logging.getLogger("huggingface_hub")
     before = log.level
@@ -273,20 +273,21 @@ def _without_its_log() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class PinnedFile:
-    """A file of a repository: its name there, its size in bytes, and its SHA-256."""
+    """A file of a repository: its name in the repository, its size in bytes, and its SHA-256."""
 
     name: str
     size: int
     digest: str
 
     def is_at(self, path: Path) -> bool:
-        """Whether the file at the path is this one."""
+        """Whether the file at the path has this content."""
         return path.is_file() and digest_of(path) == self.digest
 
 
 @dataclass(frozen=True, slots=True)
 class PinnedModel:
-    """A model whose files are known: one revision of a repository at the Hugging Face Hub."""
+    """A model whose files are known in advance, from one revision of a repository at the Hugging
+    Face Hub."""
 
     name: str
     repository: str
@@ -296,9 +297,9 @@ class PinnedModel:
     def locate(
         self, names: Sequence[str], directory: Path | None, local_files_only: bool
     ) -> list[Path]:
-        """The paths of the files: in the directory, or else in the Hub's cache, into which missing
-        files are downloaded. Raises EmbeddingFunctionError for a file that differs, and for a
-        missing file that can't or must not be downloaded."""
+        """The paths of the files: in the directory if there is one, otherwise in the Hub's cache,
+        into which missing files are downloaded. Raises EmbeddingFunctionError for a file with other
+        content, and for a missing file that cannot or must not be downloaded."""
         files = [self.files[name] for name in names]
         if directory is not None:
             return [self._in_directory(directory, file) for file in files]

@@ -26,7 +26,7 @@ Key = tuple[object, ...]
 
 
 class RunningModel:
-    """The tokenizer and the session of a model. Any number of threads may use it at the same
+    """The tokenizer and the session of a model. Any number of threads can use it at the same
     time."""
 
     def __init__(self, layout: ModelLayout, name: str, threads: int) -> None:
@@ -93,13 +93,13 @@ class RunningModel:
 
     def _length_with(self, encoding: Any) -> int:
         """The number of tokens of a text, including those that were truncated. The tokenizer adds
-        special tokens to each truncated piece; these aren't counted again."""
+        special tokens to each truncated piece; these are counted only once."""
         pieces = encoding.overflowing
         return len(encoding) + sum(len(piece) - self._marks for piece in pieces)
 
     def _length_of(self, prompt: str) -> int:
-        """How many tokens the prompt takes at the beginning of a text, including special tokens
-        before it."""
+        """The number of tokens of the prompt at the beginning of a text, including the special
+        tokens before the prompt."""
         if not prompt:
             return 0
         encoding = self._tokenizer.encode(prompt)
@@ -132,9 +132,9 @@ class RunningModel:
 
 
 def batches(lengths: Ints, at_once: int) -> Iterator[Ints]:
-    """The positions of texts with these lengths, divided into batches, longest first. Each batch
-    has at most `at_once` tokens, or a single text. Texts of similar length are in the same batch,
-    so that little is padding."""
+    """The positions of texts with these lengths in batches, the longest texts first. Each batch has
+    at most `at_once` tokens, or a single text. Texts of similar length are in the same batch, so
+    that little padding is needed."""
     order, start = np.argsort(-lengths, kind="stable"), 0
     while start < len(order):
         count = max(1, at_once // int(lengths[order[start]] or 1))
@@ -143,8 +143,8 @@ def batches(lengths: Ints, at_once: int) -> Iterator[Ints]:
 
 
 def pool_tokens(tokens: Matrix, mask: NDArray[np.bool_], way: str) -> Matrix:
-    """(n, dim) of (n, tokens, dim): the vectors of the tokens combined into one, as the pooling of
-    sentence-transformers does."""
+    """(n, dim) from (n, tokens, dim): the vectors of the tokens of each text combined into one
+    vector, as the pooling of sentence-transformers does."""
     if way in ("cls", "lasttoken"):
         last = mask.shape[1] - 1 - mask[:, ::-1].argmax(axis=1)
         places = mask.argmax(axis=1) if way == "cls" else last
@@ -175,8 +175,8 @@ def _unit(vectors: Matrix) -> Matrix:
 
 
 def _output_of(session: Any, name: str) -> str:
-    """The output of a model that has a vector for each text; if there is none, the output with a
-    vector for each token."""
+    """The name of the output of a model that has a vector for each text; if there is none, that of
+    the output with a vector for each token."""
     ranks: dict[str, int] = {node.name: len(node.shape) for node in session.get_outputs()}
     for preferred in ("sentence_embedding", "last_hidden_state", "token_embeddings"):
         if preferred in ranks:
@@ -218,12 +218,12 @@ _loading = ReentrantLock()
 
 
 def loading() -> ReentrantLock:
-    """A lock, as a context manager, for the thread that locates, makes or loads a model."""
+    """A lock, as a context manager, for the thread that locates, creates or loads a model."""
     return _loading
 
 
 def shared_model(layout: ModelLayout, name: str, threads: int) -> RunningModel:
-    """The model; in a process it is loaded once for each number of threads."""
+    """The loaded model. A process loads it once for each number of threads."""
     info = layout.graph.stat()
     file = (layout.graph.resolve(), info.st_mtime_ns, info.st_size)
     key = (os.getpid(), file, layout, threads)
@@ -235,9 +235,9 @@ def shared_model(layout: ModelLayout, name: str, threads: int) -> RunningModel:
 
 
 def _begin_anew() -> None:
-    """Drop the sessions in a forked child. They have lost their threads, so they can be neither
-    used nor destroyed: destroying waits for the threads, at the latest at the end of the process.
-    So each is held by a reference that is never released."""
+    """Abandon the sessions in a forked child. They have lost their threads, so they can be neither
+    used nor destroyed: destroying a session waits for its threads, at the latest when the process
+    ends. So each session is held by a reference that is never released."""
     globals().update(_loading=ReentrantLock())
     for model in _models.values():
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(model))

@@ -66,9 +66,9 @@ _log = log_of("store")
 
 
 class Session:
-    """A client's share in a store; `release` is called when it is closed or garbage-collected.
-    store: the store, or a function that finds it; closed: whether `close` was called; unknown_keys:
-    see `Client`."""
+    """A client's share in a store, which other clients may use too. store: the store, or a function
+    that returns it; closed: whether `close` was called; unknown_keys: see `Client`. The share is
+    released when the session is closed or garbage-collected."""
 
     unknown_keys: UnknownKeys = "warn"
 
@@ -94,18 +94,18 @@ class Session:
 
     @property
     def on_cluster(self) -> bool:
-        """Whether the store is a cluster; `store.engine` is what other stores can do besides."""
+        """Whether the store is a cluster."""
         return self.store.engine is None
 
     def close(self) -> None:
-        """Release the store; a second call does nothing."""
+        """Release the share in the store; a second call does nothing."""
         self.closed = True
         self._finalizer()
 
 
 def session_of(client: Any) -> Session | None:
-    """The session of a `Client` or a `QdrantClient` on a store, which stays the client's; None for
-    anything else."""
+    """The session of a `Client` or a `QdrantClient` on a store; None for any other object. The
+    client must close it."""
     for holder in (client, getattr(client, "_client", None)):
         session = getattr(holder, "_session", None)
         if isinstance(session, Session):
@@ -114,7 +114,7 @@ def session_of(client: Any) -> Session | None:
 
 
 def embedded_store(session: Session) -> "EmbeddedStore":
-    """The store of a client in this process; InvalidArgumentError for any other."""
+    """The store of a session, if it is in this process; otherwise raises InvalidArgumentError."""
     store = session.store.embedded
     if store is None:
         raise InvalidArgumentError(f"the store {session.place} isn't one of this process")
@@ -122,9 +122,9 @@ def embedded_store(session: Session) -> "EmbeddedStore":
 
 
 def snapshot(session: Session, target: Path, collection_id: str | None = None) -> None:
-    """Write a snapshot of a collection, or of the whole store, to a new file. Of a store that isn't
-    our engine's, such as a cluster, all is copied beside the file first, by the plugin for that.
-    InvalidArgumentError for a path that exists, or where no directory is."""
+    """Write a snapshot of a collection, or of the whole store, to a new file. A store without our
+    engine, such as a cluster, is first copied to a folder next to the file, by the plugin for
+    copies. Raises InvalidArgumentError if the path exists, or if its directory does not exist."""
     store = session.store.engine
     if store is not None:
         store.snapshot(target, collection_id)
@@ -146,8 +146,8 @@ def snapshot(session: Session, target: Path, collection_id: str | None = None) -
 
 
 def restore(snapshot: Path, path: Path, name: str | None) -> None:
-    """Make a store from a snapshot, or add the snapshot's collection to the store at `path`, under
-    its own name or another."""
+    """Create a store from a snapshot. If there is a store at `path`, the collection of the snapshot
+    is added to it, under the name `name` or its old name."""
     refuse_untried()
     _refuse_odd_bytes(path)
     if not (path / CATALOG_NAME).exists():
@@ -166,7 +166,7 @@ def restore(snapshot: Path, path: Path, name: str | None) -> None:
 
 
 def _refuse_odd_bytes(path: Path) -> None:
-    """Raise InvalidArgumentError for the path of a store whose bytes are no text in UTF-8."""
+    """Raise InvalidArgumentError for the path of a store that is not UTF-8."""
     if not is_unicode(os.path.realpath(path)):
         raise InvalidArgumentError(
             f"path is {str(path)!r}, whose bytes aren't valid UTF-8, as SQLite wants those of a "
@@ -175,20 +175,20 @@ def _refuse_odd_bytes(path: Path) -> None:
 
 
 def set_memory_budget(limit: int) -> None:
-    """Bound the bytes that caches of all stores of this process may hold."""
+    """Limit the bytes that the caches of all stores of this process can use."""
     CACHE_BUDGET.limit = limit
 
 
 def in_memory(mode: Mode) -> Session:
-    """A new store in memory."""
+    """The session of a new store in memory."""
     share = store.Share(Store(None, mode, _find_index))
     return Session(share.store, partial(store.release, share), "in memory")
 
 
 def open_path(path: Path, mode: Mode, rebuild: bool, create: bool = True) -> Session:
-    """The session of the store in a directory, which is made if there is none; NotFoundError if
-    there is none and it may not be made. rebuild: forget the derived files; of a store that is only
-    read, ignore them."""
+    """The session of the store in a directory. A missing store is created if `create`, otherwise
+    NotFoundError is raised. rebuild: whether to delete the derived files; in a read-only store they
+    are ignored instead."""
     refuse_untried()
     if mode != "read-only":  # reading such a path works, SQLite can't write there
         _refuse_odd_bytes(path)
@@ -213,8 +213,8 @@ def open_path(path: Path, mode: Mode, rebuild: bool, create: bool = True) -> Ses
 
 
 def _refuse_dangling(path: Path) -> None:
-    """Raise NotFoundError for a path through a link that leads nowhere, where no directory can be
-    made."""
+    """Raise NotFoundError if the path contains a link to a missing file, where no directory can be
+    created."""
     if os.path.exists(path):
         return
     for place in (path, *path.parents):
@@ -238,9 +238,9 @@ def _refuse_missing(path: Path, mode: Mode) -> None:
 def open_remote(
     url: Any, consistency: Any, creates_indexes: bool, options: Mapping[str, Any]
 ) -> Session:
-    """The session of the store at a URL, opened by the package that is registered for it; several
-    URLs are nodes of a cluster. options: further arguments of the client that it needs; the rest
-    is as for `Client`."""
+    """The session of the store at a URL, opened by the package that is registered for such URLs.
+    Several URLs are the nodes of a cluster. options: further arguments of the client that the
+    package uses; for the other arguments see `Client`."""
     from retrieval_store import plugins
 
     if isinstance(url, list | tuple):
@@ -272,7 +272,7 @@ def cluster_at(
     creates_indexes: bool,
     options: Mapping[str, Any],
 ) -> Session:
-    """The session of the Qdrant cluster at one or more URLs; the arguments are those of
+    """The session of the Qdrant cluster at one or more URLs. The arguments are those of
     `open_remote`."""
     for one in [url] if isinstance(url, str) else url:
         if isinstance(one, str):
@@ -281,12 +281,12 @@ def cluster_at(
 
 
 def cluster_of(qdrant_client: Any, consistency: Any, creates_indexes: bool) -> Session:
-    """The session of a cluster whose client belongs to the caller."""
+    """The session of a cluster, through a client that belongs to the caller."""
     return _by_plugin("qdrant-client", qdrant_client, consistency, creates_indexes)
 
 
 def _by_plugin(name: str, *arguments: Any) -> Session:
-    """The session of a store elsewhere, as the package registered by this name opens it."""
+    """The session of a store outside this process, opened by the plugin of this name."""
     from retrieval_store import plugins
 
     session: Session = plugins.load(plugins.STORES, name)(*arguments)
@@ -294,14 +294,16 @@ def _by_plugin(name: str, *arguments: Any) -> Session:
 
 
 def _find_index(name: str) -> Any:
-    """The class of an index; see `plugins.find_index`. Plugins are loaded with the first index."""
+    """The class of an index; see `plugins.find_index`. The module of plugins is loaded when the
+    first index is needed."""
     from retrieval_store.plugins import find_index
 
     return find_index(name)
 
 
 class StoredCollection:
-    """A collection in a store, by its id: its record in the catalog, and its points."""
+    """A collection of a store, identified by its id. It gives access to its record in the catalog
+    and to its points."""
 
     def __init__(self, session: Session, collection_id: str) -> None:
         self.session = session
@@ -309,40 +311,42 @@ class StoredCollection:
 
     @property
     def id(self) -> str:
-        """The id, which stays when the name changes."""
+        """The id, which stays the same when the name changes."""
         return self._id
 
     @property
     def on_cluster(self) -> bool:
-        """Whether it is on a cluster, where `change` is no transaction."""
+        """Whether the collection is on a cluster, where `change` is not a transaction."""
         return self.session.on_cluster
 
     @property
     def points(self) -> "PointsBackend":
-        """The points; raises NotFoundError or ClientClosedError."""
+        """The points; raises NotFoundError if the collection was deleted, ClientClosedError if the
+        session is closed."""
         return self.session.store.points(self._id)
 
     def record(self) -> CollectionRecord:
-        """Name and settings as they are now; raises NotFoundError."""
+        """The current name and settings; raises NotFoundError if the collection was deleted."""
         return self.session.store.record(self._id)
 
     def change(self, edit: Callable[[CollectionRecord], CollectionRecord]) -> CollectionRecord:
-        """Replace name and settings; in one transaction, where it isn't on a cluster."""
+        """Replace the name and settings by those that `edit` returns; in one transaction, except on
+        a cluster."""
         return self.session.store.change(self._id, edit)
 
     def optimize(self, progress: Progress) -> None:
-        """Compact the collection, so that nothing deleted is left in its files."""
+        """Compact the collection, so that its files contain no deleted data."""
         self.session.store.optimize(self._id, progress)
 
     def snapshot(self, target: Path) -> None:
-        """Write a snapshot to a file that doesn't exist yet."""
+        """Write a snapshot to a new file."""
         snapshot(self.session, target, self._id)
 
     def fork(self, name: str) -> "StoredCollection":
-        """A copy of the collection under another name."""
+        """Copy the collection under another name; returns the copy."""
         return StoredCollection(self.session, self.session.store.fork(self._id, name).id)
 
     def open_copy(self) -> "AbstractContextManager[PointsBackend]":
-        """The points as they are now, in a temporary copy, deleted at the end of the context; on a
-        cluster those that are there now, which others may change or delete."""
+        """A context manager that yields the current points in a temporary copy, which it deletes at
+        the end. On a cluster it yields the points themselves, which others may change or delete."""
         return self.session.store.open_copy(self._id)

@@ -34,39 +34,39 @@ RetrievalStoreError
 
 
 class RetrievalStoreError(Exception):
-    """Base of all errors of this package."""
+    """The base class of all errors of this package."""
 
 
 class InvalidArgumentError(RetrievalStoreError, ValueError):
-    """An argument can't be used; the message names it, its value and what would be right."""
+    """An argument is invalid. The message names the argument, its value and the expected values."""
 
 
 class InvalidTypeError(InvalidArgumentError, TypeError):
-    """An argument is of a type that can't be used."""
+    """An argument has an invalid type."""
 
 
 class InvalidFilterError(InvalidArgumentError):
-    """`where` or `where_document` is malformed; the message names the place in the filter."""
+    """`where` or `where_document` is malformed. The message says where in the filter."""
 
 
 class InvalidMetadataError(InvalidArgumentError):
-    """A metadata value isn't JSON as we keep it; the message names its path."""
+    """A metadata value cannot be stored as JSON. The message names the path of the value."""
 
 
 class DimensionMismatchError(InvalidArgumentError):
-    """A vector has another number of dimensions than the collection."""
+    """A vector's dimension differs from that of the collection."""
 
 
 class DuplicateIDError(InvalidArgumentError):
-    """An id stands twice in one call."""
+    """An id occurs twice in one call."""
 
 
 class IDAlreadyExistsError(InvalidArgumentError):
-    """`add` was given ids that exist; nothing of the batch was written."""
+    """`add` got ids that exist. Nothing of the batch was written."""
 
 
 class NotFoundError(RetrievalStoreError, ValueError, KeyError):
-    """A collection doesn't exist (any more), or a store that isn't to be made."""
+    """A collection or a store does not exist, or was deleted."""
 
     __str__ = Exception.__str__  # KeyError would show the message in quotes
     was_there = False  # when it was opened, and has been deleted since
@@ -74,71 +74,71 @@ class NotFoundError(RetrievalStoreError, ValueError, KeyError):
 
     @classmethod
     def of_deleted(cls, what: str) -> "NotFoundError":
-        """The error for a collection that was there."""
+        """The error for a collection that was deleted."""
         error = cls(f"{what} does not exist any more: it has been deleted")
         error.was_there = True
         return error
 
 
 class AlreadyExistsError(RetrievalStoreError, ValueError):
-    """A collection of this name exists."""
+    """A collection with this name exists."""
 
 
 class ConflictError(RetrievalStoreError, ValueError):
-    """Arguments contradict the settings that the collection was created with."""
+    """Arguments contradict the stored settings of a collection."""
 
 
 class EmbeddingFunctionError(RetrievalStoreError, ValueError):
-    """There is no embedding function to call, or it returned something unusable."""
+    """There is no embedding function, or it failed, or its result is invalid."""
 
 
 class RerankerError(RetrievalStoreError, ValueError):
-    """A re-ranker failed, or returned something unusable."""
+    """A re-ranker failed, or its result is invalid."""
 
 
 class DataLoaderError(RetrievalStoreError, ValueError):
-    """What a uri points at can't be loaded; the message names the uri."""
+    """The data at a uri cannot be loaded. The message names the uri."""
 
 
 class PluginError(RetrievalStoreError, ValueError):
-    """A plugin isn't registered, or fails to load."""
+    """A plugin is not registered, or cannot be loaded."""
 
 
 class MissingDependencyError(RetrievalStoreError, ImportError):
-    """An optional package is needed; the message says what to install."""
+    """An optional package is not installed. The message names the package."""
 
 
 class NameNotHereError(RetrievalStoreError, ImportError):
-    """A name of chromadb's doesn't exist here; the message says what to use instead."""
+    """A name of chromadb does not exist in this package. The message names a replacement."""
 
 
 class ClientClosedError(RetrievalStoreError, RuntimeError):
-    """The client, or the store below it, was closed."""
+    """The client, or its store, was closed."""
 
 
 class RequestTooLargeError(InvalidArgumentError):
-    """A request needs more memory or time than a server gives one; the message says how much it may
-    have."""
+    """A request needs more memory or time than a server allows. The message names the limit."""
 
 
 class RequestTimeoutError(RetrievalStoreError, TimeoutError):
-    """A request took longer than it may; a write was done as a whole or not at all."""
+    """A request took longer than allowed. If it was a write, it was executed as a whole or not at
+    all."""
 
 
 class RequestStoppedError(RetrievalStoreError):
-    """The client of a request has gone, so that it was given up."""
+    """A request was cancelled because its client has disconnected."""
 
 
 class StorageError(RetrievalStoreError, OSError):
-    """The disk, or a file on it, failed."""
+    """The disk failed, or a file on it."""
 
 
 class DamagedError(StorageError):
-    """A file is damaged; the message names it."""
+    """A file is damaged. The message names the file."""
 
 
 class FormatError(StorageError):
-    """A file isn't ours, or was written by a version that this one can't read."""
+    """A file does not belong to a store, or has a format that this version cannot read."""
 
 
 class LockTimeoutError(StorageError, TimeoutError):
@@ -146,36 +146,36 @@ class LockTimeoutError(StorageError, TimeoutError):
 
 
 class ReadOnlyError(StorageError):
-    """A write to a store that was opened read-only."""
+    """A write was attempted in a store that was opened read-only."""
 
 
 class StorageFullError(StorageError):
-    """The disk is full; the write had no effect."""
+    """The disk is full. The write had no effect."""
 
 
 class ClusterError(StorageError):
-    """A server, or a Qdrant cluster, refused a call, or failed at it; the message says whether a
-    write may have been done all the same."""
+    """A server or a Qdrant cluster refused a call, or the call failed. The message says whether a
+    write may have been executed."""
 
 
 class AccessDeniedError(ClusterError, PermissionError):
-    """The server or cluster wants a key, another one, or one with more rights."""
+    """The server or cluster needs an API key, another key, or a key with more rights."""
 
 
 class UnavailableError(ClusterError, ConnectionError):
-    """It can't be reached, is too busy, or a shard of a cluster has no living replica."""
+    """The server or cluster cannot be reached or is too busy, or a shard has no living replica."""
 
 
 class ClusterTimeoutError(UnavailableError, TimeoutError):
-    """The server or cluster took too long."""
+    """The server or cluster did not respond in time."""
 
 
 class InvalidUUIDError(InvalidArgumentError):
-    """An id of a collection is no UUID."""
+    """The id of a collection is not a UUID."""
 
 
 class BatchSizeExceededError(InvalidArgumentError):
-    """Never raised, for those who catch it: any batch is taken."""
+    """Never raised, since a batch can have any size. It exists for programs that catch it."""
 
 
 # The names that users of Chroma catch them by.

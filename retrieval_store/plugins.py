@@ -105,7 +105,8 @@ _registered: dict[str, type] = {}
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """What is installed under a name: the path of the class, and the package that brings it."""
+    """An installed plugin: its group, its name, the path of its class or function, and the package
+    that contains it."""
 
     group: str
     name: str
@@ -123,13 +124,14 @@ def register_embedding_function(name: _Class) -> _Class: ...
 
 
 def register_embedding_function(name: Any) -> Any:
-    """Register a class of embedding functions of this program, so that collections remember it by
-    name. A program that registers it before it opens the collections needn't pass it again, if the
-    class has `self_contained = True` or the client trusts the store.
+    """Register a class of embedding functions under a name, so that collections can store the name.
+    If a program registers the class before it opens collections, it need not pass the function
+    again. This requires that the class has `self_contained = True`, or that the client trusts the
+    store.
 
-    Use `@register_embedding_function("a name")`, or no name for a class with `name()`. Raises
-    InvalidArgumentError for a name that another class has, and InvalidTypeError for an object that
-    isn't such a class.
+    Use `@register_embedding_function("a name")`, or `@register_embedding_function` for a class with
+    `name()`. Raises InvalidArgumentError for a name that another class has, and InvalidTypeError
+    for an object that isn't such a class.
     """
     if isinstance(name, type):
         return register_embedding_function(_ask_name(name))(name)
@@ -156,7 +158,7 @@ def register_embedding_function(name: Any) -> Any:
 
 
 def _ask_name(kind: Any) -> Any:
-    """The name that a class gives itself."""
+    """The name that the method `name()` of a class returns."""
     say = getattr(kind, "name", None)
     try:
         return say() if callable(say) else None
@@ -172,8 +174,9 @@ def _is_remembered(kind: type) -> bool:
 
 
 def load(group: str, name: str) -> Any:
-    """The class registered under `name`. PluginError if there is none or it can't be loaded;
-    MissingDependencyError, which names the package to install, if a package of ours has it."""
+    """The class that is registered under a name. Raises PluginError if there is none or it cannot
+    be loaded. Raises MissingDependencyError, which names the package to install, if a package of
+    this project contains it."""
     if group not in GROUPS:
         raise PluginError(f"there is no group {group!r} of plugins; there are {', '.join(GROUPS)}")
     if name in _built_in(group):
@@ -203,8 +206,8 @@ def load(group: str, name: str) -> Any:
 
 
 def target_of(group: str, name: str) -> str:
-    """Where the class or function of a plugin is, as "module:name"; PluginError where there is
-    none. Nothing is imported."""
+    """The location of the class or function of a plugin, as "module:name"; raises PluginError if
+    there is no such plugin. Nothing is imported."""
     target = _built_in(group).get(name)
     if target is None:
         entry = _entry_point(group, name)
@@ -220,13 +223,13 @@ def names(group: str) -> list[str]:
 
 
 def is_known(group: str, name: str) -> bool:
-    """Whether there is a class of this name, or a package of ours would bring it; nothing is
+    """Whether there is a class of this name, installed or in a package of this project. Nothing is
     imported."""
     return name in BROUGHT.get(group, ()) or is_installed(group, name)
 
 
 def is_installed(group: str, name: str) -> bool:
-    """Whether there is a class of this name; nothing is imported."""
+    """Whether a class of this name is installed. Nothing is imported."""
     return (
         name in _built_in(group)
         or name in _plugins_of_program(group)
@@ -235,8 +238,8 @@ def is_installed(group: str, name: str) -> bool:
 
 
 def find_index(name: str) -> Any:
-    """The class of an index; PluginError for one that doesn't say it is self-contained: its name
-    and settings come from the store, which others may have made."""
+    """The class of an index. Raises PluginError unless the class declares that it is
+    self-contained, since the name and the settings come from the store, which may be untrusted."""
     kind = load(INDEXES, name)
     if name not in BUILT_IN[INDEXES] and not is_self_contained(kind):
         raise PluginError(
@@ -247,8 +250,8 @@ def find_index(name: str) -> Any:
 
 
 def check_index(space: NewSpace) -> None:
-    """Raise InvalidArgumentError for a dense vector space whose index can't be made with its
-    settings, and PluginError where there is none of its name."""
+    """Raise InvalidArgumentError if the index of a dense vector space cannot be created with its
+    settings, and PluginError if there is no index of its name."""
     from retrieval_store.indexes import CODES, EXACT
     from retrieval_store.query.types import index_name, index_settings
 
@@ -263,13 +266,14 @@ def check_index(space: NewSpace) -> None:
 
 
 def is_self_contained(kind: Any) -> bool:
-    """Whether the class says that, made with any settings, it reaches no host, and no variable
-    or file that these could choose. What a base says doesn't count: a class may reach more."""
+    """Whether a class declares that it is safe with any settings: it accesses no host, and no
+    variable or file that its settings could choose. The declaration of a base class does not count,
+    since a subclass may access more."""
     return getattr(kind, "__dict__", {}).get("self_contained") is True
 
 
 def name_of(group: str, kind: type) -> str | None:
-    """The name under which the class is registered; None when it isn't."""
+    """The name under which a class is registered; None if it is not registered."""
     target = _target_of(kind)
     built_in = {value: name for name, value in _built_in(group).items()}
     if target in built_in:
@@ -279,8 +283,8 @@ def name_of(group: str, kind: type) -> str | None:
 
 
 def name_of_target(group: str, target: str) -> str | None:
-    """The name under which the class at "module:Class" is registered; None when it isn't. Nothing
-    is imported."""
+    """The name under which the class at "module:Class" is registered; None if it is not registered.
+    Nothing is imported."""
     targets = {value: name for name, value in _built_in(group).items()}
     targets |= {_target_of(kind): name for name, kind in _plugins_of_program(group).items()}
     targets |= {e.value.replace(" ", ""): e.name for e in _entry_points(group).values()}
@@ -297,8 +301,8 @@ def _own_name(group: str, kind: type) -> str | None:
 
 
 def _name_of_reexport(group: str, kind: type) -> str | None:
-    """The name of an entry point that leads to the class by another module of its package than the
-    one that defines it."""
+    """The name of an entry point that leads to the class through another module of its package than
+    the module that defines the class."""
     package = kind.__module__.partition(".")[0]
     for entry in _entry_points(group).values():
         ours = entry.module.partition(".")[0] == package
@@ -309,8 +313,8 @@ def _name_of_reexport(group: str, kind: type) -> str | None:
 
 
 def available() -> list[Plugin]:
-    """All names by group: built in, from installed packages, and registered by this program.
-    Nothing is imported."""
+    """All plugins, by group: built-in plugins, those of installed packages, and those that this
+    program has registered. Nothing is imported."""
     from importlib.metadata import version
 
     plugins = []
@@ -343,8 +347,8 @@ def _import_target(target: str) -> Any:
 
 
 def _entry_point(group: str, name: str) -> EntryPoint | None:
-    """The entry point of this name. For a package of ours it is found without reading the metadata
-    of all installed packages."""
+    """The entry point of this name; None if there is none. For a package of this project it is
+    found without reading the metadata of all installed packages."""
     package = BROUGHT.get(group, {}).get(name)
     if package is None:
         return _entry_points(group).get(name)
@@ -384,5 +388,5 @@ def _entry_points(group: str) -> dict[str, EntryPoint]:
 
 
 def _built_in(group: str) -> dict[str, str]:
-    """The targets of built-in classes, by name."""
+    """The targets of the built-in classes of a group, by name."""
     return BUILT_IN.get(group, {})

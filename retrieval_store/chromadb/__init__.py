@@ -118,7 +118,7 @@ def PersistentClient(
     *,
     trust: bool = False,
 ) -> Client:
-    """A client of the store in a directory, which must be ours: one that Chroma made is refused."""
+    """A client of the store in a directory. A directory that Chroma created is refused."""
     return _PersistentClient(path, settings, tenant, database, trust=trust)
 
 

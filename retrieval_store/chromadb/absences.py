@@ -55,10 +55,11 @@ _REASON_OF_MODULE = {
 
 
 class AbsentModules(MetaPathFinder):
-    """An import finder that says why a module of chromadb's isn't here. It comes last."""
+    """An import finder that raises an error for a module that chromadb has and this package has
+    not. It must be the last finder."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
-        """Raise NameNotHereError for a module that chromadb has."""
+        """Raise NameNotHereError with the reason, if chromadb has a module of this name."""
         if not fullname.startswith(PACKAGE):
             return
         name = fullname.removeprefix(PACKAGE)
@@ -69,8 +70,9 @@ class AbsentModules(MetaPathFinder):
 
 
 def error_for(module: str, name: str) -> Exception:
-    """The error for a name that a module here lacks: for one that chromadb has an ImportError that
-    says why, since `from … import` shows no message of an AttributeError."""
+    """The error for a name that a module of this package lacks. If chromadb has the name, it is an
+    ImportError with the reason, since `from … import` does not show the message of an
+    AttributeError."""
     if name in _REASON_OF:
         return NameNotHereError(f"{module} has no {name}: {_REASON_OF[name]}")
     return AttributeError(f"module {module!r} has no attribute {name!r}")

@@ -70,7 +70,7 @@ ORDER = (
 
 
 class _Commands(click.Group):
-    """The commands of this room, and the commands that other packages register."""
+    """The commands of this package, and the commands that other packages register."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         from retrieval_store import plugins

@@ -190,7 +190,7 @@ def restore(source: Path, store: str, name: str | None) -> None:
 
 
 def _may_be_cut(source: Path) -> bool:
-    """Whether a file begins like a snapshot, but is truncated."""
+    """Whether a file begins like a snapshot, so that it may be a truncated snapshot."""
     with source.open("rb") as file:
         return file.read(len(BEGINNING)) == BEGINNING
 

@@ -150,7 +150,7 @@ def facet(
 
 
 def question(command: Command) -> Command:
-    """A decorator that adds the parameters of a query, as `_open_and_parse` takes them."""
+    """A decorator that adds the options of a query to a command, for `_open_and_parse`."""
     for decorate in reversed(_QUESTION):
         command = decorate(command)
     return command
@@ -297,7 +297,8 @@ def why(
 def _open_and_parse(
     store: str, collection: str, trust: bool, how: dict[str, Any]
 ) -> "Iterator[tuple[Collection, dict[str, Any]]]":
-    """The opened collection, and the parsed query."""
+    """A context manager that yields the opened collection, and the arguments of `Collection.query`
+    from the command's options."""
     text, image, vector = (how.pop(name) for name in ("text", "image", "vector"))
     model, limit = how.pop("model"), how.pop("limit")
     if sum(source is not None for source in (text, image, vector)) != 1 and how["mode"] != "hybrid":
@@ -433,8 +434,8 @@ def _estimates_of_comparison(compared: "Comparison") -> dict[str, Any]:
 
 
 def _mode_by_contents(points: "Collection", text: str | None, max_distance: float | None) -> str:
-    """The default mode of a query: dense, as in Python; hybrid for a text in a collection of a
-    folder's files, unless there is a limit of distances, which requires dense queries."""
+    """The default mode of a query. It is "dense", as in Python, but "hybrid" for a text in a
+    collection of the files of a folder. A limit of distances requires "dense"."""
     # Not as agents are answered, by words where nothing embeds: that would hide a lacking model.
     is_hybrid = text is not None and max_distance is None and _holds_a_folder(points)
     return "hybrid" if is_hybrid else "dense"
@@ -465,8 +466,8 @@ def _fields_to_include(embeddings: bool) -> Any:
 
 
 def _records(result: Any) -> Iterable[dict[str, Any]]:
-    """The result of `get` or `query` as a dict for each record, without fields that a record
-    lacks."""
+    """A result of `get` or `query` as a dict for each record; fields that a record lacks are left
+    out."""
     from retrieval_store.api.frames import rows_of
 
     for row in rows_of(result):
@@ -480,8 +481,9 @@ def _plain(value: Any) -> Any:
 
 
 def _show(records: Iterable[Mapping[str, Any]], as_json: bool, are_hits: bool = False) -> None:
-    """Records as JSON, with all fields. Otherwise hits with a document as a few lines each, and
-    other records as a table, without the metadata keys of a sync or LlamaIndex."""
+    """Print records. With `as_json` they are JSON with all fields. Otherwise hits with a document
+    are printed as a few lines each, and other records as a table, without the metadata keys of a
+    sync or LlamaIndex."""
     if as_json:
         for record in records:
             print_json(record)
@@ -505,7 +507,7 @@ LINES, NARROW = 4, 40  # of a document; columns that a terminal has at least
 
 
 def _show_passages(hits: Sequence[Mapping[str, Any]]) -> None:
-    """Print hits for a reader: the source of each, its text, and its other metadata."""
+    """Print hits for a person: the source of each hit, its text, and its other metadata."""
     from retrieval_store.loaders.passages import cite
 
     width = max(NARROW, shutil.get_terminal_size().columns)

@@ -55,7 +55,7 @@ _OF_TEXTS = (
 
 
 def is_url(store: str) -> bool:
-    """Whether the argument is the address of a remote store, not a directory."""
+    """Whether the argument is the URL of a remote store, and not a directory."""
     if store.startswith(("http://", "https://")):
         return True
     scheme, mark, _ = store.partition("://")
@@ -67,7 +67,8 @@ def is_url(store: str) -> bool:
 
 
 def addresses_in(store: str) -> str | list[str]:
-    """The URL in the argument, or the URLs of several nodes of a cluster, separated by commas."""
+    """The URL in the argument, or a list of the URLs of several nodes of a cluster, which are
+    separated by commas."""
     addresses = re.split(",(?=https?://)", store)
     return addresses if len(addresses) > 1 else store
 
@@ -90,12 +91,12 @@ def is_store(store: str) -> bool:
 def open_client(
     store: str, *, writes: bool = False, creates: bool = False, **options: Any
 ) -> Iterator["Client"]:
-    """A client of a store, which is closed after the `with` block; the key of a server comes from
-    the environment.
+    """A context manager that yields a client of a store, and closes it at the end. The key of a
+    server comes from the environment.
 
     Args:
         store: a directory, or a URL.
-        writes: whether the client may write.
+        writes: whether the client can write.
         creates: whether a missing store is created, if it is a directory.
         options: arguments of `Client`, such as `trust`.
 
@@ -116,8 +117,9 @@ def open_client(
 
 @contextmanager
 def open_session(store: str, *, writes: bool = False, rebuild: bool = False) -> Iterator["Session"]:
-    """A session of a store, used directly and not through `Client` or `QdrantClient`, so that the
-    collections of both are visible. rebuild: don't use data that is derived from the points."""
+    """A context manager that yields a session of a store. With it, the collections of both `Client`
+    and `QdrantClient` are visible. rebuild: whether to ignore and rebuild the files that are
+    derived from the points."""
     from retrieval_store import backends
 
     _refuse_missing(store)
@@ -185,9 +187,9 @@ def record_of(session: "Session", name: str) -> "CollectionRecord":
 def names_completed(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Completions for a shell: the collections whose names begin with this text, in the store that
-    an earlier argument names if that is a directory. Only printable names are returned, since they
-    reach a terminal."""
+    """Completions for a shell: the names of collections that begin with this text, in the store
+    that an earlier argument names, if that is a directory. Only printable names are returned, since
+    they are printed to a terminal."""
     store = str(ctx.params.get("store"))
     if is_url(store):
         return []
@@ -206,7 +208,7 @@ FILE = click.Path(path_type=Path)
 
 
 class TextParam(click.ParamType):  # type: ignore[type-arg]  # since click 8.4
-    """The type of arguments that are stored as text; bytes that aren't UTF-8 are refused."""
+    """The type of arguments that are stored as text. It refuses bytes that are not UTF-8."""
 
     name = "text"
 
@@ -223,7 +225,7 @@ TEXT = TextParam()
 
 class Json(click.ParamType):  # type: ignore[type-arg]  # since click 8.4
     """The type of arguments that are JSON values of one kind. "-" reads the JSON from the standard
-    input, "@FILE" from a file."""
+    input, and "@FILE" reads it from a file."""
 
     name = "json"
 
@@ -284,8 +286,8 @@ where_document = click.option(
 
 
 def filters(command: Command) -> Command:
-    """Options `--where` and `--where-document`, for the arguments `where` and `where_document`:
-    objects of JSON, None without them."""
+    """A decorator that adds the options `--where` and `--where-document`. The arguments `where` and
+    `where_document` are then JSON objects, or None."""
     return where(where_document(command))
 
 
@@ -386,8 +388,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def widths(columns: Sequence[Sequence[str]], room: int) -> list[int]:
-    """The width of each column, so that all fit into `room`: the space that narrow columns don't
-    need is divided among the wide ones."""
+    """The widths of columns, so that all columns fit into `room` characters. The space that narrow
+    columns do not need is divided among the wide columns."""
     from rich.cells import cell_len
 
     needed = [max(map(cell_len, column)) for column in columns]
@@ -427,7 +429,7 @@ def _is_number(cell: str) -> bool:
 
 
 def size(count: int | None) -> str | None:
-    """Bytes, in the largest unit with at least 1."""
+    """A number of bytes as text, in the largest unit in which it is at least 1."""
     if count is None:
         return None
     number, unit = float(count), 0
@@ -438,9 +440,9 @@ def size(count: int | None) -> str | None:
 
 @contextmanager
 def exits_at_sigterm() -> Iterator[None]:
-    """In the `with` block: let SIGTERM end the process by a normal exit, so that open resources are
-    released. After a server has ended, uvicorn raises the signal again, which would otherwise kill
-    the process immediately."""
+    """A context manager: in its `with` block SIGTERM ends the process by a normal exit, so that
+    open resources are released. After a server has ended, uvicorn raises the signal again, which
+    would otherwise kill the process immediately."""
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     try:
         yield
@@ -459,7 +461,7 @@ def installed_models() -> dict[str, str]:
 
 
 def make_function(name: str) -> Any:
-    """The embedding function of this name, made without settings."""
+    """Create the embedding function of this name without settings."""
     from retrieval_store import plugins
     from retrieval_store.api.embedding_functions import function_of
 
@@ -480,7 +482,7 @@ def name_of_function(spec: dict[str, Any] | None) -> str:
 
 
 def embeds_images(spec: dict[str, Any] | None) -> bool:
-    """Whether the stored embedding function may embed images."""
+    """Whether the stored embedding function can embed images, as far as its name shows."""
     return spec is not None and name_of_function(spec) not in _OF_TEXTS
 
 
@@ -513,15 +515,15 @@ def collection_by(
     **arguments: Any,
 ) -> Any:
     """A collection, opened with the embedding function that the user names, unless it has stored
-    another function. If it has stored the same function with other settings, its own settings are
-    used.
+    another function. If it has stored the same function with other settings, the stored settings
+    are used.
 
     Args:
         client: the client of the store.
         name: the name of the collection.
         model: the name of the embedding function.
         refuse_if_remembered_is_missing: whether a model is also refused if the stored function
-            can't be made here.
+            can't be created here.
         arguments: further arguments of `Client.get_collection`.
 
     Raises:

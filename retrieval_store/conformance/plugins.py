@@ -19,8 +19,8 @@ TEXTS = ["A ship sails on the sea.", "Bread is baked in an oven.", "naïve café
 
 
 class EmbeddingFunctionTests:
-    """Tests of an embedding function. A class that inherits from this one defines the fixture
-    `function`, and the fixture `inputs` if the function doesn't embed texts."""
+    """Tests of an embedding function. A subclass defines the fixture `function`, and the fixture
+    `inputs` if the function does not embed texts."""
 
     @pytest.fixture
     def function(self) -> Any:
@@ -29,7 +29,7 @@ class EmbeddingFunctionTests:
 
     @pytest.fixture
     def inputs(self) -> list[Any]:
-        """Four inputs that all differ."""
+        """Four different inputs."""
         return [*TEXTS]
 
     def test_each_input_has_a_vector_of_one_length(self, function: Any, inputs: list[Any]) -> None:
@@ -79,8 +79,7 @@ class EmbeddingFunctionTests:
 
 
 class DataLoaderTests:
-    """Tests of a data loader. A class that inherits from this one defines the fixtures `loader` and
-    `uris`."""
+    """Tests of a data loader. A subclass defines the fixtures `loader` and `uris`."""
 
     @pytest.fixture
     def loader(self) -> Any:
@@ -112,8 +111,8 @@ class DataLoaderTests:
 
 
 class IndexTests:
-    """Tests of an index. A class that inherits from this one names the class of the index, and the
-    arguments with which it is made."""
+    """Tests of an index. A subclass names the class of the index, and the settings with which it is
+    created."""
 
     index_class: ClassVar[type[VectorIndex]]
     settings: ClassVar[dict[str, Any]] = {}

@@ -86,7 +86,7 @@ class ComparedByCosine:
     """A base class for embedding functions whose vectors are compared by the cosine distance."""
 
     def default_space(self) -> str:
-        """ "cosine". A new collection with this function uses this distance, unless another distance
+        """The cosine distance. A new collection with this function uses it, unless another distance
         is set."""
         return "cosine"
 

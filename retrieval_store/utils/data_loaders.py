@@ -7,6 +7,7 @@ USUAL_WORKERS = 4
 
 
 def ImageLoader(max_workers: int = USUAL_WORKERS) -> images.ImageLoader:
-    """A loader of images from local files; max_workers: how many at once. For URLs, limits and
-    folders use `retrieval_store.ImageLoader`; this makes one of these."""
+    """A loader of images from local files. max_workers: how many images are loaded at the same
+    time. `retrieval_store.ImageLoader`, which this returns, also has arguments for URLs, limits and
+    folders."""
     return images.ImageLoader(threads=whole_number(max_workers, "max_workers", 1))

@@ -91,9 +91,9 @@ def Bm25EmbeddingFunction(
     query_config: Any = None,
     **kwargs: Any,
 ) -> "BM25Embedding":
-    """A `retrieval_store.embeddings.bm25.BM25Embedding`, which makes sparse vectors without a model
-    or files: of documents when it is called, of queries by `embed_query`, whatever `task` and
-    `query_config` say."""
+    """A `retrieval_store.embeddings.bm25.BM25Embedding`, which computes sparse vectors without a
+    model or files. A call embeds documents, and `embed_query` embeds queries, whatever `task` and
+    `query_config` are."""
     from retrieval_store.embeddings.bm25 import BM25Embedding
 
     others = {
@@ -114,9 +114,9 @@ def HuggingFaceSparseEmbeddingFunction(
     query_config: Any = None,
     **kwargs: Any,
 ) -> "SpladeEmbedding":
-    """A `retrieval_store.embeddings.sentence_transformers.SpladeEmbedding`: sparse vectors of
-    documents when it is called, of queries by `embed_query`, whatever `task` and `query_config`
-    say."""
+    """A `retrieval_store.embeddings.sentence_transformers.SpladeEmbedding`, which computes sparse
+    vectors. A call embeds documents, and `embed_query` embeds queries, whatever `task` and
+    `query_config` are."""
     from retrieval_store.embeddings.sentence_transformers import SpladeEmbedding
 
     refuse("HuggingFaceSparseEmbeddingFunction", kwargs)
@@ -126,8 +126,8 @@ def HuggingFaceSparseEmbeddingFunction(
 def ONNXMiniLM_L6_V2(
     preferred_providers: Sequence[str] | None = None,
 ) -> "functions.MiniLMEmbedding":
-    """A `retrieval_store.MiniLMEmbedding` in float32, whose vectors are Chroma's; it runs on
-    processors."""
+    """A `retrieval_store.MiniLMEmbedding` in float32, whose vectors equal those of Chroma. It runs
+    on the CPU."""
     from retrieval_store.base.validation import quote
     from retrieval_store.embeddings.onnx import functions
     from retrieval_store.errors import InvalidArgumentError
@@ -145,8 +145,8 @@ def OllamaEmbeddingFunction(
     model_name: str = "chroma/all-minilm-l6-v2-f32",
     timeout: float = 60,
 ) -> "ollama.OllamaEmbeddingFunction":
-    """A `retrieval_store.OllamaEmbeddingFunction` that puts nothing before texts, as Chroma's
-    doesn't; that one does, for models which find more with it."""
+    """A `retrieval_store.OllamaEmbeddingFunction` without prefixes before texts, as in Chroma. With
+    its own defaults that class adds the prefixes that some models need."""
     from retrieval_store.embeddings import ollama
 
     if isinstance(url, str):
@@ -170,10 +170,11 @@ def OpenAIEmbeddingFunction(
     dimensions: int | None = None,
     api_key_env_var: str | None = None,
 ) -> "openai.OpenAIEmbeddingFunction":
-    """A `retrieval_store.OpenAIEmbeddingFunction`, which asks OpenAI or a server with its interface
-    at `api_base`. api_key: isn't remembered by collections; api_key_env_var: the variable that has
-    it, OPENAI_API_KEY if it isn't said, or CHROMA_OPENAI_API_KEY if only that is set. What is about
-    Azure, and organizations and headers, is refused."""
+    """A `retrieval_store.OpenAIEmbeddingFunction`, which calls OpenAI, or a server with the same
+    API at `api_base`. api_key: the key, which collections do not store; api_key_env_var: the
+    environment variable that contains the key. By default it is OPENAI_API_KEY, or
+    CHROMA_OPENAI_API_KEY if only that is set. Arguments for Azure, organizations and headers are
+    refused."""
     from retrieval_store.base.validation import quote
     from retrieval_store.embeddings import openai
     from retrieval_store.errors import InvalidArgumentError
@@ -218,8 +219,9 @@ def SentenceTransformerEmbeddingFunction(
     normalize_embeddings: bool = False,
     **kwargs: Any,
 ) -> "sentence_transformers.SentenceTransformerEmbeddingFunction":
-    """A `retrieval_store.SentenceTransformerEmbeddingFunction` without prompts, as Chroma's; ours
-    uses the prompts of the model's makers. Arguments of the model's own class are refused."""
+    """A `retrieval_store.SentenceTransformerEmbeddingFunction` without prompts, as in Chroma. With
+    its own defaults that class uses the prompts of the model's authors. Arguments of the model's
+    class are refused."""
     from retrieval_store.embeddings import sentence_transformers
 
     refuse("SentenceTransformerEmbeddingFunction", kwargs)
@@ -233,8 +235,8 @@ def SentenceTransformerEmbeddingFunction(
 
 
 def register_embedding_function(ef_class: Any = None) -> Any:
-    """Register a class of embedding functions by the name that its `name()` says: above a class,
-    with parentheses or without."""
+    """Register a class of embedding functions under the name that its `name()` returns. It is a
+    class decorator, used with or without parentheses."""
     from retrieval_store import plugins
 
     register = plugins.register_embedding_function
@@ -242,12 +244,12 @@ def register_embedding_function(ef_class: Any = None) -> Any:
 
 
 def is_chroma_name(name: str) -> bool:
-    """Whether it is known that Chroma has something of this name."""
+    """Whether Chroma is known to have something of this name."""
     return name in _INSTEAD or name.endswith("EmbeddingFunction")
 
 
 def absent(name: str) -> str:
-    """Says that there is no such name, and what there is."""
+    """The message that a name does not exist in this package, with a replacement."""
     what = f"module 'retrieval_store.utils.embedding_functions' has no attribute {name!r}"
     if name in _INSTEAD:
         return f"{what}: {_INSTEAD[name]}"
@@ -255,7 +257,7 @@ def absent(name: str) -> str:
 
 
 def refuse(function: str, given: dict[str, Any]) -> None:
-    """Raise InvalidArgumentError for arguments of Chroma's that are given and mean nothing here."""
+    """Raise InvalidArgumentError for passed arguments of Chroma that have no meaning here."""
     from retrieval_store.base.validation import quote
     from retrieval_store.errors import InvalidArgumentError
 
@@ -268,7 +270,8 @@ def refuse(function: str, given: dict[str, Any]) -> None:
 
 
 def add_modules(package: str) -> None:
-    """Make Chroma's modules of these functions importable below a package of ours."""
+    """Make the modules in which Chroma has these functions importable below `package`, a package of
+    this project."""
     for name, function in MODULES.items():
         module = ModuleType(f"{package}.{name}")
         vars(module)[function] = globals()[function]

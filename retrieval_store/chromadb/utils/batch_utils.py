@@ -15,9 +15,9 @@ def create_batches(
     metadatas: Any = None,
     documents: Any = None,
 ) -> list[Batch]:
-    """Ids, embeddings, metadatas and documents of each batch, in the order of `add`. A store here
-    takes any number of records at once, so it is one, unless api says otherwise by its
-    `get_max_batch_size`."""
+    """The ids, embeddings, metadatas and documents of each batch, in the order of the arguments of
+    `add`. Since a store accepts any number of records at once, there is one batch, unless
+    `get_max_batch_size` of `api` returns a smaller number."""
     most = api.get_max_batch_size()
     columns = (ids, embeddings, metadatas, documents)
     starts = range(0, max(1, len(ids)), min(most, max(1, len(ids))))

@@ -107,8 +107,8 @@ class OfClient(Face):
             return exported(Path(folder) / "out.jsonl")
 
     def explain(self, name, text):
-        told = self.of(name).explain(query_texts=text, where={"year": {"$gte": SINCE}})
-        return told["matching"]
+        explanation = self.of(name).explain(query_texts=text, where={"year": {"$gte": SINCE}})
+        return explanation["matching"]
 
 
 def exported(file):
@@ -182,8 +182,8 @@ class OfQdrant(Face):
     def explain(self, name, text):
         from retrieval_store.qdrant import explain
 
-        told = explain(self.client, name, query=self.text(text), query_filter=self.since)
-        return told["matching"]
+        explanation = explain(self.client, name, query=self.text(text), query_filter=self.since)
+        return explanation["matching"]
 
 
 class OfLangChain(Face):
@@ -405,8 +405,8 @@ class OfCommandLine(Face):
             return exported(file)
 
     def explain(self, name, text):
-        (told,) = self.rows("query", name, text, "--explain", "--model", MODEL, *self.since)
-        return told["matching"]
+        (reported,) = self.rows("query", name, text, "--explain", "--model", MODEL, *self.since)
+        return reported["matching"]
 
 
 class OfHTTP(Face):
@@ -589,8 +589,8 @@ class OfMemories(Face):
         return self.call("export", name)
 
     def explain(self, name, text):
-        (told,) = self.call("why", name, text=text, ids=[IDS[0]], where=self.since)["reasons"]
-        assert told["excluded_by"], told
+        (reported,) = self.call("why", name, text=text, ids=[IDS[0]], where=self.since)["reasons"]
+        assert reported["excluded_by"], reported
         return sum(RECORDS[one][1]["year"] >= SINCE for one in IDS)
 
 

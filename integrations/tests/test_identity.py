@@ -73,9 +73,9 @@ def test_a_class_of_another_name_with_the_same_vectors_is_logged_and_used(tmp_pa
     filled(tmp_path, Flat())
     caplog.set_level(logging.WARNING)
     assert found(tmp_path, SameVectors()) == ["1"]
-    (said,) = [one.getMessage() for one in caplog.records]
-    assert "FromLangChain(Flat)" in said
-    assert "FromLangChain(SameVectors)" in said
+    (message,) = [one.getMessage() for one in caplog.records]
+    assert "FromLangChain(Flat)" in message
+    assert "FromLangChain(SameVectors)" in message
 
 
 class Counted(Flat):

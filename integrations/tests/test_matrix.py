@@ -79,14 +79,14 @@ def ask(faces, name, writer, other):
     faces[writer].write(name)
 
     def asked(act, *arguments):
-        said = refusal(writer, other, act)
+        message = refusal(writer, other, act)
         try:
             answer = getattr(faces[other], act)(name, *arguments)
         except FaceError as error:
-            assert said is not None, f"{act}: {error}"
-            assert re.search(said, str(error), re.DOTALL), f"{act}: {error}"
+            assert message is not None, f"{act}: {error}"
+            assert re.search(message, str(error), re.DOTALL), f"{act}: {error}"
             return None
-        assert said is None, f"{act} should be refused, and gave {answer}"
+        assert message is None, f"{act} should be refused, and gave {answer}"
         return answer
 
     return asked

@@ -315,7 +315,7 @@ def test_one_model_of_sentence_transformers_is_the_same_in_each_framework(
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "told"),
+    ("first", "second", "expected"),
     [
         (OF.lang(), OF.llama("BAAI/bge-small-en"), "bge-small-en"),
         (OF.own(), OF.lang("BAAI/bge-small-en"), "bge-small-en"),
@@ -326,14 +326,14 @@ def test_one_model_of_sentence_transformers_is_the_same_in_each_framework(
         (OF.own(document_prompt="d: "), OF.llama(text_instruction="other: "), "other: "),
     ],
 )
-def test_another_model_and_settings_that_contradict_are_refused(tmp_path, first, second, told):
+def test_another_model_and_settings_that_contradict_are_refused(tmp_path, first, second, expected):
     pytest.importorskip("sentence_transformers")
     for one, other in ((first, second), (second, first)):
         with retrieval_store.Client() as client:
             client.create_collection(NAME, embedding_function=one).add("a", [[1.0, 2.0]])
             with pytest.raises(ConflictError) as refused:
                 client.get_collection(NAME, embedding_function=other)
-            assert told in str(refused.value)
+            assert expected in str(refused.value)
 
 
 @pytest.mark.models

@@ -201,14 +201,14 @@ async def test_a_collection_answers_as_the_other_does(place):
         assert await things.add_from(rows) == 2
         await things.upsert("z", [[1, 1]], documents="sea")
         await things.update("y", metadatas={"n": 3})
-        told = await things.update(where={"n": 3}, metadatas={"even": None})
-        assert told == {"left_out": [], "updated": 2}
+        reported = await things.update(where={"n": 3}, metadatas={"even": None})
+        assert reported == {"left_out": [], "updated": 2}
         assert await things.delete(["i0", "i1", "nothing"]) == {"deleted": 2}
         assert (await things.get(["z", "y"]))["documents"] == ["sea", None]
         await ask("get")
         await ask("add", ids="z", embeddings=[[1, 2]])
-        told = await things.replace_own({"n": 3}, ["z", "new"], [[1, 2], [3, 4]])
-        assert told == {"left_out": [], "others": ["z"]} and things.data_loader is None
+        reported = await things.replace_own({"n": 3}, ["z", "new"], [[1, 2], [3, 4]])
+        assert reported == {"left_out": [], "others": ["z"]} and things.data_loader is None
         await ask("delete")
         await things.modify(name="others", metadata={"a": 1})
         assert things.name == "others"
@@ -224,8 +224,8 @@ async def test_a_collection_answers_as_the_other_does(place):
 
 async def check_copies(client, things):
     async with AsyncClient() as copied:
-        (told,) = await client.copy_to(copied)
-        assert told.points == COUNT
+        (reported,) = await client.copy_to(copied)
+        assert reported.points == COUNT
         there = await copied.get_collection("things", None)
         assert await there.get() == await things.get()
     with Client() as copied:
@@ -379,17 +379,17 @@ async def test_collections_are_equal_when_their_ids_are(place):
 @only("disk", "served", "cluster")
 async def test_what_embeds_and_loads_waits_beside_the_loop(place):
     """Both wait for what the loop does only while they wait."""
-    asked, answered = threading.Event(), threading.Event()
+    request, answered = threading.Event(), threading.Event()
 
     def embed(inputs):
-        asked.set()
+        request.set()
         assert answered.wait(PATIENCE)
         return [[float(len(one)), 1.0] for one in inputs]
 
     async def answering():
-        await until(asked.is_set)
+        await until(request.is_set)
         answered.set()
-        asked.clear()
+        request.clear()
 
     async def beside(call):
         answered.clear()
@@ -542,12 +542,12 @@ async def test_so_many_calls_run_at_once_and_others_wait(place, bound):
     async with place.client() as client:
         things = await client.create_collection("things", embedding_function=embed)
         await things.add("a", embeddings=[[1.0, 2.0]])
-        asked = [asyncio.create_task(things.query(query_texts=f"{n}")) for n in range(bound + 3)]
+        queries = [asyncio.create_task(things.query(query_texts=f"{n}")) for n in range(bound + 3)]
         await until(lambda: len(running) == bound)
         await asyncio.sleep(0.05)
         assert len(running) == bound
         go_on.set()
-        assert len(await asyncio.gather(*asked)) == bound + 3
+        assert len(await asyncio.gather(*queries)) == bound + 3
 
 
 @only("disk", "served", "cluster")

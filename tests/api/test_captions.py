@@ -58,8 +58,10 @@ def test_what_a_record_loses_to_another_modality_is_told_and_returned(captioned,
     caplog.set_level("WARNING", "retrieval_store")
     changed = captioned.update(["rose", "sea"], documents=["red", "blue"])
     assert changed == {"left_out": [], "cleared": ["rose", "sea"]}
-    (said,) = [one.getMessage() for one in caplog.records]
-    assert "lost the document or the uri that they had" in said and "2, such as 'rose'" in said
+    (message,) = [one.getMessage() for one in caplog.records]
+    assert (
+        "lost the document or the uri that they had" in message and "2, such as 'rose'" in message
+    )
     caplog.clear()
     assert captioned.upsert(["rose", "new"], documents=["red", "red"]) == {"left_out": []}
     assert captioned.update("rose", uris="red.png") == {"left_out": [], "cleared": ["rose"]}
@@ -132,7 +134,7 @@ def test_upsert_that_replaces_leaves_nothing_of_before(captioned):
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ({"documents": ["x", "y"], "embed": "uris"}, "id 'p' has no uri, but embed is 'uris'"),
         ({"uris": ["red.png", None], "embed": "uris"}, "id 'q' has no uri"),
@@ -146,10 +148,10 @@ def test_upsert_that_replaces_leaves_nothing_of_before(captioned):
         ({"documents": ["x", "y"], "uris": ["red.png"] * 2}, "embed='documents', 'images' or 'uri"),
     ],
 )
-def test_what_cannot_be_embedded_is_refused_and_nothing_written(painter, given, said):
+def test_what_cannot_be_embedded_is_refused_and_nothing_written(painter, given, message):
     with retrieval_store.Client() as client:
         photos = client.create_collection("p12", embedding_function=embed, data_loader=painter)
-        with pytest.raises(InvalidArgumentError, match=said):
+        with pytest.raises(InvalidArgumentError, match=message):
             photos.add(ids=["p", "q"], **given)
         assert photos.count() == 0
 
@@ -163,10 +165,10 @@ def test_a_new_record_needs_something_to_embed(captioned):
 def test_what_a_loader_skips_is_left_out_with_its_caption(client):
     loader = Painter(on_error="skip")
     photos = client.create_collection("some", embedding_function=embed, data_loader=loader)
-    told = photos.add(
+    result = photos.add(
         ids=["a", "b"], uris=["red.png", "none.png"], documents=["one", "two"], embed="uris"
     )
-    assert told == {"left_out": ["b"]} and photos.get()["ids"] == ["a"]
+    assert result == {"left_out": ["b"]} and photos.get()["ids"] == ["a"]
 
 
 def test_records_bring_both(client, painter):

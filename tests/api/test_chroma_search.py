@@ -117,8 +117,8 @@ def check(collection, rank, scores, found, **others):
 def test_a_knn_is_what_query_finds_with_its_distances(client, space):
     records = filled(client, space)
     where = {"n": {"$gte": 20}}
-    for asked in ("query", QUERY, QUERY.tolist(), QUERY.astype(np.float64)):
-        search = Search().where(where).rank(Knn(asked, limit=30)).limit(4, offset=3)
+    for query in ("query", QUERY, QUERY.tolist(), QUERY.astype(np.float64)):
+        search = Search().where(where).rank(Knn(query, limit=30)).limit(4, offset=3)
         result = records.search(search.select(K.DOCUMENT, K.SCORE, "n"))
         same = records.query(QUERY, n_results=4, offset=3, where=where)
         assert result["ids"] == same["ids"] and result["documents"] == same["documents"]

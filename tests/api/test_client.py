@@ -227,8 +227,8 @@ def test_a_collection_whose_function_is_left_unused_says_so(client, caplog):
     client.get_or_create_collection("bare", embedding_function=None)
     assert not caplog.records
     client.get_or_create_collection("things", embedding_function=None)
-    (said,) = [one.getMessage() for one in caplog.records]
-    assert "'things' remembers the embedding function 'wordllama', which isn't used" in said
+    (message,) = [one.getMessage() for one in caplog.records]
+    assert "'things' remembers the embedding function 'wordllama', which isn't used" in message
 
 
 def test_a_directory_is_made_with_its_parents_and_a_file_is_refused(tmp_path):

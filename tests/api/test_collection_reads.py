@@ -347,9 +347,9 @@ def told(caplog):
     caplog.set_level(logging.WARNING, "retrieval_store")
 
     def taken():
-        said = [record.getMessage() for record in caplog.records]
+        messages = [record.getMessage() for record in caplog.records]
         caplog.clear()
-        return said
+        return messages
 
     return taken
 
@@ -399,8 +399,8 @@ def test_what_no_record_can_match_is_told_once(odd, told, key):
     for ask in (odd.get, odd.count, lambda where: odd.query([0, 0, 1], where=where), odd.delete):
         ask(where=where)
         odd.get(where=where, where_document={"$contains": "e"})
-    (said,) = told()
-    assert said.startswith("collection 'points': nothing matches: ") and text in said
+    (message,) = told()
+    assert message.startswith("collection 'points': nothing matches: ") and text in message
     assert text in odd.explain([0, 0, 1], where=where)["remarks"][-1]
     assert odd.count() == 3
 
@@ -545,8 +545,8 @@ def test_times_that_are_compared_with_a_text_are_told_of_before_anything_is_done
     for where in ({key: {"$gt": "01.01.2024"}}, {"$or": [{"n": 1}, {key: {"$lte": "01.01.2024"}}]}):
         odd.get(where=where)
         odd.query([0, 0, 1], where=where)
-    (said,) = told()
-    assert said.startswith(
+    (message,) = told()
+    assert message.startswith(
         f"collection 'points': '01.01.2024' is no time, so the times under {key!r} are compared "
         "with it as texts; expected"
     )
@@ -569,17 +569,17 @@ def test_a_path_into_a_list_of_objects_is_told_why_it_finds_nothing(odd, told):
     odd.update(
         "a", metadatas={"authors": [{"name": "Ann", "home": {"town": "Bath"}}], "tags": ["x"]}
     )
-    for path, asked in (
+    for path, query in (
         ("authors.name", "authors[].name"),
         ("authors.home.town", "authors[].home.town"),
     ):
         assert odd.get(where={path: "Ann"})["ids"] == []
-        (said,) = told()
-        assert said.startswith(
+        (message,) = told()
+        assert message.startswith(
             f"collection 'points': nothing matches: no record has a value under {path!r}; 'authors' "
             "is a list of objects, into which no path leads: "
         )
-        assert said.endswith(f"ask QdrantClient for '{asked}'")
+        assert message.endswith(f"ask QdrantClient for '{query}'")
     for path in ("authors.nobody", "tags.name"):
         odd.get(where={path: "Ann"})
         assert told() == [f"collection 'points': nothing matches: {NOBODY}{path!r}"]

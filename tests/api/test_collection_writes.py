@@ -378,8 +378,8 @@ def test_update_changes_what_is_given_and_keeps_the_rest(populated):
 
 def test_update_ignores_unknown_ids_with_one_warning_that_counts_them(populated, caplog):
     with caplog.at_level(logging.WARNING, "retrieval_store"):
-        told = populated.update(ids=["x", "p1", "y"], metadatas=[{"n": 9}] * 3)
-    assert told == {"left_out": ["x", "y"]}
+        result = populated.update(ids=["x", "p1", "y"], metadatas=[{"n": 9}] * 3)
+    assert result == {"left_out": ["x", "y"]}
     assert [record.message for record in caplog.records] == [
         "update ignored ids that don't exist: 2, such as 'x'"
     ]
@@ -410,9 +410,9 @@ def test_update_by_a_filter_merges_one_metadata_into_all_that_match(populated):
     }
     assert populated.get(where={"new": {"$contains": 1}})["ids"] == ["p0", "p2", "p4"]
     assert populated.query(query_embeddings=[0, 0], where={"even": True})["ids"] == [[]]
-    said = {"where_document": {"$contains": "3"}, "metadatas": {"n": 30}}
-    assert populated.update(**said)["updated"] == 1
-    both = populated.update(where={"n": {"$gt": 3}}, **said)
+    fields = {"where_document": {"$contains": "3"}, "metadatas": {"n": 30}}
+    assert populated.update(**fields)["updated"] == 1
+    both = populated.update(where={"n": {"$gt": 3}}, **fields)
     assert both["updated"] == 1
     assert populated.update(where={"n": 99}, metadatas={"n": 1}) == {"left_out": [], "updated": 0}
     assert [one["n"] for one in populated.get()["metadatas"]] == [0, 1, 2, 30, 4]

@@ -185,8 +185,8 @@ def test_a_fork_holds_all_that_there_is_and_goes_its_own_way(client):
     things.create_index("n")
     everything = ["documents", "metadatas", "embeddings", "sparse_embeddings", "uris"]
     before = things.get(include=everything)
-    asked = {"query_texts": ["text abab", "something"], "n_results": 20, "mode": "hybrid"}
-    answers = things.query(**asked)
+    query = {"query_texts": ["text abab", "something"], "n_results": 20, "mode": "hybrid"}
+    answers = things.query(**query)
     fork = things.fork("forked")
     assert fork.configuration == things.configuration
     things.delete(ids=["0", "7"])
@@ -195,8 +195,8 @@ def test_a_fork_holds_all_that_there_is_and_goes_its_own_way(client):
         assert (
             np.array_equal(column, before[name]) if name == "embeddings" else column == before[name]
         )
-    assert fork.query(**asked)["ids"] == answers["ids"]
-    assert fork.query(**asked)["scores"] == answers["scores"]
+    assert fork.query(**query)["ids"] == answers["ids"]
+    assert fork.query(**query)["scores"] == answers["scores"]
     fork.upsert("0", documents="only there")
     assert fork.fork("again").count() == fork.count() == len(before["ids"])
     assert (things.count(), "new" in fork, things.get("0")["ids"]) == (249, False, [])

@@ -132,11 +132,11 @@ def test_kinds_of_any_value_are_followed_through_writes(client):
 
 
 def test_it_is_explained_how_a_cut_is_answered(points):
-    told = points.explain(query_embeddings=QUERIES[:1], n_results=7, group_by="book")
+    explanation = points.explain(query_embeddings=QUERIES[:1], n_results=7, group_by="book")
     plain = points.explain(query_embeddings=QUERIES[:1], n_results=7)
-    assert set(told) == set(plain)
-    if "plans" in told:  # what is asked for again is planned again
-        assert len(told["plans"]) >= len(plain["plans"]) == 1
+    assert set(explanation) == set(plain)
+    if "plans" in explanation:  # what is asked for again is planned again
+        assert len(explanation["plans"]) >= len(plain["plans"]) == 1
 
 
 def test_more_like_these(points):

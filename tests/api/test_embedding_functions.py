@@ -597,12 +597,12 @@ def test_a_function_of_another_name_or_module_is_told_of_and_used(client, caplog
     assert not caplog.records
     renamed = type("Renamed", (Lengths,), {})
     moved = type("Lengths", (Lengths,), {"__module__": "elsewhere"})
-    for kind, said in ((renamed, "'Renamed'"), (moved, "'elsewhere'")):
+    for kind, message in ((renamed, "'Renamed'"), (moved, "'elsewhere'")):
         caplog.clear()
         things = client.get_collection("things", embedding_function=kind())
         (record,) = caplog.records
         assert "created with the embedding function 'Lengths'" in record.getMessage()
-        assert said in record.getMessage()
+        assert message in record.getMessage()
         assert things.query(query_texts="two")["ids"] == [["a"]]
 
 
@@ -640,5 +640,5 @@ def test_vectors_of_zeros_are_told_of(client, caplog):
     caplog.set_level("WARNING", "retrieval_store")
     things = client.create_collection("things", embedding_function=lambda texts: [[0, 0], [1, 0]])
     things.add(["a", "b"], documents=["?!", "words"])
-    (said,) = [one.getMessage() for one in caplog.records]
-    assert "vectors of zeros of 1 of 2 inputs, such as '?!'" in said
+    (message,) = [one.getMessage() for one in caplog.records]
+    assert "vectors of zeros of 1 of 2 inputs, such as '?!'" in message

@@ -78,9 +78,9 @@ def test_reasons_are_those_of_a_collection_with_the_callers_conditions_and_words
     ids = ["p3", "p25", "p8"]
     arguments = {"query_embeddings": VECTORS[3], "n_results": 2}
     query = builder.query(QueryRequest(**arguments), filter_of(where), Fields())
-    told = reasons_for(points, query, analyzer, ids=ids, where=where)
+    reasons = reasons_for(points, query, analyzer, ids=ids, where=where)
     wanted = collection.why(**arguments, where=where, records=ids)
-    assert [(one.id, one.rank, one.found, one.excluded_by) for one in told] == [
+    assert [(one.id, one.rank, one.found, one.excluded_by) for one in reasons] == [
         (one.id, one.rank, one.found, one.excluded_by) for one in wanted
     ]
     chosen = Not(HasId(("p8",)))

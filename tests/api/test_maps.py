@@ -30,9 +30,11 @@ def groups(client):
 
 def rows_of(chart):
     """The points of a chart of altair's, which puts data aside."""
-    told = chart.to_dict()
+    reported = chart.to_dict()
     return (
-        told["datasets"][told["data"]["name"]] if "name" in told["data"] else told["data"]["values"]
+        reported["datasets"][reported["data"]["name"]]
+        if "name" in reported["data"]
+        else reported["data"]["values"]
     )
 
 
@@ -134,6 +136,6 @@ def test_an_empty_collection_has_an_empty_map(collection):
 
 
 def test_notebooks_show_what_a_collection_tells_of_itself_as_tables(populated):
-    for told in (populated.stats(), populated.explain(query_embeddings=[[0, 0]])):
-        page = told._repr_html_()
-        assert "<td>points</td><td>5</td>" in page and isinstance(told, dict)
+    for reported in (populated.stats(), populated.explain(query_embeddings=[[0, 0]])):
+        page = reported._repr_html_()
+        assert "<td>points</td><td>5</td>" in page and isinstance(reported, dict)

@@ -71,28 +71,28 @@ def test_fused_queries_leave_out_what_scores_less(trees, alpha):
     far = brute_force(query, vectors, "cosine")
     dense = [(int(i), 1 - far[i]) for i in np.argsort(far, kind="stable")]
     words = ranked(bm25(texts, QUERY))
-    asked = {"query_texts": QUERY, "query_embeddings": [query]}
+    request = {"query_texts": QUERY, "query_embeddings": [query]}
     weights = (alpha, 1 - alpha)
     by_ranks = oracle_rrf([[i for i, _ in dense], [i for i, _ in words]], weights)
-    check(collection, by_ranks, **asked, mode=Hybrid("rrf", alpha, (80, 80)))
+    check(collection, by_ranks, **request, mode=Hybrid("rrf", alpha, (80, 80)))
     by_scores = oracle_weighted([dense, words], weights)
-    check(collection, by_scores, **asked, mode=Hybrid("weighted", alpha, (80, 80)))
+    check(collection, by_scores, **request, mode=Hybrid("weighted", alpha, (80, 80)))
 
 
 def test_groups_and_why_know_the_bound(trees):
     collection, _, _, _ = trees
-    asked = {"query_texts": QUERY, "mode": "text"}
-    every = collection.query(**asked, n_results=80)
+    query = {"query_texts": QUERY, "mode": "text"}
+    every = collection.query(**query, n_results=80)
     bound = every["scores"][0][4]
     late = every["ids"][0][-1]
-    (reason,) = collection.why(**asked, n_results=80, min_score=bound, records=[late])
+    (reason,) = collection.why(**query, n_results=80, min_score=bound, records=[late])
     assert not reason.found
     assert any(one.startswith(f"min_score={bound:g} leaves it out") for one in reason.advice)
 
 
 @pytest.mark.embedded
 @pytest.mark.parametrize(
-    ("asked", "error", "message"),
+    ("query", "error", "message"),
     [
         ({"query_embeddings": [[1] * 6]}, InvalidArgumentError, "for mode 'dense' there is max_d"),
         (
@@ -108,6 +108,6 @@ def test_groups_and_why_know_the_bound(trees):
         ),
     ],
 )
-def test_what_cannot_be_is_refused(trees, asked, error, message):
+def test_what_cannot_be_is_refused(trees, query, error, message):
     with pytest.raises((error, InvalidTypeError), match=message):
-        trees[0].query(**{"min_score": 0.5, **asked})
+        trees[0].query(**{"min_score": 0.5, **query})

@@ -17,16 +17,16 @@ def things(client):
 
 
 def test_ones_own_records_are_replaced_and_new_ones_added(things):
-    told = things.replace_own(MINE, ["a", "c"], [[5, 6], [7, 8]], [MINE, MINE])
-    assert told == {"left_out": [], "others": []}
+    result = things.replace_own(MINE, ["a", "c"], [[5, 6], [7, 8]], [MINE, MINE])
+    assert result == {"left_out": [], "others": []}
     found = things.get(["a", "c"])
     assert found["metadatas"] == [MINE, MINE] and found["documents"] == [None, None]
 
 
 def test_records_of_others_are_left_as_they_are_and_named(things):
     before = things.get(["b"], include=["metadatas", "documents", "embeddings"])
-    told = things.replace_own(MINE, ["a", "b"], [[5, 6], [7, 8]], [MINE, MINE])
-    assert told["others"] == ["b"]
+    result = things.replace_own(MINE, ["a", "b"], [[5, 6], [7, 8]], [MINE, MINE])
+    assert result["others"] == ["b"]
     after = things.get(["b"], include=["metadatas", "documents", "embeddings"])
     assert np.array_equal(after.pop("embeddings"), before.pop("embeddings")) and after == before
 

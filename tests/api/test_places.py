@@ -52,13 +52,13 @@ def test_a_store_is_not_made_where_it_is_not_to_be(tmp_path):
 def test_a_link_that_leads_nowhere_is_named_with_where_it_leads(tmp_path):
     link, target = tmp_path / "link", tmp_path / "gone"
     link.symlink_to(target)
-    said = f"no store at {link}.*: {link} is a link to '{target}', which isn't there"
+    text = f"no store at {link}.*: {link} is a link to '{target}', which isn't there"
     for options in ({}, {"create": False}, {"read_only": True}):
-        with pytest.raises(NotFoundError, match=said):
+        with pytest.raises(NotFoundError, match=text):
             retrieval_store.Client(link, **options)
         with pytest.raises(NotFoundError, match=f"{link}/a/b: {link} is a link to '{target}'"):
             retrieval_store.Client(link / "a" / "b", **options)
-    with pytest.raises(NotFoundError, match=said):
+    with pytest.raises(NotFoundError, match=text):
         QdrantClient(path=str(link))
     loop = tmp_path / "loop"
     loop.symlink_to(loop)

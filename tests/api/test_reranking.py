@@ -157,15 +157,15 @@ def test_explain_and_why_show_what_moved(trees):
         "n_results": 3,
     }
     found = trees.query(**given)["ids"][0]
-    told = trees.explain(**given)
-    (moved,) = told["reranked"]
+    explanation = trees.explain(**given)
+    (moved,) = explanation["reranked"]
     before = trees.query(query_texts="oak maple", mode="text", n_results=8)["ids"][0]
     assert [one["id"] for one in moved][:3] == found
     assert [one["after"] for one in moved] == list(range(1, 9))
     assert {one["id"]: one["before"] for one in moved} == {
         one: i + 1 for i, one in enumerate(before)
     }
-    assert told["steps"]["rerank"] > 0
+    assert explanation["steps"]["rerank"] > 0
 
     late, unread = (
         moved[5]["id"],
@@ -204,8 +204,8 @@ def test_evaluate_measures_it(trees):
         "plain": {"mode": "text"},
         "re-ranked": {"mode": "text", "rerank": share_of_letters},
     }
-    told = evaluate(trees, [{"query": "oak", "ids": best}], modes=[], settings=settings, k=1)
-    recalls = [told[one].values["recall"].tolist() for one in ("plain", "re-ranked")]
+    reported = evaluate(trees, [{"query": "oak", "ids": best}], modes=[], settings=settings, k=1)
+    recalls = [reported[one].values["recall"].tolist() for one in ("plain", "re-ranked")]
     assert recalls == [[0], [1]]
 
 
@@ -301,12 +301,12 @@ def token_scores(query, documents):
     def cosine(one, other):
         return one @ other / np.linalg.norm(one) / np.linalg.norm(other)
 
-    asked = vectors(query)
-    weights = np.array([np.linalg.norm(one) for one in asked])
+    request = vectors(query)
+    weights = np.array([np.linalg.norm(one) for one in request])
     return [
         sum(
             weight * max(cosine(one, other) for other in vectors(text))
-            for one, weight in zip(asked, weights, strict=True)
+            for one, weight in zip(request, weights, strict=True)
         )
         / weights.sum()
         for text in documents

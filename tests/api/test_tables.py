@@ -124,7 +124,9 @@ def test_texts_are_embedded_and_a_bar_shows_how_far_it_is(client, terminal, capf
     notes = client.create_collection("notes", embedding_function=lambda texts: [[1.0]] * len(texts))
     made = ({"id": str(i), "document": f"text {i}"} for i in range(30))
     assert notes.add_from(made, batch=10, show_progress=True) == 30
-    assert "adding" in (said := capfd.readouterr().err) and "30record" in said.replace(" ", "")
+    assert "adding" in (message := capfd.readouterr().err) and "30record" in message.replace(
+        " ", ""
+    )
     copied = client.create_collection("copied", embedding_function=None)
     everything = notes.get(include=["embeddings", "documents"])
     assert copied.add_from(everything, batch=7, show_progress=True) == 30
@@ -389,14 +391,14 @@ def test_a_column_that_is_not_there_is_told_beside_those_that_are(bare, source):
         ({"id_column": "txt"}, "id_column"),
         ({"metadata_columns": ["price", "txt"]}, "metadata_columns"),
     ):
-        said = f"has no 'txt' among the columns .*'text', .*; {argument} says which"
-        with pytest.raises(InvalidArgumentError, match=said):
+        text = f"has no 'txt' among the columns .*'text', .*; {argument} says which"
+        with pytest.raises(InvalidArgumentError, match=text):
             bare.add_from(SHOPS[source](), **{**given, **name})
     assert len(bare) == 0
 
 
 def test_ids_are_texts_or_integers(bare):
-    for frame, named, error, said in [
+    for frame, named, error, message in [
         (pandas.DataFrame({"sku": [1]}), {}, InvalidArgumentError, "no 'id'.*'sku'; id_column"),
         (
             pyarrow.table({"sku": [1]}),
@@ -424,7 +426,7 @@ def test_ids_are_texts_or_integers(bare):
             "id 0.5 .* in the index",
         ),
     ]:
-        with pytest.raises(error, match=said):
+        with pytest.raises(error, match=message):
             bare.add_from(frame, **named)
         assert len(bare) == 0
 

@@ -114,14 +114,14 @@ def test_a_stored_host_and_variable_are_never_used(store, attacker):
         opened = [client.get_collection("things"), client.get_or_create_collection("things")]
         for things in [*opened, *client.list_collections()]:
             for use in uses(things):
-                with pytest.raises(EmbeddingFunctionError) as told:
+                with pytest.raises(EmbeddingFunctionError) as reported:
                     use()
-                assert "'openai'" in str(told.value)
-                assert url in str(told.value)
-                assert SECRET in str(told.value)
-                assert "embedding_function=" in str(told.value)
-                assert "trust=True" in str(told.value)
-                assert "precious" not in str(told.value)
+                assert "'openai'" in str(reported.value)
+                assert url in str(reported.value)
+                assert SECRET in str(reported.value)
+                assert "embedding_function=" in str(reported.value)
+                assert "trust=True" in str(reported.value)
+                assert "precious" not in str(reported.value)
         assert client.get_collection("things").count() == 1
     assert seen == []
 
@@ -281,8 +281,8 @@ def test_classes_of_the_program_and_of_packages_must_say_that_they_reach_nothing
         ):
             client.get_collection("things").query(query_texts="x")
         assert noting == []
-        for said in (1, "yes", False, None):  # only True is True
-            monkeypatch.setattr(Noting, "self_contained", said, raising=False)
+        for message in (1, "yes", False, None):  # only True is True
+            monkeypatch.setattr(Noting, "self_contained", message, raising=False)
             with pytest.raises(EmbeddingFunctionError):
                 client.get_collection("things").query(query_texts="x")
         assert noting == []
@@ -347,17 +347,17 @@ def test_stored_paths_of_models_and_checkpoints_are_never_opened(store, tmp_path
 
 
 def test_which_functions_say_that_they_reach_nothing():
-    said = {
+    message = {
         (group, name): vars(plugins.load(group, name)).get("self_contained", False)
         for group in (plugins.EMBEDDING_FUNCTIONS, plugins.SPARSE_EMBEDDING_FUNCTIONS)
         for name in plugins.BUILT_IN[group]
     }
-    assert {name for (_, name), contained in said.items() if contained} == {
+    assert {name for (_, name), contained in message.items() if contained} == {
         "wordllama",
         "minilm",
         "bm25",
     }
-    assert len(said) == 10
+    assert len(message) == 10
 
 
 def deep(levels):
@@ -382,11 +382,11 @@ def test_settings_that_a_function_cannot_have_are_an_error_of_ours(store):
         put_function(store, "wordllama", settings)
         with retrieval_store.Client(store) as client:
             things = client.get_collection("things")
-            with pytest.raises(EmbeddingFunctionError, match="'wordllama'") as told:
+            with pytest.raises(EmbeddingFunctionError, match="'wordllama'") as reported:
                 things.query(query_texts="x")
-            assert len(str(told.value)) < 2_000
-            assert "\n" not in str(told.value)
-            assert "\x1b" not in str(told.value)
+            assert len(str(reported.value)) < 2_000
+            assert "\n" not in str(reported.value)
+            assert "\x1b" not in str(reported.value)
 
 
 def test_settings_nested_without_end_are_no_crash(store, noting):
@@ -397,9 +397,9 @@ def test_settings_nested_without_end_are_no_crash(store, noting):
                 lambda c=client: c.get_collection("things").query(query_texts="x"),
                 lambda c=client: c.get_collection("things", embedding_function=Noting(d=1)),
             ):
-                with pytest.raises(RetrievalStoreError) as told:
+                with pytest.raises(RetrievalStoreError) as reported:
                     use()
-                assert len(str(told.value)) < 2_000
+                assert len(str(reported.value)) < 2_000
 
 
 def test_names_of_no_function_and_of_huge_ones_are_told_shortly(store):
@@ -412,9 +412,9 @@ def test_names_of_no_function_and_of_huge_ones_are_told_shortly(store):
     ):
         put(store, embedding_function=spec)
         with retrieval_store.Client(store) as client:
-            with pytest.raises((PluginError, EmbeddingFunctionError)) as told:
+            with pytest.raises((PluginError, EmbeddingFunctionError)) as reported:
                 client.get_collection("things").query(query_texts="x")
-            assert len(str(told.value)) < 1_000
+            assert len(str(reported.value)) < 1_000
 
 
 # what else of a store becomes settings of a class
@@ -435,8 +435,8 @@ def test_an_index_of_a_package_must_say_that_it_reaches_nothing(monkeypatch):
     )
     index = {"name": "grasping", "settings": {"path": "/etc/passwd"}}
     with retrieval_store.Client() as client:
-        for said in (None, 1, "yes"):
-            monkeypatch.setattr(Grasping, "self_contained", said, raising=False)
+        for message in (None, 1, "yes"):
+            monkeypatch.setattr(Grasping, "self_contained", message, raising=False)
             with pytest.raises(PluginError, match="'grasping'.*self_contained = True"):
                 client.create_collection("things", {"index": index}, embedding_function=None)
         assert client.count_collections() == 0

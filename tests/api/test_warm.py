@@ -62,13 +62,13 @@ def nothing_read(monkeypatch):
 @pytest.mark.embedded
 def test_the_first_queries_find_everything_ready(client, nothing_read):
     things = filled(client)
-    told = things.warm(keys=["n", "tags", "a.b"], text=True)
-    assert told["points"] == COUNT
-    assert told["spaces"] == {"": {"vectors": COUNT, "coded_slots": 0, "indexed_slots": 0}}
-    assert told["keys"] == {"n": "built", "tags": "built", "a.b": "built"}
-    assert told["lists"] == {"words": "built"}
-    assert [*told["milliseconds"]] == ["state", "spaces", "keys", "lists"]
-    assert all(spent >= 0 for spent in told["milliseconds"].values())
+    warmed = things.warm(keys=["n", "tags", "a.b"], text=True)
+    assert warmed["points"] == COUNT
+    assert warmed["spaces"] == {"": {"vectors": COUNT, "coded_slots": 0, "indexed_slots": 0}}
+    assert warmed["keys"] == {"n": "built", "tags": "built", "a.b": "built"}
+    assert warmed["lists"] == {"words": "built"}
+    assert [*warmed["milliseconds"]] == ["state", "spaces", "keys", "lists"]
+    assert all(spent >= 0 for spent in warmed["milliseconds"].values())
     nothing_read()
     expected = answers(things)
     again = things.warm(keys=["n", "tags", "a.b"], text=True)
@@ -80,17 +80,17 @@ def test_the_first_queries_find_everything_ready(client, nothing_read):
 @pytest.mark.embedded
 def test_without_arguments_only_vectors_are_loaded(client):
     things = filled(client)
-    told = things.warm()
-    assert told["keys"] == told["lists"] == {}
+    warmed = things.warm()
+    assert warmed["keys"] == warmed["lists"] == {}
     held = kept_of(things)
     assert held.columns.held_keys() == held.lists.held_keys() == []
 
 
 @pytest.mark.embedded
 def test_an_empty_collection_has_nothing_to_load(client):
-    told = client.create_collection("empty", embedding_function=None).warm(["n"], True)
-    assert (told["points"], told["spaces"]) == (0, {})
-    assert told["keys"].keys() == {"n"}
+    warmed = client.create_collection("empty", embedding_function=None).warm(["n"], True)
+    assert (warmed["points"], warmed["spaces"]) == (0, {})
+    assert warmed["keys"].keys() == {"n"}
 
 
 @pytest.mark.embedded
@@ -118,9 +118,9 @@ def test_what_it_built_is_saved_and_the_next_process_loads_it(tmp_path, nothing_
         expected = answers(things)
     with retrieval_store.Client(tmp_path, read_only=True) as client:
         things = client.get_collection("things", embedding_function=None)
-        told = things.warm(["n"], text=True)
-        assert told["keys"] == {"n": "loaded"}
-        assert told["lists"] == {"words": "loaded"}
+        warmed = things.warm(["n"], text=True)
+        assert warmed["keys"] == {"n": "loaded"}
+        assert warmed["lists"] == {"words": "loaded"}
         assert answers(things) == expected
         nothing_read()
         assert things.query(query_texts="w5", mode="text")["ids"] == expected[-1]
@@ -142,8 +142,8 @@ def test_what_was_written_since_it_was_saved_is_seen(tmp_path):
         things.delete("8")
     with retrieval_store.Client(tmp_path) as client:
         things = client.get_collection("things", embedding_function=None)
-        told = things.warm("n", text=True)
-        assert (told["points"], told["keys"]) == (COUNT - 1, {"n": "loaded"})
+        warmed = things.warm("n", text=True)
+        assert (warmed["points"], warmed["keys"]) == (COUNT - 1, {"n": "loaded"})
         assert things.get(where={"n": {"$lt": 0}})["ids"] == ["7"]
         assert things.get(where={"n": 8})["ids"] == []
         assert things.query(query_texts="another", mode="text")["ids"] == [["7"]]
@@ -163,7 +163,7 @@ def test_a_saved_index_is_loaded_at_once(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "said"),
+    ("arguments", "error", "message"),
     [
         ({"keys": 5}, InvalidTypeError, "keys is 5"),
         ({"keys": {"n": 1}}, InvalidTypeError, "keys is "),
@@ -174,8 +174,8 @@ def test_a_saved_index_is_loaded_at_once(tmp_path, monkeypatch):
         ({"text": "w5"}, InvalidTypeError, "text is .w5. .*expected a bool"),
     ],
 )
-def test_what_is_wrong_is_named(client, arguments, error, said):
-    with pytest.raises(error, match=said):
+def test_what_is_wrong_is_named(client, arguments, error, message):
+    with pytest.raises(error, match=message):
         filled(client).warm(**arguments)
 
 

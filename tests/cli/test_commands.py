@@ -149,26 +149,26 @@ def test_evaluate_tells_how_often_the_right_points_are_found(folder):
 def test_evaluate_compares_two_modes_question_by_question(folder):
     words = ("evaluate", "store", "things", "asked.jsonl", "-k", 1, "--compare", "dense", "text")
     filtered = (*words, "--where", '{"n": {"$gte": 4}}')
-    said = run(*filtered, cwd=folder).stdout.decode().splitlines()
-    assert said[4].startswith("nDCG@1: text - dense = +0.000 (95 %: ")
-    assert said[4].endswith("0 better, 0 worse, 2 the same")
-    told = json.loads(run(*words, "--measure", "recall", "--json", cwd=folder).stdout)
-    assert told["settings"]["dense"]["mrr"] == {"mean": 1, "low": 1, "high": 1}
-    changes = told["comparison"]["changes"]
+    lines = run(*filtered, cwd=folder).stdout.decode().splitlines()
+    assert lines[4].startswith("nDCG@1: text - dense = +0.000 (95 %: ")
+    assert lines[4].endswith("0 better, 0 worse, 2 the same")
+    data = json.loads(run(*words, "--measure", "recall", "--json", cwd=folder).stdout)
+    assert data["settings"]["dense"]["mrr"] == {"mean": 1, "low": 1, "high": 1}
+    changes = data["comparison"]["changes"]
     assert [one["query"] for one in changes] == ["number 3", "number 4"]
     assert [one["first"] for one in changes] == [1, 0.5]
     assert changes[1]["found_by_first"] == ["p9"]
 
 
 def test_evaluate_tells_of_ids_that_are_not_there(folder):
-    asked = '{"query": "number", "ids": ["p1", "gone"]}\n'
-    (folder / "asked.jsonl").write_text(asked)
+    text = '{"query": "number", "ids": ["p1", "gone"]}\n'
+    (folder / "asked.jsonl").write_text(text)
     words = ("evaluate", "store", "things", "asked.jsonl", "--json")
     assert json.loads(run(*words, cwd=folder).stdout)["missing"] == ["gone"]
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("evaluate", "store", "things", "nope.jsonl"), b"nope.jsonl': No such file"),
         (
@@ -206,10 +206,10 @@ def test_evaluate_tells_of_ids_that_are_not_there(folder):
         (("nothing",), b"No such command"),
     ],
 )
-def test_what_cannot_be_meant_so_ends_with_two(folder, words, said):
+def test_what_cannot_be_meant_so_ends_with_two(folder, words, message):
     done = run(*words, cwd=folder)
     assert (done.returncode, done.stdout) == (2, b"")
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 def test_points_and_hits_are_lines_of_json(folder):
@@ -224,8 +224,8 @@ def test_points_and_hits_are_lines_of_json(folder):
     assert [one["id"] for one in found] == ["p6", "p4"]
     assert found[0]["embedding"] == [6.0, 0.0]
     assert found[0]["distance"] == pytest.approx(0.81)
-    told = json.loads(run(*words, "--explain", cwd=folder, stdin="[1, 2]").stdout)
-    assert (told["points"], told["plans"][0]["method"]) == (30, "exact")
+    data = json.loads(run(*words, "--explain", cwd=folder, stdin="[1, 2]").stdout)
+    assert (data["points"], data["plans"][0]["method"]) == (30, "exact")
     both = (
         "query",
         "store",
@@ -242,8 +242,8 @@ def test_points_and_hits_are_lines_of_json(folder):
         assert json.loads(found[0])["id"] == first
     assert json.loads(run("count", "store", "things", "--json", cwd=folder).stdout) == {"count": 30}
     assert json.loads(run("list", "store", "--json", cwd=folder).stdout)[0]["points"] == 30
-    told = json.loads(run("info", "store", "things", "--json", cwd=folder).stdout)
-    assert told["vectors"][""]["dimension"] == 2
+    data = json.loads(run("info", "store", "things", "--json", cwd=folder).stdout)
+    assert data["vectors"][""]["dimension"] == 2
     verified = json.loads(run("verify", "store", "--json", cwd=folder).stdout)
     assert (verified["damaged"], verified["files"] > 2) == ([], True)
 
@@ -308,11 +308,11 @@ def test_hits_are_read_on_a_terminal_and_parsed_from_a_pipe(tmp_path):
     (tmp_path / "bin").mkdir()
     command = "retrieval-store query store notes 'how hot?'"
     drawn = on_terminal(command, tmp_path, tmp_path / "bin")
-    first, cited, *said = drawn.rstrip().splitlines()
+    first, cited, *message = drawn.rstrip().splitlines()
     assert re.fullmatch(r"1\. tea\.md(#0)?  distance [\d.]+, score [\d.]+", first)
     assert cited == r"   Tea \x1b[2J (tea.md)"
-    assert len(said) == 4
-    assert said[-1].endswith("…")
+    assert len(message) == 4
+    assert message[-1].endswith("…")
     assert max(map(len, drawn.splitlines())) <= COLUMNS
     assert "text_hash" not in drawn
     assert "\x1b[2J" not in drawn
@@ -344,8 +344,8 @@ def test_another_process_that_has_the_store_open_is_named(folder):
         stdout=subprocess.PIPE,
     ) as other:
         other.stdout.readline()
-        told = json.loads(run("info", "store", "--json", cwd=folder).stdout)
-        (process,) = told["open_in"]
+        data = json.loads(run("info", "store", "--json", cwd=folder).stdout)
+        (process,) = data["open_in"]
         assert (process["pid"], process["script"]) == (other.pid, "ingest.py")
         assert process["command"].endswith("ingest.py --all")
         assert abs(datetime.fromisoformat(process["started"]) - begun) < timedelta(minutes=1)

@@ -57,8 +57,8 @@ def test_a_collection_that_is_not_there_ends_with_one(folder, words):
     for name in ("nope", "fa", "no/name", "-"):
         done = run(words[0], "store", name, *words[1:], cwd=folder)
         assert done.returncode == 1, done.stderr
-        said = f"there is no collection '{name}'; there are 'named', 'things'"
-        assert said in done.stderr.decode()
+        text = f"there is no collection '{name}'; there are 'named', 'things'"
+        assert text in done.stderr.decode()
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_no_answer_is_no(folder):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("query", "store", "things", "--vector", "[1, 2]", "-k", "0"), b"--limit"),
         (("query", "store", "things", ""), b"TEXT is empty"),
@@ -155,18 +155,18 @@ def test_no_answer_is_no(folder):
         (("list", "."), b"there is no store at ."),
     ],
 )
-def test_messages_name_options(folder, words, said):
+def test_messages_name_options(folder, words, message):
     Image.new("RGB", (2, 2)).save(folder / "photo.png")
     done = run(*words, cwd=folder)
     assert done.returncode in (1, 2)
-    assert said in done.stderr
+    assert message in done.stderr
     assert b"=" not in done.stderr.replace(b">=", b"")
 
 
 def test_arguments_of_python_are_options_but_not_in_quotes():
-    said = "resume=True, kind='texts' or n_results is 0; 'id_column' and \"where_document\" aren't"
-    told = _ARGUMENT.sub(_as_option, said)
-    assert told.startswith("--resume, --kind texts or --limit is 0; 'id_column' and")
+    text = "resume=True, kind='texts' or n_results is 0; 'id_column' and \"where_document\" aren't"
+    reported = _ARGUMENT.sub(_as_option, text)
+    assert reported.startswith("--resume, --kind texts or --limit is 0; 'id_column' and")
 
 
 def test_a_query_is_embedded_by_the_model_that_is_named(folder, monkeypatch):
@@ -223,10 +223,10 @@ def test_completion_asks_no_cluster_and_names_nothing_hidden(folder):
 
 
 def test_collections_of_named_vectors_are_kept_too(folder):
-    told = json.loads(run("info", "store", "named", "--json", cwd=folder).stdout)
+    data = json.loads(run("info", "store", "named", "--json", cwd=folder).stdout)
     assert {
         name: (one["kind"], one["metric"], one["dimension"])
-        for name, one in told["vectors"].items()
+        for name, one in data["vectors"].items()
     } == {"long": ("dense", "cosine", 3), "short": ("dense", "ip", 2)}
     assert run("optimize", "store", cwd=folder).returncode == 0
     assert run("optimize", "store", "named", "--rebuild", cwd=folder).returncode == 0

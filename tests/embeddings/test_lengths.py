@@ -68,17 +68,17 @@ def words_as_tokens(texts):
 
 
 def test_only_texts_that_may_be_too_long_are_tokenized():
-    asked = []
+    queries = []
 
     def count(texts):
-        asked.append(texts)
+        queries.append(texts)
         return words_as_tokens(texts)
 
     texts = ["a b", "abc de fgh", "a" * 10, "b " * 100, "é é é", "c" * 100 + " d"]
     found = numbers_of_tokens(texts, 5, count)
     assert found.tolist() == [0, 3, 1, 20, 3, 2]  # of the fourth the beginning
     # A word may be longer than what is looked at first: then all of it is.
-    assert asked == [
+    assert queries == [
         ["abc de fgh", "a" * 10, "b " * 20, "é é é", "c" * 40],
         ["c" * 100 + " d"],
     ]
@@ -127,10 +127,10 @@ def test_a_tokenizer_that_counts_is_a_copy_which_cuts_nothing():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has other units there")
 def test_a_document_of_10_megabytes_and_a_query_of_5_take_little_memory():
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", PEAK.format(line=LINE)], capture_output=True, text=True, check=True
     )
-    assert json.loads(told.stdout) < 200_000  # kilobytes; it were 5.8 million
+    assert json.loads(done.stdout) < 200_000  # kilobytes; it were 5.8 million
 
 
 def test_what_a_function_says_of_its_tokens_is_taken_where_it_can_be_meant(embed):
@@ -153,25 +153,25 @@ def test_what_a_function_says_of_its_tokens_is_taken_where_it_can_be_meant(embed
 
 
 def test_requests_to_servers_have_no_more_bytes_than_these_take_tokens(monkeypatch):
-    asked = []
+    queries = []
 
     def answer(function, body):
-        asked.append(json.loads(body)["input"])
-        return {"data": [{"index": i, "embedding": [1.0]} for i in range(len(asked[-1]))]}
+        queries.append(json.loads(body)["input"])
+        return {"data": [{"index": i, "embedding": [1.0]} for i in range(len(queries[-1]))]}
 
     steps.replace(monkeypatch, "ask_openai", answer)
     texts = ["a" * 300_000, "b" * 150_000, "c", "d" * 900_000, "e"]
     assert len(OpenAIEmbeddingFunction(batch_size=2)(texts)) == 5
-    assert [["".join(sorted({*text})) for text in one] for one in asked] == [
+    assert [["".join(sorted({*text})) for text in one] for one in queries] == [
         ["a"],
         ["b", "c"],
         ["d"],
         ["e"],
     ]
     assert len(OpenAIEmbeddingFunction(batch_size=2)(["x"] * 5)) == 5
-    assert [len(one) for one in asked[4:]] == [2, 2, 1]
+    assert [len(one) for one in queries[4:]] == [2, 2, 1]
     OpenAIEmbeddingFunction(batch_size=128)(["海" * 3_000] * 128)
-    assert [len(one) for one in asked[7:]] == [33, 33, 33, 29]
+    assert [len(one) for one in queries[7:]] == [33, 33, 33, 29]
 
 
 def test_a_model_is_read_once_however_many_collections_use_it():

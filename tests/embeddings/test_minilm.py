@@ -282,8 +282,8 @@ def test_onnxruntime_is_kept_from_reporting_to_its_makers(tmp_path):
     silent = {name: "" for name in ("CI", "ORT_DISABLE_TELEMETRY") if name in os.environ}
     home = tmp_path / "home"
     home.mkdir()
-    said = run(REPORTING, **silent, HOME=str(home), XDG_CACHE_HOME=str(tmp_path / "cache"))
-    assert said == str("ORT_DISABLE_TELEMETRY" in silent)
+    done = run(REPORTING, **silent, HOME=str(home), XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert done == str("ORT_DISABLE_TELEMETRY" in silent)
     assert list(home.iterdir()) == []
 
 

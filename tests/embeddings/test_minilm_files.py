@@ -109,26 +109,26 @@ def test_nothing_is_downloaded_before_the_model_is_used(hub, tmp_path):
 
 
 def test_its_files_are_downloaded_once_of_one_revision_and_said_so(hub, tmp_path):
-    said, log = ask(hub, tmp_path)
-    assert said == EMBEDDED
+    message, log = ask(hub, tmp_path)
+    assert message == EMBEDDED
     (line,) = [one for one in log.splitlines() if INT8 in one and "downloading" in one]
     assert f"of the model {OFFICIAL.repository}" in line
     assert " MB, from " + hub.endpoint in line
     wanted = {f"/{OFFICIAL.repository}/resolve/{OFFICIAL.revision}/{n}" for n in (INT8, TOKENIZER)}
     assert {one for one in hub.asked if OFFICIAL.repository in one} == wanted
     hub.asked.clear()
-    said, log = ask(hub, tmp_path)
-    assert (said, "downloading" in log) == (EMBEDDED, False)
+    message, log = ask(hub, tmp_path)
+    assert (message, "downloading" in log) == (EMBEDDED, False)
     assert hub.asked == []
 
 
 def test_a_hub_that_gives_another_file_is_refused(hub, files, tmp_path):
     whole = (files / INT8).read_bytes()
     (files / INT8).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    said, _ = ask(hub, tmp_path)
-    assert "EmbeddingFunctionError" in said
-    assert f"isn't the {INT8} of all-MiniLM-L6-v2: its SHA-256 is" in said
-    assert f"{hub.endpoint} gave it" in said
+    message, _ = ask(hub, tmp_path)
+    assert "EmbeddingFunctionError" in message
+    assert f"isn't the {INT8} of all-MiniLM-L6-v2: its SHA-256 is" in message
+    assert f"{hub.endpoint} gave it" in message
     (files / INT8).write_bytes(whole)
     assert ask(hub, tmp_path)[0] == EMBEDDED
 
@@ -137,27 +137,30 @@ def test_a_file_that_was_damaged_in_the_cache_is_downloaded_again(hub, tmp_path)
     ask(hub, tmp_path)
     path = (snapshot(tmp_path) / INT8).resolve()
     path.write_bytes(path.read_bytes()[:-1])
-    said, _ = ask(hub, tmp_path, HF_HUB_OFFLINE="1")
-    assert f"{INT8} of all-MiniLM-L6-v2 is another file in Hugging Face's cache" in said
+    message, _ = ask(hub, tmp_path, HF_HUB_OFFLINE="1")
+    assert f"{INT8} of all-MiniLM-L6-v2 is another file in Hugging Face's cache" in message
     assert ask(hub, tmp_path)[0] == EMBEDDED
 
 
 def test_a_download_that_is_cut_off_is_an_error_and_the_next_one_succeeds(hub, files, tmp_path):
     with running_hub(files, OFFICIAL.repository, OFFICIAL.revision, cut_off=100_000) as broken:
-        said, _ = ask(broken, tmp_path)
-    assert f"EmbeddingFunctionError {TOKENIZER}" in said or f"EmbeddingFunctionError {INT8}" in said
-    assert f"can't be downloaded from {broken.endpoint}" in said
-    assert "hf download" in said
+        message, _ = ask(broken, tmp_path)
+    assert (
+        f"EmbeddingFunctionError {TOKENIZER}" in message
+        or f"EmbeddingFunctionError {INT8}" in message
+    )
+    assert f"can't be downloaded from {broken.endpoint}" in message
+    assert "hf download" in message
     assert ask(hub, tmp_path)[0] == EMBEDDED
 
 
 def test_offline_nothing_is_asked_for_and_the_error_says_how_to_bring_the_files(hub, tmp_path):
-    said, _ = ask(hub, tmp_path, HF_HUB_OFFLINE="1")
-    assert "HF_HUB_OFFLINE forbids to download it" in said
+    message, _ = ask(hub, tmp_path, HF_HUB_OFFLINE="1")
+    assert "HF_HUB_OFFLINE forbids to download it" in message
     assert (
         f"`hf download {OFFICIAL.repository} {INT8} {TOKENIZER} --revision {OFFICIAL.revision} "
         "--local-dir DIRECTORY`"
-    ) in said
+    ) in message
     assert hub.asked == []
 
 

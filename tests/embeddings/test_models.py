@@ -66,23 +66,23 @@ def test_a_real_sentence_transformer_embeds_and_is_remembered(tmp_path, minilm):
 @pytest.mark.parametrize(("gib", "batch"), [(1, 32), (8, 128), (16, 256), (80, 256)])
 def test_on_a_gpu_as_many_texts_are_read_at_a_time_as_its_memory_is_for(monkeypatch, gib, batch):
     torch = pytest.importorskip("torch", reason="torch isn't installed")
-    asked, told = [], SimpleNamespace(total_memory=gib * 2**30)
+    query, reported = [], SimpleNamespace(total_memory=gib * 2**30)
 
     class Model:
         device, max_seq_length, tokenizer = torch.device("cuda", 0), None, None
 
         def encode(self, texts, batch_size, **_):
-            asked.append(batch_size)
+            query.append(batch_size)
             return np.ones((len(texts), 2), np.float32)
 
     embed = SentenceTransformerEmbeddingFunction("x")
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: told)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: reported)
     monkeypatch.setattr(embed, "_load", Model)
     embed(ANIMALS)
-    assert asked == [batch] and embed.inputs_per_call == 16 * batch
+    assert query == [batch] and embed.inputs_per_call == 16 * batch
     Model.device = torch.device("cpu")
     embed(ANIMALS)
-    assert asked[1:] == [32] and embed.inputs_per_call == 512
+    assert query[1:] == [32] and embed.inputs_per_call == 512
 
 
 @pytest.mark.parametrize("prompt", [None, "passage: "])
@@ -410,15 +410,15 @@ def test_a_cross_encoder_puts_hits_in_order(cross_encoder):
     with retrieval_store.Client() as client:
         things = client.create_collection("things", embedding_function=None)
         things.add([str(i) for i in range(5)], np.eye(5), documents=documents)
-        asked = {"query_embeddings": np.eye(5)[:1], "n_results": 5}
+        request = {"query_embeddings": np.eye(5)[:1], "n_results": 5}
         own = retrieval_store.CrossEncoderReranker(cross_encoder, max_length=32)
         for reranker in (own, model):
             rerank = retrieval_store.Rerank(reranker, query="the cat")
-            found = things.query(**asked, rerank=rerank)
+            found = things.query(**request, rerank=rerank)
             assert found["ids"][0] == [str(i) for i in np.argsort(-scores, kind="stable")]
             assert np.allclose(found["scores"][0], np.sort(scores)[::-1], atol=1e-6)
         own.close()
-        assert things.query(**asked, rerank=replace(rerank, reranker=own))["ids"] == found["ids"]
+        assert things.query(**request, rerank=replace(rerank, reranker=own))["ids"] == found["ids"]
 
 
 # wordllama

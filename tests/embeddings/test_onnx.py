@@ -110,11 +110,11 @@ def test_tokens_are_pooled_as_the_model_says_in_older_and_newer_files(
 
     monkeypatch.setitem(theirs._modules, "1", Pooling(384, way))
     want = theirs.encode(TEXTS)
-    for name, said in (
+    for name, message in (
         ("older", {"pooling_mode_mean_tokens": False, OLDER[way]: True}),
         ("newer", {"pooling_mode": way}),
     ):
-        folder = write_model(tmp_path / name, pooling=said, then=())
+        folder = write_model(tmp_path / name, pooling=message, then=())
         assert np.allclose(OnnxEmbedding(str(folder))(TEXTS), want, atol=2e-5)
 
 
@@ -387,8 +387,8 @@ def test_a_model_is_downloaded_when_that_is_asked_for_and_then_is_there(small, t
         loaded = ask("--download")
         assert loaded.stdout == "(1, 8)\n", loaded
         lines = [one for one in loaded.stderr.splitlines() if one.startswith("WARNING")]
-        told = f"retrieval_store downloading the model maker/model from {endpoint}"
-        assert lines == [f"WARNING {told}"], loaded.stderr
+        reported = f"retrieval_store downloading the model maker/model from {endpoint}"
+        assert lines == [f"WARNING {reported}"], loaded.stderr
         fetched = {one.name for one in Path(home).rglob("snapshots/*/*")}
         assert {"tokenizer.json", "modules.json", "onnx"} <= fetched
         assert not fetched & {"pytorch_model.bin", "model.safetensors"}

@@ -60,12 +60,12 @@ def in_a_new_process_that_waits_little(monkeypatch):
 def server(monkeypatch):
     """Answers with the lengths of texts, after the failures that the test asks for; notes what it is
     asked."""
-    asked, failures = [], []
+    query, failures = [], []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            asked.append((self.path, self.headers.get("Authorization"), body))
+            query.append((self.path, self.headers.get("Authorization"), body))
             if failures:
                 answer(self, *failures.pop(0))
                 return
@@ -81,7 +81,7 @@ def server(monkeypatch):
 
     monkeypatch.setenv("TEST_KEY", "s3cret")
     with serving(Handler) as url:
-        yield f"{url}/v1/", asked, failures
+        yield f"{url}/v1/", query, failures
 
 
 def test_a_collection_is_made_only_with_a_key(monkeypatch, tmp_path):
@@ -99,13 +99,13 @@ def test_a_collection_is_made_only_with_a_key(monkeypatch, tmp_path):
 
 
 def test_a_server_embeds_in_batches_and_the_key_is_never_stored(server, tmp_path):
-    url, asked, _ = server
+    url, query, _ = server
     embed = OpenAIEmbeddingFunction("small", url, "TEST_KEY", dimensions=3, batch_size=2)
     assert embed(["a", "bb", "ccc"]).tolist() == [[1] * 3, [2] * 3, [3] * 3]
-    assert [len(body["input"]) for _, _, body in asked] == [2, 1]
-    assert asked[0][0] == "/v1/embeddings"
-    assert asked[0][1] == "Bearer s3cret"
-    assert asked[0][2]["model"] == "small"
+    assert [len(body["input"]) for _, _, body in query] == [2, 1]
+    assert query[0][0] == "/v1/embeddings"
+    assert query[0][1] == "Bearer s3cret"
+    assert query[0][2]["model"] == "small"
     with retrieval_store.Client(tmp_path) as client:
         things = client.create_collection("things", embedding_function=embed)
         things.add(ids=["x"], documents=["four"])
@@ -116,29 +116,29 @@ def test_a_server_embeds_in_batches_and_the_key_is_never_stored(server, tmp_path
 
 
 def test_a_wait_that_makes_no_sense_is_passed_over(server):
-    url, asked, failures = server
+    url, query, failures = server
     embed = OpenAIEmbeddingFunction("small", url, "TEST_KEY", retries=2)
-    for said in ["nan", "-5", "1e999", "soon", "Thu, 01 Jan 1970 00:00:00 GMT"]:
-        asked.clear()
-        failures += [(429, {"Retry-After": said}, "slow down")]
+    for message in ["nan", "-5", "1e999", "soon", "Thu, 01 Jan 1970 00:00:00 GMT"]:
+        query.clear()
+        failures += [(429, {"Retry-After": message}, "slow down")]
         assert embed(["abc"]).tolist() == [[3, 3]]
-        assert len(asked) == 2
+        assert len(query) == 2
 
 
 def test_passing_failures_are_tried_again_and_others_are_told(server, monkeypatch):
-    url, asked, failures = server
+    url, query, failures = server
     embed = OpenAIEmbeddingFunction("small", url, "TEST_KEY", retries=2)
     failures += [(429, {"Retry-After": "0.01"}, "slow down"), (503, {}, "busy")]
     assert embed(["abc"]).tolist() == [[3, 3]]
-    assert len(asked) == 3
+    assert len(query) == 3
     failures += [(500, {}, "broken")] * 3
     with pytest.raises(EmbeddingFunctionError, match="answered 500: broken"):
         embed(["abc"])
     failures[:] = [(401, {}, "wrong key")]
-    asked.clear()
+    query.clear()
     with pytest.raises(EmbeddingFunctionError, match="answered 401: wrong key"):
         embed(["abc"])
-    assert len(asked) == 1
+    assert len(query) == 1
     failures[:] = [(200, {}, "<html>")]
     with pytest.raises(EmbeddingFunctionError, match="didn't answer JSON"):
         embed(["abc"])
@@ -187,7 +187,7 @@ def test_a_url_that_cannot_be_sent_is_told_as_one_that_cannot_be_reached():
 
 
 def test_this_machine_is_not_asked_through_a_proxy(server, monkeypatch):
-    url, asked, _ = server
+    url, query, _ = server
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)
@@ -198,7 +198,7 @@ def test_this_machine_is_not_asked_through_a_proxy(server, monkeypatch):
     elsewhere = OpenAIEmbeddingFunction("m", "http://models.example", None, retries=0)
     with pytest.raises(EmbeddingFunctionError, match="refused"):  # by what is no proxy
         elsewhere(["abc"])
-    assert len(asked) == len(hosts)
+    assert len(query) == len(hosts)
 
 
 def test_vectors_of_another_length_than_was_asked_for_are_refused(server):
@@ -340,8 +340,8 @@ def ollama():
             if state.failures:
                 answer(self, *state.failures.pop(0))
                 return
-            status, said = state.said(self.path, body)
-            answer(self, status, {"Content-Type": "application/json"}, json.dumps(said))
+            status, message = state.said(self.path, body)
+            answer(self, status, {"Content-Type": "application/json"}, json.dumps(message))
 
         def log_message(self, *_):
             pass
@@ -403,8 +403,8 @@ def test_prefixes_go_by_the_family_of_a_model():
         ("snowflake-arctic-embed2:568m", "query: ", ""),
         ("all-minilm", "", ""),
     ]:
-        said = OllamaEmbeddingFunction(model).settings()
-        assert (said["query_prefix"], said["document_prefix"]) == (query, document)
+        settings = OllamaEmbeddingFunction(model).settings()
+        assert (settings["query_prefix"], settings["document_prefix"]) == (query, document)
 
 
 def test_a_model_that_can_choose_gives_so_many_numbers(ollama):
@@ -444,7 +444,7 @@ def test_passing_failures_of_ollama_are_tried_again_and_others_are_told(ollama):
 
 
 def test_what_is_no_vector_for_each_text_is_refused(ollama):
-    for said in [
+    for message in [
         {},
         {"embeddings": None},
         {"embeddings": [[1, 2]]},
@@ -454,7 +454,7 @@ def test_what_is_no_vector_for_each_text_is_refused(ollama):
         {"embeddings": [1, 2]},
         {"embedding": [[1, 2], [1, 2]]},
     ]:
-        ollama.failures += [(200, {}, json.dumps(said))]
+        ollama.failures += [(200, {}, json.dumps(message))]
         with pytest.raises(EmbeddingFunctionError, match="something else than embeddings"):
             OllamaEmbeddingFunction("tiny", ollama.url, retries=0)(["a", "b"])
         ollama.failures += [(200, {}, "<html>")]
@@ -549,13 +549,13 @@ def test_arguments_that_ollama_could_not_use_are_refused():
 
 
 def test_a_collection_remembers_how_many_texts_its_server_takes_at_once(server, tmp_path):
-    url, asked, _ = server
+    url, query, _ = server
     few = OpenAIEmbeddingFunction("small", url, None, batch_size=2)
     with retrieval_store.Client(tmp_path) as client:
         client.create_collection("notes", embedding_function=few)
     with retrieval_store.Client(tmp_path, trust=True) as client:
         client.get_collection("notes").add(list("abcde"), documents=list("abcde"))
-        assert [len(body["input"]) for _, _, body in asked] == [2, 2, 1]
+        assert [len(body["input"]) for _, _, body in query] == [2, 2, 1]
         usual, other = (OpenAIEmbeddingFunction(model, url, None) for model in ("small", "other"))
         client.get_collection("notes", embedding_function=usual)
         with pytest.raises(ConflictError):

@@ -74,13 +74,13 @@ def call(rng, things):
 
 def answers(directory, seed, after=lambda collections: None):
     """What many random calls return, in a store of four collections."""
-    rng, told = random.Random(seed), []
+    rng, reported = random.Random(seed), []
     with retrieval_store.Client(directory) as client:
         collections = [filled(client, f"things{i}", i) for i in range(4)]
         for _ in range(100):
-            told.append(call(rng, rng.choice(collections)))
+            reported.append(call(rng, rng.choice(collections)))
             after(collections)
-    return told
+    return reported
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +115,8 @@ def test_what_the_budget_has_no_room_for_is_no_longer_in_memory(tmp_path, limit,
         one, other = (filled(client, name, 0) for name in ("one", "other"))
 
         def in_memory():
-            told = client.stats()["by_collection"]
-            return [told[name]["in_memory"] for name in ("one", "other")]
+            reported = client.stats()["by_collection"]
+            return [reported[name]["in_memory"] for name in ("one", "other")]
 
         for things, expected in ((one, [True, False]), (other, [False, True])):
             limit(1 << 30)
@@ -294,11 +294,11 @@ def test_the_collection_that_was_unused_for_longest_rests(tmp_path, monkeypatch)
 def test_collections_are_used_while_their_descriptors_are_counted(tmp_path, monkeypatch):
     with retrieval_store.Client(tmp_path) as client:
         every = [client.create_collection(f"things{i}", embedding_function=None) for i in range(3)]
-        asked = []
+        queries = []
 
         def descriptors(points):
-            if points not in asked:  # as another thread would at this moment
-                asked.append(points)
+            if points not in queries:  # as another thread would at this moment
+                queries.append(points)
                 assert every[0].count() == 0
             return 1
 
@@ -306,23 +306,23 @@ def test_collections_are_used_while_their_descriptors_are_counted(tmp_path, monk
             things.count()
         steps.replace(monkeypatch, "number_of_descriptors", property(descriptors))
         assert every[2].count() == 0
-        assert len(asked) == 3
+        assert len(queries) == 3
 
 
 def test_a_first_use_measures_as_few_collections_however_many_are_open(tmp_path, monkeypatch):
-    asked = []
+    queries = []
     steps.replace(
-        monkeypatch, "number_of_descriptors", property(lambda one: asked.append(one) or 3)
+        monkeypatch, "number_of_descriptors", property(lambda one: queries.append(one) or 3)
     )
     with retrieval_store.Client(tmp_path, durability="relaxed") as client:
         every = [client.create_collection(f"things{i}", embedding_function=None) for i in range(60)]
         measured = []
         for things in every:
-            asked.clear()
+            queries.clear()
             things.count()
-            measured.append(len(asked))
+            measured.append(len(queries))
         assert max(measured[:20]) == max(measured)
-        assert len(set(asked)) == len(asked) < 20
+        assert len(set(queries)) == len(queries) < 20
 
 
 @pytest.mark.parametrize("budget", [-1, 1.5, True, "1 GB"])
@@ -333,9 +333,9 @@ def test_a_budget_is_a_number_of_bytes(tmp_path, budget):
 
 def test_a_client_sets_the_budget_and_stats_tell_it(tmp_path, limit):
     with retrieval_store.Client(tmp_path, memory_budget=12_345) as client:
-        told = filled(client, "things", 1).stats()["budget"]
-        assert told["limit"] == 12_345
-        assert 0 <= told["held"] <= budget_now()
+        reported = filled(client, "things", 1).stats()["budget"]
+        assert reported["limit"] == 12_345
+        assert 0 <= reported["held"] <= budget_now()
 
 
 @pytest.mark.parametrize(

@@ -85,16 +85,16 @@ def check(collection, model, chance):
     with_n = [one for one in ids if living[one][1]["n"] >= n]
     assert collection.count({"n": {"$gte": n}}) == len(with_n)
     assert collection.get(where={"n": {"$gte": n}}, limit=3, offset=1)["ids"] == with_n[1:4]
-    asked = chance.sample([f"p{i}" for i in range(60)], 8)
-    assert collection.get(ids=asked)["ids"] == [one for one in asked if one in living]
+    sample = chance.sample([f"p{i}" for i in range(60)], 8)
+    assert collection.get(ids=sample)["ids"] == [one for one in sample if one in living]
     query = np.random.default_rng(chance.randint(0, 10**6)).normal(size=4)
     best = sorted(ids, key=lambda one: -float(np.float32(living[one][0]) @ query))[:5]
     found = collection.query(query_embeddings=[query], n_results=5)
     assert found["ids"][0] == best
     words = collection.query(query_texts="shared", mode="text", n_results=100)["ids"][0]
     assert sorted(words) == sorted(ids)
-    asked = {"query_embeddings": [query], "query_texts": "shared", "mode": "hybrid"}
-    assert {*collection.query(**asked, n_results=100)["ids"][0]} == set(ids)
+    sample = {"query_embeddings": [query], "query_texts": "shared", "mode": "hybrid"}
+    assert {*collection.query(**sample, n_results=100)["ids"][0]} == set(ids)
 
 
 def step(collection, model, chance):

@@ -98,8 +98,10 @@ def test_a_number_that_float16_lacks_is_refused_and_nothing_is_written(client, h
     vectors = cloud(3, 1)
     vectors[1, 7] = number
     ids = ["x", "y", "z"] if how == "add" else ["3", "4", "y"]
-    told = rf"embeddings\[1\], of id '{ids[1]}', has the number {float(number)}".replace("+", r"\+")
-    with pytest.raises(InvalidArgumentError, match=told + ".* from -65,504 to 65,504"):
+    reported = rf"embeddings\[1\], of id '{ids[1]}', has the number {float(number)}".replace(
+        "+", r"\+"
+    )
+    with pytest.raises(InvalidArgumentError, match=reported + ".* from -65,504 to 65,504"):
         getattr(things, how)(ids=ids, embeddings=vectors, metadatas=[{"n": 99}] * 3)
     after = things.get(include=["embeddings", "metadatas"])
     assert (after["ids"], after["metadatas"]) == (before["ids"], before["metadatas"])
@@ -166,8 +168,8 @@ def test_answers_are_those_of_brute_force_over_what_was_rounded(monkeypatch, cli
         eager_codes(monkeypatch)
     things = populated(client, metric)
     things.optimize()
-    told = things.explain(query_embeddings=cloud(1, 5))["plans"][0]["method"]
-    assert told == ("codes" if coded and kernel() is not None else "exact")
+    reported = things.explain(query_embeddings=cloud(1, 5))["plans"][0]["method"]
+    assert reported == ("codes" if coded and kernel() is not None else "exact")
     for seed in range(4):
         for below in (None, 650, 300, 20):
             check_answers(things, as_held(), metric, seed, below)

@@ -43,8 +43,8 @@ def test_hybrid_at_the_ends_is_one_leg_alone(texts):
         zero = texts.query(**ends, mode=Hybrid(fusion, alpha=0.0))
         assert (zero["ids"], zero["scores"]) == (text["ids"], text["scores"])
         assert zero["distances"] == [None]
-        told = texts.explain(**ends, mode=Hybrid(fusion, alpha=0.0))
-        assert list(told["legs"]) == ["text"]
+        explanation = texts.explain(**ends, mode=Hybrid(fusion, alpha=0.0))
+        assert list(explanation["legs"]) == ["text"]
         assert "dense" not in texts.explain(**ends, mode=Hybrid(fusion, alpha=1))["legs"]
 
 
@@ -61,9 +61,9 @@ def test_hybrid_ranks_as_reciprocal_ranks_say_and_gives_distances(texts, alpha):
     assert np.allclose(found["scores"][0], [score for _, score in fused])
     exact = ((np.eye(6)[[item for item, _ in fused]] - vector) ** 2).sum(axis=1)
     assert np.allclose(found["distances"][0], exact, rtol=1e-5)
-    told = texts.explain(query_embeddings=vector, query_texts="river bank", mode="hybrid")
-    assert told["legs"] == {"dense": [6], "text": [3]}
-    assert {"text", "fusion", "filter", "fetch"} <= set(told["steps"])
+    explanation = texts.explain(query_embeddings=vector, query_texts="river bank", mode="hybrid")
+    assert explanation["legs"] == {"dense": [6], "text": [3]}
+    assert {"text", "fusion", "filter", "fetch"} <= set(explanation["steps"])
 
 
 def test_queries_that_cannot_be_are_refused(texts):
@@ -138,15 +138,15 @@ def test_words_weigh_as_much_as_the_best_of_them_says_of_the_query(client, seed)
     things = client.create_collection("things", embedding_function=None)
     things.add([str(i) for i in range(30)], vectors, documents=documents)
     queries = [" ".join(rng.choice([*WORDS, "absent"], rng.integers(1, 6))) for _ in range(8)]
-    asked = {"query_texts": queries, "query_embeddings": vectors[:8] + 0.5, "mode": "hybrid"}
-    found = things.query(**asked, n_results=30, include=["distances"])
-    told = things.explain(**asked, n_results=30)
+    request = {"query_texts": queries, "query_embeddings": vectors[:8] + 0.5, "mode": "hybrid"}
+    found = things.query(**request, n_results=30, include=["distances"])
+    explanation = things.explain(**request, n_results=30)
     for i, query in enumerate(queries):
-        distances = ((vectors.astype(float) - asked["query_embeddings"][i]) ** 2).sum(axis=1)
+        distances = ((vectors.astype(float) - request["query_embeddings"][i]) ** 2).sum(axis=1)
         worded = [(j, s) for j, s in enumerate(bm25(documents, query, identifiers=4)) if s > 0]
         weight = words_weight(documents, query, [j for j, _ in worded])
         alpha = 1 / (1 + weight)
-        assert told["alphas"][i] == pytest.approx(alpha, abs=1e-3)
+        assert explanation["alphas"][i] == pytest.approx(alpha, abs=1e-3)
         fused = dict(oracle_weighted([[*enumerate(-distances)], worded], [alpha, 1 - alpha]))
         scores = [fused[int(one)] for one in found["ids"][i]]
         assert np.allclose(scores, found["scores"][i], atol=1e-5)
@@ -161,9 +161,9 @@ def test_a_code_is_found_in_a_long_question_that_vectors_answer_otherwise(client
     things = client.create_collection("things", embedding_function=None)
     things.add([str(i) for i in range(300)], vectors, documents=texts)
     question = "do you know what it was that the boat was told to do in the note ref0123, please?"
-    asked = {"query_texts": question, "query_embeddings": vectors[7:8]}
-    assert things.query(**asked, mode="hybrid", n_results=2)["ids"] == [["123", "7"]]
-    assert things.query(**asked, n_results=1, mode=Hybrid("rrf"))["ids"] != [["123"]]
+    query = {"query_texts": question, "query_embeddings": vectors[7:8]}
+    assert things.query(**query, mode="hybrid", n_results=2)["ids"] == [["123", "7"]]
+    assert things.query(**query, n_results=1, mode=Hybrid("rrf"))["ids"] != [["123"]]
 
 
 def test_words_that_nothing_holds_and_words_that_all_hold_leave_it_to_the_vectors(client):
@@ -174,25 +174,25 @@ def test_words_that_nothing_holds_and_words_that_all_hold_leave_it_to_the_vector
     )
     dense = things.query(query_embeddings=vectors[:1], n_results=5)["ids"]
     for text in ("zebra", "is the", ""):
-        asked = {"query_texts": text, "query_embeddings": vectors[:1], "mode": "hybrid"}
+        query = {"query_texts": text, "query_embeddings": vectors[:1], "mode": "hybrid"}
         if text:
-            assert things.query(**asked, n_results=5)["ids"] == dense
-            assert things.explain(**asked)["alphas"][0] > 0.99
+            assert things.query(**query, n_results=5)["ids"] == dense
+            assert things.explain(**query)["alphas"][0] > 0.99
 
 
 def test_a_fusion_or_an_alpha_that_is_said_is_taken_at_its_word(texts):
-    asked = {"query_texts": "river bank", "query_embeddings": np.eye(6)[1:2]}
+    query = {"query_texts": "river bank", "query_embeddings": np.eye(6)[1:2]}
 
     def scores(**how):
-        return texts.query(**asked, mode=Hybrid(**how))["scores"]
+        return texts.query(**query, mode=Hybrid(**how))["scores"]
 
     def alpha(**how):
-        return texts.explain(**asked, mode=Hybrid(**how))["alphas"][0]
+        return texts.explain(**query, mode=Hybrid(**how))["alphas"][0]
 
     assert scores(alpha=0.5) == scores(fusion="rrf") == scores(fusion="rrf", alpha=0.5)
     assert scores() == scores(fusion="adaptive") == scores(fusion="adaptive", alpha=0.5)
     assert scores() not in (scores(fusion="rrf"), scores(fusion="weighted"))
-    assert scores() == texts.query(**asked, mode="hybrid")["scores"]
+    assert scores() == texts.query(**query, mode="hybrid")["scores"]
     assert alpha(fusion="weighted", alpha=0.3) == 0.3
     assert alpha(fusion="adaptive", alpha=0.9) > alpha()
 
@@ -201,11 +201,11 @@ def test_adaptive_fusion_needs_words(client):
     things = client.create_collection("things", {"sparse": {}}, embedding_function=None)
     sparse = {"indices": [3], "values": [1.0]}
     things.add(["a", "b"], [[1.0], [2.0]], sparse_embeddings=[sparse, sparse])
-    asked = {"query_sparse": sparse, "query_embeddings": [[1.0]]}
+    query = {"query_sparse": sparse, "query_embeddings": [[1.0]]}
     with pytest.raises(InvalidArgumentError, match="'adaptive' goes by the words of query_texts"):
-        things.query(**asked, mode=Hybrid("adaptive"))
-    by_ranks = things.query(**asked, mode=Hybrid("rrf"))["scores"]
-    assert things.query(**asked, mode="hybrid")["scores"] == by_ranks
+        things.query(**query, mode=Hybrid("adaptive"))
+    by_ranks = things.query(**query, mode=Hybrid("rrf"))["scores"]
+    assert things.query(**query, mode="hybrid")["scores"] == by_ranks
 
 
 def test_the_first_page_is_the_same_however_much_is_asked_for(client):
@@ -215,8 +215,8 @@ def test_the_first_page_is_the_same_however_much_is_asked_for(client):
     vectors = rng.standard_normal((900, 6)).astype(np.float32)
     things = client.create_collection("things", embedding_function=None)
     things.add([str(i) for i in range(900)], vectors, documents=texts)
-    asked = {"query_texts": texts[:20], "query_embeddings": vectors[20:40], "mode": "hybrid"}
-    short, long = (things.query(**asked, n_results=n, include=[]) for n in (10, 300))
+    query = {"query_texts": texts[:20], "query_embeddings": vectors[20:40], "mode": "hybrid"}
+    short, long = (things.query(**query, n_results=n, include=[]) for n in (10, 300))
     assert short["ids"] == [ids[:10] for ids in long["ids"]]
     for ids, scores in zip(long["ids"], long["scores"], strict=True):
         assert len(set(ids)) == 300
@@ -227,5 +227,5 @@ def test_a_year_is_no_name_of_a_thing(client):
     things = client.create_collection("things", embedding_function=None)
     texts = ["annual report 2019 of revenue and costs", "a guide to phones, with the best of them"]
     things.add(["report", "guide"], [[0.0, 1.0], [1.0, 0.0]], documents=texts)
-    asked = {"query_texts": "best phones 2019", "query_embeddings": [[1.0, 0.1]], "mode": "hybrid"}
-    assert things.query(**asked)["ids"] == [["guide", "report"]]
+    query = {"query_texts": "best phones 2019", "query_embeddings": [[1.0, 0.1]], "mode": "hybrid"}
+    assert things.query(**query)["ids"] == [["guide", "report"]]

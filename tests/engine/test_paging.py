@@ -96,6 +96,6 @@ def test_a_page_has_what_is_asked_of_its_points(points):
 
 
 def test_no_more_documents_are_read_than_a_page_needs(points, monkeypatch):
-    asked = steps.counted(monkeypatch, "ask_documents", lambda view, leaf, rows: len(rows))
+    counted = steps.counted(monkeypatch, "ask_documents", lambda view, leaf, rows: len(rows))
     points.page(DocumentContains("text"), None, 10, Fields())
-    assert sum(asked) <= inside.FIRST_STEPS
+    assert sum(counted) <= inside.FIRST_STEPS

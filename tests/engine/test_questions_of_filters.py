@@ -182,8 +182,8 @@ class Filters(Asked):
 
     def ask_all(self, way):
         for who in range(len(self.all_things)):
-            for asked in self.known:
-                self.ask(who, asked, way)
+            for query in self.known:
+                self.ask(who, query, way)
 
     def delete_matching(self, at):
         where, where_document = self.known[at % len(self.known)]

@@ -89,8 +89,8 @@ class Vectors(Asked):
     )
     def begin(self, metric, on_disk, recall, is_measured):
         self.metric, self.recall = metric, recall if self.way == "signs" else None
-        asked = {} if self.recall is None else {"recall": recall}
-        self.open(on_disk, {"hnsw": {"space": metric, "ef_search": 20}, **asked})
+        query = {} if self.recall is None else {"recall": recall}
+        self.open(on_disk, {"hnsw": {"space": metric, "ef_search": 20}, **query})
         WAYS[self.way](self.patch)
         tuned(self.patch, errors_unmeasured=UNMEASURED, measured_at_least=10**9)
         self.held, self.asked, self.shares = {}, 0, defaultdict(list)
@@ -240,10 +240,12 @@ class Vectors(Asked):
             query = cloud(1, self.asked)[0] + np.float32(0.25)
             far = np.unique(np.round(self.truth(query, where)[1], 9))
             within = float(far[: at + 2][-2:].mean()) if len(far) else 1.0
-            asked = {"query_embeddings": query, "where": where, "exact": True}
-            found = self.asker(who).query(**asked, n_results=k, max_distance=within, offset=offset)
+            request = {"query_embeddings": query, "where": where, "exact": True}
+            found = self.asker(who).query(
+                **request, n_results=k, max_distance=within, offset=offset
+            )
             self.compare(found, 0, query, where, k, True, within, offset)
-            found = self.asker(who).query(**asked, n_results=k)
+            found = self.asker(who).query(**request, n_results=k)
             self.compare(found, 0, query, where, k, True)
 
     def many(self, who, kind, k, how):

@@ -129,11 +129,11 @@ def test_more_questions_than_one_call_takes_are_each_asked(in_memory):
 
 def test_a_collection_without_function_is_asked_by_the_questions_vectors(collection):
     collection.add(ids=["a", "b"], embeddings=[[0, 1], [1, 0]])
-    asked = [
+    queries = [
         {"query": "up", "ids": ["a"], "embedding": [0, 1]},
         {"query": "right", "ids": ["b"], "embedding": np.array([1.0, 0.0])},
     ]
-    result = retrieval_store.evaluate(collection, asked)
+    result = retrieval_store.evaluate(collection, queries)
     assert list(result.settings) == ["dense"]
     assert result["dense"].values["mrr"].tolist() == [1, 1]
 
@@ -163,13 +163,13 @@ def test_without_vectors_words_are_measured(client):
 
 
 def test_ids_that_no_point_has_are_told_and_count_as_not_found(things, caplog):
-    asked = [{"query": "red", "ids": ["r", "gone"]}, {"query": "blue", "ids": ["gone", "lost"]}]
-    result = retrieval_store.evaluate(things, asked, modes=["dense"])
+    queries = [{"query": "red", "ids": ["r", "gone"]}, {"query": "blue", "ids": ["gone", "lost"]}]
+    result = retrieval_store.evaluate(things, queries, modes=["dense"])
     assert result.missing == ("gone", "lost")
     assert result["dense"].values["recall"].tolist() == [0.5, 0]
-    said = "2 ids that should be found can't be"
-    assert said in str(result) and said in html.unescape(result._repr_html_())
-    assert [said in record.getMessage() for record in caplog.records] == [True]
+    text = "2 ids that should be found can't be"
+    assert text in str(result) and text in html.unescape(result._repr_html_())
+    assert [text in record.getMessage() for record in caplog.records] == [True]
 
 
 def test_an_evaluation_prints_its_figures(in_memory):
@@ -256,8 +256,8 @@ def test_data_frames_have_a_row_for_each_question(in_memory):
 
 
 def test_what_is_asked_obeys_no_terminal_and_no_browser(in_memory):
-    asked = [{"query": "thing \x1b[31m<b>", "ids": ["g"]}, ASKED[0]]
-    compared = retrieval_store.evaluate(in_memory, asked, k=1).compare("text", "dense")
+    queries = [{"query": "thing \x1b[31m<b>", "ids": ["g"]}, ASKED[0]]
+    compared = retrieval_store.evaluate(in_memory, queries, k=1).compare("text", "dense")
     assert compared.worse
     assert "\x1b" not in str(compared)
     assert "<b>" not in compared._repr_html_().replace("<p><b>", "")
@@ -271,7 +271,7 @@ def test_a_file_is_evaluated_as_a_list_is(in_memory, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "said", "kind"),
+    ("given", "message", "kind"),
     [
         ({"k": 0}, "k is 0, expected at least 1", InvalidArgumentError),
         ({"modes": ["sparse"]}, "modes has 'sparse'", InvalidArgumentError),
@@ -292,10 +292,10 @@ def test_a_file_is_evaluated_as_a_list_is(in_memory, tmp_path):
     ],
     ids=lambda one: one if isinstance(one, str) else "",
 )  # fmt: skip
-def test_what_cannot_be_meant_so_is_refused_by_its_name(in_memory, given, said, kind):
+def test_what_cannot_be_meant_so_is_refused_by_its_name(in_memory, given, message, kind):
     with pytest.raises(kind) as error:
         retrieval_store.evaluate(**{"collection": in_memory, "questions": ASKED, **given})
-    assert str(error.value).startswith(said)
+    assert str(error.value).startswith(message)
 
 
 def test_settings_and_measures_that_there_are_not_are_refused(in_memory):

@@ -47,30 +47,30 @@ REFUSED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("given", "said", "kind"), NO_FILE)
-def test_what_is_no_list_of_questions_is_refused(given, said, kind):
+@pytest.mark.parametrize(("given", "message", "kind"), NO_FILE)
+def test_what_is_no_list_of_questions_is_refused(given, message, kind):
     with pytest.raises(kind) as error:
         questions_of(given)
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
-@pytest.mark.parametrize(("question", "said", "kind"), REFUSED, ids=lambda one: str(one)[:40])
-def test_a_question_that_cannot_be_used_is_refused_by_its_place(question, said, kind, tmp_path):
+@pytest.mark.parametrize(("question", "message", "kind"), REFUSED, ids=lambda one: str(one)[:40])
+def test_a_question_that_cannot_be_used_is_refused_by_its_place(question, message, kind, tmp_path):
     first = {**GOOD, "embedding": [1, 2]}
     with pytest.raises(kind) as error:
         questions_of([first, question])
     assert str(error.value).startswith("questions[1]")
-    assert said in str(error.value)
+    assert message in str(error.value)
     file = tmp_path / "asked.jsonl"
     file.write_text(f"{json.dumps(first)}\n\n{json.dumps(question)}\n")
     with pytest.raises(kind) as error:
         questions_of(file)
     assert str(error.value).startswith("line 3 of asked.jsonl")
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("{nonsense", "line 1 of asked.jsonl isn't JSON"),
         ("[" * 100_000, "line 1 of asked.jsonl isn't JSON"),
@@ -79,11 +79,11 @@ def test_a_question_that_cannot_be_used_is_refused_by_its_place(question, said, 
         ("", "questions is empty"),
     ],
 )
-def test_a_line_that_is_no_question_is_refused(line, said, tmp_path):
+def test_a_line_that_is_no_question_is_refused(line, message, tmp_path):
     (tmp_path / "asked.jsonl").write_text(line)
     with pytest.raises(InvalidArgumentError) as error:
         questions_of(str(tmp_path / "asked.jsonl"))
-    assert str(error.value).startswith(said)
+    assert str(error.value).startswith(message)
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):

@@ -198,9 +198,9 @@ def test_values_that_python_refuses_to_write_are_refused_or_answered(populated):
         {"where_document": {"$contains": huge}},
         {"where_document": {"y" * 1_000_000: "z"}},
     ):
-        with pytest.raises(InvalidFilterError) as told:
+        with pytest.raises(InvalidFilterError) as reported:
             populated.get(**wrong)
-        assert len(str(told.value)) < 1_000
+        assert len(str(reported.value)) < 1_000
 
 
 # patterns
@@ -274,11 +274,11 @@ REFUSED = {
 
 @linux
 def test_patterns_made_to_take_the_memory_are_refused_and_take_none():
-    told = measured([pattern for pattern, _ in REFUSED.values()])
-    for kind, (said, grown) in zip(REFUSED, told, strict=True):
-        assert REFUSED[kind][1] in said, kind
-        assert said.startswith("where_document['$regex'] is '"), kind
-        assert len(said) < 500, kind
+    reported = measured([pattern for pattern, _ in REFUSED.values()])
+    for kind, (message, grown) in zip(REFUSED, reported, strict=True):
+        assert REFUSED[kind][1] in message, kind
+        assert message.startswith("where_document['$regex'] is '"), kind
+        assert len(message) < 500, kind
         assert grown < 64, kind
 
 
@@ -296,8 +296,8 @@ ANSWERED = {
 
 @linux
 def test_the_largest_patterns_that_are_allowed_are_answered_in_little_memory():
-    for kind, (said, grown) in zip(ANSWERED, measured([*ANSWERED.values()]), strict=True):
-        assert said == ["0"], kind
+    for kind, (message, grown) in zip(ANSWERED, measured([*ANSWERED.values()]), strict=True):
+        assert message == ["0"], kind
         assert grown < 64, kind
 
 

@@ -58,11 +58,11 @@ def test_every_evaluator_has_a_way_for_every_node():
 
 
 def test_ids_that_were_looked_up_leave_the_filter_its_key():
-    asked, other = HasId(("a", 7)), HasId(("a", 7))
-    assert fulfils(Candidate("a", None, None), asked)
-    assert "a" in asked.members
-    assert key_of(asked) is not None
-    assert key_of(asked) == key_of(other)
+    query, other = HasId(("a", 7)), HasId(("a", 7))
+    assert fulfils(Candidate("a", None, None), query)
+    assert "a" in query.members
+    assert key_of(query) is not None
+    assert key_of(query) == key_of(other)
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,7 +135,7 @@ def _about(key, value):
         )
     if value is None or isinstance(value, dict):
         return st.just({key: {"$ne": 0}})
-    said = [
+    messages = [
         st.just({key: value}),
         st.sampled_from(["$ne", "$contains"]).map(lambda operator: {key: {operator: value}}),
         st.builds(
@@ -146,15 +146,17 @@ def _about(key, value):
     ]
     if isinstance(value, int | float | str) and not isinstance(value, bool):
         orders = st.sampled_from(["$gt", "$gte", "$lt", "$lte"])
-        said.append(orders.map(lambda operator: {key: {operator: value}}))
+        messages.append(orders.map(lambda operator: {key: {operator: value}}))
     if isinstance(value, str) and value:
         piece = st.integers(0, len(value) - 1).map(lambda i: value[i : i + 2])
         words = st.sampled_from(["$contains", "$not_contains", "$prefix"])
-        said.append(st.builds(lambda word, text: {key: {word: text}}, words, piece))
-        said.append(st.just({key: {"$prefix": value[:2]}}))
+        messages.append(st.builds(lambda word, text: {key: {word: text}}, words, piece))
+        messages.append(st.just({key: {"$prefix": value[:2]}}))
         matches = st.sampled_from(["$regex", "$not_regex"])
-        said.append(st.builds(lambda word, text: {key: {word: re2.escape(text)}}, matches, piece))
-    return st.one_of(said)
+        messages.append(
+            st.builds(lambda word, text: {key: {word: re2.escape(text)}}, matches, piece)
+        )
+    return st.one_of(messages)
 
 
 def wheres_about(found):

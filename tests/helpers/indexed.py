@@ -45,10 +45,10 @@ def once_compacted(patch, things, count, look):
     things.optimize()
     inside.without_background(patch)  # only what follows here
     things.delete(ids=[str(i) for i in range(count)])
-    told = []
-    steps.replace(patch, "make_codes", lambda *_: told.append(look(things)))
+    reports = []
+    steps.replace(patch, "make_codes", lambda *_: reports.append(look(things)))
     things.optimize()
-    return told
+    return reports
 
 
 def space_of(collection):

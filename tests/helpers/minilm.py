@@ -173,7 +173,7 @@ def write_model(
         for i, (kind, path) in enumerate(zip(kinds, paths, strict=True))
     ]
     chosen = {"word_embedding_dimension": 384, **(pooling or {"pooling_mode_mean_tokens": True})}
-    for name, said in (
+    for name, message in (
         ("modules.json", modules),
         ("1_Pooling/config.json", chosen),
         (
@@ -182,5 +182,5 @@ def write_model(
         ),
         ("config_sentence_transformers.json", prompts or {}),
     ):
-        (folder / name).write_text(json.dumps(said))
+        (folder / name).write_text(json.dumps(message))
     return folder

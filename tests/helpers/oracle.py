@@ -220,14 +220,14 @@ def words_weight(documents, query, found):
     says that one of the documents found holds."""
     words = [re.findall(r"\w+", document.lower()) for document in documents]
     filled = sum(bool(w) for w in words)
-    told = {}
+    fields = {}
     for word in re.findall(r"\w+", query.lower()):
         holders = max(1, sum(word in other for other in words))
         idf = math.log(1 + (filled - holders + 0.5) / (holders + 0.5))
-        told[word] = told.get(word, 0) + (idf * (4 if is_identifier(word) else 1)) ** 3
-    asked = sum(told.values()) + (0.5 * math.log(1 + (filled - 0.5) / 1.5)) ** 3
-    held = [sum(value for word, value in told.items() if word in words[i]) for i in found]
-    return 1.5 * (max(held, default=0) / asked) ** 2
+        fields[word] = fields.get(word, 0) + (idf * (4 if is_identifier(word) else 1)) ** 3
+    request = sum(fields.values()) + (0.5 * math.log(1 + (filled - 0.5) / 1.5)) ** 3
+    held = [sum(value for word, value in fields.items() if word in words[i]) for i in found]
+    return 1.5 * (max(held, default=0) / request) ** 2
 
 
 def oracle_weighted(rankings, weights):

@@ -68,8 +68,8 @@ def ends_within_patience(process: int) -> bool:
 
 def _is_zombie(process: int) -> bool:
     """Whether it has ended, and nobody has asked how: in containers nobody may."""
-    told = Path(f"/proc/{process}/stat").read_text()
-    return told.rpartition(")")[2].split()[0] == "Z"
+    text = Path(f"/proc/{process}/stat").read_text()
+    return text.rpartition(")")[2].split()[0] == "Z"
 
 
 def opened(path: str) -> retrieval_store.Collection:

@@ -62,8 +62,8 @@ class Apart:
         changed = []
         for operation in change_aliases_operations:
             dumped = operation.model_dump()
-            (said,) = dumped.values()
-            said.update({key: self._there(name) for key, name in said.items()})
+            (message,) = dumped.values()
+            message.update({key: self._there(name) for key, name in message.items()})
             changed.append(type(operation)(**dumped))
         return self._client.update_collection_aliases(change_aliases_operations=changed)
 

@@ -145,9 +145,9 @@ def test_a_chain_of_slow_redirects_is_left_when_the_time_is_over(dawdler):
     """Each hop takes less than the timeout, and leads to another address."""
 
     def hop(connection):
-        asked = int(connection.recv(65_536, socket.MSG_PEEK).split()[1].strip(b"/"))
+        query = int(connection.recv(65_536, socket.MSG_PEEK).split()[1].strip(b"/"))
         time.sleep(0.3)
-        head = f"HTTP/1.1 302 Found\r\nLocation: /{asked + 1}\r\n\r\n".encode()
+        head = f"HTTP/1.1 302 Found\r\nLocation: /{query + 1}\r\n\r\n".encode()
         connection.sendall(head)
         return connection
 

@@ -234,18 +234,18 @@ def test_no_page_is_looked_for_in_data(tmp_path):
 
 def test_a_page_may_be_drawn_by_who_knows_better(tmp_path):
     (tmp_path / "scan.pdf").write_bytes(b"%PDF of somebody")
-    asked, drawn = [], io.BytesIO()
+    query, drawn = [], io.BytesIO()
     Image.fromarray(PHOTO).save(drawn, "PNG")
 
     def draw(data, number):
-        asked.append((data, number))
+        query.append((data, number))
         if number > 3:
             raise DataLoaderError("there is no such page")
         return drawn.getvalue()
 
     load = ImageLoader(root=tmp_path, draw=draw)
     assert (load(["scan.pdf#page=3"])[0] == PHOTO).all()
-    assert asked == [(b"%PDF of somebody", 3)]
+    assert query == [(b"%PDF of somebody", 3)]
     with pytest.raises(DataLoaderError, match="no such page"):
         load(["scan.pdf#page=4"])
     with pytest.raises(DataLoaderError, match="max_pixels|pixels"):

@@ -78,8 +78,8 @@ def test_settings_may_say_where_a_store_lies(tmp_path, monkeypatch, kind):
         with make() as client:
             assert client.path == tmp_path / "store"
             client.get_or_create_collection("things", embedding_function=None)
-            told = client.get_settings()
-            assert (told.is_persistent, told.persist_directory) == (True, path)
+            reported = client.get_settings()
+            assert (reported.is_persistent, reported.persist_directory) == (True, path)
     monkeypatch.chdir(tmp_path)
     usual = kind(is_persistent=True, persist_directory="./chroma")  # Chroma's own default, said
     with retrieval_store.Client(usual) as client:

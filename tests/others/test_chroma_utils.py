@@ -74,11 +74,11 @@ def test_every_name_is_here_or_says_what_to_do():
     for name in sorted(public - here - {"Any", "Dict", "Set", "Type"}):
         with pytest.raises(ImportError, match=f"cannot import name '{name}'"):
             exec(f"from retrieval_store.utils.embedding_functions import {name}", {})
-        with pytest.raises(AttributeError) as told:
+        with pytest.raises(AttributeError) as reported:
             getattr(ours, name)
         if name[0].isupper() and not name.endswith("Config"):
             instead = ("any callable", "OpenAIEmbeddingFunction", "Bm25Embedding", "FromLangChain")
-            assert any(one in str(told.value) for one in instead), name
+            assert any(one in str(reported.value) for one in instead), name
     with pytest.raises(AttributeError, match="data_loaders and embedding_functions"):
         getattr(retrieval_store.utils, "batch_utils")  # noqa: B009
 
@@ -173,9 +173,9 @@ def test_arguments_that_mean_nothing_here_are_refused_by_name(make, named):
 
 
 def test_the_type_of_a_key_is_told_and_not_the_key():
-    with pytest.raises(InvalidTypeError, match="api_key is of type bytes") as told:
+    with pytest.raises(InvalidTypeError, match="api_key is of type bytes") as reported:
         ours.OpenAIEmbeddingFunction(b"s3cret")
-    assert "s3cret" not in str(told.value)
+    assert "s3cret" not in str(reported.value)
 
 
 @contextmanager
@@ -187,12 +187,12 @@ def serving(asked):
             data = [{"index": i, "embedding": [len(t), 1]} for i, t in enumerate(body["input"])]
             self.send_response(400 if "wrong" in body["input"] else 200)
             self.end_headers()
-            said = (
+            message = (
                 f"no such key: {asked[-1]}"
                 if "wrong" in body["input"]
                 else json.dumps({"data": data})
             )
-            self.wfile.write(said.encode())
+            self.wfile.write(message.encode())
 
         def log_message(self, *_):
             pass
@@ -209,18 +209,18 @@ def serving(asked):
 
 
 def test_a_key_that_is_given_is_sent_and_stays_out_of_stores_and_messages(tmp_path):
-    asked = []
-    with serving(asked) as url, retrieval_store.PersistentClient(tmp_path / "store") as client:
+    queries = []
+    with serving(queries) as url, retrieval_store.PersistentClient(tmp_path / "store") as client:
         function = ours.OpenAIEmbeddingFunction(api_key="s3cret", api_base=url, model_name="m")
         made = client.create_collection("things", embedding_function=function)
         made.add("a", documents=["four"])
-        assert set(asked) == {"Bearer s3cret"}
+        assert set(queries) == {"Bearer s3cret"}
         assert made.configuration["embedding_function"]["name"] == "openai"
         again = client.get_collection("things", embedding_function=function)
         assert again.query(query_texts="four")["ids"] == [["a"]]
-        with pytest.raises(retrieval_store.errors.EmbeddingFunctionError) as told:
+        with pytest.raises(retrieval_store.errors.EmbeddingFunctionError) as reported:
             function(["wrong"])
-        assert "s3cret" not in str(told.value)
+        assert "s3cret" not in str(reported.value)
         another = ours.OpenAIEmbeddingFunction(api_key="s3cret", api_base=url, model_name="other")
         with pytest.raises(ConflictError, match="other"):
             client.get_collection("things", embedding_function=another)

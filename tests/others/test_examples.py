@@ -124,36 +124,36 @@ def test_a_model_answers_from_the_passages_and_remembers_the_conversation(run, t
     (tmp_path / "notes" / "car.txt").write_text("The car is parked in Elm Street.")
     with model_at(reads) as address:
         words = ("--address", address, "--model", "mine")
-        asked = ("--ask", "Where is the car?", "--ask", "Since when?")
-        told = run("ask_a_folder.py", "notes", *words, *asked, cwd=tmp_path)
+        query = ("--ask", "Where is the car?", "--ask", "Since when?")
+        done = run("ask_a_folder.py", "notes", *words, *query, cwd=tmp_path)
     passage = "'[1] car: The car is parked in Elm Street.'"
-    assert f"mine reads {passage} for 'Where is the car?' after []" in told
-    assert "for 'Since when?' after ['Where is the car?']" in told
-    assert told.count("  [1] car.txt") == 2
+    assert f"mine reads {passage} for 'Where is the car?' after []" in done
+    assert "for 'Since when?' after ['Where is the car?']" in done
+    assert done.count("  [1] car.txt") == 2
 
 
 def test_a_check_in_ci_fails_where_too_little_is_found_and_names_what_is_missed(run, tmp_path):
-    told = run("evaluate_in_ci.py", cwd=tmp_path)
-    assert re.search(r"^hybrid: MRR@5 0\.\d+, wanted at least 0.6$", told, re.MULTILINE)
+    done = run("evaluate_in_ci.py", cwd=tmp_path)
+    assert re.search(r"^hybrid: MRR@5 0\.\d+, wanted at least 0.6$", done, re.MULTILINE)
     (tmp_path / "notes").mkdir()
     for name in ("bread", "boat", "bank", "rose", "train", "song"):
         (tmp_path / "notes" / f"{name}.md").write_text(f"All about the {name}.")
     lines = [{"query": "baking bread", "files": ["bread.md"]}]
-    asked = ("notes", "--questions", "questions.jsonl", "--least", "0.9")
+    query = ("notes", "--questions", "questions.jsonl", "--least", "0.9")
     questions = tmp_path / "questions.jsonl"
     questions.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert "missed" not in run("evaluate_in_ci.py", *asked, cwd=tmp_path)
+    assert "missed" not in run("evaluate_in_ci.py", *query, cwd=tmp_path)
     lines.append({"query": "rose train song bread boat", "files": ["bank.md"]})
     questions.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    told = run("evaluate_in_ci.py", *asked, cwd=tmp_path, code=1)
-    assert "missed: rose train song bread boat\n    wanted bank.md; found " in told
+    done = run("evaluate_in_ci.py", *query, cwd=tmp_path, code=1)
+    assert "missed: rose train song bread boat\n    wanted bank.md; found " in done
 
 
 def test_an_application_moves_to_a_cluster_and_loses_nothing(run, tmp_path):
-    told = run("move_to_cluster.py", cwd=tmp_path)
-    assert re.search(r"^copied in .* while it wrote$", told, re.MULTILINE)
-    here = re.search(r"(\d+) notes on both sides", told)[1]
-    held, left = re.search(r"(\d+) notes on the cluster, (\d+) in the directory", told).groups()
+    done = run("move_to_cluster.py", cwd=tmp_path)
+    assert re.search(r"^copied in .* while it wrote$", done, re.MULTILINE)
+    here = re.search(r"(\d+) notes on both sides", done)[1]
+    held, left = re.search(r"(\d+) notes on the cluster, (\d+) in the directory", done).groups()
     assert left == here and int(held) >= int(left) + 10
 
 
@@ -161,8 +161,8 @@ def test_an_application_moves_to_a_cluster_and_loses_nothing(run, tmp_path):
 
 
 def test_an_assistant_remembers_what_it_was_told(run, tmp_path):
-    said = "My sister lives in Lisbon.\nThe spare key is with the neighbour.\n"
-    first = run("agent_memory.py", "memory", cwd=tmp_path, says=said)
+    text = "My sister lives in Lisbon.\nThe spare key is with the neighbour.\n"
+    first = run("agent_memory.py", "memory", cwd=tmp_path, says=text)
     assert first.count("1 added to notes") == 2
     again = run("agent_memory.py", "memory", cwd=tmp_path, says="Where does my sister live?\n")
     assert "My sister lives in Lisbon." in again
@@ -183,11 +183,11 @@ def searches(body):
 def test_a_model_uses_the_memory_by_itself(run, tmp_path):
     run("agent_memory.py", "memory", cwd=tmp_path, says="The key is under the mat.\n")
     with model_at(searches) as address:
-        asked = ("memory", "--address", address, "--model", "any")
-        told = run("agent_memory.py", *asked, cwd=tmp_path, says="Where is the key?\n")
-    assert '[search {"text": "Where is the key?"}]' in told
-    assert "I know: 1 hit in notes" in told
-    assert "The key is under the mat." in told
+        query = ("memory", "--address", address, "--model", "any")
+        done = run("agent_memory.py", *query, cwd=tmp_path, says="Where is the key?\n")
+    assert '[search {"text": "Where is the key?"}]' in done
+    assert "I know: 1 hit in notes" in done
+    assert "The key is under the mat." in done
 
 
 # Photos
@@ -286,8 +286,8 @@ def executed(where, monkeypatch):
     kernel = where / "jupyter" / "kernels" / "python3"
     kernel.mkdir(parents=True, exist_ok=True)
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    told = {"argv": argv, "display_name": "of the tests", "language": "python"}
-    (kernel / "kernel.json").write_text(json.dumps(told))
+    fields = {"argv": argv, "display_name": "of the tests", "language": "python"}
+    (kernel / "kernel.json").write_text(json.dumps(fields))
     monkeypatch.setenv("JUPYTER_PATH", str(where / "jupyter"))
     notebook = nbformat.read(EXAMPLES / "map_of_a_csv.ipynb", as_version=4)
     for cell in notebook.cells:

@@ -257,8 +257,8 @@ def test_what_stores_elsewhere_need_is_few_names_each_of_them_explained():
 def test_what_commands_need_is_few_names_each_of_them_explained():
     plugin = import_module("retrieval_store.cli.plugin")
     assert len(plugin.__all__) <= 20
-    told = plugin.__doc__ + (ROOT / "docs/plugins.md").read_text()
-    assert [name for name in plugin.__all__ if f"`{name}`" not in told] == []
+    reported = plugin.__doc__ + (ROOT / "docs/plugins.md").read_text()
+    assert [name for name in plugin.__all__ if f"`{name}`" not in reported] == []
 
 
 def test_what_adapters_need_is_few_names_each_of_them_explained():

@@ -108,9 +108,9 @@ def search(package, folder):
         [sys.executable, "-c", SEARCH], cwd=folder, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    used, *said = done.stdout.split()
+    used, *message = done.stdout.split()
     assert Path(used).is_relative_to(package)
-    return said, done.stderr.splitlines()
+    return message, done.stderr.splitlines()
 
 
 def unpacked(wheel, folder):
@@ -125,9 +125,9 @@ def test_a_wheel_has_the_library_and_is_for_any_python_on_one_platform(compiled)
     assert platform != "any"
     with zipfile.ZipFile(compiled) as archive:
         assert archive.read(LIBRARY) != STALE
-        (told,) = (name for name in archive.namelist() if name.endswith(".dist-info/WHEEL"))
+        (reported,) = (name for name in archive.namelist() if name.endswith(".dist-info/WHEEL"))
         assert {f"Tag: py3-none-{platform}", "Root-Is-Purelib: false"} <= {
-            *archive.read(told).decode().splitlines()
+            *archive.read(reported).decode().splitlines()
         }
 
 

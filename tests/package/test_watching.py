@@ -113,9 +113,9 @@ def everything(client):
 @pytest.mark.embedded
 def test_nothing_of_what_is_stored_or_asked_for_is_in_a_span(client, spans):
     everything(client)
-    told = "".join(span.to_json() for span in spans.get_finished_spans())
-    assert "optimize points" in told
-    assert SECRET not in told
+    text = "".join(span.to_json() for span in spans.get_finished_spans())
+    assert "optimize points" in text
+    assert SECRET not in text
 
 
 @pytest.mark.embedded
@@ -319,17 +319,21 @@ def test_gauges_tell_what_lags_behind(tmp_path):
         collection.add(ids=[str(i) for i in range(17_000)], embeddings=vectors(17_000))
         collection.optimize()
         collection.stats()
-        told = client.stats()["by_collection"]["points"]
-        assert (told["index_lag"], told["uncoded"]) == (0, 0)
+        reported = client.stats()["by_collection"]["points"]
+        assert (reported["index_lag"], reported["uncoded"]) == (0, 0)
         space = collection.stats()["spaces"][""]
-        assert told["memory"] == sum(collection.stats()["memory"].values())
+        assert reported["memory"] == sum(collection.stats()["memory"].values())
         assert space["coded_slots"] in (0, 16_384, 17_000)  # none where codes aren't fast
     with retrieval_store.Client(path, read_only=True) as client:
-        told = client.stats()["by_collection"]["points"]
-        assert (told["points"], told["index_lag"], told["uncoded"]) == (17_000, None, None)
+        reported = client.stats()["by_collection"]["points"]
+        assert (reported["points"], reported["index_lag"], reported["uncoded"]) == (
+            17_000,
+            None,
+            None,
+        )
         client.get_collection("points", embedding_function=None).stats()
-        told = client.stats()["by_collection"]["points"]
-        assert (told["points"], told["index_lag"], told["uncoded"]) == (17_000, 0, 0)
+        reported = client.stats()["by_collection"]["points"]
+        assert (reported["points"], reported["index_lag"], reported["uncoded"]) == (17_000, 0, 0)
 
 
 @with_codes
@@ -349,8 +353,8 @@ def test_vectors_that_are_no_more_are_not_missed_among_the_codes(tmp_path, monke
         left = 500 if removed == "deleted" else 700
         collection.stats()
         assert client.stats()["by_collection"]["points"]["uncoded"] == left
-        told = collection.explain(query_embeddings=vectors(1, 3))
-        assert (told["points"], told["uncoded"]) == (left, left)
+        explanation = collection.explain(query_embeddings=vectors(1, 3))
+        assert (explanation["points"], explanation["uncoded"]) == (left, left)
 
 
 @with_codes
@@ -372,10 +376,14 @@ def test_gauges_load_nothing(tmp_path):
         client.create_collection("points", embedding_function=None).add(**secrets())
     with retrieval_store.Client(path) as client:
         for _ in range(2):
-            told = client.stats()["by_collection"]["points"]
-            assert (told["in_memory"], told["memory"], told["dead_slots"]) == (False, 0, None)
-            assert (told["index_lag"], told["uncoded"]) == (None, None)
-            assert (told["points"], told["seq"]) == (4, 1)
+            reported = client.stats()["by_collection"]["points"]
+            assert (reported["in_memory"], reported["memory"], reported["dead_slots"]) == (
+                False,
+                0,
+                None,
+            )
+            assert (reported["index_lag"], reported["uncoded"]) == (None, None)
+            assert (reported["points"], reported["seq"]) == (4, 1)
 
 
 def test_a_collection_that_is_damaged_is_told_of_and_the_others_are_counted(tmp_path):
@@ -403,5 +411,5 @@ def test_a_number_of_slots_that_is_not_true_sizes_nothing(tmp_path, slots):
     with closing(apsw.Connection(str(file), vfs="cksmvfs")) as connection:
         connection.execute("UPDATE spaces SET slots = ?", (slots,))
     with retrieval_store.Client(tmp_path, read_only=True) as client:
-        told = client.stats()["by_collection"]["points"]
-        assert (told["points"], told["index_lag"], told["problem"]) == (2, None, None)
+        reported = client.stats()["by_collection"]["points"]
+        assert (reported["points"], reported["index_lag"], reported["problem"]) == (2, None, None)

@@ -65,9 +65,9 @@ for setting in ({}, {"RETRIEVAL_STORE_WINDOWS": "yes"}):
             print(error)
 print(os.listdir(sys.argv[1]))
 """
-    told = run(code, str(tmp_path), first=QDRANT + "import wordllama\n").splitlines()
-    assert told[:4] == ["[['a']]", "[['b']]", "1 1", "3.0"]
-    *refused, left = told[4:]
+    lines = run(code, str(tmp_path), first=QDRANT + "import wordllama\n").splitlines()
+    assert lines[:4] == ["[['a']]", "[['b']]", "1 1", "3.0"]
+    *refused, left = lines[4:]
     assert (len(refused), len({*refused}), left) == (4, 1, "[]")
     assert "RETRIEVAL_STORE_WINDOWS=trial" in refused[0]
     assert "nobody has run them" in refused[0] and "may be lost" in refused[0]
@@ -103,8 +103,8 @@ with QdrantClient(path=path) as client:
 print(len(windows.refused))
 """
     names = (str(tmp_path / name) for name in ("store", "snapshot.zip", "restored"))
-    told = run(code, *names, first=QDRANT, RETRIEVAL_STORE_WINDOWS="trial").splitlines()
-    told_of, names, *others = told
+    lines = run(code, *names, first=QDRANT, RETRIEVAL_STORE_WINDOWS="trial").splitlines()
+    told_of, names, *others = lines
     assert told_of == "501 None"
     assert names.startswith("['notes']")
     assert others == ["new", "[]", "501", "501", "0"]
@@ -132,8 +132,8 @@ with retrieval_store.Client(sys.argv[1]) as client:
 with retrieval_store.Client(sys.argv[1]) as client:
     print(client.count_collections(), directories())
 """
-    told = run(code, str(tmp_path), RETRIEVAL_STORE_WINDOWS="trial").splitlines()
-    assert told == ["0 1", "1 2", "1 1", "0 0"]
+    lines = run(code, str(tmp_path), RETRIEVAL_STORE_WINDOWS="trial").splitlines()
+    assert lines == ["0 1", "1 2", "1 1", "0 0"]
 
 
 LOCKS = """

@@ -103,9 +103,9 @@ def test_expressions_of_all_readings_are_sets_of_what_their_leaves_say(before, a
                 expected = alone(expression, set(held), found)
                 assert found(expression) == expected
                 assert set(ours.points.get([*held], expression, None, 0, IDS).ids) == expected
-                said = {
+                message = {
                     i
                     for i, payload in held.items()
                     if fulfils(Candidate(i, payload, None), expression)
                 }
-                assert said == expected
+                assert message == expected

@@ -69,12 +69,12 @@ def test_the_vectors_of_a_matrix_count(engine):
 def test_the_values_of_a_formula_count(engine):
     filled(engine, [{f"n{i}": i for i in range(20)}] * 5_000)
     numbers = models.SumExpression(sum=[f"n{i}" for i in range(20)])
-    asked = models.FormulaQuery(formula=numbers, defaults={})
+    request = models.FormulaQuery(formula=numbers, defaults={})
     found = {"prefetch": models.Prefetch(query=[1.0, 1.0], limit=5_000), "limit": 1}
     with budget(600_000), pytest.raises(Refused, match="values of keys"):
-        engine.query_points("things", query=asked, **found)
+        engine.query_points("things", query=request, **found)
     with budget(2 * MEGABYTE):
-        assert engine.query_points("things", query=asked, **found).points[0].score == 190
+        assert engine.query_points("things", query=request, **found).points[0].score == 190
 
 
 def most_held(call):
@@ -112,14 +112,14 @@ def test_phrases_are_found_wherever_they_stand(engine, share, monkeypatch):
     ]
     filled(engine, [{"t": text} if i % share == 0 else {} for i, text in enumerate(texts)])
     engine.create_payload_index("things", "t", WORDS)
-    for asked in ("a1", "a1 a1", "b1 a1", "a1 b1 a1", "c1 c1 d1 c1", "none", "a1 none", "a1 " * 9):
+    for query in ("a1", "a1 a1", "b1 a1", "a1 b1 a1", "c1 c1 d1 c1", "none", "a1 none", "a1 " * 9):
         expected = [
             i
             for i, text in enumerate(texts)
-            if i % share == 0 and f" {asked.strip()} " in f" {text} "
+            if i % share == 0 and f" {query.strip()} " in f" {text} "
         ]
-        records, _ = engine.scroll("things", phrase(asked), limit=1_000)
-        assert [record.id for record in records] == expected, asked
+        records, _ = engine.scroll("things", phrase(query), limit=1_000)
+        assert [record.id for record in records] == expected, query
 
 
 def test_pages_by_a_number_are_those_of_all_points(engine, monkeypatch):
@@ -165,6 +165,6 @@ def test_sparse_products_that_float32_has_no_room_for_hide_nothing(engine):
             for i, (indices, values) in enumerate(stored)
         ],
     )
-    asked = sparse(indices=[1, 2], values=[2.0, -2.0])
-    hits = engine.query_points("things", query=asked, using="s", limit=2).points
+    request = sparse(indices=[1, 2], values=[2.0, -2.0])
+    hits = engine.query_points("things", query=request, using="s", limit=2).points
     assert [(hit.id, hit.score) for hit in hits] == [(1, 2.0), (3, 2.0)]

@@ -260,15 +260,15 @@ def test_settings_without_meaning_are_kept_and_said_once(caplog, monkeypatch):
         for name in ("one", "two"):
             client.create_collection(name, PARAMS, shard_number=3, replication_factor=2)
         assert client.get_collection("two").config.params.shard_number == 3
-    said = [record.message for record in caplog.records if "shard_number" in record.message]
-    assert len(said) == 1
+    messages = [record.message for record in caplog.records if "shard_number" in record.message]
+    assert len(messages) == 1
 
 
 def test_the_docs_tell_of_every_public_name_of_the_client():
     table = (ROOT / "docs" / "qdrant.md").read_text().split("## All methods")[1]
     names = {name for name in dir(qdrant_client.QdrantClient) if not name.startswith("_")}
-    told = set(re.findall(r"`([a-zA-Z_]+)`", table))
-    assert names <= told
+    reported = set(re.findall(r"`([a-zA-Z_]+)`", table))
+    assert names <= reported
 
 
 @pytest.mark.parametrize("kind", [QdrantClient, AsyncQdrantClient])

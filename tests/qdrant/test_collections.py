@@ -268,8 +268,8 @@ def test_what_a_server_could_not_store_inline_is_warned_of(qdrant):
     }
     vectors = {name: models.VectorParams(**params) for name, params in others.items()}
     qdrant.create_collection("inline", vectors)
-    told = [warning.message for warning in qdrant.get_collection("inline").warnings]
-    assert [message.partition(" have ")[0] for message in told] == [
+    reports = [warning.message for warning in qdrant.get_collection("inline").warnings]
+    assert [message.partition(" have ")[0] for message in reports] == [
         "vectors 'plain'",
         "vectors 'many'",
     ]

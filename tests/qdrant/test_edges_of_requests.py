@@ -206,7 +206,7 @@ def test_a_filter_is_looked_at_before_the_index_of_a_facet_and_the_vectors_of_a_
 
 
 @pytest.mark.parametrize(
-    ("query", "using", "said"),
+    ("query", "using", "message"),
     [
         ([1.0, 2.0], "s", r"a sparse vector is \[1.0, 2.0\], expected indices and values"),
         (
@@ -217,8 +217,8 @@ def test_a_filter_is_looked_at_before_the_index_of_a_facet_and_the_vectors_of_a_
         ([[1.0], [2.0]], "dot", r"vector 'dot' is \[\[1.0\], \[2.0\]\], expected 2 numbers"),
     ],
 )
-def test_values_are_named_as_they_are_sent(qdrant, query, using, said):
-    with pytest.raises(Refused, match=said):
+def test_values_are_named_as_they_are_sent(qdrant, query, using, message):
+    with pytest.raises(Refused, match=message):
         qdrant.query_points("c", query, using=using)
 
 

@@ -36,7 +36,7 @@ def test_legs_are_named_by_vectors_and_by_what_they_are_prefetches_of(qdrant):
     sparse = models.SparseVector(indices=[1], values=[1.0])
     inner = [models.Prefetch(**A, limit=9), models.Prefetch(**A, limit=4)]
     fusion = models.FusionQuery(fusion=models.Fusion.RRF)
-    told = explain(
+    explanation = explain(
         qdrant,
         "things",
         query=fusion,
@@ -45,9 +45,9 @@ def test_legs_are_named_by_vectors_and_by_what_they_are_prefetches_of(qdrant):
             models.Prefetch(query=sparse, using="s", limit=5, filter=EVEN),
         ],
     )
-    assert told["legs"] == {"fused/a": [9], "fused/a 2": [4], "fused": [7], "s": [5]}
-    assert (told["points"], told["matching"]) == (40, 40)
-    assert [plan["method"] for plan in told["plans"]] == ["exact", "exact"]
+    assert explanation["legs"] == {"fused/a": [9], "fused/a 2": [4], "fused": [7], "s": [5]}
+    assert (explanation["points"], explanation["matching"]) == (40, 40)
+    assert [plan["method"] for plan in explanation["plans"]] == ["exact", "exact"]
 
 
 def test_orders_groups_and_queries_without_vectors_are_explained_too(qdrant):
@@ -59,9 +59,9 @@ def test_orders_groups_and_queries_without_vectors_are_explained_too(qdrant):
         "prefetch": [models.Prefetch(**A, limit=5)],
         "query_filter": EVEN,
     }
-    told = explain(qdrant, "things", group_by="kind", group_size=3, limit=2, **fusion)
-    assert told["matching"] == 20
-    assert told["legs"]["a"][0] >= 6
+    explanation = explain(qdrant, "things", group_by="kind", group_size=3, limit=2, **fusion)
+    assert explanation["matching"] == 20
+    assert explanation["legs"]["a"][0] >= 6
     assert len(qdrant.query_points_groups("things", "kind", **fusion).groups) == 2
     assert len(qdrant.query_points("things", **fusion).points) == 5
 

@@ -157,9 +157,9 @@ def test_has_vector_asks_for_one_in_a_space():
     with closing(Payloads(spaces=spaces)) as points:
         vectors = Vectors(np.ones((2, 3), np.float32), np.array([0, 2]))
         points.points.put(PointBatch([7, 8, 9], {"image": vectors}), REPLACE)
-        asked = models.HasVectorCondition(has_vector="image")
-        assert points.found(must(asked)) == [7, 9]
-        assert points.found(models.Filter(must_not=[asked])) == [8]
+        condition = models.HasVectorCondition(has_vector="image")
+        assert points.found(must(condition)) == [7, 9]
+        assert points.found(models.Filter(must_not=[condition])) == [8]
         for none in ("words", "unknown"):
             assert points.found(must(models.HasVectorCondition(has_vector=none))) == []
 
@@ -191,20 +191,20 @@ def test_at_least_so_many_conditions_must_hold(points):
     points.put({1: {"a": 1}, 2: {"a": 1, "b": 1}, 3: {"a": 1, "b": 1, "c": 1}, 4: {}})
     conditions = [Field(key=key, match=Value(value=1)) for key in "abc"]
     for least, expected in ((1, [1, 2, 3]), (2, [2, 3]), (3, [3]), (4, [])):
-        asked = models.MinShould(conditions=conditions, min_count=least)
-        assert points.found(models.Filter(min_should=asked)) == expected
+        condition = models.MinShould(conditions=conditions, min_count=least)
+        assert points.found(models.Filter(min_should=condition)) == expected
 
 
 def test_an_index_decides_what_equals_an_integer(points):
     points.put({1: {"v": 1}, 2: {"v": 1.0}, 3: {"v": True}, 4: {"v": "1"}})
-    asked = must(Field(key="v", match=Value(value=1)))
-    assert points.found(asked) == [1]
+    query = must(Field(key="v", match=Value(value=1)))
+    assert points.found(query) == [1]
     points.index("v", models.PayloadSchemaType.INTEGER)
-    assert points.found(asked) == [1, 2]
+    assert points.found(query) == [1, 2]
     points.index("v", models.IntegerIndexParams(type="integer", lookup=False, range=True))
-    assert points.found(asked) == [1]
+    assert points.found(query) == [1]
     points.index("v", None)
-    assert points.found(asked) == [1]
+    assert points.found(query) == [1]
 
 
 def test_kept_filters_tell_nested_conditions_apart(points):

@@ -49,16 +49,16 @@ def each_way(condition):
 def test_a_condition_finds_what_that_engine_finds(payloads, conditions, indexes):
     with both(payloads, indexes) as (edge, ours):
         for condition in conditions:
-            for asked in each_way(condition):
-                assert ours.found(asked) == edge.found(asked), asked
+            for query in each_way(condition):
+                assert ours.found(query) == edge.found(query), query
 
 
 @compared
 @given(strategies.points, st.lists(strategies.filters, min_size=1, max_size=10), strategies.indexes)
 def test_a_filter_finds_what_that_engine_finds(payloads, filters, indexes):
     with both(payloads, indexes) as (edge, ours):
-        for asked in filters:
-            assert ours.found(asked) == edge.found(asked), asked
+        for query in filters:
+            assert ours.found(query) == edge.found(query), query
 
 
 @pytest.mark.others
@@ -66,12 +66,12 @@ def test_a_filter_finds_what_that_engine_finds(payloads, filters, indexes):
 @given(strategies.points, strategies.points, st.lists(strategies.filters, max_size=10))
 def test_what_was_written_since_is_found_like_everything_else(before, after, filters):
     with both(before, {}) as (_, ours), closing(Edge({**before, **after}, {})) as edge:
-        for asked in filters:
-            ours.found(asked)  # so that columns are there, and must follow
+        for query in filters:
+            ours.found(query)  # so that columns are there, and must follow
         if after:
             ours.put(after)
-        for asked in filters:
-            assert ours.found(asked) == edge.found(asked), asked
+        for query in filters:
+            assert ours.found(query) == edge.found(query), query
 
 
 @pytest.mark.others
@@ -82,12 +82,12 @@ def test_points_asked_one_by_one_say_the_same(payloads, filters, indexes):
         ours.indexes = indexes
         if payloads:
             ours.put(payloads)
-        for asked in filters:
-            said = found_one_by_one(payloads, asked, indexes)
-            assert said == ours.found(asked), asked
-            expression = parse_filter(asked, by_path(indexes))
+        for query in filters:
+            found = found_one_by_one(payloads, query, indexes)
+            assert found == ours.found(query), query
+            expression = parse_filter(query, by_path(indexes))
             named = ours.points.get([*payloads], expression, None, 0, IDS)
-            assert said == named.ids, asked
+            assert found == named.ids, query
 
 
 @pytest.mark.others

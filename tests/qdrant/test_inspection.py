@@ -51,9 +51,9 @@ def test_one_thing_is_told_as_qdrant_client_tells(given):
 @pytest.mark.parametrize("kind", [list, tuple, iter])
 def test_several_things_are_told_as_qdrant_client_tells(kind):
     ours, theirs = NumbersInspector(), Inspector()
-    told = set()
+    names = set()
     for pair in itertools.product(MODELS, repeat=2):
         expected = theirs.inspect(kind(pair))
         assert ours.inspect(kind(pair)) == expected, pair
-        told.add(expected)
-    assert told == {True, False}
+        names.add(expected)
+    assert names == {True, False}

@@ -95,10 +95,10 @@ def test_queries_that_make_no_sense_are_refused(filled, query):
 
 def test_sixteen_threads_ask_while_one_writes(filled):
     """Each answer is of one state: all points of a batch have one version."""
-    stop, wrong, asked = threading.Event(), [], [0] * 16
+    stop, wrong, request = threading.Event(), [], [0] * 16
 
     def ask(number):
-        while not stop.is_set() or not asked[number]:
+        while not stop.is_set() or not request[number]:
             found = filled.query_points(
                 "x",
                 query=models.FusionQuery(fusion=models.Fusion.RRF),
@@ -111,7 +111,7 @@ def test_sixteen_threads_ask_while_one_writes(filled):
             versions = {point.payload["v"] for point in found}
             if len(versions) != 1 or len(found) != 200:
                 wrong.append((versions, len(found)))
-            asked[number] += 1
+            request[number] += 1
 
     threads = [threading.Thread(target=ask, args=(i,)) for i in range(16)]
     for thread in threads:
@@ -121,7 +121,7 @@ def test_sixteen_threads_ask_while_one_writes(filled):
     stop.set()
     for thread in threads:
         thread.join()
-    assert not wrong and all(asked)
+    assert not wrong and all(request)
 
 
 async def test_calls_that_are_cancelled_leave_nothing_locked(tmp_path):
@@ -264,10 +264,10 @@ def test_whether_to_go_on_is_asked_for_each_payload():
     with QdrantClient(location=":memory:") as client:
         client.create_collection("x", {})
         client.upsert("x", [models.PointStruct(id=i, vector={}) for i in range(300)])
-        asked = Asked(PATIENCE, 1 << 30, RequestMemory(1 << 30))
-        with asked:
+        query = Asked(PATIENCE, 1 << 30, RequestMemory(1 << 30))
+        with query:
             client.scroll("x", limit=300, with_payload=["n"])
-    assert asked.times >= 300
+    assert query.times >= 300
 
 
 def test_an_average_of_sparse_vectors_beyond_float32_is_refused(tmp_path):

@@ -639,19 +639,19 @@ def test_scores_of_small_dot_products_keep_their_digits_in_every_query(tmp_path,
         kinds = [i % 20 for i in range(600)]
         made = [models.PointStruct(id=i, vector=rows[i], payload={"k": kinds[i]}) for i in best]
         qdrant.upsert("small", made)
-        asked = {"collection_name": "small", "query": query, "limit": 9}
+        request = {"collection_name": "small", "query": query, "limit": 9}
 
         def agrees(hits, wanted, scores=dots):
             assert [one.id for one in hits] == wanted
             assert np.allclose([one.score for one in hits], scores[wanted], 1e-12, 0)
 
-        agrees(qdrant.query_points(**asked).points, best[:9])
+        agrees(qdrant.query_points(**request).points, best[:9])
         least = float(dots[best[3:5]].mean())
-        agrees(qdrant.query_points(**asked, score_threshold=least).points, best[:4])
+        agrees(qdrant.query_points(**request, score_threshold=least).points, best[:4])
         only = models.FieldCondition(key="k", match=models.MatchValue(value=7))
-        some = qdrant.query_points(**asked, query_filter=models.Filter(must=[only])).points
+        some = qdrant.query_points(**request, query_filter=models.Filter(must=[only])).points
         agrees(some, [i for i in best if kinds[i] == 7][:9])
-        groups = qdrant.query_points_groups(**asked, group_by="k", group_size=1).groups
+        groups = qdrant.query_points_groups(**request, group_by="k", group_size=1).groups
         of_kind = [next(i for i in best if kinds[i] == k) for k in range(20)]
         agrees([one.hits[0] for one in groups], sorted(of_kind, key=best.index)[:9])
         near = models.Prefetch(query=query, limit=9)

@@ -61,11 +61,11 @@ def test_of_batches_and_alias_lists_a_kill_leaves_all_or_nothing(tmp_path):
     for _ in range(3):
         with running(take_turns, tmp_path, last + 1) as process:
             assert process.stdout.readline() == "ready\n", process.stderr.read()
-            said = [process.stdout.readline() for _ in range(moments.randrange(20, 50))]
+            messages = [process.stdout.readline() for _ in range(moments.randrange(20, 50))]
             time.sleep(moments.uniform(0, 0.01))
             process.kill()
-            said.append(process.stdout.read())
-        acknowledged = [int(line) for line in "".join(said).split("\n")[:-1]]
+            messages.append(process.stdout.read())
+        acknowledged = [int(line) for line in "".join(messages).split("\n")[:-1]]
         newest = max([last, *acknowledged])
         with QdrantClient(path=tmp_path) as client:
             found = state_of(client)

@@ -79,8 +79,8 @@ def test_an_index_of_texts_finds_what_that_engine_finds(tokenizer, options):
     payloads = {i: {"t": text} for i, text in enumerate(TEXTS)}
     with both(payloads, {"t": index}) as (edge, ours):
         for text in ASKED:
-            for asked in asked_for(text):
-                assert ours.found(asked) == edge.found(asked), asked
+            for query in asked_for(text):
+                assert ours.found(query) == edge.found(query), query
 
 
 def test_every_character_divides_words_or_is_in_them_as_in_that_engine():
@@ -99,8 +99,8 @@ def test_any_text_is_split_as_that_engine_splits_it(texts):
     payloads = {i: {"t": text} for i, text in enumerate(texts)}
     with both(payloads, {"t": PLAIN}) as (edge, ours):
         for text in texts:
-            for asked in asked_for(text):
-                assert ours.found(asked) == edge.found(asked), asked
+            for query in asked_for(text):
+                assert ours.found(query) == edge.found(query), query
 
 
 @settings(max_examples=10)
@@ -111,17 +111,17 @@ def test_any_text_is_folded_as_that_engine_folds_it(texts):
     payloads = {i: {"t": text} for i, text in enumerate(texts)}
     with both(payloads, {"t": index}) as (edge, ours):
         for text in texts:
-            for asked in asked_for(text):
-                assert ours.found(asked) == edge.found(asked), asked
+            for query in asked_for(text):
+                assert ours.found(query) == edge.found(query), query
 
 
 def test_texts_asked_one_by_one_say_what_that_engine_finds():
     payloads = {i: {"t": text} for i, text in enumerate(TEXTS)}
     with closing(Edge(payloads, {"t": PLAIN})) as edge:
         for text in ASKED:
-            for asked in asked_for(text):
-                said = found_one_by_one(payloads, asked, {"t": PLAIN})
-                assert said == edge.found(asked), asked
+            for query in asked_for(text):
+                found = found_one_by_one(payloads, query, {"t": PLAIN})
+                assert found == edge.found(query), query
 
 
 def test_languages_without_a_list_of_stopwords_are_refused_by_name():

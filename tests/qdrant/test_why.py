@@ -49,13 +49,13 @@ def test_distances_that_grow_are_ranked_as_a_server_ranks_them(things):
 
 
 def test_the_smallest_conditions_of_a_filter_are_told(things):
-    asked = models.Filter(
+    condition = models.Filter(
         must=[F(key="n", range=models.Range(gte=2)), F(key="nested.tags[]", match=M(value="a"))],
         must_not=[F(key="n", match=M(value=1))],
         should=[F(key="n", match=M(value=4)), models.HasIdCondition(has_id=[5])],
     )
     (reason,) = why(
-        things, "things", query=[0.0, 1.0], using="text", query_filter=asked, records=[1]
+        things, "things", query=[0.0, 1.0], using="text", query_filter=condition, records=[1]
     )
     assert reason.rank is None and not reason.found
     assert [(one.condition, one.met) for one in reason.excluded_by] == [
@@ -153,8 +153,13 @@ def test_what_a_query_finds_was_left_out_by_nothing(things):
         using="text",
         filter=models.Filter(should=[models.HasIdCondition(has_id=[4, 5])]),
     )
-    asked = models.Filter(should=[F(key="n", match=M(value=2))])
-    query = {"query": [0.0, 1.0], "using": "text", "prefetch": [prefetch], "query_filter": asked}
+    condition = models.Filter(should=[F(key="n", match=M(value=2))])
+    query = {
+        "query": [0.0, 1.0],
+        "using": "text",
+        "prefetch": [prefetch],
+        "query_filter": condition,
+    }
     found = [one.id for one in things.query_points("things", **query).points]
     for reason in why(things, "things", **query, records=[2, 4, 5]):
         assert reason.found == (reason.id in found)

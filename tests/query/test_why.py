@@ -111,21 +111,21 @@ def test_ranks_distances_and_reasons_are_those_computed_plainly(client, seed):
         text = " ".join(rng.choices(WORDS, k=2))
         mode = rng.choice(["dense", "text", "hybrid"])
         fusion = rng.choice(["rrf", "weighted", "adaptive"]) if mode == "hybrid" else None
-        asked = {"where": where, "where_document": where_document, "mode": mode, "n_results": 3}
+        query = {"where": where, "where_document": where_document, "mode": mode, "n_results": 3}
         if mode != "text":
-            asked["query_embeddings"] = vector[None]
+            query["query_embeddings"] = vector[None]
         if mode != "dense":
-            asked["query_texts"] = text
+            query["query_texts"] = text
         if fusion:
-            asked["mode"] = Hybrid(fusion)
+            query["mode"] = Hybrid(fusion)
         allowed = [
             i
             for i in range(len(ids))
             if (where is None or matches(metadatas[i], where))
             and (where_document is None or document_matches(documents[i], where_document))
         ]
-        reasons = collection.why(records=ids, **asked)
-        found = collection.query(**asked)["ids"][0]
+        reasons = collection.why(records=ids, **query)
+        found = collection.query(**query)["ids"][0]
         assert [one.id for one in reasons] == ids
         assert [one.found for one in reasons] == [one in found for one in ids]
         assert [one.place for one in reasons if one.found] == [
@@ -138,13 +138,13 @@ def test_ranks_distances_and_reasons_are_those_computed_plainly(client, seed):
         by_words = _places([-s if s > 0 else None for s in np.round(scores, 12)], allowed)
         if mode != "text":
             assert [one.legs["dense"].rank for one in reasons] == by_vector
-            told = [one.legs["dense"].distance for one in reasons]
-            assert np.allclose(told, distances, rtol=1e-5, atol=1e-5)
+            reports = [one.legs["dense"].distance for one in reasons]
+            assert np.allclose(reports, distances, rtol=1e-5, atol=1e-5)
         on_cluster = inside.backend(collection).on_cluster
         if mode != "dense" and not on_cluster:  # whose scores are those of another average length
             assert [one.legs["text"].rank for one in reasons] == by_words
-            told = [one.legs["text"].score or 0 for one in reasons]
-            assert np.allclose(told, scores, rtol=1e-5, atol=1e-6)
+            reports = [one.legs["text"].score or 0 for one in reasons]
+            assert np.allclose(reports, scores, rtol=1e-5, atol=1e-6)
             for one, document in zip(reasons, documents, strict=True):
                 own = set(document.split())
                 assert {*one.shared_words} == own & {*text.split()}
@@ -172,14 +172,14 @@ def test_ranks_distances_and_reasons_are_those_computed_plainly(client, seed):
         for one, metadata, document in zip(reasons, metadatas, documents, strict=True):
             assert bool(one.excluded_by) == (ids.index(one.id) not in allowed)
             assert not (one.excluded_by and one.rank)
-            for told in one.excluded_by:
-                if told.argument == "where":
-                    assert not matches(metadata, told.condition)
-                    (leaf,) = _leaves(told.condition)
-                    assert told.met == value_of(metadata or {}, leaf)
+            for reports in one.excluded_by:
+                if reports.argument == "where":
+                    assert not matches(metadata, reports.condition)
+                    (leaf,) = _leaves(reports.condition)
+                    assert reports.met == value_of(metadata or {}, leaf)
                 else:
-                    assert not document_matches(document, told.condition)
-                    assert told.met == document
+                    assert not document_matches(document, reports.condition)
+                    assert reports.met == document
 
 
 def _leaves(condition):
@@ -268,9 +268,9 @@ def test_what_is_advised_is_true(client, seed):
         query |= {"n_results": rng.randint(1, 4), "offset": rng.choice([0, 0, 2])}
         for reason in collection.why(records=ids, **query):
             changed = {}
-            for said in reason.advice:
+            for message in reason.advice:
                 for pattern, name, kind in changes:
-                    if found := re.search(pattern, said):
+                    if found := re.search(pattern, message):
                         changed[name] = kind(found[1])
             if changed and "offset" not in " ".join(reason.advice):
                 assert reason.id in collection.query(**{**query, **changed})["ids"][0]
@@ -376,8 +376,8 @@ def test_a_server_bounds_what_it_is_asked(served):
     points = inside.points(collection)
     near = NearestDense("", np.ones((1, 2), np.float32))
     question = Query((QueryStep(near, 2),), Fields())
-    asked = ExplainRequest(question, HasId(("a",)), 1)
-    assert points.why(asked).found == ["a", "b"]
+    query = ExplainRequest(question, HasId(("a",)), 1)
+    assert points.why(query).found == ["a", "b"]
     several = QueryStep(NearestDense("", np.ones((3, 2), np.float32)), 2)
     for change in (
         {"limit": 2**62},
@@ -390,4 +390,4 @@ def test_a_server_bounds_what_it_is_asked(served):
         {"question": Query((QueryStep(near, 2),) * 2, Fields())},
     ):
         with pytest.raises(InvalidArgumentError):
-            points.why(replace(asked, **change))
+            points.why(replace(query, **change))

@@ -16,10 +16,10 @@ _RUNS: dict[str, dict[str, Any]] = defaultdict(dict)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    told = dict(report.user_properties)
-    if report.when == "call" and "setting" in told:
+    fields = dict(report.user_properties)
+    if report.when == "call" and "setting" in fields:
         outcome = {"outcome": report.outcome, "seconds": round(report.duration, 2)}
-        _RUNS[told["setting"]][told["step"]] = outcome
+        _RUNS[fields["setting"]][fields["step"]] = outcome
     if report.failed:
         why = [line for line in report.longreprtext.splitlines() if line.startswith("E ")]
         print(f"\n{report.nodeid}, {report.when}:", *why[:5], sep="\n")

@@ -36,14 +36,14 @@ class Point:
     payload: dict[str, Any]
 
     def vectors(self) -> dict[str, Any]:
-        told: dict[str, Any] = {}
+        reported: dict[str, Any] = {}
         if self.dense is not None:
-            told["dense"] = self.dense.tolist()
+            reported["dense"] = self.dense.tolist()
         if self.words is not None:
-            told["words"] = sparse(self.words)
+            reported["words"] = sparse(self.words)
         if self.pieces is not None:
-            told["pieces"] = self.pieces.tolist()
-        return told
+            reported["pieces"] = self.pieces.tolist()
+        return reported
 
     def copy(self) -> "Point":
         return Point(self.dense, self.words, self.pieces, deepcopy(self.payload))
@@ -111,8 +111,8 @@ class Points:
         if name == "dense":
             return dict(zip(ids, self.told(self.alike(query)).tolist(), strict=True))
         if name == "pieces":
-            asked = np.asarray(query, np.float64)
-            best = np.einsum("npd,qd->nqp", rows, asked).max(axis=2).sum(axis=1)
+            queries = np.asarray(query, np.float64)
+            best = np.einsum("npd,qd->nqp", rows, queries).max(axis=2).sum(axis=1)
             return dict(zip(ids, best.tolist(), strict=True))
         dots = rows @ matrix_of([query], rows.shape[1]).toarray()[0]  # all weights are more than 0
         return {ids[i]: float(dots[i]) for i in np.flatnonzero(dots)}
@@ -336,10 +336,10 @@ def fill(client: Any, points: dict[Id, Point], name: str = NAME) -> None:
 
 def batch_of(points: dict[Id, Point]) -> models.Batch:
     """Points that have all vectors."""
-    told = [point.vectors() for point in points.values()]
+    reports = [point.vectors() for point in points.values()]
     return models.Batch(
         ids=list(points),
-        vectors={name: [one[name] for one in told] for name in told[0]},
+        vectors={name: [one[name] for one in reports] for name in reports[0]},
         payloads=[point.payload for point in points.values()],
     )
 

@@ -152,9 +152,9 @@ class Beside:
     def wait(self, lines: int = 1) -> None:
         """Until it has printed so many lines."""
         until = time.monotonic() + PATIENCE
-        while len(said := self.said) < lines:
+        while len(message := self.said) < lines:
             assert self.process.poll() is None, self.errors
-            assert time.monotonic() < until, f"{len(said)} lines: {said[-3:]}"
+            assert time.monotonic() < until, f"{len(message)} lines: {message[-3:]}"
             time.sleep(0.005)
 
     @property
@@ -169,12 +169,16 @@ class Beside:
         try:
             assert self.process.wait(PATIENCE) != 0
         except subprocess.TimeoutExpired:
-            said, errors = len(self.said), self.errors[-30:]
+            message, errors = len(self.said), self.errors[-30:]
             self.process.send_signal(signal.SIGUSR1)
             time.sleep(1)
             where = self.errors[-60:]
-            told = [f"it went on: {len(self.said) - said} lines more in a second", *errors, *where]
-            raise AssertionError("\n".join(told)) from None
+            reports = [
+                f"it went on: {len(self.said) - message} lines more in a second",
+                *errors,
+                *where,
+            ]
+            raise AssertionError("\n".join(reports)) from None
 
     def stop(self) -> None:
         """Kill it; what it has printed is kept."""

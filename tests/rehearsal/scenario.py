@@ -89,8 +89,8 @@ class Clock:
 
     def allowed(self, kind: str) -> float:
         """Seconds that a call of a kind may always take."""
-        told = [EXPLAINED[word][0] for word in kind.split() if word in EXPLAINED]
-        return max([NOTICED, *(each * self.size / 10_000 for each in told)])
+        reports = [EXPLAINED[word][0] for word in kind.split() if word in EXPLAINED]
+        return max([NOTICED, *(each * self.size / 10_000 for each in reports)])
 
 
 MODES = ("mode", "search_mode", "using")  # whose value says the kind
@@ -118,15 +118,15 @@ class Clocked:
             return value
 
         def call(*arguments: Any, **named: Any) -> Any:
-            asked = [named[one] if one in MODES else one for one in ASKED if one in named]
+            queries = [named[one] if one in MODES else one for one in ASKED if one in named]
             if any(one.endswith("filter") for one in named) or has_filter(arguments):
-                asked.append("filter")
+                queries.append("filter")
             began, found = time.perf_counter() - collections.seconds, None
             try:
                 found = value(*arguments, **named)
             finally:
                 spent = time.perf_counter() - collections.seconds - began
-                self._clock.note(" ".join([name, *asked, *size_of(arguments, found)]), spent)
+                self._clock.note(" ".join([name, *queries, *size_of(arguments, found)]), spent)
             return found
 
         return call
@@ -369,14 +369,14 @@ class Scenario:
     ) -> Iterator[None]:
         """Run an step: nothing may be logged as an error, nothing left behind, no call far slower
         than its like, unless the table says why."""
-        before, said = self._held(), len(self.place.lines)
+        before, message = self._held(), len(self.place.lines)
         self.clock.step = step
         try:
             with heard() as errors, temporary_files_in(self._temporary):
                 yield
         finally:
             self.clock.step = ""
-        bad = [*errors, *(one for one in self.place.lines[said:] if is_bad(one))]
+        bad = [*errors, *(one for one in self.place.lines[message:] if is_bad(one))]
         assert not bad, f"logged: {bad[:5]}"
         after = {} if may_hold else self._held_soon(before)
         for what, count in after.items():
@@ -444,8 +444,8 @@ def compare(got: list[Any], wanted: list[Any], what: str, ordered: bool = True) 
     one, two = set(got), set(wanted)
     assert len(got) == len(one), f"{what}: {len(got) - len(one)} doubled of {len(got)}"
     missing, foreign = sorted(two - one), sorted(one - two)
-    told = f"{len(missing)} missing {missing[:3]}, {len(foreign)} too many {foreign[:3]}"
-    assert not missing and not foreign, f"{what} of {len(wanted)}: {told}"
+    text = f"{len(missing)} missing {missing[:3]}, {len(foreign)} too many {foreign[:3]}"
+    assert not missing and not foreign, f"{what} of {len(wanted)}: {text}"
     if ordered:
         at = next(i for i, pair in enumerate(zip(got, wanted, strict=True)) if pair[0] != pair[1])
         raise AssertionError(f"{what}: in another order from place {at} on")

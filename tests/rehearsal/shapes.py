@@ -63,8 +63,8 @@ class Shape:
     @property
     def kinds(self) -> frozenset[str]:
         """What steps may need."""
-        told = {"texts": self.texts, "keys": self.keys > 0, "all keys": self.keys >= len(KEYS)}
-        return frozenset({kind for kind, holds in told.items() if holds} | self.has)
+        fields = {"texts": self.texts, "keys": self.keys > 0, "all keys": self.keys >= len(KEYS)}
+        return frozenset({kind for kind, holds in fields.items() if holds} | self.has)
 
     def make(self, size: int, seed: int = 0) -> Records:
         random = np.random.default_rng([seed, size])

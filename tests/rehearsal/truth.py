@@ -88,10 +88,10 @@ class Truth:
         self, where: Where | None = None, where_document: Where | None = None
     ) -> list[str]:
         """The ids of the records that fulfil both, in order."""
-        asked = repr((where, where_document))
-        if asked not in self._matching:
-            self._matching[asked] = self._found(where, where_document)
-        return list(self._matching[asked])
+        query = repr((where, where_document))
+        if query not in self._matching:
+            self._matching[query] = self._found(where, where_document)
+        return list(self._matching[query])
 
     def _found(self, where: Where | None, where_document: Where | None) -> list[str]:
         return [
@@ -104,15 +104,15 @@ class Truth:
     def list_in_order(self, ids: Iterable[str], key: str, descending: bool) -> list[str]:
         """Those with a number or a moment under a key, numbers first, ties by insertion; or all
         that backwards."""
-        told = []
+        reports = []
         for place, one in enumerate(ids):
             value = oracle.value_of(self.records[one].metadata or {}, key)
             if oracle.is_number(value):
-                told.append((0, value, place, one))
+                reports.append((0, value, place, one))
             elif isinstance(value, str) and (time := oracle.time_in(value)) is not None:
-                told.append((1, time.timestamp(), place, one))
-        told.sort(reverse=descending)
-        return [row[-1] for row in told]
+                reports.append((1, time.timestamp(), place, one))
+        reports.sort(reverse=descending)
+        return [row[-1] for row in reports]
 
     def facet(self, key: str, ids: Iterable[str]) -> list[tuple[Any, int]]:
         return oracle.facet([self.records[one].metadata for one in ids], key)

@@ -203,14 +203,14 @@ def test_a_client_that_vanishes_meanwhile_leaves_the_others(start, store):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["missing"], "missing: give its absolute path, fill one by `retrieval-store sync`"),
         (["missing", "--write", "--http", "8080"], "expected HOST:PORT such as 127.0.0.1:8080"),
         (["missing", "--write", "--http", "0.0.0.0:0"], "RETRIEVAL_STORE_API_KEYS"),
     ],
 )
-def test_what_cannot_be_served_is_said_at_once(tmp_path, arguments, said):
+def test_what_cannot_be_served_is_said_at_once(tmp_path, arguments, message):
     done = subprocess.run(
         [*COMMAND, *arguments],
         cwd=tmp_path,
@@ -219,7 +219,7 @@ def test_what_cannot_be_served_is_said_at_once(tmp_path, arguments, said):
         text=True,
     )
     assert done.returncode
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 # With the SDK's own client

@@ -85,16 +85,16 @@ def here():
 def limits_of(recorder):
     return [
         request.limit
-        for asked in recorder.of("query_batch_points")
-        for request in asked["requests"]
+        for query in recorder.of("query_batch_points")
+        for request in query["requests"]
     ]
 
 
 @pytest.mark.parametrize("where", [None, {"n": {"$lt": 300}}])
 def test_groups_that_are_fewer_than_wanted_end_a_search(monkeypatch, recorder, there, here, where):
     tuned(monkeypatch, cluster_groups_after=50)
-    asked = {"query_embeddings": VECTORS[:2], "n_results": 10, "group_by": "third", "where": where}
-    assert there.query(**asked)["ids"] == here.query(**asked)["ids"]
+    query = {"query_embeddings": VECTORS[:2], "n_results": 10, "group_by": "third", "where": where}
+    assert there.query(**query)["ids"] == here.query(**query)["ids"]
     assert max(limits_of(recorder)) < 300
 
 
@@ -103,12 +103,12 @@ def test_hits_of_a_filter_that_a_server_cannot_express_are_found_by_their_ids(
 ):
     tuned(monkeypatch, cluster_most_read=50)
     few = {"$regex": "word (17|317|59[0-9])$"}
-    asked = {"query_embeddings": VECTORS[:3], "n_results": 10, "where_document": few}
-    found, expected = there.query(**asked), here.query(**asked)
+    query = {"query_embeddings": VECTORS[:3], "n_results": 10, "where_document": few}
+    found, expected = there.query(**query), here.query(**query)
     assert found["ids"] == expected["ids"]
     np.testing.assert_allclose(found["distances"], expected["distances"], rtol=1e-5)
     assert max(limits_of(recorder)) <= 50
-    none = {**asked, "where_document": {"$regex": "nowhere"}}
+    none = {**query, "where_document": {"$regex": "nowhere"}}
     assert there.query(**none)["ids"] == [[], [], []]
 
 
@@ -116,9 +116,9 @@ def test_many_questions_go_in_several_requests(monkeypatch, recorder, there, her
     tuned(monkeypatch, cluster_compared=4 * MANY, cluster_hits=60)
     for how, most in (({"exact": True}, 4), ({}, 5)):
         recorder.calls.clear()
-        asked = {"query_embeddings": VECTORS[:20], "n_results": 10, **how}
-        assert there.query(**asked)["ids"] == here.query(**asked)["ids"]
-        sizes = [len(asked["requests"]) for asked in recorder.of("query_batch_points")]
+        query = {"query_embeddings": VECTORS[:20], "n_results": 10, **how}
+        assert there.query(**query)["ids"] == here.query(**query)["ids"]
+        sizes = [len(query["requests"]) for query in recorder.of("query_batch_points")]
         assert max(sizes) == most
 
 
@@ -126,8 +126,8 @@ def test_pages_of_long_documents_are_short(monkeypatch, recorder, there):
     tuned(monkeypatch, cluster_answer_bytes=20_000)
     ids = [record["id"] for record in there.iterate(500)]
     assert ids == RECORDS["ids"]
-    asked = [one for one in recorder.of("scroll") if "_document" not in str(one["with_payload"])]
-    sizes = [one["limit"] for one in asked if "include" not in str(one["with_payload"])]
+    queries = [one for one in recorder.of("scroll") if "_document" not in str(one["with_payload"])]
+    sizes = [one["limit"] for one in queries if "include" not in str(one["with_payload"])]
     assert max(sizes[:-1]) <= 80  # as each has some 250 bytes
     assert len(sizes) >= MANY / 80
     recorder.calls.clear()
@@ -141,7 +141,7 @@ def test_a_page_of_a_filter_is_not_reached_through_all_before_it(recorder, there
         recorder.calls.clear()
         page = there.get(where=where, limit=20, offset=offset)
         assert page["ids"] == here.get(where=where, limit=20, offset=offset)["ids"]
-        assert sum(asked["limit"] for asked in recorder.of("scroll")) <= 150
+        assert sum(query["limit"] for query in recorder.of("scroll")) <= 150
     where = And((OneOf(("third",), ("g1",)), Not(OneOf(("n",), (4, 7)))))
     for offset in (0, 1, 150, 197, 198, 300):
         page = there.get(where=where, limit=20, offset=offset)
@@ -158,8 +158,8 @@ def test_a_fork_of_long_documents_goes_in_requests_of_a_bounded_size(
     assert (one["ids"], one["documents"]) == (other["ids"], other["documents"])
     assert (one["embeddings"] == other["embeddings"]).all()
     sizes = [
-        sum(len(orjson.dumps(point.payload)) for point in asked["points"])
-        for asked in recorder.of("upsert")
+        sum(len(orjson.dumps(point.payload)) for point in query["points"])
+        for query in recorder.of("upsert")
     ]
     assert sum(sizes) > 5 * max(sizes)
     assert max(sizes) <= 20_000
@@ -223,8 +223,8 @@ def test_a_record_of_another_that_comes_between_is_left_as_it_is(recorder, store
 
 def test_distances_of_many_hybrid_queries_are_asked_for_at_once(recorder, there):
     texts = [f"word {i}" for i in range(20)]
-    asked = {"query_texts": texts, "query_embeddings": VECTORS[:20], "mode": "hybrid"}
-    found = there.query(**asked, n_results=5)
+    request = {"query_texts": texts, "query_embeddings": VECTORS[:20], "mode": "hybrid"}
+    found = there.query(**request, n_results=5)
     assert len(recorder.of("query_batch_points")) < 10
     for query, ids, distances in zip(VECTORS, found["ids"], found["distances"], strict=False):
         places = [RECORDS["ids"].index(own_id) for own_id in ids]
@@ -259,6 +259,6 @@ def test_hits_that_are_too_many_to_be_named_are_found_all_the_same(
     monkeypatch, recorder, there, here
 ):
     tuned(monkeypatch, cluster_most_read=20, cluster_most_named=3)
-    asked = {"query_embeddings": VECTORS[:3], "n_results": 10}
-    asked["where_document"] = {"$regex": "word .*7$"}
-    assert there.query(**asked)["ids"] == here.query(**asked)["ids"]
+    query = {"query_embeddings": VECTORS[:3], "n_results": 10}
+    query["where_document"] = {"$regex": "word .*7$"}
+    assert there.query(**query)["ids"] == here.query(**query)["ids"]

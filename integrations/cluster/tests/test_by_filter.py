@@ -183,9 +183,9 @@ def test_the_metrics_of_a_collection_count_it_once(server, things):
     with closing(server.client()) as qdrant:
         store = inside.session(retrieval_store.Client(qdrant_client=qdrant)).store
         gauges = []
-        asked = requests(server, lambda: gauges.extend(store.gauges()))
+        query = requests(server, lambda: gauges.extend(store.gauges()))
     assert [(name, each.points) for name, each in gauges] == [("things", 100)]
-    assert asked.count("count") == 1
+    assert query.count("count") == 1
 
 
 def test_a_plain_filter_is_counted_changed_and_deleted_by_one_request(server, things):
@@ -355,16 +355,16 @@ def test_values_are_counted_where_the_server_has_an_index_in_name_only(server, t
 @pytest.mark.parametrize("where", [None, {"kind": "k1"}], ids=str)
 def test_both_sides_of_a_hybrid_query_are_one_request(server, things, where):
     question = {"query_embeddings": [[4.0], [50.0]], "query_texts": ["text 4", "text 9"]}
-    asked = partial(things.query, **question, mode="hybrid", n_results=3, where=where)
-    asked()  # which asks how many points there are
-    sent = requests(server, asked)
+    query = partial(things.query, **question, mode="hybrid", n_results=3, where=where)
+    query()  # which asks how many points there are
+    sent = requests(server, query)
     # Then for the distances of hits that only words have found, for each query.
     assert sent[0] == "batch" and len(sent) <= 3
     alone = [
         things.query([vector], text, mode="hybrid", n_results=3, where=where)["ids"][0]
         for vector, text in zip(*question.values(), strict=True)
     ]
-    assert asked()["ids"] == alone
+    assert query()["ids"] == alone
 
 
 def test_what_others_delete_meanwhile_isnt_changed_and_the_rest_is():
@@ -456,9 +456,9 @@ def test_the_first_filter_on_a_key_makes_its_index_and_says_so_once(server, unin
             near = unindexed.query(query_embeddings=[0.0], where={"even": True}, n_results=20)
             assert len(near["ids"][0]) == 15
     assert indexes(server) == {"year": "integer", "even": "bool"}
-    said = [record.getMessage() for record in caplog.records]
-    assert said.count('making a payload index of kind integer for "year"') == 1
-    assert said.count('making a payload index of kind bool for "even"') == 1
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages.count('making a payload index of kind integer for "year"') == 1
+    assert messages.count('making a payload index of kind bool for "even"') == 1
 
 
 def test_a_facet_makes_an_index_of_values_that_a_server_counts(server, unindexed):
@@ -494,8 +494,8 @@ def test_integers_have_an_index_whose_values_a_server_counts():
                 assert there.count(where) == here.count(where), where
                 assert there.get(where=where)["ids"] == here.get(where=where)["ids"], where
         for descending in (False, True):
-            asked = {"order_by": "n", "limit": 60, "descending": descending}
-            assert there.get(**asked)["ids"] == here.get(**asked)["ids"]
+            query = {"order_by": "n", "limit": 60, "descending": descending}
+            assert there.get(**query)["ids"] == here.get(**query)["ids"]
         there.count({"id": 1})
         assert requests(server, lambda: there.count({"id": {"$gte": 100}})) == ["count"]
         assert indexes(server)["n"] == "integer"
@@ -569,8 +569,10 @@ def test_whoever_may_not_make_indexes_filters_without_and_is_told_once(caplog):
         for _ in range(2):
             assert things.get(where={"n": 1})["ids"] == ["a"]
             assert things.count(where={"n": {"$ne": 1}}) == 1
-    said = [record.getMessage() for record in caplog.records if "look at each" in record.message]
-    assert len([text for text in said if '"n"' in text]) == 1
+    messages = [
+        record.getMessage() for record in caplog.records if "look at each" in record.message
+    ]
+    assert len([text for text in messages if '"n"' in text]) == 1
     assert indexes(server) == {}
     server.close()
 

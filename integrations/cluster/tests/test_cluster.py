@@ -86,10 +86,10 @@ def test_a_query_widens_until_k_fulfil_what_qdrant_cannot_say(store):
     )
     query = {"query_embeddings": [0.0], "n_results": 5, "where_document": {"$regex": r"\d$"}}
     assert things.query(**query)["ids"] == [["0", "50", "100", "150", "200"]]
-    told = things.explain(**query)
-    assert told["requests"] > 1
-    assert told["refused"] > 200
-    assert told["filter"] is not None
+    explanation = things.explain(**query)
+    assert explanation["requests"] > 1
+    assert explanation["refused"] > 200
+    assert explanation["filter"] is not None
 
 
 # words
@@ -353,12 +353,12 @@ def test_to_look_for_a_name_costs_no_more_where_there_are_many_collections():
     server = Server()
     with closing(server), closing(server.client()) as qdrant:
         store = retrieval_store.Client(qdrant_client=qdrant)
-        asked = []
+        queries = []
         for i in range(12):
             server.requests.clear()
             store.get_or_create_collection(f"things-{i}", embedding_function=None)
-            asked.append(len(server.requests))
-    assert asked[-1] == asked[1] < 10
+            queries.append(len(server.requests))
+    assert queries[-1] == queries[1] < 10
 
 
 def test_a_creation_whose_index_fails_leaves_nothing(qdrant, store):
@@ -500,11 +500,11 @@ def test_why_knows_places_far_behind_and_reads_no_more_than_it_needs():
             return response
 
         qdrant.http.client.add_middleware(weigh)
-        asked = {"query_embeddings": [[0.0]], "records": ["r10500", "r9999"], "same": "half"}
-        far, odd = things.why(**asked, n_results=2_751, where={"even": True})
+        query = {"query_embeddings": [[0.0]], "records": ["r10500", "r9999"], "same": "half"}
+        far, odd = things.why(**query, n_results=2_751, where={"even": True})
         assert (far.rank, odd.rank, len(odd.excluded_by)) == (5_251, None, 1)
         assert far.same == odd.same == ["r5500"]
-        far, odd = things.why(**asked, n_results=5_502)
+        far, odd = things.why(**query, n_results=5_502)
         assert (far.rank, odd.rank) == (10_501, 10_000)
         assert far.same == odd.same == ["r5500", "r5501"]
         assert sum(read) < 10_000_000  # documents and metadata alone are 12 MB

@@ -213,12 +213,12 @@ def test_what_is_no_qdrant_is_said_to_be_none_at_once():
 
 def test_a_list_of_collections_that_is_none_is_no_qdrants():
     for answer in (httpx.Response(200, json={}), httpx.Response(307)):
-        told = failing(Cluster.collections, Answers(answer).cluster())
-        assert told == f"there is no Qdrant at {URL}"
+        message = failing(Cluster.collections, Answers(answer).cluster())
+        assert message == f"there is no Qdrant at {URL}"
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "expected"),
     [
         (httpx.Response(302), f"there is no Qdrant at {URL}"),
         (httpx.Response(200, html="<html>"), "answers when counting points of 'things' can't be"),
@@ -226,9 +226,9 @@ def test_a_list_of_collections_that_is_none_is_no_qdrants():
         (said(500, TONIC.replace("error trying to connect", "No space left")), "disk of a node"),
     ],
 )
-def test_odd_answers_to_later_calls_are_told_for_what_they_are(answer, told):
+def test_odd_answers_to_later_calls_are_told_for_what_they_are(answer, expected):
     odd = Answers(answer)
-    assert told in failing(count, odd.cluster())
+    assert expected in failing(count, odd.cluster())
     assert odd.requests == 1
 
 
@@ -465,10 +465,10 @@ ALIKE = [
 def test_grpc_and_rest_are_told_alike(answer, code, details, call):
     rest, raising = Answers(answer), Raising(Rpc(code, details))
     client = QdrantClient(url=URL, transport=httpx.MockTransport(rest), check_compatibility=False)
-    told = outcome_of(call, Cluster(Nodes([client], ["there"])))
-    assert outcome_of(call, Cluster(Nodes([raising], ["there"]))) == told
+    outcome = outcome_of(call, Cluster(Nodes([client], ["there"])))
+    assert outcome_of(call, Cluster(Nodes([raising], ["there"]))) == outcome
     assert raising.calls == rest.requests
-    assert [raw for raw in (*RAW, "RST_STREAM", "recvmsg") if raw in told[1]] == []
+    assert [raw for raw in (*RAW, "RST_STREAM", "recvmsg") if raw in outcome[1]] == []
 
 
 @pytest.fixture
@@ -526,9 +526,9 @@ def test_a_missing_vector_is_told_by_a_server_and_in_local_mode():
         count(Answers(said(400, VECTOR)).cluster())
     local = QdrantClient(":memory:")
     local.create_collection("things", vectors_config={})
-    asked = models.QueryRequest(query=[1.0, 2.0], using="embedding")
+    request = models.QueryRequest(query=[1.0, 2.0], using="embedding")
     with pytest.raises(VectorMissing):
-        Cluster(Nodes([local], ["here"])).call("query_batch_points", "things", requests=[asked])
+        Cluster(Nodes([local], ["here"])).call("query_batch_points", "things", requests=[request])
     point = models.PointStruct(id=1, vector={"embedding": [1.0, 2.0]})
     with pytest.raises(VectorMissing):
         Cluster(Nodes([local], ["here"])).call("upsert", "things", points=[point])

@@ -35,8 +35,8 @@ class Graph:
         return getattr(self._client, name)
 
     def get_collection(self, *args, **kwargs):
-        told = self._client.get_collection(*args, **kwargs)
-        return told.model_copy(update={"indexed_vectors_count": self.indexed})
+        collection = self._client.get_collection(*args, **kwargs)
+        return collection.model_copy(update={"indexed_vectors_count": self.indexed})
 
     def query_batch_points(self, collection_name, requests, **kwargs):
         answers = self._client.query_batch_points(collection_name, requests, **kwargs)
@@ -114,7 +114,7 @@ def test_what_is_measured_are_pieces_of_the_key(graph):
     for key, where in WHERES.items():
         graph.filters.clear()
         goes_beyond(graph, things, where, 1 + links.OFTEN)
-        conditions = [asked.must[0] for asked in graph.filters[links.OFTEN : -1]]
+        conditions = [query.must[0] for query in graph.filters[links.OFTEN : -1]]
         assert {condition.key for condition in conditions} == {f'"{key}"'}
         if key == "number":
             widths = [condition.range.lte - condition.range.gte for condition in conditions]

@@ -133,12 +133,12 @@ def test_what_was_measured_is_there_for_others_until_the_collection_has_doubled(
 
 def test_an_index_that_is_being_made_is_not_measured(server):
     filled(server)
-    for told in (
+    for reported in (
         {"status": models.CollectionStatus.YELLOW},
         {"indexed_vectors_count": COUNT // 2 + 1},
         {"indexed_vectors_count": 0},
     ):
-        server.told = {**READY, **told}
+        server.told = {**READY, **reported}
         assert (
             parameters_of_query(server, filled_again(server), recall=0.9).hnsw_ef
             and server.exact == 0

@@ -95,11 +95,11 @@ def test_batches_are_told_when_they_are_durable_in_their_order(server, target):
         PointBatch(IDS[i : i + PAGE], {"": Vectors(rows[i : i + PAGE], None)}, None, None, None)
         for i in range(0, MANY, PAGE)
     ]
-    told = 0
+    reported = 0
     for result in points.put_each(batches, copying.WHOLE):
-        told += result.inserted
-        assert made.get(include=[])["ids"][:told] == IDS[:told]
-    assert told == MANY
+        reported += result.inserted
+        assert made.get(include=[])["ids"][:reported] == IDS[:reported]
+    assert reported == MANY
     again = [result.updated for result in points.put_each(batches, copying.WHOLE)]
     assert again == [PAGE] * len(batches)
     assert made.get(include=[])["ids"] == IDS

@@ -118,11 +118,11 @@ def test_what_cannot_be_asked_is_named_and_nothing_is_made(cluster):
 
 @pytest.mark.parametrize("consistency", [2, "majority"])
 def test_reads_ask_as_many_copies_as_said(consistency):
-    asked = []
+    queries = []
     server = Server()
     with closing(server), closing(server.client()) as qdrant:
         for name in ("retrieve", "scroll", "query_batch_points"):
-            setattr(qdrant, name, _noting(getattr(qdrant, name), asked))
+            setattr(qdrant, name, _noting(getattr(qdrant, name), queries))
         client = retrieval_store.Client(qdrant_client=qdrant, consistency=consistency)
         things = client.create_collection("things", embedding_function=None)
         things.add(ids=["a"], embeddings=np.ones((1, 2)), metadatas=[{"n": 1}])
@@ -130,9 +130,9 @@ def test_reads_ask_as_many_copies_as_said(consistency):
         things.get(where={"n": 1})
         things.query(query_embeddings=[[1, 1]])
         things.fork("forked")
-    assert len(asked) >= 5
-    assert all(one == consistency for one in asked)
-    assert all(RestToGrpc.convert_read_consistency(one) for one in asked)  # as over gRPC
+    assert len(queries) >= 5
+    assert all(one == consistency for one in queries)
+    assert all(RestToGrpc.convert_read_consistency(one) for one in queries)  # as over gRPC
 
 
 def _noting(method, asked):

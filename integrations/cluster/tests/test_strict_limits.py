@@ -83,11 +83,11 @@ SETS = [
 
 @pytest.mark.parametrize("limits", SETS, ids=lambda one: "-".join(one)[:40])
 def test_answers_are_the_same_under_limits(truth, qdrant, limits):
-    asked = {"query_texts": ["bank"] * 3, "query_embeddings": VECTORS[:3], "mode": "hybrid"}
+    query = {"query_texts": ["bank"] * 3, "query_embeddings": VECTORS[:3], "mode": "hybrid"}
     unlimited = retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
-    before = unlimited.query(**asked, n_results=20)
+    before = unlimited.query(**query, n_results=20)
     things = limited(qdrant, **limits)
-    found = things.query(**asked, n_results=20)
+    found = things.query(**query, n_results=20)
     assert found["ids"] == before["ids"]
     np.testing.assert_allclose(found["distances"], before["distances"], rtol=1e-5, atol=1e-6)
     groups = {"query_embeddings": VECTORS[:3], "group_by": "g", "n_results": 6}
@@ -97,9 +97,9 @@ def test_answers_are_the_same_under_limits(truth, qdrant, limits):
     queries = VECTORS[:40] + 0.25
     for where in (None, *CHOICES.values()):
         assert things.get(where=where)["ids"] == truth.get(where=where)["ids"]
-        asked = {"query_embeddings": queries if where is None else queries[:3], "n_results": 10}
-        expected = truth.query(**asked, where=where)["ids"]
-        assert things.query(**asked, where=where)["ids"] == expected
+        query = {"query_embeddings": queries if where is None else queries[:3], "n_results": 10}
+        expected = truth.query(**query, where=where)["ids"]
+        assert things.query(**query, where=where)["ids"] == expected
         for key in ("t", "g", "n"):
             assert things.facet(key, where=where) == truth.facet(key, where=where)
     words = {"query_texts": ["bank 7"] * 12, "mode": "text", "n_results": 1}
@@ -108,10 +108,10 @@ def test_answers_are_the_same_under_limits(truth, qdrant, limits):
 
 def test_hybrid_queries_read_no_ids_where_points_are_not_counted_exactly(qdrant, monkeypatch):
     things = limited(qdrant, search_allow_exact=False, max_query_limit=10)
-    asked = {"query_texts": "bank", "query_embeddings": VECTORS[:1], "mode": "hybrid"}
-    before = things.query(**asked, n_results=1)
+    query = {"query_texts": "bank", "query_embeddings": VECTORS[:1], "mode": "hybrid"}
+    before = things.query(**query, n_results=1)
     monkeypatch.setattr(qdrant, "scroll", None)
-    assert things.query(**asked, n_results=1) == before
+    assert things.query(**query, n_results=1) == before
 
 
 def test_writes_and_deletes_keep_to_limits(truth, qdrant):
@@ -182,11 +182,11 @@ def test_expressions_mean_the_same_under_all_limits(both):
             assert there.get(where=expression)["ids"] == expected
             near = {"query_embeddings": [0.0], "n_results": 4, "where": expression}
             try:
-                told = there.query(**near)["ids"]
+                reported = there.query(**near)["ids"]
             except errors.ClusterError as error:  # not fewer than there are
                 assert "returns at most 9 points" in str(error)
                 continue
-            assert told == truth.query(**near)["ids"]
+            assert reported == truth.query(**near)["ids"]
 
 
 def test_what_lies_beyond_the_reach_of_a_limit_is_never_left_out_silently():

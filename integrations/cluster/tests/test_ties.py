@@ -54,7 +54,7 @@ def test_ties_are_looked_at_no_further_than_a_bounded_number(store, monkeypatch)
     things = store.create_collection("things", embedding_function=None)
     ids = [f"p{i}" for i in range(2_000)]
     things.add(ids=ids, embeddings=np.zeros((2_000, 1)))
-    told = things.explain(query_embeddings=[0.0], n_results=3)
-    assert told["requests"] <= 3
+    explanation = things.explain(query_embeddings=[0.0], n_results=3)
+    assert explanation["requests"] <= 3
     found = things.query(query_embeddings=[0.0], n_results=3)["ids"][0]
     assert len(set(found)) == 3

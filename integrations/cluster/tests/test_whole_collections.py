@@ -51,9 +51,9 @@ def test_points_come_in_the_order_of_a_key_as_in_a_directory(found, descending, 
             there, _ = held_by(retrieval_store.Client(qdrant_client=qdrant), found)
             for key in ("n", "a.b"):
                 for where in (None, {"n": {"$gt": 0.3}}):
-                    asked = {"order_by": key, "descending": descending, "where": where}
-                    asked |= {"limit": cut[0], "offset": cut[1]}
-                    assert there.get(**asked)["ids"] == here.get(**asked)["ids"]
+                    query = {"order_by": key, "descending": descending, "where": where}
+                    query |= {"limit": cut[0], "offset": cut[1]}
+                    assert there.get(**query)["ids"] == here.get(**query)["ids"]
 
 
 def test_the_first_by_a_number_are_listed_by_the_server():
@@ -175,12 +175,12 @@ def test_a_fork_holds_all_that_there_is_and_goes_its_own_way(store):
     assert (fork.name, fork.metadata) == ("forked", {"topic": "x"})
     assert fork.id != things.id
     assert fork.configuration == things.configuration
-    for asked in (
+    for query in (
         {"query_embeddings": [[3.0, 1.0, -3.0]]},
         {"query_texts": "abab", "mode": "text"},
         {"query_sparse": {"indices": [3, 1_000], "values": [1.0, 1.0]}, "mode": "sparse"},
     ):
-        ours, theirs = (one.query(**asked, n_results=20) for one in (fork, things))
+        ours, theirs = (one.query(**query, n_results=20) for one in (fork, things))
         assert ours["ids"] == theirs["ids"]
     fork.delete(["0"])
     things.delete(["1"])

@@ -66,7 +66,7 @@ def counts(folder):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("plain", "vectors.jsonl", "--distance", "cosine"), b"measures by l2; --distance"),
         (("plain", "vectors.jsonl", "--model", "lengths"), b"has no model; --model is for a new"),
@@ -77,10 +77,10 @@ def counts(folder):
         (("modelled", "nowhere.jsonl"), b"there is no file or folder nowhere.jsonl"),
     ],
 )
-def test_what_a_collection_is_not_is_refused(folder, words, said):
+def test_what_a_collection_is_not_is_refused(folder, words, message):
     done = run("add", "store", *words, cwd=folder)
     assert done.returncode == 2
-    assert said in done.stderr.replace(b"\n", b" ")
+    assert message in done.stderr.replace(b"\n", b" ")
     assert counts(folder) == {"modelled": 1, "plain": 1}
 
 
@@ -93,7 +93,7 @@ def test_what_a_collection_is_may_be_said(folder):
 
 
 @pytest.mark.parametrize(
-    ("name", "words", "said"),
+    ("name", "words", "message"),
     [
         ("news", ("texts.jsonl", "--model", "nope"), b"there is no model 'nope'"),
         ("news", ("texts.jsonl", "--model", "unmakeable"), b"can't be made: no licence"),
@@ -110,14 +110,14 @@ def test_what_a_collection_is_may_be_said(folder):
         ("news", ("photos", "--document-column", "t"), b"--document-column is for files"),
     ],
 )
-def test_what_fails_makes_nothing(folder, name, words, said):
+def test_what_fails_makes_nothing(folder, name, words, message):
     for one in ("empty", "photos"):
         (folder / one).mkdir()
     Image.new("RGB", (8, 8)).save(folder / "photos" / "a.png")
     for store in ("store", "fresh"):
         done = run("add", store, name, *words, cwd=folder)
         assert done.returncode in (1, 2)
-        assert said in done.stderr.replace(b"\n", b" "), done.stderr
+        assert message in done.stderr.replace(b"\n", b" "), done.stderr
     assert counts(folder) == {"modelled": 1, "plain": 1}
     assert not (folder / "fresh").exists()
 
@@ -152,10 +152,10 @@ def test_what_was_exported_is_the_same_collection_again(folder, export):
         "text": {"language": "german"},
     }
     with retrieval_store.Client(folder / "store") as client:
-        told = client.create_collection("told", configuration, {"by": "us"}, Lengths())
-        told.add(["a", "b"], documents=["x", "yy"])
-        export(told, folder / "out.parquet" if export is export_parquet else folder / "out")
-        wanted = told.configuration
+        collection = client.create_collection("told", configuration, {"by": "us"}, Lengths())
+        collection.add(["a", "b"], documents=["x", "yy"])
+        export(collection, folder / "out.parquet" if export is export_parquet else folder / "out")
+        wanted = collection.configuration
     source = "out.parquet" if export is export_parquet else "out"
     done = run("add", "fresh", "again", source, cwd=folder)
     assert done.stdout == b"made again: distance cosine, model lengths\nadded 2\n", done.stderr
@@ -183,13 +183,13 @@ def test_a_model_that_a_file_names_reaches_nothing_unless_it_is_trusted(folder):
 
 
 @pytest.mark.parametrize(
-    "said", ["[]", '{"configuration": 1}', '{"configuration": {"hnsw": {"space": "near"}}}',
+    "message", ["[]", '{"configuration": 1}', '{"configuration": {"hnsw": {"space": "near"}}}',
              '{"metadata": []}', "x", '{"configuration": {"nonsense": {}}}']
 )  # fmt: skip
-def test_a_description_that_is_none_is_refused(folder, said):
+def test_a_description_that_is_none_is_refused(folder, message):
     with retrieval_store.Client(folder / "store") as client:
         export_arrays(client.get_collection("plain"), folder / "out")
-    (folder / "out" / "collection.json").write_text(said)
+    (folder / "out" / "collection.json").write_text(message)
     done = run("add", "fresh", "one", "out", cwd=folder)
     assert done.returncode == 2, done.stderr
     assert not (folder / "fresh").exists()
@@ -216,7 +216,7 @@ def test_hits_are_added_and_the_standard_input_is_called_so(folder):
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "words", "said"),
+    ("name", "text", "words", "message"),
     [
         ("a.csv", ",id,text\n0,a,b\n", (), "column 1 has no name; pandas"),
         ("a.csv", "id;text\na;b\n", ("--document-column", "body"), "has no column 'body' among"),
@@ -232,10 +232,10 @@ def test_hits_are_added_and_the_standard_input_is_called_so(folder):
         ("a.jsonl", '{"id": "a", "uri": "x.png"}', ("--model", "lengths"), "add the folder with"),
     ],
 )
-def test_what_is_wrong_with_a_file_says_what_would_be_right(folder, name, text, words, said):
+def test_what_is_wrong_with_a_file_says_what_would_be_right(folder, name, text, words, message):
     (folder / name).write_text(text)
     done = run("add", "fresh", "things", name, *words, cwd=folder)
-    assert (done.returncode, said in done.stderr.decode()) == (2, True), done.stderr
+    assert (done.returncode, message in done.stderr.decode()) == (2, True), done.stderr
     assert not (folder / "fresh").exists()
 
 
@@ -273,12 +273,12 @@ def test_imported_collections_get_other_names(folder):
 
 def test_metadata_that_says_settings_goes_by_those_that_are(folder):
     with retrieval_store.Client(folder / "store") as client:
-        told = client.create_collection(
+        collection = client.create_collection(
             "told", metadata={"hnsw:space": "ip", "hnsw:search_ef": 50}, embedding_function=None
         )
-        told.add(["a"], [[1, 2]])
-        told.modify(configuration={"hnsw": {"ef_search": 70}})
-        export_arrays(told, folder / "out")
+        collection.add(["a"], [[1, 2]])
+        collection.modify(configuration={"hnsw": {"ef_search": 70}})
+        export_arrays(collection, folder / "out")
     assert run("add", "fresh", "again", "out", cwd=folder).returncode == 0
     assert run("add", "fresh", "near", "out", "--distance", "l2", cwd=folder).returncode == 0
     with retrieval_store.Client(folder / "fresh") as client:
@@ -326,8 +326,8 @@ def test_a_folder_is_kept_in_step(folder):
     assert [json.loads(one)["document"] for one in found.splitlines()] == ["A: one", "a rose"]
     (folder / "notes" / "a.md").unlink()
     done = run("sync", *words, "--json", cwd=folder)
-    told = json.loads(done.stdout)
-    assert (told["deleted"], told["unchanged"], told["name"]) == (["a.md"], 1, "mine")
+    data = json.loads(done.stdout)
+    assert (data["deleted"], data["unchanged"], data["name"]) == (["a.md"], 1, "mine")
     (folder / "notes").rename(folder / "elsewhere")
     done = run("sync", *words, cwd=folder)
     assert done.returncode == 2 and b"--allow-empty does that" in done.stderr

@@ -76,13 +76,13 @@ def test_what_cannot_be_read_is_told_and_the_others_are_added(notes, folder):
         file.write("a name that is no text")
     report = add_folder(notes, folder, max_bytes=1_000)
     assert report.added == 4 and notes.get(ids="whole.png")["ids"] == ["whole.png"]
-    told = {one.path.name: one.why for one in report.unreadable}
-    assert set(told) == {
+    reported = {one.path.name: one.why for one in report.unreadable}
+    assert set(reported) == {
         "link.md", "linked", "latin.txt", "long.txt", "broken.png", "pipe.txt",
         "\udcff.txt",
     }  # fmt: skip
-    assert "link" in told["link.md"] and "UTF-8" in told["latin.txt"].upper()
-    assert "max_bytes" in told["long.txt"]
+    assert "link" in reported["link.md"] and "UTF-8" in reported["latin.txt"].upper()
+    assert "max_bytes" in reported["long.txt"]
     left_out = {one.path.name: one.why for one in report.left_out}
     assert left_out["empty.txt"] == "it has no text in it"
 

@@ -77,8 +77,8 @@ def test_every_file_is_read_or_named(notes, folder, embed):
     (broken,) = report.unreadable
     assert broken.path.name == "broken.xlsx" and "isn't a document of Office" in broken.why
     assert [one.why for one in report.gaps] == ["page 2 is a picture without text"]
-    told = metadata_of(notes, "views.pdf#1")
-    assert (told["page"], told["title"], told["places"]) == (3, "Views", 2)
+    metadata = metadata_of(notes, "views.pdf#1")
+    assert (metadata["page"], metadata["title"], metadata["places"]) == (3, "Views", 2)
     assert metadata_of(notes, "ship.py#2")["headings"] == ["class Ship", "def name"]
     embed.inputs.clear()
     again = sync_folder(notes, folder)
@@ -138,14 +138,14 @@ def test_metadata_is_added_by_a_dict_or_a_function(notes, folder):
     assert metadata_of(notes, "views.pdf#0")["team"] == "views"
     assert sync_folder(notes, folder, metadata=described).unchanged == 4
     before = notes.get()
-    for wrong, error, said in (
+    for wrong, error, message in (
         ({"hash": 1}, InvalidArgumentError, "the key 'hash', which a sync gives itself"),
         (lambda path, passage: 7, InvalidTypeError, "metadata is 7"),
         (lambda path, passage: {"x": object()}, InvalidArgumentError, "metadatas"),
         (7, InvalidTypeError, "metadata is 7"),
     ):
         (folder / "guide.md").write_text("other words")
-        with pytest.raises(error, match=said):
+        with pytest.raises(error, match=message):
             sync_folder(notes, folder, metadata=wrong)
         assert notes.get() == before
 
@@ -160,17 +160,17 @@ def test_what_was_added_to_metadata_later_is_kept(notes, folder):
     guide.write_text("\n\n".join([parts[0], LONG.format("hulls"), *parts[1:]]))
     sync_folder(notes, folder, metadata={"team": "crew"})
     found = notes.get(where={"path": "guide.md"})
-    seen = {one.split()[4]: told.get("seen") for one, told in zip(
+    seen = {one.split()[4]: reported.get("seen") for one, reported in zip(
         found["documents"], found["metadatas"], strict=True)}  # fmt: skip
     assert seen == {"hulls": None, "sails": 0, "ropes": 1, "knots": 2, "wind": 3} or (
         seen["hulls"] == 0 and seen["wind"] == 3
     )
-    assert {told["team"] for told in found["metadatas"]} == {"crew"}
+    assert {reported["team"] for reported in found["metadatas"]} == {"crew"}
     guide.rename(folder / "manual.md")
     report = sync_folder(notes, folder)
     assert report.embedded == 0 and report.added == ("manual.md",)
     found = notes.get(where={"path": "manual.md"})
-    assert sorted(told.get("seen", -1) for told in found["metadatas"])[-3:] == [1, 2, 3]
+    assert sorted(reported.get("seen", -1) for reported in found["metadatas"])[-3:] == [1, 2, 3]
 
 
 def test_files_are_chosen_by_patterns(notes, folder):
@@ -228,8 +228,8 @@ def test_what_a_pattern_leaves_out_that_changed_is_told_before_it_is_deleted(not
     before = notes.count()
     sync_folder(notes, tree, include="*.md", exclude="/b/", dry_run=True)
     assert notes.count() == before
-    (said,) = [one.getMessage() for one in caplog.records]
-    assert said == (
+    (message,) = [one.getMessage() for one in caplog.records]
+    assert message == (
         "2 files are left out by a pattern now, so that their records are deleted: "
         "'a/b/three.txt', 'b/a/four.md'"
     )
@@ -252,8 +252,8 @@ def test_records_of_what_git_ignores_now_are_told_of_and_deleted(notes, tree, ca
     (tree / ".gitignore").write_text("/a/b/\ntop.md\n")
     report = sync_folder(notes, tree, gitignore=True)
     assert report.deleted == ("a/b/three.txt", "a/b/two.md", "top.md")
-    (said,) = [one.getMessage() for one in caplog.records]
-    assert said.startswith("3 files are left out by a pattern now")
+    (message,) = [one.getMessage() for one in caplog.records]
+    assert message.startswith("3 files are left out by a pattern now")
     assert notes.get(where={"path": "top.md"})["ids"] == []
 
 
@@ -265,9 +265,9 @@ def test_a_file_that_has_become_empty_of_text_is_said_to_be_that(notes, tree):
     assert {one.path.name: one.why for one in report.left_out} == {"top.md": "it has no text in it"}
     assert "1 it has no text in it" in str(report)
     assert notes.get(where={"path": "top.md"})["ids"] == []
-    told = []
-    list(read_folder(tree, on_unreadable=told.append))
-    assert ("top.md", "it has no text in it") in {(one.path.name, one.why) for one in told}
+    reports = []
+    list(read_folder(tree, on_unreadable=reports.append))
+    assert ("top.md", "it has no text in it") in {(one.path.name, one.why) for one in reports}
 
 
 def test_read_folder_keeps_nothing_that_it_has_yielded(tmp_path):
@@ -325,21 +325,21 @@ def test_a_text_is_cut_with_overlap_and_a_file_may_be_one_record(notes, folder):
 
 
 def test_overlap_is_refused_where_nothing_is_cut(notes, folder):
-    said = r"overlap is 20 \(int\), but passages share words only with chunk=True"
+    text = r"overlap is 20 \(int\), but passages share words only with chunk=True"
     for chunk in (False, None, str.split):
         for use in (lambda *how, **more: sync_folder(notes, *how, **more), read_folder):
-            with pytest.raises(InvalidArgumentError, match=said):
+            with pytest.raises(InvalidArgumentError, match=text):
                 use(folder, overlap=20, chunk=chunk)
 
 
 def test_one_reads_a_folder_without_a_collection(folder):
-    told = []
-    found = list(read_folder(folder, on_unreadable=told.append, metadata={"team": "crew"}))
+    reports = []
+    found = list(read_folder(folder, on_unreadable=reports.append, metadata={"team": "crew"}))
     assert {one["metadata"]["path"] for one in found} == {
         "guide.md", "ship.py", "views.pdf", "word.docx",
     }  # fmt: skip
     assert all(one["metadata"]["team"] == "crew" for one in found)
-    assert [one.path.name for one in told] == ["broken.xlsx", "views.pdf"]
+    assert [one.path.name for one in reports] == ["broken.xlsx", "views.pdf"]
     guide = [one["document"] for one in found if one["id"].startswith("guide")]
     assert guide == passages_of((folder / "guide.md").read_text(), heading="guide")
     with pytest.raises(InvalidArgumentError, match="expected a folder"):
@@ -448,8 +448,8 @@ def test_a_watched_folder_is_synced_again_after_a_sync_that_failed(
     reports = []
     last = sync_folder(notes, folder, watch=True, on_report=reports.append)
     assert reports[1:] == [last] and last.added == ("new.md",) and last.deleted == ()
-    told = [one.message for one in caplog.records if "isn't in step" in one.message]
-    assert len(told) == 2 and all("has no texts in it" in one for one in told)
+    reported = [one.message for one in caplog.records if "isn't in step" in one.message]
+    assert len(reported) == 2 and all("has no texts in it" in one for one in reported)
     assert changes.looks == 3  # the folder is another one each time
 
 

@@ -65,13 +65,13 @@ def test_what_is_left_out_is_what_git_leaves_out(tree, top, below):
 def test_names_that_are_no_text_are_compared_too(tmp_path):
     (tmp_path / "a.txt").write_text("A text.")
     (tmp_path / os.fsdecode(b"caf\xe9.md")).write_text("x")
-    told = []
-    (one,) = read_folder(tmp_path, include="*.*", exclude="*.log", on_unreadable=told.append)
-    assert one["id"] == "a.txt#0" and [file.why for file in told] == [
+    reports = []
+    (one,) = read_folder(tmp_path, include="*.*", exclude="*.log", on_unreadable=reports.append)
+    assert one["id"] == "a.txt#0" and [file.why for file in reports] == [
         "its name isn't valid Unicode"
     ]
-    assert [*read_folder(tmp_path, exclude="*.*", on_unreadable=told.append)] == []
-    assert len(told) == 1
+    assert [*read_folder(tmp_path, exclude="*.*", on_unreadable=reports.append)] == []
+    assert len(reports) == 1
 
 
 @pytest.mark.parametrize("line", ["!", "/", "\\", "a\\", "[", "a[b", "[[:thing:]]", "[a-\\"])
@@ -96,7 +96,7 @@ def test_thousands_of_patterns_are_no_matter():
         f"{kind}{i}".encode() for i in range(2_000) for kind in ("name", "*.ext", "**/a/f", "/b/")
     ]
     patterns = GitPatterns([*lines, b"!name7"])
-    said = [
+    messages = [
         patterns.say(one) for one in ("name3", "c/x.ext1999", "c/a/f5", "b/7/", "name7", "c/b/7")
     ]
-    assert said == [True, True, True, True, False, None]
+    assert messages == [True, True, True, True, False, None]

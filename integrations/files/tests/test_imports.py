@@ -142,8 +142,8 @@ def test_collections_of_imports_that_were_killed_are_told_and_kept(novels, here,
     for name in (left, mine):
         here.create_collection(name, embedding_function=None)
     import_chroma(novels, here, names=["notes"])
-    (told,) = [one.message for one in caplog.records if "were killed" in one.message]
-    assert left in told and mine not in told
+    (reported,) = [one.message for one in caplog.records if "were killed" in one.message]
+    assert left in reported and mine not in reported
     assert [one.name for one in here.list_collections()] == [left, mine, "notes"]
 
 

@@ -344,14 +344,14 @@ def test_a_text_that_is_empty_and_one_that_is_missing_stay_apart_in_csv(store, t
 
 @pytest.mark.parametrize("name", ["some.csv", "some.tsv"])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
-@pytest.mark.parametrize("said", [False, True])
+@pytest.mark.parametrize("message", [False, True])
 def test_a_csv_is_divided_by_what_it_says_or_what_names_its_ids(
-    store, tmp_path, delimiter, name, said
+    store, tmp_path, delimiter, name, message
 ):
     odd = "sizes (S, M, L; XL, XXL | 1\t2)"
     rows = [["id", "document", "year", odd], ["a", "cats, dogs; a | b\t", "1999", "1"]]
-    with open(tmp_path / name, "w", newline="", encoding="utf-8-sig" if said else None) as file:
-        file.write(f"sep={delimiter}\r\n" if said else "")
+    with open(tmp_path / name, "w", newline="", encoding="utf-8-sig" if message else None) as file:
+        file.write(f"sep={delimiter}\r\n" if message else "")
         csv.writer(file, delimiter=delimiter).writerows(rows)
     some = store.create_collection("some", embedding_function=lambda texts: [[1, 2]] * len(texts))
     add_file(some, tmp_path / name)

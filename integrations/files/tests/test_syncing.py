@@ -219,8 +219,8 @@ def test_texts_are_cut_as_asked_for(notes, make, folder):
         sync_folder(notes, folder, **how)
         assert_as_fresh(notes, make, folder, **how)
     assert [one for one in state(notes) if "a.md" in one] == ["a.md#0", "a.md#1"]
-    for chunk, said in ((7, "chunk is 7"), (lambda text: text, "chunk has returned '# A")):
-        with pytest.raises(InvalidTypeError, match=said):
+    for chunk, message in ((7, "chunk is 7"), (lambda text: text, "chunk has returned '# A")):
+        with pytest.raises(InvalidTypeError, match=message):
             sync_folder(notes, folder, chunk=chunk)
 
 
@@ -251,8 +251,8 @@ def test_only_what_it_made_of_this_folder_is_touched(notes, folder, tmp_path):
 def test_a_stored_path_that_leads_elsewhere_is_not_followed(notes, folder, path):
     write(folder.parent / "x.md", "outside")
     sync_folder(notes, folder)
-    told = dict(state(notes)["a.md#0"][1])
-    notes.add(ids=path, documents="odd", metadatas={**told, "path": path})
+    fields = dict(state(notes)["a.md#0"][1])
+    notes.add(ids=path, documents="odd", metadatas={**fields, "path": path})
     sync_folder(notes, folder)
     assert state(notes)[path][0] == "odd"
 
@@ -323,8 +323,8 @@ def test_folders_with_files_of_the_same_names_have_prefixes(notes, make, folder,
     for name in ("one", "two"):
         write(tmp_path / name / "index.md", f"# {name}\n\nwords")
         if name == "two":
-            told = r"of the source '.*/one', not of '.*/two'.*name=.*prefix="
-            with pytest.raises(IDAlreadyExistsError, match=told):
+            text = r"of the source '.*/one', not of '.*/two'.*name=.*prefix="
+            with pytest.raises(IDAlreadyExistsError, match=text):
                 sync_folder(notes, tmp_path / name)
         sync_folder(notes, tmp_path / name, prefix="" if name == "one" else "two/")
     assert notes.get()["ids"] == ["index.md#0", "two/index.md#0"]
@@ -414,9 +414,9 @@ def test_what_cannot_be_read_keeps_its_records_and_is_told(notes, folder, monkey
 
     monkeypatch.setattr(os, "scandir", refusing)
     report = sync_folder(notes, folder)
-    told = {one.path.relative_to(folder).as_posix(): one.why for one in report.unreadable}
-    assert set(told) == {"a.md", "red.png", "deep"}
-    assert told["deep"] == "Permission denied"
+    reported = {one.path.relative_to(folder).as_posix(): one.why for one in report.unreadable}
+    assert set(reported) == {"a.md", "red.png", "deep"}
+    assert reported["deep"] == "Permission denied"
     assert {one.path.name: one.why for one in report.left_out}["e.md"] == "it has no text in it"
     assert (report.deleted, report.changed) == (("e.md",), ())  # read, and nothing is in it
     del before["e.md#0"]
@@ -493,14 +493,14 @@ def test_it_is_refused_where_it_cannot_be(make, folder, tmp_path):
         pytest.raises(EmbeddingFunctionError, match="no embedding function"),
     ):
         sync_folder(client.create_collection("plain", embedding_function=None), folder)
-    for how, error, said in (
+    for how, error, message in (
         ({"kind": "sounds"}, InvalidArgumentError, "kind is 'sounds'"),
         ({"captions": True, "kind": "texts"}, InvalidArgumentError, "captions are of images"),
         ({"name": ""}, InvalidTypeError, "name is ''"),
         ({"dry_run": 1}, InvalidTypeError, "dry_run is 1"),
         ({"batch": 0}, InvalidArgumentError, "batch is 0"),
     ):
-        with pytest.raises(error, match=said):
+        with pytest.raises(error, match=message):
             sync_folder(make(), folder, **how)
     with pytest.raises(InvalidArgumentError, match="expected a folder"):
         sync_folder(make(), folder / "a.md", allow_empty=True)

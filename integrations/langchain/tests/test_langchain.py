@@ -520,8 +520,8 @@ COMPARISONS = [
 
 def test_self_query_translates_every_comparator(filled):
     for directive, expected in COMPARISONS:
-        asked = StructuredQuery(query="cat", filter=directive, limit=None)
-        query, kwargs = RetrievalStoreTranslator().visit_structured_query(asked)
+        request = StructuredQuery(query="cat", filter=directive, limit=None)
+        query, kwargs = RetrievalStoreTranslator().visit_structured_query(request)
         found = ids_of(filled.similarity_search(query, 10, **kwargs))
         assert "".join(sorted(found)) == expected, directive
 

@@ -345,8 +345,8 @@ def test_dates_in_self_queries_are_times_in_every_comparison(store):
         (Comparator.GT, "2016-03-07", "4"),
         (Comparator.LIKE, "%-08%", "4"),
     ):
-        asked = translate(Comparison(comparator=comparator, attribute="day", value=value))
-        found = ids_of(store.similarity_search("x", 10, filter=asked))
+        query = translate(Comparison(comparator=comparator, attribute="day", value=value))
+        found = ids_of(store.similarity_search("x", 10, filter=query))
         assert "".join(sorted(found)) == expected, comparator
     with pytest.raises(InvalidFilterError, match="per-cent signs at its ends alone"):
         translate(Comparison(comparator=Comparator.LIKE, attribute="day", value="2016%08"))

@@ -289,8 +289,8 @@ def test_retrievers_of_every_search_type(small):
 
 
 def test_explain_says_how_a_search_is_answered(small):
-    told = small.explain("cat", filter={"n": {"$gte": 3}})
-    assert (told["points"], told["matching"]) == (4, 2)
+    explanation = small.explain("cat", filter={"n": {"$gte": 3}})
+    assert (explanation["points"], explanation["matching"]) == (4, 2)
     assert set(small.explain("cat", search_mode="hybrid")["legs"]) == {"dense", "text"}
     assert asyncio.run(small.aexplain("cat", where_document={"$contains": "wool"}))["matching"] == 1
 

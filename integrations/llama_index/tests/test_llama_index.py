@@ -352,10 +352,10 @@ def test_similarities_are_those_of_llama_indexes_own_helper(make):
     for distance, mode in zip(("cosine", "l2", "ip"), modes, strict=True):
         store = make(distance=distance, collection_name=f"by-{distance}")
         store.add([node("b"), node("d")])
-        for asked in (ask(store), ask(store, mode="mmr", mmr_threshold=0.9)):
-            assert asked.ids == ["b", "d"]
-            right = [similarity([1, 0, 0], VECTORS[i], mode) for i in asked.ids]
-            assert asked.similarities == pytest.approx(right, rel=1e-4)
+        for query in (ask(store), ask(store, mode="mmr", mmr_threshold=0.9)):
+            assert query.ids == ["b", "d"]
+            right = [similarity([1, 0, 0], VECTORS[i], mode) for i in query.ids]
+            assert query.similarities == pytest.approx(right, rel=1e-4)
 
 
 class Letters(BaseEmbedding):
@@ -676,10 +676,10 @@ def test_what_is_no_node_is_damage_that_says_what_is_wrong(kind, fields, named):
     with RetrievalStoreVectorStore() as store:
         stored(store, kind, fields)
         for read in readings(store):
-            with pytest.raises(DamagedError, match="isn't a node of LlamaIndex") as told:
+            with pytest.raises(DamagedError, match="isn't a node of LlamaIndex") as reported:
                 read()
-            assert named in str(told.value)
-            assert len(str(told.value)) < 1_000
+            assert named in str(reported.value)
+            assert len(str(reported.value)) < 1_000
 
 
 @pytest.mark.parametrize(

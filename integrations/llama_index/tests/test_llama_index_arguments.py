@@ -111,9 +111,9 @@ def test_metadata_that_other_stores_write_over_are_the_nodes_own(own):
     ],
 )
 def test_filters_that_nobody_checked_are_refused(store, fields, message):
-    for asked in (store.get_nodes, store.delete_nodes):
+    for query in (store.get_nodes, store.delete_nodes):
         with pytest.raises(InvalidArgumentError, match=message):
-            asked(filters=unchecked(**fields))
+            query(filters=unchecked(**fields))
     assert len(store.get_nodes()) == 3
 
 
@@ -123,17 +123,17 @@ def test_filters_of_no_list_and_of_no_filters_are_refused(store):
             store.get_nodes(filters=MetadataFilters.model_construct(filters=filters))
     with pytest.raises(InvalidTypeError, match="filters has 5"):
         store.get_nodes(filters=MetadataFilters.model_construct(filters=[5]))
-    said = MetadataFilters.model_construct(filters=unchecked(key="n").filters, condition="xor")
+    model = MetadataFilters.model_construct(filters=unchecked(key="n").filters, condition="xor")
     with pytest.raises(InvalidFilterError, match="condition is 'xor'.*and, or, not"):
-        store.get_nodes(filters=said)
+        store.get_nodes(filters=model)
 
 
 def test_operators_and_conditions_may_be_plain_strings(store):
     for operator in FilterOperator:
         value = "1" if operator.value.startswith("text") else 1
         plain, whole = (
-            store.get_nodes(filters=unchecked(key="n", value=value, operator=said))
-            for said in (operator.value, operator)
+            store.get_nodes(filters=unchecked(key="n", value=value, operator=message))
+            for message in (operator.value, operator)
         )
         assert plain == whole
     two = [MetadataFilter(key="n", value=i) for i in (0, 2)]
@@ -157,13 +157,13 @@ def test_from_params_refuses_other_types_by_name(kwargs, message):
 
 
 def test_no_nodes_are_refused_by_that_name_in_every_mode(store):
-    said = "similarity_top_k is 0, expected at least 1"
+    text = "similarity_top_k is 0, expected at least 1"
     for kwargs in ({}, {"offset": 1}, {"mmr_prefetch_factor": 2}):
         query = VectorStoreQuery([1.0, 0.0], 0, mode=VectorStoreQueryMode.MMR)
-        with pytest.raises(InvalidArgumentError, match=said):
+        with pytest.raises(InvalidArgumentError, match=text):
             store.query(query, **kwargs)
     for mode in ("default", "sparse", "hybrid", "text_search"):
-        with pytest.raises(InvalidArgumentError, match=said):
+        with pytest.raises(InvalidArgumentError, match=text):
             ask(store, similarity_top_k=0, mode=mode, query_str="whales")
         with pytest.raises(InvalidTypeError, match="sparse_top_k is 'a'"):
             ask(store, sparse_top_k="a", mode=mode, query_str="whales")
@@ -171,9 +171,9 @@ def test_no_nodes_are_refused_by_that_name_in_every_mode(store):
 
 @pytest.mark.parametrize("ids", [5, 0, "a", [5], [[5]], {"a": 1}])
 def test_ids_that_arent_strings_are_refused_by_name(store, ids):
-    for asked in (store.get_nodes, store.delete_nodes):
+    for query in (store.get_nodes, store.delete_nodes):
         with pytest.raises(InvalidTypeError, match="^node_ids"):
-            asked(ids)
+            query(ids)
     for name in ("node_ids", "doc_ids"):
         with pytest.raises(InvalidTypeError, match=f"^{name}"):
             ask(store, **{name: ids})

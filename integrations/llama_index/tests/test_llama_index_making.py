@@ -105,8 +105,8 @@ def test_a_batch_has_a_size():
     with RetrievalStoreVectorStore() as store:
         for size in (0, True, "many", 2.5):
             for use in (RetrievalStoreVectorStore, lambda **how: store.add(nodes(2), **how)):
-                said = "batch_size is .*, expected (an int|at least 1)"
-                with pytest.raises(InvalidArgumentError, match=said):
+                text = "batch_size is .*, expected (an int|at least 1)"
+                with pytest.raises(InvalidArgumentError, match=text):
                     use(batch_size=size)
         with pytest.raises(InvalidTypeError, match="nodes is the str 'abc', expected a list"):
             store.add("abc")

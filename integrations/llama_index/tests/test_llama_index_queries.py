@@ -344,14 +344,14 @@ def test_a_fusion_function_gets_both_results_and_is_taken_at_its_word():
 
 
 @pytest.mark.parametrize(
-    ("mode", "told"),
+    ("mode", "expected"),
     [("default", "plans"), ("mmr", "plans"), ("text_search", "points"), ("sparse", "points")],
 )
-def test_explain_says_how_a_query_is_answered(store, mode, told):
+def test_explain_says_how_a_query_is_answered(store, mode, expected):
     query = vector_query(mode=VectorStoreQueryMode(mode), query_str="dogs")
     explained = store.explain(query, where={"lang": "de"})
     assert (explained["points"], explained["matching"]) == (4, 2)
-    assert explained[told]
+    assert explained[expected]
 
 
 def test_explain_of_hybrids_and_of_what_has_none(client):

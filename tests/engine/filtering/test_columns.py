@@ -97,8 +97,8 @@ def test_payloads_are_read_once_for_all_keys_of_a_filter(store, monkeypatch):
     points.put(PointBatch([5], {}, [{"x": 1, "y": 2, "z": 3}]), UPSERT)
     every = And((Range(("x",), lt=2), Range(("y",), gt=1), Range(("z",), gt=1)))
     assert points.get(None, every, None, 0, Fields()).ids == [5]
-    told = [(len(pks), sorted(key for (key,) in paths)) for _, pks, paths in reads]
-    assert told == [(count, ["x"]), (count, ["x", "y", "z"])]
+    reports = [(len(pks), sorted(key for (key,) in paths)) for _, pks, paths in reads]
+    assert reports == [(count, ["x"]), (count, ["x", "y", "z"])]
 
 
 KEYS = ["a", "b", "a.b", "a.b.c", "n", "..", "é", "none"]
@@ -135,9 +135,9 @@ def test_many_keys_at_once_are_found_as_one_by_one(metadatas, replaced):
             things.get(where={"a": 1})  # a column of one key, before the others
             if replaced < len(ids):
                 things.upsert(str(replaced), metadatas={"n": 1, "a.b": "x"}, replace_metadata=True)
-        told = many.get(where={"$or": conditions}, include=[])["ids"]
+        reported = many.get(where={"$or": conditions}, include=[])["ids"]
         one_by_one = [few.get(where=where, include=[])["ids"] for where in conditions]
-        assert told == sorted({one for some in one_by_one for one in some}, key=int)
+        assert reported == sorted({one for some in one_by_one for one in some}, key=int)
         assert [many.get(where=where, include=[])["ids"] for where in conditions] == one_by_one
 
 
@@ -147,8 +147,8 @@ def test_columns_of_other_keys_than_a_write_changes_are_not_read_again(store, mo
     points.put(PointBatch([*range(3_000)], {}, payloads), ADD)
     few, ids = And((Range(("x",), lt=5), Range(("y",), gte=0))), [0, 1, 2, 3, 4]
     deep = Range(JsonPath(("z", "deep")), lt=5)
-    for asked in (few, deep):
-        assert points.get(None, asked, None, 0, Fields()).ids == ids
+    for query in (few, deep):
+        assert points.get(None, query, None, 0, Fields()).ids == ids
     reads = steps.noted(monkeypatch, "read_payloads")
     others = steps.noted(monkeypatch, "read_exactly")
 
@@ -163,8 +163,8 @@ def test_columns_of_other_keys_than_a_write_changes_are_not_read_again(store, mo
     merging = WriteRules("update", "refuse", merge_payloads=True)
     points.put(PointBatch([4, 5], {}, [{"other": 2}, {"more": True}]), merging)
     points.put(PointBatch([6], {}, [{"y": 6, "z": {"deep": 6}, "x": 6}]), WHOLE)  # as it was
-    for asked in (few, deep):
-        assert points.get(None, asked, None, 0, Fields()).ids == ids
+    for query in (few, deep):
+        assert points.get(None, query, None, 0, Fields()).ids == ids
     assert not any(len(pks) for _, pks, paths in reads if paths)
     assert not any(len(pks) for _, pks, paths in others if paths)
     points.put(PointBatch([900], {}, [{"y": 1.0, "x": 4}]), merging)

@@ -115,8 +115,8 @@ def check_without_a_look(random):
         found = rows_found_in_segments(row_sets, rows, dead_rows, height)
         if found is None:
             continue
-        told = [(intersection(found, one), living & of_one) for one, of_one in before]
-        for found_rows, expected in [(found, living), *told]:
+        reports = [(intersection(found, one), living & of_one) for one, of_one in before]
+        for found_rows, expected in [(found, living), *reports]:
             if found_rows is not None:
                 assert found_rows.count == len(expected)
                 assert {*found_rows.list_rows().tolist()} == expected

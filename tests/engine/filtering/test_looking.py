@@ -82,8 +82,10 @@ def test_a_key_that_is_asked_for_again_and_again_gets_its_column(points, payload
 def test_explain_says_that_points_were_looked_at(client_on_disk):
     collection = client_on_disk
     collection.get(where={"few": 5})
-    said = collection.explain(query_embeddings=[0.0], where={"few": 5, "new": {"$gt": 2}})
-    assert said["remarks"] == ["15 points were read for 'new': the values of all aren't kept yet"]
+    explanation = collection.explain(query_embeddings=[0.0], where={"few": 5, "new": {"$gt": 2}})
+    assert explanation["remarks"] == [
+        "15 points were read for 'new': the values of all aren't kept yet"
+    ]
 
 
 @pytest.fixture

@@ -476,13 +476,13 @@ def raise_interrupt(*_):
 @pytest.mark.kills
 def test_a_storm_of_signals_leaves_the_store_usable_by_other_threads_and_processes(tmp_path):
     command = [sys.executable, "-m", __name__, str(tmp_path / "store"), "300"]
-    said = (tmp_path / "said").open("w+")  # Python tells of interrupts in places that ignore them
+    file = (tmp_path / "said").open("w+")  # Python tells of interrupts in places that ignore them
     process = subprocess.Popen(
         command,
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=said,
+        stderr=file,
         text=True,
     )
     try:
@@ -495,7 +495,7 @@ def test_a_storm_of_signals_leaves_the_store_usable_by_other_threads_and_process
     finally:
         process.kill()
         process.communicate()
-        said.close()
+        file.close()
 
 
 @pytest.mark.kills

@@ -93,18 +93,18 @@ def test_what_is_left_is_the_same_and_the_files_are_small(client, tmp_path, term
 
 def test_what_the_background_gets_done_meanwhile_is_progress_too(client):
     points = inside.points(churned(client, 400))
-    begun, ended, told = threading.Event(), threading.Event(), []
+    begun, ended, reported = threading.Event(), threading.Event(), []
 
     def others_work():
         for done in (100, 250, 400):
             inside.report_progress(points.access, "compacting", done, 400)
             begun.set()
-            until(lambda done=done: sum(n for n, _ in told) >= done, "the bar stands still")
+            until(lambda done=done: sum(n for n, _ in reported) >= done, "the bar stands still")
         ended.set()
 
     def progress(done, total):
-        told.append((done, total))
-        assert sum(n for n, _ in told) <= 400 or ended.is_set()
+        reported.append((done, total))
+        assert sum(n for n, _ in reported) <= 400 or ended.is_set()
 
     background = threading.Thread(
         target=inside.while_maintaining, args=(points.access, others_work)
@@ -119,11 +119,13 @@ def test_what_the_background_gets_done_meanwhile_is_progress_too(client):
 def test_stats_tell_what_maintenance_does(client):
     things = churned(client, 400)
     assert things.stats()["maintenance"] is None
-    told = []
-    inside.optimize(inside.access(things), lambda *_: told.append(things.stats()["maintenance"]))
-    (done,) = {(one["doing"], one["done"], one["of"]) for one in told[-1:]}
+    reports = []
+    inside.optimize(inside.access(things), lambda *_: reports.append(things.stats()["maintenance"]))
+    (done,) = {(one["doing"], one["done"], one["of"]) for one in reports[-1:]}
     assert done == ("compacting", 200, 200)
-    assert told[-1]["seconds"] >= told[0]["seconds"] >= 0  # in milliseconds, it may be none yet
+    assert (
+        reports[-1]["seconds"] >= reports[0]["seconds"] >= 0
+    )  # in milliseconds, it may be none yet
     assert things.stats()["maintenance"] is None
 
 

@@ -320,7 +320,7 @@ def groups_that_end_early(header, arrays):
 
 
 @pytest.mark.parametrize(
-    ("path", "lie", "said"),
+    ("path", "lie", "message"),
     [
         ("n", another_number, "of the rows 0 to 399 it says what they don't hold"),
         ("n", others_rows, "of the rows 0 to 399 it says what they don't hold"),
@@ -330,7 +330,7 @@ def groups_that_end_early(header, arrays):
         ("n", groups_that_end_early, "its groups don't follow one another"),
     ],
 )
-def test_verify_finds_out_columns_that_say_what_is_not_so(with_columns, path, lie, said):
+def test_verify_finds_out_columns_that_say_what_is_not_so(with_columns, path, lie, message):
     with retrieval_store.Client(with_columns) as client:
         assert all(report.problem is None for report in client.verify())
     file, header, arrays = file_of(with_columns, path)
@@ -338,7 +338,7 @@ def test_verify_finds_out_columns_that_say_what_is_not_so(with_columns, path, li
     sealed(file, b"".join(derived_files.pieces(derived_files.COLUMNS, header, arrays)))
     with retrieval_store.Client(with_columns) as client:
         (problem,) = [report.problem for report in client.verify() if report.problem]
-        assert said in problem
+        assert message in problem
     with retrieval_store.Client(with_columns, rebuild=True) as client:
         things = client.get_collection("things", embedding_function=None)
         assert things.get(where={"n": 399})["ids"] == ["399"]

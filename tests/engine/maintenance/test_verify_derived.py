@@ -425,8 +425,8 @@ def taken_apart(file):
 
 def put_together(file, *segments):
     """What would be in the file, of the same key, with these segments."""
-    told, (has_words,) = derived_files.read_arrays(file, derived_files.LISTS).header
-    header = [told, [has_words] * len(segments)]
+    reported, (has_words,) = derived_files.read_arrays(file, derived_files.LISTS).header
+    header = [reported, [has_words] * len(segments)]
     arrays = [segment[name] for segment in segments for name in PARTS]
     return b"".join(derived_files.pieces(derived_files.LISTS, header, arrays))
 

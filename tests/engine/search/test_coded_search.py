@@ -136,11 +136,11 @@ def ask_until_copied(things, where, seed, most, monkeypatch):
     """How often a filter was asked until the codes of what it allows were copied, if they were;
     and by how many bytes the memory of filters grew then."""
     copied = steps.noted(monkeypatch, "gather_codes")
-    for asked in range(1, most + 1):
+    for query in range(1, most + 1):
         before = things.stats()["memory"]["filters"]
-        things.query(query_embeddings=cloud(1, seed + asked), where=where)
+        things.query(query_embeddings=cloud(1, seed + query), where=where)
         if copied:
-            return asked, things.stats()["memory"]["filters"] - before
+            return query, things.stats()["memory"]["filters"] - before
     return None, 0
 
 
@@ -158,8 +158,8 @@ def test_codes_are_copied_for_narrow_filters_alone_and_once_queries_have_lost_as
             assert ask_until_copied(things, where, 0, 300, monkeypatch) == (None, 0)
             assert things.stats()["memory"]["filters"] == held
         narrow = {"n": {"$in": [*range(0, ROWS, 40)]}}
-        asked, nbytes = ask_until_copied(things, narrow, 0, 300, monkeypatch)
-        assert asked and asked > 5
+        query, nbytes = ask_until_copied(things, narrow, 0, 300, monkeypatch)
+        assert query and query > 5
         assert 1_000 * DIMENSION <= nbytes <= 1_000 * (DIMENSION + 80) + 2_000
         assert ask_until_copied(things, narrow, 500, 20, monkeypatch) == (None, 0)
         hits = things.query(query_embeddings=cloud(1, 7), where=narrow)["distances"][0]
@@ -195,8 +195,8 @@ def test_whole_segments_are_files_that_the_next_process_uses(tmp_path):
     assert len(code_files(tmp_path)) == FILES
     with retrieval_store.Client(tmp_path, read_only=True) as client:
         things = opened(client)
-        told = things.explain(query_embeddings=cloud(1, 5))
-        assert told["uncoded"] <= 700 % 128 and told["plans"][0]["method"] == "codes"
+        explanation = things.explain(query_embeddings=cloud(1, 5))
+        assert explanation["uncoded"] <= 700 % 128 and explanation["plans"][0]["method"] == "codes"
         check_answers(things, as_held(700))
 
 
@@ -229,8 +229,8 @@ def test_a_damaged_file_is_found_searched_without_and_made_again(tmp_path, damag
         inside.without_background(alone)  # nobody makes up for it
         tuned(alone, fresh_cells_of_search=100)
         things = opened(client)
-        told = things.explain(query_embeddings=cloud(1, 5))
-        assert told["uncoded"] >= 128 and "have no codes" in told["remarks"][0]
+        explanation = things.explain(query_embeddings=cloud(1, 5))
+        assert explanation["uncoded"] >= 128 and "have no codes" in explanation["remarks"][0]
         check_answers(things, as_held(700))
     with retrieval_store.Client(tmp_path) as client:
         check_answers(opened(client), as_held(700))
@@ -360,14 +360,14 @@ def test_vectors_that_codes_cannot_tell_apart_are_searched_as_they_are(client, m
     until(lambda: coded_slots(things) == 950, "no codes were made")
     hits = things.query(query_embeddings=cloud(1, 5), n_results=3)["ids"][0]
     assert hits == ["same 0", "same 1", "same 2"]
-    told = [methods(things) for _ in range(6)]
-    assert told[0] == ["codes", "exact"] and told[-1] == ["exact"]
+    reports = [methods(things) for _ in range(6)]
+    assert reports[0] == ["codes", "exact"] and reports[-1] == ["exact"]
     remarks = things.explain(query_embeddings=cloud(1, 5))["remarks"]
     assert remarks == ["codes have recently excluded too few vectors: floats are searched"]
 
 
-@pytest.mark.parametrize("asked", [{"n_results": 210}, {"where": {"n": -1}, "n_results": 3}])
-def test_queries_that_codes_cannot_answer_say_nothing_of_others(client, monkeypatch, asked):
+@pytest.mark.parametrize("query", [{"n_results": 210}, {"where": {"n": -1}, "n_results": 3}])
+def test_queries_that_codes_cannot_answer_say_nothing_of_others(client, monkeypatch, query):
     """The farthest nine hundred can't be told apart: that is no matter for the nearest three."""
     tuned(monkeypatch, share_of_a_large_result=16, exact_at_least=1)
     things = populated(client, 200)
@@ -376,8 +376,8 @@ def test_queries_that_codes_cannot_answer_say_nothing_of_others(client, monkeypa
     until(lambda: coded_slots(things) == 1_100, "no codes were made")
     nearest = things.query(query_embeddings=cloud(1, 5), n_results=3, exact=True)["ids"][0]
     for _ in range(2):
-        told = [methods(things, **asked) for _ in range(6)]
-        assert told[-1] == ["exact"]
+        reports = [methods(things, **query) for _ in range(6)]
+        assert reports[-1] == ["exact"]
         for _ in range(6):
             assert methods(things, n_results=3) == ["codes"]
             found = things.query(query_embeddings=cloud(1, 5), n_results=3)["ids"][0]

@@ -50,7 +50,7 @@ def test_dot_products_of_small_vectors_keep_their_digits(way, size, tmp_path, mo
                 same = np.isin(best, [int(i) for i in found["ids"][0]]).sum()
                 shares.append(same / 10)
                 assert same == 10 or (way in ("signs", "over-fetch") and not exact)
-            asked = {"where": {"tenth": 3}, "exact": way == "signs"}
-            few = points.query(query_embeddings=query, n_results=10, **asked)
+            request = {"where": {"tenth": 3}, "exact": way == "signs"}
+            few = points.query(query_embeddings=query, n_results=10, **request)
             assert few["ids"][0] == [ids[i] for i in np.argsort(-dots) if i % 10 == 3][:10]
         assert np.mean(shares) > 0.7

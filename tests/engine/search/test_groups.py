@@ -66,8 +66,8 @@ class Points:
         query = self.numbers.standard_normal(DIMENSION).astype(np.float32)
         step = QueryStep(NearestDense("v", query[None], "server"), groups)
         found = self.points.ask(Query((step,), Fields(), grouping(groups, size)))
-        told = [(one.group, one.points.ids) for one in found]
-        assert told == grouped(self.held, query, groups, size)
+        reports = [(one.group, one.points.ids) for one in found]
+        assert reports == grouped(self.held, query, groups, size)
 
 
 def test_groups_are_the_first_of_all_points_before_and_after_writes(store, numbers):

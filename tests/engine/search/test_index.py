@@ -158,12 +158,18 @@ def test_explain_says_what_was_done_and_stats_what_takes_room(client, monkeypatc
     )
     things.optimize()
     query = cloud(1, 5, 64)
-    told = things.explain(query_embeddings=query)
-    assert told["plans"][0]["method"] == "over-fetch"
-    assert told["plans"][0]["costs"]["over-fetch"] < told["plans"][0]["costs"]["exact"]
-    assert (told["points"], told["matching"], told["fresh"]) == (2_000, 2_000, 0)
-    assert {"filter", "over-fetch", "fetch"} <= set(told["steps"])
-    assert all(milliseconds >= 0 for milliseconds in told["steps"].values())
+    explanation = things.explain(query_embeddings=query)
+    assert explanation["plans"][0]["method"] == "over-fetch"
+    assert (
+        explanation["plans"][0]["costs"]["over-fetch"] < explanation["plans"][0]["costs"]["exact"]
+    )
+    assert (explanation["points"], explanation["matching"], explanation["fresh"]) == (
+        2_000,
+        2_000,
+        0,
+    )
+    assert {"filter", "over-fetch", "fetch"} <= set(explanation["steps"])
+    assert all(milliseconds >= 0 for milliseconds in explanation["steps"].values())
     assert things.explain(query_embeddings=query, exact=True)["plans"][0]["method"] == "exact"
     rare = things.explain(query_embeddings=query, where={"n": {"$lt": 50}})
     assert (rare["matching"], rare["plans"][0]["method"]) == (50, "exact")

@@ -56,8 +56,8 @@ def test_late_interaction_is_the_sum_of_the_best_matches(store, metric):
     (hit,) = search(points, nearest_to("m", (query,), 5, prefetch=(near,)), Fields())
     (chosen,) = search(points, near, Fields())
     assert hit.points.ids == [i for i in order if i in chosen.points.ids][:5]
-    told = points.explain(Query((nearest_to("m", (query,), 5, prefetch=(near,)),), Fields()))
-    assert told["legs"] == {"v": [30]}
+    explanation = points.explain(Query((nearest_to("m", (query,), 5, prefetch=(near,)),), Fields()))
+    assert explanation["legs"] == {"v": [30]}
     points.put(PointBatch([7], {"m": NonDenseVectors([query * 9])}), UPSERT)
     points.delete([int(order[0])], None, None)
     left = [i for i in order[1:6] if i != 7][:2]
@@ -179,10 +179,10 @@ def test_pieces_of_any_size_give_the_same(store, metric, monkeypatch):
     payloads = [{"n": i} for i in range(300)]
     points.put(PointBatch(list(range(300)), {"m": NonDenseVectors(matrices)}, payloads), ADD)
     query = numbers.standard_normal((5, 6)).astype(np.float32)
-    asked = [nearest_to("m", (query,), 9, Range(("n",), lt=20)), nearest_to("m", (query,), 9)]
+    queries = [nearest_to("m", (query,), 9, Range(("n",), lt=20)), nearest_to("m", (query,), 9)]
 
     def answers():  # of few points, which are read, and of all, which are kept in memory
-        return [search(points, question, Fields())[0] for question in asked * 10]
+        return [search(points, question, Fields())[0] for question in queries * 10]
 
     whole = answers()
     for most in (1, 300, 5_000):

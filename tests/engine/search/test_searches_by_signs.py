@@ -137,46 +137,51 @@ def test_more_errors_are_allowed_for_a_higher_recall_and_none_for_all(things):
 
     assert errors(recall=0.8) < errors(recall=0.95) <= errors(recall=0.995)
     assert errors(recall=0.8) <= errors(ef=16) < errors(ef=100)
-    for asked in ({"recall": 1.0}, {"exact": True}):
-        told = things.explain(query_embeddings=groups(1, 5), **asked)
-        assert "recall" not in told and told["plans"][0]["method"] != "signs"
+    for query in ({"recall": 1.0}, {"exact": True}):
+        explanation = things.explain(query_embeddings=groups(1, 5), **query)
+        assert "recall" not in explanation and explanation["plans"][0]["method"] != "signs"
 
 
 def test_what_was_measured_is_told(things):
-    told = things.explain(query_embeddings=groups(1, 5))["recall"]
-    assert told["target"] == 0.9 and told["vectors"] == COUNT
-    kinds = {(one["kind"], one["filter"]) for one in told["measured"]}
-    assert len(kinds) == len(told["measured"]) == 8
-    worst = told["measured"][0]["recall"]
-    assert all(0.95 < worst <= one["recall"] <= 1 for one in told["measured"])  # of the default
-    assert known(things)["measured"] == told["measured"]
-    assert abs(told["at"] - time.time()) < 3_600
+    reported = things.explain(query_embeddings=groups(1, 5))["recall"]
+    assert reported["target"] == 0.9 and reported["vectors"] == COUNT
+    kinds = {(one["kind"], one["filter"]) for one in reported["measured"]}
+    assert len(kinds) == len(reported["measured"]) == 8
+    worst = reported["measured"][0]["recall"]
+    assert all(0.95 < worst <= one["recall"] <= 1 for one in reported["measured"])  # of the default
+    assert known(things)["measured"] == reported["measured"]
+    assert abs(reported["at"] - time.time()) < 3_600
 
 
 def test_what_a_query_looked_at_and_may_have_missed_is_told(things):
-    told = things.explain(query_embeddings=groups(1, 5))["recall"]
-    assert told["looked"]["signs"] >= COUNT > told["looked"]["codes"] >= told["looked"]["distances"]
-    assert told["looked"]["distances"] >= 10 and 0.8 <= told["estimate"] <= 1
-    assert 0 <= told["estimate_error"] < 0.05
+    reported = things.explain(query_embeddings=groups(1, 5))["recall"]
+    assert (
+        reported["looked"]["signs"]
+        >= COUNT
+        > reported["looked"]["codes"]
+        >= reported["looked"]["distances"]
+    )
+    assert reported["looked"]["distances"] >= 10 and 0.8 <= reported["estimate"] <= 1
+    assert 0 <= reported["estimate_error"] < 0.05
     several = things.explain(query_embeddings=groups(2, 5))["recall"]
     assert several["looked"]["signs"] == 0 and several["estimate"] is None
 
 
 def test_estimates_of_single_queries_are_right_on_average(client):
     things = populated(client, configuration={**CONFIGURATION, "recall": 0.8})
-    queries, told = groups(60, 5), []
+    queries, reported = groups(60, 5), []
     for query in queries:
-        told.append(things.explain(query_embeddings=query)["recall"]["estimate"])
+        reported.append(things.explain(query_embeddings=query)["recall"]["estimate"])
     found = found_of(things, nearest(groups(COUNT), queries, "cosine"), queries)
-    assert abs(np.mean(told) - found) < 0.03
+    assert abs(np.mean(reported) - found) < 0.03
 
 
 def test_what_was_measured_is_told_by_a_process_that_has_searched_nothing_yet(store):
     with retrieval_store.Client(store) as client:
-        told = populated(client).stats()["spaces"][""]["recall"]
-    assert told["questions"] > 50
+        reported = populated(client).stats()["spaces"][""]["recall"]
+    assert reported["questions"] > 50
     with retrieval_store.Client(store, read_only=True) as client:
-        assert client.get_collection("things").stats()["spaces"][""]["recall"] == told
+        assert client.get_collection("things").stats()["spaces"][""]["recall"] == reported
 
 
 def test_a_query_that_asks_for_a_recall_has_it_measured_for_the_next_ones(client):
@@ -353,8 +358,8 @@ def test_verify_finds_false_signs(filled, at):
         content[-beside : -beside // 2] = floats.tobytes()
     replaced(path, bytes(content))
     with retrieval_store.Client(path=filled) as client:
-        told = {report.file.name: report.problem for report in client.verify()}
-        assert "is false, though its checksum is right" in told[path.name]
+        reported = {report.file.name: report.problem for report in client.verify()}
+        assert "is false, though its checksum is right" in reported[path.name]
 
 
 def problems(client):
@@ -383,9 +388,9 @@ def test_equal_vectors_and_nearly_equal_ones_are_found(store, caplog, spread, me
 
 def test_what_a_version_before_measured_is_measured_again_without_a_word(filled, caplog):
     (path,) = Path(filled).glob("*/derived/recall.1.0.*")
-    told = json.loads(path.read_bytes())
-    told[0] = told[0][:-1]  # of other targets
-    replaced(path, json.dumps(told).encode())
+    data = json.loads(path.read_bytes())
+    data[0] = data[0][:-1]  # of other targets
+    replaced(path, json.dumps(data).encode())
     with retrieval_store.Client(path=filled) as client:
         assert problems(client) == []
         things = client.get_collection("things", embedding_function=None)
@@ -410,9 +415,9 @@ def test_data_that_have_changed_since_recall_was_measured_are_no_damage(filled):
 
 def test_verify_finds_a_recall_that_is_too_high(filled):
     (path,) = Path(filled).glob("*/derived/recall.1.0.*")
-    told = json.loads(path.read_bytes())
-    told[3] = [0.0 for _ in told[3]]  # errors that are enough
-    replaced(path, json.dumps(told).encode())
+    data = json.loads(path.read_bytes())
+    data[3] = [0.0 for _ in data[3]]  # errors that are enough
+    replaced(path, json.dumps(data).encode())
     with retrieval_store.Client(path=filled) as client:
         (problem,) = problems(client)
         assert "of the nearest are found, and now" in problem

@@ -208,17 +208,17 @@ def with_manifest(held, **said):
 
 def escaping(files):
     """Names that lead elsewhere, in the archive and in its manifest."""
-    said = orjson.loads(files["manifest.json"])
-    name = next(iter(said["files"]))
-    said["files"]["../escaped"] = said["files"].pop(name)
+    data = orjson.loads(files["manifest.json"])
+    name = next(iter(data["files"]))
+    data["files"]["../escaped"] = data["files"].pop(name)
     files["../escaped"] = files.pop(name)
-    files["manifest.json"] = orjson.dumps(said)
+    files["manifest.json"] = orjson.dumps(data)
 
 
 def other_id(files):
-    said = orjson.loads(files["manifest.json"])
-    said["collections"][0]["id"] = "../.."
-    files["manifest.json"] = orjson.dumps(said)
+    data = orjson.loads(files["manifest.json"])
+    data["collections"][0]["id"] = "../.."
+    files["manifest.json"] = orjson.dumps(data)
 
 
 def shorter(files):
@@ -228,11 +228,11 @@ def shorter(files):
 
 def other_vectors(files):
     """All checksums of the snapshot right, and those in points.sqlite not."""
-    said = orjson.loads(files["manifest.json"])
+    data = orjson.loads(files["manifest.json"])
     name = next(name for name in files if name.endswith(".vectors"))
     files[name] = bytes(len(files[name]))
-    said["files"][name]["sha256"] = hashlib.sha256(files[name]).hexdigest()
-    files["manifest.json"] = orjson.dumps(said)
+    data["files"][name]["sha256"] = hashlib.sha256(files[name]).hexdigest()
+    files["manifest.json"] = orjson.dumps(data)
 
 
 @pytest.mark.parametrize(

@@ -77,8 +77,8 @@ def test_stale_are_all_rows_that_were_changed_since_also_where_changes_were_merg
                         for row in rows.tolist()
                     }
                     layers = cache.at(key, reader, 301)
-                    stale, told = {*layers.stale.tolist()}, cache.changed_rows(key, first, last)
-                    assert told is None if first < floor else {*told.tolist()} >= between
+                    stale, reported = {*layers.stale.tolist()}, cache.changed_rows(key, first, last)
+                    assert reported is None if first < floor else {*reported.tolist()} >= between
                     if first < floor and since != reader:
                         assert (layers.segments, len(stale)) == ((), 301)
                         continue

@@ -72,11 +72,11 @@ def kill_again_and_again(path, kills: int, seed: int, most: int, eager: bool = F
     for _ in range(kills):
         with running(add_batches, path, first, eager=eager) as process:
             assert process.stdout.readline() == "ready\n", process.stderr.read()
-            said = [process.stdout.readline() for _ in range(moments.randrange(most))]
+            messages = [process.stdout.readline() for _ in range(moments.randrange(most))]
             time.sleep(moments.uniform(0, 0.005))
             process.kill()
-            said.append(process.stdout.read())
-            lines = "".join(said).split("\n")[:-1]  # the last may be cut off
+            messages.append(process.stdout.read())
+            lines = "".join(messages).split("\n")[:-1]  # the last may be cut off
         for line in lines:
             held = done(held, line)
         unacknowledged = done(held, write_after(lines[-1] if lines else None, first))
@@ -105,11 +105,11 @@ def test_of_what_threads_commit_together_a_kill_loses_nothing_acknowledged(tmp_p
         first = max(held, default=-1) + 1
         with running(add_in_threads, tmp_path, first) as process:
             assert process.stdout.readline() == "ready\n", process.stderr.read()
-            said = [process.stdout.readline() for _ in range(moments.randrange(150))]
+            messages = [process.stdout.readline() for _ in range(moments.randrange(150))]
             time.sleep(moments.uniform(0, 0.005))
             process.kill()
-            said.append(process.stdout.read())
-        acknowledged = {int(line) for line in "".join(said).split("\n")[:-1]}
+            messages.append(process.stdout.read())
+        acknowledged = {int(line) for line in "".join(messages).split("\n")[:-1]}
         with retrieval_store.Client(tmp_path) as client:
             got = client.get_collection("things").get(include=["embeddings"])
         found = {int(point_id) for point_id in got["ids"]}
@@ -136,11 +136,11 @@ def test_of_a_transaction_of_several_operations_a_kill_leaves_all_or_nothing(tmp
     for _ in range(4):
         with running(transact, tmp_path, last + 1) as process:
             assert process.stdout.readline() == "ready\n", process.stderr.read()
-            said = [process.stdout.readline() for _ in range(moments.randrange(60))]
+            messages = [process.stdout.readline() for _ in range(moments.randrange(60))]
             time.sleep(moments.uniform(0, 0.005))
             process.kill()
-            said.append(process.stdout.read())
-        acknowledged = [int(line) for line in "".join(said).split("\n")[:-1]]
+            messages.append(process.stdout.read())
+        acknowledged = [int(line) for line in "".join(messages).split("\n")[:-1]]
         got = store.points(collection).get(None, None, None, 0, Fields(True, vectors=("v",)))
         numbers = {payload["number"] for payload in got.payloads}
         if numbers:

@@ -109,8 +109,8 @@ def test_saved_trigrams_are_used_at_once(tmp_path, monkeypatch):
     tuned(monkeypatch, wanted_after=1_000)
     with retrieval_store.Client(tmp_path) as client:
         things = client.get_collection("texts", embedding_function=None)
-        told = things.explain([[0, 0]], where_document={"$contains": "number 77"})
-        assert "by trigrams" in told["remarks"][0]
+        explanation = things.explain([[0, 0]], where_document={"$contains": "number 77"})
+        assert "by trigrams" in explanation["remarks"][0]
 
 
 def test_lists_that_are_too_old_to_be_caught_up_are_made_again_without_a_warning(

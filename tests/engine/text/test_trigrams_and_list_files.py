@@ -61,10 +61,10 @@ def test_explain_says_what_trigrams_did(tmp_path):
     with client:
         ready(things)
         word = max(documents[3].split(), key=len)
-        told = things.explain(query_embeddings=[0, 0], where_document={"$contains": word})
-        assert f"{word!r}: " in told["remarks"][0]
-        assert told["remarks"][0].endswith("candidates by trigrams")
-        assert told["matching"] == sum(word in document for document in documents)
+        explanation = things.explain(query_embeddings=[0, 0], where_document={"$contains": word})
+        assert f"{word!r}: " in explanation["remarks"][0]
+        assert explanation["remarks"][0].endswith("candidates by trigrams")
+        assert explanation["matching"] == sum(word in document for document in documents)
         assert things.stats()["memory"]["words"] > 0
 
 

@@ -74,8 +74,8 @@ def test_words_are_found_without_spaces_around_them_and_with_what_hides_in_them(
         ("จะ", []),
     ]:
         assert things.query(query_texts=query, mode="text")["ids"] == [found]
-        asked = {"query_texts": query, "query_embeddings": np.ones(5), "mode": "hybrid"}
-        assert things.query(**asked, n_results=1)["ids"][0] == (found or ["zh"])
+        request = {"query_texts": query, "query_embeddings": np.ones(5), "mode": "hybrid"}
+        assert things.query(**request, n_results=1)["ids"][0] == (found or ["zh"])
         (reason,) = things.why(query_texts=query, mode="text", records=found or ["zh"])
         assert reason.found == bool(found) and bool(reason.shared_words) == bool(found)
         shown = {*reason.shared_words, *reason.missing_words}
@@ -228,12 +228,12 @@ def test_lists_that_are_merged_between_two_questions_are_measured_again(tmp_path
         things = client.create_collection("things", embedding_function=None)
         ids = [str(i) for i in range(40)]
         things.add(ids=ids, documents=["a cat"] * 40, embeddings=np.eye(40, 2))
-        asked = {"query_texts": "cat", "mode": "text", "n_results": 50}
-        assert things.query(**asked)["ids"] == [ids]
+        query = {"query_texts": "cat", "mode": "text", "n_results": 50}
+        assert things.query(**query)["ids"] == [ids]
         things.add(ids="last", documents="a cat", embeddings=[[1, 1]])
-        found = things.query(**asked)
+        found = things.query(**query)
         inside.save_lists(inside.access(things), lambda: None)  # as one
-        assert things.query(**asked) == found
+        assert things.query(**query) == found
         assert found["ids"] == [[*ids, "last"]]
 
 

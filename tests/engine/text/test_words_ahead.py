@@ -121,14 +121,14 @@ def test_lists_that_somebody_asks_for_meanwhile_are_made_once_and_stay(things, e
     tuned(monkeypatch, rows_of_text_in_a_step=20, rows_of_text_at_once=60)
     texts = add(things, range(200))
     reads = counted(monkeypatch, "read_texts", lambda view, rows: len(rows))
-    asked = []
+    queries = []
 
     def ask(*_):
-        if sum(reads) >= 100 and not asked:
-            asked.append(sum(reads))
+        if sum(reads) >= 100 and not queries:
+            queries.append(sum(reads))
             assert_found(things, texts)
 
     inside.run.run_once(inside.access(things), ask)
-    assert asked == [100] and sum(reads) <= 240  # of one piece what was begun is made again
+    assert queries == [100] and sum(reads) <= 240  # of one piece what was begun is made again
     inside.maintain(inside.access(things))
     assert things.stats()["memory"]["words"] > 0

@@ -141,8 +141,8 @@ class Collection:
         made = index_of(asked.field_schema)
         self.shards.update(Operations.create_field_index(asked.field_name, made))
         plainly = isinstance(asked.field_schema, models.PayloadSchemaType)
-        said = None if plainly else config.said(asked.field_schema)
-        self._schema[parsed(asked.field_name)] = said
+        message = None if plainly else config.said(asked.field_schema)
+        self._schema[parsed(asked.field_name)] = message
         return self._done()
 
     def delete_index(self, key: str) -> Json:
@@ -283,8 +283,8 @@ class Collection:
         return vector
 
     def _said(self, found: Any) -> Json:
-        said = record_said(found)
-        return said if self._chance is None else {**said, **_mixed(said, self._chance)}
+        message = record_said(found)
+        return message if self._chance is None else {**message, **_mixed(message, self._chance)}
 
 
 def _limit(asked: Any) -> int:

@@ -99,11 +99,11 @@ def condition(given: Any) -> Any:
 
 
 def _field(given: models.FieldCondition) -> Any:
-    said = {name: value for name, value in given if value is not None and name != "key"}
-    if not said:
+    message = {name: value for name, value in given if value is not None and name != "key"}
+    if not message:
         raise bad_condition()
     return edge.FieldCondition(
-        given.key, **{name: FIELDS.get(name, lambda v: v)(value) for name, value in said.items()}
+        given.key, **{name: FIELDS.get(name, lambda v: v)(value) for name, value in message.items()}
     )
 
 
@@ -115,8 +115,8 @@ def bad_condition() -> Exception:
 def _match(given: Any) -> Any:
     ((_, value),) = given
     # The engine would read Python's True as the integer 1.
-    said = np.bool_(value) if isinstance(value, bool) else value
-    return getattr(edge, type(given).__name__)(said)
+    message = np.bool_(value) if isinstance(value, bool) else value
+    return getattr(edge, type(given).__name__)(message)
 
 
 def _range(given: Any) -> Any:
@@ -180,9 +180,9 @@ def _bm25(given: models.Document) -> Any:
     if (given.model or "").lower() != "qdrant/bm25":
         raise malformed(f"Unsupported model: {given.model}")
     options = models.Bm25Config.model_validate(given.options or {})
-    said = {name: value for name, value in options if value is not None}
+    message = {name: value for name, value in options if value is not None}
     return edge.Bm25(
-        edge.Bm25Config(**{n: OPTIONS.get(n, lambda v: v)(value) for n, value in said.items()})
+        edge.Bm25Config(**{n: OPTIONS.get(n, lambda v: v)(value) for n, value in message.items()})
     )
 
 
@@ -239,9 +239,9 @@ def index_of(given: Any) -> Any:
     """What the field shall be indexed as."""
     if isinstance(given, models.PayloadSchemaType):
         return named(edge.PayloadSchemaType, given)
-    said = {n: value for n, value in given if value is not None and n not in ("type", "memory")}
+    message = {n: value for n, value in given if value is not None and n not in ("type", "memory")}
     return getattr(edge, type(given).__name__)(
-        **{name: OPTIONS.get(name, lambda v: v)(value) for name, value in said.items()}
+        **{name: OPTIONS.get(name, lambda v: v)(value) for name, value in message.items()}
     )
 
 
@@ -297,15 +297,15 @@ def vector_said(given: Any) -> Any:
 
 def record_said(given: Any) -> dict[str, Any]:
     """A point, found or asked for, as JSON."""
-    said: dict[str, Any] = {"id": point_id(given.id)}
+    message: dict[str, Any] = {"id": point_id(given.id)}
     if hasattr(given, "score"):
-        said |= {"version": given.version, "score": number(given.score)}
+        message |= {"version": given.version, "score": number(given.score)}
     for name in ("payload", "order_value"):
         if getattr(given, name) is not None:
-            said[name] = getattr(given, name)
+            message[name] = getattr(given, name)
     if given.vector is not None:
-        said["vector"] = vector_said(given.vector)
-    return said
+        message["vector"] = vector_said(given.vector)
+    return message
 
 
 def ids_of(given: Sequence[Any]) -> list[int | str]:

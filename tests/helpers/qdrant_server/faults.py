@@ -62,28 +62,28 @@ class Answers(Protocol):
 def through(server: Answers, request: httpx.Request) -> httpx.Response:
     """The answer of the server, when nothing goes wrong; else what httpx raises then."""
     path = request.url.raw_path.decode().partition("?")[0]
-    asked = server.arrived(request.method, path)
-    if asked == "refuse":
+    query = server.arrived(request.method, path)
+    if query == "refuse":
         raise httpx.ConnectError("[Errno 111] Connection refused", request=request)
-    if asked == "stall":
+    if query == "stall":
         raise httpx.ReadTimeout("timed out", request=request)
-    if asked == "500":
+    if query == "500":
         return httpx.Response(500, json=FAILED)
     response = _answered(server, request, path)
-    if asked == "lose":
+    if query == "lose":
         raise httpx.ReadTimeout("timed out", request=request)
-    if asked == "half":
-        said = "peer closed connection without sending complete message body"
-        raise httpx.RemoteProtocolError(said, request=request)
-    return httpx.Response(500, json=FAILED) if asked == "500 after" else response
+    if query == "half":
+        text = "peer closed connection without sending complete message body"
+        raise httpx.RemoteProtocolError(text, request=request)
+    return httpx.Response(500, json=FAILED) if query == "500 after" else response
 
 
 def _answered(server: Answers, request: httpx.Request, path: str) -> httpx.Response:
     try:
         body = json.loads(request.content or b"null", parse_float=as_read, parse_constant=_refuse)
     except ValueError as error:
-        said = {"status": {"error": f"Format error in JSON body: {error}"}, "time": 0.0}
-        return httpx.Response(400, json=said)
+        fields = {"status": {"error": f"Format error in JSON body: {error}"}, "time": 0.0}
+        return httpx.Response(400, json=fields)
     query = dict(request.url.params)
     status, body = server.answer(request.method, path, query, request.headers, body)
     if isinstance(body, str):

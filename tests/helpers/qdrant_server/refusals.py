@@ -41,11 +41,11 @@ def no_collection(name: str) -> RefusedError:
 def by_engine(error: Exception) -> RefusedError | None:
     """What the engine refuses, in the words that a server puts around its; None for an error that
     isn't the engine's. It has one kind for most, and Python's for what it can't read."""
-    said = str(error)
-    if "No point with id" in said:
-        return refused(404, f"Not found: {said}")
+    text = str(error)
+    if "No point with id" in text:
+        return refused(404, f"Not found: {text}")
     if type(error) in (Exception, ValueError):
-        return bad(said)
-    if isinstance(error, UnicodeEncodeError) or said.startswith(UNREADABLE):
-        return malformed(said)
+        return bad(text)
+    if isinstance(error, UnicodeEncodeError) or text.startswith(UNREADABLE):
+        return malformed(text)
     return None

@@ -151,8 +151,8 @@ class Server:
         if name in self.collections:
             raise refused(409, f"Wrong input: Collection `{name}` already exists!")
         if name in self.aliases:
-            said = f"Can't create collection with name {name}. Alias with the same name"
-            raise refused(400, f"Wrong input: {said} already exists")
+            text = f"Can't create collection with name {name}. Alias with the same name"
+            raise refused(400, f"Wrong input: {text} already exists")
         made.shard_number = made.shard_number or self.shards
         if self.strict and made.strict_mode_config is None:
             made.strict_mode_config = STRICT

@@ -39,8 +39,8 @@ def test_the_instruction_set_that_is_named_is_used(name):
 
 def test_with_none_numpy_searches_and_explain_says_what_to_do():
     done = used("none")
-    found, told = done.stdout.splitlines()
-    assert found == "[['7']]" and told.startswith("None ") and "C compiler" in told
+    found, reported = done.stdout.splitlines()
+    assert found == "[['7']]" and reported.startswith("None ") and "C compiler" in reported
 
 
 @with_codes
@@ -48,6 +48,6 @@ def test_a_set_that_the_processor_lacks_is_refused_with_those_that_it_has():
     # The background may meet the same, and log it in the middle of the message.
     done = used("mmx", "import logging\nlogging.disable()\n")
     assert done.returncode == 1
-    said = done.stderr.splitlines()
-    (message,) = (line for line in said if line.startswith("retrieval_store.errors.Invalid"))
+    lines = done.stderr.splitlines()
+    (message,) = (line for line in lines if line.startswith("retrieval_store.errors.Invalid"))
     assert "is 'mmx'" in message and "'scalar'" in message

@@ -38,16 +38,16 @@ def test_no_pass_loses_a_row_or_touches_what_is_not_its_own(tmp_path):
 @pytest.mark.slow
 def test_arm_processors_find_the_same(tmp_path):
     skip_without(ARM, EMULATOR, "gcc-aarch64-linux-gnu, qemu-user")
-    told = compared(tmp_path, ARM, ["-static"], EMULATOR)
-    assert " neon" in told and told.endswith(": 0 wrong\n")
+    reported = compared(tmp_path, ARM, ["-static"], EMULATOR)
+    assert " neon" in reported and reported.endswith(": 0 wrong\n")
 
 
 @pytest.mark.slow
 def test_windows_finds_the_same(tmp_path, monkeypatch):
     skip_without(WINDOWS, WINE, "gcc-mingw-w64-x86-64, wine, wine64")
     monkeypatch.setenv("WINEPREFIX", str(tmp_path / "wine"))
-    told = compared(tmp_path, WINDOWS, ["-static"], WINE)
-    assert " scalar" in told and told.endswith(": 0 wrong\n")
+    reported = compared(tmp_path, WINDOWS, ["-static"], WINE)
+    assert " scalar" in reported and reported.endswith(": 0 wrong\n")
 
 
 def skip_without(compiler, runner, packages):

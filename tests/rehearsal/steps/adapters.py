@@ -108,8 +108,8 @@ def langchain_searches(scenario: Scenario) -> None:
             check_scored(truth, query, found, 10, truth.matching(where))
         (query,) = scenario.queries(1)
         document = {"$contains": "module"}
-        asked = {"k": 15, "where_document": document}
-        found = store.similarity_search_with_score(known.query(query), **asked)
+        request = {"k": 15, "where_document": document}
+        found = store.similarity_search_with_score(known.query(query), **request)
         check_scored(truth, query, found, 15, truth.matching(None, document))
         found = store.similarity_search_with_score(WORDS, k=10, search_mode="text")
         check_words(truth, check_documents(truth, [d for d, _ in found]), [s for _, s in found])
@@ -175,12 +175,12 @@ def langchain_diverse(scenario: Scenario) -> None:
     with langchain(scenario, (1000, 10_000, 20_000)) as (store, truth, known):
         for weight in (1.0, 0.5, 0.1):
             for query in scenario.queries(scenario.times(2, 10, 30)):
-                asked = {"k": 8, "fetch_k": 40, "lambda_mult": weight}
-                found = store.max_marginal_relevance_search(known.query(query), **asked)
+                request = {"k": 8, "fetch_k": 40, "lambda_mult": weight}
+                found = store.max_marginal_relevance_search(known.query(query), **request)
                 check_diverse(truth, query, check_documents(truth, found), 8, 40, weight)
         (query,), where = scenario.queries(1), {"year": {"$gte": 2005}}
-        asked = {"k": 5, "fetch_k": 3, "filter": where}
-        found = store.max_marginal_relevance_search(known.query(query), **asked)
+        request = {"k": 5, "fetch_k": 3, "filter": where}
+        found = store.max_marginal_relevance_search(known.query(query), **request)
         ids = check_documents(truth, found)
         assert len(set(ids)) == 5 and set(ids) <= set(truth.matching(where))
 
@@ -224,14 +224,14 @@ def langchain_asynchronous(scenario: Scenario) -> None:
 
     async def together(store: Any, truth: Truth, known: Known) -> None:
         queries = scenario.queries(scenario.times(10, 40, 200))
-        asked = [
+        request = [
             store.asimilarity_search_with_score(
                 known.query(q), k=10, filter={"year": {"$gt": 2000}}
             )
             for q in queries
         ]
         allowed = truth.matching({"year": {"$gt": 2000}})
-        for query, found in zip(queries, await asyncio.gather(*asked), strict=True):
+        for query, found in zip(queries, await asyncio.gather(*request), strict=True):
             check_scored(truth, query, found, 10, allowed)
         parts = [truth.ids[first : first + 100] for first in range(0, 600, 100)]
         for part, found in zip(
@@ -377,14 +377,14 @@ def llama_index_queries(scenario: Scenario) -> None:
     """In each mode, and with every filter."""
     with llama_index(scenario, (1000, 10_000, 20_000)) as (store, truth):
         for query in scenario.queries(scenario.times(5, 30, 100)):
-            asked = VectorStoreQuery(query_embedding=query.tolist(), similarity_top_k=20)
-            check_found(truth, query, store.query(asked), 20)
+            request = VectorStoreQuery(query_embedding=query.tolist(), similarity_top_k=20)
+            check_found(truth, query, store.query(request), 20)
         for filters, where in FILTERS:
             (query,) = scenario.queries(1)
-            asked = VectorStoreQuery(
+            request = VectorStoreQuery(
                 query_embedding=query.tolist(), similarity_top_k=10, filters=all_of(filters)
             )
-            check_found(truth, query, store.query(asked), 10, truth.matching(where))
+            check_found(truth, query, store.query(request), 10, truth.matching(where))
         check_documents_named(scenario, store, truth)
         words = VectorStoreQuery(
             query_str=WORDS, similarity_top_k=10, mode=VectorStoreQueryMode.TEXT_SEARCH
@@ -396,28 +396,28 @@ def llama_index_queries(scenario: Scenario) -> None:
         for _ in range(scenario.times(3, 20, 50)):
             one = truth.ids[int(scenario.random.integers(len(truth)))]
             record = truth.records[one]
-            asked = VectorStoreQuery(
+            request = VectorStoreQuery(
                 query_str=own_word(record.document),
                 query_embedding=record.vector.tolist(),
                 similarity_top_k=5,
                 mode=VectorStoreQueryMode.HYBRID,
             )
-            ids = check_nodes(truth, store.query(asked).nodes)
+            ids = check_nodes(truth, store.query(request).nodes)
             assert ids[0] == one and len(set(ids)) == 5
 
 
 def check_documents_named(scenario: Scenario, store: Any, truth: Truth) -> None:
     """Only nodes of these documents, or these nodes."""
     (query,) = scenario.queries(1)
-    asked = VectorStoreQuery(
+    request = VectorStoreQuery(
         query_embedding=query.tolist(), similarity_top_k=15, doc_ids=["doc 3", "doc 70"]
     )
     allowed = [*truth.ids[30:40], *truth.ids[700:710]]
-    check_found(truth, query, store.query(asked), 15, allowed)
-    asked = VectorStoreQuery(
+    check_found(truth, query, store.query(request), 15, allowed)
+    request = VectorStoreQuery(
         query_embedding=query.tolist(), similarity_top_k=15, node_ids=truth.ids[5:90]
     )
-    check_found(truth, query, store.query(asked), 15, truth.ids[5:90])
+    check_found(truth, query, store.query(request), 15, truth.ids[5:90])
 
 
 @step("texts", places=PLACES)
@@ -425,12 +425,12 @@ def llama_index_diverse(scenario: Scenario) -> None:
     with llama_index(scenario, (500, 10_000, 20_000)) as (store, truth):
         for threshold in (1.0, 0.5, 0.2):
             for query in scenario.queries(scenario.times(2, 10, 30)):
-                asked = VectorStoreQuery(
+                request = VectorStoreQuery(
                     query_embedding=query.tolist(),
                     similarity_top_k=6,
                     mode=VectorStoreQueryMode.MMR,
                 )
-                found = store.query(asked, mmr_threshold=threshold, mmr_prefetch_k=30)
+                found = store.query(request, mmr_threshold=threshold, mmr_prefetch_k=30)
                 check_diverse(truth, query, check_nodes(truth, found.nodes), 6, 30, threshold)
 
 
@@ -463,11 +463,11 @@ def llama_index_changes(scenario: Scenario) -> None:
 
 async def llama_index_asynchronous(scenario: Scenario, store: Any, truth: Truth) -> None:
     queries = scenario.queries(scenario.times(10, 40, 200))
-    asked = [
+    request = [
         store.aquery(VectorStoreQuery(query_embedding=query.tolist(), similarity_top_k=10))
         for query in queries
     ]
-    for query, found in zip(queries, await asyncio.gather(*asked), strict=True):
+    for query, found in zip(queries, await asyncio.gather(*request), strict=True):
         check_found(truth, query, found, 10)
     await store.adelete("doc 7")
     truth.delete([one for one in truth.ids if int(one[-6:]) // 10 == 7])

@@ -113,9 +113,9 @@ def counts_and_gets(scenario: Scenario) -> None:
     store = named(scenario)
     for where in list(wheres(scenario.shape).values())[:: scenario.times(25, 3, 1)]:
         right = scenario.truth.matching(where)
-        asked = ("scenario", "--where", json.dumps(where))
-        assert json_output("count", store, *asked) == {"count": len(right)}, where
-        got = lines("get", store, *asked, "--limit", 500)
+        query = ("scenario", "--where", json.dumps(where))
+        assert json_output("count", store, *query) == {"count": len(right)}, where
+        got = lines("get", store, *query, "--limit", 500)
         compare([row["id"] for row in got], right[:500], f"{where}")
     scenario.check_records(as_got(lines("peek", store, "scenario", "-n", 7, "--embeddings")))
     ids = scenario.some(100)
@@ -154,14 +154,14 @@ def queries(scenario: Scenario) -> None:
         shares.append(check_hits(scenario.truth, query, *hits, 20, allowed))
     assert np.mean(shares) >= (1.0 if scenario.exact else 0.98)
     query, vector = vector_of(scenario)
-    asked = ("query", store, "scenario", "--vector", vector, "--exact", "-k")
-    first, rest = lines(*asked, 30), lines(*asked, 20, "--offset", 10)
+    wanted_query = ("query", store, "scenario", "--vector", vector, "--exact", "-k")
+    first, rest = lines(*wanted_query, 30), lines(*wanted_query, 20, "--offset", 10)
     assert [row["id"] for row in first][10:] == [row["id"] for row in rest]
     if scenario.length == "suite":
         return
     bound = first[14]["distance"]
-    assert len(lines(*asked, 50, "--max-distance", bound + 1e-7)) >= 15
-    assert json_output(*asked, 5, "--explain")["points"] == len(scenario.truth)
+    assert len(lines(*wanted_query, 50, "--max-distance", bound + 1e-7)) >= 15
+    assert json_output(*wanted_query, 5, "--explain")["points"] == len(scenario.truth)
 
 
 @step("texts", places=STORES)
@@ -174,15 +174,15 @@ def queries_by_words(scenario: Scenario) -> None:
     (hit,) = lines("query", store, "scenario", word, "--mode", "text")
     assert (hit["id"], hit["document"]) == (one, scenario.truth.records[one].document)
     assert hit["metadata"] == scenario.truth.records[one].metadata
-    asked = ("query", store, "scenario", "socket timeout", "-k", 10)
+    query = ("query", store, "scenario", "socket timeout", "-k", 10)
     where = json.dumps(DOCUMENTS["contains"])
-    rows = lines(*asked, "--mode", "text", "--where-document", where)
+    rows = lines(*query, "--mode", "text", "--where-document", where)
     assert len(rows) == 10 and all("interpreter" in row["document"] for row in rows)
     assert sorted((row["score"] for row in rows), reverse=True) == [r["score"] for r in rows]
     if scenario.length == "suite":
         return
     assert f"1. {one}  score" in run("query", store, "scenario", word, "--mode", "text", "-k", 1)
-    both = lines(*asked, "--mode", "hybrid", "--model", "wordllama", "--alpha", 0.5)
+    both = lines(*query, "--mode", "hybrid", "--model", "wordllama", "--alpha", 0.5)
     assert len({row["id"] for row in both}) == 10
 
 
@@ -191,8 +191,8 @@ def queries_by_the_model(scenario: Scenario) -> None:
     """A text is found by the vector that the model makes of it."""
     text = "how does a thread wait for a lock"
     vector = np.asarray(retrieval_store.WordLlamaEmbedding()([text]))[0]
-    asked = ("scenario", text, "--model", "wordllama", "-k", 10)
-    rows = lines("query", named(scenario), *asked)
+    query = ("scenario", text, "--model", "wordllama", "-k", 10)
+    rows = lines("query", named(scenario), *query)
     hits = ([row["id"] for row in rows], [row["distance"] for row in rows])
     assert check_hits(scenario.truth, vector, *hits, 10) == 1
 
@@ -227,13 +227,13 @@ def evaluates(scenario: Scenario) -> None:
     """Recall by brute force, and by words that one record has."""
     ids = scenario.some(scenario.times(20, 100, 300))
     documents = [scenario.truth.records[one].document for one in ids]
-    asked = [" ".join(d.split()[20:32]) + " " + own_word(d) for d in documents]
+    query = [" ".join(d.split()[20:32]) + " " + own_word(d) for d in documents]
     file = scenario.new_path("questions.jsonl")
-    rows = ({"query": text, "ids": [one]} for text, one in zip(asked, ids, strict=True))
+    rows = ({"query": text, "ids": [one]} for text, one in zip(query, ids, strict=True))
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     how = ("--model", "wordllama", "-k", 10, "--mode", "dense", "--mode", "text")
     settings = json_output("evaluate", named(scenario), "scenario", file, *how)["settings"]
-    vectors = np.asarray(retrieval_store.WordLlamaEmbedding()(asked))
+    vectors = np.asarray(retrieval_store.WordLlamaEmbedding()(query))
     places = {name: place for place, name in enumerate(scenario.truth.ids)}
     least, most = 0, 0
     for one, vector in zip(ids, vectors, strict=True):
@@ -375,19 +375,19 @@ def exports(scenario: Scenario) -> None:
     """Lines that are printed, and records that match."""
     store, where = named(scenario), {"year": {"$lt": scenario.times(1991, 1995, 2005)}}
     right = scenario.truth.matching(where)
-    asked = ("export", store, "scenario")
-    printed = run(*asked, "-", "--where", json.dumps(where))
+    query = ("export", store, "scenario")
+    printed = run(*query, "-", "--where", json.dumps(where))
     rows = [json.loads(line) for line in printed.splitlines()]
     compare([row["id"] for row in rows], right, "lines")
     scenario.check_records(as_got(rows))
     if scenario.length == "suite":
         return
     file = scenario.new_path("some.jsonl")
-    run(*asked, file, "--where", json.dumps(where), "--embeddings", "none", "-q")
+    run(*query, file, "--where", json.dumps(where), "--embeddings", "none", "-q")
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     compare([row["id"] for row in rows], right, "lines of a file")
     assert not any("embedding" in row for row in rows)
-    assert "is there already" in run(*asked, file, code=1)
+    assert "is there already" in run(*query, file, code=1)
 
 
 @contextmanager
@@ -466,8 +466,8 @@ def serves_agents(scenario: Scenario) -> None:
         process.stdin.write('{"jsonrpc": "2.0", "method": "notifications/initialized"}\n')
         answers = []
         for number, (name, arguments) in enumerate(calls, 1):
-            asked = {"name": name, "arguments": arguments}
-            result = ask_agent(process, number, "tools/call", asked)["result"]
+            query = {"name": name, "arguments": arguments}
+            result = ask_agent(process, number, "tools/call", query)["result"]
             assert not result["isError"], result
             answers.append(result["structuredContent"])
     assert str(len(scenario.truth)) in json.dumps(answers[0])
@@ -497,8 +497,8 @@ def serves_agents_over_http(scenario: Scenario) -> None:
     async def ask(url: str) -> None:
         async with McpClient(streamable_http_client(url)) as client:
             for one, word in words.items():
-                asked = {"collection": "scenario", "text": word, "mode": "text"}
-                found = await client.call_tool("search", asked)
+                query = {"collection": "scenario", "text": word, "mode": "text"}
+                found = await client.call_tool("search", query)
                 records = found.structured_content["records"]
                 assert [record["id"] for record in records] == [one]
 

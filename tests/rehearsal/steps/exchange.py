@@ -284,11 +284,11 @@ def from_lancedb_and_faiss(scenario: Scenario) -> None:
     flat = faiss.IndexFlatIP(scenario.shape.dimension)
     flat.add(records.vectors)
     faiss.write_index(flat, str(index))
-    told = (
+    reported = (
         {"id": one, "document": text, "metadata": year}
         for one, text, year in zip(records.ids, records.documents, years, strict=True)
     )
-    lines.write_text("".join(json.dumps(row) + "\n" for row in told))
+    lines.write_text("".join(json.dumps(row) + "\n" for row in reported))
     with retrieval_store.Client(scenario.new_path("brought")) as client:
         files.import_lancedb(
             path, client, id_column="name", text_column="text", space=scenario.shape.metric
@@ -379,8 +379,8 @@ def copies_beside_a_writer(scenario: Scenario) -> None:
                 written.delete(gone)
 
         wanted = scenario.times(20, 100, 300)
-        with writing(write, wanted) as told:
-            while told() < wanted:
+        with writing(write, wanted) as reported:
+            while reported() < wanted:
                 scenario.client.copy_to(other, "written")
         scenario.client.copy_to(other, "written")
         copy = other.get_collection("written", embedding_function=None)
@@ -409,12 +409,12 @@ def exports_are_of_one_moment(scenario: Scenario) -> None:
                 collection.update(records.ids, metadatas=[{"batch": batch}] * size)
 
         bare = scenario.client.get_collection("moments", embedding_function=None)
-        with writing(write) as told:
+        with writing(write) as reported:
             for _ in range(scenario.times(1, 1, 2)):
                 for name in ("records.jsonl", "records.csv", "records.parquet", "arrays"):
-                    before, path = told(), scenario.new_path(name)
+                    before, path = reported(), scenario.new_path(name)
                     FORMATS[name](bare, path)
-                    check_moment(scenario, path, set(records.ids), part, before, told())
+                    check_moment(scenario, path, set(records.ids), part, before, reported())
 
 
 def check_moment(

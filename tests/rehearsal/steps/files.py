@@ -333,8 +333,8 @@ def check_words(collection: Any, folder: Folder, gone: set[str] = frozenset()) -
 
 def check_place(path: str, is_first: bool, document: str, metadata: dict[str, Any]) -> None:
     """A hit says where in its file it is."""
-    said = retrieval_store_files.cite(metadata)
-    assert " ".join(path.split())[:20] in said, said
+    citation = retrieval_store_files.cite(metadata)
+    assert " ".join(path.split())[:20] in citation, citation
     assert metadata["place"] < metadata["places"]
     assert is_first or metadata["place"] >= 0
     if path.endswith(".pdf"):
@@ -363,13 +363,13 @@ def folders_are_kept_in_step(scenario: Scenario) -> None:
             nothing_is_done(scenario, collection, folder, embed)
             before, words = embed.count, old_words(folder, set(folder.versions))
             right = folder.change(scenario.random)
-            told = retrieval_store_files.sync_folder(
+            reported = retrieval_store_files.sync_folder(
                 collection, folder.root, gitignore=True, dry_run=True
             )
             report = retrieval_store_files.sync_folder(collection, folder.root, gitignore=True)
             for kind, paths in right.items():
                 compare(sorted(getattr(report, kind)), sorted(paths), kind)
-                compare(sorted(getattr(told, kind)), sorted(paths), f"{kind}, in a dry run")
+                compare(sorted(getattr(reported, kind)), sorted(paths), f"{kind}, in a dry run")
             touched = right["changed"] | {p for p in right["added"] if p.startswith("new/")}
             rows = collection.get(include=["metadatas"])["metadatas"]
             assert report.embedded == embed.count - before
@@ -399,18 +399,18 @@ def folders_by_the_command(scenario: Scenario) -> None:
     try:
         for _ in range(scenario.times(1, 2, 5)):
             kill_while_it_works(scenario, command)
-        told = json.loads(run(*command, "--json", "-q"))
-        partly = len(told["changed"])
-        assert told["unreadable"] == [] and partly <= 1
-        assert len(told["added"]) + partly + told["unchanged"] == len(folder.versions)
+        data = json.loads(run(*command, "--json", "-q"))
+        partly = len(data["changed"])
+        assert data["unreadable"] == [] and partly <= 1
+        assert len(data["added"]) + partly + data["unchanged"] == len(folder.versions)
         fresh = ["sync", store, "whole", str(folder.root), "--gitignore", "-q"]
-        told = json.loads(run(*fresh, "--json"))
-        compare(sorted(told["added"]), sorted(folder.versions), "added")
+        data = json.loads(run(*fresh, "--json"))
+        compare(sorted(data["added"]), sorted(folder.versions), "added")
         compare_collections(scenario, "killed", "whole")
         right = folder.change(scenario.random)
-        told = json.loads(run(*fresh, "--json"))
+        data = json.loads(run(*fresh, "--json"))
         for kind, paths in right.items():
-            compare(sorted(told[kind]), sorted(paths), kind)
+            compare(sorted(data[kind]), sorted(paths), kind)
         collection = scenario.client.get_collection("whole", embedding_function=None)
         check_words(collection, folder)
         rest = [path for path in folder.versions if path.endswith(".md") and "guides" not in path]
@@ -610,14 +610,14 @@ def pictures_are_found(scenario: Scenario) -> None:
         for number in drawn:
             picture = colours.picture(number)
             near = np.clip(picture.astype(int) + 7, 0, 255).astype(np.uint8)
-            for asked, shown in (
+            for query, shown in (
                 ({"query_images": [near]}, near),
                 ({"query_uris": uri_of(number)}, picture),
                 ({"query_texts": f"picture {number}"}, picture),
             ):
                 where = {"even": True} if number % 3 == 0 else None
                 got = collection.query(
-                    **asked, n_results=10, where=where, include=["distances", "uris"]
+                    **query, n_results=10, where=where, include=["distances", "uris"]
                 )
                 allowed = None if where is None else truth.matching(where)
                 hits = got["ids"][0], got["distances"][0]

@@ -98,8 +98,8 @@ def event_loops(scenario: Scenario) -> None:
     async def ask() -> list[Any]:
         async with retrieval_store.AsyncClient(**where) as client:
             collection = await client.get_collection("scenario", embedding_function=None)
-            asked = [collection.query([query], n_results=10) for query in queries]
-            return await asyncio.gather(*asked)
+            request = [collection.query([query], n_results=10) for query in queries]
+            return await asyncio.gather(*request)
 
     found = asyncio.run(ask())
     for got, query in zip(found[::10], queries[::10], strict=True):
@@ -181,8 +181,9 @@ def chromadb_agrees(scenario: Scenario) -> None:
 def is_plain(where: dict[str, Any], operators: set[str], keys: set[str]) -> bool:
     """Whether chromadb has all that a filter says, of keys that all its records have."""
     return all(
-        key in keys and (not isinstance(said, dict) or (set(said) <= operators and len(said) == 1))
-        for key, said in where.items()
+        key in keys
+        and (not isinstance(message, dict) or (set(message) <= operators and len(message) == 1))
+        for key, message in where.items()
     )
 
 

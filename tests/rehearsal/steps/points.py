@@ -140,13 +140,13 @@ def indexed(scenario: Scenario) -> Kept:
 def look_everywhere(scenario: Scenario, kept: Kept) -> None:
     """In each process that serves, to which another connection may lead: the first filter on a key,
     and the first look at an index, read what that is of in all points."""
-    asked = [given for given, _ in asked_of(scenario.shape.kinds, kept.truth).values()]
+    queries = [given for given, _ in asked_of(scenario.shape.kinds, kept.truth).values()]
     if "texts" in scenario.shape.kinds:
-        asked.append(LONG["a rare word"][0])
-    look(kept.client, asked)
+        queries.append(LONG["a rare word"][0])
+    look(kept.client, queries)
     for _ in range(10 if scenario.place.name == "served" else 0):
         with closing(scenario.place.qdrant()) as other:
-            look(other, asked)
+            look(other, queries)
 
 
 def look(client: Any, asked: list[models.Filter]) -> None:
@@ -158,8 +158,8 @@ def look(client: Any, asked: list[models.Filter]) -> None:
 @step(places=POINTS)
 def every_condition_with_indexes(scenario: Scenario) -> None:
     kept = indexed(scenario)
-    asked = {**asked_of(scenario.shape.kinds, kept.truth), **SPLIT}
-    check_filters(kept, {**asked, **(LONG if "texts" in scenario.shape.kinds else {})})
+    query = {**asked_of(scenario.shape.kinds, kept.truth), **SPLIT}
+    check_filters(kept, {**query, **(LONG if "texts" in scenario.shape.kinds else {})})
 
 
 @step(places=POINTS)
@@ -242,8 +242,8 @@ def check_order(
         got += [record.id for record in page]
         start = page[-1].payload[key]
     compare_ids(got, list(values), f"by {key}", ordered=False)
-    told = [values[one] for one in got]
-    assert told == sorted(told, reverse=direction == models.Direction.DESC), (key, direction)
+    reports = [values[one] for one in got]
+    assert reports == sorted(reports, reverse=direction == models.Direction.DESC), (key, direction)
 
 
 def comparable(key: str, payload: dict[str, Any]) -> Any:
@@ -470,9 +470,9 @@ def spaces_come_and_go(scenario: Scenario) -> None:
     )
     having = must(models.HasVectorCondition(has_vector="extra"))
     assert kept.client.count(NAME, having).count == len(ids)
-    asked = scenario.random.standard_normal(8)
-    got = kept.client.query_points(NAME, asked.tolist(), using="extra", limit=20).points
-    right = sorted((rows @ asked).tolist(), reverse=True)[:20]
+    query = scenario.random.standard_normal(8)
+    got = kept.client.query_points(NAME, query.tolist(), using="extra", limit=20).points
+    right = sorted((rows @ query).tolist(), reverse=True)[:20]
     assert all(abs(hit.score - own) < 1e-4 for hit, own in zip(got, right, strict=True))
     kept.client.delete_vector_name(NAME, "extra")
     check_collection(scenario, kept.client, kept.truth)

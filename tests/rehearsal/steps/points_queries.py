@@ -98,12 +98,12 @@ def nearest_points(scenario: Scenario) -> None:
 def nearest_points_with_every_filter(scenario: Scenario) -> None:
     """What is promised is promised of all together, since a query of each tells little."""
     kept = indexed(scenario)
-    asked = {**asked_of(scenario.shape.kinds, kept.truth), **SPLIT}
+    request = {**asked_of(scenario.shape.kinds, kept.truth), **SPLIT}
     if "texts" in scenario.shape.kinds:
-        asked |= LONG
-    right = [(given, kept.truth.matching(holds)) for given, holds in asked.values()]
+        request |= LONG
+    right = [(given, kept.truth.matching(holds)) for given, holds in request.values()]
     for name in NAMES:
-        queries, shares = asked_for(scenario, kept, name, len(asked)), []
+        queries, shares = asked_for(scenario, kept, name, len(request)), []
         for query, (given, allowed) in zip(queries, right, strict=True):
             named = {"query_filter": given, "allowed": allowed}
             shares += shares_found(scenario, kept, name, [query], 10, **named)
@@ -240,12 +240,12 @@ def fusions(scenario: Scenario) -> None:
             ),
             "dbsf": summed([by_deviation(one) for one in rankings]),
         }
-        asked = {
+        request = {
             "rrf": models.FusionQuery(fusion=models.Fusion.RRF),
             "weighed": models.RrfQuery(rrf=models.Rrf(k=60, weights=[3.0, 1.0, 0.5])),
             "dbsf": models.FusionQuery(fusion=models.Fusion.DBSF),
         }
-        for name, query in asked.items():
+        for name, query in request.items():
             got = kept.client.query_points(NAME, query, prefetch=legs, limit=500).points
             share = check_points(got, right[name], 500)
             assert share == 1.0, name
@@ -301,11 +301,11 @@ def formulas(scenario: Scenario) -> None:
     given, holds = third(len(kept.original), 1)
     leg = models.Prefetch(filter=given, limit=len(kept.truth))
     got = kept.client.query_points(NAME, far, prefetch=leg, limit=10).points
-    told = [hit.score for hit in got]
+    reports = [hit.score for hit in got]
     origin = {"lon": 1.0, "lat": 2.0}
     some = kept.truth.matching(holds)
     right = sorted((metres(origin, kept.truth.points[o].payload["at"]) for o in some), reverse=True)
-    assert np.allclose(told, right[:10], rtol=1e-5)
+    assert np.allclose(reports, right[:10], rtol=1e-5)
 
 
 def worked_out(payload: dict[str, Any]) -> float:
@@ -372,9 +372,9 @@ def recommends(scenario: Scenario) -> None:
             strategy.SUM_SCORES: total,
         }
         for one, scores in right.items():
-            told = models.RecommendInput(positive=wanted, negative=unwanted, strategy=one)
+            reported = models.RecommendInput(positive=wanted, negative=unwanted, strategy=one)
             sign = kept.truth.sign if one is strategy.AVERAGE_VECTOR else 1
-            query = models.RecommendQuery(recommend=told)
+            query = models.RecommendQuery(recommend=reported)
             check_by_examples(scenario, kept, query, scores, ids, sign)
 
 
@@ -390,9 +390,9 @@ def discovers(scenario: Scenario) -> None:
     ]
     near, far = likenesses(kept, positives), likenesses(kept, negatives)
     (own,) = likenesses(kept, [target])
-    told = models.DiscoverInput(target=target, context=pairs)
+    reported = models.DiscoverInput(target=target, context=pairs)
     right = np.sign(near - far).sum(axis=0) + scaled(own)
-    check_by_examples(scenario, kept, models.DiscoverQuery(discover=told), right, ids)
+    check_by_examples(scenario, kept, models.DiscoverQuery(discover=reported), right, ids)
     right = squeezed(np.minimum(near - far - np.finfo(np.float32).eps, 0)).sum(axis=0)
     check_by_examples(scenario, kept, models.ContextQuery(context=pairs), right, ids[1:])
 
@@ -471,7 +471,7 @@ def many_queries_at_once(scenario: Scenario) -> None:
     given, holds = third(len(kept.original), 2)
     some = kept.truth.matching(holds)
     drawn = {name: asked_for(scenario, kept, name, 50) for name in NAMES}
-    asked = [
+    request = [
         (name, query, given if i % 2 else None)
         for name, queries in drawn.items()
         for i, query in enumerate(queries)
@@ -480,10 +480,10 @@ def many_queries_at_once(scenario: Scenario) -> None:
         NAME,
         [
             models.QueryRequest(query=vector_of(query), using=name, filter=only, limit=15)
-            for name, query, only in asked
+            for name, query, only in request
         ],
     )
-    assert len(got) == len(asked)
+    assert len(got) == len(request)
     shares = [
         check_points(
             own.points,
@@ -492,7 +492,7 @@ def many_queries_at_once(scenario: Scenario) -> None:
             sign_of(kept.truth, name),
             None if only is None else some,
         )
-        for own, (name, query, only) in list(zip(got, asked, strict=True))[
+        for own, (name, query, only) in list(zip(got, request, strict=True))[
             :: scenario.times(4, 2, 1)
         ]
     ]
@@ -555,9 +555,9 @@ def matrices(scenario: Scenario) -> None:
         NAME, query_filter=given, limit=limit, sample=sample, using="dense"
     ).pairs
     check_pairs(kept, [(one.a, one.b, one.score) for one in pairs], some, sample, limit)
-    told = kept.client.search_matrix_offsets(NAME, limit=limit, sample=sample, using="dense")
-    ids = told.ids
-    rows = zip(told.offsets_row, told.offsets_col, told.scores, strict=True)
+    reported = kept.client.search_matrix_offsets(NAME, limit=limit, sample=sample, using="dense")
+    ids = reported.ids
+    rows = zip(reported.offsets_row, reported.offsets_col, reported.scores, strict=True)
     found = [(ids[a], ids[b], score) for a, b, score in rows]
     check_pairs(kept, found, set(kept.truth.ids), sample, limit)
 
@@ -581,24 +581,24 @@ def check_pairs(
 def feedback(scenario: Scenario) -> None:
     """Nearness to a target, shifted by what was said of other points."""
     kept = points_of(scenario)
-    target, *told = examples_of(scenario, kept, 4)
+    target, *reported = examples_of(scenario, kept, 4)
     naive = models.NaiveFeedbackStrategyParams(a=0.7, b=1.5, c=0.5)
     items = [
         models.FeedbackItem(example=one, score=score)
-        for one, score in zip(told, (0.9, 0.5, 0.1), strict=True)
+        for one, score in zip(reported, (0.9, 0.5, 0.1), strict=True)
     ]
-    asked = models.RelevanceFeedbackInput(
+    request = models.RelevanceFeedbackInput(
         target=target, feedback=items, strategy=models.NaiveFeedbackStrategy(naive=naive)
     )
-    near = dict(zip(told, likenesses(kept, told), strict=True))
+    near = dict(zip(reported, likenesses(kept, reported), strict=True))
     (right,) = 0.7 * likenesses(kept, [target])
-    scores = dict(zip(told, (0.9, 0.5, 0.1), strict=True))
-    for i, one in enumerate(told):
-        for other in told[i + 1 :]:
+    scores = dict(zip(reported, (0.9, 0.5, 0.1), strict=True))
+    for i, one in enumerate(reported):
+        for other in reported[i + 1 :]:
             surer = (scores[one] - scores[other]) ** 1.5 * 0.5
             right = right + surer * (near[one] - near[other])
-    query = models.RelevanceFeedbackQuery(relevance_feedback=asked)
-    check_by_examples(scenario, kept, query, right, [target, *told])
+    query = models.RelevanceFeedbackQuery(relevance_feedback=request)
+    check_by_examples(scenario, kept, query, right, [target, *reported])
 
 
 @step(places=POINTS)
@@ -639,9 +639,9 @@ def ranked_by_words(scenario: Scenario) -> None:
     some = kept.truth.matching(holds)
     for words in ("socket decimal garbage", "interpreter", "reference000123 module"):
         right = {one: s for one, s in zip(ids, bm25(texts, words), strict=True) if s}
-        asked = models.TextQuery(text=words)
+        query = models.TextQuery(text=words)
         for named, allowed in (({}, None), ({"query_filter": given}, some)):
-            got = kept.client.query_points(NAME, asked, using="text", limit=20, **named).points
+            got = kept.client.query_points(NAME, query, using="text", limit=20, **named).points
             assert check_points(got, right, 20, allowed=allowed) == 1, words
     kept.client.delete_payload_index(NAME, "text")
 
@@ -653,7 +653,7 @@ def the_engine_of_qdrant_agrees(scenario: Scenario) -> None:
     from tests.helpers.qdrant_server import Server
 
     made, ours = made_of(scenario, min(scenario.size, 2000)), points_of(scenario).client
-    asked = {**asked_of(scenario.shape.kinds, Points(scenario.shape.metric, made)), **SPLIT}
+    query = {**asked_of(scenario.shape.kinds, Points(scenario.shape.metric, made)), **SPLIT}
     with closing(Server()) as server, closing(server.client()) as theirs:
         for client in (ours, theirs):
             make_collection(scenario, client, BESIDE)
@@ -662,7 +662,7 @@ def the_engine_of_qdrant_agrees(scenario: Scenario) -> None:
             fill(client, made, BESIDE)
             client.set_payload(BESIDE, {"weight": 1.5}, points=third(len(made), 1)[0])
             client.delete(BESIDE, third(len(made), 0)[0])
-        for what, (given, _) in asked.items():
+        for what, (given, _) in query.items():
             queries = scenario.queries(2).tolist()
             pages, scores = zip(
                 *(answers(client, given, queries) for client in (ours, theirs)), strict=True
@@ -694,13 +694,13 @@ def a_hundred_queries_at_a_time(scenario: Scenario) -> None:
     async def ask() -> list[Any]:
         client = AsyncQdrantClient(**kept.client.init_options)
         try:
-            asked = [
+            request = [
                 client.query_points(
                     NAME, query.tolist(), using="dense", query_filter=given if i % 2 else None
                 )
                 for i, query in enumerate(queries)
             ]
-            return await asyncio.gather(*asked, client.count(NAME), client.scroll(NAME, limit=50))
+            return await asyncio.gather(*request, client.count(NAME), client.scroll(NAME, limit=50))
         finally:
             await client.close()
 

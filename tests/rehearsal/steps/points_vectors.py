@@ -89,13 +89,13 @@ def length_of(i: int) -> int:
 
 def most_alike(rows: Tokens, query: Tokens) -> dict[int, float]:
     """The sum of the greatest likenesses of the query's tokens, of each point."""
-    asked = np.asarray(query, np.float64)
-    asked /= np.linalg.norm(asked, axis=1, keepdims=True)
-    told = {}
+    queries = np.asarray(query, np.float64)
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    fields = {}
     for i, row in enumerate(rows):
-        alike = row[: length_of(i)].astype(np.float64) @ asked.T
-        told[i] = float(alike.max(axis=0).sum())
-    return told
+        alike = row[: length_of(i)].astype(np.float64) @ queries.T
+        fields[i] = float(alike.max(axis=0).sum())
+    return fields
 
 
 @step("multivectors", places=POINTS)
@@ -166,8 +166,8 @@ def words_there(scenario: Scenario) -> Kept:
 
 def dots_of(rows: Any, query: dict[int, float]) -> dict[int, float]:
     """Of the points that have any word of the query."""
-    asked = matrix_of([query], rows.shape[1]).toarray()[0]
-    dots = rows @ asked
+    request = matrix_of([query], rows.shape[1]).toarray()[0]
+    dots = rows @ request
     return {int(i): float(dots[i]) for i in np.flatnonzero(dots)}
 
 
@@ -207,8 +207,8 @@ def words_are_ranked(scenario: Scenario) -> None:
 def many_rankings_of_words(scenario: Scenario) -> None:
     kept = words_there(scenario)
     queries = words_made(200, scenario.random)
-    asked = [models.QueryRequest(query=sparse(one), using="words", limit=20) for one in queries]
-    answers = kept.client.query_batch_points("sparse", asked)
+    request = [models.QueryRequest(query=sparse(one), using="words", limit=20) for one in queries]
+    answers = kept.client.query_batch_points("sparse", request)
     for query, got in list(zip(queries, answers, strict=True))[:: scenario.times(20, 10, 4)]:
         assert check_points(got.points, dots_of(kept.rows, query), 20) == 1.0
 

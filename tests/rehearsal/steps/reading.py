@@ -128,9 +128,9 @@ def shares_found(
         allowed = scenario.truth.matching(where, document)
     shares = []
     for first in range(0, len(queries), batch):
-        asked = queries[first : first + batch]
-        got = scenario.collection.query(asked, n_results=k, include=["distances"], **named)
-        for i, query in enumerate(asked):
+        request = queries[first : first + batch]
+        got = scenario.collection.query(request, n_results=k, include=["distances"], **named)
+        for i, query in enumerate(request):
             hits = (got["ids"][i], got["distances"][i])
             shares.append(check_hits(scenario.truth, query, *hits, k, allowed))
     return shares
@@ -236,10 +236,10 @@ def words(scenario: Scenario) -> None:
     word = own_word(scenario.truth.records[one].document)
     assert scenario.collection.query(query_texts=word, mode="text")["ids"][0] == [one]
     documents = [record.document for record in scenario.truth.records.values()]
-    asked = "socket decimal garbage"
-    right = bm25(documents, asked)
+    text = "socket decimal garbage"
+    right = bm25(documents, text)
     got = scenario.collection.query(
-        query_texts=asked, mode="text", n_results=20, include=["distances"]
+        query_texts=text, mode="text", n_results=20, include=["distances"]
     )
     places = {name: i for i, name in enumerate(scenario.truth.ids)}
     own = [right[places[name]] for name in got["ids"][0]]
@@ -252,12 +252,12 @@ def hybrids(scenario: Scenario) -> None:
     """Fusion holds the word's one document, and no hit twice; filters hold."""
     for one in scenario.some(scenario.times(3, 10, 30)):
         record = scenario.truth.records[one]
-        asked = {
+        query = {
             "query_embeddings": [record.vector],
             "query_texts": "socket timeout",
             "n_results": 20,
         }
-        got = scenario.collection.query(**asked, mode="hybrid", where={"year": {"$gte": 2000}})
+        got = scenario.collection.query(**query, mode="hybrid", where={"year": {"$gte": 2000}})
         ids = got["ids"][0]
         assert len(set(ids)) == len(ids) == 20
         assert all(m["year"] >= 2000 for m in got["metadatas"][0])

@@ -38,9 +38,9 @@ def web_of(scenario: Scenario) -> Iterator[httpx.Client]:
 
 def result_of(answer: httpx.Response) -> Any:
     assert answer.status_code == 200, answer.text[:300]
-    told = answer.json()
-    assert told["status"] == "ok"
-    return told["result"]
+    reported = answer.json()
+    assert reported["status"] == "ok"
+    return reported["result"]
 
 
 OFTEN = 10  # connections, so that each process answers some
@@ -53,8 +53,8 @@ def a_server_is_well(scenario: Scenario) -> None:
             assert web.get("/").json()["title"].startswith("qdrant")
             for path in ("/healthz", "/livez", "/readyz"):
                 assert web.get(path).status_code == 200
-            told = result_of(web.post("/collections/scenario/points/count", json={}))
-            assert told == {"count": len(scenario.truth)}
+            result = result_of(web.post("/collections/scenario/points/count", json={}))
+            assert result == {"count": len(scenario.truth)}
 
 
 @step(places=SERVED)
@@ -64,8 +64,8 @@ def a_server_tells_of_itself(scenario: Scenario) -> None:
         with web_of(scenario) as web:
             lines = web.get("/metrics").text.splitlines()
             assert f'collection_points{{id="{NAME}"}} {len(kept.truth)}' in lines
-            told = result_of(web.get("/telemetry?details_level=3"))
-            assert told["collections"]["number_of_collections"] >= 2
+            result = result_of(web.get("/telemetry?details_level=3"))
+            assert result["collections"]["number_of_collections"] >= 2
             names = {one["name"] for one in result_of(web.get("/collections"))["collections"]}
             assert {"scenario", NAME} <= names
             info = result_of(web.get(COLLECTION))
@@ -93,17 +93,17 @@ def scrolls_by_requests(scenario: Scenario) -> None:
     while True:
         body = json.dumps({"limit": 900, "offset": following, "with_payload": ["n"]}).encode()
         with web_of(scenario) as web:
-            told = result_of(
+            result = result_of(
                 web.post(
                     f"{COLLECTION}/points/scroll",
                     content=gzip.compress(body),
                     headers={"content-encoding": "gzip", "content-type": "application/json"},
                 )
             )
-        for point in told["points"]:
+        for point in result["points"]:
             assert point["payload"] == {"n": kept.truth.points[point["id"]].payload["n"]}
-        found += [point["id"] for point in told["points"]]
-        following = told["next_page_offset"]
+        found += [point["id"] for point in result["points"]]
+        following = result["next_page_offset"]
         if following is None:
             break
     compare_ids(found, kept.truth.ids, "points")
@@ -129,17 +129,17 @@ def queries_by_requests(scenario: Scenario) -> None:
     """Alone, in a batch, in groups, and as older clients ask."""
     kept = points_of(scenario)
     queries = scenario.queries(100)
-    asked = [{"query": query.tolist(), "using": "dense", "limit": 12} for query in queries]
+    request = [{"query": query.tolist(), "using": "dense", "limit": 12} for query in queries]
     with web_of(scenario) as web:
-        (first, *_), url = asked, f"{COLLECTION}/points/query"
+        (first, *_), url = request, f"{COLLECTION}/points/query"
         check_scored(kept, queries[0], result_of(web.post(url, json=first))["points"], 12)
-        told = result_of(web.post(f"{url}/batch", json={"searches": asked}))
+        result = result_of(web.post(f"{url}/batch", json={"searches": request}))
         for i in range(0, 100, scenario.times(10, 4, 1)):
-            check_scored(kept, queries[i], told[i]["points"], 12)
-        told = result_of(
+            check_scored(kept, queries[i], result[i]["points"], 12)
+        result = result_of(
             web.post(f"{url}/groups", json={**first, "group_by": "bucket", "group_size": 2})
         )["groups"]
-        assert len({one["id"] for one in told}) == 12
+        assert len({one["id"] for one in result}) == 12
         older = {"vector": {"name": "dense", "vector": queries[1].tolist()}, "limit": 12}
         check_scored(
             kept, queries[1], result_of(web.post(f"{COLLECTION}/points/search", json=older)), 12
@@ -219,36 +219,36 @@ OLD = {"must_not": ADDED["must"]}
 
 def counts(web: httpx.Client, kept: Kept, query: Any, written: list[int]) -> None:
     before = written[0]
-    told = result_of(web.post(f"{COLLECTION}/points/count", json={"filter": ADDED}))["count"]
-    assert told % 10 == 0 and before <= told <= written[0] + 10, (before, told, written)
+    reported = result_of(web.post(f"{COLLECTION}/points/count", json={"filter": ADDED}))["count"]
+    assert reported % 10 == 0 and before <= reported <= written[0] + 10, (before, reported, written)
 
 
 def scrolls(web: httpx.Client, kept: Kept, query: Any, written: list[int]) -> None:
     before = written[0]
-    asked = {"filter": ADDED, "limit": 10_000, "with_vector": ["dense"]}
-    points = result_of(web.post(f"{COLLECTION}/points/scroll", json=asked))["points"]
+    request = {"filter": ADDED, "limit": 10_000, "with_vector": ["dense"]}
+    points = result_of(web.post(f"{COLLECTION}/points/scroll", json=request))["points"]
     assert [one["id"] for one in points] == [2**50 + i for i in range(len(points))]
     assert before <= len(points) <= written[0] + 10
     assert all(one["payload"] == {"bucket": 77} and one["vector"] for one in points)
 
 
 def asks(web: httpx.Client, kept: Kept, query: Any, written: list[int]) -> None:
-    asked = {"query": query.tolist(), "using": "dense", "limit": 10, "filter": OLD}
-    told = result_of(web.post(f"{COLLECTION}/points/query", json=asked))["points"]
-    check_scored(kept, query, told, 10)
+    request = {"query": query.tolist(), "using": "dense", "limit": 10, "filter": OLD}
+    reported = result_of(web.post(f"{COLLECTION}/points/query", json=request))["points"]
+    check_scored(kept, query, reported, 10)
 
 
 def retrieves(web: httpx.Client, kept: Kept, query: Any, written: list[int]) -> None:
     ids = list(kept.truth.points)[::97]
-    told = result_of(web.post(f"{COLLECTION}/points", json={"ids": ids, "with_payload": True}))
-    assert len(told) == len(ids)
-    assert all(one["payload"] == kept.truth.points[one["id"]].payload for one in told)
+    result = result_of(web.post(f"{COLLECTION}/points", json={"ids": ids, "with_payload": True}))
+    assert len(result) == len(ids)
+    assert all(one["payload"] == kept.truth.points[one["id"]].payload for one in result)
 
 
 def pages_old(web: httpx.Client, kept: Kept, query: Any, written: list[int]) -> None:
-    asked = {"filter": OLD, "limit": 500, "with_payload": False}
-    told = result_of(web.post(f"{COLLECTION}/points/scroll", json=asked))["points"]
-    compare_ids([one["id"] for one in told], kept.truth.ids[:500], "the first page")
+    request = {"filter": OLD, "limit": 500, "with_payload": False}
+    reported = result_of(web.post(f"{COLLECTION}/points/scroll", json=request))["points"]
+    compare_ids([one["id"] for one in reported], kept.truth.ids[:500], "the first page")
 
 
 READS: dict[str, Callable[[httpx.Client, Kept, Any, list[int]], None]] = {

@@ -198,7 +198,7 @@ def costs_grow_with_the_size_at_most(scenario: Scenario) -> None:
         kinds["words"] = lambda c: c.query(query_texts="socket decimal", mode="text")
         kinds["contains"] = lambda c: c.get(where_document={"$contains": "sock"}, include=[])
     growth = {name: _growth(call, half, scenario.collection) for name, call in kinds.items()}
-    slow = {name: told for name, told in growth.items() if told is not None}
+    slow = {name: reported for name, reported in growth.items() if reported is not None}
     scenario.client.delete_collection("half")
     assert not slow, slow
 
@@ -280,12 +280,12 @@ def _mixed_call(scenario: Scenario, i: int, queries: Any, ids: list[str], extra:
 @step("keys", places=DISK)
 def a_small_budget_of_memory(scenario: Scenario) -> None:
     """With hardly any room for caches the answers are the same, and no more is held."""
-    asked = [{"topic": "law"}, {"price": {"$lt": 3}}, {"tags": {"$contains": "old"}}]
+    queries = [{"topic": "law"}, {"price": {"$lt": 3}}, {"tags": {"$contains": "old"}}]
     where = str(scenario.place.path)
-    told = json.loads(programs.run(programs.small_budget, where, 4 << 20, json.dumps(asked)))
-    for where, ids in zip(asked, told["ids"], strict=True):
+    data = json.loads(programs.run(programs.small_budget, where, 4 << 20, json.dumps(queries)))
+    for where, ids in zip(queries, data["ids"], strict=True):
         compare(ids, scenario.truth.matching(where), str(where))
-    assert told["most"] <= 4 << 20, told["most"]
+    assert data["most"] <= 4 << 20, data["most"]
 
 
 @step(places=ON_DISK)

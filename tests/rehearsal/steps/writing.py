@@ -162,8 +162,8 @@ def updates_a_third_by_filter(scenario: Scenario) -> None:
     warm(scenario)
     where = {"year": {"$lt": 2002}}
     ids = scenario.truth.matching(where)
-    told = scenario.collection.update(where=where, metadatas={"topic": "birds", "changed": None})
-    assert told["updated"] == len(ids)
+    result = scenario.collection.update(where=where, metadatas={"topic": "birds", "changed": None})
+    assert result["updated"] == len(ids)
     scenario.truth.merge(ids, lambda _: {"topic": "birds", "changed": None})
     check_reads(scenario)
 

@@ -321,22 +321,22 @@ def in_child(function, *arguments):
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
-        said = b"done"
+        message = b"done"
         begin_child()
         try:
             function(*arguments)
         except NotFoundError as error:
-            said = b"again" if b"while it was" in str(error).encode() else _told()
+            message = b"again" if b"while it was" in str(error).encode() else _told()
         except BaseException:
-            said = _told()
+            message = _told()
         with suppress(OSError):
-            os.write(writing, said)
+            os.write(writing, message)
         os._exit(0)
     os.close(writing)
-    with os.fdopen(reading, "rb") as told:
-        said = told.read()
+    with os.fdopen(reading, "rb") as reported:
+        message = reported.read()
     os.waitpid(child, 0)
-    return said.decode() or "killed"
+    return message.decode() or "killed"
 
 
 def _told():

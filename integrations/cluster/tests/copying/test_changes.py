@@ -253,11 +253,11 @@ def test_an_older_journal_is_gone_on_with(source, there, monkeypatch):
     places = inside.session(source).place, inside.session(there).place
     with opened_journal([there.path], places) as journal:
         path = journal.path
-    said = orjson.loads(path.read_bytes())
-    (entry,) = said["collections"].values()
+    data = orjson.loads(path.read_bytes())
+    (entry,) = data["collections"].values()
     for key in ("spaces", "paged", "finished"):
         del entry[key]
-    path.write_bytes(orjson.dumps({"format": 1, "collections": said["collections"]}))
+    path.write_bytes(orjson.dumps({"format": 1, "collections": data["collections"]}))
     things.add(["more"], [[1, 1]])
     source.copy_to(there)
     same(things, opened(there))

@@ -210,7 +210,7 @@ def test_a_cluster_takes_no_vectors_that_only_qdrant_client_knows(tmp_path, clus
 
 
 @pytest.mark.parametrize(
-    ("name", "configuration", "metadata", "said"),
+    ("name", "configuration", "metadata", "message"),
     [
         ("unfit", {"expires": "until"}, {}, "'unfit' can't be copied.*nothing expires"),
         ("unfit", {"vectors": {"datatype": "float16"}}, {}, "'unfit' can't be copied.*float16"),
@@ -220,14 +220,14 @@ def test_a_cluster_takes_no_vectors_that_only_qdrant_client_knows(tmp_path, clus
     ],
 )
 def test_what_a_cluster_cannot_have_is_refused_before_anything_is_copied(
-    cluster, name, configuration, metadata, said
+    cluster, name, configuration, metadata, message
 ):
     with retrieval_store.Client() as source:
         fit = source.create_collection("fit", embedding_function=None)
         fit.add("a", embeddings=[[1, 2]])
         unfit = source.create_collection(name, configuration, embedding_function=None)
         unfit.add(["a", "b"], embeddings=[[1, 2], [3, 4]], metadatas=[metadata or None, None])
-        with pytest.raises(InvalidArgumentError, match=said):
+        with pytest.raises(InvalidArgumentError, match=message):
             source.copy_to(cluster)
         assert cluster.list_collections() == []
         source.copy_to(cluster, ["fit"])

@@ -40,10 +40,10 @@ def run(seed, base):
         if not beside and (got == "done" or (is_finished(target) and not was_finished)):
             same(source, target, f"program {seed}, attempt {attempt}")
         programs.changed(number + 50, source, rng.randint(0, 10), programs.Lasting)
-    for said in ("at the end", "once more"):
+    for message in ("at the end", "once more"):
         got = programs.in_child(programs.copy, seed, source, target, -1, False, by_points)
-        assert got == "done", f"program {seed}, {said}: {got}"
-        same(source, target, f"program {seed}, {said}")
+        assert got == "done", f"program {seed}, {message}: {got}"
+        same(source, target, f"program {seed}, {message}")
     shutil.rmtree(source)
     shutil.rmtree(target)
 

@@ -56,8 +56,8 @@ def assembled(objects, info=None):
     start = out.tell()
     out.write(b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1))
     out.write(b"".join(b"%010d 00000 n \n" % place for place in places))
-    said = f"/Info {info} 0 R" if info else ""
-    out.write(f"trailer<</Root 1 0 R{said}/Size {len(objects) + 1}>>\n".encode())
+    message = f"/Info {info} 0 R" if info else ""
+    out.write(f"trailer<</Root 1 0 R{message}/Size {len(objects) + 1}>>\n".encode())
     out.write(b"startxref\n%d\n%%%%EOF" % start)
     return out.getvalue()
 

@@ -447,7 +447,7 @@ def test_each_word_of_a_file_is_in_a_passage_or_in_a_gap(kind, blocks, letter, l
     data = WRITERS[kind](words.blocks(blocks))
     file = file_text(plugins.load(plugins.READERS, kind)(data, f"a.{kind}"), kind)
     passages = cutter_of(None, longest).passages(file, "a")
-    said = " ".join(passage.text for passage in passages)
-    lost = {*words.all} - {*re.findall(r"\w+", said.replace("_", " "))}
+    text = " ".join(passage.text for passage in passages)
+    lost = {*words.all} - {*re.findall(r"\w+", text.replace("_", " "))}
     named = sum(int(number.replace(",", "")) for number in COUNTED.findall(" ".join(file.gaps)))
     assert len(lost) <= named, (sorted(lost)[:5], file.gaps)

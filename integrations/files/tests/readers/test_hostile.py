@@ -25,7 +25,7 @@ def still_reads(process):
 
 
 @pytest.mark.parametrize(
-    ("what", "said"),
+    ("what", "message"),
     [
         ("loops", "longer than 1 s"),
         ("sleeps", "longer than 1 s"),
@@ -35,8 +35,8 @@ def still_reads(process):
         ("gone", "has no attribute 'gone'"),
     ],
 )
-def test_a_reader_that_fails_ends_alone(what, said):
-    with ReaderProcess(seconds=1) as hurried, pytest.raises(DataLoaderError, match=said):
+def test_a_reader_that_fails_ends_alone(what, message):
+    with ReaderProcess(seconds=1) as hurried, pytest.raises(DataLoaderError, match=message):
         hurried.read(f"integrations.files.tests.readers.bad:{what}", b"", "a")
 
 
@@ -188,11 +188,11 @@ HOSTILE = {
 
 @pytest.mark.parametrize("what", HOSTILE)
 def test_a_bomb_does_nothing_to_the_program(process, what):
-    name, make, said = HOSTILE[what]
+    name, make, message = HOSTILE[what]
     if what == "objects":
         assert text_of_bytes(make(), name, process).sections == []
     else:
-        with pytest.raises(DataLoaderError, match=said):
+        with pytest.raises(DataLoaderError, match=message):
             text_of_bytes(make(), name, process)
     still_reads(process)
 

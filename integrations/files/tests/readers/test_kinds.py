@@ -93,12 +93,12 @@ def test_json_is_read_in_lines():
     by_line = read_file(lines, "a.ndjson")
     assert texts(by_line) == [((), "t: one"), ((), "t: two")]
     assert lines[by_line.sections[1].start : by_line.sections[1].end] == b'{"t": "two"}'
-    for data, name, said in (
+    for data, name, message in (
         (b"{", "a.json", "it isn't JSON"),
         (b"\n{", "a.jsonl", "line 2 isn't JSON"),
         (b"[" * 100_000, "a.json", "too deep"),
     ):
-        with pytest.raises(DataLoaderError, match=said):
+        with pytest.raises(DataLoaderError, match=message):
             read_file(data, name)
 
 

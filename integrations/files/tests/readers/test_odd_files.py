@@ -174,10 +174,10 @@ def test_excluded_links_to_folders_are_not_told_as_unreadable(tmp_path):
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "a.md").write_text("text")
     (tmp_path / "docs" / "linked").symlink_to(tmp_path)
-    told = []
+    reports = []
     for exclude in ("linked", ()):
-        [*read_folder(tmp_path / "docs", exclude=exclude, on_unreadable=told.append)]
-    assert [file.why for file in told] == ["it is a link, which isn't followed"]
+        [*read_folder(tmp_path / "docs", exclude=exclude, on_unreadable=reports.append)]
+    assert [file.why for file in reports] == ["it is a link, which isn't followed"]
 
 
 def test_formulas_without_a_value_are_told_from_empty_texts():

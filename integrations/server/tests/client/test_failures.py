@@ -124,9 +124,9 @@ class Cutting(socketserver.BaseRequestHandler):
     """Answers `GET /` as a server does, and cuts every later connection."""
 
     def handle(self):
-        said = self.request.recv(65536)
-        self.server.heads.append(said)
-        if said.startswith(b"GET / "):
+        received = self.request.recv(65536)
+        self.server.heads.append(received)
+        if received.startswith(b"GET / "):
             body = b'{"retrieval-store": "9"}'
             head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
             self.request.sendall(head + body)
@@ -175,7 +175,7 @@ def cutting(way):
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(
-    ("way", "error", "said", "again"),
+    ("way", "error", "message", "again"),
     [
         ("cut", UnavailableError, "was cut while", True),
         ("cut in a piece", UnavailableError, "was cut while", True),
@@ -189,9 +189,9 @@ def cutting(way):
         ("given up", RequestTimeoutError, "took too long", False),
     ],
 )
-def test_what_goes_wrong_with_an_answer_is_told(way, error, said, again):
+def test_what_goes_wrong_with_an_answer_is_told(way, error, message, again):
     with cutting(way) as (server, url), retrieval_store.Client(url=url, timeout=0.5) as client:
-        with pytest.raises(error, match=said):
+        with pytest.raises(error, match=message):
             client.count_collections()
         assert (server.asked > 1) == again  # reads are tried again where that may help
         before = server.asked
@@ -338,8 +338,8 @@ IMPOSSIBLE = [
 
 
 def test_arguments_that_cannot_be_are_refused_at_once():
-    for given, error, said in IMPOSSIBLE:
-        with pytest.raises(error, match=said):
+    for given, error, message in IMPOSSIBLE:
+        with pytest.raises(error, match=message):
             retrieval_store.Client(**given)
 
 
@@ -408,8 +408,8 @@ def gateway(behind, said):
 
 def test_what_answers_in_the_place_of_a_server_is_taken_for_no_cluster(served):
     things, address = made(served), inside.store(served).address
-    said = b"HTTP/1.1 503 Not Now\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-    behind = gateway((address.host, address.port), said)
+    message = b"HTTP/1.1 503 Not Now\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    behind = gateway((address.host, address.port), message)
     with behind as (server, url), retrieval_store.Client(url=url) as client:
         threading.Timer(0.3, lambda: setattr(server, "said", None)).start()
         assert client.get_collection("things", embedding_function=None).get() == things.get()
@@ -417,7 +417,7 @@ def test_what_answers_in_the_place_of_a_server_is_taken_for_no_cluster(served):
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(
-    ("said", "error", "match"),
+    ("message", "error", "match"),
     [
         (b"403 Forbidden\r\ncontent-length: 0", AccessDeniedError, "--allow-host"),
         (
@@ -429,8 +429,8 @@ def test_what_answers_in_the_place_of_a_server_is_taken_for_no_cluster(served):
         (b"200 OK\r\ncontent-length: 99999999999999999999", UnavailableError, "nothing answers"),
     ],
 )
-def test_what_is_neither_is_said_so_and_nothing_is_written(said, error, match):
-    behind = gateway(("127.0.0.1", 9), b"HTTP/1.1 " + said + b"\r\n\r\n")
+def test_what_is_neither_is_said_so_and_nothing_is_written(message, error, match):
+    behind = gateway(("127.0.0.1", 9), b"HTTP/1.1 " + message + b"\r\n\r\n")
     with (
         behind as (_, url),
         retrieval_store.Client(url=url) as client,

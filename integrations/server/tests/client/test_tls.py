@@ -43,9 +43,12 @@ async def test_what_is_encrypted_is_the_same(tmp_path, certificate, monkeypatch)
         with retrieval_store.Client(url=url, verify=False) as client:
             assert client.count_collections() == 1
         tuned(monkeypatch, server_patience=0.1)
-        for given, said in ((url, "isn't trusted"), (url.replace("https", "http"), "is it https")):
+        for given, message in (
+            (url, "isn't trusted"),
+            (url.replace("https", "http"), "is it https"),
+        ):
             with (
                 retrieval_store.Client(url=given) as client,
-                pytest.raises(UnavailableError, match=said),
+                pytest.raises(UnavailableError, match=message),
             ):
                 client.count_collections()

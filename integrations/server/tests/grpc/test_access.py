@@ -111,8 +111,10 @@ def test_pages_are_kept_out_but_those_that_are_allowed():
         allowed = with_headers(calling, origin="https://page.example")
         assert code(allowed, "Collections/List") == "OK"
         other = with_headers(calling, origin="https://other.example")
-        told = refusal(other, "Collections/List")
-        assert told[0] == "PERMISSION_DENIED" and told[1].startswith("Forbidden: pages of other")
+        message = refusal(other, "Collections/List")
+        assert message[0] == "PERMISSION_DENIED" and message[1].startswith(
+            "Forbidden: pages of other"
+        )
         assert code(other, "Points/Nothing") == "PERMISSION_DENIED"
 
 
@@ -120,8 +122,8 @@ def test_health_needs_no_key_but_to_watch_it_does(locked):
     stub = HealthStub(locked.channel)
     serving = health_pb2.HealthCheckResponse.SERVING
     for service in ("", "qdrant.Points"):
-        asked = health_pb2.HealthCheckRequest(service=service)
-        assert stub.Check(asked).status == serving
+        request = health_pb2.HealthCheckRequest(service=service)
+        assert stub.Check(request).status == serving
     unknown = health_pb2.HealthCheckRequest(service="none")
     assert code(stub.Check, unknown) == "NOT_FOUND"
     with pytest.raises(grpc.RpcError) as refused:
@@ -154,8 +156,8 @@ def test_calls_are_counted_beside_requests():
         code(calling, "Points/Count", q.CountPoints(collection_name="none"))
         with httpx.Client(base_url=calling.url) as client:
             metrics = client.get("/metrics").text
-            told = client.get("/telemetry").json()["result"]["requests"]["grpc"]["responses"]
+            reported = client.get("/telemetry").json()["result"]["requests"]["grpc"]["responses"]
     assert 'grpc_responses_total{endpoint="/qdrant.Collections/List",status="0"} 2\n' in metrics
     assert 'grpc_responses_total{endpoint="/qdrant.Points/Count",status="5"} 1\n' in metrics
     assert 'rest_responses_total{method="GET"' not in metrics  # none was answered before
-    assert told["/qdrant.Collections/List"]["0"]["count"] == 2
+    assert reported["/qdrant.Collections/List"]["0"]["count"] == 2

@@ -54,8 +54,8 @@ def test_payloads_come_back_as_they_went(empty):
     }
     sent = q.PointStruct(id=q.PointId(num=1), vectors=dense([1, 2]), payload=values)
     empty.points.Upsert(upsert(sent))
-    asked = q.GetPoints(collection_name="c", ids=ids([1]), **WITH_ALL)
-    found = dict(empty.points.Get(asked).result[0].payload)
+    request = q.GetPoints(collection_name="c", ids=ids([1]), **WITH_ALL)
+    found = dict(empty.points.Get(request).result[0].payload)
     null = q.Value(null_value=0)
     values |= {"nothing": null, "nan": null}  # JSON has no other
     values["list"].list_value.values[1].CopyFrom(null)
@@ -77,8 +77,8 @@ def test_snapshots_are_taken_listed_and_deleted(tmp_path):
         name = made.snapshot_description.name
         assert made.snapshot_description.size > 0
         assert made.snapshot_description.creation_time.seconds > 1_600_000_000
-        asked = q.ListSnapshotsRequest(collection_name="c")
-        listed = snapshots.List(asked).snapshot_descriptions
+        request = q.ListSnapshotsRequest(collection_name="c")
+        listed = snapshots.List(request).snapshot_descriptions
         assert [one.name for one in listed] == [name]
         gone = q.DeleteSnapshotRequest(collection_name="c", snapshot_name=name)
         assert code(snapshots.Delete, gone) == "OK"

@@ -110,9 +110,9 @@ def test_a_message_that_does_not_come_is_given_up_and_holds_up_no_other(few):
     with ThreadPoolExecutor(8) as threads:
         slow = few.channel.stream_unary("/qdrant.Points/Count")
         # The number that is read at once, plus one.
-        told = [threads.submit(refusal, slow, nothing(), timeout=PATIENCE) for _ in range(3)]
+        reports = [threads.submit(refusal, slow, nothing(), timeout=PATIENCE) for _ in range(3)]
         assert few.qdrant.HealthCheck(q.HealthCheckRequest(), timeout=PATIENCE).title
-        assert {one.result()[0] for one in told} == {"DEADLINE_EXCEEDED"}
+        assert {one.result()[0] for one in reports} == {"DEADLINE_EXCEEDED"}
         silent.set()
     assert count(few) == 0
 
@@ -129,7 +129,7 @@ def test_calls_without_a_key_hold_up_none_with_one():
         names = ("/qdrant.Qdrant/HealthCheck", "/grpc.health.v1.Health/Check")
         slow = [few.channel.stream_unary(name) for name in names]
         with ThreadPoolExecutor(24) as threads:
-            told = [threads.submit(refusal, one, nothing(), timeout=20) for one in slow * 12]
+            reports = [threads.submit(refusal, one, nothing(), timeout=20) for one in slow * 12]
             time.sleep(0.3)
             known = Calls(few.channel, api_key="secret")
             began = time.monotonic()
@@ -137,7 +137,7 @@ def test_calls_without_a_key_hold_up_none_with_one():
             assert code(HealthStub(few.channel).Check, HealthCheckRequest(), timeout=5) == "OK"
             assert time.monotonic() - began < 3
             silent.set()
-            codes = {one.result()[0] for one in told}
+            codes = {one.result()[0] for one in reports}
     # All arrive at once then, and some may be too many for the short queue.
     assert "OK" in codes <= {"OK", "RESOURCE_EXHAUSTED"}
 
@@ -160,9 +160,9 @@ def test_what_waits_longer_than_it_may_was_not_begun(few):
     with held_up(few) as (begun, go_on):
         busy = [counting(few) for _ in range(2)]
         assert begun.acquire(timeout=PATIENCE) and begun.acquire(timeout=PATIENCE)
-        asked = q.CountPoints(collection_name="c", timeout=1)
-        told = refusal(few.points.Count, asked, timeout=PATIENCE)
-        assert told == ("DEADLINE_EXCEEDED", "no thread became free in time; nothing was done")
+        request = q.CountPoints(collection_name="c", timeout=1)
+        message = refusal(few.points.Count, request, timeout=PATIENCE)
+        assert message == ("DEADLINE_EXCEEDED", "no thread became free in time; nothing was done")
         go_on.set()
         assert [one.result().result.count for one in busy] == [0, 0]
         assert not begun.acquire(blocking=False)
@@ -213,13 +213,13 @@ def test_depth_is_bounded(few, depth, answer):
     filter_ = q.Filter(must=[{"has_id": {"has_id": [{"num": 1}]}}]).SerializeToString()
     for _ in range(depth):  # no message can be made that is as deep
         filter_ = within(MUST, within(FILTER, filter_))
-    asked = q.CountPoints(collection_name="c").SerializeToString() + within(MUST, filter_)
-    assert code(few, "Points/Count", asked) == answer
+    query = q.CountPoints(collection_name="c").SerializeToString() + within(MUST, filter_)
+    assert code(few, "Points/Count", query) == answer
 
 
 def test_what_is_said_of_a_refusal_fits_into_a_header(few):
     name = "ü😀" * 100
-    asked = q.CountPoints(collection_name=name)
-    assert code(few.points.Count, asked) == "NOT_FOUND"
-    asked = q.ScrollPoints(collection_name="c", offset=q.PointId(uuid="😀" * 20_000))
-    assert code(few.points.Scroll, asked) == "INVALID_ARGUMENT"
+    request = q.CountPoints(collection_name=name)
+    assert code(few.points.Count, request) == "NOT_FOUND"
+    request = q.ScrollPoints(collection_name="c", offset=q.PointId(uuid="😀" * 20_000))
+    assert code(few.points.Scroll, request) == "INVALID_ARGUMENT"

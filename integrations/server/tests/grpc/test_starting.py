@@ -122,15 +122,15 @@ def test_where_it_cannot_be_served_http_is_served_alone(tmp_path):
     with without_grpc(cwd=tmp_path) as process:
         assert process.stdout.readline().startswith("serving ")
         process.send_signal(signal.SIGTERM)
-        told = process.stderr.read()
-    assert "gRPC isn't served" in told and "retrieval-store-server" in told
+        text = process.stderr.read()
+    assert "gRPC isn't served" in text and "retrieval-store-server" in text
 
 
 def test_and_where_it_is_asked_for_that_is_an_error(tmp_path):
     with without_grpc("--grpc-port", "any", cwd=tmp_path) as process:
-        told = process.communicate(timeout=PATIENCE)
+        output = process.communicate(timeout=PATIENCE)
     assert process.returncode != 0
-    assert told[0] == "" and "pip install retrieval-store-server" in told[1]
+    assert output[0] == "" and "pip install retrieval-store-server" in output[1]
 
 
 def test_the_port_that_is_taken_by_default_may_be_anothers(tmp_path, monkeypatch):

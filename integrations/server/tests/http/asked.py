@@ -79,5 +79,5 @@ class Asking:
         if not went:
             return None
         start, *parts = went
-        told = {name.decode().lower(): one.decode() for name, one in start["headers"]}
-        return Answered(start["status"], told, b"".join(one.get("body", b"") for one in parts))
+        reported = {name.decode().lower(): one.decode() for name, one in start["headers"]}
+        return Answered(start["status"], reported, b"".join(one.get("body", b"") for one in parts))

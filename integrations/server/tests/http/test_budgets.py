@@ -54,8 +54,10 @@ def refusal(answer):
 
 
 def test_pairs_are_counted_before_they_are_made(ask):
-    said = refusal(ask("POST", MATRIX, {"sample": 300, "limit": 299}))
-    assert said.startswith("the request needs 89,700 pairs, of which a request may have some 1,17")
+    message = refusal(ask("POST", MATRIX, {"sample": 300, "limit": 299}))
+    assert message.startswith(
+        "the request needs 89,700 pairs, of which a request may have some 1,17"
+    )
     found = ask("POST", MATRIX, {"sample": 20, "limit": 10}).json["result"]["pairs"]
     assert len(found) == 200
 
@@ -66,19 +68,19 @@ def test_comparisons_are_counted_before_they_are_made(ask):
         return ask("POST", QUERY, {"query": {"recommend": recommend}, "limit": 3})
 
     assert len(recommended(100).json["result"]["points"]) == 3
-    said = refusal(recommended(500))
-    assert said.startswith("the request needs 150,000 comparisons, of which a request may have")
+    message = refusal(recommended(500))
+    assert message.startswith("the request needs 150,000 comparisons, of which a request may have")
 
 
 def test_hits_are_counted_with_what_they_carry(ask):
     search = {"query": VECTOR, "limit": 300}
     several = {"searches": [search] * 10}
-    said = refusal(ask("POST", f"{QUERY}/batch", several))
-    assert said.startswith("the request needs 3,000 hits, of which a request may have some 2,")
+    message = refusal(ask("POST", f"{QUERY}/batch", several))
+    assert message.startswith("the request needs 3,000 hits, of which a request may have some 2,")
     whole = {**search, "with_payload": True, "with_vector": True}
     assert len(ask("POST", QUERY, whole).json["result"]["points"]) == 300
-    said = refusal(ask("POST", WIDE_QUERY, {**whole, "query": WIDE_VECTOR}))
-    assert said.startswith("the request needs 300 vectors, of which a request may have some ")
+    message = refusal(ask("POST", WIDE_QUERY, {**whole, "query": WIDE_VECTOR}))
+    assert message.startswith("the request needs 300 vectors, of which a request may have some ")
     assert len(ask("POST", QUERY, search).json["result"]["points"]) == 300
     # With fewer hits than the limit, the actual number counts.
     near = {"query": VECTOR, "limit": 10**6, "filter": {"must": [{"has_id": [1, 2]}]}}
@@ -98,8 +100,10 @@ def test_points_that_are_read_are_counted_with_what_they_carry(ask):
             {"ids": [*range(300)], "with_payload": True, "with_vector": True},
         ),
     ):
-        said = refusal(ask("POST", path, body))
-        assert said.startswith("the request needs 30") and " vectors, of which a request" in said
+        message = refusal(ask("POST", path, body))
+        assert (
+            message.startswith("the request needs 30") and " vectors, of which a request" in message
+        )
         body |= {"with_payload": False, "with_vector": False}
         assert ask("POST", path, body).status == 200
 
@@ -112,8 +116,8 @@ def test_a_filter_of_a_write_is_counted_and_nothing_is_written():
         "/collections/c/points/payload": {"filter": {"should": keys}, "payload": {"new": 1}},
     }
     for path, body in changes.items():
-        said = refusal(ask("POST", f"{path}?wait=true", body))
-        assert said.startswith("the request needs 200 keys in a filter, of which a request may")
+        message = refusal(ask("POST", f"{path}?wait=true", body))
+        assert message.startswith("the request needs 200 keys in a filter, of which a request may")
     narrow = {"filter": {"must": [{"key": "n", "match": {"value": 7}}]}}
     assert ask("POST", "/collections/c/points/delete?wait=true", narrow).status == 200
     found = ask("POST", "/collections/c/points/count", {"exact": True}).json["result"]
@@ -129,8 +133,8 @@ def test_keys_that_take_minutes_to_read_are_refused():
         return ask("POST", QUERY, {"query": VECTOR, "filter": {"should": conditions}})
 
     assert filtered(100).json["result"]["points"] == []
-    said = refusal(filtered(200, "other"))
-    assert said == (
+    message = refusal(filtered(200, "other"))
+    assert message == (
         "the request needs 200 keys in a filter, of which a request may have some 100 here"
     )
     assert filtered(60, "third").status == 200  # so few are always allowed
@@ -194,8 +198,8 @@ def test_large_requests_that_wait_for_each_other_are_answered():
     body = b'{"searches": [%b]}' % b",".join([b'{"query": [1, 1, 1, 1], "limit": 300}'] * 300)
 
     async def together():
-        asked = [ask.ask("POST", f"{QUERY}/batch", body, {}) for _ in range(4)]
-        return await asyncio.gather(*asked)
+        queries = [ask.ask("POST", f"{QUERY}/batch", body, {}) for _ in range(4)]
+        return await asyncio.gather(*queries)
 
     answers = ask.loop.run_until_complete(together())
     assert {one.status for one in answers} == {200}

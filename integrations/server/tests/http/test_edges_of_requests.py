@@ -44,7 +44,7 @@ def test_what_is_wrong_with_an_index_is_said_of_its_own_type(ask, schema, words)
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "said"),
+    ("path", "body", "message"),
     [
         ("/count", {"shard_key": {"target": "a", "fallback": "b"}}, '{"target": "a", "fallback":'),
         ("/count", {"shard_key": ["a", 5]}, 'there is no shard key ["a", 5]'),
@@ -82,9 +82,9 @@ def test_what_is_wrong_with_an_index_is_said_of_its_own_type(ask, schema, words)
         ("/payload", {"points": [1], "payload": [1]}, "at payload: expected an object"),
     ],
 )
-def test_a_refusal_says_what_was_sent_and_where_in_no_language_of_ours(ask, path, body, said):
+def test_a_refusal_says_what_was_sent_and_where_in_no_language_of_ours(ask, path, body, message):
     _, error = refused(ask, path, body)
-    assert said in error
+    assert message in error
     assert not any(word in error for word in ("dict", "union", "(list)", "dtype", "instance of"))
 
 

@@ -44,8 +44,8 @@ class Hostile:
     def __call__(self, method: str, path: str, raw: bytes = b"", collection: str = "") -> Answered:
         before = self.state(collection)
         began = time.process_time()
-        asked = self.asking.ask(method, path, raw, {})
-        answered = self.asking.loop.run_until_complete(asyncio.wait_for(asked, PATIENCE))
+        answer = self.asking.ask(method, path, raw, {})
+        answered = self.asking.loop.run_until_complete(asyncio.wait_for(answer, PATIENCE))
         assert time.process_time() - began < SLOWEST
         assert answered.status < 500, answered.body
         if answered.status >= 400:

@@ -236,11 +236,11 @@ def test_no_answer_tells_whether_a_file_is_there(tmp_path, registered):
     )
     ask = Asking(app(":memory:", image_root=tmp_path))
     ask("PUT", "/collections/t", {"vectors": {"i": {"size": 2, "distance": "Dot"}}})
-    told = [
+    reports = [
         query(ask, query={"image": path, "model": "brightness"}, using="i").body.replace(
             path.encode(), b"PATH"
         )
         for path in (there, there[:-1] + ("A" if there[-1] != "A" else "B"))
     ]
-    assert told[0] == told[1]
+    assert reports[0] == reports[1]
     ask.close()

@@ -96,17 +96,19 @@ def test_paths_that_there_are_not_are_not_counted_one_by_one(ask):
 
 
 def test_a_collection_tells_what_it_holds(ask):
-    told = ask("GET", "/collections/c/memory").json["result"]
-    assert {one["name"] for one in told["vectors"]} == {"dense"}
-    assert {one["name"] for one in told["sparse_vectors"]} == {"sparse"}
-    assert told["total"]["disk_bytes"] > told["payload"]["disk_bytes"] > 0
-    assert told["total"]["ram_bytes"] == sum(one["ram_bytes"] for one in told["other"].values())
+    reported = ask("GET", "/collections/c/memory").json["result"]
+    assert {one["name"] for one in reported["vectors"]} == {"dense"}
+    assert {one["name"] for one in reported["sparse_vectors"]} == {"sparse"}
+    assert reported["total"]["disk_bytes"] > reported["payload"]["disk_bytes"] > 0
+    assert reported["total"]["ram_bytes"] == sum(
+        one["ram_bytes"] for one in reported["other"].values()
+    )
     assert ask("GET", "/collections/nothing/memory").status == 404
 
 
 def test_quotas_are_none_and_none_can_be_set(ask):
-    told = models.QuotaStatus.model_validate(ask("GET", "/quotas").json["result"])
-    assert told.config.enabled is False
+    model = models.QuotaStatus.model_validate(ask("GET", "/quotas").json["result"])
+    assert model.config.enabled is False
     assert ask("PUT", "/quotas", {"enabled": False}).status == 200
     assert ask("PUT", "/quotas", {"enabled": True}).status == 400
     assert ask("PUT", "/quotas", {"max_disk_usage_percent": 5}).status == 400

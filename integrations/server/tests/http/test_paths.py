@@ -51,8 +51,8 @@ def test_paths_of_the_store_are_hidden_and_names_of_users_stay(message, shown):
 
 @pytest.mark.parametrize("directory", [None, "/"])
 def test_a_store_without_a_directory_of_its_own_has_nothing_to_hide(directory):
-    said = "None of /data/store is / or `None`"
-    assert hidden(said, directory) == said
+    text = "None of /data/store is / or `None`"
+    assert hidden(text, directory) == text
 
 
 def test_a_served_store_in_memory_names_collections_as_they_are_called():

@@ -81,11 +81,11 @@ def points_of(body):
 SCROLL = "/collections/c/points/scroll"
 
 
-@pytest.mark.parametrize("asked", [UPGRADE, H2C], ids=["any", "h2c"])
+@pytest.mark.parametrize("query", [UPGRADE, H2C], ids=["any", "h2c"])
 @pytest.mark.parametrize("made", [request, chunked])
 @pytest.mark.parametrize("cut", ["whole", "head", "body", "bytes"])
-def test_an_upgrade_is_ignored_and_the_body_is_the_requests_own(url, made, asked, cut):
-    sent = made("POST", SCROLL, QUERY, asked)
+def test_an_upgrade_is_ignored_and_the_body_is_the_requests_own(url, made, query, cut):
+    sent = made("POST", SCROLL, QUERY, query)
     head = sent.index(b"\r\n\r\n") + 4
     at = {"whole": [], "head": [head], "body": [head + 3], "bytes": range(1, len(sent))}[cut]
     with connected(url) as connection:

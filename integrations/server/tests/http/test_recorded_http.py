@@ -70,8 +70,8 @@ def known(result: Any) -> Any:
 def has_infinite_numbers(row: Any) -> bool:
     """Whether a request writes an infinite number, which is refused here, or finds point 2, which
     has it. Other points then change their ranks, or leave the window."""
-    said, sent = json.dumps(row["answer"]), json.dumps(row["body"])
-    return '"id": 2,' in said or "1e+39" in sent or '"offset": 3' in sent
+    message, sent = json.dumps(row["answer"]), json.dumps(row["body"])
+    return '"id": 2,' in message or "1e+39" in sent or '"offset": 3' in sent
 
 
 @pytest.fixture(scope="module", params=["a", "b"])
@@ -84,21 +84,23 @@ def replayed(request, tmp_path_factory):
 
 
 def test_what_a_client_sends_is_answered_as_a_real_server_has_answered(replayed):
-    sent = [(i, told) for i, row, told in replayed if row["part"] == "client"]
-    different = [(i, told) for i, told in sent if told]
+    sent = [(i, reported) for i, row, reported in replayed if row["part"] == "client"]
+    different = [(i, reported) for i, reported in sent if reported]
     assert len(different) <= (1 - AGREEING) * len(sent), different
 
 
 def test_what_no_client_sends_is_answered_as_a_real_server_has_answered(replayed):
-    odd = [(i, row, told) for i, row, told in replayed if row["part"] == "odd"]
+    odd = [(i, row, reported) for i, row, reported in replayed if row["part"] == "odd"]
     assert len(odd) == 190
-    assert not [(i, told) for i, row, told in odd if told and not has_infinite_numbers(row)]
+    assert not [
+        (i, reported) for i, row, reported in odd if reported and not has_infinite_numbers(row)
+    ]
 
 
 def test_no_status_of_a_refusal_differs_but_where_numbers_are_infinite(replayed):
-    refused = [(i, row, told) for i, row, told in replayed if row["status"] >= 400]
+    refused = [(i, row, reported) for i, row, reported in replayed if row["status"] >= 400]
     assert len(refused) > 100
-    assert not [i for i, _, told in refused if told == "status"]
+    assert not [i for i, _, reported in refused if reported == "status"]
 
 
 @pytest.fixture(params=["directory", ":memory:"])

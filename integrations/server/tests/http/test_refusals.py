@@ -34,7 +34,7 @@ def points_of(vector):
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "said"),
+    ("path", "body", "message"),
     [
         (POINTS, points_of({"s": SHORT}), LENGTHS),
         (POINTS, batch_of({"s": [SHORT]}), LENGTHS),
@@ -58,11 +58,11 @@ def points_of(vector):
         ),
     ],
 )
-def test_what_no_collection_could_take_is_refused_in_a_servers_words(ask, path, body, said):
+def test_what_no_collection_could_take_is_refused_in_a_servers_words(ask, path, body, message):
     answer = ask("PUT", path, body)
     assert answer.status == 422
     assert answer.json["status"]["error"].startswith("Validation error in ")
-    assert said in answer.json["status"]["error"]
+    assert message in answer.json["status"]["error"]
 
 
 def test_each_operation_of_several_is_looked_at(ask):

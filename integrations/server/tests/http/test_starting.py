@@ -180,8 +180,8 @@ def test_a_head_that_does_not_come_is_given_up(monkeypatch):
         for sent in (b"", b"GET / HT", health + b"GET"):
             with socket.create_connection((place.hostname, place.port), PATIENCE) as connection:
                 connection.sendall(sent)
-                told = b"".join(iter(lambda one=connection: one.recv(65_536), b""))  # until closed
-                assert told.count(b"HTTP/1.1 200") == sent.count(b"healthz")
+                text = b"".join(iter(lambda one=connection: one.recv(65_536), b""))  # until closed
+                assert text.count(b"HTTP/1.1 200") == sent.count(b"healthz")
         with closing(HTTPConnection(place.netloc, timeout=PATIENCE)) as connection:
             connection.request("GET", "/healthz")
             assert connection.getresponse().read()

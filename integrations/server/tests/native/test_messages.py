@@ -170,10 +170,10 @@ def test_a_filter_that_doubles_at_each_level_is_refused_before_it_is_walked():
     for _ in range(100):
         expression = And((expression, expression))
     arrays = []
-    said = encode(expression, arrays)
-    assert len(orjson.dumps(said)) < 20_000
+    encoded = encode(expression, arrays)
+    assert len(orjson.dumps(encoded)) < 20_000
     with pytest.raises(InvalidFilterError, match="1000000 conditions"):
-        decode(said, Expression, arrays)
+        decode(encoded, Expression, arrays)
 
 
 columns = st.lists(st.one_of(st.none(), st.just(UNSET), texts), min_size=3, max_size=3)
@@ -249,9 +249,9 @@ NO_FILTERS = [
 
 
 def test_what_stands_for_no_filter_is_refused():
-    for said in NO_FILTERS:
+    for message in NO_FILTERS:
         with pytest.raises(MalformedError):
-            decode(said, Expression, [])
+            decode(message, Expression, [])
 
 
 def near_of(array):
@@ -327,11 +327,11 @@ def test_vectors_are_made_once_of_what_stands_in_a_message():
     """Otherwise a few bytes could mean a million of them."""
     batch = PointBatch(["a", "b", "c"], {"m": VECTORS[4]["m"]})
     arrays = []
-    said = encode(batch, arrays)
-    vectors = said["vectors"]
+    encoded = encode(batch, arrays)
+    vectors = encoded["vectors"]
     vectors["again"] = vectors["m"]
     with pytest.raises(MalformedError):
-        decode(said, PointBatch, arrays)
+        decode(encoded, PointBatch, arrays)
 
 
 def test_a_message_of_another_release_is_refused_with_words_that_say_so():
@@ -349,9 +349,9 @@ def test_arrays_that_are_not_there_are_refused():
         [[3, [1]]],
         [["<f4", 1]],
     ):
-        said = orjson.dumps({"data": 1, "arrays": described})
+        text = orjson.dumps({"data": 1, "arrays": described})
         with pytest.raises(MalformedError):
-            unpack_message(struct.pack("<4sI", b"rsw2", len(said)) + said)
+            unpack_message(struct.pack("<4sI", b"rsw2", len(text)) + text)
 
 
 def test_names_that_clients_make_up_stay_nowhere():
@@ -386,8 +386,8 @@ CONTRADICTORY = [
 
 def test_points_that_contradict_themselves_are_refused():
     arrays = [np.arange(2), np.ones((3, 2), np.float32), np.full(4, 2**62)]
-    for said in CONTRADICTORY:
+    for message in CONTRADICTORY:
         with pytest.raises(MalformedError):
-            decode(said, Points, arrays)
+            decode(message, Points, arrays)
     with pytest.raises(MalformedError):
         decode({"points": {"ids": ["a", "b"]}, "scores": 0}, Hits, [np.ones(1)])

@@ -23,23 +23,23 @@ def things(client):
 def test_a_store_tells_its_collections(client, things):
     views, collection, _ = things
     client.create_collection("empty", embedding_function=None)
-    told = asked(views, "store")
-    assert [one["name"] for one in told["collections"]] == ["empty", "things"]
-    shown = told["collections"][1]
+    answer = asked(views, "store")
+    assert [one["name"] for one in answer["collections"]] == ["empty", "things"]
+    shown = answer["collections"][1]
     assert (shown["collection"], shown["points"]) == (str(collection.id), 60)
     assert shown["problem"] is None
-    assert told["read_only"] is False and told["place"] == session_of(client).place
+    assert answer["read_only"] is False and answer["place"] == session_of(client).place
 
 
 def test_a_collection_tells_what_can_be_asked_of_it(things):
     views, collection, _ = things
-    told = asked(views, "collection", collection=str(collection.id))
-    assert (told["name"], told["points"], told["made_by"]) == ("things", 60, "Collection")
-    assert told["function"]["usable"] is False and "none" in told["function"]["why"]
-    assert told["words"] and not told["images"] and not told["loader"]
-    (space,) = told["spaces"]
+    answer = asked(views, "collection", collection=str(collection.id))
+    assert (answer["name"], answer["points"], answer["made_by"]) == ("things", 60, "Collection")
+    assert answer["function"]["usable"] is False and "none" in answer["function"]["why"]
+    assert answer["words"] and not answer["images"] and not answer["loader"]
+    (space,) = answer["spaces"]
     assert (space["name"], space["kind"], space["metric"]) == ("", "dense", "l2")
-    keys = {one["key"]: one for one in told["keys"]}
+    keys = {one["key"]: one for one in answer["keys"]}
     assert keys["n"]["kinds"] == ["number"]
     assert keys["kind"]["examples"] == ["poem", "letter", "map"]
     assert keys["author.name"] == {
@@ -99,8 +99,8 @@ def test_records_are_counted(things):
 
 def test_a_record_comes_with_its_vector_and_those_that_are_near(things):
     views, collection, matrix = things
-    told = asked(views, "record", collection=str(collection.id), key="s:p7", neighbours=3)
-    record = told["record"]
+    answer = asked(views, "record", collection=str(collection.id), key="s:p7", neighbours=3)
+    record = answer["record"]
     assert (record["id"], record["document"], record["cut"]) == ("p7", "running number 7", False)
     vector = record["vectors"][""]
     assert vector["kind"] == "dense" and vector["dimension"] == 4
@@ -108,8 +108,8 @@ def test_a_record_comes_with_its_vector_and_those_that_are_near(things):
     assert vector["length"] == pytest.approx(float(np.linalg.norm(matrix[7])))
     distances = ((matrix - matrix[7]) ** 2).sum(axis=1)
     near = [f"p{i}" for i in np.argsort(distances)[1:4].tolist()]
-    assert [one["id"] for one in told["neighbours"]] == near
-    assert told["neighbours"][0]["distance"] == pytest.approx(np.sort(distances)[1], rel=1e-5)
+    assert [one["id"] for one in answer["neighbours"]] == near
+    assert answer["neighbours"][0]["distance"] == pytest.approx(np.sort(distances)[1], rel=1e-5)
 
 
 def test_long_documents_are_cut_where_they_are_shown(client):
@@ -151,13 +151,13 @@ def test_a_query_finds_what_a_collection_finds(things):
     ):
         if "vector" in body and "mode" not in body:
             arguments = {"query_embeddings": vector, **arguments}
-        told = asked(views, "query", **at, **body)
+        answer = asked(views, "query", **at, **body)
         wanted = collection.query(n_results=5, include=["documents", "distances"], **arguments)
-        assert [one["id"] for one in told["hits"]] == wanted["ids"][0], body
-        assert [one["score"] for one in told["hits"]] == pytest.approx(wanted["scores"][0])
-        distances = wanted["distances"][0] or [None] * len(told["hits"])
-        assert [one["distance"] for one in told["hits"]] == pytest.approx(distances)
-        assert told["explain"]["points"] == 60 and told["milliseconds"] > 0
+        assert [one["id"] for one in answer["hits"]] == wanted["ids"][0], body
+        assert [one["score"] for one in answer["hits"]] == pytest.approx(wanted["scores"][0])
+        distances = wanted["distances"][0] or [None] * len(answer["hits"])
+        assert [one["distance"] for one in answer["hits"]] == pytest.approx(distances)
+        assert answer["explain"]["points"] == 60 and answer["milliseconds"] > 0
 
 
 def test_words_of_the_question_are_marked(client):
@@ -166,7 +166,7 @@ def test_words_of_the_question_are_marked(client):
     )
     documents = ["Running\0wolves, E\u0301CLAIR", "nothing", None]
     collection.add(ids=["a", "b", "c"], embeddings=np.eye(3), documents=documents)
-    told = asked(
+    answer = asked(
         Views(session_of(client)),
         "query",
         collection=str(collection.id),
@@ -174,8 +174,8 @@ def test_words_of_the_question_are_marked(client):
         text="runs wolf eclairs",
         vector=[1, 0, 0],
     )
-    assert told["words"] == ["run", "wolf", "eclair"]
-    marks = {one["id"]: one["marks"] for one in told["hits"]}
+    assert answer["words"] == ["run", "wolf", "eclair"]
+    marks = {one["id"]: one["marks"] for one in answer["hits"]}
     assert marks == {"a": [[0, 7], [16, 23]], "b": [], "c": []}
     text = documents[0]
     assert [text[a:b] for a, b in marks["a"]] == ["Running", "E\u0301CLAIR"]
@@ -213,10 +213,10 @@ IMPOSSIBLE = [
 def test_what_cannot_be_meant_is_refused_by_its_field():
     with retrieval_store.Client() as client:
         views = Views(session_of(client))
-        for name, body, said in IMPOSSIBLE:
+        for name, body, message in IMPOSSIBLE:
             with pytest.raises(InvalidArgumentError) as refused:
                 asked(views, name, **body)
-            assert said in str(refused.value)
+            assert message in str(refused.value)
 
 
 def test_what_does_not_go_together_is_refused(things):
@@ -265,10 +265,10 @@ def test_what_is_found_without_spaces_around_it_is_marked(client):
         ("dangerous", {"c": ["dan-\ngerous"]}),
         ("gerous", {"c": ["dan-\ngerous"]}),
     ):
-        told = asked(views, "query", collection=str(collection.id), mode="text", text=text)
+        answer = asked(views, "query", collection=str(collection.id), mode="text", text=text)
         found = {
             one["id"]: [documents["abc".index(one["id"])][a:b] for a, b in one["marks"]]
-            for one in told["hits"]
+            for one in answer["hits"]
         }
         assert found == marked, text
 

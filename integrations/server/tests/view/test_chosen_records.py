@@ -21,6 +21,6 @@ def test_what_was_chosen_is_all_that_is_shown_counted_found_and_drawn(client):
     assert hits[0]["id"] == "p4" and {one["id"] for one in hits} == {*IDS}
     data, _ = unpack_message(b"".join(asked(views, "map", **at)))
     assert {*data["keys"]} == {f"s:{one}" for one in IDS}
-    told = asked(views, "why", **at, vector=vector, ids=["p5"])["reasons"][0]
-    assert not told["found"]
-    assert [one["argument"] for one in told["excluded_by"]] == ["keys"]
+    reported = asked(views, "why", **at, vector=vector, ids=["p5"])["reasons"][0]
+    assert not reported["found"]
+    assert [one["argument"] for one in reported["excluded_by"]] == ["keys"]

@@ -63,10 +63,10 @@ def several(views):
 
 
 def test_all_its_spaces_are_told(views, several):
-    told = asked(views, "collection", **several)
-    assert told["made_by"] == "QdrantClient" and told["points"] == 7
-    assert not told["words"] and told["function"]["name"] is None
-    spaces = {one["name"]: (one["kind"], one["vectors"]) for one in told["spaces"]}
+    answer = asked(views, "collection", **several)
+    assert answer["made_by"] == "QdrantClient" and answer["points"] == 7
+    assert not answer["words"] and answer["function"]["name"] is None
+    spaces = {one["name"]: (one["kind"], one["vectors"]) for one in answer["spaces"]}
     assert spaces == {"d": ("dense", 6), "m": ("multi", 6), "s": ("sparse", 6)}
 
 
@@ -78,10 +78,10 @@ def test_integers_are_told_from_texts_and_large_ones_are_whole(views, several):
 
 def test_a_record_has_a_vector_of_each_kind_and_is_like_others_in_each(views, several):
     for space, field, near in (("d", "first", "4"), ("m", "first", "5"), ("s", "indices", "5")):
-        told = asked(views, "record", key="i:3", space=space, neighbours=1, **several)
-        vectors = told["record"]["vectors"]
+        answer = asked(views, "record", key="i:3", space=space, neighbours=1, **several)
+        vectors = answer["record"]["vectors"]
         assert set(vectors) == {"d", "m", "s"} and field in vectors[space]
-        assert [one["id"] for one in told["neighbours"]] == [near], space
+        assert [one["id"] for one in answer["neighbours"]] == [near], space
     assert vectors["m"]["number"] == 2 and vectors["s"]["indices"] == [3, 50]
     without = asked(views, "record", key="i:99", **several)
     assert without["record"]["vectors"] == {} and without["neighbours"] == []
@@ -146,9 +146,9 @@ def test_a_remembered_function_embeds_texts_and_pictures(client):
     collection = client.create_collection("seen", embedding_function=Seen())
     collection.add(ids=["short", "long"], documents=["ab", "abcdefgh"])
     views, at = Views(session_of(client)), {"collection": str(collection.id)}
-    told = asked(views, "collection", **at)
-    assert told["function"] == {"name": "tests-of-views", "usable": True, "why": None}
-    assert told["images"] is True
+    answer = asked(views, "collection", **at)
+    assert answer["function"] == {"name": "tests-of-views", "usable": True, "why": None}
+    assert answer["images"] is True
     assert asked(views, "query", text="abc", **at)["hits"][0]["id"] == "short"
     image = base64.b64encode(picture((5, 9))).decode()
     found = asked(views, "query", image=image, **at)
@@ -188,5 +188,7 @@ def test_a_function_of_a_program_cannot_be_made(client):
         "own", embedding_function=lambda input: np.ones((len(input), 2))
     )
     collection.add(ids="a", documents="a")
-    told = asked(Views(session_of(client)), "collection", collection=str(collection.id))["function"]
-    assert not told["usable"] and "program" in told["why"]
+    reported = asked(Views(session_of(client)), "collection", collection=str(collection.id))[
+        "function"
+    ]
+    assert not reported["usable"] and "program" in reported["why"]

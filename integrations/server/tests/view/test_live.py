@@ -196,8 +196,8 @@ def test_the_command_shows_what_another_process_writes_and_ends_on_interrupt(tmp
         with viewing(tmp_path / "store", tmp_path) as (process, url, token):
             assert url.startswith("http://127.0.0.1:") and url.endswith("/view")
             assert len(token) >= 43  # 256 bits
-            status, told = asked_at(url, f"Bearer {token}", "store", {})
-            assert status == 200 and orjson.loads(told)["read_only"] is True
+            status, reported = asked_at(url, f"Bearer {token}", "store", {})
+            assert status == 200 and orjson.loads(reported)["read_only"] is True
             assert asked_at(url, "Bearer wrong", "store", {})[0] == 401
             where = urlsplit(url)
             with contextlib.closing(
@@ -220,9 +220,9 @@ def test_the_command_shows_what_another_process_writes_and_ends_on_interrupt(tmp
 def test_the_command_looks_into_a_served_store(served, tmp_path):
     filled(served, count=3)
     with viewing(inside.store(served).address.url, tmp_path) as (_, url, token):
-        status, told = asked_at(url, f"Bearer {token}", "store", {})
+        status, reported = asked_at(url, f"Bearer {token}", "store", {})
         assert status == 200
-        (collection,) = orjson.loads(told)["collections"]
+        (collection,) = orjson.loads(reported)["collections"]
         assert (collection["name"], collection["points"]) == ("things", 3)
         body = {"collection": collection["collection"], "mode": "text", "text": "running"}
         status, found = asked_at(url, f"Bearer {token}", "query", body)

@@ -250,8 +250,8 @@ def test_pictures_below_the_folder_are_shown_small_and_encoded_anew(pictured):
             assert answer.headers["x-content-type-options"] == "nosniff"
             with Image.open(BytesIO(answer.body)) as found:
                 assert (found.format, found.size) == ("PNG", (60, 40))
-        told = api(page, "collection", {"collection": collection}).json
-        assert told["loader"] is True
+        reported = api(page, "collection", {"collection": collection}).json
+        assert reported["loader"] is True
 
 
 def test_what_lies_elsewhere_or_is_no_picture_is_not_shown(pictured):

@@ -24,18 +24,18 @@ def ask(client):
 def test_it_is_what_the_collection_itself_says(ask):
     why, collection, matrix = ask
     where = {"n": {"$lt": 30}, "kind": "map"}
-    told = why(where=where, ids=["p5", "p31", "nobody"])
+    reasons = why(where=where, ids=["p5", "p31", "nobody"])
     plain = collection.why(
         query_embeddings=matrix[:1], n_results=5, where=where, records=["p5", "p31", "nobody"]
     )
-    for one, other in zip(told["reasons"], plain, strict=True):
+    for one, other in zip(reasons["reasons"], plain, strict=True):
         assert (one["id"], one["rank"], one["found"]) == (other.id, other.rank, other.found)
         assert one["ahead"] == other.ahead
         assert [(x["condition"], x["met"]) for x in one["excluded_by"]] == [
             (x.condition, x.met) for x in other.excluded_by
         ]
-    assert [one["key"] for one in told["reasons"]] == ["s:p5", "s:p31", None]
-    assert told["reasons"][1]["excluded_by"] == [
+    assert [one["key"] for one in reasons["reasons"]] == ["s:p5", "s:p31", None]
+    assert reasons["reasons"][1]["excluded_by"] == [
         {"argument": "where", "condition": {"n": {"$lt": 30}}, "met": 31},
         {"argument": "where", "condition": {"kind": "map"}, "met": "letter"},
     ]
@@ -43,8 +43,8 @@ def test_it_is_what_the_collection_itself_says(ask):
 
 def test_a_passage_is_looked_for_as_it_is_and_else_by_its_words(ask):
     why, _, _ = ask
-    told = why(containing="number 33")
-    assert [one["id"] for one in told["reasons"]] == ["p33"] and told["note"] is None
+    reasons = why(containing="number 33")
+    assert [one["id"] for one in reasons["reasons"]] == ["p33"] and reasons["note"] is None
     like = why(containing="33, of   number")
     assert like["reasons"][0]["id"] == "p33" and "most like it" in like["note"]
     none = why(containing="xylophone")
@@ -53,8 +53,8 @@ def test_a_passage_is_looked_for_as_it_is_and_else_by_its_words(ask):
 
 def test_a_question_by_a_record_leaves_that_record_out(ask):
     why, _, _ = ask
-    told = why(vector=None, record="s:p3", records=["s:p3"])
-    (reason,) = told["reasons"]
+    reasons = why(vector=None, record="s:p3", records=["s:p3"])
+    (reason,) = reasons["reasons"]
     assert reason["excluded_by"][0]["argument"] == "record" and reason["rank"] is None
 
 

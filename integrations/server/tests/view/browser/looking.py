@@ -266,5 +266,5 @@ class Page:
     def complaints(self) -> list[str]:
         """The browser's complaints: errors of scripts, and violations of the policy."""
         logged = self.driver.get_log("browser")
-        told = [one["message"] for one in logged if one["level"] == "SEVERE"]
-        return [one for one in told if "status of 40" not in one]
+        reports = [one["message"] for one in logged if one["level"] == "SEVERE"]
+        return [one for one in reports if "status of 40" not in one]

@@ -329,12 +329,12 @@ def test_questions_are_kept_downloaded_and_measured(page: Page, place: Path) -> 
     loaded.write_text(f"{json.dumps(more)}\nno json\n")
     page.one(".files input").send_keys(str(loaded))
     page.until(lambda: "1 loaded; no question in the lines 2" in page.text(".files"))
-    asked = [
+    queries = [
         {"query": "E4712 bread", "ids": [first]},
         {"query": "rain on the hills", "ids": ["rain-9"]},
         more,
     ]
-    assert downloaded(page) == asked
+    assert downloaded(page) == queries
     page.press("Compare with a second setting")
     page.choose('fieldset[data-side="B"] select.mode', "text")
     page.write('fieldset[data-side="A"] input.short', "5")
@@ -343,7 +343,7 @@ def test_questions_are_kept_downloaded_and_measured(page: Page, place: Path) -> 
     page.until(lambda: "of 3 questions" in page.text(".sums"))
     with notes_of(place) as notes:
         expected = [
-            f"{sum(recall(notes, one, mode) for one in asked) / 3:.4f}"
+            f"{sum(recall(notes, one, mode) for one in queries) / 3:.4f}"
             for mode in ("dense", "text")
         ]
     page.until(lambda: page.texts(".sum") == expected)
@@ -433,8 +433,8 @@ def test_every_view_can_be_read_by_all(page: Page, axe: str) -> None:
             page.shot(f"{name}_{scheme}")
             page.read(axe)
             found = page.driver.execute_async_script(run, {"resultTypes": ["violations"]})
-            told = [(one["id"], [node["html"] for node in one["nodes"]]) for one in found]
-            assert not told, f"{name}, {scheme}"
+            reports = [(one["id"], [node["html"] for node in one["nodes"]]) for one in found]
+            assert not reports, f"{name}, {scheme}"
 
 
 def test_narrow_windows_show_everything_without_scrolling_sideways(page: Page) -> None:

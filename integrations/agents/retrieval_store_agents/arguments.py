@@ -25,8 +25,8 @@ KINDS: Mapping[str, tuple[type, ...]] = {
 
 
 def check_arguments(tool: Tool, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a call; raises InvalidArgumentError for arguments that the tool's schema
-    doesn't allow. A null argument counts as left out, and a value with only one possible meaning is
+    """The arguments of a call. Raises InvalidArgumentError if the tool's schema does not allow
+    them. An argument that is null is left out, and a value with only one possible meaning is
     converted."""
     values = {
         name: _meant(value, tool.arguments.get(name, {}))
@@ -49,9 +49,9 @@ def check_arguments(tool: Tool, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _meant(value: Any, schema: Schema) -> Any:
-    """A value converted to its argument's type; models often send another type. Examples are one
-    text instead of a list, digits instead of a number, and JSON in a string instead of an object or
-    a list."""
+    """The value, converted to the type of its argument, since models often send another type.
+    Examples are a text instead of a list of texts, digits instead of a number, and a JSON string
+    instead of an object or a list."""
     match schema.get("type"), value:
         case "array", str():
             return _list_of(value, KINDS[schema["items"]["type"]])
@@ -109,7 +109,7 @@ def _article(kind: str) -> str:
 
 
 def check_counts(count: int, **lists: list[Any] | None) -> None:
-    """Refuse arguments that are lists, but don't have one item for each record."""
+    """Raise InvalidArgumentError for a list that does not have one item for each record."""
     for name, items in lists.items():
         if items is not None and len(items) != count:
             first = next(iter(lists))
@@ -122,13 +122,13 @@ def check_counts(count: int, **lists: list[Any] | None) -> None:
 
 
 def now_iso() -> str:
-    """The present moment in UTC, as a stored ISO time."""
+    """The current time in UTC, as an ISO string."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def with_time_to_forget(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata, with the expiry time, if any, as an ISO time with a zone; UTC if it had no
-    zone."""
+    """The metadata, in which the time of expiry, if any, is an ISO string with a time zone, by
+    default UTC."""
     value = metadata.get(FORGOTTEN)
     if value is None:
         return dict(metadata)
@@ -147,12 +147,12 @@ def with_time_to_forget(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def are_forgotten(metadatas: Iterable[Mapping[str, Any] | None]) -> bool:
-    """Whether a record with any of these metadata expires."""
+    """Whether any of these metadata has a time of expiry."""
     return any((metadata or {}).get(FORGOTTEN) is not None for metadata in metadatas)
 
 
 def check_forgets(collection: Collection) -> None:
-    """Raise InvalidArgumentError for a collection that doesn't delete expired records."""
+    """Raise InvalidArgumentError if the collection does not delete records that have expired."""
     key = collection.configuration.get("expires")
     if key != FORGOTTEN:
         instead = f"its records expire by the key {key!r}" if key else "its records never expire"

@@ -72,8 +72,9 @@ def mcp(
 
 @contextmanager
 def ends_at_interrupt() -> Iterator[None]:
-    """Let an interrupt end the process at once; otherwise it would wait for the next line of its
-    input. A write in progress is stored completely or not at all."""
+    """A context manager: in its `with` block an interrupt ends the process at once, instead of
+    waiting for the next line of the input. A write in progress is stored completely or not at
+    all."""
 
     def end(*_: object) -> None:
         plugin.complain("interrupted")

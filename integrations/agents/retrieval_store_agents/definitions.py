@@ -11,8 +11,9 @@ FORGOTTEN = "forget_after"  # metadata, and the argument that sets it
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool as a model sees it. arguments: JSON schemas by name; required: the mandatory
-    arguments; writes: whether it changes the store; destroys: whether it deletes something."""
+    """A tool, as it is described to a model. arguments: JSON schemas by name; required: the
+    mandatory arguments; writes: whether the tool changes the store; destroys: whether it deletes
+    data."""
 
     name: str
     description: str

@@ -54,9 +54,10 @@ INSTRUCTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class SharedTools:
-    """The store to serve, and what clients may use. open: opens the client, in a `with` block;
-    only: the names of the permitted collections, None for all. writes: whether tools that write are
-    included; image_root: images in records' uris are read only from this folder."""
+    """The store to serve, and what clients are allowed to use. open: a context manager that opens
+    the client; only: the names of the permitted collections, None for all. writes: whether tools
+    that write are included; image_root: the only folder from which images in records' uris are
+    read."""
 
     open: Callable[[], AbstractContextManager[Client]]
     only: tuple[str, ...] = ()
@@ -65,8 +66,8 @@ class SharedTools:
 
 
 class CallBudget(Protocol):
-    """A call's time limit, in a `with` block. It raises an error when the time is over or
-    `is_stopped` is set."""
+    """A context manager that limits the time of a call. The call gets an error when the time is
+    over, or when `is_stopped` is set."""
 
     is_stopped: bool
 
@@ -76,8 +77,8 @@ class CallBudget(Protocol):
 
 
 class StoreServer:
-    """Answers the protocol's requests. The first request that needs the store opens it, so that a
-    client that starts several servers needn't wait for each to open."""
+    """Answers the requests of the protocol. The store is opened by the first request that needs it,
+    so a client that starts several servers does not wait for each to open a store."""
 
     def __init__(self, served: SharedTools) -> None:
         self._served = served
@@ -136,8 +137,8 @@ class StoreServer:
         )
 
     async def _run(self, call: Callable[[], T], reads: bool) -> T:
-        """The result of a call, which runs in a small thread pool. A cancelled call occupies its
-        thread until it ends; a call that only reads ends soon."""
+        """The result of a call, which runs in a small thread pool. If the call is cancelled, its
+        thread stays occupied until the call ends; a call that only reads ends soon."""
         if self._threads.statistics().tasks_waiting >= MAX_WAITING:
             raise MCPError(types.INTERNAL_ERROR, "too many calls are under way; try again later")
         budget = None if self.budget is None or not reads else self.budget()
@@ -206,7 +207,7 @@ class StoreServer:
 
 
 async def _stopping(budget: CallBudget) -> None:
-    """In the `with` body: when this task is cancelled, stop the calls that have a time limit."""
+    """A context manager: if this task is cancelled, calls that have a time limit are stopped."""
     try:
         await anyio.sleep_forever()
     finally:
@@ -230,7 +231,7 @@ def _describe_tool(tool: Tool) -> types.Tool:
 
 def serve_stdio(served: SharedTools, parent: int) -> None:
     """Serve the client that started this process, until the client ends. parent: the process id of
-    the parent at the start."""
+    that client."""
     _end_with_client(parent)
     server = StoreServer(served)
     try:
@@ -245,9 +246,9 @@ async def _serve_stdio(protocol: "Server[Any]") -> None:
 
 
 def _end_with_client(parent: int) -> None:
-    """Let the process end when its input is closed or its parent has exited. Running calls get a
-    moment, though nobody reads their results. A call that waits for a lock or a model would
-    otherwise keep the process alive; its writes are stored completely or not at all."""
+    """End the process when its input is closed or its parent has exited. Running calls get a moment
+    to finish, though nobody reads their results. Otherwise a call that waits for a lock or a model
+    would keep the process alive. Writes are stored completely or not at all."""
     watched = select.poll() if hasattr(select, "poll") else None
     if watched is not None:
         with suppress(OSError):  # there is no standard input

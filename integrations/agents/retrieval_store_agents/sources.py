@@ -14,45 +14,45 @@ class ToolSource(Protocol):
     """The collections that the tools may use."""
 
     def names(self) -> list[str]:
-        """The names of these collections."""
+        """The names of the existing collections among them."""
 
     def open(self, name: str) -> Collection:
-        """A collection by its name; raises NotFoundError where it doesn't exist."""
+        """The collection of this name; raises NotFoundError if it does not exist."""
 
     def create(self, name: str, forgets: bool) -> Collection:
-        """The collection of this name; created if it doesn't exist. Raises NotFoundError if it may
-        not be created. forgets: whether its records must expire; raises InvalidArgumentError if a
-        new collection doesn't support that."""
+        """The collection of this name, which is created if it does not exist. Raises NotFoundError
+        if it is not permitted to create it. forgets: whether its records must be able to expire;
+        raises InvalidArgumentError if a new collection does not support that."""
 
     def allowed_names(self) -> tuple[str, ...]:
-        """The names of the permitted collections, existing or not; None for all."""
+        """The names of the permitted collections, existing or not; empty if all are permitted."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientSource:
-    """The collections of a client: all but those of the Qdrant front, or only those with the given
-    names. client: returns the client; called when a tool first needs it. opened: the collections in
-    use, by their ids and functions, whose models stay loaded."""
+    """The collections of a client that are not those of the Qdrant front, or only those with the
+    given names. client: a function that returns the client, called when a tool first needs it.
+    opened: the collections in use, by their ids and functions, so that their models stay loaded."""
 
     client: Callable[[], Client]
     only: tuple[str, ...] = ()
     opened: dict[tuple[str, str], Collection] = field(default_factory=dict)
 
     def names(self) -> list[str]:
-        """The names of these collections."""
+        """The names of the existing permitted collections."""
         existing = self.client().collection_names()
         return [name for name in existing if not self.only or name in self.only]
 
     def open(self, name: str) -> Collection:
-        """A collection by its name."""
+        """The collection of this name."""
         self._check(name)
         collection = self.client().get_collection(name)
         key = str(collection.id), repr(collection.configuration["embedding_function"])
         return self.opened.setdefault(key, collection)
 
     def create(self, name: str, forgets: bool) -> Collection:
-        """The collection of this name; created if it doesn't exist. On a cluster records can't
-        expire."""
+        """The collection of this name, which is created if it does not exist. On a cluster records
+        cannot expire."""
         self._check(name)
         client = self.client()
         if name in client.collection_names():
@@ -68,7 +68,7 @@ class ClientSource:
             return self.open(name)
 
     def allowed_names(self) -> tuple[str, ...]:
-        """The names that were given."""
+        """The given names."""
         return self.only
 
     def _check(self, name: str) -> None:
@@ -78,24 +78,24 @@ class ClientSource:
 
 @dataclass(frozen=True, slots=True)
 class CollectionSource:
-    """A single collection."""
+    """A source with a single collection."""
 
     collection: Collection
 
     def names(self) -> list[str]:
-        """Its name."""
+        """The name of the collection, in a list."""
         return [self.collection.name]
 
     def open(self, name: str) -> Collection:
-        """The collection."""
+        """The collection; raises NotFoundError if it has another name."""
         if name != self.collection.name:
             raise NotFoundError(f"there is {self.collection.name!r} alone, and no {name!r}")
         return self.collection
 
     def create(self, name: str, forgets: bool) -> Collection:
-        """The collection."""
+        """As `open`."""
         return self.open(name)
 
     def allowed_names(self) -> tuple[str, ...]:
-        """Its name."""
+        """The name of the collection, in a tuple."""
         return (self.collection.name,)

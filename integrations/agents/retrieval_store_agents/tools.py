@@ -60,8 +60,8 @@ READ_ONLY = "a user can allow it: `retrieval-store mcp --write`, or `write=True`
 
 
 class StoreTools:
-    """The tools of a store. writes: whether tools that write are included; refusal: why they
-    aren't. Calls may be made from several threads."""
+    """The tools of a store. writes: whether tools that write are included; refusal: the reason if
+    they are not. Threads can call tools at the same time."""
 
     def __init__(self, source: ToolSource, writes: bool = False, refusal: str = READ_ONLY) -> None:
         self._source, self._refusal = source, refusal
@@ -78,7 +78,7 @@ class StoreTools:
         }
 
     def tool(self, name: str) -> Tool:
-        """The tool of this name; raises InvalidArgumentError if it doesn't exist or isn't
+        """The tool of this name. Raises InvalidArgumentError if it does not exist or is not
         allowed."""
         tool = self._by_name.get(name)
         if tool is None:
@@ -92,7 +92,7 @@ class StoreTools:
         return name in self._by_name and self._by_name[name].writes
 
     def call(self, name: str, arguments: Mapping[str, Any] | None) -> Answer:
-        """The result of a tool; errors are returned as results too."""
+        """The result of a call of a tool. Errors are returned as results, too."""
         try:
             tool = self.tool(name)
             return self._calls[name](**check_arguments(tool, arguments or {}))
@@ -105,7 +105,7 @@ class StoreTools:
             return Answer(f"error: {message}", {"error": message}, is_error=True)
 
     def _open_collection(self, name: str | None) -> Collection:
-        """The collection of this name. Without a name, the store's only collection."""
+        """The collection of this name; without a name, the store's only collection."""
         names = sorted(self._source.names())
         if not names:
             raise NotFoundError(self._why_no_collection())
@@ -134,7 +134,8 @@ class StoreTools:
         return Answer(f"{heading}\n{mark_lines(lines, mark)}", {"collections": descriptions})
 
     def _describe_named(self, name: str) -> dict[str, Any] | None:
-        """A collection's description, or why it can't be read; None if it was deleted meanwhile."""
+        """The description of a collection, or the reason why it cannot be read. None if the
+        collection was deleted meanwhile."""
         try:
             return _describe(self._source.open(name))
         except NotFoundError:
@@ -193,7 +194,7 @@ class StoreTools:
     def _without_hits(
         self, opened: Collection, where: Mapping[str, Any] | None, way: str, offset: int
     ) -> str:
-        """Why a search has no hits, and what to try instead."""
+        """The reason why a search has no hits, and an alternative."""
         matching = opened.count(where or None)
         if not matching and where:
             return "no record fulfils the filter; `collections` has example values"
@@ -336,7 +337,7 @@ class StoreTools:
         )
 
     def _writable(self, name: str | None, forgets: bool) -> Collection:
-        """The collection to add to, created if it doesn't exist."""
+        """The collection to which records are added; it is created if it does not exist."""
         if name is not None:
             return self._source.create(name, forgets)
         allowed = self._source.allowed_names()
@@ -401,24 +402,24 @@ class StoreTools:
 
 
 def _id_of(document: str) -> str:
-    """The id of a text without one: a hash, the same for the same text."""
+    """The id for a text that has none: a hash, so that equal texts have the same id."""
     return hashlib.sha256(document.strip().encode("utf-8", "replace")).hexdigest()[:24]
 
 
 def _ids_of(collection: Collection, ids: list[str], where: Mapping[str, Any] | None) -> list[str]:
-    """Those of these ids whose records match a filter."""
+    """The ids, among these, of records that match a filter."""
     return collection.get(ids=ids, where=where or None, include=())["ids"]
 
 
 def _without(ids: Sequence[str], others: Sequence[str]) -> list[str]:
-    """The ids without the others, in order."""
+    """The ids that are not among `others`, in order."""
     known = set(others)
     return [record_id for record_id in dict.fromkeys(ids) if record_id not in known]
 
 
 def _add_new(collection: Collection, records: Mapping[str, tuple[str, Any]]) -> list[str]:
-    """Add the records whose ids don't exist yet, and return these ids. Other writers may add some
-    of them at the same time."""
+    """Add the records whose ids do not exist yet; returns the ids of added records. Other writers
+    may add some of the records at the same time."""
     while True:
         existing = set(collection.get(ids=list(records), include=())["ids"])
         new = [record_id for record_id in records if record_id not in existing]
@@ -431,8 +432,8 @@ def _add_new(collection: Collection, records: Mapping[str, tuple[str, Any]]) -> 
 
 
 def _refuse_unmatched(collection: Collection, where: Mapping[str, Any] | None) -> None:
-    """Find the first condition of a filter that no record matches, and raise an error for it. That
-    happens even if the client is set to ignore such conditions."""
+    """Raise InvalidFilterError for the first condition of a filter that no record can match, even
+    if the client is set to ignore such conditions."""
     for problem in collection.unknown_keys(where or None):
         raise InvalidFilterError(f"nothing matches: {problem}")
 
@@ -441,7 +442,8 @@ def _refuse_unmatched(collection: Collection, where: Mapping[str, Any] | None) -
 
 
 def _mode_by_embedding(collection: Collection) -> Any:
-    """Dense and text search where the collection can embed a text; otherwise text search."""
+    """The default mode of a search: "hybrid" if the collection can embed a text, otherwise
+    "text"."""
     # Unlike the default in Python and on the command line, where a query without a model is an
     # error. An agent sends only a text, and should get the best available result.
     return "hybrid" if _embeds(collection) else "text"
@@ -471,8 +473,8 @@ def _describe(collection: Collection) -> dict[str, Any]:
 
 
 def _keys_of(metadatas: Iterable[Mapping[str, Any] | None]) -> dict[str, dict[str, Any]]:
-    """The metadata keys of the sampled records, the most common keys first. Each key has the types
-    of its values, their number, and the most frequent values."""
+    """The metadata keys of sampled records, the most common keys first. Each key has the types of
+    its values, the number of its distinct values, and the most frequent values."""
     records: Counter[str] = Counter()
     counts: dict[str, dict[str, dict[str, int]]] = {}
     for metadata in metadatas:
@@ -497,7 +499,7 @@ def _keys_of(metadatas: Iterable[Mapping[str, Any] | None]) -> dict[str, dict[st
 
 
 def _flat(metadata: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """The values in metadata by their paths."""
+    """Yield the values in metadata, with their paths. above: the path of the metadata itself."""
     for key, value in metadata.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{above}{key}.")

@@ -10,7 +10,7 @@ _SHORT.maxstring = 60
 
 
 def cut_text(text: str, most: int) -> str:
-    """A text of at most `most` characters; the cut is marked."""
+    """The text, if it has at most `most` characters; otherwise its beginning, followed by "…"."""
     return text if len(text) <= most else f"{text[:most]}…"
 
 
@@ -20,18 +20,18 @@ def count_in_words(number: int, noun: str) -> str:
 
 
 def list_first(items: Sequence[Any], most: int, show: Callable[[Any], str]) -> str:
-    """The first of some items, and how many more there are."""
+    """The first `most` items as text, and how many more there are."""
     more = f" and {len(items) - most:,} more" if len(items) > most else ""
     return ", ".join(map(show, items[:most])) + more
 
 
 def list_ids(ids: Sequence[str]) -> str:
-    """The first ten ids, and how many more there are."""
+    """The first ten ids as text, and how many more there are."""
     return list_first(ids, LISTED, repr)
 
 
 def shorten(value: Any) -> str:
-    """A value, shortened; its type where it can't be shown."""
+    """The value as a short text; its type if Python refuses to show the value."""
     try:
         return _SHORT.repr(value)
     except ValueError:  # Python refuses to show integers of thousands of digits
@@ -39,5 +39,5 @@ def shorten(value: Any) -> str:
 
 
 def quote(value: Any) -> str:
-    """A value and its type, shortened."""
+    """The value as a short text, followed by its type."""
     return f"{shorten(value)} ({type(value).__name__})"

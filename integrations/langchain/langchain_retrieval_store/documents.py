@@ -27,10 +27,10 @@ FIELDS: tuple[Literal["metadatas", "documents", "uris"], ...] = ("metadatas", "d
 
 @dataclass(frozen=True, slots=True)
 class PointLayout:
-    """Where a point stores a document's text and metadata. The text is the point's document; if
-    `content_key` is set, it is also the metadata value under that key. The metadata are the point's
-    own; if `metadata_key` is set, they are an object under that key, as in LangChain's store for
-    Qdrant."""
+    """Where a point stores a document's text and metadata. The text is the point's document. If
+    `content_key` is set, the text is also the metadata value under that key. The document's
+    metadata are those of the point. If `metadata_key` is set, they are an object under that key, as
+    in LangChain's store for Qdrant."""
 
     content_key: str | None = None
     metadata_key: str | None = None
@@ -48,7 +48,7 @@ class PointLayout:
             )
 
     def payload(self, text: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
-        """The point's metadata for a document."""
+        """The metadata of a point for a document with this text and metadata."""
         if self.metadata_key is None:
             refuse_reserved(metadata, "a document")
             if self.content_key in metadata:
@@ -62,20 +62,20 @@ class PointLayout:
     def payload_of_image(
         self, uri: str, caption: str | None, metadata: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """The point's metadata for an image. If there is a caption, it is the text, and the image's
-        uri is added to the metadata."""
+        """The metadata of a point for an image. If there is a caption, it is the text, and the
+        image's uri is added to the metadata."""
         if caption is None:
             return PointLayout(None, self.metadata_key).payload("", metadata)
         return self.payload(caption, {"uri": uri, **metadata})
 
     def key(self, name: Any) -> Any:
-        """The metadata key of the point that corresponds to a metadata key of the document."""
+        """The metadata key of a point for a metadata key of its document."""
         inside = self.metadata_key is not None and isinstance(name, str)
         return f"{self.metadata_key}.{name}" if inside else name
 
     def merge_metadata(self, old: Mapping[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:
-        """A document's metadata, updated with new values; None deletes a key. Used if the metadata
-        are an object under a key of their own, which a collection can't merge."""
+        """A document's metadata, updated with new values; None deletes a key. This is used if the
+        metadata are an object under `metadata_key`, which a collection cannot merge."""
         held = (old or {}).get(self.metadata_key or "")
         merged = {**(held if isinstance(held, dict) else {}), **new}
         return {key: v for key, v in merged.items() if key not in new or v is not None}
@@ -114,11 +114,11 @@ class PointLayout:
 
 
 class DocumentBatch:
-    """Texts with their metadata and ids, validated. The caller's objects aren't changed.
+    """Texts with their metadata and ids, validated. The caller's objects are not changed.
 
-    Missing or None ids are generated. `returned` has an id for each given text. Where several texts
-    share an id, only the last is in `contents`, `metadatas`, `captions` and `ids`.
-    contents: the texts, or the uris of images, which may have captions.
+    Missing ids, and ids that are None, are generated. `returned` has an id for each text. If
+    several texts share an id, only the last text is in `contents`, `metadatas`, `captions` and
+    `ids`. contents: the texts, or the uris of images, which can have captions.
     """
 
     def __init__(
@@ -146,8 +146,8 @@ class DocumentBatch:
         self._keep_last_of_equal_ids()
 
     def _keep_last_of_equal_ids(self) -> None:
-        """Of several texts with the same id, keep only the last, as if they had been added one by
-        one."""
+        """If several texts have the same id, keep only the last one, as if the texts had been added
+        one by one."""
         if len(set(self.ids)) < len(self.ids):
             last = {point_id: i for i, point_id in enumerate(self.ids)}
             places = sorted(last.values())
@@ -201,7 +201,7 @@ def _refuse_other_lengths(texts: Any, metadatas: Any, ids: Any, captions: Any = 
 
 
 def documents_in(documents: Any) -> list[Document]:
-    """The documents as a list; raises InvalidTypeError for anything but an iterable of
+    """The documents as a list. Raises InvalidTypeError unless the argument is an iterable of
     documents."""
     if isinstance(documents, Document):
         raise InvalidTypeError("documents is one Document, expected a list of them")
@@ -209,8 +209,8 @@ def documents_in(documents: Any) -> list[Document]:
 
 
 def document_batches(documents: Any, kwargs: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The arguments of `add_texts` for documents. There is one batch for all of them, or, with a
-    batch size and without ids, one per `batch_size` documents, read lazily."""
+    """Yield arguments of `add_texts` for documents: one dict for all documents. With a batch size
+    and without ids, there is one for each `batch_size` documents, which are read lazily."""
     size = kwargs.get("batch_size")
     if size is None or kwargs.get("ids") is not None or isinstance(documents, Sequence):
         yield _arguments(documents_in(documents), kwargs)

@@ -110,7 +110,8 @@ class RetrievalStoreTranslator(Visitor):
 
 
 def _pattern(operand: Operand) -> str:
-    """The text of a "like" pattern, which is searched for anywhere in a string."""
+    """The text of a "like" pattern, without per-cent signs at its ends. Any string that contains
+    the text matches."""
     text = operand.text().strip("%")
     if "%" in text:
         raise operand.error("a text with per-cent signs at its ends alone")
@@ -123,7 +124,7 @@ def _scalar(operand: Operand) -> Scalar:
 
 
 def _one_of(operand: Operand, values: Sequence[Any]) -> Expression:
-    """A condition that a field equals one of the values; dates and times equal strings with the
+    """A condition that a field equals one of the values. Dates and times equal strings with the
     same time."""
     texts = [_time(value) for value in values]
     times = [text for text in texts if text is not None and _is_time(text)]
@@ -139,7 +140,7 @@ def _one_of(operand: Operand, values: Sequence[Any]) -> Expression:
 
 
 def _comparison(operand: Operand, side: str) -> Expression:
-    """A comparison of a field with a number or a date; the date is in the form that `where`
+    """A condition that compares a field with a number, or with a date in the form that `where`
     takes."""
     value = operand.value
     time = value if isinstance(value, str) and _is_time(value) else _time(value)
@@ -152,7 +153,7 @@ def _comparison(operand: Operand, side: str) -> Expression:
 
 
 def _is_time(text: str) -> bool:
-    """Whether a string is a time by the rules of filters."""
+    """Whether filters would read the string as a timestamp."""
     try:
         TextRange(("time",), gte=text, times=True).check()
     except InvalidFilterError:
@@ -161,8 +162,8 @@ def _is_time(text: str) -> bool:
 
 
 def _time(value: Any) -> str | None:
-    """The text of a date or time, which may be a dict in LangChain's form; None for other
-    values."""
+    """A date or time as a string; it can be a dict in LangChain's form. None for any other
+    value."""
     match value:
         case date():
             return value.isoformat()

@@ -94,7 +94,7 @@ class FolderLoader(BaseLoader):
         )
 
     def lazy_load(self) -> Iterator[Document]:
-        """The documents, file after file."""
+        """Yield the documents, file by file."""
         for record in self._read(self.path):
             yield Document(
                 page_content=record["document"], metadata=record["metadata"], id=record["id"]
@@ -102,7 +102,8 @@ class FolderLoader(BaseLoader):
 
 
 def _function_in(source: Any) -> Any:
-    """The embedding function that must be able to read the passages; None if there is none."""
+    """The embedding function in a store or an embedding, or the function itself. Passages must be
+    short enough for it. None if there is none."""
     if isinstance(source, VectorStore):
         if source.embeddings is None:
             raise InvalidArgumentError(

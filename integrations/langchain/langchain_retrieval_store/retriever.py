@@ -24,9 +24,9 @@ _OF_SEARCHES, _OF_MMR = ("k", *KNOWN), ("fetch_k", "lambda_mult")
 
 
 def with_search_kwargs(kind: type[BaseModel], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """A retriever's fields, with other keywords merged into `search_kwargs`. Raises
-    InvalidTypeError for a keyword that no search takes, and InvalidArgumentError for one given
-    twice with different values."""
+    """The fields of a retriever, with all other keywords moved into `search_kwargs`. Raises
+    InvalidTypeError for a keyword that no search takes, and InvalidArgumentError for a keyword that
+    is given twice with different values."""
     if "search_kwargs" in arguments and not isinstance(arguments["search_kwargs"], Mapping):
         raise InvalidTypeError(
             f"search_kwargs is {quote(arguments['search_kwargs'])}, expected a dict"
@@ -117,7 +117,7 @@ class AsLangChain(Embeddings):
 
 
 class _Alike(Embeddings):
-    """Any object that has the methods of `Embeddings`; it may lack the async ones."""
+    """Any object with the methods of `Embeddings`. It can lack the async methods."""
 
     def __init__(self, embedding: Any) -> None:
         self._embedding = embedding
@@ -143,9 +143,9 @@ class _Alike(Embeddings):
 
 
 def as_embeddings(embedding: Any, name: str = "embedding") -> Embeddings | None:
-    """An `Embeddings` object for the argument. An `Embeddings` object, or one with its methods, is
-    returned unchanged; an embedding function or its registered name is wrapped. Raises
-    InvalidTypeError for anything else."""
+    """The argument as an `Embeddings` object. An `Embeddings` object, or an object with its
+    methods, is returned unchanged. An embedding function, or its registered name, is wrapped.
+    Raises InvalidTypeError for any other argument."""
     if isinstance(embedding, str):
         return AsLangChain(WrappedFunction(embedding, name).function)
     if embedding is None or isinstance(embedding, Embeddings):

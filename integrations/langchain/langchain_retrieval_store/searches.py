@@ -59,8 +59,9 @@ _DIVERSE = ("offset", "group_by", "rerank")  # which don't combine with diversit
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """How to search. mode: one of MODES; "hybrid" only if both sides have a weight above 0.
-    threshold: the least relevance; how: the other arguments of `Collection.query`."""
+    """How to search. mode: one of MODES; it is "hybrid" only if vectors and words both have a
+    weight above 0. threshold: the least relevance; how: the other arguments of
+    `Collection.query`."""
 
     where: Expression | None
     where_document: Mapping[str, Any] | None
@@ -85,8 +86,8 @@ class Ask:
         return self.mode in ("dense", "hybrid")
 
     def by_sparse(self, has_model: bool) -> bool:
-        """Whether the search compares sparse vectors. They come from the sparse model, if there is
-        one."""
+        """Whether the search compares sparse vectors. has_model: whether there is a sparse model,
+        which hybrid searches then use."""
         return self.mode == "sparse" or (self.mode == "hybrid" and has_model)
 
 
@@ -135,8 +136,8 @@ def _no_relevance() -> InvalidArgumentError:
 
 
 def _mode_by_weight(alpha: float | None, has_sparse: bool) -> SearchMode:
-    """The mode of a hybrid search whose vectors have the weight `alpha`. If one side has the weight
-    0, it is the mode that searches only the other side."""
+    """The mode of a hybrid search whose vectors have the weight `alpha`. If the weight is 0 or 1,
+    it is the mode that searches only by words or only by vectors."""
     if alpha == 1:
         return "dense"
     if alpha == 0:
@@ -154,15 +155,16 @@ def _refuse_outside_of_hybrid(options: Mapping[str, Any], mode: str) -> None:
 
 
 def _groups(layout: PointLayout, group_by: Any) -> Any:
-    """`group_by` for the collection: the documents' metadata key becomes the key under which points
-    store it."""
+    """`group_by` in the form for the collection, with the key under which points store the metadata
+    key."""
     if isinstance(group_by, Groups):
         return replace(group_by, key=layout.key(group_by.key))
     return layout.key(group_by)
 
 
 def mode_of(value: Any, name: str = "search_mode") -> SearchMode:
-    """A mode by its name; the name may also be a member of a string enum."""
+    """The search mode, from its name or from a member of a string enum. Raises InvalidArgumentError
+    for other values."""
     mode: Any = value.value if isinstance(value, Enum) else value
     if mode not in MODES:
         raise InvalidArgumentError(f"{name} is {quote(value)}, expected one of {MODES}")
@@ -170,7 +172,7 @@ def mode_of(value: Any, name: str = "search_mode") -> SearchMode:
 
 
 def in_mode(mode: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a search in this mode; raises InvalidArgumentError if they name another
+    """The arguments of a search in this mode. Raises InvalidArgumentError if they name another
     mode."""
     search_mode = options.get("search_mode")
     if search_mode is not None and mode_of(search_mode) != mode:
@@ -182,7 +184,7 @@ def in_mode(mode: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def count_of(value: Any, name: str = "k") -> int:
-    """A number of documents, which may be less than 1; raises InvalidTypeError."""
+    """A number of documents, which can be less than 1. Raises InvalidTypeError for other values."""
     return whole_number(value, name, -sys.maxsize)
 
 
@@ -218,8 +220,8 @@ def choose_diverse(
     relevant: Callable[[Mapping[str, Any], Sequence[int]], Sequence[int]],
 ) -> tuple[dict[str, Any], list[int]]:
     """The `fetch_k` best hits, and the positions of k of them that are near the vector and differ
-    from each other. relevant: selects the positions of hits that are relevant enough; others aren't
-    chosen. With lambda_mult 1 the best hits are chosen, in their own order."""
+    from each other. relevant: a function that returns the positions of hits that are relevant
+    enough to be chosen. With lambda_mult 1 the best hits are chosen, in their own order."""
     weight = fraction(lambda_mult, "lambda_mult")
     for name in _DIVERSE:
         if ask.how.get(name):
@@ -239,10 +241,10 @@ def explain(collection: Collection, ask: Ask, k: int, sources: Mapping[str, Any]
 
 
 def relevance_of(distance: str) -> Callable[[float], float]:
-    """The function that converts distances of this kind to a relevance, 1 best. It follows
-    LangChain's own helpers for vector stores, so that a threshold means the same as in other
-    stores. Cosine: 1 - d; squared L2: 1 - d / √2; inner product: 1 - d, or -d where the product is
-    above 1. The relevance of opposite or distant vectors is below 0."""
+    """A function that converts a distance to a relevance; 1 is best. It follows LangChain's own
+    helpers for vector stores, so that a threshold means the same as in other stores. Cosine: 1 - d;
+    squared L2: 1 - d / √2; inner product: 1 - d, or -d if the product is above 1. The relevance of
+    opposite or distant vectors is below 0."""
     return _RELEVANCE[distance]
 
 
@@ -271,8 +273,7 @@ _RELEVANCE: dict[str, Callable[[float], float]] = {
 
 
 def relevance_of_words(mode: str, fusion: str | None) -> Callable[[float], float]:
-    """The function that converts scores (not distances) to a relevance from 0 to 1, where 1 is
-    best."""
+    """A function that converts a score to a relevance from 0 to 1; 1 is best."""
     if mode == "text":
         return _bm25_relevance
     if mode == "sparse":
@@ -281,12 +282,13 @@ def relevance_of_words(mode: str, fusion: str | None) -> Callable[[float], float
 
 
 def _bm25_relevance(score: float) -> float:
-    """s / (1 + s), since BM25 has no upper bound."""
+    """The relevance s / (1 + s), since BM25 scores have no upper bound."""
     return score / (1.0 + score)
 
 
 def _product_relevance(score: float) -> float:
-    """(1 + s / (1 + |s|)) / 2, since a dot product has no bound and may be negative."""
+    """The relevance (1 + s / (1 + |s|)) / 2, since a dot product has no bound and can be
+    negative."""
     return (1.0 + score / (1.0 + abs(score))) / 2.0
 
 
@@ -314,8 +316,9 @@ class Searches:
         raise NotImplementedError
 
     def _embedding_of_collection(self) -> Embeddings | None:
-        """The collection's own embedding, for a store that was made without one. None where the
-        collection stores no embedding; raises EmbeddingFunctionError where it can't be rebuilt."""
+        """The stored embedding of the collection, for a store that was created without an
+        embedding. None if the collection stores no embedding. Raises EmbeddingFunctionError if it
+        cannot be rebuilt."""
         raise NotImplementedError
 
     # by a text
@@ -561,7 +564,8 @@ class Searches:
     def _prepare(
         self, query: str, k: int, filter: Filter, kwargs: Mapping[str, Any]
     ) -> tuple[Ask, dict[str, Any]]:
-        """The search, and its texts or vectors. Nothing is embedded if k is less than 1."""
+        """The parsed search, and the texts or vectors that it passes to the collection. Nothing is
+        embedded if k is less than 1."""
         ask = self._parse(filter, kwargs)
         return ask, self._sources(ask, query) if count_of(k) > 0 else {}
 
@@ -572,8 +576,8 @@ class Searches:
         return ask, await self._asources(ask, query) if count_of(k) > 0 else {}
 
     def _sources(self, ask: Ask, query: str, vector: Any = None) -> dict[str, Any]:
-        """The texts or vectors that a search by text passes to the collection. vector: the text's
-        embedding, if it is known."""
+        """The texts or vectors that a search passes to the collection, by argument. vector: the
+        text's embedding, if it is known."""
         if ask.embeds_query and vector is None:
             vector = self._require_embedding().embed_query(query)
         return self._all_sources(ask, query, vector)

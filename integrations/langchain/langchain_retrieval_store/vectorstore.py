@@ -637,7 +637,7 @@ class RetrievalStore(Searches, VectorStore):
         self.collection.update(*self._records(batch, vectors), **self._sparse_of(batch))
 
     def _records(self, batch: DocumentBatch, vectors: Any) -> tuple[Any, ...]:
-        """A batch as ids, embeddings, metadatas and documents."""
+        """The ids, embeddings, metadatas and documents of a batch, for a collection."""
         pairs = zip(batch.contents, batch.metadatas, strict=True)
         return batch.ids, vectors, [self._layout.payload(*pair) for pair in pairs], batch.contents
 
@@ -665,7 +665,7 @@ def _close_on_failure(store: RetrievalStore) -> Iterator[None]:
 
 
 def _refuse_other_dimension(collection: Collection, embedding: Embeddings) -> None:
-    """Raise DimensionMismatchError when vectors of the embedding don't have the collection's
+    """Raise DimensionMismatchError if the embedding's vectors do not have the collection's
     dimension."""
     stored = collection.get(limit=1, include=("embeddings",))["embeddings"]
     if stored is None or not len(stored):
@@ -679,7 +679,7 @@ def _refuse_other_dimension(collection: Collection, embedding: Embeddings) -> No
 
 
 def _pop_adding(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Remove the arguments about adding documents from `kwargs`, and return them."""
+    """Remove the arguments of `add_documents` from `kwargs`, and return them."""
     names = ("ids", "batch_size", "show_progress")
     return {name: kwargs.pop(name) for name in names if name in kwargs}
 

@@ -75,14 +75,14 @@ def refuse_unknown_fields(
 
 
 def field_error(error: ValidationError) -> InvalidTypeError:
-    """The error to raise, in the terms of this package, for an argument that pydantic refused."""
+    """An InvalidTypeError for an argument that pydantic refused, with this package's wording."""
     first = error.errors(include_url=False, include_context=False)[0]
     name = ".".join(map(str, first["loc"]))
     return InvalidTypeError(f"{name} is {quote(first['input'])}: {first['msg']}")
 
 
 def url_of(host: str | None, port: Any, ssl: bool, headers: Any) -> str | None:
-    """The address of a cluster; None without a host."""
+    """The URL of a server or cluster; None without a host."""
     if headers:
         raise InvalidArgumentError(
             "headers go to the client: client=Client(url=…, headers=…), or api_key=…"
@@ -101,8 +101,8 @@ def url_of(host: str | None, port: Any, ssl: bool, headers: Any) -> str | None:
 
 
 def check_places(places: Mapping[str, Any]) -> None:
-    """Raise InvalidArgumentError unless exactly one location is given. places: directories or
-    addresses, by argument name."""
+    """Raise InvalidArgumentError unless exactly one location is given. places: directories and
+    URLs, by argument name."""
     named = [name for name, value in places.items() if value is not None]
     if len(named) != 1:
         raise InvalidArgumentError(
@@ -113,7 +113,7 @@ def check_places(places: Mapping[str, Any]) -> None:
 
 
 def arguments_of_store(collection_kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The arguments of this class that correspond to `collection_kwargs` of Chroma's vector
+    """The constructor's arguments that correspond to `collection_kwargs` of Chroma's vector
     store."""
     settings = {} if collection_kwargs is None else collection_kwargs
     if not isinstance(settings, Mapping):
@@ -150,8 +150,8 @@ class NodeBatch:
 
 
 def batches_of(nodes: Sequence[BaseNode], size: int | None) -> list[NodeBatch]:
-    """The nodes in batches; a single batch if no size is given. Of several nodes with the same id,
-    only the last is kept. Raises InvalidArgumentError for a node that can't be stored."""
+    """The nodes in batches; a single batch if `size` is None. If several nodes have the same id,
+    only the last one is kept. Raises InvalidArgumentError for a node that cannot be stored."""
     step = None if size is None else whole_number(size, "batch_size", 1)
     for node in nodes:
         if not isinstance(node.node_id, str):
@@ -423,7 +423,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         return super().to_dict(**kwargs)
 
     def _refuse_another(self) -> None:
-        """Raise StorageError if the store's arguments wouldn't open the same store again."""
+        """Raise StorageError if the arguments of this store would not open the same store again."""
         if not self._reopens:
             raise StorageError(
                 "only a store that was made with path= or url= can be pickled, copied or made a "
@@ -601,7 +601,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
 
 @dataclass
 class _Metadata(ToolMetadata):
-    """A tool's name and description, and its arguments by their JSON schema."""
+    """The name and description of a tool, and the JSON schema of its arguments."""
 
     schema: Any = None
 

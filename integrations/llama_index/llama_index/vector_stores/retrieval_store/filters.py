@@ -48,11 +48,11 @@ NO_DOCUMENT = "None"
 
 
 def to_expression(filters: MetadataFilters | None, depth: int = 1) -> Expression | None:
-    """The filters as one expression; None when there is no restriction. depth: the nesting depth of
-    the filters, themselves included. Raises InvalidFilterError, with key, operator and value, for a
-    value that can't be compared, and for nesting that is too deep.
+    """The filters as one expression; None if they restrict nothing. depth: how deeply the filters
+    are nested, at least 1. Raises InvalidFilterError, with key, operator and value, for a value
+    that cannot be compared, and for nesting that is too deep.
 
-    `!=` and `nin` match nodes without the key; a value of None matches nodes without a value at the
+    `!=` and `nin` match nodes without the key. A value of None matches nodes without a value at the
     key. The condition "not" matches nodes that match none of its filters. The keys in
     `DOCUMENT_KEYS` mean the id of the document from which a node comes.
     """
@@ -89,9 +89,9 @@ def _parse_item(item: Any, depth: int) -> Expression | None:
 
 
 def _of_document(operator: FilterOperator, operand: Operand) -> Expression:
-    """A comparison with the id of the document from which a node comes. Nodes of this store have
-    that id at `REF_DOC`, whatever their metadata have at the filter's key. Nodes from other stores
-    have it at the filter's key. A node with neither belongs to no document."""
+    """A condition on the id of the document from which a node comes. Nodes of this store have that
+    id at `REF_DOC`, whatever their metadata have at the filter's key. Nodes from other stores have
+    it at the filter's key. A node with neither belongs to no document."""
     here = Exists((REF_DOC,))
     ours = _comparison(operator, replace(operand, path=(REF_DOC,)))
     others = _comparison(operator, operand)
@@ -178,8 +178,8 @@ def _comparison(  # noqa: PLR0912 (one case an operator)
 
 
 def _beyond(operand: Operand, side: str) -> Expression:
-    """A comparison (less or greater) with a number, a time or a text, as in `where` of a
-    Collection."""
+    """A condition that a value is less or greater (`side`) than a number, a timestamp or a string,
+    as in `where` of a Collection."""
     value = operand.value
     if isinstance(value, str):
         bound: dict[str, Any] = {side: value}
@@ -240,7 +240,8 @@ class AsLlamaIndex(BaseEmbedding):
         return max_tokens_of(self.function)
 
     def count_tokens(self, texts: list[str]) -> Any:
-        """The number of tokens of each text; AttributeError where the function can't count them."""
+        """The number of tokens of each text. Raises AttributeError if the function cannot count
+        tokens."""
         return self.function.count_tokens(texts)
 
     def _get_text_embedding(self, text: str) -> list[float]:
@@ -258,8 +259,8 @@ class AsLlamaIndex(BaseEmbedding):
 
 
 def _describe_function(function: Any) -> str:
-    """A text that identifies a function in LlamaIndex's caches: its class, and its settings if it
-    has any."""
+    """A string that identifies a function in LlamaIndex's caches: its class, with its settings if
+    it has any."""
     kind = type(function)
     settings = function.settings() if hasattr(function, "settings") else id(function)
     return f"{kind.__module__}.{kind.__qualname__} {settings}"

@@ -66,8 +66,8 @@ class Point:
 
 
 def to_payload(node: BaseNode) -> dict[str, Any]:
-    """The node's metadata, which filters match, with the fields from which `to_node` rebuilds
-    it."""
+    """The metadata under which a node is stored: the node's own metadata, which filters match, and
+    the fields from which `to_node` rebuilds the node."""
     if not isinstance(node.metadata, dict):
         raise InvalidTypeError(
             f"node {node.node_id!r} has the metadata {quote(node.metadata)}, expected a dict"
@@ -102,9 +102,9 @@ def to_payload(node: BaseNode) -> dict[str, Any]:
 
 
 def to_node(point: Point, text_key: str | None = None) -> BaseNode:
-    """The node that `to_payload` stored, with the point's text. For a point that another program
-    wrote, a node built from it. text_key: the metadata key of the text, if the point has no
-    document. Raises DamagedError for a point that can't become a node."""
+    """The node that a point stores, with the text of the point. For a point that another program
+    wrote, it is a new node with its content. text_key: the metadata key of the text, if the point
+    has no document. Raises DamagedError for a point that cannot become a node."""
     try:
         metadata = point.metadata or {}
         if NODE in metadata:
@@ -154,7 +154,7 @@ def _make_node(kind: str, content: Mapping[str, Any], metadata: dict[str, Any]) 
 
 
 def _foreign_node(point: Point, text_key: str | None) -> BaseNode:
-    """A node of a point that LlamaIndex didn't write. It is an ImageNode if the point has only a
+    """A node for a point that LlamaIndex did not write. It is an ImageNode if the point has only a
     uri, or if the uri names an image; the text is then its caption."""
     metadata, text = without_reserved(point.metadata), point.document
     if text is None and text_key is not None and isinstance(metadata.get(text_key), str):
@@ -171,13 +171,13 @@ def _foreign_node(point: Point, text_key: str | None) -> BaseNode:
 
 
 def _path(uri: str) -> str:
-    """The local path that a uri names; any other uri is returned unchanged."""
+    """The local path that a file URI names; any other URI is returned unchanged."""
     match = _FILE.fullmatch(uri)
     return uri if match is None else unquote(match[1])
 
 
 def _without_text(fields: dict[str, Any], text: str) -> dict[str, Any]:
-    """The fields without the text, if the text is the document."""
+    """The fields without the text, if they contain the same text as the document."""
     resource = fields.get("text_resource")
     if text and fields.get("text") == text:
         return {name: value for name, value in fields.items() if name != "text"}
@@ -187,8 +187,8 @@ def _without_text(fields: dict[str, Any], text: str) -> dict[str, Any]:
 
 
 def _with_text(node: BaseNode, document: str | None) -> BaseNode:
-    """The node with the point's text, which counts even if the stored JSON has a text. An older
-    version also wrote the text into the JSON."""
+    """The node with the point's text, which replaces a text in the stored JSON. An older version
+    also wrote the text into the JSON."""
     if document is None or document == text_of(node):
         return node
     resource = getattr(node, "text_resource", None)
@@ -200,15 +200,15 @@ def _with_text(node: BaseNode, document: str | None) -> BaseNode:
 
 
 def _known_fields(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that a class declares. Its constructor may accept others, some of which open files
-    or addresses."""
+    """The fields that a class declares. Its constructor may accept other fields, some of which open
+    files or URLs."""
     names = set(_CLASSES[kind].model_fields) - set(_NOT_HELD)
     return {name: value for name, value in fields.items() if name in names}
 
 
 def _wrong_template(fields: Mapping[str, Any]) -> str | None:
-    """Why a template with which LlamaIndex formats texts is invalid: an unknown placeholder, or a
-    width of a thousand characters or more. None if it is valid."""
+    """The reason why a template with which LlamaIndex formats texts is invalid: an unknown
+    placeholder, or a width of a thousand characters or more. None if all templates are valid."""
     for name, known in _TEMPLATES.items():
         template = fields.get(name, "")
         try:
@@ -222,8 +222,8 @@ def _wrong_template(fields: Mapping[str, Any]) -> str | None:
 
 
 def _whole(node: BaseNode) -> BaseNode:
-    """The node, checked: its relationships must have the types that its properties promise, since
-    the properties would raise a ValueError later."""
+    """The node, if its relationships have the types that its properties promise. Otherwise the
+    properties raise a ValueError here, and not later."""
     for name in ("source_node", "prev_node", "next_node", "parent_node", "child_nodes"):
         getattr(node, name)
     return node
@@ -236,5 +236,5 @@ def points_of_documents(ids: tuple[str, ...]) -> Expression:
 
 
 def text_of(node: BaseNode) -> str:
-    """The text for word search: the node's text without its metadata."""
+    """The text for search by words: the node's text without its metadata."""
     return node.get_content(MetadataMode.NONE)

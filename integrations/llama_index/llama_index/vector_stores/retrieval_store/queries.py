@@ -44,7 +44,7 @@ INCLUDED = ("embeddings", "documents", "metadatas", "distances", "uris")
 
 
 def fields_of(include: Any) -> tuple[Field, ...]:
-    """The fields of a collection's result for these names in `include`."""
+    """The fields of a collection's result to read for these names in `include`."""
     if include is None:
         return FIELDS
     names = [include] if isinstance(include, str) else include
@@ -59,7 +59,7 @@ def fields_of(include: Any) -> tuple[Field, ...]:
 
 
 def first(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The result for the only query of a request, in the form of a result of `get`."""
+    """The result of the only query of a request, in the form of a result of `get`."""
     lists = (*FIELDS, "ids", "embeddings", "scores")
     return {name: result[name][0] if result.get(name) else None for name in lists}
 
@@ -79,8 +79,8 @@ def nodes_of(result: Mapping[str, Any], text_key: str | None) -> list[BaseNode]:
 def result_of(
     result: Mapping[str, Any], text_key: str | None, order: Sequence[int] | None = None
 ) -> VectorStoreQueryResult:
-    """The result for LlamaIndex. order: which of the records to return, and in which order; None
-    for all. Records from `get` all have the same similarity."""
+    """The result in the form of LlamaIndex. order: the positions of the records to return, in their
+    order; None for all. Records from `get` all have the same similarity."""
     chosen = range(len(result["ids"])) if order is None else order
     scores = result.get("scores") or [1.0] * len(result["ids"])
     nodes = nodes_of(result, text_key)

@@ -180,7 +180,7 @@ def test_words_of_any_text_are_runs_of_letters_digits_and_marks(texts):
 
 
 @pytest.mark.parametrize(
-    ("text", "request"),
+    ("text", "queries"),
     [
         ("床前明月光，疑是地上霜。低头思故乡", ("故乡", "明月", "明月光", "霜")),
         ("日本語の契約書はこちらです", ("契約書", "日本語", "書")),
@@ -212,9 +212,9 @@ def test_words_of_any_text_are_runs_of_letters_digits_and_marks(texts):
         ("a well-\nknown Verständ‐\nnis ver-\nändert", ("well-known", "Verständnis", "verändert")),
     ],
 )
-def test_what_people_ask_for_is_among_the_words_of_a_text(text, request):
+def test_what_people_ask_for_is_among_the_words_of_a_text(text, queries):
     there = {*Analyzer().words([text]).vocabulary}
-    for query in request:
+    for query in queries:
         wanted = {*Analyzer().words([query], is_query=True).vocabulary}
         assert wanted and wanted <= there, (query, wanted - there)
         spans = [text[start:end] for start, end in places_of_words(text)]

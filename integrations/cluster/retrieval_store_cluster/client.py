@@ -103,8 +103,8 @@ INNER = re.compile(r"(Tonic status error|status: \w+, message:).*", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class ServerFailure:
-    """A failed call. status: the HTTP status, or a word; message: the server's; pause: the seconds
-    that it asks to wait."""
+    """A failed call. status: the HTTP status, or a word if there is none; message: the server's
+    message; pause: the seconds that the server asks to wait."""
 
     status: Status
     message: str = ""
@@ -112,7 +112,7 @@ class ServerFailure:
 
     @property
     def sentence(self) -> str:
-        """The message in one line, without the names of Qdrant's own errors."""
+        """The message in one line, without the names of Qdrant's error types."""
         whole = " ".join(INNER.sub("", KINDS.sub("", self.message)).split()).strip(" :")
         return whole if len(whole) <= LONGEST else f"{whole[:LONGEST]}…"
 
@@ -148,8 +148,8 @@ def _grpc_failure(error: Any) -> ServerFailure:
 
 
 def _text_of(content: bytes) -> str:
-    """The message in a response: Qdrant's is JSON, or plain text for a wrong key. HTML and other
-    text from proxies is left out."""
+    """The error message in a response. Qdrant sends JSON, or plain text for a wrong key. HTML and
+    other text from proxies is left out."""
     text = content.decode(errors="replace").strip()
     with suppress(ValueError, TypeError, LookupError):
         return str(json.loads(text)["status"]["error"])
@@ -164,8 +164,8 @@ ALWAYS = 9  # more attempts than are made
 
 
 class IndexMissing(ClusterError):  # noqa: N818 - a signal between modules of this room
-    """A filter needs a payload index. key: in Qdrant's notation; kinds: the kinds of index that
-    would do, each alone."""
+    """A filter needs a payload index that does not exist. key: the key in Qdrant's notation; kinds:
+    the kinds of index, any one of which is enough."""
 
     def __init__(self, message: str, key: str = "", kinds: str = "") -> None:
         super().__init__(message)
@@ -174,15 +174,15 @@ class IndexMissing(ClusterError):  # noqa: N818 - a signal between modules of th
 
 
 class VectorMissing(ClusterError):  # noqa: N818 - the same
-    """The Qdrant collection has no vectors of this name, or not yet."""
+    """The Qdrant collection has no vectors of this name, or does not have them yet."""
 
 
 class FacetIndexMissing(ClusterError):  # noqa: N818 - the same
-    """A server has no usable index for counting values."""
+    """A server has no index with which it can count values."""
 
 
 class Done(Enum):
-    """How much of a failed call may have been carried out."""
+    """How much of a failed call the server may have executed."""
 
     NOTHING = "nothing"
     PART = "part"  # of points, which go to several shards; of other data nothing
@@ -191,8 +191,9 @@ class Done(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What a failure means. message: a template with the caller's words, the server's message
-    ({said}), and named groups of the rule's pattern. again: how many further attempts may help."""
+    """The meaning of a failure. message: a template, which contains the caller's words, the
+    server's message ({said}), and named groups of the rule's pattern. again: how many further
+    attempts may help."""
 
     error: type[RetrievalStoreError]
     message: str
@@ -202,8 +203,8 @@ class Meaning:
 
 @dataclass(frozen=True, slots=True)
 class Understood:
-    """A failure of one attempt. details: fields of the error besides its message; pause: the
-    seconds that the server asks to wait."""
+    """A failure of one attempt, with its meaning. details: fields of the error besides its message;
+    pause: the seconds that the server asks to wait."""
 
     meaning: Meaning
     message: str
@@ -217,7 +218,7 @@ class Understood:
         return is_down and self.meaning.message != BUSY
 
     def error(self, outcome: str) -> RetrievalStoreError:
-        """The error to raise. outcome: what the call may have done."""
+        """The error to raise. outcome: a sentence about what the call may have changed."""
         made: Any = self.meaning.error
         about = outcome if issubclass(made, ClusterError) else ""
         error: RetrievalStoreError = made(self.message + about, **self.details)
@@ -225,7 +226,7 @@ class Understood:
 
 
 def understand(failure: ServerFailure, method: str, words: Mapping[str, str]) -> Understood:
-    """The interpretation of a method's failure, by the first rule that matches."""
+    """The failure of a method with its meaning, from the first rule that matches."""
     fitting = (
         (meaning, match.groupdict())
         for statuses, pattern, meaning in (*OF_METHOD.get(method, ()), *RULES)
@@ -399,9 +400,9 @@ _log = logging.getLogger("retrieval_store.cluster")
 
 
 class Nodes:
-    """A qdrant-client for each address of a cluster; one of them is called until it fails. places:
-    the address of each client, in words. make: makes the clients again, in a forked process; None
-    if they belong to the caller. takes_arrays: whether vectors to write may be arrays."""
+    """A qdrant-client for each node of a cluster. One of them is called until it fails. places: how
+    messages name the address of each client. make: creates new clients in a forked process; None if
+    the caller owns the clients. takes_arrays: whether vectors can be written as arrays."""
 
     def __init__(
         self,
@@ -423,7 +424,7 @@ class Nodes:
 
     @property
     def present(self) -> tuple[int, Any, str]:
-        """The client in use: its number, the client itself, and its address."""
+        """The number of the client in use, the client, and its address."""
         if self._make is not None and os.getpid() != self._process:
             self._begin_in_child(self._make)
         turn = self._turn
@@ -432,13 +433,14 @@ class Nodes:
 
     def _begin_in_child(self, make: Callable[[], Sequence[Any]]) -> None:
         """Replace the clients by new ones in a forked process. On the parent's connections a
-        response could reach the wrong process. These connections stay open, for the parent."""
+        response could reach the wrong process. These connections stay open, since the parent uses
+        them."""
         self._of_parent = self._clients
         self._clients, self._process = [*map(rest_client_of, make())], os.getpid()
 
     def leave(self, number: int) -> None:
-        """Switch from the client of this number to the next one, unless another thread already
-        has."""
+        """Switch from the client of this number to the next client, unless another thread has
+        already done so."""
         if self._turn == number:
             self._turn = (number + 1) % len(self)
 
@@ -449,10 +451,10 @@ class Nodes:
 
 
 class Cluster:
-    """Calls a cluster, and names it in messages. Every call may be repeated: writes use ids from
-    this package, and contain everything that they replace. The first call checks the server's
-    version, and raises ClusterError for one before 1.18. leads_to: distinguishes a caller's client
-    from others; no message shows it."""
+    """Calls a cluster, and names it in messages. Every call can be repeated: ids of new points come
+    from this package, and a write contains all data that it replaces. The first call checks the
+    server's version, and raises ClusterError if it is older than 1.18. leads_to: a value that
+    distinguishes a caller's client from other clients; no message contains it."""
 
     def __init__(self, nodes: Nodes, words: Mapping[str, str] = GIVEN, leads_to: str = "") -> None:
         self._nodes, self._words, self.leads_to = nodes, words, leads_to
@@ -462,9 +464,10 @@ class Cluster:
 
     @classmethod
     def at(cls, url: str | Sequence[str], options: dict[str, Any]) -> "Cluster":
-        """A cluster at a URL, or at the URLs of several of its nodes; the options are
-        QdrantClient's. Raises InvalidArgumentError for invalid ones. timeout is 30 seconds by
-        default; qdrant-client's own 5 are too few to create a collection while a node is down."""
+        """A cluster at a URL, or at the URLs of several of its nodes. options: arguments of
+        QdrantClient; raises InvalidArgumentError for invalid ones. The timeout is 30 seconds by
+        default, since the 5 seconds of qdrant-client are too few to create a collection while a
+        node is down."""
         urls = [url] if isinstance(url, str) else [*url]
         for address in urls:
             if not isinstance(address, str) or not address:
@@ -498,7 +501,7 @@ class Cluster:
 
     @property
     def version(self) -> tuple[int, int]:
-        """The server's version, read once; raises ClusterError for one that is too old."""
+        """The server's version, which is read once. Raises ClusterError if it is too old."""
         if self._version is None:  # two threads may both read it, with the same result
             self._version = self._check_version(self._call_with_retries("info", "", {}).version)
         return self._version
@@ -563,8 +566,8 @@ class Cluster:
 
 
 class BlockingClient:
-    """Wraps a caller's AsyncQdrantClient. Its calls run on the client's event loop; threads of an
-    `AsyncClient` wait for them."""
+    """Wraps an AsyncQdrantClient of the caller. Its calls run on the client's event loop, while
+    threads of an `AsyncClient` wait for them."""
 
     def __init__(self, client: AsyncQdrantClient) -> None:
         self._client = client
@@ -580,8 +583,8 @@ class BlockingClient:
 
 
 def blocking_client(client: Any) -> Any:
-    """A blocking client made from an asynchronous client, if an event loop waits for this call. Any
-    other client is returned unchanged."""
+    """The client as a blocking client, if it is asynchronous and an event loop waits for this call.
+    Any other client is returned unchanged."""
     is_for_a_loop = isinstance(client, AsyncQdrantClient) and calling_loop() is not None
     return BlockingClient(client) if is_for_a_loop else client
 
@@ -597,15 +600,17 @@ def _make_clients(urls: Sequence[str], options: Mapping[str, Any]) -> list[Qdran
 
 
 def _uncompressed(headers: Mapping[str, str] | None) -> dict[str, str]:
-    """Headers that request uncompressed responses, unless the given headers set this themselves. A
-    server takes two to five times as long to compress vectors as to read and send them."""
+    """The headers, extended so that responses are not compressed, unless the given headers set this
+    themselves. A server takes two to five times as long to compress vectors as to read and send
+    them."""
     given = dict(headers or {})
     is_said = any(name.lower() == ENCODING for name in given)
     return given if is_said else {ENCODING: "identity", **given}
 
 
 def _words_for(timeout: float | None) -> Mapping[str, str]:
-    """The words by which errors name a client that was made here."""
+    """The words with which error messages describe the timeout of a client that was created
+    here."""
     within = "in time" if timeout is None else f"within {math.ceil(timeout)} s"
     limit = f"{within} (timeout= of Client says how long)"
     return {"credential": "api_key= of Client", "limit": limit}
@@ -617,7 +622,7 @@ def _words_of(method: str) -> str:
 
 def _pause_after(met: Sequence[Understood], nodes: int) -> float | None:
     """The seconds until the next attempt; None if there is no further attempt. If a node is down,
-    the next node is tried without a pause, until all of them have been tried."""
+    the next node is tried without a pause, until all nodes have been tried."""
     last = met[-1]
     alike = sum(failure.meaning.error is last.meaning.error for failure in met)
     if len(met) >= (len(PAUSES) + 1) * nodes or alike > last.meaning.again * nodes:
@@ -631,7 +636,7 @@ def _pause_after(met: Sequence[Understood], nodes: int) -> float | None:
 
 
 def _outcome(method: str, met: Sequence[Understood]) -> str:
-    """What a call may have done on the server, if all its attempts failed."""
+    """A sentence about what a call may have changed on the server, if all its attempts failed."""
     if method in READS:
         return ""
     certain = (Done.NOTHING, Done.PART) if method in SETTINGS else (Done.NOTHING,)

@@ -84,7 +84,8 @@ def copy(
 
 @contextmanager
 def _open_local_mode(directory: str) -> "Iterator[Client]":
-    """A client of the collections that qdrant-client's local mode keeps in a directory."""
+    """A context manager that yields a client with the collections that qdrant-client's local mode
+    has stored in a directory."""
     from retrieval_store import Client
 
     with needing("local mode", "qdrant-client", "[qdrant]"):
@@ -94,7 +95,7 @@ def _open_local_mode(directory: str) -> "Iterator[Client]":
 
 
 def _refuse_unknown(client: "Client", names: tuple[str, ...]) -> None:
-    """Raise NotFoundError before a target is created."""
+    """Raise NotFoundError for a name that is no collection, before a target is created."""
     known = client.stats()["by_collection"] if names else {}
     for name in names:
         if name not in known:
@@ -103,7 +104,7 @@ def _refuse_unknown(client: "Client", names: tuple[str, ...]) -> None:
 
 @contextmanager
 def _going_on_later() -> Iterator[None]:
-    """After an interrupt, print that the copied data isn't lost."""
+    """A context manager that prints, after an interrupt, that the copied data is not lost."""
     try:
         yield
     except KeyboardInterrupt:

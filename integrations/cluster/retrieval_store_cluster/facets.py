@@ -32,9 +32,9 @@ ValueCounts: TypeAlias = Counter[tuple[bool, Scalar]]
 def count_by_server(
     collection: QdrantCollection, path: PayloadPath, bound: Bound, presence: Bound
 ) -> tuple[ValueCounts, Bound]:
-    """The values at the path among the points within a bound, counted by the server. Also the bound
-    of the points whose values weren't counted. presence: the condition that a point has a value
-    there."""
+    """Count the values at the path by the server, for points within a bound. Also returns the bound
+    of the points whose values were not counted. presence: the condition that a point has a value at
+    the path."""
     if bound is False or not _can_be_counted(collection, path):
         return Counter(), bound
     has_list = is_list(path[0], collection.indexes)
@@ -69,9 +69,9 @@ def _can_be_counted(collection: QdrantCollection, path: PayloadPath) -> bool:
 
 
 def _facet(collection: QdrantCollection, path: PayloadPath, condition: Bound) -> ValueCounts | None:
-    """The most frequent values among points that fulfil the condition. None if the server may not
-    count exactly, or can't use an index yet. An index that is created during an optimization
-    becomes usable after it."""
+    """The most frequent values of the points that fulfil a condition. None if the server is not
+    allowed to count exactly, or cannot use an index yet. An index that is created during an
+    optimization becomes usable after it."""
     key, where, limits = quote_path(path), as_filter(condition), collection.limits
     if not limits.exact:
         return None
@@ -86,8 +86,8 @@ def _facet(collection: QdrantCollection, path: PayloadPath, condition: Bound) ->
 def _count_numbers(
     collection: QdrantCollection, path: PayloadPath, condition: Bound
 ) -> ValueCounts | None:
-    """The numbers of points, in ascending order; None if there are too many, or if a server can't
-    distinguish two of them."""
+    """The distinct numbers of the points and their counts, ascending. None if there are too many
+    numbers, or if a server cannot distinguish two of them."""
     payload = payload_wanted(path, False, False)
     listing = Listing(collection, as_filter(condition), payload=payload)
     if len({_value(listed, path) for listed in listing.sample(SAMPLED)}) > SAMPLED // 3:
@@ -117,7 +117,7 @@ def _is_number(path: PayloadPath, value: float) -> Bound:
 
 
 def _has_any(path: PayloadPath, counts: ValueCounts, is_counted: bool) -> Bound:
-    """The condition that a point has one of the counted values, which are all of one kind.
+    """The condition that a point has one of the counted values, which must all be of one kind.
     is_counted: whether the server has counted them."""
     if not is_counted:
         return any_of([_is_number(path, float(value)) for _, value in counts])

@@ -86,15 +86,15 @@ Bound: TypeAlias = Condition | bool  # True: no restriction; False: nothing at a
 
 
 def necessary(expression: Expression | None, indexes: PayloadIndexes) -> Bound:
-    """A condition that holds for all points that fulfil the expression."""
+    """A condition that all points fulfil that fulfil the expression."""
     return True if expression is None else _bound(expression, True, indexes)
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The points that fulfil an expression, as conditions. certain: a condition that only such
-    points fulfil. doubtful: a condition that all other such points fulfil; points that fulfil it
-    must be checked here."""
+    """The points that fulfil an expression, as two conditions. certain: only points that fulfil the
+    expression fulfil this condition. doubtful: all other points that fulfil the expression fulfil
+    this condition, perhaps with points that do not, so the client must check them."""
 
     certain: Bound
     doubtful: Bound
@@ -103,9 +103,9 @@ class Parts:
 def parts_of(
     expression: Expression | None, indexes: PayloadIndexes, limits_now: "Callable[[], StrictLimits]"
 ) -> Parts:
-    """The parts of an expression, within the server's limits; reading the indexes may change these.
-    If superset and subset are the same condition, no points are in doubt. To achieve that, both
-    also contain conditions on which values are lists."""
+    """The parts of an expression, within the server's limits. Reading the indexes may change the
+    limits. If superset and subset are the same condition, no points are in doubt. So both also
+    contain conditions on which values are lists."""
     if expression is None:
         return Parts(True, False)
     superset = _bound(expression, True, indexes, checks_lists=True)
@@ -123,8 +123,8 @@ def parts_of(
 
 
 def _doubt(expression: Expression, indexes: PayloadIndexes, depth: int = 0) -> Bound:
-    """A condition that holds for all points in the superset but not in the subset. For a
-    combination these are the points in doubt for one of its terms."""
+    """A condition that all points fulfil that are in the superset but not in the subset. For a
+    combination of terms these are the points in doubt for one of the terms."""
     if depth > DEEPEST:
         return True
     if isinstance(expression, And | Or | Not):
@@ -164,7 +164,7 @@ def payload_for(fields: Fields, *expressions: Expression | None) -> PayloadWante
 
 
 def as_filter(bound: Bound) -> models.Filter | None:
-    """A bound other than False as a filter; None for no restriction."""
+    """A bound as a filter; None if it does not restrict anything. The bound must not be False."""
     if isinstance(bound, bool):
         return None
     return models.Filter(must=[bound])
@@ -178,11 +178,11 @@ def _bound(
     depth: int = 0,
 ) -> Bound:
     """A condition for a superset of the points that fulfil the expression, or for a subset. Only
-    the wanted one is built, since finding out what an index serves may create the index. If the
-    server can't decide, the result is `is_superset` itself: True, all points, as a superset; False,
-    no points, as a subset. checks_lists: whether a superset, too, has a condition on which values
-    are lists. Without that condition a query takes less time, and points with other values are
-    removed here."""
+    the wanted one is built, since finding out which conditions an index supports may create the
+    index. If the server cannot decide, the result is `is_superset` itself: True, all points, as a
+    superset; False, no points, as a subset. checks_lists: whether a superset also has a condition
+    on which values are lists. Without that condition a query takes less time, and the client
+    removes points with other values."""
     if depth > DEEPEST:
         return is_superset
 
@@ -227,13 +227,15 @@ def _bound_of_value(
 
 
 def _leaves_out_lists(leaf: ValueLeaf, checks_lists: bool) -> bool:
-    """Whether a superset has a condition on lists. It has none for lists within lists, which aren't
-    recorded, nor for a user's own condition, since it isn't known whether that means lists."""
+    """Whether a superset has a condition on lists. It has none for lists within lists, which are
+    not recorded, and none for a user's own condition, since it is unknown whether that means
+    lists."""
     return checks_lists and len(leaf.path) == 1 and leaf.reading != "as it is"
 
 
 def _as_read(name: str, reading: str, indexes: PayloadIndexes, is_superset: bool) -> Bound:
-    """The condition that a value is a list, or isn't one, whichever the reading requires."""
+    """The condition that a value is a list, or that it is not a list, whichever the reading
+    requires."""
     if reading not in IN_LISTS:
         return True
     noted = is_list(name, indexes)
@@ -243,7 +245,7 @@ def _as_read(name: str, reading: str, indexes: PayloadIndexes, is_superset: bool
 
 
 def is_list(name: str, indexes: PayloadIndexes) -> Condition | None:
-    """The condition that the value of a key is a list; None where the server can't evaluate it."""
+    """The condition that the value of a key is a list; None if the server cannot evaluate it."""
     if not indexes.serves_lists():
         return None
     return models.FieldCondition(key=quote_path(LISTS), match=models.MatchAny(any=[name]))
@@ -251,8 +253,8 @@ def is_list(name: str, indexes: PayloadIndexes) -> Condition | None:
 
 @dataclass(frozen=True, slots=True)
 class _Pushdown:
-    """Translates conditions on the values of a column for Qdrant. The result is a superset of the
-    points with a value that fulfils the condition, or a subset."""
+    """Translates conditions on the values of a column for Qdrant. The result matches a superset of
+    the points that have a value that fulfils the condition, or a subset."""
 
     path: PayloadPath
     reading: str
@@ -274,8 +276,8 @@ class _Pushdown:
         return any_of([*conditions, *self._numbers(numbers)])
 
     def _texts(self, texts: Sequence[str]) -> Bound:
-        """Requires one of the strings. If the index is of times, it also says which strings are
-        times, so that the server scans no others."""
+        """The bound of points with one of the strings. If the index contains timestamps, the bound
+        also says which strings are timestamps, so that the server scans no others."""
         match = self._match("keyword", models.MatchAny(any=[*texts]))
         if isinstance(match, bool) or not self.indexes.finds_times(self.path):
             return match
@@ -285,8 +287,8 @@ class _Pushdown:
         return match if span is None else all_of([match, self._has_time(span)])
 
     def _numbers(self, numbers: Sequence[int | float]) -> list[Bound]:
-        """Requires one of the numbers. Each is a range, since a match with the integer 1 misses
-        1.0; many become one range from the least to the greatest."""
+        """Bounds of points with one of the numbers. Each number is a range, since a match with the
+        integer 1 misses 1.0. Many numbers become one range from the least to the greatest."""
         if len(numbers) > MAX_NUMBERS:
             span = Range(self.path, gte=min(numbers), lte=max(numbers))
             return [self.between(span) if self.is_superset else False]
@@ -325,9 +327,9 @@ class _Pushdown:
         limits: Mapping[str, Any],
         bound_of: Callable[[str, Any, bool], tuple[str, float] | bool],
     ) -> dict[str, float] | None:
-        """The bounds to send, from limits by their names: on each side the tighter one. None if no
-        value can fulfil one of them. bound_of: returns the bound to send for a limit; True for no
-        bound."""
+        """The bounds to send for named limits; on each side only the tighter bound. None if no
+        value can fulfil a limit. bound_of: a function that returns the bound to send for a limit,
+        or True for no bound."""
         sent: dict[str, float] = {}
         for name, limit in limits.items():
             bound = bound_of(name, limit, self.is_superset)
@@ -339,16 +341,17 @@ class _Pushdown:
         return sent
 
     def _require_size(self, bounds: Any) -> Bound:
-        """Requires a value, if the size implies one: Qdrant considers an empty list absent."""
+        """The bound of points with a value, if an empty list is outside the size bounds. Qdrant
+        treats an empty list as a missing value."""
         if is_inside(0, bounds):
             return self.is_superset
         is_some = (bounds.gt, bounds.gte, bounds.lt, bounds.lte) == (None, 1, None, None)
         return self._present() if self.is_superset or is_some else False
 
     def between_texts(self, bounds: TextRange) -> Bound:
-        """Requires a string within bounds that are times; a string that is a time is compared as a
-        time. All other strings in a superset are known only to be no times, or to be times far
-        away."""
+        """The bound of points with a string within bounds that are timestamps. A string that is a
+        timestamp is compared as a timestamp. A superset also contains strings that are no
+        timestamps, or are timestamps far away."""
         low, stop = _span_of(bounds)
         span = times_between(max(low, FIRST_TIME), min(stop, LAST_TIME))
         is_asked = self.reading == "whole" and len(self.path) == 1 and span is not None
@@ -360,8 +363,8 @@ class _Pushdown:
         return any_of([within, self.no_time()])
 
     def no_time(self) -> Bound:
-        """Requires a value that isn't a time for the server, or a point with times that the server
-        and this package parse differently."""
+        """The bound of points with a value that is no timestamp for the server, or with timestamps
+        that the server and this package parse differently."""
         any_time = self._has_time(times_between(FIRST_TIME, LAST_TIME))
         return any_of([all_of([self._present(), none_of(any_time)]), self._odd_times()])
 
@@ -390,7 +393,8 @@ class _Pushdown:
         return models.Filter(must_not=[models.IsEmptyCondition(is_empty=key)])
 
     def undecided(self) -> Bound:
-        """The bound where the server can't decide: all points with a value, or none."""
+        """The bound for a condition that the server cannot decide: as a superset all points with a
+        value, as a subset none."""
         return self._present() if self.is_superset else False
 
     def _match(self, kind: IndexKind, match: Any) -> Bound:
@@ -400,8 +404,8 @@ class _Pushdown:
 
 
 def _span_of(bounds: TextRange) -> tuple[int, int]:
-    """The first and the last microsecond of the times within the bounds; None if a bound isn't a
-    time. A server that counts nanoseconds finds the same points."""
+    """The first and the last microsecond of the timestamps within the bounds; None if a bound is no
+    timestamp. A server that counts nanoseconds finds the same points."""
     low, stop = FIRST_TIME, LAST_TIME
     for side in ("gt", "gte", "lt", "lte"):
         text = getattr(bounds, side)
@@ -416,8 +420,8 @@ def _span_of(bounds: TextRange) -> tuple[int, int]:
 
 
 def times_between(low: int, stop: int) -> Any:
-    """A condition for the times from `low` to before `stop`, in microseconds. None if there are
-    none, or Python has no such date."""
+    """A condition for timestamps from `low` to before `stop`, in microseconds. None if there are
+    none, or if Python has no such date."""
     if not FIRST_TIME <= low < stop <= LAST_TIME:
         return None
     since = datetime(1970, 1, 1, tzinfo=UTC)
@@ -427,9 +431,9 @@ def times_between(low: int, stop: int) -> Any:
 
 
 def bound_to_send(name: str, limit: int | float, is_superset: bool) -> tuple[str, float] | bool:
-    """The bound to send for one limit. For a number that is stored or compared rounded, it lies
+    """The bound to send for one limit. If the number is stored or compared rounded, the bound lies
     beyond the rounding, on the side of the superset or the subset. True: no restriction; False: no
-    point."""
+    point matches."""
     if isinstance(limit, float) and math.isnan(limit):  # null in JSON: no bound
         return False
     if survives_rounding(limit):
@@ -448,7 +452,7 @@ def bound_to_send(name: str, limit: int | float, is_superset: bool) -> tuple[str
 
 def _whole_bound(name: str, limit: float, is_superset: bool) -> tuple[str, float] | bool:
     """The bound to send for one limit on integers: a whole number, on the side of the superset or
-    the subset. True: no restriction; False: no point."""
+    the subset. True: no restriction; False: no point matches."""
     is_lower, side = name.startswith("g"), "gte" if name.startswith("g") else "lte"
     if abs(limit) > LARGEST_INTEGER:  # servers take it for the first or the last integer
         is_beyond_all = is_lower is (limit > 0)
@@ -499,10 +503,10 @@ MAX_LEFT_OUT = 10_000  # points that a request excludes
 @dataclass(frozen=True, slots=True)
 class StrictLimits:
     """Limits of strict mode; None means no limit. query: points in one response; batch: points in
-    one write; searches: queries in one request; conditions: in a filter; values: in one condition.
-    ef: candidates of a search; exact: whether points may be counted, and searched without an index.
-    lengths: numbers in sparse vectors, by their names in Qdrant; oversampling: of quantized
-    vectors."""
+    one write; searches: queries in one request; conditions: conditions of a filter; values: values
+    of one condition. ef: candidates of a search; exact: whether exact counts, and searches without
+    an index, are allowed. lengths: numbers in sparse vectors, by the names of the vectors in
+    Qdrant; oversampling: the factor for quantized vectors."""
 
     query: int | None = None
     batch: int | None = None
@@ -516,8 +520,8 @@ class StrictLimits:
 
     @property
     def reach(self) -> int:
-        """How many of the best points can be read in several requests, each of which excludes the
-        points found before."""
+        """How many of the best points can be read in several requests. Each request excludes the
+        points that were found before."""
         if self.query is None:
             return sys.maxsize
         conditions, values = _or_unlimited(self.conditions), _or_unlimited(self.values)
@@ -525,7 +529,8 @@ class StrictLimits:
 
 
 def limits_of(strict: Any) -> StrictLimits:
-    """The limits that a server reports for a collection; `strict` is None without any."""
+    """The limits that a server reports for a collection. strict: the reported configuration, or
+    None."""
     if strict is None:
         return StrictLimits()
     sparse = strict.sparse_config or {}
@@ -549,7 +554,7 @@ def condition_within_limits(
     condition: models.Filter | None, limits: StrictLimits, spare: int = 0
 ) -> models.Filter | None:
     """The part of a necessary condition that the limits allow. spare: how many conditions to leave
-    free for others."""
+    free for other conditions."""
     if condition is None or (limits.conditions is None and limits.values is None):
         return condition
     room = _Room(max(0, _or_unlimited(limits.conditions) - spare), _or_unlimited(limits.values))
@@ -560,7 +565,7 @@ def condition_within_limits(
 
 
 def fits(bound: Bound, limits: StrictLimits) -> bool:
-    """Whether a bound may be sent unchanged."""
+    """Whether the limits allow to send a bound unchanged."""
     conditions, values = _or_unlimited(limits.conditions), _or_unlimited(limits.values)
     return _count(bound) <= conditions and _widest(bound) <= values
 
@@ -576,7 +581,7 @@ def _widest(bound: Bound) -> int:
 def without(
     condition: models.Filter | None, ids: Sequence[Any], limits: StrictLimits
 ) -> models.Filter | None:
-    """The condition, with the additional requirement that points don't have these ids."""
+    """The condition, restricted to points that do not have these ids."""
     if not ids:
         return condition
     seen = _pieces(models.HasIdCondition(has_id=list(ids)), _values_at_once(limits))
@@ -584,21 +589,21 @@ def without(
 
 
 def conditions_to_exclude(points: int, most: int, limits: StrictLimits) -> int:
-    """How many conditions are needed to read this many points in responses of `most`: the last
-    request excludes the points of all earlier ones."""
+    """How many conditions are needed to read this many points in responses of at most `most`
+    points. The last request excludes the points of all earlier responses."""
     return math.ceil((points - 1) // most * most / _values_at_once(limits))
 
 
 @dataclass(frozen=True, slots=True)
 class _Room:
-    """How many conditions may be added, and how many values each may have."""
+    """How many conditions can still be added, and how many values each can have."""
 
     conditions: int
     values: int
 
 
 def _values_at_once(limits: StrictLimits) -> int:
-    """How many values one condition may have; never less than one."""
+    """How many values one condition can have, at least one."""
     return max(1, _or_unlimited(limits.values))
 
 
@@ -607,7 +612,7 @@ def _or_unlimited(limit: int | None) -> int:
 
 
 def _fit_bound(bound: Bound, room: _Room, upper: bool) -> Bound:
-    """The part of a bound that fits into the room: still necessary if `upper`, otherwise still
+    """The part of a bound that the room allows. It is still necessary if `upper`, otherwise still
     sufficient. If nothing fits, the result is `upper` itself: all points, or none."""
     if isinstance(bound, bool):
         return bound
@@ -626,7 +631,7 @@ def _fit_bound(bound: Bound, room: _Room, upper: bool) -> Bound:
 
 
 def _fit_terms(terms: Sequence[Bound], room: _Room, upper: bool, needs_all: bool) -> list[Bound]:
-    """The terms that fit, small ones first. Leaving one out makes a condition weaker, but never
+    """The terms that fit, small terms first. Leaving a term out makes a condition weaker, but never
     wrong. needs_all: whether the terms are useless if one is left out."""
     fitting: list[Bound] = []
     for term in terms if needs_all else sorted(terms, key=_count):
@@ -640,7 +645,7 @@ def _fit_terms(terms: Sequence[Bound], room: _Room, upper: bool, needs_all: bool
 
 
 def _leaf(leaf: Condition, room: _Room, upper: bool) -> Bound:
-    """The condition; split into several if it has more values than the limit."""
+    """The condition, divided into several conditions if it has more values than the limit."""
     values = _values(leaf)
     if room.conditions < 1 or (values and room.values < 1):
         return upper
@@ -659,7 +664,7 @@ def _pieces(leaf: Condition, size: int) -> list[Condition]:
 
 
 def _values(leaf: Condition) -> list[Any]:
-    """The values in a condition that servers count."""
+    """The values of a condition that count for the limit of servers."""
     if isinstance(leaf, models.HasIdCondition):
         return leaf.has_id
     match = getattr(leaf, "match", None)
@@ -696,8 +701,8 @@ def _alternatives(bound: models.Filter) -> list[Condition]:
 
 
 def _merge_alternatives(terms: Sequence[Condition]) -> list[Bound]:
-    """Alternatives merged into fewer ones that match at least the same points. For each key there
-    is one condition with all values, and one range from the least to the greatest."""
+    """Alternatives, merged into fewer ones that match the same points and perhaps more. For each
+    key there is one condition with all values, and one range from the least to the greatest."""
     left: list[Bound] = []
     values: dict[str, list[Any]] = {}
     ranges: dict[str, list[models.Range]] = {}

@@ -29,8 +29,8 @@ MOST_POINTS = 1_000  # in a request
 
 
 def fork(source: QdrantCollection, settings: CollectionSettings) -> None:
-    """Make a collection with these settings and another collection's points and payload indexes. If
-    that fails, it is deleted."""
+    """Create a collection with these settings, and with the points and payload indexes of `source`.
+    If that fails, the new collection is deleted."""
     cluster, name = source.cluster, settings.name
     schema.make_unfinished(cluster, settings)
     try:

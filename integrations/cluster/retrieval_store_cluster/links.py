@@ -52,7 +52,7 @@ _log = logging.getLogger("retrieval_store.cluster")
 def needs_acorn(
     collection: QdrantCollection, expression: Expression | None
 ) -> models.AcornSearchParams | None:
-    """The parameters for ACORN in a search with this filter. None if it isn't needed: without a
+    """The parameters of ACORN for a search with this filter. None if ACORN is not needed: without a
     filter, and if the filter is on a single key for whose values the graph has links."""
     if expression is None:
         return None
@@ -63,8 +63,8 @@ def needs_acorn(
 def _searches_like(
     collection: QdrantCollection, expression: Expression
 ) -> tuple[PayloadPath, str] | None:
-    """The key of a filter on one value or one range, and the kind of its index; None for any other
-    filter."""
+    """The key of a filter on one value or one range, with the kind of the index on that key; None
+    for any other filter."""
     terms = expression.terms if isinstance(expression, And) else (expression,)
     paths = {term.path if isinstance(term, ValueLeaf) else None for term in terms}
     path = paths.pop() if len(paths) == 1 else None
@@ -80,8 +80,8 @@ def _searches_like(
 
 
 def _has_links(collection: QdrantCollection, path: PayloadPath, kind: str) -> bool:
-    """Whether the graph has links for the values of a key. Measured now if the last result has
-    expired; other threads wait for it."""
+    """Whether the graph has links for the values of a key. This is measured now if the last result
+    has expired; other threads wait for the measurement."""
     if collection.indexed < LEAST:
         return False
     known = collection.links.setdefault(path, KeyLinks())

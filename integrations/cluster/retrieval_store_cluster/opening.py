@@ -21,7 +21,7 @@ def open_url(
     options: Mapping[str, Any],
 ) -> Session:
     """The session of a cluster at a URL, or at the URLs of several of its nodes. options: further
-    arguments of qdrant_client.QdrantClient; the rest is as in `Client`. Raises
+    arguments of qdrant_client.QdrantClient; the other arguments are those of `Client`. Raises
     MissingDependencyError without qdrant-client."""
     with needing(*_NEEDING):
         from retrieval_store_cluster.client import Cluster
@@ -30,8 +30,8 @@ def open_url(
 
 
 def open_client(qdrant_client: Any, consistency: Any, creates_indexes: bool) -> Session:
-    """The session of a cluster whose client belongs to the caller, and stays open. An asynchronous
-    client is called on its own event loop."""
+    """The session of a cluster through a client that belongs to the caller, and stays open. An
+    asynchronous client is called on its own event loop."""
     with needing(*_NEEDING):
         from retrieval_store_cluster.client import Cluster, Nodes, blocking_client
     nodes = Nodes([blocking_client(qdrant_client)], ["behind qdrant_client"])
@@ -40,7 +40,7 @@ def open_client(qdrant_client: Any, consistency: Any, creates_indexes: bool) -> 
 
 
 def _where_leads(qdrant_client: Any) -> str:
-    """A value that distinguishes a client from clients of other servers; it may contain a
+    """A value that distinguishes a client from clients of other servers. It may contain a
     password."""
     options = getattr(qdrant_client, "init_options", None)
     if not isinstance(options, Mapping):  # of another object with its methods

@@ -48,7 +48,7 @@ SortKey: TypeAlias = tuple[int, float, int, str]  # kind, value, order and id in
 
 @dataclass(frozen=True, slots=True)
 class KeyOrder:
-    """An order of points. count: how many points are wanted from its beginning, None for all."""
+    """How points are sorted. count: how many of the first points are needed, None for all."""
 
     collection: QdrantCollection
     path: PayloadPath
@@ -58,7 +58,7 @@ class KeyOrder:
 
     @property
     def having(self) -> Expression:
-        """The expression, combined with the condition that there is a value at the path."""
+        """The expression, combined with the condition that a point has a value at the path."""
         ways = [Exists(way) for way in (self.path, split_dotted(self.path)) if way is not None]
         having = conjunction(self.expression, Or(tuple(ways)))
         assert having is not None
@@ -91,7 +91,7 @@ def _sort_key(order: KeyOrder, listed: ListedPoint) -> SortKey | None:
 
 
 def _all_within(order: KeyOrder, parts: Parts) -> Iterator[ListedPoint]:
-    """All points that may match; only their values are read."""
+    """All points that may match. Only the values to sort by are read."""
     yield from _judge_points(order, parts.certain)
     yield from _judge_points(order, parts.doubtful)
 
@@ -107,8 +107,8 @@ def _payload(order: KeyOrder) -> Any:
 
 
 def _list_by_index(order: KeyOrder, parts: Parts) -> list[ListedPoint] | None:
-    """The first points, and all others that may be equal to the last of them, by an index of
-    numbers. None if there is no such index, or dates may be among the first."""
+    """The first points by an index of numbers, with all points that may be equal to the last of
+    them. None if there is no such index, or if dates may be among the first points."""
     collection, path = order.collection, order.path
     if order.count is None or order.count > MOST or not is_plain(path):
         return None
@@ -132,8 +132,8 @@ def _list_by_index(order: KeyOrder, parts: Parts) -> list[ListedPoint] | None:
 
 
 def _by_index(order: KeyOrder, bound: Bound) -> list[ListedPoint] | None:
-    """The first points by their numbers, if each has one number, and later points that may be equal
-    to the last. None if these are too many to list."""
+    """The first points by their numbers, with later points that may be equal to the last one. None
+    if there are too many to list. Each point must have one number."""
     assert order.count is not None
     listing = Listing(order.collection, as_filter(bound), payload=_payload(order))
     size = order.count + SLACK
@@ -147,7 +147,7 @@ def _by_index(order: KeyOrder, bound: Bound) -> list[ListedPoint] | None:
 
 
 def _is_enough(order: KeyOrder, passing: list[ListedPoint], last: ListedPoint) -> bool:
-    """Whether no point after the last listed one can belong before the wanted ones."""
+    """Whether no point after the last listed point can precede a needed point."""
     assert order.count is not None
     if not order.count:
         return True

@@ -75,14 +75,14 @@ def encode_value(value: JSONValue) -> JSONValue:
 
 
 def exact_text(payload: Payload) -> str | None:
-    """JSON of the parts of a payload that Qdrant can't preserve; None when there are none."""
+    """JSON of the parts of a payload that Qdrant cannot preserve; None if there are none."""
     moved = {name: value for name, value in payload.items() if not _is_kept(value)}
     return orjson.dumps(moved).decode() if moved else None
 
 
 def decode_payload(payload: Payload, text: Any) -> Payload:
-    """The original payload. Changes by another program are kept; raises DamagedError if it changed
-    the text itself."""
+    """The original payload, from the stored payload and the exact text. Changes by another program
+    are kept. Raises DamagedError if another program changed the text itself."""
     exact = _exact(text)
     return {
         name: exact[name] if name in exact and _alike(value, exact[name]) else value
@@ -127,7 +127,7 @@ def _is_kept(value: JSONValue) -> bool:
 
 
 def _alike(value: Any, other: Any) -> bool:
-    """Whether two values are the same except for rounding."""
+    """Whether two values differ only by rounding."""
     match value, other:
         case list(), list():
             return len(value) == len(other) and all(map(_alike, value, other))
@@ -142,8 +142,8 @@ MICROSECONDS = "us"  # the unit of order numbers, as stored with a collection
 
 
 class Orders:
-    """Assigns order numbers to new points of a collection, by the clock, since processes on other
-    machines do so too. Two may assign the same number."""
+    """Assigns order numbers to new points of a collection, from the clock, since processes on other
+    machines assign numbers too. Two processes may assign the same number."""
 
     def __init__(self) -> None:
         self._last = 0
@@ -171,8 +171,8 @@ _MARKED, _MARKS = 0xF << 76 | 0x3 << 62, 0x5 << 76 | 0x2 << 62  # version 5, and
 
 @dataclass(frozen=True, slots=True)
 class StoredPoint:
-    """The fields of a point besides its vectors. order: greater than the orders of all points
-    inserted before; length: the norm of its vector, if Qdrant stores only the direction."""
+    """The fields of a point without its vectors. order: a number that is greater than those of all
+    points inserted before; length: the norm of its vector, if Qdrant stores only the direction."""
 
     id: PointId
     payload: Payload | None
@@ -198,8 +198,8 @@ def point_id(own: PointId) -> str:
 
 
 def ids_meant(own: PointId, is_shown: bool) -> list[str]:
-    """The ids in Qdrant of the points that a caller's id may mean; the first that exists counts. An
-    id as displayed, such as "7", means the string, or else the integer."""
+    """The ids in Qdrant of the points that a caller's id can mean; the first existing one counts.
+    An id as displayed, such as "7", means the string, or else the integer."""
     ids = [point_id(own)]
     if is_shown and isinstance(own, str) and shows_an_integer(own):
         ids.append(point_id(int(own)))
@@ -207,14 +207,14 @@ def ids_meant(own: PointId, is_shown: bool) -> list[str]:
 
 
 def has_odd_times(payload: Payload) -> bool:
-    """Whether a string in the payload is a time for Qdrant, but a text for this package's
+    """Whether a string in the payload is a timestamp for Qdrant, but not for this package's
     filters."""
     texts = (value for value in payload.values() if isinstance(value, str) and "-" in value)
     return any(micros_in(text) is not None and time_in(text) is None for text in texts)
 
 
 def encode_point(point: StoredPoint) -> dict[str, Any]:
-    """The payload to store."""
+    """The payload under which Qdrant stores the point."""
     metadata = point.payload or {}
     exact, rounded = exact_text(metadata), metadata
     lists = [name for name, value in metadata.items() if isinstance(value, list)]
@@ -240,8 +240,8 @@ PayloadWanted: TypeAlias = models.PayloadSelector | bool
 
 
 def payload_wanted(keys: Iterable[str] | None, document: bool, uri: bool) -> PayloadWanted:
-    """The payload keys to read, so that points can be decoded. keys: the metadata keys wanted; None
-    for all metadata."""
+    """The payload keys to read for decoding points. keys: the needed metadata keys; None for all
+    metadata."""
     fields = {DOCUMENT: document, URI: uri}
     if keys is not None:
         wanted = [name for name, is_wanted in fields.items() if is_wanted]
@@ -267,7 +267,8 @@ def payload_bytes(records: Iterable[Any]) -> int:
 
 
 def decode_point(payload: Mapping[str, Any] | None) -> StoredPoint:
-    """The point that was encoded; raises DamagedError for a point that isn't this package's."""
+    """The point in a payload of Qdrant. Raises DamagedError if this package did not write the
+    payload."""
     fields = payload or {}
     match fields.get(ID), fields.get(SERVICE):
         case str() | int() as own, {"order": int() as order, **service}:

@@ -58,11 +58,11 @@ from retrieval_store_cluster.copying.place import (
 class Transfer:
     """One transfer of all points of a collection.
 
-    source: the source's points: a private copy in one state, or in a cluster the points that
-    existed when the transfer began. copied: the points of the target; spaces: the vector spaces to
-    copy; journal: records the progress. position: the source's change log position before the copy
-    was taken, None for a cluster, which has no log. resumed: whether the target collection existed
-    before. name: for the progress bar; shown: whether to show the bar.
+    source: the points to copy: a private copy in one state, or on a cluster the points that existed
+    when the transfer began. copied: the points of the target; spaces: the vector spaces to copy;
+    journal: records the progress. position: the position in the source's change log before the copy
+    was made, None for a cluster, which has no log. resumed: whether the target collection existed
+    before. name: the name in the progress bar; shown: whether to show the bar.
     """
 
     source: PointsBackend
@@ -77,7 +77,7 @@ class Transfer:
 
     def run(self) -> int:
         """Make the target equal to the source, with the points in the same order. Returns how many
-        points were missing in the target, or differed."""
+        points the target lacked, or had in another state."""
         entry, changed = self._resume()
         moved = self._copy_pages(entry)
         if changed is not None:
@@ -89,9 +89,8 @@ class Transfer:
         return moved
 
     def _resume(self) -> tuple[Entry, ChangedPoints | None]:
-        """The journal's entry to resume from, and the points that changed since then. Instead of
-        these points, None if all points must be copied from the first on, or if the source is a
-        cluster.
+        """The entry of the journal from which to resume, and the points that have changed since
+        then. The points are None if all points must be copied, or if the source is a cluster.
 
         Points are copied in the order of insertion. Some of the `entry.done` points that were
         copied before the interruption may have been deleted since. So only the first (done -
@@ -113,8 +112,8 @@ class Transfer:
         return self.journal.advance(self.collection_id, done=done), changed
 
     def _copy_pages(self, entry: Entry) -> int:
-        """Copy the points after the first `entry.done`; returns how many were written. In a cluster
-        the first ones may have changed since without notice, so they are compared."""
+        """Copy the points after the first `entry.done`; returns how many were written. On a cluster
+        the first points may have changed without notice, so they are compared."""
         fields, written = everything(self.spaces), 0
         start = 0 if self.position is None else entry.done
         # If the target has more points, a page was written but not recorded, or everything is
@@ -144,8 +143,9 @@ class Transfer:
 
 
 class CollectionCopy:
-    """The copy of one collection. place: the copy's place in the target; is_level: whether nothing
-    had to be copied; alike: the id of a collection with the same content that isn't a copy."""
+    """The copy of one collection. place: where the copy is in the target; is_level: whether nothing
+    had to be copied; alike: the id of a collection in the target that has the same content and is
+    not a copy."""
 
     def __init__(
         self,
@@ -215,8 +215,9 @@ class CollectionCopy:
         return {space.name: pages.as_new(space) for space in points.spaces()}
 
     def refuse(self, if_exists: bool) -> None:
-        """Raise for a collection that the target can't store, before anything is copied. if_exists:
-        whether an earlier copy is an error, too."""
+        """Raise an error if the target cannot store the collection, before anything is copied.
+        if_exists: whether to raise an error for a collection that an earlier call has copied,
+        too."""
         place = self.place
         place.refuse_unfit(self._points)
         foreign = None if place.is_there else place.there()
@@ -229,7 +230,7 @@ class CollectionCopy:
         self._refuse_changed()
 
     def _take_alike(self, existing: CollectionRecord) -> bool:
-        """Whether the target's collection of this name has the same content and settings; then
+        """Whether the target's collection of this name has the same content and settings. Then
         nothing has to be copied."""
         if existing.settings != self.place.settings.settings:
             return False
@@ -245,7 +246,7 @@ class CollectionCopy:
         return True
 
     def copy(self) -> None:
-        """Copy the collection, or the rest of it."""
+        """Copy the collection, or the part that earlier calls have not copied."""
         if self.alike is not None:
             return
         self._look_again()
@@ -263,13 +264,14 @@ class CollectionCopy:
                     note_left(self._journal, self.id, self._copied)
 
     def _look_again(self) -> bool:
-        """Whether the source's settings now differ from the copy's. A new name doesn't count; the
-        next run handles it."""
+        """Read the source's settings again, and return whether they differ from the copy's. A new
+        name does not count, since the next run handles it."""
         self.place.record = replace(self._source.store.record(self.id), name=self.name)
         return self.place.record.settings != self._settled
 
     def _copy_rest(self) -> None:
-        """Do what is left: start the copy, resume an interrupted copy, or update a complete one."""
+        """Start the copy, resume an interrupted copy, or update a complete copy, whichever
+        applies."""
         entry, is_there = self.place.known, self.place.is_there
         if not is_there and self._by_files:
             self._copy_files()
@@ -298,8 +300,8 @@ class CollectionCopy:
         self.is_level = self.is_level and not changed
 
     def _settle(self) -> bool:
-        """Give the copy the settings of the source; returns whether they differed. Raises
-        ConflictError if settings of word search differ on a cluster, which can't change them."""
+        """Give the copy the source's settings; returns whether they differed. Raises ConflictError
+        if settings of word search differ on a cluster, which cannot change them."""
         if self._settled == self.place.record.settings:
             return False
         self.place.refuse_unfit(self._points)
@@ -322,7 +324,7 @@ class CollectionCopy:
         return old != expected
 
     def _copy_files(self) -> None:
-        """Make a collection in the target from the source's files."""
+        """Create a collection in the target from the source's files."""
         points, self.is_level = self._points.engine, False
         source, target = self._source.store.embedded, self._target.store.embedded
         assert points is not None and source is not None and target is not None  # both are on disk
@@ -337,7 +339,7 @@ class CollectionCopy:
             bar.update(self._copied.count())
 
     def _copy_points(self) -> None:
-        """Copy the points in pages, from where an earlier copy was interrupted."""
+        """Copy the points in pages, beginning where an earlier copy was interrupted."""
         begin_writing(self._journal, self.id)
         resumed = self.place.is_there
         if not resumed:
@@ -371,11 +373,12 @@ class CollectionCopy:
         self.place.is_there, self._settled = True, self.place.record.settings
 
     def _frozen(self) -> AbstractContextManager[PointsBackend]:
-        """The points to copy: one fixed state of them; in a cluster the points that exist now."""
+        """A context manager that yields the points to copy, in one fixed state. On a cluster it
+        yields the points that exist now."""
         return self._source.store.open_copy(self.id)
 
     def _level_spaces(self, points: PointsBackend) -> list[str]:
-        """Give the copy the vector spaces of the source; returns their names."""
+        """Give the copy the source's vector spaces; returns their names."""
         source, target = points.engine, self._copied.engine
         if source is None or target is None:
             return [*self._spaces]
@@ -387,7 +390,7 @@ class CollectionCopy:
 
     def _refuse_changed(self) -> None:
         """Raise AlreadyExistsError for a complete copy on a cluster that differs from its source. A
-        cluster has no change log that would show others' writes."""
+        cluster has no change log, so it is unknown who changed the copy."""
         entry = self.place.entry
         if not self.place.is_there or entry is None or entry.position is None:
             return
@@ -403,7 +406,7 @@ class CollectionCopy:
 
     def _cluster_rests(self) -> bool:
         """Whether no points of a cluster were added or deleted since this run copied them. True if
-        this run didn't copy any."""
+        this run copied no points from a cluster."""
         if self._there is None:
             return True
         points, count = self._there
@@ -419,15 +422,15 @@ class CollectionCopy:
         return count - left + max(0, self._points.count() - left)
 
     def _compare_with_cluster(self) -> int:
-        """Compare copy and source, one of which is on a cluster; points that changed meanwhile are
-        copied again. Returns the number of compared points."""
+        """Compare copy and source, if one of them is on a cluster. Points that changed meanwhile
+        are copied again. Returns the number of compared points."""
         begin_writing(self._journal, self.id)
         compared = self._compare()
         note_left(self._journal, self.id, self._copied)
         return compared
 
     def _since(self) -> Since:
-        """The changes of the source since the copy was made, as far as they are known."""
+        """The changes of the source since the copy was made, if they are known."""
         entry, points = self.place.entry, self._points.engine
         if points is None:
             return Since(frozenset(), rests=self._cluster_rests())

@@ -30,18 +30,15 @@ READABLE = (1, 2, FORMAT)  # the first had no vector spaces, and was deleted at 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One collection.
+    """The journal's entry for one collection.
 
-    target: the id of its copy.
-    position: the source's position from which changes are copied; None for a source without one.
-    done, count: the number of copied points, and of all; whole: whether all are copied. left, kept:
-    the copy's position, if it has one, and its number of points after our last write to it; None
-    during writes.
-    name: the name that we have given the copy; "" in some older journals.
-    spaces: the source's vector spaces that the copy has, with their numbers there; None where that
-    isn't known.
-    paged: whether its points are being copied page by page.
-    finished: whether the copy was completed since our last write to it.
+    target: the id of the copy. position: the position in the source's change log from which changes
+    are copied; None for a source without a log. done, count: the number of copied points, and of
+    all points; whole: whether all are copied. left, kept: the copy's position, if it has a log, and
+    its number of points, both after our last write to it; None during writes. name: the name that
+    we have given the copy; "" in some older journals. spaces: the source's vector spaces that the
+    copy has, with their numbers in the source; None if unknown. paged: whether the points are being
+    copied page by page. finished: whether the copy was completed since our last write to it.
     """
 
     target: str
@@ -60,7 +57,7 @@ class Entry:
 @dataclass(slots=True)
 class Journal:
     """The entries, by the ids of collections in the source. path: the file; None if no file can be
-    kept, so that the entries end with the process."""
+    stored. Then the entries are lost when the process ends."""
 
     path: Path | None
     entries: dict[str, Entry] = field(default_factory=dict)
@@ -83,12 +80,12 @@ class Journal:
             self._write()
 
     def new_id(self, collection_id: str) -> str:
-        """An id for the copy of a collection, recorded before use. If a process died, there may be
-        data under the id that it recorded."""
+        """A new id for the copy of a collection. The journal records the id before it is used,
+        since a process that dies may leave data under it."""
         return str(uuid.uuid4())
 
     def look_up(self, collection_ids: Collection[str]) -> None:
-        """Look up the entries of these collections, if the journal isn't a file."""
+        """Read the entries of these collections, if the journal is not a file."""
 
     def _write(self) -> None:
         if self.path is not None:
@@ -96,14 +93,15 @@ class Journal:
 
 
 class NoteKeeper(Protocol):
-    """A cluster, which can store a note beside each collection: a copy's journal entry."""
+    """A cluster, which can store a note with each collection. The note is the journal's entry for a
+    copy."""
 
     def copy_note(self, collection_id: str) -> tuple[Any, int]:
-        """The note beside a collection, None if there is none, and the collection's number of
-        points; raises NotFoundError."""
+        """The note of a collection, None if there is none, and the collection's number of points.
+        Raises NotFoundError if the collection does not exist."""
 
     def note_copy(self, collection_id: str, note: Payload) -> None:
-        """Store a note beside a collection; raises NotFoundError."""
+        """Store the note of a collection; raises NotFoundError if the collection does not exist."""
 
 
 def _id_of_copy(collection_id: str) -> str:
@@ -111,9 +109,9 @@ def _id_of_copy(collection_id: str) -> str:
 
 
 class JournalOfCluster(Journal):
-    """The entries of copies on a cluster, each stored beside its copy. A copy's id is derived from
-    its source's id, so it is known before there is an entry. The progress of a copy is found by its
-    points."""
+    """The entries of copies on a cluster. Each is stored with its copy. The id of a copy is derived
+    from the source's id, so it is known before there is an entry. The progress of a copy is
+    determined from its points."""
 
     def __init__(self, keeper: NoteKeeper) -> None:
         super().__init__(None)
@@ -121,8 +119,8 @@ class JournalOfCluster(Journal):
         self._kept: dict[str, Payload] = {}
 
     def new_id(self, collection_id: str) -> str:
-        """The id for a copy of a collection: the same each time, unless others have renamed the
-        copy with that id."""
+        """The id for the copy of a collection. It is always the same, unless others have renamed
+        the copy with that id."""
         try:
             self._keeper.copy_note(_id_of_copy(collection_id))
         except NotFoundError:
@@ -130,7 +128,7 @@ class JournalOfCluster(Journal):
         return super().new_id(collection_id)
 
     def look_up(self, collection_ids: Collection[str]) -> None:
-        """Read the notes beside the copies of these collections. An invalid note is ignored."""
+        """Read the notes of the copies of these collections. An invalid note is ignored."""
         for collection_id in collection_ids:
             target = _id_of_copy(collection_id)
             with suppress(NotFoundError, LookupError, TypeError, ValueError, AttributeError):
@@ -140,7 +138,7 @@ class JournalOfCluster(Journal):
                 self.entries[collection_id] = replace(entry, target=target, done=done)
 
     def note(self, collection_id: str, entry: Entry) -> Entry:
-        """Store an entry durably once the copy exists, without its progress."""
+        """Store an entry durably, without its progress, if the copy exists."""
         self.entries[collection_id] = entry
         kept = asdict(replace(entry, done=0, count=0))
         if kept != self._kept.get(collection_id):
@@ -162,10 +160,10 @@ def open_journal(
     keeper: NoteKeeper | None = None,
     leading: tuple[str, str] = ("", ""),
 ) -> Iterator[Journal]:
-    """Open the journal of copies from the first store to the second, with the entries of earlier
-    runs. Its file is in the first of the folders that exists. Raises ConflictError while another
-    process uses the journal. keeper: the target, if it is a cluster; leading: distinguishes the two
-    stores from others at the same addresses."""
+    """A context manager that opens the journal of copies from the first store to the second, with
+    the entries of earlier runs. Its file is in the first of the folders that exists. Raises
+    ConflictError if another process uses the journal. keeper: the target, if it is a cluster;
+    leading: two values that distinguish the stores from others at the same addresses."""
     told_apart = places if leading == ("", "") else (*places, *leading)
     name = f"copy-{hashlib.sha256(orjson.dumps(told_apart)).hexdigest()[:16]}.journal"
     folder = next((existing for existing in folders if existing is not None), None)
@@ -219,8 +217,8 @@ def _entry(entry: Any) -> Entry:
 
 
 def _only(names: list[Any]) -> str:
-    """The copy's name, in a journal of the second format, which has a list of names; "" if the copy
-    was being renamed."""
+    """The name of the copy, from a journal of the second format, which has a list of names; "" if
+    the copy was being renamed."""
     return str(names[0]) if len(names) == 1 else ""
 
 

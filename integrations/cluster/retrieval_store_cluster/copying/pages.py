@@ -44,13 +44,13 @@ Spaces: TypeAlias = Sequence[str]
 
 
 def everything(spaces: Spaces) -> Fields:
-    """All fields of points, with these vector spaces."""
+    """All fields of points, with the vectors in these spaces."""
     return Fields(payload=True, document=True, uri=True, vectors=tuple(spaces))
 
 
 class Pace:
-    """How many points to read and write in one request. Their size, estimated from earlier points,
-    is at most BYTES. The number is at most twice the previous one."""
+    """How many points are read and written in one request. Their size, estimated from earlier
+    points, is at most BYTES. The number is at most twice the previous number."""
 
     def __init__(self) -> None:
         self.size = FIRST
@@ -89,15 +89,16 @@ def read_pages(source: PointsBackend, fields: Fields, start: int = 0) -> Iterato
 
 
 def write(target: PointsBackend, points: Points) -> None:
-    """Make points of the target equal to these; existing ones keep their positions in its order."""
+    """Make points of the target equal to these points. Existing points keep their positions in the
+    order of insertion."""
     if points.ids:
         target.put(batch_of(points), WHOLE)
 
 
 def append(target: PointsBackend, points: Points) -> None:
-    """Write these points at the end of the target's order, in this order: a point that was deleted
-    and added again has a new position. If the target has transactions, no reader sees a state in
-    which points are missing."""
+    """Write these points at the end of the target's order of insertion. A point that exists there
+    is deleted first, so it gets a new position. If the target has transactions, no reader sees a
+    state in which points are missing."""
     existing_ids = target.get(points.ids, None, None, 0, Fields()).ids
     if not existing_ids:
         write(target, points)
@@ -128,7 +129,7 @@ def write_named(
     spaces: Spaces,
     put: Callable[[PointsBackend, Points], None] = write,
 ) -> None:
-    """Copy the points with these ids; ids that the source doesn't have are ignored."""
+    """Copy the points with these ids by `put`. Ids that the source does not have are ignored."""
     fields, pace, start = everything(spaces), Pace(), 0
     while start < len(ids):
         stop = start + pace.size
@@ -139,8 +140,8 @@ def write_named(
 
 
 def write_differing(target: PointsBackend, points: Points, fields: Fields) -> int:
-    """Make points of the target equal to these, writing only those that differ; returns how
-    many."""
+    """Make points of the target equal to these points. Only points that differ are written; returns
+    their number."""
     copies = target.get(points.ids, None, None, 0, fields)
     differing_ids = differing(points, copies, ROUNDED)
     places = [i for i, point_id in enumerate(points.ids) if point_id in differing_ids]
@@ -149,9 +150,9 @@ def write_differing(target: PointsBackend, points: Points, fields: Fields) -> in
 
 
 def put_in_order(source: PointsBackend, target: PointsBackend, spaces: Spaces) -> int:
-    """Give the target's points the order of the source; both have the same ids. The points that are
-    out of order, and all points that follow the first of these in the source, are written again at
-    the end. Returns how many were written."""
+    """Give the target's points the order of the source; both must have the same ids. The first
+    point that is out of order, and all points that follow it in the source, are written again at
+    the end of the target. Returns how many points were written."""
     moved = 0
     for points in read_pages(source, everything(spaces), _in_order(source, target)):
         append(target, points)
@@ -160,8 +161,8 @@ def put_in_order(source: PointsBackend, target: PointsBackend, spaces: Spaces) -
 
 
 def _in_order(source: PointsBackend, target: PointsBackend) -> int:
-    """How many of the source's first points are in the same order in the target, where other points
-    may be between them."""
+    """How many of the source's first points are in the same order in the target, even if other
+    points are between them."""
     target_ids, passed, number = _ids_of(target), set[PointId](), 0
     for point in _ids_of(source):
         if point in passed:
@@ -181,7 +182,7 @@ def _ids_of(points: PointsBackend) -> Iterator[PointId]:
 
 
 def delete_others(source: PointsBackend, target: PointsBackend) -> int:
-    """Delete the points of the target that the source doesn't have; returns how many."""
+    """Delete the points of the target that the source does not have; returns their number."""
     gone: list[PointId] = []
     for points in read_pages(target, Fields()):
         source_ids = set(source.get(points.ids, None, None, 0, Fields()).ids)
@@ -192,7 +193,7 @@ def delete_others(source: PointsBackend, target: PointsBackend) -> int:
 
 
 def batch_of(points: Points) -> PointBatch:
-    """Points that were read, as a batch to write."""
+    """Points in the form for writing."""
     vectors = {name: _present_vectors(column) for name, column in (points.vectors or {}).items()}
     return PointBatch(
         points.ids,
@@ -204,7 +205,7 @@ def batch_of(points: Points) -> PointBatch:
 
 
 def _present_vectors(column: VectorsRead) -> Vectors | NonDenseVectors | None:
-    """The vectors of the points that have one; None where none has."""
+    """The vectors in a column, without the points that have none; None if no point has one."""
     if isinstance(column, np.ndarray):
         if not column.shape[1]:
             return None
@@ -219,8 +220,8 @@ def _present_vectors(column: VectorsRead) -> Vectors | NonDenseVectors | None:
 
 
 def differing(points: Points, others: Points, tolerance: float) -> set[PointId]:
-    """The ids of points that are missing among the others, or differ. tolerance: the relative
-    difference that is allowed between numbers of vectors."""
+    """The ids of points that `others` lacks or has in another state. tolerance: the relative
+    difference that is allowed between the numbers of vectors."""
     places = {point: place for place, point in enumerate(others.ids)}
     pairs = [(i, places[point]) for i, point in enumerate(points.ids) if point in places]
     same = {i for i, j in pairs if _has_same_fields(points, i, others, j)}
@@ -267,7 +268,7 @@ def _alike_rows(
 
 
 def _is_same(value: object, other: object) -> bool:
-    """Whether values are equal, with bools equal only to bools: True equals 1 in Python."""
+    """Whether two values are equal. In contrast to Python, True does not equal 1."""
     if isinstance(value, dict) and isinstance(other, dict):
         return value.keys() == other.keys() and all(_is_same(v, other[k]) for k, v in value.items())
     if isinstance(value, list) and isinstance(other, list):
@@ -291,8 +292,8 @@ SAMPLE, RUN = 1_000, 50  # points, in runs of this length
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """The changes of the source since a position. ids: existing points that changed, None when that
-    isn't known; rests: whether nothing was changed or deleted."""
+    """The source's changes since a position. ids: the changed points that exist, None if unknown;
+    rests: whether no point was changed or deleted."""
 
     ids: frozenset[PointId] | None
     rests: bool
@@ -306,9 +307,10 @@ def compare(
     rounds: bool,
     name: str,
 ) -> int:
-    """The number of compared points. Raises StorageError for a point that differs, is missing, or
-    exists only in the target. since: the source's changes up to the moment when it is called;
-    rounds: whether the target is a cluster, which rounds vectors."""
+    """Compare all points of source and target; returns their number. Raises StorageError for a
+    point that differs, is missing, or exists only in the target. since: a function that returns the
+    source's changes up to its call; rounds: whether the target is a cluster, which rounds
+    vectors."""
     before, count = source.count(), target.count()
     # A difference is excused if the source's point has changed. Others may write while both are
     # read, so changes are looked up afterwards.
@@ -346,8 +348,8 @@ def compare(
 def _wrong_again(
     source: PointsBackend, target: PointsBackend, ids: list[PointId], fields: Fields
 ) -> set[PointId]:
-    """Copy points of a cluster again; returns those that still differ, though nobody has changed
-    them meanwhile."""
+    """Copy points of a cluster again. Returns the points that still differ, although nobody has
+    changed them meanwhile."""
     before = source.get(ids, None, None, 0, fields)
     write(target, before)
     copies = target.get(ids, None, None, 0, fields)
@@ -358,7 +360,7 @@ def _wrong_again(
 def holds_the_same(
     source: PointsBackend, target: PointsBackend, spaces: Spaces, rounds: bool
 ) -> bool:
-    """Whether both have the same points in the same order."""
+    """Whether source and target have the same points in the same order."""
     if source.count() != target.count():
         return False
     fields, start, tolerance = everything(spaces), 0, ROUNDED if rounds else 0
@@ -371,8 +373,8 @@ def holds_the_same(
 
 
 def _starts(count: int) -> list[int]:
-    """The positions at which the runs of a random sample start; if there are few points, the
-    positions of all runs."""
+    """The positions at which the runs of a random sample begin. If there are few points, the runs
+    cover all points."""
     if count <= SAMPLE:
         return list(range(0, count, RUN))
     return sorted(random.sample(range(count - RUN + 1), SAMPLE // RUN))
@@ -384,14 +386,14 @@ def numbers(spaces: Sequence[SpaceRecord]) -> dict[str, int]:
 
 
 def as_new(space: SpaceRecord) -> NewSpace:
-    """A new vector space with these settings."""
+    """A new vector space with the settings of an existing one."""
     return NewSpace(space.metric, space.index, space.kind, space.datatype, space.dimension)
 
 
 @dataclass(frozen=True, slots=True)
 class SpaceChanges:
-    """The changes that give a copy the vector spaces of its source: spaces to drop first, spaces to
-    add then, and spaces whose settings change."""
+    """The changes that give a copy the vector spaces of its source: spaces to drop, spaces to add
+    afterwards, and spaces whose settings change."""
 
     dropped: Sequence[str]
     added: Mapping[str, NewSpace]
@@ -401,7 +403,7 @@ class SpaceChanges:
         return bool(self.dropped or self.added or self.changed)
 
     def take(self, target: EnginePoints) -> None:
-        """Make these changes, without those that were already made by a process that died."""
+        """Make these changes. Changes that a process made before it died are skipped."""
         for name in self.dropped:
             target.drop_space(name)
         for name, space in self.added.items():
@@ -435,8 +437,8 @@ def steps(
 def _is_kept(
     space: SpaceRecord, source: SpaceRecord | None, known: Mapping[str, int] | None
 ) -> bool:
-    """Whether a vector space of the target can stay: it is the source's, or only its settings
-    differ."""
+    """Whether a vector space of the target can stay, because it is the source's space, or differs
+    only in its settings."""
     if source is None or (known is not None and known.get(source.name) != source.number):
         return False
     kinds = (space.metric, space.kind, space.datatype)

@@ -41,7 +41,8 @@ class TooFarError(Exception):
 
 @dataclass(slots=True)
 class ChangesCopy:
-    """A collection and its copy. copied: points that were copied again."""
+    """Copies the changes of a collection to its copy. copied: the number of points that were copied
+    again."""
 
     source: EnginePoints
     target: PointsBackend
@@ -54,8 +55,8 @@ class ChangesCopy:
         return self.journal.entries[self.collection_id]
 
     def run(self) -> bool:
-        """Copy the changes; returns whether there were any. Raises TooFarError when they aren't
-        known any more."""
+        """Copy the changes; returns whether there were any. Raises TooFarError if the source's log
+        no longer contains them."""
         since = self._entry.position
         while True:
             source_spaces = self.source.spaces()
@@ -78,7 +79,7 @@ class ChangesCopy:
         return changed
 
     def _level_spaces(self, source_spaces: Sequence[SpaceRecord]) -> bool:
-        """Update the vector spaces before points, which may have vectors in new ones."""
+        """Update the vector spaces, before points are copied that have vectors in new spaces."""
         target, numbers = self.target.engine, pages.numbers(source_spaces)
         if target is None:  # a cluster has the ones that it was created with
             return False
@@ -111,7 +112,7 @@ class ChangesCopy:
 
 
 def split(changed: ChangedPoints) -> tuple[Sequence[PointId], Sequence[PointId]]:
-    """Two lists: the changed points, and the new ones. A point that was deleted and added again
+    """Two lists: the changed points, and the new points. A point that was deleted and added again
     counts as new, since its position is now at the end."""
     ids = changed.ids or ()
     place = len(ids) - changed.inserted
@@ -119,22 +120,22 @@ def split(changed: ChangedPoints) -> tuple[Sequence[PointId], Sequence[PointId]]
 
 
 def begin_writing(journal: Journal, collection_id: str) -> None:
-    """Record before the first write that the copy is about to change."""
+    """Record in the journal that the copy is about to change, before the first write."""
     entry = journal.entries[collection_id]
     if entry.kept is not None or entry.finished:
         journal.advance(collection_id, kept=None, left=None, finished=False)
 
 
 def note_left(journal: Journal, collection_id: str, copied: PointsBackend) -> None:
-    """Record the state of the copy, so that others' writes can be detected."""
+    """Record the state of the copy in the journal, so that writes of others can be detected."""
     engine = copied.engine
     left = None if engine is None else engine.position()
     journal.advance(collection_id, left=left, kept=copied.count())
 
 
 def _refuse_keys(source: PointsBackend, keys: Sequence[str]) -> None:
-    """Raise InvalidArgumentError if a point has any of these metadata keys; one request searches
-    for all of them."""
+    """Raise InvalidArgumentError if a point has any of these metadata keys. One request searches
+    for all keys."""
     terms = [Exists((key,)) for key in keys]
     if not source.number(Or(tuple(terms))):
         return
@@ -147,7 +148,7 @@ def _refuse_keys(source: PointsBackend, keys: Sequence[str]) -> None:
 
 @contextmanager
 def _naming_collection(name: str) -> Iterator[None]:
-    """In the `with` body: add the collection's name to an error that refuses the collection."""
+    """A context manager that adds the collection's name to an error that refuses the collection."""
     try:
         yield
     except InvalidArgumentError as error:
@@ -158,8 +159,8 @@ OF_CLUSTERS = "qdrant"  # settings of a cluster's shards and files
 
 
 class CopyPlace:
-    """Where a collection's copy is in the target. record: the collection in the source; is_there:
-    whether the copy has been started."""
+    """Where the copy of a collection is in the target. record: the collection in the source;
+    is_there: whether the copy has been started."""
 
     def __init__(self, target: Session, record: CollectionRecord, journal: Journal) -> None:
         self.record = record
@@ -169,7 +170,7 @@ class CopyPlace:
         self._find()
 
     def _find(self) -> None:
-        """Look up the copy in the journal. A copy that others have renamed belongs to them; raises
+        """Find the copy by the journal. A copy that others have renamed belongs to them. Raises
         ConflictError if the source was renamed."""
         if self.entry is None:
             return
@@ -189,29 +190,29 @@ class CopyPlace:
 
     @property
     def entry(self) -> Entry | None:
-        """The journal's entry."""
+        """The journal's entry for the collection; None if there is none."""
         return self._journal.entries.get(self.record.id)
 
     @property
     def known(self) -> Entry:
-        """The journal's entry of a copy that has been started."""
+        """The journal's entry for the collection, whose copy must have been started."""
         return self._journal.entries[self.record.id]
 
     @property
     def points(self) -> PointsBackend:
-        """The points of the copy; raises NotFoundError."""
+        """The points of the copy; raises NotFoundError if the copy was deleted."""
         return self._target.store.points(self.known.target)
 
     @property
     def settings(self) -> CollectionRecord:
-        """The record for the copy; settings for a cluster's servers aren't copied."""
+        """The record for the copy. Settings for a cluster's servers are not copied."""
         settings = self.record.settings
         if not self._target.on_cluster:
             settings = {key: value for key, value in settings.items() if key != OF_CLUSTERS}
         return replace(self.record, settings=settings)
 
     def there(self) -> CollectionRecord | None:
-        """The target's collection of this name."""
+        """The target's collection of this name; None if there is none."""
         try:
             return self._target.store.by_name(self.record.name)
         except NotFoundError:
@@ -246,8 +247,8 @@ class CopyPlace:
         )
 
     def refuse_written(self) -> None:
-        """Raise where others have written to the copy: AlreadyExistsError for a finished copy,
-        ConflictError for an interrupted one."""
+        """Raise an error if others have written to the copy: AlreadyExistsError for a finished
+        copy, ConflictError for an interrupted one."""
         if self.known.finished:
             self.refuse(", and was written to since it was copied")
         path = self._journal.path
@@ -258,8 +259,7 @@ class CopyPlace:
         )
 
     def is_written(self) -> bool:
-        """Whether others have written to the copy since our last write, as far as this can be
-        detected."""
+        """Whether others have written to the copy since our last write, if this can be detected."""
         entry = self.known
         if entry.kept is None:
             return False
@@ -276,6 +276,6 @@ class CopyPlace:
         return points.changes_since(left).ids != []
 
     def begin(self) -> Entry:
-        """Record in the journal that the copy will be made."""
+        """Record in the journal that the copy is about to be created."""
         target = self._journal.new_id(self.record.id)
         return self._journal.note(self.record.id, Entry(target, name=self.record.name))

@@ -32,9 +32,9 @@ def copy_store(
     fail_if_exists: bool = False,
     show_progress: bool = False,
 ) -> list[Copied]:
-    """Copy collections, all if `names` is None, into another store, where these names must be free
-    or belong to earlier copies; then compare both. An interrupted copy resumes. The other arguments
-    are those of `Client.copy_to`."""
+    """Copy collections into another store, all of them if `names` is None, and compare both. In the
+    target, the names must be free or belong to earlier copies. An interrupted copy resumes. The
+    other arguments are those of `Client.copy_to`."""
     _refuse_impossible(source, target)
     folders = [session.store.directory for session in (target, source) if not session.read_only]
     places = source.place, target.place
@@ -59,13 +59,14 @@ def copy_store(
 
 
 def _leads_to(session: Session) -> str:
-    """What distinguishes a store behind a caller's client from others at the same address."""
+    """A value that distinguishes a store behind a caller's client from other stores at the same
+    address."""
     keeper = _keeper_in(session)
     return "" if keeper is None else keeper.cluster.leads_to
 
 
 def _keeper_in(target: Session) -> "ClusterStore | None":
-    """The target, if it is a cluster."""
+    """The store of the target, if it is a cluster; otherwise None."""
     if not target.on_cluster:
         return None
     from retrieval_store_cluster.store import ClusterStore
@@ -74,8 +75,8 @@ def _keeper_in(target: Session) -> "ClusterStore | None":
 
 
 def _refuse_impossible(source: Session, target: Session) -> None:
-    """Raise InvalidArgumentError for a store that would be copied into itself, and ReadOnlyError
-    for a target that can't be written."""
+    """Raise InvalidArgumentError if a store would be copied into itself, and ReadOnlyError if the
+    target is read-only."""
     if target.read_only:
         raise ReadOnlyError(f"the store {target.place} is open read-only; nothing is copied there")
     directory = source.store.directory
@@ -93,7 +94,8 @@ def _records(source: Session, names: Sequence[str] | None) -> list[CollectionRec
 
 @contextmanager
 def _deletions_told(copy: CollectionCopy, target: Session) -> Iterator[None]:
-    """Report whether the source or the target was deleted during the copy."""
+    """A context manager that converts an error to one that says whether the source or the target
+    was deleted during the copy."""
     try:
         yield
     except NotFoundError as error:
@@ -117,9 +119,9 @@ def _compare_copy(copy: CollectionCopy, target: Session) -> Copied:
 def _aliases_of(
     source: Session, target: Session, copies: Sequence[CollectionCopy]
 ) -> Mapping[str, str]:
-    """The source's aliases for these collections that the target lacks, with their collections.
-    Raises AlreadyExistsError for one that is the name of a collection there. On a cluster aliases
-    are neither read nor made."""
+    """The source's aliases of these collections that the target lacks, each with its collection.
+    Raises AlreadyExistsError for an alias that is the name of a collection in the target. Empty if
+    a store is a cluster."""
     source_engine, target_engine = source.store.engine, target.store.engine
     if source_engine is None or target_engine is None:
         return {}
@@ -138,7 +140,7 @@ def _aliases_of(
 
 
 def _add_aliases(target: Session, aliases: Mapping[str, str]) -> None:
-    """Make aliases, except those that others have made meanwhile."""
+    """Create aliases in the target, except aliases that others have created meanwhile."""
     store = target.store.engine
     if store is not None and aliases:
         store.change_aliases(lambda there: {**aliases, **there})

@@ -111,8 +111,8 @@ Pair: TypeAlias = tuple[Any, StoredPoint]  # a point with Qdrant's score, and it
 @dataclass(slots=True)
 class ClusterTrace(Trace):
     """Adds to the trace: the filter that was sent, the parameters of a nearest-neighbour search,
-    and the number of requests. Also the number of hits that were refused because they don't fulfil
-    the whole filter."""
+    the number of requests, and the number of hits that were dropped because they do not fulfil the
+    whole filter."""
 
     filter: models.Filter | None = None
     params: models.SearchParams | None = None
@@ -122,9 +122,9 @@ class ClusterTrace(Trace):
 
 @dataclass(frozen=True, slots=True)
 class ClusterSearch:
-    """The collection to search, the vector spaces to return with hits, the payload keys to read,
-    and the trace to fill. named: the ids of the points that fulfil each expression; None if they
-    are too many."""
+    """The context of a search: the collection, the vector spaces to return with hits, the payload
+    keys to read, and the trace to fill. named: for each expression the ids of the points that
+    fulfil it; None if there are too many."""
 
     collection: QdrantCollection
     spaces: Spaces
@@ -134,8 +134,8 @@ class ClusterSearch:
 
 
 def payload_for_query(query: Query, *others: Expression | None) -> PayloadWanted:
-    """The payload keys of hits to read: for the query's result, and for the conditions of its steps
-    and other expressions."""
+    """The payload keys of hits to read, for the query's result, for the conditions of its steps,
+    and for other expressions."""
     leaves = [leaf for step in query.steps for leaf in step.leaves]
     expressions = [*others, *(step.expression for step in (*query.steps, *leaves))]
     if isinstance(query.groups, BestOfEach):
@@ -160,9 +160,9 @@ NOTHING = RankedPoints([], [], np.empty(0))
 
 @dataclass(frozen=True, slots=True)
 class StepSearch:
-    """The requests of one step: one for each of its queries. Of the hits of each, the k best that
-    fulfil the expression are the result. less_is_better: whether lower scores are better; vectors:
-    sparse vectors of the queries, where an empty one needs no request; is_by_id: whether the
+    """The requests of one step, one for each of its queries. The result of a request is its k best
+    hits that fulfil the expression. less_is_better: whether lower scores are better; vectors: the
+    sparse vectors of the queries, of which empty ones need no request; is_by_id: whether the
     expression names all its points by id."""
 
     requests: list[models.QueryRequest]
@@ -176,13 +176,13 @@ class StepSearch:
 def verified_hits(
     context: ClusterSearch, search: StepSearch, asked_before: Sequence[list[Any]] | None = None
 ) -> list[RankedPoints]:
-    """For each request, the k best points that fulfil the whole expression; points with equal
+    """For each request, the k best points that fulfil the whole expression. Points with equal
     scores are in the order of first insertion. asked_before: the hits of `first_pages`, if these
-    were requested.
+    were requested before.
 
-    Qdrant returns equally good points in an order that changes from call to call. So one more hit
-    is requested. If it is as good as the k-th, all equally good ones are requested, TIES at most,
-    to find the first inserted.
+    Qdrant returns points with equal scores in an order that changes from call to call. So one more
+    hit is requested. If its score equals that of the k-th hit, all points with that score are
+    requested, TIES at most, to find those that were inserted first.
     """
     requests, expression = search.requests, search.expression
     answers: list[RankedPoints] = [NOTHING] * len(requests)
@@ -222,7 +222,7 @@ def verified_hits(
 
 
 def _is_worth_naming(context: ClusterSearch, search: StepSearch, hits: int) -> bool:
-    """Whether it costs less to read the ids of all points that may match than to request this many
+    """Whether reading the ids of all points that may match costs less than requesting this many
     hits."""
     if search.is_by_id or hits <= MOST_READ:
         return False
@@ -236,8 +236,8 @@ def _is_worth_naming(context: ClusterSearch, search: StepSearch, hits: int) -> b
 def _among_named(
     context: ClusterSearch, search: StepSearch, places: list[int], ids: tuple[PointId, ...]
 ) -> StepSearch:
-    """The requests of a search among points that are named by id. The server compares each of their
-    vectors, since the graph has no links for these points."""
+    """A search among points that the requests name by id. The server compares each of their
+    vectors, since the graph has no links for these points. places: the requests to repeat."""
     requests = [search.requests[i] for i in places]
     if context.collection.limits.exact:
         exact = {"params": models.SearchParams(exact=True)}
@@ -249,7 +249,7 @@ def _among_named(
 def _ids_of_matching(
     context: ClusterSearch, expression: Expression | None
 ) -> tuple[PointId, ...] | None:
-    """The ids of all points that fulfil an expression; None if they are too many to name in a
+    """The ids of all points that fulfil an expression; None if there are too many to name them in a
     request."""
     for known, ids in context.named:
         if known is expression:
@@ -274,8 +274,8 @@ def _read_ids(context: ClusterSearch, expression: Expression | None) -> tuple[Po
 
 
 def first_pages(context: ClusterSearch, search: StepSearch) -> list[models.QueryRequest]:
-    """The first requests of `verified_hits`. None if a query needs no request, or points must be
-    counted first."""
+    """The first requests of `verified_hits`; empty if a query needs no request, or if points must
+    be counted first."""
     most, first = context.collection.limits.query, None
     if search.k <= PAGE:
         first = _first_round(context, search)
@@ -288,8 +288,8 @@ def first_pages(context: ClusterSearch, search: StepSearch) -> list[models.Query
 def _first_round(
     context: ClusterSearch, search: StepSearch
 ) -> tuple[models.Filter | None, int, int] | None:
-    """The filter to send, how many hits are needed, and how many to request; None if no point can
-    match."""
+    """The filter to send, the number of hits that are needed, and the number to request. None if no
+    point can match."""
     collection, k = context.collection, search.k
     bound = necessary(search.expression, collection.indexes)
     if bound is False:
@@ -300,8 +300,8 @@ def _first_round(
 
 
 def _are_hits_certain(pairs: list[Pair], passing: list[Pair], needed: int) -> bool:
-    """Whether the k best hits are certain: enough hits fulfil the filter, and the limit hasn't cut
-    off hits with the same score (or TIES of these were read)."""
+    """Whether the k best hits are certain: enough hits fulfil the filter, and no hit with the same
+    score as the last one can be missing (or TIES of these were read)."""
     if len(passing) < needed:
         return False
     cut = passing[needed - 1][0].score if needed else None
@@ -311,8 +311,9 @@ def _are_hits_certain(pairs: list[Pair], passing: list[Pair], needed: int) -> bo
 def _wider(
     context: ClusterSearch, limit: int, short: list[int], needed: int, is_lacking: bool
 ) -> int:
-    """The next limit. If the server allows no greater limit, raises ClusterError if too few hits
-    were found. If only hits with the same score may be missing, `short` is emptied instead."""
+    """The next limit of hits to request. If the server does not allow a greater limit, raises
+    ClusterError if too few hits were found. If only hits with equal scores may be missing, `short`
+    is emptied instead."""
     wider = _max_limit(context, limit * WIDER if is_lacking else needed + TIES)
     if wider <= limit:
         if is_lacking and context.collection.count(_condition(context, limit)) > limit:
@@ -330,7 +331,7 @@ def _max_limit(context: ClusterSearch, limit: int) -> int:
 
 
 def _in_order(pairs: list[Pair]) -> list[Pair]:
-    """The hits, best first, with equal scores in the order of first insertion."""
+    """The hits, best first. Hits with equal scores are in the order of first insertion."""
     ranked: list[Pair] = []
     for _, equal in groupby(pairs, key=lambda pair: pair[0].score):
         ranked += sorted(equal, key=lambda pair: (pair[1].order, pair[0].id))
@@ -339,7 +340,8 @@ def _in_order(pairs: list[Pair]) -> list[Pair]:
 
 def _condition(context: ClusterSearch, limit: int) -> models.Filter | None:
     """The filter to send with this limit. If the server allows fewer hits in one response,
-    conditions are left out, so that the condition that excludes earlier hits can be added."""
+    conditions are left out of the filter, so that the condition that excludes earlier hits can be
+    added."""
     limits = context.collection.limits
     if limits.query is None or limit <= limits.query:
         return context.trace.filter
@@ -363,9 +365,9 @@ def _hits_in_pages(
 def _in_rounds(
     context: ClusterSearch, requests: list[models.QueryRequest], limit: int, most: int
 ) -> list[list[Any]]:
-    """The hits of the requests, if a response may contain only `most` hits: each further request
-    excludes the hits found before. Apart from that, all requests have the same filter, which has
-    room for the exclusion from the first request on, so that scores descend over all responses."""
+    """The hits of requests, if a response can contain only `most` hits. Each further request
+    excludes the hits that were found before. All requests have the same filter, which leaves room
+    for the exclusion, so that scores descend over all responses."""
     limits, condition = context.collection.limits, _condition(context, limit)
     hits: list[list[Any]] = [[] for _ in requests]
     left = list(range(len(requests)))
@@ -419,8 +421,8 @@ def _responses(context: ClusterSearch, requests: list[models.QueryRequest]) -> I
 
 
 def _most_at_once(context: ClusterSearch, requests: list[models.QueryRequest]) -> int:
-    """How many of the requests to send in one batch, so that the server answers soon and the
-    response isn't too large."""
+    """How many of the requests to send in one batch, so that the server responds soon and the
+    response is not too large."""
     most = max(1, HITS_AT_ONCE // max((request.limit or 1 for request in requests), default=1))
     if len(requests) > 1 and any(_looks_at_all(context, request) for request in requests):
         count, was_asked = context.collection.about()
@@ -465,7 +467,7 @@ class ClusterRanker:
 
     def ask_at_once(self, steps: Sequence[QueryStep]) -> None:
         """Send the first requests of all steps together. `rank` then uses their responses. Nothing
-        is sent if there are too many to keep."""
+        is sent if the responses would be too large to keep."""
         searches = {id(step): self._search_of(step) for step in steps}
         self._ahead = {key: (search, None) for key, search in searches.items() if search}
         pages = {
@@ -481,7 +483,8 @@ class ClusterRanker:
                     self._ahead[key] = self._ahead[key][0], [*islice(hits, len(page))]
 
     def _prepare_search(self, step: QueryStep) -> tuple[StepSearch | None, list[list[Any]] | None]:
-        """The search of a step, and its hits, if they were requested in advance."""
+        """The search of a step, and the hits of its first requests, if `ask_at_once` has sent
+        them."""
         return self._ahead.pop(id(step), None) or (self._search_of(step), None)
 
     def _search_of(self, step: QueryStep) -> StepSearch | None:
@@ -498,7 +501,7 @@ class ClusterRanker:
         return None
 
     def rank(self, step: QueryStep) -> list[Ranked]:
-        """For each query of a step its best points, among all that its filter allows."""
+        """For each query of a step its best points among all points that its filter allows."""
         match step.scoring:
             case NearestDense() as near:
                 return self._near(step, near)
@@ -509,11 +512,12 @@ class ClusterRanker:
         return _refuse(step)
 
     def rank_among(self, step: QueryStep, rankings: Sequence[Ranked]) -> Ranked:
-        """Not supported: raises InvalidArgumentError. A cluster's hits aren't ranked again here."""
+        """Raise InvalidArgumentError: ranking the hits of a cluster again is not supported."""
         _refuse(step)
 
     def batch_key(self, step: QueryStep) -> Hashable:
-        """None: steps aren't merged. The queries of one step are sent in one batch anyway."""
+        """None, since steps are not merged. The queries of one step are sent in one batch
+        anyway."""
         return None
 
     def metric(self, space: str) -> Metric:
@@ -521,9 +525,9 @@ class ClusterRanker:
         return self._collection.metric
 
     def distances(self, near: NearestDense, lists: Sequence[Ints]) -> list[Floats]:
-        """For each query vector, the distances of a list of items from it, (n,) float64; NaN for
-        points without a vector. Distances already known from searches are used, and one request
-        fetches all others."""
+        """For each query vector the distances of its list of items, (n,) float64. The distance is
+        NaN for a point without a vector. Distances that are known from searches are used, and one
+        request fetches all others."""
         known = [self._far.get((near, place), {}) for place in range(len(lists))]
         ids = [[self._points_found[item].id for item in items.tolist()] for items in lists]
         others = [
@@ -538,7 +542,7 @@ class ClusterRanker:
         ]
 
     def order(self, items: Ints) -> Ints:
-        """Numbers that ascend in the items' order of insertion."""
+        """(n,) int64: a number for each item; the numbers ascend in the order of insertion."""
         points = [self._points_found[item] for item in items.tolist()]
         numbers = np.array([point.order for point in points], np.int64)
         order = np.argsort(numbers)
@@ -549,13 +553,14 @@ class ClusterRanker:
     def labelling(
         self, groups: BestOfEach | GroupSearch, expected: int, expression: Expression | None
     ) -> "PointLabels":
-        """The labels of the points found so far; only `BestOfEach` is supported."""
+        """The labels of the points found so far. Only `BestOfEach` is supported."""
         if not isinstance(groups, BestOfEach):
             raise InvalidArgumentError("a cluster's points aren't put into groups here")
         return PointLabels(self._collection, self._points_found, groups.path, expression)
 
     def fetch(self, each: Sequence[Ints], fields: Fields) -> list[Points]:
-        """For each list of items, its points, which are in memory. The lists share no objects."""
+        """The points of each list of items. They must be in memory. The returned lists share no
+        objects."""
         seen: set[int] = set()
         return [self._points(items.tolist(), fields, seen) for items in each]
 
@@ -587,8 +592,8 @@ class ClusterRanker:
         return np.array([fulfils(point.candidate, expression) for point in points], np.bool_)
 
     def words(self, text: Bm25, items: Ints) -> list[WordReport]:
-        """Each distinct word of the first text; the contribution of each word in a document to its
-        score isn't known."""
+        """Each distinct word of the first text. The contributions of words to scores are unknown on
+        a cluster."""
         analyzer = text.analyzer
         documents = (self._points_found[item].document or "" for item in items.tolist())
         words_of_documents = [set(analyzer.words([document]).vocabulary) for document in documents]
@@ -604,8 +609,8 @@ class ClusterRanker:
         ]
 
     def _points(self, items: list[int], fields: Fields, seen: set[int]) -> Points:
-        """The points of one list, copied if an earlier list has them. seen: the items of earlier
-        lists, to which these are added."""
+        """The points of one list of items. Points that an earlier list contains are copied. seen:
+        the items of earlier lists; these items are added to it."""
         pairs = [(self._points_found[i], self._vectors[i]) for i in items]
         own = [deepcopy(pair) if i in seen else pair for i, pair in zip(items, pairs, strict=True)]
         seen.update(items)
@@ -622,7 +627,7 @@ class ClusterRanker:
         return [self._measure_distances(answer, near, i) for i, answer in enumerate(answers)]
 
     def _near_search(self, step: QueryStep, near: NearestDense) -> StepSearch | None:
-        """The search for the nearest points; None in a collection without vectors."""
+        """The search for the nearest points; None if the collection has no vectors."""
         if near.scale != "distance" or near.space:
             _refuse(step)
         collection, vectors = self._collection, np.asarray(near.vectors)
@@ -637,7 +642,7 @@ class ClusterRanker:
         return StepSearch(requests, step.expression, step.depth, collection.metric == "l2")
 
     def _measure_distances(self, answer: RankedPoints, near: NearestDense, place: int) -> Ranked:
-        """The ranking of a response, with distances computed from Qdrant's scores."""
+        """The points of a response as a ranking, with distances computed from Qdrant's scores."""
         metric, ranked = self._collection.metric, self._ranking_of(answer)
         distances = _distances_of(answer.scores, metric)
         ids = (point.id for point in answer.points)
@@ -646,11 +651,11 @@ class ClusterRanker:
         return ranked
 
     def _ranking_of(self, answer: RankedPoints) -> Ranked:
-        """The ranking of a response, as items."""
+        """The points of a response as a ranking of items."""
         return Ranked(self._items_of(answer.points, answer.vectors), answer.scores)
 
     def _items_of(self, points: Sequence[StoredPoint], vectors: Sequence[VectorsBySpace]) -> Ints:
-        """The item numbers of points; new points are stored."""
+        """The item number of each point. Points that have none yet are stored under new numbers."""
         for point, point_vectors in zip(points, vectors, strict=True):
             if point.id not in self._items:
                 self._items[point.id] = len(self._points_found)
@@ -726,7 +731,7 @@ class ClusterRanker:
 
 class PointLabels:
     """The values of one key for the points found so far; see `Ranker.labelling`. When many points
-    were found, the server is queried for a matching point with another value."""
+    were found, the server is asked for a matching point with another value."""
 
     points_per_occurrence = 0
 
@@ -747,7 +752,7 @@ class PointLabels:
         self._sizes: dict[str | int, int] = {}
 
     def of(self, items: Ints) -> list[tuple[str | int, ...]]:
-        """The labels of some items."""
+        """The labels of each item."""
         values = (value_at(self._points[item].payload, self._path) for item in items.tolist())
         return [() if kind is None else (kind,) for kind in map(kind_of, values)]
 
@@ -764,8 +769,8 @@ class PointLabels:
         return self._count
 
     def max_points_in(self, value: str | int) -> int:
-        """The server's count of the matching points with this value; the largest integer if it
-        can't count them."""
+        """The number of matching points with this value, counted by the server; the largest integer
+        if it cannot count them."""
         values, limits = self._values or {}, self._collection.limits
         if value not in values or not limits.exact:
             return sys.maxsize
@@ -828,7 +833,8 @@ def _sparse_search(step: QueryStep, using: str, vectors: Sequence[SparseVector])
 def _params(
     near: NearestDense, collection: QdrantCollection, step: QueryStep
 ) -> models.SearchParams:
-    """Qdrant's search parameters; raises ClusterError where an exact search isn't allowed."""
+    """Qdrant's search parameters. Raises ClusterError if an exact search is needed and not
+    allowed."""
     limits = collection.limits
     if not limits.exact and (near.exact or collection.settings.graph().m == NO_GRAPH):
         raise ClusterError(
@@ -861,8 +867,8 @@ def _distances_of(scores: Floats, metric: Metric) -> Floats:
 def _read_distances(
     collection: QdrantCollection, query: Matrix, ids: Sequence[PointId]
 ) -> dict[PointId, float]:
-    """The distances of points from a vector. The points' vectors are read, and the distances are
-    computed here."""
+    """The distances of points from a vector, computed here from the vectors of the points, which
+    are read."""
     read = [
         (listed.point.id, listed.vectors[""])
         for listed in by_id(collection, ids, ("",), payload_for(Fields()))

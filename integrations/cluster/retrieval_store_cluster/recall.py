@@ -40,8 +40,9 @@ _log = logging.getLogger("retrieval_store.cluster")
 
 
 def search_for(collection: QdrantCollection, recall: float, k: int) -> models.SearchParams | None:
-    """The parameters of a search for the k nearest that reaches this recall, by the measurement; an
-    exact search if no number of candidates does. None where nothing is known."""
+    """The parameters with which a search for the k nearest reaches this recall, by the last
+    measurement. If no number of candidates reaches it, they are those of an exact search. None if
+    nothing was measured."""
     measured = _measured_recall(collection)
     if measured is None:
         return None
@@ -63,8 +64,8 @@ def _params(collection: QdrantCollection, candidates: int) -> models.SearchParam
 
 
 def _measured_recall(collection: QdrantCollection) -> IndexRecall | None:
-    """The recall as measured by any client; measured now if that is due. Other threads wait for
-    it."""
+    """The recall that any client has measured. If a measurement is due, it is made now, and other
+    threads wait for it."""
     with collection.measuring:
         if time.monotonic() >= collection.measured_until:
             collection.measured_until = time.monotonic() + AGE
@@ -94,7 +95,7 @@ def _look_up(collection: QdrantCollection) -> IndexRecall | None:
 
 
 def _is_ready(collection: QdrantCollection, info: Any) -> bool:
-    """Whether there is an index whose recall can be measured, and it is complete."""
+    """Whether there is a complete index, whose recall can be measured."""
     indexed, points = info.indexed_vectors_count or 0, info.points_count or 0
     is_indexed = indexed >= LEAST and indexed >= INDEXED * points
     is_at_rest = info.status is models.CollectionStatus.GREEN
@@ -130,8 +131,8 @@ def _measure(collection: QdrantCollection, points: int) -> IndexRecall | None:
 
 
 def _questions(vectors: Matrix) -> Matrix:
-    """(QUESTIONS, dim) float32, in four kinds: near to a vector, half way between two vectors, the
-    mean of five vectors, and random directions."""
+    """(QUESTIONS, dim) float32: queries of four kinds. They are near to a vector, half way between
+    two vectors, the mean of five vectors, or random directions."""
     chance = np.random.default_rng(0)
     count, dimension = OF_A_KIND, vectors.shape[1]
     wide = vectors.astype(np.float64)
@@ -151,8 +152,8 @@ def _scores(
     params: models.SearchParams,
     limit: int,
 ) -> list[list[float]]:
-    """The scores of the hits of each query, best first. middle: the order number that follows the
-    points to which some queries are restricted."""
+    """The scores of the hits of each query, best first. middle: some queries are restricted to
+    points with smaller order numbers."""
     older = orders_within(lt=middle)
     requests = [
         models.QueryRequest(
@@ -171,8 +172,8 @@ def _scores(
 def scores_of(
     collection: QdrantCollection, requests: Sequence[models.QueryRequest]
 ) -> list[list[float]]:
-    """The scores of the hits of each request, best first. Few requests are sent together, so that
-    none takes long."""
+    """The scores of the hits of each request, best first. Only few requests are sent together, so
+    that no call takes long."""
     size = min(IN_A_REQUEST, collection.limits.searches or IN_A_REQUEST)
     batches = (requests[start : start + size] for start in range(0, len(requests), size))
     return [
@@ -185,8 +186,9 @@ def scores_of(
 def hits_found(
     found: Sequence[Sequence[float]], best: Sequence[Sequence[float]], k: int, metric: Metric
 ) -> Floats:
-    """(n,) float64: for each query the recall of the k best hits, computed from the scores of an
-    exact and of an approximate search. Hits as good as the k-th count as found."""
+    """(n,) float64: the recall of the k best hits of each query, computed from the scores of an
+    exact and of an approximate search. A hit whose score equals that of the k-th hit counts as
+    found."""
     sign = -1.0 if metric == "l2" else 1.0
     shares = np.ones(len(best))
     for i, (scores, wanted) in enumerate(zip(found, best, strict=True)):
@@ -199,8 +201,8 @@ def hits_found(
 def _share(
     exact: Sequence[Sequence[float]], found: Sequence[Sequence[float]], k: int, metric: Metric
 ) -> float:
-    """The mean recall of the k best hits, for the kind of query with the lowest recall; queries
-    with a filter are a kind of their own."""
+    """The mean recall of the k best hits for the worst kind of query. Queries with a filter are a
+    kind of their own."""
     by_kind = hits_found(found, exact, k, metric).reshape(KINDS, -1, FILTERED)
     kinds = [*by_kind[:, :, 1:].mean(axis=(1, 2)), by_kind[:, :, 0].mean()]
     return round(float(min(kinds)), 6)

@@ -15,13 +15,13 @@ from qdrant_client import QdrantClient, models
 
 
 class WritesDone(BaseModel):
-    """A server's response to changes, which says that each was made."""
+    """A server's response to changes. It says that each change was made."""
 
     result: list[models.UpdateResult] | None = None
 
 
 class RestClient:
-    """A QdrantClient over REST, whose `batch_update_points` also takes vectors as arrays."""
+    """A QdrantClient over REST whose `batch_update_points` accepts vectors as arrays."""
 
     def __init__(self, client: QdrantClient) -> None:
         self._client = client
@@ -32,7 +32,7 @@ class RestClient:
     def query_batch_points(
         self, collection_name: str, requests: list[Any], consistency: Any = None
     ) -> Any:
-        """The responses to queries. The queries contain no objects to embed."""
+        """The responses to queries, which must not contain objects to embed."""
         answer = self._client.http.search_api.query_batch_points(
             collection_name=collection_name,
             consistency=consistency,
@@ -44,7 +44,7 @@ class RestClient:
     def batch_update_points(
         self, collection_name: str, update_operations: list[Any], wait: bool
     ) -> Any:
-        """Make changes, in the order of the operations."""
+        """Execute operations in their order."""
         answer = self._client.http.client.request(
             type_=WritesDone,
             method="POST",
@@ -70,8 +70,8 @@ def _members(value: Any) -> dict[str, Any]:
 
 
 def rest_client_of(client: Any) -> Any:
-    """A client with cheaper REST calls. Clients of other kinds, and clients that override how they
-    query or write, are returned unchanged."""
+    """The client with cheaper REST calls. Clients of other kinds, and clients that override how
+    they query or write, are returned unchanged."""
     if not isinstance(client, QdrantClient) or client.init_options.get("prefer_grpc"):
         return client
     for name in ("query_batch_points", "batch_update_points"):

@@ -91,10 +91,10 @@ DISTANCES: dict[Metric, models.Distance] = {
 
 @dataclass(frozen=True, slots=True)
 class CollectionSettings:
-    """The settings of a collection in the metadata of its Qdrant collection. Only the name and the
-    search settings ever change. name: of the Qdrant collection; notes_times, notes_beside: whether
-    points record that they have the content described by `payload.ODD_TIMES` and
-    `payload.BESIDE`."""
+    """The settings of a collection, which are stored in the metadata of its Qdrant collection. Only
+    the name and the search settings can change. name: the name of the Qdrant collection;
+    notes_times, notes_beside: whether points record that they have the content described by
+    `payload.ODD_TIMES` and `payload.BESIDE`."""
 
     record: CollectionRecord
     name: str
@@ -131,12 +131,12 @@ class CollectionSettings:
 
     @property
     def sparse(self) -> dict[str, Any] | None:
-        """The settings of sparse vectors; None where there are none."""
+        """The settings of sparse vectors; None if there are none."""
         return self._part("sparse") or None
 
     def graph(self) -> models.HnswConfigDiff:
-        """The settings of Qdrant's graph; raises InvalidArgumentError for an index of another
-        kind."""
+        """The settings of Qdrant's graph. Raises InvalidArgumentError if the collection has an
+        index of another kind."""
         name = self._part("index").get("name", GRAPHS[0])
         if name == "exact":
             return models.HnswConfigDiff(m=NO_GRAPH)
@@ -151,7 +151,8 @@ class CollectionSettings:
         )
 
     def as_payload(self) -> Payload:
-        """The stored form, with floats in the form of payloads, which Qdrant would round too."""
+        """The settings in the form for storing. Floats have the form that payloads use, since
+        Qdrant would round them."""
         settings = self.record.settings
         exact = exact_text(settings)
         return {
@@ -174,22 +175,22 @@ class CollectionSettings:
 
 @dataclass(frozen=True, slots=True)
 class IndexRecall:
-    """The measured recall of searches. points: how many points the collection had. found: the share
-    of the nearest points that was found, by the number of hits requested and the number of
+    """The measured recall of searches. points: the number of points at the measurement. found: the
+    share of the nearest points that was found, by the number of requested hits and by the number of
     candidates."""
 
     points: int
     found: Mapping[int, Mapping[int, float]]
 
     def candidates(self, recall: float, k: int) -> int | None:
-        """The least number of candidates with which a search for k hits reaches a recall; None if
-        no number does."""
+        """The least number of candidates with which a search for k hits reaches this recall; None
+        if no number does."""
         depth = next((depth for depth in sorted(self.found) if k <= depth), max(self.found))
         shares = sorted(self.found[depth].items())
         return next((candidates for candidates, share in shares if share >= recall), None)
 
     def as_payload(self) -> Payload:
-        """The stored form, which is also shown."""
+        """The measurement in the form in which it is stored and shown."""
         found: dict[str, JSONValue] = {
             str(k): {str(candidates): share for candidates, share in shares.items()}
             for k, shares in self.found.items()
@@ -198,7 +199,7 @@ class IndexRecall:
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any] | None) -> "IndexRecall | None":
-        """The recall stored in the metadata; None if there is none, or it is invalid."""
+        """The measurement in the metadata; None if there is none, or if it is invalid."""
         stored: Any = (metadata or {}).get(RECALL)
         try:
             found = {
@@ -215,7 +216,7 @@ class IndexRecall:
 @dataclass(slots=True)
 class KeyLinks:
     """Whether the graph has links for the values of a key. searches: how many searches filtered by
-    it; until: when the result expires, by time.monotonic."""
+    the key; until: the time.monotonic at which the result expires."""
 
     are_there: bool = False
     searches: int = 0
@@ -223,9 +224,9 @@ class KeyLinks:
 
 
 def refuse_unusable(settings: Payload) -> None:
-    """Raise InvalidArgumentError for settings that Qdrant doesn't support: a datatype that it would
-    treat differently, points that expire, and indexes whose keys it can't name. With float16, for
-    example, it rounds queries too."""
+    """Raise InvalidArgumentError for settings that Qdrant does not support: points that expire,
+    indexes on keys that Qdrant cannot name, and datatypes that it treats differently. With float16,
+    for example, it also rounds queries."""
     if settings.get("expires") is not None:
         raise InvalidArgumentError(
             f"configuration['expires'] is {quote(settings['expires'])}, but on a cluster nothing "
@@ -246,9 +247,8 @@ def refuse_unusable(settings: Payload) -> None:
 
 
 def settings_in(metadata: Mapping[str, Any] | None) -> CollectionSettings | None:
-    """The stored settings; None when the Qdrant collection isn't this package's. Raises FormatError
-    for a collection whose points only older releases can read: in a second Qdrant collection, or
-    with orders in nanoseconds."""
+    """The stored settings; None if another program created the Qdrant collection. Raises
+    FormatError for a collection whose points only older releases can read."""
     stored: Any = (metadata or {}).get(SETTINGS)
     match stored:
         case {"id": str(own), "name": str(called), "qdrant_name": str(name)}:
@@ -268,8 +268,8 @@ def settings_in(metadata: Mapping[str, Any] | None) -> CollectionSettings | None
 
 
 def make(cluster: Cluster, settings: CollectionSettings) -> None:
-    """Create the Qdrant collection, without vectors; raises AlreadyExistsError. It is deleted where
-    its indexes can't be created, unless others have meanwhile found it and written to it."""
+    """Create the Qdrant collection, without vectors. Raises AlreadyExistsError if it exists. If its
+    indexes cannot be created, it is deleted, unless others have written to it meanwhile."""
     _make(cluster, settings, settings.as_payload())
     try:
         keep_indexes(cluster, settings)
@@ -282,18 +282,18 @@ def make(cluster: Cluster, settings: CollectionSettings) -> None:
 
 
 def make_unfinished(cluster: Cluster, settings: CollectionSettings) -> None:
-    """Create the Qdrant collection of a fork, without indexes. It doesn't count as this package's
-    before its settings are written. Raises AlreadyExistsError."""
+    """Create the Qdrant collection of a fork, without indexes. Until its settings are written, it
+    does not count as a collection of this package. Raises AlreadyExistsError if it exists."""
     _make(cluster, settings, {UNFINISHED: settings.record.id})
 
 
 def is_unfinished(metadata: Mapping[str, Any] | None) -> bool:
-    """Whether these metadata belong to a fork that isn't complete."""
+    """Whether these are the metadata of an incomplete fork."""
     return UNFINISHED in (metadata or {}) and settings_in(metadata) is None
 
 
 def _id_in(metadata: Mapping[str, Any] | None) -> str | None:
-    """The id of a collection of this package, or of a fork that isn't complete."""
+    """The id of a collection of this package, or of an incomplete fork; None for other metadata."""
     settings = settings_in(metadata)
     unfinished: str | None = (metadata or {}).get(UNFINISHED)
     return unfinished if settings is None else settings.record.id
@@ -321,8 +321,8 @@ def _make(cluster: Cluster, settings: CollectionSettings, metadata: Payload) -> 
 
 
 def make_room(cluster: Cluster, settings: CollectionSettings, dimension: int) -> int:
-    """Add the vector space, if there is none. Returns its dimension, which may be another if
-    another process was first."""
+    """Create the vector space, if there is none. Returns its dimension, which differs from the
+    requested one if another process was faster."""
     dense = models.DenseVectorConfig(size=dimension, distance=DISTANCES[settings.metric])
     made = models.DenseVectorNameConfig(dense=dense)
     arguments: dict[str, Any] = {"vector_name": DENSE, "vector_name_config": made}
@@ -341,7 +341,8 @@ def make_room(cluster: Cluster, settings: CollectionSettings, dimension: int) ->
 
 
 def quantization(value: Any) -> Any:
-    """Quantization in the client's form; raises InvalidArgumentError for an invalid one."""
+    """The quantization as a model of qdrant-client. Raises InvalidArgumentError if it is
+    invalid."""
     if value is None:
         return None
     try:
@@ -354,14 +355,14 @@ def quantization(value: Any) -> Any:
 
 
 def complete(cluster: Cluster, settings: CollectionSettings, info: Any) -> None:
-    """Create the parts that a Qdrant collection lacks because its creation was interrupted."""
+    """Create the indexes that a Qdrant collection lacks because its creation was interrupted."""
     if ORDER not in (info.payload_schema or {}):
         keep_indexes(cluster, settings)
 
 
 def keep_indexes(cluster: Cluster, settings: CollectionSettings) -> None:
-    """Create the initial indexes of a collection: first those in its settings, then the index that
-    marks lists, and last the index by which points are listed."""
+    """Create the first indexes of a collection: those in its settings, then the index on the mark
+    of lists, and last the index by which points are listed."""
     named: Mapping[str, str] = settings.storage.get("indexes", {})
     kinds: dict[PayloadPath, str] = {(key,): kind for key, kind in named.items()}
     if named:
@@ -376,9 +377,9 @@ def keep_indexes(cluster: Cluster, settings: CollectionSettings) -> None:
 
 
 def index_arguments(path: PayloadPath, kind: str) -> dict[str, Any]:
-    """The arguments with which an index is created. Indexes of this package's own keys have no
-    links in the graph, since no search needs them. With links for orders the graph took four times
-    as long to build."""
+    """The arguments with which an index is created. Indexes on this package's own keys have no
+    links in the graph, since no search needs them; with such links the graph took four times as
+    long to build."""
     name = quote_path(path)
     schema: Any = kind
     if path == LISTS:
@@ -412,11 +413,11 @@ _log = logging.getLogger("retrieval_store.cluster")
 
 class PayloadIndexes:
     """The payload indexes of a collection. apply: runs an operation on the server
-    (`QdrantCollection.apply`); look: reads the collection's info and calls `note`. kind_at: the
-    kind of index that suits most of the values at a path, None where there are none; has_integers:
-    checks on the server whether all values at a path with an integer index are integers. creates:
-    whether to create indexes: those that strict mode requires, and those that make a filter
-    faster."""
+    (`QdrantCollection.apply`); look: reads the information about the collection and calls `note`.
+    kind_at: a function that returns the kind of index that suits most values at a path, None
+    without values; has_integers: a function that checks on the server whether all values at a path
+    with an integer index are integers. creates: whether indexes are created: those that strict mode
+    requires, and those that make a filter faster."""
 
     def __init__(
         self,
@@ -444,7 +445,7 @@ class PayloadIndexes:
         self.read_at = -AGE  # by time.monotonic
 
     def note_demand(self) -> bool:
-        """Note that the server requires indexes for filters; returns whether another attempt may
+        """Record that the server requires indexes for filters. Returns whether another attempt can
         succeed."""
         is_new = not self._strict
         self._look()
@@ -452,9 +453,9 @@ class PayloadIndexes:
         return is_new or self._creates
 
     def serves(self, path: PayloadPath, kind: IndexKind) -> bool:
-        """Whether a condition of this kind may be sent for a key. An index is created for the key,
-        in strict mode the one that the condition needs. If that isn't allowed the condition is sent
-        too, for the server to refuse."""
+        """Whether a condition of this kind can be sent for a key. An index on the key is created,
+        in strict mode the index that the condition needs. If no index is allowed, the condition is
+        sent too, and the server refuses it."""
         existing = self._known_kinds().get(path)
         if existing is None and self._strict:
             if self._is_full(path):
@@ -469,45 +470,45 @@ class PayloadIndexes:
         return not self._strict and not (kind == "float" and existing in LEAVING_OUT)
 
     def has_or_makes(self, path: PayloadPath) -> bool:
-        """Whether there is an index for a key, or it would be created automatically."""
+        """Whether there is an index on a key, or one would be created automatically."""
         return path in self._known_kinds() or self._may_suggest(path)
 
     def serves_lists(self) -> bool:
-        """Whether the server can tell which values are lists. That helps, but isn't required."""
+        """Whether the server can tell which values are lists, which makes filters cheaper."""
         try:
             return self.serves(LISTS, "keyword") and (not self._strict or LISTS in self._kinds)
         except AccessDeniedError:
             return False
 
     def serves_times(self, path: PayloadPath) -> bool:
-        """Whether the server can tell which strings are times within bounds."""
+        """Whether the server can tell which strings are timestamps within bounds."""
         if not self.notes_times or not self.serves_lists():
             return False
         existing = self._known_kinds().get(path) or (None if self._strict else self._suggest(path))
         return existing == "datetime" or not (self._strict or existing in NUMERIC)
 
     def finds_times(self, path: PayloadPath) -> bool:
-        """Whether the server finds strings under a key only if they are times."""
+        """Whether the index on a key contains only those strings that are timestamps."""
         return self._known_kinds().get(path) == "datetime"
 
     def counts(self, path: PayloadPath) -> bool:
-        """Whether the server can count the values under a key; creates an index for it if
+        """Whether the server can count the values under a key. An index on the key is created if
         needed."""
         return (self._known_kinds().get(path) or self._suggest(path)) in COUNTING
 
     def orders(self, path: PayloadPath) -> bool:
-        """Whether the server can order points by all numbers under a key; creates an index for it
-        if needed."""
+        """Whether the server can sort points by all numbers under a key. An index on the key is
+        created if needed."""
         kind = self._known_kinds().get(path) or self._suggest(path)
         return kind == "float" or (kind == "integer" and self._serves_numbers(path))
 
     def rounds(self, path: PayloadPath) -> bool:
-        """Whether the index of a key has only integers, so that the server rounds bounds."""
+        """Whether the index on a key contains only integers, so that the server rounds bounds."""
         return self._kinds.get(path) == "integer"
 
     def _serves_numbers(self, path: PayloadPath) -> bool:
-        """Whether an integer index contains all numbers under a key, checked at most a few seconds
-        ago. If it doesn't, it is converted to floats."""
+        """Whether an integer index contains all numbers under a key, as of a check a few seconds
+        ago at most. If not, the index is converted to floats."""
         if time.monotonic() < self._integers_until.get(path, 0.0):
             return True
         if self._has_integers(path):
@@ -516,8 +517,8 @@ class PayloadIndexes:
         return self._make_float(path)
 
     def make_room(self, payloads: Iterable[Payload | None]) -> None:
-        """Before payloads are written, make the indexes accept all of their numbers. An integer
-        index of a key that gets another value is converted to floats."""
+        """Prepare the indexes for payloads that are about to be written: convert an integer index
+        to floats if a payload has another value for its key."""
         paths = [path for path, kind in self._kinds.items() if kind == "integer"]
         keys = {path[0] for path in paths if is_plain(path)}
         if not keys:
@@ -529,7 +530,7 @@ class PayloadIndexes:
                 self._make_float((key,))
 
     def _make_float(self, path: PayloadPath) -> bool:
-        """Convert an integer index to floats; returns whether the key has an index of floats
+        """Convert an integer index to floats. Returns whether the key has an index of floats
         now."""
         if not self._creates:
             return False
@@ -541,17 +542,19 @@ class PayloadIndexes:
         return True
 
     def serves_notes(self) -> bool:
-        """Whether the server can tell, without an index, which points have exact values stored
-        beside the metadata."""
+        """Whether the server can tell, without an index, for which points exact values are stored
+        in addition to the metadata."""
         return not self._strict and self.serves_lists()
 
     def serves_presence(self, path: PayloadPath) -> bool:
-        """Whether the server can tell if a point has the key; an index of any kind suffices."""
+        """Whether the server can tell if a point has the key; an index of any kind on the key
+        suffices."""
         return not self._strict or path in self._known_kinds()
 
     def substring(self, path: PayloadPath, text: str) -> Any:
-        """The match for strings that contain the text, or None. Servers in strict mode have no
-        index for it, and older ones treat a text index as a list of words."""
+        """The match for strings that contain the text; None if the server cannot evaluate it.
+        Servers in strict mode have no index for it, and older servers treat a text index as a list
+        of words."""
         if self._strict:
             return None
         if self._version() >= KNOWS_SUBSTRINGS:
@@ -560,9 +563,9 @@ class PayloadIndexes:
         return None if self._kinds.get(path) == "text" else models.MatchText(text=text)
 
     def _suggest(self, path: PayloadPath) -> str | None:
-        """The kind of index that suits the points' values at a path; the index is created if
-        needed. None if there are no values, or the index can't be created; then the server scans
-        all points."""
+        """The kind of index that suits the points' values at a path. The index is created if
+        needed. None if there are no values, or if the index cannot be created; then the server
+        scans all points."""
         if not self._may_suggest(path):
             return None
         self._look()  # another client may have created one
@@ -586,8 +589,8 @@ class PayloadIndexes:
         return time.monotonic() >= self._not_made.get(path, 0.0)
 
     def _create_if_allowed(self, path: PayloadPath, kind: IndexKind) -> str | None:
-        """The kind of the key's index, which is created if needed and allowed; None if there is no
-        index."""
+        """The kind of the key's index, which is created if it is missing and creating is allowed.
+        None if there is no index."""
         if self._creates:
             try:
                 self.create(path, kind)
@@ -600,8 +603,8 @@ class PayloadIndexes:
         return self._kinds.get(path)
 
     def create(self, path: PayloadPath, kind: str, queued_for: float | None = None) -> None:
-        """Create an index, if there is none of this kind. queued_for: the seconds that it may take
-        at least; None for the limit of a request."""
+        """Create an index, unless there is one of this kind. queued_for: the seconds for which to
+        wait for a queued operation; None to wait for the request itself."""
         key = quote_path(path)
         _log.info("making a payload index of kind %s for %s", kind, key)
         try:
@@ -612,8 +615,8 @@ class PayloadIndexes:
         self._kinds = {**self._kinds, path: kind}  # others may be reading them
 
     def _is_full(self, path: PayloadPath) -> bool:
-        """Whether an index is needed, but the server allows no more indexes. Then the condition is
-        evaluated here, which reads more points."""
+        """Whether an index is missing, and the server allows no further index. Then the client
+        evaluates the condition, which reads more points."""
         if not self._creates or self._most is None or len(self._kinds) < self._most:
             return False
         if not self._has_warned and path != LISTS:
@@ -628,7 +631,8 @@ class PayloadIndexes:
         return self._kinds
 
     def note(self, schema: Mapping[str, Any] | None, strict: bool, most: int | None = None) -> None:
-        """Store the indexes, how many the server allows, and whether it requires them."""
+        """Store the indexes that the server reports, the number of indexes that it allows, and
+        whether it requires them."""
         self._most = most
         kinds = {
             parse_key(key): str(index.data_type.value) for key, index in (schema or {}).items()
@@ -644,9 +648,9 @@ class PayloadIndexes:
 
 
 def kind_for(path: PayloadPath, values: Iterable[Any]) -> str | None:
-    """The kind of index that suits most of the values at a path; None if no kind suits any of them.
-    If all strings are times, they get an index of times. If all numbers are integers, they get an
-    index of integers."""
+    """The kind of index that suits most of the values at a path; None if no kind suits any value.
+    Strings get an index of timestamps if all of them are timestamps. Numbers get an index of
+    integers if all of them are integers."""
     kind = _kind_of_most(values)
     return "float" if kind == "integer" and not is_plain(path) else kind
 

@@ -88,11 +88,11 @@ class ReadOptions:
 
 class QdrantCollection:
     """A collection on a cluster. dimension: the dimension of the vectors, None until it is known;
-    hint: the order number at which the next page probably starts; limits: the server's limits.
-    measured: the recall of searches, with its expiry by time.monotonic, and a lock for the thread
-    that measures it; links: the keys for which its graph has links; indexed: how many vectors are
-    in the graph. point_bytes: the mean size of payloads with documents, as last read; None
-    before."""
+    hint: the order number at which the next page probably begins; limits: the limits of the server.
+    measured: the recall of searches, with the time.monotonic at which it expires, and a lock for
+    the thread that measures it; links: for each key whether its graph has links; indexed: how many
+    vectors are in the graph. point_bytes: the mean size of payloads with documents, as last read;
+    None before."""
 
     def __init__(
         self, cluster: Cluster, options: ReadOptions, settings: CollectionSettings
@@ -127,20 +127,20 @@ class QdrantCollection:
 
     @property
     def place(self) -> str:
-        """Where the collection is, for messages."""
+        """The name and the location of the collection, for messages."""
         return f"{self.settings.name} {self.cluster.place}"
 
     def call(self, method: str, **arguments: Any) -> Any:
-        """Call a method of the client for the points."""
+        """Call a method of the client for this collection."""
         if method in CONTENT:
             self._about_until = 0.0
         return self.cluster.call(method, self.settings.name, **arguments)
 
     def apply(self, method: str, queued_for: float | None, **arguments: Any) -> None:
-        """Run an operation on the server. queued_for: the seconds that a queued operation may take
-        at least, until everything queued is done; None for one that the request waits for. If a
-        queued operation has failed, this one is sent again without queueing, to get the server's
-        error."""
+        """Run an operation on the server. queued_for: if given, the operation is queued, and this
+        waits for at least so many seconds until all queued operations are done; None to wait for
+        the request. If a queued operation has failed, this operation is sent again without
+        queueing, to get the server's error."""
         if queued_for is not None:
             self.call(method, **arguments, wait=False)
             if self._has_done_all(queued_for):
@@ -148,10 +148,10 @@ class QdrantCollection:
         self.call(method, **arguments, wait=True)
 
     def _has_done_all(self, seconds: float) -> bool:
-        """Whether the server has finished its whole queue, for which this waits at least `seconds`.
-        It sends an empty operation, which each shard does after the others. If it isn't done in
-        time, a queued operation has failed, now or long ago. A client learns why by sending that
-        operation again and waiting for it."""
+        """Whether the server has finished its whole queue; waits for it for at least `seconds`. It
+        sends an empty operation, which each shard executes after the others. If that is not done in
+        time, a queued operation has failed, now or long ago. To learn why, a client sends that
+        operation again and waits for it."""
         nothing = models.Filter(must=[models.HasIdCondition(has_id=[])])
         ends = time.monotonic() + seconds
         while True:
@@ -195,8 +195,8 @@ class QdrantCollection:
         return 0 if bound is False else self.count(as_filter(bound))
 
     def about(self) -> tuple[int, bool]:
-        """The approximate number of points, which the server knows without counting. Also whether
-        this number was read now, as happens after a write, or a few seconds ago."""
+        """The approximate number of points, which the server knows without counting, and whether
+        this number was read now. It is read after a write, and if it is a few seconds old."""
         is_old = time.monotonic() >= self._about_until
         if is_old:
             self._about = self.call("count", exact=False).count
@@ -215,12 +215,12 @@ class QdrantCollection:
                 return number
 
     def look(self) -> None:
-        """Read the collection's info now."""
+        """Read the information about the collection now."""
         self.note(self.call("get_collection"))
 
     def _kind_at(self, path: PayloadPath) -> str | None:
-        """The kind of index that suits most of the values at a path, from a sample of points that
-        have one."""
+        """The kind of index that suits most of the values at a path, from a sample of points with a
+        value there."""
         has_value = none_of(
             models.IsEmptyCondition(is_empty=models.PayloadField(key=quote_path(path)))
         )
@@ -234,8 +234,8 @@ class QdrantCollection:
         return kind_for(path, (value_at(decode_point(r.payload).payload, path) for r in records))
 
     def _has_integers(self, path: PayloadPath) -> bool:
-        """Whether each value of points at a path with an integer index is an integer, and none a
-        list. Strings and other types also count as non-integers, since a server can't distinguish
+        """Whether all values at a path with an integer index are integers, and no value is a list.
+        Strings and other types also count as non-integers, since a server cannot distinguish
         them."""
         lists = is_list(path[0], self.indexes)
         if lists is None or not is_plain(path) or not self.limits.exact:
@@ -247,8 +247,8 @@ class QdrantCollection:
         return fits(others, self.limits) and not self.count(others)
 
     def has_changed(self, error: ClusterError) -> bool:
-        """Whether the server's limits differ from those known when it refused a request. Then a new
-        request may succeed."""
+        """Whether the server's limits differ from the known limits, after it has refused a request.
+        Then another request can succeed."""
         if not was_refused(error):
             return False
         before = (self.limits, self.indexes.kinds_last_read)
@@ -256,8 +256,8 @@ class QdrantCollection:
         return before != (self.limits, self.indexes.kinds_last_read)
 
     def note(self, info: models.CollectionInfo) -> None:
-        """Store the collection's info. Raises NotFoundError if another process has replaced the
-        collection by another of the same name."""
+        """Store the information about the collection. Raises NotFoundError if another process has
+        replaced the collection by another one of the same name."""
         settings = schema.settings_in(info.config.metadata)
         if settings is None or settings.record.id != self.settings.record.id:
             called = self.settings.record.name
@@ -273,13 +273,13 @@ class QdrantCollection:
         self.indexes.note(info.payload_schema, refuses, most)
 
     def refuse_replaced(self, since: float = 0.0) -> None:
-        """Raise NotFoundError if the Qdrant collection was replaced by another of the same name.
-        since: a check is good for this many seconds."""
+        """Raise NotFoundError if the Qdrant collection was replaced by another one of the same
+        name. since: the result of a check is used for so many seconds."""
         if time.monotonic() >= self.indexes.read_at + since:
             self.look()
 
     def known_dimension(self) -> int | None:
-        """The dimension; None until a first write by any process has fixed it."""
+        """The dimension of the vectors; None until the first write of any process has fixed it."""
         if self.dimension is None:
             vectors = self._vectors()
             if DENSE in vectors:
@@ -287,14 +287,15 @@ class QdrantCollection:
         return self.dimension
 
     def _vectors(self) -> Any:
-        """The dense vectors that its points can have."""
+        """The configuration of the dense vectors of the Qdrant collection."""
         info = self.call("get_collection")
         self.note(info)
         schema.complete(self.cluster, self.settings, info)
         return info.config.params.vectors or {}
 
     def refuse_other(self, dimension: int, what: str) -> None:
-        """Raise DimensionMismatchError for vectors of another dimension."""
+        """Raise DimensionMismatchError if the dimension differs from the collection's. what: names
+        the vectors in the message."""
         known = self.known_dimension()
         if known not in (None, dimension):
             raise DimensionMismatchError(
@@ -303,7 +304,7 @@ class QdrantCollection:
             )
 
     def fix_dimension(self, dimension: int) -> None:
-        """Create the vector space, if there is none; raises DimensionMismatchError when another
+        """Create the vector space, if there is none. Raises DimensionMismatchError if another
         process has chosen another dimension first."""
         if self.known_dimension() is None:
             self.dimension = schema.make_room(self.cluster, self.settings, dimension)
@@ -315,25 +316,24 @@ class QdrantCollection:
         return [*dense, *self._names_of(spaces)] or False
 
     def _names_of(self, spaces: Spaces) -> list[str]:
-        """The names in Qdrant of the spaces that exist from the beginning."""
+        """The names in Qdrant of those spaces that exist from the beginning."""
         return [SPARSE] if SPARSE in spaces and self.settings.sparse is not None else []
 
     def word_model(self) -> BM25Embedding:
-        """The model that makes sparse vectors of words."""
+        """The model that computes sparse vectors of words."""
         return BM25Embedding(**self.settings.text)
 
 
 def _consistency(level: Any) -> dict[str, Any]:
-    """The consistency level as an argument of the client's methods; over gRPC these don't take a
-    word."""
+    """The consistency level as an argument of the client's methods. Over gRPC these take no
+    string."""
     if isinstance(level, str):
         level = models.ReadConsistencyType(level)
     return {} if level is None else {"consistency": level}
 
 
 def vectors_of(record: Any, point: StoredPoint, collection: QdrantCollection) -> VectorsBySpace:
-    """The vectors of a point that were requested, restored to the form in which they were
-    written."""
+    """The requested vectors of a point, in the form in which they were written."""
     vectors: VectorsBySpace = {}
     known = record.vector or {}
     if known.get(DENSE) is not None:
@@ -350,8 +350,8 @@ def vectors_of(record: Any, point: StoredPoint, collection: QdrantCollection) ->
 
 
 def vectors_to_send(vectors: Matrix, metric: Metric) -> Matrix:
-    """Vectors in the form for Qdrant. For cosine they are normalised here: Qdrant would do it in
-    float32, where long vectors become infinite and short ones zero."""
+    """The vectors in the form for Qdrant. For cosine they are scaled to length 1 here. Qdrant would
+    scale them in float32, where long vectors become infinite and short vectors zero."""
     if metric != "cosine":
         return vectors
     wide = vectors.astype(np.float64)
@@ -361,7 +361,7 @@ def vectors_to_send(vectors: Matrix, metric: Metric) -> Matrix:
 
 
 def sparse(vector: SparseVector) -> models.SparseVector:
-    """A sparse vector in the form for Qdrant; the vector isn't empty."""
+    """A sparse vector in the form for Qdrant. It must not be empty."""
     indices, values = vector.indices.tolist(), vector.values.tolist()
     return models.SparseVector.model_construct(indices=indices, values=values)
 
@@ -400,7 +400,7 @@ SMALLEST_PAGE = 16
 
 
 class ListedPoint(NamedTuple):
-    """A point: its id in Qdrant, its content, and the requested vectors."""
+    """A listed point: its id in Qdrant, its content, and the requested vectors."""
 
     id: str
     point: StoredPoint
@@ -408,7 +408,8 @@ class ListedPoint(NamedTuple):
 
 
 class ListPosition(NamedTuple):
-    """An order number, and the number of points with smaller ones."""
+    """A position in a list: an order number, and the number of points with smaller order
+    numbers."""
 
     order: int
     before: int
@@ -416,9 +417,9 @@ class ListPosition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Lists the points that fulfil a condition. spaces: vector spaces to read; expected: how many
-    points the caller probably reads; sets the size of the first page. payload: the payload keys to
-    read."""
+    """Lists the points that fulfil a condition. spaces: the vector spaces to read; expected: how
+    many points the caller probably reads, which sets the size of the first page. payload: the
+    payload keys to read."""
 
     collection: QdrantCollection
     condition: models.Filter | None
@@ -427,16 +428,16 @@ class Listing:
     payload: PayloadWanted = True
 
     def points(self, start: int = 0, ahead: bool = False) -> Iterator[ListedPoint]:
-        """Points from the order number `start` on. ahead: whether the next page is read while the
-        current one is used, for callers that read all points."""
+        """The points from the order number `start` on. ahead: whether the next page is read while
+        the caller uses the current one, for callers that read all points."""
         pages = self._pages(start)
         for page in _read_ahead(pages) if ahead else pages:
             yield from page
 
     def _pages(self, start: int) -> Iterator[list[ListedPoint]]:
-        """Points from the order number `start` on, in pages. A server's response may end between
-        points with the same order number. The next page then begins with that number, so this page
-        ends before it."""
+        """The points from the order number `start` on, in pages. A server's response may end
+        between points with the same order number. The next page begins with that number, so the
+        current page ends before it."""
         size = min(self.page_size(), self._slack + 1)  # the last one may be left to the next page
         while True:
             page = self._page(start, size)
@@ -453,22 +454,23 @@ class Listing:
             size = self.page_size()
 
     def by_value(self, key: str, descending: bool, size: int) -> list[ListedPoint]:
-        """The first points in the order of an index of numbers. Points with equal numbers come in
-        varying order."""
+        """The first `size` points in the order of an index of numbers. The order of points with
+        equal numbers varies."""
         direction = models.Direction.DESC if descending else models.Direction.ASC
         records, _ = self._scroll(size, models.OrderBy(key=key, direction=direction))
         return [self._parse_record(record) for record in records]
 
     def sample(self, size: int) -> list[ListedPoint]:
-        """The first points by their ids in Qdrant, which are as good as a random sample."""
+        """The first points by their ids in Qdrant. Since these ids are hashes, they are as good as
+        a random sample."""
         return list(islice(replace(self, expected=size).in_any_order(), size))
 
     def last_order(self) -> int:
-        """The greatest order number; 0 without points."""
+        """The greatest order number; 0 if there are no points."""
         return self._end(models.Direction.DESC)
 
     def at(self, offset: int) -> Iterator[ListedPoint]:
-        """All points except the first `offset`, which aren't read if Qdrant can count them."""
+        """All points except the first `offset`. If Qdrant can count these, they are not read."""
         countable = self.collection.limits.exact  # otherwise the counted points are read anyway
         start, before = self._place_of(offset) if countable and offset else (0, 0)
         reach = min(PAGE, self.expected + offset - before)
@@ -504,8 +506,8 @@ class Listing:
         return low
 
     def page_size(self) -> int:
-        """The maximum number of points of a page: with vectors and documents, the number that fits
-        into a response, estimated from those read before."""
+        """The maximum number of points of a page. With vectors and documents, it is the number that
+        fits into a response, estimated from earlier pages."""
         most, bytes_of_point = min(PAGE, self.collection.limits.query or PAGE), 1.0
         if "" in self.spaces:
             bytes_of_point += NUMBER_BYTES * (self.collection.dimension or 0)
@@ -516,26 +518,27 @@ class Listing:
 
     @property
     def _slack(self) -> int:
-        """How many points more than necessary may be read to find a position."""
+        """How many points may be read beyond those that are needed, to save requests for a
+        position."""
         return max(self.expected, SMALLEST_PAGE)
 
     def _count_before(self, order: int) -> int:
         return self.collection.count(self._within(orders_within(lt=order))) if order else 0
 
     def _end(self, direction: models.Direction) -> int:
-        """The first or the last order number; 0 without points."""
+        """The first or the last order number; 0 if there are no points."""
         bare = replace(self, spaces=(), payload=payload_wanted((), False, False))
         records = bare._scroll(1, models.OrderBy(key=ORDER, direction=direction))[0]
         return decode_point(records[0].payload).order if records else 0
 
     def _page(self, start: int, size: int) -> list[ListedPoint]:
-        """The first points from an order number on. Qdrant returns points with the same number in
-        varying order."""
+        """The first `size` points from an order number on. Qdrant returns points with the same
+        number in varying order."""
         records, _ = self._scroll(size, models.OrderBy(key=ORDER, start_from=start))
         return sorted(map(self._parse_record, records), key=_place)
 
     def _points_of_order(self, order: int) -> list[ListedPoint]:
-        """All points with one order number."""
+        """All points with this order number."""
         same_order = self._within(orders_within(gte=order, lte=order))
         return sorted(replace(self, condition=same_order).in_any_order(), key=_place)
 
@@ -545,14 +548,15 @@ class Listing:
         return orders if condition is None else models.Filter(must=[condition, orders])
 
     def all_from(self, start: str) -> Iterator[ListedPoint]:
-        """All points in the order of their ids in Qdrant: first those from an id on, then those
-        before it. That is as good as a random order, since Qdrant's ids are hashes of ours."""
+        """All points in the order of their ids in Qdrant: first the points from an id on, then the
+        points before that id. This is as good as a random order, since the ids in Qdrant are
+        hashes."""
         yield from self.in_any_order(start)
         yield from takewhile(lambda listed: listed.id < start, self.in_any_order())
 
     def in_any_order(self, start: str | None = None) -> Iterator[ListedPoint]:
-        """All points, from an id on if it is given, in the order of their ids in Qdrant. That order
-        costs the server least."""
+        """All points in the order of their ids in Qdrant, beginning at the id `start` if it is
+        given. That order costs the server least."""
         offset: Any = start
         while True:
             size = min(self.page_size(), self._slack)
@@ -611,7 +615,7 @@ def by_id(
 
 
 def _read_ahead(pages: Iterator[list[ListedPoint]]) -> Iterator[list[ListedPoint]]:
-    """The pages; each is read while the caller uses the page before it."""
+    """Yield the pages. Each page is read while the caller uses the page before it."""
 
     def read() -> list[ListedPoint] | None:
         return next(pages, None)

@@ -122,9 +122,10 @@ _traced = partial(traced, system="qdrant")
 
 
 def _retried(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
-    """Decorates a method that reads. If the server requires payload indexes for the filter, these
-    are created, and the method is called again; so it is if the server's limits have changed.
-    Raises NotFoundError for a collection that another process replaced some seconds ago."""
+    """A decorator for a method that reads. If the server requires payload indexes for the filter,
+    they are created, and the method is called again. It is also called again if the server's limits
+    have changed. Raises NotFoundError if another process has replaced the collection some seconds
+    ago."""
 
     @wraps(method)
     def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -164,9 +165,9 @@ class _UnderWay:
 
 
 class ClusterPoints:
-    """A `PointsBackend`: the points of a Qdrant collection. Each call is one or more requests. A
-    batch is checked as a whole before anything is sent. Everything that was sent is durable when
-    the call returns, but a failure in the middle may leave part of a batch."""
+    """The points of a Qdrant collection, as a `PointsBackend`. Each call is one or more requests. A
+    batch is checked as a whole before anything is sent. All sent data is durable when the call
+    returns, but after a failure only a part of a batch may be stored."""
 
     reusable = False  # the cluster's description of the collection may change
 
@@ -175,7 +176,7 @@ class ClusterPoints:
 
     @property
     def engine(self) -> None:
-        """None: the points aren't in this project's engine."""
+        """None, since the points are not in this project's engine."""
         return None
 
     @property
@@ -193,8 +194,8 @@ class ClusterPoints:
         return batch_prepared.result
 
     def put_each(self, batches: Iterable[PointBatch], rules: WriteRules) -> Iterator[PutResult]:
-        """Insert and update points, batch by batch: while one is being sent, the next is prepared.
-        The result of a batch is yielded once it is durable."""
+        """Insert and update points, batch by batch. While one batch is being sent, the next one is
+        prepared. The result of a batch is yielded once the batch is durable."""
         written: deque[_UnderWay] = deque()
         is_new = self.count() == 0  # then no existing points must be looked up
         self._collection.refuse_replaced()
@@ -230,7 +231,8 @@ class ClusterPoints:
     def delete(
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
     ) -> int:
-        """Delete the first `limit` points that match ids and filter; returns how many."""
+        """Delete the first `limit` points that match ids and filter. Returns the number of deleted
+        points."""
         if ids is None and limit is None:
             return self._delete_matching(expression)
         matches = self._matches(ids, expression, limit, 0, Fields())
@@ -239,8 +241,8 @@ class ClusterPoints:
 
     @_retried
     def _delete_matching(self, expression: Expression | None) -> int:
-        """Delete all points that match: by the filter, if the server can decide for them, others by
-        their ids."""
+        """Delete all points that match. The server deletes by the filter those points for which it
+        can decide; all others are deleted by their ids."""
         parts = self._parts(expression)
         others = [
             listed.point.id for listed in self._judge_points(parts.doubtful, expression, Fields())
@@ -261,9 +263,9 @@ class ClusterPoints:
 
     @_retried
     def _merge_matching(self, expression: Expression, payload: Payload) -> int:
-        """Merge a payload into the points that match. The server changes them by the filter if it
-        can decide which match, and no exact values beside the metadata would change. Other points
-        are changed one by one."""
+        """Merge a payload into the points that match. The server changes by the filter those points
+        for which it can decide, unless exact values in addition to the metadata would change. All
+        other points are changed one by one."""
         parts = self._parts(expression)
         merged = write.parts_to_merge(self._collection, parts.certain, payload)
         # Points with exact values are read anyway, and counting all costs less than counting only
@@ -278,8 +280,8 @@ class ClusterPoints:
         return max(0, within - len(noted)) + len(doubtful | noted)
 
     def _merge_each(self, bound: Bound, expression: Expression, payload: Payload) -> set[PointId]:
-        """Merge a payload into each point within a bound that matches, in pages; returns their
-        ids."""
+        """Merge a payload into each matching point within a bound, in pages. Returns the ids of
+        these points."""
         points = self._judge_points(bound, expression, WHOLE)
         merged: set[PointId] = set()
         while page := [listed.point for listed in islice(points, PAGE)]:
@@ -308,15 +310,16 @@ class ClusterPoints:
     @_traced("number")
     @_retried
     def number(self, expression: Expression | None) -> int:
-        """The number of points that match: the server's count, plus the points that only this
-        process can check, which are read."""
+        """The number of points that match: the count of the server, plus the points that only the
+        client can check, which are read."""
         parts = self._parts(expression)
         doubtful = sum(1 for _ in self._judge_points(parts.doubtful, expression, Fields()))
         return self._collection.number(parts.certain) + doubtful
 
     @_traced("number")
     def count_within(self, expression: Expression, seconds: float) -> tuple[int, bool]:
-        """The number of points that match, with a time limit."""
+        """The number of points that match, and whether the count was completed within this many
+        seconds."""
         return self._count_until(expression, time.monotonic() + seconds)
 
     @_retried
@@ -339,8 +342,8 @@ class ClusterPoints:
         seed: int,
         path: PayloadPath | None,
     ) -> Projection:
-        """A sample of the points that match, in the plane of the greatest variance of their
-        vectors."""
+        """A sample of the points that match, projected to the plane in which their vectors vary
+        most."""
         if space not in ("", SPARSE):
             raise InvalidArgumentError(f"there is no vector space {space!r}")
         if space == SPARSE:
@@ -357,8 +360,8 @@ class ClusterPoints:
 
     @_traced("get", counts_of_results)
     def sample(self, expression: Expression | None, size: int, fields: Fields) -> Points:
-        """At most `size` of the points that match: the first by their ids, which is as good as a
-        random sample."""
+        """At most `size` of the points that match. They are the first ones by their ids in Qdrant,
+        which is as good as a random sample."""
         return self._sample(expression, size, 0, fields)
 
     @_retried
@@ -389,9 +392,9 @@ class ClusterPoints:
         descending: bool,
         fields: Fields,
     ) -> Points:
-        """The points that match and have a number or a date at the path, each once. Numbers come in
-        ascending order, then dates; descending reverses the whole order. Points that are deleted
-        while this runs may be missing."""
+        """The points that match and have a number or a date at the path, each once. Points with
+        numbers come first, ascending, then points with dates; `descending` reverses the whole
+        order. Points that are deleted meanwhile may be missing."""
         stop = None if limit is None else min(offset + limit, sys.maxsize)
         order = KeyOrder(self._collection, path, expression, descending, stop)
         ids = self._ids_in_order(order)[offset:]
@@ -407,8 +410,8 @@ class ClusterPoints:
     def facet(
         self, path: PayloadPath, expression: Expression | None, limit: int | None
     ) -> list[tuple[Scalar, int]]:
-        """The values at the path: the server's counts, plus the points that only this process can
-        check, which are read."""
+        """The values at the path with their numbers of points: the counts of the server, plus the
+        points that only the client can check, which are read."""
         having = conjunction(expression, Exists(path))
         parts, collection = self._parts(expression), self._collection
         presence = necessary(Exists(path), collection.indexes)
@@ -425,16 +428,16 @@ class ClusterPoints:
 
     @_retried
     def count(self) -> int:
-        """How many points there are."""
+        """The number of points."""
         return self._collection.count()
 
     def warm(self, paths: Sequence[PayloadPath], analyzer: object) -> Payload:
-        """Does nothing: Qdrant keeps what queries need."""
+        """Do nothing, since Qdrant itself keeps the data in memory that queries need."""
         return {"spaces": {}, "keys": {}, "lists": {}, "milliseconds": {}}
 
     def create_index(self, path: PayloadPath, kind: IndexKind | None) -> None:
         """Create a payload index on a metadata key. Raises InvalidArgumentError for a key that
-        Qdrant's notation can't express, and if neither a kind is given nor a point has the key."""
+        Qdrant's notation cannot express, and if `kind` is None and no point has the key."""
         if not is_expressible(path):
             raise InvalidArgumentError(f"key is {quote('.'.join(path))}, {schema.UNWRITTEN}")
         points, _ = self._collection.about()
@@ -460,9 +463,9 @@ class ClusterPoints:
         return self._answer(question, ClusterTrace())
 
     def explain(self, question: Query) -> Payload:
-        """The requests of a search to the cluster: the filter, the parameters, the number of
-        requests, and for a hybrid query each side's number of hits. Qdrant doesn't report how it
-        runs them."""
+        """The requests that a search sends to the cluster: the filter, the parameters, the number
+        of requests, and for a hybrid query the number of hits of each ranking. Qdrant does not
+        report how it executes them."""
         trace = ClusterTrace()
         self._answer(question, trace)
         condition, params = (
@@ -484,8 +487,8 @@ class ClusterPoints:
     @_retried
     def why(self, inquiry: ExplainRequest) -> RankReport:
         """The ranks of records among the first hits of each ranking. Only fields that affect the
-        order are read. Beyond these hits a cluster reports no ranks. Indexes aren't used, and the
-        weights of words aren't known."""
+        order are read. Beyond these hits a cluster reports no ranks. Searches are exact, and the
+        weights of words are unknown."""
         looked_at = [inquiry.records, *(step.expression for step in inquiry.beside)]
         if inquiry.same is not None:
             looked_at.append(Exists(inquiry.same))
@@ -514,7 +517,7 @@ class ClusterPoints:
         return Gauges(points=stats["points"], problem=problem)
 
     def configure_index(self, space: str, index: Payload) -> None:
-        """Does nothing: the number of candidates is sent with each query."""
+        """Do nothing, since the number of candidates is sent with each query."""
 
     @_retried
     def _answer(self, question: Query, trace: ClusterTrace) -> list[Hits]:
@@ -572,8 +575,8 @@ class ClusterPoints:
         return list(islice(matching, offset, stop))
 
     def _counted(self, expression: Expression | None) -> Bound | None:
-        """The bound that contains exactly the matching points, if the server can use indexes to
-        count the points before a position; otherwise None."""
+        """A bound that contains exactly the matching points, if the server can use indexes to count
+        the points before a position; otherwise None."""
         if expression is None:
             return True
         if not self._collection.indexes.has_or_makes(LISTS):
@@ -590,7 +593,8 @@ class ClusterPoints:
         expected: int,
         payload: PayloadWanted,
     ) -> Listing | None:
-        """The list of points that may match according to the server; None if none can match."""
+        """A listing of the points that may match, by the conditions that the server can check; None
+        if no point can match."""
         bound = necessary(expression, self._collection.indexes)
         if bound is False:
             return None
@@ -599,9 +603,9 @@ class ClusterPoints:
 
 
 class CreatingClusterPoints(ClusterPoints):
-    """The points that exist now, to be read page after page while others write. A page continues
-    after the last point of the page before it, instead of at an offset. So each point that isn't
-    deleted comes exactly once; later points aren't included."""
+    """The points that exist now, to be read in pages while others write. A page continues after the
+    last point of the previous page, and not at an offset. So each point that is not deleted comes
+    exactly once. Points that are added later are not included."""
 
     def __init__(self, collection: QdrantCollection) -> None:
         super().__init__(collection)
@@ -631,8 +635,8 @@ class CreatingClusterPoints(ClusterPoints):
         offset: int,
         fields: Fields,
     ) -> Points:
-        """A page of points. It continues after the page before if `offset` is there; otherwise the
-        points before `offset` are skipped, starting from the first."""
+        """A page of points. It continues after the previous page if that ended at `offset`;
+        otherwise the points before `offset` are skipped, starting from the first point."""
         if ids is not None:
             return super().get(ids, expression, limit, offset, fields)
         if offset < self._passed:
@@ -643,8 +647,9 @@ class CreatingClusterPoints(ClusterPoints):
         return self._show(self._page(expression, limit, fields), fields)
 
     def _go_back(self, offset: int) -> None:
-        """Return to the position after `offset` points. If that is on the last page, it is found
-        whatever others have deleted meanwhile; otherwise reading starts again at the beginning."""
+        """Return to the position after `offset` points. If that position is on the last page, it is
+        found even if others have deleted points meanwhile. Otherwise reading starts again at the
+        first point."""
         page = self._page_read[: offset - self._passed]
         if not page:
             self._start()
@@ -672,7 +677,7 @@ class CreatingClusterPoints(ClusterPoints):
     def _read(
         self, expression: Expression | None, limit: int | None, fields: Fields
     ) -> list[ListedPoint]:
-        """The next points, beginning with the remaining points of the last response."""
+        """The next points. The first of them are those that remain of the last response."""
         if self._wanted != (expression, fields):
             self._reading = self._behind(expression, fields)
         self._wanted = None  # until reading has succeeded
@@ -681,7 +686,7 @@ class CreatingClusterPoints(ClusterPoints):
         return page
 
     def _behind(self, expression: Expression | None, fields: Fields) -> Iterator[ListedPoint]:
-        """The points that follow those of the earlier pages."""
+        """The points that follow those of earlier pages."""
         payload, before = payload_for(fields, expression), self._before
         listing = self._listing(expression, fields.vectors, PAGE, payload)
         for listed in () if listing is None else listing.points(self._order, ahead=True):
@@ -692,7 +697,8 @@ class CreatingClusterPoints(ClusterPoints):
 
 
 def _maker_of(key: str) -> str:
-    """How a user creates an index on a key in Qdrant's notation: the text of the call."""
+    """The call with which a user creates an index on a key, for messages. key: in Qdrant's
+    notation."""
     match parse_key(key):
         case (str(name),) if name not in RESERVED:
             return f"Collection.create_index({name!r})"
@@ -703,7 +709,7 @@ LONGEST_NAME = 255
 
 
 def refuse_long(name: str) -> None:
-    """Raise InvalidArgumentError for a name that Qdrant refuses."""
+    """Raise InvalidArgumentError for a name that is too long for Qdrant."""
     if len(name) > LONGEST_NAME:
         raise InvalidArgumentError(
             f"name has {len(name)} characters; on a cluster it may have {LONGEST_NAME}"
@@ -711,9 +717,10 @@ def refuse_long(name: str) -> None:
 
 
 class ClusterStore(BaseStore):
-    """A cluster. Each collection is a Qdrant collection under its first name; its present name is
-    an alias. The settings and the id are in its metadata. If another process has replaced a
-    collection by one of the same name, a Collection of the old one notices when it reads them."""
+    """A cluster. Each collection is a Qdrant collection under its first name. A later name of the
+    collection is an alias. The settings and the id are in its metadata. If another process has
+    replaced a collection by another one of the same name, a Collection of the old one notices that
+    when it reads the metadata."""
 
     def __init__(self, cluster: Cluster, options: ReadOptions) -> None:
         self.cluster = cluster
@@ -729,8 +736,8 @@ class ClusterStore(BaseStore):
         spaces: Mapping[str, NewSpace],
         collection_id: str | None = None,
     ) -> CollectionRecord:
-        """Create an empty collection with one vector space, with this id or a new one; raises
-        AlreadyExistsError."""
+        """Create an empty collection with one vector space, with this id or a new id. Raises
+        AlreadyExistsError if the name is taken."""
         BM25Embedding(None, False)  # words can be found, or the error names the missing packages
         self._refuse_taken(name, ())
         record = CollectionRecord(collection_id or str(uuid.uuid4()), name, settings)
@@ -743,7 +750,8 @@ class ClusterStore(BaseStore):
         return record
 
     def _refuse_taken(self, name: str, own: Collection[str]) -> None:
-        """Raise if the name is taken. `own`: the collection's own names, which don't count."""
+        """Raise AlreadyExistsError if the name is taken. own: names that the collection itself has;
+        these are allowed."""
         refuse_long(name)
         if name in own or name not in {*self.cluster.collections(), *self.cluster.aliases()}:
             return
@@ -767,8 +775,8 @@ class ClusterStore(BaseStore):
         return "is the name of one that retrieval-store didn't make"
 
     def by_name(self, name: str) -> CollectionRecord:
-        """The collection of this name; raises NotFoundError, or FormatError for one that only older
-        releases can read."""
+        """The record of the collection with this name. Raises NotFoundError if there is none, and
+        FormatError for a collection that only older releases can read."""
         record = self._read(name)
         if record is not None and record.name == name:
             return record
@@ -780,7 +788,7 @@ class ClusterStore(BaseStore):
         raise NotFoundError(f"there is no collection {name!r} {self.cluster.place}{why}")
 
     def record(self, collection_id: str) -> CollectionRecord:
-        """The name and settings of a collection; raises NotFoundError."""
+        """The record of the collection with this id; raises NotFoundError if there is none."""
         record = self._read(self._open_collection(collection_id).settings.name)
         if record is None or record.id != collection_id:
             self._forget(collection_id)
@@ -790,9 +798,9 @@ class ClusterStore(BaseStore):
     def change(
         self, collection_id: str, edit: Callable[[CollectionRecord], CollectionRecord]
     ) -> CollectionRecord:
-        """Replace name and settings by those that `edit` returns. Raises AlreadyExistsError, or
-        ConflictError for new settings of word search, since the points already contain its
-        words."""
+        """Replace name and settings by those that `edit` returns. Raises AlreadyExistsError if the
+        new name is taken. Raises ConflictError for new settings of word search, since the points
+        contain the words by the old settings."""
         old = self.record(collection_id)
         new = edit(old)
         if new.settings.get("text") != old.settings.get("text"):
@@ -824,14 +832,14 @@ class ClusterStore(BaseStore):
         return new
 
     def _refuse_lost(self, alias: str, name: str) -> None:
-        """Raise AlreadyExistsError if another client has set the alias at the same time: a server
+        """Raise AlreadyExistsError if another client has set the alias at the same time. A server
         accepts both requests, and the last one counts."""
         if self.cluster.aliases().get(alias, name) != name:  # a node may not know it yet
             raise AlreadyExistsError(f"collection {alias!r} already exists, {self.cluster.place}")
 
     def page(self, limit: int | None, offset: int) -> list[CollectionRecord]:
-        """The package's collections in the order of their names. Raises FormatError if only older
-        releases can read one: it must not be left out silently."""
+        """The records of collections of this package, sorted by name. Raises FormatError if only
+        older releases can read a collection, since it must not be left out silently."""
         known_before = [*self._open]
         names = self.cluster.collections()
         with WorkerPool(READ_AT_ONCE, "retrieval-store-listing") as threads:
@@ -842,39 +850,40 @@ class ClusterStore(BaseStore):
         return ours[offset : None if limit is None else offset + limit]
 
     def drop(self, name: str) -> None:
-        """Delete a collection with its aliases; raises NotFoundError."""
+        """Delete a collection with its aliases; raises NotFoundError if it does not exist."""
         record = self.by_name(name)
         settings = self._open_collection(record.id).settings
         self.cluster.call("delete_collection", settings.name)
         self._forget(record.id)
 
     def points(self, collection_id: str) -> ClusterPoints:
-        """The points of a collection; raises NotFoundError."""
+        """The points of a collection; raises NotFoundError if it does not exist."""
         return ClusterPoints(self._open_collection(collection_id))
 
     def copy_note(self, collection_id: str) -> tuple[Any, int]:
-        """The note beside a collection that is a copy, None if there is none, and the collection's
-        number of points; raises NotFoundError."""
+        """The note of a collection that is a copy, None if there is none, and the collection's
+        number of points. Raises NotFoundError if the collection does not exist."""
         name = self._open_collection(collection_id).settings.name
         info = self.cluster.call("get_collection", name)
         return (info.config.metadata or {}).get(schema.COPY), self.points(collection_id).count()
 
     def note_copy(self, collection_id: str, note: Payload) -> None:
-        """Write a note beside a collection that is a copy; raises NotFoundError."""
+        """Store the note of a collection that is a copy; raises NotFoundError if it does not
+        exist."""
         name = self._open_collection(collection_id).settings.name
         self.cluster.call("update_collection", name, metadata={schema.COPY: note})
 
     @contextmanager
     def open_copy(self, collection_id: str) -> Iterator[CreatingClusterPoints]:
-        """The points of a collection that exist now, to be read page after page. A cluster has no
-        snapshot: points that others change meanwhile are returned in the old or the new state, and
-        deleted ones may be missing."""
+        """A context manager that yields the points of a collection that exist now, to be read in
+        pages. A cluster has no snapshots: points that others change meanwhile are returned in the
+        old or the new state, and deleted points may be missing."""
         yield CreatingClusterPoints(self._open_collection(collection_id))
 
     def fork(self, collection_id: str, name: str) -> CollectionRecord:
-        """Copy a collection within the cluster under another name, with its settings; raises
-        AlreadyExistsError. Points that others change meanwhile are copied in the old or the new
-        state."""
+        """Copy a collection within the cluster under another name, with its settings. Raises
+        AlreadyExistsError if the name is taken. Points that others change meanwhile are copied in
+        the old or the new state."""
         source = self._open_collection(collection_id)
         self._refuse_taken(name, ())
         record = CollectionRecord(str(uuid.uuid4()), name, self.record(collection_id).settings)
@@ -888,12 +897,13 @@ class ClusterStore(BaseStore):
                 yield record.name, self.points(record.id).gauges()
 
     def optimize(self, collection_id: str, progress: object) -> None:
-        """Nothing to do: Qdrant optimizes by itself. Raises NotFoundError."""
+        """Do nothing, since Qdrant optimizes by itself. Raises NotFoundError if the collection does
+        not exist."""
         self._open_collection(collection_id)
 
     def _open_collection(self, collection_id: str) -> QdrantCollection:
-        """The cached state of a collection. If it isn't cached, the Qdrant collections are read
-        until it is found, except those that were read just now."""
+        """The cached state of the collection with this id. If it is not cached, Qdrant collections
+        are read until it is found, except those that were read a moment ago."""
         if collection_id not in self._open:
             names, now = self.cluster.collections(), time.monotonic()
             for name in names:
@@ -908,8 +918,8 @@ class ClusterStore(BaseStore):
         return collection
 
     def _read(self, name: str) -> CollectionRecord | None:
-        """The record of a Qdrant collection, by its name or an alias; None if there is none. Raises
-        FormatError for a collection that only older releases can read."""
+        """The record of a Qdrant collection, found by its name or an alias; None if there is none.
+        Raises FormatError for a collection that only older releases can read."""
         try:
             info = self.cluster.call("get_collection", name)
         except NotFoundError:

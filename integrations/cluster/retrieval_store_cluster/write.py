@@ -83,9 +83,8 @@ class _Vector:
 @dataclass(frozen=True, slots=True)
 class _Change:
     """The new state of one point. vector: the new vector, None to keep the old one; words: whether
-    to compute the sparse vector of its words again. whole: whether the point is written as a whole,
-    and nothing of the old one stays; sparse: the new sparse vector. old: the existing point, None
-    if it is new."""
+    to compute the sparse vector of its words again. whole: whether the point is replaced as a
+    whole; sparse: the new sparse vector. old: the existing point, None if the point is new."""
 
     point: StoredPoint
     vector: _Vector | None
@@ -97,7 +96,8 @@ class _Change:
 
 @dataclass(frozen=True, slots=True)
 class SentBatch:
-    """Some points of a batch. number: its position among the requests of the batch."""
+    """A request with a part of a batch. number: the request's position among the requests of the
+    batch."""
 
     operations: list[Any]
     number: int
@@ -105,8 +105,8 @@ class SentBatch:
 
 @dataclass(frozen=True, slots=True)
 class PreparedWrite:
-    """A batch that was checked. requests: generated one by one; result: the result to report when
-    all are done."""
+    """A batch after its checks. requests: generates the requests one by one; result: the result to
+    report when all requests are done."""
 
     requests: Iterator[SentBatch]
     result: PutResult
@@ -118,8 +118,8 @@ def prepare_write(
     rules: WriteRules,
     known: Mapping[PointId, StoredPoint],
 ) -> PreparedWrite:
-    """Prepare the insertion and update of points by the rules. known: the points of the batch that
-    exist."""
+    """Check a batch, and prepare the insertion and update of its points by the rules. known: the
+    points of the batch that exist."""
     refuse_reserved(batch.payloads or ())
     if known and rules.on_existing == "refuse":
         existing = sorted(known.values(), key=lambda point: point.order)
@@ -167,7 +167,7 @@ def prepare_write(
 def _left_alone(
     rules: WriteRules, known: Mapping[PointId, StoredPoint]
 ) -> dict[PointId, StoredPoint]:
-    """The points that exist and that the rules don't allow to be changed."""
+    """The existing points that the rules do not allow to be changed."""
     if rules.on_existing == "ignore":
         return {**known}
     return {
@@ -178,7 +178,7 @@ def _left_alone(
 
 
 def _cleared_ids(changes: Sequence[_Change]) -> Iterator[PointId]:
-    """The ids of existing points whose document or uri is removed."""
+    """Yield the ids of existing points that lose their document or uri."""
     for change in changes:
         new, old = change.point, change.old
         if old is not None and (
@@ -199,15 +199,16 @@ def delete(collection: QdrantCollection, ids: Sequence[PointId]) -> None:
 def delete_matching(
     collection: QdrantCollection, condition: models.Filter | None, count: int
 ) -> None:
-    """Delete the `count` points that fulfil a condition; all points without a condition."""
+    """Delete the points that fulfil a condition, all points if it is None. count: how many these
+    are."""
     selector = models.FilterSelector(filter=condition or models.Filter())
     _change_matching(collection, "delete", count, points_selector=selector)
 
 
 def parts_to_merge(collection: QdrantCollection, bound: Bound, payload: Payload) -> Parts:
-    """The points within a bound, in two parts. `certain`: points into whose metadata the server can
-    merge a payload. `doubtful`: points that also have exact values beside the metadata, which the
-    merge would change."""
+    """The points within a bound, in two parts. certain: points into whose metadata the server can
+    merge a payload. doubtful: points that also have exact values in addition to the metadata, which
+    the merge would change."""
     values = payload.values()
     is_one_operation = len({value is None for value in values}) == 1
     is_plain = exact_text(payload) is None and not any(isinstance(v, list) for v in values)
@@ -223,8 +224,8 @@ def parts_to_merge(collection: QdrantCollection, bound: Bound, payload: Payload)
 
 
 def _condition_for_notes(collection: QdrantCollection, keys: Iterable[str]) -> Bound | None:
-    """The condition for points with exact values, beside the metadata, that a merge of these keys
-    would change; None if the server can't evaluate it."""
+    """The condition for points with exact values in addition to the metadata that a merge of these
+    keys would change. None if the server cannot evaluate it."""
     names = models.MatchAny(any=[*keys, ODD_TIMES, BESIDE])
     listed = models.FieldCondition(key=quote_path(LISTS), match=names)
     if collection.settings.notes_beside:
@@ -241,8 +242,9 @@ def _condition_for_notes(collection: QdrantCollection, keys: Iterable[str]) -> B
 def merge_matching(
     collection: QdrantCollection, condition: models.Filter | None, payload: Payload, count: int
 ) -> None:
-    """Merge a payload into the metadata of the `count` points that fulfil a condition. This must be
-    one operation, since after a first one other points might fulfil the condition."""
+    """Merge a payload into the metadata of the points that fulfil a condition. This must be one
+    operation, since after a first operation other points might fulfil the condition. count: how
+    many points these are."""
     where = condition or models.Filter()
     if None in payload.values():
         keys = [quote_path((key,)) for key in payload]
@@ -255,15 +257,15 @@ def merge_matching(
 def _change_matching(
     collection: QdrantCollection, method: str, count: int, **arguments: Any
 ) -> None:
-    """Have the server change `count` points in one operation. With many points it may take longer
-    than a request's timeout; the request would then be sent again and be done twice. So the
+    """Let the server change `count` points in one operation. With many points it may take longer
+    than a request's timeout, and the request would be sent again and executed twice. So the
     operation is queued."""
     seconds = count / SLOWEST if count >= MANY_MATCHING else None
     collection.apply(method, seconds, **arguments)
 
 
 def _vectors(collection: QdrantCollection, batch: PointBatch) -> dict[int, _Vector]:
-    """The vectors of the batch, by position; raises DimensionMismatchError for another
+    """The vectors of the batch, by position. Raises DimensionMismatchError for a vector of another
     dimension."""
     by_place: dict[int, _Vector] = {}
     for column in batch.vectors.values():
@@ -321,8 +323,8 @@ def _change(
     keeps: bool,
     rules: WriteRules,
 ) -> _Change:
-    """The change of one point. keeps: whether an existing point has a sparse vector to keep, if
-    `other` isn't given."""
+    """The change of one point of a batch. keeps: whether an existing point keeps its sparse vector
+    if `other` is None."""
     payload: Any = _value_at(batch.payloads, i)
     document: Any = _value_at(batch.documents, i)
     uri: Any = _value_at(batch.uris, i)
@@ -353,7 +355,8 @@ def _value_at(values: Sequence[Any] | None, i: int) -> Any:
 
 
 def send(collection: QdrantCollection, request: SentBatch) -> None:
-    """Send a request; when that returns, its points are as durable as Qdrant makes them."""
+    """Send a request. When this returns, the points of the request are as durable as Qdrant makes
+    them."""
     try:
         _send_operations(collection, request.operations)
     except StorageError as error:
@@ -366,7 +369,7 @@ def send(collection: QdrantCollection, request: SentBatch) -> None:
 
 
 def send_all(collection: QdrantCollection, requests: Iterable[SentBatch]) -> None:
-    """Send requests in order; each is made while the one before it is being sent."""
+    """Send requests in order. Each request is generated while the one before it is being sent."""
     left = iter(requests)
     first, second = next(left, None), next(left, None)
     if first is None:
@@ -381,8 +384,8 @@ def send_all(collection: QdrantCollection, requests: Iterable[SentBatch]) -> Non
 
 
 def _send_operations(collection: QdrantCollection, operations: list[Any]) -> None:
-    """Send the operations. If the server's limits have changed, smaller requests are sent, and
-    operations on points that others have deleted meanwhile are left out."""
+    """Send operations in one request. If the server's limits have changed, smaller requests are
+    sent. Operations on points that others have deleted meanwhile are left out."""
     try:
         _batch(collection, operations)
     except ClusterError as error:
@@ -398,7 +401,7 @@ def _send_operations(collection: QdrantCollection, operations: list[Any]) -> Non
 
 
 def _on_points_there(collection: QdrantCollection, operations: list[Any]) -> list[Any]:
-    """The operations, without those that change points that don't exist."""
+    """The operations, without those that change points that do not exist."""
     changed = [_changed_id(operation) for operation in operations]
     asked = [own_id for own_id in dict.fromkeys(changed) if own_id is not None]
     records = collection.call(
@@ -457,9 +460,9 @@ def _size_of(change: _Change, payload: Any, words: models.SparseVector | None) -
 def _operations(
     change: _Change, payload: Any, words: models.SparseVector | None, takes_arrays: bool
 ) -> Iterator[Any]:
-    """The operations that change one point: as a whole, or, to keep its vector, part by part. Whole
-    points skip pydantic's validation, which checks each number and would take a third of the time
-    of a write. If the client accepts them, their vectors are arrays."""
+    """The operations that change one point: one that writes the whole point, or several that keep
+    its vector. Whole points skip pydantic's validation, which checks each number and would take a
+    third of the time of a write. If the client accepts them, their vectors are arrays."""
     point = point_id(change.point.id)
     named = {WORDS: words, SPARSE: change.sparse}
     vectors: dict[str, Any] = {name: vector for name, vector in named.items() if vector is not None}
@@ -482,8 +485,9 @@ def _operations(
 
 
 def _batch(collection: QdrantCollection, operations: list[Any]) -> None:
-    """Send the operations in one request, whole points together. Many operations that each change a
-    payload are queued and awaited together, since a server takes a millisecond to confirm each."""
+    """Send the operations in one request, those that write whole points together. If many
+    operations each change a payload, they are queued and awaited together, since a server takes a
+    millisecond to confirm each."""
     points = [operation for operation in operations if isinstance(operation, models.PointStruct)]
     others = [
         operation for operation in operations if not isinstance(operation, models.PointStruct)
@@ -501,7 +505,8 @@ def _batch(collection: QdrantCollection, operations: list[Any]) -> None:
 def _words(
     collection: QdrantCollection, documents: Sequence[str | None]
 ) -> list[models.SparseVector | None]:
-    """The sparse vectors of documents; None without a document, or without a word in it."""
+    """The sparse vectors of the words of documents; None for a missing document, or a document
+    without words."""
     places = [i for i, document in enumerate(documents) if document is not None]
     vectors: list[models.SparseVector | None] = [None] * len(documents)
     if places:
@@ -517,14 +522,15 @@ RequestT = TypeVar("RequestT")
 
 
 class NotSentError(Exception):
-    """A request wasn't sent because an earlier one failed. The earlier error is raised first."""
+    """A request was not sent because an earlier request failed. The error of the earlier request is
+    raised first."""
 
 
 class Sending(Generic[RequestT]):
-    """Sends requests in a thread of its own, in order, so that the written data are always a prefix
-    of all data. After a failure no more are sent. On leaving, it waits for the request in progress.
-    One connection is enough: besides the server's work, most time goes into making the next
-    request."""
+    """Sends requests in a separate thread, in order, so that the written data is always the first
+    part of all data. After a failure no more requests are sent. At its end the `with` block waits
+    for the request in progress. One connection is enough: besides the server's work, most time goes
+    into generating the next request."""
 
     def __init__(self, send: Callable[[RequestT], None]) -> None:
         self._send = send
@@ -540,8 +546,8 @@ class Sending(Generic[RequestT]):
         self._thread.shutdown()
 
     def add(self, request: RequestT) -> Future[None]:
-        """Queue a request. Waits while too many are queued; raises the error of the one that it
-        waits for."""
+        """Queue a request. If too many requests are queued, waits for the first of them, and raises
+        its error."""
         while len(self._under_way) >= AHEAD:
             self._under_way.popleft().result()
         self._under_way.append(self._thread.submit(self._send_next, request))

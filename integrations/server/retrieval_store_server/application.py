@@ -118,8 +118,8 @@ def app(
 
 
 class Application:
-    """Serves one store; see `app`. store: also a client of any kind of store, for a table of routes
-    that it can answer. rpc: where to listen for gRPC, set before the start."""
+    """Serves one store; see `app`. store: a path, or a client of any kind of store, if the table of
+    routes can answer for it. rpc: where gRPC listens, set before the start; None for no gRPC."""
 
     rpc: RpcListening | None = None
 
@@ -146,7 +146,7 @@ class Application:
         self._ends = self._closed = False
 
     def close(self) -> None:
-        """End the running requests, and close the store."""
+        """Wait for the running requests, and close the store."""
         if not self._closed:
             self._ends = self._closed = True
             self._workers.close()
@@ -176,7 +176,7 @@ class Application:
                 return
 
     async def _start_rpc(self) -> None:
-        """Serve gRPC too, if `rpc` is set."""
+        """Start to serve gRPC, if `rpc` is set."""
         if self.rpc is None:
             return
         from retrieval_store_server.grpc.calls import RpcServer, Shared
@@ -196,15 +196,15 @@ class Application:
                     _call_too(number, self.begin_end)
 
     def begin_end(self) -> None:
-        """Accept no more gRPC calls, and end the streams, since the server is ending. May be called
-        in any thread."""
+        """Accept no more gRPC calls, and end the streams, since the server is about to end. Any
+        thread can call this."""
         self._ends = True
         if self._loop is not None and self._calls is not None:
             with suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(self._calls.begin_end)
 
     async def _answer(self, request: HttpRequest, send: Send) -> None:
-        """Answer one request."""
+        """Respond to one request."""
         try:
             answer = await self._answer_request(request)
         except ClientGoneError:
@@ -219,7 +219,7 @@ class Application:
         self._note(request, answer.status if isinstance(answer, Response) else OK)
 
     async def _stream(self, request: HttpRequest, send: Send, answer: Streamed) -> None:
-        """Send a streamed answer until the client has disconnected or the server ends."""
+        """Send a streamed response until the client has disconnected or the server ends."""
 
         async def following(gone: Callable[[], Awaitable[object]]) -> bytes | None:
             with suppress(BusyError, WaitedTooLongError):
@@ -239,7 +239,7 @@ class Application:
             self._streams -= 1
 
     def _note(self, request: HttpRequest, status: int) -> None:
-        """Count a response, and log it if the access log is on."""
+        """Count a response, and log it if there is an access log."""
         seconds, name = request.seconds, request.name
         # Routes of points fail where there is no such collection; others may not.
         is_there = status == OK and "/points" in name
@@ -249,8 +249,8 @@ class Application:
             _access.info("%s %s %d %.1f ms", request.method, request.logged, status, seconds * 1e3)
 
     async def _answer_request(self, request: HttpRequest) -> Answer | None:
-        """The answer; None if the application for the folder of the web page answers the
-        request."""
+        """The response to a request; None if the application for the files of the web page
+        responds."""
         preflight = request.method == "OPTIONS" and self._gate.preflight(request.headers)
         if preflight:
             return Response(204, b"", None, headers=tuple(preflight))
@@ -296,7 +296,7 @@ class Application:
         take: Take,
         turn: Turn | None,
     ) -> Answer:
-        """The answer to a request with a JSON body; a small body is parsed here, on the event
+        """The response to a request with a JSON body. A small body is parsed here, on the event
         loop."""
         limits = self._limits
         most = limits.bodies if route.is_own else limits.body
@@ -320,12 +320,13 @@ class Application:
     def _parse_and_authorize(
         self, request: HttpRequest, route: Route, call: RequestContext, body: bytes
     ) -> None:
-        """Parse the body of a request, and refuse it if the key doesn't permit it."""
+        """Parse the body of a request, and refuse the request if the client's key does not permit
+        it."""
         call.body = route.read(body, call.strings)
         self._check_may(request.headers, route)
 
     async def _with_file(self, request: HttpRequest, route: Route, call: RequestContext) -> Answer:
-        """The answer to a request that uploads a file."""
+        """The response to a request that uploads a file."""
         self._check_may(request.headers, route)
         boundary_of(request.headers)
         path: Path = await asyncio.to_thread(snapshots.upload_path, call)
@@ -348,8 +349,8 @@ class Application:
         is_large: bool = False,
         size: int = 0,
     ) -> Answer:
-        """The response that `work` returns, called in a thread. A job that it leaves over runs
-        after the response. size: the size of the body in bytes."""
+        """The response that `work` returns, which is called in a thread. If it also returns a job,
+        the job runs after the response was sent. size: the size of the body in bytes."""
         longest, workers = self._limits.queue_seconds, self._workers
         timeout: float | None = call.timeout
         seconds = min(timeout or longest, longest)
@@ -375,7 +376,7 @@ class Application:
         return answer  # type: ignore[no-any-return]
 
     def _do_later(self, job: Job) -> None:
-        """Run a job after its response; raises BusyError if too many jobs are waiting."""
+        """Run a job after the response was sent. Raises BusyError if too many jobs are waiting."""
         if self._left >= MAX_JOBS_LEFT:
             raise BusyError
 
@@ -387,7 +388,7 @@ class Application:
         loop.run_in_executor(self._jobs, _done_later, job).add_done_callback(ended)
 
     def _check_may(self, headers: dict[bytes, bytes], route: Route) -> None:
-        """Refuse a request that the client's key doesn't permit."""
+        """Refuse a request that the client's key does not permit."""
         if self._gate.may(headers, route.access):
             return
         if route.is_own and self._settings.read_only:
@@ -398,7 +399,8 @@ class Application:
 
 
 def _call_too(number: int, call: Callable[[], object]) -> None:
-    """If this signal has a handler, install another one that runs it, and then `call`."""
+    """Replace the handler of a signal by one that calls the old handler, and then `call`. A signal
+    without a handler is left unchanged."""
     before = signal.getsignal(number)
     if not callable(before):  # it ends the process, or is ignored
         return
@@ -411,7 +413,7 @@ def _call_too(number: int, call: Callable[[], object]) -> None:
 
 
 def _open_store(store: Any, settings: ServerSettings) -> tuple[Session, Callable[[], object]]:
-    """The session of the store, and the function that releases it."""
+    """The session of the store, and a function that closes it."""
     if settings.memory_budget is not None:
         set_memory_budget(settings.memory_budget)
     given = session_of(store)
@@ -443,7 +445,8 @@ def _check_names(request: HttpRequest) -> None:
 
 
 def _work(request: HttpRequest, route: Route, call: RequestContext) -> tuple[Answer, Job | None]:
-    """In a thread: the response, with its JSON written, and the job to run after it, if any."""
+    """The response to a request, with its JSON, and the job to run after it, if any. Called in a
+    thread."""
     result = route.answer(call)
     if isinstance(result, FileAnswer | Streamed):
         return result, None

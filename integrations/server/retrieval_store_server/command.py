@@ -23,12 +23,12 @@ CLIENTS_KEY = "RETRIEVAL_STORE_API_KEY"
 
 
 class NumberOfWorkers(click.ParamType):  # type: ignore[type-arg]  # since click 8.4
-    """How many processes serve; 0 for "auto"."""
+    """The type of the option for the number of processes that serve; 0 for "auto"."""
 
     name = "number"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The number that the option's text means."""
+        """The number from the text of the option."""
         if value == "auto":
             return 0
         if not (value.isascii() and value.isdigit()) or int(value) == 0:
@@ -166,8 +166,8 @@ def serve(
 
 
 def _grpc_port(option: str | None, host: str) -> int | None:
-    """The port for gRPC: 0 for any free port, None for no gRPC. If the default port is taken, HTTP
-    is served without gRPC."""
+    """The port for gRPC; 0 for any free port, None for no gRPC. If the default port is taken, only
+    HTTP is served."""
     if option in ("none", "0"):
         return None
     if option is not None:

@@ -65,8 +65,8 @@ _TIMEOUT_HINT = "in time (timeout= of Client says how long)"
 
 @dataclass(frozen=True, slots=True)
 class MessageRequest:
-    """A POST with a message. doing: names the action in errors; writes: whether it must not be
-    repeated; long: whether the response may take minutes."""
+    """A POST request with a message. doing: the action, for error messages; writes: whether the
+    request must not be repeated; long: whether the response can take minutes."""
 
     path: str
     message: Parts
@@ -77,8 +77,8 @@ class MessageRequest:
 
 @dataclass(frozen=True, slots=True)
 class AttemptFailure:
-    """The failure of one attempt. again: whether another attempt may help; begun: whether the
-    server may have carried the request out; pause: the seconds that the server asks to wait."""
+    """The failure of one attempt. again: whether another attempt can help; begun: whether the
+    server may have executed the request; pause: the seconds that the server asks to wait."""
 
     error: RetrievalStoreError
     again: bool
@@ -87,7 +87,7 @@ class AttemptFailure:
 
 
 class FailedError(Exception):
-    """An attempt failed."""
+    """An attempt at a request failed."""
 
     def __init__(self, failure: AttemptFailure) -> None:
         super().__init__(str(failure.error))
@@ -95,7 +95,7 @@ class FailedError(Exception):
 
 
 class Retry:
-    """The attempts at one request."""
+    """Decides about further attempts at one request."""
 
     def __init__(self, request: MessageRequest) -> None:
         self._request = request
@@ -104,7 +104,8 @@ class Retry:
         self._was_begun = False
 
     def pause_after(self, failure: AttemptFailure) -> float:
-        """The seconds until the next attempt; raises the error if there is no further attempt."""
+        """The seconds until the next attempt. Raises the error of the failure if there is no
+        further attempt."""
         self._was_begun |= failure.begun
         pause = self._pause if failure.pause is None else failure.pause
         may = failure.again and not (failure.begun and self._request.writes)
@@ -115,7 +116,7 @@ class Retry:
         return pause
 
     def _with_outcome(self, error: RetrievalStoreError) -> RetrievalStoreError:
-        """The error; if its class doesn't say whether something may have been written, the message
+        """The error. If its class does not tell whether a write may have been executed, the message
         does."""
         if not (isinstance(error, ClusterError) and self._request.writes):
             return error
@@ -126,7 +127,7 @@ class Retry:
 
 
 def not_connected(error: Exception, place: str) -> AttemptFailure:
-    """The failure of an attempt that got no connection."""
+    """The failure of an attempt that could not connect."""
     if isinstance(error, ssl.SSLCertVerificationError):
         reason = f"its certificate isn't trusted here: {error.verify_message}"
         return AttemptFailure(UnavailableError(_cannot(place, reason)), again=False, begun=False)
@@ -146,8 +147,8 @@ def not_connected(error: Exception, place: str) -> AttemptFailure:
 
 
 def connection_lost(error: Exception, place: str, doing: str) -> AttemptFailure:
-    """The failure of an attempt that sent something, and whose connection then broke, or that got
-    no answer."""
+    """The failure of an attempt that sent something, and then lost the connection or got no
+    response."""
     if isinstance(error, TimeoutError):
         message = f"the server {place} didn't finish {doing} {_TIMEOUT_HINT}"
         return AttemptFailure(ClusterTimeoutError(message), again=False, begun=True)
@@ -158,7 +159,7 @@ def connection_lost(error: Exception, place: str, doing: str) -> AttemptFailure:
 def error_answer(
     status: int, headers: HTTPMessage, body: Buffer, place: str, doing: str
 ) -> AttemptFailure:
-    """The failure that an unexpected response stands for."""
+    """The failure that an unexpected response means."""
     answer = _error_in_body(body)
     if status == HTTPStatus.UNAUTHORIZED:
         message = f"the server {place} wants a key, or another one: give it as api_key= of Client"
@@ -196,14 +197,14 @@ def _error_in_body(body: Buffer) -> object:
 
 
 def _sentence(answer: object) -> str:
-    """Why a request was refused, if the response gives a reason."""
+    """The reason why a request was refused, from the response; None if it has no reason."""
     status = answer.get("status") if isinstance(answer, dict) else None
     why = status.get("error") if isinstance(status, dict) else None
     return f": {why}" if isinstance(why, str) else ""
 
 
 def _seconds(headers: HTTPMessage) -> float | None:
-    """The seconds that a server asks to wait; None if its response doesn't say so."""
+    """The number of seconds that a server asks to wait; None if the response has no such number."""
     retry_after = headers.get("retry-after", "")
     return float(retry_after) if retry_after.isdecimal() and len(retry_after) < 5 else None
 
@@ -221,9 +222,9 @@ _OURS = ("api_key", "headers", "port", "prefix", "timeout", "verify")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The address of a server, and how to reach it. prefix: the beginning of all paths; headers:
-    sent with each request; timeout: the seconds to wait for an answer, None for no limit; context:
-    the TLS context, None for no TLS."""
+    """The address of a server, and how to connect to it. prefix: the beginning of all paths;
+    headers: HTTP headers of each request; timeout: the seconds to wait for a response, None for no
+    limit; context: the TLS context, None for no TLS."""
 
     url: str
     host: str
@@ -235,13 +236,13 @@ class Address:
 
     @property
     def place(self) -> str:
-        """The address for messages, without the parts of a URL that may be secret."""
+        """The address for messages, without parts of the URL that may be secret."""
         return f"at {self.url}"
 
 
 def address_of(url: Any, options: Mapping[str, Any]) -> Address | None:
-    """The address that a client's arguments give; None if the options belong to another kind of
-    client. Raises InvalidArgumentError for invalid ones."""
+    """The address from a client's arguments. None if the options belong to a client of a cluster.
+    Raises InvalidArgumentError for invalid arguments."""
     if not isinstance(url, str) or not url:
         raise InvalidTypeError(f"url is {quote(url)}, expected the URL of a server")
     timeout = _timeout(options.get("timeout", TIMEOUT))
@@ -264,7 +265,7 @@ def address_of(url: Any, options: Mapping[str, Any]) -> Address | None:
 
 
 def _parts_of(url: str) -> SplitResult:
-    """The parts of a URL; raises InvalidArgumentError for one that can't be used."""
+    """The parts of a URL; raises InvalidArgumentError if the URL cannot be used."""
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").encode("idna") if parts.port != 0 else b""
@@ -278,9 +279,9 @@ def _parts_of(url: str) -> SplitResult:
 
 
 def is_ours(status: int, body: bytes | bytearray, place: str) -> bool | None:
-    """Whether the answer to `GET /` comes from a server of this package: True, or False for a
-    Qdrant server. None if a proxy, or a server that is starting, may have answered. Raises
-    ClusterError for anything else."""
+    """Whether the response to `GET /` comes from a server of this package. True, or False for a
+    Qdrant server. None if the response may come from a proxy, or from a server that is starting.
+    Raises ClusterError for any other response."""
     if status in _NOT_BEGUN or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return None
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
@@ -316,7 +317,7 @@ def _port(value: Any) -> int:
 
 
 def _prefix(value: Any) -> str:
-    """The prefix of a server's paths, for example behind a proxy."""
+    """The prefix of a server's paths, which a server behind a proxy may have."""
     prefix = "" if value is None else value
     if not isinstance(prefix, str):
         raise InvalidTypeError(f"prefix is {quote(value)}, expected a str")
@@ -341,8 +342,8 @@ def _headers(options: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _context(verify: Any) -> ssl.SSLContext:
-    """The TLS context. verify: whether to check certificates, a file of trusted certificates, or a
-    caller's own context."""
+    """The TLS context. verify: whether to check certificates, the path of a file with trusted
+    certificates, or a TLS context."""
     if isinstance(verify, ssl.SSLContext):
         return verify
     context = ssl.create_default_context()
@@ -371,7 +372,7 @@ T = TypeVar("T")
 
 
 def read_whole(answer: HTTPResponse) -> Buffer:
-    """The body of a response, in new writable memory; raises HTTPException if it is incomplete."""
+    """The body of a response in new writable memory. Raises HTTPException if it is incomplete."""
     if answer.length is None:
         return bytearray(answer.read())
     body: Any = np.empty(answer.length, np.uint8)  # without filling it with zeros first
@@ -383,7 +384,8 @@ def read_whole(answer: HTTPResponse) -> Buffer:
 
 
 def read_pieces(answer: HTTPResponse) -> Iterator[bytes]:
-    """The body of a response, in parts as they arrive; raises HTTPException if it is incomplete."""
+    """Yield the body of a response in parts as they arrive. Raises HTTPException if it is
+    incomplete."""
     while piece := answer.read(PIECE):
         yield piece
     if answer.length:
@@ -391,7 +393,7 @@ def read_pieces(answer: HTTPResponse) -> Iterator[bytes]:
 
 
 class HttpConnection:
-    """A connection. sock: its socket, None while it is closed.
+    """A connection to a server. sock: its socket, None while it is closed.
 
     The standard library reads responses. Requests are written here, because the library sends the
     head and the body separately, which wakes the server twice.
@@ -425,8 +427,8 @@ class HttpConnection:
             self.sock = None
 
     def send_request(self, method: str, path: str, body: Parts) -> HTTPResponse:
-        """Send a request and return its response, whose body is still unread. Close the response
-        afterwards, since it keeps the connection open."""
+        """Send a request and return its response, whose body is still unread. The caller must close
+        the response, since it keeps the connection open."""
         lines = f"{method} {self._address.prefix}{path} HTTP/1.1\r\n{self._headers}"
         head = f"{lines}content-length: {size_of(body)}\r\n\r\n".encode("ascii")
         if size_of(body) <= COPIED:
@@ -450,8 +452,9 @@ class HttpConnection:
         return cast(HTTPResponse, answer)
 
     def exchange(self, request: MessageRequest, read: Callable[[HTTPResponse], T]) -> T:
-        """Send a request; returns the result of `read`, which is called with the response and must
-        read all of it. Raises FailedError. After any other error the connection is closed."""
+        """Send a request, and return the result of `read`. That function is called with the
+        response, and must read all of it. Raises FailedError if the attempt failed. After any other
+        error the connection is closed."""
         place, doing = self._address.place, request.doing
         try:
             self.sock.settimeout(None if request.long else self._address.timeout)
@@ -477,7 +480,7 @@ class HttpConnection:
 
     @property
     def has_something(self) -> bool:
-        """Whether there is something to read. While no request is running, that can't be a
+        """Whether there is something to read. While no request is running, this cannot be a
         response; it may be the end of the connection."""
         if not hasattr(select, "poll"):
             return bool(select.select([self.sock], [], [], 0)[0])
@@ -494,7 +497,7 @@ def _keep_alive(sock: socket.socket) -> None:
 
 
 def connect(address: Address) -> HttpConnection:
-    """A new connection; raises FailedError."""
+    """A new, open connection; raises FailedError if there is none."""
     line = HttpConnection(address)
     try:
         line.connect()
@@ -508,8 +511,8 @@ MAX_IDLE = 64  # idle connections, one for each thread of an event loop's client
 
 
 class ConnectionPool:
-    """Connections to one server, for any number of threads. kept_seconds: how long a connection may
-    be idle. Consecutive calls use the same connection, until it is closed."""
+    """Connections to one server, for any number of threads. kept_seconds: how long a connection can
+    be unused. Consecutive calls use the same connection."""
 
     def __init__(self, address: Address, kept_seconds: float = KEPT_SECONDS) -> None:
         self.address = address
@@ -520,20 +523,20 @@ class ConnectionPool:
         self._closed = False
 
     def call(self, method: Method, path: str, arguments: Mapping[str, Any], doing: str) -> Any:
-        """The result of a method."""
+        """The result of the server's method at this path."""
         request = request_of(method, path, arguments, doing)
         place = self.address.place
         body = with_retries(request, place, lambda: self._attempt(request, read_whole))
         return read_answer(method, body, place, doing)
 
     def receive(self, request: MessageRequest, read: Callable[[HTTPResponse], T]) -> T:
-        """Send a request; returns the result of `read`, called with the response while it
-        arrives."""
+        """Send a request, and return the result of `read`, which is called with the response while
+        it arrives."""
         return with_retries(request, self.address.place, lambda: self._attempt(request, read))
 
     def _attempt(self, request: MessageRequest, read: Callable[[HTTPResponse], T]) -> T:
-        """Make one attempt; returns the result of `read`, called with the response. Raises
-        FailedError."""
+        """Make one attempt at a request, and return the result of `read`, which is called with the
+        response. Raises FailedError if the attempt failed."""
         line = self._idle_connection() or connect(self.address)
         try:
             return line.exchange(request, read)
@@ -541,7 +544,7 @@ class ConnectionPool:
             self._give_back(line)
 
     def _idle_connection(self) -> HttpConnection | None:
-        """A connection that isn't in use; None if there is none."""
+        """A connection that no thread uses; None if there is none."""
         if self._closed:
             raise ClientClosedError(
                 f"the client of the server {self.address.place} has been closed"
@@ -558,8 +561,8 @@ class ConnectionPool:
         return None
 
     def _begin_in_child(self) -> None:
-        """After a fork, drop the connections: they are the parent's, and their lock may have been
-        held during the fork."""
+        """After a fork, drop the connections, which belong to the parent. The lock is replaced,
+        since a thread of the parent may have held it during the fork."""
         self._process, self._lock = os.getpid(), Lock()
         idle, self._idle = self._idle, []
         for line in idle:
@@ -583,7 +586,7 @@ class ConnectionPool:
 
 
 def with_retries(request: MessageRequest, place: str, attempt: Callable[[], T]) -> T:
-    """The result of a request, with further attempts by the rules of `Retry`, which also decides
+    """The result of `attempt`, which is called again by the rules of `Retry`. `Retry` also decides
     which error is raised."""
     attempts = Retry(request)
     while True:
@@ -597,7 +600,7 @@ def with_retries(request: MessageRequest, place: str, attempt: Callable[[], T]) 
 def request_of(
     method: Method, path: str, arguments: Mapping[str, Any], doing: str
 ) -> MessageRequest:
-    """The request for a method; raises InvalidArgumentError for one that is too large."""
+    """The request for a method; raises InvalidArgumentError if it is too large."""
     message = method.encode_arguments(arguments)
     if size_of(message) > MAX_BYTES:
         raise InvalidArgumentError(
@@ -608,7 +611,7 @@ def request_of(
 
 
 def read_answer(method: Method, body: Buffer, place: str, doing: str) -> Any:
-    """The result in a response; raises ClusterError where it can't be parsed."""
+    """A method's result from a response; raises ClusterError if the response is invalid."""
     try:
         return method.decode_result(body)
     except MalformedError as error:
@@ -618,8 +621,8 @@ def read_answer(method: Method, body: Buffer, place: str, doing: str) -> Any:
 
 
 def is_ours_at(address: Address) -> bool | None:
-    """Whether the server at an address is one of this package: True, or False for a Qdrant server.
-    None if nothing answers at the moment."""
+    """Whether the server at an address is one of this package. True, or False for a Qdrant server.
+    None if no server responds at the moment."""
     try:
         return _look_at(address, min(LOOKED_WITHIN, address.timeout or LOOKED_WITHIN))
     except _BROKEN:  # ClusterError, too: the first use raises it again
@@ -627,9 +630,9 @@ def is_ours_at(address: Address) -> bool | None:
 
 
 def is_ours_in_time(address: Address) -> bool:
-    """Whether the server at an address is one of this package. It may be starting: it listens
-    before it answers. Raises UnavailableError if nothing answers in time, and ClusterError for
-    another kind of server."""
+    """Whether the server at an address is one of this package. The server may be starting: it
+    listens before it responds. Raises UnavailableError if no server responds in time, and
+    ClusterError for another kind of server."""
     attempts = Retry(MessageRequest("/", (), "looking what is there"))
     while True:
         try:
@@ -646,8 +649,8 @@ def is_ours_in_time(address: Address) -> bool:
 
 
 def _look_at(address: Address, within: float | None) -> bool | None:
-    """The result of `is_ours` for the server at an address; an error of `_BROKEN` if nothing
-    answers. within: the timeout in seconds."""
+    """The result of `is_ours` for the server at an address. Raises an error of `_BROKEN` if no
+    server responds. within: the timeout in seconds."""
     line = HttpConnection(replace(address, timeout=within))
     try:
         line.connect()

@@ -21,9 +21,9 @@ from retrieval_store_server.client.store import ServedStore
 def open_url(
     url: Any, consistency: Any, creates_indexes: bool, options: Mapping[str, Any]
 ) -> Session:
-    """The session of the store at a URL, which is served by a server of this package or is a
-    cluster. options: further arguments for the client that this requires; the rest is as in
-    `Client`. The URL is tried once; if nothing answers, it is tried again when the store is
+    """The session of the store at a URL, which is a server of this package or a cluster. options:
+    further arguments for the client of either; the other arguments are those of `Client`. One
+    request finds out what is at the URL. If no server responds, this is repeated when the store is
     used."""
     address = address_of(url, options)
     if address is None:  # options of a client for clusters
@@ -51,8 +51,8 @@ def _open_cluster(
 
 
 def _open_later(address: Address, open_session: Callable[[bool], Session]) -> Session:
-    """The session for a URL where nothing answers yet. When a server answers, `open_session` opens
-    the right kind of session."""
+    """The session for a URL at which no server responds yet. Once a server responds, `open_session`
+    opens the right kind of session."""
     decided: list[Session] = []
     lock, is_released = Lock(), threading.Event()
 

@@ -52,17 +52,17 @@ T = TypeVar("T")
 
 
 class Asking(Protocol):
-    """Calls methods of the store on the server."""
+    """An object whose methods call the server."""
 
     def ask_server(self, method: str, doing: str, arguments: Mapping[str, Any]) -> Any:
-        """The result of the server's method of this name."""
+        """The result of the server's method of this name. doing: the action, for error messages."""
 
 
 def forward(
     method: Callable[Concatenate[Any, P], R], doing: str | None = None
 ) -> Callable[Concatenate[Any, P], R]:
-    """A method of a protocol that the server carries out. doing: its description in errors; the
-    method's name by default."""
+    """Make a method that calls the method of the same name on the server. doing: the action, for
+    error messages; the method's name by default."""
     name, parameters = method.__name__, signature(method)
 
     @wraps(method)
@@ -83,9 +83,9 @@ LOOKING = "looking at a collection"
 
 
 class ServedPoints:
-    """The points of a served store. Each call is one request. The server answers it from one state,
-    or carries it out in one transaction. copy: the name of a private copy to read instead; name:
-    the collection's name, for tracing spans."""
+    """The points of a collection of a served store. Each call is one request. The server answers it
+    from one state, or executes it in one transaction. copy: the name of a private copy that is read
+    instead; name: the collection's name, for tracing spans."""
 
     reusable = False  # the name may change
 
@@ -133,12 +133,12 @@ class ServedPoints:
     drop_space = forward(EnginePoints.drop_space)
 
     def put_each(self, batches: Iterable[PointBatch], rules: WriteRules) -> Iterator[PutResult]:
-        """As `put`, for several batches; each is written in a transaction of its own."""
+        """As `put`, for several batches. Each batch is written in its own transaction."""
         for batch in batches:
             yield self.put(batch, rules)
 
     def create_index(self, path: PayloadPath, kind: IndexKind | None) -> None:
-        """Does nothing: the first filter on a key builds its column."""
+        """Do nothing, since the first filter on a key builds its column."""
 
 
 class ServedStore:
@@ -167,7 +167,8 @@ class ServedStore:
         return self
 
     def ask_server(self, method: str, doing: str, arguments: Mapping[str, Any]) -> Any:
-        """The result of a method of the store, or of `Calls`; names of collections are cached."""
+        """The result of a method of the store on the server. Names of collections in the result are
+        cached."""
         result = self._connection.call(STORE[method], f"/store/{method}", arguments, doing)
         for record in result if isinstance(result, list) else [result]:
             if isinstance(record, CollectionRecord):
@@ -194,7 +195,8 @@ class ServedStore:
     def change(
         self, collection_id: str, edit: Callable[[CollectionRecord], CollectionRecord]
     ) -> CollectionRecord:
-        """Replace name and settings by those that `edit` returns; raises AlreadyExistsError."""
+        """Replace name and settings by those that `edit` returns. Raises AlreadyExistsError if the
+        new name is taken."""
         look, exchange = partial(self.record, collection_id), partial(self._exchange, collection_id)
         after = _compare_and_set(look, edit, exchange)
         self._names[collection_id] = after.name
@@ -214,17 +216,18 @@ class ServedStore:
         self._compact(collection_id)
 
     def verify(self, analyzer_of: "Callable[[CollectionRecord], Analyzer]") -> Iterator[FileReport]:
-        """Check every byte on the server. Files are named by their paths in the store."""
+        """Check every byte on the server. Yields a report for each file, with its path in the
+        store."""
         analyzers = {record.id: analyzer_of(record) for record in self.page(None, 0)}
         for file, size, problem in self._verified(analyzers):
             yield FileReport(Path(file), size, problem)
 
     @contextmanager
     def open_copy(self, collection_id: str) -> Iterator[ServedPoints]:
-        """The points of a collection in its present state. They are a private copy on the server,
-        which is deleted at the end, or when it isn't read for ten minutes. The copy belongs to one
-        of the server's processes, so all calls use one connection. A forked process leaves it to
-        its parent."""
+        """A context manager that yields the points of a collection in their present state. They are
+        a private copy on the server, which is deleted at the end, or when it was not read for ten
+        minutes. The copy belongs to one of the server's processes, so all calls use one connection.
+        A forked process leaves the copy to its parent."""
         owner = os.getpid()
         with closing(ConnectionPool(self.address, kept_seconds=math.inf)) as line:
             arguments = {"collection_id": collection_id}
@@ -238,7 +241,7 @@ class ServedStore:
                         line.call(STORE["forget_copy"], "/store/forget_copy", ended, "ending")
 
     def snapshot(self, target: Path, collection_id: str | None = None) -> None:
-        """Write a snapshot, which the server makes, into a file on this machine."""
+        """Let the server make a snapshot, and write it into a file on this machine."""
         check_new_file(target)
         arguments = {"collection_id": collection_id}
         request = request_of(STORE["saved"], "/store/saved", arguments, "taking a snapshot")
@@ -250,7 +253,8 @@ def _compare_and_set(
     look: Callable[[], T], edit: Callable[[T], T], exchange: Callable[[T, T], bool]
 ) -> T:
     """Replace a value by the result of `edit`. If the value has changed meanwhile, `edit` is called
-    again with the changed value."""
+    again with the new value. look: returns the value; exchange: replaces a value by another one,
+    and returns whether that succeeded."""
     for _ in range(ATTEMPTS):
         before = look()
         after = edit(before)
@@ -260,8 +264,8 @@ def _compare_and_set(
 
 
 def _write_file(file: IO[bytes], target: Path, answer: HTTPResponse) -> None:
-    """Write a response into a file. Raises HTTPException if the response is incomplete, and
-    StorageError if the file can't be written."""
+    """Write the body of a response into a file. Raises HTTPException if the response is incomplete,
+    and StorageError if the file cannot be written."""
     with _translate_errors(target):
         file.seek(0)
         file.truncate()
@@ -272,8 +276,8 @@ def _write_file(file: IO[bytes], target: Path, answer: HTTPResponse) -> None:
 
 @contextmanager
 def _translate_errors(target: Path) -> Iterator[None]:
-    """In the `with` body: convert the system's errors about a caller's file to this package's
-    errors."""
+    """A context manager that converts the system's errors about a file to errors of this
+    package."""
     try:
         yield
     except OSError as error:

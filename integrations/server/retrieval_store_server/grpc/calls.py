@@ -62,8 +62,8 @@ CODES: Mapping[int, StatusCode] = {
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What gRPC calls share with HTTP requests: the store, the gate, the threads, and the budget
-    for bodies."""
+    """The parts of a server that gRPC calls and HTTP requests use together: the store, the gate,
+    the threads, and the budget for bodies."""
 
     served: Served
     settings: ServerSettings
@@ -73,7 +73,7 @@ class Shared:
 
 
 class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no types
-    """Answers the calls of all procedures."""
+    """Handles the calls of all procedures."""
 
     def __init__(self, shared: Shared) -> None:
         self._shared, self._limits = shared, shared.settings.limits
@@ -88,15 +88,15 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
         self.refusing = _handler(self._refuse)
 
     def service(self, details: Any) -> Any:
-        """The handler of a call. For an unknown procedure it is None, and gRPC reports that;
-        clients without a valid key are refused all the same."""
+        """The handler of a call. For an unknown procedure it is None, which gRPC reports. Clients
+        without a valid key are refused in any case."""
         handler = self._handlers.get(details.method)
         if handler is None and self.refusal(details.invocation_metadata, None):
             return self.refusing
         return handler
 
     def refusal(self, metadata: Any, access: Permission | None) -> Response | None:
-        """The refusal of a call that isn't admitted; None if it is admitted."""
+        """The refusal of a call that is not admitted; None if the call is admitted."""
         return self._shared.gate.refused_call(_headers(metadata), access)
 
     async def _refuse(self, _: Any, context: Context) -> None:
@@ -105,8 +105,8 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
         await _abort(context, refused)
 
     def _call_of(self, route: Route, procedure: Procedure) -> Any:
-        """The function that answers the calls of a procedure. gRPC inspects the object on each
-        call, and takes longer for anything but a function."""
+        """The function that handles the calls of a procedure. gRPC inspects it at each call, which
+        takes longer for any object that is not a function."""
 
         async def call(_: Any, context: Context) -> bytes:
             return await self._call(route, procedure, context)
@@ -114,7 +114,7 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
         return call
 
     async def _call(self, route: Route, procedure: Procedure, context: Context) -> bytes:
-        """Answer one call."""
+        """The response to one call, in bytes."""
         began = time.perf_counter()
         try:
             answer = await self._answer_call(route, procedure, context, began)
@@ -140,7 +140,7 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
     async def _answer_call(
         self, route: Route, procedure: Procedure, context: Context, began: float
     ) -> bytes | Response:
-        """The message that answers a call, or the refusal."""
+        """The message with the response to a call, or the refusal."""
         headers = _headers(context.invocation_metadata())
         refused = self._shared.gate.refused_call(headers, route.access)
         if refused is not None:
@@ -155,8 +155,8 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
             return await self._answer_message(route, procedure, began, sent, may)
 
     def _at_once(self, route: Route, procedure: Procedure, began: float) -> bytes:
-        """The response to a call that requires neither a key nor the store. Its message isn't read:
-        reading takes memory that other calls wait for, and calls without a key must not delay
+        """The response to a call that needs neither a key nor the store. Its message is not read.
+        Reading takes memory that other calls wait for, and calls without a key must not delay
         others."""
         return _serialise(
             procedure, route.answer(RequestContext(self._shared.served, {}, {})), began
@@ -213,8 +213,9 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
         is_large: bool = False,
         kind: ReadKind | None = None,
     ) -> bytes:
-        """The result of some work in the worker threads. gRPC cancels the call when the client has
-        disconnected or the deadline has passed; work that is still queued then isn't started."""
+        """The result of some work, which runs in the worker threads. gRPC cancels the call when the
+        client has disconnected or the deadline has passed. Work that is still queued then is not
+        started."""
         longest = self._limits.queue_seconds
         seconds = min(timeout or longest, longest)
         workers = self._shared.workers
@@ -226,25 +227,25 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
 
 
 def _serialise(procedure: Procedure, result: Any, began: float) -> bytes:
-    """The result of a method as a serialised message."""
+    """A method's result as a serialised message. began: when the call began."""
     message = procedure.write(result, time.perf_counter() - began)
     return message.SerializeToString()  # type: ignore[no-any-return]
 
 
 def _handler(call: Any) -> Any:
-    """A gRPC handler for calls with one message. It is registered for a stream of messages, of
-    which it reads one, so that it can refuse a call before its message has arrived."""
+    """A gRPC handler for calls with one message. It is registered for a stream of messages, from
+    which it reads one message. So it can refuse a call before its message has arrived."""
     return grpc.stream_unary_rpc_method_handler(call)
 
 
 async def _never() -> None:
-    """Never returns. gRPC cancels a call whose client has disconnected; a task that waits here
-    learns of it."""
+    """Wait until the task is cancelled. gRPC cancels the tasks of a call whose client has
+    disconnected."""
     await asyncio.get_running_loop().create_future()
 
 
 def _headers(metadata: Any) -> dict[bytes, bytes]:
-    """The metadata of a call, by name; if a name occurs several times, its first value counts."""
+    """The metadata of a call, by name. If a name occurs several times, its first value is used."""
     headers: dict[bytes, bytes] = {}
     for name, value in metadata:
         sent = value if isinstance(value, bytes) else value.encode()
@@ -275,7 +276,7 @@ STREAMS = 1_024  # concurrent calls of one connection
 
 
 class RpcServer:
-    """Answers gRPC calls on the event loop on which it is started."""
+    """Serves gRPC calls on the event loop on which it is started."""
 
     def __init__(self, shared: Shared, listening: RpcListening) -> None:
         limits = shared.settings.limits
@@ -305,7 +306,7 @@ class RpcServer:
         await self._server.start()
 
     def begin_end(self) -> None:
-        """Accept no more calls; running calls have 30 seconds."""
+        """Accept no more calls. Running calls get 30 seconds to end."""
         if self._ending is None:
             self._ending = asyncio.ensure_future(self._end())
 
@@ -321,8 +322,8 @@ class RpcServer:
 
 
 class _Health(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no types
-    """The service grpc.health.v1. A check requires no key, like /readyz; watching requires a key,
-    since it keeps a call open."""
+    """The service grpc.health.v1. A check needs no key, like /readyz. Watching needs a key, since
+    it keeps a call open."""
 
     def __init__(self, servicer: Any, calls: GrpcHandler) -> None:
         self._calls, self._servicer = calls, servicer
@@ -337,8 +338,8 @@ class _Health(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no typ
         )
 
     async def _check_health(self, _: Any, context: Any) -> Any:
-        """The health of a service. If too many checks are being read at the moment, or the message
-        doesn't arrive in time, the health of the whole server. Clients without a key can cause
+        """The health of a service. If too many checks are being read, or if the message does not
+        arrive in time, it is the health of the whole server. Clients without a key can cause
         either."""
         sent = b""
         if not self._reading.locked():
@@ -362,7 +363,7 @@ class _Health(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no typ
 
 
 def _options(body: int, shared: bool) -> list[tuple[str, Any]]:
-    """The options for gRPC. Pings are accepted at any rate: Go clients send one every ten
+    """The options for gRPC. Pings are accepted at any rate, since Go clients send one every ten
     seconds."""
     return [
         ("grpc.max_receive_message_length", body),
@@ -379,7 +380,7 @@ def _options(body: int, shared: bool) -> list[tuple[str, Any]]:
 
 
 def _credentials(listening: RpcListening) -> Any:
-    """The TLS certificate and key; None if there are none."""
+    """The TLS certificate and its key, in the form for gRPC; None if there are none."""
     if listening.tls_cert is None or listening.tls_key is None:
         return None
     pair = (listening.tls_key.read_bytes(), listening.tls_cert.read_bytes())

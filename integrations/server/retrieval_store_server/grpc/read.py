@@ -42,8 +42,8 @@ LARGEST = sys.float_info.max
 
 @dataclass(slots=True)
 class Noticed:
-    """What was found while a message was read. strings: ids that are neither integers nor UUIDs;
-    infers: whether anything must be embedded."""
+    """Facts about a message that are recorded while it is read. strings: ids that are neither
+    integers nor UUIDs; infers: whether the message has objects to embed."""
 
     strings: list[str] = field(default_factory=list)
     infers: bool = False
@@ -54,8 +54,8 @@ _noticed: ContextVar[Noticed] = ContextVar("noticed")
 
 @contextmanager
 def noticing(noticed: Noticed) -> Iterator[None]:
-    """In the `with` body, where a message is read: record what is found in it. Raises Refused (400)
-    if the message can't be read."""
+    """A context manager: a message that is read in its `with` block records facts in `noticed`.
+    Raises Refused (400) if the message cannot be read."""
     token = _noticed.set(noticed)
     try:
         yield
@@ -70,7 +70,7 @@ def noticing(noticed: Noticed) -> Iterator[None]:
 
 
 class Reading(GrpcToRest):
-    """Makes qdrant-client's models from messages."""
+    """Converts messages to qdrant-client's models."""
 
     @classmethod
     def convert_point_id(cls, model: Message) -> Any:
@@ -87,7 +87,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def convert_filter(cls, model: Message) -> models.Filter:
-        """A filter; empty lists and empty conditions count as absent."""
+        """A filter. Empty lists and empty conditions count as missing."""
         least = model.min_should
         return make_model(
             models.Filter,
@@ -116,7 +116,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def convert_range(cls, model: Message) -> models.Range:
-        """A range. In a message its bounds may also be infinite, or NaN, which no value fulfils;
+        """A range. In a message its bounds can also be infinite, or NaN, which no value fulfils.
         JSON has neither."""
         bounds = vars(super().convert_range(model))
         if any(bound is not None and math.isnan(bound) for bound in bounds.values()):
@@ -134,7 +134,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def convert_query(cls, model: Message) -> Any:
-        """A query; a vector becomes an array, which skips validation."""
+        """A query. A vector becomes an array, which is not validated."""
         nearest = model.nearest
         if model.WhichOneof("variant") == "nearest" and nearest.WhichOneof("variant") == "dense":
             return make_model(models.NearestQuery, {"nearest": numbers(nearest.dense), "mmr": None})
@@ -175,7 +175,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def query_groups(cls, model: Message) -> models.QueryGroupsRequest:
-        """A query with its options, in groups."""
+        """A query for groups, with its options."""
         return make_model(
             models.QueryGroupsRequest,
             {
@@ -220,7 +220,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def convert_with_vectors_selector(cls, model: Message) -> Any:
-        """Which vectors to return; no vectors if the message doesn't say."""
+        """Which vectors to return; None if the message does not say."""
         if model.WhichOneof("selector_options") is None:
             return None
         return super().convert_with_vectors_selector(model)
@@ -237,17 +237,18 @@ class Reading(GrpcToRest):
 
     @classmethod
     def filter(cls, model: Message) -> Any:
-        """The filter of a request, if it has one."""
+        """The filter of a request; None if it has none."""
         return optional_field(model, "filter", cls.convert_filter)
 
     @classmethod
     def lookup(cls, model: Message) -> Any:
-        """The collection whose vectors are used as queries, if it is another one."""
+        """The collection whose vectors are used as examples; None if it is the searched
+        collection."""
         return optional_field(model, "lookup_from", cls.convert_lookup_location)
 
     @classmethod
     def shard_key(cls, model: Message) -> Any:
-        """The shards of a request, if it names some."""
+        """The shard keys that a request names; None if it names none."""
         return optional_field(model, "shard_key_selector", cls.convert_shard_key_selector)
 
     @classmethod
@@ -264,7 +265,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def _older_vector(cls, model: Message) -> Any:
-        """A vector to write, in the form of older clients."""
+        """A vector to write, in the form that older clients send."""
         if model.HasField("indices"):
             return models.SparseVector(indices=model.indices.data[:], values=model.data[:])
         if not model.HasField("vectors_count"):
@@ -336,7 +337,8 @@ class Reading(GrpcToRest):
 
     @classmethod
     def read_selector(cls, selector: Message, model: Message | None) -> Any:
-        """The ids of points, or a filter for them. model: the message that may name shards."""
+        """The ids of points, or a filter for points. model: the message that may contain a shard
+        key."""
         shard_key = None if model is None else cls.shard_key(model)
         match selector.WhichOneof("points_selector_one_of"):
             case "points":
@@ -349,7 +351,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def selection(cls, model: Message) -> dict[str, Any]:
-        """The ids of points, or a filter for them, as fields of a larger body."""
+        """The ids of points, or a filter for points, as fields of a larger body."""
         if not model.HasField("points_selector"):
             raise ValueError("neither points nor a filter are given")
         selected = cls.read_selector(model.points_selector, model)
@@ -437,11 +439,11 @@ class Reading(GrpcToRest):
 def optional_field(
     model: Message, name: str, read: Callable[[Any], Any] = lambda value: value
 ) -> Any:
-    """The value of an optional field; None where it is absent."""
+    """The value of an optional field, read by `read`; None if the field is missing."""
     return read(getattr(model, name)) if model.HasField(name) else None
 
 
 def _number_of(model: Message, name: str) -> Any:
-    """A number in a field that is optional in some messages, and not in others."""
+    """The number in a field that is optional in some messages and required in others."""
     has_presence = model.DESCRIPTOR.fields_by_name[name].has_presence
     return optional_field(model, name) if has_presence else getattr(model, name)

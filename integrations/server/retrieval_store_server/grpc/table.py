@@ -95,31 +95,31 @@ def vector_name(model: Message) -> Any:
 
 
 def search(model: Message) -> legacy_search.SearchBody:
-    """Points near a vector."""
+    """A search for points near a vector."""
     return legacy_search.SearchBody.model_construct(**_nearest_request(model), **_window(model))
 
 
 def search_groups(model: Message) -> legacy_search.SearchGroups:
-    """Points near a vector, in groups."""
+    """A search for points near a vector, in groups."""
     return legacy_search.SearchGroups.model_construct(
         **_nearest_request(model), **Reading.read_groups(model)
     )
 
 
 def recommend(model: Message) -> legacy_search.RecommendBody:
-    """A recommendation: points like some examples and unlike others."""
+    """A recommendation of points that are like some examples and unlike others."""
     return legacy_search.RecommendBody.model_construct(**_like(model), **_window(model))
 
 
 def recommend_groups(model: Message) -> legacy_search.RecommendGroups:
-    """A recommendation, in groups."""
+    """A recommendation of points, in groups."""
     return legacy_search.RecommendGroups.model_construct(
         **_like(model), **Reading.read_groups(model)
     )
 
 
 def discover(model: Message) -> legacy_search.DiscoverBody:
-    """Discovery: points on the positive side of pairs, near a target."""
+    """A discovery: points on the positive side of pairs of examples, near a target."""
     target = optional_field(model, "target", lambda message: _example(message.single))
     pairs = [
         models.ContextPair.model_construct(
@@ -137,8 +137,8 @@ def discover(model: Message) -> legacy_search.DiscoverBody:
 
 
 def _batch(kind: Any, field: str, read: Read) -> Read:
-    """A function that reads several requests of one kind from a field. Requests without a
-    collection name are refused, as a server does, though it doesn't use that name."""
+    """A function that reads several requests of one kind from a field. A request without the name
+    of a collection is refused, as a server does, although the name is not used."""
 
     def read_each(model: Message) -> Any:
         requests = getattr(model, field)
@@ -178,12 +178,13 @@ def _like(model: Message) -> dict[str, Any]:
 
 
 def _vector_names(model: Message) -> dict[str, Any]:
-    """The vector space to search."""
+    """The name of the vector space to search, and the collection of the examples."""
     return {"using": optional_field(model, "using") or None, "lookup_from": Reading.lookup(model)}
 
 
 def _search_options(model: Message) -> dict[str, Any]:
-    """The options that all searches share; discoveries have no threshold."""
+    """The options that all searches share. The threshold is not among them, since discoveries have
+    none."""
     return {"shard_key": Reading.shard_key(model), **Reading.read_search(model)}
 
 
@@ -208,7 +209,7 @@ def _example(model: Message) -> Any:
 
 
 def _as_lists(vector: Any) -> Any:
-    """A vector in a form that passes validation."""
+    """A vector as a list, which pydantic can validate."""
     return vector.tolist() if hasattr(vector, "tolist") else vector
 
 
@@ -217,11 +218,11 @@ PATH_NAMES = ("collection_name", "field_name", "vector_name", "snapshot_name")
 
 
 def _nothing(_: Message) -> None:
-    """None: the request has no body."""
+    """None, for a request without a body."""
 
 
 def _check_names(names: Mapping[str, str]) -> None:
-    """Refuse invalid names, by the rules for names in URL paths."""
+    """Refuse names that would be invalid in the path of a URL."""
     name = names.get("collection_name", "a name")
     if not 0 < len(name) <= LONGEST_NAME or "\0" in name:
         raise wrong(
@@ -233,8 +234,8 @@ def _check_names(names: Mapping[str, str]) -> None:
 
 
 def _check_guarantees(message: Message) -> None:
-    """Refuse read consistencies and write orderings that a server doesn't know. A single node
-    ignores valid ones."""
+    """Refuse unknown read consistencies and write orderings. Valid ones have no effect on a single
+    node."""
     fields = message.DESCRIPTOR.fields_by_name
     if "ordering" in fields and message.ordering.type not in messages.WriteOrderingType.values():
         raise wrong(f"ordering is {message.ordering.type}, expected Weak, Medium or Strong")
@@ -252,23 +253,23 @@ def _check_guarantees(message: Message) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Procedure:
-    """A gRPC procedure. message: the type of its request; body: makes the body for the route's
-    method; write: makes the response from a result."""
+    """A gRPC procedure. message: the type of its request; body: a function that makes the body for
+    the route's method; write: a function that makes the response from the method's result."""
 
     message: type[Message]
     write: Write
     body: Read = _nothing
 
     def parse(self, sent: bytes) -> Message:
-        """The received bytes as a message; raises Refused (400) where they are invalid."""
+        """The received bytes as a message; raises Refused (400) if they are invalid."""
         try:
             return self.message.FromString(sent)
         except Exception as error:  # google.protobuf's; it has a single class
             raise wrong("failed to decode Protobuf message") from error
 
     def request_of(self, message: Message, served: Served, reads: bool) -> RequestContext:
-        """A message as a request; raises Refused (400) if it can't be read. reads: whether the
-        procedure only reads; it then needs a timeout."""
+        """The request that a message contains. Raises Refused (400) if it cannot be read. reads:
+        whether the procedure only reads; its timeout is then used."""
         fields = message.DESCRIPTOR.fields_by_name
         names = {name: getattr(message, name) for name in PATH_NAMES if name in fields}
         _check_names(names)
@@ -294,12 +295,12 @@ def _retrieve_request(model: Message) -> Any:
 
 
 def _make_body(kind: Any, model: Message, **fields: Any) -> Any:
-    """A body, with the shard key that the message names."""
+    """A body of this kind with these fields, and with the shard key in the message."""
     return kind.model_construct(shard_key=Reading.shard_key(model), **fields)
 
 
 def _optional_fields(model: Message, *names: str) -> dict[str, Any]:
-    """The optional fields of a message that are set."""
+    """Those of these optional fields of a message that are set."""
     return {name: getattr(model, name) for name in names if model.HasField(name)}
 
 

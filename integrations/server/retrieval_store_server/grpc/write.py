@@ -25,8 +25,8 @@ INT_MIN, INT_MAX = -(2**63), 2**63 - 1  # the range of integers in payload value
 
 
 def numbers(message: Message) -> Any:
-    """(n,) float32: the numbers of a message whose only field they are; an empty list if it has
-    none. In its encoded form, a byte for the field and the length precede the array's bytes.
+    """(n,) float32: the numbers of a message that has no other field; an empty list if there are
+    none. The array's bytes follow a byte for the field and the length in the encoded message.
     Copying them takes a fiftieth of the time that Python objects take."""
     count = len(message.data)
     if not count:
@@ -39,17 +39,18 @@ def numbers(message: Message) -> Any:
 
 
 def _length_of(number: int) -> int:
-    """The encoded size of a number in bytes."""
+    """The number of bytes in which protobuf encodes an integer."""
     return (number.bit_length() + 6) // 7
 
 
 def payload_of(fields: Any) -> dict[str, Any]:
-    """A map of protobuf values as a JSON object."""
+    """A map of protobuf values as a dict for JSON."""
     return {name: value_of(fields[name]) for name in fields}
 
 
 def value_of(value: Message) -> Any:
-    """A protobuf value as JSON; numbers that JSON can't express become null, as on a server."""
+    """A protobuf value as a value for JSON. Numbers that JSON cannot express become None, as on a
+    server."""
     kind = value.WhichOneof("kind")
     match kind:
         case "struct_value":
@@ -64,13 +65,13 @@ def value_of(value: Message) -> Any:
 
 
 def fields_of(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """A payload in the form from which a message constructor makes a map of values."""
+    """A payload in the form for a message's constructor."""
     return {name: field_of(value) for name, value in payload.items()}
 
 
 def field_of(value: Any) -> dict[str, Any]:
-    """A value in the form from which a message constructor makes a message. An integer that is too
-    large for the message becomes a float, as on a server."""
+    """A value in the form for a message's constructor. An integer that is too large becomes a
+    float, as on a server."""
     kind = type(value)
     if kind is str:
         return {"string_value": value.encode("utf-8", "replace").decode()}
@@ -89,7 +90,7 @@ def field_of(value: Any) -> dict[str, Any]:
 
 
 def id_field_of(point_id: Any) -> dict[str, Any]:
-    """An id in the form from which a message constructor makes a message."""
+    """An id in the form for a message's constructor."""
     return {"num": point_id} if type(point_id) is int else {"uuid": str(point_id)}
 
 
@@ -107,7 +108,7 @@ def new_id_of(message: Message) -> Any:
 
 
 def vectors_field_of(value: Any) -> dict[str, Any]:
-    """The vectors of a point in the form from which a message constructor makes a message."""
+    """The vectors of a point in the form for a message's constructor."""
     if isinstance(value, Mapping):
         named = {name: _vector_field_of(vector) for name, vector in value.items()}
         return {"vectors": {"vectors": named}}
@@ -123,13 +124,14 @@ def _vector_field_of(value: Any) -> dict[str, Any]:
 
 
 def _numbers_of(value: Any) -> Any:
-    """The numbers of a vector, with infinity instead of None. Results have None for numbers that
-    float16 can't represent."""
+    """The numbers of a vector, with infinity instead of None. Results have None for numbers beyond
+    the range of float16."""
     return [math.inf if number is None else number for number in value] if None in value else value
 
 
 def matrix_of(message: Message) -> Matrix | list[Any]:
-    """(count, n): the rows of several vectors; lists if their lengths differ."""
+    """(count, n) float32: the rows of a message with several vectors; a list of rows if their
+    lengths differ."""
     rows = [numbers(vector) for vector in message.vectors]
     if not rows or len({len(row) for row in rows}) > 1:
         return [list(map(float, row)) for row in rows]
@@ -147,12 +149,12 @@ STATUSES = {
 
 
 def update_answer(result: models.UpdateResult, seconds: float) -> Message:
-    """The result of a write."""
+    """The response to a write."""
     return messages.PointsOperationResponse(result=_update(result), time=seconds)
 
 
 def updated_each(results: list[models.UpdateResult], seconds: float) -> Message:
-    """The results of several writes."""
+    """The response to several writes."""
     return messages.UpdateBatchResponse(result=map(_update, results), time=seconds)
 
 
@@ -161,7 +163,7 @@ def _update(result: models.UpdateResult) -> Message:
 
 
 def hits_answer(kind: type[Message]) -> Callable[[Any, float], Message]:
-    """A function that writes hits as a message of this kind."""
+    """A function that makes a response of this type from hits."""
 
     def write(result: Any, seconds: float) -> Message:
         return kind(result=_hits(getattr(result, "points", result)), time=seconds)
@@ -170,7 +172,7 @@ def hits_answer(kind: type[Message]) -> Callable[[Any, float], Message]:
 
 
 def scored_each(kind: type[Message]) -> Callable[[Any, float], Message]:
-    """The hits of several requests."""
+    """A function that makes a response of this type from the hits of several requests."""
 
     def write(results: Any, seconds: float) -> Message:
         several = [{"result": _hits(getattr(result, "points", result))} for result in results]
@@ -180,7 +182,7 @@ def scored_each(kind: type[Message]) -> Callable[[Any, float], Message]:
 
 
 def groups_answer(kind: type[Message]) -> Callable[[Any, float], Message]:
-    """A function that writes groups of hits as a message of this kind."""
+    """A function that makes a response of this type from groups of hits."""
 
     def write(result: models.GroupsResult, seconds: float) -> Message:
         return kind(result={"groups": map(_group, result.groups)}, time=seconds)
@@ -223,12 +225,12 @@ def _group(group: Any) -> dict[str, Any]:
 
 
 def records(points: list[models.Record], seconds: float) -> Message:
-    """The points that were read by id."""
+    """The response with points that were read by id."""
     return messages.GetResponse(result=map(_fields, points), time=seconds)
 
 
 def page(result: Any, seconds: float) -> Message:
-    """A page of points, and the offset of the next one."""
+    """The response with a page of points, and the offset of the next page."""
     after = result["next_page_offset"]
     return messages.ScrollResponse(
         result=map(_fields, result["points"]),
@@ -238,12 +240,12 @@ def page(result: Any, seconds: float) -> Message:
 
 
 def count(result: models.CountResult, seconds: float) -> Message:
-    """The number of points."""
+    """The response with a number of points."""
     return messages.CountResponse(result={"count": result.count}, time=seconds)
 
 
 def facet(response: models.FacetResponse, seconds: float) -> Message:
-    """Values with their counts."""
+    """The response with values and their counts."""
     hits = [{"value": _facet_value(hit.value), "count": hit.count} for hit in response.hits]
     return messages.FacetResponse(hits=hits, time=seconds)
 
@@ -254,7 +256,7 @@ def _facet_value(value: Any) -> dict[str, Any]:
 
 
 def pairs(response: models.SearchMatrixPairsResponse, seconds: float) -> Message:
-    """Pairs of points with their similarity scores, as a list."""
+    """The response with pairs of points and their similarities, as a list."""
     every = [
         {"a": id_field_of(pair.a), "b": id_field_of(pair.b), "score": pair.score}
         for pair in response.pairs
@@ -263,7 +265,8 @@ def pairs(response: models.SearchMatrixPairsResponse, seconds: float) -> Message
 
 
 def offsets(response: models.SearchMatrixOffsetsResponse, seconds: float) -> Message:
-    """Pairs of points with their similarity scores, as arrays of offsets into a list of ids."""
+    """The response with pairs of points and their similarities, as arrays of offsets into a list of
+    ids."""
     result = {
         "offsets_row": response.offsets_row,
         "offsets_col": response.offsets_col,
@@ -277,29 +280,30 @@ def offsets(response: models.SearchMatrixOffsetsResponse, seconds: float) -> Mes
 
 
 def done(kind: type[Message]) -> Callable[[bool, float], Message]:
-    """A function that writes whether an operation was done."""
+    """A function that makes a response of this type, which says whether an operation was
+    executed."""
     return lambda result, seconds: kind(result=result, time=seconds)
 
 
 def collections(response: models.CollectionsResponse, seconds: float) -> Message:
-    """The collections."""
+    """The response with the names of the collections."""
     named = [{"name": description.name} for description in response.collections]
     return messages.ListCollectionsResponse(collections=named, time=seconds)
 
 
 def collection(info: models.CollectionInfo, seconds: float) -> Message:
-    """One collection."""
+    """The response with the information about a collection."""
     result = RestToGrpc.convert_collection_info(info)
     return messages.GetCollectionInfoResponse(result=result, time=seconds)
 
 
 def exists(result: Any, seconds: float) -> Message:
-    """Whether a collection exists."""
+    """The response that says whether a collection exists."""
     return messages.CollectionExistsResponse(result=result, time=seconds)
 
 
 def aliases(response: Any, seconds: float) -> Message:
-    """The aliases of collections."""
+    """The response with the aliases of collections."""
     every = response["aliases"] if isinstance(response, dict) else response.aliases
     named = [
         {"alias_name": alias.alias_name, "collection_name": alias.collection_name}
@@ -309,14 +313,14 @@ def aliases(response: Any, seconds: float) -> Message:
 
 
 def cluster(info: models.CollectionClusterInfo, seconds: float) -> Message:
-    """The shards of a collection; all are on this server."""
+    """The response with the shards of a collection, which are all on this server."""
     answer = RestToGrpc.convert_collection_cluster_info(info)
     answer.time = seconds
     return answer
 
 
 def shard_keys(result: Any, seconds: float) -> Message:
-    """The shard keys of a collection: there are none."""
+    """The response with the shard keys of a collection, which has none."""
     return messages.ListShardKeysResponse(time=seconds)
 
 
@@ -324,23 +328,23 @@ def shard_keys(result: Any, seconds: float) -> Message:
 
 
 def snapshot(description: models.SnapshotDescription, seconds: float) -> Message:
-    """One snapshot."""
+    """The response with the description of a snapshot."""
     described = RestToGrpc.convert_snapshot_description(description)
     return messages.CreateSnapshotResponse(snapshot_description=described, time=seconds)
 
 
 def snapshots(descriptions: list[models.SnapshotDescription], seconds: float) -> Message:
-    """The snapshots."""
+    """The response with the descriptions of snapshots."""
     described = map(RestToGrpc.convert_snapshot_description, descriptions)
     return messages.ListSnapshotsResponse(snapshot_descriptions=described, time=seconds)
 
 
 def snapshot_deleted(result: Any, seconds: float) -> Message:
-    """Confirms that a snapshot was deleted."""
+    """The response that confirms that a snapshot was deleted."""
     return messages.DeleteSnapshotResponse(time=seconds)
 
 
 def health(response: Response, seconds: float) -> Message:
-    """The version of the API."""
+    """The response with the version of the API."""
     body = orjson.loads(response.body)
     return messages.HealthCheckReply(title=body["title"], version=body["version"])

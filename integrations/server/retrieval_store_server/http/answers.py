@@ -25,8 +25,8 @@ SHOWN_AS_NULL = (  # settings of a collection, by their paths
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response. Its body is one piece of bytes, or several `parts`. retry_after: seconds after
-    which the client may try again; headers: further headers."""
+    """An HTTP response. Its body is `body`, or all `parts` together. retry_after: the number of
+    seconds after which the client can try again; headers: further headers."""
 
     status: int
     body: bytes
@@ -41,7 +41,7 @@ class Response:
         return size_of(self.parts or [self.body])
 
     def pieces(self) -> Iterator[bytes]:
-        """The body in at least one piece; each is sent before the next one is made."""
+        """Yield the body in one or more pieces. A piece is sent before the next one is made."""
         if not self.parts and len(self.body) <= PIECE:
             yield self.body
             return
@@ -62,7 +62,7 @@ class Response:
 @dataclass(frozen=True, slots=True)
 class FileAnswer:
     """A response that sends a file. temporary: whether the file is deleted afterwards, even if
-    sending failed."""
+    sending fails."""
 
     path: Any
     name: str
@@ -71,9 +71,9 @@ class FileAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """A response whose parts are sent as they come. first: sent immediately. following: called in a
-    thread repeatedly; returns the next part or None. idle: sent if there was nothing to send for a
-    while."""
+    """A response that is sent in parts, as they become available. first: the first part. following:
+    a function that is called repeatedly in a thread, and returns the next part or None. idle: a
+    part that is sent if there was no other for a while."""
 
     first: bytes
     following: Callable[[], bytes | None]
@@ -84,13 +84,13 @@ class Streamed:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A response 202, after which the work continues. job: the work."""
+    """A response with the status 202, after which the work continues. job: the work."""
 
     job: Callable[[], object]
 
 
 def answer_of(result: Any, seconds: float) -> Response:
-    """The response with the result of a method."""
+    """The response with a method's result."""
     if isinstance(result, Response):
         return result
     if type(result) is Fragment:
@@ -103,7 +103,7 @@ def answer_of(result: Any, seconds: float) -> Response:
 
 
 def _answer_in_parts(result: list[bytes], seconds: float) -> Response:
-    """The response with a result, in parts; short ones are joined."""
+    """The response with a result whose JSON is in parts. Short parts are joined."""
     parts = [b'{"result":', *result, b',"status":"ok","time":%b}' % orjson.dumps(seconds)]
     if size_of(parts) <= PIECE:
         return Response(200, b"".join(parts))
@@ -111,19 +111,19 @@ def _answer_in_parts(result: list[bytes], seconds: float) -> Response:
 
 
 class Fragment(bytes):
-    """A part of a response that is JSON already, which takes far less memory than the objects that
-    it represents."""
+    """A part of a response that is JSON already. It takes far less memory than the objects that it
+    describes."""
 
     __slots__ = ()
 
 
 def points_as_json(hits: Any) -> Fragment:
-    """The response to a query, made from its hits by columns: see `QdrantService`."""
+    """The response to a query, made from columns of hits: see `QdrantService`."""
     return Fragment(b'{"points":%b}' % hits_as_json(hits))
 
 
 def hits_as_json(hits: Any) -> Fragment:
-    """The hits of a query as a list."""
+    """The hits of a query as a JSON list."""
     scores = hits.scores.astype(np.float32)
     shown: list[dict[str, Any]] = [
         {"id": point_id, "version": version, "score": score}
@@ -138,12 +138,12 @@ def hits_as_json(hits: Any) -> Fragment:
 
 
 def accepted_answer(seconds: float) -> Response:
-    """The response 202: the work will be done later."""
+    """A response with the status 202: the work will be done later."""
     return Response(202, orjson.dumps({"status": "accepted", "time": seconds}))
 
 
 def refusal(status: int, message: str, retry_after: int | None = None) -> Response:
-    """The response that says why a request is refused."""
+    """The response to a refused request, with the reason."""
     message = message.encode("utf-8", "replace").decode()  # a lone surrogate isn't JSON
     body = orjson.dumps({"status": {"error": message}, "time": 0.0})
     return Response(status, body, retry_after=retry_after)
@@ -155,12 +155,12 @@ def text(status: int, body: str) -> Response:
 
 
 def nothing(status: int) -> Response:
-    """A response without a body, for example if no route matches."""
+    """A response without a body."""
     return Response(status, b"", None)
 
 
 def as_jsonable(value: Any) -> Any:
-    """A model in a form that orjson can write: the `default` of `orjson.dumps`."""
+    """A model in a form that orjson can write. This is the `default` of `orjson.dumps`."""
     write = _WRITERS.get(type(value))
     if write is not None:
         return write(value)
@@ -189,7 +189,7 @@ def _with_parts(shown: dict[str, Any], point: Any) -> dict[str, Any]:
 
 
 def vectors(value: Any) -> Any:
-    """Vectors of a point as float32, so that orjson writes the shortest digits."""
+    """The vectors of a point as float32, for which orjson writes the fewest digits."""
     if isinstance(value, Mapping):
         return {name: vectors(vector) for name, vector in value.items()}
     if isinstance(value, models.SparseVector):

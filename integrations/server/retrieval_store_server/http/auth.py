@@ -18,7 +18,7 @@ PREFLIGHT = b"access-control-request-method"
 
 
 class Gate:
-    """Decides by the headers of a request whether it is admitted."""
+    """Decides by the headers of requests whether they are admitted."""
 
     def __init__(self, settings: ServerSettings) -> None:
         self._settings, self._has_keys = settings, settings.has_keys
@@ -28,9 +28,9 @@ class Gate:
         self._origins = set(settings.cors)
 
     def refusal(self, headers: dict[bytes, bytes], access: Permission | None) -> Response | None:
-        """Why a request isn't admitted; None if it is. access: what the route requires, None if no
-        route matches. `may` is the second check, after the body was read: it refuses what a key for
-        reading doesn't permit."""
+        """The refusal of a request that is not admitted; None if it is admitted. access: the
+        permission that the route needs, None if no route matches. `may` is the second check, after
+        the body was read, for clients whose key only permits reading."""
         if self._settings.local or not self._has_keys:
             misled = self._refuse_foreign_page(headers, access)
             if misled is not None or not self._has_keys:
@@ -40,10 +40,11 @@ class Gate:
     def refused_call(
         self, headers: dict[bytes, bytes], access: Permission | None
     ) -> Response | None:
-        """Why a gRPC call isn't admitted; None if it is. Python doesn't see the host name of the
-        call, but no page can make such a call. Browsers speak no HTTP/2 without TLS, where the name
-        must match the certificate. They also send no `te: trailers`, without which gRPC refuses a
-        call. If a browser ever could, it would send its origin."""
+        """The refusal of a gRPC call that is not admitted; None if it is admitted. Python does not
+        see the host name of the call, but no web page can make such a call. Browsers use HTTP/2
+        only with TLS, where the name must match the certificate. They also do not send `te:
+        trailers`, without which gRPC refuses a call. If a browser ever could make a call, it would
+        send its origin."""
         if not self._has_keys:
             return None if b"origin" not in headers or self.cors(headers) else _foreign()
         return self._without_key(headers, access)
@@ -51,7 +52,8 @@ class Gate:
     def _without_key(
         self, headers: dict[bytes, bytes], access: Permission | None
     ) -> Response | None:
-        """Refuse a request that requires a key but has no valid one."""
+        """The refusal of a request that needs a key and has no valid key; None for other
+        requests."""
         if access == "open":
             return None
         key = _key(headers)
@@ -73,7 +75,7 @@ class Gate:
         return key is not None and self._is_one_of(key, self._full)
 
     def cors(self, headers: dict[bytes, bytes]) -> list[tuple[bytes, bytes]]:
-        """Headers that allow the page of a permitted origin to read the answer."""
+        """The headers that allow web pages of a permitted origin to read the response."""
         if not self._origins:
             return []
         origin = headers.get(b"origin", b"")
@@ -82,8 +84,8 @@ class Gate:
         return [(b"access-control-allow-origin", origin or b"*"), (b"vary", b"Origin")]
 
     def preflight(self, headers: dict[bytes, bytes]) -> list[tuple[bytes, bytes]] | None:
-        """Headers that list what a permitted origin may send, besides the headers of `cors`; None
-        if the request isn't a preflight."""
+        """The headers that list what web pages of a permitted origin can send, in addition to the
+        headers of `cors`. None if the request is not a preflight."""
         if PREFLIGHT not in headers or not self.cors(headers):
             return None
         return [
@@ -95,10 +97,11 @@ class Gate:
     def _refuse_foreign_page(
         self, headers: dict[bytes, bytes], access: Permission | None
     ) -> Response | None:
-        """Refuse a request that a foreign page made a browser send. Such a request is recognised by
-        its host name, since a page's own name can be made to resolve to this machine, and by its
-        origin. Browsers send an origin where the response will be read; for links and images they
-        send only the site relation. A link may lead to the open routes."""
+        """The refusal of a request that a foreign web page made a browser send; None for other
+        requests. Such a request is recognised by its host name, since the page's own host name can
+        be made to resolve to this machine, and by its origin. Browsers send an origin if the page
+        will read the response. For links and images they send only the relation of the sites. A
+        link can lead to the open routes."""
         sent = headers.get(b"host", b"")
         host, is_local = _name_in(sent) if len(sent) <= LONGEST_HOST else (None, False)
         if not (is_local or host in self._hosts):
@@ -118,7 +121,7 @@ class Gate:
 
     @staticmethod
     def _is_one_of(sent: bytes, keys: list[bytes]) -> bool:
-        """Whether the sent key is one of these; compares with each in constant time."""
+        """Whether the sent key is one of these keys. Each comparison takes the same time."""
         is_match = False
         for key in keys:
             is_match |= hmac.compare_digest(sent, key)
@@ -126,14 +129,14 @@ class Gate:
 
 
 def _foreign() -> Response:
-    """The refusal of a request from a page of another origin."""
+    """The refusal of a request from a web page of another origin."""
     return refusal(
         HTTPStatus.FORBIDDEN, "Forbidden: pages of other origins may not ask, but for --cors"
     )
 
 
 def _key(headers: dict[bytes, bytes]) -> bytes | None:
-    """The key in the headers of a request."""
+    """The key in the headers of a request; None if there is none."""
     key = headers.get(b"api-key")
     if key is not None:
         return key
@@ -143,7 +146,7 @@ def _key(headers: dict[bytes, bytes]) -> bytes | None:
 
 @lru_cache(maxsize=256)
 def _name_in(host: bytes) -> tuple[str | None, bool]:
-    """The name in a Host header, without its port, and whether it means this machine alone."""
+    """The name in a Host header, without the port, and whether it means only this machine."""
     try:
         name = urlsplit(f"//{host.decode('ascii')}").hostname
     except (UnicodeDecodeError, ValueError):

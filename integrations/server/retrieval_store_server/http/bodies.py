@@ -73,7 +73,8 @@ OLDER = "retrieval_store_server.http.legacy_search"  # whose models need no chan
 
 
 def as_id(value: Any) -> Any:
-    """A point id: an unsigned 64-bit integer or a UUID; raises ValueError for anything else."""
+    """The value, if it is a point id: an unsigned 64-bit integer or a UUID. Otherwise raises
+    ValueError."""
     if type(value) is int and 0 <= value <= INT_MAX:
         return value
     if type(value) is not str:
@@ -86,8 +87,8 @@ def as_id(value: Any) -> Any:
 
 
 def _as_any_id(value: Any, info: ValidationInfo) -> Any:
-    """A point id, or any other string: a point that a Collection wrote may have such an id. These
-    strings are collected in `context["strings"]`, to be looked up in the collection."""
+    """A point id, or any other string, since a Collection can write points with any string as id.
+    Such strings are collected in `context["strings"]`, and looked up in the collection later."""
     try:
         return as_id(value)
     except ValueError:
@@ -98,14 +99,14 @@ def _as_any_id(value: Any, info: ValidationInfo) -> Any:
 
 
 def _as_text(value: Any) -> Any:
-    """A date as text. A text of digits alone is refused: it would mean a number."""
+    """A date as a string. A string of digits alone is refused, since it would mean a number."""
     if not isinstance(value, str) or value.replace(".", "").lstrip("+-").isdigit():
         raise ValueError("expected a date and a time as RFC 3339 has them")
     return value
 
 
 def _as_path(value: str) -> str:
-    """A path into payloads; raises ValueError for an invalid one."""
+    """The path into payloads; raises ValueError if it is invalid."""
     try:
         QdrantService.check_path(value)
     except InvalidFilterError as error:
@@ -128,7 +129,7 @@ _ID_TYPES = (StrictInt, StrictStr, uuid.UUID)
 
 
 class _UntilFirstError(FailFast):
-    """Ends the parsing of a list at its first error. pydantic would collect all errors, which may
+    """Stops the parsing of a list at its first error. pydantic would collect all errors, which can
     be thousands and take seconds."""
 
     __hash__ = object.__hash__  # members of unions must be hashable
@@ -138,14 +139,14 @@ _UNTIL_FIRST_ERROR = _UntilFirstError()
 
 
 def list_type(kind: Any) -> Any:
-    """The type of a list of `kind`, parsed until the first error."""
+    """The type of a list of `kind` whose parsing stops at the first error."""
     return Annotated[list[kind], _UNTIL_FIRST_ERROR]
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
     """How a server reads a field differently from the client's model. names: additional names of
-    the field; kind: its type instead of the model's; default: its value if it is absent."""
+    the field; kind: its type, instead of the model's; default: its value if it is missing."""
 
     names: tuple[str, ...] = ()
     kind: Any = None
@@ -210,16 +211,16 @@ DIFFERENCES: Mapping[tuple[str, str], Difference] = {
 
 
 class _Derived:
-    """The subclasses that parse bodies. Each is made at its first use, together with all classes
-    that it refers to. If classes refer to each other in a cycle, one refers to another by name."""
+    """The subclasses of models that parse bodies. Each is created at its first use, with all
+    classes to which it refers. If classes refer to each other in a cycle, one of them refers to
+    another by its name."""
 
     def __init__(self) -> None:
         self._by_name: dict[str, Any] = {}
         self._in_circles: list[type[BaseModel]] = []
 
     def of(self, kind: Any) -> Any:
-        """The server's version of one of the client's types: a model, or a type that contains
-        models."""
+        """The server's version of a type of the client. The type is a model, or contains models."""
         annotation = self.annotation(kind)
         for model in self._in_circles:
             model.model_rebuild(_types_namespace=self._by_name)
@@ -227,7 +228,7 @@ class _Derived:
         return annotation
 
     def annotation(self, kind: Any) -> Any:
-        """The server's version of a type, while classes that it refers to may not exist yet."""
+        """The server's version of a type. Classes to which it refers may not exist yet."""
         origin, arguments = typing.get_origin(kind), typing.get_args(kind)
         if origin in (typing.Union, types.UnionType):
             return typing.Union[tuple(self._members(arguments))]  # noqa: UP007  made here
@@ -240,8 +241,8 @@ class _Derived:
         return SCALARS.get(kind, kind)
 
     def _members(self, kinds: tuple[Any, ...]) -> list[Any]:
-        """The server's versions of the members of a union; all types of ids among them become
-        one."""
+        """The server's versions of the members of a union. All types of ids among them become one
+        type."""
         if uuid.UUID not in kinds:
             return [self.annotation(kind) for kind in kinds]
         others = [self.annotation(kind) for kind in kinds if kind not in _ID_TYPES]
@@ -271,7 +272,8 @@ class _Derived:
 
 
 def _read_otherwise(info: Any, place: tuple[str, str]) -> Any:
-    """A field of a model, with the changes in `DIFFERENCES`."""
+    """The annotation and the field information of a field of a model, with the changes in
+    `DIFFERENCES`."""
     difference = DIFFERENCES.get(place)
     if difference is not None:
         if difference.kind is not None:
@@ -289,9 +291,9 @@ _validators: dict[Any, SchemaValidator] = {}
 
 
 def prepare(*kinds: Any) -> None:
-    """Make the classes that parse these types, or the models of older requests. This is called
-    while modules are loaded, since two threads can't make classes that refer to each other at the
-    same time."""
+    """Create the classes that parse these types, or the models of legacy requests. This is called
+    while modules are loaded, since two threads cannot create classes that refer to each other at
+    the same time."""
     for kind in kinds:
         is_own = getattr(kind, "__module__", "") == OLDER
         adapter: Any = TypeAdapter(kind if is_own else server_type(kind))
@@ -299,8 +301,8 @@ def prepare(*kinds: Any) -> None:
 
 
 def parse_body(kind: Any, value: Any, strings: list[str]) -> Any:
-    """A body as an instance of a prepared `kind`; raises Refused (400) if it is invalid. strings:
-    collects the body's ids that are neither integers nor UUIDs."""
+    """A body as an instance of `kind`, which must be prepared. Raises Refused (400) if it is
+    invalid. strings: a list to which ids are added that are neither integers nor UUIDs."""
     try:
         return _validators[kind].validate_python(value, context={"strings": strings})
     except ValidationError as error:
@@ -308,8 +310,8 @@ def parse_body(kind: Any, value: Any, strings: list[str]) -> Any:
 
 
 def unreadable(error: ValidationError) -> Refused:
-    """The message for a body of the wrong format. Of a union's alternatives, it reports the error
-    that lies deepest."""
+    """The refusal of a body with an invalid format. If the alternatives of a union all fail, it
+    reports the error that lies deepest."""
     details = _without_other_kinds(
         error.errors(include_url=False, include_input=False, include_context=False)
     )
@@ -325,7 +327,7 @@ def unreadable(error: ValidationError) -> Refused:
 
 
 def _without_other_kinds(details: list[Any]) -> list[Any]:
-    """The errors, without those of alternatives whose `type` differs from the body's."""
+    """The errors without those of alternatives of a union whose `type` differs from the body's."""
     tags = [detail["loc"] for detail in details if detail["type"] in ("enum", "literal_error")]
     others = [place[:-1] for place in tags if place[-1:] == ("type",)]
     meant = [
@@ -340,7 +342,7 @@ WORDINGS = {"Input should be": "expected", "a valid dictionary": "an object"}
 
 
 def _is_alternative(part: int | str) -> bool:
-    """Whether a part of an error's location is the name of a union's alternative, instead of a
+    """Whether a part of an error's location is the name of an alternative of a union, and not of a
     field."""
     return isinstance(part, str) and bool(_ALTERNATIVE.search(part))
 
@@ -389,8 +391,8 @@ def _has_booleans(sent: bytes) -> bool:
 
 
 def _with_arrays(sent: bytes) -> Any:
-    """A body with points, in which vectors are arrays instead of lists of numbers; None if the fast
-    parser can't parse it."""
+    """A body with points, in which vectors are arrays instead of lists of numbers. None if the fast
+    parser cannot parse it."""
     parser = getattr(_parsers, "parser", None) or simdjson.Parser()
     _parsers.parser = parser if len(sent) <= KEEP_PARSER_UP_TO else None
     try:
@@ -431,7 +433,7 @@ def _arrays_of(point: dict[str, Any]) -> int:
 
 
 def _array(value: Any, is_flat: bool) -> Any:
-    """A list of numbers as (n,) float32; anything else as plain Python objects."""
+    """A list of numbers as (n,) float32; any other value as plain Python objects."""
     if not isinstance(value, simdjson.Array) or not len(value) or type(value[0]) not in _NUMBERS:
         return _plain(value)
     if not is_flat and any(isinstance(element, simdjson.Array) for element in value):
@@ -466,7 +468,7 @@ def _points(value: Any, sent: bytes) -> models.Batch:
 
 
 def _ids(values: list[Any]) -> list[Any]:
-    """The point ids, checked."""
+    """The ids of points; raises an error if one is invalid."""
     try:
         return [
             point_id if type(point_id) is int and point_id >= 0 else as_id(point_id)
@@ -482,8 +484,8 @@ def _check_payloads(values: list[Any]) -> None:
 
 
 def _vectors(value: Any, i: int, booleans: bool) -> Any:
-    """The vectors of one point: a row, several rows, or a dict of vectors by name, which may also
-    be sparse vectors and texts."""
+    """The vectors of one point: a row, several rows, or a dict of vectors by name. The values of
+    the dict can also be sparse vectors and texts. i: the position of the point."""
     row = _row(value, booleans)
     if row is not None:
         return row
@@ -498,8 +500,8 @@ def _vectors(value: Any, i: int, booleans: bool) -> Any:
 
 
 def refuse_invalid_vectors(body: Any) -> None:
-    """Refuse a write with sparse vectors or multivectors that no collection could store, with a
-    server's message."""
+    """Refuse a write with sparse vectors or multivectors that no collection could store. The
+    message is that of a server."""
     vectors: Any
     if isinstance(body, models.PointsBatch):
         vectors = body.batch.vectors
@@ -538,7 +540,7 @@ def _refuse_invalid(vector: Any, place: str) -> None:
 
 
 def _as_lists(value: Any) -> Any:
-    """Vectors with arrays converted back to lists."""
+    """Vectors with lists instead of arrays."""
     if type(value) is not dict:
         return value
     return {
@@ -547,8 +549,8 @@ def _as_lists(value: Any) -> Any:
 
 
 def _row(value: Any, booleans: bool) -> Matrix | None:
-    """A list or an array of numbers as (n,) float32; None for anything else. booleans: whether the
-    body may contain booleans, which must not pass for numbers."""
+    """A list or an array of numbers as (n,) float32; None for any other value. booleans: whether
+    the body may contain booleans, which must not be read as numbers."""
     if type(value) is np.ndarray:
         return value
     if type(value) is not list or not value:
@@ -562,7 +564,7 @@ def _row(value: Any, booleans: bool) -> Matrix | None:
 
 
 def _batch(value: Any, strings: Strings, booleans: bool) -> models.Batch:
-    """A batch of points: ids, vectors and payloads as columns."""
+    """A batch of points, with ids, vectors and payloads as columns."""
     if not isinstance(value, dict) or not isinstance(value.get("ids"), list):
         raise wrong("Format error in JSON body: batch: expected an object with ids and vectors")
     ids, vectors = _ids(value["ids"]), value.get("vectors")

@@ -47,7 +47,7 @@ _ANSWERED: Headers = (*SAFE, (b"cache-control", b"no-store"))
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A file of the page, with its content. tag: the ETag header."""
+    """A file of the web page, with its content. tag: the value of the ETag header."""
 
     body: bytes
     media_type: str
@@ -56,8 +56,8 @@ class _File:
 
 @cache
 def _files() -> Mapping[str, _File]:
-    """The files of the page, by name. All are read once, so that a requested name is never looked
-    up in the file system."""
+    """The files of the web page, by name. All are read at once, so that a requested name is never
+    looked up in the file system."""
     return dict(_in(files("retrieval_store_server.view") / "page", ""))
 
 
@@ -72,12 +72,12 @@ def _in(folder: Traversable, before: str) -> Iterator[tuple[str, _File]]:
 
 
 def index(call: RequestContext) -> Response:
-    """The HTML of the page."""
+    """The HTML of the web page."""
     return _send_file(INDEX, call)
 
 
 def file(call: RequestContext) -> Response:
-    """Another file of the page."""
+    """Any other file of the web page."""
     return _send_file("/".join(call.names.values()), call)
 
 
@@ -92,7 +92,7 @@ def _send_file(name: str, call: RequestContext) -> Response:
 
 
 def asking(name: str) -> Callable[[RequestContext], Response | Streamed]:
-    """The route for one of the requests that the page sends."""
+    """The route of a request that the web page sends."""
     method = CALLS[name]
 
     def answer(call: RequestContext) -> Response | Streamed:

@@ -34,8 +34,8 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/\s]{16,}=*")
 
 
 class Inference:
-    """Embeds the texts and images in bodies. trust: whether embedding functions that access hosts,
-    environment variables and files may be used; image_root: the folder from which images may be
+    """Embeds the texts and images in bodies. trust: whether embedding functions are allowed that
+    access hosts, environment variables and files; image_root: the folder from which images can be
     read."""
 
     def __init__(self, trust: bool = False, image_root: Path | None = None) -> None:
@@ -44,7 +44,7 @@ class Inference:
         self._loader = served_images(image_root)
 
     def embed(self, body: Any, is_query: bool) -> None:
-        """Replace the inference objects in a body by vectors."""
+        """Replace the objects to embed in a body by vectors."""
         groups: dict[tuple[str, str, str], list[Slot]] = {}
         for inference_object, put in list(_inference_objects(body, _not_there)):
             kind = "image" if isinstance(inference_object, models.Image) else "text"
@@ -56,7 +56,7 @@ class Inference:
                 put(vector)
 
     def _vectors(self, values: Sequence[Any], is_query: bool) -> Sequence[Any]:
-        """The vectors of objects that are all of one kind and name the same model."""
+        """The vectors of objects to embed. All must be of one kind and name the same model."""
         first = values[0]
         name, options = first.model, _options(first)
         sparse, are_images = name.lower() == BM25, isinstance(first, models.Image)
@@ -76,7 +76,7 @@ class Inference:
         return vectors
 
     def _check(self, name: str, options: Any, are_images: bool) -> None:
-        """Refuse a model that may not be used, or can't embed images."""
+        """Refuse a model that is not allowed, or that cannot embed images."""
         if not plugins.is_known(plugins.EMBEDDING_FUNCTIONS, name):
             raise wrong(
                 f"Bad request: there is no model {quote(name)}; there is {BM25!r}, and "
@@ -102,7 +102,7 @@ class Inference:
             )
 
     def _images(self, values: Sequence[Any]) -> Iterator[list[Any]]:
-        """The images, in batches that fit into memory."""
+        """Yield the images in batches that fit into memory."""
         batch: list[Any] = []
         pixels = 0
         for value in values:
@@ -145,8 +145,8 @@ class Inference:
         return image
 
     def _is_there(self, image: str) -> bool:
-        """Whether a text that may be base64 is the path of a file below the image folder. Other
-        paths aren't checked: the response would reveal whether such a file exists."""
+        """Whether a string that may be base64 is the path of a file below the image folder. Other
+        paths are not checked, since the response would reveal whether such a file exists."""
         if self._root is None:
             return False
         path = self._root / image
@@ -157,7 +157,7 @@ class Inference:
 
 
 def _texts(values: Sequence[Any]) -> Iterator[list[str]]:
-    """The texts in small batches, so that the work stops soon after a request ends."""
+    """Yield the texts in small batches, so that the work stops soon after a request ends."""
     for first in range(0, len(values), AT_ONCE):
         yield [_text(value) for value in values[first : first + AT_ONCE]]
 
@@ -191,7 +191,7 @@ def _not_there(_: Any) -> None:
 
 
 def _inference_objects(value: Any, put: Callable[[Any], None]) -> Iterator[Slot]:
-    """The inference objects in models, lists and dicts, each with a function that replaces it.
+    """Yield the objects to embed in models, lists and dicts, each with a function that replaces it.
     Payloads contain no models, so none are found in them."""
     if isinstance(value, INFERRED):
         yield value, put

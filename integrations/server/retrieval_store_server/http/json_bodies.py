@@ -18,8 +18,8 @@ _NESTING = {dict, list}
 
 
 def as_json(body: bytes, most: int = MAX_CONTAINERS) -> Any:
-    """A body, parsed as JSON. Raises Refused if it is invalid or nested too deep (400), or has more
-    than `most` lists and objects (413)."""
+    """A body, parsed as JSON. Raises Refused (400) if it is invalid or nested too deeply, and
+    Refused (413) if it has more than `most` lists and objects."""
     if not body:
         raise wrong("Format error in JSON body: EOF while parsing a value at line 1 column 0")
     refuse_many(body, most)
@@ -32,13 +32,13 @@ def as_json(body: bytes, most: int = MAX_CONTAINERS) -> Any:
 
 
 def refuse_deep(body: bytes, parsed: Any) -> None:
-    """Refuse the parsed part of a body if it is nested too deep."""
+    """Refuse a body if its parsed value is nested too deeply."""
     if _may_be_deep(body) and _is_deeper(parsed):
         raise wrong(f"Format error in JSON body: it is nested deeper than {DEEPEST} levels")
 
 
 def refuse_many(body: bytes, most: int) -> None:
-    """Refuse a body that has very many lists or objects."""
+    """Refuse a body with more than `most` lists and objects."""
     if has_many_containers(body, most):
         raise Refused(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -47,8 +47,8 @@ def refuse_many(body: bytes, most: int) -> None:
 
 
 def _may_be_deep(body: bytes) -> bool:
-    """Whether a body may be nested deeper than allowed, judged by its brackets. `find` skips the
-    text between brackets, so a few of them are found faster than `count` counts them."""
+    """Whether a body may be nested more deeply than allowed, by the number of its brackets. `find`
+    skips the text between brackets, so it finds a few of them faster than `count` counts all."""
     left = DEEPEST
     for bracket in (b"[", b"{"):
         place = body.find(bracket)
@@ -61,8 +61,8 @@ def _may_be_deep(body: bytes) -> bool:
 
 
 def _is_deeper(value: Any) -> bool:
-    """Whether lists and objects are nested deeper than a server parses them; parsing time grows
-    with the square of the depth."""
+    """Whether lists and objects are nested more deeply than a server parses them. Parsing time
+    grows with the square of the depth."""
     level = [value]
     for _ in range(DEEPEST):
         within = [

@@ -44,7 +44,7 @@ AVERAGE = models.RecommendStrategy.AVERAGE_VECTOR
 
 
 class VectorWithName(BaseModel):
-    """A vector with the name of the vector space that it is compared in."""
+    """A vector with the name of the vector space in which it is compared."""
 
     model_config = _CONFIG
     name: StrictStr
@@ -66,7 +66,7 @@ _Pairs: Any = list_type(_Pair)
 
 
 class _QueryBody(BaseModel):
-    """The fields that all older requests share."""
+    """The fields that all legacy search requests share."""
 
     model_config = _CONFIG
     filter: _Filter | None = None
@@ -84,11 +84,11 @@ class _QueryBody(BaseModel):
         raise NotImplementedError
 
     def leave_out(self, ids: Sequence[Any]) -> bool:
-        """Remove these points from the examples; returns whether any example is left."""
+        """Remove these points from the examples. Returns whether any example is left."""
         raise NotImplementedError
 
     def names(self) -> Mapping[str, Any]:
-        """Which vectors are compared, and where points' vectors come from."""
+        """The vector space to search, and the collection and vector space of the examples."""
         return {}
 
 
@@ -134,7 +134,7 @@ class _Recommend(_ByExamples, _WithThreshold):
     strategy: models.RecommendStrategy | None = None
 
     def leave_out(self, ids: Sequence[Any]) -> bool:
-        """Remove these points from the examples; raises Refused if too few are left."""
+        """Remove these points from the examples. Raises Refused if too few examples are left."""
         gone = {*ids}
         self.positive = [example for example in self.positive if not _is_among(example, gone)]
         self.negative = [example for example in self.negative if not _is_among(example, gone)]
@@ -143,7 +143,7 @@ class _Recommend(_ByExamples, _WithThreshold):
         return True
 
     def _lacks_examples(self) -> bool:
-        """Whether there are too few examples for the strategy."""
+        """Whether the strategy needs more examples."""
         return not self.positive and (self.strategy in (None, AVERAGE) or not self.negative)
 
     def query(self) -> Any:
@@ -161,7 +161,8 @@ class _Discover(_ByExamples):
     context: _Pairs | None = None
 
     def leave_out(self, ids: Sequence[Any]) -> bool:
-        """Remove these points from the examples; a pair is removed if either of its points is."""
+        """Remove these points from the examples. A pair is removed if either of its points is
+        removed."""
         gone = {*ids}
         if _is_among(self.target, gone):
             self.target = None
@@ -190,29 +191,29 @@ def _is_among(example: Any, ids: set[Any]) -> bool:
 
 
 class SearchBody(_SearchBody, _Limited):
-    """Search near a vector."""
+    """A search for points near a vector."""
 
 
 _Searches: Any = list_type(SearchBody)
 
 
 class SearchGroups(_SearchBody, _Grouped):
-    """Search near a vector, in groups."""
+    """A search for points near a vector, in groups."""
 
 
 class RecommendBody(_Recommend, _Limited):
-    """Recommendation: points like some examples and unlike others."""
+    """A recommendation of points that are like some examples and unlike others."""
 
 
 _Recommendations: Any = list_type(RecommendBody)
 
 
 class RecommendGroups(_Recommend, _Grouped):
-    """Recommendation, in groups."""
+    """A recommendation of points, in groups."""
 
 
 class DiscoverBody(_Discover, _Limited):
-    """Discovery: points on the positive side of pairs, near a target."""
+    """A discovery: points on the positive side of pairs of examples, near a target."""
 
 
 _Discoveries: Any = list_type(DiscoverBody)
@@ -244,7 +245,7 @@ _SHARED = ("filter", "params", "with_payload", "with_vector", "shard_key")
 
 
 def as_query(request: Any) -> models.QueryRequest:
-    """An older request as a query."""
+    """A legacy search request as a query."""
     fields = {name: getattr(request, name) for name in (*_SHARED, "limit", "offset")}
     fields["score_threshold"] = getattr(request, "score_threshold", None)  # discovery has none
     query = {"query": request.query(), **fields, **request.names()}
@@ -252,7 +253,7 @@ def as_query(request: Any) -> models.QueryRequest:
 
 
 def as_grouped_query(request: Any) -> models.QueryGroupsRequest:
-    """An older request for groups as a query."""
+    """A legacy search request for groups as a query."""
     names = (*_SHARED, "score_threshold", *_Grouped.model_fields)
     fields = {name: getattr(request, name) for name in names}
     return models.QueryGroupsRequest.model_construct(

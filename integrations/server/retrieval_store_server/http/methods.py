@@ -65,7 +65,7 @@ def update_collection(call: RequestContext) -> bool:
 
 
 def delete_collection(call: RequestContext) -> bool:
-    """Delete a collection; the result is false if there is none."""
+    """Delete a collection; returns whether it existed."""
     _check_timeout(call)
     refuse_dots(call.collection)
     return call.embedded.delete_collection(call.collection)
@@ -77,7 +77,7 @@ def collection_exists(call: RequestContext) -> Any:
 
 
 def aliases_of(call: RequestContext) -> Any:
-    """The aliases of a collection; none for a collection that doesn't exist."""
+    """The aliases of a collection; none if the collection does not exist."""
     try:
         return call.embedded.get_collection_aliases(call.collection)
     except Refused as error:
@@ -87,7 +87,7 @@ def aliases_of(call: RequestContext) -> Any:
 
 
 def change_aliases(call: RequestContext) -> bool:
-    """Create, rename and delete aliases: all changes are made, or none."""
+    """Create, rename and delete aliases, all or none."""
     return call.embedded.update_collection_aliases(call.body.actions)
 
 
@@ -127,8 +127,8 @@ def delete_vector(call: RequestContext) -> Any:
 
 
 def mark_acknowledged(call: RequestContext, results: Any) -> Any:
-    """The results of writes; their status is "acknowledged" if the client doesn't wait. The writes
-    are completed in either case."""
+    """The results of writes. If the client does not wait, their status is "acknowledged"; the
+    writes are completed in either case."""
     if not call.waits:
         for result in results if isinstance(results, list) else [results]:
             result.status = models.UpdateStatus.ACKNOWLEDGED
@@ -139,7 +139,7 @@ def mark_acknowledged(call: RequestContext, results: Any) -> Any:
 
 
 def write_route(operation: type[Any]) -> Callable[[RequestContext], Any]:
-    """The function for a route with one write operation, whose body is that operation's."""
+    """The function of a route for one write operation, whose body is the operation."""
     (name,) = operation.model_fields
 
     def change(call: RequestContext) -> Any:
@@ -150,7 +150,7 @@ def write_route(operation: type[Any]) -> Callable[[RequestContext], Any]:
 
 
 def change_several(call: RequestContext) -> Any:
-    """Carry out several write operations: all of them, or none."""
+    """Execute several write operations, all or none."""
     return mark_acknowledged(call, _write(call, call.body.operations))
 
 
@@ -176,7 +176,8 @@ def _write(call: RequestContext, operations: list[Any]) -> list[models.UpdateRes
 
 
 def read_route(method: str, **renamed: str) -> Callable[[RequestContext], Any]:
-    """The function for a route that reads, whose body has the arguments of the method."""
+    """The function of a route that reads, whose body has the method's arguments. renamed: fields
+    with other names than the arguments."""
 
     def read(call: RequestContext) -> Any:
         _prepare(call, is_query=True)
@@ -192,8 +193,8 @@ def _call_reader(call: RequestContext, method: str, body: Any, renamed: Mapping[
 
 
 def _counting(call: RequestContext, bodies: list[Any]) -> Callable[[Any], None]:
-    """A function that counts a request that reads, at its first call, in the rate limits of its
-    collection."""
+    """A function that counts a request in the rate limits of its collection. Only its first call
+    counts."""
 
     def admit(opened: Any) -> None:
         if not call.is_counted:
@@ -207,25 +208,25 @@ _QUERY = {"filter": "query_filter", "params": "search_params"}
 
 
 def retrieve(call: RequestContext) -> Any:
-    """The points with these ids; payloads only if they are requested."""
+    """The points with these ids. Payloads are returned only if they are requested."""
     _hide_payloads(call.body)
     return read_route("retrieve")(call)
 
 
 def _hide_payloads(body: Any) -> None:
-    """Leave out payloads if a request doesn't ask for them."""
+    """Leave out payloads if a request does not request them."""
     if body.with_payload is None:
         body.with_payload = False
 
 
 def scroll(call: RequestContext) -> Any:
-    """A page of points, and the offset of the next one."""
+    """A page of points, and the offset of the next page."""
     points, following = read_route("scroll", filter="scroll_filter")(call)
     return {"points": points, "next_page_offset": following}
 
 
 def facet(call: RequestContext) -> Any:
-    """The values of a key with their counts; no values if the limit in a gRPC message is 0."""
+    """The values of a key with their counts. Empty if the limit in a gRPC message is 0."""
     if call.is_message and call.body.limit == 0:
         call.embedded.check_path(call.body.key)
         call.embedded.open(call.collection).check_filter(call.body.filter)
@@ -275,7 +276,8 @@ def _query(call: RequestContext, request: models.QueryRequest, answering: Answer
 
 
 def _by(call: RequestContext, answering: Answering) -> dict[str, Any]:
-    """The function that makes the response to a query; for gRPC it makes models."""
+    """The function that makes the response to a query, as an argument. It is left out for gRPC,
+    where the response is made from models."""
     return {} if call.is_message else {"answering": answering}
 
 
@@ -304,7 +306,7 @@ def _query_groups(call: RequestContext, body: Any) -> Any:
 
 
 def search(call: RequestContext) -> Any:
-    """The result of an older request."""
+    """The result of a legacy search request."""
     if _finds_nothing(call, call.body):
         return []
     hits = _run_older_search(call, call.body)
@@ -314,7 +316,7 @@ def search(call: RequestContext) -> Any:
 
 def _finds_nothing(call: RequestContext, body: Any) -> bool:
     """Whether a request is a recommendation over gRPC with the limit 0, which finds nothing. All
-    other older requests require a limit; a server refuses them without one."""
+    other legacy requests need a limit; a server refuses them without one."""
     is_unlimited = call.is_message and isinstance(body, RecommendBody) and body.limit == 0
     if is_unlimited:
         call.embedded.open(call.collection).check_filter(body.filter)
@@ -322,13 +324,13 @@ def _finds_nothing(call: RequestContext, body: Any) -> bool:
 
 
 def _hits_alone(call: RequestContext, answer: Any) -> Any:
-    """The response to an older request, which has only the hits."""
+    """The response to a legacy search request, which has only the hits."""
     return answer.points if call.is_message else answer
 
 
 def _run_older_search(call: RequestContext, body: Any) -> Any:
-    """The result of an older request. In contrast to a query, examples without a vector are
-    ignored."""
+    """The result of a legacy search request. Examples without a vector are ignored, which a query
+    would refuse."""
     while True:
         try:
             return _hits_alone(call, _query(call, as_query(body), hits_as_json))
@@ -340,7 +342,7 @@ def _run_older_search(call: RequestContext, body: Any) -> Any:
 
 
 def search_batch(call: RequestContext) -> Any:
-    """The results of several older requests."""
+    """The results of several legacy search requests."""
     bodies = call.body.searches
     searches = [body for body in bodies if not _finds_nothing(call, body)]
     try:
@@ -356,9 +358,8 @@ def search_batch(call: RequestContext) -> Any:
 
 
 def _refuse_unknown_vectors(call: RequestContext, bodies: list[Any]) -> None:
-    """Refuse names in `with_vector` that aren't vectors of the collection. A server checks them
-    even if no point was found, but not if the offset is so large that vectors are read
-    afterwards."""
+    """Refuse names in `with_vector` that are no vectors of the collection. A server checks them
+    even if no point was found, unless the offset is so large that it reads vectors afterwards."""
     if not any(isinstance(body.with_vector, list) for body in bodies):
         return
     known = call.embedded.open(call.collection).vector_names
@@ -373,7 +374,7 @@ def _refuse_unknown_vectors(call: RequestContext, bodies: list[Any]) -> None:
 
 
 def search_groups(call: RequestContext) -> Any:
-    """The result of an older request for groups."""
+    """The result of a legacy search request for groups."""
     while True:
         try:
             return _query_groups(call, as_grouped_query(call.body))
@@ -384,14 +385,14 @@ def search_groups(call: RequestContext) -> Any:
 
 
 def _prepare(call: RequestContext, is_query: bool) -> None:
-    """Embed the inference objects, and refuse invalid ids."""
+    """Embed the objects to embed in a body, and refuse invalid ids."""
     call.embed(is_query)
     _refuse_unknown(call)
 
 
 def _refuse_unknown(call: RequestContext) -> None:
-    """Refuse ids that are neither integers nor UUIDs, unless a Collection has written points with
-    these ids."""
+    """Refuse ids that are neither integers nor UUIDs, unless they are ids of points that a
+    Collection has written."""
     if call.strings:
         known = call.embedded.retrieve(call.collection, call.strings, with_payload=False)
         unknown = set(call.strings).difference(record.id for record in known)
@@ -406,7 +407,7 @@ def _refuse_unknown(call: RequestContext) -> None:
 
 
 def get_collection_shards(call: RequestContext) -> Any:
-    """The shard keys of a collection, which has none."""
+    """The shard keys of a collection; there are none."""
     return call.embedded.list_shard_keys(call.collection)
 
 

@@ -32,7 +32,7 @@ NOT_EXCEEDED = {"resident_memory": None, "disk_usage": None}  # not measured
 
 
 def version(call: RequestContext) -> Response:
-    """The supported version of Qdrant's API, and the version of this package."""
+    """The version of Qdrant's API that is supported, and the version of this package."""
     return Response(200, _version())
 
 
@@ -47,23 +47,23 @@ def health(call: RequestContext) -> Response:
 
 
 def readiness(call: RequestContext) -> Response:
-    """Read the store, to show that it is ready."""
+    """A response that shows that the store is ready: it was read."""
     call.served.store.count()
     return text(200, "all shards are ready")
 
 
 def issues(call: RequestContext) -> Any:
-    """Suggested changes: there are never any."""
+    """The suggested changes; there are none."""
     return {"issues": []}
 
 
 def forget_issues(call: RequestContext) -> bool:
-    """Clear the suggested changes; there are none."""
+    """Clear the suggested changes, of which there are none."""
     return True
 
 
 def quotas(call: RequestContext) -> Any:
-    """The quotas: none is enforced; and how much is used."""
+    """The quotas, none of which is enforced, and how much of each is used."""
     place = call.served.store.directory
     disk = None if place is None else shutil.disk_usage(place)
     percent = None if disk is None else round(100 * disk.used / disk.total)
@@ -72,7 +72,7 @@ def quotas(call: RequestContext) -> Any:
 
 
 def set_quotas(call: RequestContext) -> bool:
-    """Refuse quotas: none can be set."""
+    """Refuse any quota, since none can be set."""
     if call.body.enabled or any(
         value is not None for name, value in vars(call.body).items() if name != "enabled"
     ):
@@ -81,7 +81,7 @@ def set_quotas(call: RequestContext) -> bool:
 
 
 def optimizations(call: RequestContext) -> Any:
-    """The pending optimizations, of which there are never any."""
+    """The pending optimizations; there are none."""
     pending = call.embedded.get_optimizations(call.collection)
     opened = call.embedded.open(call.collection)
     segment = {"uuid": opened.record.id, "points_count": opened.points.number(None)}
@@ -148,12 +148,12 @@ OF_ALL, OF_CONFIG, OF_SHARDS, OF_SEGMENTS = 1, 2, 3, 4  # levels of detail
 
 
 def _threads() -> int:
-    """The number of threads that answer requests; they are started as needed."""
+    """The number of threads that handle requests; they are started as needed."""
     return sum(thread.name.startswith("server_") for thread in threading.enumerate())
 
 
 def _collection_telemetry(call: RequestContext, name: str, level: int) -> dict[str, Any]:
-    """A collection for telemetry: one shard with one segment, and nothing to optimize."""
+    """The telemetry of a collection: one shard with one segment, without pending optimizations."""
     opened = call.embedded.open(name)
     info: Any = as_jsonable(call.embedded.get_collection(name))
     if level == OF_ALL:
@@ -219,7 +219,7 @@ def _shard_telemetry(opened: Any, info: Any, level: int) -> dict[str, Any]:
 
 def _points(call: RequestContext) -> dict[str, int]:
     """The number of points of each collection, except collections that are deleted meanwhile. It is
-    read directly from the store, since a collection's strict mode may limit reads."""
+    read directly from the store, since the strict mode of a collection may limit reads."""
     counts = {}
     for record in call.served.store.page(None, 0):
         with suppress(Refused):
@@ -242,7 +242,7 @@ def _responses_of_collections(call: RequestContext) -> dict[str, Any]:
 
 
 def _counts_of_collections(call: RequestContext) -> list[tuple[str, int, str, Count]]:
-    """Counts of responses by collection, for existing collections; an alias counts too."""
+    """The counts of responses by collection, for existing collections and aliases."""
     existing = {record.name for record in call.served.store.page(None, 0)} | {
         *call.served.store.aliases()
     }
@@ -266,7 +266,7 @@ def _durations(count: Count) -> dict[str, Any]:
 
 
 def metrics(call: RequestContext) -> Response:
-    """The metrics of Qdrant that also apply here, under Qdrant's names."""
+    """Those metrics of Qdrant that also apply here, under Qdrant's names."""
     by_collection = call.query.get("per_collection") == "true"
     lines = [*_app_metrics(), *_collection_metrics(call)]
     counted = _counts_of_collections(call) if by_collection else None
@@ -311,8 +311,8 @@ def _collection_metrics(call: RequestContext) -> Iterator[str]:
 
 
 def _labels(route: str, status: int, collection: str = "") -> tuple[tuple[str, str], ...]:
-    """The labels for the responses of a route, or of a gRPC procedure, which has a name instead of
-    a method and a path."""
+    """The labels for the responses of a route or a gRPC procedure. A procedure has a name instead
+    of a method and a path."""
     method, _, endpoint = route.rpartition(" ")
     named = (("method", method),) if method else ()
     about = (("collection", collection),) if collection else ()
@@ -320,7 +320,7 @@ def _labels(route: str, status: int, collection: str = "") -> tuple[tuple[str, s
 
 
 def _answer_metrics(protocol: str, monitor: Monitor, counted: Any = None) -> Iterator[str]:
-    """The counts of responses. counted: counts by collection, which replace the total counts."""
+    """The metrics of responses. counted: counts by collection, which replace the total counts."""
     apart = {(route, status) for route, status, *_ in counted or ()}
     counts = [row for row in monitor.counts() if (row[0], row[1]) not in apart]
     named = {_labels(*about): count for *about, count in [*(counted or ()), *counts]}
@@ -357,7 +357,7 @@ def _process_metrics(call: RequestContext) -> Iterator[str]:
 
 
 def _process_rows(call: RequestContext) -> Iterator[tuple[str, str, str, float]]:
-    """Metrics of the process: names, kinds, descriptions and values."""
+    """The metrics of the process, each with its name, kind, description and value."""
     held = call.served.store.budget().get("held", 0)
     yield "memory_resident_bytes", "gauge", "memory that the process holds", _resident()
     yield "memory_allocated_bytes", "gauge", "memory that caches of the store hold", held

@@ -32,7 +32,8 @@ LONGEST_NAME = 512
 
 
 def points_route(name: str) -> Callable[[RequestContext], Any]:
-    """The route of a method of a collection's points, or of a private copy's."""
+    """The route of a method of a collection's points. A request can name a private copy instead of
+    the collection."""
     method = POINTS[name]
 
     def call(call: RequestContext) -> Response:
@@ -93,8 +94,8 @@ def _create(
 
 
 def _check_new_id(call: RequestContext, collection_id: str) -> None:
-    """Refuse an id that isn't a UUID in canonical form, or that belongs to an existing collection;
-    the id becomes the name of a directory."""
+    """Refuse an id that is not a UUID in canonical form, or that an existing collection has. The id
+    becomes the name of a directory."""
     try:
         is_canonical = str(UUID(collection_id)) == collection_id
     except ValueError:
@@ -112,7 +113,7 @@ def _check_name(name: str) -> None:
 
 
 def _check_space(space: NewSpace) -> None:
-    """Refuse a vector space whose kind of index isn't available here."""
+    """Refuse a vector space whose kind of index is not available here."""
     if space.dimension is not None and space.dimension < 1:
         raise InvalidArgumentError(f"dimension is {space.dimension}, expected 1 or more")
     if space.kind == "dense":
@@ -167,7 +168,7 @@ def _verify(
 
 
 def _save_snapshot(call: RequestContext, collection_id: str | None) -> FileAnswer:
-    """A snapshot made for this request alone; it is deleted after it was sent."""
+    """A snapshot that is made for this request, and deleted after it was sent."""
     store = call.served.store
     path = call.served.temporary_path()
     store.snapshot(path, collection_id)

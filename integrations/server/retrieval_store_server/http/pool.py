@@ -28,15 +28,15 @@ from retrieval_store.extension import (
 
 
 class BusyError(Exception):
-    """The request was refused because too many requests are waiting."""
+    """A request was refused because too many requests are waiting."""
 
 
 class WaitedTooLongError(Exception):
-    """A request waited too long for a thread, and wasn't started."""
+    """A request waited too long for a thread, and was not started."""
 
 
 class GoneBeforeBegunError(Exception):
-    """The client closed its connection while its complete request was queued."""
+    """A client closed its connection while its request was queued."""
 
 
 WATCHED_AFTER = 0.05  # seconds
@@ -45,7 +45,7 @@ TRIM_DELAY = 0.3  # … this many seconds later, since that takes milliseconds
 
 
 class Pool:
-    """Threads for calls; `close` ends them. waiting: how many calls may be queued."""
+    """Threads that run calls; `close` ends them. waiting: how many calls can be queued."""
 
     def __init__(self, threads: int, waiting: int) -> None:
         self._threads, self._most = threads, threads + waiting
@@ -62,9 +62,9 @@ class Pool:
         budget: Budget | None = None,
     ) -> Any:
         """Run a call in a thread; returns its result or raises its error. gone: a coroutine
-        function that returns once the client has disconnected. seconds: how long the call may be
-        queued. budget: the call's budget, which is stopped when nobody waits for its result any
-        longer. A call that isn't started raises BusyError, WaitedTooLongError,
+        function that returns once the client has disconnected. seconds: how long the call can be
+        queued. budget: the budget of the call, which is stopped when nobody waits for the result
+        any longer. A call that is not started raises BusyError, WaitedTooLongError,
         GoneBeforeBegunError, or, after `close`, ClientClosedError."""
         if self.is_closed:
             raise ClientClosedError("the server has ended")
@@ -110,7 +110,8 @@ class Pool:
         return 2 * self.under_way >= self._threads
 
     def _tidy_soon(self) -> None:
-        """Return the memory that a large call has freed, after its response."""
+        """Return the memory that a large call has freed to the system, after its response was
+        sent."""
         if not self._tidies and not self.is_closed:
             self._tidies = True
             asyncio.get_running_loop().call_later(TRIM_DELAY, self._tidy)
@@ -121,7 +122,7 @@ class Pool:
             self._executor.submit(give_back_memory)
 
     def _end_call(self, _: "Future[Any]") -> None:
-        """Decrement the number of calls. A call that has started counts until it is done, whether
+        """Decrement the number of calls. A call that has started counts until it ends, whether
         anyone waits for it or not."""
         with self._lock:
             self.under_way -= 1
@@ -138,10 +139,10 @@ ReadKind: TypeAlias = Hashable
 
 
 class QuickReads:
-    """Kinds of reads that were quick recently. These run on the event loop, since the way to a
+    """Kinds of reads that were quick recently. Such reads run on the event loop, since the way to a
     thread and back takes longer than many queries. A kind is a route, a collection, and the cost
-    class of the request (`shapes.cost_class_of`). After a write each kind must be quick again,
-    since the next read may have to catch up with it."""
+    class of the request (`shapes.cost_class_of`). After a write no kind counts as quick until it
+    was quick again, since the next read may have to read the changes."""
 
     def __init__(self) -> None:
         self._times: dict[ReadKind, int] = {}
@@ -152,7 +153,7 @@ class QuickReads:
         return not self._writes and self._times.get(kind, 0) >= QUICK_TIMES
 
     def note(self, kind: ReadKind, seconds: float) -> None:
-        """Record the duration of a read of a kind."""
+        """Record how long a read of a kind took."""
         if seconds > QUICK:
             self._times.pop(kind, None)
             return
@@ -162,7 +163,8 @@ class QuickReads:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """While the `with` body runs, and right after it, no kind counts as quick."""
+        """A context manager: during its `with` block, and right after it, no kind counts as
+        quick."""
         with self._lock:
             self._writes += 1
         try:
@@ -174,10 +176,10 @@ class QuickReads:
 
 
 class Workers:
-    """The threads that answer requests: a main pool, and a small one for large reads, so that these
-    don't block small requests. Quick kinds of reads need no thread. threads, waiting: the sizes of
-    the main pool and its queue; seconds, memory, steps: the budget of a read without a timeout of
-    its own; together: the bytes that all reads may take."""
+    """The threads that handle requests: a main pool, and a small pool for large reads, so that
+    these do not block small requests. Quick kinds of reads need no thread. threads, waiting: the
+    sizes of the main pool and its queue; seconds, memory, steps: the budget of a read without its
+    own timeout; together: the bytes that all reads together can use."""
 
     def __init__(
         self,
@@ -200,8 +202,8 @@ class Workers:
         gone: Callable[[], Awaitable[object]],
         seconds: float,
     ) -> Any:
-        """Run a call that writes, until it is done; other threads may wait for it. See `Pool`. Its
-        estimated memory is counted."""
+        """Run a call that writes, until it ends; see `Pool.run`. Other threads may wait for it. The
+        memory that it is estimated to use is counted."""
         budget = WriteBudget(self._seconds, self._memory, self._together, None, self._steps)
         with self._quick.writing():
             return await self.pool.run(partial(_within, budget, call), gone, seconds)
@@ -217,8 +219,8 @@ class Workers:
     ) -> Any:
         """Run a call that reads, within a budget. timeout: the request's own timeout in seconds, if
         any. is_large: whether the call is known to be large; such calls use at most half of the
-        threads. kind: the kind of read, if other reads of that kind predict its duration. A call
-        that turns out to be large while others wait is run again."""
+        threads. kind: the kind of read, if other reads of that kind predict how long it takes. A
+        call that turns out to be large while others wait is run again."""
         if kind is not None and self._quick.include(kind):
             try:
                 return self._read_here(call, kind)
@@ -231,7 +233,7 @@ class Workers:
         return await self._large.run(call, gone, seconds, self._budget(timeout, None))
 
     def _read_here(self, call: Callable[[], Any], kind: ReadKind) -> Any:
-        """Run a call on the event loop; raises LargeRequestError if it takes longer than other
+        """Run a call on the event loop. Raises LargeRequestError if it takes longer than other
         calls of its kind."""
         if self.pool.is_closed:
             raise ClientClosedError("the server has ended")
@@ -275,7 +277,7 @@ class Workers:
         return Budget(seconds, self._memory, self._together, is_awaited, self._steps)
 
     def close(self) -> None:
-        """End the threads, as `Pool.close`."""
+        """End the threads, as `Pool.close` does."""
         self.pool.close()
         self._large.close()
 
@@ -289,7 +291,8 @@ def _within(budget: Budget | None, call: Callable[[], Any]) -> Any:
 
 
 class _Watch:
-    """Stops a call when its client has disconnected. Most calls end before the first check."""
+    """Stops a call when its client has disconnected. Most calls end before it checks that for the
+    first time."""
 
     def __init__(self, budget: Budget, gone: Callable[[], Awaitable[object]]) -> None:
         self._budget, self._gone = budget, gone
@@ -318,7 +321,7 @@ async def _wait_in_queue(
     gone: Callable[[], Awaitable[object]],
     seconds: float,
 ) -> None:
-    """Wait until a call is done. If it hasn't started when its client disconnects, or after
+    """Wait until a call is done. If the call has not started when its client disconnects, or after
     `seconds`, it is cancelled."""
     watch = asyncio.ensure_future(gone())
     try:
@@ -334,22 +337,22 @@ TURN = 2.0  # seconds
 
 
 class Turns:
-    """Limits how many large bodies are received and answered at the same time, since otherwise the
+    """Limits how many large bodies are received and handled at the same time, since otherwise the
     event loop would have no time for other requests. A turn begins with the second megabyte of a
-    body. A turn ends after two seconds, so that clients that send nothing block nobody. count: how
-    many turns there are at a time."""
+    body. It ends after two seconds, so that clients that send nothing block nobody. count: how many
+    turns there are at a time."""
 
     def __init__(self, count: int) -> None:
         self.free = asyncio.Semaphore(count)
 
     def turn(self) -> "TurnOfBody":
-        """A context manager. Its `with` body gets a function that waits for a turn, and the turn
-        ends with the body."""
+        """A context manager that yields a function, which waits for a turn. The turn ends with the
+        `with` block."""
         return TurnOfBody(self)
 
 
 class TurnOfBody:
-    """The turn of one body, if the body needs one."""
+    """The turn of one body, if the body needs one; see `Turns.turn`."""
 
     __slots__ = ("_ending", "_turns")
 

@@ -25,7 +25,8 @@ MAX_BUCKETS = 1024
 
 @dataclass(slots=True)
 class Bucket:
-    """A number of tokens, at most `most`, and the time in seconds when it was computed."""
+    """A bucket of tokens. tokens: the number of tokens at the time `at`, in seconds; most: the
+    maximum number, which is also the number of new tokens per minute."""
 
     most: int
     at: float
@@ -35,8 +36,8 @@ class Bucket:
         self.tokens = self.most
 
     def lack_after(self, cost: int, now: float) -> float:
-        """Take the tokens that an operation costs. If there are too few, take none and return the
-        seconds until there are enough."""
+        """Take the tokens that an operation costs. If there are too few tokens, take none, and
+        return the seconds until there are enough."""
         filled = self.tokens + (now - self.at) * self.most / MINUTE
         self.tokens, self.at = min(float(self.most), filled), now
         if self.tokens >= cost:
@@ -46,19 +47,19 @@ class Bucket:
 
 
 class _Buckets:
-    """The buckets of this process. A forked child starts with full buckets and a new lock, because
-    a thread that doesn't exist in the child may hold the parent's lock."""
+    """The buckets of this process. A forked child begins with full buckets and a new lock, because
+    a thread that does not exist in the child may hold the lock."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._buckets: dict[tuple[str, RequestKind], Bucket] = {}
 
     def forget_after_fork(self) -> None:
-        """Start with new buckets in a forked child."""
+        """Begin with new buckets and a new lock in a forked child."""
         self._lock, self._buckets = Lock(), {}
 
     def lack_after(self, collection: str, kind: RequestKind, most: int, cost: int) -> float:
-        """See `Bucket.lack_after`; a new limit gets a new bucket."""
+        """See `Bucket.lack_after`. If the limit has changed, a new bucket is used."""
         now, key = time.monotonic(), (collection, kind)
         with self._lock:
             bucket = self._buckets.get(key)
@@ -74,14 +75,14 @@ at_fork(after_in_child=_buckets.forget_after_fork)
 
 
 def spend_read(opened: Any, bodies: Sequence[Any]) -> None:
-    """Refuse reads with these bodies if they exceed the rate per minute."""
+    """Refuse reads with these bodies if they exceed the limit per minute."""
     most, _ = opened.rate_limits
     if most is not None:
         _spend(opened, "read", most, sum(map(_cost_of_read, bodies)))
 
 
 def spend_write(opened: Any, operations: Sequence[Any]) -> None:
-    """Refuse writes if they exceed the rate per minute; each point that is named or matched costs
+    """Refuse writes if they exceed the limit per minute. Each point that is named or matched costs
     one token."""
     _, most = opened.rate_limits
     if most is not None:
@@ -123,8 +124,8 @@ def _cost_of_write(opened: Any, operation: Any) -> int:
 
 def _cost_of_read(body: Any) -> int:
     """The tokens that a read costs. A query costs the sum of its prefetches, or its own search if
-    it has none. Reading points by id costs one token for each id. Any other read costs one, and one
-    for each condition."""
+    it has none. Reading points by id costs one token for each id. Any other read costs one token,
+    and one for each condition."""
     if hasattr(body, "ids"):
         return len(body.ids)
     if not hasattr(body, "prefetch"):

@@ -312,10 +312,10 @@ class QuestionLine(Generic[Q, A]):
     The interpreter runs one thread at a time, and each switch costs time. So only SEATS threads
     answer at a time, and the others wait in line. The next thread that gets a seat answers all
     waiting queries together with its own. A thread waits only while all seats are taken, and 50 ms
-    at most; then it answers its query itself. Queries answered together read a state that is newer
-    than all of them. If answering together fails, each thread answers its own query. A seat that an
-    interrupt has left taken is replaced after those 50 ms. are_alike: returns whether two queries
-    can be answered together.
+    at most; then it answers its query itself. Queries answered together read the state only after
+    the last of them was submitted. If answering together fails, each thread answers its own query.
+    A seat that an interrupt has left taken is replaced after those 50 ms. are_alike: returns
+    whether two queries can be answered together.
     """
 
     def __init__(self, are_alike: Callable[[Q, Q], bool]) -> None:

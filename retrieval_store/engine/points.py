@@ -146,7 +146,7 @@ class PointStore:
 
     @property
     def engine(self) -> "PointStore":
-        """This object itself."""
+        """The object itself."""
         return self
 
     @classmethod

@@ -114,8 +114,8 @@ def _signs_search_report(by_signs: SignSearchReport) -> Payload:
 
 def _recall_report(target: float, errors: float | None, recall: "Recall | None") -> Payload:
     """A report on searches by signs. target: the target recall. errors: the number of standard
-    errors by which the estimate is widened. The measured recall of each kind of query is included,
-    the lowest first."""
+    errors that the searches allow for. The measured recall of each kind of query is included, the
+    lowest first."""
     measured = (
         []
         if recall is None

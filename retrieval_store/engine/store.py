@@ -257,12 +257,12 @@ class Store:
 
     @property
     def embedded(self) -> "Store":
-        """This object itself, because it has the methods that only a store in this process has."""
+        """The object itself, because it has the methods that only a store in this process has."""
         return self
 
     @property
     def engine(self) -> "Store":
-        """This object itself."""
+        """The object itself."""
         return self
 
     def create(
@@ -867,7 +867,7 @@ class _Shared:
 
 class _Open:
     """The open stores, and a lock for them. The lock is reentrant, because a client may be
-    garbage-collected while its thread holds the lock, and then releases its store."""
+    garbage-collected in the thread that holds the lock, and then releases its store."""
 
     def __init__(self) -> None:
         self.stores: dict[_Key, _Shared] = {}

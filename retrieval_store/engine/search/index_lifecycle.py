@@ -1,13 +1,13 @@
-"""The index of one vector space in this process, loaded or grown while other threads search.
+"""The index of one vector space in this process. It is loaded or grows while other threads search.
 
-The labels in the index are slots. It contains the first `covered` slots of its generation, dead
-ones included; later slots are *fresh*, and searched exactly. The vector of a slot never changes, so
-an entry of an index never becomes wrong. A reader only has to drop hits in slots that its own state
-doesn't have.
+The labels in the index are slots. It contains the first `covered` slots of its generation,
+including dead slots; later slots are *fresh*, and searched exactly. The vector of a slot never
+changes, so an entry of an index never becomes wrong. A reader only has to drop hits in slots that
+its own state doesn't have.
 
-Locking: either any number of threads search, or one thread changes the index, since hnswlib doesn't
-support both at the same time. No search waits for the index: while it is being changed, searches
-are answered by codes or floats. The thread that changes it waits only for running searches.
+Locking: either any number of threads search, or one thread changes the index, because hnswlib
+doesn't support both at the same time. No search waits for the index: while it is being changed,
+searches use codes or floats. The thread that changes it waits only for running searches.
 """
 
 import time
@@ -57,14 +57,14 @@ def builtin_index(name: str) -> IndexClass:
 class SpaceIndex(DerivedKind[None, VectorIndex]):
     """The index of a vector space in one generation; empty until it is loaded or built.
 
-    held: the index object, None while it is empty; saved: how many slots the saved file is known to
-    hold; filling: the lock of the one thread that loads, grows or saves the index; closed: whether
-    the index isn't used any more; full: whether no further vectors can be added; refused: the error
-    of the index class that caused that, if any; wanted: whether the space's settings and metric
-    allow an index; installed: whether the packages that its class needs are installed. missed: how
-    many microseconds queries have lost because the index wasn't loaded; pays_from: the value of
-    `missed` from which on the file is loaded; pace: vectors added per second, 0 while none are
-    added.
+    held: the index object, None while the index is empty. saved: how many slots the saved file is
+    known to contain. filling: the lock of the thread that loads, grows or saves the index. closed:
+    whether the index is no longer used. full: whether no further vectors can be added. refused: if
+    the index class raised an error that caused `full`, this error. wanted: whether the space's
+    settings and metric permit an index. installed: whether the packages that its class needs are
+    installed. missed: how many microseconds queries have lost because the index wasn't loaded.
+    pays_from: the file is loaded once `missed` has reached this value. pace: vectors added per
+    second, 0 while no vectors are being added.
     """
 
     what: ClassVar[str] = "the index"
@@ -92,20 +92,20 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
 
     @property
     def covered(self) -> int:
-        """How many slots the index holds."""
+        """How many slots the index contains."""
         index = self.held
         return 0 if index is None else len(index)
 
     @property
     def rests(self) -> bool:
-        """Whether there is a file that isn't worth loading yet. hnswlib holds the interpreter's
-        lock while it loads a graph: for seconds, with a million vectors."""
+        """Whether there is a file whose loading doesn't pay yet. hnswlib holds the interpreter's
+        lock while it loads a graph; with a million vectors that takes seconds."""
         return not self.covered and self.missed < self.pays_from
 
     @property
     def ef_search(self) -> int:
-        """How many candidates the index compares unless the space sets a number; 0 without an
-        index."""
+        """How many candidates the index compares if the space's settings don't set a number; 0
+        without an index."""
         index = self.held
         return 0 if index is None else index.ef_search
 
@@ -116,8 +116,9 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
         return 0 if index is None else index.nbytes
 
     def search_index(self, search: Callable[[VectorIndex, int], T], otherwise: T) -> T:
-        """The result of `search`, called with the index and the number of slots in it; the index
-        doesn't change meanwhile. `otherwise` when there is no index, or it is being changed."""
+        """Call `search` with the index and the number of slots in it, and return its result. The
+        index doesn't change meanwhile. `otherwise` is returned if there is no index, or if it is
+        being changed."""
         index = self.held  # another thread may forget it
         if index is None:
             return otherwise
@@ -126,15 +127,15 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
     def add(self, rows: Matrix) -> None:
         """Add the vectors, (n, dim), of the next slots, until all are added or the index is closed.
         The caller must hold `filling`, as for `load` and `save`. If the index class is missing or
-        refuses the vectors, `full` and `refused` are set and nothing is raised."""
+        rejects the vectors, `full` and `refused` are set and no error is raised."""
         try:
             self._add(self.held or self.new_index(), rows)
         except (PluginError, ValueError) as error:
             self.full, self.refused = True, error
 
     def seconds_left(self, slots: int) -> float | None:
-        """An estimate of the seconds until the index holds this many slots; None while no vectors
-        are being added."""
+        """An estimate of the seconds until the index contains this number of slots; None while no
+        vectors are being added."""
         pace = self.pace
         return (slots - self.covered) / pace if pace else None
 
@@ -161,16 +162,16 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
         return self._sharing.share(save)
 
     def recorded_file(self, connection: apsw.Connection) -> DerivedFile | None:
-        """The recorded file of the index, if it holds clearly more slots than the index in
-        memory."""
+        """The recorded file of the index; None unless it contains clearly more slots than the index
+        in memory."""
         derived_file = None if self._files is None else find(connection, self.key)
         if self._files is None or derived_file is None or derived_file in self._files.useless:
             return None
         return derived_file if derived_file.covered >= self.covered * MUCH_MORE + 1 else None
 
     def load(self, derived_file: DerivedFile) -> None:
-        """Replace the index by the one in a file, if the file is whole; meanwhile other threads
-        search the present index."""
+        """Replace the index by the index in a file, if the file is complete. Meanwhile other
+        threads search the old index."""
         assert self._files is not None
         try:
             index = self.try_read(self._files, derived_file, None)
@@ -180,8 +181,8 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
             self.full, self.refused = True, error
 
     def read_checked(self, directory: Path, derived_file: DerivedFile, source: None) -> VectorIndex:
-        """The index in a file. The file is read while its checksum is computed; if it is damaged,
-        the index is thrown away."""
+        """Read the index from a file. Its checksum is computed at the same time; if the file is
+        damaged, the index is discarded."""
         read: list[VectorIndex] = []
         path = path_of(directory, derived_file)
         refuse_damaged(
@@ -190,7 +191,7 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
         return read[0]
 
     def read(self, path: Path, derived_file: DerivedFile, source: None) -> VectorIndex:
-        """The index in a file; also raises PluginError if the index class is missing."""
+        """Read the index from a file. Also raises PluginError if the index class is missing."""
         index = self.new_index()
         index.load(path, derived_file.covered)
         if len(index) != derived_file.covered:
@@ -209,7 +210,7 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
 
 
 def index_is_worth_building(slots: int, dimension: int, metric: Metric) -> bool:
-    """Whether an index should be built for this number of vectors (dead vectors included), since an
-    exact search would be much slower."""
+    """Whether an index should be built for this number of vectors (dead vectors included), because
+    an exact search would be much slower."""
     coded = codes_pay_off(slots, dimension, metric)
     return slots * dimension >= WORTH_CELLS and index_pays_off(slots, dimension, coded)

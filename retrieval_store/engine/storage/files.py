@@ -1,7 +1,7 @@
 """The files in the directory of a store, and their removal.
 
-Only files with names that a store uses are removed, and only in directories that the catalog of the
-store names. Files of other programs stay, and so does the directory around them. `warn_of_network`
+A file is removed only if its name is one that a store uses, and only in directories that the
+store's catalog names. Files of other programs stay, and so does their directory. `warn_of_network`
 warns of network file systems, whose locks aren't reliable enough for a store.
 """
 
@@ -64,8 +64,8 @@ _HINTS = {
 
 
 def refuse_foreign(directory: Path) -> None:
-    """Raise FormatError for a directory that holds files of another program, and no store. Hidden
-    files don't count."""
+    """Raise FormatError if a directory contains no store, but files of another program. Hidden
+    files are ignored."""
     names = sorted(os.listdir(directory))
     if CATALOG_NAME in names:
         return
@@ -86,17 +86,18 @@ def _may_be_there(name: str) -> bool:
 
 @dataclass(slots=True)
 class Label:
-    """The name of a collection in messages, which may change; the name of its directory means
-    nothing to a reader."""
+    """The name of a collection for messages. The name can change; it is used because the name of
+    the collection's directory tells a reader nothing."""
 
     name: str
 
 
 @contextmanager
 def private_folder(directory: Path | None) -> Iterator[Path]:
-    """A new directory for one call, in `directory` or among the system's temporary files. It is
-    deleted afterwards, except for files that were moved away. If the process dies before, the next
-    `remove_lost_folders` deletes it. A lock on the directory itself marks its owner."""
+    """Context manager: a new directory for one call, in `directory` or among the system's temporary
+    files. It is deleted at the end of the context, except for files that were moved away. If the
+    process dies before, the next `remove_lost_folders` deletes it. A lock on the directory itself
+    marks its owner."""
     import tempfile  # with shutil, which removes it, even when no file can be opened any more
 
     parent = Path(tempfile.gettempdir()) if directory is None else directory
@@ -117,8 +118,8 @@ def private_folder(directory: Path | None) -> Iterator[Path]:
 
 
 def remove_lost_folders(parent: Path) -> None:
-    """Remove private folders whose processes have died, as far as their files have names of
-    ours."""
+    """Remove private folders whose processes have died. Only files with names of ours are removed
+    from them."""
     for folder in parent.glob(f"{PRIVATE_PREFIX}*"):
         with suppress(OSError), own_directory(folder) as is_ours:
             if is_ours:
@@ -130,8 +131,8 @@ def remove_lost_folders(parent: Path) -> None:
 
 
 def remove_collection(directory: Path) -> None:
-    """Remove the files of a collection, and its directory if nothing else is in it. Other processes
-    may be doing so at the same time."""
+    """Remove the files of a collection, and its directory if it is then empty. Other processes may
+    be removing the same files at the same time."""
     if directory.is_symlink():  # in the place of ours; what it leads to isn't
         directory.unlink(missing_ok=True)
         return
@@ -152,8 +153,8 @@ def remove_collection(directory: Path) -> None:
 def remove_vector_files(
     directory: Path, generation_kept: int, is_dropped: Callable[[int], bool]
 ) -> None:
-    """Remove the vector files of a collection: all of other generations, and those of dropped
-    spaces in this generation."""
+    """Remove the vector files of all generations except `generation_kept`, and the vector files of
+    deleted spaces."""
 
     def keep(name: str) -> bool:
         space, generation, _ = name.split(".")
@@ -169,7 +170,7 @@ def vector_files(directory: Path) -> set[tuple[int, int]]:
 
 
 def remove_derived(directory: Path, names: Collection[str]) -> None:
-    """Remove the derived files of a collection except for those with these names."""
+    """Remove the derived files of a collection, except the files with these names."""
     with suppress(FileNotFoundError, NotADirectoryError):
         _remove_unused(directory / DERIVED, _OF_DERIVED, names.__contains__)
 
@@ -177,12 +178,13 @@ def remove_derived(directory: Path, names: Collection[str]) -> None:
 def _remove(
     directory: Path, pattern: str, keep: Callable[[str], bool] = lambda name: False
 ) -> None:
-    """Remove the files of a directory whose whole names match, except those to keep."""
+    """Remove the files of a directory whose whole names match the pattern, except those for which
+    `keep` is true."""
     remove_files(directory, lambda name: bool(re.fullmatch(pattern, name)) and not keep(name))
 
 
 def _remove_unused(directory: Path, pattern: str, keep: Callable[[str], bool]) -> None:
-    """As `_remove`, but files in use are left; a later call removes them."""
+    """Like `_remove`, but leaves files that are in use; a later call removes them."""
     try:
         _remove(directory, pattern, keep)
     except OSError as error:
@@ -211,7 +213,7 @@ MOUNTS = Path("/proc/self/mounts")
 
 
 def warn_of_network(path: Path) -> None:
-    """Warn when the path is known to lie on a network file system."""
+    """Warn if the path is known to be on a network file system."""
     try:
         mounts = MOUNTS.read_text()
     except OSError:
@@ -226,7 +228,8 @@ def warn_of_network(path: Path) -> None:
 
 
 def file_system_of(path: Path, mounts: str) -> str | None:
-    """The type of the file system that holds the path, by a table of mounts as in /proc/mounts."""
+    """The type of the file system that contains the path, according to a mount table like
+    /proc/mounts."""
     best, kind = -1, None
     for line in mounts.splitlines():
         _, mount_point, mounted_type, *_ = [*line.split(), "", "", ""]

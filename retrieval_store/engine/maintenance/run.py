@@ -1,23 +1,23 @@
-"""Maintenance of a collection: copies living data, removes the rest, and keeps the indexes current.
+"""Maintenance of a collection: copies live data, removes other data, and updates the indexes.
 
-*Compaction*: the vectors of living points go into files of the next *generation*, slice by slice,
-each slice in a short write transaction, so writers wait for milliseconds. The index of that
-generation is built alongside. Writes in the meantime are copied in the transaction that switches to
-the new generation. Readers go on with the files they have mapped; one that finds a file gone reads
-again (`Access.read`). Then the old files are removed, free pages are returned, and the write-ahead
-log is emptied: no byte of deleted data is left.
+*Compaction*: the vectors of existing points are copied into files of the next *generation*, slice
+by slice, each slice in a short write transaction, so writers wait only for milliseconds. The index
+of that generation is built at the same time. Writes in the meantime are copied in the transaction
+that switches to the new generation. Readers keep the files that they have mapped; a reader that
+finds a file gone reads again (`Access.read`). Then the old files are removed, free pages are
+returned, and the write-ahead log is emptied, so that no byte of deleted data is left.
 
-*Expiry*: points whose moment has come are deleted (`remove_expired`). No result depends on when
-that happens, since every call leaves them out anyway.
+*Expiry*: points whose expiry time has passed are deleted (`remove_expired`). No result depends on
+when that happens, because every call leaves expired points out anyway.
 
-*Coding*: vectors get codes; whole segments of codes are saved. *Filling*: an index gets the vectors
-that it lacks, and is saved when it has grown enough. If too many vectors become dead meanwhile,
-compaction comes first.
+*Coding*: the codes of vectors are computed, and full segments of codes are saved. *Filling*:
+missing vectors are added to an index, which is saved when it has grown enough. If too many vectors
+become dead meanwhile, compaction comes first.
 
 One thread of one process at a time maintains a directory (`as_only_process`): it holds a lock on a
 lock file, which is released when its process dies. The next process removes the remains of
-unfinished work. Other processes may meanwhile load saved files and add vectors to their own copy of
-an index, but don't begin to build one.
+unfinished work. Meanwhile, other processes can load saved files and add vectors to their own copy
+of an index, but they don't begin to build an index.
 """
 
 import time
@@ -82,8 +82,8 @@ T = TypeVar("T")
 
 
 class _Locks:
-    """For each directory the lock at which the threads of this process queue, and the lock files
-    whose locks they hold."""
+    """For each directory, the lock for which the threads of this process queue. files: the open
+    lock files whose locks this process holds."""
 
     def __init__(self) -> None:
         self._of_threads: dict[Path, FifoLock] = {}
@@ -95,8 +95,8 @@ class _Locks:
         return self._of_threads.setdefault(directory, FifoLock())
 
     def forget_after_fork(self) -> None:
-        """In a forked child: no thread does maintenance. The parent's lock files are closed, else
-        their locks would outlive the parent."""
+        """Called in a forked child, in which no thread does maintenance. The parent's lock files
+        are closed, because otherwise their locks would outlive the parent."""
         self._of_threads, files = {}, self.files
         self.files = set()
         for file in files:
@@ -107,9 +107,9 @@ _locks = _Locks()
 
 
 def as_only_process(access: Access, milliseconds: int, work: Callable[[bool], T]) -> T:
-    """The result of `work`, called with whether this is now the one thread of all processes that
-    may do maintenance. False if another thread or process has held the lock for this number of
-    milliseconds."""
+    """Call `work` and return its result. The argument of `work` is True if this is now the one
+    thread of all processes that is allowed to do maintenance. It is False if another thread or
+    process has held the lock for `milliseconds`."""
     directory = access.directory
     if directory is None or access.is_read_only:
         return work(not access.is_read_only)
@@ -138,7 +138,7 @@ _log = log_of("maintenance")
 
 
 def remove_expired(access: Access) -> int:
-    """Delete the points that have expired; returns how many."""
+    """Delete the expired points; returns the number of deleted points."""
     path = access.expires
     if path is None or access.is_read_only:
         return 0
@@ -169,12 +169,12 @@ GLANCE = 0.1  # seconds between two checks of another thread's progress
 
 
 class _Overgrown(Exception):  # noqa: N818 (it isn't an error)
-    """Raised to end a pass of maintenance, since compaction must come first."""
+    """Raised to end a maintenance pass because compaction must come first."""
 
 
 def optimize(access: Access, progress: Progress) -> None:
-    """Compact the vector files if they have dead slots, bring the indexes up to date and save them,
-    and give back all space."""
+    """Compact the vector files if they have dead slots, complete the indexes and save them, and
+    release all unused disk space."""
     access.refuse_if_read_only()
     work = partial(_in_passes, access, progress, LOCK_TIMEOUT_MS, _Pass.all)
     try:
@@ -190,7 +190,8 @@ def optimize(access: Access, progress: Progress) -> None:
 
 def run_once(access: Access, progress: Progress) -> bool:
     """Do all worthwhile maintenance now, without waiting for another process or thread that is
-    already doing it. Returns whether work was left to these, or for later."""
+    already doing maintenance. Returns whether work is left to that process or thread, or for
+    later."""
     work = partial(_do_what_is_worth_it, access, progress)
     return access.maintaining.take_in_time(0, work, lambda: True)
 
@@ -201,8 +202,9 @@ def _do_what_is_worth_it(access: Access, progress: Progress) -> bool:
 
 @dataclass(slots=True)
 class _Pass:
-    """One pass of maintenance. is_alone: whether this is the one thread of all processes that may
-    change files; coded_at: when new vectors last got codes, by `time.monotonic`."""
+    """One pass of maintenance. is_alone: whether this is the one thread of all processes that is
+    allowed to change files. coded_at: when the codes of new vectors were last computed, by
+    `time.monotonic`."""
 
     access: Access
     progress: Progress
@@ -210,7 +212,7 @@ class _Pass:
     coded_at: float = 0.0
 
     def all(self) -> bool:
-        """Do all possible maintenance; returns True when it is done."""
+        """Do all possible maintenance. Returns True at the end."""
         access = self.access
         if not self.is_alone:
             _refuse_to_wait(access)
@@ -243,8 +245,8 @@ class _Pass:
         return True
 
     def do_what_is_worth_it(self) -> bool:
-        """Do only the maintenance that is worthwhile now; returns whether work was left, to another
-        process or for later."""
+        """Do only the maintenance that is worthwhile now. Returns whether work is left to another
+        process, or for later."""
         access, is_alone = self.access, self.is_alone
         self._expire()
         _begin(access, CODING)
@@ -300,23 +302,26 @@ class _Pass:
         self.progress(done, total)
 
     def _between_parts(self, done: int, total: int) -> None:
-        """Called between two parts of an index, which may take minutes to fill."""
+        """Called between two parts of filling an index, which can take minutes. Reports progress,
+        and ends the pass if compaction must come first."""
         self._report(done, total)
         self._compaction_first()
 
     def _beside_writes(self, done: int, total: int) -> None:
-        """As `_between_parts`, for work that no caller waits for."""
+        """Like `_between_parts`, but for work that no caller waits for: codes of new vectors are
+        computed in between."""
         self._codes_first(done, total)
         self._compaction_first()
 
     def _compaction_first(self) -> None:
-        """Begin anew if so much was written meanwhile that an index would include dead vectors."""
+        """Start the pass again if so much was written meanwhile that an index would include dead
+        vectors."""
         if self.is_alone and is_overgrown(self.access):
             raise _Overgrown
 
     def _codes_first(self, done: int, total: int) -> None:
-        """Called between two steps of work that can wait: code the vectors that were written
-        meanwhile, since queries scan vectors without codes one by one."""
+        """Called between two steps of work that can wait. Computes the codes of vectors that were
+        written meanwhile, because queries scan vectors without codes one by one."""
         self._report(done, total)
         if time.monotonic() >= self.coded_at + CODED_EVERY:
             self._code_all()
@@ -328,8 +333,8 @@ class _Pass:
 
 
 def _in_turn(access: Access, progress: Progress, work: Callable[[], bool]) -> None:
-    """Do the work, which returns True, when it is this thread's turn. Until then the progress of
-    the thread that holds the lock is reported."""
+    """Call `work` when it is this thread's turn; `work` must return True. Until then the progress
+    of the thread that holds the lock is reported."""
     done_before = 0
     while not access.maintaining.take_in_time(GLANCE, work, lambda: False):
         other_work = access.maintained
@@ -353,7 +358,7 @@ def _refuse_to_wait(access: Access) -> NoReturn:
 def _in_passes(
     access: Access, progress: Progress, milliseconds: int, work: Callable[[_Pass], T]
 ) -> T:
-    """The result of `work`, called by `as_only_process`. It is called again whenever it was ended
+    """Call `work` by `as_only_process`, and return its result. It is called again each time it ends
     because compaction must come first."""
     return as_only_process(access, milliseconds, partial(_again, access, progress, work))
 
@@ -371,9 +376,10 @@ def _again(access: Access, progress: Progress, work: Callable[[_Pass], T], is_al
 
 
 def save_indexes(access: Access, seconds: float) -> None:
-    """Save indexes that have grown, before the collection is closed. Only if no other process does
-    maintenance, and background maintenance stops within this number of seconds. Large lists of
-    words aren't saved here, since background maintenance saves them soon after they are made."""
+    """Save indexes that have grown, before the collection is closed. They are saved only if no
+    other process does maintenance, and background maintenance stops within this number of seconds.
+    Large lists of words aren't saved here, because background maintenance saves them soon after
+    they are built."""
     save = partial(as_only_process, access, 0, partial(_save_indexes, access))
     try:
         access.maintaining.take_in_time(seconds, save, lambda: None)
@@ -391,8 +397,8 @@ def _save_indexes(access: Access, is_alone: bool) -> None:
 
 
 def forget_derived(access: Access) -> None:
-    """Drop all derived files, whichever process made them, and their data in memory; they are made
-    again when needed."""
+    """Drop all derived files, whichever process wrote them, and their data in memory. They are
+    rebuilt when needed."""
     access.forget()  # so that no thread goes on building one
     access.maintaining.take(partial(as_only_process, access, 0, partial(_forget_derived, access)))
 

@@ -393,8 +393,8 @@ def _encode_rows(vectors: Floats, frame: Frame, sides: Floats) -> tuple[Floats, 
 
 
 def _numbers(nibbles: np.ndarray, dimension: int) -> Matrix:
-    """The numbers that are packed as halves of bytes: (n, dim). The four numbers in the lower
-    halves come first, then the four in the upper halves."""
+    """The numbers that are packed as halves of bytes: (n, dim). Every four bytes contain eight
+    numbers: first the four in the lower halves, then the four in the upper halves."""
     halves = np.stack([nibbles & 15, nibbles >> 4], axis=2)
     return halves.reshape(len(nibbles), -1)[:, :dimension].astype(np.float32)
 

@@ -90,10 +90,10 @@ _pool: "dict[tuple[float, ...], list[ScanBuffers]]" = {}
 
 class Nearest(NamedTuple):
     """The rows found for one query, nearest first, with distances in float64. chosen: how many of
-    these rows are the result: the k nearest, and rows that tie with the k-th; the other rows were
-    only candidates. tied: whether some rows of the result may be equally far; such rows are in no
-    particular order. looked: for a search by signs, of how many rows the signs, the upper bits, and
-    the distances were compared."""
+    these rows are the result, which consists of the k nearest and of rows that tie with the k-th.
+    The other rows were only candidates. tied: whether some rows of the result may be at equal
+    distances; such rows are in no particular order. looked: for a search by signs, for how many
+    rows the signs, the upper bits, and the distances were compared."""
 
     slots: Ints
     distances: Floats
@@ -103,14 +103,15 @@ class Nearest(NamedTuple):
 
     def share_of(self, true: "Nearest", k: int) -> float:
         """The share of the k nearest rows of `true` (which must not be empty) that this result
-        contains; other rows that are equally near count too."""
+        contains. Other rows at the same distance are counted too."""
         k = min(k, true.chosen)
         near = self.distances[: self.chosen] <= true.distances[k - 1]
         return min(k, int(np.count_nonzero(near))) / k
 
 
 def nearest_of(slots: Ints, distances: Floats, k: int) -> Nearest:
-    """The k nearest of the slots, and slots that tie with the k-th. distances: of all slots."""
+    """The k nearest of these slots, and slots that tie with the k-th. distances: the distances of
+    all slots."""
     if 0 < k < len(slots):
         chosen = np.flatnonzero(distances <= np.partition(distances, k - 1)[k - 1])
         slots, distances = slots[chosen], distances[chosen]
@@ -119,13 +120,13 @@ def nearest_of(slots: Ints, distances: Floats, k: int) -> Nearest:
 
 
 def max_candidates(count: int, share: int, k: int) -> int:
-    """How many candidates a scan of `count` rows may leave: one row in `share`, but at least the
-    number that a good scan leaves for k hits."""
+    """How many candidates a scan of `count` rows is allowed to leave: one row in `share`, but at
+    least the number that a good scan leaves for k hits."""
     return max(count // share, CANDIDATES_PER_HIT * k + MIN_CANDIDATES)
 
 
 class _QueryStruct(NamedTuple):
-    """The fields of a SOUGHT: the arguments of a query and its results so far
+    """The fields of the C struct SOUGHT: the arguments of a query and its results so far
     (`native/kernel.h`)."""
 
     floor: float
@@ -149,10 +150,10 @@ class _QueryStruct(NamedTuple):
 class ScanBuffers:
     """The C structs (SOUGHT) of some queries, followed by scratch space for a scan.
 
-    queries: the number of queries; k: how many nearest rows each query wants; most: a query with
-    more candidates than this counts as hard; room: bytes of scratch space; floor: the least score
-    wanted. at: the address of the first struct; room_at: the address of the scratch space;
-    room_offset: its offset in the buffer.
+    queries: the number of queries. k: how many nearest rows each query wants. most: a query with
+    more candidates than this counts as hard. room: the size of the scratch space in bytes. floor:
+    the least score wanted. at: the address of the first struct. room_at: the address of the scratch
+    space. room_offset: its offset in the buffer.
     """
 
     def __init__(self, queries: int, k: int, most: int, room: int, floor: float) -> None:
@@ -188,7 +189,7 @@ class ScanBuffers:
     def of(
         cls, queries: int, k: int, most: int, room: int = 0, floor: float = -np.inf
     ) -> "ScanBuffers":
-        """Buffers of these sizes without results, perhaps from the pool."""
+        """Buffers of these sizes without results. They are taken from the pool if possible."""
         try:
             kept = _pool[queries, k, most, room, floor].pop()
         except (KeyError, IndexError):
@@ -215,7 +216,7 @@ class ScanBuffers:
             alike.append(self)
 
     def candidates(self) -> list[Candidates]:
-        """For each query the slots of rows that may be among the nearest, in no particular order;
+        """For each query, the slots of rows that may be among the nearest, in no particular order;
         None for hard queries."""
         return [self._candidates_of(query) for query in range(self.queries)]
 
@@ -247,8 +248,8 @@ class ScanBuffers:
         return _QueryStruct._make(SOUGHT.unpack_from(self._memory, SOUGHT.size * query))
 
     def _arrays(self, sought: _QueryStruct) -> tuple[int, int, int]:
-        """The offsets in the buffer at which the arrays `slots` and `uppers` begin, and the size in
-        bytes of each."""
+        """The offsets in the buffer at which the arrays `slots` and `uppers` begin, and the size of
+        each array in bytes."""
         return sought.slots - self.at, sought.uppers - self.at, WORD * sought.found
 
 
@@ -266,10 +267,10 @@ GATHER_FACTOR = 1.5  # cost of copying rows together and multiplying, relative t
 
 @dataclass(frozen=True, slots=True)
 class Norms:
-    """Euclidean lengths of the rows of a matrix.
+    """The Euclidean lengths of the rows of a matrix.
 
-    lengths: (n,) float64; safe: no product of rows of such lengths leaves float32's range; longest:
-    the largest length.
+    lengths: (n,) float64. safe: whether the products of all rows of such lengths stay within
+    float32's range. longest: the largest length.
     """
 
     lengths: Floats
@@ -277,12 +278,12 @@ class Norms:
     longest: float
 
     def squares_of(self, rows: Ints | slice) -> Matrix:
-        """Squares of the lengths of some rows."""
+        """The squared lengths of some rows."""
         lengths = self.lengths[rows]
         return (lengths * lengths).astype(np.float32)
 
     def inverse(self, rows: Ints | slice) -> Matrix:
-        """1 over the lengths of some rows, 0 where they are 0."""
+        """The inverse lengths of some rows, 0 for rows of length 0."""
         lengths = self.lengths[rows]
         inverse: Floats = np.divide(1.0, lengths, out=np.zeros(len(lengths)), where=lengths > 0)
         return inverse.astype(np.float32)
@@ -298,8 +299,8 @@ def length_of(vector: Matrix) -> float:
 
 
 def is_safe_length(length: float) -> bool:
-    """Whether products of a vector of this length with vectors of usual lengths stay in float32's
-    range."""
+    """Whether products of a vector of this length with vectors of usual lengths stay within
+    float32's range."""
     return SAFE_LENGTHS[0] <= length <= SAFE_LENGTHS[1] or length == 0
 
 
@@ -321,12 +322,12 @@ def nearest(
     k: int,
     slots: Ints | None,
 ) -> list[Nearest]:
-    """For each query the k nearest rows of `matrix`, and all that tie with the k-th.
+    """For each query, the k nearest rows of `matrix`, and all rows that tie with the k-th.
 
-    queries: (q, dim) float32; matrix: (n, dim); norms: a function that returns the norms of the
-    matrix' rows, called only if needed; slots: the rows that may be found, None for all. Distances:
-    "l2" squared, "l1" the sum of absolute differences, "ip" -dot, "cosine" 1 - cos (1 when a vector
-    is zero).
+    queries: (q, dim) float32. matrix: (n, dim). norms: a function that returns the norms of the
+    matrix's rows; it is called only if needed. slots: the rows that can be found, None for all.
+    Distances: squared for "l2", the sum of absolute differences for "l1", -dot for "ip", 1 - cos
+    for "cosine" (1 if a vector is zero).
     """
     compiled = kernel()
     if compiled is not None and (metric == "l1" or len(queries) < MANY_QUERIES):
@@ -339,8 +340,9 @@ def nearest(
 
 
 class FloatPass:
-    """A compiled scan over the same rows for any number of queries, one at a time, in any number of
-    threads. The arguments are as for `nearest`; the matrix itself isn't kept."""
+    """A compiled scan over the same rows for any number of queries, one query at a time, in any
+    number of threads. The arguments are the same as those of `nearest`. The matrix itself isn't
+    kept."""
 
     def __init__(self, matrix: Stored, metric: Metric, k: int, slots: Ints | None) -> None:
         self._metric, self.k = metric, k
@@ -355,7 +357,7 @@ class FloatPass:
 
     def nearest(self, query: Matrix, matrix: Stored) -> Nearest:
         """The k nearest rows, and all rows that tie with the k-th. matrix: the matrix for which
-        this was made, but it may be at another address."""
+        this object was created; it can be at another address."""
         hits = self._by_pass(query, matrix) if self._selects else None
         if hits is None:
             length = length_of(query)
@@ -363,7 +365,7 @@ class FloatPass:
         return hits
 
     def _by_pass(self, query: Matrix, matrix: Stored) -> Nearest | None:
-        """The result of a compiled scan; None if errors can't be bounded, or if more than one row
+        """The result of a compiled scan. None if errors can't be bounded, or if more than one row
         in MAX_SHARE would be a candidate, so that the scan saves too little."""
         compiled = kernel()
         assert compiled is not None
@@ -429,7 +431,8 @@ def _nearest_by_differences(
 
 
 def _differences(query: Matrix, matrix: Stored, slots: Ints | None) -> Matrix:
-    """(m,) float32 sums of absolute differences from the rows `slots`, or from all."""
+    """The sums of absolute differences between the query and the rows `slots` (None: all rows):
+    (m,) float32."""
     sums = np.empty(len(matrix) if slots is None else len(slots), np.float32)
     for start, stop in _blocks(len(sums), matrix.shape[1], GATHERED_CELLS):
         block = slice(start, stop) if slots is None else slots[start:stop]
@@ -442,10 +445,10 @@ def _differences(query: Matrix, matrix: Stored, slots: Ints | None) -> Matrix:
 def exact_distances(
     query: Matrix, length: float, matrix: Stored, slots: Ints | None, metric: Metric
 ) -> Floats:
-    """(m,) float64 distances from `query`, (dim,) float32, to the rows `slots` of `matrix`, or to
-    all rows if None. length: the query's.
+    """The distances from `query`, (dim,) float32, to the rows `slots` of `matrix` (None: all rows):
+    (m,) float64. length: the length of the query.
 
-    Equal rows give equal distances at any position: each row is summed on its own.
+    Equal rows have equal distances at any position, because each row is summed separately.
     """
     distances = np.empty(len(matrix) if slots is None else len(slots), np.float64)
     compiled = kernel()
@@ -462,8 +465,9 @@ def exact_distances(
 
 
 def distances_from(query: Matrix, rows: Stored, metric: Metric) -> Floats:
-    """(m,) float64 distances of the rows of a matrix from a vector, (dim,) float32, in the form of
-    hits: "l2" squared, "ip" 1 - dot, "cosine" 1 - cos. Equal rows have equal distances."""
+    """The distances from a vector, (dim,) float32, to the rows of a matrix: (m,) float64. As in
+    hits, they are squared for "l2", 1 - dot for "ip", 1 - cos for "cosine". Equal rows have equal
+    distances."""
     return hit_distances(exact_distances(query, length_of(query), rows, None, metric), metric)
 
 
@@ -497,13 +501,14 @@ def _measure(
 def _closest(
     query: Matrix, length: float, matrix: Stored, slots: Ints | None, metric: Metric, k: int
 ) -> Nearest:
-    """The k nearest of the rows `slots`, or of all rows if None."""
+    """The k nearest of the rows `slots` (None: of all rows)."""
     distances = exact_distances(query, length, matrix, slots, metric)
     return nearest_of(np.arange(len(matrix)) if slots is None else slots, distances, k)
 
 
 def _products(queries: Matrix, matrix: Stored, slots: Ints | None) -> Matrix:
-    """(q, m) float32 dot products with the rows `slots`, by the cheaper of two ways."""
+    """The dot products of the queries and the rows `slots`: (q, m) float32. The cheaper of two
+    methods is used."""
     if slots is not None and len(slots) * GATHER_FACTOR <= len(matrix):
         return _products_of_some(queries, matrix, slots)
     products = _products_of_all(queries, matrix)
@@ -537,7 +542,7 @@ def _products_of_some(queries: Matrix, matrix: Stored, slots: Ints) -> Matrix:
 
 
 def _at_once(matrix: Stored) -> int:
-    """How many rows are copied or converted at a time."""
+    """How many rows are copied or converted at the same time."""
     return min(len(matrix), max(1, GATHERED_CELLS // int(matrix.shape[1])))
 
 
@@ -550,7 +555,8 @@ def _candidates(
     k: int,
     dimension: int,
 ) -> Ints:
-    """The slots that may be among the k nearest, given the bounds of float32's rounding errors."""
+    """The slots that may be among the k nearest, in view of the bounds of float32's rounding
+    errors."""
     units = (dimension + 8) * UNIT_ROUNDOFF  # n + 8 in the module's docstring
     gamma = units / (1 - units)
     chosen = slice(None) if slots is None else slots
@@ -607,13 +613,13 @@ UNSPLIT_PRODUCTS, PART_CELLS = 262_144, 32_768
 
 
 class _Turn:
-    """The lock that a thread holds while BLAS splits its product."""
+    """Holds the lock that a thread must hold while BLAS splits its product among threads."""
 
     def __init__(self) -> None:
         self.lock = Lock()
 
     def forget_after_fork(self) -> None:
-        """In a forked child: make a new lock, since no thread of the child holds it."""
+        """Called in a forked child: replace the lock, because no thread of the child holds it."""
         self.lock = Lock()
 
 
@@ -631,8 +637,9 @@ def dot_products(queries: Matrix, rows: Matrix, out: Matrix) -> None:
 
 
 def _unsplit(query: Matrix, rows: Matrix, out: Matrix) -> None:
-    """The products for one query, computed in parts too small for BLAS to split among threads. A
-    single thread is nearly as fast as several here, since memory is the bottleneck."""
+    """Write the products of one query and the rows to `out`. They are computed in parts too small
+    for BLAS to split among threads. A single thread is nearly as fast as several here, because
+    memory is the bottleneck."""
     dimension = max(1, rows.shape[1])
     part = max(1, UNSPLIT_CELLS // dimension)
     parts = len(rows) // part
@@ -642,8 +649,8 @@ def _unsplit(query: Matrix, rows: Matrix, out: Matrix) -> None:
 
 
 def products_of_few(queries: Matrix, rows: Matrix) -> Matrix:
-    """(n, q) products of (n, dim) rows and a few queries, in parts too small for BLAS to split: the
-    rows are read once for all queries."""
+    """The products of (n, dim) rows and a few queries: (n, q). They are computed in parts too small
+    for BLAS to split among threads, so the rows are read once for all queries."""
     dimension = max(1, rows.shape[1])
     part = max(1, min(PART_CELLS, UNSPLIT_PRODUCTS // max(1, len(queries))) // dimension)
     parts = len(rows) // part

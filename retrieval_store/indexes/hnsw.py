@@ -1,14 +1,14 @@
-"""HNSW, the graph of Malkov and Yashunin (2016), by hnswlib.
+"""HNSW, the graph of Malkov and Yashunin (2016), implemented by hnswlib.
 
-hnswlib is compiled where it is installed, so it is an extra, imported when the first graph is made.
+hnswlib is compiled when it is installed, so it is an extra, imported when the first graph is built.
 Without it settings can still be checked and stored.
 
 hnswlib trusts its files: an invalid link makes it read memory outside the graph. So `_read_file`
-reads them, refuses graphs that can't be ours, and passes the parts to hnswlib in the form in which
-it takes graphs from pickles. That blocks other threads of the interpreter for a third to half as
-long as hnswlib's `load_index`: 115 instead of 315 ms for 188 MB (300,000 vectors of 128
-dimensions), 32 instead of 68 ms for 55 MB. Saving uses `save_index`: for these graphs it takes 46
-and 14 ms, while making the parts of a pickle takes 400 and 40 ms.
+reads them, rejects graphs that can't be ours, and passes the parts to hnswlib in the form in which
+it loads pickled graphs. That blocks other threads of the interpreter for a third to half as long as
+hnswlib's `load_index`: 115 instead of 315 ms for 188 MB (300,000 vectors of 128 dimensions), 32
+instead of 68 ms for 55 MB. Saving uses `save_index`: for these graphs it takes 46 and 14 ms, while
+creating the parts of a pickle takes 400 and 40 ms.
 """
 
 import math
@@ -51,9 +51,10 @@ Words = npt.NDArray[np.uint32]
 
 @dataclass(frozen=True, slots=True)
 class _FileParts:
-    """The content of a file. elements: (n, words), for each vector its links at the lowest level,
-    its components, and its number; levels: (n,), the highest level of each vector; links: the links
-    at higher levels, a row for each vector and level, which begins with their count."""
+    """The content of a graph's file. elements: (n, words), for each vector its links at the lowest
+    level, its components, and its number. levels: (n,), the highest level of each vector. links:
+    the links at higher levels, one row for each vector and level, which begins with the number of
+    links."""
 
     header: np.void
     elements: Words
@@ -62,16 +63,16 @@ class _FileParts:
 
 
 class HNSWIndex:
-    """A `VectorIndex`: a graph by hnswlib. `add` and `load` raise PluginError if hnswlib isn't
-    installed."""
+    """A `VectorIndex` that is a graph by hnswlib. `add` and `load` raise PluginError if hnswlib
+    isn't installed."""
 
     self_contained = True
 
     def __init__(self, dimension: int, metric: Metric, settings: Payload) -> None:
-        """dimension: of the vectors; metric: of their distances. settings: max_neighbors (links of
-        a vector; twice that at the lowest level), ef_construction (candidates when a vector is
-        added), ef_search (the fewest candidates of a search). Raises ValueError for other
-        settings."""
+        """dimension: the dimension of the vectors. metric: the metric of their distances. settings:
+        max_neighbors (links of a vector; twice that number at the lowest level), ef_construction
+        (candidates when a vector is added), ef_search (the fewest candidates of a search). Raises
+        ValueError for unknown settings and invalid values."""
         unknown = set(settings) - set(HNSW_DEFAULTS)
         if unknown:
             raise ValueError(f"hnsw has no setting {quote(min(unknown))}")
@@ -208,8 +209,8 @@ def _whole_rows(are_equal: npt.NDArray[Any]) -> Bools:
 
 
 def _read_file(path: Path, dimension: int, count: int, settings: dict[str, Any]) -> _FileParts:
-    """The content of the file; ValueError unless it is a graph of `count` vectors without invalid
-    links."""
+    """The content of the file. Raises ValueError unless it is a graph of `count` vectors without
+    invalid links."""
     m, size = settings["max_neighbors"], path.stat().st_size
     element = 4 * (2 * m + 1) + 4 * dimension + 8
     if count < 1 or size < HEADER.itemsize + count * element or size % 4:
@@ -252,8 +253,8 @@ def _check_level0(elements: Words, path: Path, m: int) -> None:
 
 
 def _upper_levels(words: Words, path: Path, count: int, m: int) -> tuple[Ints, Words]:
-    """The highest level of each vector, and the links at all higher levels. words: for each vector
-    the length of its links in bytes, followed by these links."""
+    """The highest level of each vector, and the links at all levels above the lowest. words: for
+    each vector the length of its links in bytes, followed by these links."""
     levels = np.zeros(count, np.int64)
     block = m + 1
     lists, owners, heights = [], [], []

@@ -153,9 +153,10 @@ SAMPLE = 1_024  # rows by which that is judged
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """The transformation of rows before they are coded: centre and rotation. seed: of the rotation;
-    centre: (dim,) float32, the mean of rows ("l2") or its direction ("cosine", "ip"); flips: (2,
-    dim) float32, +1 and -1, of the rotation; record: the FRAME structure for compiled functions."""
+    """The transformation of rows before they are coded: centre and rotation. seed: the seed of the
+    rotation. centre: (dim,) float32, the mean of rows ("l2") or its direction ("cosine", "ip").
+    flips: (2, dim) float32, the signs +1 and -1 of the rotation. record: the FRAME structure for
+    compiled functions."""
 
     seed: int
     centre: Matrix
@@ -175,7 +176,7 @@ class Frame:
         object.__setattr__(self, "record", frame_record)
 
     def same_as(self, other: "Frame") -> bool:
-        """Whether a query transformed for this frame can also be used with the other."""
+        """Whether a query transformed for this frame can also be used with the other frame."""
         return self is other or (
             (self.seed, self.metric) == (other.seed, other.metric)
             and np.array_equal(self.centre, other.centre)
@@ -183,7 +184,7 @@ class Frame:
 
 
 def rotate(rows: Floats, frame: Frame) -> Floats:
-    """(n, dim) rows, rotated like the rows of a frame before they are coded, without the compiled
+    """Rotate (n, dim) rows like the rows of a frame before they are coded, without the compiled
     part."""
     dimension = rows.shape[1]
     longest = 1 << (dimension.bit_length() - 1)
@@ -196,9 +197,10 @@ def rotate(rows: Floats, frame: Frame) -> Floats:
 
 
 def _by_hadamard(rows: Floats) -> Floats:
-    """Multiply rows by Hadamard's matrix, divided by the root of its size: along one factor of the
-    size after the other. Each multiplication takes the last axis and makes it the first. The
-    product of each row is separate, and so small that BLAS uses no threads."""
+    """Multiply rows by Hadamard's matrix, divided by the root of its size. The size is split into
+    factors, and one multiplication is made for each factor. Each multiplication takes the last axis
+    and makes it the first. The product of each row is separate, and so small that BLAS uses no
+    threads."""
     count, size = rows.shape
     remaining = size
     while remaining > 1:
@@ -215,7 +217,7 @@ LARGEST_FACTOR = 16  # with larger ones there is more to multiply
 
 @cache
 def _hadamard(size: int) -> Floats:
-    """Sylvester's matrix of this size, a power of two."""
+    """Sylvester's Hadamard matrix of this size, which must be a power of two."""
     if size == 1:
         return np.ones((1, 1))
     half = _hadamard(size // 2)
@@ -227,11 +229,12 @@ class Codes:
     """Codes of `count` rows, in blocks of 32 (the layout is in `native/kernel.h`).
 
     high: (blocks, 32 / t, chunks, t, 4) uint8, the upper halves, t rows together
-    (`native.tile_rows`); low: (m, chunks, 4) uint8, the lower halves, of m = 32 * blocks rows;
-    rows: (m, 4) float32, of each row the scale, the residual r of the upper half alone, the exact
-    part (t, or |y|² / 2 for "l2"), and |ŷ|; finer: (m,) float32, the residuals of both halves
-    together; signs: (blocks, bytes) uint8, of 32 rows together (`native.signs_bytes`). slots:
-    (count,) int64, the slot of each row; None where the slots are consecutive.
+    (`native.tile_rows`). low: (m, chunks, 4) uint8, the lower halves, where m = 32 * blocks. rows:
+    (m, 4) float32, four numbers for each row: the scale, the residual r of the upper half alone,
+    the exact part (t, or |y|² / 2 for "l2"), and |ŷ|. finer: (m,) float32, the residuals of both
+    halves together. signs: (blocks, bytes) uint8, the signs of 32 rows together
+    (`native.signs_bytes`). slots: (count,) int64, the slot of each row; None if the slots are
+    consecutive.
     """
 
     count: int
@@ -245,13 +248,13 @@ class Codes:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all arrays."""
+        """The total size of all arrays in bytes."""
         arrays = (self.high, self.low, self.rows, self.finer, self.signs, self.slots)
         return sum(array.nbytes for array in arrays if array is not None)
 
     def as_piece(self, first: int, frame: int) -> tuple[int, ...]:
-        """The fields of a PIECE structure, for rows whose first slot is `first`; frame: the frame's
-        position among the search's."""
+        """The fields of a PIECE structure for these rows. first: the slot of the first row. frame:
+        the position of the codes' frame among the frames of the search."""
         arrays = (self.high, self.low, self.rows, self.finer, self.signs, self.slots)
         return (*map(address, arrays), first, self.count, frame)
 
@@ -277,12 +280,13 @@ def allocate_codes(count: int, frame: Frame) -> Codes:
 
 
 def first_of(codes: Codes, count: int) -> Codes:
-    """The codes of the first `count` rows, sharing memory."""
+    """The codes of the first `count` rows. They share memory with the original."""
     return replace(codes, count=count)
 
 
 def encode_into(target: Codes, place: int, rows: Stored) -> None:
-    """Code (n, dim) rows, and put the codes into `target` from the position `place` on."""
+    """Compute the codes of (n, dim) rows, and store them in `target` from the position `place`
+    on."""
     compiled = kernel()
     assert compiled is not None
     dimension = rows.shape[1]
@@ -298,9 +302,9 @@ def encode_into(target: Codes, place: int, rows: Stored) -> None:
 
 
 def gather_codes(pieces: list[tuple[Codes, Ints]], slots: Ints) -> Codes:
-    """Codes of some rows of several pieces, all in one frame, copied together in this order.
-    pieces: codes, and the positions of the wanted rows in them; slots: the slots of all these
-    rows."""
+    """Copy the codes of some rows into one block, in this order. All codes must have the same
+    frame. pieces: codes, and the positions of the wanted rows in them. slots: the slots of all
+    these rows."""
     compiled = kernel()
     assert compiled is not None
     target = allocate_codes(len(slots), pieces[0][0].frame)
@@ -317,15 +321,15 @@ def gather_codes(pieces: list[tuple[Codes, Ints]], slots: Ints) -> Codes:
 
 
 def factors_and_sides(codes: Codes, blocks: slice) -> tuple[Matrix, Matrix]:
-    """For the rows of some blocks, (n,) float32 each: the factors of their signs; and the copies of
-    their sides that are stored with the signs, NaN for rows without a valid bound."""
+    """For the rows of some blocks, (n,) float32 each: the factors of their signs, and the copies of
+    their sides that are stored with the signs. The copy is NaN for rows without a valid bound."""
     floats = codes.signs[blocks, -OF_SIGNS * BLOCK * 4 :]
     factors_and_sides = np.ascontiguousarray(floats).view("<f4").reshape(-1, OF_SIGNS, BLOCK)
     return factors_and_sides[:, 0].reshape(-1), factors_and_sides[:, 1].reshape(-1)
 
 
 def signs_of(codes: Codes, rows: Ints) -> Bools:
-    """(n, dim) bool: whether the numbers of some rotated rows are above 0."""
+    """Whether the numbers of these rotated rows are above 0: (n, dim) bool."""
     pairs = codes.signs[rows // BLOCK, : -OF_SIGNS * BLOCK * 4].reshape(len(rows), -1, BLOCK)
     packed = np.take_along_axis(pairs, (rows % BLOCK)[:, None, None], axis=2)[:, :, 0]
     signs = np.unpackbits(packed, axis=1, count=len(codes.frame.centre), bitorder="little")
@@ -333,15 +337,16 @@ def signs_of(codes: Codes, rows: Ints) -> Bools:
 
 
 def signs_at(codes: Codes, number: int) -> Bools:
-    """(n,) bool: whether the component with this number of each rotated row is above 0."""
+    """Whether one component of each rotated row is above 0: (n,) bool. number: the index of the
+    component."""
     first = number // 8 * BLOCK
     packed = codes.signs[:, first : first + BLOCK].reshape(-1)[: codes.count]
     return (packed >> (number % 8) & 1).view(np.bool_)
 
 
 class TurnedQuery(NamedTuple):
-    """A query transformed by a frame. own: (dim,), compared with the coded parts of rows, rotated;
-    by_side, offset: see `native/kernel.h`."""
+    """A query transformed by a frame. own: (dim,), the rotated part that is multiplied with the
+    coded parts of rows. by_side, offset: see `native/kernel.h`."""
 
     own: Floats
     by_side: float
@@ -349,7 +354,7 @@ class TurnedQuery(NamedTuple):
 
 
 def turn_query(query: Matrix, frame: Frame) -> TurnedQuery:
-    """A query transformed by a frame, computed by numpy. query: (dim,) of safe length."""
+    """Transform a query by a frame, with numpy. query: (dim,), of safe length."""
     wide, centre = query.astype(np.float64), frame.centre.astype(np.float64)
     if frame.metric == "l2":
         centred = wide - centre
@@ -362,8 +367,9 @@ def turn_query(query: Matrix, frame: Frame) -> TurnedQuery:
 
 
 def estimates(codes: Codes, rows: Ints, query: TurnedQuery) -> tuple[Floats, Floats]:
-    """(n,) the scores of some rows by their signs, and their standard errors; equal to those of a
-    compiled scan except for roundings. query: transformed by the frame of these codes."""
+    """The scores of these rows, estimated from their signs, and their standard errors: (n,) each.
+    They equal those of a compiled scan except for roundings. query: transformed by the frame of
+    these codes."""
     factors, sides = factors_and_sides(codes, slice(None))
     products = np.where(signs_of(codes, rows), query.own, -query.own).sum(axis=1)
     scores = query.offset + query.by_side * sides[rows] + factors[rows] * products
@@ -372,8 +378,8 @@ def estimates(codes: Codes, rows: Ints, query: TurnedQuery) -> tuple[Floats, Flo
 
 
 def best_frame(rows: Stored, metric: Metric, seed: int) -> Frame:
-    """The frame whose centre is the mean of (a sample of) these rows, or the direction of the
-    mean."""
+    """The best frame for these rows: its centre is the mean of (a sample of) the rows, or the
+    direction of the mean."""
     sample = _sample(rows, metric)
     mean = sample.mean(axis=0) if len(sample) else np.zeros(rows.shape[1])
     if metric != "l2":
@@ -385,8 +391,8 @@ def best_frame(rows: Stored, metric: Metric, seed: int) -> Frame:
 
 
 def serves(frame: Frame, best: Frame, rows: Stored) -> bool:
-    """Whether a frame suits these rows nearly as well as the frame `best`: whether the median
-    length of y is at most CENTRE_SERVES times as long."""
+    """Whether `frame` suits these rows nearly as well as the frame `best`: whether the median
+    length of their coded part y is at most CENTRE_SERVES times as long."""
     sample = _sample(rows, frame.metric)
     return _median_length(sample, frame) <= CENTRE_SERVES * _median_length(sample, best)
 
@@ -401,7 +407,7 @@ def _sample(rows: Stored, metric: Metric) -> Floats:
 
 
 def _median_length(rows: Floats, frame: Frame) -> float:
-    """The median length of the coded part, y."""
+    """The median length of the coded part y of these rows."""
     centre = frame.centre.astype(np.float64)
     residuals = rows - centre if frame.metric == "l2" else rows - np.outer(rows @ centre, centre)
     return float(np.median(np.linalg.norm(residuals, axis=1))) if len(rows) else 0.0
@@ -422,10 +428,10 @@ Bits: TypeAlias = npt.NDArray[np.uint32]
 
 @dataclass(frozen=True, slots=True)
 class CodeSegments:
-    """Codes to be scanned together. frames: the distinct frames of these codes, and the addresses
-    of their records; records: PIECE structures for compiled functions, which point into the arrays
-    of `codes`; count: the number of rows; firsts: the slot of the first row of each of `codes`;
-    splits: the cached results of `split`, by number."""
+    """Codes to be scanned together. frames: the distinct frames of these codes. frame_records: the
+    addresses of the frames' records. records: PIECE structures for compiled functions, which point
+    into the arrays of `codes`. count: the number of rows. firsts: the slot of the first row of each
+    of `codes`. splits: the cached results of `split`, by number."""
 
     codes: tuple[Codes, ...]
     frames: tuple[Frame, ...]
@@ -437,7 +443,8 @@ class CodeSegments:
 
     @classmethod
     def of(cls, codes: Sequence[Codes], firsts: Sequence[int]) -> "CodeSegments":
-        """Segments of these codes. firsts: the slots of their first rows, multiples of 32."""
+        """Combine these codes into segments to be scanned together. firsts: the slots of their
+        first rows, multiples of 32."""
         frames = list({id(segment.frame): segment.frame for segment in codes}.values())
         places = {id(frame): place for place, frame in enumerate(frames)}
         piece_records = [
@@ -462,7 +469,7 @@ class CodeSegments:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all arrays."""
+        """The total size of all arrays in bytes."""
         return sum(segment.nbytes for segment in self.codes)
 
 
@@ -473,19 +480,19 @@ def _runs_of(count: int, number: int) -> list[slice]:
 
 
 def scores_of(distances: Floats, metric: Metric) -> Floats:
-    """Convert measured distances to scores as this module defines them."""
+    """Convert distances to scores as this module defines scores."""
     return -distances / 2 if metric == "l2" else similarity_of(distances, metric)
 
 
 class SearchGoal(NamedTuple):
     """The aim of a search: the k nearest rows.
 
-    most: a query with more candidates is abandoned, since codes then can't distinguish the rows.
-    allowed: a bit for each slot, packed into 32-bit words, 1 for allowed slots; or a filter that is
-    tested for rows that may be near; None if all slots are allowed. It isn't used for codes with
-    their own `slots` (`Codes.slots`). within: the greatest distance (see `exact.nearest`) wanted.
-    errors: the number of standard errors by which scores from signs may be off for true neighbours,
-    None for a proof instead.
+    most: a query with more candidates is abandoned, because then codes can't distinguish the rows.
+    allowed: a bit for each slot, packed into 32-bit words, 1 for slots that can be hits; or a
+    filter that is tested for rows that may be near; None if all slots can be hits. It isn't used
+    for codes with their own `slots` (`Codes.slots`). within: the greatest distance of a hit (see
+    `exact.nearest`). errors: the number of standard errors by which scores from signs may be wrong
+    for true neighbours, None for a proof instead.
     """
 
     k: int
@@ -496,21 +503,22 @@ class SearchGoal(NamedTuple):
 
     @property
     def filters(self) -> tuple[int, int]:
-        """The fields `allowed` and `filter` of a SCAN."""
+        """The values of the fields `allowed` and `filter` of a SCAN structure."""
         if isinstance(self.allowed, RowFilter):
             return 0, address(self.allowed.record)
         return address(self.allowed), 0
 
     def floor(self, metric: Metric) -> float:
-        """The initial floor: the score at the distance `within`, less some slack; -inf without
-        one."""
+        """The initial floor: the score at the distance `within`, less some slack; -inf if `within`
+        is None."""
         if self.within is None:
             return -math.inf
         score = float(scores_of(np.array(self.within), metric))
         return score - LOOSE * max(1.0, abs(score))
 
     def by_signs(self, rows: int, pieces: CodeSegments) -> tuple[int, int, int, float]:
-        """The last fields of a SCAN. rows: the address of the first DISTANCES of the search."""
+        """The values of the last fields of a SCAN structure. rows: the address of the first
+        DISTANCES structure of the search."""
         if self.errors is None:
             return 0, 1, 0, 0.0
         stride = SAMPLED if pieces.count <= FEW_ROWS else SAMPLED_OF_MANY
@@ -520,11 +528,11 @@ class SearchGoal(NamedTuple):
 def candidates(
     queries: Matrix, lengths: Sequence[float], pieces: CodeSegments, goal: SearchGoal
 ) -> list[Candidates]:
-    """For each query the slots of all rows that may be among its k nearest, in no order; None where
-    there would be more than `most`.
+    """For each query, the slots of all rows that may be among its k nearest, in no particular
+    order. None if there would be more than `most`.
 
-    queries: (q, dim) float32; lengths: of each query; none may be 0 for "cosine", nor unsafe (see
-    `exact.is_safe_length`).
+    queries: (q, dim) float32. lengths: the length of each query; no length can be 0 for "cosine",
+    or unsafe (see `exact.is_safe_length`).
     """
     slots_by_query: list[Candidates] = []
     for _, buffers in _passes(queries, lengths, pieces, goal._replace(errors=None), None):
@@ -541,9 +549,10 @@ def nearest_by_codes(
     matrix: Stored,
     may_split: bool = True,
 ) -> list[Nearest | None]:
-    """For each query its nearest rows, by codes and then by the distances of the candidates, None
-    where there would be more than `most`. Many queries run on several of the processor's cores,
-    unless another scan is split just now. matrix: (n, dim) the vectors, by slots."""
+    """For each query, its nearest rows, found by codes and then by the distances of the candidates.
+    None if there would be more than `most` candidates. Many queries run on several of the
+    processor's cores, unless another scan is split at that moment. matrix: (n, dim), the vectors by
+    slots."""
     number = min(len(queries) // QUERIES_A_PART, usable_cores(), MOST_PARTS)
     much = len(queries) * pieces.count >= SPLIT_WORK
     if not (may_split and much and number > 1) or _helpers.lock.locked():
@@ -564,8 +573,8 @@ def _nearest_by_codes(
     matrix: Stored,
     sharing: int,
 ) -> list[Nearest | None]:
-    """`nearest_by_codes` in this thread. sharing: how many threads share the room for
-    candidates."""
+    """`nearest_by_codes`, computed in this thread alone. sharing: how many threads share the room
+    for candidates."""
     hits_by_query: list[Nearest | None] = []
     for first, buffers in _passes(queries, lengths, pieces, goal, matrix, sharing):
         for query in range(buffers.queries):
@@ -578,8 +587,9 @@ def _nearest_by_codes(
 class CodePass:
     """Finds the nearest rows by codes, for one query at a time in any number of threads, each by a
     single compiled call. If there are many rows, several calls scan parts of them at the same time
-    on other cores, unless another scan is split at that moment. The result is the same, but may
-    have more candidates, since each part has its own, lower floor. The matrix itself isn't kept."""
+    on several cores, unless another scan is split at that moment. The result is the same, but may
+    have more candidates, because each part has its own, lower floor. The matrix itself isn't
+    kept."""
 
     def __init__(
         self, pieces: CodeSegments, goal: SearchGoal, matrix: Stored, may_split: bool = True
@@ -605,9 +615,9 @@ class CodePass:
         self._row_fields = len(matrix), 0, dimension, *kinds, 0.0
 
     def nearest(self, query: Matrix, matrix: Stored) -> Nearest | None:
-        """The k nearest rows, and all that tie with the k-th; None if there would be too many
-        candidates, or if the length of the query doesn't allow bounds. matrix: the matrix for which
-        this was made, but it may be at another address."""
+        """The k nearest rows, and all rows that tie with the k-th. None if there would be too many
+        candidates, or if errors can't be bounded for the length of the query. matrix: the matrix
+        for which this object was created; it can be at another address."""
         if not self._split or _helpers.lock.locked():
             return self._nearest(query, matrix)
         with _helpers.lock:
@@ -646,8 +656,8 @@ class CodePass:
 
 
 def _nearest_of_all(hits_of_parts: Sequence[Nearest], k: int) -> Nearest:
-    """Merge the results of parts. The rows that aren't among the nearest follow these, since they
-    were measured, too, and the caller must verify them."""
+    """Merge the results of several parts of a scan. Rows that aren't among the nearest follow them,
+    because their distances were computed too, and the caller must verify them."""
     slots = np.concatenate([hits.slots for hits in hits_of_parts])
     distances = np.concatenate([hits.distances for hits in hits_of_parts])
     signs, codes, measured = np.transpose([hits.looked for hits in hits_of_parts]).tolist()
@@ -663,14 +673,14 @@ def _nearest_of_all(hits_of_parts: Sequence[Nearest], k: int) -> Nearest:
 
 
 class _Helpers:
-    """The threads for parts of passes. lock: held while a pass is split."""
+    """The threads that scan parts of split scans. lock: held while a scan is split."""
 
     def __init__(self) -> None:
         self.lock = Lock()
         self._pool: Executor | None = None
 
     def call_all(self, calls: Sequence[Callable[[], T]]) -> list[T]:
-        """The results of all calls; this thread makes the first."""
+        """Make all calls, and return their results. This thread makes the first call."""
         if self._pool is None:
             from retrieval_store.base.workers import WorkerPool
 
@@ -679,7 +689,8 @@ class _Helpers:
         return [calls[0](), *(made.result() for made in pending)]
 
     def forget_after_fork(self) -> None:
-        """In a forked child: there are no such threads, and no thread holds the lock."""
+        """Called in a forked child, which doesn't have these threads: drop them, and replace the
+        lock."""
         self.lock, self._pool = Lock(), None
 
 
@@ -690,7 +701,8 @@ at_fork(after_in_child=_helpers.forget_after_fork)
 def _distances(
     matrix: Stored, metric: Metric, query: int, widened: int, length: float
 ) -> tuple[float, ...]:
-    """The fields of a DISTANCES. query, widened: addresses."""
+    """The fields of a DISTANCES structure. query, widened: addresses of the query and of space for
+    its float64 form."""
     datatype = DATATYPES[matrix.dtype.char]
     addresses = address(matrix), 0, query, widened, 0
     sizes = len(matrix), 0, matrix.shape[1], datatype
@@ -705,8 +717,8 @@ def _decide(
     pieces: CodeSegments,
     matrix: Stored,
 ) -> None:
-    """Decide about the candidates of a scan for one query; the rest of the scratch space isn't used
-    again."""
+    """Compute the exact distances of a scan's candidates for one query, and select the nearest. The
+    rest of the scratch space isn't used again."""
     compiled = kernel()
     assert compiled is not None
     at = buffers.room_offset + DISTANCES.size
@@ -725,9 +737,9 @@ def _passes(
     matrix: Stored | None,
     sharing: int = 1,
 ) -> Iterator[tuple[int, ScanBuffers]]:
-    """Yield the results of scans, each for as many queries as fit the room, with the index of the
-    scan's first query. matrix: the vectors, if the scan should also measure distances; sharing: the
-    number of threads that share the room."""
+    """Yield the results of scans, each with the index of its first query. A scan covers as many
+    queries as fit into the room for candidates. matrix: the vectors, if the scan should also
+    compute distances. sharing: the number of threads that share the room."""
     step = max(1, NOTED // (NOTED_FACTOR * goal.most * sharing))
     for start in range(0, len(queries), step):
         span = slice(start, start + step)

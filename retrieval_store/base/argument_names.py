@@ -1,4 +1,5 @@
-"""Names of arguments in other libraries, so that errors can name the argument here."""
+"""Names of arguments in other libraries. Errors can then name the corresponding argument of this
+library."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
@@ -68,12 +69,12 @@ OTHER_NAMES: Mapping[str, Sequence[str]] = {
 
 
 def hint_at_argument(unknown: str, names: Mapping[str, Sequence[str]]) -> str:
-    """The name that an argument of another library has here, for the end of a message: ": here it
-    is path". Empty if no other library has that argument.
+    """The end of an error message, which names this library's argument for an argument of another
+    library: ": here it is path". Empty if no other library has that argument.
 
     Args:
         unknown: the unknown name.
-        names: names in other libraries, by the arguments here.
+        names: for each argument of this library, its names in other libraries.
     """
     ours = next((ours for ours, theirs in names.items() if unknown in theirs), None)
     return "" if ours is None else f": here it is {ours}"
@@ -82,12 +83,12 @@ def hint_at_argument(unknown: str, names: Mapping[str, Sequence[str]]) -> str:
 def suggests_argument(
     names: Mapping[str, Sequence[str]],
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A decorator of a method: if a caller uses the name that an argument has in another library,
-    the InvalidTypeError says the argument's name here. (A parameter `**unknown` for these would be
-    shown to language models, by frameworks that make tools of methods.)
+    """A decorator of a method. If a caller uses another library's name for an argument, the
+    InvalidTypeError suggests this library's name. (A parameter `**unknown` for these would be shown
+    to language models, by frameworks that make tools of methods.)
 
     Args:
-        names: names in other libraries, by the arguments here.
+        names: for each argument of this library, its names in other libraries.
     """
 
     def decorate(method: Callable[P, R]) -> Callable[P, R]:

@@ -1,37 +1,37 @@
-"""The functions of the operating system that stores on disk need: the only module to change for
-another system.
+"""The functions of the operating system that stores on disk need. It is the only module to change
+for another system.
 
 All other code works on every system: it closes handles before their files are renamed or removed,
 never reuses the name of a file that may be open, and retries removals. The differences between
-POSIX and Windows are here. The promises of a store rest on these:
+POSIX and Windows are in this module. A store relies on the following guarantees:
 
 - **Locks** (`try_lock`, `unlock`) belong to an open file. One open file, of any process, holds a
-  lock exclusively, or several share it. Trying never waits. The lock is released when the file is
-  closed or the process dies, for any reason.
+  lock exclusively, or several open files share it. Trying never waits. The lock is released when
+  the file is closed or the process dies, for any reason.
 - **Lock files** (`open_lock_file`, `remove_lock_file`): nobody can hold the lock of a removed file
-  and take it for the lock of the file that has its name now.
+  and mistake it for the lock of the file that has its name now.
 - **Private directories** (`own_directory`): other processes can see whether the owner of a
-  directory lives.
+  directory is alive.
 - **Bytes** (`write_at`, `read_at`) read or write all of the bytes, at an offset.
 - **Syncs**: after `sync`, `sync_file` and `flush`, data that any process wrote to a file survives
-  power loss; after `sync_directory` the names in a directory do.
-- **Maps** (`map_file`, `map_descriptor`) show writes of others to the file, and stay readable as
-  long as they live. On Windows a mapped file can't be removed or truncated.
-- **Names** (`give_name`, `take_place`) are given in one step and replace nothing: two processes
-  that want the same name can't both get it.
-- **Removal** (`remove_files`, `remove_tree`) stays in the given directory, even if it is replaced
-  by a link meanwhile. `is_in_use` recognises the errors that only mean that a file is open
+  power loss; after `sync_directory`, the names in a directory do.
+- **Memory maps** (`map_file`, `map_descriptor`) show writes of other processes to the file, and
+  stay readable as long as the map exists. On Windows a mapped file can't be removed or truncated.
+- **Names** (`give_name`, `take_place`) are assigned in one step and replace nothing: if two
+  processes want the same name, only one gets it.
+- **Removal** (`remove_files`, `remove_tree`) is confined to the named directory, even if it is
+  replaced by a link meanwhile. `is_in_use` recognises the errors that only mean that a file is open
   somewhere.
 - **Opening** (`open_plainly`, `open_directory`, `enter_directory`): the opened file is the named
-  one. Links are followed only on request. Opening a pipe doesn't block, and opening a terminal
+  file. Links are followed only on request. Opening a pipe doesn't block, and opening a terminal
   doesn't make it the controlling terminal.
 - **Forks** (`at_fork`): functions are called around every fork of this process, on systems with
   forks.
 
-The code for Windows follows its documentation, and was never run. Three promises are weaker there.
-Names are as durable as the file system makes them, since there is no documented sync of
-directories. It isn't documented that maps show writes at once. A link that replaces a directory
-just before its files are removed is followed.
+The code for Windows follows its documentation, and was never run. Three guarantees are weaker on
+Windows. Names are only as durable as the file system makes them, because there is no documented
+sync of directories. It isn't documented that maps show writes at once. If a link replaces a
+directory just before its files are removed, the link is followed.
 """
 
 import errno
@@ -58,7 +58,7 @@ VARIABLE, TRIAL = "RETRIEVAL_STORE_WINDOWS", "trial"
 
 def refuse_untried() -> None:
     """Raise StorageError on a system on which stores on disk were never run, unless the user has
-    asked to try it."""
+    set the variable that permits it."""
     if sys.platform == "win32" and os.environ.get(VARIABLE) != TRIAL:
         raise StorageError(
             "stores on disk work on Linux and macOS; use one in memory. On Windows nobody has run "
@@ -69,47 +69,47 @@ def refuse_untried() -> None:
 def open_plainly(
     path: str | os.PathLike[str], flags: int, follow: bool = False, within: int | None = None
 ) -> int:
-    """A descriptor of a file, opened as os.open does. follow: whether a link may be followed;
-    within: the descriptor of the directory to which the path is relative."""
+    """A descriptor of a file, opened like `os.open`. follow: whether to follow a link. within: the
+    descriptor of the directory to which the path is relative."""
     odd = _BINARY | _NO_WAITING | (0 if follow else _NO_FOLLOW)
     return os.open(path, flags | odd, 0o644, dir_fd=within)
 
 
 def open_directory(path: str | os.PathLike[str]) -> int:
-    """The descriptor of a directory. May only be called if `HAS_DIRECTORY_DESCRIPTORS`."""
+    """The descriptor of a directory. Must be called only if `HAS_DIRECTORY_DESCRIPTORS`."""
     return os.open(path, os.O_RDONLY | _DIRECTORY | _NO_FOLLOW)
 
 
 def enter_directory(path: str | os.PathLike[str], within: int | None = None) -> int:
-    """As `open_directory`, for a directory to which paths will be relative; the user needn't have
-    the right to list it. within: the descriptor of the directory to which the path is relative;
-    without it a link is followed."""
+    """Like `open_directory`, for a directory to which paths will be relative. The user doesn't need
+    permission to list it. within: the descriptor of the directory to which the path is relative; if
+    it is None, a link is followed."""
     follow = 0 if within is None else _NO_FOLLOW
     return os.open(path, _ENTERED | _DIRECTORY | follow, dir_fd=within)
 
 
 def open_lock_file(path: Path) -> BinaryIO:
-    """Open an empty file for its lock. Unlike other locks of POSIX, this lock isn't released when
-    the file is opened and closed elsewhere in the process."""
+    """Open an empty file for its lock. Unlike other locks of POSIX, this lock stays held if another
+    part of the process opens and closes the same file."""
     return open(path, "ab", buffering=0, opener=open_plainly)
 
 
 def map_file(path: Path, private: bool = False) -> mmap.mmap:
-    """A whole file, as `map_descriptor` maps it."""
+    """A memory map of a whole file; see `map_descriptor`."""
     with path.open("rb") as file:
         return map_descriptor(file.fileno(), private=private)
 
 
 def map_descriptor(descriptor: int, length: int = 0, private: bool = False) -> mmap.mmap:
-    """A map of the first `length` bytes of an open file, or of all its bytes; the file may be
-    closed afterwards. private: writes to the map aren't written to the file; else it is
-    read-only."""
+    """A memory map of the first `length` bytes of an open file, or of all its bytes if 0. The file
+    can be closed afterwards. private: the map is writable, and writes to it don't reach the file;
+    otherwise the map is read-only."""
     access = mmap.ACCESS_COPY if private else mmap.ACCESS_READ
     return mmap.mmap(descriptor, length, access=access)
 
 
 def sync_file(path: Path) -> None:
-    """Sync a file of ours. It must be writable, since Windows requires that."""
+    """Sync a file of ours. The file must be writable, because Windows requires that."""
     descriptor = os.open(path, os.O_RDWR)
     try:
         sync(descriptor)
@@ -118,7 +118,7 @@ def sync_file(path: Path) -> None:
 
 
 def flush(file: IO[Any]) -> None:
-    """Sync an open file, with Python's buffer."""
+    """Sync an open file, including Python's buffer."""
     file.flush()
     sync(file.fileno())
 
@@ -142,9 +142,10 @@ def bytes_on_disk(path: Path) -> int:
 
 @contextmanager
 def hold_lock(path: Path) -> Iterator[bool]:
-    """Hold the lock of a file, which is created and removed again, for a `with` block. Yields True
-    if this process holds it; False if another process holds it, or if files have no locks. It is
-    released when the process dies. StorageError if the file can't be created."""
+    """Context manager: hold the lock of a file, which is created and removed again. Yields True if
+    this process holds the lock. Yields False if another process holds it, or if files have no
+    locks. The lock is released when the process dies. Raises StorageError if the file can't be
+    created."""
     while True:
         try:
             file = open_lock_file(path)
@@ -171,9 +172,10 @@ def hold_lock(path: Path) -> Iterator[bool]:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Replace the content of a file atomically; the new content is durable once this returns.
-    Raises StorageError. It is written first to a file with a dot before this name and ".new" after
-    it, which is overwritten."""
+    """Replace the content of a file atomically. The new content is durable once this function
+    returns. It is written first to a file whose name is this file's name with a dot before it and
+    ".new" after it; an existing file of that name is overwritten. Raises StorageError if the
+    content can't be written."""
     new = path.with_name(f".{path.name}.new")  # one that a dead process left is used again
     try:
         with new.open("wb") as file:
@@ -187,7 +189,7 @@ def replace_file(path: Path, content: bytes) -> None:
 
 def at_fork(**calls: Callable[[], object]) -> None:
     """Register functions to be called at each fork: `before`, `after_in_parent` and
-    `after_in_child`, as for os.register_at_fork."""
+    `after_in_child`, as with os.register_at_fork."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(**calls)
 
@@ -223,7 +225,7 @@ if sys.platform == "win32":
         return ctypes.c_void_p(msvcrt.get_osfhandle(_number(file)))
 
     def _overlapped() -> Any:
-        """An OVERLAPPED: two pointers, the place in two halves, an event."""
+        """An OVERLAPPED structure: two pointers, the position in two halves, an event."""
         packed = struct.pack("PPIIP", 0, 0, LOCKED_BYTE, 0, 0)
         return ctypes.create_string_buffer(packed, len(packed))
 

@@ -6,12 +6,14 @@ write. Any other reader starts a new transaction and brings the cached state to 
 All transactions that change the cached state start under one lock (`_advancing`). So none of them
 is older than the cached state, which therefore only moves forward.
 
-A thread takes the locks in this order: 0. `maintaining`: one thread of this process at a time
-compacts. 1. `_writers`: one writing thread of this process at a time; the others queue here instead
-of polling SQLite's lock, which keeps other processes' writers out. 2. a connection, lent by the
-database (in memory there is only one). 3. the turn of this process (`locks.in_turn`), only while it
-waits for SQLite's lock. 4. `Memory._advancing`: while a transaction starts and the cached state is
-brought to its `seq`. A thread that holds this lock never waits for a writer.
+A thread takes the locks in this order:
+0. `maintaining`: one thread of this process at a time compacts.
+1. `_writers`: one writing thread of this process at a time; the others queue here instead of
+   polling SQLite's lock, which keeps other processes' writers out.
+2. a connection, lent by the database (in memory there is only one).
+3. the turn of this process (`locks.in_turn`), only while it waits for SQLite's lock.
+4. `Memory._advancing`: while a transaction starts and the cached state is brought to its `seq`. A
+   thread that holds this lock never waits for a writer.
 """
 
 import math

@@ -3,10 +3,11 @@
 An expression is compiled first, then evaluated. Compiling merges equalities on one column into one
 node, and orders the terms of each And and Or by cost:
 
-1. terms that columns in memory evaluate at once; 2. terms whose columns are missing or lack rows.
-These terms are combined into one node (`_Unread`). If earlier terms have left few candidates, only
-the payloads of these points are read, into temporary columns of these rows. Otherwise the columns
-are built for all points; 3. within each of these two groups, terms on documents come last.
+1. terms that columns in memory evaluate at once;
+2. terms whose columns are missing or lack rows. These terms are combined into one node (`_Unread`).
+   If earlier terms have left few candidates, only the payloads of these points are read, into
+   temporary columns of these rows. Otherwise the columns are built for all points;
+3. within each of these two groups, terms on documents come last.
 
 A condition on documents is evaluated row by row (`documents_fulfil`). From its second use on, its
 results are cached (`Answers`), like columns. After a write only the changed rows are evaluated

@@ -314,7 +314,7 @@ else:
 
     def try_lock(file: Opened, shared: bool = False) -> bool:
         """Try to lock an open file; returns whether that succeeded. It fails while another open
-        file holds the lock, unless all share it."""
+        file holds the lock, unless all of them share it."""
         with suppress(BlockingIOError):
             fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             return True
@@ -331,9 +331,10 @@ else:
 
     @contextmanager
     def own_directory(directory: Path) -> Iterator[bool | None]:
-        """Whether this call owns a private directory now: it holds its lock, and the directory
-        still exists. None where directories have no locks, as on a network. None too for another
-        user's directory, which that user could replace by a link: it never counts as abandoned."""
+        """Context manager: yields whether this call owns a private directory now. It owns the
+        directory if it holds the directory's lock, and the directory still exists. Yields None if
+        directories have no locks, as on a network. Also yields None for another user's directory,
+        which that user could replace by a link: it never counts as abandoned."""
         try:
             descriptor = open_directory(directory)
         except FileNotFoundError:
@@ -358,7 +359,7 @@ else:
 
     def write_at(descriptor: int, data: bytes | memoryview, offset: int) -> None:
         """Write all of the data at this offset. A single system call may write less without an
-        error: near 2 GiB, or at a limit."""
+        error: near 2 GiB, or if a limit is reached."""
         data = memoryview(data)
         while data:
             written = os.pwrite(descriptor, data, offset)
@@ -367,19 +368,19 @@ else:
             data, offset = data[written:], offset + written
 
     def read_at(descriptor: int, count: int, offset: int) -> bytes:
-        """At most `count` bytes from the offset on, less at the end of the file."""
+        """At most `count` bytes from this offset on; fewer at the end of the file."""
         return os.pread(descriptor, count, offset)
 
     def sync(descriptor: int) -> None:
-        """Make the content of a file durable, and its length. On macOS data may stay in the drive's
-        cache otherwise."""
+        """Make the content and the length of a file durable. macOS needs a special call for that,
+        because data may otherwise stay in the drive's cache."""
         if FULL_SYNC is None:
             os.fdatasync(descriptor)
         else:
             fcntl.fcntl(descriptor, FULL_SYNC)
 
     def sync_directory(path: Path) -> None:
-        """Make the names in a directory durable; without it a new file may be lost in a power
+        """Make the names in a directory durable. Otherwise a new file may be lost in a power
         cut."""
         descriptor = os.open(path, os.O_RDONLY | _DIRECTORY)
         try:
@@ -388,8 +389,8 @@ else:
             os.close(descriptor)
 
     def give_name(source: Path, target: Path) -> None:
-        """Rename a closed file to a name that doesn't exist yet; else FileExistsError. On file
-        systems without hard links, an empty file has the name for a moment."""
+        """Rename a closed file to a name that doesn't exist yet. Raises FileExistsError if it
+        exists. On file systems without hard links, an empty file has the name for a moment."""
         try:
             os.link(source, target)  # which never replaces anything
         except OSError as error:
@@ -405,13 +406,13 @@ else:
             os.unlink(source)
 
     def take_place(source: Path, target: Path) -> None:
-        """Rename a directory to a name that doesn't exist or is an empty directory; else OSError.
-        No file in the directory may be open."""
+        """Rename a directory to a name that doesn't exist or is an empty directory. Raises OSError
+        otherwise. No file in the directory can be open."""
         os.rename(source, target)
 
     def remove_files(directory: Path, chosen: Callable[[str], bool]) -> None:
-        """Remove the files of a directory whose names are chosen, durably. If some are in use, the
-        others are removed, and then an error is raised (see `is_in_use`)."""
+        """Remove those files of a directory whose names `chosen` accepts, durably. If some of them
+        are in use, the others are removed, and then an error is raised (see `is_in_use`)."""
         folder = open_directory(directory)
         try:
             for name in filter(chosen, _files_in(folder)):
@@ -422,5 +423,5 @@ else:
             os.close(folder)
 
     def is_in_use(error: BaseException | None) -> bool:
-        """Whether the error says that a file can't be renamed or removed before it is closed."""
+        """Whether the error means that a file can't be renamed or removed until it is closed."""
         return False

@@ -33,7 +33,7 @@ def async_twin(method: Callable[P, T]) -> "Callable[P, CoroutineType[Any, Any, T
 
     Args:
         method: a method of the class in whose body this function is called. If a subclass overrides
-        the method, its twin calls the overriding method.
+            the method, its twin calls the overriding method.
     """
     name = method.__name__
     shown = re.sub(r"^(_*)", r"\1a", name)

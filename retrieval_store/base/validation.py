@@ -443,7 +443,7 @@ def store_path(path: Any, name: str = "path") -> Path | None:
 
     Args:
         path: a string or a path, or None or ":memory:" for a store in memory; "~" at its start is
-        the user's home.
+            the user's home.
         name: the name of the argument, for the message.
 
     Raises:

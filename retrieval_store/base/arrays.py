@@ -62,7 +62,7 @@ def words_of(flags: Bools, words: int) -> npt.NDArray[np.uint32]:
 
 
 def bits_at(bits: Bytes, places: Ints) -> Bools:
-    """The bits at these positions, in an array of the same shape."""
+    """The bits at these positions, in an array of the same shape as `places`."""
     bit_values: Bools = (bits[places >> 3] >> (places & 7).astype(np.uint8) & 1).view(np.bool_)
     return bit_values
 

@@ -113,7 +113,8 @@ class Budget:
         self._seconds = seconds
 
     def take(self, size: int, noun: str, count: int) -> None:
-        """Count bytes that are about to be allocated, for `count` of `noun`."""
+        """Count bytes that are about to be allocated. noun, count: the kind and the number of
+        objects that need them, for the error message."""
         if self._taken + size > self._memory:
             allowed = max(0, self._memory - self._taken) * count // max(1, size)
             raise RequestTooLargeError(
@@ -129,7 +130,9 @@ class Budget:
         self.check()
 
     def check_steps(self, steps: int, noun: str, count: int) -> None:
-        """Raise RequestTooLargeError if this number of steps would take too long on any machine."""
+        """Raise RequestTooLargeError if this number of steps would take too long on any machine.
+        noun, count: the kind and the number of objects that need the steps, for the error
+        message."""
         self.check()
         if steps > self._steps:
             raise RequestTooLargeError(
@@ -190,17 +193,17 @@ def may_block() -> None:
 
 
 def take(size: int, noun: str, count: int = 1) -> None:
-    """Count bytes that are about to be allocated, for `count` of `noun`. Raises
-    RequestTooLargeError if they exceed the request's limit, and UnavailableError if other requests
-    leave too few bytes."""
+    """Count bytes that are about to be allocated. noun, count: the kind and the number of objects
+    that need them, for the error message. Raises RequestTooLargeError if the bytes exceed the
+    request's limit, and UnavailableError if other requests leave too few bytes."""
     budget = _CURRENT.get()
     if budget is not None:
         budget.take(size, noun, count)
 
 
 def check_steps(steps: int, noun: str, count: int = 1) -> None:
-    """Raise RequestTooLargeError if this number of steps, for `count` of `noun`, is too large for a
-    request."""
+    """Raise RequestTooLargeError if this number of steps exceeds the limit on a request. noun,
+    count: the kind and the number of objects that need the steps, for the error message."""
     budget = _CURRENT.get()
     if budget is not None:
         budget.check_steps(steps, noun, count)

@@ -124,7 +124,7 @@ def flush(file: IO[Any]) -> None:
 
 
 def remove_tree(directory: Path) -> None:
-    """Remove a directory of ours and all files in it that can be removed."""
+    """Remove a directory that a store has created, with all files in it that can be removed."""
     import shutil  # which loads what unpacks archives
 
     shutil.rmtree(directory, ignore_errors=True)
@@ -134,7 +134,8 @@ def remove_tree(directory: Path) -> None:
 
 
 def bytes_on_disk(path: Path) -> int:
-    """The size of a file on disk: without its holes, where the system reports it."""
+    """The disk space that a file takes, in bytes. Holes in the file don't count, except on Windows,
+    which doesn't report them."""
     if sys.platform == "win32":
         return path.stat().st_size
     return 512 * path.stat().st_blocks

@@ -236,8 +236,9 @@ def _invalid_value(value: Any, place: str, path: tuple[Any, ...], why: str) -> I
 
 
 def kind_of(value: JSONValue) -> str | int | None:
-    """A key that is equal exactly for equal values: 1.0 equals 1, True doesn't equal 1, and lists
-    and objects are equal if their JSON is equal. None for null."""
+    """A hashable key for a value, None for null. Two keys are equal exactly if the values are
+    equal: 1.0 equals 1, True doesn't equal 1, and lists and objects are equal if their JSON is
+    equal."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if value is None or (isinstance(value, str | int) and not isinstance(value, bool)):

@@ -229,11 +229,12 @@ class Memory:
         return load(connection, head, self.open_vectors)
 
     def open_vectors(self, space: Space, generation: int) -> VectorRows:
-        """The vectors of a space in a generation."""
+        """The vectors of a space in a generation. They are opened unless they are already open."""
         return self.open_space(space, generation).vectors
 
     def open_space(self, space: Space, generation: int) -> OpenSpace:
-        """The vectors, index and codes of a space in a generation."""
+        """The vectors, index and codes of a space in a generation. They are opened unless they are
+        already open."""
         assert space.dimension is not None
         # The dimension too: a transaction that fixes it may fail, and the next fix another.
         key = (space.number, generation, space.dimension)
@@ -550,7 +551,7 @@ class Access:
         return self._database.last_used
 
     def account_memory(self) -> None:
-        """Report the bytes in memory to the budget of this process."""
+        """Report the size of the data in memory to the memory budget of this process."""
         if self.directory is not None:
             self._budget_entry.put(None, None, self.memory.nbytes)
 

@@ -447,7 +447,7 @@ class ForkAware(Protocol):
 
 
 class ClosesBeforeFork(Protocol):
-    """Can close idle resources before a fork."""
+    """An object that can close its idle resources before a fork."""
 
     def close_before_fork(self) -> None:
         """Close the idle resources."""
@@ -459,12 +459,12 @@ _gate = SharedLock()
 
 
 def reset_after_fork(holder: ForkAware) -> None:
-    """Call `holder.forget_after_fork` in the child after each fork."""
+    """Register an object whose `forget_after_fork` is called in the child after each fork."""
     _aware.add(holder)
 
 
 def closes_before_fork(holder: ClosesBeforeFork) -> None:
-    """Call `holder.close_before_fork` before each fork."""
+    """Register an object whose `close_before_fork` is called before each fork."""
     _closing.add(holder)
 
 

@@ -424,7 +424,7 @@ class PointStore:
 
     @traced("explain")
     def explain(self, question: Query) -> Payload:
-        """How `ask` finds its hits; see `stats.explanation`."""
+        """A description of how `ask` executes the query; see `stats.explanation`."""
         from retrieval_store.engine.stats import explanation
 
         _, trace, state = self._answer(question, explains=True)
@@ -565,7 +565,7 @@ class PointStore:
         self.access.write(_mark_dropped)
 
     def create_index(self, path: PayloadPath, kind: "IndexKind | None") -> None:
-        """Does nothing: the first filter on a key builds its column."""
+        """Do nothing, because the first filter on a key builds its column."""
 
     def configure_index(self, space: str, index: Payload) -> None:
         """Replace the index settings of a vector space. The new settings can differ from the old

@@ -632,7 +632,7 @@ class Store:
         return self._catalog.is_in_place()
 
     def close(self) -> None:
-        """Close all files."""
+        """Save indexes that have grown, and close all files."""
         where = "in memory" if self.directory is None else f"at {self.directory}"
         reason = partial(ClientClosedError, f"the store {where} has been closed")
         try:

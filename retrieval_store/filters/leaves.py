@@ -132,7 +132,7 @@ class RowSet(Protocol):
 
 
 class Interval(Protocol):
-    """Bounds of numbers; None leaves a side open."""
+    """An interval of numbers; None leaves a side unbounded."""
 
     @property
     def gt(self) -> int | float | None: ...
@@ -486,7 +486,7 @@ class Candidate:
         return {**(self.payload or {}), **others}
 
     def answer(self, leaf: Expression, is_candidate: bool) -> bool:
-        """Whether the point is a candidate, and fulfils a leaf."""
+        """Whether the point fulfils a leaf. False if the point isn't a candidate."""
         if not is_candidate:
             return False
         match leaf:

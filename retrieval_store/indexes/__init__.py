@@ -98,7 +98,7 @@ class VectorIndex(Protocol):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in use."""
+        """The size of the index in memory, in bytes."""
 
 
 @runtime_checkable

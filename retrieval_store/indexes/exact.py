@@ -1,18 +1,19 @@
 """Finds the exact nearest neighbours of queries, by the vectors themselves.
 
-A first scan in float32 selects candidates; float64 then decides among these. For a few queries the
-scan is a compiled function with bounds of its own (`native/floats_body.h`). For many queries, and
-where nothing is compiled, it is a blocked matrix product by numpy, whose bounds follow.
+A first scan in float32 selects candidates; the distances of candidates are then computed in
+float64. For a few queries the scan is a compiled function with its own error bounds
+(`native/floats_body.h`). For many queries, and without the compiled part, it is a blocked matrix
+product by numpy, whose error bounds are derived below.
 
 Why bounds are needed: the product form of a squared distance, |x|² + |q|² - 2 x·q, loses most of
-its digits in float32 when vectors lie far from the origin (with mean/σ = 1,000 two thirds of the
-neighbours come out wrong). So the rounding error is bounded, and every row that may be among the k
-nearest within that bound becomes a candidate. The distances of candidates are computed again in
-float64, squared distances from the differences.
+its digits in float32 if vectors are far from the origin. (If their mean is 1,000 times their
+standard deviation, two thirds of the neighbours found are wrong.) So the rounding error is bounded,
+and every row that may be among the k nearest within that bound becomes a candidate. In float64,
+squared distances are computed from the differences.
 
-Symbols: x is a row, q the query, n their dimension; fl(·) is the float32 result; u = 2⁻²⁴ is the
-unit roundoff; d is the exact value that rows are ranked by (less is nearer), a its float32
-approximation, and e a bound of the error, |a - d| ≤ e.
+Symbols: x is a row, q the query, n their dimension. fl(·) is the float32 result of a computation,
+and u = 2⁻²⁴ is the unit roundoff. d is the exact value by which rows are ranked (less is nearer), a
+its float32 approximation, and e a bound of the error, |a - d| ≤ e.
 
 1. A dot product of n terms, in any order of summation: |fl(x·q) - x·q| ≤ γ |x| |q| with
    γ = n u / (1 - n u) (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., section
@@ -20,8 +21,8 @@ approximation, and e a bound of the error, |a - d| ≤ e.
 2. So, by metric:
    - "ip": d = -x·q, e = γ |x| |q|;
    - "cosine": d = -x·q / (|x| |q|), e = γ;
-   - "l2": d = |x|² - 2 x·q (|q|² is left out, being the same for all rows), e = γ (|x| + |q|)².
-   The final distance of "cosine" is 1 + d, rounded in float64, which γ contains.
+   - "l2": d = |x|² - 2 x·q, e = γ (|x| + |q|)²; |q|² is left out, since all rows share it.
+   The final distance of "cosine" is 1 + d, rounded in float64; γ also covers this rounding.
 3. If all rows share one e (by the longest |x|): let A be the k-th least a. Those k rows have
    d ≤ A + e, so the k-th least d is at most A + e, and a row among the k nearest has
    a ≤ d + e ≤ A + 2e. All rows with a ≤ A + 2e are candidates (`_within_common`).
@@ -31,14 +32,14 @@ approximation, and e a bound of the error, |a - d| ≤ e.
    |a - d| ≤ γ d. With A as above, the k-th least d is at most A / (1 - γ), so a row among the k
    nearest has a ≤ (1 + γ) A / (1 - γ), which is less than (1 + 4 (n + 8) u) A.
 
-`ScanBuffers` has the arguments and results of queries in a scan of codes or vectors. All are in one
-buffer, which later scans reuse: allocating and filling a dozen small arrays, and getting their
-addresses, takes longer than scanning thousands of rows.
+`ScanBuffers` contains the arguments and results of queries in a scan of codes or vectors. All are in
+one buffer, which later scans reuse, because allocating and filling a dozen small arrays, and
+getting their addresses, takes longer than scanning thousands of rows.
 
-`dot_products` splits only one product of float32 at a time among threads. BLAS does that with
-threads of its own, which wait for each other without releasing their cores. When several threads
-call it at once, or other processes keep the cores busy, they block each other: a product took ten
-to a hundred times as long.
+`dot_products` lets BLAS split only one float32 product at a time among threads. The threads of BLAS
+wait for each other without releasing their cores. If several threads called BLAS at the same time,
+or other processes kept the cores busy, these threads would block each other. A product then took
+ten to a hundred times as long.
 """
 
 import math
@@ -198,11 +199,11 @@ class ScanBuffers:
         return kept
 
     def put(self, kind: Struct, offset: int, *values: float) -> None:
-        """Write a structure into the buffer."""
+        """Write a structure with these field values into the buffer, at this offset."""
         kind.pack_into(self._memory, offset, *values)
 
     def put_vector(self, offset: int, vector: Matrix) -> None:
-        """Write float32 numbers into the buffer."""
+        """Write the numbers of a float32 vector into the buffer, at this offset."""
         self._memory[offset : offset + vector.nbytes] = vector.tobytes()
 
     def give_back(self) -> None:

@@ -1,77 +1,77 @@
-"""Quantized codes of vectors, and the search that proves by codes which rows may be among the k
-nearest.
+"""Quantized codes of vectors. With them, a search proves which rows may be among the k nearest.
 
-A code (`Codes`) has eight bits for each number of a vector, stored in two halves of four bits, with
-a bound of the quantization error of the upper halves alone and of both. `candidates` searches by
-codes.
+A code (`Codes`) has eight bits for each number of a vector, stored in two halves of four bits. It
+also has a bound of the quantization error of the upper halves alone, and a bound for both halves.
+`candidates` searches by codes.
 
 The coded part of a row x depends on the metric: the row itself ("ip", "l2"), or the row scaled to
 length 1 ("cosine"). One part of it is stored exactly, and only the rest, y, is coded:
 
-- "l2": y = x - c, where the centre c is the mean of many rows. Moving everything by c changes no
+- "l2": y = x - c, where the centre c is the mean of many rows. Shifting all vectors by c changes no
   distance.
 - "cosine", "ip": y = x - t c, where c is the direction of the mean, |c| = 1, and t = x·c is stored
-  with the row. For a query q, q·x = t (q·c) + q⊥·y, where q⊥ = q - (q·c) c. Without this, codes of
-  vectors far from the origin would mostly describe the mean that all share, and the error bound,
-  which grows with the length of the query's part, would be loose.
+  with the row. For a query q, q·x = t (q·c) + q⊥·y, where q⊥ = q - (q·c) c. Otherwise codes of
+  vectors far from the origin would mostly describe the mean that all vectors share. The error
+  bound, which grows with the length of the query's part, would then be loose.
 
 The steps of coding:
 
 1. y is rotated, by Hadamard matrices with random signs (see `native/codes.c`). That changes no
-   product, and makes the numbers of a row similar in size: a few large numbers, or many equal ones,
-   would make bad codes.
-2. Each number becomes one of 256 steps from -8 to 8, times a scale of the row. Its upper four bits
-   alone mean the middle of one of sixteen intervals. ŷ is the decoded vector, by the upper bits
-   alone or by all eight.
+   product, and makes the numbers of a row similar in size. A few large numbers, or many equal
+   numbers, would give bad codes.
+2. Each number is rounded to one of 256 steps from -8 to 8, times a scale of the row. Its upper four
+   bits alone represent the middle of one of sixteen intervals. ŷ is the decoded vector, either from
+   the upper bits alone or from all eight.
 3. The *residual* r = |y - ŷ| is stored, for the upper bits alone and for all eight.
 
-Besides, a row has *signs*: of each number of the rotated y one bit, whether it is above 0. Where s
-is their vector of +1 and -1, p·y (see below) is about f p·s, with the factor f = |y|² / y·s, which
-is stored with the row: after a random rotation that is wrong in no direction (RaBitQ, arXiv
-2405.12497). The score that this gives has a standard error of some 0.6 f |p| (`ERROR_OF_SIGNS`). A
-scan by signs excludes rows whose scores don't reach the floor even if they are too low by a number
-of standard errors (`SearchGoal.errors`), and bounds the others by their codes. That isn't a proof:
-rarely, a score is off by more, and then a neighbour is missed. The recall for a number of errors
-can only be measured.
+A row also has *signs*: one bit for each number of the rotated y, which says whether the number is
+above 0. Let s be the vector of these signs, +1 and -1. Then p·y (see below) is about f p·s, with the
+factor f = |y|² / y·s, which is stored with the row. After a random rotation this estimate is
+unbiased (RaBitQ, arXiv 2405.12497). The resulting score has a standard error of about 0.6 f |p|
+(`ERROR_OF_SIGNS`). A scan by signs assumes that a score is too low by at most a number of standard
+errors (`SearchGoal.errors`). Rows whose scores don't reach the floor even then are excluded; the
+others are bounded by their codes. That isn't a proof: rarely, a score has a larger error, and then
+a neighbour is missed. The recall for a number of errors can only be measured.
 
 Rows whose products would leave float32's range get an infinite r, so that a search never excludes
-them. Roundings while coding are added to r; `native/codes.c` counts them.
+them. Rounding errors of the coding are added to r; `native/codes.c` counts them.
 
 A search ranks rows by a *score*, which grows as the distance falls. A scan of the upper halves of
 codes computes for each row an approximate score s and a bound e of its error, so the true score
-lies in [s - e, s + e]. The *floor* is the k-th largest lower bound s - e so far: at least k rows
-score that much, so a row with s + e < floor is not among the k nearest. Rows that reach the floor
-are bounded again by both halves of their codes, sixteen times as closely. The caller computes the
-distances of the remaining rows, usually about fifteen, in float64.
+lies in [s - e, s + e]. The *floor* is the k-th largest lower bound s - e so far. At least k rows
+have a score of at least the floor, so a row with s + e < floor is not among the k nearest. Rows
+that reach the floor are bounded again by both halves of their codes, sixteen times as closely. The
+caller computes the distances of the remaining rows, usually about fifteen, in float64.
 
-Symbols: x a row, q the query ("cosine": both of length 1), c the centre, y the coded part of x, ŷ
-its decoded code, r ≥ |y - ŷ| the residual, t the share of c in x; p the part of the query that is
-multiplied with y, p̂ the value of its digits; u = 2⁻²⁴.
+Symbols: x is a row, q the query (for "cosine" both have length 1), c the centre, y the coded part
+of x, ŷ its decoded code, r ≥ |y - ŷ| the residual, t the share of c in x. p is the part of the
+query that is multiplied with y, and p̂ the value of its digits. u = 2⁻²⁴ is the unit roundoff.
 
-1. The score to be approximated, exactly:
+1. The exact score, which is to be approximated:
    - "l2": p = q - c, and -|x - q|²/2 = p·y - |y|²/2 - |p|²/2, as x - q = y - p;
    - "cosine", "ip": p = q⊥, the query without its component along c, and q·x = t (q·c) + p·y.
 2. p·y is approximated by p̂·ŷ. As p·y - p̂·ŷ = p·(y - ŷ) + (p - p̂)·ŷ, Cauchy-Schwarz gives
    |p·y - p̂·ŷ| ≤ |p| r + |p - p̂| |ŷ|, a bound of the error that codes make in the product.
-3. With the roundings below, the bound that is computed for each row is
+3. With the rounding errors below, the bound that is computed for each row is
    e = by_residual · r + by_reach · |ŷ| + by_side · |side| + constant, where the *side* of a row is
    |y|²/2 for "l2" and t for the others.
 
 The scan is compiled (`native/scan_body.h`; `rs_turn` in `native/codes.c` computes the four factors
-for a query). The query is rotated as the rows were and becomes digits from -127 to 127, so p̂·ŷ is
-a sum of integers, without rounding, times two scales. All other roundings are covered as follows;
-numbers in parentheses count roundings, each of relative size u (in float64 2⁻⁵³, in the constant):
+for a query). The query is rotated like the rows, and converted to digits from -127 to 127. So p̂·ŷ
+is a sum of integers, without rounding, times two scales. All other roundings are covered as
+follows. Numbers in parentheses count roundings, each of relative size u (in the constant, which is
+computed in float64, 2⁻⁵³):
 
-- In r, from coding the row: t is exact, since y is the rest after t was rounded. Normalizing y /
-  |y| in float32 (1), the rotation (68, counted in `native/codes.c`), the difference of numbers and
-  decoded codes (3), the scale times |y| (2): 74, for which 84 u (|y| + |ŷ|) are added; and (dim +
-  16) u of itself for the sum of squares.
-- by_residual = |p|, plus 16 u of itself, for the product |p| r and for adding it up.
-- by_reach = |p - p̂| + 12 u |p|: the integer product becomes float32 (1), is multiplied by two
+- r covers the roundings of coding the row. t is exact, since y is the rest after t was rounded. The
+  roundings are: normalizing y / |y| in float32 (1), the rotation (68, counted in `native/codes.c`),
+  the difference of numbers and decoded codes (3), the scale times |y| (2). For these 74 roundings
+  84 u (|y| + |ŷ|) are added to r, and (dim + 16) u r for the sum of squares.
+- by_residual = |p|, plus 16 u |p| for the product |p| r and for adding it up.
+- by_reach = |p - p̂| + 12 u |p|: the integer product is converted to float32 (1), multiplied by two
   scales (2) and added up (4).
 - by_side = 10 u |factor of the side|: for "cosine" and "ip" the factor is q·c. c·y isn't quite 0,
-  but at most u |t| (2, to be safe); a product (1), added up (4). For "l2" the factor is -1, and
-  |y|²/2 was rounded when stored (1).
+  but at most u |t| (counted as 2, to be safe); there is a product (1), which is added up (4). For
+  "l2" the factor is -1, and |y|²/2 was rounded when stored (1).
 - constant: float64's roundings, those of 1 - score for "cosine", and numbers too small for float32.
 
 When rows are bounded again by both halves, everything but r and c·y is float64.

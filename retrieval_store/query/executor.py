@@ -112,7 +112,7 @@ class Trace:
     alphas: list[float] = field(default_factory=list)
 
     def lap(self, step: str) -> None:
-        """Attribute the time since the last lap to this step."""
+        """Add the time since the last lap to the time of this step."""
 
 
 class Labelling(Protocol):

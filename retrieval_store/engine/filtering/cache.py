@@ -257,7 +257,7 @@ class FilterCache:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in use."""
+        """The size of the cached results in bytes."""
         return self._layers.nbytes
 
     def note(self, seq: int, rows: Ints) -> None:

@@ -156,7 +156,7 @@ def _join_conditions(compiled_terms: Sequence[_Compiled]) -> _Compiled:
 
 
 def is_testable(view: FilterView, expression: Expression) -> bool:
-    """Whether all conditions are on columns in memory with few stale rows."""
+    """Whether all conditions of the expression are on columns in memory with few stale rows."""
     return _TestCompiler(view).load_columns(expression)
 
 

@@ -91,7 +91,6 @@ class _Locks:
         reset_after_fork(self)
 
     def at(self, directory: Path) -> FifoLock:
-        """The lock of a directory."""
         return self._of_threads.setdefault(directory, FifoLock())
 
     def forget_after_fork(self) -> None:
@@ -343,7 +342,7 @@ def _in_turn(access: Access, progress: Progress, work: Callable[[], bool]) -> No
 
 
 def _begin(access: Access, doing: str) -> None:
-    """Record the current activity."""
+    """Record the current maintenance activity. doing: a phrase that describes it."""
     access.maintained = MaintenanceProgress(doing, since=time.monotonic())
 
 

@@ -44,7 +44,7 @@ class PackedCodes:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in use."""
+        """The size of the codes and slots in bytes."""
         codes = 0 if self.pieces is None else self.pieces.nbytes
         return codes + self.slots.nbytes + self.rest.nbytes
 

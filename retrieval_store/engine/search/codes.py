@@ -502,7 +502,7 @@ class _Layout:
         return cls(rows, dimension, metric, *sizes)
 
     def header(self, seed: int) -> bytes:
-        """The header of a segment."""
+        """The header of a segment. seed: the seed of the rotation."""
         return HEADER.pack(MAGIC, self.rows, self.dimension, METRICS.index(self.metric), 0, seed)
 
 

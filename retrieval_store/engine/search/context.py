@@ -288,12 +288,12 @@ class OpenSpace:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in use."""
+        """The size of the data of this space in memory, in bytes."""
         return self.vectors.nbytes + self.index.nbytes + self.codes_nbytes
 
     @property
     def codes_nbytes(self) -> int:
-        """Bytes of memory in use for codes."""
+        """The size of the codes of this space in memory, in bytes."""
         codes = self.codes_at_hand
         return 0 if codes is None else codes.nbytes
 
@@ -445,7 +445,7 @@ class EngineTrace(answering.Trace):
         }
 
     def lap(self, step: str) -> None:
-        """Attribute the time since the last lap to this step."""
+        """Add the time since the last lap to the time of this step."""
         if self.is_recording:
             now = time.perf_counter()
             self.steps[step] = self.steps.get(step, 0.0) + (now - self.last) * 1e3

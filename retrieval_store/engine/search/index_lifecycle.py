@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 
 def builtin_index(name: str) -> IndexClass:
-    """The class of a built-in index; raises PluginError for other names."""
+    """The class of a built-in index. Raises PluginError if no built-in index has this name."""
     if name != HNSW:
         raise PluginError(f"there is no index {name!r}; {HNSW!r} is built in")
     from retrieval_store.indexes.hnsw import HNSWIndex
@@ -111,7 +111,7 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in use."""
+        """The size of the index in memory, in bytes."""
         index = self.held
         return 0 if index is None else index.nbytes
 

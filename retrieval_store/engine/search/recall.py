@@ -143,7 +143,8 @@ class Recall:
 
 
 class SpaceRecall(DerivedKind[None, Recall]):
-    """The measurement of a vector space in one generation; None until it is loaded or measured."""
+    """Loads and keeps the measured recall of searches by signs in one vector space and one
+    generation."""
 
     what: ClassVar[str] = "the measured recall"
 
@@ -158,7 +159,7 @@ class SpaceRecall(DerivedKind[None, Recall]):
 
     @property
     def known(self) -> Recall | None:
-        """The measurement; None if it isn't loaded or measured yet."""
+        """The measured recall; None if it isn't loaded or measured yet."""
         return self._known
 
     def errors_for(self, target: float) -> float | None:
@@ -219,7 +220,8 @@ class SpaceRecall(DerivedKind[None, Recall]):
 
 
 def write_recall(path: Path, recall: Recall) -> int:
-    """Write the measurement to a new file; returns its number of vectors."""
+    """Write the measurement to a new file. Returns how many vectors the space had when it was
+    measured."""
     path.write_bytes(recall.to_json())
     return recall.vectors
 

@@ -372,7 +372,7 @@ def _sigmoid(x: Floats) -> Floats:
 
 
 def _scale(x: Floats) -> Floats:
-    """½ (σ(x) + 1), σ(x) = x / (1 + |x|)."""
+    """Compute ½ (σ(x) + 1), where σ(x) = x / (1 + |x|)."""
     return 0.5 * (_sigmoid(x) + 1.0)
 
 

@@ -253,7 +253,7 @@ _EVERY = weakref.WeakValueDictionary[int, Ints]()
 
 
 def every_row(height: int) -> Ints:
-    """(height,) the numbers of all rows; simultaneous callers share the array."""
+    """The numbers of all rows: (height,). Callers at the same time share the array."""
     rows = _EVERY.get(height)
     if rows is None:
         rows = np.arange(height)

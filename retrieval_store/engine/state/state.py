@@ -232,7 +232,7 @@ def load(connection: apsw.Connection, head: CollectionHead, open_vectors: OpenVe
 
 
 def empty_state(head: CollectionHead) -> State:
-    """A state with nothing but its head."""
+    """A state without any points or vector spaces."""
     return State(head, np.empty(0, np.int64), np.empty(0, np.bool_), 0, {}, {}, {})
 
 

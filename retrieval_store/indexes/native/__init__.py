@@ -105,7 +105,7 @@ def records(kind: Struct, structures: Sequence[tuple[float, ...]]) -> Bytes:
 
 
 def chunks_of(dimension: int) -> int:
-    """How many chunks a row has."""
+    """How many chunks the codes of a row of this dimension have."""
     return -(-dimension // CHUNK)
 
 
@@ -116,7 +116,7 @@ def tile_rows(dimension: int) -> int:
 
 
 def groups_of(dimension: int) -> int:
-    """How many groups of signs a row has."""
+    """How many groups of signs a row of this dimension has."""
     return -(-CHUNK * chunks_of(dimension) // GROUP)
 
 

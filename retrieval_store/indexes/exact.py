@@ -32,8 +32,8 @@ its float32 approximation, and e a bound of the error, |a - d| ≤ e.
    |a - d| ≤ γ d. With A as above, the k-th least d is at most A / (1 - γ), so a row among the k
    nearest has a ≤ (1 + γ) A / (1 - γ), which is less than (1 + 4 (n + 8) u) A.
 
-`ScanBuffers` contains the arguments and results of queries in a scan of codes or vectors. All are in
-one buffer, which later scans reuse, because allocating and filling a dozen small arrays, and
+`ScanBuffers` contains the arguments and results of queries in a scan of codes or vectors. They are
+in one buffer, which later scans reuse, because allocating and filling a dozen small arrays, and
 getting their addresses, takes longer than scanning thousands of rows.
 
 `dot_products` lets BLAS split only one float32 product at a time among threads. The threads of BLAS

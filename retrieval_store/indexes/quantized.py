@@ -25,8 +25,8 @@ The steps of coding:
 3. The *residual* r = |y - ŷ| is stored, for the upper bits alone and for all eight.
 
 A row also has *signs*: one bit for each number of the rotated y, which says whether the number is
-above 0. Let s be the vector of these signs, +1 and -1. Then p·y (see below) is about f p·s, with the
-factor f = |y|² / y·s, which is stored with the row. After a random rotation this estimate is
+above 0. Let s be the vector of these signs, +1 and -1. Then p·y (see below) is about f p·s, with
+the factor f = |y|² / y·s, which is stored with the row. After a random rotation this estimate is
 unbiased (RaBitQ, arXiv 2405.12497). The resulting score has a standard error of about 0.6 f |p|
 (`ERROR_OF_SIGNS`). A scan by signs assumes that a score is too low by at most a number of standard
 errors (`SearchGoal.errors`). Rows whose scores don't reach the floor even then are excluded; the

@@ -221,7 +221,7 @@ def _in_pieces(texts: Sequence[str]) -> Iterator[tuple[list[int], list[str]]]:
 
 
 def _end_of_word(text: str, position: int) -> int:
-    """The position after the given one at which the first word ends."""
+    """The first position after `position` at which a word ends."""
     space = _SPACE.search(text, position)
     return space.start() if space else len(text)
 
@@ -237,7 +237,7 @@ def _beyond_ascii(texts: Sequence[str]) -> str:
 
 
 def _without_hidden(text: str) -> str:
-    """A text without the invisible characters that don't divide words."""
+    """The text without the invisible characters that don't divide words."""
     return text if text.isascii() else _HIDDEN.sub("", _NON_JOINER.sub(" ", text))
 
 

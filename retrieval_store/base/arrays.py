@@ -79,7 +79,7 @@ def in_range(numbers: Unsigned, start: int, stop: int) -> Bools:
 
 
 def as_float16(rows: Matrix) -> Halves:
-    """The numbers, rounded to float16. No number can exceed FLOAT16_MAX, except FLOAT16_INFINITY,
+    """The numbers, rounded to float16. They must not exceed FLOAT16_MAX, except FLOAT16_INFINITY,
     which represents all larger numbers."""
     with np.errstate(under="ignore", over="ignore"):
         return rows.astype(np.float16)
@@ -223,7 +223,7 @@ class CowArray:
         return self.base.nbytes + self.at.nbytes + self.values.nbytes
 
     def __getitem__(self, places: npt.NDArray[np.integer[Any]]) -> Ints:
-        """The numbers at these positions, in an array of the same shape. No position can be
+        """The numbers at these positions, in an array of the same shape. Positions must not be
         negative."""
         if not len(self.at):
             return self.base.take(places)  # faster than by []
@@ -297,14 +297,14 @@ def similarity_of(distances: Floats, metric: Metric) -> Floats:
 
 
 def hit_distances(distances: Floats, metric: Metric) -> Floats:
-    """The distances in the form that hits contain: 1 - dot for "ip", the searched distances for
-    other metrics."""
+    """The distances in the form that hits contain: 1 - dot for "ip", unchanged for other
+    metrics."""
     return 1.0 + distances if metric == "ip" else distances
 
 
 def distance_within(distance: float, metric: Metric) -> float:
-    """The searched distance that corresponds to the distance of a hit; the inverse of
-    `hit_distances`, except for a rounding."""
+    """The distance in the form that searches use, computed from the distance of a hit. It is the
+    inverse of `hit_distances`, except for a rounding."""
     return distance - 1.0 if metric == "ip" else distance
 
 

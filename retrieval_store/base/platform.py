@@ -408,7 +408,7 @@ else:
 
     def take_place(source: Path, target: Path) -> None:
         """Rename a directory to a name that doesn't exist or is an empty directory. Raises OSError
-        otherwise. No file in the directory can be open."""
+        otherwise. The caller must have closed all files in the directory."""
         os.rename(source, target)
 
     def remove_files(directory: Path, chosen: Callable[[str], bool]) -> None:

@@ -126,14 +126,14 @@ class CachedState:
 class Memory:
     """The data of one collection in memory.
 
-    directory: the directory of the collection's files, None for a collection in memory only. files:
-    the usable derived files, or None. find_class: returns the class of an index by its name.
-    may_write: whether the store was opened for writing. compacting: a lock held while this process
-    builds a new generation. state_rests_until, lists_rest_until: the times before which the state
-    and the lists aren't saved again. columns_rest_until, words_rest_until: the same for columns and
-    word lists that no query has used. lists_in_use: returns the cache with the most recently
-    updated lists, while that cache exists, and the keys of these lists. written_at: when this
-    process last wrote points.
+    directory: the directory of the collection's files, None for a collection that exists only in
+    memory. files: the usable derived files, or None. find_class: returns the class of an index by
+    its name. may_write: whether the store was opened for writing. compacting: a lock held while
+    this process builds a new generation. state_rests_until, lists_rest_until: the times before
+    which the state and the lists aren't saved again. columns_rest_until, words_rest_until: the same
+    for columns and word lists that no query has used. lists_in_use: returns the cache with the most
+    recently updated lists, while that cache exists, and the keys of these lists. written_at: when
+    this process last wrote points.
     """
 
     def __init__(
@@ -316,8 +316,8 @@ class Memory:
 
     @property
     def nbytes(self) -> int:
-        """The bytes of memory for the state, codes and indexes. The size is 0 for a collection in
-        memory only, because none of its data can be evicted."""
+        """The bytes of memory for the state, codes and indexes. The size is 0 for a collection that
+        exists only in memory, because none of its data can be evicted."""
         cached = self._cached
         if cached is None or self._directory is None:
             return 0
@@ -347,7 +347,7 @@ class Memory:
 
     def forget_after_fork(self) -> None:
         """Called in a forked child: drop all data and replace the locks, which threads of the
-        parent may hold. A collection in memory only keeps its data."""
+        parent may hold. A collection that exists only in memory keeps its data."""
         self._new_locks()
         if self._directory is not None:
             self._cached, self._spaces = None, {}

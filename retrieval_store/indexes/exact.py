@@ -284,7 +284,7 @@ class Norms:
         return (lengths * lengths).astype(np.float32)
 
     def inverse(self, rows: Ints | slice) -> Matrix:
-        """The inverse lengths of some rows, 0 for rows of length 0."""
+        """1 divided by the length of each of these rows, 0 for rows of length 0."""
         lengths = self.lengths[rows]
         inverse: Floats = np.divide(1.0, lengths, out=np.zeros(len(lengths)), where=lengths > 0)
         return inverse.astype(np.float32)

@@ -531,8 +531,8 @@ def candidates(
     """For each query, the slots of all rows that may be among its k nearest, in no particular
     order. None if there would be more than `most`.
 
-    queries: (q, dim) float32. lengths: the length of each query; no length can be 0 for "cosine",
-    or unsafe (see `exact.is_safe_length`).
+    queries: (q, dim) float32. lengths: the length of each query. Lengths must be safe (see
+    `exact.is_safe_length`), and for "cosine" they must not be 0.
     """
     slots_by_query: list[Candidates] = []
     for _, buffers in _passes(queries, lengths, pieces, goal._replace(errors=None), None):

@@ -399,7 +399,7 @@ class TestedRows:
         self._list_rows = list_rows
 
     def has(self, rows: Ints) -> Bools:
-        """Which of these rows fulfil the filter: (n,) bool. No row number can be negative."""
+        """Which of these rows fulfil the filter: (n,) bool. Row numbers must not be negative."""
         return self.test.has(rows)
 
     def bits(self) -> Bytes:

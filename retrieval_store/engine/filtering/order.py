@@ -62,7 +62,7 @@ def facet(
     limit: int | None,
 ) -> list[tuple[Scalar, int]]:
     """The values in the columns, each with the number of points that have it and fulfil the
-    expression; see `most_frequent`. No value of a point can be in two of the columns."""
+    expression; see `most_frequent`. No value of a point is allowed to be in two of the columns."""
     totals: Counter[tuple[bool, Scalar]] = Counter()
     parts = [part for values in columns for part in _count_by_segment(view, values, expression)]
     numbers_of_parts = [np.flatnonzero(counts) for _, counts in parts]

@@ -340,7 +340,7 @@ class ChangeLog:
 
     def between(self, first: int, last: int, names: Names) -> Ints:
         """The rows that differ between the states at `first` and `last` in any of the parts with
-        these names. `first` can't be before the floor."""
+        these names. `first` must not be before the floor."""
         changed, before = [NOTHING_STALE], self.floor
         for seq, by_names in self._steps:  # rows changed after `before`, up to `seq`
             if before < last and first < seq:
@@ -416,7 +416,7 @@ class LayerCache:
 
     def changed_rows(self, key: Hashable, first: int, last: int) -> Ints | None:
         """The rows that differ between two states in the parts from which a key's layers are built.
-        None if the log no longer reaches back."""
+        None if the change log no longer reaches back to the first state."""
         with self._lock:
             is_known = first >= self._log.floor
             return self._log.between(first, last, self._made_of(key)) if is_known else None

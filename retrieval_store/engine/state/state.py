@@ -249,8 +249,8 @@ def follow_log(
     state: State, connection: apsw.Connection, head: CollectionHead, open_vectors: OpenVectors
 ) -> StateStep | None:
     """The step from an earlier state to the state at `head`, by the change log. None if the log
-    doesn't reach back, if the generation or spaces differ, or if loading the whole state is less
-    work."""
+    doesn't reach back to the earlier state, if the generation or spaces differ, or if loading the
+    whole state is less work."""
     if state.head.seq == head.seq:
         return StateStep(state, NOTHING_CHANGED)
     if (
@@ -325,7 +325,7 @@ def catch_up(
 def changes_between(old: State, new: State, connection: apsw.Connection) -> ChangedRows | None:
     """The rows in which a state differs from a later state that was loaded from the database, for
     example after compaction. None if the later state numbers its rows differently, or if the change
-    log doesn't reach back."""
+    log doesn't reach back to the earlier state."""
     height = len(old.pks)
     if old.count < height or not np.array_equal(new.pks[:height], old.pks):
         return None
@@ -334,7 +334,7 @@ def changes_between(old: State, new: State, connection: apsw.Connection) -> Chan
 
 def changes_since(old: State, new: State, connection: apsw.Connection) -> ChangedRows | None:
     """The rows of `new` that have changed since the state `old`, or that weren't in it. None if the
-    change log doesn't reach back."""
+    change log doesn't reach back to `old`."""
     first, head = old.head.seq, new.head
     if head.seq < first or head.log_floor > first or not numbers_of(old) <= numbers_of(new):
         return None

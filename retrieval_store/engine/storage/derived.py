@@ -189,8 +189,8 @@ def forget_all(write: WriteTransaction) -> None:
 
 
 def sweep(directory: Path, files: list[DerivedFile]) -> None:
-    """Remove files without a record. Only the process that does maintenance is allowed to call
-    this."""
+    """Remove derived files that have no record. files: the records. Only the process that does
+    maintenance is allowed to call this."""
     remove_derived(directory, {derived_file.file for derived_file in files})
 
 

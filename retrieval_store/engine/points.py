@@ -415,7 +415,8 @@ class PointStore:
         fields: Fields,
     ) -> tuple[Points, list[int | float]]:
         """The matching points, sorted by their numbers in the column, beginning with the number
-        `start`; and these numbers. A point with several numbers is repeated."""
+        `start`. A point with several numbers is repeated. Also returns the number of each returned
+        point."""
         from retrieval_store.engine.filtering.order import rows_in_order
 
         living = self._without_expired(view, expression)

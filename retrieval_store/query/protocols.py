@@ -287,7 +287,8 @@ class EmbeddedPoints(EnginePoints, Protocol):
         fields: Fields,
     ) -> tuple[Points, list[int | float]]:
         """The matching points, sorted by their numbers in the column, beginning with the number
-        `start`; and these numbers. A point with several numbers is repeated."""
+        `start`. A point with several numbers is repeated. Also returns the number of each returned
+        point."""
 
 
 class CollectionStore(Protocol):

@@ -88,8 +88,9 @@ class Bm25:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recommend:
-    """Ranks by similarity to positive examples and dissimilarity to negative examples. best: only
-    the most similar example decides the score; otherwise the score is the sum over all examples."""
+    """Ranks by similarity to positive examples and dissimilarity to negative examples. best:
+    whether only the most similar example decides the score; otherwise the score is the sum over all
+    examples."""
 
     space: str
     positives: tuple[Example, ...]

@@ -168,7 +168,8 @@ def rows_in_order(
     start: int | float | None,
 ) -> tuple[Ints, list[int | float]]:
     """The rows that fulfil the expression, sorted by their numbers in the column, beginning with
-    the number `start`; and these numbers. A row with several numbers is repeated."""
+    the number `start`. A row with several numbers is repeated. Also returns the number of each
+    returned row."""
     bounds = Between(values, lte=start) if descending else Between(values, gte=start)
     parts = _ends(view, values, expression, bounds, limit, descending)
     rows, numbers = _sort_parts(parts, descending)

@@ -335,7 +335,7 @@ class BesideWriters:
 
 
 def save_small_lists(access: Access) -> None:
-    """Save the small lists, because they can be written quickly."""
+    """Save only the small lists, which can be written quickly."""
     all_files = worth_saving(access.current_state())
     small = [kind for kind in all_files if access.read(_is_small, kind.list_key)]
     _save_grown_kinds(access, small, _never_cancelled)

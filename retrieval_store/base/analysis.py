@@ -31,14 +31,14 @@ from retrieval_store.base.arrays import Bools, Ints, distinct, stable_order
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 
 _BREAK = "\0"  # between texts; within one it separates words like any other control character
-# For each byte of UTF-8 what takes its place: of ASCII only words, in lower case, and breaks stay.
+# The replacement of each byte of UTF-8. Of ASCII, only words, in lower case, and breaks stay.
 _PLAIN = bytes(
     byte if chr(byte) in "_\0" or byte > 127 or chr(byte).isalnum() else ord(" ")
     for byte in bytes(range(256)).lower()
 )
-_SPACE = re.compile("[ \n]")  # where a text may be cut: no word crosses it
-PIECE = 1_000_000  # characters
-LONG_NUMBER = 5  # digits, from which on a number is a name of something
+_SPACE = re.compile("[ \n]")  # where a text may be split, because no word contains it
+PIECE = 1_000_000  # characters of a batch
+LONG_NUMBER = 5  # digits; a number with at least this many looks like an identifier
 
 
 def _class_of(ranges: str) -> str:
@@ -49,8 +49,8 @@ def _class_of(ranges: str) -> str:
     )
 
 
-# Characters without a look of their own: hyphens and spaces that show only at the end of a line,
-# joiners, directions, variation selectors.
+# Invisible characters: hyphens and spaces that show only at the end of a line, joiners, directions,
+# variation selectors.
 _INVISIBLE = _class_of(
     "ad 34f 61c 17b4-17b5 180b-180f 200b-200f 202a-202e 2060-206f fe00-fe0f feff fff9-fffb "
     "1d173-1d17a e0000-e0fff"
@@ -70,12 +70,12 @@ a000-a48f a500-a61f a62a-a63f a980-a9cf a9e0-a9ef a9fa-a9ff aa60-aadf f900-faff 
 11700-1172f 11740-1174f 16fe0-1b2ff 20000-3fffd
 """
 _SPACELESS = _class_of(_SPACELESS_RANGES)
-_PAIRED = _SPACELESS + _class_of("ac00-d7a3")  # those, and Korean's syllables
+_PAIRED = _SPACELESS + _class_of("ac00-d7a3")  # these scripts, and Korean's syllables
 _HAS_PAIRED = re.compile(f"[{_PAIRED}]")
 _LETTER = rf"[^\W{_SPACELESS}]"
 _WORD = re.compile(f"{_LETTER}+")
-MANY_DIVIDING = 64  # characters; to replace more one by one takes longer than a pattern
-_MARKS = ("Mn", "Mc")  # Unicode's categories of them
+MANY_DIVIDING = 64  # characters; replacing more of them one by one takes longer than a pattern
+_MARKS = ("Mn", "Mc")  # Unicode's categories of combining marks
 # Marks that texts may omit: diacritics, points and accents of Hebrew, vowel signs of Arabic and of
 # Syriac, and the line that stretches Arabic words. In other scripts, such as Devanagari, marks are
 # vowels that no text omits.
@@ -88,14 +88,15 @@ _DIACRITICS = re.compile(
     )
     + "]+"
 )
-# Letters with a mark that Unicode doesn't divide from them, such as "ł", by how their names begin.
+# Letters with a mark that Unicode doesn't separate from them, such as "ł"; the pattern matches
+# their names.
 _MARKED = re.compile("LATIN SMALL LETTER ([A-Z]{1,2}) WITH ")
-_EAST_ASIAN = "\u2e80"  # from which on words begin with no such letter
+_EAST_ASIAN = "\u2e80"  # words that begin with this character or a later one contain no such letter
 _UNDIVIDED = {"æ": "ae", "œ": "oe", "ı": "i"}
 _AFTER_UNICODE = sys.maxunicode + 1
 _NARROW = re.compile("[\uff66-\uff9f]+")  # kana of half the width
 _DIVISION = re.compile(f"[-\u2010]{_AT_END_OF_LINE}")
-_LONGEST_HALF = 64  # letters of a word before or after its division
+_LONGEST_HALF = 64  # letters of a word before or after the hyphen
 _HALF_BEFORE, _HALF_AFTER = re.compile(r"[^\W\d_]+\Z"), re.compile(r"[^\W\d_]+")
 # The words of English that carry the least meaning: pronouns, articles, forms of be, have and do,
 # and the commonest prepositions and conjunctions.
@@ -111,7 +112,7 @@ yours yourself yourselves
 ENGLISH = frozenset(_ENGLISH.split())
 
 
-# BM25's usual parameters: how much it counts that a word is repeated, and the length of a document.
+# BM25's usual parameters: the weight of repetitions of a word, and of the length of a document.
 K1, B = 1.2, 0.75
 
 
@@ -184,7 +185,7 @@ class Analyzer:
         if self.stopwords:
             left_out = [fold(word) in self.stopwords for word in raw]
             spelt = ["" if out else word for word, out in zip(spelt, left_out, strict=True)]
-        numbers = _Numbers({"": 0})  # omitted words
+        numbers = _Numbers({"": 0})  # the key of words that are left out
         new_codes = np.fromiter(map(numbers.__getitem__, spelt), np.int64, len(spelt)) - 1
         codes = new_codes[codes] if len(codes) else codes
         return Words(list(numbers)[1:], codes[codes >= 0], owners[codes >= 0])
@@ -260,7 +261,7 @@ def _divided_words(text: str) -> Iterator[list[re.Match[str]]]:
         after = _HALF_AFTER.match(text, end, end + _LONGEST_HALF)
         if not (before and after and _is_of_one_case(before[0][-1] + after[0][0])):
             continue
-        if pieces and pieces[-1].start() == before.start():  # the middle of three
+        if pieces and pieces[-1].start() == before.start():  # the middle of a word in three pieces
             pieces.append(after)
             continue
         if pieces:
@@ -302,7 +303,7 @@ def _only_words(text: str) -> str:
 def _compose(texts: Sequence[str]) -> str:
     """The texts in lower case, joined by breaks, in a Unicode normal form. So equal texts are equal
     character by character."""
-    # Twice, since folding case may decompose.
+    # Normalized twice, because folding case may decompose characters.
     composed = unicodedata.normalize("NFC", _BREAK.join(texts))
     composed = unicodedata.normalize("NFC", composed.casefold())
     if not _NARROW.search(_beyond_ascii([composed])):
@@ -431,7 +432,7 @@ def stemmer(language: str) -> Any:
     """Snowball's stemmer of a language. Raises InvalidArgumentError if the language is unknown."""
     try:
         import Stemmer
-    except ImportError:  # not `needing`: users of words read one error, without its cause
+    except ImportError:  # not `needing`, so that users see one error without its cause
         raise MissingDependencyError(
             'stemming needs PyStemmer: pip install "retrieval-store[text]"'
         ) from None

@@ -10,7 +10,8 @@ from retrieval_store.errors import InvalidTypeError
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# By the argument here: names in queries of LangChain, LlamaIndex, Qdrant and others.
+# For each argument of this library, its names in queries of LangChain, LlamaIndex, Qdrant and
+# others.
 OF_QUERIES: Mapping[str, Sequence[str]] = {
     "n_results": ("top_k", "k", "n", "limit", "count", "size", "num_results", "similarity_top_k"),
     "where": ("filter", "filters", "query_filter", "metadata", "metadatas"),
@@ -54,7 +55,8 @@ OF_COLLECTIONS: Mapping[str, Sequence[str]] = {
     "configuration": (*_CONFIGURATION, *_DISTANCE, "distance", "vectors_config"),
     "data_loader": ("loader",),
 }
-# Of the vector stores of frameworks, whose adapters call what embeds as their framework does.
+# Names of arguments in the vector stores of frameworks. Adapters name embedding functions as their
+# framework does.
 OTHER_NAMES: Mapping[str, Sequence[str]] = {
     "collection_name": _COLLECTION_NAME,
     "embedding": ("embedding_function", *_EMBEDDING_FUNCTION),

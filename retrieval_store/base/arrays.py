@@ -21,8 +21,8 @@ import numpy.typing as npt
 Matrix: TypeAlias = npt.NDArray[np.float32]  # (n, dim) vectors
 Halves: TypeAlias = npt.NDArray[np.float16]
 Bytes: TypeAlias = npt.NDArray[np.uint8]
-Stored: TypeAlias = Matrix | Halves | Bytes  # vectors as a space keeps them
-Datatype: TypeAlias = Literal["float32", "float16", "uint8"]  # of their numbers
+Stored: TypeAlias = Matrix | Halves | Bytes  # vectors in the form in which a space stores them
+Datatype: TypeAlias = Literal["float32", "float16", "uint8"]  # the type of their numbers
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]  # such as places of points, or counts
 Unsigned: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
@@ -31,11 +31,13 @@ Indices: TypeAlias = npt.NDArray[np.uint32]
 Ints32: TypeAlias = npt.NDArray[np.int32]
 AnyArray = TypeVar("AnyArray", bound=npt.NDArray[Any])
 DATATYPES: tuple[Datatype, ...] = get_args(Datatype)
-FLOAT16_MAX = 65_504.0  # the largest number of float16
-FLOAT16_INFINITY = 65_536.0  # as which its infinity is read, see `as_float32`
+FLOAT16_MAX = 65_504.0  # the largest finite number of float16
+# The float32 number that represents float16's infinity, see `as_float32`.
+FLOAT16_INFINITY = 65_536.0
 UINT8_MAX = 255
 _HALF_SHIFT = 13  # bits of a float32's fraction that float16 lacks
-_HALF_BITS = np.int32(-0x70002000)  # of a float32 that float16 has: all but three of the exponent
+# The bits of a float32 that float16 has: all except three bits of the exponent.
+_HALF_BITS = np.int32(-0x70002000)
 _HALF_SCALE = np.float32(2.0**112)  # exponents of float16 begin at -15, those of float32 at -127
 
 
@@ -200,7 +202,7 @@ def _is_mapped(array: npt.NDArray[Any]) -> bool:
 
 
 LONGEST_PATCH = 1_024
-FEW = 64  # one in this many numbers: more are taken from a copy without patch
+FEW = 64  # if more than one number in this many is read, the patch is first applied to a copy
 NOWHERE: Ints = np.empty(0, np.int64)
 
 
@@ -226,7 +228,7 @@ class CowArray:
         """The numbers at these positions, in an array of the same shape. Positions must not be
         negative."""
         if not len(self.at):
-            return self.base.take(places)  # faster than by []
+            return self.base.take(places)  # faster than indexing with []
         if places.size * FEW > len(self.base):
             return self.whole().take(places)
         numbers = self.base.take(places)
@@ -284,7 +286,7 @@ def _with_room(numbers: Ints) -> Ints:
 
 Metric: TypeAlias = Literal["l2", "ip", "cosine", "l1"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
-LESS_IS_BETTER = ("l2", "l1")  # of a server's scores: these are distances
+LESS_IS_BETTER = ("l2", "l1")  # metrics for which a server's scores are distances
 Fusion: TypeAlias = Literal["rrf", "weighted", "adaptive"]
 FusionKind: TypeAlias = Fusion | Literal["server_rrf", "dbsf"]  # see `base.fusion.fuse`
 RRF_K = 60

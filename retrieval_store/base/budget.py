@@ -18,9 +18,10 @@ from retrieval_store.errors import (
 )
 
 MEGABYTE = 1_000_000
-LARGE, LARGE_TIME = 20 * MEGABYTE, 0.1  # bytes and seconds from which on a request is large
+LARGE, LARGE_TIME = 20 * MEGABYTE, 0.1  # a request that uses more bytes or seconds is large
 SHORT, SHORT_TIME = MEGABYTE, 0.005  # the same for work that blocks all other requests
-STEPS = 100_000_000  # of Python or SQL, of some 100 ns each, that a request may need
+# Steps of Python or SQL, of some 100 ns each, that a request is allowed to need.
+STEPS = 100_000_000
 
 
 class RequestMemory:
@@ -70,7 +71,7 @@ class Budget:
         self._memory, self._taken, self._together = memory, 0, together
         self._is_awaited, self._cpu = is_awaited, 0.0
         self._token: Token[Budget | None]
-        self.is_stopped = False  # set by another thread, once nobody waits for the answer
+        self.is_stopped = False  # another thread sets it once nobody waits for the answer
 
     def __enter__(self) -> None:
         """Make this the current budget until the `with` body ends."""

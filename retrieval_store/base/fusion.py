@@ -10,14 +10,15 @@ import numpy as np
 
 from retrieval_store.base.arrays import RRF_K, Floats, FusionKind, Ints, Matrix
 
-# Of adaptive fusion; found on half of the questions of benchmarks/quality.py, and reported on the
-# other half.
+# Parameters of adaptive fusion. They were chosen on half of the questions of benchmarks/quality.py,
+# and are evaluated on the other half.
 IDENTIFIER_WEIGHT = 4.0  # by which the idf of words is multiplied that `analysis.is_identifier`
-RARITY_POWER = 3  # of the idf, by which the words of a query are compared
-UNKNOWN_PART = 0.5  # of the greatest idf: see `held_share`
-MAX_WORD_WEIGHT = 1.5  # what words weigh at most beside vectors, which weigh 1
-FIRST = 100  # hits of a side, by which its scores are scaled
-MMR_CELLS = 1_500_000  # up to this size comparing all is as fast as comparing candidates
+RARITY_POWER = 3  # the power of the idf by which the words of a query are compared
+UNKNOWN_PART = 0.5  # the share of the greatest idf that is added: see `held_share`
+MAX_WORD_WEIGHT = 1.5  # the greatest weight of words, relative to the weight 1 of vectors
+FIRST = 100  # hits of a ranking that determine the scaling of its scores
+# Numbers; for vectors of up to this total size, comparing all is as fast as comparing candidates.
+MMR_CELLS = 1_500_000
 Ranking = tuple[Ints, Floats]  # items and their scores, best first
 
 
@@ -130,7 +131,7 @@ def _by_first(scores: Floats, weight: float, _: float) -> Floats:
 
 def _by_deviation(scores: Floats, weight: float, _: float) -> Floats:
     deviation = float(scores.std(ddof=1)) if len(scores) > 1 else 0.0
-    if deviation == 0.0 or scores.min() == scores.max():  # whose mean may be rounded
+    if deviation == 0.0 or scores.min() == scores.max():  # the mean of equal scores may be rounded
         return np.full(len(scores), 0.5 * weight)
     scaled: Floats = (scores - scores.mean()) / (6.0 * deviation) + 0.5
     return weight * scaled
@@ -179,8 +180,9 @@ def marginally_relevant(
     pick in one product, instead of only those that may be next.
     """
     chosen = np.empty(min(k, len(relevance)), np.int64)
-    seen = np.zeros(len(relevance), np.int64)  # how many picks are in an item's value
-    value = relevance.copy()  # of the first alone, whatever λ is, else λ = 0 would begin anywhere
+    seen = np.zeros(len(relevance), np.int64)  # for each item, how many picks its value includes
+    # The first pick depends on relevance alone for any λ; otherwise λ = 0 would begin anywhere.
+    value = relevance.copy()
     for place in range(len(chosen)):
         # Values only fall as more items are taken, so an outdated value is still an upper bound. If
         # the greatest, once updated, is still the greatest, it is the maximum.

@@ -10,7 +10,7 @@ import orjson
 from retrieval_store.base.system import cut_text, printable
 from retrieval_store.base.validation import shorten
 
-ROWS, CHARACTERS = 20, 200  # of a table, and of the text of a cell
+ROWS, CHARACTERS = 20, 200  # rows of a table, and characters of a cell's text
 THUMBNAIL = 96  # pixels
 
 
@@ -41,13 +41,13 @@ def _cell(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return _thumbnail(value) or _text(shape_of(value))
     if isinstance(value, float):
-        return f"{value + 0.0:.4g}"  # which makes 0 of -0
+        return f"{value + 0.0:.4g}"  # adding 0.0 converts -0 to 0
     text = _as_json(value) if isinstance(value, Mapping | list) else str(value)
     return _text(cut_text(text, CHARACTERS))
 
 
 def _text(text: str) -> str:
-    from html import escape  # which most who show a text as a line don't need
+    from html import escape  # imported here because showing a text as a line doesn't need it
 
     return escape(printable(text).encode(errors="replace").decode())
 

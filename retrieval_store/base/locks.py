@@ -22,7 +22,7 @@ class UninterruptibleContext:
 
     def __init__(self, inner: Any) -> None:
         self.__exit__ = inner.__exit__
-        self._entering = iter(inner.__enter__, None)  # whose each item is one call
+        self._entering = iter(inner.__enter__, None)  # getting the next item makes one call
 
     def __enter__(self) -> None:
         for _ in self._entering:

@@ -15,9 +15,9 @@ DECIDING, MIN_DECIDING = (
     20_000,
     1_000,
 )  # vectors that decide the axes, of short ones and of long ones
-CELLS = 10_000_000_000  # products of two numbers that these take
-FARTHEST = 1e38  # from the middle: what float32 can hold
-BLOCK = 8_192  # vectors that are projected at once
+CELLS = 10_000_000_000  # the limit on products of two numbers for computing the axes
+FARTHEST = 1e38  # greatest distance from the middle that float32 can represent
+BLOCK = 8_192  # vectors that are projected at the same time
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def places_of(vectors: Matrix, axes: Matrix, unit: bool) -> Matrix:
     ready = _scale_to_length_1(vectors) if unit else vectors
     with np.errstate(over="ignore", invalid="ignore"):
         places: Matrix = ready @ axes[1:].T - axes[0] @ axes[1:].T
-        if not np.isfinite(places).all():  # numbers so large that their products aren't float32
+        if not np.isfinite(places).all():  # some products of numbers exceed float32's range
             wide = ready.astype(np.float64) @ axes[1:].T - axes[0].astype(np.float64) @ axes[1:].T
             places = wide.clip(-FARTHEST, FARTHEST).astype(np.float32)
     return places

@@ -51,7 +51,8 @@ _BINARY: int = getattr(os, "O_BINARY", 0)
 _NO_FOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
 _NO_WAITING: int = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 _DIRECTORY: int = getattr(os, "O_DIRECTORY", 0)
-_ENTERED: int = getattr(os, "O_PATH", os.O_RDONLY)  # may be one that can't be listed
+# O_PATH also opens a directory that can't be listed
+_ENTERED: int = getattr(os, "O_PATH", os.O_RDONLY)
 HAS_DIRECTORY_DESCRIPTORS = bool(_DIRECTORY)
 VARIABLE, TRIAL = "RETRIEVAL_STORE_WINDOWS", "trial"
 
@@ -125,10 +126,10 @@ def flush(file: IO[Any]) -> None:
 
 def remove_tree(directory: Path) -> None:
     """Remove a directory that a store has created, with all files in it that can be removed."""
-    import shutil  # which loads what unpacks archives
+    import shutil  # imported here because it also imports modules that unpack archives
 
     shutil.rmtree(directory, ignore_errors=True)
-    if directory.exists():  # as where an old error still holds a map
+    if directory.exists():  # for example because an old error still holds a map
         gc.collect()
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -163,7 +164,7 @@ def hold_lock(path: Path) -> Iterator[bool]:
                 is_there = os.path.samestat(os.stat(path), os.fstat(file.fileno()))
             except FileNotFoundError:
                 is_there = False
-            if not is_there:  # its last holder has removed it
+            if not is_there:  # the process that held it before has removed it
                 continue
             try:
                 yield True
@@ -177,7 +178,8 @@ def replace_file(path: Path, content: bytes) -> None:
     returns. It is written first to a file whose name is this file's name with a dot before it and
     ".new" after it; an existing file of that name is overwritten. Raises StorageError if the
     content can't be written."""
-    new = path.with_name(f".{path.name}.new")  # one that a dead process left is used again
+    # If a dead process has left this file, it is overwritten.
+    new = path.with_name(f".{path.name}.new")
     try:
         with new.open("wb") as file:
             file.write(content)
@@ -211,11 +213,11 @@ if sys.platform == "win32":
     from functools import cache
 
     LOCK_EXCLUSIVELY, FAIL_IMMEDIATELY = 2, 1
-    # A byte that no file of ours has, since others can't read or write locked bytes. It is among
-    # those that qdrant-client's local mode locks.
+    # A byte beyond the content of all our files, because others can't read or write locked bytes.
+    # It is among the bytes that qdrant-client's local mode locks.
     LOCKED_BYTE = 0x40000000
     LOCK_VIOLATION = 33
-    IN_USE = frozenset([5, 32, 33, 145, 1224])  # denied, shared, locked, not empty, mapped
+    IN_USE = frozenset([5, 32, 33, 145, 1224])  # access denied, shared, locked, not empty, mapped
     REPARSE_POINT = 0x400
 
     @cache
@@ -253,7 +255,8 @@ if sys.platform == "win32":
         if not directory.is_dir():
             yield False
             return
-        lock = directory.with_name(f"{directory.name}.lock")  # in it, it couldn't be renamed
+        # A lock file inside the directory would prevent renaming it.
+        lock = directory.with_name(f"{directory.name}.lock")
         file = open_lock_file(lock)
         try:
             yield _is_free(file) and directory.is_dir()
@@ -263,7 +266,7 @@ if sys.platform == "win32":
     def _is_free(file: BinaryIO) -> bool | None:
         try:
             return try_lock(file)
-        except OSError:  # on a network, say
+        except OSError:  # for example on a network
             return None
 
     def write_at(descriptor: int, data: bytes | memoryview, offset: int) -> None:
@@ -310,7 +313,8 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)  # as FAT has none
+    # For example FAT has no links.
+    NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
     FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 
     def try_lock(file: Opened, shared: bool = False) -> bool:
@@ -393,11 +397,11 @@ else:
         """Rename a closed file to a name that doesn't exist yet. Raises FileExistsError if it
         exists. On file systems without hard links, an empty file has the name for a moment."""
         try:
-            os.link(source, target)  # which never replaces anything
+            os.link(source, target)  # os.link never replaces a file
         except OSError as error:
             if error.errno not in NO_LINKS:
                 raise
-            os.close(os.open(target, os.O_CREAT | os.O_EXCL))  # empty, for a moment
+            os.close(os.open(target, os.O_CREAT | os.O_EXCL))  # the file is empty for a moment
             try:
                 os.rename(source, target)
             except OSError:

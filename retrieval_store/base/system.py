@@ -68,7 +68,7 @@ def give_back_memory() -> None:
 
 def digest_of(path: Path) -> str:
     """The SHA-256 digest of a file, in hexadecimal."""
-    import hashlib  # which takes 3 ms
+    import hashlib  # imported here because it takes 3 ms
 
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -151,7 +151,7 @@ def _script_in(words: list[str]) -> str:
         return program
     options = iter(rest)
     for word in options:
-        if word in ("-m", "-c"):  # what follows -c may be long
+        if word in ("-m", "-c"):  # the argument of -c may be long
             return f"-m {next(options, '')}" if word == "-m" else "python -c"
         if word in ("-W", "-X"):
             next(options, None)
@@ -164,7 +164,7 @@ def _start_of(pid: int) -> str | None:
     """When a process began, in local time, to the second."""
     with suppress(OSError, ValueError, IndexError):
         stat = (PROCESSES / str(pid) / "stat").read_text()
-        ticks = int(stat.rpartition(")")[2].split()[19])  # since the system began
+        ticks = int(stat.rpartition(")")[2].split()[19])  # clock ticks since the system was started
         lines = (PROCESSES / "stat").read_text().splitlines()
         begun = next(int(line.split()[1]) for line in lines if line.startswith("btime "))
         seconds = begun + ticks / os.sysconf("SC_CLK_TCK")
@@ -186,7 +186,7 @@ def needing(feature: str, package: str | None, requirement: str) -> Iterator[Non
     """
     try:
         yield
-    except MissingDependencyError:  # it names the package itself
+    except MissingDependencyError:  # this error names the package already
         raise
     except ImportError as error:
         if package is None and not isinstance(error, ModuleNotFoundError):
@@ -226,7 +226,7 @@ def telemetry_off() -> Iterator[None]:
         disable()
 
 
-JOINERS = "\u200c\u200d"  # which some scripts and emoji are written with
+JOINERS = "\u200c\u200d"  # some scripts and emoji need them
 
 
 def count_in_words(number: int, noun: str) -> str:

@@ -23,7 +23,7 @@ T = TypeVar("T")
 _Call: TypeAlias = Callable[[], Any]
 _Long: TypeAlias = tuple[Future[Any], _Call]
 WORKING = max(4, min(16, 2 * (os.cpu_count() or 1)))  # threads for calls that take the processor
-WAITING = 64  # and for those that wait for another process
+WAITING = 64  # threads for calls that wait for another process
 
 
 def async_twin(method: Callable[P, T]) -> "Callable[P, CoroutineType[Any, Any, T]]":
@@ -61,8 +61,8 @@ class Threads:
         self._pool = WorkerPool(self._number, "retrieval-store-calls")
         self._lock = Lock()
         self._futures: set[Future[Any]] = set()
-        self._taken = 0  # by long calls
-        self._long: deque[_Long] = deque()  # those that wait for others to end
+        self._taken = 0  # threads that long calls use
+        self._long: deque[_Long] = deque()  # long calls that wait for other long calls to end
 
     async def run(self, call: Callable[[], T], is_long: bool = False) -> T:
         """Make a call in a thread, in the context of the awaiting task, and return its result. If
@@ -79,13 +79,13 @@ class Threads:
         try:
             return await asyncio.wrap_future(future)
         finally:
-            del future  # which the traceback of an error would keep
+            del future  # the traceback of an error would keep it alive
 
     async def settle(self) -> None:
         """Wait for all calls, including those that are no longer awaited."""
         while self._process == os.getpid() and self._futures:
             futures = map(asyncio.wrap_future, tuple(self._futures))
-            # Shielded, since who stops waiting here doesn't mean to cancel the calls of others.
+            # Shielded, because cancelling this wait must not cancel the calls of others.
             await asyncio.shield(asyncio.gather(*futures, return_exceptions=True))
 
     def end(self) -> None:

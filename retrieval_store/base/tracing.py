@@ -37,8 +37,8 @@ OURS: System = "retrieval_store"
 API = "opentelemetry.trace"
 
 _tracer: Any = None
-# The span that is recorded of the call under way; not the one that is current in OpenTelemetry,
-# which may be the application's.
+# The span of the current call. It isn't the current span of OpenTelemetry, which may be the
+# application's.
 _recording: ContextVar[Any] = ContextVar("retrieval_store_span", default=None)
 
 
@@ -66,7 +66,8 @@ def _find_tracer() -> Any:
     are sent."""
     global _tracer  # noqa: PLW0603 (it is looked up once)
     trace: Any = sys.modules.get(API)
-    if _tracer is None and hasattr(trace, "get_tracer_provider"):  # else it is being imported
+    # Otherwise OpenTelemetry is being imported.
+    if _tracer is None and hasattr(trace, "get_tracer_provider"):
         provider = trace.get_tracer_provider()
         if type(provider) is not trace.ProxyTracerProvider:
             _tracer = provider.get_tracer(OURS)
@@ -112,13 +113,13 @@ def span(operation: str, collection: str, system: System = OURS) -> Iterator[Non
         "db.collection.name": collection,
     }
     started = tracer.start_span(f"{operation} {collection}", kind=kind, attributes=attributes)
-    if not started.get_span_context().is_valid:  # they aren't collected
+    if not started.get_span_context().is_valid:  # such spans aren't collected
         yield
         return
     recording = started if started.is_recording() else None
     token = _recording.set(recording)
     try:
-        # Only the kind of an error is recorded.
+        # Only the type of an error is recorded.
         with trace.use_span(started, record_exception=False, set_status_on_exception=False):
             yield
     except BaseException as error:
@@ -205,7 +206,7 @@ def _is_drawn() -> bool:
     return "ipykernel" in sys.modules or (stream is not None and stream.isatty())
 
 
-# "full": with all frames, for those who work on this.
+# "full": show all frames, for developers of this package.
 HAS_ALL_FRAMES = os.environ.get("RETRIEVAL_STORE_TRACEBACKS") == "full"
 ClassT = TypeVar("ClassT", bound=type)
 

@@ -35,14 +35,15 @@ from retrieval_store.errors import (
     NotFoundError,
 )
 
-# What a payload may hold, and a payload: numbers are finite, strings valid Unicode.
+# The values that a payload can contain, and payloads. Numbers must be finite, and strings valid
+# Unicode.
 JSONValue: TypeAlias = "None | bool | int | float | str | list[JSONValue] | dict[str, JSONValue]"
 Payload: TypeAlias = dict[str, "JSONValue"]
 LISTED = 10  # ids in a message
-MAX_DEPTH = 100  # orjson itself stops at 254
+MAX_DEPTH = 100  # levels of nesting; orjson itself stops at 254
 INT_MIN, INT_MAX = -(2**63), 2**64 - 1
-_LISTED = "biufUTO"  # numpy's kinds of numbers, strings and bools, and of what may be any of them
-NO_STRING = "\udcff"  # with which no string of a payload begins
+_LISTED = "biufUTO"  # numpy's kinds of numbers, strings, bools and objects
+NO_STRING = "\udcff"  # no string of a payload begins with this character
 
 
 def check_object(
@@ -77,7 +78,7 @@ def as_stored(value: Any) -> Any:
         return int.__int__(value)
     if isinstance(value, float):
         return float.__float__(value)
-    if isinstance(value, date) and type(value).__name__ != "NaTType":  # of pandas, which is none
+    if isinstance(value, date) and type(value).__name__ != "NaTType":  # pandas' NaT isn't a date
         return value.isoformat()
     if isinstance(value, UUID | PurePath):
         return str(value)
@@ -142,7 +143,7 @@ class _Checking:
     def _store_as(self, value: Any, path: tuple[Any, ...]) -> Any:
         try:
             return self.stored_as(value)
-        except Exception as error:  # of a class of the user's
+        except Exception as error:  # raised by a class of the user
             raise _invalid_value(value, self.place, path, f"it can't be read: {error!r}") from error
 
     def _container(self, value: list[Any] | dict[Any, Any], path: tuple[Any, ...]) -> JSONValue:
@@ -176,14 +177,14 @@ def _outside_of_floats(value: float) -> str | None:
     return None if math.isfinite(value) else "floats must be finite"
 
 
-# Why a scalar of these types can't be stored; None where it can.
+# Functions that say why a scalar of this type can't be stored; they return None if it can.
 _OUTSIDE: dict[type, Callable[[Any], str | None]] = {
     str: _outside_of_text,
     int: _outside_of_integers,
     float: _outside_of_floats,
 }
-# What to write instead of values of other types, by the names of their classes, which needn't be
-# imported here.
+# For values of other types: what to write instead. Types are given by class names, so that they
+# aren't imported.
 _INSTEAD = {
     "Decimal": "write float(…), or str(…) to keep all digits",
     "Fraction": "write float(…) or str(…)",
@@ -287,7 +288,7 @@ def shorten(value: Any) -> str:
     """A value as text, shortened for a message; its type if it can't be shown."""
     try:
         return _SHORT.repr(value)
-    except Exception:  # Python refuses to show integers of thousands of digits, say
+    except Exception:  # for example, Python refuses to show integers of thousands of digits
         return f"a value of type {type(value).__name__}"
 
 
@@ -347,7 +348,7 @@ def seconds(value: Any, name: str) -> float:
     return float(number)
 
 
-_DIGITS = len(str(2**64 - 1))  # of the greatest integer that is an id
+_DIGITS = len(str(2**64 - 1))  # of the greatest integer that can be an id
 
 
 def shows_an_integer(text: str) -> bool:
@@ -402,8 +403,9 @@ def is_blank(text: str) -> bool:
     return _VISIBLE.search(text) is None
 
 
-IN_MEMORY = ":memory:"  # in the place of a path, as SQLite and qdrant-client have it
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # of more letters than a drive of Windows has
+IN_MEMORY = ":memory:"  # may be passed instead of a path, as in SQLite and qdrant-client
+# At least two letters, because a Windows drive has one.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 def check_new_file(target: Path) -> None:

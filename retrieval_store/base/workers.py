@@ -45,7 +45,8 @@ class WorkerPool(Executor):
         """Submit a call, and return its future result. Raises RuntimeError after `shutdown`."""
         if self._is_closed:
             raise RuntimeError("cannot schedule new futures after shutdown")
-        pending = [call]  # taken by the one that makes it: a refused call may have been queued
+        # Taken by the thread that makes the call, because a rejected call may have been queued.
+        pending = [call]
 
         def make() -> T:
             return pending.pop()(*args, **kwargs)

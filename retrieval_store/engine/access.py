@@ -110,7 +110,8 @@ ReadHead: TypeAlias = Callable[[apsw.Connection], CollectionHead]
 
 def _last_write(connection: apsw.Connection) -> int | None:
     """The number of the last write; None if the collection has been deleted."""
-    # Each read does it: so not by `select`, and at most two rows, whatever the file says.
+    # This runs for each read, so `select` isn't used. It reads at most two rows, even from a
+    # damaged file.
     seq, dropped = connection.execute("SELECT seq, dropped FROM head LIMIT 2").get
     return None if dropped else seq
 
@@ -209,7 +210,7 @@ class Memory:
                 caches.unsaved.add(FILE_KIND)
             return CachedState(step.state, caches)
         caches = caches_after(old.caches, head.seq, changed, opened)
-        if step.changed is None:  # results of filters know vectors by their slots
+        if step.changed is None:  # results of filters refer to vectors by their slots
             caches = replace(caches, allowed=FilterCache(head.seq))
         return CachedState(step.state, caches)
 
@@ -236,7 +237,8 @@ class Memory:
         """The vectors, index and codes of a space in a generation. They are opened unless they are
         already open."""
         assert space.dimension is not None
-        # The dimension too: a transaction that fixes it may fail, and the next fix another.
+        # The dimension is part of the key: a transaction that sets it may fail, and the next may
+        # set another.
         key = (space.number, generation, space.dimension)
         opened = self._spaces.get(key)
         if opened is None:
@@ -425,11 +427,11 @@ class CollectionWrite(WriteTransaction):
     own: CachedState | None = None
 
 
-JOINING = 64  # changes of other threads at most that are committed with one
+JOINING = 64  # at most this many changes of other threads are committed together with a change
 SHORTEST_PATIENCE_MS, LONGEST_PATIENCE_MS = 50, 1_600
-# Memory is accounted at the end of the first calls after a write, then once in this number of calls
-# (memory grows without writes too, as queries load codes from files). It isn't accounted at each
-# call, since that takes half as long as the shortest one.
+# Memory is accounted at the end of the first calls after a write, and then every ACCOUNTED_EVERY
+# calls. (Memory also grows without writes, as queries load codes from files.) It isn't accounted at
+# each call, because that takes half as long as the shortest call.
 FIRST_CALLS, ACCOUNTED_EVERY = 4, 16
 Result = TypeVar("Result")
 Ts = TypeVarTuple("Ts")
@@ -495,11 +497,12 @@ class Access:
         may_write = not database.is_read_only
         self.memory = Memory(directory, self._files, hooks.find_class, may_write)
         self.dropped = False
-        self.counted = False  # whether the store counts its descriptors; no longer once it's closed
-        self.maintained = IDLE  # by this process
+        # Whether the store counts its file descriptors; False once it is closed.
+        self.counted = False
+        self.maintained = IDLE  # the maintenance that this process runs
         self._budget_entry: Cache[None, None] = Cache(_evicting_weakly(self))
         self._accounted, self._calls = -1, 0
-        self._sound_at = -1  # the last write after which no damage was found
+        self._sound_at = -1  # the last write after which a check found no damage
         reset_after_fork(self)
 
     @property
@@ -567,7 +570,7 @@ class Access:
     def _end_call(self, seq: int) -> None:
         """Account memory and enforce the budget, at the end of a call that used the state as of the
         write `seq`. The caller must not hold any locks."""
-        self._budget_entry.get(None)  # so that it counts as used
+        self._budget_entry.get(None)  # this marks the entry as used
         self._calls = self._calls + 1 if seq == self._accounted else 1
         if self._calls <= FIRST_CALLS or self._calls % ACCOUNTED_EVERY == 0:
             self._accounted = seq
@@ -742,7 +745,7 @@ class Access:
     ) -> Result:
         """Make a change in a transaction that has begun. If the change joins, also make other
         threads' changes; their queue entries are added to `joined`."""
-        tracing.event("begun")  # until here it waited for other writers
+        tracing.event("begun")  # the time until this event was spent waiting for other writers
         head = self._head(connection)
         write = CollectionWrite(connection, head, self.memory.open_vectors, head)
         if joins and self._writers.is_waited_for:
@@ -793,7 +796,7 @@ class Access:
 
     def _has_moved_on(self, connection: apsw.Connection, state: State) -> bool:
         head = self._head(connection)
-        if head.seq == state.head.seq:  # even if a tampered store contradicts itself
+        if head.seq == state.head.seq:  # needed even if a tampered store contradicts itself
             return False
         compacted = head.generation != state.head.generation
         return compacted or not numbers_of(state) <= numbers_of_spaces(connection)
@@ -884,7 +887,8 @@ def _empty_log(connection: apsw.Connection, patience: int) -> bool:
     """Copy the write-ahead log into the database and truncate the log; returns whether that
     succeeded. patience: how many milliseconds to wait for readers."""
     # PASSIVE does most of the work without a lock. TRUNCATE does the rest; while it waits for
-    # readers, writers have to wait too. So it waits for `patience` only, which grows with each try.
+    # readers, writers have to wait too. So it waits only for `patience` milliseconds, which grow
+    # with each attempt.
     select_rows(connection, "PRAGMA wal_checkpoint(PASSIVE)")
     wait_for_locks(connection, patience)
     try:

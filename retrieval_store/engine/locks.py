@@ -33,7 +33,7 @@ from retrieval_store.base.platform import at_fork, open_lock_file, try_lock, unl
 from retrieval_store.base.system import usable_cores
 
 PACKAGE, LONGEST_IMPORT_MS = "retrieval_store", 10_000
-LOOK_AGAIN = 0.05  # seconds, in case the call of who went before was lost
+LOOK_AGAIN = 0.05  # seconds; the thread looks again, in case a wake-up was lost
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
@@ -41,14 +41,14 @@ Ts = TypeVarTuple("Ts")
 def tries(milliseconds: int, pause: float = 0.02) -> Iterator[None]:
     """Yield at once, and then repeatedly after pauses of `pause` seconds, until `milliseconds` have
     passed. For locks that can only be polled."""
-    yield  # most succeed at once, and make no event
+    yield  # most attempts succeed at once, and need no Event
     pausing, deadline = threading.Event(), time.monotonic() + milliseconds / 1000
     while time.monotonic() < deadline:
         pausing.wait(pause)
         yield
 
 
-POLLED_EVERY = 0.001  # seconds, by a process that waits for its turn
+POLLED_EVERY = 0.001  # seconds between two attempts of a process that waits for its turn
 
 
 def in_turn(path: Path, milliseconds: int, ask: Callable[[], T]) -> T:
@@ -80,18 +80,21 @@ class SharedLock:
     either way, can share it once more, for example when a client is garbage-collected meanwhile."""
 
     def __init__(self) -> None:
-        self._inside: dict[int, ReentrantLock] = {}  # a lock for each thread, by which it shares
-        self._waiting: dict[int, ReentrantLock] = {}  # … by which it waits for its turn to
-        # A thread that excludes holds both: others try the first and wait for the second. With
-        # one lock, a thread that waits would hold it for a moment and look like one that excludes.
+        # For each thread, the lock that it holds while it shares.
+        self._inside: dict[int, ReentrantLock] = {}
+        # … and the lock that it holds while it waits for its turn to share
+        self._waiting: dict[int, ReentrantLock] = {}
+        # A thread that holds the lock exclusively holds both locks: others test the first and wait
+        # for the second. With a single lock, a waiting thread would hold it for a moment and look
+        # like an exclusive thread.
         self.excluding, self.barrier = Lock(), Lock()
-        self.excluder = 0  # the thread that holds them, if any does
+        self.excluder = 0  # the thread that holds both, 0 if none does
 
     def share(self, work: Callable[[*Ts], T], *arguments: *Ts) -> T:
         """Call `work` with these arguments while no thread holds the lock exclusively, and return
         its result."""
         inside = self._inside.get(threading.get_ident()) or _own_lock(self._inside)
-        if inside.is_mine():  # who excludes waits for this thread already
+        if inside.is_mine():  # an exclusive thread already waits for this thread
             return work(*arguments)
         with inside:
             if not self.excluding.locked() or self.excluder == threading.get_ident():
@@ -190,7 +193,7 @@ class QueueEntry:
 
     def call(self) -> None:
         """Wake the thread of this entry."""
-        with suppress(RuntimeError):  # it has been called already
+        with suppress(RuntimeError):  # the thread was already woken
             self.called.release()
 
 
@@ -278,9 +281,9 @@ class FifoLock:
                 self._line.remove(first)
 
 
-MOST_TOGETHER = 16  # questions that one thread answers at once
-LONGEST_WAIT = 0.05  # seconds
-SEATS = max(2, usable_cores() // 2)  # threads that answer at a time
+MOST_TOGETHER = 16  # queries that one thread answers together
+LONGEST_WAIT = 0.05  # seconds that a thread waits
+SEATS = max(2, usable_cores() // 2)  # threads that answer at the same time
 Q = TypeVar("Q")
 A = TypeVar("A")
 AnswerAll: TypeAlias = Callable[[Sequence[Q]], Sequence[A]]
@@ -302,7 +305,7 @@ class _Waiting(Generic[Q, A]):
 
     def call(self) -> None:
         """Wake the thread that waits for an answer."""
-        with suppress(RuntimeError):  # it has been called already
+        with suppress(RuntimeError):  # the thread was already woken
             self.called.release()
 
 
@@ -357,7 +360,8 @@ class QuestionLine(Generic[Q, A]):
         if the time is over."""
         ends = time.monotonic() + LONGEST_WAIT
         while True:
-            # Looked for first: who had it may have left before this one was in line.
+            # Tested first, because the thread that had the seat may have left before this thread
+            # was in line.
             seat = self._free_seat()
             if seat is not None:
                 with suppress(ValueError):  # another thread has taken the query just now
@@ -372,7 +376,7 @@ class QuestionLine(Generic[Q, A]):
                 return None
         with suppress(ValueError):
             self._line.remove(waiting)
-        # Answers take long, or a thread was interrupted before it gave its seat back.
+        # Answers take long, or an interrupted thread didn't return its seat.
         self._seats = [Lock() for _ in range(SEATS)]
         return None
 
@@ -468,8 +472,8 @@ def closes_before_fork(holder: ClosesBeforeFork) -> None:
     _closing.add(holder)
 
 
-# unforkable(work, *arguments): what `work` returns, called with these arguments, which is inside
-# SQLite or changes an index: other threads' forks wait for it.
+# unforkable(work, *arguments) calls `work`, which is inside SQLite or changes an index, and returns
+# its result. Forks of other threads wait for it.
 unforkable = _gate.share
 
 
@@ -484,7 +488,8 @@ def _before_fork() -> None:
         try:
             _gate.wait_for_others()
             break
-        except BaseException as error:  # Python goes on with the fork, so this must too
+        # Python continues with the fork after an error, so this function must continue too
+        except BaseException as error:
             interrupt = error
     for holder in list(_closing):
         with suppress(Exception):
@@ -497,9 +502,9 @@ def _before_fork() -> None:
 def _wait_for_imports() -> None:
     """Wait until no other thread is importing a module of ours. Otherwise a forked child would
     inherit the module's lock, and none of its threads would ever release it."""
-    # importlib has a lock for each module as long as any thread loads it, and shows it to nobody
-    # else. With a Python that keeps them elsewhere a fork doesn't wait, and a child may hang in an
-    # import that its parent was in: test_fork.py checks each version.
+    # Importlib keeps a lock for each module while any thread imports it; the locks are private. If
+    # a Python version keeps them elsewhere, a fork doesn't wait, and a child may hang in an import
+    # that its parent was in: test_fork.py checks each version.
     locks = getattr(sys.modules["_frozen_importlib"], "_module_locks", {})
     for _ in tries(LONGEST_IMPORT_MS):
         package_locks = [lock() for name, lock in [*locks.items()] if name.startswith(PACKAGE)]
@@ -514,9 +519,9 @@ def _in_child() -> None:
         holder.forget_after_fork()
 
 
-# Python calls `before` in the reverse of this order, the others in this order. The locks' own
-# methods are registered, since an interrupt can't come before their first step; and _before twice,
-# since one can come before its first step.
+# Python calls `before` functions in the reverse order, the others in this order. The locks' own
+# methods are registered, because no interrupt can come before their first step. _before is
+# registered twice, because an interrupt can come before its first step.
 at_fork(before=_before_fork, after_in_child=_in_child)
 at_fork(before=_before_fork)
 for _lock in (_gate.excluding, _gate.barrier):

@@ -78,10 +78,12 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-MAINTENANCE_EVERY = 2_000  # points written
-LISTED_EVERY = 256  # … or this many where lists are in use, since a query would wait for these
-SMALL_CHANGE = 100  # points: up to here a change is committed with waiting threads' changes
-SWEPT_EVERY = 10.0  # seconds, where points go on expiring
+MAINTENANCE_EVERY = 2_000  # written points after which maintenance is scheduled
+# … or this many if lists are in use, because a query would wait until they are updated.
+LISTED_EVERY = 256
+# A change of at most this many points is committed together with changes of waiting threads.
+SMALL_CHANGE = 100
+SWEPT_EVERY = 10.0  # seconds between two deletions of expired points
 _Answered: TypeAlias = tuple[list[Hits], EngineTrace, State]
 
 
@@ -110,7 +112,7 @@ class PointStore:
         self.access = access
         self._unmaintained = 0
         self._line = QuestionLine[Query, Hits](_are_alike)
-        self._sweep_at = 0.0  # when expired points make maintenance worth it again
+        self._sweep_at = 0.0  # when maintenance should delete expired points again
 
     @property
     def name(self) -> str:
@@ -334,7 +336,8 @@ class PointStore:
         cached = self.access.without_transaction(self.access.memory.now)
         if cached is not None:
             return cached.state.count
-        # What isn't in memory needn't be for this, and may be much, as where all are counted.
+        # The state isn't loaded into memory for this: it may be large, and callers may count all
+        # collections.
         present = self.access.without_transaction(count_unless_dropped)
         return self.access.current_state().state.count if present is None else present
 
@@ -478,7 +481,7 @@ class PointStore:
         trace = EngineTrace(True, self.access.is_read_only)
         view.remarks = trace.remarks
         hits = self._hits(view, question, trace)
-        if explains:  # of the same state; not every way of ranking counts the allowed points
+        if explains:  # in the same state, because not every scoring counts the matching points
             restricted = restrict_query(question, self._without_expired(view, None))
             trace.matching = _count_matching(view, restricted)
         return hits, trace, view.state

@@ -114,7 +114,8 @@ def _copy_state(
 ) -> tuple[list[tuple[str, SpaceState, Stored]], bool]:
     """Copy the database of a collection. Returns the name, space and rows of each vector file, and
     whether the files contain dead or expired data."""
-    for leftover in directory.iterdir():  # by an attempt during which a file went away
+    # Left by an earlier attempt, during which a file was removed.
+    for leftover in directory.iterdir():
         leftover.unlink()
     with translate_errors(directory):
         _copy_database(view.connection, directory / POINTS_NAME)
@@ -138,7 +139,8 @@ def _copy_database(source: apsw.Connection, path: Path) -> None:
         while not backup.done:
             backup.step(-1)
         backup.finish()
-        if has_unsynced(target):  # the copies of the files are whole, and synced before they count
+        # The copied files are complete, and are synced before they are used.
+        if has_unsynced(target):
             target.execute("DELETE FROM unsynced")
 
 
@@ -149,7 +151,7 @@ def _reduce(directory: Path, hooks: StoreHooks) -> None:
     try:
         points.write(derived.forget_all)
         remove_expired(points)
-        # Of a compaction under way, or cut short.
+        # Remove the remains of a running or interrupted compaction.
         remove_leftovers(points, points.current_state().state.head.generation)
         if any(space.dead for space in points.current_state().state.spaces.values()):
             compact(points, _without_a_word, with_indexes=False)
@@ -384,7 +386,8 @@ def _refuse_damaged(directory: Path, name: str, snapshot: Path, find_class: Find
     used = {POINTS_NAME, *(report.file.name for report in reports)}
     if files - used:
         raise DamagedError(f"{snapshot} holds files of no use: {sorted(files - used)[:4]}")
-    for leftover in set(os.listdir(directory)) - files:  # of opening it
+    # Files that opening the database has created.
+    for leftover in set(os.listdir(directory)) - files:
         (directory / leftover).unlink()
 
 

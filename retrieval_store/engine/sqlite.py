@@ -70,9 +70,9 @@ from retrieval_store.errors import (
 )
 from retrieval_store.query.types import Mode
 
-# Steps of SQLite's virtual machine, some 10 ns each: between checks for Ctrl-C; and the limit for
-# one use of a connection, far above any honest use. A tree whose pages lead to the same pages again
-# and again is endless, whatever its checksums are.
+# Steps of SQLite's virtual machine, some 10 ns each: the number between two checks for Ctrl-C, and
+# the limit for one use of a connection, far above any honest use. A damaged tree whose pages lead
+# to the same pages repeatedly never ends, even if its checksums are correct.
 STEPS_AT_ONCE = 1_000_000
 MAX_STEPS, STEPS_A_BYTE = 300_000_000, 100
 _COMPANIONS = ("-wal", "-shm")
@@ -204,7 +204,8 @@ def _schema(connection: apsw.Connection, limit: int) -> list[tuple[str, ...]]:
 
 
 LOCK_TIMEOUT_MS = 30_000
-IN_TURN = 6  # a writer waits for its turn for one part in 6 of that time, before it competes
+# Before it competes, a writer waits for its turn for at most one part in this many of the timeout.
+IN_TURN = 6
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -295,10 +296,11 @@ def corruption_error(error: Exception, path: Path, problem: str | None = None) -
     return DamagedError(message if problem is None else f"{message} ({problem})")
 
 
-# Rows of one query, from which on they are counted. More than are ever read at once by keys, which
-# may name the same row many times.
+# From this many rows of one query on, rows are counted. It is more than are ever read at once by
+# keys, which may name the same row many times.
 MANY_ROWS = 32_768
-PAGE_BYTES, MIN_ROW = 4096, 6  # a row has its place in a page, its length, its key and its types
+# The minimum of a row: its pointer in a page, its length, its key and its types.
+PAGE_BYTES, MIN_ROW = 4096, 6
 T = TypeVar("T")
 
 
@@ -315,7 +317,7 @@ def select(connection: apsw.Connection, query: str, *parameters: Any) -> list[tu
             if len(rows) > max_rows:
                 raise apsw.CorruptError(f"a query finds more than {max_rows} rows in it")
     except BaseException:
-        cursor.close(True)  # which the traceback of the error would keep open
+        cursor.close(True)  # otherwise the traceback of the error would keep it open
         raise
     return rows
 
@@ -347,13 +349,15 @@ def writing(
         raise StorageError("a write can't be part of a read or of another write")
 
     with SQLiteTransaction(connection):
-        # It waits here for the lock, and below for the disk. Where apsw itself begins and ends a
-        # transaction it holds the GIL meanwhile, so the transaction that it ends is an empty one.
+        # The connection waits here for the lock, and below for the disk. When apsw itself begins
+        # and ends a transaction, it holds the GIL meanwhile. So the transaction that it ends is an
+        # empty one.
         begin = partial(connection.execute, f"DELETE FROM {format.main_table} WHERE 0")
         begin() if turns is None else in_turn(turns, LOCK_TIMEOUT_MS // IN_TURN, begin)
         result = work(connection)
         noted = [] if committed is None else committed
-        noted.extend(map(connection.execute, ["COMMIT", "BEGIN"]))  # no interrupt comes between
+        # No interrupt comes between the two.
+        noted.extend(map(connection.execute, ["COMMIT", "BEGIN"]))
         return result
 
 
@@ -370,14 +374,15 @@ def wait_for_locks(connection: apsw.Connection, milliseconds: int) -> None:
 
 _log = log_of("store")
 Fill: TypeAlias = Callable[[apsw.Connection], None]
-CHECKSUM_BYTES = 8  # at the end of each page, as the checksum VFS wants them
+CHECKSUM_BYTES = 8  # bytes at the end of each page, as the checksum VFS requires
 CHECKSUM_VFS = "cksmvfs"
-EXTENSION = "sqlite_extra_binaries/cksumvfs"  # SQLite appends the system's suffix of libraries
-CACHE_KIB = 16 * 1024  # of pages at most, for each connection; 2 MiB made a fetch twice as slow …
-SMALL_CACHE_KIB = 1024  # … and are too many where dozens of threads read at once
-TEMPLATES_KEPT = 8  # of some 50 KB each
-_templates: dict[str, bytes] = {}  # new databases, by their kind
-_registering = ReentrantLock()  # reentrant: a client may be collected meanwhile
+EXTENSION = "sqlite_extra_binaries/cksumvfs"  # SQLite appends the system's suffix for libraries
+# Of pages at most, for each connection; with 2 MiB a fetch took twice as long …
+CACHE_KIB = 16 * 1024
+SMALL_CACHE_KIB = 1024  # … but 16 MiB are too much if dozens of threads read at the same time
+TEMPLATES_KEPT = 8  # templates in memory, of some 50 KB each
+_templates: dict[str, bytes] = {}  # new databases, by their key
+_registering = ReentrantLock()  # reentrant, because a client may be garbage-collected meanwhile
 
 
 def _register_checksum_vfs() -> None:
@@ -387,7 +392,7 @@ def _register_checksum_vfs() -> None:
         if CHECKSUM_VFS not in apsw.vfs_names():
             _load_checksum_vfs(apsw.Connection(":memory:"))
         first, *other_names = apsw.vfs_names()
-        if first == CHECKSUM_VFS:  # just now, or an interrupt came before what follows
+        if first == CHECKSUM_VFS:  # registered just now, or an interrupt came before the next line
             apsw.set_default_vfs(other_names[0])
 
 
@@ -431,7 +436,7 @@ def _create(path: Path, format: Format, fill: Fill | None, alike: str | None) ->
             sync_file(new_path)
             try:
                 give_name(new_path, path)
-            except FileExistsError:  # another process was faster
+            except FileExistsError:  # another process has created it first
                 is_new = False
         finally:
             new_path.unlink(missing_ok=True)
@@ -460,10 +465,10 @@ def new_file(path: Path) -> Iterator[apsw.Connection]:
     with closing(_open_file(path, flags, "relaxed")) as connection:
         connection.reserve_bytes("main", CHECKSUM_BYTES)
         connection.execute("PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY")
-        # This writes page 1, which records that pages have checksums: the checksum VFS makes none
-        # before it has read it. If a database is larger than the cache, other pages go to the file
-        # before the end. A backup, which writes page 1 last, takes them from a log or from memory,
-        # where they have none.
+        # This writes page 1, which records that pages have checksums. The checksum VFS adds no
+        # checksums until it has read this page. If a database is larger than the cache, other pages
+        # are written to the file before the end. A backup writes page 1 last. It would take the
+        # pages from a log or from memory, where they have no checksums.
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         yield connection
         connection.execute("PRAGMA journal_mode = WAL")
@@ -486,7 +491,7 @@ class Lease:
 
     connection: apsw.Connection
     steps: StepLimiter
-    is_small: bool = False  # of its cache
+    is_small: bool = False  # whether the connection's cache is small
 
 
 def connect(path: Path, format: Format, mode: Mode, is_small: bool = False) -> Lease:
@@ -520,7 +525,7 @@ def remove_empty_log(path: Path) -> None:
     with suppress(apsw.Error, OSError):
         if log_of_database(path).stat().st_size == 0:
             flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI
-            uri = f"{path.as_uri()}?mode=rw"  # as text a path may be none
+            uri = f"{path.as_uri()}?mode=rw"  # a path that isn't a URI could be misread
             with closing(apsw.Connection(uri, flags=flags, vfs=CHECKSUM_VFS)) as connection:
                 guard(connection, path)
                 select(connection, "SELECT 1 FROM sqlite_schema LIMIT 1")
@@ -533,10 +538,11 @@ def _open_file(path: Path, flags: int, mode: Mode) -> apsw.Connection:
         flags, name = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI, _read_only_uri(path)
     connection = apsw.Connection(name, flags=flags, vfs=CHECKSUM_VFS)
     wait_for_locks(connection, LOCK_TIMEOUT_MS)
-    # Relaxed leaves out the sync of the write-ahead log at each commit, nothing else.
+    # "relaxed" only leaves out the sync of the write-ahead log at each commit.
     connection.execute(f"PRAGMA synchronous = {'NORMAL' if mode == 'relaxed' else 'FULL'}")
-    connection.execute("PRAGMA fullfsync = ON")  # macOS leaves it in the drive's cache otherwise
-    connection.execute("PRAGMA secure_delete = ON")  # deleted data is overwritten
+    # Otherwise macOS may leave data in the drive's cache.
+    connection.execute("PRAGMA fullfsync = ON")
+    connection.execute("PRAGMA secure_delete = ON")  # overwrite deleted data
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     return connection
 
@@ -584,7 +590,7 @@ def _migrate(connection: apsw.Connection, path: Path, format: Format, mode: Mode
         )
 
     def migrate(connection: apsw.Connection) -> int:
-        # Another process may have done it meanwhile.
+        # Another process may have migrated the database meanwhile.
         old_version = _version(connection, path, format)
         for version in range(old_version, format.version):
             connection.execute(format.migrations[version])
@@ -596,14 +602,16 @@ def _migrate(connection: apsw.Connection, path: Path, format: Format, mode: Mode
     return writing(connection, format, migrate)
 
 
-Reason: TypeAlias = Callable[[], Exception]  # makes the error that is raised by use after closing
-# So many threads that ask at once find a connection that is open: to open one takes longer than a
-# query. Only the first have a cache worth the name.
+Reason: TypeAlias = Callable[[], Exception]  # creates the error that `use` raises after closing
+# This many threads that read at the same time find an open connection, because opening one takes
+# longer than a query. Only the first connections have a large cache.
 IDLE_CONNECTIONS, USUAL_CACHES = 16, 4
-# Threads that read at a time, and seconds that others wait for one of these at most.
+# Threads that read at the same time, and the longest time in seconds that another thread waits for
+# one of them.
 AT_ONCE, LONGEST_LINE = min(IDLE_CONNECTIONS, max(4, usable_cores())), 0.05
-DESCRIPTORS = 3  # that a connection takes: the file, its log, and what processes share of that, …
-MORE_DESCRIPTORS = 2  # … which all of a process share
+# File descriptors of a connection: the file, its log, and the memory that processes share, …
+DESCRIPTORS = 3
+MORE_DESCRIPTORS = 2  # … which all connections of a process share
 Ts = TypeVarTuple("Ts")
 
 
@@ -649,7 +657,7 @@ class _Pool(ABC):
         uses `read`, which returns the result or raises the error."""
         try:
             return self.look(look, *arguments)
-        except LockTimeoutError:  # a read would wait as long again
+        except LockTimeoutError:  # a read would wait for the same time again
             raise
         except Exception:
             return None
@@ -677,11 +685,12 @@ class FileDatabase(_Pool):
         self._mode: Mode = mode
         self.is_read_only = mode == "read-only"
         self._idle: list[Lease] = []
-        self._lent: dict[int, list[Lease]] = {}  # by thread, the last one last
+        # By thread; the connection that was lent last comes last.
+        self._lent: dict[int, list[Lease]] = {}
         self._file: tuple[int, int] | None = None
         self._closed: Reason | None = None
         self._closings = 0
-        self._waiting: deque[QueueEntry] = deque()  # of threads that wait to read
+        self._waiting: deque[QueueEntry] = deque()  # queue of threads that wait to read
         closes_before_fork(self)
 
     @property
@@ -714,11 +723,12 @@ class FileDatabase(_Pool):
         return sum(map(len, [*self._lent.values()]))
 
     def _wait_in_line(self) -> None:
-        # An interrupt may leave the entry in the queue: a wake-up is lost, and others wait longer.
+        # An interrupt may leave the entry in the queue. Then a wake-up is lost, and other threads
+        # wait longer.
         entry = QueueEntry()
         self._waiting.append(entry)
         if not entry.called.acquire(timeout=LONGEST_LINE):
-            with suppress(ValueError):  # it was called just now
+            with suppress(ValueError):  # the thread was woken just now
                 self._waiting.remove(entry)
 
     def _lend(
@@ -760,14 +770,14 @@ class FileDatabase(_Pool):
     def _release(self, leases: list[Lease], closings: int) -> None:
         """Give back a connection that `_acquire` has put into `leases`."""
         if len(self._idle) < IDLE_CONNECTIONS and closings == self._closings:
-            if leases[-1].is_small:  # taken when there are no others
+            if leases[-1].is_small:  # these are taken when there are no other connections
                 self._idle[:0] = map(list.pop, [leases])  # in one step, as in _move_last
             else:
                 _move_last(leases, self._idle)
         else:
             leases.pop().connection.close()
         if self._waiting and self._number_lent() < AT_ONCE:
-            with suppress(IndexError):  # another thread called the last
+            with suppress(IndexError):  # another thread has woken the last one
                 self._waiting.popleft().call()
         if self._closed is not None:
             self.close(self._closed)
@@ -793,7 +803,7 @@ class FileDatabase(_Pool):
         calls open new connections."""
         self._closings += 1
         while self._idle:
-            with suppress(IndexError):  # another thread took the last
+            with suppress(IndexError):  # another thread took the last one
                 self._idle.pop().connection.close()
 
     def close_before_fork(self) -> None:
@@ -813,11 +823,12 @@ class FileDatabase(_Pool):
         """Close all connections, and leave the files as SQLite leaves them when the last connection
         is closed. A later `use` opens new connections."""
         self.close_idle()
-        if self.is_read_only and self._file is not None:  # it was in use
+        if self.is_read_only and self._file is not None:  # whether the store was used
             unforkable(remove_empty_log, self.path)
 
     def _refuse_replaced(self) -> None:
-        # SQLite would go on in a file that has no name any more, and its writes would be lost.
+        # SQLite would continue to use a file that has no name any more, and its writes would be
+        # lost.
         try:
             status = os.lstat(self._name)
         except FileNotFoundError:
@@ -848,7 +859,7 @@ def _first_error(error: BaseException) -> BaseException:
 
 
 def _lacks_space(connection: apsw.Connection, error: apsw.IOError) -> bool:
-    # Of a limit on the size of files SQLite says no more than that writing failed.
+    # If a limit on the size of files is reached, SQLite only reports that writing failed.
     wrote = getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_WRITE
     return wrote and connection.system_errno in NO_SPACE
 
@@ -867,7 +878,8 @@ class MemoryDatabase(_Pool):
         self._format = format
         self._connection = apsw.Connection(":memory:")
         guard(self._connection, None)
-        self._connection.reserve_bytes("main", CHECKSUM_BYTES)  # as in files, for copies to be one
+        # As in files, so that a copy can become a file.
+        self._connection.reserve_bytes("main", CHECKSUM_BYTES)
         self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         if like is None:
             make_tables(self._connection, format, fill)
@@ -875,7 +887,7 @@ class MemoryDatabase(_Pool):
             with self._connection.backup("main", like, "main") as backup:
                 backup.step(-1)
         self._lock = ReentrantLock()
-        self._is_lent = False  # to a reader that others may have to wait for
+        self._is_lent = False  # whether it is lent to a reader for which others may have to wait
         self._closed: Reason | None = None
         reset_after_fork(self)
 

@@ -258,7 +258,7 @@ def _count_uncoded(
     ]:
         lacking[covered.start : covered.stop] = False
     if np.count_nonzero(lacking) * dimension <= MIN_CELLS:
-        return 0  # no codes will be made of so few
+        return 0  # so few vectors never get codes
     return _count_living(space, np.flatnonzero(lacking))
 
 
@@ -397,8 +397,10 @@ def on_disk(directory: Path, pattern: str) -> int:
     return total
 
 
-KEPT, LOADED, BUILT = "kept", "loaded", "built"  # in memory before, from a file, from the points
-TOLD = ("vectors", "coded_slots", "indexed_slots")  # of a vector space
+# Already in memory, loaded from a file, built from the points.
+KEPT, LOADED, BUILT = "kept", "loaded", "built"
+# The numbers of a vector space that are reported.
+TOLD = ("vectors", "coded_slots", "indexed_slots")
 _ONE = SparseVector(np.zeros(1, np.uint32), np.ones(1, np.float32))
 
 

@@ -65,12 +65,12 @@ if TYPE_CHECKING:
     from retrieval_store.indexes import VectorIndex
     from retrieval_store.query.protocols import EmbeddedStore
 
-DESCRIPTOR_SHARE = 4  # collections may use one in this many of the process' descriptors;
+DESCRIPTOR_SHARE = 4  # collections use at most one in this many of the process's file descriptors;
 # where several threads read at once, each may use more than twice the number for a while
 ENDLESS = 65_536  # descriptors assumed where there is no limit
-MIN_AWAKE = 8  # collections with open files, however few descriptors there may be
-MEASURED = 8  # of counted collections, for each that joins them: their use of descriptors changes
-ROOM = 8  # where they take too many, one part in this many is freed at once, for the next ones
+MIN_AWAKE = 8  # collections that keep their files open, however few descriptors there are
+MEASURED = 8  # counted collections whose descriptors are measured again each time one is counted
+ROOM = 8  # if they use too many, this share of the limit (1 / ROOM) is freed at once
 
 
 def descriptor_limit() -> int:
@@ -93,7 +93,7 @@ class OpenCollections:
 
     def __init__(self) -> None:
         self._open: dict[str, PointStore] = {}
-        self._counted: dict[PointStore, int] = {}  # and the descriptors that each took
+        self._counted: dict[PointStore, int] = {}  # with the number of descriptors that each used
         self._turn = 0
         self._lock = Lock()
         self._closed: Reason | None = None
@@ -139,7 +139,7 @@ class OpenCollections:
         if points.access.counted:
             return
         with self._lock:
-            if self._open.get(collection_id) is not points:  # forgotten meanwhile
+            if self._open.get(collection_id) is not points:  # it was closed and dropped meanwhile
                 return
             self._measure(points)
             points.access.counted = True
@@ -215,7 +215,7 @@ class OpenCollections:
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 _log = log_of("store")
-CLOSING_WAITS = 2.0  # seconds, for work in a collection to stop
+CLOSING_WAITS = 2.0  # seconds to wait for running work in a collection to stop
 
 
 def _builtin_index(name: str) -> "Callable[..., VectorIndex]":
@@ -240,12 +240,13 @@ class Store:
         self.directory = directory
         self._find_class, self._uses_derived = find_class, uses_derived
         self.mode: Mode = mode
-        self.is_new = False  # on disk
+        self.is_new = False  # whether this call created the store on disk
         self._open = OpenCollections()
         if directory is None:
             self._catalog = Catalog(MemoryDatabase(CATALOG))
         else:
-            # Never relaxed: a power cut could take a deletion back here and not there.
+            # Never relaxed: a power cut could undo a deletion in the catalog but not in the
+            # collection.
             catalog_mode: Mode = "full" if mode == "relaxed" else mode
             if mode != "read-only":
                 refuse_foreign(directory)
@@ -293,7 +294,8 @@ class Store:
         from retrieval_store.engine.snapshots import take
 
         if collection_id is None:
-            # At once: an alias must lead to a collection by the name that it has here.
+            # In one read, because an alias must lead to a collection by the name that it has in
+            # this state.
             records, aliases = self._read(_collections_and_aliases)
             take(target, records, aliases, self._access, whole=True)
         else:
@@ -321,7 +323,7 @@ class Store:
             record = CollectionRecord(str(uuid.uuid4()), name or old.name, old.settings)
             replaced = self._adopt(record, folder / old.id, self.directory, replace)
         if replaced is not None:
-            with contextlib.suppress(StorageError):  # someone will come again
+            with contextlib.suppress(StorageError):  # another process will retry
                 self._finish_drop(replaced)
         _log.info("restored the collection %r (%s) from %s", record.name, record.id, snapshot)
         return record
@@ -392,7 +394,7 @@ class Store:
                     return replaced
                 self._catalog.write(Entries.begin, record.id)
         except BaseException:
-            with contextlib.suppress(StorageError):  # someone will come again
+            with contextlib.suppress(StorageError):  # another process will retry
                 self._catalog.write(_give_up, directory, record.id)
             raise
 
@@ -402,7 +404,8 @@ class Store:
         inserted: list[CollectionRecord] = []
         try:
             self._catalog.write(self._insert_in_memory, record, make, inserted)
-        except BaseException:  # also after the commit: a name without points would stay taken
+        # Also after the commit, because otherwise a name without points would stay taken.
+        except BaseException:
             if inserted:
                 self._open.forget(record.id)
                 self._catalog.write(Entries.remove, record.id)
@@ -437,7 +440,7 @@ class Store:
         except BaseException:
             if begun:
                 self._open.forget(record.id)
-                with contextlib.suppress(StorageError):  # someone will come again
+                with contextlib.suppress(StorageError):  # another process will retry
                     self._catalog.write(_give_up, directory, record.id)
             raise
 
@@ -449,7 +452,7 @@ class Store:
         make: "Callable[[StoreHooks], PointStore]",
     ) -> bool:
         if record.id not in entries.unfinished_ids():
-            return False  # someone who opened the store meanwhile has taken it for a leftover
+            return False  # a process that opened the store meanwhile took it for a leftover
         entries.insert(record)
         (directory / record.id).mkdir()
         self._open.add(record.id, make(self._hooks_of(record)))
@@ -468,7 +471,7 @@ class Store:
 
     def by_name(self, name: str) -> CollectionRecord:
         """The collection with this name. Raises NotFoundError if there is no such collection."""
-        if not is_unicode(name):  # as SQLite has it
+        if not is_unicode(name):  # SQLite requires valid Unicode
             raise NotFoundError(f"there is no collection {name!r}")
         return self._read(Entries.by_name, name)
 
@@ -514,7 +517,7 @@ class Store:
         record = self._catalog.write(_flag, name)
         try:
             self._finish_drop(record)
-        except StorageError:  # such as a writer that takes too long
+        except StorageError:  # for example because a writer takes too long
             if not self._is_dropped(record.id):
                 self._catalog.write(Entries.flag, record.id, STAYS)
             raise
@@ -523,7 +526,7 @@ class Store:
         """Delete a collection that is flagged in the catalog: mark it as dropped in points.sqlite,
         unlink its files, and remove its row. Returns False if its files are in use. Then the
         collection stays flagged, and its name is free."""
-        # Marked already by another process, or too damaged to be written to.
+        # It may already be marked by another process, or too damaged to be written.
         with contextlib.suppress(NotFoundError, DamagedError):
             self.points(record.id).mark_dropped()
         try:
@@ -597,7 +600,7 @@ class Store:
                 for report in verify_collection(
                     directory, record.name, self.mode, find_class, find_analyzer
                 ):
-                    if report.problem:  # this process' copy may be as bad
+                    if report.problem:  # the copy in this process may be damaged too
                         self._forget(record.id)
                     yield report
 
@@ -617,7 +620,7 @@ class Store:
     def _forget(self, collection_id: str) -> None:
         points = self._open.get(collection_id)
         if points is not None:
-            points.access.forget()  # even what maintenance is just making something of
+            points.access.forget()  # drops even data that maintenance is using
 
     def optimize(self, collection_id: str, progress: Progress) -> None:
         """Compact a collection, so that its files contain no deleted data."""
@@ -657,7 +660,8 @@ class Store:
             from retrieval_store.engine.maintenance.run import save_indexes
 
             save_indexes(access, CLOSING_WAITS)
-        # From here on the background finds it closing, so nothing is written after this.
+        # From now on background maintenance sees that it is closing, so nothing is written after
+        # this.
         access.maintaining.take_in_time(CLOSING_WAITS, _nothing, _nothing)
 
     def _reopen(self, collection_id: str) -> "PointStore":
@@ -665,7 +669,7 @@ class Store:
 
         record = self._catalog.read(Entries.with_id, collection_id)
         directory = self._directory_of(collection_id)
-        if directory is None:  # a collection in memory is open, or gone
+        if directory is None:  # a collection in memory is either open or deleted
             raise NotFoundError.of_deleted(f"Collection {record.name!r}")
         hooks = self._hooks_of(record)
         opening = partial(PointStore.open, directory, record.name, self.mode, hooks)
@@ -715,7 +719,7 @@ class Store:
                 try:
                     if self.mode == "read-only" or not self._finish_drop(record):
                         left.append(record.id)
-                except StorageError:  # someone will come again
+                except StorageError:  # another process will retry
                     left.append(record.id)
         return left
 
@@ -724,7 +728,7 @@ class Store:
             return self.points(collection_id).is_dropped()
         except NotFoundError:
             return True
-        except StorageError:  # raised again when the collection is used
+        except StorageError:  # the error is raised again when the collection is used
             return False
 
     def _sweep(self, directory: Path) -> None:
@@ -764,7 +768,7 @@ def _nothing() -> None:
     """Do nothing; used as work that ends at once."""
 
 
-# What reads or changes the catalog in one transaction.
+# Functions that read or change the catalog in one transaction.
 
 
 def _collections_and_aliases(entries: Entries) -> tuple[list[CollectionRecord], dict[str, str]]:
@@ -810,11 +814,11 @@ def _put_in_place(
     """Turn a folder of files into a collection that was begun. Returns whether that was possible,
     and the replaced collection."""
     if record.id not in entries.unfinished_ids():
-        return False, None  # else nobody would remove the files if this process dies in here
+        return False, None  # otherwise nobody would remove the files if this process dies here
     aliases = entries.aliases()
     replaced = entries.set_named_aside(record.name) if replace else None
     entries.insert(record)
-    entries.set_aliases(aliases)  # the replaced collection's lead here now
+    entries.set_aliases(aliases)  # the aliases of the replaced collection now lead to this one
     files.rename(directory / record.id)
     sync_directory(directory)
     return True, replaced
@@ -830,13 +834,13 @@ def _give_up(entries: Entries, directory: Path, collection_id: str) -> None:
 
 def _unlink(directory: Path | None) -> None:
     if directory is not None:
-        # Renamed first, so that no process opens points.sqlite without its write-ahead log, in
-        # which the collection is marked as dropped.
+        # The directory is renamed first, so that no process opens points.sqlite without its
+        # write-ahead log. The log contains the mark that the collection is dropped.
         grave = directory.with_name(directory.name + DROPPED_SUFFIX)
         with translate_errors(directory):
             with contextlib.suppress(FileNotFoundError):
                 directory.rename(grave)
-                # Else a power cut may leave the old name without its files.
+                # Otherwise a power cut may leave the old name without its files.
                 sync_directory(grave.parent)
             remove_collection(grave)
 
@@ -895,7 +899,8 @@ def acquire(
     the share back with `release`."""
     refuse_untried()
     share, opened = _acquire(path, mode, find_class, uses_derived)
-    # Without the lock: a client that is collected while a handler writes wants it.
+    # After the lock is released: a client that is garbage-collected while a log handler runs needs
+    # it.
     if opened:
         _log.debug("opened the store in %s, %s", path, mode)
         if share.store.is_new:
@@ -913,9 +918,10 @@ def _acquire(
             _make_directory(path)
         key = _key(path, mode, uses_derived)
         shared = _open.stores.get(key)
-        # At once: whatever follows may collect the last client that holds it.
+        # At once, because any of the following steps may garbage-collect the last client that holds
+        # the store.
         share = None if shared is None else shared.share()
-        if share is None or not share.store.is_in_place():  # another directory has got that number
+        if share is None or not share.store.is_in_place():  # another directory now has this inode
             warn_of_network(path)
             shared = _Shared(Store(path, mode, find_class, uses_derived))
             share = shared.share()
@@ -936,7 +942,7 @@ def release(share: Share) -> None:
                 if shared.shares:
                     return
                 del _open.stores[key]
-    # A client may be collected while the maintenance thread is at work in its store.
+    # A client may be garbage-collected while the maintenance thread is working in its store.
     defer(share.store.close)
 
 

@@ -34,13 +34,17 @@ from retrieval_store.indexes.native import BLOCK, RowFilter, RowTest
 if TYPE_CHECKING:
     from retrieval_store.indexes.quantized import Bits
 
-FEW = 16  # changed rows, up to which copies of codes are checked for reuse
+FEW = 16  # if at most this many rows have changed, copies of codes are checked for reuse
 FOLLOWED = 1_024  # a cached result is updated while at most this many rows have changed since
-SLOT_BITS_AFTER = 50  # searches of one state by rows take as much longer as the pass does
-FEW_SLOTS = 200_000  # this many bits are made in half a millisecond
-BROAD = 25  # a filter that allows one row in this many is broad: few blocks of codes have none
-SHORT = 150  # bytes up to which a filter is its own key; a longer one's key is a digest
-OBJECTS = 5_000  # estimated bytes of a result's own objects, and of searches kept for it
+# This many searches of one state by rows lose as much time as building the bits of slots takes.
+SLOT_BITS_AFTER = 50
+FEW_SLOTS = 200_000  # bits for this many slots are built in half a millisecond
+# A filter is broad if one row in this many fulfils it: then few blocks of codes have no match.
+BROAD = 25
+# A filter of at most this many bytes is its own key; the key of a longer filter is a digest.
+SHORT = 150
+# Estimated bytes of a result's own objects, and of the searches that are kept for it.
+OBJECTS = 5_000
 Key: TypeAlias = bytes
 
 
@@ -81,12 +85,12 @@ class FilterResult:
     needed. A result with a test isn't cached, because the test refers to columns.
     """
 
-    __slots__ = (  # many are kept
+    __slots__ = (  # slots, because many results are kept
         "__weakref__", "_bits", "_by_rows", "_count", "_height", "_slot_bits", "_slots", "_tested",
         "about_count", "copies", "counted", "key", "lost", "restricts", "uses",
     )  # fmt: skip
     rows = NOTHING_STALE  # results of filters are never merged
-    is_empty = False  # that a filter lets nothing through is worth knowing
+    is_empty = False  # it is worth caching that no point fulfils a filter
 
     def __init__(
         self,
@@ -103,7 +107,7 @@ class FilterResult:
         self._height = tested.height if tested is not None else 0 if mask is None else len(mask)
         self._slots: dict[str, Ints] = {}
         self._slot_bits: dict[str, Bits] = {}
-        self._by_rows: dict[str, int] = {}  # how often slots were asked by rows
+        self._by_rows: dict[str, int] = {}  # how often each space was searched by rows
         self.copies: dict[str, Packed] = {}
         self.lost: dict[str, float] = {}
 
@@ -159,7 +163,8 @@ class FilterResult:
         slots."""
         name = space.space.name
         if not self.restricts and not space.dead:
-            return None  # not kept: a point that comes and goes within one step leaves a dead slot
+            # Not cached: a point that is added and deleted within one step leaves a dead slot.
+            return None
         slots = self._slots.get(name)
         if slots is None:
             if not self.restricts:
@@ -179,7 +184,8 @@ class FilterResult:
         cached_bits = self._slot_bits.get(name)
         if cached_bits is not None and len(cached_bits) >= words:
             return cached_bits
-        count = min(space.space.slots, words * BLOCK)  # all of the last word: codes may grow in it
+        # Including the whole last word, because codes may be added there.
+        count = min(space.space.slots, words * BLOCK)
         flags, mask = space.row_of_slot.not_negative(count), self.mask
         if mask is not None:
             flags &= mask[space.row_of_slot.whole(0, count)]
@@ -311,7 +317,7 @@ def key_of(expression: Expression | None) -> Key | None:
         return None
     if b"null" in contents and any(map(_has_infinite, nodes)):
         return None
-    # Our classes live as long as the process, so that their addresses stand for them.
+    # Our classes live as long as the process, so their addresses identify them.
     whole = contents + array("Q", map(id, types)).tobytes()
     if len(whole) <= SHORT:
         return whole

@@ -73,14 +73,19 @@ from retrieval_store.filters.columns import NOTHING, Column, ValuesAt, read_item
 from retrieval_store.filters.leaves import ColumnLeaf, RowSet
 from retrieval_store.filters.paths import FieldPath, JsonPath, PayloadPath, first_keys
 
-COLUMNS_WORTH, USES_WORTH = 20_000, 2  # points and uses from which on columns are saved
-MAX_BYTES, BYTES_EACH = 256 << 20, 64  # of columns of one collection, in files; of each point
-AHEAD_WORTH = 100_000  # points from which on columns of usual keys are saved before they are used:
+# Columns are saved from this many points and this many uses on.
+COLUMNS_WORTH, USES_WORTH = 20_000, 2
+# Limits on the column files of a collection: bytes in total, and bytes for each point.
+MAX_BYTES, BYTES_EACH = 256 << 20, 64
+# From this many points on, columns of usual keys are saved before they are used:
+AHEAD_WORTH = 100_000
 KEYS_AHEAD, SAMPLED, USUAL = 8, 1_024, 4  # at most 8 keys, which one in four of 1,024 payloads has
-FOLLOWED = 1_024  # stale rows up to which all columns that are kept follow a write at once
-SHORT_TEXT = 64  # characters
-FEW_KEYS = 64  # that every request may name
-MANY_KEYS = 16  # with more keys whole payloads are parsed, instead of extracting each key in SQL
+# Up to this many stale rows, all cached columns are updated at the same time after a write.
+FOLLOWED = 1_024
+SHORT_TEXT = 64  # characters of a string that counts as short
+FEW_KEYS = 64  # every request can name this many keys
+# If there are more keys, whole payloads are parsed, instead of extracting each key in SQL.
+MANY_KEYS = 16
 KeptColumn: TypeAlias = Layers[Segment]
 Columns: TypeAlias = dict[Column, KeptColumn]
 
@@ -102,8 +107,8 @@ def current_columns(view: FilterView, columns: Iterable[Column]) -> Columns:
     has_all = not rows or not _unbuilt(current)
     if has_all and not any(len(layers.stale) for layers in current.values()):
         return current
-    budget.may_block()  # as it may be to wait for another thread that builds
-    with cache.refreshing:  # the threads that wait for it find the columns made
+    budget.may_block()  # because this may wait for another thread that builds columns
+    with cache.refreshing:  # threads that wait for this lock find the columns built
         current = columns_at(view, current)
         anew = [column for column in _unbuilt(current) if isinstance(column, ValuesAt)]
         current |= _unbuilt(
@@ -190,7 +195,8 @@ class _Read:
         self._few = dict(zip(few, read_values(connection, pks, few), strict=True))
         self._sparse = dict(zip(sparse, read_sparsely(connection, pks, sparse), strict=True))
         self._exact = dict(zip(exact, read_exactly(connection, pks, exact), strict=True))
-        self._types: dict[tuple[type, PayloadPath], set[type]] = {}  # of the values read
+        # The types of the values that were read.
+        self._types: dict[tuple[type, PayloadPath], set[type]] = {}
 
     def segment(self, column: Column, rows: Ints, is_chosen: Bools | None = None) -> Segment:
         """The segment of a column for these rows. is_chosen: (points,) bool, which of the points
@@ -217,7 +223,8 @@ class _Read:
         if not isinstance(column.path, JsonPath):
             return self._few[column.path]
         values = self._exact[column.path.keys]
-        tells = isinstance(column, ValuesAt) and column.kind == "null"  # null from nothing
+        # Distinguish null from a missing value.
+        tells = isinstance(column, ValuesAt) and column.kind == "null"
         if not tells or column.path.beyond or None not in values:
             return values
         are_there = has_anything(self._connection, self._pks, column.path.keys)
@@ -277,7 +284,7 @@ def columns_of_few(view: FilterView, rows: Ints, columns: Sequence[Column]) -> C
 def row_sets_of(column: KeptColumn, leaf: ColumnLeaf) -> list[RowSet] | None:
     """For each segment of the column, the rows that fulfil the leaf condition; None if a column
     can't evaluate the leaf."""
-    # A leaf calls the method of the segment (`segments.py`) that answers it, such as `between`.
+    # A leaf calls the method of the segment (`segments.py`) that evaluates it, such as `between`.
     row_sets = [leaf.find_rows(segment) for segment in column.segments]
     known_sets = [rows for rows in row_sets if rows is not None]
     return known_sets if len(known_sets) == len(row_sets) else None
@@ -331,7 +338,7 @@ def _in_one_piece(rows: Ints) -> slice | Ints:
 
 
 MAGIC = b"RScolum3"
-MAGICS_BEFORE = (b"RScolum2",)  # of columns as they were before they were mapped
+MAGICS_BEFORE = (b"RScolum2",)  # first bytes of earlier formats, in which columns weren't mapped
 KIND = "columns"
 _NUMBERS = ("<i8", "<u8", "<f8")  # the distinct numbers of a reading, by type
 _TYPES = (*_NUMBERS, "<i4", "<i4")  # then rows by the number of their value, and where each begins
@@ -372,7 +379,7 @@ class ColumnFile(PointsFile[FilterView, SavedColumns]):
 
     @property
     def key(self) -> str:
-        from hashlib import sha256  # which takes longer to load than opening a store
+        from hashlib import sha256  # imported here because that takes longer than opening a store
 
         return f"{KIND}.{sha256(orjson.dumps(self.payload_path)).hexdigest()[:16]}"
 
@@ -532,12 +539,13 @@ def _postings(
         if len(values):
             parts.append(DistinctNumbers(values, count))
             count += len(values)
-    if len(by_text) != len(texts) or len(offsets) != count + 3:  # false and true come last
+    # False and true are the last two values.
+    if len(by_text) != len(texts) or len(offsets) != count + 3:
         raise ValueError("it has other groups than values")
     refuse_disorder(rows, offsets, height)
     if rows_here is not None:
         rows = rows_here[rows].astype(np.int32)
-        is_present = rows >= 0  # others were deleted since
+        is_present = rows >= 0  # the other rows were deleted since
         offsets = np.append(0, np.cumsum(is_present))[offsets].astype(np.int32)
         rows = rows[is_present]
     groups = groups_of_file(rows, offsets)

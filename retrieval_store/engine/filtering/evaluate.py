@@ -76,8 +76,9 @@ from retrieval_store.filters.values import join_equalities
 from retrieval_store.indexes.native import Condition, Listed, RowTest, Terms
 from retrieval_store.query.types import ShownIds
 
-# Costs, in units of the time to read one row into a column: starting to read single points, and
-# reading each of them; and the number of rows of a column for which one unit evaluates a condition.
+# Costs, in units of the time to read one row into a column: of starting to read single points, and
+# of reading each point. The last number is how many rows of a column a condition evaluates per
+# unit.
 READ_START_COST, POINT_READ_COST, ROWS_PER_COST = 100, 1.5, 500
 
 
@@ -92,10 +93,10 @@ def matching(view: FilterView, expression: Expression | None) -> Bools:
     )
 
 
-MOST_NODES = 32  # conditions of a filter that is tested row by row
-FEW_LISTED = 64  # rows of a condition are listed where they are at most one in this many
-SAMPLE = 1_024  # rows that tell about how many fulfil a filter …
-FEW_OF_SAMPLE = 24  # … and fewer than this many say too little
+MOST_NODES = 32  # a filter with more conditions isn't tested row by row
+FEW_LISTED = 64  # rows of a condition are listed if they are at most one row in this many
+SAMPLE = 1_024  # rows of the sample from which the number of matching rows is estimated …
+FEW_OF_SAMPLE = 24  # … and if fewer of them match, the estimate is too uncertain
 GOLDEN = 0.6180339887498949
 
 
@@ -249,7 +250,8 @@ def spread_rows(height: int, size: int) -> Ints:
     is the same each time."""
     if height <= size:
         return np.arange(height)
-    # No step of equal length, as values may come in turn; of few rows some would be taken twice.
+    # The steps have different lengths, because values may be periodic. With few rows, that would
+    # select some of them twice.
     steps = np.arange(size) * GOLDEN % 1 if height >= 2 * size else np.zeros(size)
     return ((np.arange(size) + steps) * (height / size)).astype(np.int64)
 
@@ -286,7 +288,8 @@ def is_worth_looking(
     the cost is added to the earlier cost for these keys. Once the sum reaches a quarter of the cost
     of building the columns, they are built. So repeated filters on a key never take much longer
     than if its column had been built at once."""
-    building: dict[int, int] = {}  # rows to be read, by key: once for all its columns
+    # For each key, the rows to be read, counted once for all its columns.
+    building: dict[int, int] = {}
     for column in lacking:
         key = hash(keys_of(column))
         building[key] = max(building.get(key, 0), len(columns[column].stale))
@@ -404,7 +407,8 @@ class FilterEvaluator:
                 terms = tuple(join_equalities(terms, negated=kind is And))
                 column_terms, point_terms, lacking = _split_terms(self._view, self._columns, terms)
                 unread = [*map(self._compile, point_terms)]
-                # Where all are nested and none is known, they are left to narrow their own terms.
+                # If all terms are nested and none is known, they stay separate, so that each
+                # narrows its own terms.
                 if lacking and (column_terms or any(lacking.values())):
                     unread = [_Unread(kind(tuple(point_terms)), _combine(kind, unread), lacking)]
                 return _combine(kind, [*map(self._compile, column_terms), *unread])
@@ -539,7 +543,7 @@ class Answers:
     rows. All readers for which a row isn't stale get the same result."""
 
     of_row: Said
-    is_empty: ClassVar[bool] = False  # that a condition holds nowhere is worth knowing
+    is_empty: ClassVar[bool] = False  # it is worth caching that no document fulfils a condition
 
     @property
     def rows(self) -> Ints:

@@ -40,8 +40,8 @@ from retrieval_store.query.types import PointId, most_frequent
 
 ORDERED: tuple[ScalarKind, ...] = ("float", "time")
 _Ordered: TypeAlias = tuple[Ints, npt.NDArray[Any]]  # rows and their numbers
-_Part: TypeAlias = tuple[Postings, Ints]  # of a column, and how often each value comes
-FIRST_PAIRS = 4_096  # of a column, that are looked through at once
+_Part: TypeAlias = tuple[Postings, Ints]  # postings of a column, and how often each value occurs
+FIRST_PAIRS = 4_096  # pairs of a column that are scanned at the same time
 _NOTHING: _Ordered = (np.empty(0, np.int64), np.empty(0, np.int64))
 
 
@@ -79,7 +79,7 @@ def _leave_foremost(parts: Sequence[_Part], numbers_of_parts: list[Ints], limit:
     These are the most frequent values of that part, and the values that other parts also have."""
     largest = max(range(len(parts)), key=lambda i: len(numbers_of_parts[i]))
     postings, counts = parts[largest]
-    if len(postings.numbers) > 1:  # some may equal others
+    if len(postings.numbers) > 1:  # numbers of different types may be equal
         return
     other_values = [
         value
@@ -188,10 +188,10 @@ def in_order(
     whole order. If the path is a single key with dots, it may also mean nested keys."""
     filtered_paths = [(JsonPath(path), expression)]
     dotted_path = split_dotted(path)
-    if dotted_path is not None:  # of points with nothing under a key of that very name
+    if dotted_path is not None:  # for points that have nothing under the key with dots itself
         nothing = Between(ValuesAt(JsonPath(path), "size"), lte=0)
         filtered_paths.append((JsonPath(dotted_path), all_of(expression, nothing)))
-    # All columns at once.
+    # All columns are built together.
     current_columns(
         view, [ValuesAt(json_path, kind) for json_path, _ in filtered_paths for kind in ORDERED]
     )
@@ -206,7 +206,7 @@ def in_order(
         return _sort_parts(parts, descending)[0][:most]
 
     most = limit
-    while True:  # with several values of one row there may be fewer rows than values
+    while True:  # several values of a row count as one row, so there may be fewer rows than values
         rows, is_cut = np.empty(0, np.int64), False
         for kind in ORDERED[::-1] if descending else ORDERED:
             rows_of_kind = rows_of(kind, most)
@@ -265,7 +265,7 @@ def _end_of(
     """For one segment, the rows that are allowed and have numbers within the bounds, with these
     numbers. The pairs are scanned in pieces, from the end with which the order begins. Each piece
     is four times as large as the piece before."""
-    (part,) = postings.numbers  # an index holds numbers of one type
+    (part,) = postings.numbers  # an index contains numbers of one type
     offsets = postings.groups.offsets
     first, stop = part.between(bounds)
     most = len(postings.groups.rows)
@@ -320,14 +320,14 @@ def _pairs_of(
     good[good] = allowed[rows[good]]
     if above is not None:
         good &= ~np.isin(rows, above)
-    # The rows of a number are ascending, so those that have it twice stand side by side.
+    # The rows of a number ascend, so repetitions of a row are adjacent.
     good[1:] &= (rows[1:] != rows[:-1]) | (numbers[1:] != numbers[:-1])
     return _Pairs(postings, numbers[good], rows[good])
 
 
-FIRST_STEPS, MAX_STEPS = 256, 65_536  # of the index, that are walked at once
-MAX_LIMIT = 2**63 - 1  # points that SQLite can be asked for
-READ = 4.0  # the cost of reading an id and sorting it in, in steps of the index
+FIRST_STEPS, MAX_STEPS = 256, 65_536  # entries of the index that are read at the same time
+MAX_LIMIT = 2**63 - 1  # the greatest LIMIT in SQLite
+READ = 4.0  # the cost of reading an id and sorting it, relative to reading one entry of the index
 
 
 def page(

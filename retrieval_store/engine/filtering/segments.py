@@ -57,15 +57,17 @@ from retrieval_store.filters.paths import JsonPath, Step, Values, values_at_end
 from retrieval_store.filters.values import TextOrder, TextRange
 from retrieval_store.indexes.native import Numbered, address
 
-Run: TypeAlias = tuple[int, int]  # numbers from the first on, up to but without the second
+Run: TypeAlias = tuple[int, int]  # a range of numbers: the first, and the one after the last
 Whole: TypeAlias = npt.NDArray[np.integer[Any]]
-_Part: TypeAlias = tuple[Ints, npt.NDArray[Any]]  # rows, and something of each
-SPREAD = 2  # rows are dense where they are at least one in this many
-MOST_CHANGED = 4_096  # rows since a column's lowest segment, for it to be asked row by row
+_Part: TypeAlias = tuple[Ints, npt.NDArray[Any]]  # rows, and a value or number of each row
+SPREAD = 2  # rows are dense if at least one row in this many is present
+# If more rows have changed since a column's lowest segment, rows aren't tested one by one.
+MOST_CHANGED = 4_096
 MOST_AMONG = 65_536  # the widest span of value numbers that is kept as bits
 NO_ROWS, NO_INTS = np.empty(0, np.int32), np.empty(0, np.int64)
-MANY_RUNS = 64  # of strings' numbers, from which on their rows are listed
-COMPARED = 16  # bytes of numbers that are compared while one row is set (measured: 12 to 29)
+MANY_RUNS = 64  # if the strings' numbers form more runs than this, their rows are listed
+# This many bytes of numbers are compared in the time of setting one row (measured: 12 to 29).
+COMPARED = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,7 @@ class RowGroups:
         elif count:
             parts = [self.rows[start:stop] for start, stop in cuts]
             rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
-            # As numpy's own kind of index: it takes others at a third of the speed.
+            # intp is numpy's own index type; other types take three times as long.
             mask[rows.astype(np.intp)] = True
 
 
@@ -158,7 +160,8 @@ class RowsInRuns:
         numbers = self.groups.numbers_at(without)
         if numbers is None:
             return None
-        ends = np.array(self.runs, np.int64).ravel()  # ascending: between two of them a run lies
+        # Ascending, so a number lies in a run if it is between the two ends of the run.
+        ends = np.array(self.runs, np.int64).ravel()
         return total - int(np.count_nonzero(np.searchsorted(ends, numbers, side="right") & 1))
 
     def list_rows(self) -> Ints:
@@ -275,7 +278,8 @@ def groups_of_file(rows: Ints32, offsets: Ints32) -> RowGroups:
     have checked."""
     count = len(offsets) - 1
     sizes, least = np.diff(offsets), np.min_scalar_type(count)
-    if (sizes <= 1).all():  # as of floats that are all different: the same in a tenth of the time
+    # For example for floats that are all different; the result is the same in a tenth of the time.
+    if (sizes <= 1).all():
         numbers = np.flatnonzero(sizes).astype(least)
     else:
         numbers = np.repeat(np.arange(count, dtype=least), sizes)
@@ -318,7 +322,8 @@ def _dense(rows: Whole, numbers: Whole, count: int) -> tuple[int, Unsigned | Non
         return first, None
     dense = np.full(last - first + 1, count, np.min_scalar_type(count))
     dense[rows - first if first else rows] = numbers
-    has_several = int(np.count_nonzero(dense != count)) < len(rows)  # numbers of one row
+    # Whether a row has several numbers.
+    has_several = int(np.count_nonzero(dense != count)) < len(rows)
     return first, None if has_several else dense
 
 
@@ -401,7 +406,8 @@ class Postings:
     def other_than(self, values: Sequence[Scalar], loose: bool) -> RowsInRuns:
         """The rows that have any value that isn't among these."""
         left_out = [(n, n + 1) for n in sorted(set(self.numbers_of(values, loose)))]
-        edges = [0, *chain.from_iterable(left_out), self.false + 2]  # of the runs between those
+        # The ends of the runs between these.
+        edges = [0, *chain.from_iterable(left_out), self.false + 2]
         runs = [(edges[i], edges[i + 1]) for i in range(0, len(edges), 2)]
         return RowsInRuns(self.groups, [run for run in runs if run[0] < run[1]])
 
@@ -511,7 +517,7 @@ class PostingsBuilder:
         numbered_rows += [(rows, count + numbers) for rows, numbers in self._bools]
         rows = np.concatenate([NO_INTS, *(rows for rows, _ in numbered_rows)])
         numbers = np.concatenate([NO_INTS, *(numbers for _, numbers in numbered_rows)])
-        if len(rows) and (rows[1:] < rows[:-1]).any():  # of several types
+        if len(rows) and (rows[1:] < rows[:-1]).any():  # numbers of several types
             order = np.argsort(rows, kind="stable")
             rows, numbers = rows[order], numbers[order]
         groups = group_rows(rows, numbers, count + 2)
@@ -713,8 +719,9 @@ class Either:
             row_set.mark(mask)
 
 
-PHRASE_STARTS_AT_ONCE = 1_000_000  # of texts, at which a phrase may begin
-RARE = 16  # the texts of a token are scanned alone if they are at most one in this many
+# Positions in texts at which a phrase may begin, checked at the same time.
+PHRASE_STARTS_AT_ONCE = 1_000_000
+RARE = 16  # only the texts of a token are scanned if they are at most one text in this many
 Segment: TypeAlias = "ValueSegment | PlaceSegment | TokenSegment | ElementSegment"
 
 
@@ -776,7 +783,8 @@ def _values(
         owners = np.repeat(owners, counts)
     if not items:
         postings = NO_POSTINGS
-    elif column.kind == "count" and items.count(1) == len(items):  # as when no value is a list
+    # For example if no value is a list.
+    elif column.kind == "count" and items.count(1) == len(items):
         postings = constant(owners, 1)
     else:
         builder = PostingsBuilder()
@@ -866,7 +874,8 @@ class TokenSegment:
         if not len(texts.texts):
             return texts
         numbers = [self.numbers[token] for token in tokens]
-        # Where the first token may stand in these texts, with room for the others behind it.
+        # The positions at which the first token can be in these texts, so that the other tokens fit
+        # after it.
         first, stop = self.starts[texts.texts], self.starts[texts.texts + 1] - len(numbers) + 1
         ends = np.cumsum(np.maximum(0, stop - first))
         cuts = np.searchsorted(

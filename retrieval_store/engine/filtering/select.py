@@ -43,11 +43,11 @@ from retrieval_store.filters.paths import JsonPath
 from retrieval_store.filters.values import Between
 from retrieval_store.query.types import PointId
 
-FIRST_LOOK = 1024  # rows in the first piece where only the first few matches are wanted
-LOOKED_AT_WHOLE = 20_000  # points up to which all are scanned in a moment
+FIRST_LOOK = 1024  # rows in the first piece, if only the first few matches are wanted
+LOOKED_AT_WHOLE = 20_000  # up to this many points, all are scanned quickly
 LOOKED_AT_ONCE = 1_024  # rows whose payloads are read between two checks of the clock
-SORTED = 64  # listed rows are sorted where they are at most one in this many
-COUNTED = 65_536  # rows of a mask that are counted at once
+SORTED = 64  # listed rows are sorted if they are at most one row in this many
+COUNTED = 65_536  # rows of a mask that are counted at the same time
 
 
 def select(
@@ -81,7 +81,8 @@ def select_spread(view: FilterView, expression: Expression | None, size: int) ->
     rows = select(view, None, expression)
     places = evaluate.spread_rows(len(rows), size)
     if len(places) > 1:
-        places = np.append(places[:-1], len(rows) - 1)  # the first is the first row already
+        # The sample already begins with the first row.
+        places = np.append(places[:-1], len(rows) - 1)
     return rows[places]
 
 
@@ -279,7 +280,7 @@ def _expiry(view: FilterView, path: JsonPath, moment: float) -> Expiry:
         if last is not None:
             terms.append(Between(values, lte=last))
     expired = Or(tuple(terms)) if len(terms) > 1 else terms[0] if terms else None
-    # What a column has may be of points that were changed or deleted.
+    # A column may contain values of points that were changed or deleted.
     if expired is not None and not filter_result(view, expired, evaluate).count:
         expired = None
     return Expiry(view.state.head.seq, moment, until, expired)

@@ -24,8 +24,8 @@ from retrieval_store.engine.locks import collect_deferred, reset_after_fork, unf
 from retrieval_store.errors import NotFoundError, RetrievalStoreError
 from retrieval_store.query.types import Progress
 
-AGAIN_AFTER = 1.0  # seconds, when something was left
-EXIT_WAITS = 1.0  # seconds
+AGAIN_AFTER = 1.0  # seconds until the next attempt, if work was left
+EXIT_WAITS = 1.0  # seconds that the end of the process waits for the thread
 _log = log_of("maintenance")
 
 
@@ -38,8 +38,10 @@ class BackgroundMaintenance:
     due."""
 
     def __init__(self) -> None:
-        self._lock = ReentrantLock()  # a signal's handler may use a collection too
-        self._calls: SimpleQueue[None] = SimpleQueue()  # to the thread, to check again what is due
+        # Reentrant, because a signal's handler may use a collection too.
+        self._lock = ReentrantLock()
+        # Wakes the thread, so that it checks again what is due.
+        self._calls: SimpleQueue[None] = SimpleQueue()
         self._due: dict[weakref.ref[Access], float] = {}
         self._thread: threading.Thread | None = None
         self._stopping = False
@@ -69,7 +71,7 @@ class BackgroundMaintenance:
         )
         try:
             self._thread.start()
-        except RuntimeError:  # no thread can be started, now or any more
+        except RuntimeError:  # no thread can be started, now or later
             self._thread = None
             self._due.clear()
 
@@ -96,7 +98,7 @@ class BackgroundMaintenance:
             if points is not None and self._maintain(points):
                 self.want(points, AGAIN_AFTER)
             ended = points is None
-            del points  # it may be collected while this thread waits
+            del points  # so that it can be collected while this thread waits
             while later:
                 later.pop()()
             if ended:

@@ -34,10 +34,12 @@ from retrieval_store.query.types import Progress
 _log = log_of("maintenance")
 SLICE_BYTES = 4 * 1024 * 1024
 SLICE_PAGES = 500
-DEAD_SHARE = 0.25  # of the slots: then compaction is worth it
+DEAD_SHARE = 0.25  # compaction is worthwhile if this share of the slots is dead
 DEAD_CELLS = 250_000
-OVERGROWN = 0.5  # of the slots are dead: then compaction is worth more than an index is
-OF_SPACES = (*derived.OF_VECTORS, "sparse")  # derived files whose keys go on with a space
+# If this share of the slots is dead, compaction is more urgent than building an index.
+OVERGROWN = 0.5
+# Derived files whose keys contain the number of a space after their kind.
+OF_SPACES = (*derived.OF_VECTORS, "sparse")
 
 
 def is_worth_compacting(space: SpaceState, share: float = DEAD_SHARE) -> bool:
@@ -55,9 +57,9 @@ def compact(access: Access, progress: Progress, with_indexes: bool = True) -> No
     """Copy the live vectors, then the vectors written during the copy, and switch to the new
     generation. with_indexes: whether the indexes and codes of the new generation are built during
     the copy."""
-    # From the database, not from memory: vectors that are not copied would be lost.
+    # From the database, not from memory, because vectors that aren't copied would be lost.
     copied_state = access.read(access.state_in_database)
-    # An attempt may have been interrupted.
+    # An earlier attempt may have been interrupted.
     access.memory.drop_later_generations(copied_state.head.generation)
     dead = sum(space.dead for space in copied_state.spaces.values())
     with tracing.span("compact", access.name):
@@ -67,8 +69,8 @@ def compact(access: Access, progress: Progress, with_indexes: bool = True) -> No
             with access.memory.compacting:
                 _copy_and_switch(access, copied_state, progress, with_indexes)
         except BaseException as error:
-            # Who waited for others in vain wouldn't wait again; in a forked child the new
-            # generation is the parent's.
+            # After a lock timeout, another attempt to lock would fail again. In a forked child the
+            # new generation belongs to the parent.
             if os.getpid() == process and not isinstance(error, LockTimeoutError):
                 _remove_unfinished(access)
             raise
@@ -89,7 +91,7 @@ def _copy_and_switch(
         for space in copied_state.spaces.values()
     }
     access.write(_switch, access, copied_state, copies, generation)
-    access.current_state()  # let go of the files of the generation before
+    access.current_state()  # drops the files of the previous generation
 
 
 def _remove_unfinished(access: Access) -> None:
@@ -97,11 +99,11 @@ def _remove_unfinished(access: Access) -> None:
     the rest. Errors in this function are ignored, so that the caller gets the error of the
     compaction."""
     with suppress(Exception):
-        # Not from memory: the switch may have been committed before the error came.
+        # Not from memory: the switch may have been committed before the error occurred.
         generation = access.use(read_head).generation
         access.memory.drop_later_generations(generation)
-        # First, since it overwrites any remains of a failed commit of the switch in the log. On a
-        # full disk, where nothing was committed, it isn't possible before there is room.
+        # First, because it overwrites any remains of a failed commit of the switch in the log. On a
+        # full disk, where nothing was committed, it isn't possible until there is room.
         with suppress(StorageFullError):
             access.write(_forget_blocks, generation)
         if access.directory is not None:
@@ -195,7 +197,8 @@ def _switch(
         copy = append_rows(write, copy, generation, vectors, new_state.pks[rows])
         query = "UPDATE spaces SET slots = ? WHERE number = ?"
         write.connection.execute(query, (copy.slots, space.space.number))
-    write.connection.execute("DELETE FROM unsynced")  # of the files before; these are synced
+    # They belong to the previous files; the new files are synced.
+    write.connection.execute("DELETE FROM unsynced")
     _forget_blocks(write, generation)
     write_head(write.connection, replace(write.head, seq=write.head.seq + 1, generation=generation))
 
@@ -259,10 +262,11 @@ def _slices(rows: Ints, space: Space) -> Iterator[Ints]:
 def remove_leftovers(access: Access, generation: int) -> None:
     """Remove data of other generations (an earlier or an unfinished one), and of deleted vector
     spaces."""
-    if access.directory is not None:  # no other process makes files of other generations now
+    if access.directory is not None:  # no other process writes files of other generations now
         is_dropped = access.read(_dropped_spaces)
         _sync_log(access.directory)
-        # First, since they may have filled the disk, and then nothing can be forgotten before.
+        # First, because these files may have filled the disk, and then no record can be deleted
+        # before.
         remove_vector_files(access.directory, generation, is_dropped)
     access.write(_forget_leftovers, generation)
     sweep(access)
@@ -282,7 +286,7 @@ def _forget_leftovers(write: WriteTransaction, generation: int) -> None:
 def _sync_log(directory: Path) -> None:
     """Sync the record of the valid generation before the files of other generations are removed. If
     commits aren't synced, a power cut could otherwise undo the commit but not the removal."""
-    with suppress(FileNotFoundError):  # then its data is in the database, which was synced
+    with suppress(FileNotFoundError):  # in that case its data is in the database, which was synced
         sync_file(directory / f"{POINTS_NAME}-wal")
 
 
@@ -319,8 +323,8 @@ def _space_of(key: str) -> int:
 
 
 def give_back_space(access: Access) -> None:
-    # Deleted content is overwritten when it is deleted (secure_delete), in the database; the
-    # write-ahead log may still have it until it is emptied.
+    # In the database, deleted content is overwritten at once (secure_delete). The write-ahead log
+    # may still contain it until it is emptied.
     free, free_before = 0, -1
     while free != free_before:
         free, free_before = access.write(_vacuum_some), free

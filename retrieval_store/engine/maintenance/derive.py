@@ -62,26 +62,28 @@ from retrieval_store.indexes.exact import norms_of
 from retrieval_store.query.types import Progress, recall_wanted, uses_codes
 
 GROWTH_TO_SAVE = 0.1
-GROWTH_AHEAD = 0.5  # of columns that nobody has asked for
-AHEAD_PAUSE = 50  # between two saves, in multiples of the first one's time
+GROWTH_AHEAD = 0.5  # growth after which columns that no query has used are saved again
+AHEAD_PAUSE = 50  # pause between two saves, in multiples of the duration of the first
 GROWN_AGAIN = 1.25  # growth of the points after which a column without room is tried again
-# Bytes of lists that are written, and points whose documents are read for it, while a caller waits
-# for a store to close: a tenth of a second. More is left to the next process, which builds it, or
-# catches up from an older file.
+# Limits on the bytes of lists that are written, and on the points whose documents are read for
+# that, while a caller waits for a store to close. Together they take a tenth of a second. The next
+# process does the remaining work: it builds the lists, or updates them from an older file.
 CLOSING_BYTES, CLOSING_POINTS = 32 << 20, 10_000
-MAX_COLUMNS = 32  # of one collection that have a file
-MANY_LISTED = 2_000  # rows whose words take much memory, for a moment; it is returned to the system
+MAX_COLUMNS = 32  # column files that one collection can have
+# The words of this many rows take much memory for a moment; it is returned to the system.
+MANY_LISTED = 2_000
 F = TypeVar("F", ListFile, ColumnFile)
 AnyKind: TypeAlias = PointsFile[SearchView, object]
 Fill: TypeAlias = Callable[[Path], int]
-LOG_WRITTEN = 0.5  # of the change log's capacity: after more writes, a state is saved again
+LOG_WRITTEN = 0.5  # after writes of this share of the change log's capacity, a state is saved again
 QUIET_AFTER = 0.8  # seconds without a write
-PART_BESIDE, LONGEST_PAUSE = 5, 0.2  # of the time; seconds
-ROWS_AHEAD = 2_000  # that a file lacks, from which on lists are made before anybody asks for them
-ROWS_BESIDE = 5_000  # whose lists count at once
-SECONDS_BESIDE = 1.0  # after which all else that maintenance does has its turn
-LISTS_PAUSE = 20  # between two saves of lists, in multiples of the first one's time
-STATE_PAUSE = 50  # between two saves of a state, in multiples of the first one's time
+# The work uses one part of the time in this many; the longest pause in seconds.
+PART_BESIDE, LONGEST_PAUSE = 5, 0.2
+ROWS_AHEAD = 2_000  # if a file lacks this many rows, lists are built before any query needs them
+ROWS_BESIDE = 5_000  # rows whose lists become usable together
+SECONDS_BESIDE = 1.0  # seconds of this work before the other maintenance has its turn
+LISTS_PAUSE = 20  # pause between two saves of lists, in multiples of the duration of the first
+STATE_PAUSE = 50  # pause between two saves of a state, in multiples of the duration of the first
 
 
 def _never_cancelled() -> None:
@@ -136,7 +138,7 @@ def _save_grown_kinds(
     whether there was room for all. Rewriting a file also removes deleted or replaced data from
     it."""
     had_room = True
-    for kind in kinds:  # of each a look of its own, since writing one takes a while
+    for kind in kinds:  # a separate read for each, because writing a file takes some time
         check_cancelled()
         if access.read(_has_grown, kind, growth):
             saved = _save(access, kind, check_cancelled)
@@ -234,7 +236,7 @@ def follow_with_lists(access: Access, check_cancelled: CheckCancelled) -> None:
     keys = cache.asked_keys()
     keys += [key for key in used if before() is not cache and key not in keys]
     behind = sum([make_lists_in_steps(access.read, key, check_cancelled) for key in keys])
-    # Only a reference, or released data would stay in memory.
+    # Only a weak reference, because otherwise released data would stay in memory.
     access.memory.lists_in_use = weakref.ref(cache), keys
     if behind >= MANY_LISTED:
         give_back_memory()
@@ -307,7 +309,7 @@ def _words_ahead(view: SearchView, text_settings: Payload | None) -> "ListKey | 
     try:
         key: ListKey = ("words", analyzer_of(text_settings))
     except (InvalidArgumentError, MissingDependencyError):
-        return None  # there is no such language, or none here
+        return None  # the language is unknown, or its stemmer isn't installed
     is_behind = key in view.caches.lists or ListFile(key).count_changed(view) > ROWS_AHEAD
     return key if is_behind else None
 
@@ -374,7 +376,7 @@ def save_columns(
     if _save_grown_kinds(access, used, check_cancelled):
         _save_ahead(access, ahead, check_cancelled)
     elif access.write(_forget_all, [kind.key for kind in ahead]):
-        sweep(access)  # used columns come first
+        sweep(access)  # makes room, because used columns come first
         access.current_state().caches.without_room.clear()
         _save_grown_kinds(access, used, check_cancelled)
     if access.read(_count_column_files) > MAX_COLUMNS:
@@ -391,7 +393,7 @@ def columns_worth_saving(view: SearchView) -> list[ColumnFile]:
     files = {derived_file.key for derived_file in _column_files(view.connection)}
     held = (column.path for column in reversed(view.caches.columns.held_keys()))
     paths = dict.fromkeys(path for path in held if not isinstance(path, JsonPath))
-    possible = map(ColumnFile, filter(columns.may_have_file, paths))  # that can have files
+    possible = map(ColumnFile, filter(columns.may_have_file, paths))  # those that can have files
     return [
         kind
         for kind in possible
@@ -453,7 +455,7 @@ def _all_files(view: SearchView) -> list[DerivedFile]:
     return derived.all_files(view.connection)
 
 
-# Files that are derived from vectors and numbers alone, and keep no deleted data for long.
+# Files that are derived only from vectors and numbers, and don't keep deleted data for long.
 _NO_CONTENT = tuple(f"{kind}." for kind in (*derived.OF_VECTORS, FILE_KIND))
 
 
@@ -492,7 +494,7 @@ def _try_rewrite(access: Access, kind: AnyKind, held: Sequence[ListFile]) -> boo
     try:
         done = _save(access, kind)
     except (InvalidArgumentError, MissingDependencyError):
-        return False  # there is no such language, or none here
+        return False  # the language is unknown, or its stemmer isn't installed
     if isinstance(kind, ListFile) and kind not in held:
         access.current_state().caches.lists.forget([kind.list_key])
     return done
@@ -535,7 +537,7 @@ def _saved_kinds(view: SearchView, kind: type[F]) -> list[F]:
 
 
 _log = log_of("maintenance")
-FILES_AT_ONCE = 4  # recorded in one transaction
+FILES_AT_ONCE = 4  # files that are recorded in one transaction
 
 
 def build_codes(access: Access, name: str, progress: Progress) -> None:
@@ -554,7 +556,7 @@ def build_codes(access: Access, name: str, progress: Progress) -> None:
         _log.debug("%r has codes of %d vectors", access.name, slots)
     except DamagedError:
         if not access.has_moved_on(cached.state):
-            raise  # else the files are of the generation before
+            raise  # otherwise the files belong to the previous generation
 
 
 def _with_saved_codes(view: SearchView, name: str) -> CachedState:
@@ -574,7 +576,7 @@ def save_codes(access: Access, name: str, every: bool = False) -> None:
     """Write full segments of codes that aren't in files yet, if there are enough of them; with
     `every`, even if there are few. Only the one process that does maintenance is allowed to call
     this."""
-    # Another process may have saved more than this one has.
+    # Another process may have saved more codes than this process has.
     cached = access.read(_with_saved_codes, name)
     codes = cached.caches.spaces[name].codes_at_hand if name in cached.caches.spaces else None
     if codes is None or access.directory is None:
@@ -611,7 +613,7 @@ def measure_recall(
             recall = Measurement(space, coded, partial(progress, 0, 0)).run()
     except DamagedError:
         if not access.has_moved_on(cached.state):
-            raise  # else the files are of the generation before
+            raise  # otherwise the files belong to the previous generation
         return False
     if recall is None:
         return False
@@ -641,9 +643,11 @@ def _is_searched_by_signs(cached: CachedState, space: SpaceState) -> bool:
     return is_recall_set or (uses_codes(dense_space) and opened.policy(dense_space).signs)
 
 
-FILLED_AT_ONCE = 2_048  # vectors, after which the background looks whether it should stop
+# Vectors that are added before the background thread checks whether it should stop.
+FILLED_AT_ONCE = 2_048
 WarnedKey: TypeAlias = "Path | weakref.ref[Access]"
-_warned: set[WarnedKey] = set()  # collections about whose missing index the log has a line
+# Collections for which the log already has a warning about their missing index.
+_warned: set[WarnedKey] = set()
 
 
 def load_index(access: Access, name: str, at_once: bool = True, waits: bool = True) -> None:
@@ -654,7 +658,7 @@ def load_index(access: Access, name: str, at_once: bool = True, waits: bool = Tr
     thread is left to do it."""
     index, derived_file = access.read(_index_to_load, name, at_once)
     if index is not None and derived_file is not None:
-        # Outside of the transaction, which forks wait for, and the emptying of the log.
+        # Outside of the transaction, because forks and the emptying of the log wait for its end.
         loading = partial(index.load, derived_file)
         if waits:
             index.filling.take(loading)
@@ -699,7 +703,7 @@ def fill_index(
     except DamagedError:
         if not access.has_moved_on(state):
             raise
-        return True  # not damage: the files are of the generation before
+        return True  # no damage: the files belong to the previous generation
     if index.refused is not None:
         _warn_once(access, index.refused)
     return index.closed
@@ -752,7 +756,7 @@ def _take_in(index: SpaceIndex, space: SpaceState, slots: int, progress: Progres
             matrix = space.vectors.rows(slots)
             space.vectors.verify_once(matrix, space.checksums, chosen)
             rows = matrix[first : chosen[-1] + 1]
-            if not norms_of(rows).safe:  # what float32 can't multiply is left to the exact search
+            if not norms_of(rows).safe:  # vectors that float32 can't multiply are searched exactly
                 index.full = True
                 break
             index.add(as_float32(rows))

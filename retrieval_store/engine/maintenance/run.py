@@ -77,7 +77,8 @@ from retrieval_store.errors import LockTimeoutError, StorageError
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.query.types import Progress
 
-CLOSING_STATE = 500_000  # points at most, whose state is saved while a caller closes the store
+# The state of at most this many points is saved while a caller closes the store.
+CLOSING_STATE = 500_000
 T = TypeVar("T")
 
 
@@ -128,11 +129,12 @@ def _with_lock_file(directory: Path, milliseconds: int, work: Callable[[bool], T
             return work(any(try_lock(file) for _ in tries(milliseconds)))
         finally:
             _locks.files.discard(file)
-            if not file.closed:  # as in a child that was forked meanwhile, whose lock it isn't
+            # A child that was forked meanwhile has closed it, because the lock isn't the child's.
+            if not file.closed:
                 unlock(file)
 
 
-AT_ONCE = 10_000  # points that a transaction deletes, for which writers wait
+AT_ONCE = 10_000  # points that one transaction deletes while writers wait
 _log = log_of("maintenance")
 
 
@@ -141,7 +143,8 @@ def remove_expired(access: Access) -> int:
     path = access.expires
     if path is None or access.is_read_only:
         return 0
-    expired = access.read(expired_filter, path)  # up to now: others may expire all the time
+    # Up to now only, because other points may expire all the time.
+    expired = access.read(expired_filter, path)
     if expired is None:
         return 0
     removed = count = access.write(_remove_some, access, expired)
@@ -163,7 +166,7 @@ def _remove_some(write: WriteTransaction, access: Access, expired: Expression) -
 EXPIRING, COMPACTING, CODING = "deleting what has expired", "compacting", "making codes"
 MEASURING = "measuring the recall"
 LISTING, INDEXING, SAVING = "making lists of words", "building the index", "saving"
-CODED_EVERY = 0.2  # seconds, between the steps of anything else
+CODED_EVERY = 0.2  # seconds between two codings during other work
 GLANCE = 0.1  # seconds between two checks of another thread's progress
 
 
@@ -221,7 +224,7 @@ class _Pass:
         used = [*access.read(columns_worth_saving), *access.read(columns_ahead)]
         remove_leftovers(access, state.head.generation)
         names, has_dead = [*state.spaces], any(space.dead for space in state.spaces.values())
-        del cached, state  # mapped files can't be removed on every system
+        del cached, state  # some systems can't remove mapped files
         if has_dead:
             _begin(access, COMPACTING)
             compact(access, self._report)
@@ -233,7 +236,7 @@ class _Pass:
             measure_recall(access, name, self.is_alone, self._report)
             _begin(access, INDEXING)
             while fill_index(access, name, True, self._between_parts):
-                pass  # the collection was put to rest meanwhile
+                pass  # the collection was closed as idle meanwhile
             save_index(access, name, 0)
         _begin(access, LISTING)
         list_words_ahead(access, partial(self._report, 0, 0), may_postpone=False)
@@ -251,12 +254,12 @@ class _Pass:
         _begin(access, CODING)
         cached = access.current_state()
         state, used = cached.state, access.read(columns_worth_saving)
-        cached.caches.unsaved.clear()  # also where another process saves, or none can
+        cached.caches.unsaved.clear()  # also if another process saves, or no process can
         self._code_all()
         _begin(access, LISTING)
         codes_first = partial(self._codes_first, 0, 0)
         follow_with_lists(access, codes_first)
-        for name in state.spaces:  # early, since queries could use the saved files already
+        for name in state.spaces:  # early, because queries can then use the saved files
             load_index(access, name, at_once=False)
         is_to_compact = is_alone and any(map(is_worth_compacting, state.spaces.values()))
         if is_to_compact or (is_alone and access.read(has_leftovers, access.directory)):
@@ -268,7 +271,7 @@ class _Pass:
             give_back_space(access)
             _begin(access, CODING)
             state = access.current_state().state
-            self._code_all()  # of the new generation
+            self._code_all()  # the codes of the new generation
         _begin(access, LISTING)
         build_lists(access, codes_first)
         follow_with_lists(access, codes_first)
@@ -367,7 +370,8 @@ def _again(access: Access, progress: Progress, work: Callable[[_Pass], T], is_al
         while True:
             with suppress(_Overgrown):
                 return work(_Pass(access, progress, is_alone))
-    except (LookupError, ValueError):  # as of vectors in memory that a deletion has let go of
+    # For example from vectors in memory that were released by a deletion.
+    except (LookupError, ValueError):
         access.refuse_if_gone()
         raise
     finally:
@@ -382,7 +386,7 @@ def save_indexes(access: Access, seconds: float) -> None:
     save = partial(as_only_process, access, 0, partial(_save_indexes, access))
     try:
         access.maintaining.take_in_time(seconds, save, lambda: None)
-    except Exception as error:  # a plugin's, say; whatever it is, the index is made again
+    except Exception as error:  # for example a plugin's error; in any case the index is rebuilt
         _log.warning("an index of collection %r wasn't saved on closing: %s", access.name, error)
 
 
@@ -398,7 +402,7 @@ def _save_indexes(access: Access, is_alone: bool) -> None:
 def forget_derived(access: Access) -> None:
     """Drop all derived files, whichever process wrote them, and their data in memory. They are
     rebuilt when needed."""
-    access.forget()  # so that no thread goes on building one
+    access.forget()  # so that no thread continues to build a derived file
     access.maintaining.take(partial(as_only_process, access, 0, partial(_forget_derived, access)))
 
 

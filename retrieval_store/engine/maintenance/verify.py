@@ -107,7 +107,7 @@ V = TypeVar("V")
 T = TypeVar("T")
 POSTINGS_AT_ONCE = 4_000_000
 VALUES_AT_ONCE = 20_000
-MAX_ATTEMPTS = 4  # at derived files that are replaced meanwhile
+MAX_ATTEMPTS = 4  # attempts if derived files are replaced meanwhile
 
 
 def _refuse_false_column(view: FilterView, path: Path, derived_file: DerivedFile) -> None:
@@ -298,13 +298,13 @@ def _owners(state: State, space: SpaceState) -> Ints:
 
 
 CODED_CELLS_AT_ONCE = 65_536  # numbers whose codes a thread compares: a core's cache holds them
-LOOSE = 1.001  # bounds may exceed the bounded value, but not by more …
-ROUNDED = 2e-5  # … nor than this share of the vector's length
-SIGNS_ROUNDED = 1e-4  # of a rotated vector's length: more than float32's errors
-RECALL_SLACK = 0.05  # less may be found when it is measured again, by chance
-CELLS_AT_ONCE = 4_000_000  # numbers of vectors that are compared with an index's
-SEARCHED_AT_ONCE = 1_000  # vectors that an index is searched for
-CANDIDATES = 10  # of vectors that are searched for, of each
+LOOSE = 1.001  # bounds can exceed the bounded value, but not by more than this factor …
+ROUNDED = 2e-5  # … and this share of the vector's length
+SIGNS_ROUNDED = 1e-4  # share of a rotated vector's length that exceeds float32's errors
+RECALL_SLACK = 0.05  # by chance, the recall may be this much lower when it is measured again
+CELLS_AT_ONCE = 4_000_000  # numbers of vectors that are compared with an index's at the same time
+SEARCHED_AT_ONCE = 1_000  # vectors for which an index is searched at the same time
+CANDIDATES = 10  # candidates that are requested for each of these vectors
 
 
 def _refuse_other_codes(
@@ -437,7 +437,8 @@ def _refuse_wrong_distances(
         slots = searched[start : start + SEARCHED_AT_ONCE]
         try:
             numbers, distances = index.search(as_float32(rows[slots]), min(CANDIDATES, len(rows)))
-        except RuntimeError:  # as of an index that finds too few; searches go another way then
+        # For example an index that finds too few candidates; searches use another method then.
+        except RuntimeError:
             continue
         hit_slots = np.asarray(numbers).reshape(len(slots), -1).astype(np.int64)
         reported_distances = np.asarray(distances).reshape(len(slots), -1).astype(np.float64)
@@ -478,7 +479,7 @@ def _refuse_wrong_hits(
 
 
 FindAnalyzer: TypeAlias = Callable[[], Analyzer]
-# Raises ValueError for a file that says what isn't so.
+# Raises ValueError for a file with wrong content.
 Comparison: TypeAlias = Callable[[Path, DerivedFile], None]
 _HOW_TO_MEND = (
     "Nothing is lost: close it everywhere and open the store with rebuild=True, or remove the "
@@ -535,7 +536,8 @@ def verify_collection(
             return []
         except StorageError as error:
             return [_report(path, error)]
-        except CORRUPTION_ERRORS as error:  # the files are the cause: nothing else is read
+        # Only the files can be the cause, because nothing else is read.
+        except CORRUPTION_ERRORS as error:
             return [_report(path, corruption_error(error, path))]
         replaced_keys = [
             key
@@ -543,7 +545,7 @@ def verify_collection(
             if report.problem and report.file not in present_files
         ]
         if any(reports[key].file.parent == directory for key in replaced_keys):
-            reports = {}  # vectors are compared with all else
+            reports = {}  # vectors are compared with all other files
             continue
         for key in replaced_keys:
             del reports[key]
@@ -559,7 +561,7 @@ def _verify_state(
     find_analyzer: FindAnalyzer,
     reported_keys: frozenset[str],
 ) -> dict[str, FileReport]:
-    # The state of the view may have been made of one of the files that are verified.
+    # The state of the view may have been loaded from one of the files that are being verified.
     view = replace(view, state=access.state_in_database(view))
     state = StateFile(view.state.head.generation, access.memory.open_vectors)
     return _reports(view, path, state, find_analyzer, reported_keys)
@@ -584,7 +586,8 @@ def _reports(
     don't have to be checked again."""
     reports: dict[str, FileReport] = {}
     sound: list[SpaceState] = []
-    # Vectors before the database, which takes longer: a compaction may soon remove their files.
+    # Vectors before the database, whose check takes longer: a compaction may soon remove their
+    # files.
     for space in view.state.spaces.values():
         key = f"vectors {space.space.number}"
         problem = None if key in reported_keys else _problem_of_vectors(space)
@@ -724,7 +727,7 @@ def _words(find_analyzer: FindAnalyzer) -> list[ListKey]:
     try:
         return [("words", find_analyzer())]
     except (InvalidArgumentError, MissingDependencyError):
-        return []  # words can't be searched for with such settings here
+        return []  # these settings don't support searching for words here
 
 
 def _derived_report(
@@ -747,14 +750,14 @@ def _refuse_false(path: Path, derived_file: DerivedFile, compare: Comparison) ->
     try:
         compare(path, derived_file)
     except (OutdatedError, PluginError):
-        return  # so it isn't used, nor is an index without its class
+        return  # such a file isn't used, and neither is an index without its class
     except (*CORRUPTION_ERRORS, RuntimeError) as error:
         raise DamagedError(f"{path} is false, though its checksum is right: {error}") from error
 
 
 def _report(path: Path, problem: StorageError | None) -> FileReport:
     size = 0
-    with suppress(FileNotFoundError):  # the process that has replaced it may have removed it
+    with suppress(FileNotFoundError):  # the process that has replaced the file may have removed it
         size = path.stat().st_size
     return FileReport(path, size, None if problem is None else str(problem))
 
@@ -778,7 +781,7 @@ def _refuse_disagreement(view: SearchView, path: Path) -> None:
             "document or a uri of another type"
         )
     for piece in read_records(view.connection, "id, document, uri", pks):
-        del piece  # SQLite holds bytes, which Python decodes
+        del piece  # reading is the check: SQLite returns bytes, which Python decodes
     for space in view.state.non_dense.values():
         for _ in read_non_dense(view.connection, space, pks):
             pass

@@ -162,12 +162,12 @@ def _parts(context: SearchContext, coded: CodeSnapshot) -> _ScanParts:
     copies, name = context.allowed.copies, context.space.space.name
     copy = copies.get(name)
     if isinstance(copy, PackedCodes) and len(copy.rest) and coded.count > copy.coded:
-        copy = copies.pop(name, None)  # some of the rest may have codes now
+        copy = copies.pop(name, None)  # some of the slots without codes may have codes now
     if not isinstance(copy, PackedCodes) and context.copies_codes():
         slots = context.allowed.slots(context.space)
         assert slots is not None
         copy = copies[name] = _gather_codes(coded, slots)
-        context.allowed.lost.pop(name, None)  # another thread may have done so
+        context.allowed.lost.pop(name, None)  # another thread may have removed it
     if isinstance(copy, PackedCodes):
         return _ScanParts(copy.pieces, None, copy.rest)
     return _all_parts(context, coded)
@@ -226,7 +226,7 @@ def over_fetch(
     except RuntimeError as error:
         raise UselessError from error
     fresh = _fresh_slots(context, covered, query_numbers) if covered < context.slots else None
-    if len(index) > context.slots:  # it holds vectors newer than this reader's state
+    if len(index) > context.slots:  # the index contains vectors newer than this reader's state
         known_slots = np.minimum(candidates, context.slots - 1)
         rows = np.where(known_slots == candidates, space.row_of_slot[known_slots], -1)
     else:
@@ -250,7 +250,7 @@ def _count_near(context: SearchContext, slots: Ints, distances: Matrix, i: int) 
         return len(distances)
     last, units = float(distances[context.k - 1]), (context.dimension + 8) * TIE
     scale = abs(last) if context.metric == "l2" else 1.0
-    if context.metric == "ip":  # besides the digits that 1 - product loses
+    if context.metric == "ip":  # in addition to the digits that 1 - product loses
         scale += context.lengths[i] * float(context.norms(slots).lengths[slots].max())
     return int(distances.searchsorted(last + units * scale, "right"))
 

@@ -73,15 +73,17 @@ from retrieval_store.indexes.quantized import (
 
 SEGMENT = 16_384  # slots
 LONGEST_NUMBER = 18  # digits
-FILE_SEGMENTS = 8  # in a file at most: each takes a descriptor, and these may be few
+# Segments in a file at most; a file takes a descriptor, and descriptors may be few.
+FILE_SEGMENTS = 8
 MAX_SHARE = 20  # a scan of codes must leave at most one candidate in this many rows
-MIN_CELLS = 32_768  # numbers, of vectors without codes: fewer are left for later
+MIN_CELLS = 32_768  # numbers of vectors without codes; if there are fewer, coding is postponed
 HARD_AFTER = (
     3  # queries of a kind whose candidates were too many, and no others: then they are no help …
 )
 TRY_AGAIN = 256  # … until this many have been answered without
 NO_SLOTS = np.empty(0, np.int64)
-RowsOf: TypeAlias = Callable[[int, int], Stored]  # vectors from a slot to another, whose sums hold
+# Reads the vectors of a range of slots, with verified checksums.
+RowsOf: TypeAlias = Callable[[int, int], Stored]
 
 
 def verified_rows(space: SpaceState, first: int, stop: int) -> Stored:
@@ -183,11 +185,12 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         self._space, self._derived = space, files
         self._segments: dict[int, Codes] = {}
         self._files: dict[int, MappedSegments] = {}
-        # One thing, since an interrupt may come between two.
+        # A single object, because an interrupt may come between two assignments.
         self._tail: tuple[int, Codes] | None = None
         self._looked = files is None
         self._shown = NOTHING_CODED
-        self._verified: set[DerivedFile] = set()  # they may be let go of and mapped again
+        # Files with verified checksums; they may be unmapped and mapped again.
+        self._verified: set[DerivedFile] = set()
         self._learned: dict[tuple[int, int], _Experience] = {}
 
     def key_of(self, number: int) -> str:
@@ -206,7 +209,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         shared = sum(codes.nbytes for mapped in files for codes in mapped.segments)
         return max(0, sum(codes.nbytes for _, codes in self._shown.pieces) - shared)
 
-    # What queries learn of how much codes help.
+    # How much codes have helped in recent queries.
 
     def is_trusted(self, k: int, matching: int) -> bool:
         """Whether codes have excluded most vectors in recent queries with similar numbers of hits
@@ -230,11 +233,12 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         learned.strikes = min(HARD_AFTER, max(0, strikes))
 
     def _experience(self, k: int, matching: int) -> "_Experience":
-        # By powers of two: of thousands of hits nothing is learned about ten.
+        # By powers of two, because queries for thousands of hits say nothing about queries for ten
+        # hits.
         kind = k.bit_length(), matching.bit_length()
         return self._learned.get(kind) or self._learned.setdefault(kind, _Experience())
 
-    # Loading and making them.
+    # Loading and computing codes.
 
     def load_saved(self, connection: apsw.Connection, slots: int, newer: bool = False) -> None:
         """Load those recorded files of the first `slots` slots that are complete. Files are loaded
@@ -371,7 +375,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
             self.nbytes = self._in_memory()
         self.changed()
 
-    # Saving them.
+    # Saving codes.
 
     def unsaved_files(self, every: bool = False) -> list[int]:
         """The numbers of the files that are worth writing, because their number of segments would
@@ -455,7 +459,7 @@ def number_of(file: DerivedFile) -> int:
 
 HEADER = struct.Struct("<8sIIIIQ")
 MAGIC = b"rscodes3"
-MAGICS_BEFORE = (b"rscodes1", b"rscodes2")  # before the scan was compiled; before there were signs
+MAGICS_BEFORE = (b"rscodes1", b"rscodes2")  # formats without the compiled scan, and without signs
 ALIGNMENT = 64
 LARGEST = 1e25  # of the stored floats of rows with safe lengths: half a square of 2e12 …
 ROUNDED = 1e-3  # … and by how much the square of a direction may not be 1

@@ -62,7 +62,8 @@ class IndexPolicy(NamedTuple):
     signs: bool
 
 
-MOST_KEPT = 4  # searches of one filter: a caller may ask for ever other numbers of hits
+# Searches of one filter that are kept, because a caller may request ever different numbers of hits.
+MOST_KEPT = 4
 
 
 # Queries under one filter with the same k, exact, ef and recall share a search.
@@ -239,10 +240,11 @@ class OpenSpace:
         self.vectors, self.index = vectors, index
         self._make_codes, self._make_recall = make_codes, make_recall
         self._closed = False
-        self._made: dict[str, SpaceCodes] = {}  # one at most
-        self._measured: dict[str, SpaceRecall] = {}  # one at most
+        self._made: dict[str, SpaceCodes] = {}  # at most one entry
+        self._measured: dict[str, SpaceRecall] = {}  # at most one entry
         self._policy = IndexPolicy(0, False, False, False)
-        self.recall_wanted = False  # by a query, however few vectors there are
+        # Whether a query has set a recall; then it is measured even for few vectors.
+        self.recall_wanted = False
         self._searches = SearchCache()
 
     def policy(self, space: Space) -> IndexPolicy:
@@ -259,7 +261,7 @@ class OpenSpace:
         """The codes of the space. They are closed if the space was released."""
         space_codes = self._made.get("codes")
         if space_codes is None:
-            # Two threads may be at it.
+            # Two threads may create the object at the same time.
             space_codes = self._made.setdefault("codes", self._make_codes())
             space_codes.changed = self._searches.clear
             if self._closed:
@@ -453,8 +455,8 @@ class EngineTrace(answering.Trace):
 
 
 Neighbors: TypeAlias = tuple[Ints, Floats]  # rows and distances, nearest first
-COPIES = 32  # the copied codes for one filter take at most one part of the budget in this many
-BESIDES = 32  # bytes that are stored with a code
+COPIES = 32  # the copied codes for one filter take at most the memory budget divided by this
+BESIDES = 32  # bytes that are stored with each code
 MANY, MANY_FOR_EACH = 256, 4  # more slots than these (or per k) are searched in float32 first
 
 

@@ -35,12 +35,13 @@ from retrieval_store.indexes import EXACT, HNSW, VectorIndex, is_installed
 from retrieval_store.indexes.exact import BY_PRODUCTS
 from retrieval_store.query.types import index_name, index_settings, uses_codes
 
-SLICE_CELLS = 262_144  # numbers added at once: 1,024 vectors of 256, some 0.1 s. Forks wait
-WORTH_CELLS = 3_000_000  # below, the exact search is as fast on any machine
-FRESH_CELLS = 256_000  # numbers outside of the index that cost little to search exactly
-MUCH_MORE = 1.1  # a file that holds more than the index by this factor is loaded
-LOADING = 0.016  # microseconds to load a file, for each number of its vectors
-IndexClass: TypeAlias = Callable[..., VectorIndex]  # VectorIndex's own arguments
+# Numbers that are added between two checks: 1,024 vectors of 256, some 0.1 s. Forks wait meanwhile.
+SLICE_CELLS = 262_144
+WORTH_CELLS = 3_000_000  # numbers; with fewer the exact search is as fast on any machine
+FRESH_CELLS = 256_000  # numbers that aren't in the index and cost little to search exactly
+MUCH_MORE = 1.1  # a file is loaded if it contains more vectors than the index by this factor
+LOADING = 0.016  # microseconds for loading a file, for each number of its vectors
+IndexClass: TypeAlias = Callable[..., VectorIndex]  # called with the arguments of VectorIndex
 FindClass: TypeAlias = Callable[[str], IndexClass]
 T = TypeVar("T")
 
@@ -119,7 +120,7 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
         """Call `search` with the index and the number of slots in it, and return its result. The
         index doesn't change meanwhile. `otherwise` is returned if there is no index, or if it is
         being changed."""
-        index = self.held  # another thread may forget it
+        index = self.held  # another thread may set it to None
         if index is None:
             return otherwise
         return self._sharing.share_at_once(lambda: search(index, len(index)), lambda: otherwise)
@@ -152,7 +153,7 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
     def save(self, path: Path) -> int:
         """Write the index to a file; returns how many slots are in it."""
         index = self.held
-        if index is None:  # another thread deletes or closes the collection
+        if index is None:  # another thread is deleting or closing the collection
             raise StorageError("the index was closed before it was saved")
 
         def save() -> int:

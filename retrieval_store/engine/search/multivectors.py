@@ -23,12 +23,14 @@ from retrieval_store.engine.storage.write import read_blobs
 from retrieval_store.errors import DimensionMismatchError
 from retrieval_store.indexes.exact import UNIT_ROUNDOFF, products_of_few
 
-BUDGET_SHARE = 2  # one part of the budget in this many, for the vectors of one space
-LOOKED_AT = 8  # points are read instead while they are fewer than one in this many, taken together
-# Numbers that are in memory at once where vectors are compared: of the vectors, and of the products
-# with the query's. A page of images has a thousand vectors, so the number of points is no measure.
+BUDGET_SHARE = 2  # the vectors of one space take at most the memory budget divided by this
+# Points are read instead while all calls together read fewer than one point in this many.
+LOOKED_AT = 8
+# Numbers that are in memory at the same time when vectors are compared: numbers of the vectors, and
+# of the products with the query's vectors. A page of images has a thousand vectors, so the number
+# of points isn't a good measure.
 NUMBERS = 4_000_000
-LIKELY = 64  # points that are compared in float64 at least
+LIKELY = 64  # at least this many points are compared in float64
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ def multivectors_in_memory(
         if cache.demand.spend(key, point_count) * LOOKED_AT < state.count:
             return None
         if not CACHE_BUDGET.has_room(_bytes_of(view, space), BUDGET_SHARE):
-            # To add up the bytes takes long: that is done again after as much demand.
+            # Adding up the bytes takes long, so it is repeated only after the same demand.
             cache.demand.pop(key, None)
             return None
 

@@ -28,42 +28,46 @@ from retrieval_store.indexes.native import MAX_DIMENSIONS, kernel
 
 Method: TypeAlias = Literal["nothing matches", "exact", "codes", "signs", "over-fetch"]
 
-QUERY_COST = 250.0  # the cost of a query besides its search
+QUERY_COST = 250.0  # the cost of a query in addition to its search
 INDEX_GAIN = (
     2 / 3
-)  # with an index the whole query may take at most this share of the best other method
-# A scan of vectors: a fixed cost, a cost per row, and per number. Where nothing is compiled, numpy
-# takes NUMPY_FACTOR times as long; rows that aren't contiguous cost more. Where vectors exceed the
-# processor's cache, reading them from memory is the least cost, and scattered ones cost more.
+)  # with an index, the whole query can take at most this share of the best other method
+# A scan of vectors: a fixed cost, a cost per row, and a cost per number. Without the compiled part,
+# numpy takes NUMPY_FACTOR times as long; rows that aren't contiguous cost more. If vectors exceed
+# the processor's cache, the cost is at least that of reading them from memory, and scattered rows
+# cost more.
 FLOAT_PASS, FLOAT_ROW, FLOAT_NUMBER = 25.0, 8e-3, 1e-4
 NUMPY_FACTOR = 4.0
 SCATTERED_ROW, FAR_SCATTERED_ROW, FLOAT_CACHE_BYTES = 1e-2, 3e-2, 16_000_000
-# A scan of codes: a fixed cost, a cost per row, and per number; at least the time to read them from
-# memory where they exceed the processor's cache (CODE_CACHE_BYTES).
+# A scan of codes: a fixed cost, a cost per row, and a cost per number. If codes exceed the
+# processor's cache (CODE_CACHE_BYTES), the cost is at least that of reading them from memory.
 CODE_PASS, CODE_ROW, CODE_NUMBER = 25.0, 1e-3, 1e-5
 CODE_ROW_BYTES, CODE_NUMBER_BYTES, BYTE_READ, CODE_CACHE_BYTES = 16, 0.5, 5e-5, 8_000_000
 BLOCK = 32  # rows that are scanned together
-COPIED_ROW, COPIED_NUMBER = 0.1, 1.5e-3  # to copy the code of a row to others: once, and a number
-MIN_CODED_NUMBERS = 500_000  # numbers of all vectors: fewer are searched as fast without codes
+# For copying the code of a row: a cost per row, and a cost per number.
+COPIED_ROW, COPIED_NUMBER = 0.1, 1.5e-3
+MIN_CODED_NUMBERS = 500_000  # numbers of all vectors; fewer are searched as fast without codes
 # A scan of signs: the same, and the cost of rows that are compared more closely.
 SIGNS_PASS, SIGN_ROW, SIGN_NUMBER = 60.0, 2e-4, 4e-6
 SIGNS_ROW_BYTES, SIGNS_NUMBER_BYTES = 8, 0.125
-SLOT_BIT = 2.4e-3  # to make the bit of a slot, where a scan of codes needs a filter's bits
-MIN_NUMBERS_BY_SIGNS = 60_000_000  # below, signs come first only where a recall is set
-MAX_DIMENSION_BY_SIGNS = 4_096  # sums of a query's tables fit into 16 bits up to here
-MIN_DIMENSIONS = 20  # below, a scan of floats is as quick
+SLOT_BIT = 2.4e-3  # for building the bit of a slot, if a scan of codes needs the bits of a filter
+MIN_NUMBERS_BY_SIGNS = 60_000_000  # numbers; with fewer, signs come first only if a recall is set
+MAX_DIMENSION_BY_SIGNS = 4_096  # up to this dimension, sums of a query's tables fit into 16 bits
+MIN_DIMENSIONS = 20  # below this dimension, a scan of floats is as fast
 ROWS_PER_HIT = (
-    16  # codes are used if k is at most one in this many; else too many candidates are left
+    # Codes are used if k is at most one row in this many; otherwise too many candidates are left.
+    16
 )
 # A candidate of an index: a fixed cost, and a cost per number of its vector.
 CANDIDATE_COST, CANDIDATE_NUMBER = 1.6, 2.5e-3
-USUAL_EF = 140  # candidates that find the nearest ten in an index
+USUAL_EF = 140  # candidates with which an index finds the nearest ten
 EF_PER_RANK = 4  # more candidates for each rank beyond USUAL_K at which the last hit is expected
 USUAL_K = 10
 USUAL_SLOTS = 50_000  # up to here; in a larger graph more candidates are needed for equal recall:
 EF_GROWTH = 0.3  # .962 at a million with a number that gives .993 here, .985 with 2.5 times it
-TRUSTED_SHARE = 0.5  # of the candidates: a k-th hit behind this isn't trusted to be the true one
-WIDEN_BY = 3  # then the index is queried for this many times the candidates
+# Share of the candidates; a k-th hit after this share isn't trusted to be correct.
+TRUSTED_SHARE = 0.5
+WIDEN_BY = 3  # in that case the index is queried for this many times the candidates
 
 
 class CostInputs(NamedTuple):
@@ -120,7 +124,7 @@ def choose(inputs: CostInputs, wider: int = 1) -> SearchPlan:
         if cheaper if inputs.approximate else _saves_a_third(costs["signs"], costs[best]):
             best = "signs"
     ef = candidates(inputs) * wider if inputs.indexed else 0
-    # An index is no help where more than half of it would be candidates.
+    # An index is no help if more than half of its vectors would be candidates.
     if 0 < ef <= inputs.indexed // 2 and inputs.matching > inputs.k:
         fresh = (inputs.slots - inputs.indexed) * _floats(inputs.dimension)
         costs["over-fetch"] = ef * _candidate(inputs.dimension) + fresh

@@ -315,7 +315,7 @@ class _DenseSearch:
         """Keep the compiled scan of floats for the next query, if that query will scan floats, too.
         A scan is kept from the second use of its filter on."""
         context = self._context
-        # Codes are never used for these.
+        # Codes are never used for so few points.
         are_few = context.allowed.about_count < ROWS_PER_HIT * context.k
         other_ways = self._has_index() or (self._policy.codes and not are_few)
         if context.allowed.uses > 0 and not other_ways and kernel() is not None:
@@ -376,7 +376,7 @@ class _DenseSearch:
                 codes.note(False, context.k, context.allowed.about_count)
             return None
         codes.note(True, context.k, context.allowed.about_count)
-        context.verify_once(hits.slots)  # what isn't as it was written would be an error from here
+        context.verify_once(hits.slots)  # vectors that were changed on disk cause an error here
         self._note_signs(errors, hits)
         allowed, may_copy = context.allowed, context.may_copy_codes()
         may_change = self._has_index()

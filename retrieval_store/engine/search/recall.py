@@ -58,22 +58,26 @@ from retrieval_store.indexes.quantized import (
 
 T = TypeVar("T")
 TARGETS = (0.8, 0.9, 0.95, DEFAULT_RECALL, 0.99, GREATEST_RECALL)
-UNMEASURED = (1.5, 1.75, 2.0, 2.5, 2.75, 3.0)  # errors that find them of most vectors
-SPARED, MOST_ERRORS = 0.25, 4.0  # fewer than unmeasured, at most; and at most
-SAFETY = 2  # the worst kind may miss this part of the allowed misses: other questions may be harder
-ROUNDINGS = 0.1  # errors more, for the tables of signs and for the upper bits
-STEP = 0.25  # errors more, where searches find too little
+# Standard errors that find these shares for most vectors.
+UNMEASURED = (1.5, 1.75, 2.0, 2.5, 2.75, 3.0)
+# Measured numbers are at most SPARED less than unmeasured ones, and at most MOST_ERRORS.
+SPARED, MOST_ERRORS = 0.25, 4.0
+# The worst kind can have only 1 / SAFETY of the permitted misses: other questions may be harder.
+SAFETY = 2
+ROUNDINGS = 0.1  # further errors for the roundings of the tables of signs and of the upper bits
+STEP = 0.25  # further errors if searches find too little
 QUESTIONS = 24  # of each kind
-CORES_A_THREAD = 4  # of a machine's, for each thread that searches; the others are for queries
+CORES_A_THREAD = 4  # cores of a machine for each thread that searches; the others are for queries
 LONELY = 5  # stored vectors from which a question far from others is chosen
 HITS = (10, 100)
 NOISE = 0.02  # added to a stored vector in a question, as a share of the usual size of its numbers
-MEASURED_AGAIN = 1.25  # of this many times the vectors
+MEASURED_AGAIN = 1.25  # growth of the number of vectors after which the recall is measured again
 MIN_MEASURED = 2_000  # vectors
-AGAIN_AFTER = 1.0  # seconds until queries ask maintenance for it again
-LOOKS_APART, GROWS = 0.5, 0.01  # seconds; of a space, in a second: then it is measured later
-CORNER = 3  # numbers that must all have the other sign
-MIN_LIVING = 32  # vectors of points, without which there is nothing to ask about
+AGAIN_AFTER = 1.0  # seconds until queries request a measurement again
+# Seconds between two checks; share by which a space grows in a second if measuring is postponed.
+LOOKS_APART, GROWS = 0.5, 0.01
+CORNER = 3  # components that must all have the other sign
+MIN_LIVING = 32  # with fewer vectors of points, no questions are asked
 CheckCancelled: TypeAlias = Callable[[], object]
 
 
@@ -154,7 +158,8 @@ class SpaceRecall(DerivedKind[None, Recall]):
         self._file: DerivedFile | None = None
         self._looked = files is None
         self._asked_at = 0.0
-        self._seen: tuple[float, int] | None = None  # when maintenance looked, and the slots then
+        # When maintenance last checked, and the number of slots at that time.
+        self._seen: tuple[float, int] | None = None
         self._known: Recall | None = None
 
     @property
@@ -549,7 +554,8 @@ class Measurement:
         """The share of the true k nearest that one search finds. Other hits at the same distance
         are counted too."""
         hits = self._search(question, k, errors)
-        return 1.0 if hits is None else hits.share_of(true, k)  # else it is answered exactly
+        # Without hits, the question is answered exactly.
+        return 1.0 if hits is None else hits.share_of(true, k)
 
 
 def _errors_for(target: float, needed: Sequence[Floats]) -> float:

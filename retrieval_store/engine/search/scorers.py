@@ -102,8 +102,8 @@ from retrieval_store.query.query import (
 from retrieval_store.query.types import VectorKind
 
 LENGTH_BITS = 13
-BYTES_A_VALUE = 9  # that are kept of a key
-AT_ONCE = 20  # rows whose scores take numpy one step
+BYTES_A_VALUE = 9  # bytes in memory for each value of a key
+AT_ONCE = 20  # rows whose scores numpy computes in the time of one step
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,8 +225,9 @@ class _FormulaRows:
 
     def __init__(self, view: SearchView, rows: Ints, earlier_rankings: Sequence[Ranking]) -> None:
         self._view, self._rows, self._earlier_rankings = view, rows, earlier_rankings
-        self._known: dict[Any, tuple[Bools, Floats]] = {}  # values that were read, by key
-        self._places: dict[int, Ints] = {}  # of the rows that have a score of an earlier step
+        self._known: dict[Any, tuple[Bools, Floats]] = {}  # values that were already read, by key
+        # For each earlier step, the positions of the rows that have a score.
+        self._places: dict[int, Ints] = {}
 
     def value(self, node: Formula, mask: Bools) -> Floats:
         """The value of a node of the formula for each row: (n,). It is correct only for the rows of
@@ -264,7 +265,7 @@ class _FormulaRows:
         scores = np.full(len(self._rows), default)
         if place < len(self._earlier_rankings):
             rows, row_scores = self._earlier_rankings[place]
-            if place not in self._places:  # a formula may name a score very often
+            if place not in self._places:  # a formula may use a score many times
                 self._places[place] = np.searchsorted(self._rows, rows)
             scores[self._places[place]] = row_scores
         return scores
@@ -344,7 +345,7 @@ class _FormulaRows:
     def _values_at(self, variable: Variable) -> Iterator[list[Any]]:
         """Yield, for each point, the values that it has for a variable."""
         path = variable if isinstance(variable, JsonPath) else variable.path
-        assert isinstance(path, JsonPath)  # fronts with formulas have no others
+        assert isinstance(path, JsonPath)  # fronts with formulas have no other paths
         connection, pks = self._view.connection, self._view.state.pks[self._rows]
         (values,) = read_exactly(connection, pks, [path.keys])
         nothing = [i for i, value in enumerate(values) if value is None]
@@ -422,7 +423,7 @@ _COMBINED: dict[str, Callable[[Floats, Floats], Floats]] = {
     "min": np.fmin,
 }
 FLAT = 1.0  # the score of hits that aren't ranked by a score
-# The rows that a step may rank; None for all that its filter allows.
+# The rows that a step can rank; None for all rows that fulfil its filter.
 Within: TypeAlias = Ints | None
 
 
@@ -593,7 +594,8 @@ class Scorings:
         name, examples = comparison.space, comparison.examples
         check_examples(view, name, examples)
         rows = rows_with_vector(view, name, self._rows(step, within))
-        take_comparisons(len(examples), len(rows), 2)  # with what their errors may make of them
+        # Includes the arrays for adding and subtracting their errors.
+        take_comparisons(len(examples), len(rows), 2)
         approximate = approximate_scores(view, name, rows, examples)
         if approximate is not None:
             rows = rows[comparison.places_of_best(approximate, step.depth)]
@@ -616,7 +618,7 @@ class Scorings:
         if step.threshold is not None:
             worse = are_worse(self._leaves, diverse, ranking.scores, step.threshold)
             ranking = ranking.at(slice(int(np.argmax(worse)) if worse.any() else None))
-        # As on a server: idf counts in the choice of candidates, but not from here on.
+        # As on a server, idf counts in the choice of candidates, but not in the following steps.
         (relevance,) = similarities(
             view, near.space, ranking.items, [near.vectors[0]], weighted=False
         )
@@ -668,7 +670,7 @@ def _by_score(rows: Ints, scores: Floats) -> Ranked:
     return Ranked(rows[order], scores[order])
 
 
-LOOKED_AT = 8  # labels are cached once calls have read one payload in this many, taken together
+LOOKED_AT = 8  # labels are cached once all calls together have read one payload in this many
 DISTINCT_BYTES = 128  # about the size of a tuple with its values
 
 
@@ -746,7 +748,8 @@ class RowLabels:
 
     def of(self, rows: Ints) -> Sequence[Label]:
         """The labels of these rows, which can be in any order."""
-        if self._layers is None and self._is_much(len(rows)):  # no less work than caching all
+        # Reading them is as much work as caching all labels.
+        if self._layers is None and self._is_much(len(rows)):
             self._layers = self._current_layers()
         if self._layers is None:
             return self._key.read(self._view, rows)

@@ -63,9 +63,9 @@ from retrieval_store.query.types import (
 
 # Of k wanted rows, this many of the best by float32 are ranked again in float64.
 CHOSEN_AT_LEAST, CHOSEN_TIMES = 64, 4
-AT_ONCE = 1 << 20  # numbers of vectors that are multiplied at once
+AT_ONCE = 1 << 20  # numbers of vectors that are multiplied at the same time
 UNIT, LEAST = 2.0**-24, 2.0**-126  # float32's unit roundoff, and its least normal number
-ROUNDINGS = 8  # those besides the product's
+ROUNDINGS = 8  # roundings in addition to those of the product
 SPREAD = 2  # slots are dense where at least one in this many is wanted
 
 
@@ -199,7 +199,7 @@ def approximate_scores(
     norms = space.vectors.norms(matrix, space.checksums, slots)
     products = np.empty((len(queries), len(rows)), np.float32)
     step = max(1, AT_ONCE // max(1, matrix.shape[1]))
-    with np.errstate(all="ignore"):  # numbers too large for float32 are noticed below
+    with np.errstate(all="ignore"):  # numbers too large for float32 are detected below
         for start in range(0, len(rows), step):
             piece = slice(start, start + step)
             products[:, piece] = _products(queries, matrix, slots[piece]).T
@@ -284,7 +284,8 @@ class ExampleComparison(NamedTuple):
         return np.flatnonzero(may_be)
 
 
-MARGIN = float(np.finfo(np.float32).eps)  # by which a point must be nearer to the right side
+# A point must be nearer to the correct side by this margin.
+MARGIN = float(np.finfo(np.float32).eps)
 
 
 @singledispatch
@@ -316,7 +317,7 @@ def _(scoring: Discover) -> ExampleComparison:
 
 @comparison_of.register
 def _(scoring: RelevanceFeedback) -> ExampleComparison:
-    # An example is in many pairs, of whose sum it has a part: it is compared once.
+    # An example may be in many pairs. It is compared once, with the sum of its weights.
     examples: dict[int, Example] = {}
     shares: dict[int, float] = {}
     for near, far, weight in scoring.pairs:
@@ -376,8 +377,8 @@ def _scale(x: Floats) -> Floats:
     return 0.5 * (_sigmoid(x) + 1.0)
 
 
-CELLS = 1 << 22  # likenesses at once
-PAIR = 850  # bytes that a pair takes until it is answered
+CELLS = 1 << 22  # similarities that are computed at the same time
+PAIR = 850  # bytes that a pair takes until the response is written
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,11 +400,12 @@ def pairs(
     rows = rows_with_vector(view, space, np.flatnonzero(view.state.alive if mask is None else mask))
     if len(rows) > sample:
         rows = np.random.default_rng().choice(rows, sample, replace=False)
-    if len(rows) == 1:  # there is nothing to compare it with
+    if len(rows) == 1:  # there is no other row to compare
         rows = rows[:0]
     most = min(limit, max(0, len(rows) - 1))
     budget.take(PAIR * most * len(rows), "pairs", most * len(rows))
-    size = 2 * vector_bytes(view, Fields(vectors=(space,)))  # as a matrix, and each by itself
+    # Once in the matrix, and once as a separate vector.
+    size = 2 * vector_bytes(view, Fields(vectors=(space,)))
     budget.take(size * len(rows), "vectors", len(rows))
     ids, rows = _by_id(fetch(view, rows, Fields()).ids, rows)
     a, b, alike = _nearest_others(view, space, rows, most)
@@ -501,7 +503,7 @@ def projection(
     the space."""
     refuse_other_kind(name, known_space(view.state, name).kind)
     space = view.state.spaces.get(name)
-    if space is None:  # nothing was ever written to it
+    if space is None:  # nothing was ever written to the space
         return nothing_in(path)
     mask = filter_result(view, expression, evaluate).mask
     rows = rows_with_vector(view, name, np.flatnonzero(view.state.alive if mask is None else mask))

@@ -34,9 +34,10 @@ from retrieval_store.base import budget, system
 from retrieval_store.base.arrays import Bools, Ints, distinct, is_whole, union
 from retrieval_store.base.locks import Lock
 
-USUAL, SHARE = 256_000_000, 8  # the limit: this many bytes, or one part of the memory in this many
-KEPT = 0.9  # the share that remains after an eviction, so that it isn't done at each call
-COUNTED_EVERY = 1_024  # calls: then all caches are counted anew
+# The limit is this many bytes, or the machine's memory divided by SHARE if that is less.
+USUAL, SHARE = 256_000_000, 8
+KEPT = 0.9  # the share of the limit that is left after an eviction, so that not every call evicts
+COUNTED_EVERY = 1_024  # calls after which the size of all caches is counted again
 K = TypeVar("K")
 V = TypeVar("V")
 Evict = Callable[[], object]
@@ -48,7 +49,8 @@ class MemoryBudget:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.now, self._settled = count().__next__, 0
-        self.ledger: deque[int] = deque([0])  # bytes that came and went; their sum is in use
+        # Bytes that were added and removed; their sum is in use.
+        self.ledger: deque[int] = deque([0])
         self.caches: dict[int, weakref.ref[Cache[Any, Any]]] = {}
 
     @property
@@ -70,7 +72,7 @@ class MemoryBudget:
         """Evict the least recently used entries if all caches except the one in use exceed the
         limit. The caller must not hold any lock."""
         self._settled += 1
-        if self._settled % COUNTED_EVERY == 0:  # an interrupt may have come while adding up
+        if self._settled % COUNTED_EVERY == 0:  # an interrupt may have come during an addition
             self.ledger = deque([self.cached_bytes])
         total = self._sum_ledger()
         if total > self.limit and total - in_use.nbytes > self.limit:
@@ -82,7 +84,7 @@ class MemoryBudget:
         ledger = self.ledger
         try:
             total = ledger.popleft()
-        except IndexError:  # another thread is at it
+        except IndexError:  # another thread is adding up the ledger
             total = 0
         try:
             while ledger:
@@ -129,7 +131,7 @@ class _CacheEntry(Generic[V]):
 
     def __init__(self, value: V, nbytes: int, budget: MemoryBudget) -> None:
         self.value, self.nbytes, self.used = value, nbytes, budget.now()
-        self._budget = budget  # from here on it counts
+        self._budget = budget  # from now on, the entry's size is counted
         budget.ledger.append(nbytes)
 
     def __del__(self) -> None:
@@ -195,14 +197,15 @@ class Cache(Generic[K, V]):
 
 CHANGES_KEPT = 1024  # steps in the log before they are merged into one
 NOTED_KEPT = 1_000_000  # rows in the log before its steps are merged
-NAMES_KEPT = 64  # kinds of changes that are distinguished when steps are merged
+NAMES_KEPT = 64  # kinds of changes that are still distinguished when steps are merged
 NOTHING_STALE = np.empty(0, np.int64)
 WANTED_AFTER = 30  # layers are built once this many calls would have used them
-OBJECTS = 800  # bytes of the objects that hold one entry, its key among them
-# Entries that hold no row: limits by number and bytes; the last EMPTY_FEW stay whatever their size.
+OBJECTS = 800  # bytes of the objects of one entry, including its key
+# Limits on entries that contain no row: their number and their bytes. The last EMPTY_FEW entries
+# stay, whatever their size.
 EMPTY_KEPT, EMPTY_BYTES, EMPTY_FEW = 256, 16 << 20, 8
-SEEN_KEYS = 1_024  # of keys that were seen lately
-KEYS_NOTED = 10_000  # keys, wherever callers' keys are counted
+SEEN_KEYS = 1_024  # positions in the table of recently seen keys
+KEYS_NOTED = 10_000  # keys for which a cost is recorded
 
 
 class Segment(Protocol):
@@ -268,7 +271,7 @@ def outside(rows: npt.NDArray[np.integer[Any]], others: Ints) -> Bools:
     good = np.ones(len(rows), np.bool_)
     if not len(rows) or not len(others):
         return good
-    if len(others) < len(rows):  # the fewer are looked up
+    if len(others) < len(rows):  # the smaller array is looked up in the larger one
         near = np.minimum(np.searchsorted(rows, others), len(rows) - 1)
         good[near[rows[near] == others]] = False
     else:
@@ -311,7 +314,7 @@ class ChangeLog:
     def __init__(self, seq: int) -> None:
         self.floor = seq
         self._steps: list[tuple[int, Mapping[Names, Ints]]] = []  # (seq after the step, rows)
-        self._noted = 0  # rows in all of them
+        self._noted = 0  # the number of rows in all steps
         self._most_noted = NOTED_KEPT
 
     def note(self, seq: int, changed: Mapping[Names, Ints]) -> None:
@@ -402,7 +405,7 @@ class LayerCache:
         self._made_of = made_of
         self.demand = Payback()
         self.ahead: set[Hashable] = set()
-        self._lock = Lock()  # of all that follows
+        self._lock = Lock()  # protects all following attributes
         self._locks = weakref.WeakValueDictionary[Hashable, Lock]()
         self._layers: Cache[Hashable, tuple[int, Layers[Any]]] = Cache()
         self._empty: Cache[Hashable, tuple[int, Layers[Any]]] = Cache()
@@ -442,7 +445,7 @@ class LayerCache:
             if entry is None:
                 return None
             built, layers = entry
-            if layers.memory is not None and not layers.is_whole:  # its file was cut off
+            if layers.memory is not None and not layers.is_whole:  # its file was truncated
                 self._layers.drop(key)
                 return None
             if built == seq:
@@ -452,7 +455,7 @@ class LayerCache:
                 return None
             stale = self._log.between(first, last, self._made_of(key))
             stale = union(stale, layers.stale) if len(layers.stale) else stale
-            if not len(stale) and seq > built:  # so that the next look has fewer steps to see
+            if not len(stale) and seq > built:  # so that the next lookup has fewer steps to read
                 self._put(key, seq, layers)
         return Layers(layers.segments, stale[stale < height], layers.memory)
 
@@ -502,7 +505,8 @@ class LayerCache:
     @property
     def files(self) -> int:
         """How many mapped files the layers use."""
-        if not len(self._layers):  # as for most collections, which are all asked at once
+        # Most collections have none, and all are asked for this number together.
+        if not len(self._layers):
             return 0
         maps = (layers.memory for _, (_, layers) in self._layers.items())
         return len({id(memory) for memory in maps if memory is not None})
@@ -544,8 +548,9 @@ def current(
     layers: Layers[S] = cache.at(key, seq, height)
     if len(layers.stale):
         budget.may_block()
-        refreshing = cache.refreshing_of(key)  # held by this name too: `with` alone would not
-        with refreshing:  # the threads that wait for it find the layers made
+        # Assigned to a name, because the lock exists only while it is referenced.
+        refreshing = cache.refreshing_of(key)
+        with refreshing:  # threads that wait for this lock find the layers built
             layers = cache.at(key, seq, height)
             if not layers.segments:
                 layers = begin() or layers

@@ -128,8 +128,8 @@ def refuse_unknown_writes(derived_file: DerivedFile, head: CollectionHead) -> No
 
 MAGIC = b"RSstate1"
 PAGE = 4096
-ROOM_SHARE = 16  # room behind an array for one number in this many
-_SPACE_TYPES = ("<i8", "<i8", "<u4")  # of the arrays of a space
+ROOM_SHARE = 16  # after an array there is room for one further number in this many
+_SPACE_TYPES = ("<i8", "<i8", "<u4")  # the types of the arrays of a space
 Array: TypeAlias = npt.NDArray[Any]
 
 
@@ -148,7 +148,8 @@ class StateFile(PointsFile[AnyView, State]):
     def writer(self, view: AnyView, check_cancelled: CheckCancelled) -> Callable[[Path], int]:
         state = view.state
         if state.mapped is not None:
-            # What one file says isn't written to the next: if it was false, that ends here.
+            # The state is loaded from the database, so that an error in one file doesn't get into
+            # the next.
             state = load(view.connection, state.head, self.open_vectors).state
         return partial(_write, state=state, check_cancelled=check_cancelled)
 
@@ -175,7 +176,8 @@ def _write(path: Path, state: State, check_cancelled: CheckCancelled) -> int:
             check_cancelled()
             file.seek(places.next(len(array), dtype))
             file.write(np.ascontiguousarray(array, dtype).data.cast("B"))
-        file.truncate(places.size)  # the room is a hole, which takes no room on the disk
+        # The room is a hole in the file, which takes no space on the disk.
+        file.truncate(places.size)
     return state.head.next_pk
 
 

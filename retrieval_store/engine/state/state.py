@@ -77,7 +77,7 @@ from retrieval_store.query.types import (
 NONE = -1
 Kept_co = TypeVar("Kept_co", covariant=True)
 TOLERATED_DEAD_ROWS = 10_000
-FILE_KIND = "state"  # of derived files, those that hold a state (`files`)
+FILE_KIND = "state"  # the kind of derived files that contain a state (`mapped_files`)
 STATES_WORTH = 200_000  # points; the state of fewer is read from the database in 15 ms
 
 
@@ -133,7 +133,8 @@ class State:
     spaces: dict[str, SpaceState]
     non_dense: dict[str, Space]
     mapped: MappedFile | None = None
-    _dead_rows: list[Ints] = field(default_factory=list, init=False, repr=False)  # one at most
+    # At most one entry.
+    _dead_rows: list[Ints] = field(default_factory=list, init=False, repr=False)
 
     @property
     def is_whole(self) -> bool:
@@ -151,11 +152,13 @@ class State:
         if not self.some_dead:
             return NOWHERE
         if not self._dead_rows:
-            self._dead_rows.append(np.flatnonzero(~self.alive))  # another thread's is the same
+            # Another thread would add the same array.
+            self._dead_rows.append(np.flatnonzero(~self.alive))
         return self._dead_rows[0]
 
 
-@dataclass(slots=True)  # it isn't changed; frozen, it would take three times as long to make
+# Not frozen, though it never changes, because creating it would take three times as long.
+@dataclass(slots=True)
 class View(Generic[Kept_co]):
     """The data that a call reads: the state in memory, and a transaction that shows the same `seq`.
 
@@ -338,7 +341,7 @@ def changes_since(old: State, new: State, connection: apsw.Connection) -> Change
     first, head = old.head.seq, new.head
     if head.seq < first or head.log_floor > first or not numbers_of(old) <= numbers_of(new):
         return None
-    came = np.flatnonzero(rows_of(old.pks, new.pks) < 0)  # the log may have it, too
+    came = np.flatnonzero(rows_of(old.pks, new.pks) < 0)  # the log may also contain these rows
     changed = _changed_rows(read_changes(connection, first), new.pks, came)
     return ChangedRows(
         distinct(changed.anything),
@@ -467,7 +470,8 @@ def _append(slot_of_row: CowArray, new: _NewSlots, rows: int) -> CowArray:
     born = np.full(rows - height, NONE)
     slots, owners = new.owned_slots()
     of_born = owners >= height
-    born[owners[of_born] - height] = slots[of_born]  # of several slots of a row, the last stays
+    # If a row owns several slots, the last is assigned.
+    born[owners[of_born] - height] = slots[of_born]
     return slot_of_row.with_tail(born)
 
 
@@ -492,10 +496,10 @@ def _disown(slot_of_row: CowArray, new: _NewSlots) -> CowArray:
     return slot_of_row.with_values(rows[slot_of_row[rows] == places + new.first], NONE)
 
 
-FEW = 16  # ids of one statement, which names each of them
+FEW = 16  # ids of one statement, which has a parameter for each
 _IDS: set[type] = {str, int}
 _TEXTS: set[type] = {str, type(None)}
-OTHER_VECTOR = 4_000  # bytes of a sparse vector, or of several, about
+OTHER_VECTOR = 4_000  # approximate bytes of a sparse vector, or of several vectors
 
 
 def vector_bytes(view: AnyView, fields: Fields) -> int:
@@ -509,7 +513,8 @@ def vector_bytes(view: AnyView, fields: Fields) -> int:
     return size
 
 
-# From this many points on the bytes of a read are counted, beyond this many of each.
+# If a read has at least COUNTED points, its bytes are counted, except for SMALL_FIELDS of each
+# point.
 COUNTED, SMALL_FIELDS = 64, 500
 
 
@@ -548,7 +553,8 @@ def fetch_few(connection: apsw.Connection, ids: Sequence[PointId], fields: Field
     records: dict[PointId, tuple[Any, ...]] = {}
     for record in rows:
         point_id = keys[record[0]]
-        if isinstance(record[0], str) or point_id not in records:  # "7" comes before 7
+        # The string "7" takes precedence over the integer 7.
+        if isinstance(record[0], str) or point_id not in records:
             records[point_id] = record
     return _points([records[point_id] for point_id in ids if point_id in records], fields, None)
 

@@ -30,12 +30,14 @@ from retrieval_store.errors import (
 )
 from retrieval_store.query.types import CollectionRecord
 
-# Directories whose collections were never finished, or aren't yet: named before they are made.
+# Directories of collections whose creation isn't finished. They are recorded here before they are
+# created.
 _SINCE_2 = "CREATE TABLE unfinished (id TEXT PRIMARY KEY) WITHOUT ROWID;"
-# Each use of the catalog looks for these first, and nearly always there are none.
+# Each use of the catalog looks for flagged collections first, and nearly always there are none.
 _SINCE_3 = "CREATE INDEX flagged ON collections (id) WHERE dropping;"
-# Other names of collections; they go by ids, so that they stay when a collection gets a new name.
-# And which collections are for QdrantClient only, so that counting the others reads no settings.
+# Aliases refer to the ids of collections, so that they stay valid if a collection is renamed.
+# `apart` marks collections that only QdrantClient can use, so that counting the others reads no
+# settings.
 _SINCE_4 = """
     CREATE TABLE aliases (alias TEXT PRIMARY KEY, collection TEXT NOT NULL) WITHOUT ROWID;
     ALTER TABLE collections ADD COLUMN apart INTEGER NOT NULL DEFAULT 0;
@@ -60,7 +62,8 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 _NONE = "[]"
 _WITHOUT = "WHERE id NOT IN (SELECT value FROM json_each(?))"
-# All, which SQLite counts by pages, less the excluded ones: it needn't read each row.
+# The number of all collections, which SQLite counts by pages, less the excluded ones. So it doesn't
+# read each row.
 _COUNTED = """
     SELECT (SELECT count(*) FROM collections)
          - (SELECT count(*) FROM collections WHERE id IN (SELECT value FROM json_each(?)))
@@ -309,6 +312,6 @@ def _record(collection_id: str, name: str, settings: bytes) -> CollectionRecord:
 
 @lru_cache(maxsize=1024)
 def _check_id(collection_id: str) -> str:
-    if str(uuid.UUID(collection_id)) != collection_id:  # it names a directory
+    if str(uuid.UUID(collection_id)) != collection_id:  # because the id is the name of a directory
         raise ValueError(f"{collection_id!r} is no id of a collection")
     return collection_id

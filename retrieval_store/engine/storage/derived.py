@@ -37,9 +37,10 @@ S_contra = TypeVar("S_contra", contravariant=True)
 T_co = TypeVar("T_co", covariant=True)
 _log = log_of("files")
 PIECE = 1 << 22
-# Kinds of files that are made of vectors: their keys go on with a space, and then a generation.
+# Kinds of files that are built from vectors. Their keys contain the number of a space, and then a
+# generation.
 OF_VECTORS = ("index", "codes", "recall")
-KINDS_BEFORE = ("clusters",)  # that stores have which were made before, of no use any more
+KINDS_BEFORE = ("clusters",)  # obsolete kinds, which old stores may still have
 _NAME = r"[a-z0-9]+(\.[a-z0-9]+)*"
 
 
@@ -113,12 +114,14 @@ class DerivedKind(Generic[S_contra, T_co]):
             files.useless.add(derived_file)
             _log.info("%s of collection %r are made again: %s", self.what, files.label.name, error)
         except PluginError:
-            raise  # of a class that isn't here, which is no fault of the file
+            raise  # a missing class, which isn't a fault of the file
         except (DamagedError, ValueError, LookupError, TypeError, OSError) as error:
-            # Of other errors it may do later, as when too many files are open.
+            # After other errors the file may be usable later, for example if too many files are
+            # open now.
             if isinstance(error, DamagedError) or not isinstance(error, OSError):
                 files.useless.add(derived_file)
-            if is_there(files.directory, derived_file):  # else another has replaced it meanwhile
+            # Otherwise another process has replaced it meanwhile.
+            if is_there(files.directory, derived_file):
                 files.warn(self.what, error)
         return None
 
@@ -143,7 +146,7 @@ def write_file(directory: Path, key: str, write: Callable[[Path], int], seq: int
     """Write a file durably; the caller must then record it. `write` fills the file and returns how
     many items it covers."""
     folder = directory / DERIVED
-    if folder.is_symlink():  # not of our making, and it may lead anywhere
+    if folder.is_symlink():  # it wasn't created by a store, and may lead anywhere
         raise DamagedError(f"{folder} is a link")
     if not folder.exists():
         folder.mkdir()
@@ -223,7 +226,7 @@ def refuse_damaged(
         with suppress(OSError):
             checksums.append(checksum_of(path))
 
-    if use is None:  # a thread more would only be waited for
+    if use is None:  # a further thread would be of no use
         read()
     else:
         _call_both(read, use)

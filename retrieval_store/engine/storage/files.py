@@ -24,16 +24,16 @@ LOCK_NAME, TURNS_NAME = "maintenance.lock", "writing.lock"
 DERIVED = "derived"
 DROPPED_SUFFIX = ".dropped"
 TEMPORARY = ".new"
-PRIVATE_PREFIX = ".retrieval-store-"  # of directories that a call of one process works in
-SNAPSHOTS = "snapshots"  # where snapshots by name lie, in a folder for each collection
-SNAPSHOT_NAME = "snapshot.zip"  # of one that is being written
-# How the names begin of what lies in the directory of a store.
+PRIVATE_PREFIX = ".retrieval-store-"  # prefix of directories in which a call of one process works
+SNAPSHOTS = "snapshots"  # directory of snapshots by name, with a folder for each collection
+SNAPSHOT_NAME = "snapshot.zip"  # name of a snapshot that is being written
+# The beginnings of the names of files and directories in the directory of a store.
 IN_STORE = (
     rf"{re.escape(CATALOG_NAME)}|{SNAPSHOTS}[/\\]|{re.escape(PRIVATE_PREFIX)}[0-9a-f]{{32}}"
-    r"|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"  # of a collection, by its id
+    r"|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"  # directory of a collection, named by its id
 )
-_UNFINISHED = r"\.[0-9a-f]{32}(-journal|-wal|-shm)?"  # behind the name of a database being made
-# Patterns, which `re` compiles when they are first needed, and keeps.
+_UNFINISHED = r"\.[0-9a-f]{32}(-journal|-wal|-shm)?"  # suffix of a database that is being created
+# Patterns, which `re` compiles when they are first needed, and caches.
 _CATALOG = re.escape(CATALOG_NAME) + _UNFINISHED
 _VECTORS = r"([0-9]+)\.([0-9]+)\.vectors"
 _OF_COLLECTION = (
@@ -42,10 +42,11 @@ _OF_COLLECTION = (
 _OF_PRIVATE = (
     rf"{re.escape(CATALOG_NAME)}({_UNFINISHED}|-wal|-shm)?|{re.escape(SNAPSHOT_NAME)}"
     r"|[0-9a-f]{32}\.part"  # a snapshot on its way to a server or from it
-    r"|\.?copy-[0-9a-f]{16}\.(journal(\.new)?|lock)"  # of a cluster's copy, to be a snapshot
+    # Files of a cluster's copy that is becoming a snapshot.
+    r"|\.?copy-[0-9a-f]{16}\.(journal(\.new)?|lock)"
 )
 _OF_DERIVED = r"[a-z0-9]+(\.[a-z0-9]+)*\.[0-9a-f]{32}(\.new)?"
-_NAMED = 4  # of the found names, in a message
+_NAMED = 4  # names of found files in a message
 _log = log_of("files")
 _HINTS = {
     "chroma.sqlite3": (
@@ -80,7 +81,7 @@ def refuse_foreign(directory: Path) -> None:
 
 
 def _may_be_there(name: str) -> bool:
-    made_now = re.fullmatch(_CATALOG, name)  # by another process that is making the store too
+    made_now = re.fullmatch(_CATALOG, name)  # of another process that is also creating the store
     return bool(made_now) or name.startswith(".") or name == "lost+found"
 
 
@@ -98,7 +99,8 @@ def private_folder(directory: Path | None) -> Iterator[Path]:
     files. It is deleted at the end of the context, except for files that were moved away. If the
     process dies before, the next `remove_lost_folders` deletes it. A lock on the directory itself
     marks its owner."""
-    import tempfile  # with shutil, which removes it, even when no file can be opened any more
+    # Imported here with shutil, so that the directory can be removed even if no file can be opened.
+    import tempfile
 
     parent = Path(tempfile.gettempdir()) if directory is None else directory
     remove_lost_folders(parent)
@@ -107,13 +109,13 @@ def private_folder(directory: Path | None) -> Iterator[Path]:
         folder = parent / f"{PRIVATE_PREFIX}{uuid.uuid4().hex}"
         folder.mkdir(mode=0o700 if directory is None else 0o777)
         with own_directory(folder) as is_ours:
-            if is_ours is False:  # another process has taken it for a lost one, and removes it
+            if is_ours is False:  # another process took it for a lost folder, and is removing it
                 continue
             try:
                 yield folder
                 return
             finally:
-                if os.getpid() == process:  # in a forked child it is the parent's
+                if os.getpid() == process:  # in a forked child the folder belongs to the parent
                     remove_tree(folder)
 
 
@@ -133,7 +135,8 @@ def remove_lost_folders(parent: Path) -> None:
 def remove_collection(directory: Path) -> None:
     """Remove the files of a collection, and its directory if it is then empty. Other processes may
     be removing the same files at the same time."""
-    if directory.is_symlink():  # in the place of ours; what it leads to isn't
+    # The link isn't ours, and the directory that it leads to isn't either.
+    if directory.is_symlink():
         directory.unlink(missing_ok=True)
         return
     with suppress(FileNotFoundError):
@@ -233,7 +236,7 @@ def file_system_of(path: Path, mounts: str) -> str | None:
     best, kind = -1, None
     for line in mounts.splitlines():
         _, mount_point, mounted_type, *_ = [*line.split(), "", "", ""]
-        mounted = Path(mount_point.replace("\\040", " "))  # how the table writes a space
+        mounted = Path(mount_point.replace("\\040", " "))  # the table writes a space like this
         if path.is_relative_to(mounted) and len(mounted.parts) >= best:
             best, kind = len(mounted.parts), mounted_type
     return kind

@@ -32,8 +32,9 @@ from retrieval_store.query.types import ChangedPoints, PointId, Position
 
 LOG_WRITES = 4096  # the change log keeps at most this many writes,
 LOG_PKS = 1_000_000  # and about this many pks
-TRIM_EVERY = 256  # writes, or the fewer, the more each of them changes
-MAX_KEYS, KEY = 64, np.dtype("<u4")  # of a write that are noted: more count as any
+TRIM_EVERY = 256  # writes between two truncations of the log; fewer if writes change many points
+# Keys that are recorded for a write; if there are more, any key may have changed.
+MAX_KEYS, KEY = 64, np.dtype("<u4")
 
 
 @dataclass(slots=True)
@@ -92,8 +93,8 @@ def _join_lists(lists: Iterable[Ints]) -> Ints:
 
 def read_changes(connection: apsw.Connection, after: int) -> LoggedChanges:
     """The points that writes later than the write `after` have updated or deleted."""
-    # All columns, in their order: versions before 4 and 7, which may be read as they are, lack the
-    # last ones.
+    # All columns, in their order: formats before 4 and 7, which can be read without migration, lack
+    # the last columns.
     rows = select(connection, "SELECT * FROM changes WHERE seq > ?", after)
     return LoggedChanges([_decode_write(*columns) for _, *columns in rows])
 

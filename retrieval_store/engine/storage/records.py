@@ -23,9 +23,9 @@ from retrieval_store.filters.paths import (
 
 ROWS_AT_ONCE = 20_000
 DECODED_AT_ONCE = 4_096  # payloads
-FEW_ROWS = 256  # so few that the garbage collector needn't scan their objects
-PATHS_AT_ONCE = 100  # a function of SQLite's takes a thousand
-BESIDE = {DOCUMENT: "document", URI: "uri"}  # columns beside payloads
+FEW_ROWS = 256  # with so few rows the garbage collector doesn't have to scan their objects
+PATHS_AT_ONCE = 100  # paths in one statement; a function of SQLite can have a thousand arguments
+BESIDE = {DOCUMENT: "document", URI: "uri"}  # columns for values that aren't in payloads
 
 
 def read_records(
@@ -41,7 +41,7 @@ def _read_piece(
     connection: apsw.Connection, columns: str, pks: Ints, condition: str = "", *parameters: str
 ) -> list[tuple[Any, ...]]:
     budget.check()
-    # SQLite keeps the order of a CROSS JOIN: for each of the pks, the point.
+    # SQLite keeps the order of a CROSS JOIN: the pks in order, each with its point.
     query = f"SELECT {columns} FROM carray(?) CROSS JOIN points ON pk = value {condition}"
     return select(connection, query, apsw.carray(pks), *parameters)
 
@@ -93,7 +93,7 @@ def read_sparsely(
     of which each point has only a few. Each payload is read once, and its own keys are looked up
     among the paths."""
     if not paths:
-        return []  # before each payload is read to be asked nothing
+        return []  # without reading any payload
     places: list[list[int]] = [[] for _ in paths]
     values: list[list[Any]] = [[] for _ in paths]
     by_key = _by_first_key(paths)
@@ -101,7 +101,8 @@ def read_sparsely(
         for key in payload.keys() & by_key.keys():
             for number in by_key[key]:
                 value = value_at(payload, paths[number])
-                # What begins with two keys of the payload, with dots and without, comes twice.
+                # A path that begins with two keys of the payload, with and without dots, is found
+                # twice.
                 if value is not None and not (places[number] and places[number][-1] == place):
                     places[number].append(place)
                     values[number].append(value)
@@ -234,7 +235,7 @@ def _extract_by_sqlite(
     """The values that SQLite finds at the paths. None if a payload may have a key with U+0000,
     because SQLite truncates such keys."""
     several = f"json_extract(payload{', ?' * len(paths)})"
-    query = (  # of one path json_extract would make a value of SQL, which isn't JSON's
+    query = (  # for a single path json_extract would return an SQL value instead of JSON
         f"SELECT json_group_array({'payload -> ?' if len(paths) == 1 else several}), "
         r"max(instr(payload, CAST('\u0000' AS BLOB))) "
         "FROM carray(?) CROSS JOIN points ON pk = value"

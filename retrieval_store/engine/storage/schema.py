@@ -82,13 +82,15 @@ _SINCE_2 = """
     );
 """
 _SINCE_3 = "ALTER TABLE spaces ADD COLUMN datatype TEXT NOT NULL DEFAULT 'float32';"
-# Parts of points that a write may change, and deletion, as bits of a number. Vectors of spaces that
-# aren't dense are noted. Vectors of dense ones are found by their slots, unless they are lost.
+# Parts of points that a write may change, and deletion, as bits of a number. Changed vectors in
+# spaces that aren't dense are recorded. Changed vectors in dense spaces are found by their slots,
+# unless they are lost.
 PAYLOAD, DOCUMENT, NON_DENSE, GONE, LOST = 1, 2, 4, 8, 16
-# All but LOST, which versions that don't say which couldn't write.
+# All bits except LOST; formats that don't record parts couldn't write lost vectors.
 EVERY_PART = PAYLOAD | DOCUMENT | NON_DENSE | GONE
 _SINCE_4 = f"ALTER TABLE changes ADD COLUMN parts INTEGER NOT NULL DEFAULT {EVERY_PART};"
-# Lists of sparse vectors in files go by the numbers of spaces now, and no more by their names.
+# The files of lists of sparse vectors are now named after the numbers of spaces, no longer after
+# their names.
 _SINCE_5 = """
     ALTER TABLE points ADD COLUMN version INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE head ADD COLUMN next_space INTEGER NOT NULL DEFAULT 0;
@@ -149,7 +151,7 @@ POINTS = Format(
 )
 MAX_DIMENSION = 2**24
 _ID_OFFSET = 2**63
-_MOST = 2**62  # of counters, to which more can be added
+_MOST = 2**62  # limit on counters, so that they can still be increased
 MAX_ID = 2**64 - 1
 
 
@@ -182,8 +184,8 @@ def write_head(connection: apsw.Connection, head: CollectionHead) -> None:
     )
 
 
-# Connections to databases that were seen to have them: formats only grow, and asking takes as long
-# as reading ten points.
+# Connections to databases that are known to have versions. A format is never downgraded, and
+# finding out takes as long as reading ten points.
 _WITH_VERSIONS: "WeakSet[apsw.Connection]" = WeakSet()
 
 
@@ -214,7 +216,8 @@ def space_by_name(connection: apsw.Connection, name: str) -> Space:
 
 def read_spaces(connection: apsw.Connection) -> dict[str, Space]:
     """The vector spaces by name."""
-    # All columns, in their order; version 2, which can be read without migration, lacks the last.
+    # All columns, in their order; format 2, which can be read without migration, lacks the last
+    # column.
     rows = select(connection, "SELECT * FROM spaces ORDER BY number")
     spaces = {
         name: Space(number, name, metric, dimension, slots, _settings(indexing), *kind_and_datatype)
@@ -338,7 +341,7 @@ def _has_integers(connection: apsw.Connection) -> bool:
 def _pks_of_texts(connection: apsw.Connection, texts: Sequence[str]) -> dict[PointId, int]:
     if not texts:
         return {}
-    # As bytes, since strings in an array parameter end at U+0000; lone surrogates are in no id.
+    # As bytes, because strings in an array parameter end at U+0000. No id contains lone surrogates.
     named = tuple(text.encode(errors="surrogatepass") for text in texts)
     query = """SELECT id, pk FROM points WHERE id IN
                (SELECT CAST(value AS TEXT) FROM carray(?))"""

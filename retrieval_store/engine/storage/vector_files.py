@@ -83,7 +83,8 @@ class VectorRows(Protocol):
         """The size of all data in memory except the rows, in bytes."""
 
 
-OpenVectors: TypeAlias = Callable[[Space, int], VectorRows]  # of a generation
+# Opens the vectors of a space in a generation.
+OpenVectors: TypeAlias = Callable[[Space, int], VectorRows]
 
 
 def rows_per_block(row_bytes: int) -> int:
@@ -141,7 +142,7 @@ class _Blocks:
         """Whether the function was applied to the complete blocks of all these rows."""
         try:
             return bool((self._counts.take(slots // self._rows) == self._rows).all())
-        except IndexError:  # blocks that came later
+        except IndexError:  # the blocks were added later
             return False
 
     def _unseen(self, rows: int, slots: Ints | None) -> list[int]:
@@ -152,7 +153,8 @@ class _Blocks:
         return distinct(blocks[lacking]).tolist() if lacking.any() else []
 
 
-BLOCKS_AT_ONCE, PAUSE = 16, 1e-4  # where all are verified, and seconds in between
+# Blocks that are verified together if all are needed, and the pause in seconds between them.
+BLOCKS_AT_ONCE, PAUSE = 16, 1e-4
 
 
 class BlockVerifier:
@@ -178,7 +180,7 @@ class BlockVerifier:
             for start in range(0, len(rows) - BLOCKS_AT_ONCE, BLOCKS_AT_ONCE):
                 with self._lock:
                     self._verified.take(matrix, rows[start : start + BLOCKS_AT_ONCE], verify)
-                time.sleep(PAUSE)  # else this thread is the next to have the lock
+                time.sleep(PAUSE)  # otherwise this thread would get the lock again at once
         with self._lock:
             self._verified.take(matrix, slots, verify)
 
@@ -186,7 +188,7 @@ class BlockVerifier:
         """The norms for `matrix`. They are correct in the blocks of the rows `slots` (None: all
         rows), which must be verified."""
         with self._lock:
-            # Readers keep the array they were given, in which their own blocks stay as they are.
+            # Readers keep the array that they have. The blocks that they use don't change in it.
             if len(self._lengths) < len(matrix):
                 self._lengths = _longer(self._lengths, len(matrix) + len(matrix) // 2)
             self._measured.take(matrix, slots, self._measure)
@@ -216,7 +218,7 @@ class VectorFile:
         self._verifier = BlockVerifier(rows_per_block(self._row_bytes))
 
     def append_unsynced(self, slot: int, rows: Stored) -> bool:
-        if slot == 0:  # the name of the file may not be durable
+        if slot == 0:  # the name of the file may not be durable yet
             return False
         descriptor = self._open(os.O_RDWR)
         try:
@@ -249,19 +251,20 @@ class VectorFile:
             try:
                 self._append(descriptor, size, slot, rows)
             except BaseException:
-                # What was appended would take room on a disk that may be full. The rows that count
-                # lie before, and nobody else appends while this write transaction lasts.
+                # Remove rows that were appended but not committed, because they take room on a disk
+                # that may be full. The committed rows lie before them. No other process appends
+                # while this write transaction lasts.
                 if os.fstat(descriptor).st_size > size:
                     with contextlib.suppress(OSError):
                         os.ftruncate(descriptor, size)
                 raise
         finally:
             os.close(descriptor)
-        if slot == 0:  # the first that count: only now must the name of the file be durable
+        if slot == 0:  # the first committed rows: only now the name of the file must be durable
             sync_directory(self.path.parent)
 
     def _open(self, flags: int) -> int:
-        # A link could lead anywhere, and a pipe would hang.
+        # A link could lead anywhere, and a pipe would block.
         with contextlib.suppress(FileNotFoundError):
             if not stat.S_ISREG(os.lstat(self.path).st_mode):
                 raise DamagedError(f"{self.path} is not a regular file")
@@ -274,8 +277,8 @@ class VectorFile:
         if size < needed:
             os.ftruncate(descriptor, max(SMALLEST_FILE, needed + needed // 4))
         write_at(descriptor, as_bytes(rows), slot * self._row_bytes)
-        # fdatasync before COMMIT: a committed row must never point at vectors the disk hasn't got.
-        # It also makes the new length durable.
+        # fdatasync before COMMIT: a committed row must never refer to vectors that aren't on the
+        # disk. It also makes the new length durable.
         sync(descriptor)
 
     def rows(self, count: int) -> Stored:
@@ -285,8 +288,8 @@ class VectorFile:
                 memory, mapped = self._mapped
                 if len(mapped) < count:
                     memory, mapped = self._mapped = self._map(count)
-        # Reading a map behind the end of its file kills the process. It may have been cut off since
-        # it was mapped; that it is cut off while it is being read can't be helped.
+        # Reading a map beyond the end of its file kills the process. The file may have been
+        # truncated since it was mapped. If it is truncated during the read, nothing can be done.
         if memory is not None and memory.size() < count * self._row_bytes:
             self._refuse_cut_off(memory.size(), count)
         return mapped[:count]
@@ -330,7 +333,7 @@ class VectorFile:
         return self._verifier.nbytes
 
     def close(self) -> None:
-        # The map goes when the last array into it does.
+        # The map is closed when the last array that refers to it is dropped.
         self._mapped = None, self._none
 
 
@@ -395,7 +398,7 @@ def checksums_after(slot: int, rows: Stored, last_checksum: int) -> list[tuple[i
 
 def as_bytes(rows: Stored) -> memoryview:
     """The bytes of rows in the layout of a vector file."""
-    # Not by a cast of the memoryview, which knows no float16.
+    # A memoryview can't be cast, because it doesn't support float16.
     return memoryview(rows.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
 
 
@@ -408,7 +411,8 @@ def _longer(array: AnyArray, length: int) -> AnyArray:
 def read_unsynced(connection: apsw.Connection, space: Space) -> tuple[int, bytes]:
     """The rows of a space that its file may lack after a power cut. Returns the slot of the first
     of these rows, and the rows."""
-    # Chosen here: in a damaged tree without an end SQLite would look for ever.
+    # The rows of the space are selected in Python: in a damaged tree without an end, SQLite would
+    # search forever.
     unsynced_rows = select(connection, "SELECT space, slot, rows FROM unsynced ORDER BY number")
     pieces = [(slot, rows) for of_space, slot, rows in unsynced_rows if of_space == space.number]
     first = next_slot = pieces[0][0] if pieces else space.slots
@@ -430,7 +434,8 @@ def restore_unsynced(
         for space in read_spaces(connection).values():
             if space.kind == "dense" and space.dimension is not None:
                 unsynced = read_unsynced(connection, space)
-                with contextlib.suppress(FileNotFoundError):  # compacted meanwhile
+                # The file was removed by a compaction meanwhile.
+                with contextlib.suppress(FileNotFoundError):
                     _restore(open_vectors(space, generation), may_write, *unsynced)
 
 

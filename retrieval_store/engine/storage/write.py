@@ -272,8 +272,10 @@ def edit(write: WriteTransaction, pks: Ints, make: Callable[[Content], Content])
 
 
 CONTENT = "payload", "document", "uri"  # columns of the table
-SHOWN = {"document": paths.DOCUMENT, "uri": paths.URI}  # as keys of payloads
-PLAIN = {str, int, bool, type(None)}  # equal values of one of these types are the same
+# The keys of payloads under which these columns are shown.
+SHOWN = {"document": paths.DOCUMENT, "uri": paths.URI}
+# For equal values of these types, no comparison as JSON is needed.
+PLAIN = {str, int, bool, type(None)}
 
 
 class _ContentChanges:
@@ -301,7 +303,7 @@ class _ContentChanges:
         try:
             old, new = orjson.loads(before or b"{}") if old is None else old, new or {}
             other_keys = (old.keys() | new.keys()) - self.keys
-        except (AttributeError, ValueError):  # the payload is damaged, and may be replaced
+        except (AttributeError, ValueError):  # the payload is damaged, and can be replaced
             self.keys = None
             return
         self.keys.update(key for key in other_keys if not _is_same_value(key, old, new))
@@ -399,7 +401,7 @@ def _take_vectors(write: WriteTransaction, space: Space, pks: Ints, lookup: Poin
     slots = lookup.slots(space.name, pks)
     pks, slots = pks[slots >= 0], slots[slots >= 0]
     if len(slots):
-        # The slots may come from a derived file, so they are verified before vectors are lost.
+        # The slots may come from a derived file, so they are verified before vectors are deleted.
         generation = write.head.generation
         if not np.array_equal(owners_of(write.connection, space, generation, slots), pks):
             raise ContradictionError(f"vectors of space {space.name!r} aren't where they should be")
@@ -594,7 +596,7 @@ def _append_vectors(write: WriteTransaction, space: Space, rows: Stored, owners:
         rows, owners = rows[owners >= 0], owners[owners >= 0]
     appended = append_rows(write, space, write.head.generation, rows, owners)
     if appended.slots > space.slots:
-        write.connection.execute(  # the first write fixes the dimension
+        write.connection.execute(  # the first write sets the dimension
             "UPDATE spaces SET slots = ?, dimension = ? WHERE number = ?",
             (appended.slots, appended.dimension, space.number),
         )
@@ -622,15 +624,17 @@ def append_rows(
         blob = last_owners + owners[start:stop].astype("<i8").tobytes()
         records.append((total, blob, space.number, generation, block))
         last_owners = b""
-    if space.slots % block_rows:  # replaced, it would change the table's index too
+    # An UPDATE, because replacing the row would also change the table's index.
+    if space.slots % block_rows:
         write.connection.execute(_CHANGE_BLOCK, records.pop(0))
     if records:
         write.connection.executemany(_ADD_BLOCK, records)
     return replace(space, slots=space.slots + len(rows))
 
 
-SMALL_BYTES = 32 * 1024  # of vectors: up to here a write doesn't wait for the vector file, …
-UNSYNCED_BYTES = 128 * 1024  # … until this many of a space are waiting for it
+# Bytes of vectors; a write of at most this size doesn't wait for the vector file, …
+SMALL_BYTES = 32 * 1024
+UNSYNCED_BYTES = 128 * 1024  # … until this many bytes of a space aren't synced yet
 
 
 def _write_rows(write: WriteTransaction, space: Space, generation: int, rows: Stored) -> None:
@@ -649,7 +653,7 @@ def _write_rows(write: WriteTransaction, space: Space, generation: int, rows: St
         connection.execute(query, (space.number, space.slots, rows.tobytes()))
         return
     if first < space.slots:
-        # A power cut may have lost the waiting ones, or the system may have failed to write them,
+        # A power cut may have lost the unsynced rows. Or the system may have failed to write them,
         # and reported that to another process.
         vectors.rewrite(*read_unsynced(connection, space))
     vectors.append(space.slots, rows)

@@ -80,7 +80,8 @@ class Overlay:
         write = self._write
         if write.committed is None and write.head.seq == write.begun.seq:
             write.committed = self._access.memory.before(write.connection, write.head)
-        elif write.committed is None:  # which other connections show as long as this one writes
+        # Other connections show the committed state until this transaction ends.
+        elif write.committed is None:
             write.committed = self._access.current_state()
 
     def choose(
@@ -88,7 +89,8 @@ class Overlay:
     ) -> Ints:
         """The pks of the first `limit` points that have one of these ids and match. Must be called
         at the beginning of an operation."""
-        if ids is not None and expression is None and limit is None:  # who asks for no state
+        # Such calls don't need the state.
+        if ids is not None and expression is None and limit is None:
             pks_by_id = pks_of_ids(self._write.connection, ids)
             return np.sort(np.fromiter(pks_by_id.values(), np.int64, len(pks_by_id)))
         self.note_committed()
@@ -103,7 +105,8 @@ class Overlay:
         if path is None:
             return None
         self.note_committed()
-        if self._can_use_committed_results:  # the view has no columns, from which to tell whether
+        # The view has no columns that would show whether any point has expired.
+        if self._can_use_committed_results:
             return expired_by_now(path)
         return expired_filter(self._view(), path)
 
@@ -221,7 +224,7 @@ class Transaction:
         """Call `change` with this transaction, and return its result. A failed operation may have
         written a part of its changes. So the whole transaction fails, even if `change` catches the
         error."""
-        if self._access.directory is None:  # its one connection shows the transaction's writes
+        if self._access.directory is None:  # its only connection shows the transaction's writes
             self._overlay.note_committed()
         try:
             result = change(self)
@@ -231,7 +234,7 @@ class Transaction:
             raise self._failed
         return result
 
-    # What `Changes` promises: operations that have a number each.
+    # Methods of `Changes`: each of these operations gets a number.
 
     @property
     def operation(self) -> int:
@@ -265,13 +268,13 @@ class Transaction:
         spaces: Sequence[str],
         strict: bool,
     ) -> int:
-        self._overlay.note_committed()  # for the slots of vectors
+        self._overlay.note_committed()  # needed to find the slots of vectors
         pks = self._pks_of(ids, expression, strict)
         named = [space_by_name(self._write.connection, name) for name in spaces]
         storage.delete_vectors(self._write, pks, named, self._overlay)
         return self._note_written(pks)
 
-    # What a transaction of one operation does.
+    # Operations for transactions that consist of a single operation.
 
     def put_points(self, batch: PointBatch, rules: WriteRules) -> PutResult:
         """Insert and update points. `rules` decides how existing and missing points are treated."""

@@ -49,12 +49,13 @@ ScalarKind: TypeAlias = Literal[
 Reading: TypeAlias = (
     ScalarKind | Literal["as it is", "whole", "element", "length", "count", "size", "null"]
 )
-PlaceKind: TypeAlias = Literal["geo", "written place"]  # the latter beyond the poles, too
+# "written place" also accepts latitudes beyond the poles.
+PlaceKind: TypeAlias = Literal["geo", "written place"]
 LonLat: TypeAlias = tuple[float, float]  # longitude, latitude
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
 NOTHING = object()  # marks a missing value, for readings that distinguish it from null
 SEES_NOTHING: frozenset[Reading] = frozenset(("size", "null"))
-SORTED_KINDS: tuple[ScalarKind, ...] = ("float", "time")  # numbers, and dates behind them
+SORTED_KINDS: tuple[ScalarKind, ...] = ("float", "time")  # numbers, followed by dates
 LOOSE: frozenset[Reading] = frozenset(("as it is", "whole", "element", "length", "count"))
 
 
@@ -203,7 +204,8 @@ def _is_number(value: Any) -> TypeGuard[int | float]:
     return type(value) in (int, float)
 
 
-# By kind: the content of an index of this kind for each item, None for nothing.
+# For each type, a function that returns the content of an index of this type for each item, None
+# for no content.
 _HELD: dict[ScalarKind, Callable[[Sequence[Any]], list[Any]]] = {
     "keyword": _by_type(str),
     "integer": _integers,

@@ -78,4 +78,4 @@ __all__ = [
     "value_at",
     "walk",
 ]
-every = all_of  # its older name, which users may know
+every = all_of  # the older name of `all_of`, which users may use

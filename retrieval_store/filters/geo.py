@@ -14,8 +14,9 @@ from retrieval_store.filters.columns import LonLat, PlacesAt
 from retrieval_store.filters.leaves import ColumnLeaf, KeptPlaces, RowSet
 
 EARTH = 6_371_008.8  # metres: the mean radius
-Ring: TypeAlias = tuple[LonLat, ...]  # the last is the first
-COMPARED_A_STEP = 5  # places that are compared with an edge in the time of a step of a budget
+Ring: TypeAlias = tuple[LonLat, ...]  # the last point equals the first
+# Locations that are compared with an edge in the time of one step of the budget.
+COMPARED_A_STEP = 5
 
 
 class PlaceLeaf(ColumnLeaf):

@@ -56,7 +56,7 @@ from retrieval_store.filters.nodes import (
 )
 from retrieval_store.filters.paths import DOCUMENT, URI, JsonPath, PayloadPath
 
-Bound: TypeAlias = Any  # a remote store's own condition
+Bound: TypeAlias = Any  # a condition of a remote store
 
 
 class ColumnLeaf(Expression):
@@ -103,7 +103,7 @@ def _checked_terms(node: Expression) -> tuple[Expression, ...]:
     return tuple(terms)
 
 
-LONGEST_KEPT = 1_000  # characters of a path whose column is kept
+LONGEST_KEPT = 1_000  # characters of a path up to which its column is cached
 
 
 def column_of(leaf: ColumnLeaf) -> Column:
@@ -276,9 +276,9 @@ class DocumentMatches(DocumentLeaf):
         return search
 
 
-MAX_PATTERN = 10_000  # characters
-MAX_GROUPS = 20  # with names
-MAX_MEMORY = 2 << 20  # of a compiled pattern and the automaton made of it, as RE2 counts them
+MAX_PATTERN = 10_000  # characters of a pattern
+MAX_GROUPS = 20  # groups with names
+MAX_MEMORY = 2 << 20  # bytes of a compiled pattern and its automaton, as RE2 counts them
 PATTERNS_KEPT = 16
 
 
@@ -296,7 +296,7 @@ def compile_pattern(pattern: str) -> Any:
         )
     if _nesting(pattern) > MAX_DEPTH:
         raise InvalidFilterError(f"the pattern's groups are nested deeper than {MAX_DEPTH} levels")
-    import re2  # which takes as long to load as opening a store
+    import re2  # imported here because that takes as long as opening a store
 
     try:
         compiled = re2.compile(pattern, options=_options())
@@ -305,8 +305,9 @@ def compile_pattern(pattern: str) -> Any:
     except re2.error as error:
         raise InvalidFilterError(_reason(error)) from None
     finally:
-        re2.purge()  # its own cache keeps 128 patterns, however large they are
-    # never_capture isn't about groups with names, and each costs memory for each state of a search
+        re2.purge()  # RE2's own cache keeps 128 patterns, however large they are
+    # never_capture doesn't remove groups with names, and each of them needs memory for each state
+    # of a search
     if compiled.groups > MAX_GROUPS:
         raise InvalidFilterError(
             f"the pattern has {compiled.groups} groups with names, expected at most {MAX_GROUPS}"
@@ -344,10 +345,10 @@ def _reason(error: Any) -> str:
     message = error.args[0].decode(errors="replace") if error.args else "RE2 refuses it"
     if message.startswith("pattern too large"):
         return f"compiled, the pattern needs more memory than the {MAX_MEMORY >> 20} MiB allowed"
-    return f"not a regular expression of RE2: {message[:200]}"  # it repeats the pattern
+    return f"not a regular expression of RE2: {message[:200]}"  # RE2's message repeats the pattern
 
 
-HASHED_AT_ONCE = 20_000  # ids, in some 20 ms
+HASHED_AT_ONCE = 20_000  # ids that are hashed together, in some 20 ms
 Word: TypeAlias = npt.NDArray[np.uint64]
 
 
@@ -510,7 +511,8 @@ def fulfils(point: Candidate, expression: Expression | None) -> bool:
     return expression is None or evaluate_expression(expression, True, point.answer)
 
 
-MAX_NODES = 1_000_000  # of an expression, those that occur several times as often as they do
+# Nodes of an expression; a node that is used several times is counted each time.
+MAX_NODES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ from retrieval_store.errors import InvalidFilterError
 Scalar: TypeAlias = bool | int | float | str
 MAX_DEPTH = 200  # levels of nesting: evaluation is recursive
 _OURS = __name__.removesuffix("nodes")
-# The language's own classes, each from when it is loaded. What is in nodes of others isn't known.
+# The language's own classes, added when they are imported. The content of nodes of other classes
+# isn't known.
 NODES: set[type] = set()
 
 
@@ -71,7 +72,7 @@ class Not(Expression):
     term: Expression
 
 
-# What users pass as `where`: a dict in the shape of Chroma's, or an expression.
+# The values that users can pass as `where`: a dict in Chroma's form, or an expression.
 Where: TypeAlias = Mapping[str, Any] | Expression
 
 
@@ -91,7 +92,8 @@ class HasId(Expression):
 
     @cached_property
     def _members(self) -> frozenset[str | int]:
-        return frozenset(self.ids)  # orjson, which writes cache keys, leaves such names out
+        # Orjson, which writes cache keys, leaves out fields with a leading underscore.
+        return frozenset(self.ids)
 
     def check(self) -> None:
         if not isinstance(self.ids, tuple | list | set | frozenset):

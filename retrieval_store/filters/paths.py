@@ -14,10 +14,11 @@ from typing import Any, TypeAlias
 
 from retrieval_store.base.validation import Payload
 
-DOCUMENT, URI = "_document", "_uri"  # keys as which they show where a payload is all there is
+# Keys under which documents and URIs are shown to fronts that have only payloads.
+DOCUMENT, URI = "_document", "_uri"
 PayloadPath: TypeAlias = tuple[str, ...]
-EACH = None  # the step into all elements of a list
-Step: TypeAlias = str | int | None  # a key, an element, or each element
+EACH = None  # the step to all elements of a list
+Step: TypeAlias = str | int | None  # a key, the position of an element, or EACH
 Values: TypeAlias = list[Any]  # all values at the end of a path, in order; empty if there are none
 
 

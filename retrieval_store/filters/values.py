@@ -150,7 +150,7 @@ class Between(Bounded):
     lte: int | float | None = None
 
     def bounds(self) -> Interval:
-        return self  # it has an Interval's four fields
+        return self  # this object has the four fields of an Interval
 
 
 @final
@@ -176,7 +176,7 @@ class Range(ValueLeaf, Bounded):
                 )
 
     def bounds(self) -> Interval:
-        return self  # it has an Interval's four fields
+        return self  # this object has the four fields of an Interval
 
 
 @final
@@ -443,7 +443,7 @@ class TextOrder:
     ranges are found without a scan. Ranks and times are computed at the first use."""
 
     __slots__ = ("_made", "_texts")
-    BYTES_EACH = 24  # of memory, of a string
+    BYTES_EACH = 24  # bytes of memory for each string
 
     def __init__(self, texts: Collection[str]) -> None:
         self._texts = texts

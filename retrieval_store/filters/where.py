@@ -50,10 +50,10 @@ JUNCTIONS: dict[Any, Callable[[tuple[Expression, ...]], Expression]] = {
     "$or": Or,
     "$nor": lambda terms: Not(Or(terms)),
 }
-MAPPINGS = (dict, Mapping)  # dict first: for it isinstance is fast
-SCALARS = {str, int, bool}  # types of values that need no further check, which most have
-ErrorPath: TypeAlias = tuple[Any, ...]  # the argument, and the steps into it; only errors use it
-Leaf: TypeAlias = Callable[[str, Any, ErrorPath, int], Expression]  # the last is the depth
+MAPPINGS = (dict, Mapping)  # dict first, because isinstance is fast for it
+SCALARS = {str, int, bool}  # types of values that need no further check; most values have them
+ErrorPath: TypeAlias = tuple[Any, ...]  # the argument, and the steps into it; used only for errors
+Leaf: TypeAlias = Callable[[str, Any, ErrorPath, int], Expression]  # the last argument is the depth
 
 
 def parse_where(where: Any) -> Expression:
@@ -102,7 +102,7 @@ def _metadata_leaf(key: str, operand: Any, place: ErrorPath, depth: int) -> Expr
     if type(operand) in SCALARS:
         return OneOf((key,), (operand,))
     if isinstance(operand, list | tuple):
-        operator = f"${key.lower()}"  # {"or": […]}, where {"$or": […]} is meant
+        operator = f"${key.lower()}"  # {"or": […]} was written instead of {"$or": […]}
         is_meant = operator in JUNCTIONS and all(isinstance(term, MAPPINGS) for term in operand)
         expected = "expected a scalar, or {'$in': […]} for one of several"
         raise _invalid(place, operand, f"is {operator!r} meant?" if is_meant else expected)

@@ -15,18 +15,19 @@ from retrieval_store.base.arrays import Bools, Ints, Matrix, Metric
 from retrieval_store.base.validation import Payload
 
 HNSW = "hnsw"
-# With these, recall@10 on real embeddings of 256 dimensions is .993 over 50,000 points. More links
-# (max_neighbors = 24) and a smaller ef_construction build faster, but search a quarter slower.
+# With these settings, recall@10 on real embeddings of 256 dimensions is .993 over 50,000 points.
+# More links (max_neighbors = 24) and a smaller ef_construction build faster, but searches take a
+# quarter longer.
 HNSW_DEFAULTS: Payload = {"ef_construction": 200, "max_neighbors": 16, "ef_search": 140}
-EXACT = "exact"  # the name that means no index at all
-CODES = "codes"  # … and the engine's own codes: see `quantized`
-CODES_BEFORE = "clusters"  # as stores call it that were made before there were signs
-DEFAULT_RECALL = 0.98  # of searches by signs
-# The recall that a number of candidates of a graph (`ef`) corresponds to, in steps.
-GREATEST_RECALL = 0.995  # above, nothing is left out without a proof
+EXACT = "exact"  # the name that means that there is no index
+CODES = "codes"  # the name that means the engine's own codes: see `quantized`
+CODES_BEFORE = "clusters"  # the name for codes in stores from before there were signs
+DEFAULT_RECALL = 0.98  # the recall of searches by signs if none is set
+# The recall that corresponds to a number of candidates of a graph (`ef`), in steps.
+GREATEST_RECALL = 0.995  # above this recall, a search must prove that it misses no neighbour
 RECALL_OF_EF = ((16, 0.8), (32, 0.9), (64, 0.95), (120, 0.97), (160, DEFAULT_RECALL), (320, 0.99))
-# Looked for once, here: an interrupt while Python looks for a module would leave its import lock
-# taken, for which every other thread would wait for ever.
+# Determined once, at import. If an interrupt came while Python looks for a module, its import lock
+# would stay held, and every other thread would wait for it forever.
 _HAS_HNSWLIB = find_spec("hnswlib") is not None
 
 

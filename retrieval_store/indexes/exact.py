@@ -75,13 +75,16 @@ from retrieval_store.indexes.native import (
     record,
 )
 
-# The buffer of candidates is this many times what may be left, since the best may come last.
+# The buffer has room for this many times the permitted number of candidates, because the best may
+# come last.
 NOTED_FACTOR = 8
-# Candidates of a good scan: for each hit, and the least in total.
+# Candidates that a good scan leaves: for each hit, and at least in total.
 CANDIDATES_PER_HIT, MIN_CANDIDATES = 4, 64
-MANY_CANDIDATES_PER_HIT = 8  # for which each row gets an error bound of its own
+# With more candidates per hit than this, each row gets its own error bound.
+MANY_CANDIDATES_PER_HIT = 8
 Candidates = Ints | None
-# ScanBuffers of up to this many bytes are pooled, this many of each shape, for this many shapes.
+# ScanBuffers of up to MAX_POOLED_BYTES are pooled: at most POOLED_PER_SHAPE of each shape, for at
+# most MAX_SHAPES shapes.
 MAX_POOLED_BYTES = 1_048_576
 POOLED_PER_SHAPE, MAX_SHAPES = 4, 8
 # The pool, by shape. A scan takes a buffer out and puts it back: each is a single step, so that
@@ -131,7 +134,7 @@ class _QueryStruct(NamedTuple):
     (`native/kernel.h`)."""
 
     floor: float
-    best: int  # addresses of arrays, as slots and uppers
+    best: int  # the address of an array, as are slots and uppers
     k: int
     held: int
     slots: int
@@ -254,16 +257,21 @@ class ScanBuffers:
         return sought.slots - self.at, sought.uppers - self.at, WORD * sought.found
 
 
-BY_PRODUCTS = METRICS[:3]  # metrics computed from dot products; codes and indexes need that
+BY_PRODUCTS = METRICS[:3]  # metrics computed from dot products, which codes and indexes require
 UNIT_ROUNDOFF = 2.0**-24
-SAFE_LENGTHS = (1e-12, 1e12)  # between them no square or product over- or underflows in float32
-PRODUCT_CELLS = 4_000_000  # of one block of products: 16 MB
-FLOAT64_CELLS = 500_000  # of one block in float64: 4 MB
-GATHERED_CELLS = 65_536  # copied at once, so that the processor's cache holds them: 256 KB
-MANY_QUERIES = 8  # from here on a product of matrices is quicker than a scan for each query
-CALL_NUMBERS = 2_097_152  # that one call of the compiled function scans: a millisecond or two
-MAX_SHARE = 8  # at most one row in this many may be a candidate
-GATHER_FACTOR = 1.5  # cost of copying rows together and multiplying, relative to rows in place
+# For lengths between these, no square or product over- or underflows in float32.
+SAFE_LENGTHS = (1e-12, 1e12)
+PRODUCT_CELLS = 4_000_000  # numbers of one block of products: 16 MB
+FLOAT64_CELLS = 500_000  # numbers of one block in float64: 4 MB
+# Numbers that are copied together, so that they fit into the processor's cache: 256 KB.
+GATHERED_CELLS = 65_536
+# For this many queries or more, a matrix product is faster than a scan for each query.
+MANY_QUERIES = 8
+# Numbers that one call of the compiled function scans in a millisecond or two.
+CALL_NUMBERS = 2_097_152
+MAX_SHARE = 8  # at most one row in this many can be a candidate
+# Cost of copying rows together and multiplying them, relative to multiplying all rows in place.
+GATHER_FACTOR = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,7 +359,7 @@ class FloatPass:
         count, dimension = (len(matrix) if slots is None else len(slots)), matrix.shape[1]
         self._selects = 0 < k < count
         self._most = min(count, max_candidates(count, MAX_SHARE, k))
-        self._wide = 4 * dimension + 4 * (dimension % 2)  # in whole words
+        self._wide = 4 * dimension + 4 * (dimension % 2)  # in complete words
         self._at_slots = address(self._slots)
         kinds = DATATYPES[matrix.dtype.char], METRIC_NUMBERS[metric]
         self._scan_fields = len(matrix), count, dimension, *kinds, 0, CALL_NUMBERS, 0.0
@@ -536,7 +544,7 @@ def _products_of_some(queries: Matrix, matrix: Stored, slots: Ints) -> Matrix:
     gathered = np.empty(wide.shape, matrix.dtype)
     for start, stop in _blocks(len(slots), matrix.shape[1], GATHERED_CELLS):
         rows: Stored = gathered[: stop - start]
-        # Without a mode `take` buffers again.
+        # Without a mode, `take` uses a further buffer.
         np.take(matrix, slots[start:stop], axis=0, out=rows, mode="clip")
         dot_products(queries, as_float32(rows, wide), products[:, start:stop])
     return products
@@ -566,12 +574,12 @@ def _candidates(
         approximate = products * (norms.inverse(chosen) * np.float32(scale))
         places = _within_common(approximate, gamma, k)
     else:
-        squared = metric == "l2"  # without |q|², which is the same for all rows
+        squared = metric == "l2"  # |q|² is left out, since all rows share it
         approximate = norms.squares_of(chosen) - (products + products) if squared else -products
         common = gamma * _scale(norms.longest, length, metric)
         places = _within_common(approximate, common, k)
         if len(places) > MANY_CANDIDATES_PER_HIT * k + MIN_CANDIDATES:
-            # A few long rows make the common bound loose: give each row its own.
+            # A few long rows make the common bound loose, so each row gets its own bound.
             errors = gamma * _scale(norms.lengths[chosen], length, metric)
             places = _within_own(approximate, errors, k)
     return places if slots is None else slots[places]
@@ -606,10 +614,11 @@ def _blocks(rows: int, columns: int, cells: int) -> Iterator[tuple[int, int]]:
         yield start, min(start + step, rows)
 
 
-UNSPLIT_CELLS = 9_000  # OpenBLAS splits products with a vector from 9,216 numbers on
+# OpenBLAS splits products with a vector among threads if they have 9,216 numbers or more.
+UNSPLIT_CELLS = 9_000
 
-# … and products of matrices from this number of multiplications on; larger parts leave the cache,
-# too.
+# It splits products of matrices from UNSPLIT_PRODUCTS multiplications on; parts of more than
+# PART_CELLS numbers exceed the cache.
 UNSPLIT_PRODUCTS, PART_CELLS = 262_144, 32_768
 
 

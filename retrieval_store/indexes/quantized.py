@@ -145,10 +145,10 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
 T = TypeVar("T")
-ENCODED_AT_ONCE = 262_144  # numbers: a few milliseconds
+ENCODED_AT_ONCE = 262_144  # numbers that are coded in one call: a few milliseconds
 ERROR_OF_SIGNS = 0.6  # as in `native/codes.c`
-CENTRE_SERVES = 1.1  # a shared frame may leave residual parts y longer by this factor
-SAMPLE = 1_024  # rows by which that is judged
+CENTRE_SERVES = 1.1  # with a shared frame, residual parts y can be longer by this factor
+SAMPLE = 1_024  # rows from which that is estimated
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +165,8 @@ class Frame:
     record: Bytes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        # A function that is the same everywhere; and numpy.random takes 15 ms to be imported.
+        # Not numpy.random, whose import takes 15 ms; this function gives the same result
+        # everywhere.
         bit_count = 2 * len(self.centre)
         drawn = shake_128(self.seed.to_bytes(8, "little")).digest(-(-bit_count // 8))
         bits = np.unpackbits(np.frombuffer(drawn, np.uint8))[:bit_count]
@@ -212,7 +213,7 @@ def _by_hadamard(rows: Floats) -> Floats:
     return scaled
 
 
-LARGEST_FACTOR = 16  # with larger ones there is more to multiply
+LARGEST_FACTOR = 16  # larger factors need more multiplications
 
 
 @cache
@@ -386,7 +387,7 @@ def best_frame(rows: Stored, metric: Metric, seed: int) -> Frame:
         length = float(np.linalg.norm(mean))
         mean = mean / length if length > 0 else mean
     if metric != "l2" and not np.any(mean):
-        mean[0] = 1  # any direction will do
+        mean[0] = 1  # any direction is suitable
     return Frame(seed, np.ascontiguousarray(mean, np.float32), metric)
 
 
@@ -414,14 +415,16 @@ def _median_length(rows: Floats, frame: Frame) -> float:
 
 
 TOGETHER = 4  # queries whose products are computed together
-CALL_BYTES = 16_777_216  # bytes of codes × queries that one call scans: some milliseconds at most
-LOOSE = 1e-9  # slack of `within`; the caller compares exactly, in float64
-NOTED = 4_000_000  # candidates that all queries of one pass may store together
+CALL_BYTES = 16_777_216  # bytes of codes × queries that one call scans: a few milliseconds at most
+LOOSE = 1e-9  # slack for `within`; the caller compares exactly, in float64
+NOTED = 4_000_000  # candidates that all queries of one scan can store together
 # A scan by signs over this number of rows is split into parts of at least this number.
 SPLIT_ROWS, PART_ROWS, MOST_PARTS = 500_000, 131_072, 4
-MOST_PARTS_OF_PROOFS = 8  # they compare more
-SPLIT_WORK, QUERIES_A_PART = 4_000_000, 8  # rows × queries that are shared out, some milliseconds
-CORES_A_PART = 2  # others have work, too; and of two that share a core the second adds nothing
+MOST_PARTS_OF_PROOFS = 8  # parts of a scan without signs, which compares more
+# Rows × queries from which on a search is split: a few milliseconds.
+SPLIT_WORK, QUERIES_A_PART = 4_000_000, 8
+# Cores for each part: other work needs some, and two parts on one core gain nothing.
+CORES_A_PART = 2
 SAMPLED, SAMPLED_OF_MANY, FEW_ROWS = 8, 64, 131_072  # one block in this many is scanned first
 Bits: TypeAlias = npt.NDArray[np.uint32]
 
@@ -604,7 +607,8 @@ class CodePass:
         dimension, chunks = matrix.shape[1], pieces.codes[0].high.shape[2]
         metric, frames = pieces.frames[0].metric, len(pieces.frames)
         self._floor = goal.floor(metric)
-        self._wide = 4 * dimension + 4 * (dimension % 2)  # of float32, in whole words
+        # Size of the float32 query, in complete words.
+        self._wide = 4 * dimension + 4 * (dimension % 2)
         tables = TABLE_BYTES * groups_of(dimension) * frames * by_signs
         parts = TURNED.size * frames, DIGITS * chunks * frames, tables
         self._room = CODE_SEARCH.size + 2 * self._wide + WORD * dimension + sum(parts)

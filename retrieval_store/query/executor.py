@@ -185,7 +185,7 @@ class Ranker(Protocol):
         item."""
 
 
-ANSWERED = 700  # bytes that a hit of one answer takes while it is written
+ANSWERED = 700  # bytes that a hit of one response takes while it is written
 
 
 def answer(ranker: Ranker, question: Query) -> list[Hits]:
@@ -412,7 +412,7 @@ def _note(trace: Trace, names: Sequence[str], rankings: Sequence[Sequence[Ranked
         trace.legs[name] = [*map(max, trace.legs.get(name, counts), counts)]
 
 
-# What explanations call a step, where that isn't the name of its class.
+# The names of steps in explanations, if they aren't the names of their classes.
 SHOWN_AS: Mapping[type, str] = {
     Bm25: "text",
     Discover: "discovered",
@@ -445,10 +445,10 @@ def leg_names(steps: Sequence[QueryStep], above: str) -> list[str]:
 
 
 GROWTH = 8  # factor by which the depth grows while there are too few groups
-FIRST_LOOK = 4  # the least first depth, in multiples of the hits that all groups hold
-FIRST_FACTOR = 2  # the first depth, in multiples of a group's size and points_per_occurrence
-FILL_GROWTH = 2  # factor by which the depth grows once all groups are known but not full
-ROUNDS = 5  # at most this many of each series, like a server
+FIRST_LOOK = 4  # the first depth is at least this many times the hits of all groups
+FIRST_FACTOR = 2  # the first depth, relative to a group's size times points_per_occurrence
+FILL_GROWTH = 2  # factor by which the depth grows once all groups are known but some aren't full
+ROUNDS = 5  # at most this many rounds in each series, as on a server
 
 
 def places_by_group(
@@ -517,7 +517,7 @@ def rank_groups(
         if isinstance(step.scoring, OrderBy):
             ranking = _each_once(ranking)
         places = places_by_group(labels.of(ranking.items), groups.size, groups.count)
-        if len(set(map(type, places))) > 1:  # a server finds groups of one type a round
+        if len(set(map(type, places))) > 1:  # a server finds groups of one type per round
             return _in_rounds(ranker, step, groups)
         full = len(places) == groups.count and _are_full(places, labels, groups.size)
         if full or not ranking.is_cut:

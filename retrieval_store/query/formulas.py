@@ -114,7 +114,7 @@ class Decayed:
     midpoint: float
 
 
-# What a score is computed by: each part computes a number for a point.
+# The nodes of a formula: each computes a number for a point.
 Formula: TypeAlias = (
     Constant
     | ScoreOf

@@ -29,8 +29,8 @@ multivector space, a sparse vector in a sparse one."""
 Scale: TypeAlias = Literal["distance", "server"]
 
 
-# None of the classes that a plain query is made of is ever changed; but frozen, they would take
-# three times as long to make.
+# The classes of which a plain query consists are never changed. They aren't frozen, because
+# creating them would take three times as long.
 
 
 @dataclass(slots=True, eq=False)

@@ -48,8 +48,9 @@ from retrieval_store.query.query import (
 from retrieval_store.query.types import PointId, ShownIds
 
 ReasonKind: TypeAlias = Literal["one", "all", "any"]
-MAX_CONDITIONS_TOLD = 50  # conditions that leave a record out
-SHOWN_DOCUMENT = 200  # characters of a document that are shown as the value which a condition met
+# Failing terms that are listed; if there are more, the condition is reported as a whole.
+MAX_CONDITIONS_TOLD = 50
+SHOWN_DOCUMENT = 200  # characters of a document that are shown as the value for a condition
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,8 +133,8 @@ def _value_of(leaf: ColumnLeaf, record: Candidate) -> Any:
     return values[0] if len(values) == 1 else values or None
 
 
-PRINTED_DOCUMENT = 80  # characters of a document in the print
-MAX_IDS_SHOWN = 5  # ids in the print
+PRINTED_DOCUMENT = 80  # characters of a document in printed output
+MAX_IDS_SHOWN = 5  # ids in printed output
 COLUMNS = ("id", "result", "rank", "by", "left out by", "words shared", "words missing", "advice")
 
 
@@ -293,9 +294,9 @@ def _first_ids(ids: list[str | int]) -> str:
     return list_first(ids, MAX_IDS_SHOWN, lambda point_id: printable(str(point_id)))
 
 
-FAR = 100  # a rank beyond this many times the limit gets no advice to raise it
+FAR = 100  # if a rank exceeds this many times the limit, no advice to raise the limit is given
 DIGITS = 6
-SHOWN_VALUE = 60  # characters of a value
+SHOWN_VALUE = 60  # characters of a shown value
 # Exclusions by a property of the record itself, rather than by its data.
 _OF_ITSELF = {
     "ids": "it isn't one of these ids",
@@ -519,8 +520,8 @@ def _on_words(reason: Reason, about: AdviceContext) -> Iterator[str]:
             yield f"by its words alone it is at place {rank}: {about.names.by_words} would show it"
 
 
-LONGEST_PATTERN = 1_000  # characters of a text
-MAX_CONTAINING = 20  # that contain a text
+LONGEST_PATTERN = 1_000  # characters of a text that is searched for with any white space
+MAX_CONTAINING = 20  # records that contain a text
 
 
 @dataclass(frozen=True, slots=True)
@@ -617,7 +618,7 @@ def _reason(case: WhyRequest, report: RankReport, at: int, record: Candidate) ->
     fulfilled = {
         id(condition): bool(report.fulfilled[i, at]) for i, condition in enumerate(conditions)
     }
-    excluded = [  # a ranked record was excluded by nothing, whatever parts of filters say
+    excluded = [  # a ranked record isn't excluded, whatever parts of filters say
         Excluded(condition.argument, condition.written, value_met(condition, record))
         for whole in ([] if report.ranks[at] else case.conditions)
         for condition in failing_parts(whole, lambda part: fulfilled[id(part)])

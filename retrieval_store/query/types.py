@@ -25,7 +25,7 @@ from retrieval_store.filters.paths import PayloadPath
 from retrieval_store.indexes import CODES, CODES_BEFORE, HNSW, is_installed, recall_of
 
 PointId: TypeAlias = str | int  # integers from 0 to 2^64-1, and strings that aren't empty
-# What comes of a filter that finds nothing since no record can fulfil a condition.
+# The reaction to a filter that finds nothing because no record can fulfil a condition.
 UnknownKeys: TypeAlias = Literal["warn", "error", "ignore"]
 
 
@@ -46,7 +46,7 @@ class Unset(Enum):
     UNSET = "unset"
 
 
-UNSET = Unset.UNSET  # the only one
+UNSET = Unset.UNSET  # the only value of the type Unset
 MaybeText: TypeAlias = str | None | Unset
 MaybePayload: TypeAlias = Payload | None | Unset
 
@@ -196,7 +196,8 @@ class Fields:
 VectorsRead: TypeAlias = Matrix | list[NonDenseVector | None]
 
 
-@dataclass(slots=True)  # never changed; frozen, it would take three times as long to make
+# Not frozen, though it never changes, because creating it would take three times as long.
+@dataclass(slots=True)
 class Points:
     """Points that were read from a store. Fields that weren't requested are None.
 
@@ -254,7 +255,8 @@ class Points:
         return Candidate(self.ids[place], of(self.payloads), of(self.documents), of(self.uris))
 
 
-@dataclass(slots=True)  # never changed; frozen, it would take three times as long to make
+# Not frozen, though it never changes, because creating it would take three times as long.
+@dataclass(slots=True)
 class Hits:
     """The hits of one query vector or text, or of one group. points: best first. distances: float64
     (n,), or None if no distances are computed. scores: float64 (n,), in the scale that the query
@@ -311,7 +313,7 @@ class Indexed(Protocol):
     def index(self) -> Payload: ...
 
 
-RECALL = "recall"  # beside the settings of an index; its class doesn't get it
+RECALL = "recall"  # stored with the settings of an index, but not passed to its class
 
 
 def index_name(space: Indexed) -> str:
@@ -351,7 +353,7 @@ def usual_recall(space: Indexed) -> float:
 EXPIRES = "expires"  # in settings, the key of `CollectionRecord.expires`
 
 
-# Where a collection doesn't say how its words are found.
+# The settings of a collection that doesn't specify how words are found.
 TEXT_DEFAULTS: Payload = {"language": None, "stemming": True, "stopwords": False}
 
 
@@ -368,7 +370,7 @@ class CollectionRecord:
     def is_qdrant_only(self) -> bool:
         """Whether only QdrantClient can use the collection, because it has no unnamed vectors, or
         has unnamed vectors that `Collection` can't use."""
-        settings: object = self.settings  # which a damaged catalog may have otherwise
+        settings: object = self.settings  # a damaged catalog may contain other types
         return isinstance(settings, dict) and "qdrant_front" in settings and "hnsw" not in settings
 
     @property
@@ -422,7 +424,8 @@ class Gauges:
 
 
 Mode: TypeAlias = Literal["full", "relaxed", "read-only"]
-Progress: TypeAlias = Callable[[int, int], object]  # called with new vectors, and the total
+# Called with the number of new vectors, and the total.
+Progress: TypeAlias = Callable[[int, int], object]
 Shown: TypeAlias = str | int | float | bool | None
 
 

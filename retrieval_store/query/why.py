@@ -153,7 +153,7 @@ class _Ways:
         scoring, limit = step.scoring, self._max_hits
         if isinstance(scoring, NearestDense):
             scoring = replace(scoring, exact=True)
-        elif isinstance(scoring, Mmr):  # it chooses among this many
+        elif isinstance(scoring, Mmr):  # Mmr chooses among this many points
             limit = min(limit, max(scoring.candidates, 1))
         return replace(step, scoring=scoring, limit=limit, offset=0, threshold=None)
 

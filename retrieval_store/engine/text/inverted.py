@@ -46,7 +46,7 @@ from retrieval_store.engine.state.state import ChangedRows, State, View, rows_of
 if TYPE_CHECKING:
     from retrieval_store.base.analysis import Analyzer
 
-MAX_TRIGRAM_PREFIX = 1_000  # characters
+MAX_TRIGRAM_PREFIX = 1_000  # characters at the beginning of a text from which trigrams are taken
 NO_ROWS: Ints = np.empty(0, np.int64)
 Term: TypeAlias = str | int
 Rows32: TypeAlias = npt.NDArray[np.int32]
@@ -108,7 +108,8 @@ def find_in(
     rows, weights = [np.empty(0, np.int32)], [np.empty(0, np.float32)]
     for segment, rows_above in zip(layers.segments, above, strict=True):
         term_rows, values = segment.find(term)
-        if len(term_rows) and int(term_rows[-1]) >= len(alive):  # built for a later state
+        # The lists were built for a later state.
+        if len(term_rows) and int(term_rows[-1]) >= len(alive):
             term_rows = term_rows[: np.searchsorted(term_rows, len(alive))]
             values = values[: len(term_rows)]
         if some_dead or rows_above is not None:
@@ -265,7 +266,7 @@ def list_words(rows: Ints, documents: Sequence[str | None], analyzer: "Analyzer"
 def list_trigrams(rows: Ints, documents: Sequence[str | None]) -> Lists:
     """Build the lists of the trigrams of some documents. Trigrams are all sequences of three bytes
     in UTF-8."""
-    # Not a method of the document's own: anything but a document is a TypeError, as everywhere.
+    # str.encode, because anything that isn't a document must raise TypeError
     blobs = [str.encode(document or "") for document in documents]
     lengths = np.array([len(blob) for blob in blobs], np.int64)
     data = np.frombuffer(b"".join(blobs), np.uint8).astype(np.int32)
@@ -313,8 +314,10 @@ def _count_pairs(codes: Whole, owners: Whole) -> tuple[Whole, Whole, Matrix]:
     return codes[firsts], owners[firsts], counts
 
 
-FOLLOWED = 1_024  # rows that are measured again one by one; where there are more, all are
-ListKey: TypeAlias = "tuple[str, Analyzer | int | None]"  # of words, trigrams, a sparse space
+# Up to this many changed rows, sizes are updated row by row; otherwise for all rows.
+FOLLOWED = 1_024
+# The key of lists of words, of trigrams, or of a sparse space.
+ListKey: TypeAlias = "tuple[str, Analyzer | int | None]"
 TRIGRAMS: ListKey = ("trigrams", None)
 OF_DOCUMENTS, OF_VECTORS = frozenset(["documents"]), frozenset(["vectors"])
 
@@ -336,7 +339,7 @@ def file_key(key: ListKey) -> str:
         return kind
     if isinstance(source, int):
         return f"{kind}.{source}"
-    import hashlib  # which takes 3 ms, and not all that asks for words asks for a file
+    import hashlib  # imported here, because it takes 3 ms and few callers need a file
 
     description = repr((source.language, sorted(source.stopwords)))
     return f"{kind}.{hashlib.sha256(description.encode()).hexdigest()[:16]}"
@@ -393,7 +396,8 @@ def measures_still_valid(
     measures_by_key: Mapping[Hashable, Measures], changed_rows: Ints
 ) -> MeasuresByKey:
     """The measures that remain valid after the lists of these rows have changed."""
-    entries = list(measures_by_key.items())  # a reader of the state before may add to it meanwhile
+    # A copy, because a reader of the previous state may add entries meanwhile.
+    entries = list(measures_by_key.items())
     updated = [
         (key, measures, np.concatenate([measures.changed, changed_rows]))
         for key, measures in entries
@@ -470,7 +474,7 @@ class Vocabulary(Mapping[str, int]):
         return (self._bytes_of(number).decode() for number in range(len(self)))
 
     def __getitem__(self, word: str) -> int:
-        sought = word.encode(errors="surrogatepass")  # of a query, which may have any
+        sought = word.encode(errors="surrogatepass")  # a query may contain any characters
         place = bisect_left(self._order, sought, key=self._bytes_of)
         if place < len(self._order) and self._bytes_of(self._order[place]) == sought:
             return int(self._order[place])
@@ -481,10 +485,10 @@ class Vocabulary(Mapping[str, int]):
 
 
 MAGIC = b"RSlists4"
-# Of lists before they were mapped; of words before scripts without spaces were split into pairs;
-# and before strokes, and marks of Arabic and Hebrew, were folded.
+# First bytes of earlier formats: not mapped; scripts without spaces not split into pairs; strokes,
+# and marks of Arabic and Hebrew, not folded.
 MAGICS_BEFORE = b"RSlists1", b"RSlists2", b"RSlists3"
-# Of each segment: pks, sizes, terms, offsets, owners, weights, and of words the vocabulary.
+# For each segment: pks, sizes, terms, offsets, owners, weights, and, for words, the vocabulary.
 _TYPES = ("<i8", "<f4", "<i8", "<i8", "<i4", "<f4", "|u1", "<i8", "<i4")
 
 
@@ -547,7 +551,7 @@ def _segment(
     rows = rows_of(all_pks, pks)
     lists = Lists(rows, sizes, codes, terms, offsets, owners, weights, True, True)
     if not len(rows) or (int(rows.min()) == 0 and int(rows[-1]) == len(rows) - 1):
-        return lists  # its owners are numbered alike
+        return lists  # rows are numbered as in the file
     return _renumber(lists, rows, rows[owners].astype(np.int32))
 
 
@@ -564,7 +568,7 @@ def _refuse_disorder(pks: Ints, sizes: Array, offsets: Ints, owners: Array, weig
         raise ValueError("its rows are out of order")
     if len(owners) and not 0 <= int(owners.min()) <= int(owners.max()) < len(pks):
         raise ValueError("it has rows that aren't there")
-    # The sum of numbers of float32 is one in float64, whatever they are, if all of them are.
+    # The float64 sum of float32 numbers is finite exactly if all of them are finite.
     if not np.isfinite(weights.sum(dtype=np.float64)) or not (sizes >= 0).all():
         raise ValueError("it has weights that are no numbers")
     if len(weights) not in (0, len(owners)):

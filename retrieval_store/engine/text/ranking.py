@@ -49,7 +49,7 @@ from retrieval_store.engine.text.inverted import (
     file_key,
 )
 
-ROOM = 8_192  # rows that may come before all are measured again
+ROOM = 8_192  # rows that can be added before the sizes of all rows are computed again
 
 
 def measure_layers(
@@ -101,10 +101,10 @@ def _sizes_at(layers: Layers[Lists], rows: Ints) -> Ints:
     return sizes
 
 
-LISTS_WORTH = 20_000  # points; the lists of fewer are made anew in a moment
+LISTS_WORTH = 20_000  # points; with fewer, lists are rebuilt quickly
 ROWS_A_PIECE, BYTES_A_PIECE = 20_000, 8_000_000
-SAMPLED = 200  # documents
-ROWS_A_STEP = 500  # less than a tenth of a second
+SAMPLED = 200  # documents of a sample
+ROWS_A_STEP = 500  # rows that are listed in less than a tenth of a second
 Read: TypeAlias = Callable[[Callable[[ListView], Any]], Any]
 
 
@@ -214,7 +214,7 @@ def _list_stale(cache: LayerCache, key: ListKey, rows: Ints, view: ListView) -> 
     with refreshing:
         if view.caches.lists is not cache:
             return None
-        rows = rows[alive[rows]]  # the others have changed meanwhile
+        rows = rows[alive[rows]]  # the other rows have changed meanwhile
         if outside(rows, cache.at(key, seq, len(alive)).stale).any():
             return None
         return list(in_pieces(view, key, rows))
@@ -346,8 +346,9 @@ def documents_of(view: AnyView, rows: Ints) -> list[str | None]:
     return [document for piece in pieces for (document,) in piece]
 
 
-RAREST = 6  # trigrams of a text that are looked up; the document decides anyway
-Part: TypeAlias = tuple[Ints32, Matrix, float]  # rows, each once; their weights, and a factor
+RAREST = 6  # trigrams of a text that are looked up; the documents found are tested anyway
+# Rows without repetitions, their weights, and a factor.
+Part: TypeAlias = tuple[Ints32, Matrix, float]
 
 
 def rank_texts(
@@ -437,7 +438,7 @@ class _Texts:
         """The greatest share of a text that the document of one of the hits contains."""
         is_hit = np.zeros(self.height, np.bool_)
         is_hit[hit_rows] = True
-        weight_of_row = np.zeros(self.height)  # of the text's words
+        weight_of_row = np.zeros(self.height)  # the weight of the text's words in each row
         for (rows, _, _), weight in zip(parts, weights, strict=True):
             weight_of_row[rows[is_hit[rows]]] += weight
         greatest_idf = float(idf_of(self._measures.holders, 1))
@@ -473,7 +474,7 @@ def _best_rows(parts: Sequence[Part], k: int, mask: Bools | None, height: int) -
         candidates = np.arange(height) if mask is None else np.flatnonzero(mask)
         totals = totals if mask is None else totals[candidates]
         chosen = _greatest_places(totals, k)
-        # There may be rows without any part among them, whose total is 0.
+        # Rows without any of the parts may be among them; their total is 0.
         if not (totals[chosen] > 0).all():
             touched = np.zeros(height, np.bool_)
             touched[rows] = True

@@ -48,17 +48,19 @@ from retrieval_store.errors import InvalidArgumentError
 BLOCK = 32  # rows
 CHUNK = 8  # numbers of a row
 DIGITS = 8 + 8 * 4  # bytes of a query's digits for a chunk
-GROUP, GROUP_BYTES, TABLE_BYTES = 16, 64, 128  # numbers; bytes of signs; bytes of a query's tables
-OF_ROW = 4  # floats of a row …
-SIDE = 2  # … and the place of its exact part
-CACHED_BYTES = 65_536  # of codes, which each group of queries reads again
-OF_SIGNS = 2  # floats of a row beside its signs
-MAX_DIMENSIONS = 32_768  # of coded vectors: the count of a rotation's roundings holds up to here
+# Numbers of a group; bytes of its signs; bytes of a query's tables for it.
+GROUP, GROUP_BYTES, TABLE_BYTES = 16, 64, 128
+OF_ROW = 4  # floats stored for a row …
+SIDE = 2  # … and the position of its exact part among them
+CACHED_BYTES = 65_536  # bytes of codes that each group of queries reads again
+OF_SIGNS = 2  # floats stored with the signs of a row
+# Limit for coded vectors: up to here the number of a rotation's roundings is correct.
+MAX_DIMENSIONS = 32_768
 WORD = 8  # bytes
-VERSION = 8  # KERNEL_VERSION
+VERSION = 8  # must equal KERNEL_VERSION
 CHOICE = "RETRIEVAL_STORE_INSTRUCTIONS"
 NONE = "none"
-DATATYPES = {"f": 0, "e": 1, "B": 2}  # float32, float16, uint8, as numpy marks them
+DATATYPES = {"f": 0, "e": 1, "B": 2}  # float32, float16, uint8, by numpy's type characters
 METRIC_NUMBERS = {"cosine": 0, "ip": 1, "l2": 2, "l1": 3}
 
 PIECE = Struct("=9q")  # high low rows finer signs slots first count frame
@@ -83,7 +85,7 @@ ENCODING = Struct("=12q")
 GATHERING = Struct("=10q")  # pieces piece_of row_of count chunks high low rows finer signs
 # rows slots query room distances row_count count dimension datatype metric length
 DISTANCES = Struct("=10qd")
-CODE_SEARCH = Struct("=10q14qdq10qd")  # SEARCH, SCAN and DISTANCES behind one another
+CODE_SEARCH = Struct("=10q14qdq10qd")  # a SEARCH, a SCAN and a DISTANCES in succession
 
 
 def address(array: npt.NDArray[Any] | None) -> int:

@@ -51,7 +51,7 @@ _BINARY: int = getattr(os, "O_BINARY", 0)
 _NO_FOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
 _NO_WAITING: int = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 _DIRECTORY: int = getattr(os, "O_DIRECTORY", 0)
-# O_PATH also opens a directory that can't be listed
+# O_PATH also opens a directory that can't be listed.
 _ENTERED: int = getattr(os, "O_PATH", os.O_RDONLY)
 HAS_DIRECTORY_DESCRIPTORS = bool(_DIRECTORY)
 VARIABLE, TRIAL = "RETRIEVAL_STORE_WINDOWS", "trial"
@@ -313,7 +313,7 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    # For example FAT has no links.
+    # FAT, for example, has no links.
     NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
     FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 

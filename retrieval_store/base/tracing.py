@@ -66,7 +66,7 @@ def _find_tracer() -> Any:
     are sent."""
     global _tracer  # noqa: PLW0603 (it is looked up once)
     trace: Any = sys.modules.get(API)
-    # Otherwise OpenTelemetry is being imported.
+    # While OpenTelemetry is being imported, it lacks this attribute.
     if _tracer is None and hasattr(trace, "get_tracer_provider"):
         provider = trace.get_tracer_provider()
         if type(provider) is not trace.ProxyTracerProvider:

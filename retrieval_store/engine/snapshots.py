@@ -114,7 +114,7 @@ def _copy_state(
 ) -> tuple[list[tuple[str, SpaceState, Stored]], bool]:
     """Copy the database of a collection. Returns the name, space and rows of each vector file, and
     whether the files contain dead or expired data."""
-    # Left by an earlier attempt, during which a file was removed.
+    # An earlier attempt, during which a file was removed, may have left files.
     for leftover in directory.iterdir():
         leftover.unlink()
     with translate_errors(directory):

@@ -540,7 +540,7 @@ def _open_file(path: Path, flags: int, mode: Mode) -> apsw.Connection:
     wait_for_locks(connection, LOCK_TIMEOUT_MS)
     # "relaxed" only leaves out the sync of the write-ahead log at each commit.
     connection.execute(f"PRAGMA synchronous = {'NORMAL' if mode == 'relaxed' else 'FULL'}")
-    # Otherwise macOS may leave data in the drive's cache.
+    # Without it, macOS may leave data in the drive's cache.
     connection.execute("PRAGMA fullfsync = ON")
     connection.execute("PRAGMA secure_delete = ON")  # overwrite deleted data
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")

@@ -840,7 +840,7 @@ def _unlink(directory: Path | None) -> None:
         with translate_errors(directory):
             with contextlib.suppress(FileNotFoundError):
                 directory.rename(grave)
-                # Otherwise a power cut may leave the old name without its files.
+                # Without the sync, a power cut may leave the old name without its files.
                 sync_directory(grave.parent)
             remove_collection(grave)
 

@@ -617,7 +617,7 @@ def _blocks(rows: int, columns: int, cells: int) -> Iterator[tuple[int, int]]:
 # OpenBLAS splits products with a vector among threads if they have 9,216 numbers or more.
 UNSPLIT_CELLS = 9_000
 
-# It splits products of matrices from UNSPLIT_PRODUCTS multiplications on; parts of more than
+# OpenBLAS splits products of matrices from UNSPLIT_PRODUCTS multiplications on; parts of more than
 # PART_CELLS numbers exceed the cache.
 UNSPLIT_PRODUCTS, PART_CELLS = 262_144, 32_768
 

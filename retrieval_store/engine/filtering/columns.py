@@ -75,7 +75,7 @@ from retrieval_store.filters.paths import FieldPath, JsonPath, PayloadPath, firs
 
 # Columns are saved from this many points and this many uses on.
 COLUMNS_WORTH, USES_WORTH = 20_000, 2
-# Limits on the column files of a collection: bytes in total, and bytes for each point.
+# The column files of a collection can take MAX_BYTES, or BYTES_EACH per point if that is more.
 MAX_BYTES, BYTES_EACH = 256 << 20, 64
 # From this many points on, columns of usual keys are saved before they are used:
 AHEAD_WORTH = 100_000

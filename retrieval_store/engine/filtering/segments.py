@@ -278,7 +278,8 @@ def groups_of_file(rows: Ints32, offsets: Ints32) -> RowGroups:
     have checked."""
     count = len(offsets) - 1
     sizes, least = np.diff(offsets), np.min_scalar_type(count)
-    # For example for floats that are all different; the result is the same in a tenth of the time.
+    # True for example if floats are all different; this gives the same result in a tenth of the
+    # time.
     if (sizes <= 1).all():
         numbers = np.flatnonzero(sizes).astype(least)
     else:
@@ -783,7 +784,7 @@ def _values(
         owners = np.repeat(owners, counts)
     if not items:
         postings = NO_POSTINGS
-    # For example if no value is a list.
+    # True for example if no value is a list.
     elif column.kind == "count" and items.count(1) == len(items):
         postings = constant(owners, 1)
     else:

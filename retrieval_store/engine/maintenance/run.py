@@ -370,7 +370,7 @@ def _again(access: Access, progress: Progress, work: Callable[[_Pass], T], is_al
         while True:
             with suppress(_Overgrown):
                 return work(_Pass(access, progress, is_alone))
-    # For example from vectors in memory that were released by a deletion.
+    # A deletion may have released vectors in memory, for example.
     except (LookupError, ValueError):
         access.refuse_if_gone()
         raise

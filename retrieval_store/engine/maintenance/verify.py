@@ -437,7 +437,7 @@ def _refuse_wrong_distances(
         slots = searched[start : start + SEARCHED_AT_ONCE]
         try:
             numbers, distances = index.search(as_float32(rows[slots]), min(CANDIDATES, len(rows)))
-        # For example an index that finds too few candidates; searches use another method then.
+        # An index may find too few candidates, for example; searches use another method then.
         except RuntimeError:
             continue
         hit_slots = np.asarray(numbers).reshape(len(slots), -1).astype(np.int64)

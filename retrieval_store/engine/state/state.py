@@ -133,7 +133,7 @@ class State:
     spaces: dict[str, SpaceState]
     non_dense: dict[str, Space]
     mapped: MappedFile | None = None
-    # At most one entry.
+    # Contains at most one array.
     _dead_rows: list[Ints] = field(default_factory=list, init=False, repr=False)
 
     @property

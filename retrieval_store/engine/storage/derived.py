@@ -120,7 +120,7 @@ class DerivedKind(Generic[S_contra, T_co]):
             # open now.
             if isinstance(error, DamagedError) or not isinstance(error, OSError):
                 files.useless.add(derived_file)
-            # Otherwise another process has replaced it meanwhile.
+            # If the file is gone, another process has replaced it meanwhile.
             if is_there(files.directory, derived_file):
                 files.warn(self.what, error)
         return None

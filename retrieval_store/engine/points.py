@@ -549,8 +549,8 @@ class PointStore:
     def pairs(
         self, view: SearchView, space: str, expression: Expression | None, sample: int, limit: int
     ) -> tuple[list[PointId], Ints, Ints, Floats]:
-        """For each point of a random sample, the nearest other points of that sample; see
-        `similarity.pairs`."""
+        """Find pairs of near points: for each point of a random sample, the nearest other points of
+        that sample; see `similarity.pairs`."""
         from retrieval_store.engine.search.similarity import pairs
 
         similar_pairs = pairs(view, space, self._without_expired(view, expression), sample, limit)

@@ -1,12 +1,12 @@
-"""Helpers that know nothing of stores; all other packages may use them.
+"""Helpers that don't depend on stores; all other packages are allowed to import them.
 
-`arrays` names array types, adds what numpy lacks, and has the copy-on-write arrays and the limits
-of vectors. `validation` checks arguments and JSON values; `argument_names` knows their names in
-other libraries. `analysis` splits texts into words; `fusion` combines rankings; `pca` projects
-vectors onto a plane; `html` renders tables. `platform` has the functions of the operating system
-that stores on disk need: locks, syncs, maps, names. `system` describes processes, and makes texts
-printable; `budget` counts the memory and time of a request; `tracing` has loggers, spans and
-progress bars. `locks` has locks that are also released after an interrupt; `workers` has thread
-pools that still make calls while the interpreter ends; `threads` runs blocking calls for event
-loops. It may use only `errors`.
+`arrays` names array types, adds operations that numpy lacks, and contains the copy-on-write arrays
+and the limits on vectors. `validation` checks arguments and JSON values; `argument_names` lists
+their names in other libraries. `analysis` splits texts into words; `fusion` combines rankings;
+`pca` projects vectors to a plane; `html` renders tables. `platform` contains the functions of the
+operating system that stores on disk need: locks, syncs, memory maps, file names. `system` describes
+processes, and makes texts printable; `budget` counts the memory and time of a request; `tracing`
+contains loggers, spans and progress bars. `locks` contains locks that are also released after an
+interrupt; `workers` contains thread pools that still make calls while the interpreter ends;
+`threads` runs blocking calls for event loops. The package is allowed to import only `errors`.
 """

@@ -1,18 +1,19 @@
 """Finds, folds, stems and numbers the words of texts, many texts in one call.
 
 A word is a run of letters, digits and underscores, by Unicode, with the marks that follow them.
-Case and diacritics are folded, the latter after stemming, since stemmers need them: "Éclair" and
-"eclair" are one word. Vowel signs of Arabic and points of Hebrew are removed likewise. Stemming and
-stopwords depend on the language. Texts of users are never parsed: there is no query syntax.
+Case and diacritics are removed: "Éclair" and "eclair" are one word. Diacritics are removed after
+stemming, because stemmers need them. Vowel signs of Arabic and points of Hebrew are removed too.
+Stemming and stopwords depend on the language. Texts of users are never parsed: there is no query
+syntax.
 
 Scripts without spaces between words, such as Chinese and Thai, are split into pairs of characters,
 in documents and in queries. So a query finds its text anywhere, without a dictionary. Documents are
 also indexed by single characters, for queries of a single character. Korean has spaces, but
-particles follow its nouns without one: it is split both ways.
+particles follow its nouns without a space, so it is split in both ways.
 
-Invisible characters don't divide words: soft hyphens, zero-width spaces and others. A word with a
-hyphen at the end of a line is indexed as a whole, and as its halves, since the hyphen may belong to
-it.
+Invisible characters, such as soft hyphens and zero-width spaces, don't divide words. A word with a
+hyphen at the end of a line is indexed as a whole, and also as its halves, because the hyphen may
+belong to it.
 """
 
 import re
@@ -30,26 +31,26 @@ from retrieval_store.base.arrays import Bools, Ints, distinct, stable_order
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 
 _BREAK = "\0"  # between texts; within one it separates words like any other control character
-# For each byte of UTF-8 what takes its place: of ASCII only words, in lower case, and breaks stay.
+# The replacement of each byte of UTF-8. Of ASCII, only words, in lower case, and breaks stay.
 _PLAIN = bytes(
     byte if chr(byte) in "_\0" or byte > 127 or chr(byte).isalnum() else ord(" ")
     for byte in bytes(range(256)).lower()
 )
-_SPACE = re.compile("[ \n]")  # where a text may be cut: no word crosses it
-PIECE = 1_000_000  # characters
-LONG_NUMBER = 5  # digits, from which on a number is a name of something
+_SPACE = re.compile("[ \n]")  # where a text may be split, because no word contains it
+PIECE = 1_000_000  # characters of a batch
+LONG_NUMBER = 5  # digits; a number with at least this many looks like an identifier
 
 
 def _class_of(ranges: str) -> str:
-    """The inside of a regular expression's character class. ranges: of characters, in
-    hexadecimal."""
+    """The content of a regular expression's character class. ranges: ranges of characters, in
+    hexadecimal, separated by spaces."""
     return "".join(
         "-".join(re.escape(chr(int(end, 16))) for end in span.split("-")) for span in ranges.split()
     )
 
 
-# Characters without a look of their own: hyphens and spaces that show only at the end of a line,
-# joiners, directions, variation selectors.
+# Invisible characters: hyphens and spaces that show only at the end of a line, joiners, directions,
+# variation selectors.
 _INVISIBLE = _class_of(
     "ad 34f 61c 17b4-17b5 180b-180f 200b-200f 202a-202e 2060-206f fe00-fe0f feff fff9-fffb "
     "1d173-1d17a e0000-e0fff"
@@ -69,12 +70,12 @@ a000-a48f a500-a61f a62a-a63f a980-a9cf a9e0-a9ef a9fa-a9ff aa60-aadf f900-faff 
 11700-1172f 11740-1174f 16fe0-1b2ff 20000-3fffd
 """
 _SPACELESS = _class_of(_SPACELESS_RANGES)
-_PAIRED = _SPACELESS + _class_of("ac00-d7a3")  # those, and Korean's syllables
+_PAIRED = _SPACELESS + _class_of("ac00-d7a3")  # these scripts, and Korean's syllables
 _HAS_PAIRED = re.compile(f"[{_PAIRED}]")
 _LETTER = rf"[^\W{_SPACELESS}]"
 _WORD = re.compile(f"{_LETTER}+")
-MANY_DIVIDING = 64  # characters; to replace more one by one takes longer than a pattern
-_MARKS = ("Mn", "Mc")  # Unicode's categories of them
+MANY_DIVIDING = 64  # characters; replacing more of them one by one takes longer than a pattern
+_MARKS = ("Mn", "Mc")  # Unicode's categories of combining marks
 # Marks that texts may omit: diacritics, points and accents of Hebrew, vowel signs of Arabic and of
 # Syriac, and the line that stretches Arabic words. In other scripts, such as Devanagari, marks are
 # vowels that no text omits.
@@ -87,14 +88,15 @@ _DIACRITICS = re.compile(
     )
     + "]+"
 )
-# Letters with a mark that Unicode doesn't divide from them, such as "ł", by how their names begin.
+# Letters with a mark that Unicode doesn't separate from them, such as "ł"; the pattern matches
+# their names.
 _MARKED = re.compile("LATIN SMALL LETTER ([A-Z]{1,2}) WITH ")
-_EAST_ASIAN = "\u2e80"  # from which on words begin with no such letter
+_EAST_ASIAN = "\u2e80"  # words that begin with this character or a later one contain no such letter
 _UNDIVIDED = {"æ": "ae", "œ": "oe", "ı": "i"}
 _AFTER_UNICODE = sys.maxunicode + 1
 _NARROW = re.compile("[\uff66-\uff9f]+")  # kana of half the width
 _DIVISION = re.compile(f"[-\u2010]{_AT_END_OF_LINE}")
-_LONGEST_HALF = 64  # letters of a word before or after its division
+_LONGEST_HALF = 64  # letters of a word before or after the hyphen
 _HALF_BEFORE, _HALF_AFTER = re.compile(r"[^\W\d_]+\Z"), re.compile(r"[^\W\d_]+")
 # The words of English that carry the least meaning: pronouns, articles, forms of be, have and do,
 # and the commonest prepositions and conjunctions.
@@ -110,20 +112,21 @@ yours yourself yourselves
 ENGLISH = frozenset(_ENGLISH.split())
 
 
-# BM25's usual parameters: how much it counts that a word is repeated, and the length of a document.
+# BM25's usual parameters: the weight of repetitions of a word, and of the length of a document.
 K1, B = 1.2, 0.75
 
 
 def idf_of(documents: int, holders: Any) -> Any:
-    """BM25's inverse document frequency of a word in `holders` of the documents, a number or an
-    array: ln(1 + (documents - holders + ½) / (holders + ½))."""
+    """BM25's inverse document frequency of a word: ln(1 + (documents - holders + ½) / (holders +
+    ½)). documents: the number of documents. holders: how many of them contain the word, a number or
+    an array."""
     return np.log1p((documents - holders + 0.5) / (holders + 0.5))
 
 
 def is_identifier(word: str) -> bool:
     """Whether a word looks like an identifier, such as a part number, an error code or a name in a
-    program. It has three characters or more, with an underscore, or with digits and letters. A
-    number alone, such as a year, counts only with five digits or more."""
+    program. An identifier has at least three characters. It contains an underscore, or digits and
+    letters. A number alone, such as a year, must have at least five digits."""
     digits = sum(character.isdigit() for character in word)
     mixed = 0 < digits < len(word) or digits >= LONG_NUMBER
     return len(word) > 2 and (mixed or "_" in word)
@@ -131,9 +134,9 @@ def is_identifier(word: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """The words of texts. vocabulary: the distinct words; codes: (n,) for each occurrence of a word
-    its index in the vocabulary; owners: (n,) ascending, the number of the text of each
-    occurrence."""
+    """The words of texts. vocabulary: the distinct words. codes: (n,) for each occurrence of a
+    word, the word's index in the vocabulary. owners: (n,) ascending, the number of the text in
+    which each occurrence is."""
 
     vocabulary: list[str]
     codes: Ints
@@ -142,16 +145,17 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Analyzer:
-    """Finds the words of texts. language: of the stemmer, by Snowball's name, None for no stemming;
-    stopwords: words that are left out, before stemming."""
+    """Finds the words of texts. language: Snowball's name of the stemmer, None for no stemming.
+    stopwords: words that are left out, compared before stemming."""
 
     language: str | None = None
     stopwords: frozenset[str] = frozenset()
 
     def words(self, texts: Sequence[str], is_query: bool = False) -> Words:
-        """The words of the texts, in their order; after the words of each part of a text come its
-        words of scripts without spaces. is_query: whether the texts are queries, in which a single
-        character of such a script counts only if it has no neighbour."""
+        """The words of the texts, in text order. After the words of each part of a text come its
+        pairs and single characters of scripts without spaces. is_query: whether the texts are
+        queries. In a query, a single character of such a script is included only if it has no
+        neighbour."""
         numbers = _Numbers({_BREAK: 0})
         codes, owners = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         texts = [text.replace(_BREAK, " ") for text in texts]
@@ -174,14 +178,14 @@ class Analyzer:
         return self._reduce(list(numbers), all_codes, all_owners)
 
     def _reduce(self, raw: list[str], codes: Ints, owners: Ints) -> Words:
-        """Remove stopwords, and stem and fold the other words: once for each distinct word, not for
-        each occurrence. The first item of `raw` is the break between texts."""
+        """Remove stopwords, and stem and fold the other words. That is done once for each distinct
+        word, not for each occurrence. The first item of `raw` is the break between texts."""
         stems = raw if self.language is None else stemmer(self.language).stemWords(raw)
         spelt = ["", *map(fold, stems[1:])]
         if self.stopwords:
             left_out = [fold(word) in self.stopwords for word in raw]
             spelt = ["" if out else word for word, out in zip(spelt, left_out, strict=True)]
-        numbers = _Numbers({"": 0})  # omitted words
+        numbers = _Numbers({"": 0})  # the key of words that are left out
         new_codes = np.fromiter(map(numbers.__getitem__, spelt), np.int64, len(spelt)) - 1
         codes = new_codes[codes] if len(codes) else codes
         return Words(list(numbers)[1:], codes[codes >= 0], owners[codes >= 0])
@@ -196,8 +200,9 @@ class _Numbers(dict[str, int]):
 
 
 def _in_pieces(texts: Sequence[str]) -> Iterator[tuple[list[int], list[str]]]:
-    """The texts with their indices, in batches of limited characters, since words take ten times
-    the memory of the text. A longer text comes in parts, cut before a space."""
+    """Yield the texts with their indices, in batches with a limited number of characters, because
+    words take ten times the memory of the text. A longer text is split into parts, each cut before
+    a space."""
     places: list[int] = []
     parts: list[str] = []
     room = PIECE
@@ -217,14 +222,14 @@ def _in_pieces(texts: Sequence[str]) -> Iterator[tuple[list[int], list[str]]]:
 
 
 def _end_of_word(text: str, position: int) -> int:
-    """The position where the first word after this position ends."""
+    """The first position after `position` at which a word ends."""
     space = _SPACE.search(text, position)
     return space.start() if space else len(text)
 
 
 def _beyond_ascii(texts: Sequence[str]) -> str:
-    """The distinct characters beyond ASCII in some texts. They decide which steps a text needs;
-    testing each pattern on the text itself would take as long as splitting it."""
+    """The distinct characters in some texts that aren't ASCII. They decide which steps a text
+    needs. Testing each pattern on the text itself would take as long as splitting it."""
     distinct_points = [np.empty(0, np.uint32)]
     for _, parts in _in_pieces([text for text in texts if not text.isascii()]):
         points = np.frombuffer("".join(parts).encode("utf-32-le", "surrogatepass"), "<u4")
@@ -233,19 +238,20 @@ def _beyond_ascii(texts: Sequence[str]) -> str:
 
 
 def _without_hidden(text: str) -> str:
-    """A text without the invisible characters that don't divide words."""
+    """The text without the invisible characters that don't divide words."""
     return text if text.isascii() else _HIDDEN.sub("", _NON_JOINER.sub(" ", text))
 
 
 def _with_whole_words(text: str) -> str:
-    """A text to which the words that are divided between two lines are appended as wholes."""
+    """The text, followed by the words that are divided between two lines, each without its
+    hyphen."""
     whole = ["".join(piece[0] for piece in pieces) for pieces in _divided_words(text)]
     return " ".join([text, *whole]) if whole else text
 
 
 def _divided_words(text: str) -> Iterator[list[re.Match[str]]]:
-    """The pieces of words that are divided between lines. A hyphen counts as a division only
-    between small letters, or between capitals; else it is part of a name."""
+    """Yield the pieces of each word that is divided between lines. A hyphen counts as a division
+    only between small letters, or between capitals. Otherwise it is part of a name."""
     if "\n" not in text or ("-" not in text and "\u2010" not in text):
         return
     pieces: list[re.Match[str]] = []
@@ -255,7 +261,7 @@ def _divided_words(text: str) -> Iterator[list[re.Match[str]]]:
         after = _HALF_AFTER.match(text, end, end + _LONGEST_HALF)
         if not (before and after and _is_of_one_case(before[0][-1] + after[0][0])):
             continue
-        if pieces and pieces[-1].start() == before.start():  # the middle of three
+        if pieces and pieces[-1].start() == before.start():  # the middle of a word in three pieces
             pieces.append(after)
             continue
         if pieces:
@@ -270,8 +276,8 @@ def _is_of_one_case(letters: str) -> bool:
 
 
 def _split(texts: Sequence[str]) -> list[str]:
-    """The words of the texts, in lower case, with a break between texts; without words of scripts
-    without spaces."""
+    """The words of the texts, in lower case, with a break between texts. Words of scripts without
+    spaces are left out."""
     spelt = list(texts)
     odd = [i for i, text in enumerate(texts) if not text.isascii()]
     if odd:
@@ -283,7 +289,7 @@ def _split(texts: Sequence[str]) -> list[str]:
 
 
 def _only_words(text: str) -> str:
-    """A text with spaces instead of characters beyond ASCII that aren't part of words."""
+    """The text, with spaces instead of non-ASCII characters that aren't part of words."""
     characters = _beyond_ascii([text])
     marks = _marks_among(characters)
     dividing = [character for character in characters if not _WORD.match(character)]
@@ -295,9 +301,9 @@ def _only_words(text: str) -> str:
 
 
 def _compose(texts: Sequence[str]) -> str:
-    """The texts in lower case, with breaks between them, in a Unicode normal form, so that equal
-    texts are equal character by character."""
-    # Twice, since folding case may decompose.
+    """The texts in lower case, joined by breaks, in a Unicode normal form. So equal texts are equal
+    character by character."""
+    # Normalized twice, because folding case may decompose characters.
     composed = unicodedata.normalize("NFC", _BREAK.join(texts))
     composed = unicodedata.normalize("NFC", composed.casefold())
     if not _NARROW.search(_beyond_ascii([composed])):
@@ -306,9 +312,9 @@ def _compose(texts: Sequence[str]) -> str:
 
 
 def _without_spaces(texts: Sequence[str], is_query: bool) -> Iterator[tuple[list[str], Ints, Ints]]:
-    """The texts' characters of scripts without spaces, and of Korean: pairs, then single ones. For
-    both together: the distinct strings; and for each occurrence the index of its string, and the
-    index of its text."""
+    """Yield the characters of texts in scripts without spaces, and in Korean: first pairs of
+    characters, then single characters. Both are yielded as the distinct strings, and, for each
+    occurrence, the index of its string and the index of its text."""
     if not _HAS_PAIRED.search(_beyond_ascii(texts)):
         return
     odd = [i for i, text in enumerate(texts) if not text.isascii() and _HAS_PAIRED.search(text)]
@@ -331,8 +337,9 @@ def _without_spaces(texts: Sequence[str], is_query: bool) -> Iterator[tuple[list
 
 
 def _characters_in(points: npt.NDArray[np.uint32]) -> tuple[Ints, Ints, Bools]:
-    """The characters of scripts without spaces in a text with these code points: where each begins,
-    where its marks end, and whether another such character follows directly."""
+    """The characters of scripts without spaces in a text. points: the code points of the text.
+    Returns where each character begins, where its marks end, and whether another such character
+    follows directly."""
     kinds = np.zeros(_AFTER_UNICODE, np.uint8)
     for point in distinct(points).tolist():
         character = chr(point)
@@ -349,23 +356,23 @@ def _characters_in(points: npt.NDArray[np.uint32]) -> tuple[Ints, Ints, Bools]:
 def _distinct_in(
     text: str, keys: Ints, starts: Ints, ends: Ints, holders: Ints
 ) -> tuple[list[str], Ints, Ints]:
-    """The pieces of a text that have different keys; and for each occurrence the number of its
-    piece, and its holder."""
+    """The distinct pieces of a text, and, for each occurrence, the number of its piece, and its
+    holder. Pieces with equal keys are equal."""
     _, firsts, inverse = np.unique(keys, return_index=True, return_inverse=True)
     spans = zip(starts[firsts].tolist(), ends[firsts].tolist(), strict=True)
     return [text[start:end] for start, end in spans], inverse.reshape(-1), holders
 
 
 def _marks_among(characters: str) -> str:
-    """The combining marks among some characters: parts of words in many scripts, which Python's
-    class of word characters leaves out."""
+    """The combining marks among some characters. They are parts of words in many scripts, but
+    Python's class of word characters leaves them out."""
     return "".join(mark for mark in characters if unicodedata.category(mark) in _MARKS)
 
 
 def places_of_words(text: str) -> list[tuple[int, int]]:
-    """The positions of words in a text, each as (start, end), ordered by start. In scripts without
+    """The positions of words in a text, each as (start, end), sorted by start. In scripts without
     spaces, and in Korean, single characters and pairs have positions. A word that is divided
-    between lines also has a position as a whole."""
+    between lines also has a position for the whole word."""
     plain = text.replace(_BREAK, " ")
     marks = _marks_among(_beyond_ascii([plain]))
     # Kana of half the width have their marks behind them.
@@ -382,8 +389,8 @@ def places_of_words(text: str) -> list[tuple[int, int]]:
 
 @lru_cache(maxsize=64)
 def _word(more: str) -> re.Pattern[str]:
-    """The pattern of a word, or of a break. more: a pattern of the combining marks in the text. A
-    pattern with all marks of Unicode would take 40 ms to compile, and would slow down every
+    """The pattern of a word or a break between texts. more: a pattern of the combining marks in the
+    text. A pattern with all marks of Unicode would take 40 ms to compile, and would slow down every
     match."""
     if not more:
         return re.compile(rf"{_LETTER}+|\0")
@@ -392,14 +399,14 @@ def _word(more: str) -> re.Pattern[str]:
 
 @lru_cache(maxsize=64)
 def _character(more: str) -> re.Pattern[str]:
-    """The pattern of a character that is paired with the next (group 1), and of the next character
-    (group 2)."""
+    """The pattern of a character that forms a pair with the next character (group 1), and of that
+    next character (group 2)."""
     character = rf"(?=\w)[{_PAIRED}]{more}*"
     return re.compile(rf"({character})(?=({character})|)")
 
 
 def fold(word: str) -> str:
-    """A word without case and diacritics."""
+    """Remove case and diacritics from a word."""
     if word.isascii():
         return word
     unmarked = _DIACRITICS.sub("", unicodedata.normalize("NFKD", word).casefold())
@@ -410,8 +417,8 @@ def fold(word: str) -> str:
 
 @lru_cache(maxsize=1)
 def _plain_letters() -> dict[int, str]:
-    """Maps Latin letters whose mark isn't removed by Unicode decomposition to the letters without
-    the mark."""
+    """Maps Latin letters with a mark to the letters without it, for marks that Unicode
+    decomposition doesn't remove."""
     plain = {ord(letter): letters for letter, letters in _UNDIVIDED.items()}
     for point in (*range(0xE0, 0x250), *range(0x1E00, 0x1F00), *range(0x2C60, 0xA800)):
         marked = _MARKED.match(unicodedata.name(chr(point), ""))
@@ -422,10 +429,10 @@ def _plain_letters() -> dict[int, str]:
 
 @lru_cache(maxsize=32)
 def stemmer(language: str) -> Any:
-    """Snowball's stemmer of a language; InvalidArgumentError for an unknown one."""
+    """Snowball's stemmer of a language. Raises InvalidArgumentError if the language is unknown."""
     try:
         import Stemmer
-    except ImportError:  # not `needing`: users of words read one error, without its cause
+    except ImportError:  # not `needing`, so that users see one error without its cause
         raise MissingDependencyError(
             'stemming needs PyStemmer: pip install "retrieval-store[text]"'
         ) from None
@@ -436,8 +443,8 @@ def stemmer(language: str) -> Any:
 
 
 def analyzer(language: str | None, stemming: bool, stopwords: bool | Sequence[str]) -> Analyzer:
-    """The analyzer with these settings; stopwords: True for the stopwords of the language, or a
-    list."""
+    """Create the analyzer with these settings. stopwords: True for the stopwords of the language,
+    or a list of words. Raises InvalidArgumentError for unsupported settings."""
     if stopwords is True and language != "english":
         raise InvalidArgumentError(
             f"there are no stopwords for the language {language!r}, only for 'english': give them "
@@ -451,7 +458,7 @@ def analyzer(language: str | None, stemming: bool, stopwords: bool | Sequence[st
 
 
 def analyzer_of(text_settings: Mapping[str, Any]) -> Analyzer:
-    """The analyzer with a collection's settings (`TEXT_DEFAULTS`); raises the errors of
+    """The analyzer with a collection's settings (`TEXT_DEFAULTS`). Raises the same errors as
     `analyzer`."""
     words = text_settings["stopwords"]
     stopwords = tuple(words) if isinstance(words, list) else words
@@ -460,12 +467,12 @@ def analyzer_of(text_settings: Mapping[str, Any]) -> Analyzer:
 
 @lru_cache(maxsize=64)
 def cached_analyzer(language: str | None, stemming: bool, stopwords: Any) -> Analyzer:
-    """As `analyzer`, but cached, since an analyzer takes a while to make."""
+    """Like `analyzer`, but cached, because creating an analyzer takes some time."""
     return analyzer(language, stemming, stopwords)
 
 
 def spellings(analyzer: Analyzer, text: str) -> dict[str, str]:
-    """The first spelling in a text of each of its words."""
+    """For each word of a text, its first spelling in the text."""
     spelt = list(dict.fromkeys(text[start:end] for start, end in places_of_words(text)))
     words = analyzer.words(spelt, is_query=True)
     by_word: dict[str, str] = {}

@@ -1,4 +1,5 @@
-"""Names of arguments in other libraries, so that errors can name the argument here."""
+"""Names of arguments in other libraries. Errors can then name the corresponding argument of this
+library."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
@@ -9,7 +10,8 @@ from retrieval_store.errors import InvalidTypeError
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# By the argument here: names in queries of LangChain, LlamaIndex, Qdrant and others.
+# For each argument of this library, its names in queries of LangChain, LlamaIndex, Qdrant and
+# others.
 OF_QUERIES: Mapping[str, Sequence[str]] = {
     "n_results": ("top_k", "k", "n", "limit", "count", "size", "num_results", "similarity_top_k"),
     "where": ("filter", "filters", "query_filter", "metadata", "metadatas"),
@@ -53,7 +55,8 @@ OF_COLLECTIONS: Mapping[str, Sequence[str]] = {
     "configuration": (*_CONFIGURATION, *_DISTANCE, "distance", "vectors_config"),
     "data_loader": ("loader",),
 }
-# Of the vector stores of frameworks, whose adapters call what embeds as their framework does.
+# Names of arguments in the vector stores of frameworks. Adapters name embedding functions as their
+# framework does.
 OTHER_NAMES: Mapping[str, Sequence[str]] = {
     "collection_name": _COLLECTION_NAME,
     "embedding": ("embedding_function", *_EMBEDDING_FUNCTION),
@@ -68,12 +71,12 @@ OTHER_NAMES: Mapping[str, Sequence[str]] = {
 
 
 def hint_at_argument(unknown: str, names: Mapping[str, Sequence[str]]) -> str:
-    """The name that an argument of another library has here, for the end of a message: ": here it
-    is path". Empty if no other library has that argument.
+    """The end of an error message, which names this library's argument for an argument of another
+    library: ": here it is path". Empty if no other library has that argument.
 
     Args:
         unknown: the unknown name.
-        names: names in other libraries, by the arguments here.
+        names: for each argument of this library, its names in other libraries.
     """
     ours = next((ours for ours, theirs in names.items() if unknown in theirs), None)
     return "" if ours is None else f": here it is {ours}"
@@ -82,12 +85,12 @@ def hint_at_argument(unknown: str, names: Mapping[str, Sequence[str]]) -> str:
 def suggests_argument(
     names: Mapping[str, Sequence[str]],
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A decorator of a method: if a caller uses the name that an argument has in another library,
-    the InvalidTypeError says the argument's name here. (A parameter `**unknown` for these would be
-    shown to language models, by frameworks that make tools of methods.)
+    """A decorator of a method. If a caller uses another library's name for an argument, the
+    InvalidTypeError suggests this library's name. (A parameter `**unknown` for these would be shown
+    to language models, by frameworks that make tools of methods.)
 
     Args:
-        names: names in other libraries, by the arguments here.
+        names: for each argument of this library, its names in other libraries.
     """
 
     def decorate(method: Callable[P, R]) -> Callable[P, R]:

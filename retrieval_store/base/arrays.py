@@ -1,13 +1,14 @@
 """Array types, the few array operations that numpy lacks, and the metrics and fusions by name.
 
-`CowArray` is a copy-on-write array of numbers that can be appended to and changed at single
-positions; its versions share memory. A version is a long shared array, and a short *patch*:
-positions with other numbers. So changing a number costs the same for any length. Only when a patch
-becomes long does a version get an array of its own.
+`CowArray` is a copy-on-write array of numbers. Numbers can be appended, and changed at single
+positions; its versions share memory. A version consists of a long shared array, and a short
+*patch*: positions whose numbers differ. So changing a number costs the same for any length. A
+version gets an array of its own only when its patch becomes long.
 
-The metrics are distances between vectors. Searches measure and rank by *distances* where "ip" is
+The metrics are distances between vectors. Searches compute and rank by *distances* where "ip" is
 -dot: in 1 - dot, products of small vectors would lose their digits. `similarity_of` and
-`server_scores_of` convert them to scores, `hit_distances` to the distances of hits.
+`server_scores_of` convert these distances to scores, `hit_distances` converts them to the distances
+of hits.
 """
 
 import mmap
@@ -20,8 +21,8 @@ import numpy.typing as npt
 Matrix: TypeAlias = npt.NDArray[np.float32]  # (n, dim) vectors
 Halves: TypeAlias = npt.NDArray[np.float16]
 Bytes: TypeAlias = npt.NDArray[np.uint8]
-Stored: TypeAlias = Matrix | Halves | Bytes  # vectors as a space keeps them
-Datatype: TypeAlias = Literal["float32", "float16", "uint8"]  # of their numbers
+Stored: TypeAlias = Matrix | Halves | Bytes  # vectors in the form in which a space stores them
+Datatype: TypeAlias = Literal["float32", "float16", "uint8"]  # the type of their numbers
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]  # such as places of points, or counts
 Unsigned: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
@@ -30,11 +31,13 @@ Indices: TypeAlias = npt.NDArray[np.uint32]
 Ints32: TypeAlias = npt.NDArray[np.int32]
 AnyArray = TypeVar("AnyArray", bound=npt.NDArray[Any])
 DATATYPES: tuple[Datatype, ...] = get_args(Datatype)
-FLOAT16_MAX = 65_504.0  # the largest number of float16
-FLOAT16_INFINITY = 65_536.0  # as which its infinity is read, see `as_float32`
+FLOAT16_MAX = 65_504.0  # the largest finite number of float16
+# The float32 number that represents float16's infinity, see `as_float32`.
+FLOAT16_INFINITY = 65_536.0
 UINT8_MAX = 255
 _HALF_SHIFT = 13  # bits of a float32's fraction that float16 lacks
-_HALF_BITS = np.int32(-0x70002000)  # of a float32 that float16 has: all but three of the exponent
+# The bits of a float32 that float16 has: all except three bits of the exponent.
+_HALF_BITS = np.int32(-0x70002000)
 _HALF_SCALE = np.float32(2.0**112)  # exponents of float16 begin at -15, those of float32 at -127
 
 
@@ -48,12 +51,12 @@ class SparseVector:
 
 
 def bits_of(flags: Bools) -> Bytes:
-    """The flags as bits, packed 8 to a byte."""
+    """The flags as bits, packed 8 to a byte, the lowest bit first."""
     return np.packbits(flags, bitorder="little")
 
 
 def words_of(flags: Bools, words: int) -> npt.NDArray[np.uint32]:
-    """The flags as bits, packed into `words` 32-bit words; the bits after the last flag are 0."""
+    """The flags as bits, packed into `words` 32-bit words. The bits after the last flag are 0."""
     bits = np.zeros(words, "<u4")
     packed = bits_of(flags)
     bits.view(np.uint8)[: len(packed)] = packed
@@ -61,14 +64,14 @@ def words_of(flags: Bools, words: int) -> npt.NDArray[np.uint32]:
 
 
 def bits_at(bits: Bytes, places: Ints) -> Bools:
-    """The bits at these positions, in an array of the same shape."""
+    """The bits at these positions, in an array of the same shape as `places`."""
     bit_values: Bools = (bits[places >> 3] >> (places & 7).astype(np.uint8) & 1).view(np.bool_)
     return bit_values
 
 
 def in_range(numbers: Unsigned, start: int, stop: int) -> Bools:
-    """Which of the numbers are from `start` on, below `stop`. Numbers below its start become very
-    large by the unsigned subtraction."""
+    """Which of the numbers are at least `start` and below `stop`. The unsigned subtraction makes
+    numbers below `start` very large."""
     within: Bools
     if stop - start == 1:
         within = numbers == start
@@ -78,8 +81,8 @@ def in_range(numbers: Unsigned, start: int, stop: int) -> Bools:
 
 
 def as_float16(rows: Matrix) -> Halves:
-    """The numbers, rounded to float16. No number may exceed FLOAT16_MAX, except for
-    FLOAT16_INFINITY, which represents all larger numbers."""
+    """The numbers, rounded to float16. They must not exceed FLOAT16_MAX, except FLOAT16_INFINITY,
+    which represents all larger numbers."""
     with np.errstate(under="ignore", over="ignore"):
         return rows.astype(np.float16)
 
@@ -90,12 +93,13 @@ def as_bytes(rows: Matrix) -> Bytes:
 
 
 def as_float32(rows: Stored, into: Matrix | None = None) -> Matrix:
-    """The same numbers in float32: float32 unchanged, others converted, into the start of `into` if
-    that is given.
+    """The same numbers in float32. float32 numbers are returned unchanged; others are converted,
+    into the start of `into` if it isn't None.
 
-    numpy converts float16 number by number, which takes four times as long as a product. Moved by
-    13 bits, the bits of a float16 are those of a float32 that is 2¹¹² times smaller, denormals
-    included. Infinities become FLOAT16_INFINITY, so that nothing is infinite where it is searched.
+    numpy converts float16 number by number, which takes four times as long as the multiplication
+    here. Shifted by 13 bits, the bits of a float16 are those of a float32 that is 2¹¹² times
+    smaller, denormals included. Infinities become FLOAT16_INFINITY, so that searches never see
+    infinite numbers.
     """
     if rows.dtype == np.float32:
         return cast(Matrix, rows)
@@ -112,11 +116,11 @@ def as_float32(rows: Stored, into: Matrix | None = None) -> Matrix:
 
 
 def append(prefix: AnyArray, tail: AnyArray) -> AnyArray:
-    """`prefix` followed by `tail`, in amortised O(len(tail)).
+    """The array `prefix` followed by `tail`, in amortised O(len(tail)).
 
-    When `prefix` is a view from the start of a larger buffer, `tail` goes into that buffer; earlier
-    views of it don't change. That is only right for a single line of versions: append to the newest
-    version alone, one thread at a time.
+    If `prefix` is a view from the start of a larger buffer, `tail` is written into that buffer;
+    earlier views of it don't change. That is correct only for a single line of versions: append
+    only to the newest version, one thread at a time.
     """
     if not len(tail):
         return prefix
@@ -140,8 +144,8 @@ def _has_room(buffer: Any, prefix: npt.NDArray[Any], size: int) -> bool:
 
 
 def plain_scalar(value: Any) -> Any:
-    """A number or bool of numpy as Python's; anything else, such as a time span or a long double,
-    unchanged."""
+    """A numpy number or bool as Python's own type. Any other value, such as a time span or a long
+    double, is returned unchanged."""
     if isinstance(value, np.bool_ | np.integer | np.floating) and not isinstance(
         value, np.timedelta64 | np.longdouble
     ):
@@ -151,7 +155,7 @@ def plain_scalar(value: Any) -> Any:
 
 def distinct(numbers: AnyArray) -> AnyArray:
     """The distinct numbers, ascending. Since numpy 2.3, np.unique uses a hash table, which takes up
-    to 200 times as long where they are sorted already."""
+    to 200 times as long if the numbers are already sorted."""
     ordered = np.sort(numbers, kind="stable")
     new = np.ones(len(ordered), np.bool_)
     np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
@@ -159,12 +163,14 @@ def distinct(numbers: AnyArray) -> AnyArray:
 
 
 def union(numbers: Ints, others: Ints) -> Ints:
-    """The numbers in either array, ascending, each once: np.union1d by `distinct`."""
+    """The numbers that are in either array, ascending, without repetitions. It equals np.union1d,
+    but uses `distinct`."""
     return distinct(np.concatenate([numbers, others]))
 
 
 def ranges(starts: Ints, stops: Ints) -> Ints:
-    """np.concatenate([np.arange(a, b) for a, b in zip(starts, stops)]), without the loop."""
+    """The ranges from each start to its stop, concatenated. Equals np.concatenate([np.arange(a, b)
+    for a, b in zip(starts, stops)]), without the loop."""
     lengths = stops - starts
     total = int(lengths.sum())
     offsets = np.repeat(stops - np.cumsum(lengths), lengths)
@@ -172,8 +178,9 @@ def ranges(starts: Ints, stops: Ints) -> Ints:
 
 
 def stable_order(numbers: npt.NDArray[np.integer[Any]]) -> Ints:
-    """np.argsort(numbers, kind="stable") for integers that aren't negative; several times faster,
-    since numpy sorts 16-bit integers by radix and larger ones by comparing."""
+    """The same as np.argsort(numbers, kind="stable") for integers that aren't negative. It is
+    several times faster, because numpy sorts 16-bit integers by radix and larger integers by
+    comparing."""
     greatest = int(numbers.max(initial=0))
     order = np.argsort((numbers & 0xFFFF).astype(np.uint16), kind="stable")
     for shift in range(16, greatest.bit_length(), 16):
@@ -183,7 +190,7 @@ def stable_order(numbers: npt.NDArray[np.integer[Any]]) -> Ints:
 
 
 def own_bytes(*arrays: npt.NDArray[Any]) -> int:
-    """The bytes of private memory that some arrays take; arrays in a mapped file take none."""
+    """The private memory that some arrays take, in bytes. Arrays in a mapped file take none."""
     return sum(array.nbytes for array in arrays if not _is_mapped(array))
 
 
@@ -195,14 +202,15 @@ def _is_mapped(array: npt.NDArray[Any]) -> bool:
 
 
 LONGEST_PATCH = 1_024
-FEW = 64  # one in this many numbers: more are taken from a copy without patch
+FEW = 64  # if more than one number in this many is read, the patch is first applied to a copy
 NOWHERE: Ints = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class CowArray:
-    """base: (n,), a view of a buffer with spare room at the end, see `with_tail`; at: (p,)
-    ascending positions, at which `values`, (p,), replace the numbers."""
+    """A version of a copy-on-write array. base: (n,), a view of a buffer with spare room at the
+    end, see `with_tail`. at: (p,) ascending positions. values: (p,), the numbers that replace those
+    of `base` at these positions."""
 
     base: Ints
     at: Ints
@@ -213,14 +221,14 @@ class CowArray:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory, including memory that versions share."""
+        """The size in bytes, including memory that versions share."""
         return self.base.nbytes + self.at.nbytes + self.values.nbytes
 
     def __getitem__(self, places: npt.NDArray[np.integer[Any]]) -> Ints:
-        """The numbers at these positions, in an array of the same shape. No position may be
+        """The numbers at these positions, in an array of the same shape. Positions must not be
         negative."""
         if not len(self.at):
-            return self.base.take(places)  # faster than by []
+            return self.base.take(places)  # faster than indexing with []
         if places.size * FEW > len(self.base):
             return self.whole().take(places)
         numbers = self.base.take(places)
@@ -230,7 +238,7 @@ class CowArray:
         return numbers
 
     def whole(self, start: int = 0, stop: int | None = None) -> Ints:
-        """All numbers from start to stop; not to be changed."""
+        """All numbers from start to stop. The caller must not change the array."""
         part = self.base[start:stop]
         first, last = np.searchsorted(self.at, (start, start + len(part))).tolist()
         if first == last:
@@ -247,12 +255,12 @@ class CowArray:
         return good
 
     def with_tail(self, tail: Ints) -> "CowArray":
-        """A version with more numbers at the end; may only be called on the newest version."""
+        """A version with more numbers at the end. Must be called only on the newest version."""
         return CowArray(append(self.base, tail), self.at, self.values)
 
     def with_values(self, at: Ints, values: Ints | int) -> "CowArray":
-        """A version with other numbers at these positions; if a position is repeated, its last
-        number counts."""
+        """A version with these numbers at these positions. If a position is repeated, its last
+        number is used."""
         if not len(at):
             return self
         all_places = np.concatenate([self.at, at])
@@ -270,7 +278,7 @@ NOTHING = CowArray(NOWHERE, NOWHERE, NOWHERE)
 
 
 def _with_room(numbers: Ints) -> Ints:
-    """A copy with spare room at the end, so that the next appends don't copy it again."""
+    """A copy with spare room at the end, so that the next appends don't copy the numbers again."""
     room = np.empty(len(numbers) + len(numbers) // 8, np.int64)
     room[: len(numbers)] = numbers
     return room[: len(numbers)]
@@ -278,38 +286,39 @@ def _with_room(numbers: Ints) -> Ints:
 
 Metric: TypeAlias = Literal["l2", "ip", "cosine", "l1"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
-LESS_IS_BETTER = ("l2", "l1")  # of a server's scores: these are distances
+LESS_IS_BETTER = ("l2", "l1")  # metrics for which a server's scores are distances
 Fusion: TypeAlias = Literal["rrf", "weighted", "adaptive"]
 FusionKind: TypeAlias = Fusion | Literal["server_rrf", "dbsf"]  # see `base.fusion.fuse`
 RRF_K = 60
 
 
 def similarity_of(distances: Floats, metric: Metric) -> Floats:
-    """The similarities for distances, where greater is nearer: the cosine, the dot product, or the
-    negative of the squared L2 or of the L1 distance."""
+    """The similarities that correspond to distances; greater is nearer. They are the cosine, the
+    dot product, or the negative of the squared L2 or of the L1 distance."""
     return 1.0 - distances if metric == "cosine" else -distances
 
 
 def hit_distances(distances: Floats, metric: Metric) -> Floats:
-    """The distances that hits carry: 1 - dot for "ip", the measured distances for other metrics."""
+    """The distances in the form that hits contain: 1 - dot for "ip", unchanged for other
+    metrics."""
     return 1.0 + distances if metric == "ip" else distances
 
 
 def distance_within(distance: float, metric: Metric) -> float:
-    """The measured distance for a distance that hits carry: the inverse of `hit_distances`, except
-    for a rounding."""
+    """The distance in the form that searches use, computed from the distance of a hit. It is the
+    inverse of `hit_distances`, except for a rounding."""
     return distance - 1.0 if metric == "ip" else distance
 
 
 def server_scores_of(similar: Floats, metric: Metric) -> Floats:
-    """The scores that a Qdrant server gives for similarities: for L2 and L1 the distance, for other
-    metrics the similarity."""
+    """The scores that a Qdrant server returns for similarities: for L2 and L1 the distance, for
+    other metrics the similarity."""
     if metric == "l2":
         return np.sqrt(np.abs(similar))
     return np.abs(similar) if metric == "l1" else similar
 
 
 def is_whole(memory: mmap.mmap) -> bool:
-    """Whether a mapped file is still as long as when it was mapped: reading a map beyond the end of
-    its file kills the process."""
+    """Whether a mapped file still has the length that it had when it was mapped. Reading a map
+    beyond the end of its file kills the process."""
     return memory.size() >= len(memory)

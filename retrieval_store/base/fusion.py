@@ -1,6 +1,6 @@
 """Combining and re-ranking results: fusion of several rankings, and diversity.
 
-All functions here compute with arrays only.
+All functions in this module compute only with arrays.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,14 +10,15 @@ import numpy as np
 
 from retrieval_store.base.arrays import RRF_K, Floats, FusionKind, Ints, Matrix
 
-# Of adaptive fusion; found on half of the questions of benchmarks/quality.py, and reported on the
-# other half.
+# Parameters of adaptive fusion. They were chosen on half of the questions of benchmarks/quality.py,
+# and are evaluated on the other half.
 IDENTIFIER_WEIGHT = 4.0  # by which the idf of words is multiplied that `analysis.is_identifier`
-RARITY_POWER = 3  # of the idf, by which the words of a query are compared
-UNKNOWN_PART = 0.5  # of the greatest idf: see `held_share`
-MAX_WORD_WEIGHT = 1.5  # what words weigh at most beside vectors, which weigh 1
-FIRST = 100  # hits of a side, by which its scores are scaled
-MMR_CELLS = 1_500_000  # up to this size comparing all is as fast as comparing candidates
+RARITY_POWER = 3  # the power of the idf by which the words of a query are compared
+UNKNOWN_PART = 0.5  # the share of the greatest idf that is added: see `held_share`
+MAX_WORD_WEIGHT = 1.5  # the greatest weight of words, relative to the weight 1 of vectors
+FIRST = 100  # hits of a ranking that determine the scaling of its scores
+# Numbers; for vectors of up to this total size, comparing all is as fast as comparing candidates.
+MMR_CELLS = 1_500_000
 Ranking = tuple[Ints, Floats]  # items and their scores, best first
 
 
@@ -28,22 +29,24 @@ def fuse(
     k: float = RRF_K,
     order: Callable[[Ints], Ints] = lambda items: items,
 ) -> Ranking:
-    """Items by the sum of the contributions of each ranking; a ranking without an item contributes
-    nothing. weights: of the rankings, all 1 if None. order: numbers that order items with equal
-    sums, least first.
+    """Sort items by the sum of the contributions of each ranking. A ranking without an item
+    contributes nothing to the item. weights: the weights of the rankings, all 1 if None. order:
+    returns numbers that order items with equal sums, least first. kind: how contributions are
+    computed:
 
-    "rrf": weight / (k + rank), rank counted from 1. Cormack, Clarke and Büttcher, "Reciprocal rank
-    fusion outperforms Condorcet and individual rank learning methods" (2009), who suggest k = 60.
-    "server_rrf": 1 / (rank / weight + k - 1); with weights of 1 it equals "rrf" with k - 1. A
-    weight of 0 contributes nothing. Qdrant's documentation, "Hybrid queries".
-    "weighted": weight · score, with the scores scaled so that the least is 0 and the greatest 1
-    (all 1 if they are equal).
-    "adaptive": weight · score, with the scores scaled so that the first is 1, and the 100th and all
-    later ones are 0. So the first hits don't depend on how many are requested. Equal sums are
-    ordered by "rrf".
-    "dbsf": scores scaled so that μ - 3σ is 0 and μ + 3σ is 1 (all ½ if they are equal), with the
-    sample standard deviation σ. Distribution-based score fusion; Mazzeschi (2023), and Qdrant's
-    documentation.
+    - "rrf": weight / (k + rank), rank counted from 1. Cormack, Clarke and Büttcher, "Reciprocal
+      rank fusion outperforms Condorcet and individual rank learning methods" (2009), who suggest k
+      = 60.
+    - "server_rrf": 1 / (rank / weight + k - 1); with weights of 1 it equals "rrf" with k - 1. A
+      weight of 0 contributes nothing. Qdrant's documentation, "Hybrid queries".
+    - "weighted": weight · score, with the scores scaled so that the least is 0 and the greatest 1
+      (all 1 if they are equal).
+    - "adaptive": weight · score, with the scores scaled so that the first is 1, and the 100th and
+      all later ones are 0. So the first hits don't depend on how many are requested. Equal sums are
+      ordered by "rrf".
+    - "dbsf": weight · score, with the scores scaled so that μ - 3σ is 0 and μ + 3σ is 1 (all ½ if
+      they are equal), where μ is the mean and σ the sample standard deviation. Distribution-based
+      score fusion; Mazzeschi (2023), and Qdrant's documentation.
     """
     weights_of_rankings = [1.0] * len(rankings) if weights is None else weights
     items, totals = _sum_contributions(rankings, weights_of_rankings, k, kind)
@@ -55,24 +58,25 @@ def fuse(
 
 
 def held_share(shared: float, total: float, greatest: float) -> float:
-    """The share of a query's words that a document has, weighted by rarity, from 0 to 1. shared,
-    total: Σ idf³ over the query's words in the document, and over all of them; greatest: the idf of
-    a word that occurs in a single document, which is also assumed for a word that occurs in none. A
-    query of common words alone says little. So the query is treated as if it had one more word, of
-    half the greatest idf, that no document has."""
+    """The share of a query's words that a document contains, weighted by rarity, from 0 to 1.
+    shared: Σ idf³ over the query's words in the document. total: Σ idf³ over all words of the
+    query. greatest: the idf of a word that occurs in a single document, which is also assumed for a
+    word that occurs in no document. A query that consists only of common words isn't informative.
+    So the query is treated as if it had one more word, of half the greatest idf, that no document
+    contains."""
     return shared / (total + (UNKNOWN_PART * greatest) ** RARITY_POWER) if shared > 0 else 0.0
 
 
 def usual_fusion(by_words: bool, alpha: float | None) -> Literal["rrf", "adaptive"]:
-    """The fusion that is used by default. by_words: whether one ranking is by words (instead of by
-    sparse vectors); alpha: the caller's weight of the vectors, if any."""
+    """The default kind of fusion. by_words: whether one ranking is by words (instead of by sparse
+    vectors). alpha: the caller's weight of the vectors, None if the caller sets none."""
     return "adaptive" if by_words and alpha is None else "rrf"
 
 
 def adaptive_alpha(share: float, alpha: float = 0.5) -> float:
-    """The weight of vectors in the weighted sum with words, if one document contains this share of
-    the query. Words get the rest of 1. alpha: the caller's weight of the vectors; with ½, the
-    weights of words and vectors are as 1.5 · share² to 1."""
+    """The weight of vectors in the weighted sum with words; the weight of words is 1 minus this
+    weight. share: the greatest share of the query that one document contains. alpha: the caller's
+    weight of the vectors; with ½, the weights of words and vectors are as 1.5 · share² to 1."""
     words = (1.0 - alpha) * MAX_WORD_WEIGHT * share**2
     return alpha / (alpha + words) if alpha > 0 else 0.0
 
@@ -80,7 +84,7 @@ def adaptive_alpha(share: float, alpha: float = 0.5) -> float:
 def _sum_contributions(
     rankings: Sequence[Ranking], weights: Sequence[float], k: float, kind: FusionKind
 ) -> Ranking:
-    """The sums of contributions, in the order of the items' numbers."""
+    """The items in ascending order, with the sums of their contributions."""
     contributed = _CONTRIBUTED[kind]
     items, places = np.unique(
         np.concatenate([np.empty(0, np.int64), *(items for items, _ in rankings)]),
@@ -127,7 +131,7 @@ def _by_first(scores: Floats, weight: float, _: float) -> Floats:
 
 def _by_deviation(scores: Floats, weight: float, _: float) -> Floats:
     deviation = float(scores.std(ddof=1)) if len(scores) > 1 else 0.0
-    if deviation == 0.0 or scores.min() == scores.max():  # whose mean may be rounded
+    if deviation == 0.0 or scores.min() == scores.max():  # the mean of equal scores may be rounded
         return np.full(len(scores), 0.5 * weight)
     scaled: Floats = (scores - scores.mean()) / (6.0 * deviation) + 0.5
     return weight * scaled
@@ -146,9 +150,9 @@ _CONTRIBUTED: dict[FusionKind, Callable[[Floats, float, float], Floats]] = {
 def maximal_marginal_relevance(
     query: Matrix, vectors: Matrix, k: int, lambda_mult: float = 0.5
 ) -> Ints:
-    """Select k of the vectors, in order, that are near the query and unlike each other; returns
-    their positions. See `marginally_relevant`. query: (dim,); vectors: (n, dim); similarity is the
-    cosine."""
+    """Select k of the vectors, in order, that are near the query and dissimilar to each other.
+    Returns their positions; see `marginally_relevant`. query: (dim,); vectors: (n, dim). The
+    similarity is the cosine."""
     unit = _unit(vectors)
 
     def likeness(places: slice | Ints, picks: Ints) -> Floats:
@@ -166,17 +170,19 @@ def marginally_relevant(
     lambda_mult: float,
     at_once: bool = True,
 ) -> Ints:
-    """Select k of n items, in order: each next item has the greatest λ · relevance - (1 - λ) ·
-    greatest likeness to any selected item; λ = 1 is relevance alone. Carbonell and Goldstein, "The
-    use of MMR, diversity-based reranking" (1998).
+    """Select k of n items, in order, and return their positions. Each next item has the greatest λ
+    · relevance - (1 - λ) · greatest likeness to any selected item, where λ is `lambda_mult`; λ = 1
+    means relevance alone. Carbonell and Goldstein, "The use of MMR, diversity-based reranking"
+    (1998).
 
-    relevance: (n,); likeness: a function that returns the similarities of the items at some
-    positions to selected items, (positions, picks). at_once: compare all items with each pick in
-    one product, instead of only those that may be next.
+    relevance: (n,). likeness: a function that returns the similarities of the items at some
+    positions to selected items, (positions, picks). at_once: whether to compare all items with each
+    pick in one product, instead of only those that may be next.
     """
     chosen = np.empty(min(k, len(relevance)), np.int64)
-    seen = np.zeros(len(relevance), np.int64)  # how many picks are in an item's value
-    value = relevance.copy()  # of the first alone, whatever λ is, else λ = 0 would begin anywhere
+    seen = np.zeros(len(relevance), np.int64)  # for each item, how many picks its value includes
+    # The first pick depends on relevance alone for any λ; otherwise λ = 0 would begin anywhere.
+    value = relevance.copy()
     for place in range(len(chosen)):
         # Values only fall as more items are taken, so an outdated value is still an upper bound. If
         # the greatest, once updated, is still the greatest, it is the maximum.

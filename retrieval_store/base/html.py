@@ -1,5 +1,5 @@
-"""Makes tables of HTML for notebooks. Stored data may be hostile: all of it is escaped, and images
-are encoded anew."""
+"""Renders HTML tables for notebooks. Stored data may be hostile, so all of it is escaped, and
+images are re-encoded."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ import orjson
 from retrieval_store.base.system import cut_text, printable
 from retrieval_store.base.validation import shorten
 
-ROWS, CHARACTERS = 20, 200  # of a table, and of the text of a cell
+ROWS, CHARACTERS = 20, 200  # rows of a table, and characters of a cell's text
 THUMBNAIL = 96  # pixels
 
 
@@ -21,8 +21,8 @@ def table_of(
     total: int | None = None,
     most: int = ROWS,
 ) -> str:
-    """An HTML table of the first rows, at most `most`. total: the number of all rows, from which
-    the table says how many more there are."""
+    """An HTML table of the first `most` rows. total: the number of all rows, from which the table
+    computes how many more there are."""
     left = (len(rows) if total is None else total) - min(len(rows), most)
     head = "".join(f"<th>{_text(name)}</th>" for name in names)
     body = "".join(f"<tr>{_cells(row)}</tr>" for row in rows[:most])
@@ -41,13 +41,13 @@ def _cell(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return _thumbnail(value) or _text(shape_of(value))
     if isinstance(value, float):
-        return f"{value + 0.0:.4g}"  # which makes 0 of -0
+        return f"{value + 0.0:.4g}"  # adding 0.0 converts -0 to 0
     text = _as_json(value) if isinstance(value, Mapping | list) else str(value)
     return _text(cut_text(text, CHARACTERS))
 
 
 def _text(text: str) -> str:
-    from html import escape  # which most who show a text as a line don't need
+    from html import escape  # imported here because showing a text as a line doesn't need it
 
     return escape(printable(text).encode(errors="replace").decode())
 
@@ -60,12 +60,12 @@ def _as_json(value: Any) -> str:
 
 
 def shape_of(value: Any) -> str:
-    """The type and shape of an array, as text; empty for None."""
+    """The type and shape of an array, as text. Empty for None."""
     return "" if value is None else f"{np.asarray(value).dtype}{list(np.shape(value))}"
 
 
 def _thumbnail(pixels: Any) -> str | None:
-    """An image as a small PNG in a data URI; None if the pixels aren't an image, or Pillow isn't
+    """An image as a small PNG in a data URI. None if the pixels aren't an image, or if Pillow isn't
     installed."""
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or 0 in pixels.shape:
         return None

@@ -1,4 +1,4 @@
-"""Locks, and other context managers written in C, that are released even if an interrupt comes at
+"""Locks, and other context managers written in C, that are released even if an interrupt occurs at
 any moment."""
 
 import threading
@@ -7,14 +7,14 @@ from typing import Any
 
 
 class UninterruptibleContext:
-    """Enters a context manager written in C by a `with` block, and leaves it, so that Ctrl-C can't
-    raise KeyboardInterrupt outside the block while it is held.
+    """Wraps a context manager written in C for use in a `with` block. Ctrl-C can't raise
+    KeyboardInterrupt outside the block while the context is held.
 
-    `with` alone allowed that until Python 3.14, which checks for signals after `__enter__` has
-    returned and before it is inside the block. So the context was never left. Python doesn't check
-    when a `for` statement has got its next item from C code, nor when a Python function returns.
-    But it checks at the first step of a Python function, so the exit must be `__exit__` of the C
-    type itself.
+    `with` alone didn't guarantee that until Python 3.14, because Python checked for signals after
+    `__enter__` had returned and before execution was inside the block. So the context was never
+    left. Python doesn't check for signals when a `for` statement has got its next item from C code,
+    nor when a Python function returns. But it checks at the first step of a Python function, so the
+    exit must be `__exit__` of the C type itself.
     """
 
     __slots__ = ("__exit__", "__weakref__", "_entering")
@@ -22,7 +22,7 @@ class UninterruptibleContext:
 
     def __init__(self, inner: Any) -> None:
         self.__exit__ = inner.__exit__
-        self._entering = iter(inner.__enter__, None)  # whose each item is one call
+        self._entering = iter(inner.__enter__, None)  # getting the next item makes one call
 
     def __enter__(self) -> None:
         for _ in self._entering:
@@ -30,7 +30,7 @@ class UninterruptibleContext:
 
 
 class Lock(UninterruptibleContext):
-    """threading.Lock, which an interrupt can't leave held."""
+    """threading.Lock in a form that an interrupt can't leave held."""
 
     __slots__ = ("acquire", "locked", "release")
 
@@ -41,8 +41,8 @@ class Lock(UninterruptibleContext):
 
 
 class ReentrantLock(UninterruptibleContext):
-    """threading.RLock, which an interrupt can't leave held; `is_mine()` returns whether the calling
-    thread holds it."""
+    """threading.RLock in a form that an interrupt can't leave held. `is_mine()` returns whether the
+    calling thread holds it."""
 
     __slots__ = ("is_mine",)
 

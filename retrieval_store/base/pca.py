@@ -1,7 +1,6 @@
-"""Principal component analysis onto two axes: vectors as points in the plane in which they differ
-most. If there are many vectors, the axes are computed from a sample; then all vectors are
-projected, block by block.
-"""
+"""Principal component analysis with two axes: shows vectors as points in the plane in which they
+differ most. If there are many vectors, the axes are computed from a sample; then all vectors are
+projected, block by block."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,32 +15,33 @@ DECIDING, MIN_DECIDING = (
     20_000,
     1_000,
 )  # vectors that decide the axes, of short ones and of long ones
-CELLS = 10_000_000_000  # products of two numbers that these take
-FARTHEST = 1e38  # from the middle: what float32 can hold
-BLOCK = 8_192  # vectors that are projected at once
+CELLS = 10_000_000_000  # the limit on products of two numbers for computing the axes
+FARTHEST = 1e38  # greatest distance from the middle that float32 can represent
+BLOCK = 8_192  # vectors that are projected at the same time
 
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """axes: (3, d) float32: the mean, and two axes of length 1, or of length 0 if the vectors don't
-    differ in that many directions; explained: (2,) the share of the variance along each."""
+    """A plane in the space of the vectors. axes: (3, d) float32: the mean, and two axes of length
+    1, or of length 0 if the vectors don't differ in that many directions. explained: (2,) the share
+    of the variance along each axis."""
 
     axes: Matrix
     explained: Floats
 
 
 def draw_sample(count: int, sample: int, seed: int) -> Ints:
-    """A random sample of `sample` indices below `count`, ascending; all indices if there aren't
-    more."""
+    """A random sample of `sample` indices below `count`, ascending. All indices if there are no
+    more than `sample`."""
     if count <= sample:
         return np.arange(count)
     return np.sort(np.random.default_rng(seed).choice(count, sample, replace=False, shuffle=False))
 
 
 def project(read: Read, count: int, seed: int, unit: bool) -> tuple[Matrix, Plane]:
-    """(count, 2) float32: the vectors' coordinates in the plane; and the plane. read: returns the
-    vectors, (m, d) float32, at m of the indices below `count`; unit: whether vectors are scaled to
-    length 1 first."""
+    """Project vectors to the plane in which they differ most. Returns their coordinates, (count, 2)
+    float32, and the plane. read: returns the vectors, (m, d) float32, at m of the indices below
+    `count`. unit: whether to scale vectors to length 1 first."""
     dimension = read(np.empty(0, np.int64)).shape[1]
     max_deciding = max(MIN_DECIDING, min(DECIDING, CELLS // max(1, dimension**2)))
     plane = plane_of(read(draw_sample(count, max_deciding, seed)), unit)
@@ -53,8 +53,9 @@ def project(read: Read, count: int, seed: int, unit: bool) -> tuple[Matrix, Plan
 
 
 def plane_of(vectors: Matrix, unit: bool) -> Plane:
-    """The plane of (n, d) vectors. The sign of an axis is chosen so that its component of greatest
-    magnitude is positive. So the same vectors always give the same plane."""
+    """The plane in which (n, d) vectors differ most. The sign of an axis is chosen so that its
+    component of greatest magnitude is positive. So the same vectors always give the same plane.
+    unit: whether to scale vectors to length 1 first."""
     count, dimension = vectors.shape
     axes = np.zeros((3, dimension), np.float32)
     if not count or not dimension:
@@ -75,7 +76,7 @@ def plane_of(vectors: Matrix, unit: bool) -> Plane:
 
 def _principal(wide: Floats) -> tuple[Any, Any]:
     """The two greatest variances of centred vectors, and their directions, of length 1. If there
-    are fewer vectors than dimensions, they are computed from the matrix of the vectors' products
+    are fewer vectors than dimensions, both are computed from the matrix of the vectors' products
     with each other."""
     count, dimension = wide.shape
     if count >= dimension:
@@ -90,18 +91,19 @@ def _principal(wide: Floats) -> tuple[Any, Any]:
 
 
 def places_of(vectors: Matrix, axes: Matrix, unit: bool) -> Matrix:
-    """(n, 2) float32: the coordinates of (n, d) vectors along the two axes of a plane."""
+    """The coordinates of (n, d) vectors along the two axes of a plane: (n, 2) float32. unit:
+    whether to scale vectors to length 1 first."""
     ready = _scale_to_length_1(vectors) if unit else vectors
     with np.errstate(over="ignore", invalid="ignore"):
         places: Matrix = ready @ axes[1:].T - axes[0] @ axes[1:].T
-        if not np.isfinite(places).all():  # numbers so large that their products aren't float32
+        if not np.isfinite(places).all():  # some products of numbers exceed float32's range
             wide = ready.astype(np.float64) @ axes[1:].T - axes[0].astype(np.float64) @ axes[1:].T
             places = wide.clip(-FARTHEST, FARTHEST).astype(np.float32)
     return places
 
 
 def _scale_to_length_1(vectors: Matrix) -> Matrix:
-    """The vectors at length 1; zero vectors stay zero."""
+    """The vectors scaled to length 1. Zero vectors stay zero."""
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
     scaled: Matrix = np.divide(
         vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0, casting="same_kind"

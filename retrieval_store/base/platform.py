@@ -1,37 +1,37 @@
-"""The functions of the operating system that stores on disk need: the only module to change for
-another system.
+"""The functions of the operating system that stores on disk need. It is the only module to change
+for another system.
 
 All other code works on every system: it closes handles before their files are renamed or removed,
 never reuses the name of a file that may be open, and retries removals. The differences between
-POSIX and Windows are here. The promises of a store rest on these:
+POSIX and Windows are in this module. A store relies on the following guarantees:
 
 - **Locks** (`try_lock`, `unlock`) belong to an open file. One open file, of any process, holds a
-  lock exclusively, or several share it. Trying never waits. The lock is released when the file is
-  closed or the process dies, for any reason.
+  lock exclusively, or several open files share it. Trying never waits. The lock is released when
+  the file is closed or the process dies, for any reason.
 - **Lock files** (`open_lock_file`, `remove_lock_file`): nobody can hold the lock of a removed file
-  and take it for the lock of the file that has its name now.
+  and mistake it for the lock of the file that has its name now.
 - **Private directories** (`own_directory`): other processes can see whether the owner of a
-  directory lives.
+  directory is alive.
 - **Bytes** (`write_at`, `read_at`) read or write all of the bytes, at an offset.
 - **Syncs**: after `sync`, `sync_file` and `flush`, data that any process wrote to a file survives
-  power loss; after `sync_directory` the names in a directory do.
-- **Maps** (`map_file`, `map_descriptor`) show writes of others to the file, and stay readable as
-  long as they live. On Windows a mapped file can't be removed or truncated.
-- **Names** (`give_name`, `take_place`) are given in one step and replace nothing: two processes
-  that want the same name can't both get it.
-- **Removal** (`remove_files`, `remove_tree`) stays in the given directory, even if it is replaced
-  by a link meanwhile. `is_in_use` recognises the errors that only mean that a file is open
+  power loss; after `sync_directory`, the names in a directory do.
+- **Memory maps** (`map_file`, `map_descriptor`) show writes of other processes to the file, and
+  stay readable as long as the map exists. On Windows a mapped file can't be removed or truncated.
+- **Names** (`give_name`, `take_place`) are assigned in one step and replace nothing: if two
+  processes want the same name, only one gets it.
+- **Removal** (`remove_files`, `remove_tree`) is confined to the named directory, even if it is
+  replaced by a link meanwhile. `is_in_use` recognises the errors that only mean that a file is open
   somewhere.
 - **Opening** (`open_plainly`, `open_directory`, `enter_directory`): the opened file is the named
-  one. Links are followed only on request. Opening a pipe doesn't block, and opening a terminal
+  file. Links are followed only on request. Opening a pipe doesn't block, and opening a terminal
   doesn't make it the controlling terminal.
 - **Forks** (`at_fork`): functions are called around every fork of this process, on systems with
   forks.
 
-The code for Windows follows its documentation, and was never run. Three promises are weaker there.
-Names are as durable as the file system makes them, since there is no documented sync of
-directories. It isn't documented that maps show writes at once. A link that replaces a directory
-just before its files are removed is followed.
+The code for Windows follows its documentation, and was never run. Three guarantees are weaker on
+Windows. Names are only as durable as the file system makes them, because there is no documented
+sync of directories. It isn't documented that maps show writes at once. If a link replaces a
+directory just before its files are removed, the link is followed.
 """
 
 import errno
@@ -51,14 +51,15 @@ _BINARY: int = getattr(os, "O_BINARY", 0)
 _NO_FOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
 _NO_WAITING: int = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 _DIRECTORY: int = getattr(os, "O_DIRECTORY", 0)
-_ENTERED: int = getattr(os, "O_PATH", os.O_RDONLY)  # may be one that can't be listed
+# O_PATH also opens a directory that can't be listed.
+_ENTERED: int = getattr(os, "O_PATH", os.O_RDONLY)
 HAS_DIRECTORY_DESCRIPTORS = bool(_DIRECTORY)
 VARIABLE, TRIAL = "RETRIEVAL_STORE_WINDOWS", "trial"
 
 
 def refuse_untried() -> None:
     """Raise StorageError on a system on which stores on disk were never run, unless the user has
-    asked to try it."""
+    set the variable that permits it."""
     if sys.platform == "win32" and os.environ.get(VARIABLE) != TRIAL:
         raise StorageError(
             "stores on disk work on Linux and macOS; use one in memory. On Windows nobody has run "
@@ -69,47 +70,47 @@ def refuse_untried() -> None:
 def open_plainly(
     path: str | os.PathLike[str], flags: int, follow: bool = False, within: int | None = None
 ) -> int:
-    """A descriptor of a file, opened as os.open does. follow: whether a link may be followed;
-    within: the descriptor of the directory to which the path is relative."""
+    """A descriptor of a file, opened like `os.open`. follow: whether to follow a link. within: the
+    descriptor of the directory to which the path is relative."""
     odd = _BINARY | _NO_WAITING | (0 if follow else _NO_FOLLOW)
     return os.open(path, flags | odd, 0o644, dir_fd=within)
 
 
 def open_directory(path: str | os.PathLike[str]) -> int:
-    """The descriptor of a directory. May only be called if `HAS_DIRECTORY_DESCRIPTORS`."""
+    """The descriptor of a directory. Must be called only if `HAS_DIRECTORY_DESCRIPTORS`."""
     return os.open(path, os.O_RDONLY | _DIRECTORY | _NO_FOLLOW)
 
 
 def enter_directory(path: str | os.PathLike[str], within: int | None = None) -> int:
-    """As `open_directory`, for a directory to which paths will be relative; the user needn't have
-    the right to list it. within: the descriptor of the directory to which the path is relative;
-    without it a link is followed."""
+    """Like `open_directory`, for a directory to which paths will be relative. The user doesn't need
+    permission to list it. within: the descriptor of the directory to which the path is relative; if
+    it is None, a link is followed."""
     follow = 0 if within is None else _NO_FOLLOW
     return os.open(path, _ENTERED | _DIRECTORY | follow, dir_fd=within)
 
 
 def open_lock_file(path: Path) -> BinaryIO:
-    """Open an empty file for its lock. Unlike other locks of POSIX, this lock isn't released when
-    the file is opened and closed elsewhere in the process."""
+    """Open an empty file for its lock. Unlike other locks of POSIX, this lock stays held if another
+    part of the process opens and closes the same file."""
     return open(path, "ab", buffering=0, opener=open_plainly)
 
 
 def map_file(path: Path, private: bool = False) -> mmap.mmap:
-    """A whole file, as `map_descriptor` maps it."""
+    """A memory map of a whole file; see `map_descriptor`."""
     with path.open("rb") as file:
         return map_descriptor(file.fileno(), private=private)
 
 
 def map_descriptor(descriptor: int, length: int = 0, private: bool = False) -> mmap.mmap:
-    """A map of the first `length` bytes of an open file, or of all its bytes; the file may be
-    closed afterwards. private: writes to the map aren't written to the file; else it is
-    read-only."""
+    """A memory map of the first `length` bytes of an open file, or of all its bytes if 0. The file
+    can be closed afterwards. private: the map is writable, and writes to it don't reach the file;
+    otherwise the map is read-only."""
     access = mmap.ACCESS_COPY if private else mmap.ACCESS_READ
     return mmap.mmap(descriptor, length, access=access)
 
 
 def sync_file(path: Path) -> None:
-    """Sync a file of ours. It must be writable, since Windows requires that."""
+    """Sync a file of ours. The file must be writable, because Windows requires that."""
     descriptor = os.open(path, os.O_RDWR)
     try:
         sync(descriptor)
@@ -118,23 +119,24 @@ def sync_file(path: Path) -> None:
 
 
 def flush(file: IO[Any]) -> None:
-    """Sync an open file, with Python's buffer."""
+    """Sync an open file, including Python's buffer."""
     file.flush()
     sync(file.fileno())
 
 
 def remove_tree(directory: Path) -> None:
-    """Remove a directory of ours and all files in it that can be removed."""
-    import shutil  # which loads what unpacks archives
+    """Remove a directory that a store has created, with all files in it that can be removed."""
+    import shutil  # imported here because it also imports modules that unpack archives
 
     shutil.rmtree(directory, ignore_errors=True)
-    if directory.exists():  # as where an old error still holds a map
+    if directory.exists():  # for example because an old error still holds a map
         gc.collect()
         shutil.rmtree(directory, ignore_errors=True)
 
 
 def bytes_on_disk(path: Path) -> int:
-    """The size of a file on disk: without its holes, where the system reports it."""
+    """The disk space that a file takes, in bytes. Holes in the file don't count, except on Windows,
+    which doesn't report them."""
     if sys.platform == "win32":
         return path.stat().st_size
     return 512 * path.stat().st_blocks
@@ -142,9 +144,10 @@ def bytes_on_disk(path: Path) -> int:
 
 @contextmanager
 def hold_lock(path: Path) -> Iterator[bool]:
-    """Hold the lock of a file, which is created and removed again, for a `with` block. Yields True
-    if this process holds it; False if another process holds it, or if files have no locks. It is
-    released when the process dies. StorageError if the file can't be created."""
+    """Context manager: hold the lock of a file, which is created and removed again. Yields True if
+    this process holds the lock. Yields False if another process holds it, or if files have no
+    locks. The lock is released when the process dies. Raises StorageError if the file can't be
+    created."""
     while True:
         try:
             file = open_lock_file(path)
@@ -161,7 +164,7 @@ def hold_lock(path: Path) -> Iterator[bool]:
                 is_there = os.path.samestat(os.stat(path), os.fstat(file.fileno()))
             except FileNotFoundError:
                 is_there = False
-            if not is_there:  # its last holder has removed it
+            if not is_there:  # the process that held it before has removed it
                 continue
             try:
                 yield True
@@ -171,10 +174,12 @@ def hold_lock(path: Path) -> Iterator[bool]:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Replace the content of a file atomically; the new content is durable once this returns.
-    Raises StorageError. It is written first to a file with a dot before this name and ".new" after
-    it, which is overwritten."""
-    new = path.with_name(f".{path.name}.new")  # one that a dead process left is used again
+    """Replace the content of a file atomically. The new content is durable once this function
+    returns. It is written first to a file whose name is this file's name with a dot before it and
+    ".new" after it; an existing file of that name is overwritten. Raises StorageError if the
+    content can't be written."""
+    # If a dead process has left this file, it is overwritten.
+    new = path.with_name(f".{path.name}.new")
     try:
         with new.open("wb") as file:
             file.write(content)
@@ -187,7 +192,7 @@ def replace_file(path: Path, content: bytes) -> None:
 
 def at_fork(**calls: Callable[[], object]) -> None:
     """Register functions to be called at each fork: `before`, `after_in_parent` and
-    `after_in_child`, as for os.register_at_fork."""
+    `after_in_child`, as with os.register_at_fork."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(**calls)
 
@@ -208,11 +213,11 @@ if sys.platform == "win32":
     from functools import cache
 
     LOCK_EXCLUSIVELY, FAIL_IMMEDIATELY = 2, 1
-    # A byte that no file of ours has, since others can't read or write locked bytes. It is among
-    # those that qdrant-client's local mode locks.
+    # A byte beyond the content of all our files, because others can't read or write locked bytes.
+    # It is among the bytes that qdrant-client's local mode locks.
     LOCKED_BYTE = 0x40000000
     LOCK_VIOLATION = 33
-    IN_USE = frozenset([5, 32, 33, 145, 1224])  # denied, shared, locked, not empty, mapped
+    IN_USE = frozenset([5, 32, 33, 145, 1224])  # access denied, shared, locked, not empty, mapped
     REPARSE_POINT = 0x400
 
     @cache
@@ -223,7 +228,7 @@ if sys.platform == "win32":
         return ctypes.c_void_p(msvcrt.get_osfhandle(_number(file)))
 
     def _overlapped() -> Any:
-        """An OVERLAPPED: two pointers, the place in two halves, an event."""
+        """An OVERLAPPED structure: two pointers, the position in two halves, an event."""
         packed = struct.pack("PPIIP", 0, 0, LOCKED_BYTE, 0, 0)
         return ctypes.create_string_buffer(packed, len(packed))
 
@@ -250,7 +255,8 @@ if sys.platform == "win32":
         if not directory.is_dir():
             yield False
             return
-        lock = directory.with_name(f"{directory.name}.lock")  # in it, it couldn't be renamed
+        # A lock file inside the directory would prevent renaming it.
+        lock = directory.with_name(f"{directory.name}.lock")
         file = open_lock_file(lock)
         try:
             yield _is_free(file) and directory.is_dir()
@@ -260,7 +266,7 @@ if sys.platform == "win32":
     def _is_free(file: BinaryIO) -> bool | None:
         try:
             return try_lock(file)
-        except OSError:  # on a network, say
+        except OSError:  # for example on a network
             return None
 
     def write_at(descriptor: int, data: bytes | memoryview, offset: int) -> None:
@@ -307,12 +313,13 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)  # as FAT has none
+    # FAT, for example, has no links.
+    NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
     FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 
     def try_lock(file: Opened, shared: bool = False) -> bool:
         """Try to lock an open file; returns whether that succeeded. It fails while another open
-        file holds the lock, unless all share it."""
+        file holds the lock, unless all of them share it."""
         with suppress(BlockingIOError):
             fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             return True
@@ -329,9 +336,10 @@ else:
 
     @contextmanager
     def own_directory(directory: Path) -> Iterator[bool | None]:
-        """Whether this call owns a private directory now: it holds its lock, and the directory
-        still exists. None where directories have no locks, as on a network. None too for another
-        user's directory, which that user could replace by a link: it never counts as abandoned."""
+        """Context manager: yields whether this call owns a private directory now. It owns the
+        directory if it holds the directory's lock, and the directory still exists. Yields None if
+        directories have no locks, as on a network. Also yields None for another user's directory,
+        which that user could replace by a link: it never counts as abandoned."""
         try:
             descriptor = open_directory(directory)
         except FileNotFoundError:
@@ -356,7 +364,7 @@ else:
 
     def write_at(descriptor: int, data: bytes | memoryview, offset: int) -> None:
         """Write all of the data at this offset. A single system call may write less without an
-        error: near 2 GiB, or at a limit."""
+        error: near 2 GiB, or if a limit is reached."""
         data = memoryview(data)
         while data:
             written = os.pwrite(descriptor, data, offset)
@@ -365,19 +373,19 @@ else:
             data, offset = data[written:], offset + written
 
     def read_at(descriptor: int, count: int, offset: int) -> bytes:
-        """At most `count` bytes from the offset on, less at the end of the file."""
+        """At most `count` bytes from this offset on; fewer at the end of the file."""
         return os.pread(descriptor, count, offset)
 
     def sync(descriptor: int) -> None:
-        """Make the content of a file durable, and its length. On macOS data may stay in the drive's
-        cache otherwise."""
+        """Make the content and the length of a file durable. macOS needs a special call for that,
+        because data may otherwise stay in the drive's cache."""
         if FULL_SYNC is None:
             os.fdatasync(descriptor)
         else:
             fcntl.fcntl(descriptor, FULL_SYNC)
 
     def sync_directory(path: Path) -> None:
-        """Make the names in a directory durable; without it a new file may be lost in a power
+        """Make the names in a directory durable. Otherwise a new file may be lost in a power
         cut."""
         descriptor = os.open(path, os.O_RDONLY | _DIRECTORY)
         try:
@@ -386,14 +394,14 @@ else:
             os.close(descriptor)
 
     def give_name(source: Path, target: Path) -> None:
-        """Rename a closed file to a name that doesn't exist yet; else FileExistsError. On file
-        systems without hard links, an empty file has the name for a moment."""
+        """Rename a closed file to a name that doesn't exist yet. Raises FileExistsError if it
+        exists. On file systems without hard links, an empty file has the name for a moment."""
         try:
-            os.link(source, target)  # which never replaces anything
+            os.link(source, target)  # os.link never replaces a file
         except OSError as error:
             if error.errno not in NO_LINKS:
                 raise
-            os.close(os.open(target, os.O_CREAT | os.O_EXCL))  # empty, for a moment
+            os.close(os.open(target, os.O_CREAT | os.O_EXCL))  # the file is empty for a moment
             try:
                 os.rename(source, target)
             except OSError:
@@ -403,13 +411,13 @@ else:
             os.unlink(source)
 
     def take_place(source: Path, target: Path) -> None:
-        """Rename a directory to a name that doesn't exist or is an empty directory; else OSError.
-        No file in the directory may be open."""
+        """Rename a directory to a name that doesn't exist or is an empty directory. Raises OSError
+        otherwise. The caller must have closed all files in the directory."""
         os.rename(source, target)
 
     def remove_files(directory: Path, chosen: Callable[[str], bool]) -> None:
-        """Remove the files of a directory whose names are chosen, durably. If some are in use, the
-        others are removed, and then an error is raised (see `is_in_use`)."""
+        """Remove those files of a directory whose names `chosen` accepts, durably. If some of them
+        are in use, the others are removed, and then an error is raised (see `is_in_use`)."""
         folder = open_directory(directory)
         try:
             for name in filter(chosen, _files_in(folder)):
@@ -420,5 +428,5 @@ else:
             os.close(folder)
 
     def is_in_use(error: BaseException | None) -> bool:
-        """Whether the error says that a file can't be renamed or removed before it is closed."""
+        """Whether the error means that a file can't be renamed or removed until it is closed."""
         return False

@@ -2,15 +2,16 @@
 telemetry.
 
 Where Windows lacks functions of POSIX, they return None or 0. Files and locks are in
-`base.platform`. Other processes (`users_of`, `holder_of`) are known only as Linux shows them in
+`base.platform`. Other processes (`users_of`, `holder_of`) are known only if the system has Linux's
 /proc. `printable` escapes control characters in texts, and characters that could mislead a
-terminal, a browser or a reader. `cut_text` truncates texts, and `count_in_words` writes counts.
+terminal, a browser or a reader. `cut_text` truncates texts, and `count_in_words` formats counts.
 
 `telemetry_off` surrounds imports of packages that would report to their makers. From version 1.29
-on, onnxruntime on Linux and macOS sends to Microsoft what it runs and on which machine, and keeps
-an id of the machine in the user's cache. A thread does that, and a forked child waits for this
-thread for ever when it ends. The environment variable that forbids it is read once, when
-onnxruntime is imported. `needing` surrounds imports of packages that may not be installed.
+on, onnxruntime on Linux and macOS reports to Microsoft what it runs and on which machine, and
+stores an id of the machine in the user's cache. A thread sends these reports. When a forked child
+ends, it waits for this thread forever. The environment variable that disables the reports is read
+once, when onnxruntime is imported. `needing` surrounds imports of packages that may not be
+installed.
 """
 
 import os
@@ -33,7 +34,8 @@ except ImportError:
 
 
 def memory_bytes(otherwise: int) -> int:
-    """Bytes of memory of the machine, or of the container; `otherwise` if they can't be read."""
+    """The size of the machine's memory, or of the container's memory, in bytes; `otherwise` if it
+    can't be read."""
     try:
         memory = int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     except (AttributeError, OSError, ValueError):
@@ -44,18 +46,20 @@ def memory_bytes(otherwise: int) -> int:
 
 
 def usable_cores() -> int:
-    """How many processors this process may use."""
+    """How many processor cores this process is allowed to use."""
     usable = getattr(os, "sched_getaffinity", None)
     return len(usable(0)) if usable else os.cpu_count() or 1
 
 
 def is_interpreter_ending() -> bool:
-    """Whether the main thread has ended. Then no work should be begun unless it is waited for."""
+    """Whether the main thread has ended. In that case work should be begun only if a caller waits
+    for it."""
     return not threading.main_thread().is_alive()
 
 
 def give_back_memory() -> None:
-    """Return freed memory to the system. Some C libraries, such as glibc, keep it for later."""
+    """Return freed memory to the system. Some C libraries, such as glibc, would otherwise keep it
+    for later."""
     with suppress(OSError, AttributeError, ImportError):
         import ctypes
 
@@ -63,8 +67,8 @@ def give_back_memory() -> None:
 
 
 def digest_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    import hashlib  # which takes 3 ms
+    """The SHA-256 digest of a file, in hexadecimal."""
+    import hashlib  # imported here because it takes 3 ms
 
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -75,8 +79,9 @@ SHOWN = 100  # characters of a command, in a message
 
 
 class Process(TypedDict):
-    """A process. command: its command line; script: the Python script or module in it, else the
-    program; started: when it began, in ISO 8601, None if unknown."""
+    """A description of a process. command: its command line. script: the Python script or module in
+    the command line, otherwise the program. started: when it began, in ISO 8601, None if
+    unknown."""
 
     pid: int
     command: str
@@ -85,15 +90,15 @@ class Process(TypedDict):
 
 
 def describe_process(process: Process) -> str:
-    """A process in a few words: its number, its program, and its start."""
+    """A short description of a process: its number, its program, and its start."""
     script = printable(process["script"])
     since = "" if process["started"] is None else f", since {process['started'].replace('T', ' ')}"
     return f"{process['pid']} ({script[:SHOWN]}{'…' if len(script) > SHOWN else ''}{since})"
 
 
 def users_of(directory: Path) -> list[Process] | None:
-    """The other processes that have files of a directory open, as far as this user may see; None
-    where the system doesn't report it."""
+    """The other processes that have files of a directory open, as far as this user is allowed to
+    see them. None if the system doesn't report open files."""
     if not PROCESSES.joinpath("self", "fd").is_dir():
         return None
     inside = f"{directory.resolve()}{os.sep}"
@@ -108,8 +113,8 @@ def users_of(directory: Path) -> list[Process] | None:
 
 
 def holder_of(file: Path, byte: int = 0) -> Process | None:
-    """The process that holds the write lock on a byte of a file; None if no process holds it, or
-    the system doesn't report it."""
+    """The process that holds the write lock on a byte of a file. None if no process holds it, or if
+    the system doesn't report locks."""
     with suppress(OSError, ValueError):
         lines = PROCESSES.joinpath("locks").read_text().splitlines()
         known = file.stat()
@@ -126,8 +131,8 @@ def holder_of(file: Path, byte: int = 0) -> Process | None:
 
 
 def by_holder_of(file: Path, byte: int = 0) -> str:
-    """The holder of the lock (see `holder_of`) in words, for the end of a message; empty if it is
-    None."""
+    """A phrase that names the holder of the lock (see `holder_of`), for the end of a message. Empty
+    if the holder is None."""
     process = holder_of(file, byte)
     return "" if process is None else f", by process {describe_process(process)}"
 
@@ -140,13 +145,13 @@ def _process(pid: int) -> Process:
 
 
 def _script_in(words: list[str]) -> str:
-    """The Python script or module in the words of a command, else the program."""
+    """The Python script or module in the words of a command line, otherwise the program."""
     program, *rest = words
     if not os.path.basename(program).startswith("python"):
         return program
     options = iter(rest)
     for word in options:
-        if word in ("-m", "-c"):  # what follows -c may be long
+        if word in ("-m", "-c"):  # the argument of -c may be long
             return f"-m {next(options, '')}" if word == "-m" else "python -c"
         if word in ("-W", "-X"):
             next(options, None)
@@ -159,7 +164,7 @@ def _start_of(pid: int) -> str | None:
     """When a process began, in local time, to the second."""
     with suppress(OSError, ValueError, IndexError):
         stat = (PROCESSES / str(pid) / "stat").read_text()
-        ticks = int(stat.rpartition(")")[2].split()[19])  # since the system began
+        ticks = int(stat.rpartition(")")[2].split()[19])  # clock ticks since the system was started
         lines = (PROCESSES / "stat").read_text().splitlines()
         begun = next(int(line.split()[1]) for line in lines if line.startswith("btime "))
         seconds = begun + ticks / os.sysconf("SC_CLK_TCK")
@@ -172,16 +177,16 @@ VARIABLE = "ORT_DISABLE_TELEMETRY"
 
 @contextmanager
 def needing(feature: str, package: str | None, requirement: str) -> Iterator[None]:
-    """Raise MissingDependencyError where an import in the `with` body fails.
+    """Context manager: raise MissingDependencyError if an import in the `with` body fails.
 
     Args:
-        feature: the feature that needs it.
-        package: its name, by default the module's.
+        feature: the feature that needs the package.
+        package: the name of the package, by default the module's name.
         requirement: the requirement to install with pip, or "[EXTRA]" of this package.
     """
     try:
         yield
-    except MissingDependencyError:  # it names the package itself
+    except MissingDependencyError:  # this error names the package already
         raise
     except ImportError as error:
         if package is None and not isinstance(error, ModuleNotFoundError):
@@ -192,8 +197,8 @@ def needing(feature: str, package: str | None, requirement: str) -> Iterator[Non
 
 
 def require_installed(feature: str, extra: str, *modules: str) -> None:
-    """Raise MissingDependencyError unless these modules of an extra of this package are installed;
-    nothing is imported. feature: the feature that needs them."""
+    """Raise MissingDependencyError unless these modules, which belong to an extra of this package,
+    are installed. Nothing is imported. feature: the feature that needs the modules."""
     missing = [
         module
         for module in modules
@@ -207,8 +212,8 @@ def require_installed(feature: str, extra: str, *modules: str) -> None:
 
 @contextmanager
 def telemetry_off() -> Iterator[None]:
-    """Disable onnxruntime's telemetry, if it is imported here for the first time, unless the user
-    has set the variable."""
+    """Context manager: disable onnxruntime's telemetry if onnxruntime is imported for the first
+    time in the `with` body. Does nothing if the user has set the environment variable."""
     was_set = VARIABLE in os.environ
     os.environ.setdefault(VARIABLE, "1")
     try:
@@ -221,17 +226,17 @@ def telemetry_off() -> Iterator[None]:
         disable()
 
 
-JOINERS = "\u200c\u200d"  # which some scripts and emoji are written with
+JOINERS = "\u200c\u200d"  # some scripts and emoji need them
 
 
 def count_in_words(number: int, noun: str) -> str:
-    """A number of things, in words."""
+    """A number and a noun, which is in the plural unless the number is 1: "1,000 points"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def printable(text: str) -> str:
-    """Text with control characters (escape sequences, text direction, invisible characters) shown
-    by their numbers, and line breaks and tabs as spaces."""
+    """The text, with control characters (escape sequences, text direction, invisible characters)
+    replaced by their numbers, and line breaks and tabs replaced by spaces."""
     if text.isprintable():
         return text
     return "".join(
@@ -241,7 +246,7 @@ def printable(text: str) -> str:
 
 
 def cut_text(text: str, most: int) -> str:
-    """A text of at most `most` characters; an omission is marked."""
+    """The text, truncated to `most` characters if it is longer; an ellipsis marks the omission."""
     return text if len(text) <= most else f"{text[:most]}…"
 
 

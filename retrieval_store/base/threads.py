@@ -1,6 +1,7 @@
-"""A bounded number of threads for calls that an event loop can't make itself.
+"""A limited number of threads for calls that an event loop can't make itself.
 
-Long calls, such as writes, take at most half of the threads: short ones never queue behind writers.
+Long calls, such as writes, use at most half of the threads, so short calls never queue behind
+writers.
 """
 
 import asyncio
@@ -22,17 +23,17 @@ T = TypeVar("T")
 _Call: TypeAlias = Callable[[], Any]
 _Long: TypeAlias = tuple[Future[Any], _Call]
 WORKING = max(4, min(16, 2 * (os.cpu_count() or 1)))  # threads for calls that take the processor
-WAITING = 64  # and for those that wait for another process
+WAITING = 64  # threads for calls that wait for another process
 
 
 def async_twin(method: Callable[P, T]) -> "Callable[P, CoroutineType[Any, Any, T]]":
-    """The asynchronous twin of a method: called like it with an "a" before its name, and run in a
-    thread. If a framework's base class declares fewer parameters, editors would show only these, so
-    in such classes the method is written out.
+    """The asynchronous twin of a method. It has the method's name with an "a" before it and the
+    same parameters, and runs the method in a thread. If a framework's base class declares fewer
+    parameters, editors would show only these. So in such classes the twin is written out instead.
 
     Args:
-        method: of a class, in whose body this is called; a subclass that overrides the method
-            changes the twin too.
+        method: a method of the class in whose body this function is called. If a subclass overrides
+            the method, its twin calls the overriding method.
     """
     name = method.__name__
     shown = re.sub(r"^(_*)", r"\1a", name)
@@ -49,7 +50,7 @@ def async_twin(method: Callable[P, T]) -> "Callable[P, CoroutineType[Any, Any, T
 
 class Threads:
     """Threads for calls from any event loop, started with the first call. They keep a process alive
-    only while calls are running. After a fork the child has its own."""
+    only while calls are running. After a fork the child starts its own threads."""
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -60,13 +61,13 @@ class Threads:
         self._pool = WorkerPool(self._number, "retrieval-store-calls")
         self._lock = Lock()
         self._futures: set[Future[Any]] = set()
-        self._taken = 0  # by long calls
-        self._long: deque[_Long] = deque()  # those that wait for others to end
+        self._taken = 0  # threads that long calls use
+        self._long: deque[_Long] = deque()  # long calls that wait for other long calls to end
 
     async def run(self, call: Callable[[], T], is_long: bool = False) -> T:
-        """The result of a call, made in a thread, in the context of the awaiting task. A call that
-        is cancelled before it has begun is never made; a call that is cancelled later runs to its
-        end."""
+        """Make a call in a thread, in the context of the awaiting task, and return its result. If
+        it is cancelled before it has begun, it is never made; if it is cancelled later, it runs to
+        its end."""
         if self._process != os.getpid():
             self._begin()
         context = copy_context()
@@ -78,17 +79,17 @@ class Threads:
         try:
             return await asyncio.wrap_future(future)
         finally:
-            del future  # which the traceback of an error would keep
+            del future  # the traceback of an error would keep it alive
 
     async def settle(self) -> None:
         """Wait for all calls, including those that are no longer awaited."""
         while self._process == os.getpid() and self._futures:
             futures = map(asyncio.wrap_future, tuple(self._futures))
-            # Shielded, since who stops waiting here doesn't mean to cancel the calls of others.
+            # Shielded, because cancelling this wait must not cancel the calls of others.
             await asyncio.shield(asyncio.gather(*futures, return_exceptions=True))
 
     def end(self) -> None:
-        """End the threads; no more calls are accepted."""
+        """Stop the threads; no more calls are accepted."""
         if self._process == os.getpid():
             self._pool.shutdown(wait=False)
 
@@ -103,7 +104,8 @@ class Threads:
         return future
 
     def _work(self, future: Future[Any], call: _Call) -> None:
-        """Make a long call; then release its thread for the next long call in the queue."""
+        """Make a long call. Its thread then makes the next long call in the queue, or is
+        released."""
         _settle(future, call)
         del future, call
         with self._lock:
@@ -115,7 +117,8 @@ class Threads:
 
 
 def _without_stop_iteration(call: Callable[[], T]) -> T:
-    """The result of a call. A StopIteration can't be raised into a coroutine, so it is replaced."""
+    """Make a call and return its result. StopIteration is replaced by RuntimeError, because it
+    can't be raised into a coroutine."""
     try:
         return call()
     except StopIteration as error:

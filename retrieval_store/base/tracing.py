@@ -1,16 +1,16 @@
-"""Spans of OpenTelemetry, loggers and progress bars: how users watch a store.
+"""Spans of OpenTelemetry, loggers and progress bars, with which users observe a store.
 
-Spans are for applications that trace themselves. Nothing here imports OpenTelemetry: unless the
-application has, no spans are collected, and the only cost is a lookup in `sys.modules`. Attributes
-follow OpenTelemetry's conventions for databases where they fit, and are called `retrieval_store.…`
-otherwise. No attribute contains user data: no id, text, metadata, filter or vector, nor the message
-of an error, which may quote these. So the receiver of the spans sees only names of collections,
-numbers, and kinds of errors.
+Spans are for applications that trace themselves. This module doesn't import OpenTelemetry. Unless
+the application has imported it, no spans are collected, and the only cost is a lookup in
+`sys.modules`. Attributes follow OpenTelemetry's conventions for databases where these apply, and
+are otherwise named `retrieval_store.…`. No attribute contains user data: no id, text, metadata,
+filter or vector. Error messages are left out too, because they may quote user data. So the receiver
+of the spans sees only names of collections, numbers, and types of errors.
 
-The loggers (`log_of`) are "retrieval_store" and, below it, one for each topic that may be watched
-separately. Until the application configures them, warnings go to the standard error, by Python's
-default. DEBUG is for maintenance, INFO for rare events (a store is made, migrated, restored; an
-index is built), WARNING for problems that an operator should check. From INFO on, log records never
+The loggers (`log_of`) are "retrieval_store" and, below it, one for each topic. Until the
+application configures them, warnings are written to the standard error, by Python's default. DEBUG
+is for maintenance, INFO for rare events (a store is created, migrated, restored; an index is
+built), WARNING for problems that an operator should check. At INFO and above, log records never
 contain texts, metadata or filters.
 
 Progress bars are drawn on request, if there is a terminal or notebook. `shortens_tracebacks` is for
@@ -37,13 +37,13 @@ OURS: System = "retrieval_store"
 API = "opentelemetry.trace"
 
 _tracer: Any = None
-# The span that is recorded of the call under way; not the one that is current in OpenTelemetry,
-# which may be the application's.
+# The span of the current call. It isn't the current span of OpenTelemetry, which may be the
+# application's.
 _recording: ContextVar[Any] = ContextVar("retrieval_store_span", default=None)
 
 
 class HasName(Protocol):
-    """A subject of spans: a collection."""
+    """An object with a name, about which spans are recorded: a collection."""
 
     @property
     def name(self) -> str:
@@ -51,7 +51,7 @@ class HasName(Protocol):
 
 
 class HasPoints(Protocol):
-    """Points that a call returns."""
+    """Points that a call returns, whose number spans record."""
 
     @property
     def ids(self) -> Sequence[object]:
@@ -62,10 +62,12 @@ S = TypeVar("S", bound=HasName)
 
 
 def _find_tracer() -> Any:
-    """The tracer, if the application has imported OpenTelemetry and configured where spans go."""
+    """The tracer; None unless the application has imported OpenTelemetry and configured where spans
+    are sent."""
     global _tracer  # noqa: PLW0603 (it is looked up once)
     trace: Any = sys.modules.get(API)
-    if _tracer is None and hasattr(trace, "get_tracer_provider"):  # else it is being imported
+    # While OpenTelemetry is being imported, it lacks this attribute.
+    if _tracer is None and hasattr(trace, "get_tracer_provider"):
         provider = trace.get_tracer_provider()
         if type(provider) is not trace.ProxyTracerProvider:
             _tracer = provider.get_tracer(OURS)
@@ -77,8 +79,8 @@ def traced(
     tell: Callable[[Any], Attributes] | None = None,
     system: System = OURS,
 ) -> Callable[[Callable[Concatenate[S, P], R]], Callable[Concatenate[S, P], R]]:
-    """Decorator: makes each call of a method a span. tell: returns attributes for the method's
-    result."""
+    """Decorator: records a span for each call of a method. tell: returns attributes for the
+    method's result."""
 
     def decorate(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
         @wraps(method)
@@ -98,7 +100,7 @@ def traced(
 
 @contextmanager
 def span(operation: str, collection: str, system: System = OURS) -> Iterator[None]:
-    """Context manager: a span around a `with` body, if the application collects spans."""
+    """Context manager: records a span for the `with` body, if the application collects spans."""
     tracer = _tracer or _find_tracer()
     if tracer is None:
         yield
@@ -111,13 +113,13 @@ def span(operation: str, collection: str, system: System = OURS) -> Iterator[Non
         "db.collection.name": collection,
     }
     started = tracer.start_span(f"{operation} {collection}", kind=kind, attributes=attributes)
-    if not started.get_span_context().is_valid:  # they aren't collected
+    if not started.get_span_context().is_valid:  # such spans aren't collected
         yield
         return
     recording = started if started.is_recording() else None
     token = _recording.set(recording)
     try:
-        # Only the kind of an error is recorded.
+        # Only the type of an error is recorded.
         with trace.use_span(started, record_exception=False, set_status_on_exception=False):
             yield
     except BaseException as error:
@@ -136,21 +138,21 @@ def is_recording() -> bool:
 
 
 def note(tell: Callable[[], Attributes]) -> None:
-    """Add attributes to the current span; `tell` is only called if there is one."""
+    """Add attributes to the current span. `tell` is called only if there is a span."""
     recording = _recording.get()
     if recording is not None:
         recording.set_attributes(tell())
 
 
 def event(name: str, tell: Callable[[], Attributes] = dict) -> None:
-    """Add an event to the current span; `tell` is only called if there is one."""
+    """Add an event to the current span. `tell` is called only if there is a span."""
     recording = _recording.get()
     if recording is not None:
         recording.add_event(f"{OURS}.{name}", tell())
 
 
 def counts_of_results(*results: HasPoints) -> Attributes:
-    """The attributes for the results of a call."""
+    """The span attributes with the number of points in the results of a call."""
     counts = {"db.response.returned_rows": sum(len(points.ids) for points in results)}
     return counts if len(results) == 1 else {**counts, "db.operation.batch.size": len(results)}
 
@@ -162,33 +164,34 @@ Part: TypeAlias = Literal["store", "maintenance", "files", "cluster", "server", 
 def log_of(part: Part | None = None) -> logging.Logger:
     """The logger of a topic: `store` (stores and collections created and deleted), `maintenance`
     (compaction, codes, indexes), `files` (derived files that are loaded or useless), `cluster`
-    (calls), `server` (failed requests), `access` (all requests), `agents` (failed tools); None for
-    messages about the user's own call."""
+    (calls), `server` (failed requests), `access` (all requests), `agents` (failed tools). None is
+    the logger for messages about the user's own call."""
     return logging.getLogger(ROOT if part is None else f"{ROOT}.{part}")
 
 
 class _NoBar:
-    """A bar that isn't shown; tqdm's disabled bar would start a thread."""
+    """A progress bar that isn't shown. It is used because tqdm's disabled bar would start a
+    thread."""
 
     def update(self, n: int) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def __enter__(self) -> "_NoBar":
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
 
 def progress_bar(label: str, total: int | None, unit: str, shown: bool) -> Any:
-    """A tqdm bar as a context manager with `update(n)`; without output where the standard error is
-    a pipe or a file.
+    """A tqdm progress bar as a context manager with `update(n)`. It has no output if the standard
+    error is a pipe or a file.
 
     Args:
         label: the activity: "adding".
         total: the number of items; None if unknown.
         unit: the name of an item: "text".
-        shown: whether it is shown at all.
+        shown: whether to show the bar at all.
     """
     if not (shown and _is_drawn()):
         return _NoBar()
@@ -198,21 +201,21 @@ def progress_bar(label: str, total: int | None, unit: str, shown: bool) -> Any:
 
 
 def _is_drawn() -> bool:
-    """Whether there is a terminal or a notebook."""
+    """Whether there is a terminal or a notebook in which a bar can be drawn."""
     stream = sys.stderr  # None in a program without a console
     return "ipykernel" in sys.modules or (stream is not None and stream.isatty())
 
 
-# "full": with all frames, for those who work on this.
+# "full": show all frames, for developers of this package.
 HAS_ALL_FRAMES = os.environ.get("RETRIEVAL_STORE_TRACEBACKS") == "full"
 ClassT = TypeVar("ClassT", bound=type)
 
 
 def shortens_tracebacks(kind: ClassT) -> ClassT:
-    """Class decorator: public methods raise our errors without inner frames in the traceback. A
-    user sees the calling line and the method, but no calls below the method, unless these include
-    the user's own code. The cause of an error of a file, such as SQLite's, is shown without its
-    frames."""
+    """Class decorator: removes inner frames from the tracebacks of our errors that public methods
+    raise. A user sees the calling line and the method, but no calls below the method, unless the
+    user's own code is among them. If an error of a file has a cause, such as SQLite's error, the
+    cause is shown without its frames."""
     if not HAS_ALL_FRAMES:
         for name, attribute in list(vars(kind).items()):
             if isinstance(attribute, FunctionType) and (name == "__init__" or name[0] != "_"):
@@ -225,7 +228,7 @@ _NOT_OF_USERS = (os.path.dirname(os.path.dirname(__file__)), os.path.dirname(os.
 
 
 def _has_frames_of_users(traceback: TracebackType | None) -> bool:
-    """Whether a call that failed went through code of the user, for example a loader."""
+    """Whether a failed call went through code of the user, for example a loader."""
     while traceback is not None:
         file = traceback.tb_frame.f_code.co_filename
         if not file.startswith(_NOT_OF_USERS) and "-packages" not in file:
@@ -235,8 +238,8 @@ def _has_frames_of_users(traceback: TracebackType | None) -> bool:
 
 
 def is_shown_without_frames(error: RetrievalStoreError) -> bool:
-    """Whether an error's message is enough for a user, so that frames below the public method are
-    omitted. The cause of an error of a file then loses its own frames."""
+    """Whether an error's message is sufficient for a user, so that frames below the public method
+    are omitted. In that case the cause of an error of a file loses its own frames."""
     if HAS_ALL_FRAMES or _has_frames_of_users(error.__traceback__):
         return False
     if isinstance(error, StorageError) and error.__cause__ is not None:

@@ -1,11 +1,11 @@
-"""Checks users' arguments: numbers, paths, functions, and values of payloads.
+"""Checks users' arguments: numbers, paths, functions, and payload values.
 
-Errors name the argument, the value and what would be right. Payloads are checked before anything is
+Errors name the argument, the value and the expected values. Payloads are checked before anything is
 written; `as_stored` converts values of other types.
 
 The domain of payloads is JSON as orjson writes and reads it without loss: None, bool, integers from
 -2^63 to 2^64-1, finite floats, strings that are valid Unicode, lists, and objects with string keys.
-orjson alone would turn a NaN into null and a UUID into a string; a store must not change data
+orjson alone would convert a NaN to null and a UUID to a string; a store must not change data
 silently.
 """
 
@@ -35,21 +35,23 @@ from retrieval_store.errors import (
     NotFoundError,
 )
 
-# What a payload may hold, and a payload: numbers are finite, strings valid Unicode.
+# The values that a payload can contain, and payloads. Numbers must be finite, and strings valid
+# Unicode.
 JSONValue: TypeAlias = "None | bool | int | float | str | list[JSONValue] | dict[str, JSONValue]"
 Payload: TypeAlias = dict[str, "JSONValue"]
 LISTED = 10  # ids in a message
-MAX_DEPTH = 100  # orjson itself stops at 254
+MAX_DEPTH = 100  # levels of nesting; orjson itself stops at 254
 INT_MIN, INT_MAX = -(2**63), 2**64 - 1
-_LISTED = "biufUTO"  # numpy's kinds of numbers, strings and bools, and of what may be any of them
-NO_STRING = "\udcff"  # with which no string of a payload begins
+_LISTED = "biufUTO"  # numpy's kinds of numbers, strings, bools and objects
+NO_STRING = "\udcff"  # no string of a payload begins with this character
 
 
 def check_object(
     value: Any, place: str, *path: str | int, stored_as: Callable[[Any], Any] = plain_scalar
 ) -> Payload:
-    """`value` as a plain dict; InvalidMetadataError names `place` and the path below it. stored_as:
-    replaces a value that isn't JSON, by default with itself."""
+    """The value as a plain dict. Raises InvalidMetadataError for invalid values; it names `place`
+    and the path below it. stored_as: converts a value that isn't JSON; by default the value is
+    unchanged."""
     if type(value) is dict and _is_plain(value):
         return value
     if not isinstance(value, Mapping):
@@ -58,14 +60,14 @@ def check_object(
 
 
 def check_metadata(value: Any, place: str, *path: str | int) -> Payload:
-    """As `check_object`, and convert values that have a usual form in JSON; see `as_stored`."""
+    """Like `check_object`, but converts values that have a usual form in JSON; see `as_stored`."""
     return check_object(value, place, *path, stored_as=as_stored)
 
 
 def as_stored(value: Any) -> Any:
     """The stored form of a value that isn't JSON. A number or string of numpy, of a subclass or of
-    an enum becomes Python's own. A date or time becomes its `isoformat()`, which filters read
-    again; a UUID and a path become text. A tuple becomes a list; a one-dimensional numpy array
+    an enum becomes Python's own type. A date or time becomes its `isoformat()`, which filters can
+    parse; a UUID and a path become text. A tuple becomes a list; a one-dimensional numpy array
     becomes the list of its numbers, strings or bools; an instance of a subclass of dict or list
     becomes a plain dict or list. Other values are returned unchanged."""
     if isinstance(value, str):
@@ -76,7 +78,7 @@ def as_stored(value: Any) -> Any:
         return int.__int__(value)
     if isinstance(value, float):
         return float.__float__(value)
-    if isinstance(value, date) and type(value).__name__ != "NaTType":  # of pandas, which is none
+    if isinstance(value, date) and type(value).__name__ != "NaTType":  # pandas' NaT isn't a date
         return value.isoformat()
     if isinstance(value, UUID | PurePath):
         return str(value)
@@ -88,12 +90,13 @@ def as_stored(value: Any) -> Any:
 
 
 def _is_list(array: npt.NDArray[Any]) -> bool:
-    """Whether an array becomes a list of values, each of which is checked by itself."""
+    """Whether an array is stored as a list of values, each of which is checked separately."""
     return array.ndim == 1 and array.dtype.kind in _LISTED and not np.ma.is_masked(array)
 
 
 def _is_plain(value: dict[Any, Any]) -> bool:
-    """Whether a dict is valid unchanged; a quick test that returns False when in doubt."""
+    """Whether a dict is valid without conversion. The test is quick, and returns False if it isn't
+    sure."""
     for key, item in value.items():
         kind = type(item)
         if kind is str:
@@ -111,13 +114,13 @@ def _is_plain(value: dict[Any, Any]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Checking:
-    """Checks a payload. place: its name; stored_as: as for `check_object`."""
+    """Checks a payload. place: the payload's name in messages; stored_as: as in `check_object`."""
 
     place: str
     stored_as: Callable[[Any], Any]
 
     def object(self, value: Mapping[Any, Any], path: tuple[Any, ...]) -> Payload:
-        """Check a dict value by value, and return it as a plain dict."""
+        """Check each value of a dict, and return the dict as a plain dict."""
         return {
             self._key(key, path): self._value(item, (*path, key)) for key, item in value.items()
         }
@@ -140,7 +143,7 @@ class _Checking:
     def _store_as(self, value: Any, path: tuple[Any, ...]) -> Any:
         try:
             return self.stored_as(value)
-        except Exception as error:  # of a class of the user's
+        except Exception as error:  # raised by a class of the user
             raise _invalid_value(value, self.place, path, f"it can't be read: {error!r}") from error
 
     def _container(self, value: list[Any] | dict[Any, Any], path: tuple[Any, ...]) -> JSONValue:
@@ -174,14 +177,14 @@ def _outside_of_floats(value: float) -> str | None:
     return None if math.isfinite(value) else "floats must be finite"
 
 
-# Why a scalar of these types can't be stored; None where it can.
+# Functions that say why a scalar of this type can't be stored; they return None if it can.
 _OUTSIDE: dict[type, Callable[[Any], str | None]] = {
     str: _outside_of_text,
     int: _outside_of_integers,
     float: _outside_of_floats,
 }
-# What to write instead of values of other types, by the names of their classes, which needn't be
-# imported here.
+# For values of other types: what to write instead. Types are given by class names, so that they
+# aren't imported.
 _INSTEAD = {
     "Decimal": "write float(…), or str(…) to keep all digits",
     "Fraction": "write float(…) or str(…)",
@@ -219,7 +222,8 @@ def _instead_of(value: Any) -> str:
 
 
 def is_unicode(text: str) -> bool:
-    """Whether a string can be stored: Python's strings may hold lone surrogates."""
+    """Whether a string can be stored. Python's strings can contain lone surrogates, which aren't
+    valid Unicode."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -233,8 +237,9 @@ def _invalid_value(value: Any, place: str, path: tuple[Any, ...], why: str) -> I
 
 
 def kind_of(value: JSONValue) -> str | int | None:
-    """A key that is equal exactly for equal values: 1.0 equals 1, True doesn't equal 1, and lists
-    and objects are equal if their JSON is equal. None for null."""
+    """A hashable key for a value, None for null. Two keys are equal exactly if the values are
+    equal: 1.0 equals 1, True doesn't equal 1, and lists and objects are equal if their JSON is
+    equal."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if value is None or (isinstance(value, str | int) and not isinstance(value, bool)):
@@ -243,18 +248,18 @@ def kind_of(value: JSONValue) -> str | int | None:
 
 
 def list_ids(ids: Sequence[str | int]) -> str:
-    """The first ten ids, and how many more there are, for a message."""
+    """The first ten ids, and the number of further ids, for a message."""
     return list_first(ids, LISTED, repr)
 
 
 def list_first(ids: Sequence[Any], most: int, show: Callable[[Any], str] = str) -> str:
-    """The first of some ids, and how many more there are."""
+    """The first `most` ids, and the number of further ids."""
     more = f" and {len(ids) - most:,} more" if len(ids) > most else ""
     return ", ".join(map(show, ids[:most])) + more
 
 
 def absent_ids(ids: Sequence[str | int]) -> NotFoundError:
-    """The error for ids of points that should be changed but don't exist."""
+    """The error to raise if points must be changed but these ids don't exist."""
     error = NotFoundError(f"ids that aren't there: {list_ids(ids)}; nothing was written")
     error.missing = tuple(ids)
     return error
@@ -264,14 +269,15 @@ _Item = TypeVar("_Item", bound=Hashable)
 
 
 def find_repeated(items: Iterable[_Item]) -> list[_Item]:
-    """The items that occur more than once, each once, in the order of their second occurrence."""
+    """The items that occur more than once, without repetitions, in the order of their second
+    occurrence."""
     seen: set[_Item] = set()
     again = [item for item in items if item in seen or seen.add(item)]  # type: ignore[func-returns-value]
     return list(dict.fromkeys(again))
 
 
 def existing_ids(ids: Sequence[str | int]) -> str:
-    """The message for ids that exist but should be new."""
+    """The error message for ids that already exist but must be new."""
     return (
         f"ids that already exist ({len(ids)}): {list_ids(ids)}; nothing was added. upsert adds "
         "those that are new and updates the others"
@@ -279,10 +285,10 @@ def existing_ids(ids: Sequence[str | int]) -> str:
 
 
 def shorten(value: Any) -> str:
-    """A value, shortened for a message; its type if it can't be shown."""
+    """A value as text, shortened for a message; its type if it can't be shown."""
     try:
         return _SHORT.repr(value)
-    except Exception:  # Python refuses to show integers of thousands of digits, say
+    except Exception:  # for example, Python refuses to show integers of thousands of digits
         return f"a value of type {type(value).__name__}"
 
 
@@ -291,22 +297,22 @@ _SHORT.maxstring = 60
 
 
 def quote(value: Any) -> str:
-    """A value and its type, shortened for the message of an error."""
+    """A value and its type as text, shortened for an error message."""
     return f"{shorten(value)} ({type(value).__name__})"
 
 
 def whole_number(value: Any, name: str, least: int, most: int = sys.maxsize) -> int:
-    """An integer, also numpy's, as an int.
+    """An integer (numpy's integers too) as an int.
 
     Args:
         value: the user's value.
-        name: of the argument, for the message.
+        name: the name of the argument, for the message.
         least: the smallest valid value.
         most: the greatest valid value.
 
     Raises:
-        InvalidArgumentError: an integer outside of these.
-        InvalidTypeError: anything else, bools among them.
+        InvalidArgumentError: the integer is out of range.
+        InvalidTypeError: the value isn't an integer; bools aren't accepted.
     """
     number = value if type(value) is int else _index_of(value, name)
     if number < least:
@@ -317,14 +323,14 @@ def whole_number(value: Any, name: str, least: int, most: int = sys.maxsize) -> 
 
 
 def fraction(value: Any, name: str) -> float:
-    """A number from 0 to 1, also numpy's, as a float.
+    """A number from 0 to 1 (numpy's numbers too) as a float.
 
     Args:
         value: the user's value.
-        name: of the argument, for the message.
+        name: the name of the argument, for the message.
 
     Raises:
-        InvalidArgumentError: anything else.
+        InvalidArgumentError: the value isn't a number from 0 to 1.
     """
     number: Any = value if type(value) is float else plain_scalar(value)
     if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= 1:
@@ -333,7 +339,8 @@ def fraction(value: Any, name: str) -> float:
 
 
 def seconds(value: Any, name: str) -> float:
-    """A number of seconds."""
+    """The value as a number of seconds. Raises InvalidArgumentError unless it is finite and at
+    least 0."""
     number: Any = plain_scalar(value)
     is_number = isinstance(number, int | float) and not isinstance(number, bool)
     if not (is_number and 0 <= number < math.inf):
@@ -341,7 +348,7 @@ def seconds(value: Any, name: str) -> float:
     return float(number)
 
 
-_DIGITS = len(str(2**64 - 1))  # of the greatest integer that is an id
+_DIGITS = len(str(2**64 - 1))  # of the greatest integer that can be an id
 
 
 def shows_an_integer(text: str) -> bool:
@@ -350,19 +357,20 @@ def shows_an_integer(text: str) -> bool:
 
 
 def refuse_credentials(url: str) -> None:
-    """Raise InvalidArgumentError for a URL, valid or not, that contains a user name or a
+    """Raise InvalidArgumentError if a URL, whether valid or not, contains a user name or a
     password."""
     if "@" in (url.partition("://")[2] or url).partition("/")[0]:
         raise InvalidArgumentError("url holds a name or a password: give api_key= or headers=")
 
 
 def host_in_url(host: str) -> str:
-    """A host as it is written in a URL: an IPv6 address gets brackets."""
+    """A host in the form that a URL requires: an IPv6 address gets brackets."""
     return f"[{host}]" if host.count(":") > 1 and not host.startswith("[") else host
 
 
 def whole_bytes(value: Any, name: str) -> int:
-    """A number of bytes."""
+    """The value as a number of bytes. Raises InvalidArgumentError unless it is an int of at least
+    0."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise InvalidArgumentError(f"{name} is {quote(value)}, expected bytes: 0 or more")
     return value
@@ -378,8 +386,8 @@ def _index_of(value: Any, name: str) -> int:
 
 
 def check_callable(value: Any, name: str) -> None:
-    """Raise an error for a value that can't be called, such as a name, and for a class instead of
-    an instance."""
+    """Raise InvalidTypeError if a value can't be called, such as a name, or if it is a class
+    instead of an instance."""
     if isinstance(value, type):
         raise InvalidTypeError(f"{name} is the class {value.__name__}; pass an instance of it")
     if value is not None and not isinstance(value, Enum) and not callable(value):
@@ -395,12 +403,13 @@ def is_blank(text: str) -> bool:
     return _VISIBLE.search(text) is None
 
 
-IN_MEMORY = ":memory:"  # in the place of a path, as SQLite and qdrant-client have it
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # of more letters than a drive of Windows has
+IN_MEMORY = ":memory:"  # may be passed instead of a path, as in SQLite and qdrant-client
+# At least two letters, because a Windows drive has one.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 def check_new_file(target: Path) -> None:
-    """Raise InvalidArgumentError for a path to which no snapshot can be written."""
+    """Raise InvalidArgumentError if no snapshot can be written to this path."""
     if os.path.lexists(target):
         raise error_of_taken_path(target)
     if not target.parent.is_dir():
@@ -408,12 +417,13 @@ def check_new_file(target: Path) -> None:
 
 
 def error_of_taken_path(target: Path) -> InvalidArgumentError:
-    """The error for a path at which a file or directory already exists."""
+    """The error to raise if a file or directory already exists at a path."""
     return InvalidArgumentError(f"{target} is there already; a snapshot replaces nothing")
 
 
 def path_of(path: Any, name: str) -> Path:
-    """An absolute path of a file; "~" at its start is the user's home."""
+    """The absolute path of a file or directory. "~" at the start of `path` is the user's home.
+    Raises InvalidTypeError if `path` isn't a path, and InvalidArgumentError if it is a URL."""
     try:
         text = os.fspath(path)
     except TypeError:
@@ -432,15 +442,15 @@ def path_of(path: Any, name: str) -> Path:
 
 
 def store_path(path: Any, name: str = "path") -> Path | None:
-    """The path of a store, made absolute; None for one in memory.
+    """The absolute path of a store; None for a store in memory.
 
     Args:
-        path: a string or a path, or None or ":memory:" for one in memory; "~" at its start is the
-            user's home.
-        name: of the argument, for the message.
+        path: a string or a path, or None or ":memory:" for a store in memory; "~" at its start is
+            the user's home.
+        name: the name of the argument, for the message.
 
     Raises:
-        InvalidTypeError: anything but a path.
-        InvalidArgumentError: a URL.
+        InvalidTypeError: the value isn't a path.
+        InvalidArgumentError: the value is a URL.
     """
     return None if path is None or path == IN_MEMORY else path_of(path, name)

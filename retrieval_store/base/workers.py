@@ -1,8 +1,8 @@
 """Thread pools that also work while the interpreter ends.
 
-When the interpreter ends, `concurrent.futures` takes no calls and can't be imported. A `WorkerPool`
-still makes calls then, for example from an `atexit` function or from a thread that outlives the
-main thread. A thread knows the event loop for which it works.
+When the interpreter ends, `concurrent.futures` accepts no calls and can't be imported. A
+`WorkerPool` still makes calls then, for example from an `atexit` function or from a thread that
+outlives the main thread. Each thread also records the event loop for which it works.
 """
 
 from collections.abc import Callable
@@ -26,8 +26,8 @@ def calling_loop() -> "AbstractEventLoop | None":
 
 
 class WorkerPool(Executor):
-    """Like `ThreadPoolExecutor`; but if no thread can be started, the submitting thread makes the
-    call.
+    """Like `ThreadPoolExecutor`, but if no thread can be started, the submitting thread makes the
+    call itself.
 
     threads: the greatest number of threads; name: the prefix of their names.
     """
@@ -42,10 +42,11 @@ class WorkerPool(Executor):
         self._threads = ThreadPoolExecutor(threads, name)
 
     def submit(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """The future result of a call. RuntimeError after `shutdown`."""
+        """Submit a call, and return its future result. Raises RuntimeError after `shutdown`."""
         if self._is_closed:
             raise RuntimeError("cannot schedule new futures after shutdown")
-        pending = [call]  # taken by the one that makes it: a refused call may have been queued
+        # Taken by the thread that makes the call, because a rejected call may have been queued.
+        pending = [call]
 
         def make() -> T:
             return pending.pop()(*args, **kwargs)
@@ -64,8 +65,8 @@ class WorkerPool(Executor):
         return made
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more calls. Wait for the submitted calls if `wait`; cancel calls that haven't
-        begun if `cancel_futures`."""
+        """Accept no more calls. wait: whether to wait for the submitted calls. cancel_futures:
+        whether to cancel calls that haven't begun."""
         self._is_closed = True
         if self._threads is not None:
             self._threads.shutdown(wait, cancel_futures=cancel_futures)

@@ -1,10 +1,10 @@
 """`Access` to one collection: transactions on its database, and its data in memory.
 
 `Memory` holds the *cached state*: the state as of one write, whose number is its `seq`, and the
-caches derived from it. A reader whose transaction shows that write uses it unchanged (`now`). Any
-other starts a new transaction and brings the cached state to its `seq` (`at`). All transactions
-that move the state start under one lock (`_advancing`), so none of them is older than the cached
-state, which therefore only moves forward.
+caches derived from it. A reader uses it unchanged (`now`) if the reader's transaction shows that
+write. Any other reader starts a new transaction and brings the cached state to its `seq` (`at`).
+All transactions that change the cached state start under one lock (`_advancing`). So none of them
+is older than the cached state, which therefore only moves forward.
 
 A thread takes the locks in this order:
 0. `maintaining`: one thread of this process at a time compacts.
@@ -12,8 +12,8 @@ A thread takes the locks in this order:
    polling SQLite's lock, which keeps other processes' writers out.
 2. a connection, lent by the database (in memory there is only one).
 3. the turn of this process (`locks.in_turn`), only while it waits for SQLite's lock.
-4. `Memory._advancing`: for as long as a transaction starts and the cached state is brought to its
-   `seq`. A thread that holds this lock never waits for a writer.
+4. `Memory._advancing`: while a transaction starts and the cached state is brought to its `seq`. A
+   thread that holds this lock never waits for a writer.
 """
 
 import math
@@ -109,8 +109,9 @@ ReadHead: TypeAlias = Callable[[apsw.Connection], CollectionHead]
 
 
 def _last_write(connection: apsw.Connection) -> int | None:
-    """The number of the last write; None when the collection has been deleted."""
-    # Each read does it: so not by `select`, and at most two rows, whatever the file says.
+    """The number of the last write; None if the collection has been deleted."""
+    # This runs for each read, so `select` isn't used. It reads at most two rows, even from a
+    # damaged file.
     seq, dropped = connection.execute("SELECT seq, dropped FROM head LIMIT 2").get
     return None if dropped else seq
 
@@ -124,14 +125,17 @@ class CachedState:
 
 
 class Memory:
-    """The data of one collection in memory. directory: of its files, None for a collection in
-    memory only; files: the usable derived files, or None; find_class: returns the class of an index
-    by name; may_write: whether the store was opened for writing; compacting: a lock held while this
-    process makes a new generation. state_rests_until, lists_rest_until: the times before which the
-    state and the lists aren't saved again; columns_rest_until, words_rest_until: the same for
-    columns, and lists of words, that no query has used. lists_in_use: returns the cache with the
-    most recently updated lists, while that cache exists, and the keys of these lists; written_at:
-    when this process last wrote points."""
+    """The data of one collection in memory.
+
+    directory: the directory of the collection's files, None for a collection that exists only in
+    memory. files: the usable derived files, or None. find_class: returns the class of an index by
+    its name. may_write: whether the store was opened for writing. compacting: a lock held while
+    this process builds a new generation. state_rests_until, lists_rest_until: the times before
+    which the state and the lists aren't saved again. columns_rest_until, words_rest_until: the same
+    for columns and word lists that no query has used. lists_in_use: returns the cache with the most
+    recently updated lists, while that cache exists, and the keys of these lists. written_at: when
+    this process last wrote points.
+    """
 
     def __init__(
         self,
@@ -154,8 +158,8 @@ class Memory:
         self._advancing, self.compacting = Lock(), Lock()
 
     def now(self, connection: apsw.Connection) -> CachedState | None:
-        """The cached state, if it is the one that this connection's transaction shows, without
-        waiting for other threads. Otherwise None, and the transaction is useless."""
+        """The cached state, if this connection's transaction shows the same state. Doesn't wait for
+        other threads. If None is returned, the caller has to begin a new transaction."""
         cached = self._cached
         if (
             cached is not None
@@ -166,8 +170,8 @@ class Memory:
         return None
 
     def at(self, connection: apsw.Connection, read_head: ReadHead) -> CachedState:
-        """The state that a transaction on this connection shows. The first read of the transaction
-        is made here."""
+        """The state that a transaction on this connection shows. The transaction must not have read
+        anything yet."""
         with self._advancing:
             cached = self.now(connection)
             if cached is None:
@@ -175,8 +179,8 @@ class Memory:
             return cached
 
     def before(self, connection: apsw.Connection, head: CollectionHead) -> CachedState:
-        """The state at the beginning of a write transaction, which must not have written anything
-        yet."""
+        """The state at the beginning of a write transaction. The transaction must not have written
+        anything yet."""
         with self._advancing:
             self._cached = cached = self._next(connection, head)
             return cached
@@ -206,13 +210,14 @@ class Memory:
                 caches.unsaved.add(FILE_KIND)
             return CachedState(step.state, caches)
         caches = caches_after(old.caches, head.seq, changed, opened)
-        if step.changed is None:  # results of filters know vectors by their slots
+        if step.changed is None:  # results of filters refer to vectors by their slots
             caches = replace(caches, allowed=FilterCache(head.seq))
         return CachedState(step.state, caches)
 
     def _load_state(self, connection: apsw.Connection, head: CollectionHead) -> StateStep:
-        """The state, loaded from its derived file if that is usable, else from the database. The
-        process that loads it may be the first since a power cut."""
+        """The state, loaded from its derived file if that file is usable, otherwise from the
+        database. The process that loads it may be the first since a power cut, so vectors that were
+        never synced are restored first."""
         if self._directory is not None:
             restore_unsynced(connection, head.generation, self.open_vectors, self._may_write)
         if self._files is not None and is_worth_a_file(head.next_pk):
@@ -225,13 +230,15 @@ class Memory:
         return load(connection, head, self.open_vectors)
 
     def open_vectors(self, space: Space, generation: int) -> VectorRows:
-        """The vectors of a space in a generation."""
+        """The vectors of a space in a generation. They are opened unless they are already open."""
         return self.open_space(space, generation).vectors
 
     def open_space(self, space: Space, generation: int) -> OpenSpace:
-        """The vectors, index and codes of a space in a generation."""
+        """The vectors, index and codes of a space in a generation. They are opened unless they are
+        already open."""
         assert space.dimension is not None
-        # The dimension too: a transaction that fixes it may fail, and the next fix another.
+        # The dimension is part of the key: a transaction that sets it may fail, and the next may
+        # set another.
         key = (space.number, generation, space.dimension)
         opened = self._spaces.get(key)
         if opened is None:
@@ -252,16 +259,16 @@ class Memory:
         return VectorFile(path, space.dimension, space.datatype)
 
     def drop_later_generations(self, generation: int) -> None:
-        """Close files of later generations, whose compaction failed; the next attempt begins
-        anew."""
+        """Close files of later generations, whose compaction failed. The next compaction starts
+        from scratch."""
         with self._advancing:
             later = [key for key in self._spaces if key[1] > generation]
             _close(self._spaces.pop(key) for key in later)
 
     def _let_go_of_generations_before(self, generation: int) -> None:
-        """Drop the data of older generations; readers keep the data that they use. Data of this or
-        a later generation is kept only if this process is compacting: otherwise another process has
-        made the generation, and assigned the slots differently."""
+        """Drop the data of earlier generations; readers keep the data that they use. Data of this
+        or a later generation is kept only if this process is compacting. Otherwise another process
+        has built the generation, and assigned the slots differently."""
         may_keep = self.compacting.locked() or self._directory is None
         spaces = list(self._spaces.items())
         self._spaces = {k: v for k, v in spaces if may_keep and k[1] >= generation}
@@ -277,15 +284,15 @@ class Memory:
 
     @property
     def has_lists(self) -> bool:
-        """Whether there are lists of words or of sparse vectors that queries use."""
+        """Whether there are lists of words or of sparse vectors that queries have used."""
         cached = self._cached
         return bool(self.lists_in_use[1]) or (
             cached is not None and bool(cached.caches.lists.asked_keys())
         )
 
     def has_something_to_save(self) -> bool:
-        """Whether there are unsaved lists of words, a state large enough for a file, or an index or
-        codes that have grown since they were saved."""
+        """Whether there is data to save: unsaved word lists, a state large enough for a file, or an
+        index or codes that have grown since they were saved."""
         cached = self._cached
         if cached is not None and (
             cached.caches.lists.held_keys() or is_worth_a_file(cached.state.count)
@@ -306,13 +313,13 @@ class Memory:
 
     @property
     def cached_state(self) -> CachedState | None:
-        """The cached state, however old; None without one."""
+        """The cached state, however old; None if no state is cached."""
         return self._cached
 
     @property
     def nbytes(self) -> int:
-        """Bytes in use for the state, codes and indexes; 0 for a collection in memory only, since
-        none of it can be evicted."""
+        """The bytes of memory for the state, codes and indexes. The size is 0 for a collection that
+        exists only in memory, because none of its data can be evicted."""
         cached = self._cached
         if cached is None or self._directory is None:
             return 0
@@ -321,7 +328,7 @@ class Memory:
 
     @property
     def descriptors(self) -> int:
-        """How many file descriptors the open files take."""
+        """How many file descriptors the open files use."""
         spaces = list(self._spaces.values())
         cached = self._cached
         with_files = () if cached is None else _caches_with_files(cached.caches)
@@ -334,22 +341,22 @@ class Memory:
         return cached is not None and cached.state.mapped is not None
 
     def forget(self) -> None:
-        """Drop everything; readers keep their own references until they end."""
+        """Drop all data; readers keep their own references until they end."""
         with self._advancing:
             self._cached = None
             spaces, self._spaces = self._spaces, {}
         _close(spaces.values())
 
     def forget_after_fork(self) -> None:
-        """In a forked child: drop everything, and make new locks, since threads of the parent may
-        hold the old ones. A collection in memory only is kept."""
+        """Called in a forked child: drop all data and replace the locks, which threads of the
+        parent may hold. A collection that exists only in memory keeps its data."""
         self._new_locks()
         if self._directory is not None:
             self._cached, self._spaces = None, {}
 
 
 def empty_caches(seq: int, spaces: Mapping[str, OpenSpace]) -> Caches:
-    """Empty caches for a state as of the write `seq`. spaces: the open ones by name."""
+    """Empty caches for the state as of the write `seq`. spaces: the open vector spaces by name."""
     return Caches(
         lists=LayerCache(seq, source_of_lists),
         measures={},
@@ -364,7 +371,8 @@ def empty_caches(seq: int, spaces: Mapping[str, OpenSpace]) -> Caches:
 def with_lists_of(
     caches: Caches, old: CachedState, new: State, connection: apsw.Connection
 ) -> Caches:
-    """Empty caches, except for the lists of an earlier state that numbered its rows differently."""
+    """The same caches, with the lists of an earlier state, if its changes since then are known. The
+    rows of these lists are renumbered, because the earlier state numbered its rows differently."""
     changed = changes_since(old.state, new, connection)
     if changed is None:
         return caches
@@ -374,8 +382,7 @@ def with_lists_of(
 def caches_after(
     caches: Caches, seq: int, changed: ChangedRows, spaces: Mapping[str, OpenSpace]
 ) -> Caches:
-    """The caches for the state at `seq`, in which rows have changed: changed rows are marked
-    stale."""
+    """The caches for the state at `seq`, in which the changed rows are marked as stale."""
     caches.columns.note(seq, changed.payload)
     caches.allowed.note(seq, changed.anything)
     caches.answers.note(seq, {None: changed.documents})
@@ -387,7 +394,7 @@ def caches_after(
 
 
 def _caches_with_files(caches: Caches) -> tuple[LayerCache, ...]:
-    """The caches whose layers may lie in mapped files."""
+    """The caches whose layers may be mapped from files."""
     return caches.lists, caches.columns
 
 
@@ -411,20 +418,20 @@ def _close(spaces: Iterable[OpenSpace]) -> None:
 
 @dataclass(slots=True)
 class CollectionWrite(WriteTransaction):
-    """A write transaction, and the states of the points before and in it. begun: the collection's
-    head at the start; committed: the state before the transaction, if that was needed before the
-    first write; own: the state with the transaction's writes, which no reader sees."""
+    """A write transaction, and the states of the points before and during it. begun: the
+    collection's head at the start. committed: the state before the transaction, if it was needed
+    before the first write. own: the state with the transaction's writes, which no reader sees."""
 
     begun: CollectionHead
     committed: CachedState | None = None
     own: CachedState | None = None
 
 
-JOINING = 64  # changes of other threads at most that are committed with one
+JOINING = 64  # at most this many changes of other threads are committed together with a change
 SHORTEST_PATIENCE_MS, LONGEST_PATIENCE_MS = 50, 1_600
-# Memory is accounted at the end of the first calls after a write, then once in this number of calls
-# (memory grows without writes too, as queries load codes from files). It isn't accounted at each
-# call, since that takes half as long as the shortest one.
+# Memory is accounted at the end of the first calls after a write, and then every ACCOUNTED_EVERY
+# calls. (Memory also grows without writes, as queries load codes from files.) It isn't accounted at
+# each call, because that takes half as long as the shortest call.
 FIRST_CALLS, ACCOUNTED_EVERY = 4, 16
 Result = TypeVar("Result")
 Ts = TypeVarTuple("Ts")
@@ -433,8 +440,8 @@ A = TypeVar("A", bound="Access")
 
 @dataclass(frozen=True, slots=True)
 class MaintenanceProgress:
-    """The progress of maintenance. doing: the present activity in words, None without any; done,
-    total: numbers of vectors or points; since: the start, by `time.monotonic`."""
+    """The progress of maintenance. doing: a phrase for the current activity, None if there is none;
+    done, total: numbers of vectors or points; since: the start, by `time.monotonic`."""
 
     doing: str | None = None
     done: int = 0
@@ -442,7 +449,8 @@ class MaintenanceProgress:
     since: float = 0.0
 
     def advanced(self, done: int, total: int) -> "MaintenanceProgress":
-        """A copy in which `done` is larger by this number, and `total` is this one."""
+        """A copy in which `done` vectors or points are added to those done so far, and the total is
+        replaced."""
         return replace(self, done=self.done + done, total=total)
 
 
@@ -451,12 +459,12 @@ IDLE = MaintenanceProgress()
 
 @dataclass(frozen=True, slots=True)
 class StoreHooks:
-    """Arguments of a store for its collections. find_class: returns the class of an index by name;
-    schedule_maintenance: called when there may be work for maintenance; uses_derived: whether
-    derived files may be used; expires: the path in payloads at which a point has its time of
-    expiry, None if points don't expire; find_damage: checks every byte of a collection and returns
-    the problem found, or None; text_settings: the analysis of its documents, None if text search
-    isn't used."""
+    """Settings and callbacks that a store passes to its collections. find_class: returns the class
+    of an index by its name. schedule_maintenance: called when there may be work for maintenance.
+    uses_derived: whether derived files can be used. expires: the payload path of a point's expiry
+    time, None if points don't expire. find_damage: checks every byte of a collection and returns
+    the problem found, or None. text_settings: the settings for analysing its documents, None if
+    text search isn't used."""
 
     find_class: FindClass = builtin_index
     schedule_maintenance: Callable[["Access"], None] = lambda access: None
@@ -467,10 +475,10 @@ class StoreHooks:
 
 
 class Access:
-    """One collection in a directory, or in memory when `directory` is None.
+    """Access to one collection in a directory, or in memory if `directory` is None.
 
-    A reader sees one consistent state, a writer makes the next. Methods raise NotFoundError once
-    the collection has been deleted, by this or another process.
+    A reader sees one consistent state; a writer creates the next state. Methods raise NotFoundError
+    once this or another process has deleted the collection.
     """
 
     def __init__(
@@ -489,21 +497,22 @@ class Access:
         may_write = not database.is_read_only
         self.memory = Memory(directory, self._files, hooks.find_class, may_write)
         self.dropped = False
-        self.counted = False  # whether the store counts its descriptors; no longer once it's closed
-        self.maintained = IDLE  # by this process
+        # Whether the store counts its file descriptors; False once it is closed.
+        self.counted = False
+        self.maintained = IDLE  # the maintenance that this process runs
         self._budget_entry: Cache[None, None] = Cache(_evicting_weakly(self))
         self._accounted, self._calls = -1, 0
-        self._sound_at = -1  # the last write after which no damage was found
+        self._sound_at = -1  # the last write after which a check found no damage
         reset_after_fork(self)
 
     @property
     def name(self) -> str:
-        """The name of the collection, as this process knows it."""
+        """The name of the collection, as far as this process knows it."""
         return self.label.name
 
     @property
     def expires(self) -> JsonPath | None:
-        """The path in payloads at which a point has its time of expiry; see `StoreHooks`."""
+        """The payload path of a point's expiry time; see `StoreHooks`."""
         return self.hooks.expires
 
     def _new_locks(self) -> None:
@@ -511,7 +520,7 @@ class Access:
 
     @classmethod
     def open(cls: type[A], directory: Path, name: str, mode: Mode, hooks: StoreHooks) -> A:
-        """Open the collection in this directory; its files are opened when they are needed."""
+        """Open the collection in this directory. Its files are opened only when they are needed."""
         if directory.is_symlink():
             raise DamagedError(f"{directory} is a link; a collection is a directory of its own")
         database = FileDatabase(directory / POINTS_NAME, POINTS, mode, directory / TURNS_NAME)
@@ -529,14 +538,14 @@ class Access:
         self._database.close_at_exit()
 
     def forget(self) -> None:
-        """Close files and drop all data in memory; the next call loads them again."""
+        """Close files and drop all data in memory; the next call loads the data again."""
         self._database.close_idle()
         if self.directory is not None:
             self.memory.forget()
 
     @property
     def descriptors(self) -> int:
-        """How many file descriptors the collection takes."""
+        """How many file descriptors the collection uses."""
         return self._database.descriptors + self.memory.descriptors
 
     @property
@@ -545,13 +554,13 @@ class Access:
         return self._database.last_used
 
     def account_memory(self) -> None:
-        """Report the bytes in memory to the budget of this process."""
+        """Report the size of the data in memory to the memory budget of this process."""
         if self.directory is not None:
             self._budget_entry.put(None, None, self.memory.nbytes)
 
     def evict(self) -> None:
-        """Drop the data in memory, which the next call loads again; not during maintenance, since
-        an index may be half built."""
+        """Drop the data in memory, which the next call loads again. During maintenance nothing is
+        dropped, because an index may be only half built."""
         if self.maintaining.taken:
             self.account_memory()
         else:
@@ -560,8 +569,8 @@ class Access:
 
     def _end_call(self, seq: int) -> None:
         """Account memory and enforce the budget, at the end of a call that used the state as of the
-        write `seq`. Must be called without locks held."""
-        self._budget_entry.get(None)  # so that it counts as used
+        write `seq`. The caller must not hold any locks."""
+        self._budget_entry.get(None)  # this marks the entry as used
         self._calls = self._calls + 1 if seq == self._accounted else 1
         if self._calls <= FIRST_CALLS or self._calls % ACCOUNTED_EVERY == 0:
             self._accounted = seq
@@ -569,26 +578,28 @@ class Access:
         CACHE_BUDGET.settle(self._budget_entry)
 
     def close(self, reason: Reason) -> None:
-        """Close files and drop all data in memory; from then on methods raise `reason`. Calls in
-        other threads keep their references until they end."""
+        """Close files and drop all data in memory; later calls of methods raise `reason`. Running
+        calls in other threads keep their references until they end."""
         self.counted = False
         self._database.close(reason)
         self.memory.forget()
         self._budget_entry.drop(None)  # so that a reference to a closed collection holds no memory
 
     def forget_after_fork(self) -> None:
-        """In a forked child: begin anew, with new locks, since threads of the parent may hold the
-        old ones."""
+        """Called in a forked child: replace the locks, which threads of the parent may hold, and
+        drop data in memory."""
         self._new_locks()
         self.memory.forget_after_fork()
 
     def read(self, look: Callable[[SearchView, *Ts], Result], *arguments: *Ts) -> Result:
-        """The result of `look`, called with one consistent state and these arguments. It is called
-        again if maintenance has removed a file after the state was read and before the file was
-        opened. It is also called once more, with everything loaded anew, after an error that
-        corrupt data can cause, for example a derived file that was overwritten while it was mapped.
-        If the error is repeated, all bytes are checked. If the check finds damage, DamagedError is
-        raised. Otherwise it is a programming error, which is raised unchanged."""
+        """Call `look` with one consistent state and these arguments, and return its result.
+
+        `look` is called again if maintenance has removed a file after the state was read and before
+        the file was opened. It is also called once more, with all data reloaded, after an error
+        that corrupt data can cause, for example a derived file that was overwritten while it was
+        mapped. If the error is repeated, all bytes are checked. If the check finds damage,
+        DamagedError is raised. Otherwise it is a programming error, which is raised unchanged.
+        """
         is_new = self.directory is None
         while True:
             states_read: list[State] = []
@@ -610,8 +621,9 @@ class Access:
                     raise damage from error
 
     def _damage_behind(self, error: Exception) -> DamagedError:
-        """The damage that a check of all bytes finds after an error; raises the error itself if the
-        check finds no damage. After each write all bytes are checked at most once."""
+        """After an error, check all bytes, and return the damage found as an error. If the check
+        finds no damage, `error` itself is raised. After each write, all bytes are checked at most
+        once."""
         path, problem = self._database.path, None
         if not isinstance(error, ContradictionError):
             with corruption_as_damage(path):
@@ -625,9 +637,10 @@ class Access:
     def without_transaction(
         self, look: Callable[[apsw.Connection, *Ts], Result | None], *arguments: *Ts
     ) -> Result | None:
-        """The result of `look`, called with a connection and these arguments. `look` runs a single
-        statement, which sees one state without a transaction. None if `look` returns None, or
-        fails: then the caller uses `read`, which returns the result or raises the error."""
+        """Call `look` with a connection and these arguments, and return its result. `look` runs a
+        single statement, which sees one state without a transaction. If `look` fails, None is
+        returned. If the result is None, the caller uses `read`, which returns the result or raises
+        the error."""
         return self._database.without_transaction(look, *arguments)
 
     def _show(
@@ -637,8 +650,8 @@ class Access:
         look: Callable[[SearchView, *Ts], Result],
         arguments: tuple[*Ts],
     ) -> Result:
-        """Call `look` in a read transaction, with the state that it shows, which is also put in
-        `states_read`."""
+        """Call `look` in a read transaction, with the state that the transaction shows. This state
+        is also added to `states_read`."""
         with SQLiteTransaction(connection):
             cached = self.memory.now(connection)
             if cached is not None:
@@ -667,12 +680,12 @@ class Access:
         return self.read(state_and_caches)
 
     def state_in_database(self, view: SearchView) -> State:
-        """The state of a view, loaded anew from the database. The state in memory may come from a
-        derived file. Such a file must not decide about data that can't be made again."""
+        """The state of a view, reloaded from the database. The state in memory may come from a
+        derived file, which must not decide about data that can't be rebuilt."""
         return load(view.connection, view.state.head, self.memory.open_vectors).state
 
     def view(self, connection: apsw.Connection, cached: CachedState) -> SearchView:
-        """The view of a call, in a transaction that shows this state."""
+        """The view that a call uses, in a transaction that shows this state."""
         return View(connection, cached.state, cached.caches, self._files)
 
     def write(
@@ -681,10 +694,10 @@ class Access:
         *arguments: *Ts,
         joins: bool = False,
     ) -> Result:
-        """The result of `change`, called with a write transaction and these arguments; the
-        transaction is committed unless `change` raises. joins: whether the change may be committed
-        together with changes of other threads. Then another thread may call `change`; if that
-        transaction fails, this thread calls it again."""
+        """Call `change` with a write transaction and these arguments, and return its result. The
+        transaction is committed unless `change` raises. joins: whether the change can be committed
+        together with changes of other threads. In that case another thread may call `change`; if
+        that transaction fails, this thread calls `change` again."""
         self._database.refuse_if_read_only()
         joins = joins and self.directory is not None
         do = partial(_call, change, arguments)
@@ -704,8 +717,8 @@ class Access:
 
     def _write(self, do: Callable[[CollectionWrite], Result], joins: bool) -> Result:
         """Write a change. If it joins, other threads' changes are written in the same transaction.
-        If these make the transaction fail, the change is written alone, and the error of each other
-        change is raised in the thread that made that change."""
+        If they make the transaction fail, the change is written alone, and each other thread gets
+        the error of its own change."""
         while True:
             joined: list[QueueEntry] = []
             committed: list[object] = []  # gets an item when the transaction is committed
@@ -730,9 +743,9 @@ class Access:
         committed: list[object],
         connection: apsw.Connection,
     ) -> Result:
-        """Make a change in a transaction that has begun. If it joins, make other threads' changes
-        too; their positions are noted in `joined`."""
-        tracing.event("begun")  # until here it waited for other writers
+        """Make a change in a transaction that has begun. If the change joins, also make other
+        threads' changes; their queue entries are added to `joined`."""
+        tracing.event("begun")  # the time until this event was spent waiting for other writers
         head = self._head(connection)
         write = CollectionWrite(connection, head, self.memory.open_vectors, head)
         if joins and self._writers.is_waited_for:
@@ -751,21 +764,21 @@ class Access:
         )
 
     def schedule_maintenance(self) -> None:
-        """Tell the store that there may be work for maintenance."""
+        """Notify the store that there may be work for maintenance."""
         self.hooks.schedule_maintenance(self)
 
     def refuse_if_read_only(self) -> None:
-        """Raise ReadOnlyError if the store was opened as read-only."""
+        """Raise ReadOnlyError if the store was opened read-only."""
         self._database.refuse_if_read_only()
 
     @property
     def is_read_only(self) -> bool:
-        """Whether the store was opened as read-only."""
+        """Whether the store was opened read-only."""
         return self._database.is_read_only
 
     def empty_log(self) -> None:
-        """Copy the write-ahead log into the database and truncate the log; raises LockTimeoutError
-        when a reader needs the log for too long."""
+        """Copy the write-ahead log into the database and truncate the log. Raises LockTimeoutError
+        if a reader uses the log for too long."""
         patience = SHORTEST_PATIENCE_MS
         for _ in tries(LOCK_TIMEOUT_MS):
             if self.use(_empty_log, patience):
@@ -777,13 +790,13 @@ class Access:
         )
 
     def has_moved_on(self, state: State) -> bool:
-        """Whether files that a state refers to may have been removed since it was loaded: by the
-        end of a compaction, or because a vector space was dropped."""
+        """Whether files that a state refers to may have been removed since the state was loaded. A
+        finished compaction removes files, and so does a deleted vector space."""
         return self.use(self._has_moved_on, state)
 
     def _has_moved_on(self, connection: apsw.Connection, state: State) -> bool:
         head = self._head(connection)
-        if head.seq == state.head.seq:  # even if a tampered store contradicts itself
+        if head.seq == state.head.seq:  # needed even if a tampered store contradicts itself
             return False
         compacted = head.generation != state.head.generation
         return compacted or not numbers_of(state) <= numbers_of_spaces(connection)
@@ -796,13 +809,13 @@ class Access:
         return head
 
     def _note_deletion(self) -> NotFoundError:
-        """Note that the collection is deleted; returns the error to raise."""
+        """Record that the collection is deleted; returns the error to raise."""
         self.dropped, self.counted = True, False
         return NotFoundError.of_deleted(f"Collection {self.name!r}")
 
     def use(self, work: Callable[[apsw.Connection, *Ts], Result], *arguments: *Ts) -> Result:
-        """The result of `work`, called with a connection on which no transaction was begun, and
-        these arguments; NotFoundError if the collection is deleted."""
+        """Call `work` with a connection outside any transaction and these arguments, and return its
+        result. Raises NotFoundError if the collection is deleted."""
         try:
             return self._database.use(work, *arguments)
         except StorageError as error:
@@ -810,8 +823,9 @@ class Access:
             raise
 
     def _refuse_what_explains(self, error: Exception) -> None:
-        """Raise the cause of an error, if it is known: NotFoundError where the collection is
-        deleted, or an error that names the collection and the process that has locked it."""
+        """Raise a more precise error than `error`, if the cause is known. It is NotFoundError if
+        the collection is deleted, or an error that names the collection and the process that has
+        locked it. Otherwise nothing is raised."""
         if isinstance(error, LockTimeoutError):
             path = self._database.path
             subject = f"collection {self.name!r} in {path.parent.parent}"
@@ -821,8 +835,8 @@ class Access:
 
     def refuse_if_gone(self) -> None:
         """Raise NotFoundError if the collection's directory is gone, which means that it was
-        deleted; StorageError if the store's directory is gone. For a collection in memory:
-        NotFoundError if it is marked as deleted."""
+        deleted. Raise StorageError if the store's directory is gone. For a collection in memory,
+        raise NotFoundError if it is marked as deleted."""
         if self.directory is None:
             self._database.use(self._head)
         elif not self.directory.exists():
@@ -831,7 +845,7 @@ class Access:
 
 
 def state_and_caches(view: SearchView) -> CachedState:
-    """The state of a view, and its caches."""
+    """The state and the caches of a view."""
     return CachedState(view.state, view.caches)
 
 
@@ -842,8 +856,9 @@ def _call(
 
 
 def _join(write: CollectionWrite, entry: QueueEntry, committed: list[object]) -> None:
-    """Make the change that another thread is waiting to make, all of it or nothing. An error is
-    ignored here: that thread makes the change again alone, and gets the error then."""
+    """Make the change that another thread is waiting to make, either completely or not at all. An
+    error is ignored here: the other thread makes the change again alone, and gets the error
+    then."""
     head = write.head
     try:
         with SQLiteTransaction(write.connection):  # a savepoint
@@ -857,7 +872,7 @@ def _join(write: CollectionWrite, entry: QueueEntry, committed: list[object]) ->
 
 def _evicting_weakly(access: Access) -> Callable[[], None]:
     """A function that evicts a collection's data from memory. It has only a weak reference to the
-    collection, so that the memory budget, which keeps the function, keeps no collection alive."""
+    collection. So the memory budget, which stores the function, keeps no collection alive."""
     reference = weakref.ref(access)
 
     def evict() -> None:
@@ -869,9 +884,11 @@ def _evicting_weakly(access: Access) -> Callable[[], None]:
 
 
 def _empty_log(connection: apsw.Connection, patience: int) -> bool:
-    """Whether the write-ahead log could be emptied."""
+    """Copy the write-ahead log into the database and truncate the log; returns whether that
+    succeeded. patience: how many milliseconds to wait for readers."""
     # PASSIVE does most of the work without a lock. TRUNCATE does the rest; while it waits for
-    # readers, writers have to wait too. So it waits for `patience` only, which grows with each try.
+    # readers, writers have to wait too. So it waits only for `patience` milliseconds, which grow
+    # with each attempt.
     select_rows(connection, "PRAGMA wal_checkpoint(PASSIVE)")
     wait_for_locks(connection, patience)
     try:

@@ -1,21 +1,21 @@
 """Threads, interrupts and forks: how this process holds locks and other resources.
 
 **Interrupts.** Ctrl-C raises KeyboardInterrupt between any two steps of the main thread: between a
-lock's acquire() and the `try` behind it, at the first step of a context manager's __exit__, in the
-middle of threading.Condition. Only one way of holding something survives that: `with lock:`, in the
-frame of a function, on a lock of `base/locks.py`, which is entered and left without such a moment.
-(The frame of a generator-based context manager won't do: an interrupt leaves the generator
-suspended, with all that it holds, for as long as the traceback is kept.)
+lock's acquire() and the `try` after it, at the first step of a context manager's __exit__, in the
+middle of threading.Condition. Only one way to hold a lock survives that: `with lock:`, in the frame
+of a function, on a lock of `base/locks.py`. Such a lock is entered and left without such a moment.
+(The frame of a generator-based context manager isn't safe: an interrupt suspends the generator,
+which then holds its locks until the traceback is dropped.)
 
-So everything here is held by such a `with`, while a function is called. There are no counters of
-waiting or working threads: whether there are any is seen from the locks themselves.
+So every function here holds its locks by such a `with`, while it calls another function. There are
+no counters of waiting or working threads: the locks themselves show whether there are any.
 
-**Forks.** SQLite's connections must not be used, nor even closed, in a child that inherited them.
-SQLite also records the locks of this process on each file, and a child that inherits such a record
-takes no locks of its own. So a fork waits until no thread is inside SQLite, and closes all
-connections first; the child opens stores anew by path. A store in memory can't be reopened so:
-using it in the child is an error. Nor may any thread be loading a module of ours, whose lock the
-child would inherit.
+**Forks.** A child must not use SQLite's connections that it inherited, nor even close them. SQLite
+also records the locks of this process on each file, and a child that inherits such a record takes
+no locks of its own. So a fork waits until no thread is inside SQLite, and closes all connections
+first; the child opens stores again by path. A store in memory can't be reopened by path, so using
+it in the child is an error. A fork also waits while any thread is loading a module of ours, whose
+lock the child would inherit.
 """
 
 import sys
@@ -33,30 +33,30 @@ from retrieval_store.base.platform import at_fork, open_lock_file, try_lock, unl
 from retrieval_store.base.system import usable_cores
 
 PACKAGE, LONGEST_IMPORT_MS = "retrieval_store", 10_000
-LOOK_AGAIN = 0.05  # seconds, in case the call of who went before was lost
+LOOK_AGAIN = 0.05  # seconds; the thread looks again, in case a wake-up was lost
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
 def tries(milliseconds: int, pause: float = 0.02) -> Iterator[None]:
-    """Yields again and again, with pauses of this many seconds, until the time is over; for locks
-    that can only be polled."""
-    yield  # most succeed at once, and make no event
+    """Yield at once, and then repeatedly after pauses of `pause` seconds, until `milliseconds` have
+    passed. For locks that can only be polled."""
+    yield  # most attempts succeed at once, and need no Event
     pausing, deadline = threading.Event(), time.monotonic() + milliseconds / 1000
     while time.monotonic() < deadline:
         pausing.wait(pause)
         yield
 
 
-POLLED_EVERY = 0.001  # seconds, by a process that waits for its turn
+POLLED_EVERY = 0.001  # seconds between two attempts of a process that waits for its turn
 
 
 def in_turn(path: Path, milliseconds: int, ask: Callable[[], T]) -> T:
-    """The result of `ask`, which waits for another lock, such as SQLite's. Processes call it in
-    turn, so that only one at a time waits for that lock. A process that has just released the lock
-    must queue here again, behind the waiting processes. The turn only keeps an order; it protects
-    nothing. So it is skipped after the timeout, which a stopped process may cause, and where the
-    file system has no such locks."""
+    """Return the result of `ask`, which waits for another lock, such as SQLite's. Processes call
+    `ask` in turn, so that only one at a time waits for that lock. A process that has just released
+    the lock must queue here again, behind the waiting processes. The turn only keeps an order; it
+    protects nothing. So it is skipped after the timeout, which a stopped process may cause, and on
+    file systems without such locks."""
     try:
         opened: BinaryIO | None = open_lock_file(path)
     except OSError:
@@ -74,24 +74,27 @@ def in_turn(path: Path, milliseconds: int, ask: Callable[[], T]) -> T:
 
 
 class SharedLock:
-    """A readers-writer lock: many threads share it, or one thread holds it exclusively. A thread
-    that wants it exclusively goes before sharing threads that come later, else it might never get
-    the lock; after it the threads that waited go first. A thread that shares the lock, or holds it
-    exclusively, may share it again, for example when a client is garbage-collected meanwhile."""
+    """A readers-writer lock: many threads share it, or one thread holds it exclusively. A waiting
+    exclusive thread goes before sharing threads that arrive later; otherwise it might never get the
+    lock. When it leaves, the threads that waited go first. A thread that already holds the lock, in
+    either way, can share it once more, for example when a client is garbage-collected meanwhile."""
 
     def __init__(self) -> None:
-        self._inside: dict[int, ReentrantLock] = {}  # a lock for each thread, by which it shares
-        self._waiting: dict[int, ReentrantLock] = {}  # … by which it waits for its turn to
-        # A thread that excludes holds both: others try the first and wait for the second. With
-        # one lock, a thread that waits would hold it for a moment and look like one that excludes.
+        # For each thread, the lock that it holds while it shares.
+        self._inside: dict[int, ReentrantLock] = {}
+        # … and the lock that it holds while it waits for its turn to share
+        self._waiting: dict[int, ReentrantLock] = {}
+        # A thread that holds the lock exclusively holds both locks: others test the first and wait
+        # for the second. With a single lock, a waiting thread would hold it for a moment and look
+        # like an exclusive thread.
         self.excluding, self.barrier = Lock(), Lock()
-        self.excluder = 0  # the thread that holds them, if any does
+        self.excluder = 0  # the thread that holds both, 0 if none does
 
     def share(self, work: Callable[[*Ts], T], *arguments: *Ts) -> T:
-        """The result of `work`, called with these arguments while no thread holds the lock
-        exclusively."""
+        """Call `work` with these arguments while no thread holds the lock exclusively, and return
+        its result."""
         inside = self._inside.get(threading.get_ident()) or _own_lock(self._inside)
-        if inside.is_mine():  # who excludes waits for this thread already
+        if inside.is_mine():  # an exclusive thread already waits for this thread
             return work(*arguments)
         with inside:
             if not self.excluding.locked() or self.excluder == threading.get_ident():
@@ -99,8 +102,8 @@ class SharedLock:
         return self._share_in_turn(work, *arguments)
 
     def share_at_once(self, work: Callable[[], T], on_timeout: Callable[[], T]) -> T:
-        """As `share`, without waiting: the result of `on_timeout` if another thread holds the lock
-        exclusively, or waits to do so."""
+        """Like `share`, but without waiting. If another thread holds the lock exclusively, or waits
+        for that, the result of `on_timeout` is returned."""
         inside = _own_lock(self._inside)
         if inside.is_mine():
             return work()
@@ -120,7 +123,7 @@ class SharedLock:
                         return work(*arguments)
 
     def alone(self, work: Callable[[], T]) -> T:
-        """The result of `work`, called while no other thread holds the lock."""
+        """Call `work` while no other thread holds the lock, and return its result."""
         for waiting in list(self._waiting.values()):
             with waiting:
                 pass
@@ -129,8 +132,8 @@ class SharedLock:
             return work()
 
     def wait_for_others(self) -> None:
-        """Wait until no other thread shares the lock; for a thread that keeps others out by
-        `excluding`."""
+        """Wait until no other thread shares the lock. The caller must hold `excluding`, which keeps
+        other threads out."""
         self.excluder = threading.get_ident()
         for inside in list(self._inside.values()):
             with inside:
@@ -141,13 +144,13 @@ class SharedLock:
         return _own_lock(self._inside).is_mine()
 
     def forget_others(self) -> None:
-        """In a forked child: there are no other threads."""
+        """Drop the locks of other threads; called in a forked child, which has only one thread."""
         self._inside, self._waiting = {}, {}
 
 
 def _own_lock(locks: dict[int, ReentrantLock]) -> ReentrantLock:
-    """The lock of the calling thread. A new thread may have the ident of one that has ended, and
-    then gets its lock, which is free."""
+    """The lock of the calling thread. A new thread may have the ident of a thread that has ended;
+    then it gets that thread's lock, which is free."""
     me = threading.get_ident()
     return locks.get(me) or locks.setdefault(me, ReentrantLock())
 
@@ -155,8 +158,9 @@ def _own_lock(locks: dict[int, ReentrantLock]) -> ReentrantLock:
 class QueueEntry:
     """The entry of a waiting thread in the queue.
 
-    batched: the thread's work, if the thread that holds the FifoLock may do it instead; else None.
-    lock: held while the entry's thread waits or works; called: released to wake that thread.
+    batched: the thread's work, if the thread that holds the FifoLock is allowed to do it instead;
+    otherwise None. lock: held while the entry's thread waits or works. called: released to wake
+    that thread.
     """
 
     __slots__ = ("_counts", "_offered", "batched", "called", "lock", "result")
@@ -170,16 +174,16 @@ class QueueEntry:
         self._offered = [batched]
 
     def takes(self) -> bool:
-        """Whether this is the first call of the method. Only the caller that gets True may decide
-        about the entry: the thread that holds the lock does its work, or the entry's own thread
-        gives up waiting."""
+        """Whether this is the first call of the method. Only the caller that gets True is allowed
+        to decide about the entry: either the thread that holds the lock does its work, or the
+        entry's own thread stops waiting."""
         with suppress(IndexError):
             self._offered.pop()
             return True
         return False
 
     def settle(self, result: object, counts: Sequence[object]) -> None:
-        """Note a result, which becomes valid as soon as the sequence `counts` isn't empty."""
+        """Record a result, which becomes valid as soon as the sequence `counts` isn't empty."""
         self.result, self._counts = result, counts
 
     @property
@@ -188,13 +192,14 @@ class QueueEntry:
         return bool(self._counts)
 
     def call(self) -> None:
-        """Wake its thread."""
-        with suppress(RuntimeError):  # it has been called already
+        """Wake the thread of this entry."""
+        with suppress(RuntimeError):  # the thread was already woken
             self.called.release()
 
 
 class FifoLock:
-    """A lock for one thread at a time; waiting threads get it first in, first out."""
+    """A lock that one thread at a time holds. Waiting threads get it in the order in which they
+    came."""
 
     def __init__(self) -> None:
         self._line: deque[QueueEntry] = deque()
@@ -206,11 +211,12 @@ class FifoLock:
 
     @property
     def is_waited_for(self) -> bool:
-        """Whether other threads wait; called by the thread that holds the lock."""
+        """Whether other threads wait. Only the thread that holds the lock is allowed to call
+        this."""
         return len(self._line) > 1
 
     def take(self, work: Callable[[], T]) -> T:
-        """The result of `work`, called when it is this thread's turn."""
+        """Call `work` when it is this thread's turn, and return its result."""
         return self.take_in_time(threading.TIMEOUT_MAX, work, work)
 
     def take_in_time(
@@ -220,9 +226,9 @@ class FifoLock:
         on_timeout: Callable[[], T],
         batched: Callable[[Any], T] | None = None,
     ) -> T:
-        """As `take`, but the result of `on_timeout` if it isn't this thread's turn within
-        `seconds`. batched: the work, if the thread that holds the lock may do it instead (see
-        `waiting`); then its result is returned."""
+        """Like `take`, but returns the result of `on_timeout` if it isn't this thread's turn within
+        `seconds`. batched: the work, if the thread that holds the lock is allowed to do it instead
+        (see `waiting`); then its result is returned."""
         entry = QueueEntry(batched)
         try:
             with entry.lock:
@@ -236,10 +242,10 @@ class FifoLock:
         return on_timeout()
 
     def waiting(self) -> Iterator[QueueEntry]:
-        """Yield the entries of the threads that wait, in their order, up to the first whose work
-        only its own thread may do; called by the thread that holds the lock. Each entry is yielded
-        once. If it isn't settled by the time of its thread's turn, that thread does the work
-        itself."""
+        """Yield the entries of the waiting threads in order, up to the first entry whose work only
+        its own thread is allowed to do. Called by the thread that holds the lock. Each entry is
+        yielded once. If an entry isn't settled when its thread's turn comes, that thread does the
+        work itself."""
         for entry in tuple(self._line)[1:]:
             if entry.lock.locked():
                 if entry.batched is None:
@@ -263,7 +269,7 @@ class FifoLock:
             first.call()
 
     def _first(self) -> QueueEntry | None:
-        """The first entry in the queue that is still wanted."""
+        """The first entry in the queue whose thread still waits or works; None if there is none."""
         while True:
             try:
                 first = self._line[0]
@@ -275,17 +281,18 @@ class FifoLock:
                 self._line.remove(first)
 
 
-MOST_TOGETHER = 16  # questions that one thread answers at once
-LONGEST_WAIT = 0.05  # seconds
-SEATS = max(2, usable_cores() // 2)  # threads that answer at a time
+MOST_TOGETHER = 16  # queries that one thread answers together
+LONGEST_WAIT = 0.05  # seconds that a thread waits
+SEATS = max(2, usable_cores() // 2)  # threads that answer at the same time
 Q = TypeVar("Q")
 A = TypeVar("A")
 AnswerAll: TypeAlias = Callable[[Sequence[Q]], Sequence[A]]
 
 
 class _Waiting(Generic[Q, A]):
-    """A question that waits in line. called: released to wake its thread; answers: empty, or the
-    one answer from another thread; is_done: whether another thread has tried to answer it."""
+    """A query that waits in line. called: released to wake its thread; answers: empty, or the
+    single answer that another thread has found; is_done: whether another thread has tried to answer
+    the query."""
 
     __slots__ = ("answers", "called", "is_done", "question")
 
@@ -297,21 +304,21 @@ class _Waiting(Generic[Q, A]):
         self.is_done = False
 
     def call(self) -> None:
-        """Wake its thread."""
-        with suppress(RuntimeError):  # it has been called already
+        """Wake the thread that waits for an answer."""
+        with suppress(RuntimeError):  # the thread was already woken
             self.called.release()
 
 
 class QuestionLine(Generic[Q, A]):
-    """Batches the questions of threads, so that one thread answers those of several.
+    """Batches the queries of threads, so that one thread answers the queries of several threads.
 
-    The interpreter runs one thread at a time, and each switch costs. So only SEATS threads answer
-    at a time, and the others wait in line. The next thread that gets a seat answers all waiting
-    questions with its own. A thread waits only while all seats are taken, and 50 ms at most; then
-    it answers its question itself. Questions answered together read a state after all of them were
-    asked. If answering together fails, each thread answers its own question. A seat that an
-    interrupt has left taken is replaced after those 50 ms. are_alike: whether two questions may be
-    answered together.
+    The interpreter runs one thread at a time, and each switch costs time. So only SEATS threads
+    answer at a time, and the others wait in line. The next thread that gets a seat answers all
+    waiting queries together with its own. A thread waits only while all seats are taken, and 50 ms
+    at most; then it answers its query itself. Queries answered together read the state only after
+    the last of them was submitted. If answering together fails, each thread answers its own query.
+    A seat that an interrupt has left taken is replaced after those 50 ms. are_alike: returns
+    whether two queries can be answered together.
     """
 
     def __init__(self, are_alike: Callable[[Q, Q], bool]) -> None:
@@ -320,7 +327,7 @@ class QuestionLine(Generic[Q, A]):
         self._seats = [Lock() for _ in range(SEATS)]
 
     def ask(self, question: Q, answer_all: AnswerAll[Q, A]) -> A:
-        """The answer to a question. answer_all: answers a list of questions."""
+        """The answer to a query. answer_all: returns the answers to a list of queries."""
         seat = self._free_seat()
         if seat is None:
             waiting = _Waiting[Q, A](question)
@@ -338,7 +345,7 @@ class QuestionLine(Generic[Q, A]):
                 self._call_first()
 
     def _free_seat(self) -> Lock | None:
-        """Take a free seat for this thread and return it; None if all are taken."""
+        """Take a free seat for this thread and return it; None if all seats are taken."""
         for seat in self._seats:
             if seat.acquire(blocking=False):
                 return seat
@@ -349,11 +356,12 @@ class QuestionLine(Generic[Q, A]):
             self._line[0].call()
 
     def _wait(self, waiting: _Waiting[Q, A]) -> Lock | None:
-        """Wait for a seat and return it; None if another thread has answered the question, or the
-        time is over."""
+        """Wait for a seat and return it. Returns None if another thread has answered the query, or
+        if the time is over."""
         ends = time.monotonic() + LONGEST_WAIT
         while True:
-            # Looked for first: who had it may have left before this one was in line.
+            # Tested first, because the thread that had the seat may have left before this thread
+            # was in line.
             seat = self._free_seat()
             if seat is not None:
                 with suppress(ValueError):  # another thread has taken the query just now
@@ -368,13 +376,13 @@ class QuestionLine(Generic[Q, A]):
                 return None
         with suppress(ValueError):
             self._line.remove(waiting)
-        # Answers take long, or a thread was interrupted before it gave its seat back.
+        # Answers take long, or an interrupted thread didn't return its seat.
         self._seats = [Lock() for _ in range(SEATS)]
         return None
 
     def _take_others(self, question: Q) -> Sequence[_Waiting[Q, A]]:
-        """Remove and return the first questions in line that may be answered together with this
-        question."""
+        """Remove the first queries in line that can be answered together with this query, and
+        return them."""
         others: list[_Waiting[Q, A]] = []
         while len(others) < MOST_TOGETHER - 1:
             try:
@@ -391,7 +399,8 @@ class QuestionLine(Generic[Q, A]):
 def _answer_together(
     question: Q, others: Sequence[_Waiting[Q, A]], answer_all: AnswerAll[Q, A]
 ) -> A:
-    """Answer a question and the others together; returns its answer, and notes theirs in them."""
+    """Answer a query and the waiting queries of other threads together. Returns the answer to
+    `question`, and stores the other answers in `others`."""
     try:
         own, *answers = answer_all([question, *(other.question for other in others)])
         for other, answer in zip(others, answers, strict=True):
@@ -408,7 +417,7 @@ def _answer_together(
 
 
 class _PutOff(threading.local):
-    """The calls that this thread has deferred; None if it defers none."""
+    """The calls that this thread has deferred, or None if it doesn't defer calls."""
 
     calls: list[Callable[[], None]] | None = None
 
@@ -417,16 +426,16 @@ _put_off = _PutOff()
 
 
 def collect_deferred() -> list[Callable[[], None]]:
-    """From now on collect the calls given to `defer` in this thread in a list, which is returned.
-    The thread must make these calls later."""
+    """From now on, collect this thread's calls of `defer` in a list, and return that list. The
+    thread must make the collected calls later."""
     calls: list[Callable[[], None]] = []
     _put_off.calls = calls
     return calls
 
 
 def defer(call: Callable[[], None]) -> None:
-    """Make a call; in a thread that collects deferred calls, later, since it may hold locks that
-    the call needs."""
+    """Call `call` at once. If this thread collects deferred calls, `call` is only added to them,
+    because the thread may hold locks that `call` needs."""
     if _put_off.calls is None:
         call()
     else:
@@ -434,14 +443,15 @@ def defer(call: Callable[[], None]) -> None:
 
 
 class ForkAware(Protocol):
-    """Holds something that a forked child must not inherit."""
+    """Holds a resource that a forked child must not inherit."""
 
     def forget_after_fork(self) -> None:
-        """In the child, which has one thread: drop locks that threads of the parent may hold."""
+        """Called in the child, which has one thread. Drops locks that threads of the parent may
+        hold."""
 
 
 class ClosesBeforeFork(Protocol):
-    """Can close idle resources before a fork."""
+    """An object that can close its idle resources before a fork."""
 
     def close_before_fork(self) -> None:
         """Close the idle resources."""
@@ -453,22 +463,22 @@ _gate = SharedLock()
 
 
 def reset_after_fork(holder: ForkAware) -> None:
-    """Call `holder.forget_after_fork` in the child after each fork."""
+    """Register an object whose `forget_after_fork` is called in the child after each fork."""
     _aware.add(holder)
 
 
 def closes_before_fork(holder: ClosesBeforeFork) -> None:
-    """Call `holder.close_before_fork` before each fork."""
+    """Register an object whose `close_before_fork` is called before each fork."""
     _closing.add(holder)
 
 
-# unforkable(work, *arguments): what `work` returns, called with these arguments, which is inside
-# SQLite or changes an index: other threads' forks wait for it.
+# unforkable(work, *arguments) calls `work`, which is inside SQLite or changes an index, and returns
+# its result. Forks of other threads wait for it.
 unforkable = _gate.share
 
 
 def is_unforkable() -> bool:
-    """Whether this thread is inside `unforkable`."""
+    """Whether this thread is inside `unforkable`, so that a fork has to wait for it."""
     return _gate.is_mine()
 
 
@@ -478,7 +488,8 @@ def _before_fork() -> None:
         try:
             _gate.wait_for_others()
             break
-        except BaseException as error:  # Python goes on with the fork, so this must too
+        # Python continues with the fork after an error, so this function must continue too
+        except BaseException as error:
             interrupt = error
     for holder in list(_closing):
         with suppress(Exception):
@@ -489,11 +500,11 @@ def _before_fork() -> None:
 
 
 def _wait_for_imports() -> None:
-    """Wait until no other thread is importing a module of ours. A forked child would inherit the
-    module's lock, which no thread of its own would ever release."""
-    # importlib has a lock for each module as long as any thread loads it, and shows it to nobody
-    # else. With a Python that keeps them elsewhere a fork doesn't wait, and a child may hang in an
-    # import that its parent was in: test_fork.py checks each version.
+    """Wait until no other thread is importing a module of ours. Otherwise a forked child would
+    inherit the module's lock, and none of its threads would ever release it."""
+    # Importlib keeps a lock for each module while any thread imports it; the locks are private. If
+    # a Python version keeps them elsewhere, a fork doesn't wait, and a child may hang in an import
+    # that its parent was in: test_fork.py checks each version.
     locks = getattr(sys.modules["_frozen_importlib"], "_module_locks", {})
     for _ in tries(LONGEST_IMPORT_MS):
         package_locks = [lock() for name, lock in [*locks.items()] if name.startswith(PACKAGE)]
@@ -508,9 +519,9 @@ def _in_child() -> None:
         holder.forget_after_fork()
 
 
-# Python calls `before` in the reverse of this order, the others in this order. The locks' own
-# methods are registered, since an interrupt can't come before their first step; and _before twice,
-# since one can come before its first step.
+# Python calls `before` functions in the reverse order, the others in this order. The locks' own
+# methods are registered, because no interrupt can come before their first step. _before is
+# registered twice, because an interrupt can come before its first step.
 at_fork(before=_before_fork, after_in_child=_in_child)
 at_fork(before=_before_fork)
 for _lock in (_gate.excluding, _gate.barrier):

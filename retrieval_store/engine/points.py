@@ -1,4 +1,4 @@
-"""PointStore: the points of one collection, as `query.protocols` promises them."""
+"""PointStore: the points of one collection; implements the protocols in `query.protocols`."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -78,17 +78,19 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-MAINTENANCE_EVERY = 2_000  # points written
-LISTED_EVERY = 256  # … or this many where lists are in use, since a query would wait for these
-SMALL_CHANGE = 100  # points: up to here a change is committed with waiting threads' changes
-SWEPT_EVERY = 10.0  # seconds, where points go on expiring
+MAINTENANCE_EVERY = 2_000  # written points after which maintenance is scheduled
+# … or this many if lists are in use, because a query would wait until they are updated.
+LISTED_EVERY = 256
+# A change of at most this many points is committed together with changes of waiting threads.
+SMALL_CHANGE = 100
+SWEPT_EVERY = 10.0  # seconds between two deletions of expired points
 _Answered: TypeAlias = tuple[list[Hits], EngineTrace, State]
 
 
 def reading(
     method: Callable[Concatenate["PointStore", SearchView, P], T],
 ) -> Callable[Concatenate["PointStore", P], T]:
-    """Decorator: the method is called without its view, and runs in a read transaction that
+    """Decorator: callers call the method without its view; it runs in a read transaction that
     provides the view. If the read is repeated, the method is called again (see `Access.read`)."""
 
     @wraps(method)
@@ -99,22 +101,22 @@ def reading(
 
 
 class PointStore:
-    """The points of one collection, for any number of threads.
+    """The points of one collection; any number of threads can use it at the same time.
 
-    Every method reads one consistent state, or writes the next. Methods raise NotFoundError once
-    the collection has been deleted, by this or another process. access: the access to the
-    collection's transactions and its data in memory.
+    Every method either reads one consistent state or writes the next. Methods raise NotFoundError
+    once this or another process has deleted the collection. access: the access to the collection's
+    transactions and its data in memory.
     """
 
     def __init__(self, access: Access) -> None:
         self.access = access
         self._unmaintained = 0
         self._line = QuestionLine[Query, Hits](_are_alike)
-        self._sweep_at = 0.0  # when expired points make maintenance worth it again
+        self._sweep_at = 0.0  # when maintenance should delete expired points again
 
     @property
     def name(self) -> str:
-        """The name of the collection, as this process knows it."""
+        """The name of the collection, as far as this process knows it."""
         return self.access.name
 
     @classmethod
@@ -126,7 +128,8 @@ class PointStore:
         mode: Mode,
         hooks: StoreHooks,
     ) -> "PointStore":
-        """Create an empty collection with these vector spaces; the directory must exist."""
+        """Create an empty collection with these vector spaces. The directory must exist; if it is
+        None, the collection is in memory."""
         add_spaces = partial(_add_spaces, spaces)
         if directory is None:
             return cls(Access(MemoryDatabase(POINTS, add_spaces), None, name, hooks))
@@ -135,12 +138,12 @@ class PointStore:
 
     @classmethod
     def open(cls, directory: Path, name: str, mode: Mode, hooks: StoreHooks) -> "PointStore":
-        """Open the collection in this directory; its files are opened when they are needed."""
+        """Open the collection in this directory. Its files are opened only when they are needed."""
         return cls(Access.open(directory, name, mode, hooks))
 
     @property
     def reusable(self) -> bool:
-        """Whether the collection is open, and counted among those that hold file descriptors."""
+        """Whether the collection is open, and its file descriptors are counted."""
         return self.access.counted
 
     @property
@@ -150,7 +153,7 @@ class PointStore:
 
     @classmethod
     def copy_in_memory(cls, source: "PointStore", name: str, hooks: StoreHooks) -> "PointStore":
-        """A collection in memory with the present content of another one in memory."""
+        """A collection in memory with the present content of another collection in memory."""
         return cls(source.access.read(_copy_in_memory, name, hooks))
 
     @traced("put")
@@ -162,7 +165,7 @@ class PointStore:
         return self._change(Transaction.put_points, batch, rules, joins=joins)
 
     def put_each(self, batches: Iterable[PointBatch], rules: WriteRules) -> Iterator[PutResult]:
-        """As `put`, for several batches in order, each in a transaction of its own."""
+        """Like `put`, for several batches in order, each in a transaction of its own."""
         for batch in batches:
             yield self.put(batch, rules)
 
@@ -170,7 +173,8 @@ class PointStore:
     def delete(
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
     ) -> int:
-        """Delete the first `limit` points with these ids that match; returns how many."""
+        """Delete the first `limit` points that have one of these ids and match; returns the number
+        of deleted points."""
         from retrieval_store.engine.transaction import Transaction
 
         joins = ids is not None and len(ids) <= SMALL_CHANGE
@@ -178,22 +182,23 @@ class PointStore:
 
     @traced("put")
     def merge_payload(self, expression: Expression, payload: Payload) -> int:
-        """Merge these keys into the payloads of the points that match; returns how many."""
+        """Merge these keys into the payloads of the matching points; returns the number of matching
+        points."""
         from retrieval_store.engine.transaction import Transaction
 
         return self._change(Transaction.merge_payload, expression, payload)
 
     def append(self, batch: PointBatch) -> None:
-        """Insert points at the end, in this order; existing points with the same ids are deleted
+        """Insert points at the end, in this order. Existing points with the same ids are deleted
         first."""
         self.transact(partial(_put_last, batch))
 
     @traced("transact")
     def transact(self, change: "Callable[[Changes], T]", most: int | None = None) -> T:
-        """Run `change` in one transaction and return its result; if it raises, nothing is written.
-        most: how many points `change` changes at most. If that is few, another thread may run it,
-        and this thread runs it again if that fails. None: the number is unknown; `change` is run
-        once, in this thread."""
+        """Call `change` in one transaction and return its result. If it raises, nothing is written.
+        most: the greatest number of points that `change` changes. If the number is small, another
+        thread may call `change`, and this thread calls it again if that fails. If it is None, the
+        number is unknown, and `change` is called once, in this thread."""
         from retrieval_store.engine.transaction import CalledBackError, Transaction
 
         joins = most is not None and most <= SMALL_CHANGE
@@ -205,8 +210,8 @@ class PointStore:
     def _change(
         self, change: "Callable[[Transaction, *Ts], T]", *arguments: *Ts, joins: bool = False
     ) -> T:
-        """The result of a change. joins: whether it may be committed together with changes of other
-        threads; one thread then makes them all."""
+        """Make a change in a transaction, and return its result. joins: whether it can be committed
+        together with changes of other threads; one thread then makes all these changes."""
         from retrieval_store.engine.transaction import change_points
 
         result, written, seq_before, seq = self.access.write(
@@ -225,7 +230,8 @@ class PointStore:
         offset: int,
         fields: Fields,
     ) -> Points:
-        """The points with these ids that match: in the order of `ids`, or of first insertion."""
+        """The points that have one of these ids and match. They are in the order of `ids`, or of
+        first insertion if `ids` is None."""
         whole = expression is None and limit is None and not offset and not fields.vectors
         if whole and self.access.expires is None and ids and len(ids) <= FEW:
             points = self.access.without_transaction(fetch_few, ids, fields)
@@ -250,7 +256,7 @@ class PointStore:
     def sample(
         self, view: SearchView, expression: Expression | None, size: int, fields: Fields
     ) -> Points:
-        """At most `size` of the points that match, spread over all of them."""
+        """At most `size` of the matching points, spread over all of them."""
         rows = select_spread(view, self._without_expired(view, expression), size)
         return self._fetch(view, rows, fields)
 
@@ -264,7 +270,8 @@ class PointStore:
         limit: int | None,
         fields: Fields,
     ) -> Points:
-        """The points that match in the order of their ids, from `start` on; see `order.page`."""
+        """The matching points in the order of their ids, starting at the id `start`; see
+        `order.page`."""
         from retrieval_store.engine.filtering.order import page
 
         rows = page(view, self._without_expired(view, expression), start, limit)
@@ -273,7 +280,7 @@ class PointStore:
     @traced("number")
     @reading
     def number(self, view: SearchView, expression: Expression | None) -> int:
-        """How many points match."""
+        """The number of points that match."""
         return count_matching(view, self._without_expired(view, expression))
 
     @traced("number")
@@ -281,8 +288,8 @@ class PointStore:
     def count_within(
         self, view: SearchView, expression: Expression, seconds: float
     ) -> tuple[int, bool]:
-        """How many points match, or how many of them were found when this number of seconds is
-        over."""
+        """The number of matching points, and whether the count is complete. If counting takes
+        longer than `seconds`, the count so far is returned."""
         return count_within(view, self._without_expired(view, expression), seconds)
 
     @traced("get")
@@ -296,7 +303,7 @@ class PointStore:
         seed: int,
         path: PayloadPath | None,
     ) -> "Projection":
-        """Points in the plane in which their vectors differ most."""
+        """Project points to the plane in which their vectors differ most."""
         from retrieval_store.engine.search.similarity import projection
 
         return projection(view, space, self._without_expired(view, expression), sample, seed, path)
@@ -323,13 +330,14 @@ class PointStore:
         return fetch(view, rows, fields)
 
     def count(self) -> int:
-        """How many points there are."""
+        """The number of points."""
         if self.access.expires is not None:
             return self.number(None)
         cached = self.access.without_transaction(self.access.memory.now)
         if cached is not None:
             return cached.state.count
-        # What isn't in memory needn't be for this, and may be much, as where all are counted.
+        # The state isn't loaded into memory for this: it may be large, and callers may count all
+        # collections.
         present = self.access.without_transaction(count_unless_dropped)
         return self.access.current_state().state.count if present is None else present
 
@@ -339,7 +347,7 @@ class PointStore:
         return self.access.current_state().state.head.seq
 
     def position(self) -> Position:
-        """The present position of the change log."""
+        """The current position of the change log."""
         return position(self.access.current_state().state.head)
 
     @reading
@@ -349,7 +357,8 @@ class PointStore:
 
     @traced("query", lambda answers: counts_of_results(*(hits.points for hits in answers)))
     def ask(self, question: Query) -> list[Hits]:
-        """The hits for each query of each step of the question, or for each group, best first."""
+        """The hits of a query: one `Hits` for each query vector or text of each step, or for each
+        group, with the best hits first."""
         if tracing.is_recording():
             return self._answer(question)[0]
         if _can_be_batched(question):
@@ -357,7 +366,8 @@ class PointStore:
         return self.access.read(self._hits, question)
 
     def _answer_all(self, questions: Sequence[Query]) -> list[Hits]:
-        """The hits of questions that each have one step of one vector, and the same fields."""
+        """The hits of several queries, which all request the same fields. Each query must have one
+        step with one query vector."""
         first, *others = questions
         if others:
             first = replace(first, steps=tuple(question.steps[0] for question in questions))
@@ -367,8 +377,8 @@ class PointStore:
     def facet(
         self, path: PayloadPath, expression: Expression | None, limit: int | None
     ) -> list[tuple[Scalar, int]]:
-        """The distinct values at the path (of a list, its elements), each with the number of
-        matching points that have it; the most frequent first."""
+        """The distinct values at the path, each with the number of matching points that have it;
+        the most frequent come first. For a list, the elements count as values."""
         return self.facet_of(
             (ValuesAt(path, "whole"), ValuesAt(path, "element")), expression, limit
         )
@@ -388,7 +398,7 @@ class PointStore:
         expression: Expression | None,
         limit: int | None,
     ) -> list[tuple[Scalar, int]]:
-        """As `facet`, for the values in columns; see `order.facet`."""
+        """Like `facet`, but counts the values of these columns; see `order.facet`."""
         from retrieval_store.engine.filtering.order import facet
 
         facets = facet(view, columns, self._without_expired(view, expression), limit)
@@ -407,8 +417,9 @@ class PointStore:
         start: int | float | None,
         fields: Fields,
     ) -> tuple[Points, list[int | float]]:
-        """The points that match, ordered by their numbers in the column, from the number `start`
-        on; and these numbers. A point with several numbers comes several times."""
+        """The matching points, sorted by their numbers in the column, beginning with the number
+        `start`. A point with several numbers is repeated. Also returns the number of each returned
+        point."""
         from retrieval_store.engine.filtering.order import rows_in_order
 
         living = self._without_expired(view, expression)
@@ -417,7 +428,7 @@ class PointStore:
 
     @traced("explain")
     def explain(self, question: Query) -> Payload:
-        """How `ask` finds its hits; see `stats.explanation`."""
+        """A description of how `ask` executes the query; see `stats.explanation`."""
         from retrieval_store.engine.stats import explanation
 
         _, trace, state = self._answer(question, explains=True)
@@ -426,7 +437,7 @@ class PointStore:
     @traced("why")
     @reading
     def why(self, view: SearchView, inquiry: "ExplainRequest") -> "RankReport":
-        """The positions of records in the rankings of a question; see `query.why`."""
+        """The ranks of records in the rankings of a query; see `query.why`."""
         from retrieval_store.query.why import why
 
         living = self._without_expired(view, None)
@@ -437,7 +448,7 @@ class PointStore:
         return report
 
     def stats(self) -> Payload:
-        """Sizes by part; see `stats.statistics`."""
+        """The sizes of the collection's parts; see `stats.statistics`."""
         from retrieval_store.engine.stats import maintenance
 
         return {**self.access.read(self._statistics), "maintenance": maintenance(self.access)}
@@ -459,8 +470,8 @@ class PointStore:
         return warm(self.access, paths, analyzer)
 
     def _answer(self, question: Query, explains: bool = False) -> _Answered:
-        """The hits for a question, and a trace of how they were found, for an explanation or a
-        span."""
+        """The hits of a query, and a trace of how they were found. The trace is used for an
+        explanation or a span."""
         answered = self.access.read(self._answer_within, question, explains)
         _, trace, state = answered
         tracing.note(partial(_search_attributes, trace, state))
@@ -470,7 +481,7 @@ class PointStore:
         trace = EngineTrace(True, self.access.is_read_only)
         view.remarks = trace.remarks
         hits = self._hits(view, question, trace)
-        if explains:  # of the same state; not every way of ranking counts the allowed points
+        if explains:  # in the same state, because not every scoring counts the matching points
             restricted = restrict_query(question, self._without_expired(view, None))
             trace.matching = _count_matching(view, restricted)
         return hits, trace, view.state
@@ -502,12 +513,13 @@ class PointStore:
         return [_record_of_space(view, space) for space in view.state.all_spaces.values()]
 
     def add_space(self, name: str, space: NewSpace) -> None:
-        """A new vector space, in which no point has a vector; raises AlreadyExistsError."""
+        """Create a vector space in which no point has a vector. Raises AlreadyExistsError if the
+        name is taken."""
         self.access.write(_add_space, name, space)
 
     def drop_space(self, name: str) -> None:
-        """Delete a vector space with all vectors in it; raises NotFoundError. Its files are removed
-        by maintenance: soon, or at the end of the maintenance that is running now."""
+        """Delete a vector space with all vectors in it. Raises NotFoundError if the space doesn't
+        exist. Maintenance removes the files soon, or when its current run ends."""
         self.access.write(_drop_space, name)
         self.access.schedule_maintenance()
 
@@ -523,8 +535,9 @@ class PointStore:
         descending: bool,
         fields: Fields,
     ) -> Points:
-        """The points that match and have a number or a date at the path, each once: numbers in
-        ascending order, then dates; descending reverses the whole order."""
+        """The matching points that have a number or a date at the path, sorted by it; each point is
+        returned once. Numbers come in ascending order, then dates; descending reverses the whole
+        order."""
         from retrieval_store.engine.filtering.order import in_order
 
         most = None if limit is None else offset + limit
@@ -536,16 +549,16 @@ class PointStore:
     def pairs(
         self, view: SearchView, space: str, expression: Expression | None, sample: int, limit: int
     ) -> tuple[list[PointId], Ints, Ints, Floats]:
-        """For each point of a random sample the nearest other points of that sample; see
-        `similarity.pairs`."""
+        """Find pairs of near points: for each point of a random sample, the nearest other points of
+        that sample; see `similarity.pairs`."""
         from retrieval_store.engine.search.similarity import pairs
 
         similar_pairs = pairs(view, space, self._without_expired(view, expression), sample, limit)
         return similar_pairs.ids, similar_pairs.a, similar_pairs.b, similar_pairs.scores
 
     def _schedule_if_needed(self, view: SearchView, is_lacking: bool = False) -> None:
-        """Schedule maintenance if there is data to save, or to build for later calls. is_lacking:
-        whether many vectors have no codes, or aren't in the index."""
+        """Schedule maintenance if there is data to save, or data to build for later calls.
+        is_lacking: whether many vectors have no codes, or aren't in the index."""
         demand = view.caches.lists.demand
         if is_lacking or view.caches.unsaved or (demand and demand.wanted_keys()):
             self.access.schedule_maintenance()
@@ -556,10 +569,11 @@ class PointStore:
         self.access.write(_mark_dropped)
 
     def create_index(self, path: PayloadPath, kind: "IndexKind | None") -> None:
-        """Does nothing: the first filter on a key builds its column."""
+        """Do nothing, because the first filter on a key builds its column."""
 
     def configure_index(self, space: str, index: Payload) -> None:
-        """Replace the index settings of a vector space; only settings for searching may differ."""
+        """Replace the index settings of a vector space. The new settings can differ from the old
+        ones only in settings for searching."""
         self.access.write(_configure_index, space, index)
 
     def is_dropped(self) -> bool:
@@ -608,8 +622,9 @@ def _configure_index(write: WriteTransaction, space: str, index: Payload) -> Non
 
 
 def _can_be_batched(question: Query) -> bool:
-    """Whether a question may be answered together with others: it has one vector in one space,
-    isn't measured, grouped or fused, and its request may wait (`budget.may_wait`)."""
+    """Whether a query can be executed together with queries of other threads. It must have one
+    vector in one space, without groups, fusion or measured distances, and its request must be
+    allowed to wait (`budget.may_wait`)."""
     if len(question.steps) != 1 or question.groups is not None or question.measured is not None:
         return False
     step = question.steps[0]
@@ -640,7 +655,7 @@ def _search_attributes(trace: EngineTrace, state: State) -> tracing.Attributes:
 
 
 def _count_matching(view: SearchView, question: Query) -> int:
-    """See `stats.count_matching`."""
+    """How many points fulfil the query's filter; see `stats.count_matching`."""
     from retrieval_store.engine.stats import count_matching
 
     return count_matching(view, question.steps)

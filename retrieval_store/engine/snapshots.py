@@ -1,16 +1,17 @@
 """Takes and restores snapshots: one or more collections as of one moment, in one file.
 
-The input is a store, or a collection of it; the output is a file that never changes. A file is
-checked before anything in it is used. This module may use `maintenance` and the rooms below.
+The input is a store or one of its collections; the output is a file that never changes. The whole
+file is checked before anything in it is used. This module is allowed to import `maintenance` and
+the rooms below it.
 
-To take a snapshot, the collections are copied into a folder beside the future file, each in one
-state, without dead, expired or derived data. Then the copies are packed into a ZIP archive with a
-manifest. Nothing in the archive is compressed, so its content is never larger than the file. The
-manifest has the size and SHA-256 of every other file, and the archive's comment has the size and
-SHA-256 of the manifest. All file names in the archive are generated: `UUID/points.sqlite`,
-`UUID/NUMBER.GENERATION.vectors`.
+To take a snapshot, the collections are copied into a folder next to the future file. Each copy is
+in one consistent state, without dead, expired or derived data. Then the copies are packed into a
+ZIP archive with a manifest. Nothing in the archive is compressed, so its content is never larger
+than the file. The manifest contains the size and SHA-256 of every other file, and the archive's
+comment contains the SHA-256 of the manifest. All file names in the archive are generated:
+`UUID/points.sqlite`, `UUID/NUMBER.GENERATION.vectors`.
 
-To restore a snapshot, all of it is checked before any part is moved into place.
+To restore a snapshot, all of it is checked before any file is moved to its final path.
 """
 
 import errno
@@ -77,10 +78,10 @@ _CLOSE = partial(ClientClosedError, "the copy is finished")
 
 def copy_collection(access: Access, directory: Path) -> None:
     """Copy the files of a collection, as of one moment, into a new directory. Others may write
-    meanwhile: committed rows of vector files never change, and the rest is copied in one
-    transaction. Copying the rows may take minutes. So it is done after the transaction, since no
-    thread of the process can fork during a transaction. The memory maps keep the rows even if the
-    files are removed."""
+    meanwhile: committed rows of vector files never change, and one transaction copies the rest.
+    Copying the rows can take minutes, and no thread of the process can fork during a transaction.
+    So the rows are copied after the transaction. The memory maps keep the rows even if the files
+    are removed."""
     directory.mkdir()
     state, has_dead = access.read(_copy_state, directory)
     with translate_errors(directory):
@@ -94,15 +95,16 @@ def copy_collection(access: Access, directory: Path) -> None:
 @contextmanager
 def private_copy(access: Access, directory: Path | None) -> Iterator[Path]:
     """Context manager: a private directory with a copy of the collection, in `directory` or the
-    system's temporary folder. It is deleted afterwards, except for files that were moved away."""
+    system's temporary folder. It is deleted at the end of the context, except for files that were
+    moved away."""
     with private_folder(directory) as folder:
         copy_collection(access, folder / "copy")
         yield folder / "copy"
 
 
 def _write_rows(path: Path, rows: Stored) -> None:
-    """Write rows into a new file. Not by numpy, which uses a buffer of the C library: a child that
-    is forked meanwhile would write the buffer once more when it ends."""
+    """Write rows into a new file. numpy isn't used for that: it uses a buffer of the C library,
+    which a child forked meanwhile would write again when it ends."""
     with path.open("xb", buffering=0) as file:
         write_at(file.fileno(), as_bytes(rows), 0)
 
@@ -110,9 +112,10 @@ def _write_rows(path: Path, rows: Stored) -> None:
 def _copy_state(
     view: SearchView, directory: Path
 ) -> tuple[list[tuple[str, SpaceState, Stored]], bool]:
-    """Copy the database of a collection; returns the name, space and rows of each vector file, and
-    whether the files have dead or expired data."""
-    for leftover in directory.iterdir():  # by an attempt during which a file went away
+    """Copy the database of a collection. Returns the name, space and rows of each vector file, and
+    whether the files contain dead or expired data."""
+    # An earlier attempt, during which a file was removed, may have left files.
+    for leftover in directory.iterdir():
         leftover.unlink()
     with translate_errors(directory):
         _copy_database(view.connection, directory / POINTS_NAME)
@@ -136,7 +139,8 @@ def _copy_database(source: apsw.Connection, path: Path) -> None:
         while not backup.done:
             backup.step(-1)
         backup.finish()
-        if has_unsynced(target):  # the copies of the files are whole, and synced before they count
+        # The copied files are complete, and are synced before they are used.
+        if has_unsynced(target):
             target.execute("DELETE FROM unsynced")
 
 
@@ -147,7 +151,7 @@ def _reduce(directory: Path, hooks: StoreHooks) -> None:
     try:
         points.write(derived.forget_all)
         remove_expired(points)
-        # Of a compaction under way, or cut short.
+        # Remove the remains of a running or interrupted compaction.
         remove_leftovers(points, points.current_state().state.head.generation)
         if any(space.dead for space in points.current_state().state.spaces.values()):
             compact(points, _without_a_word, with_indexes=False)
@@ -172,7 +176,8 @@ _FILE = re.compile(rf"{re.escape(POINTS_NAME)}|[0-9]{{1,18}}\.[0-9]{{1,18}}\.vec
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The content of a snapshot. whole: whether it is of a whole store, or of one collection."""
+    """The content of a snapshot. whole: whether the snapshot contains a whole store, or only one
+    collection."""
 
     whole: bool
     collections: tuple[CollectionRecord, ...]
@@ -186,8 +191,8 @@ class _ZipEntry:
 
 
 def pack(directory: Path, manifest: Manifest, target: Path) -> None:
-    """Make a snapshot of a private folder with a directory for each collection;
-    InvalidArgumentError when the target exists."""
+    """Create a snapshot from a private folder, which has a directory for each collection. Raises
+    InvalidArgumentError if `target` exists."""
     snapshot_path = directory / SNAPSHOT_NAME
     with zipfile.ZipFile(snapshot_path, "x", allowZip64=True) as archive:
         entries = {}
@@ -234,8 +239,8 @@ def _manifest_bytes(manifest: Manifest, entries: Mapping[str, _ZipEntry]) -> byt
 
 
 def unpack(snapshot: Path, directory: Path) -> Manifest:
-    """Write the files of a snapshot into a directory, and check each while it is read;
-    DamagedError, or FormatError for a snapshot of a newer version."""
+    """Write the files of a snapshot into a directory, and check each while it is read. Raises
+    DamagedError if a check fails, and FormatError if a newer version wrote the snapshot."""
     with _open_archive(snapshot) as archive:
         manifest, entries = _read_manifest(archive, snapshot)
         _refuse_others(archive, entries, snapshot)
@@ -263,8 +268,8 @@ def _open_archive(snapshot: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _regular(path: Path) -> BinaryIO:
-    """The opened file; InvalidArgumentError unless it is a regular file, since reading a pipe or a
-    device may never end."""
+    """Open a file for reading. Raises InvalidArgumentError unless it is a regular file, because
+    reading a pipe or a device may never end."""
     opened = open_plainly(path, os.O_RDONLY, follow=True)
     if not stat.S_ISREG(os.fstat(opened).st_mode):
         os.close(opened)
@@ -322,8 +327,8 @@ def _entry(name: str, entry: Any, ids: set[str]) -> _ZipEntry:
 def _refuse_others(
     archive: zipfile.ZipFile, entries: Mapping[str, _ZipEntry], snapshot: Path
 ) -> None:
-    """Check that the archive contains the files of the manifest, in the same sizes, and nothing
-    else."""
+    """Raise DamagedError unless the archive contains exactly the files of the manifest, in the same
+    sizes."""
     names = archive.namelist()
     if len(names) != len(set(names)) or set(names) != {MANIFEST, *entries}:
         raise DamagedError(f"{snapshot} is damaged: it has other files than its manifest says")
@@ -359,8 +364,8 @@ def _write(source: IO[bytes], entry: _ZipEntry, target: Path, shown: str) -> Non
 def unpack_snapshot(
     snapshot: Path, directory: Path, find_class: FindClass
 ) -> Iterator[tuple[Path, Manifest]]:
-    """Context manager: a private folder in a directory, with all files of a snapshot's collections,
-    synced to disk. Files that aren't moved away are deleted afterwards."""
+    """Context manager: a private folder in `directory`, with all files of a snapshot's collections,
+    synced to disk. Files that aren't moved away are deleted at the end of the context."""
     with translate_errors(directory), private_folder(directory) as folder, translate_errors(folder):
         manifest = unpack(snapshot, folder)
         for record in manifest.collections:
@@ -381,13 +386,14 @@ def _refuse_damaged(directory: Path, name: str, snapshot: Path, find_class: Find
     used = {POINTS_NAME, *(report.file.name for report in reports)}
     if files - used:
         raise DamagedError(f"{snapshot} holds files of no use: {sorted(files - used)[:4]}")
-    for leftover in set(os.listdir(directory)) - files:  # of opening it
+    # Files that opening the database has created.
+    for leftover in set(os.listdir(directory)) - files:
         (directory / leftover).unlink()
 
 
 def restore_store(snapshot: Path, path: Path, find_class: FindClass) -> None:
-    """Make a store from a snapshot. InvalidArgumentError unless the directory is empty or doesn't
-    exist."""
+    """Create a store in the directory `path` from a snapshot. Raises InvalidArgumentError unless
+    that directory is empty or doesn't exist."""
     if os.path.lexists(path) and not (path.is_dir() and not os.listdir(path)):
         raise _in_the_way(path)
     with unpack_snapshot(snapshot, path.parent, find_class) as (folder, manifest):
@@ -421,9 +427,9 @@ def take(
     points_of: Callable[[str], Access],
     whole: bool,
 ) -> None:
-    """Write a snapshot of these collections. In one of a whole store, collections that are deleted
-    meanwhile are left out. Each collection is copied at a moment of its own, which is safe since no
-    transaction writes to several collections."""
+    """Write a snapshot of these collections to `target`. whole: whether they are a whole store;
+    then collections that are deleted meanwhile are left out. Each collection is copied at a
+    different moment, which is safe because no transaction writes to several collections."""
     with translate_errors(target):
         check_new_file(target)
         with private_folder(target.parent) as folder:

@@ -1,22 +1,21 @@
-"""SQLite through apsw: opens databases that aren't trusted, in transactions that interrupts can't
-break.
+"""SQLite through apsw: opens untrusted databases, in transactions that interrupts can't break.
 
 The input is a path, a `Format` (the expected tables) and a function. The function gets a
 connection, in a transaction; its result is returned, or an error of ours is raised. `storage` gives
-the tables their meaning. This module may use `locks`, and `query.types`.
+the tables their meaning. This module is allowed to import `locks` and `query.types`.
 
-- Guards. A stranger may have made the database. So its schema must equal the expected one exactly.
-  It is refused if files lie beside it that SQLite would follow, or that would make SQLite hang.
-  Triggers, views, and functions that a schema calls are switched off. The time of one use of a
-  connection is bounded.
+- Guards. The database may come from an untrusted source, so its schema must equal the expected one
+  exactly. It is refused if there are files next to it that SQLite would follow, or that would make
+  SQLite hang. Triggers, views, and functions that a schema calls are switched off. The time of one
+  use of a connection is limited.
 - Errors of SQLite and the system are *translated* into ours, which name the file. Corrupt content
   with correct checksums leads to Python's built-in errors (`CORRUPTION_ERRORS`). In code that only
-  reads stored values these become DamagedError; a ContradictionError always does. In other code
-  they may be programming errors, and a check of all bytes decides (`Access.read`).
-- Transactions. A transaction is a `with` block on the connection itself, which is written in C,
-  around the call of a callback; docs/design/concurrency.md says why.
-- Files. Every database of ours uses the checksum VFS, so a flipped bit in a page is an error
-  instead of a result. It has an application id and a format version.
+  reads stored values these errors become DamagedError; a ContradictionError always does. In other
+  code they may be programming errors, and a check of all bytes decides (`Access.read`).
+- Transactions. A transaction is a `with` block on the connection itself, which is implemented in C.
+  The block contains only the call of a callback; docs/design/concurrency.md explains why.
+- Files. Every database of ours uses the checksum VFS, so a flipped bit in a page causes an error
+  instead of a wrong result. It has an application id and a format version.
 - Pools. A database is a pool of connections, each lent to one thread at a time, by a callback. A
   table in docs/design/concurrency.md shows which resources a call of `use` holds at each step, and
   the effects of an interrupt, a fork or `close` during that step.
@@ -71,9 +70,9 @@ from retrieval_store.errors import (
 )
 from retrieval_store.query.types import Mode
 
-# Steps of SQLite's virtual machine, some 10 ns each: between checks for Ctrl-C; and the limit for
-# one use of a connection, far above any honest use. A tree whose pages lead to the same pages again
-# and again is endless, whatever its checksums are.
+# Steps of SQLite's virtual machine, some 10 ns each: the number between two checks for Ctrl-C, and
+# the limit for one use of a connection, far above any honest use. A damaged tree whose pages lead
+# to the same pages repeatedly never ends, even if its checksums are correct.
 STEPS_AT_ONCE = 1_000_000
 MAX_STEPS, STEPS_A_BYTE = 300_000_000, 100
 _COMPANIONS = ("-wal", "-shm")
@@ -89,8 +88,8 @@ _SAFE = {
 @dataclass(frozen=True, slots=True)
 class Format:
     """The format of one kind of database. schema: the schema of the first version; migrations: for
-    each older version the SQL that leads to the next version; readable: the oldest version that can
-    be read without migration; main_table: a table that exists in all versions."""
+    each earlier version, the SQL that leads to the next version; readable: the oldest version that
+    can be read without migration; main_table: a table that exists in all versions."""
 
     application_id: int
     version: int
@@ -100,14 +99,14 @@ class Format:
     readable: int = 1
 
     def statements(self, version: int) -> str:
-        """The statements that create a database of that version."""
+        """The statements that create a database of this version."""
         return "".join([self.schema, *(self.migrations[v] for v in range(1, version))])
 
 
 class StepLimiter:
-    """Progress handler of a connection: counts its steps, and stops a statement when they are too
-    many. Since SQLite calls it now and then, Ctrl-C is also handled in it. path: of the database,
-    None in memory."""
+    """Progress handler of a connection: counts its steps, and stops a statement that takes too
+    many. SQLite calls it regularly, so Ctrl-C is also handled in it. path: the path of the
+    database, None in memory."""
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
@@ -122,8 +121,8 @@ class StepLimiter:
 
 
 def identity_of(path: Path) -> tuple[int, int] | None:
-    """An identity that distinguishes a directory from a later one at the same path; None if there
-    is no directory."""
+    """An identity that distinguishes a directory from a later directory at the same path; None if
+    there is no directory."""
     try:
         status = os.stat(path)
     except OSError:
@@ -132,7 +131,7 @@ def identity_of(path: Path) -> tuple[int, int] | None:
 
 
 def refuse_moved(directory: Path, identity: tuple[int, int] | None = None) -> None:
-    """Raise StorageError where a directory with open files is gone, or has another identity."""
+    """Raise StorageError if a directory with open files is gone, or has another identity."""
     directory_identity = identity_of(directory)
     if directory_identity is not None and identity is not None and directory_identity != identity:
         raise StorageError(
@@ -157,7 +156,8 @@ def _size_of(path: str) -> int:
 
 
 def guard(connection: apsw.Connection, path: Path | None) -> StepLimiter:
-    """Guard a connection; returns the counter of its steps. path: None in memory."""
+    """Guard a connection against untrusted content; returns the counter of its steps. path: None in
+    memory."""
     for option, value in _SAFE.items():
         connection.config(option, value)
     steps = StepLimiter(path)
@@ -166,7 +166,7 @@ def guard(connection: apsw.Connection, path: Path | None) -> StepLimiter:
 
 
 def refuse_odd_files_beside(path: Path) -> None:
-    """Raise DamagedError when SQLite would find a file beside a database that isn't ours. Our
+    """Raise DamagedError if SQLite would use a file next to the database that isn't ours. Our
     databases have no journals. A journal of another program can hang SQLite, change the database,
     and, with an old SQLite, have any file deleted."""
     if os.path.lexists(f"{path}{_JOURNAL}"):
@@ -181,7 +181,8 @@ def refuse_odd_files_beside(path: Path) -> None:
 
 
 def refuse_other_schema(connection: apsw.Connection, statements: str, path: Path) -> None:
-    """Raise DamagedError unless the database has exactly the schema that the statements make."""
+    """Raise DamagedError unless the database has exactly the schema that these statements
+    create."""
     expected = _schema_made_by(statements)
     if _schema(connection, len(expected) + 1) != expected:
         raise DamagedError(f"{path} is damaged: its tables aren't those of this format")
@@ -195,21 +196,22 @@ def _schema_made_by(statements: str) -> list[tuple[str, ...]]:
 
 
 def _schema(connection: apsw.Connection, limit: int) -> list[tuple[str, ...]]:
-    """The schema of the database, in a fixed order, without white space; at most `limit` entries,
-    or all if that is -1."""
+    """The schema of the database, sorted and without white space. It has at most `limit` entries;
+    -1 means no limit."""
     query = "SELECT type, name, tbl_name, sql FROM sqlite_schema LIMIT ?"
     rows = connection.execute(query, (limit,)).fetchall()
     return sorted(tuple("".join(str(value).split()) for value in row) for row in rows)
 
 
 LOCK_TIMEOUT_MS = 30_000
-IN_TURN = 6  # a writer waits for its turn for one part in 6 of that time, before it competes
+# Before it competes, a writer waits for its turn for at most one part in this many of the timeout.
+IN_TURN = 6
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
 def translate_errors(path: Path) -> Iterator[None]:
-    """Context manager: turns errors of SQLite and the system into ours, which name the file."""
+    """Context manager: converts errors of SQLite and the system into ours, which name the file."""
     try:
         yield
     except (apsw.Error, OSError) as error:
@@ -217,7 +219,7 @@ def translate_errors(path: Path) -> Iterator[None]:
 
 
 def translation(error: BaseException, path: Path) -> RetrievalStoreError:
-    """Our error for an error of SQLite or the system."""
+    """Our error that corresponds to an error of SQLite or the system."""
     match error:
         case RetrievalStoreError():
             return error
@@ -242,7 +244,7 @@ def translation(error: BaseException, path: Path) -> RetrievalStoreError:
 
 
 def _can_only_be_read(error: BaseException, path: Path) -> bool:
-    """Whether an error is caused by files that this user may read but not write."""
+    """Whether an error is caused by files that this user can read but not write."""
     match error:
         case apsw.ReadOnlyError():
             return True
@@ -260,8 +262,8 @@ def _may(path: Path, mode: int) -> bool:
 
 
 def lock_timeout(what: str, path: Path) -> LockTimeoutError:
-    """The error to raise when another process has been writing to a database for too long. what:
-    the database, in words."""
+    """The error to raise if another process has been writing to a database for too long. what: a
+    phrase that names the database."""
     # A writer holds this byte of SQLite's shared memory (WAL_WRITE_LOCK in its wal.c).
     holder = by_holder_of(path.with_name(f"{path.name}-shm"), 120)
     waited = LOCK_TIMEOUT_MS // 1000
@@ -269,7 +271,7 @@ def lock_timeout(what: str, path: Path) -> LockTimeoutError:
 
 
 class ContradictionError(ValueError):
-    """Stored data contradicts itself, as a check has found."""
+    """Raised when a check finds that stored data contradicts itself."""
 
 
 CORRUPTION_ERRORS = (LookupError, OverflowError, TypeError, ValueError)
@@ -277,8 +279,8 @@ CORRUPTION_ERRORS = (LookupError, OverflowError, TypeError, ValueError)
 
 @contextmanager
 def corruption_as_damage(path: Path) -> Iterator[None]:
-    """Context manager: turns errors that only stored values can cause into DamagedError. The
-    checksums of such values are correct, so the damage shows only when they are used."""
+    """Context manager: converts errors that only stored values can cause into DamagedError. The
+    checksums of such values are correct, so the damage shows only when the values are used."""
     try:
         yield
     except RetrievalStoreError:
@@ -289,22 +291,23 @@ def corruption_as_damage(path: Path) -> Iterator[None]:
 
 def corruption_error(error: Exception, path: Path, problem: str | None = None) -> DamagedError:
     """The DamagedError for an error that corrupt values have caused. problem: the problem that a
-    check of the files has found."""
+    check of the files has found, or None."""
     message = f"{path} is damaged: what it holds contradicts itself: {error}"
     return DamagedError(message if problem is None else f"{message} ({problem})")
 
 
-# Rows of one query, from which on they are counted. More than are ever read at once by keys, which
-# may name the same row many times.
+# From this many rows of one query on, rows are counted. It is more than are ever read at once by
+# keys, which may name the same row many times.
 MANY_ROWS = 32_768
-PAGE_BYTES, MIN_ROW = 4096, 6  # a row has its place in a page, its length, its key and its types
+# The minimum of a row: its pointer in a page, its length, its key and its types.
+PAGE_BYTES, MIN_ROW = 4096, 6
 T = TypeVar("T")
 
 
 def select(connection: apsw.Connection, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
-    """All rows of a query as a list, so that no statement stays open. apsw.CorruptError when there
-    are more rows than fit into the database: then its B-tree leads to the same pages again and
-    again."""
+    """All rows of a query as a list, so that no statement stays open. Raises apsw.CorruptError if
+    there are more rows than fit into the database: then its B-tree leads to the same pages
+    repeatedly."""
     cursor = connection.execute(query, parameters)
     try:
         rows = list(islice(cursor, MANY_ROWS))
@@ -314,20 +317,20 @@ def select(connection: apsw.Connection, query: str, *parameters: Any) -> list[tu
             if len(rows) > max_rows:
                 raise apsw.CorruptError(f"a query finds more than {max_rows} rows in it")
     except BaseException:
-        cursor.close(True)  # which the traceback of the error would keep open
+        cursor.close(True)  # otherwise the traceback of the error would keep it open
         raise
     return rows
 
 
 class SQLiteTransaction(UninterruptibleContext):
-    """A transaction of a connection, for a `with` block. It shows the snapshot of its first read;
-    an error rolls it back and is raised."""
+    """A transaction of a connection, for a `with` block. It shows the snapshot of its first read.
+    If the block raises, the transaction is rolled back."""
 
     __slots__ = ()
 
 
 def in_transaction(connection: apsw.Connection, work: Callable[[apsw.Connection], T]) -> T:
-    """The result of `work`, in a transaction."""
+    """Call `work` in a transaction, and return its result."""
     with SQLiteTransaction(connection):
         return work(connection)
 
@@ -339,27 +342,28 @@ def writing(
     turns: Path | None = None,
     committed: list[object] | None = None,
 ) -> T:
-    """The result of `work`, in a write transaction, which is committed unless `work` raises. turns:
-    the lock file by which writing processes take turns, or None; committed: gets an item when the
-    transaction is committed."""
+    """Call `work` in a write transaction, and return its result. The transaction is committed
+    unless `work` raises. turns: the lock file that makes writing processes take turns, or None;
+    committed: a list that gets an item when the transaction is committed."""
     if connection.in_transaction:
         raise StorageError("a write can't be part of a read or of another write")
 
     with SQLiteTransaction(connection):
-        # It waits here for the lock, and below for the disk. Where apsw itself begins and ends a
-        # transaction it holds the GIL meanwhile, so the transaction that it ends is an empty one.
+        # The connection waits here for the lock, and below for the disk. When apsw itself begins
+        # and ends a transaction, it holds the GIL meanwhile. So the transaction that it ends is an
+        # empty one.
         begin = partial(connection.execute, f"DELETE FROM {format.main_table} WHERE 0")
         begin() if turns is None else in_turn(turns, LOCK_TIMEOUT_MS // IN_TURN, begin)
         result = work(connection)
         noted = [] if committed is None else committed
-        noted.extend(map(connection.execute, ["COMMIT", "BEGIN"]))  # no interrupt comes between
+        # No interrupt comes between the two.
+        noted.extend(map(connection.execute, ["COMMIT", "BEGIN"]))
         return result
 
 
 def wait_for_locks(connection: apsw.Connection, milliseconds: int) -> None:
-    """Make a connection wait up to this time for SQLite's locks. SQLite's own busy handler isn't
-    used: it sleeps longer and longer, up to 100 ms, while other connections write again and
-    again."""
+    """Make a connection wait for SQLite's locks for at most this time. SQLite's own busy handler
+    isn't used: its pauses grow up to 100 ms, and meanwhile other connections write repeatedly."""
 
     def wait(tried: int) -> bool:
         time.sleep(POLLED_EVERY)
@@ -370,14 +374,15 @@ def wait_for_locks(connection: apsw.Connection, milliseconds: int) -> None:
 
 _log = log_of("store")
 Fill: TypeAlias = Callable[[apsw.Connection], None]
-CHECKSUM_BYTES = 8  # at the end of each page, as the checksum VFS wants them
+CHECKSUM_BYTES = 8  # bytes at the end of each page, as the checksum VFS requires
 CHECKSUM_VFS = "cksmvfs"
-EXTENSION = "sqlite_extra_binaries/cksumvfs"  # SQLite appends the system's suffix of libraries
-CACHE_KIB = 16 * 1024  # of pages at most, for each connection; 2 MiB made a fetch twice as slow …
-SMALL_CACHE_KIB = 1024  # … and are too many where dozens of threads read at once
-TEMPLATES_KEPT = 8  # of some 50 KB each
-_templates: dict[str, bytes] = {}  # new databases, by their kind
-_registering = ReentrantLock()  # reentrant: a client may be collected meanwhile
+EXTENSION = "sqlite_extra_binaries/cksumvfs"  # SQLite appends the system's suffix for libraries
+# Of pages at most, for each connection; with 2 MiB a fetch took twice as long …
+CACHE_KIB = 16 * 1024
+SMALL_CACHE_KIB = 1024  # … but 16 MiB are too much if dozens of threads read at the same time
+TEMPLATES_KEPT = 8  # templates in memory, of some 50 KB each
+_templates: dict[str, bytes] = {}  # new databases, by their key
+_registering = ReentrantLock()  # reentrant, because a client may be garbage-collected meanwhile
 
 
 def _register_checksum_vfs() -> None:
@@ -387,7 +392,7 @@ def _register_checksum_vfs() -> None:
         if CHECKSUM_VFS not in apsw.vfs_names():
             _load_checksum_vfs(apsw.Connection(":memory:"))
         first, *other_names = apsw.vfs_names()
-        if first == CHECKSUM_VFS:  # just now, or an interrupt came before what follows
+        if first == CHECKSUM_VFS:  # registered just now, or an interrupt came before the next line
             apsw.set_default_vfs(other_names[0])
 
 
@@ -405,11 +410,11 @@ def _load_checksum_vfs(connection: apsw.Connection) -> None:
 
 
 def create(path: Path, format: Format, fill: Fill | None = None, alike: str | None = None) -> bool:
-    """Make the database unless it exists, and return whether it was made; several processes may do
-    so at once. `fill` adds rows to the new tables. alike: a key for databases with equal content,
-    which is then computed once per process. The database is completed under another name and then
-    gets its own (see `give_name`). So no process sees an incomplete database, and only one of two
-    processes makes it."""
+    """Create the database unless it exists; returns whether this call created it. Several processes
+    can call it at once. `fill` adds rows to the new tables. alike: a key for databases with equal
+    content, which is then computed once per process. The database is completed under another name
+    and then renamed (see `give_name`). So no process sees an incomplete database, and only one of
+    two processes creates it."""
     with translate_errors(path):
         return unforkable(partial(_create, path, format, fill, alike))
 
@@ -431,7 +436,7 @@ def _create(path: Path, format: Format, fill: Fill | None, alike: str | None) ->
             sync_file(new_path)
             try:
                 give_name(new_path, path)
-            except FileExistsError:  # another process was faster
+            except FileExistsError:  # another process has created it first
                 is_new = False
         finally:
             new_path.unlink(missing_ok=True)
@@ -454,23 +459,23 @@ def _write_new(path: Path, content: bytes) -> None:
 
 @contextmanager
 def new_file(path: Path) -> Iterator[apsw.Connection]:
-    """Context manager: a new database file, to be filled; it may be used once it is closed. No
+    """Context manager: a new database file, to be filled; it can be used once it is closed. No
     other process sees it, so it is never synced here: the caller syncs the complete file."""
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     with closing(_open_file(path, flags, "relaxed")) as connection:
         connection.reserve_bytes("main", CHECKSUM_BYTES)
         connection.execute("PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY")
-        # This writes page 1, which records that pages have checksums: the checksum VFS makes none
-        # before it has read it. If a database is larger than the cache, other pages go to the file
-        # before the end. A backup, which writes page 1 last, takes them from a log or from memory,
-        # where they have none.
+        # This writes page 1, which records that pages have checksums. The checksum VFS adds no
+        # checksums until it has read this page. If a database is larger than the cache, other pages
+        # are written to the file before the end. A backup writes page 1 last. It would take the
+        # pages from a log or from memory, where they have no checksums.
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         yield connection
         connection.execute("PRAGMA journal_mode = WAL")
 
 
 def make_tables(connection: apsw.Connection, format: Format, fill: Fill | None = None) -> None:
-    """Make an empty database one of this format, and let `fill` add rows."""
+    """Create the tables of this format in an empty database, and let `fill` add rows."""
     connection.execute(f"PRAGMA application_id = {format.application_id}")
     connection.execute(f"PRAGMA user_version = {format.version}")
     connection.execute(format.statements(format.version))
@@ -480,18 +485,18 @@ def make_tables(connection: apsw.Connection, format: Format, fill: Fill | None =
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A connection of a pool, and the counter of its steps. This is neither a subclass of apsw's
-    Connection, nor are there weak references to connections: with both, the interpreter crashed
+    """A connection of a pool, and the counter of its steps. It isn't a subclass of apsw's
+    Connection, and there are no weak references to connections. With both, the interpreter crashed
     when threads closed connections."""
 
     connection: apsw.Connection
     steps: StepLimiter
-    is_small: bool = False  # of its cache
+    is_small: bool = False  # whether the connection's cache is small
 
 
 def connect(path: Path, format: Format, mode: Mode, is_small: bool = False) -> Lease:
-    """A connection to a database that exists; raises FormatError when it isn't one of ours.
-    is_small: whether it is to have a small cache."""
+    """A connection to an existing database. Raises FormatError if it isn't a database of ours.
+    is_small: whether the connection gets a small cache."""
     with translate_errors(path), corruption_as_damage(path):
         refuse_odd_files_beside(path)
         connection = _open_file(path, apsw.SQLITE_OPEN_READWRITE, mode)
@@ -510,17 +515,17 @@ def connect(path: Path, format: Format, mode: Mode, is_small: bool = False) -> L
 
 
 def log_of_database(path: Path) -> Path:
-    """The write-ahead log beside a database."""
+    """The path of the write-ahead log next to a database."""
     return path.with_name(path.name + "-wal")
 
 
 def remove_empty_log(path: Path) -> None:
-    """Have SQLite remove an empty log and the shared-memory file, unless another connection exists:
-    a read-only connection creates them but can't remove them."""
+    """Have SQLite remove an empty log and the shared-memory file, unless another connection exists.
+    A read-only connection creates these files but can't remove them."""
     with suppress(apsw.Error, OSError):
         if log_of_database(path).stat().st_size == 0:
             flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI
-            uri = f"{path.as_uri()}?mode=rw"  # as text a path may be none
+            uri = f"{path.as_uri()}?mode=rw"  # a path that isn't a URI could be misread
             with closing(apsw.Connection(uri, flags=flags, vfs=CHECKSUM_VFS)) as connection:
                 guard(connection, path)
                 select(connection, "SELECT 1 FROM sqlite_schema LIMIT 1")
@@ -533,18 +538,19 @@ def _open_file(path: Path, flags: int, mode: Mode) -> apsw.Connection:
         flags, name = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI, _read_only_uri(path)
     connection = apsw.Connection(name, flags=flags, vfs=CHECKSUM_VFS)
     wait_for_locks(connection, LOCK_TIMEOUT_MS)
-    # Relaxed leaves out the sync of the write-ahead log at each commit, nothing else.
+    # "relaxed" only leaves out the sync of the write-ahead log at each commit.
     connection.execute(f"PRAGMA synchronous = {'NORMAL' if mode == 'relaxed' else 'FULL'}")
-    connection.execute("PRAGMA fullfsync = ON")  # macOS leaves it in the drive's cache otherwise
-    connection.execute("PRAGMA secure_delete = ON")  # deleted data is overwritten
+    # Without it, macOS may leave data in the drive's cache.
+    connection.execute("PRAGMA fullfsync = ON")
+    connection.execute("PRAGMA secure_delete = ON")  # overwrite deleted data
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     return connection
 
 
 def _read_only_uri(path: Path) -> str:
-    """The URI of a database in a directory that can't be written to. There SQLite can't coordinate
-    with writers, nor read a write-ahead log. But no process can write there, and a log exists only
-    if the store wasn't closed."""
+    """The URI of a database in a directory that can't be written to. In such a directory SQLite
+    can't coordinate with writers, nor read a write-ahead log. But no process can write there, and a
+    log exists only if the store wasn't closed."""
     if _may(path.parent, os.W_OK):
         return f"{path.as_uri()}?mode=ro"
     log = log_of_database(path)
@@ -557,7 +563,8 @@ def _read_only_uri(path: Path) -> str:
 
 
 def _version(connection: apsw.Connection, path: Path, format: Format) -> int:
-    """The format version of a database, if this code can use or migrate it."""
+    """The format version of a database. Raises an error unless this code can use or migrate that
+    version."""
     query = "PRAGMA application_id; PRAGMA user_version"
     (application_id,), (version,) = select(connection, query)
     if application_id != format.application_id:
@@ -575,7 +582,7 @@ def _version(connection: apsw.Connection, path: Path, format: Format) -> int:
 
 
 def _migrate(connection: apsw.Connection, path: Path, format: Format, mode: Mode) -> int:
-    """Migrate an older database in one transaction; returns its version."""
+    """Migrate a database of an earlier version in one transaction; returns its new version."""
     if mode == "read-only":
         raise FormatError(
             f"{path} has an older format, which can't be brought up to date with read_only=True: "
@@ -583,7 +590,7 @@ def _migrate(connection: apsw.Connection, path: Path, format: Format, mode: Mode
         )
 
     def migrate(connection: apsw.Connection) -> int:
-        # Another process may have done it meanwhile.
+        # Another process may have migrated the database meanwhile.
         old_version = _version(connection, path, format)
         for version in range(old_version, format.version):
             connection.execute(format.migrations[version])
@@ -595,21 +602,23 @@ def _migrate(connection: apsw.Connection, path: Path, format: Format, mode: Mode
     return writing(connection, format, migrate)
 
 
-Reason: TypeAlias = Callable[[], Exception]  # makes the error that is raised by use after closing
-# So many threads that ask at once find a connection that is open: to open one takes longer than a
-# query. Only the first have a cache worth the name.
+Reason: TypeAlias = Callable[[], Exception]  # creates the error that `use` raises after closing
+# This many threads that read at the same time find an open connection, because opening one takes
+# longer than a query. Only the first connections have a large cache.
 IDLE_CONNECTIONS, USUAL_CACHES = 16, 4
-# Threads that read at a time, and seconds that others wait for one of these at most.
+# Threads that read at the same time, and the longest time in seconds that another thread waits for
+# one of them.
 AT_ONCE, LONGEST_LINE = min(IDLE_CONNECTIONS, max(4, usable_cores())), 0.05
-DESCRIPTORS = 3  # that a connection takes: the file, its log, and what processes share of that, …
-MORE_DESCRIPTORS = 2  # … which all of a process share
+# File descriptors of a connection: the file, its log, and the memory that processes share, …
+DESCRIPTORS = 3
+MORE_DESCRIPTORS = 2  # … which all connections of a process share
 Ts = TypeVarTuple("Ts")
 
 
 class _Pool(ABC):
     """Common base of databases in files and in memory. is_read_only: whether the store was opened
     read-only; last_used: when a connection was last taken, by `time.monotonic` (files only); turns:
-    the lock file by which the writers of several processes take turns, or None."""
+    the lock file that makes the writers of several processes take turns, or None."""
 
     path: Path
     turns: Path | None = None
@@ -619,20 +628,20 @@ class _Pool(ABC):
 
     @abstractmethod
     def use(self, work: Callable[[apsw.Connection, *Ts], T], *arguments: *Ts) -> T:
-        """The result of `work`, called with a connection and these arguments."""
+        """Call `work` with a connection and these arguments, and return its result."""
 
     def look(self, work: Callable[[apsw.Connection, *Ts], T], *arguments: *Ts) -> T:
-        """As `use`, for reads only; a limited number of threads do so at a time."""
+        """Like `use`, but only for reads; a limited number of threads read at the same time."""
         return self.use(work, *arguments)
 
     def refuse_if_read_only(self) -> None:
-        """Raise ReadOnlyError when the store was opened so."""
+        """Raise ReadOnlyError if the store was opened read-only."""
         if self.is_read_only:
             raise ReadOnlyError(f"the store at {self.path.parent} was opened with read_only=True")
 
     def _translating(self, lend: Callable[[*Ts], T], *arguments: *Ts) -> T:
-        """The result of `lend`, called while no fork can happen; errors of SQLite and the system
-        are turned into ours."""
+        """Call `lend` while no fork can happen, and return its result. Errors of SQLite and the
+        system are converted into ours."""
         try:
             return unforkable(lend, *arguments)  # `SharedLock.share`: forks wait
         except RetrievalStoreError:
@@ -643,32 +652,32 @@ class _Pool(ABC):
     def without_transaction(
         self, look: Callable[[apsw.Connection, *Ts], T | None], *arguments: *Ts
     ) -> T | None:
-        """The result of `look`, which runs a single statement, and so sees one state without a
-        transaction. None if `look` returns None, or fails: then the caller uses `read`, which
-        returns the result or raises the error."""
+        """Call `look`, which runs a single statement and so sees one state without a transaction,
+        and return its result. If `look` fails, None is returned. If the result is None, the caller
+        uses `read`, which returns the result or raises the error."""
         try:
             return self.look(look, *arguments)
-        except LockTimeoutError:  # a read would wait as long again
+        except LockTimeoutError:  # a read would wait for the same time again
             raise
         except Exception:
             return None
 
     def read(self, work: Callable[[apsw.Connection], T]) -> T:
-        """The result of `work`, called with a connection in a read transaction."""
+        """Call `work` with a connection in a read transaction, and return its result."""
         return self.look(in_transaction, work)
 
     def write(
         self, work: Callable[[apsw.Connection], T], committed: list[object] | None = None
     ) -> T:
-        """As `read`, in a write transaction; only one process has one at a time. committed: gets an
-        item when the transaction is committed."""
+        """Like `read`, but in a write transaction; only one process at a time has a write
+        transaction. committed: a list that gets an item when the transaction is committed."""
         self.refuse_if_read_only()
         return self.use(writing, self._format, work, self.turns, committed)
 
 
 class FileDatabase(_Pool):
-    """A pool of connections to one database file; `close` closes the idle ones at once and those in
-    use when they come back."""
+    """A pool of connections to one database file. `close` closes idle connections at once, and
+    connections in use when they are given back."""
 
     def __init__(self, path: Path, format: Format, mode: Mode, turns: Path | None = None) -> None:
         self.path, self._name, self.turns = path, str(path), turns
@@ -676,22 +685,23 @@ class FileDatabase(_Pool):
         self._mode: Mode = mode
         self.is_read_only = mode == "read-only"
         self._idle: list[Lease] = []
-        self._lent: dict[int, list[Lease]] = {}  # by thread, the last one last
+        # By thread; the connection that was lent last comes last.
+        self._lent: dict[int, list[Lease]] = {}
         self._file: tuple[int, int] | None = None
         self._closed: Reason | None = None
         self._closings = 0
-        self._waiting: deque[QueueEntry] = deque()  # of threads that wait to read
+        self._waiting: deque[QueueEntry] = deque()  # queue of threads that wait to read
         closes_before_fork(self)
 
     @property
     def descriptors(self) -> int:
-        """How many descriptors idle connections take."""
+        """How many file descriptors the idle connections use."""
         idle = len(self._idle)
         return DESCRIPTORS + MORE_DESCRIPTORS * (idle - 1) if idle else 0
 
     def use(self, work: Callable[[apsw.Connection, *Ts], T], *arguments: *Ts) -> T:
-        """The result of `work`, called with these arguments and a connection that no other thread
-        uses; errors of SQLite and the system are turned into ours."""
+        """Call `work` with these arguments and a connection that no other thread uses, and return
+        its result. Errors of SQLite and the system are converted into ours."""
         self.last_used = time.monotonic()
         thread = threading.get_ident()
         if self._lent.get(thread) and not is_unforkable():
@@ -699,10 +709,10 @@ class FileDatabase(_Pool):
         return self._translating(self._lend, thread, work, arguments)
 
     def look(self, work: Callable[[apsw.Connection, *Ts], T], *arguments: *Ts) -> T:
-        """As `use`, for reads only. With more threads than processors, throughput is a quarter
-        lower, since they pass the GIL to each other. So further threads queue. But they don't queue
-        for long, since some reads take seconds, and a long search releases the GIL most of the
-        time."""
+        """Like `use`, but only for reads. If more threads read than there are processors,
+        throughput is a quarter lower, because the threads pass the GIL to each other. So further
+        threads queue. But they queue only for a short time, because some reads take seconds, and a
+        long search releases the GIL most of the time."""
         lent = self._lent
         is_busy = len(lent) >= AT_ONCE and not lent.get(threading.get_ident())
         if is_busy and (self._waiting or self._number_lent() >= AT_ONCE):
@@ -713,18 +723,19 @@ class FileDatabase(_Pool):
         return sum(map(len, [*self._lent.values()]))
 
     def _wait_in_line(self) -> None:
-        # An interrupt may leave the entry in the queue: a wake-up is lost, and others wait longer.
+        # An interrupt may leave the entry in the queue. Then a wake-up is lost, and other threads
+        # wait longer.
         entry = QueueEntry()
         self._waiting.append(entry)
         if not entry.called.acquire(timeout=LONGEST_LINE):
-            with suppress(ValueError):  # it was called just now
+            with suppress(ValueError):  # the thread was woken just now
                 self._waiting.remove(entry)
 
     def _lend(
         self, thread: int, work: Callable[[apsw.Connection, *Ts], T], arguments: tuple[*Ts]
     ) -> T:
-        """The result of `work`, called with a connection that is lent to this thread until `work`
-        returns."""
+        """Call `work` with a connection that is lent to this thread until `work` returns, and
+        return its result."""
         leases = self._lent.setdefault(thread, [])
         closings = self._closings
         connection = self._acquire(leases)
@@ -742,7 +753,8 @@ class FileDatabase(_Pool):
             self._release(leases, closings)
 
     def _acquire(self, leases: list[Lease]) -> apsw.Connection:
-        """A connection, kept in `leases` until it is given back."""
+        """Take a connection from the pool, or open one. It is kept in `leases` until it is given
+        back."""
         if self._closed is not None:
             raise self._closed()
         try:
@@ -758,27 +770,28 @@ class FileDatabase(_Pool):
     def _release(self, leases: list[Lease], closings: int) -> None:
         """Give back a connection that `_acquire` has put into `leases`."""
         if len(self._idle) < IDLE_CONNECTIONS and closings == self._closings:
-            if leases[-1].is_small:  # taken when there are no others
+            if leases[-1].is_small:  # these are taken when there are no other connections
                 self._idle[:0] = map(list.pop, [leases])  # in one step, as in _move_last
             else:
                 _move_last(leases, self._idle)
         else:
             leases.pop().connection.close()
         if self._waiting and self._number_lent() < AT_ONCE:
-            with suppress(IndexError):  # another thread called the last
+            with suppress(IndexError):  # another thread has woken the last one
                 self._waiting.popleft().call()
         if self._closed is not None:
             self.close(self._closed)
 
     def _close_lost(self, thread: int) -> None:
-        """Close connections that are still lent to a thread outside of `use`: an interrupt kept it
-        from giving them back. They hold no lock, since their transactions have ended."""
+        """Close connections that are still lent to a thread outside of `use`, because an interrupt
+        kept the thread from giving them back. They hold no lock, because their transactions have
+        ended."""
         lost = self._lent.get(thread)
         while lost:
             lost.pop().connection.close()
 
     def is_in_place(self) -> bool:
-        """Whether the path still leads to the file that was opened."""
+        """Whether the path still leads to the file that this object opened."""
         try:
             self._refuse_replaced()
         except OSError:
@@ -786,34 +799,36 @@ class FileDatabase(_Pool):
         return True
 
     def close_idle(self) -> None:
-        """Close the idle connections, and those in use when they are given back; new ones are
-        opened when needed."""
+        """Close the idle connections now, and the other connections when they are given back. Later
+        calls open new connections."""
         self._closings += 1
         while self._idle:
-            with suppress(IndexError):  # another thread took the last
+            with suppress(IndexError):  # another thread took the last one
                 self._idle.pop().connection.close()
 
     def close_before_fork(self) -> None:
-        """Close all connections except those of this thread; no other thread is using one then."""
+        """Close all connections except those of this thread. The caller makes sure that no other
+        thread is using a connection."""
         self.close_idle()
         for thread in list(self._lent):
             if thread != threading.get_ident() or not is_unforkable():
                 self._close_lost(thread)
 
     def close(self, reason: Reason) -> None:
-        """Close all connections; from now on `use` raises `reason`."""
+        """Close all connections; later calls of `use` raise `reason`."""
         self._closed = reason
         self.close_at_exit()
 
     def close_at_exit(self) -> None:
-        """Close all connections, and leave the files as SQLite does when the last connection is
-        closed; a later `use` opens new connections."""
+        """Close all connections, and leave the files as SQLite leaves them when the last connection
+        is closed. A later `use` opens new connections."""
         self.close_idle()
-        if self.is_read_only and self._file is not None:  # it was in use
+        if self.is_read_only and self._file is not None:  # whether the store was used
             unforkable(remove_empty_log, self.path)
 
     def _refuse_replaced(self) -> None:
-        # SQLite would go on in a file that has no name any more, and its writes would be lost.
+        # SQLite would continue to use a file that has no name any more, and its writes would be
+        # lost.
         try:
             status = os.lstat(self._name)
         except FileNotFoundError:
@@ -830,27 +845,27 @@ class FileDatabase(_Pool):
 
 
 def _move_last(source: list[Lease], target: list[Lease]) -> None:
-    """Move the last item of one list to the end of another, in one step that an interrupt can't
-    divide; IndexError."""
+    """Move the last item of one list to the end of the other list, in one step that an interrupt
+    can't divide. Raises IndexError if `source` is empty."""
     target.extend(map(list.pop, [source]))
 
 
 def _first_error(error: BaseException) -> BaseException:
-    """The first error of a failed transaction. apsw also rolls back a transaction that SQLite has
-    rolled back already, and then raises a second error of SQLite's."""
+    """The original error of a failed transaction. If SQLite has already rolled a transaction back,
+    apsw's own rollback fails and raises a second error."""
     before = error.__context__
     vain = isinstance(error, apsw.SQLError) and "no transaction is active" in str(error)
     return before if vain and before is not None else error
 
 
 def _lacks_space(connection: apsw.Connection, error: apsw.IOError) -> bool:
-    # Of a limit on the size of files SQLite says no more than that writing failed.
+    # If a limit on the size of files is reached, SQLite only reports that writing failed.
     wrote = getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_WRITE
     return wrote and connection.system_errno in NO_SPACE
 
 
 class MemoryDatabase(_Pool):
-    """A database in memory: one connection, used by one thread at a time."""
+    """A database in memory with one connection, which one thread at a time uses."""
 
     path = Path(":memory:")
     descriptors = 0
@@ -858,12 +873,13 @@ class MemoryDatabase(_Pool):
     def __init__(
         self, format: Format, fill: Fill | None = None, like: apsw.Connection | None = None
     ) -> None:
-        """Make an empty database to which `fill` adds rows; or, with `like`, a copy of that
-        database."""
+        """Create an empty database to which `fill` adds rows. If `like` isn't None, create a copy
+        of that database instead."""
         self._format = format
         self._connection = apsw.Connection(":memory:")
         guard(self._connection, None)
-        self._connection.reserve_bytes("main", CHECKSUM_BYTES)  # as in files, for copies to be one
+        # As in files, so that a copy can become a file.
+        self._connection.reserve_bytes("main", CHECKSUM_BYTES)
         self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         if like is None:
             make_tables(self._connection, format, fill)
@@ -871,13 +887,14 @@ class MemoryDatabase(_Pool):
             with self._connection.backup("main", like, "main") as backup:
                 backup.step(-1)
         self._lock = ReentrantLock()
-        self._is_lent = False  # to a reader that others may have to wait for
+        self._is_lent = False  # whether it is lent to a reader for which others may have to wait
         self._closed: Reason | None = None
         reset_after_fork(self)
 
     def use(self, work: Callable[[apsw.Connection, *Ts], T], *arguments: *Ts) -> T:
-        """The result of `work`, called with the connection and these arguments. Raises an error if
-        this thread is in the middle of a write, since `work` would see the unfinished write."""
+        """Call `work` with the connection and these arguments, and return its result. Raises an
+        error if this thread is in the middle of a write, because `work` would see the unfinished
+        write."""
         return self._translating(self._lend, work, arguments)
 
     def _lend(self, work: Callable[[apsw.Connection, *Ts], T], arguments: tuple[*Ts]) -> T:
@@ -895,23 +912,24 @@ class MemoryDatabase(_Pool):
                 self._is_lent = False
 
     def is_in_place(self) -> bool:
-        """Always true for a database in memory."""
+        """Always True for a database in memory."""
         return True
 
     def close_idle(self) -> None:
-        """Does nothing: a database in memory can't be opened again."""
+        """Do nothing, because a database in memory can't be opened again."""
 
     close_at_exit = close_idle
 
     def forget_after_fork(self) -> None:
-        """In a forked child: make every use an error, since the content belongs to the parent."""
+        """Called in a forked child: make every use an error, because the content belongs to the
+        parent."""
         self._lock, self._is_lent = ReentrantLock(), False
         self._closed = partial(
             StorageError, "a store in memory can't be used in a forked process; make one there"
         )
 
     def close(self, reason: Reason) -> None:
-        """Close the connection; from now on `use` raises `reason`."""
+        """Close the connection; later calls of `use` raise `reason`."""
         with self._lock:
             self._closed = reason
             self._connection.close()

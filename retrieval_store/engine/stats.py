@@ -1,8 +1,9 @@
-"""Statistics of a collection (how a query was answered, the sizes of its parts), and its warm-up.
+"""Statistics of a collection (how a query was executed, the sizes of its parts), and its warm-up.
 
 `warm` loads in advance the data that the first queries would load. It loads each part by the same
-functions that queries use, in a read transaction of its own. Only a saved graph is loaded at once,
-which queries leave to background maintenance until that pays.
+functions that queries use, in a read transaction of its own. Only a saved graph is treated
+differently: `warm` loads it at once, while queries leave that to background maintenance until it is
+worthwhile.
 """
 
 import time
@@ -77,9 +78,10 @@ ELSEWHERE = "another process is at it"
 
 
 def explanation(trace: EngineTrace, state: State) -> Payload:
-    """How a search was answered. fresh: vectors that the index lacks; uncoded: vectors without
-    codes, which are searched as floats; plans: one for each query vector, and another for each
-    second try; costs: estimates in microseconds; steps: milliseconds."""
+    """A description of how a search was executed. fresh: the number of vectors that the index
+    lacks. uncoded: the number of vectors without codes, which are searched as floats. plans: one
+    plan for each query vector, and a further plan if a search was repeated. costs: estimates in
+    microseconds. steps: the time of each step in milliseconds."""
     return {
         "points": state.count,
         "matching": trace.matching,
@@ -102,8 +104,8 @@ def explanation(trace: EngineTrace, state: State) -> Payload:
 
 
 def _signs_search_report(by_signs: SignSearchReport) -> Payload:
-    """The report on a search by signs: its target, the number of rows that it compared, and its
-    recall."""
+    """The report on a search by signs: its target recall, the number of rows that it compared, and
+    its measured recall."""
     report = _recall_report(by_signs.target, by_signs.errors, by_signs.measured)
     looked = dict(zip(("signs", "codes", "distances"), by_signs.looked, strict=True))
     off = None if by_signs.measured is None else round(by_signs.measured.off, 4)
@@ -111,8 +113,9 @@ def _signs_search_report(by_signs: SignSearchReport) -> Payload:
 
 
 def _recall_report(target: float, errors: float | None, recall: "Recall | None") -> Payload:
-    """A report on searches by signs: the target, the number of standard errors that they allow for,
-    and the measured recall of each kind of query, the lowest first."""
+    """A report on searches by signs. target: the target recall. errors: the number of standard
+    errors that the searches allow for. The measured recall of each kind of query is included, the
+    lowest first."""
     measured = (
         []
         if recall is None
@@ -136,7 +139,8 @@ def _recall_report(target: float, errors: float | None, recall: "Recall | None")
 
 
 def count_matching(view: SearchView, steps: Sequence[QueryStep]) -> int:
-    """How many points the filter allows: the maximum over the steps that search."""
+    """How many points fulfil the filter of a step; the greatest number over all steps without
+    prefetches."""
     counts, pending = [0], [*steps]
     while pending:
         step = pending.pop()
@@ -147,7 +151,7 @@ def count_matching(view: SearchView, steps: Sequence[QueryStep]) -> int:
 
 
 def search_attributes(trace: EngineTrace, state: State) -> Attributes:
-    """Span attributes of a search."""
+    """The attributes of a search's tracing span."""
     return {
         "retrieval_store.seq": state.head.seq,
         "retrieval_store.points": state.count,
@@ -159,8 +163,8 @@ def search_attributes(trace: EngineTrace, state: State) -> Attributes:
 
 
 def gauges(access: Access, mode: Mode) -> Gauges:
-    """The gauges of a collection. They are read through a connection of their own, without touching
-    data in memory, so that monitoring loads nothing and evicts nothing."""
+    """The gauges of a collection. They are read through a separate connection, without using data
+    in memory, so that monitoring loads nothing and evicts nothing."""
     if access.directory is None:
         return access.read(_gauges_in_memory)
     cached, path = access.memory.cached_state, access.directory / POINTS_NAME
@@ -184,7 +188,8 @@ def _gauges_in_memory(view: SearchView) -> Gauges:
 def _gauges_of(
     connection: apsw.Connection, state: State | None, caches: Caches | None, directory: Path | None
 ) -> Gauges:
-    """The gauges as the database is now; data in memory may be older."""
+    """The gauges according to the database. The state and caches in memory may be older than the
+    database."""
     head = read_head(connection)
     if head.dropped:
         raise NotFoundError.of_deleted("the collection")
@@ -205,14 +210,14 @@ def _gauges_of(
 
 
 def _is_at_hand(state: State, generation: int) -> bool:
-    """Whether there is a state, and it is of this generation: a compaction removes the files of
-    older generations."""
+    """Whether the state is complete and belongs to this generation. A compaction removes the files
+    of earlier generations."""
     return state.is_whole and state.head.generation == generation
 
 
 def _behind(connection: apsw.Connection, state: State, caches: Caches) -> tuple[int, int]:
-    """How many vectors of points are missing from an index, and how many have no codes although
-    they should have; both in memory and in files."""
+    """How many vectors of points are missing from an index, and how many lack codes that they
+    should have. Both memory and files are counted."""
     lag = uncoded = 0
     for name, space in state.spaces.items():
         if space.space.metric in BY_PRODUCTS:
@@ -253,7 +258,7 @@ def _count_uncoded(
     ]:
         lacking[covered.start : covered.stop] = False
     if np.count_nonzero(lacking) * dimension <= MIN_CELLS:
-        return 0  # no codes will be made of so few
+        return 0  # so few vectors never get codes
     return _count_living(space, np.flatnonzero(lacking))
 
 
@@ -262,13 +267,13 @@ def _count_living(space: SpaceState, slots: Ints) -> int:
 
 
 def _codes_in_memory(space: OpenSpace) -> CodeSnapshot:
-    """The codes of a space that are in memory."""
+    """A snapshot of the codes of a space that are in memory."""
     codes = space.codes_at_hand
     return NOTHING_CODED if codes is None else codes.snapshot()
 
 
 def _slots_with_codes(connection: apsw.Connection, space: Space, generation: int) -> list[range]:
-    """The slots that have codes in files."""
+    """The ranges of slots whose codes are in files."""
     ranges = []
     for file in derived.find_all(connection, f"codes.{space.number}.{generation}"):
         first = number_of(file) * FILE_SEGMENTS * SEGMENT
@@ -279,13 +284,14 @@ def _slots_with_codes(connection: apsw.Connection, space: Space, generation: int
 
 
 def index_at_hand(space: Indexed) -> str:
-    """The name of the index that a space has or may get here; "exact" where its package isn't
-    installed."""
+    """The name of the index that a space has or will get in this process; "exact" if the index's
+    package isn't installed."""
     return CODES if uses_codes(space) else index_name(space)
 
 
 def statistics(view: SearchView, directory: Path | None) -> Payload:
-    """Points, vectors and bytes by part, on disk and in memory."""
+    """The number of points and vectors, and the size of each part in bytes, on disk and in
+    memory."""
     state, caches = view.state, view.caches
     return {
         "points": state.count,
@@ -298,8 +304,9 @@ def statistics(view: SearchView, directory: Path | None) -> Payload:
 
 
 def maintenance(access: Access) -> Payload | None:
-    """The running maintenance of a collection: its activity, its progress, and its start; None if
-    there is none. If another process does it, only that `process` is known."""
+    """The running maintenance of a collection: its activity, progress, and running time; None if no
+    maintenance is running. If another process runs it, only that process is reported, as
+    `process`."""
     now = access.maintained
     if now.doing is not None:
         seconds = round(time.monotonic() - now.since, 3)
@@ -309,7 +316,8 @@ def maintenance(access: Access) -> Payload | None:
 
 
 def instruction_set() -> dict[str, str | None]:
-    """The instruction set of the compiled part, or how to get it."""
+    """The instruction set that the compiled part uses. If there is no compiled part, `advice`
+    explains how to get it."""
     compiled = kernel()
     if compiled is None:
         return {"instructions": None, "advice": REMEDY}
@@ -333,8 +341,8 @@ def _in_memory(state: State, caches: Caches, directory: Path | None) -> dict[str
 
 
 def space_numbers(view: SearchView, space: SpaceState) -> Payload:
-    """How many slots have codes, and are in an index, in memory or in files, which are loaded when
-    needed."""
+    """How many slots of a space have codes, and how many are in an index. Both memory and files are
+    counted, since files are loaded when needed."""
     name, slots, caches = space.space.name, space.space.slots, view.caches
     generation, index = view.state.head.generation, index_at_hand(space.space)
     opened = caches.spaces[name]
@@ -361,7 +369,8 @@ def space_numbers(view: SearchView, space: SpaceState) -> Payload:
 
 
 def _signs_report(view: SearchView, space: SpaceState) -> Payload:
-    """The report on searches by signs in a space in which they are the default."""
+    """The report on searches by signs, for a space that searches by signs by default; an empty dict
+    for other spaces."""
     opened, dense_space = view.caches.spaces[space.space.name], space.space
     is_usual = uses_codes(dense_space) and opened.policy(dense_space).signs
     if not opened.policy(dense_space).codes or not (
@@ -380,7 +389,7 @@ def _on_disk(directory: Path) -> dict[str, int]:
 
 
 def on_disk(directory: Path, pattern: str) -> int:
-    """The bytes of files with such names."""
+    """The total size of the files whose names match the pattern, in bytes."""
     total = 0
     for path in directory.glob(pattern):
         with suppress(FileNotFoundError):  # maintenance may just have removed it
@@ -388,16 +397,18 @@ def on_disk(directory: Path, pattern: str) -> int:
     return total
 
 
-KEPT, LOADED, BUILT = "kept", "loaded", "built"  # in memory before, from a file, from the points
-TOLD = ("vectors", "coded_slots", "indexed_slots")  # of a vector space
+# Already in memory, loaded from a file, built from the points.
+KEPT, LOADED, BUILT = "kept", "loaded", "built"
+# The numbers of a vector space that are reported.
+TOLD = ("vectors", "coded_slots", "indexed_slots")
 _ONE = SparseVector(np.zeros(1, np.uint32), np.ones(1, np.float32))
 
 
 def warm(access: Access, paths: Sequence[PayloadPath], analyzer: Analyzer | None) -> Payload:
-    """Load the state, codes and index of each dense space, the lists of sparse ones, the columns of
-    these paths, and, with an analyzer, the lists of its words. The columns count as used often, so
-    maintenance saves them where that is worth it. Returns what is loaded now, and the work done for
-    it: see `api.results.Warmed`."""
+    """Load the state, the codes and index of each dense space, the lists of sparse spaces, the
+    columns of these paths, and, if an analyzer is passed, the lists of its words. The columns are
+    counted as frequently used, so maintenance saves them if that is worthwhile. Returns a
+    description of the loaded data and of the work: see `api.results.Warmed`."""
     laps = _Laps()
     count = access.current_state().state.count
     laps.end("state")
@@ -422,21 +433,22 @@ def warm(access: Access, paths: Sequence[PayloadPath], analyzer: Analyzer | None
 
 
 class _Laps:
-    """Measures the time of the parts of a call. milliseconds: the time of each part."""
+    """Measures how long each part of a call takes. milliseconds: the time of each part."""
 
     def __init__(self) -> None:
         self.milliseconds: dict[str, float] = {}
         self._last = time.perf_counter()
 
     def end(self, part: str) -> None:
-        """End a part and begin the next."""
+        """Record the time of a part that ends now. The next part begins."""
         now = time.perf_counter()
         self.milliseconds[part] = round((now - self._last) * 1e3, 3)
         self._last = now
 
 
 def _vectors(view: SearchView, access: Access, name: str) -> Payload:
-    """Load the codes of a dense space by searching for the nearest of one of its own vectors."""
+    """Load the codes of a dense space. To load them, the space is searched with one of its own
+    vectors."""
     space = view.state.spaces.get(name)
     if space is None:  # it was dropped meanwhile
         return dict.fromkeys(TOLD, 0)
@@ -450,7 +462,8 @@ def _vectors(view: SearchView, access: Access, name: str) -> Payload:
 
 
 def _columns(view: SearchView, paths: Sequence[PayloadPath]) -> dict[str, str]:
-    """How the columns of each path came into memory, by the first key of the path."""
+    """How the columns of each path came into memory. The keys of the result are the first keys of
+    the paths."""
     columns = {path: ValuesAt(path, "whole") for path in paths}
     in_memory_before = {path: _is_there(view, view.caches.columns, columns[path]) for path in paths}
     for path in paths:
@@ -465,7 +478,7 @@ def _columns(view: SearchView, paths: Sequence[PayloadPath]) -> dict[str, str]:
 
 
 def _lists(view: SearchView, analyzer: Analyzer | None) -> dict[str, str]:
-    """How the lists of each sparse space (by name), and those of words, came into memory."""
+    """How the lists of each sparse space (by its name) and the lists of words came into memory."""
     lists_by_name: dict[str, tuple[Hashable, Scoring]] = {
         space.name: (("sparse", space.number), NearestSparse(space.name, (_ONE,)))
         for space in view.state.non_dense.values()
@@ -484,7 +497,7 @@ def _list(view: SearchView, key: Hashable, scoring: Scoring) -> str:
 
 
 def _ask(view: SearchView, scoring: Scoring) -> EngineTrace:
-    """Search as a query does."""
+    """Run a search, and return its trace. Like a query, it loads the data that it needs."""
     trace = EngineTrace(False)
     answer(EngineRanker(view, trace), Query((QueryStep(scoring, 1),), Fields()))
     return trace

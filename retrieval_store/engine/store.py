@@ -1,8 +1,8 @@
 """`Store` holds collections, in a directory or in memory.
 
-The clients of a process share one store for each directory (`acquire`). A directory is known by
-device and inode, so that two paths to it lead to one store. `OpenCollections` are the collections
-that a store has open in this process.
+The clients of a process share one store for each directory (`acquire`). A directory is identified
+by device and inode, so that two paths to it lead to one store. `OpenCollections` contains the
+collections that a store has open in this process.
 """
 
 import atexit
@@ -65,16 +65,16 @@ if TYPE_CHECKING:
     from retrieval_store.indexes import VectorIndex
     from retrieval_store.query.protocols import EmbeddedStore
 
-DESCRIPTOR_SHARE = 4  # collections may use one in this many of the process' descriptors;
+DESCRIPTOR_SHARE = 4  # collections use at most one in this many of the process's file descriptors;
 # where several threads read at once, each may use more than twice the number for a while
 ENDLESS = 65_536  # descriptors assumed where there is no limit
-MIN_AWAKE = 8  # collections with open files, however few descriptors there may be
-MEASURED = 8  # of counted collections, for each that joins them: their use of descriptors changes
-ROOM = 8  # where they take too many, one part in this many is freed at once, for the next ones
+MIN_AWAKE = 8  # collections that keep their files open, however few descriptors there are
+MEASURED = 8  # counted collections whose descriptors are measured again each time one is counted
+ROOM = 8  # if they use too many, this share of the limit (1 / ROOM) is freed at once
 
 
 def descriptor_limit() -> int:
-    """How many files this process may have open."""
+    """How many files this process is allowed to have open."""
     if system.resource is None:
         return ENDLESS
     soft: int = system.resource.getrlimit(system.resource.RLIMIT_NOFILE)[0]
@@ -82,24 +82,26 @@ def descriptor_limit() -> int:
 
 
 class OpenCollections:
-    """The open PointStores, by the ids of their collections. When their files take too many
+    """The open PointStores, by the ids of their collections. If their files use too many file
     descriptors, the least recently used PointStores close their files and are no longer counted.
-    The next call gets them from here again, and opens their files.
+    The next call gets such a PointStore from here again, and opens its files.
 
-    When a collection is counted, a few of the others are measured, in turn. The total is the sum of
-    the last measurements, so this costs the same for any number of open collections.
+    Each time a collection is counted, the descriptors of a few others are measured, in turn. The
+    total is the sum of the last measurements, so the cost is the same for any number of open
+    collections.
     """
 
     def __init__(self) -> None:
         self._open: dict[str, PointStore] = {}
-        self._counted: dict[PointStore, int] = {}  # and the descriptors that each took
+        self._counted: dict[PointStore, int] = {}  # with the number of descriptors that each used
         self._turn = 0
         self._lock = Lock()
         self._closed: Reason | None = None
         reset_after_fork(self)
 
     def get(self, collection_id: str) -> "PointStore | None":
-        """The open PointStore; None when none is open, or the collection has been deleted."""
+        """The open PointStore of a collection. None if the collection isn't open or has been
+        deleted."""
         points = self._open.get(collection_id)
         if points is not None and points.access.dropped:
             self.forget(collection_id, points)
@@ -107,8 +109,8 @@ class OpenCollections:
         return points
 
     def add(self, collection_id: str, points: "PointStore") -> None:
-        """Keep a new PointStore. If `close` was called meanwhile, close the PointStore and raise
-        the reason given to `close`."""
+        """Keep a new PointStore. If `close` was called meanwhile, the PointStore is closed and the
+        error of `close` is raised."""
         with self._lock:
             closed = self._closed
             if closed is None:
@@ -118,24 +120,26 @@ class OpenCollections:
             raise closed()
 
     def note_change(self, record: CollectionRecord, hooks: "StoreHooks") -> None:
-        """Note a new name and new settings, if the collection is open."""
+        """If the collection is open, give its PointStore the new name and the new hooks."""
         points = self._open.get(record.id)
         if points is not None:
             points.access.label.name, points.access.hooks = record.name, hooks
 
     def open(self, collection_id: str, opening: "Callable[[], PointStore]") -> "PointStore":
-        """The open PointStore of a collection, or else the result of `opening`, which is kept."""
+        """The open PointStore of a collection. If the collection isn't open, `opening` is called to
+        open it, and the result is kept."""
         with self._lock:
             if self._closed is not None:
                 raise self._closed()
             return self._open.setdefault(collection_id, opening())
 
     def count(self, collection_id: str, points: "PointStore") -> None:
-        """Count the descriptors of a collection that is about to be used."""
+        """Count the file descriptors of a collection that is about to be used. If there are too
+        many, other collections close their files."""
         if points.access.counted:
             return
         with self._lock:
-            if self._open.get(collection_id) is not points:  # forgotten meanwhile
+            if self._open.get(collection_id) is not points:  # it was closed and dropped meanwhile
                 return
             self._measure(points)
             points.access.counted = True
@@ -144,8 +148,8 @@ class OpenCollections:
             unused.access.close_idle()
 
     def _measure(self, new: "PointStore") -> None:
-        """Measure the descriptors of the next few counted PointStores, and of a new one, which is
-        assumed to take at least as many as the average of the others."""
+        """Measure the descriptors of a new PointStore, and of the next few PointStores that are
+        already counted. The new one is assumed to use at least the average of the others."""
         other_points = [*self._counted]
         start = self._turn % max(1, len(other_points))
         for points in other_points[start : start + MEASURED]:
@@ -155,9 +159,9 @@ class OpenCollections:
         self._counted[new] = max(usual, new.access.descriptors)
 
     def _least_used(self, new: "PointStore") -> "list[PointStore]":
-        """The least recently used PointStores, if all together have too many descriptors; without
-        the few most recently used, and without those under maintenance. They are no longer
-        counted."""
+        """If all PointStores together use too many descriptors, stop counting the least recently
+        used ones and return them. The few most recently used PointStores and those under
+        maintenance are left out."""
         taken, limit = sum(self._counted.values()), descriptor_limit() // DESCRIPTOR_SHARE
         if taken <= limit:
             return []
@@ -175,8 +179,8 @@ class OpenCollections:
         return idle
 
     def forget(self, collection_id: str, points: "PointStore | None" = None) -> None:
-        """Close the collection's PointStore and drop it; with `points`, only if that is the open
-        one."""
+        """Close the collection's PointStore and drop it. If `points` is passed, it is closed, and
+        it is dropped only if it is the open PointStore."""
         with self._lock:
             points = points or self._open.get(collection_id)
             if points is not None and self._open.get(collection_id) is points:
@@ -186,7 +190,7 @@ class OpenCollections:
             points.access.close(partial(NotFoundError.of_deleted, "the collection"))
 
     def close_at_exit(self, before: "Callable[[PointStore], object]") -> None:
-        """Close the files of all, after calling `before` with each, before the process ends."""
+        """For each collection, call `before` and then close its files, before the process ends."""
         for points in list(self._open.values()):
             points.access.closing = True
             before(points)
@@ -194,7 +198,8 @@ class OpenCollections:
             points.access.closing = False
 
     def close(self, reason: Reason, before: "Callable[[PointStore], object]") -> None:
-        """Close all, after calling `before` with each; from now on opening raises `reason`."""
+        """For each collection, call `before` and then close it. Later attempts to open a collection
+        raise `reason`."""
         with self._lock:
             self._closed, all_points = reason, list(self._open.values())
         for points in all_points:
@@ -203,14 +208,14 @@ class OpenCollections:
             points.access.close(reason)
 
     def forget_after_fork(self) -> None:
-        """In a child: no thread holds the lock."""
+        """Called in a forked child: replace the lock, which a thread of the parent may hold."""
         self._lock = Lock()
 
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 _log = log_of("store")
-CLOSING_WAITS = 2.0  # seconds, for work in a collection to stop
+CLOSING_WAITS = 2.0  # seconds to wait for running work in a collection to stop
 
 
 def _builtin_index(name: str) -> "Callable[..., VectorIndex]":
@@ -220,9 +225,9 @@ def _builtin_index(name: str) -> "Callable[..., VectorIndex]":
 
 
 class Store:
-    """The collections in an existing directory, or in memory when `directory` is None.
+    """A store: the collections in an existing directory, or in memory if `directory` is None.
 
-    The code that reads and writes points is loaded with the first collection.
+    The code that reads and writes points is imported with the first collection.
     """
 
     def __init__(
@@ -235,12 +240,13 @@ class Store:
         self.directory = directory
         self._find_class, self._uses_derived = find_class, uses_derived
         self.mode: Mode = mode
-        self.is_new = False  # on disk
+        self.is_new = False  # whether this call created the store on disk
         self._open = OpenCollections()
         if directory is None:
             self._catalog = Catalog(MemoryDatabase(CATALOG))
         else:
-            # Never relaxed: a power cut could take a deletion back here and not there.
+            # Never relaxed: a power cut could undo a deletion in the catalog but not in the
+            # collection.
             catalog_mode: Mode = "full" if mode == "relaxed" else mode
             if mode != "read-only":
                 refuse_foreign(directory)
@@ -252,7 +258,7 @@ class Store:
 
     @property
     def embedded(self) -> "Store":
-        """The object itself, which has the methods that only a store in this process has."""
+        """The object itself, because it has the methods that only a store in this process has."""
         return self
 
     @property
@@ -267,8 +273,9 @@ class Store:
         spaces: Mapping[str, NewSpace],
         collection_id: str | None = None,
     ) -> CollectionRecord:
-        """A new collection with these vector spaces; raises AlreadyExistsError. collection_id: a
-        new UUID, for callers that must know it in advance; None to generate it."""
+        """Create a collection with these vector spaces. Raises AlreadyExistsError if the name is
+        taken. collection_id: a new UUID, for callers that must know the id in advance; None
+        generates an id."""
         from retrieval_store.engine.points import PointStore
 
         self._finish_drops()
@@ -282,11 +289,13 @@ class Store:
         return record
 
     def snapshot(self, target: Path, collection_id: str | None = None) -> None:
-        """Write a snapshot of a collection, or of the whole store, into a new file."""
+        """Write a snapshot to the new file `target`. It contains one collection, or the whole store
+        if `collection_id` is None."""
         from retrieval_store.engine.snapshots import take
 
         if collection_id is None:
-            # At once: an alias must lead to a collection by the name that it has here.
+            # In one read, because an alias must lead to a collection by the name that it has in
+            # this state.
             records, aliases = self._read(_collections_and_aliases)
             take(target, records, aliases, self._access, whole=True)
         else:
@@ -296,8 +305,9 @@ class Store:
     def restore(
         self, snapshot: Path, name: str | None = None, replace: bool = False
     ) -> CollectionRecord:
-        """Add the collection of a snapshot, under its own name or another; AlreadyExistsError for a
-        name that is taken, unless that collection is to be replaced."""
+        """Add the collection of a snapshot, under its own name or, if `name` isn't None, under that
+        name. If a collection has this name, `replace` replaces it; without `replace`,
+        AlreadyExistsError is raised."""
         from retrieval_store.engine.snapshots import unpack_snapshot
 
         if self.directory is None:
@@ -313,14 +323,14 @@ class Store:
             record = CollectionRecord(str(uuid.uuid4()), name or old.name, old.settings)
             replaced = self._adopt(record, folder / old.id, self.directory, replace)
         if replaced is not None:
-            with contextlib.suppress(StorageError):  # someone will come again
+            with contextlib.suppress(StorageError):  # another process will retry
                 self._finish_drop(replaced)
         _log.info("restored the collection %r (%s) from %s", record.name, record.id, snapshot)
         return record
 
     def fork(self, collection_id: str, name: str) -> CollectionRecord:
-        """A copy of a collection at one moment, under another name; AlreadyExistsError for a name
-        that is taken."""
+        """Copy a collection as of one moment under another name, and return the record of the copy.
+        Raises AlreadyExistsError if the name is taken."""
         record = CollectionRecord(str(uuid.uuid4()), name, self.record(collection_id).settings)
         self.adopt_collection(self, collection_id, record)
         return record
@@ -328,8 +338,9 @@ class Store:
     def adopt_collection(
         self, source: "EmbeddedStore", collection_id: str, record: CollectionRecord
     ) -> None:
-        """Create a collection with this record, and the contents that another collection, of this
-        store or another one, has at one moment; AlreadyExistsError for a name that is taken."""
+        """Create a collection with this record, and copy the contents of another collection into
+        it. The other collection can be in this or another store. Its contents are read in one
+        state. Raises AlreadyExistsError if the name is taken."""
         if not isinstance(source, Store) or (self.directory is None) != (source.directory is None):
             raise InvalidArgumentError("only one of the two stores has files that could be copied")
         if self.directory is None:
@@ -353,7 +364,7 @@ class Store:
 
     @contextlib.contextmanager
     def open_copy(self, collection_id: str) -> "Iterator[PointStore]":
-        """The points of a collection as they are now, in a temporary copy."""
+        """Context manager: the present points of a collection in a temporary copy."""
         from retrieval_store.engine.access import StoreHooks
         from retrieval_store.engine.points import PointStore
         from retrieval_store.engine.snapshots import private_copy
@@ -370,9 +381,9 @@ class Store:
     def _adopt(
         self, record: CollectionRecord, files: Path, directory: Path, replace: bool
     ) -> CollectionRecord | None:
-        """Make files a collection of the store; returns the collection that it replaces. The steps
-        are as in `_create_files`: an entry in the catalog, the files in their place, the
-        collection's row."""
+        """Turn a folder of files into a collection of the store; returns the collection that it
+        replaces. As in `_create_files`, an entry is added to the catalog, then the files are moved
+        to their path, then the collection's row is added."""
         self._catalog.write(Entries.begin, record.id)
         try:
             while True:
@@ -383,7 +394,7 @@ class Store:
                     return replaced
                 self._catalog.write(Entries.begin, record.id)
         except BaseException:
-            with contextlib.suppress(StorageError):  # someone will come again
+            with contextlib.suppress(StorageError):  # another process will retry
                 self._catalog.write(_give_up, directory, record.id)
             raise
 
@@ -393,7 +404,8 @@ class Store:
         inserted: list[CollectionRecord] = []
         try:
             self._catalog.write(self._insert_in_memory, record, make, inserted)
-        except BaseException:  # also after the commit: a name without points would stay taken
+        # Also after the commit, because otherwise a name without points would stay taken.
+        except BaseException:
             if inserted:
                 self._open.forget(record.id)
                 self._catalog.write(Entries.remove, record.id)
@@ -417,9 +429,9 @@ class Store:
         make: "Callable[[StoreHooks], PointStore]",
     ) -> None:
         """Create a collection's files, in three steps: an entry among the catalog's unfinished
-        ones, the files, and the collection's row in the catalog. If this process dies, the next
-        process to open the store removes the files of the entry. So a name in the catalog always
-        has a whole collection."""
+        collections, the files, and the collection's row in the catalog. If this process dies, the
+        next process that opens the store removes the files of the entry. So a name in the catalog
+        always has a complete collection."""
         begun: list[str] = []
         try:
             self._catalog.write(_begin, record.id, begun)
@@ -428,7 +440,7 @@ class Store:
         except BaseException:
             if begun:
                 self._open.forget(record.id)
-                with contextlib.suppress(StorageError):  # someone will come again
+                with contextlib.suppress(StorageError):  # another process will retry
                     self._catalog.write(_give_up, directory, record.id)
             raise
 
@@ -440,7 +452,7 @@ class Store:
         make: "Callable[[StoreHooks], PointStore]",
     ) -> bool:
         if record.id not in entries.unfinished_ids():
-            return False  # someone who opened the store meanwhile has taken it for a leftover
+            return False  # a process that opened the store meanwhile took it for a leftover
         entries.insert(record)
         (directory / record.id).mkdir()
         self._open.add(record.id, make(self._hooks_of(record)))
@@ -450,67 +462,71 @@ class Store:
     def change(
         self, collection_id: str, edit: Callable[[CollectionRecord], CollectionRecord]
     ) -> CollectionRecord:
-        """Replace name and settings by the result of `edit`; raises AlreadyExistsError."""
+        """Replace the name and settings of a collection by the result of `edit`. Raises
+        AlreadyExistsError if another collection has the new name."""
         self._finish_drops()
         record = self._catalog.write(_edit, collection_id, edit)
         self._open.note_change(record, self._hooks_of(record))
         return record
 
     def by_name(self, name: str) -> CollectionRecord:
-        """The collection of this name; raises NotFoundError."""
-        if not is_unicode(name):  # as SQLite has it
+        """The collection with this name. Raises NotFoundError if there is no such collection."""
+        if not is_unicode(name):  # SQLite requires valid Unicode
             raise NotFoundError(f"there is no collection {name!r}")
         return self._read(Entries.by_name, name)
 
     def resolve(self, name: str) -> CollectionRecord:
-        """The collection of this name, or the one that an alias of this name leads to; raises
-        NotFoundError."""
+        """The collection with this name or alias. Raises NotFoundError if there is no such
+        collection."""
         record = self._catalog.without_transaction(name)
         return record or self._read(Entries.resolve, name)
 
     def aliases(self) -> dict[str, str]:
-        """The name of the collection that each alias leads to, in the order of aliases."""
+        """The aliases in sorted order, each with the name of its collection."""
         return self._read(Entries.aliases)
 
     def change_aliases(self, edit: Callable[[dict[str, str]], dict[str, str]]) -> None:
-        """Replace the aliases by the result of `edit`, in one transaction. NotFoundError for a
-        collection that isn't there, AlreadyExistsError for an alias that is a collection's name."""
+        """Replace the aliases by the result of `edit`, in one transaction. Raises NotFoundError if
+        an alias leads to a missing collection, and AlreadyExistsError if an alias is the name of a
+        collection."""
         self._finish_drops()
         self._catalog.write(_edit_aliases, edit)
 
     def record(self, collection_id: str) -> CollectionRecord:
-        """Name and settings of a collection; raises NotFoundError."""
+        """The name and settings of a collection. Raises NotFoundError if there is no such
+        collection."""
         return self._read(Entries.with_id, collection_id)
 
     def page(self, limit: int | None, offset: int) -> list[CollectionRecord]:
-        """Collections in the order of their names."""
+        """At most `limit` collections, sorted by name, after `offset` of them are skipped."""
         return self._read(Entries.page, limit, offset)
 
     def count(self) -> int:
-        """How many collections there are."""
+        """The number of collections."""
         return self._read(Entries.count)
 
     def drop(self, name: str) -> None:
-        """Delete a collection and its files; raises NotFoundError.
+        """Delete a collection and its files. Raises NotFoundError if there is no such collection.
 
-        In four steps. It is flagged in the catalog, so that the next process to open the store
-        finishes the deletion if this one dies. It is marked as dropped in points.sqlite, which is
-        the deletion itself, since from then on no process acknowledges a write to it. Its files are
-        unlinked. Its row is removed from the catalog.
+        The deletion has four steps. First, the collection is flagged in the catalog, so that the
+        next process to open the store finishes the deletion if this process dies. Then it is marked
+        as dropped in points.sqlite. This is the actual deletion, because from then on no process
+        acknowledges a write to the collection. Then its files are unlinked. Finally its row is
+        removed from the catalog.
         """
         record = self._catalog.write(_flag, name)
         try:
             self._finish_drop(record)
-        except StorageError:  # such as a writer that takes too long
+        except StorageError:  # for example because a writer takes too long
             if not self._is_dropped(record.id):
                 self._catalog.write(Entries.flag, record.id, STAYS)
             raise
 
     def _finish_drop(self, record: CollectionRecord) -> bool:
-        """Delete a collection that is flagged in the catalog: mark it in points.sqlite, which
-        deletes it, unlink its files, remove its row. False where its files are in use: then it
-        stays flagged, and its name is free."""
-        # Marked already by another process, or too damaged to be written to.
+        """Delete a collection that is flagged in the catalog: mark it as dropped in points.sqlite,
+        unlink its files, and remove its row. Returns False if its files are in use. Then the
+        collection stays flagged, and its name is free."""
+        # It may already be marked by another process, or too damaged to be written.
         with contextlib.suppress(NotFoundError, DamagedError):
             self.points(record.id).mark_dropped()
         try:
@@ -525,13 +541,13 @@ class Store:
         return True
 
     def points(self, collection_id: str) -> "PointStore":
-        """The points of a collection; raises NotFoundError."""
+        """The points of a collection. Raises NotFoundError if there is no such collection."""
         points = self._open.get(collection_id) or self._reopen(collection_id)
         self._open.count(collection_id, points)
         return points
 
     def gauges(self) -> Iterator[tuple[str, Gauges]]:
-        """The gauges of each collection, with its name; loads nothing."""
+        """The name and the gauges of each collection. Loads nothing into memory."""
         from retrieval_store.engine.stats import gauges
 
         for record in self.page(None, 0):
@@ -544,7 +560,7 @@ class Store:
                     yield record.name, Gauges(problem=lost.problem)
 
     def own_bytes(self) -> int:
-        """The bytes of the catalog on disk."""
+        """The size of the catalog on disk in bytes."""
         if self.directory is None:
             return 0
         from retrieval_store.engine.stats import on_disk
@@ -552,12 +568,13 @@ class Store:
         return on_disk(self.directory, f"{CATALOG_NAME}*")
 
     def budget(self) -> dict[str, int]:
-        """How many bytes the caches of all stores of this process may hold, and how many they
-        hold."""
+        """The memory limit on the caches of all stores of this process, and their present memory
+        use, in bytes."""
         return CACHE_BUDGET.usage
 
     def forget_derived(self) -> None:
-        """Drop all derived files, and their content in memory; they are made again when needed."""
+        """Drop all derived files, and their content in memory. They are rebuilt when they are
+        needed."""
         from retrieval_store.engine.maintenance.run import forget_derived
 
         _log.info("derived files in %s are made again as they are needed", self.directory)
@@ -566,8 +583,8 @@ class Store:
                 forget_derived(self.points(record.id).access)
 
     def verify(self, analyzer_of: "Callable[[CollectionRecord], Analyzer]") -> Iterator[FileReport]:
-        """Check every byte; returns a report for each file, and no reports for a store in memory.
-        analyzer_of: returns the analyzer of a collection."""
+        """Check every byte of the store. Yields a report for each file, and no reports for a store
+        in memory. analyzer_of: returns the analyzer of a collection."""
         from retrieval_store.engine.maintenance.verify import verify_catalog, verify_collection
 
         if self.directory is not None:
@@ -583,13 +600,13 @@ class Store:
                 for report in verify_collection(
                     directory, record.name, self.mode, find_class, find_analyzer
                 ):
-                    if report.problem:  # this process' copy may be as bad
+                    if report.problem:  # the copy in this process may be damaged too
                         self._forget(record.id)
                     yield report
 
     def _lost_report(self, record: CollectionRecord) -> FileReport | None:
-        """A report of a collection whose directory is gone without a deletion (the catalog notes a
-        deletion before it removes a directory); None if the directory is there."""
+        """A report on a collection whose directory was removed without a deletion; None if the
+        directory exists. (The catalog records a deletion before the store removes a directory.)"""
         directory = self._directory_of(record.id)
         if directory is None or directory.exists():
             return None
@@ -603,10 +620,10 @@ class Store:
     def _forget(self, collection_id: str) -> None:
         points = self._open.get(collection_id)
         if points is not None:
-            points.access.forget()  # even what maintenance is just making something of
+            points.access.forget()  # drops even data that maintenance is using
 
     def optimize(self, collection_id: str, progress: Progress) -> None:
-        """Compact a collection."""
+        """Compact a collection, so that its files contain no deleted data."""
         from retrieval_store.engine.maintenance.run import optimize
 
         if self.directory is not None:
@@ -614,11 +631,11 @@ class Store:
         optimize(self.points(collection_id).access, progress)
 
     def is_in_place(self) -> bool:
-        """Whether the directory is still the one that was opened."""
+        """Whether the path still leads to the directory that was opened."""
         return self._catalog.is_in_place()
 
     def close(self) -> None:
-        """Close all files."""
+        """Save indexes that have grown, and close all files."""
         where = "in memory" if self.directory is None else f"at {self.directory}"
         reason = partial(ClientClosedError, f"the store {where} has been closed")
         try:
@@ -628,14 +645,14 @@ class Store:
 
     def close_at_exit(self) -> None:
         """Save the same data as `close`, and close all files, before the process ends. Later calls,
-        for example from a function that was given to `atexit` earlier, open the files again."""
+        for example from functions registered earlier with `atexit`, open the files again."""
         if self.directory is not None and self.is_in_place():
             self._open.close_at_exit(self._save_and_stop)
             self._catalog.close_at_exit()
 
     def _save_and_stop(self, points: "PointStore") -> None:
-        """Save the growth of a collection's indexes, if its files are writable, and stop its
-        background maintenance; before it is closed."""
+        """Save the growth of a collection's indexes if its files are writable, and stop its
+        background maintenance. Called before the collection is closed."""
         access = points.access
         if self.directory is None or self.mode == "read-only":
             return
@@ -643,7 +660,8 @@ class Store:
             from retrieval_store.engine.maintenance.run import save_indexes
 
             save_indexes(access, CLOSING_WAITS)
-        # From here on the background finds it closing, so nothing is written after this.
+        # From now on background maintenance sees that it is closing, so nothing is written after
+        # this.
         access.maintaining.take_in_time(CLOSING_WAITS, _nothing, _nothing)
 
     def _reopen(self, collection_id: str) -> "PointStore":
@@ -651,7 +669,7 @@ class Store:
 
         record = self._catalog.read(Entries.with_id, collection_id)
         directory = self._directory_of(collection_id)
-        if directory is None:  # a collection in memory is open, or gone
+        if directory is None:  # a collection in memory is either open or deleted
             raise NotFoundError.of_deleted(f"Collection {record.name!r}")
         hooks = self._hooks_of(record)
         opening = partial(PointStore.open, directory, record.name, self.mode, hooks)
@@ -672,7 +690,7 @@ class Store:
         )
 
     def _find_damage(self, access: "Access") -> str | None:
-        """The damage of a collection's files; None without any."""
+        """The damage in a collection's files; None if there is none."""
         from retrieval_store.engine.maintenance.verify import no_analyzer, verify_collection
 
         if access.directory is None:
@@ -684,16 +702,16 @@ class Store:
         return next((report.problem for report in reports if report.problem), None)
 
     def _read(self, look: Callable[[Entries, *Ts], T], *arguments: *Ts) -> T:
-        """The result of `look`, called with the catalog and these arguments. The catalog has no
-        collections whose deletion was interrupted: usually none exist, which the same transaction
-        checks."""
+        """Call `look` with the catalog and these arguments, and return its result. The catalog then
+        contains no collections whose deletion was interrupted. Usually there are none; the same
+        transaction checks that."""
         results = self._catalog.read(_look_unless_flagged, look, arguments)
         if results:
             return results[0]
         return self._catalog.read(look, *arguments, without=self._finish_drops())
 
     def _finish_drops(self) -> list[str]:
-        """Finish interrupted deletions that had already taken effect; returns the ids of
+        """Finish interrupted deletions that had already taken effect. Returns the ids of the
         collections that can't be deleted now."""
         left = []
         for record, is_replaced in self._catalog.read(Entries.flagged_collections):
@@ -701,7 +719,7 @@ class Store:
                 try:
                     if self.mode == "read-only" or not self._finish_drop(record):
                         left.append(record.id)
-                except StorageError:  # someone will come again
+                except StorageError:  # another process will retry
                     left.append(record.id)
         return left
 
@@ -710,11 +728,11 @@ class Store:
             return self.points(collection_id).is_dropped()
         except NotFoundError:
             return True
-        except StorageError:  # raised again when the collection is used
+        except StorageError:  # the error is raised again when the collection is used
             return False
 
     def _sweep(self, directory: Path) -> None:
-        """Remove the remains of interrupted creations and copies."""
+        """Remove the remains of creations and copies that were interrupted."""
         self._remove_lost(directory)
         for collection_id in self._catalog.read(Entries.unfinished_ids):
             # In a write transaction, so that no process is creating the collection meanwhile.
@@ -722,12 +740,13 @@ class Store:
 
     @staticmethod
     def _remove_lost(directory: Path) -> None:
-        """Remove the remains of interrupted copies, snapshots and restorations."""
+        """Remove the remains of copies, snapshots and restorations that were interrupted."""
         for folder in (directory, *directory.glob(f"{SNAPSHOTS}/*/")):
             remove_lost_folders(folder)
 
     def _remove(self, collection_id: str) -> None:
-        """Delete the files of a collection that is marked as dropped, and forget it."""
+        """Delete the files of a collection that is marked as dropped, and its row in the
+        catalog."""
         self._open.forget(collection_id)
         _unlink(self._directory_of(collection_id))
         self._catalog.write(Entries.remove, collection_id)
@@ -738,18 +757,18 @@ class Store:
 
 
 def _look_after(access: "Access") -> None:
-    """Schedule a collection for background maintenance, whose module is loaded on the first
-    call."""
+    """Schedule a collection for background maintenance. The maintenance module is imported on the
+    first call."""
     from retrieval_store.engine.maintenance.background import want
 
     want(access)
 
 
 def _nothing() -> None:
-    """Work that does nothing, and so ends a turn at once."""
+    """Do nothing; used as work that ends at once."""
 
 
-# What reads or changes the catalog in one transaction.
+# Functions that read or change the catalog in one transaction.
 
 
 def _collections_and_aliases(entries: Entries) -> tuple[list[CollectionRecord], dict[str, str]]:
@@ -759,8 +778,8 @@ def _collections_and_aliases(entries: Entries) -> tuple[list[CollectionRecord], 
 def _look_unless_flagged(
     entries: Entries, look: Callable[[Entries, *Ts], T], arguments: tuple[*Ts]
 ) -> tuple[T, ...]:
-    """The result of `look` in a tuple; an empty one if there are collections whose deletion has
-    begun."""
+    """The result of `look` in a tuple, or an empty tuple if there are collections whose deletion
+    has begun."""
     return () if entries.has_flagged() else (look(entries, *arguments),)
 
 
@@ -783,8 +802,8 @@ def _flag(entries: Entries, name: str) -> CollectionRecord:
 
 
 def _begin(entries: Entries, collection_id: str, begun: list[str]) -> None:
-    """Note a collection as unfinished in the catalog. begun: gets its id, before the note is
-    committed."""
+    """Record a collection as unfinished in the catalog. begun: its id is added to this list before
+    the record is committed."""
     entries.begin(collection_id)
     begun.append(collection_id)
 
@@ -792,21 +811,21 @@ def _begin(entries: Entries, collection_id: str, begun: list[str]) -> None:
 def _put_in_place(
     entries: Entries, record: CollectionRecord, files: Path, directory: Path, replace: bool
 ) -> tuple[bool, CollectionRecord | None]:
-    """Make files a collection that was begun. Returns whether that was possible, and the replaced
-    collection."""
+    """Turn a folder of files into a collection that was begun. Returns whether that was possible,
+    and the replaced collection."""
     if record.id not in entries.unfinished_ids():
-        return False, None  # else nobody would remove the files if this process dies in here
+        return False, None  # otherwise nobody would remove the files if this process dies here
     aliases = entries.aliases()
     replaced = entries.set_named_aside(record.name) if replace else None
     entries.insert(record)
-    entries.set_aliases(aliases)  # the replaced collection's lead here now
+    entries.set_aliases(aliases)  # the aliases of the replaced collection now lead to this one
     files.rename(directory / record.id)
     sync_directory(directory)
     return True, replaced
 
 
 def _give_up(entries: Entries, directory: Path, collection_id: str) -> None:
-    """Remove the remains of a collection that was never finished."""
+    """Remove the remains of a collection whose creation was never finished."""
     if collection_id in entries.unfinished_ids() and not entries.is_there(collection_id):
         with translate_errors(directory):
             remove_collection(directory / collection_id)
@@ -815,13 +834,13 @@ def _give_up(entries: Entries, directory: Path, collection_id: str) -> None:
 
 def _unlink(directory: Path | None) -> None:
     if directory is not None:
-        # Renamed first, so that no process opens points.sqlite without its write-ahead log, in
-        # which the collection is marked as dropped.
+        # The directory is renamed first, so that no process opens points.sqlite without its
+        # write-ahead log. The log contains the mark that the collection is dropped.
         grave = directory.with_name(directory.name + DROPPED_SUFFIX)
         with translate_errors(directory):
             with contextlib.suppress(FileNotFoundError):
                 directory.rename(grave)
-                # Else a power cut may leave the old name without its files.
+                # Without the sync, a power cut may leave the old name without its files.
                 sync_directory(grave.parent)
             remove_collection(grave)
 
@@ -830,30 +849,29 @@ _Key: TypeAlias = tuple[int, int, bool, bool]  # device, inode, read-only, witho
 
 
 class Share:
-    """A client's share in a store. A share that was garbage-collected without being released
-    doesn't count."""
+    """A client's share in a store. A share that was garbage-collected without being released isn't
+    counted."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
 
 
 class _Shared:
-    """A store, and the clients' shares in it."""
+    """A store, and the shares that clients have in it."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
         self.shares: weakref.WeakSet[Share] = weakref.WeakSet()
 
     def share(self) -> Share:
-        """Add a share."""
         share = Share(self.store)
         self.shares.add(share)
         return share
 
 
 class _Open:
-    """The open stores, and a lock for them. It is reentrant: a client that is garbage-collected
-    while a thread holds the lock releases its store there."""
+    """The open stores, and a lock for them. The lock is reentrant, because a client may be
+    garbage-collected in the thread that holds the lock, and then releases its store."""
 
     def __init__(self) -> None:
         self.stores: dict[_Key, _Shared] = {}
@@ -861,7 +879,7 @@ class _Open:
         reset_after_fork(self)
 
     def forget_after_fork(self) -> None:
-        """In a child: no thread holds the lock."""
+        """Called in a forked child: replace the lock, which a thread of the parent may hold."""
         self.lock = ReentrantLock()
 
     def close_at_exit(self) -> None:
@@ -877,11 +895,12 @@ atexit.register(_open.close_at_exit)
 def acquire(
     path: Path, mode: Mode, find_class: "FindClass" = _builtin_index, uses_derived: bool = True
 ) -> Share:
-    """A share in the store at the path; a store is made there if there is none. The share must be
-    given back by `release`."""
+    """A share in the store at the path; a store is created if there is none. The caller must give
+    the share back with `release`."""
     refuse_untried()
     share, opened = _acquire(path, mode, find_class, uses_derived)
-    # Without the lock: a client that is collected while a handler writes wants it.
+    # After the lock is released: a client that is garbage-collected while a log handler runs needs
+    # it.
     if opened:
         _log.debug("opened the store in %s, %s", path, mode)
         if share.store.is_new:
@@ -899,9 +918,10 @@ def _acquire(
             _make_directory(path)
         key = _key(path, mode, uses_derived)
         shared = _open.stores.get(key)
-        # At once: whatever follows may collect the last client that holds it.
+        # At once, because any of the following steps may garbage-collect the last client that holds
+        # the store.
         share = None if shared is None else shared.share()
-        if share is None or not share.store.is_in_place():  # another directory has got that number
+        if share is None or not share.store.is_in_place():  # another directory now has this inode
             warn_of_network(path)
             shared = _Shared(Store(path, mode, find_class, uses_derived))
             share = shared.share()
@@ -914,7 +934,7 @@ def _acquire(
 
 
 def release(share: Share) -> None:
-    """Release a share; the last one closes the store."""
+    """Release a share; releasing the last share closes the store."""
     with _open.lock:
         for key, shared in list(_open.stores.items()):
             if shared.store is share.store:
@@ -922,7 +942,7 @@ def release(share: Share) -> None:
                 if shared.shares:
                     return
                 del _open.stores[key]
-    # A client may be collected while the maintenance thread is at work in its store.
+    # A client may be garbage-collected while the maintenance thread is working in its store.
     defer(share.store.close)
 
 

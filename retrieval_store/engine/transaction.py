@@ -1,10 +1,10 @@
 """Operations on points: one or several operations form a transaction.
 
-Each operation sees the writes of the operations before it, through an `Overlay`: the committed
-state, and over it the points that the transaction has touched. A filter is evaluated for each
-operation: for touched points by reading each, for all others by the committed state and its caches.
-Uncommitted data never enters caches that other readers share: the transaction has a state of its
-own, which is discarded at its end.
+Each operation sees the writes of the operations before it, through an `Overlay`. It consists of the
+committed state and the points that the transaction has touched. A filter is evaluated for each
+operation: touched points are read one by one; for all other points, the committed state and its
+caches are used. Uncommitted data never enters caches that other readers share. The transaction has
+a state of its own, which is discarded when it ends.
 """
 
 from collections.abc import Callable, Sequence
@@ -48,8 +48,8 @@ Ts = TypeVarTuple("Ts")
 
 
 class CalledBackError(Exception):
-    """Wraps an error raised by a caller's function, so that code which turns errors into
-    DamagedError lets it pass."""
+    """Wraps an error that a caller's function raised. Code that converts errors into DamagedError
+    doesn't convert the wrapped error."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(error)
@@ -57,7 +57,8 @@ class CalledBackError(Exception):
 
 
 def _call_back(edit: Callable[[Content], Content], content: Content) -> Content:
-    """The result of a caller's function for the content of a point; its errors are wrapped."""
+    """Call a caller's function with the content of a point, and return its result. Errors are
+    wrapped."""
     try:
         return edit(content)
     except Exception as error:
@@ -65,28 +66,31 @@ def _call_back(edit: Callable[[Content], Content], content: Content) -> Content:
 
 
 class Overlay:
-    """The points as the operations of a transaction see them: the committed ones, and over these
-    the points that the transaction has touched, in their new state. (It also implements
+    """The points as the operations of a transaction see them. Points that the transaction has
+    touched are in their new state, all others in the committed state. (It also implements
     `storage.write.PointLookup`: `fulfilling` and `slots`.)"""
 
     def __init__(self, access: Access, write: CollectionWrite) -> None:
         self._access, self._write = access, write
 
     def note_committed(self) -> None:
-        """Load the committed state, once; must be called at the beginning of an operation, and, in
-        a collection in memory, of the transaction."""
+        """Load the committed state, unless it is already loaded. Must be called at the beginning of
+        an operation. In a collection in memory, it must also be called at the beginning of the
+        transaction."""
         write = self._write
         if write.committed is None and write.head.seq == write.begun.seq:
             write.committed = self._access.memory.before(write.connection, write.head)
-        elif write.committed is None:  # which other connections show as long as this one writes
+        # Other connections show the committed state until this transaction ends.
+        elif write.committed is None:
             write.committed = self._access.current_state()
 
     def choose(
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
     ) -> Ints:
-        """The pks of the first `limit` points with these ids that match; called at the beginning
-        of an operation."""
-        if ids is not None and expression is None and limit is None:  # who asks for no state
+        """The pks of the first `limit` points that have one of these ids and match. Must be called
+        at the beginning of an operation."""
+        # Such calls don't need the state.
+        if ids is not None and expression is None and limit is None:
             pks_by_id = pks_of_ids(self._write.connection, ids)
             return np.sort(np.fromiter(pks_by_id.values(), np.int64, len(pks_by_id)))
         self.note_committed()
@@ -96,24 +100,24 @@ class Overlay:
         return view.state.pks[select(view, ids, expression, limit)]
 
     def expired_condition(self) -> Expression | None:
-        """The filter of points that have expired; None if none has."""
+        """The filter for expired points; None if no point has expired."""
         path = self._access.expires
         if path is None:
             return None
         self.note_committed()
-        if self._can_use_committed_results:  # the view has no columns, from which to tell whether
+        # The view has no columns that would show whether any point has expired.
+        if self._can_use_committed_results:
             return expired_by_now(path)
         return expired_filter(self._view(), path)
 
     def fulfilling(self, pks: Ints, expression: Expression) -> Bools:
-        """(n,) bool: for each of the points, which all exist, whether it fulfils the
-        expression."""
+        """Which of these points fulfil the expression: (n,) bool. All the points must exist."""
         view = self._view()
         rows, places = np.unique(rows_of(view.state.pks, pks), return_inverse=True)
         return filter_rows(view, expression, rows)[places]
 
     def slots(self, space: str, pks: Ints) -> Ints:
-        """(n,) the slots of these points' vectors in a dense space; -1 for points without a
+        """The slots of these points' vectors in a dense space: (n,), -1 for points without a
         vector."""
         state = self._view().state
         if space not in state.spaces:
@@ -122,24 +126,24 @@ class Overlay:
 
     @property
     def _can_use_committed_results(self) -> bool:
-        """Whether matching points can be found by the committed state plus the touched points. Not
-        in a memory-only collection, whose single connection can't show the committed state any
-        more; nor in a very long transaction, whose change log doesn't reach back to its start."""
+        """Whether matching points can be found from the committed state and the touched points. Not
+        in a memory-only collection, whose single connection can no longer show the committed state.
+        Not in a very long transaction either, if the change log doesn't reach back to its start."""
         head, begun = self._write.head, self._write.begun
         has_written = self._access.directory is not None and head.seq > begun.seq
         return has_written and head.log_floor <= begun.seq
 
     def _touched_pks(self) -> Ints:
         """The pks of the points that earlier operations of this transaction have written or
-        deleted, ascending."""
+        deleted, in ascending order."""
         connection, begun = self._write.connection, self._write.begun
         born = present_pks(connection, begun.next_pk, self._write.head.next_pk)
         changed = read_changes(connection, begun.seq).of()
         return distinct(np.concatenate([changed, born]))
 
     def _matching(self, view: SearchView, expression: Expression) -> Ints:
-        """The pks of the points that match, ascending: touched ones as they are now, others by the
-        committed state and its caches."""
+        """The pks of the matching points, in ascending order. Touched points are matched in their
+        present state; other points are found from the committed state and its caches."""
         pks, touched = view.state.pks, self._touched_pks()
         rows = rows_of(pks, touched)
         rows = rows[rows >= 0]
@@ -153,11 +157,12 @@ class Overlay:
         )
 
     def _view(self) -> SearchView:
-        """The committed state with its caches, until an operation has written something; from then
-        on a state of the transaction's own, which no other reader sees.
+        """The view that the next operation uses. Until an operation has written something, it shows
+        the committed state with its caches. From then on it shows the transaction's own state,
+        which no other reader sees.
 
-        It shares arrays with the committed state, and appends to them. That is safe since no other
-        process or thread commits meanwhile.
+        That state shares arrays with the committed state, and appends to them. This is safe because
+        no other process or thread commits meanwhile.
         """
         write = self._write
         assert write.committed is not None
@@ -175,15 +180,15 @@ class Overlay:
 
 
 def _pks_matching(view: SearchView, expression: Expression) -> Ints:
-    """The pks of the points that match in a view, ascending."""
+    """The pks of the points that match in a view, in ascending order."""
     return view.state.pks[select(view, None, expression)]
 
 
 def _operation(
     method: Callable[Concatenate["Transaction", P], T],
 ) -> Callable[Concatenate["Transaction", P], T]:
-    """Decorator: makes a method an operation of a transaction. It gets a number even if it changes
-    nothing. If it fails, so does the transaction."""
+    """Decorator: turns a method into an operation of a transaction. The operation gets a number
+    even if it changes nothing. If it fails, the transaction fails too."""
 
     @wraps(method)
     def operate(self: "Transaction", /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -204,7 +209,7 @@ def _operation(
 
 
 class Transaction:
-    """Implements `Changes` on a write transaction that has begun.
+    """Implements the protocol `Changes` on a write transaction that has begun.
 
     written: how many points its operations have written or deleted so far.
     """
@@ -216,9 +221,10 @@ class Transaction:
         self.written = 0
 
     def run(self, change: Callable[[Changes], T]) -> T:
-        """Call `change` with this transaction, and return its result. If an operation fails it may
-        have written a part, so the whole transaction fails, even if `change` catches the error."""
-        if self._access.directory is None:  # its one connection shows the transaction's writes
+        """Call `change` with this transaction, and return its result. A failed operation may have
+        written a part of its changes. So the whole transaction fails, even if `change` catches the
+        error."""
+        if self._access.directory is None:  # its only connection shows the transaction's writes
             self._overlay.note_committed()
         try:
             result = change(self)
@@ -228,7 +234,7 @@ class Transaction:
             raise self._failed
         return result
 
-    # What `Changes` promises: operations that have a number each.
+    # Methods of `Changes`: each of these operations gets a number.
 
     @property
     def operation(self) -> int:
@@ -262,16 +268,16 @@ class Transaction:
         spaces: Sequence[str],
         strict: bool,
     ) -> int:
-        self._overlay.note_committed()  # for the slots of vectors
+        self._overlay.note_committed()  # needed to find the slots of vectors
         pks = self._pks_of(ids, expression, strict)
         named = [space_by_name(self._write.connection, name) for name in spaces]
         storage.delete_vectors(self._write, pks, named, self._overlay)
         return self._note_written(pks)
 
-    # What a transaction of one operation does.
+    # Operations for transactions that consist of a single operation.
 
     def put_points(self, batch: PointBatch, rules: WriteRules) -> PutResult:
-        """Insert and update points as the rules say."""
+        """Insert and update points. `rules` decides how existing and missing points are treated."""
         if rules.where is not None or (
             rules.on_existing == "replace" and self._lacks_vectors(batch)
         ):
@@ -290,14 +296,16 @@ class Transaction:
     def delete_points(
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
     ) -> int:
-        """Delete the first `limit` points with these ids that match; returns how many."""
+        """Delete the first `limit` points that have one of these ids and match; returns the number
+        of deleted points."""
         expression = self._delete_or_exclude_expired(ids, expression)
         pks = self._overlay.choose(ids, expression, limit)
         storage.delete(self._write, pks)
         return self._note_written(pks)
 
     def merge_payload(self, expression: Expression, payload: Payload) -> int:
-        """Merge these keys into the payloads of the points that match; returns how many."""
+        """Merge these keys into the payloads of the matching points; returns the number of matching
+        points."""
         pks = self._pks_of(None, expression, strict=False)
         storage.edit(self._write, pks, partial(_merge, payload))
         return self._note_written(pks)
@@ -305,8 +313,8 @@ class Transaction:
     def _delete_or_exclude_expired(
         self, ids: Sequence[PointId] | None, expression: Expression | None
     ) -> Expression | None:
-        """The expression, extended so that the operation affects no expired point. Expired points
-        with the operation's ids are deleted first."""
+        """Make sure that an operation affects no expired point. Expired points with the operation's
+        ids are deleted. Without ids, the returned expression excludes expired points."""
         expired = self._overlay.expired_condition()
         if expired is None:
             return expression
@@ -322,8 +330,8 @@ class Transaction:
     def _pks_of(
         self, ids: Sequence[PointId] | None, expression: Expression | None, strict: bool
     ) -> Ints:
-        """The pks of the points with these ids that match, each once, ascending. strict: raise
-        NotFoundError for ids that don't exist."""
+        """The pks of the points that have one of these ids and match, in ascending order, without
+        repetitions. strict: raise NotFoundError for ids that don't exist."""
         expression = self._delete_or_exclude_expired(ids, expression)
         pks = distinct(self._overlay.choose(ids, expression, None))
         if strict and ids is not None and len(pks) < len(ids):
@@ -335,7 +343,7 @@ class Transaction:
 
 
 def _merge(payload: Payload, content: Content) -> Content:
-    """A point's content, with the keys of a payload merged into its payload."""
+    """The point's content, with the keys of a new payload merged into its payload."""
     return replace(content, payload=merge_payload(content.payload, payload))
 
 
@@ -345,8 +353,8 @@ def change_points(
     change: Callable[[Transaction, *Ts], T],
     arguments: tuple[*Ts],
 ) -> tuple[T, int, int, int]:
-    """Make a change in a write transaction. Returns its result, how many points it has written or
-    deleted, and the numbers of the last operation before it and with it."""
+    """Make a change in a write transaction. Returns the change's result, how many points it has
+    written or deleted, and the numbers of the last operation before and after it."""
     transaction, seq_before = Transaction(access, write), write.head.seq
     result = change(transaction, *arguments)
     return result, transaction.written, seq_before, write.head.seq

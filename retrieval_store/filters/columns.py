@@ -1,8 +1,9 @@
 """Columns: the values that conditions are about.
 
-A column is a path into payloads and a reading, which says how the values at the path are seen. An
-engine that caches values of all points uses columns as keys. `within` returns the items that a
-column has for one point; a condition holds for the point if it holds for any of these.
+A column is a path into payloads and a reading, which defines how the values at the path are
+interpreted. An engine that caches values of all points uses columns as keys. `within` returns the
+items that a column has for one point; a condition holds for the point if it holds for any of these
+items.
 
 Loose readings (1 equals 1.0) are for the filters of `Collection`; except for "as it is", null
 counts as missing:
@@ -13,13 +14,14 @@ counts as missing:
 - "count": the number of elements of a list, 1 for any other value;
 - "as it is": any value, unchanged.
 
-Strict readings are for Qdrant's filters, and see what a payload index of a kind contains:
+Strict readings are for Qdrant's filters. They contain the same items as a payload index of that
+type:
 
-- the kinds "keyword", "integer", "float" and so on: the value, or each element of a list, if it has
-  this type; others are ignored. For "integer" a string and 1.5 are ignored, and 1.0 is 1;
+- the types "keyword", "integer", "float" and so on: the value, or each element of a list, if it has
+  this type; other values are ignored. For "integer" a string and 1.5 are ignored, and 1.0 is 1;
 - "anything": any value except null, or each element of a list;
-- "size": the number of elements; "null": whether the value is null or contains it. These two also
-  see missing values (`NOTHING`).
+- "size": the number of elements; "null": whether the value is null or contains null. For these two,
+  a missing value is an item too (`NOTHING`).
 """
 
 import re
@@ -47,21 +49,22 @@ ScalarKind: TypeAlias = Literal[
 Reading: TypeAlias = (
     ScalarKind | Literal["as it is", "whole", "element", "length", "count", "size", "null"]
 )
-PlaceKind: TypeAlias = Literal["geo", "written place"]  # the latter beyond the poles, too
+# "written place" also accepts latitudes beyond the poles.
+PlaceKind: TypeAlias = Literal["geo", "written place"]
 LonLat: TypeAlias = tuple[float, float]  # longitude, latitude
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
 NOTHING = object()  # marks a missing value, for readings that distinguish it from null
 SEES_NOTHING: frozenset[Reading] = frozenset(("size", "null"))
-SORTED_KINDS: tuple[ScalarKind, ...] = ("float", "time")  # numbers, and dates behind them
+SORTED_KINDS: tuple[ScalarKind, ...] = ("float", "time")  # numbers, followed by dates
 LOOSE: frozenset[Reading] = frozenset(("as it is", "whole", "element", "length", "count"))
 
 
 def read_items(
     reading: Reading, values: Sequence[Any], kinds: set[type]
 ) -> tuple[list[int] | None, Sequence[Any]]:
-    """The items that a reading sees in some values: the number of items in each value (None: one
-    item in each), and all items in order. kinds: a superset of the values' types. Items that are
-    None, or of a type that the reading ignores, match no condition (except with "as it is")."""
+    """The items that a reading extracts from some values: the number of items in each value (None:
+    one item in each), and all items in order. kinds: the values' types or a superset. Items that
+    are None, or of a type that the reading ignores, match no condition (except with "as it is")."""
     match reading:
         case "as it is" | "whole":
             return None, values
@@ -114,7 +117,7 @@ def _integers(items: Sequence[Any]) -> list[Any]:
 
 def _integer(item: Any) -> int | None:
     """The item as an int if it is an integer or a float with an integer value (2**63 becomes 2**63
-    - 1); None for others."""
+    - 1). Otherwise None."""
     if type(item) is int and MIN_INTEGER <= item <= MAX_INTEGER:
         return item
     if type(item) not in (int, float):
@@ -141,7 +144,8 @@ def _floats(items: Sequence[Any]) -> list[Any]:
 
 
 def _read_by(read: Callable[[str], Any]) -> Callable[[Sequence[Any]], list[Any]]:
-    """Items converted by `read`, called once for each distinct string; None for others."""
+    """A function that converts items with `read`, which is called once for each distinct string.
+    Items that aren't strings become None."""
 
     def all_read(items: Sequence[Any]) -> list[Any]:
         texts = {item for item in items if type(item) is str}
@@ -168,19 +172,20 @@ _PARTS = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 
 @cache
 def _uuids() -> re.Pattern[str]:
-    """The pattern of a UUID; compiled at the first use, since that takes half a millisecond."""
+    """The pattern of a UUID. It is compiled at the first use, because that takes half a
+    millisecond."""
     pattern = rf"([0-9a-f]{{32}})|(?-i:urn:uuid:)?({_PARTS})|\{{({_PARTS})\}}"
     return re.compile(pattern, re.IGNORECASE | re.ASCII)
 
 
 def uuid_in(text: str) -> str | None:
-    """The UUID in a text, in its usual form; None for a text that isn't a UUID."""
+    """The UUID in a text, in its canonical form; None if the text isn't a UUID."""
     match = _uuids().fullmatch(text)
     return None if match is None else str(UUID(match[1] or match[2] or match[3]))
 
 
 def places(kind: PlaceKind, items: Iterable[Any]) -> list[LonLat | None]:
-    """For each item its longitude and latitude; None for items that aren't geographic places."""
+    """For each item its longitude and latitude; None for items that aren't geographic locations."""
     return [_place(item, kind == "geo") for item in items]
 
 
@@ -199,7 +204,8 @@ def _is_number(value: Any) -> TypeGuard[int | float]:
     return type(value) in (int, float)
 
 
-# By kind: the content of an index of this kind for each item, None for nothing.
+# For each type, a function that returns the content of an index of this type for each item, None
+# for no content.
 _HELD: dict[ScalarKind, Callable[[Sequence[Any]], list[Any]]] = {
     "keyword": _by_type(str),
     "integer": _integers,
@@ -218,14 +224,14 @@ _OF_STEPS: tuple[Reading, ...] = ("size", "null")
 @final
 @dataclass(frozen=True, slots=True)
 class ValuesAt:
-    """The values at a path, as a reading sees them (see `Reading`)."""
+    """The values at a path, interpreted by a reading (see `Reading`)."""
 
     path: FieldPath
     kind: Reading
 
     @property
     def siblings(self) -> "tuple[ValuesAt, ...]":
-        """The columns that are derived from the same values, including this one. Building all of
+        """The columns that are derived from the same values, including this column. Building all of
         them at once takes less time than reading the values again later."""
         readings = _OF_STEPS if isinstance(self.path, JsonPath) else _OF_KEYS
         if self.kind not in readings:
@@ -243,7 +249,7 @@ class ValuesAt:
         return self.kind in SEES_NOTHING
 
     def within(self, values: Values) -> list[Any]:
-        """The items of one point. values: all that its payload has at the path."""
+        """The items of one point. values: all values at the path in the point's payload."""
         if self.kind == "as it is":
             return values
         if not values and self.sees_nothing:
@@ -255,13 +261,13 @@ class ValuesAt:
 @final
 @dataclass(frozen=True, slots=True)
 class PlacesAt:
-    """The geographic places at a path; each element of a list may be one."""
+    """The geographic locations at a path; each element of a list can be a location."""
 
     path: JsonPath
     kind: PlaceKind
 
     def within(self, values: Values) -> list[LonLat]:
-        """The places of one point. values: all that its payload has at the path."""
+        """The locations of one point. values: all values at the path in the point's payload."""
         return [place for place in places(self.kind, items_of(values)) if place is not None]
 
 
@@ -269,9 +275,9 @@ def sort_key(
     payload: Payload | None, path: PayloadPath, descending: bool
 ) -> tuple[int, float] | None:
     """The sort key of a payload by the numbers and dates at a path: (0, number) or (1, microseconds
-    since 1970). If there are several values, the one that comes first in the order is used; None
-    for a payload without any. A single key with dots is read as a path if the payload doesn't have
-    that key itself."""
+    since 1970). If there are several values, the first one in sort order is used. None for a
+    payload without numbers and dates. A single key with dots is read as a path if the payload
+    doesn't have that key itself."""
     found, others = values_at_end(payload, path), split_dotted(path)
     if others is not None and found in ([], [None], [[]]):
         found = values_at_end(payload, others)
@@ -283,30 +289,31 @@ def sort_key(
 
 
 class Tokenizer(Protocol):
-    """Splits texts into tokens. Tokenizers that compare equal make the same tokens."""
+    """Splits texts into tokens. Tokenizers that compare equal produce the same tokens."""
 
     def tokenize_text(self, text: str) -> list[str]:
         """The tokens of a stored text, in order."""
 
     def tokenize_query(self, text: str) -> list[str]:
-        """The tokens of a query, to be found in any order."""
+        """The tokens of a query; a text can contain them in any order."""
 
     def tokenize_phrase(self, text: str) -> list[str]:
-        """The tokens of a phrase, to be found in this order, adjacent."""
+        """The tokens of a phrase; a text must contain them in this order, adjacent."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class TokensAt:
-    """The tokens of texts at a path. together: concatenate the tokens of all texts of a point, as a
-    text index does."""
+    """The tokens of texts at a path. together: whether to concatenate the tokens of all texts of a
+    point, as a text index does."""
 
     path: JsonPath
     tokens: Tokenizer
     together: bool
 
     def within(self, values: Values) -> list[list[str]]:
-        """The tokens of each text of one point. values: all that its payload has at the path."""
+        """The tokens of each text of one point. values: all values at the path in the point's
+        payload."""
         texts = [self.tokens.tokenize_text(item) for item in items_of(values) if type(item) is str]
         return [[token for text in texts for token in text]] if self.together else texts
 
@@ -315,13 +322,13 @@ class TokensAt:
 @dataclass(frozen=True, slots=True)
 class ElementsAt:
     """The objects in lists at a path. asked: the columns within each object that the condition
-    reads."""
+    uses."""
 
     path: JsonPath
     asked: tuple["Column", ...]
 
     def within(self, values: Values) -> list[dict[str, Any]]:
-        """The objects of one point. values: all that its payload has at the path."""
+        """The objects of one point. values: all values at the path in the point's payload."""
         return [value for value in values if type(value) is dict]
 
 
@@ -329,7 +336,7 @@ Column: TypeAlias = ValuesAt | PlacesAt | TokensAt | ElementsAt
 
 
 def values_at(payload: Payload | None, column: Column) -> Values:
-    """All values that a payload has at the path of a column."""
+    """All values of a payload at the path of a column."""
     if isinstance(column.path, JsonPath):
         return values_at_end(payload, column.path.steps)
     return [value_at(payload, column.path)]

@@ -1,5 +1,5 @@
-"""Times as Qdrant reads them: the common forms of ISO 8601, in any time zone; a time without a zone
-is in UTC."""
+"""Parses times as Qdrant does: the common forms of ISO 8601, in any time zone. A time without a
+zone is in UTC."""
 
 import re
 from datetime import UTC, date, datetime
@@ -9,7 +9,7 @@ _DAY = r"\s*([+-]\d{1,9}|\d{1,4})-\s*(\d{1,2})-\s*(\d\d|\d(?!\d))"
 _CLOCK = r"\s*(\d{1,2}):\s*(\d{1,2})"
 _SECOND = r":\s*(\d{1,2})(?:\.(\d+))?"
 _ZONE = r"\s*(?:([Zz]|UTC|utc)|([-+\u2212])(\d\d)(?:[: ]*(\d\d))?)\s*"
-# Days, or times at the place where they were written, or anywhere. These come with seconds.
+# Dates, times without a zone, or times with a zone, which must have seconds.
 _TIME = rf"{_DAY}(?:T?{_CLOCK}(?:{_SECOND})?)?|{_DAY}[Tt]?{_CLOCK}{_SECOND}{_ZONE}"
 _FOUR_DIGITS = r"\s*\d{4}-"
 _CLOCK_USUAL = r"(?:[01]\d|2[0-3]):[0-5]\d"
@@ -21,7 +21,7 @@ _MONTHS = (0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 @cache
 def _compile(pattern: str) -> re.Pattern[str]:
-    """Compile a pattern; at the first use, since that takes a millisecond."""
+    """Compile a pattern at its first use, because compiling takes a millisecond."""
     return re.compile(pattern, re.ASCII)
 
 
@@ -46,18 +46,19 @@ def micros_in(text: str) -> int | None:
 
 
 def time_in(text: str) -> int | None:
-    """As `micros_in`, but only for years written with four digits: "10-1-01" is a version or a
-    code, rather than a day in the year 10."""
-    if _compile(_USUAL).fullmatch(text):  # which Python reads alike, in a tenth of the time
+    """Like `micros_in`, but only for years written with four digits. "10-1-01" is more likely a
+    version or a code than a day in the year 10."""
+    # Python parses these forms in the same way, in a tenth of the time.
+    if _compile(_USUAL).fullmatch(text):
         try:
             return micros_of(datetime.fromisoformat(text))
-        except ValueError:  # of a day that there isn't, or a leap second
+        except ValueError:  # the day doesn't exist, or the time is a leap second
             pass
     return micros_in(text) if _compile(_FOUR_DIGITS).match(text) else None
 
 
 def _minutes_east(sign: str | None, hours: str | None, minutes: str | None) -> int | None:
-    """The offset of a time zone in minutes; None for an invalid one."""
+    """The offset of a time zone in minutes; None if the offset is invalid."""
     east = int(hours or 0) * 60 + int(minutes or 0)
     if int(hours or 0) > 23 or int(minutes or 0) > 59:
         return None
@@ -75,9 +76,9 @@ def micros_of(time: date) -> int:
 
 
 def days_to(year: int, month: int, day: int) -> int:
-    """The days from 1970-01-01 to a date, in the Gregorian calendar. Python's own dates have only
-    the years 1 to 9999."""
-    year -= month <= 2  # years begin in March, so that the odd day is their last
+    """The days from 1970-01-01 to a date, in the Gregorian calendar. Python's own dates support
+    only the years 1 to 9999."""
+    year -= month <= 2  # years begin in March, so that a leap day is their last day
     century, of_era = divmod(year, 400)
     of_year = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
     return century * 146_097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719_468

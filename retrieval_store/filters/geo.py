@@ -1,5 +1,5 @@
-"""Conditions on geographic places: in a box, a circle or a polygon. Places on the border don't
-match."""
+"""Conditions on geographic locations: in a box, a circle or a polygon. Locations on the border
+don't match."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,18 +14,19 @@ from retrieval_store.filters.columns import LonLat, PlacesAt
 from retrieval_store.filters.leaves import ColumnLeaf, KeptPlaces, RowSet
 
 EARTH = 6_371_008.8  # metres: the mean radius
-Ring: TypeAlias = tuple[LonLat, ...]  # the last is the first
-COMPARED_A_STEP = 5  # places that are compared with an edge in the time of a step of a budget
+Ring: TypeAlias = tuple[LonLat, ...]  # the last point equals the first
+# Locations that are compared with an edge in the time of one step of the budget.
+COMPARED_A_STEP = 5
 
 
 class PlaceLeaf(ColumnLeaf):
-    """A condition on geographic places."""
+    """A condition on geographic locations."""
 
     __slots__ = ()
     at: PlacesAt
 
     def inside(self, lon: Floats, lat: Floats) -> Bools:
-        """(n,) bool: which of the places fulfil the condition."""
+        """Which of the locations fulfil the condition: (n,) bool."""
         raise NotImplementedError
 
     def holds(self, value: LonLat) -> bool:
@@ -39,8 +40,8 @@ class PlaceLeaf(ColumnLeaf):
 @final
 @dataclass(frozen=True, slots=True)
 class InBox(PlaceLeaf):
-    """Points with a place between two parallels and two meridians. If the western meridian is east
-    of the eastern one, the box crosses the 180th meridian."""
+    """Points with a location between two parallels and two meridians. If the western meridian is
+    east of the eastern one, the box crosses the 180th meridian."""
 
     at: PlacesAt
     west: float
@@ -58,7 +59,7 @@ class InBox(PlaceLeaf):
 @final
 @dataclass(frozen=True, slots=True)
 class InCircle(PlaceLeaf):
-    """Points with a place less than `radius` metres away from the centre."""
+    """Points with a location less than `radius` metres away from the centre."""
 
     at: PlacesAt
     lon: float
@@ -72,7 +73,8 @@ class InCircle(PlaceLeaf):
 @final
 @dataclass(frozen=True, slots=True)
 class InPolygon(PlaceLeaf):
-    """Points with a place inside the exterior ring, and neither inside nor on any interior ring."""
+    """Points with a location inside the exterior ring, and neither inside nor on any interior
+    ring."""
 
     at: PlacesAt
     exterior: Ring
@@ -93,8 +95,8 @@ class InPolygon(PlaceLeaf):
 
 
 def _around(ring: Ring, lon: Floats, lat: Floats) -> Ints:
-    """Which of the places lie in the bounding box of a ring. The comparisons of these places with
-    all edges are counted against the request's budget."""
+    """The positions of the locations in the bounding box of a ring. The comparisons of these
+    locations with all edges are counted against the request's budget."""
     lons, lats = zip(*ring, strict=True)
     within = (lon >= min(lons)) & (lon <= max(lons)) & (lat >= min(lats)) & (lat <= max(lats))
     places = np.flatnonzero(within)
@@ -104,7 +106,8 @@ def _around(ring: Ring, lon: Floats, lat: Floats) -> Ints:
 
 
 def distances(lon: float, lat: float, lons: Floats, lats: Floats) -> Floats:
-    """(n,) metres on a sphere, by the haversine formula."""
+    """The distances in metres from one location to the others: (n,), on a sphere, by the haversine
+    formula."""
     from_lat, to_lats = np.radians(lat), np.radians(lats)
     half_lat, half_lon = (to_lats - from_lat) / 2, np.radians(lons - lon) / 2
     part = np.sin(half_lat) ** 2 + np.cos(from_lat) * np.cos(to_lats) * np.sin(half_lon) ** 2
@@ -113,8 +116,8 @@ def distances(lon: float, lat: float, lons: Floats, lats: Floats) -> Floats:
 
 
 def encloses(ring: Sequence[LonLat], lon: Floats, lat: Floats) -> Bools:
-    """Which places a ring encloses, (n,), with straight edges on a map: a line to the east from an
-    enclosed place crosses the ring an odd number of times."""
+    """Which locations a ring encloses: (n,) bool. The edges are straight on a map. From an enclosed
+    location, a line to the east crosses the ring an odd number of times."""
     odd = np.zeros(len(lon), np.bool_)
     for (x, y), (to_x, to_y) in pairwise(ring):
         budget.check()
@@ -125,7 +128,7 @@ def encloses(ring: Sequence[LonLat], lon: Floats, lat: Floats) -> Bools:
 
 
 def touches(ring: Sequence[LonLat], lon: Floats, lat: Floats) -> Bools:
-    """(n,) bool: which places lie on the ring itself."""
+    """Which locations are on the ring itself: (n,) bool."""
     on = np.zeros(len(lon), np.bool_)
     for (x, y), (to_x, to_y) in pairwise(ring):
         budget.check()

@@ -2,21 +2,21 @@
 
 A `ColumnLeaf` is a condition on a *column* (`columns`). `holds` defines its meaning, for one value
 of the column; a point fulfils the leaf if any of its values does. Any evaluator can test each point
-by `holds`. An evaluator that keeps the values of columns passes them to `find_rows` (as
-`KeptValues` and other protocols), which looks up the rows. `bound` returns the condition as closely
-as a remote store can express it (`Pushdown`).
+by `holds`. An evaluator that stores the values of columns passes them to `find_rows` (as
+`KeptValues` and other protocols), which looks up the rows. `bound` returns the closest condition
+that a remote store can evaluate (`Pushdown`).
 
-Further leaves are conditions on documents (`DocumentLeaf`), among them regular expressions of
-users, which RE2 compiles and limits in size; parts of all ids, by hash (`InSlice`); and expressions
-that a single object in a list must fulfil as a whole (`AnyElement`).
+Further leaves are conditions on documents (`DocumentLeaf`), which include regular expressions of
+users. RE2 compiles these and limits their size. `InSlice` selects one part of all ids, by hash.
+`AnyElement` contains an expression that a single object in a list must fulfil as a whole.
 
 `fulfils` evaluates an expression for one point that isn't from the engine. The engine evaluates an
 expression to a mask over all points at once.
 
 `check_expression` checks expressions that users and adapters pass as objects, instead of dicts of a
 dialect. Evaluating an expression is recursive, with one call for each level, and visits a term
-again for each place in which it is used. So `check_expression` limits both depth and size before
-anything is evaluated.
+again each time it is used. So `check_expression` limits both depth and size before anything is
+evaluated.
 """
 
 import re
@@ -56,7 +56,7 @@ from retrieval_store.filters.nodes import (
 )
 from retrieval_store.filters.paths import DOCUMENT, URI, JsonPath, PayloadPath
 
-Bound: TypeAlias = Any  # a remote store's own condition
+Bound: TypeAlias = Any  # a condition of a remote store
 
 
 class ColumnLeaf(Expression):
@@ -66,22 +66,23 @@ class ColumnLeaf(Expression):
     at: Column
 
     def holds(self, value: Any) -> bool:
-        """Whether the condition is true of one value of the column."""
+        """Whether one value of the column fulfils the condition."""
         raise NotImplementedError
 
     def find_rows(self, kept: Any) -> "RowSet | None":
-        """The rows of points that fulfil the condition, looked up in the kept values of the column,
-        which implement one of the protocols below. None when they can't be looked up."""
+        """The rows of points that fulfil the condition, looked up in the stored values of the
+        column, which implement one of the protocols below. None if they can't be looked up."""
         return None
 
     def bound(self, pushdown: "Pushdown") -> Bound:
-        """The condition as a remote store can express it."""
+        """The closest condition that a remote store can evaluate."""
         return pushdown.undecided()
 
 
 class ValueLeaf(ColumnLeaf):
-    """A condition on the values of payloads at `path`, as `reading` sees them: by default
-    unchanged. A missing value and null are both None, which no leaf of the language matches."""
+    """A condition on the payload values at `path`. `reading` defines how they are interpreted; by
+    default they are unchanged. A missing value and null are both None, which no leaf of the
+    language matches."""
 
     __slots__ = ()
     path: PayloadPath
@@ -89,8 +90,8 @@ class ValueLeaf(ColumnLeaf):
 
 
 def _checked_terms(node: Expression) -> tuple[Expression, ...]:
-    """The terms of a combination, which must be a tuple or list, since they are read more than
-    once."""
+    """The terms of a combination. Raises InvalidFilterError unless they are a tuple or list,
+    because they are read more than once."""
     terms = terms_of(node)
     if not isinstance(terms, tuple | list):
         raise InvalidFilterError(
@@ -102,11 +103,11 @@ def _checked_terms(node: Expression) -> tuple[Expression, ...]:
     return tuple(terms)
 
 
-LONGEST_KEPT = 1_000  # characters of a path whose column is kept
+LONGEST_KEPT = 1_000  # characters of a path up to which its column is cached
 
 
 def column_of(leaf: ColumnLeaf) -> Column:
-    """The column that a leaf is a condition on."""
+    """The column to which a leaf's condition applies."""
     if not isinstance(leaf, ValueLeaf):
         return leaf.at
     keys = leaf.path.keys if isinstance(leaf.path, JsonPath) else leaf.path
@@ -124,14 +125,14 @@ def is_fulfilled(leaf: ColumnLeaf, payload: Payload | None) -> bool:
 
 
 class RowSet(Protocol):
-    """Rows that were found, in any representation of the engine's."""
+    """A set of rows that were found, in any representation that the engine uses."""
 
     def mark(self, mask: Bools) -> None:
-        """Set the mask, over rows, at these."""
+        """Set the mask to True at these rows."""
 
 
 class Interval(Protocol):
-    """Bounds of numbers; None leaves a side open."""
+    """An interval of numbers; None leaves a side unbounded."""
 
     @property
     def gt(self) -> int | float | None: ...
@@ -144,97 +145,102 @@ class Interval(Protocol):
 
 
 class KeptValues(Protocol):
-    """Protocol of kept values of a column: the rows of each value."""
+    """The stored values of a column, which can be looked up: the rows of each value."""
 
     def equal(self, values: Sequence[Scalar]) -> RowSet:
-        """The rows of any of the values, compared as the column compares them."""
+        """The rows that have any of these values. The column defines when values are equal."""
 
     def other_than(self, values: Sequence[Scalar]) -> RowSet:
-        """The rows that have any value other than these."""
+        """The rows that have any value that isn't among these."""
 
     def between(self, bounds: Interval) -> RowSet:
-        """The rows of numbers inside the bounds."""
+        """The rows that have a number inside the bounds."""
 
     def texts_that(self, fulfil: Callable[[Sequence[str]], Sequence[bool]]) -> RowSet:
-        """The rows of the strings that fulfil a condition, a function that is called once with all
-        strings."""
+        """The rows of the strings that fulfil a condition. The function `fulfil` is called once
+        with all strings."""
 
     def texts_between(self, bounds: Any) -> RowSet:
-        """The rows of strings in the bounds of a `TextRange`."""
+        """The rows that have a string inside the bounds of a `TextRange`."""
 
 
 class KeptPlaces(Protocol):
-    """Protocol of kept geographic places: the rows of each place."""
+    """The stored geographic locations of a column, which can be looked up: the rows of each
+    location."""
 
     def where(self, inside: Callable[[Floats, Floats], Bools]) -> RowSet:
-        """The rows with a place that fulfils `inside`, a function of longitudes and latitudes."""
+        """The rows that have a location that fulfils `inside`, a function of longitudes and
+        latitudes."""
 
 
 class KeptTokens(Protocol):
-    """Protocol of kept tokens: the rows of each token."""
+    """The stored tokens of a column, which can be looked up: the rows of each token."""
 
     def with_tokens(self, tokens: Sequence[str], every: bool) -> RowSet:
-        """The rows of the texts that have any of the tokens, or, with `every`, all of them."""
+        """The rows of the texts that contain any of the tokens, or all tokens if `every` is
+        True."""
 
     def with_phrase(self, tokens: Sequence[str]) -> RowSet:
-        """The rows of the texts in which the tokens occur in this order, next to each other."""
+        """The rows of the texts that contain the tokens in this order, next to each other."""
 
 
 class KeptElements(Protocol):
-    """Protocol of kept objects in lists: the row of each object."""
+    """The stored objects in lists of a column, which can be looked up: the row of each object."""
 
     def fulfilling(self, expression: Expression) -> RowSet:
-        """The rows with an object that fulfils the expression."""
+        """The rows that have an object that fulfils the expression."""
 
 
 class Pushdown(Protocol):
     """Builds the conditions by which a remote store filters by the values of a column. The store's
-    condition may match a superset of the matching points, or, in a negation, a subset. A leaf
-    doesn't know which of these is wanted, so it returns an exact condition, or `undecided()`."""
+    condition can match more points than the leaf, or, in a negation, fewer. A leaf doesn't know
+    which of these is wanted, so it returns an exact condition, or `undecided()`."""
 
     def equal(self, values: Sequence[Scalar]) -> Bound:
-        """The condition that one value of the column equals any of these values."""
+        """The condition that any value of the column equals any of these values."""
 
     def between(self, bounds: Interval) -> Bound:
-        """The condition that one value of the column is a number inside the bounds."""
+        """The condition that any value of the column is a number inside the bounds."""
 
     def between_texts(self, bounds: Any) -> Bound:
-        """The condition that one value of the column is a string in the bounds of a `TextRange`."""
+        """The condition that any value of the column is a string inside the bounds of a
+        `TextRange`."""
 
     def containing(self, text: str) -> Bound:
-        """The condition that one value of the column is a string that contains the text."""
+        """The condition that any value of the column is a string that contains the text."""
 
     def beginning(self, text: str) -> Bound:
-        """The condition that one value of the column is a string that begins with the text."""
+        """The condition that any value of the column is a string that begins with the text."""
 
     def undecided(self) -> Bound:
-        """A condition that the store can't express: only that the column has a value."""
+        """The replacement for a condition that the store can't evaluate. It requires only that the
+        column has a value."""
 
 
 class DocumentLeaf(Expression):
-    """A condition on the document of a point; a point without a document fulfils no such
-    condition."""
+    """A condition on the document of a point. A point without a document never fulfils it."""
 
     __slots__ = ()
 
     def holds(self, document: str) -> bool:
-        """Whether the condition is true of the document."""
+        """Whether the document fulfils the condition."""
         raise NotImplementedError
 
     def test(self) -> Callable[[str], Any]:
-        """`holds` as a function for many documents; its results are truthy or falsy values."""
+        """A function like `holds` for use with many documents. Its results are truthy or falsy
+        values."""
         return self.holds
 
     def bound(self, pushdown: Pushdown) -> Bound:
-        """The condition as a remote store can express it."""
+        """The closest condition that a remote store can evaluate."""
         return pushdown.undecided()
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class DocumentContains(DocumentLeaf):
-    """Points with a document that contains `text`, case-sensitively. The engine finds them by
-    SQLite and by trigrams (`engine.filtering.evaluate`), without calling `holds`."""
+    """Points with a document that contains `text`, case-sensitively. The engine finds these
+    documents by SQLite and by trigrams (`engine.filtering.evaluate`), without calling `holds`."""
 
     text: str
 
@@ -255,7 +261,7 @@ class DocumentContains(DocumentLeaf):
 @final
 @dataclass(frozen=True, slots=True)
 class DocumentMatches(DocumentLeaf):
-    """Points with a document in which the RE2 `pattern` is found somewhere."""
+    """Points with a document that contains a match of the RE2 `pattern`."""
 
     pattern: str
 
@@ -270,19 +276,19 @@ class DocumentMatches(DocumentLeaf):
         return search
 
 
-MAX_PATTERN = 10_000  # characters
-MAX_GROUPS = 20  # with names
-MAX_MEMORY = 2 << 20  # of a compiled pattern and the automaton made of it, as RE2 counts them
+MAX_PATTERN = 10_000  # characters of a pattern
+MAX_GROUPS = 20  # groups with names
+MAX_MEMORY = 2 << 20  # bytes of a compiled pattern and its automaton, as RE2 counts them
 PATTERNS_KEPT = 16
 
 
 @lru_cache(maxsize=PATTERNS_KEPT)
 def compile_pattern(pattern: str) -> Any:
-    """The RE2 pattern, compiled. Raises InvalidFilterError for a pattern that RE2 refuses, or that
-    is longer, deeper or larger than the limits for users' patterns.
+    """Compile an RE2 pattern. Raises InvalidFilterError for a pattern that RE2 rejects, or that
+    exceeds the limits on the length, depth or size of users' patterns.
 
     RE2 needs time linear in the text. When it reaches its memory limit, it continues with a slower
-    automaton that needs no memory, so an answer is never wrong.
+    automaton that needs no memory, so a result is never wrong.
     """
     if len(pattern) > MAX_PATTERN:
         raise InvalidFilterError(
@@ -290,7 +296,7 @@ def compile_pattern(pattern: str) -> Any:
         )
     if _nesting(pattern) > MAX_DEPTH:
         raise InvalidFilterError(f"the pattern's groups are nested deeper than {MAX_DEPTH} levels")
-    import re2  # which takes as long to load as opening a store
+    import re2  # imported here because that takes as long as opening a store
 
     try:
         compiled = re2.compile(pattern, options=_options())
@@ -299,8 +305,9 @@ def compile_pattern(pattern: str) -> Any:
     except re2.error as error:
         raise InvalidFilterError(_reason(error)) from None
     finally:
-        re2.purge()  # its own cache keeps 128 patterns, however large they are
-    # never_capture isn't about groups with names, and each costs memory for each state of a search
+        re2.purge()  # RE2's own cache keeps 128 patterns, however large they are
+    # never_capture doesn't remove groups with names, and each of them needs memory for each state
+    # of a search
     if compiled.groups > MAX_GROUPS:
         raise InvalidFilterError(
             f"the pattern has {compiled.groups} groups with names, expected at most {MAX_GROUPS}"
@@ -324,8 +331,8 @@ _BRACKETS = re.compile(
 
 
 def _nesting(pattern: str) -> int:
-    """How deeply groups are nested; parentheses that are quoted or in a character class don't
-    count."""
+    """How deeply the groups of a pattern are nested. Parentheses that are quoted or in a character
+    class don't count."""
     deepest = depth = 0
     for bracket in _BRACKETS.finditer(pattern):
         if bracket[1]:
@@ -338,18 +345,18 @@ def _reason(error: Any) -> str:
     message = error.args[0].decode(errors="replace") if error.args else "RE2 refuses it"
     if message.startswith("pattern too large"):
         return f"compiled, the pattern needs more memory than the {MAX_MEMORY >> 20} MiB allowed"
-    return f"not a regular expression of RE2: {message[:200]}"  # it repeats the pattern
+    return f"not a regular expression of RE2: {message[:200]}"  # RE2's message repeats the pattern
 
 
-HASHED_AT_ONCE = 20_000  # ids, in some 20 ms
+HASHED_AT_ONCE = 20_000  # ids that are hashed together, in some 20 ms
 Word: TypeAlias = npt.NDArray[np.uint64]
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class InSlice(IdLeaf):
-    """Points in one of `total` parts of all ids, which are of about equal size: points whose id has
-    a hash equal to `index`, modulo `total`."""
+    """Points in one of `total` parts of all ids. The parts are about equally large. A point is in
+    the part `index` if the hash of its id modulo `total` is `index`."""
 
     total: int
     index: int
@@ -390,7 +397,7 @@ def _content(point_id: int | str) -> bytes:
 
 
 def hashes(rows: npt.NDArray[np.uint8]) -> Word:
-    """(n,) SipHash-2-4, with a key of zeros, of the bytes in each row."""
+    """The SipHash-2-4 hash of the bytes in each row, with a key of zeros: (n,)."""
     count, size = rows.shape
     padded = np.zeros((count, (size // 8 + 1) * 8), np.uint8)
     padded[:, :size] = rows
@@ -429,8 +436,8 @@ def _rotate(word: Word, bits: int) -> Word:
 @final
 @dataclass(frozen=True, slots=True)
 class AnyElement(ColumnLeaf):
-    """Points with an object in a list that fulfils the expression, whose paths begin in that
-    object. Made by `any_element`."""
+    """Points with an object in a list that fulfils the expression. The paths in the expression
+    begin in that object. Created by `any_element`."""
 
     at: ElementsAt
     expression: Expression
@@ -455,16 +462,16 @@ class AnyElement(ColumnLeaf):
 
 
 def any_element(path: JsonPath, expression: Expression) -> AnyElement:
-    """The condition on elements of the lists at a path."""
+    """The condition that any object in the lists at a path fulfils the expression."""
     columns = (column_of(leaf) for leaf in walk(expression) if isinstance(leaf, ColumnLeaf))
     return AnyElement(ElementsAt(path, tuple(dict.fromkeys(columns))), expression)
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """The data of a point that a filter needs; it needn't be in a store.
+    """The data of a point that a filter needs. The point doesn't have to be in a store.
 
-    id: as in a store. payload: the metadata; None for none. document, uri: None for none.
+    id: as in a store. payload: the metadata, None for none. document, uri: None for none.
     """
 
     id: str | int
@@ -474,13 +481,13 @@ class Candidate:
 
     @property
     def shown(self) -> Payload:
-        """The payload with the document and uri under their reserved keys, as Qdrant's conditions
-        see them."""
+        """The payload with the document and uri under their reserved keys; Qdrant's conditions are
+        evaluated on it."""
         others: Payload = {DOCUMENT: self.document, URI: self.uri}
         return {**(self.payload or {}), **others}
 
     def answer(self, leaf: Expression, is_candidate: bool) -> bool:
-        """Whether the point is a candidate, and fulfils a leaf."""
+        """Whether the point fulfils a leaf. False if the point isn't a candidate."""
         if not is_candidate:
             return False
         match leaf:
@@ -499,25 +506,26 @@ class Candidate:
 
 
 def fulfils(point: Candidate, expression: Expression | None) -> bool:
-    """Whether the point fulfils the expression, as it would in a store; True when the expression is
+    """Whether the point fulfils the expression, as it would in a store. True if the expression is
     None."""
     return expression is None or evaluate_expression(expression, True, point.answer)
 
 
-MAX_NODES = 1_000_000  # of an expression, those that occur several times as often as they do
+# Nodes of an expression; a node that is used several times is counted each time.
+MAX_NODES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Parsed(Expression):
-    """Wraps an expression that a built-in parser has made and checked: it may contain conditions
+    """Wraps an expression that a built-in parser has created and checked. It may contain conditions
     that aren't part of the public language. It must be unwrapped before it is evaluated."""
 
     expression: Expression
 
 
 def check_expression(expression: Expression) -> Expression:
-    """The expression, unchanged. Raises InvalidFilterError when it is too deep or too large, when a
-    part of it isn't an expression, or when a pattern can't be compiled."""
+    """The expression, unchanged. Raises InvalidFilterError if it is too deep or too large, if a
+    part of it isn't an expression, or if a pattern can't be compiled."""
     if isinstance(expression, Parsed):
         return expression.expression
     level, depth, nodes = [expression], 0, 0

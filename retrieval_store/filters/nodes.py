@@ -1,9 +1,10 @@
-"""The nodes of expressions that aren't about values: combinations, ids, and having a vector.
+"""The nodes of expressions that aren't about values: combinations, ids, and whether a point has a
+vector.
 
-A filter is a tree of frozen nodes, which say which points match, not how they are found. A node
-that isn't a combination is a *leaf*. `evaluate_expression` alone defines the meaning of
-combinations; an evaluator passes a function that evaluates leaves, for one point or for many rows
-at once.
+A filter is a tree of frozen nodes, which define which points match, not how they are found. A node
+that isn't a combination is a *leaf*. Only `evaluate_expression` defines the meaning of
+combinations. An evaluator passes it a function that evaluates leaves, for one point or for many
+rows at once.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +19,8 @@ from retrieval_store.errors import InvalidFilterError
 Scalar: TypeAlias = bool | int | float | str
 MAX_DEPTH = 200  # levels of nesting: evaluation is recursive
 _OURS = __name__.removesuffix("nodes")
-# The language's own classes, each from when it is loaded. What is in nodes of others isn't known.
+# The language's own classes, added when they are imported. The content of nodes of other classes
+# isn't known.
 NODES: set[type] = set()
 
 
@@ -33,23 +35,24 @@ class Expression:
             NODES.add(cls)
 
     def check(self) -> None:
-        """Raise InvalidFilterError if this node, apart from its terms, can't be evaluated."""
+        """Raise InvalidFilterError if this node can't be evaluated. Its terms aren't checked."""
 
     def expression_of_elements(self) -> "Expression | None":
-        """The condition on the elements of lists, if the node is a leaf with such a condition."""
+        """The condition on the elements of lists if the node is a leaf with such a condition,
+        otherwise None."""
         return None
 
 
 @dataclass(frozen=True, slots=True)
 class And(Expression):
-    """Points that fulfil all terms; with no terms, every point."""
+    """Points that fulfil all terms. Without terms, every point matches."""
 
     terms: tuple[Expression, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Or(Expression):
-    """Points that fulfil at least one term; with no terms, no point."""
+    """Points that fulfil at least one term. Without terms, no point matches."""
 
     terms: tuple[Expression, ...]
 
@@ -69,14 +72,15 @@ class Not(Expression):
     term: Expression
 
 
-# What users pass as `where`: a dict in the shape of Chroma's, or an expression.
+# The values that users can pass as `where`: a dict in Chroma's form, or an expression.
 Where: TypeAlias = Mapping[str, Any] | Expression
 
 
 @dataclass(frozen=True)
 class HasId(Expression):
-    """Points with one of these ids. are_shown: the ids are strings from a caller who sees all ids
-    as strings: "7" also means the integer 7, if a point has that id and no point has the id "7"."""
+    """Points with one of these ids. are_shown: whether the ids are strings from a caller who sees
+    all ids as strings. In that case "7" also means the integer 7, if a point has that id and no
+    point has the id "7"."""
 
     ids: tuple[str | int, ...]
     are_shown: bool = False
@@ -88,7 +92,8 @@ class HasId(Expression):
 
     @cached_property
     def _members(self) -> frozenset[str | int]:
-        return frozenset(self.ids)  # orjson, which writes cache keys, leaves such names out
+        # Orjson, which writes cache keys, leaves out fields with a leading underscore.
+        return frozenset(self.ids)
 
     def check(self) -> None:
         if not isinstance(self.ids, tuple | list | set | frozenset):
@@ -109,7 +114,7 @@ class IdLeaf(Expression):
     __slots__ = ()
 
     def of(self, ids: Sequence[int | str]) -> Bools:
-        """(n,) bool: which of the ids fulfil the condition."""
+        """Which of the ids fulfil the condition: (n,) bool."""
         raise NotImplementedError
 
 
@@ -125,15 +130,15 @@ COMBINATIONS = And, Or, AtLeast, Not
 
 
 def terms_of(node: Expression) -> tuple[Expression, ...]:
-    """The terms that a combination is made of; a leaf has none."""
+    """The terms of which a combination consists. A leaf has no terms."""
     if isinstance(node, (And, Or, AtLeast)):
         return node.terms
     return (node.term,) if isinstance(node, Not) else ()
 
 
 def walk(expression: Expression, within: bool = False) -> Iterator[Expression]:
-    """The node and all below it, without recursion; with `within`, conditions on elements of lists
-    too."""
+    """Yield the node and all nodes below it, without recursion. within: also yield the nodes of
+    conditions on elements of lists."""
     pending = [expression]
     while pending:
         node = pending.pop()
@@ -160,9 +165,9 @@ def evaluate_expression(
 ) -> Asked:
     """Which of the candidates fulfil the expression.
 
-    candidates: an (n,) mask, or a single bool; answer: evaluates a leaf for a mask of
-    candidates, and returns those that fulfil it. Each term of And or Or is evaluated only for the
-    candidates that no term before has decided.
+    candidates: an (n,) mask, or a single bool. answer: evaluates a leaf for a mask of candidates,
+    and returns the candidates that fulfil it. Each term of And or Or is evaluated only for the
+    candidates that no earlier term has decided.
     """
     match expression:
         case And(terms):
@@ -194,8 +199,9 @@ def _is_number(value: object) -> bool:
 
 
 def asking(leaf: Expression, ask: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """`ask`, wrapped so that errors in a node of a user's own class are reported as such; other
-    errors are about stored data."""
+    """`ask`, wrapped so that an error in a node of a user's own class becomes an InvalidFilterError
+    that names the class. Errors in built-in nodes aren't wrapped, because stored data causes
+    them."""
     if type(leaf) in NODES:
         return ask
 

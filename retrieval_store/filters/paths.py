@@ -1,11 +1,11 @@
-"""Paths into payloads, of two kinds, and the values at their ends.
+"""Paths into payloads, of two types, and the values at their ends.
 
 A `PayloadPath` is a tuple of keys, one for each level of objects. A path of a single key with dots,
-such as ("a.b",), means that key if the payload has it, else the path ("a", "b"). It never leads
-into a list.
+such as ("a.b",), means that key if the payload has it, otherwise the path ("a", "b"). It never
+leads into a list.
 
-`JsonPath` are Qdrant's paths: dots always separate keys, and lists are entered by explicit steps,
-as in `a.b`, `a[].b`, `a[0]`.
+A `JsonPath` is one of Qdrant's paths: dots always separate keys, and lists are entered by explicit
+steps, as in `a.b`, `a[].b`, `a[0]`.
 """
 
 from collections.abc import Sequence
@@ -14,16 +14,18 @@ from typing import Any, TypeAlias
 
 from retrieval_store.base.validation import Payload
 
-DOCUMENT, URI = "_document", "_uri"  # keys as which they show where a payload is all there is
+# Keys under which documents and URIs are shown to fronts that have only payloads.
+DOCUMENT, URI = "_document", "_uri"
 PayloadPath: TypeAlias = tuple[str, ...]
-EACH = None  # the step into all elements of a list
-Step: TypeAlias = str | int | None  # a key, an element, or each element
+EACH = None  # the step to all elements of a list
+Step: TypeAlias = str | int | None  # a key, the position of an element, or EACH
 Values: TypeAlias = list[Any]  # all values at the end of a path, in order; empty if there are none
 
 
 @dataclass(frozen=True, slots=True)
 class JsonPath:
-    """A path of explicit steps: keys, elements of lists, or each element of a list."""
+    """A path of explicit steps. A step is a key, the position of an element in a list, or EACH for
+    every element of a list."""
 
     steps: tuple[Step, ...]
 
@@ -39,7 +41,7 @@ class JsonPath:
 
     @property
     def beyond(self) -> tuple[Step, ...]:
-        """The rest of the path, from the first step into a list on."""
+        """The rest of the path, beginning with the first step into a list."""
         return self.steps[len(self.keys) :]
 
     def into_each(self) -> "JsonPath":
@@ -58,7 +60,7 @@ FieldPath: TypeAlias = PayloadPath | JsonPath
 
 
 def split_dotted(path: PayloadPath) -> PayloadPath | None:
-    """The keys between the dots, for a path of a single key with dots; None for any other path."""
+    """For a path of a single key with dots, the keys between the dots; None for any other path."""
     if len(path) != 1 or not isinstance(path[0], str) or "." not in path[0]:
         return None
     keys = tuple(path[0].split("."))
@@ -66,7 +68,7 @@ def split_dotted(path: PayloadPath) -> PayloadPath | None:
 
 
 def first_keys(path: FieldPath) -> frozenset[str]:
-    """The keys of a payload at which values at the path may begin."""
+    """The payload keys at which values at the path may begin."""
     ways = (path.keys,) if isinstance(path, JsonPath) else (path, split_dotted(path) or ())
     return frozenset(str(way[0]) for way in ways if way)
 
@@ -105,7 +107,7 @@ def _next(value: Any, step: Step) -> Values:
 
 
 def items_of(values: Values) -> Values:
-    """The values found, each list replaced by its elements."""
+    """The values, with each list replaced by its elements."""
     if not any(type(value) is list for value in values):
         return values
     return [item for value in values for item in (value if type(value) is list else (value,))]

@@ -1,10 +1,9 @@
-"""Conditions on the values of payloads: equal to some values, within bounds, or containing texts or
-tokens.
+"""Conditions on payload values: equal to some values, within bounds, or containing texts or tokens.
 
-Each condition is implemented once, for any column of values, in a base class (`Equality`, …) if two
-kinds of nodes share it. Nodes with a column of their own (`Equals`, `Between`, …) are made by the
-Qdrant front, which distinguishes types. Nodes with a path (`OneOf`, `Range`, …), whose class fixes
-the reading, are for users and `where`.
+Each condition is implemented once, for any column of values. If two types of nodes share a
+condition, it is in a base class (`Equality`, …). Nodes with a column (`Equals`, `Between`, …) are
+created by the Qdrant front, which distinguishes types. Nodes with a path (`OneOf`, `Range`, …) are
+for users and for `where`; their class determines the reading.
 """
 
 import math
@@ -38,8 +37,9 @@ from retrieval_store.filters.paths import PayloadPath
 
 
 class Equality(ColumnLeaf):
-    """A value equal to one of `values`. In loose columns numbers compare by exact value (1 equals
-    1.0), and a bool equals only the same bool. In other columns 1 equals neither 1.0 nor true."""
+    """Requires a value equal to one of `values`. In loose columns numbers compare by exact value (1
+    equals 1.0), and a bool equals only the same bool. In other columns 1 equals neither 1.0 nor
+    true."""
 
     __slots__ = ()
     values: tuple[Scalar, ...]
@@ -95,7 +95,7 @@ class ListHas(ValueLeaf, Equality):
 @final
 @dataclass(frozen=True, slots=True)
 class Differs(ColumnLeaf):
-    """Points with a value other than these."""
+    """Points with a value that isn't among `values`."""
 
     at: ValuesAt
     values: tuple[Scalar, ...]
@@ -119,12 +119,12 @@ class Bounds:
 
 
 class Bounded(ColumnLeaf):
-    """A condition on numbers: inside the bounds, compared exactly."""
+    """A condition that a number is inside the bounds, compared exactly."""
 
     __slots__ = ()
 
     def bounds(self) -> Interval:
-        """The bounds."""
+        """The bounds for the number."""
         raise NotImplementedError
 
     def holds(self, value: Any) -> bool:
@@ -150,14 +150,14 @@ class Between(Bounded):
     lte: int | float | None = None
 
     def bounds(self) -> Interval:
-        return self  # it has an Interval's four fields
+        return self  # this object has the four fields of an Interval
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Range(ValueLeaf, Bounded):
-    """Points with a number at `path` in the bounds, compared exactly: greater than `gt`, at least
-    `gte`, less than `lt`, at most `lte`; None for no bound."""
+    """Points with a number at `path` inside the bounds, compared exactly: greater than `gt`, at
+    least `gte`, less than `lt`, at most `lte`; None leaves a side unbounded."""
 
     path: PayloadPath
     gt: int | float | None = None
@@ -176,7 +176,7 @@ class Range(ValueLeaf, Bounded):
                 )
 
     def bounds(self) -> Interval:
-        return self  # it has an Interval's four fields
+        return self  # this object has the four fields of an Interval
 
 
 @final
@@ -215,8 +215,8 @@ SOME = Bounds(gte=1)
 
 
 def _check_several(path: PayloadPath, values: Any) -> None:
-    """Raise InvalidFilterError for a single value instead of several; a string would be read as a
-    sequence of letters."""
+    """Raise InvalidFilterError if a single value is passed instead of several. A string would
+    otherwise be read as a sequence of letters."""
     if not isinstance(values, tuple | list | set | frozenset):
         raise InvalidFilterError(
             f"values at {path!r} are compared with {quote(values)}, expected a tuple of values: "
@@ -231,7 +231,7 @@ def _check_several(path: PayloadPath, values: Any) -> None:
 
 
 def _check_text(path: PayloadPath, should: str, text: Any) -> None:
-    """Raise InvalidFilterError for an operand that isn't a string."""
+    """Raise InvalidFilterError if an operand isn't a string of valid Unicode."""
     if not (isinstance(text, str) and is_unicode(text)):
         raise InvalidFilterError(
             f"strings at {path!r} should {should} {quote(text)}, expected a string without lone "
@@ -245,7 +245,7 @@ class TextLeaf(ColumnLeaf):
     __slots__ = ()
 
     def among(self, texts: Sequence[str]) -> list[bool]:
-        """For each of the strings whether it fulfils the condition."""
+        """Whether each of the strings fulfils the condition."""
         raise NotImplementedError
 
     def holds(self, value: Any) -> bool:
@@ -256,7 +256,7 @@ class TextLeaf(ColumnLeaf):
 
 
 class Substring(TextLeaf):
-    """A condition on strings: contains `text`, case-sensitively."""
+    """A condition that a string contains `text`, case-sensitively."""
 
     __slots__ = ()
     text: str
@@ -277,7 +277,8 @@ class Containing(Substring):
 @final
 @dataclass(frozen=True, slots=True)
 class TextIn(ValueLeaf, Substring):
-    """Points with a string at `path` that contains `text`; ignore_case: compare casefolded."""
+    """Points with a string at `path` that contains `text`. ignore_case: whether to compare
+    casefolded strings."""
 
     path: PayloadPath
     text: str
@@ -299,7 +300,7 @@ class TextIn(ValueLeaf, Substring):
 
 
 class Prefix(TextLeaf):
-    """A condition on strings: begins with `prefix`, case-sensitively."""
+    """A condition that a string begins with `prefix`, case-sensitively."""
 
     __slots__ = ()
     prefix: str
@@ -336,7 +337,7 @@ class TextBegins(ValueLeaf, Prefix):
 @final
 @dataclass(frozen=True, slots=True)
 class TextMatches(ValueLeaf, TextLeaf):
-    """Points with a string at `path` in which the RE2 `pattern` is found somewhere."""
+    """Points with a string at `path` that contains a match of the RE2 `pattern`."""
 
     path: PayloadPath
     pattern: str
@@ -354,9 +355,10 @@ class TextMatches(ValueLeaf, TextLeaf):
 @final
 @dataclass(frozen=True, slots=True)
 class TextRange(ValueLeaf):
-    """Points with a string at `path` in the bounds: after `gt`, from `gte` on, before `lt`, up to
-    `lte`; None leaves a side unbounded. If a bound and a string are both times (see `dates`), they
-    compare as times, else by code points. With `times` only strings that are times match."""
+    """Points with a string at `path` inside the bounds: after `gt`, from `gte` on, before `lt`, up
+    to `lte`; None leaves a side unbounded. If a bound and a string are both times (see `dates`),
+    they are compared as times, otherwise by code points. With `times`, only strings that are times
+    match."""
 
     path: PayloadPath
     gt: str | None = None
@@ -382,7 +384,8 @@ class TextRange(ValueLeaf):
                 )
 
     def sides(self) -> "Iterator[tuple[_Side, str, int | None]]":
-        """The bounded sides, each with its bound, and the time that the bound is, if it is one."""
+        """Yield the sides that have a bound, each with its bound. The third item is the bound as a
+        time, None if it isn't a time."""
         from retrieval_store.filters.dates import time_in
 
         for side in _SIDES:
@@ -391,7 +394,7 @@ class TextRange(ValueLeaf):
                 yield side, bound, time_in(bound)
 
     def begins_as_time(self) -> bool:
-        """Whether the bounds look like times: a quick test of their beginnings."""
+        """Whether the bounds look like times. Only their beginnings are tested."""
         bounds = (self.gt, self.gte, self.lt, self.lte)
         return all(bound is None or _DAY.match(bound) for bound in bounds)
 
@@ -417,8 +420,8 @@ class TextRange(ValueLeaf):
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """A side of a range. compare: compares a value with the bound; is_lower: whether this is the
-    lower bound; bisect: finds the position of the bound in sorted values."""
+    """A side of a range. compare: compares a value with the bound. is_lower: whether this is the
+    lower bound. bisect: finds the position of the bound in sorted values."""
 
     name: str
     compare: Callable[[Any, Any], Any]
@@ -436,18 +439,18 @@ _SIDES = (
 
 
 class TextOrder:
-    """Strings with their ranks in sorted order, and the times that they are, so that ranges are
-    found without a scan. Both are computed at the first use."""
+    """Strings with their ranks in sorted order, and with the times that they represent, so that
+    ranges are found without a scan. Ranks and times are computed at the first use."""
 
     __slots__ = ("_made", "_texts")
-    BYTES_EACH = 24  # of memory, of a string
+    BYTES_EACH = 24  # bytes of memory for each string
 
     def __init__(self, texts: Collection[str]) -> None:
         self._texts = texts
         self._made: tuple[list[str], Ints, Ints] | None = None
 
     def among(self, bounds: TextRange) -> Bools:
-        """(n,) bool: which of the strings are in the bounds."""
+        """Which of the strings are inside the bounds: (n,) bool."""
         if self._made is None:
             self._made = self._make()
         ordered, places, times = self._made
@@ -479,8 +482,8 @@ _NO_TIME = -(2**63)
 @final
 @dataclass(frozen=True, slots=True)
 class HasTokens(ColumnLeaf):
-    """Points with a text that has any of the tokens, or, with `every`, all of them. Without tokens,
-    no point matches."""
+    """Points with a text that contains any of the tokens, or all tokens if `every` is True. Without
+    tokens, no point matches."""
 
     at: TokensAt
     tokens: tuple[str, ...]
@@ -497,7 +500,7 @@ class HasTokens(ColumnLeaf):
 @final
 @dataclass(frozen=True, slots=True)
 class HasPhrase(ColumnLeaf):
-    """Points with a text in which the tokens occur in this order, next to each other."""
+    """Points with a text that contains the tokens in this order, next to each other."""
 
     at: TokensAt
     tokens: tuple[str, ...]
@@ -529,7 +532,8 @@ def _is_one_of(value: Any, leaf: Equality | Differs) -> bool:
 
 
 def _same(value: Any, scalar: Scalar) -> bool:
-    """Equality of scalars: numbers are compared by value, and a bool equals only the same bool."""
+    """Whether a value equals a scalar. Numbers are compared by value, and a bool equals only the
+    same bool."""
     if isinstance(value, bool) or isinstance(scalar, bool):
         return value is scalar
     if isinstance(scalar, str):
@@ -546,15 +550,15 @@ def _is_finite(value: Any) -> bool:
 
 
 def contains(path: PayloadPath, value: Scalar) -> Expression:
-    """Points with a list that has the value, or with a string that contains it."""
+    """Points with a list that contains the value, or with a string that contains it."""
     has = ListHas(path, (value,))
     return Or((has, TextIn(path, value))) if isinstance(value, str) else has
 
 
 def join_equalities(terms: Sequence[Expression], negated: bool) -> list[Expression]:
-    """The terms of an Or, in which equalities on one column are joined: `a = 1 or a = 2` becomes "a
-    is one of 1, 2". With `negated`, the terms of an And, in which negated equalities are joined: "a
-    is neither 1 nor 2"."""
+    """The terms of an Or, in which equalities on the same column are joined: `a = 1 or a = 2`
+    becomes "a is one of 1, 2". With `negated`, the terms are those of an And, and negated
+    equalities are joined: "a is neither 1 nor 2"."""
     groups: dict[Any, list[Equality]] = {}
     others: list[Expression] = []
     for term in _flatten_terms(terms, negated):
@@ -568,8 +572,9 @@ def join_equalities(terms: Sequence[Expression], negated: bool) -> list[Expressi
 
 
 def _flatten_terms(terms: Sequence[Expression], negated: bool) -> Iterator[Expression]:
-    """The terms, with each Or replaced by its terms; with `negated`, each negated Or by the
-    negations of its terms. So the two halves of a `contains` can be joined with other terms."""
+    """Yield the terms, with each Or replaced by its terms. With `negated`, each negated Or is
+    replaced by the negations of its terms. So the two halves of a `contains` can be joined with
+    other terms."""
     for term in terms:
         inner = term.term if negated and isinstance(term, Not) else term
         if isinstance(inner, Or) and (inner is not term) == negated:
@@ -579,7 +584,7 @@ def _flatten_terms(terms: Sequence[Expression], negated: bool) -> Iterator[Expre
 
 
 def _equality_key(leaf: Equality) -> Any:
-    """A key that is equal for all equalities on the same column and of the same kind."""
+    """A key that is equal for all equalities of the same class on the same column."""
     return type(leaf), leaf.path if isinstance(leaf, ValueLeaf) else leaf.at
 
 

@@ -50,19 +50,20 @@ JUNCTIONS: dict[Any, Callable[[tuple[Expression, ...]], Expression]] = {
     "$or": Or,
     "$nor": lambda terms: Not(Or(terms)),
 }
-MAPPINGS = (dict, Mapping)  # dict first: for it isinstance is fast
-SCALARS = {str, int, bool}  # types of values that need no further check, which most have
-ErrorPath: TypeAlias = tuple[Any, ...]  # the argument, and the steps into it; only errors use it
-Leaf: TypeAlias = Callable[[str, Any, ErrorPath, int], Expression]  # the last is the depth
+MAPPINGS = (dict, Mapping)  # dict first, because isinstance is fast for it
+SCALARS = {str, int, bool}  # types of values that need no further check; most values have them
+ErrorPath: TypeAlias = tuple[Any, ...]  # the argument, and the steps into it; used only for errors
+Leaf: TypeAlias = Callable[[str, Any, ErrorPath, int], Expression]  # the last argument is the depth
 
 
 def parse_where(where: Any) -> Expression:
-    """The expression for a `where` dict; raises InvalidFilterError."""
+    """The expression for a `where` dict. Raises InvalidFilterError if the dict is malformed."""
     return _parse(where, ("where",), _metadata_leaf, 1)
 
 
 def parse_where_document(where_document: Any) -> Expression:
-    """The expression for a `where_document` dict; raises InvalidFilterError."""
+    """The expression for a `where_document` dict. Raises InvalidFilterError if the dict is
+    malformed."""
     return _parse(where_document, ("where_document",), _document_leaf, 1)
 
 
@@ -101,7 +102,7 @@ def _metadata_leaf(key: str, operand: Any, place: ErrorPath, depth: int) -> Expr
     if type(operand) in SCALARS:
         return OneOf((key,), (operand,))
     if isinstance(operand, list | tuple):
-        operator = f"${key.lower()}"  # {"or": […]}, where {"$or": […]} is meant
+        operator = f"${key.lower()}"  # {"or": […]} was written instead of {"$or": […]}
         is_meant = operator in JUNCTIONS and all(isinstance(term, MAPPINGS) for term in operand)
         expected = "expected a scalar, or {'$in': […]} for one of several"
         raise _invalid(place, operand, f"is {operator!r} meant?" if is_meant else expected)
@@ -159,8 +160,8 @@ def _one_of_list(path: PayloadPath, value: Any, place: ErrorPath) -> Expression:
 
 
 def _one_of(path: PayloadPath, values: Sequence[Any], places: Sequence[ErrorPath]) -> Expression:
-    """The condition that a value equals one of these; values that are times also match strings that
-    denote the same time."""
+    """The condition that a value equals one of these values. Values that are times also match
+    strings that represent the same time."""
     scalars = tuple(
         _scalar(value, place)
         for value, place in zip(values, places, strict=True)
@@ -177,7 +178,7 @@ def _one_of(path: PayloadPath, values: Sequence[Any], places: Sequence[ErrorPath
 
 
 def _time(value: date, place: ErrorPath) -> str:
-    """A time as text. Raises an error for an invalid time, such as pandas' NaT, or one whose UTC
+    """A time as text. Raises an error for an invalid time, such as pandas' NaT, or a time whose UTC
     offset has seconds."""
     text = value.isoformat()
     if time_in(text) is None:
@@ -279,6 +280,6 @@ def _invalid(place: ErrorPath, value: Any, expected: str) -> InvalidFilterError:
 
 
 def _written_place(place: ErrorPath) -> str:
-    """The place as a Python expression."""
+    """The position in the filter, written as a Python expression."""
     argument, *steps = place
     return f"{argument}{''.join(f'[{shorten(step)}]' for step in steps)}"

@@ -1,18 +1,19 @@
 """Finds the exact nearest neighbours of queries, by the vectors themselves.
 
-A first scan in float32 selects candidates; float64 then decides among these. For a few queries the
-scan is a compiled function with bounds of its own (`native/floats_body.h`). For many queries, and
-where nothing is compiled, it is a blocked matrix product by numpy, whose bounds follow.
+A first scan in float32 selects candidates; the distances of candidates are then computed in
+float64. For a few queries the scan is a compiled function with its own error bounds
+(`native/floats_body.h`). For many queries, and without the compiled part, it is a blocked matrix
+product by numpy, whose error bounds are derived below.
 
 Why bounds are needed: the product form of a squared distance, |x|² + |q|² - 2 x·q, loses most of
-its digits in float32 when vectors lie far from the origin (with mean/σ = 1,000 two thirds of the
-neighbours come out wrong). So the rounding error is bounded, and every row that may be among the k
-nearest within that bound becomes a candidate. The distances of candidates are computed again in
-float64, squared distances from the differences.
+its digits in float32 if vectors are far from the origin. (If their mean is 1,000 times their
+standard deviation, two thirds of the neighbours found are wrong.) So the rounding error is bounded,
+and every row that may be among the k nearest within that bound becomes a candidate. In float64,
+squared distances are computed from the differences.
 
-Symbols: x is a row, q the query, n their dimension; fl(·) is the float32 result; u = 2⁻²⁴ is the
-unit roundoff; d is the exact value that rows are ranked by (less is nearer), a its float32
-approximation, and e a bound of the error, |a - d| ≤ e.
+Symbols: x is a row, q the query, n their dimension. fl(·) is the float32 result of a computation,
+and u = 2⁻²⁴ is the unit roundoff. d is the exact value by which rows are ranked (less is nearer), a
+its float32 approximation, and e a bound of the error, |a - d| ≤ e.
 
 1. A dot product of n terms, in any order of summation: |fl(x·q) - x·q| ≤ γ |x| |q| with
    γ = n u / (1 - n u) (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., section
@@ -20,8 +21,8 @@ approximation, and e a bound of the error, |a - d| ≤ e.
 2. So, by metric:
    - "ip": d = -x·q, e = γ |x| |q|;
    - "cosine": d = -x·q / (|x| |q|), e = γ;
-   - "l2": d = |x|² - 2 x·q (|q|² is left out, being the same for all rows), e = γ (|x| + |q|)².
-   The final distance of "cosine" is 1 + d, rounded in float64, which γ contains.
+   - "l2": d = |x|² - 2 x·q, e = γ (|x| + |q|)²; |q|² is left out, since all rows share it.
+   The final distance of "cosine" is 1 + d, rounded in float64; γ also covers this rounding.
 3. If all rows share one e (by the longest |x|): let A be the k-th least a. Those k rows have
    d ≤ A + e, so the k-th least d is at most A + e, and a row among the k nearest has
    a ≤ d + e ≤ A + 2e. All rows with a ≤ A + 2e are candidates (`_within_common`).
@@ -31,14 +32,14 @@ approximation, and e a bound of the error, |a - d| ≤ e.
    |a - d| ≤ γ d. With A as above, the k-th least d is at most A / (1 - γ), so a row among the k
    nearest has a ≤ (1 + γ) A / (1 - γ), which is less than (1 + 4 (n + 8) u) A.
 
-`ScanBuffers` has the arguments and results of queries in a scan of codes or vectors. All are in one
-buffer, which later scans reuse: allocating and filling a dozen small arrays, and getting their
-addresses, takes longer than scanning thousands of rows.
+`ScanBuffers` contains the arguments and results of queries in a scan of codes or vectors. They are
+in one buffer, which later scans reuse, because allocating and filling a dozen small arrays, and
+getting their addresses, takes longer than scanning thousands of rows.
 
-`dot_products` splits only one product of float32 at a time among threads. BLAS does that with
-threads of its own, which wait for each other without releasing their cores. When several threads
-call it at once, or other processes keep the cores busy, they block each other: a product took ten
-to a hundred times as long.
+`dot_products` lets BLAS split only one float32 product at a time among threads. The threads of BLAS
+wait for each other without releasing their cores. If several threads called BLAS at the same time,
+or other processes kept the cores busy, these threads would block each other. A product then took
+ten to a hundred times as long.
 """
 
 import math
@@ -74,13 +75,16 @@ from retrieval_store.indexes.native import (
     record,
 )
 
-# The buffer of candidates is this many times what may be left, since the best may come last.
+# The buffer has room for this many times the permitted number of candidates, because the best may
+# come last.
 NOTED_FACTOR = 8
-# Candidates of a good scan: for each hit, and the least in total.
+# Candidates that a good scan leaves: for each hit, and at least in total.
 CANDIDATES_PER_HIT, MIN_CANDIDATES = 4, 64
-MANY_CANDIDATES_PER_HIT = 8  # for which each row gets an error bound of its own
+# With more candidates per hit than this, each row gets its own error bound.
+MANY_CANDIDATES_PER_HIT = 8
 Candidates = Ints | None
-# ScanBuffers of up to this many bytes are pooled, this many of each shape, for this many shapes.
+# ScanBuffers of up to MAX_POOLED_BYTES are pooled: at most POOLED_PER_SHAPE of each shape, for at
+# most MAX_SHAPES shapes.
 MAX_POOLED_BYTES = 1_048_576
 POOLED_PER_SHAPE, MAX_SHAPES = 4, 8
 # The pool, by shape. A scan takes a buffer out and puts it back: each is a single step, so that
@@ -90,10 +94,10 @@ _pool: "dict[tuple[float, ...], list[ScanBuffers]]" = {}
 
 class Nearest(NamedTuple):
     """The rows found for one query, nearest first, with distances in float64. chosen: how many of
-    these rows are the result: the k nearest, and rows that tie with the k-th; the other rows were
-    only candidates. tied: whether some rows of the result may be equally far; such rows are in no
-    particular order. looked: for a search by signs, of how many rows the signs, the upper bits, and
-    the distances were compared."""
+    these rows are the result, which consists of the k nearest and of rows that tie with the k-th.
+    The other rows were only candidates. tied: whether some rows of the result may be at equal
+    distances; such rows are in no particular order. looked: for a search by signs, for how many
+    rows the signs, the upper bits, and the distances were compared."""
 
     slots: Ints
     distances: Floats
@@ -103,14 +107,15 @@ class Nearest(NamedTuple):
 
     def share_of(self, true: "Nearest", k: int) -> float:
         """The share of the k nearest rows of `true` (which must not be empty) that this result
-        contains; other rows that are equally near count too."""
+        contains. Other rows at the same distance are counted too."""
         k = min(k, true.chosen)
         near = self.distances[: self.chosen] <= true.distances[k - 1]
         return min(k, int(np.count_nonzero(near))) / k
 
 
 def nearest_of(slots: Ints, distances: Floats, k: int) -> Nearest:
-    """The k nearest of the slots, and slots that tie with the k-th. distances: of all slots."""
+    """The k nearest of these slots, and slots that tie with the k-th. distances: the distances of
+    all slots."""
     if 0 < k < len(slots):
         chosen = np.flatnonzero(distances <= np.partition(distances, k - 1)[k - 1])
         slots, distances = slots[chosen], distances[chosen]
@@ -119,17 +124,17 @@ def nearest_of(slots: Ints, distances: Floats, k: int) -> Nearest:
 
 
 def max_candidates(count: int, share: int, k: int) -> int:
-    """How many candidates a scan of `count` rows may leave: one row in `share`, but at least the
-    number that a good scan leaves for k hits."""
+    """How many candidates a scan of `count` rows is allowed to leave: one row in `share`, but at
+    least the number that a good scan leaves for k hits."""
     return max(count // share, CANDIDATES_PER_HIT * k + MIN_CANDIDATES)
 
 
 class _QueryStruct(NamedTuple):
-    """The fields of a SOUGHT: the arguments of a query and its results so far
+    """The fields of the C struct SOUGHT: the arguments of a query and its results so far
     (`native/kernel.h`)."""
 
     floor: float
-    best: int  # addresses of arrays, as slots and uppers
+    best: int  # the address of an array, as are slots and uppers
     k: int
     held: int
     slots: int
@@ -149,10 +154,10 @@ class _QueryStruct(NamedTuple):
 class ScanBuffers:
     """The C structs (SOUGHT) of some queries, followed by scratch space for a scan.
 
-    queries: the number of queries; k: how many nearest rows each query wants; most: a query with
-    more candidates than this counts as hard; room: bytes of scratch space; floor: the least score
-    wanted. at: the address of the first struct; room_at: the address of the scratch space;
-    room_offset: its offset in the buffer.
+    queries: the number of queries. k: how many nearest rows each query wants. most: a query with
+    more candidates than this counts as hard. room: the size of the scratch space in bytes. floor:
+    the least score wanted. at: the address of the first struct. room_at: the address of the scratch
+    space. room_offset: its offset in the buffer.
     """
 
     def __init__(self, queries: int, k: int, most: int, room: int, floor: float) -> None:
@@ -188,7 +193,7 @@ class ScanBuffers:
     def of(
         cls, queries: int, k: int, most: int, room: int = 0, floor: float = -np.inf
     ) -> "ScanBuffers":
-        """Buffers of these sizes without results, perhaps from the pool."""
+        """Buffers of these sizes without results. They are taken from the pool if possible."""
         try:
             kept = _pool[queries, k, most, room, floor].pop()
         except (KeyError, IndexError):
@@ -197,11 +202,11 @@ class ScanBuffers:
         return kept
 
     def put(self, kind: Struct, offset: int, *values: float) -> None:
-        """Write a structure into the buffer."""
+        """Write a structure with these field values into the buffer, at this offset."""
         kind.pack_into(self._memory, offset, *values)
 
     def put_vector(self, offset: int, vector: Matrix) -> None:
-        """Write float32 numbers into the buffer."""
+        """Write the numbers of a float32 vector into the buffer, at this offset."""
         self._memory[offset : offset + vector.nbytes] = vector.tobytes()
 
     def give_back(self) -> None:
@@ -215,7 +220,7 @@ class ScanBuffers:
             alike.append(self)
 
     def candidates(self) -> list[Candidates]:
-        """For each query the slots of rows that may be among the nearest, in no particular order;
+        """For each query, the slots of rows that may be among the nearest, in no particular order;
         None for hard queries."""
         return [self._candidates_of(query) for query in range(self.queries)]
 
@@ -247,29 +252,34 @@ class ScanBuffers:
         return _QueryStruct._make(SOUGHT.unpack_from(self._memory, SOUGHT.size * query))
 
     def _arrays(self, sought: _QueryStruct) -> tuple[int, int, int]:
-        """The offsets in the buffer at which the arrays `slots` and `uppers` begin, and the size in
-        bytes of each."""
+        """The offsets in the buffer at which the arrays `slots` and `uppers` begin, and the size of
+        each array in bytes."""
         return sought.slots - self.at, sought.uppers - self.at, WORD * sought.found
 
 
-BY_PRODUCTS = METRICS[:3]  # metrics computed from dot products; codes and indexes need that
+BY_PRODUCTS = METRICS[:3]  # metrics computed from dot products, which codes and indexes require
 UNIT_ROUNDOFF = 2.0**-24
-SAFE_LENGTHS = (1e-12, 1e12)  # between them no square or product over- or underflows in float32
-PRODUCT_CELLS = 4_000_000  # of one block of products: 16 MB
-FLOAT64_CELLS = 500_000  # of one block in float64: 4 MB
-GATHERED_CELLS = 65_536  # copied at once, so that the processor's cache holds them: 256 KB
-MANY_QUERIES = 8  # from here on a product of matrices is quicker than a scan for each query
-CALL_NUMBERS = 2_097_152  # that one call of the compiled function scans: a millisecond or two
-MAX_SHARE = 8  # at most one row in this many may be a candidate
-GATHER_FACTOR = 1.5  # cost of copying rows together and multiplying, relative to rows in place
+# For lengths between these, no square or product over- or underflows in float32.
+SAFE_LENGTHS = (1e-12, 1e12)
+PRODUCT_CELLS = 4_000_000  # numbers of one block of products: 16 MB
+FLOAT64_CELLS = 500_000  # numbers of one block in float64: 4 MB
+# Numbers that are copied together, so that they fit into the processor's cache: 256 KB.
+GATHERED_CELLS = 65_536
+# For this many queries or more, a matrix product is faster than a scan for each query.
+MANY_QUERIES = 8
+# Numbers that one call of the compiled function scans in a millisecond or two.
+CALL_NUMBERS = 2_097_152
+MAX_SHARE = 8  # at most one row in this many can be a candidate
+# Cost of copying rows together and multiplying them, relative to multiplying all rows in place.
+GATHER_FACTOR = 1.5
 
 
 @dataclass(frozen=True, slots=True)
 class Norms:
-    """Euclidean lengths of the rows of a matrix.
+    """The Euclidean lengths of the rows of a matrix.
 
-    lengths: (n,) float64; safe: no product of rows of such lengths leaves float32's range; longest:
-    the largest length.
+    lengths: (n,) float64. safe: whether the products of all rows of such lengths stay within
+    float32's range. longest: the largest length.
     """
 
     lengths: Floats
@@ -277,12 +287,12 @@ class Norms:
     longest: float
 
     def squares_of(self, rows: Ints | slice) -> Matrix:
-        """Squares of the lengths of some rows."""
+        """The squared lengths of some rows."""
         lengths = self.lengths[rows]
         return (lengths * lengths).astype(np.float32)
 
     def inverse(self, rows: Ints | slice) -> Matrix:
-        """1 over the lengths of some rows, 0 where they are 0."""
+        """1 divided by the length of each of these rows, 0 for rows of length 0."""
         lengths = self.lengths[rows]
         inverse: Floats = np.divide(1.0, lengths, out=np.zeros(len(lengths)), where=lengths > 0)
         return inverse.astype(np.float32)
@@ -298,8 +308,8 @@ def length_of(vector: Matrix) -> float:
 
 
 def is_safe_length(length: float) -> bool:
-    """Whether products of a vector of this length with vectors of usual lengths stay in float32's
-    range."""
+    """Whether products of a vector of this length with vectors of usual lengths stay within
+    float32's range."""
     return SAFE_LENGTHS[0] <= length <= SAFE_LENGTHS[1] or length == 0
 
 
@@ -321,12 +331,12 @@ def nearest(
     k: int,
     slots: Ints | None,
 ) -> list[Nearest]:
-    """For each query the k nearest rows of `matrix`, and all that tie with the k-th.
+    """For each query, the k nearest rows of `matrix`, and all rows that tie with the k-th.
 
-    queries: (q, dim) float32; matrix: (n, dim); norms: a function that returns the norms of the
-    matrix' rows, called only if needed; slots: the rows that may be found, None for all. Distances:
-    "l2" squared, "l1" the sum of absolute differences, "ip" -dot, "cosine" 1 - cos (1 when a vector
-    is zero).
+    queries: (q, dim) float32. matrix: (n, dim). norms: a function that returns the norms of the
+    matrix's rows; it is called only if needed. slots: the rows that can be found, None for all.
+    Distances: squared for "l2", the sum of absolute differences for "l1", -dot for "ip", 1 - cos
+    for "cosine" (1 if a vector is zero).
     """
     compiled = kernel()
     if compiled is not None and (metric == "l1" or len(queries) < MANY_QUERIES):
@@ -339,8 +349,9 @@ def nearest(
 
 
 class FloatPass:
-    """A compiled scan over the same rows for any number of queries, one at a time, in any number of
-    threads. The arguments are as for `nearest`; the matrix itself isn't kept."""
+    """A compiled scan over the same rows for any number of queries, one query at a time, in any
+    number of threads. The arguments are the same as those of `nearest`. The matrix itself isn't
+    kept."""
 
     def __init__(self, matrix: Stored, metric: Metric, k: int, slots: Ints | None) -> None:
         self._metric, self.k = metric, k
@@ -348,14 +359,14 @@ class FloatPass:
         count, dimension = (len(matrix) if slots is None else len(slots)), matrix.shape[1]
         self._selects = 0 < k < count
         self._most = min(count, max_candidates(count, MAX_SHARE, k))
-        self._wide = 4 * dimension + 4 * (dimension % 2)  # in whole words
+        self._wide = 4 * dimension + 4 * (dimension % 2)  # in complete words
         self._at_slots = address(self._slots)
         kinds = DATATYPES[matrix.dtype.char], METRIC_NUMBERS[metric]
         self._scan_fields = len(matrix), count, dimension, *kinds, 0, CALL_NUMBERS, 0.0
 
     def nearest(self, query: Matrix, matrix: Stored) -> Nearest:
         """The k nearest rows, and all rows that tie with the k-th. matrix: the matrix for which
-        this was made, but it may be at another address."""
+        this object was created; it can be at another address."""
         hits = self._by_pass(query, matrix) if self._selects else None
         if hits is None:
             length = length_of(query)
@@ -363,7 +374,7 @@ class FloatPass:
         return hits
 
     def _by_pass(self, query: Matrix, matrix: Stored) -> Nearest | None:
-        """The result of a compiled scan; None if errors can't be bounded, or if more than one row
+        """The result of a compiled scan. None if errors can't be bounded, or if more than one row
         in MAX_SHARE would be a candidate, so that the scan saves too little."""
         compiled = kernel()
         assert compiled is not None
@@ -429,7 +440,8 @@ def _nearest_by_differences(
 
 
 def _differences(query: Matrix, matrix: Stored, slots: Ints | None) -> Matrix:
-    """(m,) float32 sums of absolute differences from the rows `slots`, or from all."""
+    """The sums of absolute differences between the query and the rows `slots` (None: all rows):
+    (m,) float32."""
     sums = np.empty(len(matrix) if slots is None else len(slots), np.float32)
     for start, stop in _blocks(len(sums), matrix.shape[1], GATHERED_CELLS):
         block = slice(start, stop) if slots is None else slots[start:stop]
@@ -442,10 +454,10 @@ def _differences(query: Matrix, matrix: Stored, slots: Ints | None) -> Matrix:
 def exact_distances(
     query: Matrix, length: float, matrix: Stored, slots: Ints | None, metric: Metric
 ) -> Floats:
-    """(m,) float64 distances from `query`, (dim,) float32, to the rows `slots` of `matrix`, or to
-    all rows if None. length: the query's.
+    """The distances from `query`, (dim,) float32, to the rows `slots` of `matrix` (None: all rows):
+    (m,) float64. length: the length of the query.
 
-    Equal rows give equal distances at any position: each row is summed on its own.
+    Equal rows have equal distances at any position, because each row is summed separately.
     """
     distances = np.empty(len(matrix) if slots is None else len(slots), np.float64)
     compiled = kernel()
@@ -462,8 +474,9 @@ def exact_distances(
 
 
 def distances_from(query: Matrix, rows: Stored, metric: Metric) -> Floats:
-    """(m,) float64 distances of the rows of a matrix from a vector, (dim,) float32, in the form of
-    hits: "l2" squared, "ip" 1 - dot, "cosine" 1 - cos. Equal rows have equal distances."""
+    """The distances from a vector, (dim,) float32, to the rows of a matrix: (m,) float64. As in
+    hits, they are squared for "l2", 1 - dot for "ip", 1 - cos for "cosine". Equal rows have equal
+    distances."""
     return hit_distances(exact_distances(query, length_of(query), rows, None, metric), metric)
 
 
@@ -497,13 +510,14 @@ def _measure(
 def _closest(
     query: Matrix, length: float, matrix: Stored, slots: Ints | None, metric: Metric, k: int
 ) -> Nearest:
-    """The k nearest of the rows `slots`, or of all rows if None."""
+    """The k nearest of the rows `slots` (None: of all rows)."""
     distances = exact_distances(query, length, matrix, slots, metric)
     return nearest_of(np.arange(len(matrix)) if slots is None else slots, distances, k)
 
 
 def _products(queries: Matrix, matrix: Stored, slots: Ints | None) -> Matrix:
-    """(q, m) float32 dot products with the rows `slots`, by the cheaper of two ways."""
+    """The dot products of the queries and the rows `slots`: (q, m) float32. The cheaper of two
+    methods is used."""
     if slots is not None and len(slots) * GATHER_FACTOR <= len(matrix):
         return _products_of_some(queries, matrix, slots)
     products = _products_of_all(queries, matrix)
@@ -530,14 +544,14 @@ def _products_of_some(queries: Matrix, matrix: Stored, slots: Ints) -> Matrix:
     gathered = np.empty(wide.shape, matrix.dtype)
     for start, stop in _blocks(len(slots), matrix.shape[1], GATHERED_CELLS):
         rows: Stored = gathered[: stop - start]
-        # Without a mode `take` buffers again.
+        # Without a mode, `take` uses a further buffer.
         np.take(matrix, slots[start:stop], axis=0, out=rows, mode="clip")
         dot_products(queries, as_float32(rows, wide), products[:, start:stop])
     return products
 
 
 def _at_once(matrix: Stored) -> int:
-    """How many rows are copied or converted at a time."""
+    """How many rows are copied or converted at the same time."""
     return min(len(matrix), max(1, GATHERED_CELLS // int(matrix.shape[1])))
 
 
@@ -550,7 +564,8 @@ def _candidates(
     k: int,
     dimension: int,
 ) -> Ints:
-    """The slots that may be among the k nearest, given the bounds of float32's rounding errors."""
+    """The slots that may be among the k nearest, in view of the bounds of float32's rounding
+    errors."""
     units = (dimension + 8) * UNIT_ROUNDOFF  # n + 8 in the module's docstring
     gamma = units / (1 - units)
     chosen = slice(None) if slots is None else slots
@@ -559,12 +574,12 @@ def _candidates(
         approximate = products * (norms.inverse(chosen) * np.float32(scale))
         places = _within_common(approximate, gamma, k)
     else:
-        squared = metric == "l2"  # without |q|², which is the same for all rows
+        squared = metric == "l2"  # |q|² is left out, since all rows share it
         approximate = norms.squares_of(chosen) - (products + products) if squared else -products
         common = gamma * _scale(norms.longest, length, metric)
         places = _within_common(approximate, common, k)
         if len(places) > MANY_CANDIDATES_PER_HIT * k + MIN_CANDIDATES:
-            # A few long rows make the common bound loose: give each row its own.
+            # A few long rows make the common bound loose, so each row gets its own bound.
             errors = gamma * _scale(norms.lengths[chosen], length, metric)
             places = _within_own(approximate, errors, k)
     return places if slots is None else slots[places]
@@ -599,21 +614,22 @@ def _blocks(rows: int, columns: int, cells: int) -> Iterator[tuple[int, int]]:
         yield start, min(start + step, rows)
 
 
-UNSPLIT_CELLS = 9_000  # OpenBLAS splits products with a vector from 9,216 numbers on
+# OpenBLAS splits products with a vector among threads if they have 9,216 numbers or more.
+UNSPLIT_CELLS = 9_000
 
-# … and products of matrices from this number of multiplications on; larger parts leave the cache,
-# too.
+# OpenBLAS splits products of matrices from UNSPLIT_PRODUCTS multiplications on; parts of more than
+# PART_CELLS numbers exceed the cache.
 UNSPLIT_PRODUCTS, PART_CELLS = 262_144, 32_768
 
 
 class _Turn:
-    """The lock that a thread holds while BLAS splits its product."""
+    """Holds the lock that a thread must hold while BLAS splits its product among threads."""
 
     def __init__(self) -> None:
         self.lock = Lock()
 
     def forget_after_fork(self) -> None:
-        """In a forked child: make a new lock, since no thread of the child holds it."""
+        """Called in a forked child: replace the lock, because no thread of the child holds it."""
         self.lock = Lock()
 
 
@@ -631,8 +647,9 @@ def dot_products(queries: Matrix, rows: Matrix, out: Matrix) -> None:
 
 
 def _unsplit(query: Matrix, rows: Matrix, out: Matrix) -> None:
-    """The products for one query, computed in parts too small for BLAS to split among threads. A
-    single thread is nearly as fast as several here, since memory is the bottleneck."""
+    """Write the products of one query and the rows to `out`. They are computed in parts too small
+    for BLAS to split among threads. A single thread is nearly as fast as several here, because
+    memory is the bottleneck."""
     dimension = max(1, rows.shape[1])
     part = max(1, UNSPLIT_CELLS // dimension)
     parts = len(rows) // part
@@ -642,8 +659,8 @@ def _unsplit(query: Matrix, rows: Matrix, out: Matrix) -> None:
 
 
 def products_of_few(queries: Matrix, rows: Matrix) -> Matrix:
-    """(n, q) products of (n, dim) rows and a few queries, in parts too small for BLAS to split: the
-    rows are read once for all queries."""
+    """The products of (n, dim) rows and a few queries: (n, q). They are computed in parts too small
+    for BLAS to split among threads, so the rows are read once for all queries."""
     dimension = max(1, rows.shape[1])
     part = max(1, min(PART_CELLS, UNSPLIT_PRODUCTS // max(1, len(queries))) // dimension)
     parts = len(rows) // part

@@ -1,14 +1,14 @@
-"""HNSW, the graph of Malkov and Yashunin (2016), by hnswlib.
+"""HNSW, the graph of Malkov and Yashunin (2016), implemented by hnswlib.
 
-hnswlib is compiled where it is installed, so it is an extra, imported when the first graph is made.
+hnswlib is compiled when it is installed, so it is an extra, imported when the first graph is built.
 Without it settings can still be checked and stored.
 
 hnswlib trusts its files: an invalid link makes it read memory outside the graph. So `_read_file`
-reads them, refuses graphs that can't be ours, and passes the parts to hnswlib in the form in which
-it takes graphs from pickles. That blocks other threads of the interpreter for a third to half as
-long as hnswlib's `load_index`: 115 instead of 315 ms for 188 MB (300,000 vectors of 128
-dimensions), 32 instead of 68 ms for 55 MB. Saving uses `save_index`: for these graphs it takes 46
-and 14 ms, while making the parts of a pickle takes 400 and 40 ms.
+reads them, rejects graphs that can't be ours, and passes the parts to hnswlib in the form in which
+it loads pickled graphs. That blocks other threads of the interpreter for a third to half as long as
+hnswlib's `load_index`: 115 instead of 315 ms for 188 MB (300,000 vectors of 128 dimensions), 32
+instead of 68 ms for 55 MB. Saving uses `save_index`: for these graphs it takes 46 and 14 ms, while
+creating the parts of a pickle takes 400 and 40 ms.
 """
 
 import math
@@ -26,9 +26,9 @@ from retrieval_store.errors import PluginError
 from retrieval_store.indexes import HNSW_DEFAULTS
 from retrieval_store.indexes.exact import UNIT_ROUNDOFF, norms_of
 
-MAX_SETTING = 1_000_000  # of any setting
+MAX_SETTING = 1_000_000  # the greatest value of any setting
 SMALLEST = 1024
-UNDERFLOW = 1e-25  # the error of the smallest float32 numbers, in a vector of length 1
+UNDERFLOW = 1e-25  # the error caused by the smallest float32 numbers, in a vector of length 1
 HEADER = np.dtype(
     [
         ("offset_level0", "<u8"),
@@ -51,9 +51,10 @@ Words = npt.NDArray[np.uint32]
 
 @dataclass(frozen=True, slots=True)
 class _FileParts:
-    """The content of a file. elements: (n, words), for each vector its links at the lowest level,
-    its components, and its number; levels: (n,), the highest level of each vector; links: the links
-    at higher levels, a row for each vector and level, which begins with their count."""
+    """The content of a graph's file. elements: (n, words), for each vector its links at the lowest
+    level, its components, and its number. levels: (n,), the highest level of each vector. links:
+    the links at higher levels, one row for each vector and level, which begins with the number of
+    links."""
 
     header: np.void
     elements: Words
@@ -62,16 +63,16 @@ class _FileParts:
 
 
 class HNSWIndex:
-    """A `VectorIndex`: a graph by hnswlib. `add` and `load` raise PluginError if hnswlib isn't
-    installed."""
+    """A `VectorIndex` that is a graph by hnswlib. `add` and `load` raise PluginError if hnswlib
+    isn't installed."""
 
     self_contained = True
 
     def __init__(self, dimension: int, metric: Metric, settings: Payload) -> None:
-        """dimension: of the vectors; metric: of their distances. settings: max_neighbors (links of
-        a vector; twice that at the lowest level), ef_construction (candidates when a vector is
-        added), ef_search (the fewest candidates of a search). Raises ValueError for other
-        settings."""
+        """dimension: the dimension of the vectors. metric: the metric of their distances. settings:
+        max_neighbors (links of a vector; twice that number at the lowest level), ef_construction
+        (candidates when a vector is added), ef_search (the fewest candidates of a search). Raises
+        ValueError for unknown settings and invalid values."""
         unknown = set(settings) - set(HNSW_DEFAULTS)
         if unknown:
             raise ValueError(f"hnsw has no setting {quote(min(unknown))}")
@@ -89,20 +90,22 @@ class HNSWIndex:
     def __len__(self) -> int:
         if self._graph is None:
             return 0
-        count: int = self._graph.element_count  # asked, since an interrupt may come after add_items
+        # Read from the graph, because an interrupt may come after add_items.
+        count: int = self._graph.element_count
         return count
 
     def add(self, rows: Matrix) -> None:
         count = len(self)
         self._make_room(count + len(rows))
         numbers = np.arange(count, count + len(rows))
-        # One processor is left for the queries that come meanwhile: of two, they take half as long.
+        # One processor is left for queries that run meanwhile. With two processors, these queries
+        # then take half as long.
         threads = max(1, (os.cpu_count() or 1) - 1)
         self._graph.add_items(rows, numbers, num_threads=threads)
 
     def search(self, queries: Matrix, count: int) -> tuple[Ints, Matrix]:
-        # hnswlib compares max(ef, k) candidates and returns k. So k is set to the wanted number of
-        # candidates, call by call; set_ef would set it for all threads.
+        # hnswlib compares max(ef, k) candidates and returns k. So each call sets k to the wanted
+        # number of candidates; set_ef would set it for all threads.
         count = min(count, len(self))
         threads = 1 if len(queries) == 1 else os.cpu_count() or 1
         numbers, distances = self._graph.knn_query(queries, k=count, num_threads=threads)
@@ -124,7 +127,7 @@ class HNSWIndex:
         stored_vectors: Matrix = self._graph.get_items(numbers, return_type="numpy")
         if self._metric != "cosine":
             return _whole_rows(stored_vectors == rows)
-        # hnswlib has brought them to length 1, in float32.
+        # hnswlib has scaled them to length 1, in float32.
         lengths = np.maximum(norms_of(rows).lengths, np.finfo(np.float64).tiny)
         expected = rows / lengths[:, None]
         errors = (self._dimension + 8) * UNIT_ROUNDOFF * np.abs(expected) + UNDERFLOW
@@ -138,7 +141,7 @@ class HNSWIndex:
     @property
     def nbytes(self) -> int:
         links: int = 4 * (2 * self._settings["max_neighbors"] + 1)
-        # Of the vectors at higher levels there are few: one in max_neighbors.
+        # Few vectors are at higher levels: one in max_neighbors.
         room: int = 0 if self._graph is None else self._graph.max_elements
         return room * (links + 4 * self._dimension + 8 + 24)
 
@@ -208,8 +211,8 @@ def _whole_rows(are_equal: npt.NDArray[Any]) -> Bools:
 
 
 def _read_file(path: Path, dimension: int, count: int, settings: dict[str, Any]) -> _FileParts:
-    """The content of the file; ValueError unless it is a graph of `count` vectors without invalid
-    links."""
+    """The content of the file. Raises ValueError unless it is a graph of `count` vectors without
+    invalid links."""
     m, size = settings["max_neighbors"], path.stat().st_size
     element = 4 * (2 * m + 1) + 4 * dimension + 8
     if count < 1 or size < HEADER.itemsize + count * element or size % 4:
@@ -244,7 +247,7 @@ def _read_file(path: Path, dimension: int, count: int, settings: dict[str, Any])
 
 def _check_level0(elements: Words, path: Path, m: int) -> None:
     count = len(elements)
-    # The upper half of the word of the length marks deleted vectors; nothing is ever deleted.
+    # The upper half of the word with the length marks deleted vectors; no vector is ever deleted.
     _check_links(elements[:, 0], elements[:, 1 : 2 * m + 1], path, count, 2 * m)
     numbers = elements[:, -2:]
     if numbers[:, 1].any() or not np.array_equal(np.sort(numbers[:, 0]), np.arange(count)):
@@ -252,15 +255,15 @@ def _check_level0(elements: Words, path: Path, m: int) -> None:
 
 
 def _upper_levels(words: Words, path: Path, count: int, m: int) -> tuple[Ints, Words]:
-    """The highest level of each vector, and the links at all higher levels. words: for each vector
-    the length of its links in bytes, followed by these links."""
+    """The highest level of each vector, and the links at all levels above the lowest. words: for
+    each vector the length of its links in bytes, followed by these links."""
     levels = np.zeros(count, np.int64)
     block = m + 1
     lists, owners, heights = [], [], []
     next_start = vector = 0
     for start in np.flatnonzero(words).tolist():
         if start < next_start:
-            continue  # inside the links of the vector before
+            continue  # this position is inside the links of the previous vector
         vector += start - next_start
         level, remainder = divmod(int(words[start]), 4 * block)
         stop = start + 1 + level * block
@@ -286,6 +289,7 @@ def _upper_levels(words: Words, path: Path, count: int, m: int) -> tuple[Ints, W
 
 
 def _check_links(lengths: Words, links: Words, path: Path, count: int, max_links: int) -> None:
-    # Links behind the length are left over and never followed, but they too were in range once.
+    # Links after the length are remains that are never followed, but they too must have been in
+    # range.
     if (lengths > max_links).any() or (links >= count).any():
         raise ValueError(f"{path} has links that lead outside")

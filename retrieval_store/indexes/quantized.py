@@ -1,77 +1,77 @@
-"""Quantized codes of vectors, and the search that proves by codes which rows may be among the k
-nearest.
+"""Quantized codes of vectors. With them, a search proves which rows may be among the k nearest.
 
-A code (`Codes`) has eight bits for each number of a vector, stored in two halves of four bits, with
-a bound of the quantization error of the upper halves alone and of both. `candidates` searches by
-codes.
+A code (`Codes`) has eight bits for each number of a vector, stored in two halves of four bits. It
+also has a bound of the quantization error of the upper halves alone, and a bound for both halves.
+`candidates` searches by codes.
 
 The coded part of a row x depends on the metric: the row itself ("ip", "l2"), or the row scaled to
 length 1 ("cosine"). One part of it is stored exactly, and only the rest, y, is coded:
 
-- "l2": y = x - c, where the centre c is the mean of many rows. Moving everything by c changes no
+- "l2": y = x - c, where the centre c is the mean of many rows. Shifting all vectors by c changes no
   distance.
 - "cosine", "ip": y = x - t c, where c is the direction of the mean, |c| = 1, and t = x·c is stored
-  with the row. For a query q, q·x = t (q·c) + q⊥·y, where q⊥ = q - (q·c) c. Without this, codes of
-  vectors far from the origin would mostly describe the mean that all share, and the error bound,
-  which grows with the length of the query's part, would be loose.
+  with the row. For a query q, q·x = t (q·c) + q⊥·y, where q⊥ = q - (q·c) c. Otherwise codes of
+  vectors far from the origin would mostly describe the mean that all vectors share. The error
+  bound, which grows with the length of the query's part, would then be loose.
 
 The steps of coding:
 
 1. y is rotated, by Hadamard matrices with random signs (see `native/codes.c`). That changes no
-   product, and makes the numbers of a row similar in size: a few large numbers, or many equal ones,
-   would make bad codes.
-2. Each number becomes one of 256 steps from -8 to 8, times a scale of the row. Its upper four bits
-   alone mean the middle of one of sixteen intervals. ŷ is the decoded vector, by the upper bits
-   alone or by all eight.
+   product, and makes the numbers of a row similar in size. A few large numbers, or many equal
+   numbers, would give bad codes.
+2. Each number is rounded to one of 256 steps from -8 to 8, times a scale of the row. Its upper four
+   bits alone represent the middle of one of sixteen intervals. ŷ is the decoded vector, either from
+   the upper bits alone or from all eight.
 3. The *residual* r = |y - ŷ| is stored, for the upper bits alone and for all eight.
 
-Besides, a row has *signs*: of each number of the rotated y one bit, whether it is above 0. Where s
-is their vector of +1 and -1, p·y (see below) is about f p·s, with the factor f = |y|² / y·s, which
-is stored with the row: after a random rotation that is wrong in no direction (RaBitQ, arXiv
-2405.12497). The score that this gives has a standard error of some 0.6 f |p| (`ERROR_OF_SIGNS`). A
-scan by signs excludes rows whose scores don't reach the floor even if they are too low by a number
-of standard errors (`SearchGoal.errors`), and bounds the others by their codes. That isn't a proof:
-rarely, a score is off by more, and then a neighbour is missed. The recall for a number of errors
-can only be measured.
+A row also has *signs*: one bit for each number of the rotated y, which says whether the number is
+above 0. Let s be the vector of these signs, +1 and -1. Then p·y (see below) is about f p·s, with
+the factor f = |y|² / y·s, which is stored with the row. After a random rotation this estimate is
+unbiased (RaBitQ, arXiv 2405.12497). The resulting score has a standard error of about 0.6 f |p|
+(`ERROR_OF_SIGNS`). A scan by signs assumes that a score is too low by at most a number of standard
+errors (`SearchGoal.errors`). Rows whose scores don't reach the floor even then are excluded; the
+others are bounded by their codes. That isn't a proof: rarely, a score has a larger error, and then
+a neighbour is missed. The recall for a number of errors can only be measured.
 
 Rows whose products would leave float32's range get an infinite r, so that a search never excludes
-them. Roundings while coding are added to r; `native/codes.c` counts them.
+them. Rounding errors of the coding are added to r; `native/codes.c` counts them.
 
 A search ranks rows by a *score*, which grows as the distance falls. A scan of the upper halves of
 codes computes for each row an approximate score s and a bound e of its error, so the true score
-lies in [s - e, s + e]. The *floor* is the k-th largest lower bound s - e so far: at least k rows
-score that much, so a row with s + e < floor is not among the k nearest. Rows that reach the floor
-are bounded again by both halves of their codes, sixteen times as closely. The caller computes the
-distances of the remaining rows, usually about fifteen, in float64.
+lies in [s - e, s + e]. The *floor* is the k-th largest lower bound s - e so far. At least k rows
+have a score of at least the floor, so a row with s + e < floor is not among the k nearest. Rows
+that reach the floor are bounded again by both halves of their codes, sixteen times as closely. The
+caller computes the distances of the remaining rows, usually about fifteen, in float64.
 
-Symbols: x a row, q the query ("cosine": both of length 1), c the centre, y the coded part of x, ŷ
-its decoded code, r ≥ |y - ŷ| the residual, t the share of c in x; p the part of the query that is
-multiplied with y, p̂ the value of its digits; u = 2⁻²⁴.
+Symbols: x is a row, q the query (for "cosine" both have length 1), c the centre, y the coded part
+of x, ŷ its decoded code, r ≥ |y - ŷ| the residual, t the share of c in x. p is the part of the
+query that is multiplied with y, and p̂ the value of its digits. u = 2⁻²⁴ is the unit roundoff.
 
-1. The score to be approximated, exactly:
+1. The exact score, which is to be approximated:
    - "l2": p = q - c, and -|x - q|²/2 = p·y - |y|²/2 - |p|²/2, as x - q = y - p;
    - "cosine", "ip": p = q⊥, the query without its component along c, and q·x = t (q·c) + p·y.
 2. p·y is approximated by p̂·ŷ. As p·y - p̂·ŷ = p·(y - ŷ) + (p - p̂)·ŷ, Cauchy-Schwarz gives
    |p·y - p̂·ŷ| ≤ |p| r + |p - p̂| |ŷ|, a bound of the error that codes make in the product.
-3. With the roundings below, the bound that is computed for each row is
+3. With the rounding errors below, the bound that is computed for each row is
    e = by_residual · r + by_reach · |ŷ| + by_side · |side| + constant, where the *side* of a row is
    |y|²/2 for "l2" and t for the others.
 
 The scan is compiled (`native/scan_body.h`; `rs_turn` in `native/codes.c` computes the four factors
-for a query). The query is rotated as the rows were and becomes digits from -127 to 127, so p̂·ŷ is
-a sum of integers, without rounding, times two scales. All other roundings are covered as follows;
-numbers in parentheses count roundings, each of relative size u (in float64 2⁻⁵³, in the constant):
+for a query). The query is rotated like the rows, and converted to digits from -127 to 127. So p̂·ŷ
+is a sum of integers, without rounding, times two scales. All other roundings are covered as
+follows. Numbers in parentheses count roundings, each of relative size u (in the constant, which is
+computed in float64, 2⁻⁵³):
 
-- In r, from coding the row: t is exact, since y is the rest after t was rounded. Normalizing y /
-  |y| in float32 (1), the rotation (68, counted in `native/codes.c`), the difference of numbers and
-  decoded codes (3), the scale times |y| (2): 74, for which 84 u (|y| + |ŷ|) are added; and (dim +
-  16) u of itself for the sum of squares.
-- by_residual = |p|, plus 16 u of itself, for the product |p| r and for adding it up.
-- by_reach = |p - p̂| + 12 u |p|: the integer product becomes float32 (1), is multiplied by two
+- r covers the roundings of coding the row. t is exact, since y is the rest after t was rounded. The
+  roundings are: normalizing y / |y| in float32 (1), the rotation (68, counted in `native/codes.c`),
+  the difference of numbers and decoded codes (3), the scale times |y| (2). For these 74 roundings
+  84 u (|y| + |ŷ|) are added to r, and (dim + 16) u r for the sum of squares.
+- by_residual = |p|, plus 16 u |p| for the product |p| r and for adding it up.
+- by_reach = |p - p̂| + 12 u |p|: the integer product is converted to float32 (1), multiplied by two
   scales (2) and added up (4).
 - by_side = 10 u |factor of the side|: for "cosine" and "ip" the factor is q·c. c·y isn't quite 0,
-  but at most u |t| (2, to be safe); a product (1), added up (4). For "l2" the factor is -1, and
-  |y|²/2 was rounded when stored (1).
+  but at most u |t| (counted as 2, to be safe); there is a product (1), which is added up (4). For
+  "l2" the factor is -1, and |y|²/2 was rounded when stored (1).
 - constant: float64's roundings, those of 1 - score for "cosine", and numbers too small for float32.
 
 When rows are bounded again by both halves, everything but r and c·y is float64.
@@ -145,17 +145,18 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
 T = TypeVar("T")
-ENCODED_AT_ONCE = 262_144  # numbers: a few milliseconds
+ENCODED_AT_ONCE = 262_144  # numbers that are coded in one call: a few milliseconds
 ERROR_OF_SIGNS = 0.6  # as in `native/codes.c`
-CENTRE_SERVES = 1.1  # a shared frame may leave residual parts y longer by this factor
-SAMPLE = 1_024  # rows by which that is judged
+CENTRE_SERVES = 1.1  # with a shared frame, residual parts y can be longer by this factor
+SAMPLE = 1_024  # rows from which that is estimated
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """The transformation of rows before they are coded: centre and rotation. seed: of the rotation;
-    centre: (dim,) float32, the mean of rows ("l2") or its direction ("cosine", "ip"); flips: (2,
-    dim) float32, +1 and -1, of the rotation; record: the FRAME structure for compiled functions."""
+    """The transformation of rows before they are coded: centre and rotation. seed: the seed of the
+    rotation. centre: (dim,) float32, the mean of rows ("l2") or its direction ("cosine", "ip").
+    flips: (2, dim) float32, the signs +1 and -1 of the rotation. record: the FRAME structure for
+    compiled functions."""
 
     seed: int
     centre: Matrix
@@ -164,7 +165,8 @@ class Frame:
     record: Bytes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        # A function that is the same everywhere; and numpy.random takes 15 ms to be imported.
+        # Not numpy.random, whose import takes 15 ms; this function gives the same result
+        # everywhere.
         bit_count = 2 * len(self.centre)
         drawn = shake_128(self.seed.to_bytes(8, "little")).digest(-(-bit_count // 8))
         bits = np.unpackbits(np.frombuffer(drawn, np.uint8))[:bit_count]
@@ -175,7 +177,7 @@ class Frame:
         object.__setattr__(self, "record", frame_record)
 
     def same_as(self, other: "Frame") -> bool:
-        """Whether a query transformed for this frame can also be used with the other."""
+        """Whether a query transformed for this frame can also be used with the other frame."""
         return self is other or (
             (self.seed, self.metric) == (other.seed, other.metric)
             and np.array_equal(self.centre, other.centre)
@@ -183,7 +185,7 @@ class Frame:
 
 
 def rotate(rows: Floats, frame: Frame) -> Floats:
-    """(n, dim) rows, rotated like the rows of a frame before they are coded, without the compiled
+    """Rotate (n, dim) rows like the rows of a frame before they are coded, without the compiled
     part."""
     dimension = rows.shape[1]
     longest = 1 << (dimension.bit_length() - 1)
@@ -196,9 +198,10 @@ def rotate(rows: Floats, frame: Frame) -> Floats:
 
 
 def _by_hadamard(rows: Floats) -> Floats:
-    """Multiply rows by Hadamard's matrix, divided by the root of its size: along one factor of the
-    size after the other. Each multiplication takes the last axis and makes it the first. The
-    product of each row is separate, and so small that BLAS uses no threads."""
+    """Multiply rows by Hadamard's matrix, divided by the root of its size. The size is split into
+    factors, and one multiplication is made for each factor. Each multiplication takes the last axis
+    and makes it the first. The product of each row is separate, and so small that BLAS uses no
+    threads."""
     count, size = rows.shape
     remaining = size
     while remaining > 1:
@@ -210,12 +213,12 @@ def _by_hadamard(rows: Floats) -> Floats:
     return scaled
 
 
-LARGEST_FACTOR = 16  # with larger ones there is more to multiply
+LARGEST_FACTOR = 16  # larger factors need more multiplications
 
 
 @cache
 def _hadamard(size: int) -> Floats:
-    """Sylvester's matrix of this size, a power of two."""
+    """Sylvester's Hadamard matrix of this size, which must be a power of two."""
     if size == 1:
         return np.ones((1, 1))
     half = _hadamard(size // 2)
@@ -227,11 +230,12 @@ class Codes:
     """Codes of `count` rows, in blocks of 32 (the layout is in `native/kernel.h`).
 
     high: (blocks, 32 / t, chunks, t, 4) uint8, the upper halves, t rows together
-    (`native.tile_rows`); low: (m, chunks, 4) uint8, the lower halves, of m = 32 * blocks rows;
-    rows: (m, 4) float32, of each row the scale, the residual r of the upper half alone, the exact
-    part (t, or |y|² / 2 for "l2"), and |ŷ|; finer: (m,) float32, the residuals of both halves
-    together; signs: (blocks, bytes) uint8, of 32 rows together (`native.signs_bytes`). slots:
-    (count,) int64, the slot of each row; None where the slots are consecutive.
+    (`native.tile_rows`). low: (m, chunks, 4) uint8, the lower halves, where m = 32 * blocks. rows:
+    (m, 4) float32, four numbers for each row: the scale, the residual r of the upper half alone,
+    the exact part (t, or |y|² / 2 for "l2"), and |ŷ|. finer: (m,) float32, the residuals of both
+    halves together. signs: (blocks, bytes) uint8, the signs of 32 rows together
+    (`native.signs_bytes`). slots: (count,) int64, the slot of each row; None if the slots are
+    consecutive.
     """
 
     count: int
@@ -245,13 +249,13 @@ class Codes:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all arrays."""
+        """The total size of all arrays in bytes."""
         arrays = (self.high, self.low, self.rows, self.finer, self.signs, self.slots)
         return sum(array.nbytes for array in arrays if array is not None)
 
     def as_piece(self, first: int, frame: int) -> tuple[int, ...]:
-        """The fields of a PIECE structure, for rows whose first slot is `first`; frame: the frame's
-        position among the search's."""
+        """The fields of a PIECE structure for these rows. first: the slot of the first row. frame:
+        the position of the codes' frame among the frames of the search."""
         arrays = (self.high, self.low, self.rows, self.finer, self.signs, self.slots)
         return (*map(address, arrays), first, self.count, frame)
 
@@ -277,12 +281,13 @@ def allocate_codes(count: int, frame: Frame) -> Codes:
 
 
 def first_of(codes: Codes, count: int) -> Codes:
-    """The codes of the first `count` rows, sharing memory."""
+    """The codes of the first `count` rows. They share memory with the original."""
     return replace(codes, count=count)
 
 
 def encode_into(target: Codes, place: int, rows: Stored) -> None:
-    """Code (n, dim) rows, and put the codes into `target` from the position `place` on."""
+    """Compute the codes of (n, dim) rows, and store them in `target` from the position `place`
+    on."""
     compiled = kernel()
     assert compiled is not None
     dimension = rows.shape[1]
@@ -298,9 +303,9 @@ def encode_into(target: Codes, place: int, rows: Stored) -> None:
 
 
 def gather_codes(pieces: list[tuple[Codes, Ints]], slots: Ints) -> Codes:
-    """Codes of some rows of several pieces, all in one frame, copied together in this order.
-    pieces: codes, and the positions of the wanted rows in them; slots: the slots of all these
-    rows."""
+    """Copy the codes of some rows into one block, in this order. All codes must have the same
+    frame. pieces: codes, and the positions of the wanted rows in them. slots: the slots of all
+    these rows."""
     compiled = kernel()
     assert compiled is not None
     target = allocate_codes(len(slots), pieces[0][0].frame)
@@ -317,15 +322,15 @@ def gather_codes(pieces: list[tuple[Codes, Ints]], slots: Ints) -> Codes:
 
 
 def factors_and_sides(codes: Codes, blocks: slice) -> tuple[Matrix, Matrix]:
-    """For the rows of some blocks, (n,) float32 each: the factors of their signs; and the copies of
-    their sides that are stored with the signs, NaN for rows without a valid bound."""
+    """For the rows of some blocks, (n,) float32 each: the factors of their signs, and the copies of
+    their sides that are stored with the signs. The copy is NaN for rows without a valid bound."""
     floats = codes.signs[blocks, -OF_SIGNS * BLOCK * 4 :]
     factors_and_sides = np.ascontiguousarray(floats).view("<f4").reshape(-1, OF_SIGNS, BLOCK)
     return factors_and_sides[:, 0].reshape(-1), factors_and_sides[:, 1].reshape(-1)
 
 
 def signs_of(codes: Codes, rows: Ints) -> Bools:
-    """(n, dim) bool: whether the numbers of some rotated rows are above 0."""
+    """Whether the numbers of these rotated rows are above 0: (n, dim) bool."""
     pairs = codes.signs[rows // BLOCK, : -OF_SIGNS * BLOCK * 4].reshape(len(rows), -1, BLOCK)
     packed = np.take_along_axis(pairs, (rows % BLOCK)[:, None, None], axis=2)[:, :, 0]
     signs = np.unpackbits(packed, axis=1, count=len(codes.frame.centre), bitorder="little")
@@ -333,15 +338,16 @@ def signs_of(codes: Codes, rows: Ints) -> Bools:
 
 
 def signs_at(codes: Codes, number: int) -> Bools:
-    """(n,) bool: whether the component with this number of each rotated row is above 0."""
+    """Whether one component of each rotated row is above 0: (n,) bool. number: the index of the
+    component."""
     first = number // 8 * BLOCK
     packed = codes.signs[:, first : first + BLOCK].reshape(-1)[: codes.count]
     return (packed >> (number % 8) & 1).view(np.bool_)
 
 
 class TurnedQuery(NamedTuple):
-    """A query transformed by a frame. own: (dim,), compared with the coded parts of rows, rotated;
-    by_side, offset: see `native/kernel.h`."""
+    """A query transformed by a frame. own: (dim,), the rotated part that is multiplied with the
+    coded parts of rows. by_side, offset: see `native/kernel.h`."""
 
     own: Floats
     by_side: float
@@ -349,7 +355,7 @@ class TurnedQuery(NamedTuple):
 
 
 def turn_query(query: Matrix, frame: Frame) -> TurnedQuery:
-    """A query transformed by a frame, computed by numpy. query: (dim,) of safe length."""
+    """Transform a query by a frame, with numpy. query: (dim,), of safe length."""
     wide, centre = query.astype(np.float64), frame.centre.astype(np.float64)
     if frame.metric == "l2":
         centred = wide - centre
@@ -362,8 +368,9 @@ def turn_query(query: Matrix, frame: Frame) -> TurnedQuery:
 
 
 def estimates(codes: Codes, rows: Ints, query: TurnedQuery) -> tuple[Floats, Floats]:
-    """(n,) the scores of some rows by their signs, and their standard errors; equal to those of a
-    compiled scan except for roundings. query: transformed by the frame of these codes."""
+    """The scores of these rows, estimated from their signs, and their standard errors: (n,) each.
+    They equal those of a compiled scan except for roundings. query: transformed by the frame of
+    these codes."""
     factors, sides = factors_and_sides(codes, slice(None))
     products = np.where(signs_of(codes, rows), query.own, -query.own).sum(axis=1)
     scores = query.offset + query.by_side * sides[rows] + factors[rows] * products
@@ -372,21 +379,21 @@ def estimates(codes: Codes, rows: Ints, query: TurnedQuery) -> tuple[Floats, Flo
 
 
 def best_frame(rows: Stored, metric: Metric, seed: int) -> Frame:
-    """The frame whose centre is the mean of (a sample of) these rows, or the direction of the
-    mean."""
+    """The best frame for these rows: its centre is the mean of (a sample of) the rows, or the
+    direction of the mean."""
     sample = _sample(rows, metric)
     mean = sample.mean(axis=0) if len(sample) else np.zeros(rows.shape[1])
     if metric != "l2":
         length = float(np.linalg.norm(mean))
         mean = mean / length if length > 0 else mean
     if metric != "l2" and not np.any(mean):
-        mean[0] = 1  # any direction will do
+        mean[0] = 1  # any direction is suitable
     return Frame(seed, np.ascontiguousarray(mean, np.float32), metric)
 
 
 def serves(frame: Frame, best: Frame, rows: Stored) -> bool:
-    """Whether a frame suits these rows nearly as well as the frame `best`: whether the median
-    length of y is at most CENTRE_SERVES times as long."""
+    """Whether `frame` suits these rows nearly as well as the frame `best`: whether the median
+    length of their coded part y is at most CENTRE_SERVES times as long."""
     sample = _sample(rows, frame.metric)
     return _median_length(sample, frame) <= CENTRE_SERVES * _median_length(sample, best)
 
@@ -401,31 +408,33 @@ def _sample(rows: Stored, metric: Metric) -> Floats:
 
 
 def _median_length(rows: Floats, frame: Frame) -> float:
-    """The median length of the coded part, y."""
+    """The median length of the coded part y of these rows."""
     centre = frame.centre.astype(np.float64)
     residuals = rows - centre if frame.metric == "l2" else rows - np.outer(rows @ centre, centre)
     return float(np.median(np.linalg.norm(residuals, axis=1))) if len(rows) else 0.0
 
 
 TOGETHER = 4  # queries whose products are computed together
-CALL_BYTES = 16_777_216  # bytes of codes × queries that one call scans: some milliseconds at most
-LOOSE = 1e-9  # slack of `within`; the caller compares exactly, in float64
-NOTED = 4_000_000  # candidates that all queries of one pass may store together
+CALL_BYTES = 16_777_216  # bytes of codes × queries that one call scans: a few milliseconds at most
+LOOSE = 1e-9  # slack for `within`; the caller compares exactly, in float64
+NOTED = 4_000_000  # candidates that all queries of one scan can store together
 # A scan by signs over this number of rows is split into parts of at least this number.
 SPLIT_ROWS, PART_ROWS, MOST_PARTS = 500_000, 131_072, 4
-MOST_PARTS_OF_PROOFS = 8  # they compare more
-SPLIT_WORK, QUERIES_A_PART = 4_000_000, 8  # rows × queries that are shared out, some milliseconds
-CORES_A_PART = 2  # others have work, too; and of two that share a core the second adds nothing
+MOST_PARTS_OF_PROOFS = 8  # parts of a scan without signs, which compares more
+# Rows × queries from which on a search is split: a few milliseconds.
+SPLIT_WORK, QUERIES_A_PART = 4_000_000, 8
+# Cores for each part: other work needs some, and two parts on one core gain nothing.
+CORES_A_PART = 2
 SAMPLED, SAMPLED_OF_MANY, FEW_ROWS = 8, 64, 131_072  # one block in this many is scanned first
 Bits: TypeAlias = npt.NDArray[np.uint32]
 
 
 @dataclass(frozen=True, slots=True)
 class CodeSegments:
-    """Codes to be scanned together. frames: the distinct frames of these codes, and the addresses
-    of their records; records: PIECE structures for compiled functions, which point into the arrays
-    of `codes`; count: the number of rows; firsts: the slot of the first row of each of `codes`;
-    splits: the cached results of `split`, by number."""
+    """Codes to be scanned together. frames: the distinct frames of these codes. frame_records: the
+    addresses of the frames' records. records: PIECE structures for compiled functions, which point
+    into the arrays of `codes`. count: the number of rows. firsts: the slot of the first row of each
+    of `codes`. splits: the cached results of `split`, by number."""
 
     codes: tuple[Codes, ...]
     frames: tuple[Frame, ...]
@@ -437,7 +446,8 @@ class CodeSegments:
 
     @classmethod
     def of(cls, codes: Sequence[Codes], firsts: Sequence[int]) -> "CodeSegments":
-        """Segments of these codes. firsts: the slots of their first rows, multiples of 32."""
+        """Combine these codes into segments to be scanned together. firsts: the slots of their
+        first rows, multiples of 32."""
         frames = list({id(segment.frame): segment.frame for segment in codes}.values())
         places = {id(frame): place for place, frame in enumerate(frames)}
         piece_records = [
@@ -462,7 +472,7 @@ class CodeSegments:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all arrays."""
+        """The total size of all arrays in bytes."""
         return sum(segment.nbytes for segment in self.codes)
 
 
@@ -473,19 +483,19 @@ def _runs_of(count: int, number: int) -> list[slice]:
 
 
 def scores_of(distances: Floats, metric: Metric) -> Floats:
-    """Convert measured distances to scores as this module defines them."""
+    """Convert distances to scores as this module defines scores."""
     return -distances / 2 if metric == "l2" else similarity_of(distances, metric)
 
 
 class SearchGoal(NamedTuple):
     """The aim of a search: the k nearest rows.
 
-    most: a query with more candidates is abandoned, since codes then can't distinguish the rows.
-    allowed: a bit for each slot, packed into 32-bit words, 1 for allowed slots; or a filter that is
-    tested for rows that may be near; None if all slots are allowed. It isn't used for codes with
-    their own `slots` (`Codes.slots`). within: the greatest distance (see `exact.nearest`) wanted.
-    errors: the number of standard errors by which scores from signs may be off for true neighbours,
-    None for a proof instead.
+    most: a query with more candidates is abandoned, because then codes can't distinguish the rows.
+    allowed: a bit for each slot, packed into 32-bit words, 1 for slots that can be hits; or a
+    filter that is tested for rows that may be near; None if all slots can be hits. It isn't used
+    for codes with their own `slots` (`Codes.slots`). within: the greatest distance of a hit (see
+    `exact.nearest`). errors: the number of standard errors by which scores from signs may be wrong
+    for true neighbours, None for a proof instead.
     """
 
     k: int
@@ -496,21 +506,22 @@ class SearchGoal(NamedTuple):
 
     @property
     def filters(self) -> tuple[int, int]:
-        """The fields `allowed` and `filter` of a SCAN."""
+        """The values of the fields `allowed` and `filter` of a SCAN structure."""
         if isinstance(self.allowed, RowFilter):
             return 0, address(self.allowed.record)
         return address(self.allowed), 0
 
     def floor(self, metric: Metric) -> float:
-        """The initial floor: the score at the distance `within`, less some slack; -inf without
-        one."""
+        """The initial floor: the score at the distance `within`, less some slack; -inf if `within`
+        is None."""
         if self.within is None:
             return -math.inf
         score = float(scores_of(np.array(self.within), metric))
         return score - LOOSE * max(1.0, abs(score))
 
     def by_signs(self, rows: int, pieces: CodeSegments) -> tuple[int, int, int, float]:
-        """The last fields of a SCAN. rows: the address of the first DISTANCES of the search."""
+        """The values of the last fields of a SCAN structure. rows: the address of the first
+        DISTANCES structure of the search."""
         if self.errors is None:
             return 0, 1, 0, 0.0
         stride = SAMPLED if pieces.count <= FEW_ROWS else SAMPLED_OF_MANY
@@ -520,11 +531,11 @@ class SearchGoal(NamedTuple):
 def candidates(
     queries: Matrix, lengths: Sequence[float], pieces: CodeSegments, goal: SearchGoal
 ) -> list[Candidates]:
-    """For each query the slots of all rows that may be among its k nearest, in no order; None where
-    there would be more than `most`.
+    """For each query, the slots of all rows that may be among its k nearest, in no particular
+    order. None if there would be more than `most`.
 
-    queries: (q, dim) float32; lengths: of each query; none may be 0 for "cosine", nor unsafe (see
-    `exact.is_safe_length`).
+    queries: (q, dim) float32. lengths: the length of each query. Lengths must be safe (see
+    `exact.is_safe_length`), and for "cosine" they must not be 0.
     """
     slots_by_query: list[Candidates] = []
     for _, buffers in _passes(queries, lengths, pieces, goal._replace(errors=None), None):
@@ -541,9 +552,10 @@ def nearest_by_codes(
     matrix: Stored,
     may_split: bool = True,
 ) -> list[Nearest | None]:
-    """For each query its nearest rows, by codes and then by the distances of the candidates, None
-    where there would be more than `most`. Many queries run on several of the processor's cores,
-    unless another scan is split just now. matrix: (n, dim) the vectors, by slots."""
+    """For each query, its nearest rows, found by codes and then by the distances of the candidates.
+    None if there would be more than `most` candidates. Many queries run on several of the
+    processor's cores, unless another scan is split at that moment. matrix: (n, dim), the vectors by
+    slots."""
     number = min(len(queries) // QUERIES_A_PART, usable_cores(), MOST_PARTS)
     much = len(queries) * pieces.count >= SPLIT_WORK
     if not (may_split and much and number > 1) or _helpers.lock.locked():
@@ -564,8 +576,8 @@ def _nearest_by_codes(
     matrix: Stored,
     sharing: int,
 ) -> list[Nearest | None]:
-    """`nearest_by_codes` in this thread. sharing: how many threads share the room for
-    candidates."""
+    """`nearest_by_codes`, computed in this thread alone. sharing: how many threads share the room
+    for candidates."""
     hits_by_query: list[Nearest | None] = []
     for first, buffers in _passes(queries, lengths, pieces, goal, matrix, sharing):
         for query in range(buffers.queries):
@@ -578,8 +590,9 @@ def _nearest_by_codes(
 class CodePass:
     """Finds the nearest rows by codes, for one query at a time in any number of threads, each by a
     single compiled call. If there are many rows, several calls scan parts of them at the same time
-    on other cores, unless another scan is split at that moment. The result is the same, but may
-    have more candidates, since each part has its own, lower floor. The matrix itself isn't kept."""
+    on several cores, unless another scan is split at that moment. The result is the same, but may
+    have more candidates, because each part has its own, lower floor. The matrix itself isn't
+    kept."""
 
     def __init__(
         self, pieces: CodeSegments, goal: SearchGoal, matrix: Stored, may_split: bool = True
@@ -594,7 +607,8 @@ class CodePass:
         dimension, chunks = matrix.shape[1], pieces.codes[0].high.shape[2]
         metric, frames = pieces.frames[0].metric, len(pieces.frames)
         self._floor = goal.floor(metric)
-        self._wide = 4 * dimension + 4 * (dimension % 2)  # of float32, in whole words
+        # Size of the float32 query, in complete words.
+        self._wide = 4 * dimension + 4 * (dimension % 2)
         tables = TABLE_BYTES * groups_of(dimension) * frames * by_signs
         parts = TURNED.size * frames, DIGITS * chunks * frames, tables
         self._room = CODE_SEARCH.size + 2 * self._wide + WORD * dimension + sum(parts)
@@ -605,9 +619,9 @@ class CodePass:
         self._row_fields = len(matrix), 0, dimension, *kinds, 0.0
 
     def nearest(self, query: Matrix, matrix: Stored) -> Nearest | None:
-        """The k nearest rows, and all that tie with the k-th; None if there would be too many
-        candidates, or if the length of the query doesn't allow bounds. matrix: the matrix for which
-        this was made, but it may be at another address."""
+        """The k nearest rows, and all rows that tie with the k-th. None if there would be too many
+        candidates, or if errors can't be bounded for the length of the query. matrix: the matrix
+        for which this object was created; it can be at another address."""
         if not self._split or _helpers.lock.locked():
             return self._nearest(query, matrix)
         with _helpers.lock:
@@ -646,8 +660,8 @@ class CodePass:
 
 
 def _nearest_of_all(hits_of_parts: Sequence[Nearest], k: int) -> Nearest:
-    """Merge the results of parts. The rows that aren't among the nearest follow these, since they
-    were measured, too, and the caller must verify them."""
+    """Merge the results of several parts of a scan. Rows that aren't among the nearest follow them,
+    because their distances were computed too, and the caller must verify them."""
     slots = np.concatenate([hits.slots for hits in hits_of_parts])
     distances = np.concatenate([hits.distances for hits in hits_of_parts])
     signs, codes, measured = np.transpose([hits.looked for hits in hits_of_parts]).tolist()
@@ -663,14 +677,14 @@ def _nearest_of_all(hits_of_parts: Sequence[Nearest], k: int) -> Nearest:
 
 
 class _Helpers:
-    """The threads for parts of passes. lock: held while a pass is split."""
+    """The threads that scan parts of split scans. lock: held while a scan is split."""
 
     def __init__(self) -> None:
         self.lock = Lock()
         self._pool: Executor | None = None
 
     def call_all(self, calls: Sequence[Callable[[], T]]) -> list[T]:
-        """The results of all calls; this thread makes the first."""
+        """Make all calls, and return their results. This thread makes the first call."""
         if self._pool is None:
             from retrieval_store.base.workers import WorkerPool
 
@@ -679,7 +693,8 @@ class _Helpers:
         return [calls[0](), *(made.result() for made in pending)]
 
     def forget_after_fork(self) -> None:
-        """In a forked child: there are no such threads, and no thread holds the lock."""
+        """Called in a forked child, which doesn't have these threads: drop them, and replace the
+        lock."""
         self.lock, self._pool = Lock(), None
 
 
@@ -690,7 +705,8 @@ at_fork(after_in_child=_helpers.forget_after_fork)
 def _distances(
     matrix: Stored, metric: Metric, query: int, widened: int, length: float
 ) -> tuple[float, ...]:
-    """The fields of a DISTANCES. query, widened: addresses."""
+    """The fields of a DISTANCES structure. query, widened: addresses of the query and of space for
+    its float64 form."""
     datatype = DATATYPES[matrix.dtype.char]
     addresses = address(matrix), 0, query, widened, 0
     sizes = len(matrix), 0, matrix.shape[1], datatype
@@ -705,8 +721,8 @@ def _decide(
     pieces: CodeSegments,
     matrix: Stored,
 ) -> None:
-    """Decide about the candidates of a scan for one query; the rest of the scratch space isn't used
-    again."""
+    """Compute the exact distances of a scan's candidates for one query, and select the nearest. The
+    rest of the scratch space isn't used again."""
     compiled = kernel()
     assert compiled is not None
     at = buffers.room_offset + DISTANCES.size
@@ -725,9 +741,9 @@ def _passes(
     matrix: Stored | None,
     sharing: int = 1,
 ) -> Iterator[tuple[int, ScanBuffers]]:
-    """Yield the results of scans, each for as many queries as fit the room, with the index of the
-    scan's first query. matrix: the vectors, if the scan should also measure distances; sharing: the
-    number of threads that share the room."""
+    """Yield the results of scans, each with the index of its first query. A scan covers as many
+    queries as fit into the room for candidates. matrix: the vectors, if the scan should also
+    compute distances. sharing: the number of threads that share the room."""
     step = max(1, NOTED // (NOTED_FACTOR * goal.most * sharing))
     for start in range(0, len(queries), step):
         span = slice(start, start + step)

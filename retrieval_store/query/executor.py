@@ -1,20 +1,19 @@
-"""Executes a question (a query in the store's terms): carries out its steps, then reads the points
-of the final hits.
+"""Executes a query: carries out its steps, then reads the points of the final hits.
 
-A step has four stages. Its prefetches find points. These points, or all points if there are no
-prefetches, are scored. Hits worse than the threshold are cut off. Then offset and limit are applied
-(the *window*). A store provides the single rankings (`Ranker`), the leaves of the tree of steps;
-this module combines several into one. A store identifies its points by *items*: int64 numbers that
-only the store can interpret. Rankings are best first, with the scores of the step's scoring; equal
-scores are in the order of insertion.
+A step has four stages. Its prefetches find points. The step then scores these points, or all points
+if it has no prefetches. Hits worse than the threshold are dropped. Then offset and limit are
+applied (the *window*). A store provides the single rankings (`Ranker`), the leaves of the tree of
+steps; this module combines several rankings into one. A store identifies its points by *items*:
+int64 numbers that only the store can interpret. A ranking lists the best hit first. Its scores are
+those of the step's scoring, and hits with equal scores are in the order of insertion.
 
-Hits can be grouped (`best_of_each`, `rank_groups`) as a Qdrant server does it. Usually a step is
-ranked deeper and deeper, until no further hit could belong to the result. That doesn't work where
-scores depend on the set of candidates (steps with prefetches, and `Mmr`): ranking fewer points then
-isn't a prefix of ranking all. Such a step is repeated in rounds, as on a server: each round ranks
-only the points that no earlier round has put into a group. The first rounds exclude full groups. If
-groups are still missing points afterwards, a second series of rounds is restricted to the groups
-that aren't full.
+Hits can be grouped (`best_of_each`, `rank_groups`) as a Qdrant server groups them. Usually a step
+is ranked with an ever greater limit, until no further hit could belong to the result. That doesn't
+work where scores depend on the set of candidates (steps with prefetches, and `Mmr`): a ranking of
+fewer points then isn't a prefix of the ranking of all. Such a step is repeated in rounds, as on a
+server: each round ranks only the points that no earlier round has put into a group. The first
+rounds exclude full groups. If groups still need points afterwards, a second series of rounds is
+restricted to the groups that aren't full.
 """
 
 from collections import Counter
@@ -71,9 +70,9 @@ Label: TypeAlias = tuple[GroupValue, ...]
 class Ranked:
     """A ranking: items, best first, (n,) int64, with scores, float64 (n,).
 
-    distances: float64 (n,), if they are measured; values: the sort keys of an order; share: the
-    weighted share of the query text's words that the best documents contain, 0 to 1; is_cut:
-    whether more hits may follow the last one.
+    distances: float64 (n,), or None if they aren't computed. values: the sort keys if the step
+    sorts points. share: the weighted share of the query text's words that the best documents
+    contain, 0 to 1. is_cut: whether more hits may follow the last hit.
     """
 
     items: Ints
@@ -96,99 +95,102 @@ class Ranked:
         return Ranked(items, scores, distances, values, self.share, self.is_cut)
 
     def on_server(self, metric: Metric) -> "Ranked":
-        """The same hits, with similarities converted into scores as a Qdrant server gives them."""
+        """The same hits, with similarities converted into the scores that a Qdrant server
+        returns."""
         return Ranked(self.items, server_scores_of(self.scores, metric))
 
 
 @dataclass(slots=True)
 class Trace:
-    """How a question was answered, for `explain`. is_recording: if False, nothing is recorded.
-    legs: the number of hits per query of each prefetch, or of a step without prefetches that ranks
-    by text or sparse vectors. alphas: the weight of the vectors against the words in adaptive
-    fusion, per query."""
+    """A record of how a query was executed, for `explain`. is_recording: if False, nothing is
+    recorded. legs: for each prefetch, the number of hits per query vector or text; a step without
+    prefetches that ranks by text or sparse vectors is recorded too. alphas: per query, the weight
+    of the vectors in adaptive fusion; the words weigh 1 - alpha."""
 
     is_recording: bool = True
     legs: dict[str, list[int]] = field(default_factory=dict)
     alphas: list[float] = field(default_factory=list)
 
     def lap(self, step: str) -> None:
-        """Attribute the time since the last lap to this step."""
+        """Add the time since the last lap to the time of this step."""
 
 
 class Labelling(Protocol):
-    """The groups that points are in."""
+    """Looks up the labels of points: the values of the groups that contain a point."""
 
     def of(self, items: Ints) -> Sequence[Label]:
-        """The labels of some items, in any order."""
+        """The labels of these items, which can be in any order."""
 
     @property
     def group_count(self) -> int | None:
         """An upper bound of the number of different groups; None if unknown."""
 
     def max_points_in(self, value: GroupValue) -> int:
-        """An upper bound of the number of points in a group."""
+        """An upper bound of the number of points in the group with this value."""
 
     @property
     def points_per_occurrence(self) -> int:
-        """On average, one point in how many has a certain value; 0 if unknown."""
+        """One point in how many has a certain value, on average; 0 if unknown."""
 
 
 class Ranker(Protocol):
-    """A store in one state, from which all methods read."""
+    """Ranks the points of a collection for the executor. All methods read the same state of the
+    store."""
 
     @property
     def trace(self) -> Trace:
-        """The trace in which to record how the question is answered."""
+        """The trace that records how the query is executed."""
 
     def rank(self, step: QueryStep) -> list[Ranked]:
-        """For each query of a step without prefetches, at least the `depth` best points that fulfil
-        its filter, or all if there are fewer. InvalidArgumentError for a scoring that the store
-        doesn't have."""
+        """For each query vector or text of a step without prefetches, one ranking of the points
+        that fulfil the step's filter. It has at least the `depth` best points, or all if there are
+        fewer. Raises InvalidArgumentError if the store doesn't have the scoring."""
 
     def rank_among(self, step: QueryStep, rankings: Sequence[Ranked]) -> Ranked:
-        """As `rank`, for a step of one query, among the points that are in any of these
-        rankings."""
+        """One ranking by a step with a single query vector or text. It ranks only the points that
+        are in any of these rankings."""
 
     def batch_key(self, step: QueryStep) -> Hashable:
-        """A key that is equal for steps by `NearestDense` that differ only in their query vectors,
-        so that one search can answer them; None for all other steps."""
+        """A key for steps that one search can answer together. Two steps by `NearestDense` have
+        equal keys if they differ only in their query vectors. The key of any other step is None."""
 
     def metric(self, space: str) -> Metric:
-        """The metric of a vector space that exists."""
+        """The metric of a vector space, which must exist."""
 
     def distances(self, near: NearestDense, lists: Sequence[Ints]) -> Sequence[Floats]:
-        """For each query vector (n,) float64 distances of a list of items from it; NaN for points
-        without a vector."""
+        """The distances from each query vector to the items of its list: one float64 array (n,) for
+        each list. The distance is NaN for points without a vector."""
 
     def order(self, items: Ints) -> Ints:
-        """For each of the items a number; the numbers ascend in the order of insertion."""
+        """A number for each of the items. The numbers ascend in the order in which points were
+        inserted."""
 
     def labelling(
         self, groups: BestOfEach | GroupSearch, expected: int, expression: Expression | None
     ) -> Labelling:
-        """Access to the labels of points; expected: about how many points the call will need;
-        expression: a filter that all of these fulfil."""
+        """Access to the labels of points. expected: roughly the number of points whose labels the
+        call will need; expression: a filter that all these points fulfil."""
 
     def fetch(self, lists: Sequence[Ints], fields: Fields) -> list[Points]:
-        """The points of several lists of items, read together."""
+        """Read the points of several lists of items together; one `Points` for each list."""
 
     def matching(self, expression: Expression, limit: int) -> Ints:
         """The first `limit` points, in the order of insertion, that fulfil an expression."""
 
     def fulfilling(self, expression: Expression, items: Ints) -> Bools:
-        """(n,) bool: which of some items fulfil an expression."""
+        """Which of these items fulfil an expression: (n,) bool."""
 
     def words(self, text: Bm25, items: Ints) -> "list[WordReport]":
-        """Each distinct word of the first text, and its contribution to the scores of some
-        items."""
+        """Each distinct word of the first query text, with its contribution to the score of each
+        item."""
 
 
-ANSWERED = 700  # bytes that a hit of one answer takes while it is written
+ANSWERED = 700  # bytes that a hit of one response takes while it is written
 
 
 def answer(ranker: Ranker, question: Query) -> list[Hits]:
-    """The hits of each query of each step, or of each group, best first. Only their points are
-    read from the store."""
+    """The hits of a query: one `Hits` for each query vector or text of each step, or for each
+    group. Hits are sorted from best to worst. Only the points of hits are read from the store."""
     rankings, groups = _rank_and_group(ranker, question)
     items = [ranking.items for ranking in rankings]
     count, most = sum(map(len, items)), max(map(len, items), default=0)
@@ -208,7 +210,8 @@ def answer(ranker: Ranker, question: Query) -> list[Hits]:
 def _rank_and_group(
     ranker: Ranker, question: Query
 ) -> tuple[Sequence[Ranked], Sequence[GroupValue | None]]:
-    """The rankings, and the group value of each ranking, None without groups."""
+    """The rankings of a query, and for each ranking the value of its group. The value is None for
+    queries without groups."""
     match question.groups:
         case None if len(question.steps) == 1:
             rankings = rank_step(ranker, question.steps[0])
@@ -225,8 +228,9 @@ def _rank_and_group(
 def rank_each(
     ranker: Ranker, steps: Sequence[QueryStep], names: Sequence[str] | None = None
 ) -> list[list[Ranked]]:
-    """For each step one ranking per query. Steps with equal `batch_key` become one search: one
-    product with several query vectors costs far less than several products."""
+    """For each step, one ranking per query vector or text. Steps with equal `batch_key` are
+    searched together, because one product with several query vectors costs far less than several
+    products."""
     step_names = [""] * len(steps) if names is None else names
     if len(steps) == 1:
         return [rank_step(ranker, steps[0], step_names[0])]
@@ -249,8 +253,8 @@ def rank_each(
 
 
 def rank_step(ranker: Ranker, step: QueryStep, name: str = "") -> list[Ranked]:
-    """One ranking for each query of a step, with threshold and window applied. name: the name in an
-    explanation, if the step is a prefetch."""
+    """One ranking for each query vector or text of a step, with threshold and window applied. name:
+    the name in an explanation, if the step is a prefetch."""
     if not step.prefetch:
         rankings = ranker.rank(step)
         if (
@@ -275,7 +279,8 @@ def rank_step(ranker: Ranker, step: QueryStep, name: str = "") -> list[Ranked]:
 
 
 def _at_once(ranker: Ranker, steps: Sequence[QueryStep]) -> list[list[Ranked]]:
-    """The rankings of steps with equal `batch_key`, by one search for all their vectors."""
+    """The rankings of steps with equal `batch_key`. One search finds the hits for all their
+    vectors."""
     nears = [step.scoring for step in steps if isinstance(step.scoring, NearestDense)]
     vectors = np.concatenate([np.asarray(near.vectors) for near in nears])
     together = replace(nears[0], vectors=vectors)
@@ -287,7 +292,7 @@ def _at_once(ranker: Ranker, steps: Sequence[QueryStep]) -> list[list[Ranked]]:
 
 
 def _for_one_query(step: QueryStep, place: int) -> QueryStep:
-    """The step with only the query at this position."""
+    """The step with only the query vector at position `place`."""
     near = step.scoring
     if not isinstance(near, NearestDense) or len(near.vectors) == 1:
         return step
@@ -295,7 +300,8 @@ def _for_one_query(step: QueryStep, place: int) -> QueryStep:
 
 
 def _window(ranker: Ranker, step: QueryStep, ranking: Ranked) -> Ranked:
-    """The hits that aren't worse than the threshold, after offset and limit are applied."""
+    """The hits that aren't worse than the step's threshold, after its offset and limit are
+    applied."""
     if step.prefetch and isinstance(step.scoring, OrderBy):
         ranking = _each_once(ranking.at(slice(step.depth)))
     good = count = len(ranking.items)
@@ -309,20 +315,20 @@ def _window(ranker: Ranker, step: QueryStep, ranking: Ranked) -> Ranked:
 
 
 def _each_once(ranking: Ranked) -> Ranked:
-    """The hits without repeated items, which an order contains if points have several values. As on
-    a Qdrant server, this comes after the limit was applied."""
+    """The hits without repetitions of an item. A sort repeats the items of points with several
+    values. As on a Qdrant server, the repetitions are removed after the limit was applied."""
     _, places = np.unique(ranking.items, return_index=True)
     return ranking.at(np.sort(places))
 
 
 def _count_good(ranker: Ranker, step: QueryStep, ranking: Ranked) -> int:
-    """How many hits, best first, precede the first one that is worse than the threshold."""
+    """The number of hits, best first, before the first hit that is worse than the threshold."""
     bad = are_bad(ranker, step, ranking)
     return int(np.argmax(bad)) if bad.any() else len(bad)
 
 
 def are_bad(ranker: Ranker, step: QueryStep, ranking: Ranked) -> Bools:
-    """(n,) bool: which hits of a step are worse than the step's threshold."""
+    """Which hits are worse than the step's threshold: (n,) bool."""
     assert step.threshold is not None
     if isinstance(step.scoring, NearestDense) and step.scoring.scale == "distance":
         assert ranking.distances is not None
@@ -332,11 +338,12 @@ def are_bad(ranker: Ranker, step: QueryStep, ranking: Ranked) -> Bools:
 
 
 def are_worse(ranker: Ranker, scoring: Scoring, scores: Floats, threshold: float) -> Bools:
-    """(n,) bool: which scores, in a Qdrant server's scale, are worse than a threshold.
+    """Which scores, in a Qdrant server's scale, are worse than a threshold: (n,) bool.
 
-    As on a server, the metric of the space alone decides which side of a threshold is worse: above
-    it for a metric whose distances are scores (L2, L1), else below. That holds even for comparisons
-    with examples, whose greatest score is the best in a space of any metric.
+    As on a server, only the metric of the space decides which scores are worse. If its distances
+    are used as scores (L2, L1), scores above the threshold are worse; otherwise scores below it.
+    That holds even for comparisons with examples, where the greatest score is best whatever the
+    metric.
     """
     compared = scoring.near if isinstance(scoring, Mmr) else scoring
     below = (
@@ -348,8 +355,8 @@ def are_worse(ranker: Ranker, scoring: Scoring, scores: Floats, threshold: float
 
 
 def less_is_better(ranker: Ranker, step: QueryStep) -> bool:
-    """Whether the best hit of a step is the one with the least score, or with the least value for
-    an order."""
+    """Whether the step's best hit has the least score, or the least value if the step sorts
+    points."""
     if isinstance(step.scoring, OrderBy):
         return not step.scoring.descending
     near = step.scoring.near if isinstance(step.scoring, Mmr) else step.scoring
@@ -363,7 +370,7 @@ def less_is_better(ranker: Ranker, step: QueryStep) -> bool:
 def fuse_each(
     ranker: Ranker, scoring: FuseRankings, legs_of_queries: Sequence[Sequence[Ranked]]
 ) -> list[Ranked]:
-    """For each query one ranking by fusion of the rankings of its prefetches."""
+    """For each query, fuse the rankings of its prefetches (legs) into one ranking."""
     from retrieval_store.base.fusion import fuse
 
     weights = [_weights(scoring, legs) for legs in legs_of_queries]
@@ -382,8 +389,8 @@ def fuse_each(
 
 
 def _weights(scoring: FuseRankings, legs: Sequence[Ranked]) -> tuple[float, ...] | None:
-    """The weight of each ranking, None for equal weights. Adaptive fusion derives the weights from
-    the share of the query text that the best documents hold (`Ranked.share`)."""
+    """The weight of each ranking, or None for equal weights. Adaptive fusion derives the weights
+    from `Ranked.share`, the share of the query text that the best documents contain."""
     weights = scoring.weights
     if scoring.kind == "adaptive" and weights is not None:
         from retrieval_store.base.fusion import adaptive_alpha
@@ -396,8 +403,8 @@ def _weights(scoring: FuseRankings, legs: Sequence[Ranked]) -> tuple[float, ...]
 
 
 def _note(trace: Trace, names: Sequence[str], rankings: Sequence[Sequence[Ranked]]) -> None:
-    """Record in the trace how many hits each step returned for each query. For a step that was
-    repeated to fill groups, the greatest number is recorded."""
+    """Record in the trace how many hits each step returned for each query vector or text. If a step
+    was repeated to fill groups, the greatest number is recorded."""
     if not trace.is_recording:
         return
     for name, rankings_of_queries in zip(names, rankings, strict=True):
@@ -405,7 +412,7 @@ def _note(trace: Trace, names: Sequence[str], rankings: Sequence[Sequence[Ranked
         trace.legs[name] = [*map(max, trace.legs.get(name, counts), counts)]
 
 
-# What explanations call a step, where that isn't the name of its class.
+# The names of steps in explanations, if they aren't the names of their classes.
 SHOWN_AS: Mapping[type, str] = {
     Bm25: "text",
     Discover: "discovered",
@@ -418,8 +425,9 @@ SHOWN_AS: Mapping[type, str] = {
 
 
 def leg_names(steps: Sequence[QueryStep], above: str) -> list[str]:
-    """The names of steps in an explanation: those of their vector spaces, if these have names,
-    after the name of the step whose prefetches they are. Repeated names get a number."""
+    """The names of steps in an explanation. A step is named after its vector space, or after its
+    kind if the space has no name. above: the name of the step that these are prefetches of; it
+    comes first. Repeated names get a number."""
     times: Counter[str] = Counter()
     names = []
     for step in steps:
@@ -437,17 +445,17 @@ def leg_names(steps: Sequence[QueryStep], above: str) -> list[str]:
 
 
 GROWTH = 8  # factor by which the depth grows while there are too few groups
-FIRST_LOOK = 4  # the least first depth, in multiples of the hits that all groups hold
-FIRST_FACTOR = 2  # the first depth, in multiples of a group's size and points_per_occurrence
-FILL_GROWTH = 2  # factor by which the depth grows once all groups are known but not full
-ROUNDS = 5  # at most this many of each series, like a server
+FIRST_LOOK = 4  # the first depth is at least this many times the hits of all groups
+FIRST_FACTOR = 2  # the first depth, relative to a group's size times points_per_occurrence
+FILL_GROWTH = 2  # factor by which the depth grows once all groups are known but some aren't full
+ROUNDS = 5  # at most this many rounds in each series, as on a server
 
 
 def places_by_group(
     labels: Sequence[Label], size: int, max_groups: int | None = None
 ) -> dict[GroupValue, list[int]]:
-    """For each group the positions of its first `size` hits. Groups come in the order of their
-    first hits; at most `max_groups` groups, all if None."""
+    """For each group, the positions of its first `size` hits. Groups are in the order of their
+    first hits. There are at most `max_groups` groups, or all groups if it is None."""
     places: dict[GroupValue, list[int]] = {}
     for place, label in enumerate(labels):
         for value in label:
@@ -460,7 +468,8 @@ def places_by_group(
 
 
 def best_of_each(ranker: Ranker, step: QueryStep, best: BestOfEach) -> list[Ranked]:
-    """For each query of a step one ranking with at most `best.size` hits of each value."""
+    """For each query vector or text of a step, one ranking with at most `best.size` hits of each
+    value."""
     limit = step.depth
     labels = ranker.labelling(best, limit, step.expression)
     while True:
@@ -484,7 +493,7 @@ def best_of_each(ranker: Ranker, step: QueryStep, best: BestOfEach) -> list[Rank
 
 
 def _are_full(places: dict[GroupValue, list[int]], labels: Labelling, size: int) -> bool:
-    """Whether these groups can get no further hits."""
+    """Whether none of these groups can get further hits."""
     return all(
         len(at) >= size or len(at) >= labels.max_points_in(value) for value, at in places.items()
     )
@@ -493,9 +502,9 @@ def _are_full(places: dict[GroupValue, list[int]], labels: Labelling, size: int)
 def rank_groups(
     ranker: Ranker, step: QueryStep, groups: GroupSearch
 ) -> list[tuple[GroupValue, Ranked]]:
-    """The first `groups.count` groups, ordered by their best hits, with at most `groups.size` hits
-    each. A point is in the group of each of its values. A point with any value that is neither a
-    string nor an integer is in no group."""
+    """The first `groups.count` groups, sorted by their best hits, with at most `groups.size` hits
+    each. A point belongs to the group of each of its values. A point with any value that is neither
+    a string nor an integer belongs to no group."""
     if step.prefetch or isinstance(step.scoring, Mmr):
         return _in_rounds(ranker, step, groups)
     limit = groups.count * groups.size * FIRST_LOOK
@@ -508,7 +517,7 @@ def rank_groups(
         if isinstance(step.scoring, OrderBy):
             ranking = _each_once(ranking)
         places = places_by_group(labels.of(ranking.items), groups.size, groups.count)
-        if len(set(map(type, places))) > 1:  # a server finds groups of one type a round
+        if len(set(map(type, places))) > 1:  # a server finds groups of one type per round
             return _in_rounds(ranker, step, groups)
         full = len(places) == groups.count and _are_full(places, labels, groups.size)
         if full or not ranking.is_cut:
@@ -517,7 +526,8 @@ def rank_groups(
 
 
 class _Hit(NamedTuple):
-    """An item that was found, its score, and the value it was ordered by, None without an order."""
+    """A hit of a search: its item, its score, and its sort key, which is None unless the step sorts
+    points."""
 
     item: int
     score: float
@@ -527,8 +537,8 @@ class _Hit(NamedTuple):
 def _in_rounds(
     ranker: Ranker, step: QueryStep, groups: GroupSearch
 ) -> list[tuple[GroupValue, Ranked]]:
-    """The groups of a step whose scores depend on the set of candidates; see the module's
-    docstring."""
+    """The groups of a step whose scores depend on the set of candidates. They are found in rounds,
+    as the module's docstring describes."""
     limit = groups.count * groups.size
     labels = ranker.labelling(groups, limit, step.expression)
     gathered = _Gathered(ranker, groups, labels, less_is_better(ranker, step))
@@ -547,7 +557,8 @@ def _in_rounds(
 
 
 def _widen_prefetches(step: QueryStep, times: int) -> QueryStep:
-    """The step with the limit of each prefetch multiplied, so that groups can become full."""
+    """The step with the limit of each prefetch multiplied by `times`, so that groups can become
+    full."""
     prefetch = tuple(
         replace(_widen_prefetches(prefetch_step, times), limit=prefetch_step.limit * times)
         for prefetch_step in step.prefetch
@@ -557,10 +568,9 @@ def _widen_prefetches(step: QueryStep, times: int) -> QueryStep:
 
 @dataclass(slots=True)
 class _Gathered:
-    """The groups found so far. ascending: whether the least score or value ranks first; hits: the
-    hits of each group; ordered: for an order, which may find an item several times, the pairs of
-    group and item found so far; ids: the points that are in at least one group (a dict, as an
-    ordered set)."""
+    """The groups found so far. ascending: whether the least score or value ranks first. hits: the
+    hits of each group. ordered: the pairs of group and item found so far; a sort may find an item
+    several times. ids: the points that are in at least one group (a dict, as an ordered set)."""
 
     ranker: Ranker
     groups: GroupSearch
@@ -588,7 +598,8 @@ class _Gathered:
         self.ids.update(dict.fromkeys(points.ids))
 
     def unseen(self) -> Expression:
-        """The filter for points that have a value and are in no group yet."""
+        """The filter for points that have a value at the path of the groups and are in no group
+        yet."""
         has_value = Between(ValuesAt(self.groups.path, "size"), gte=1)
         return all_of(has_value, Not(HasId(tuple(self.ids))) if self.ids else None) or has_value
 
@@ -598,25 +609,26 @@ class _Gathered:
         return self.groups.besides(full) if full else None
 
     def to_fill(self) -> Expression | None:
-        """The filter for points of those of the best groups that aren't full; None if all are
-        full."""
+        """The filter for the points of the best groups, without the groups that are full; None if
+        all the best groups are full."""
         lacking = [group for group in self._best() if not self._is_full(self.hits[group])]
         return self.groups.among(lacking) if lacking else None
 
     def is_enough(self) -> bool:
-        """Whether there are at least the wanted number of groups, and the best of them are full."""
+        """Whether the wanted number of groups is found, and the best of them are full."""
         full = sum(self._is_full(self.hits[group]) for group in self._best())
         return full >= self.groups.count
 
     def best(self) -> list[tuple[GroupValue, Ranked]]:
-        """The best groups with their best points."""
+        """The values of the best groups, each with a ranking of the group's best points."""
         return [(group, self._ranking_of(self.hits[group])) for group in self._best()]
 
     def _is_full(self, hits: Sequence[_Hit]) -> bool:
         return len(hits) >= self.groups.size
 
     def _sort_key(self, hit: _Hit) -> int | float:
-        """The sort key of a hit, least first: the value of an order, else the score."""
+        """The number that sorts hits from best to worst: the sort key of the hit, or its score if
+        it has none. The number is negated if greater is better."""
         key = hit.score if hit.value is None else hit.value
         return key if self.ascending else -key
 

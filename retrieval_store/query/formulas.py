@@ -1,7 +1,7 @@
 """Formulas that compute a score from other scores, payloads and conditions.
 
 A formula is a tree of these nodes. Each node is evaluated for all points at once. If a result isn't
-a finite number, the query is refused, as on a Qdrant server.
+a finite number, the query fails, as on a Qdrant server.
 """
 
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ Decay: TypeAlias = Literal["lin", "exp", "gauss"]
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """A constant number; a time is given in seconds since 1970."""
+    """A constant number. A point in time is represented by the seconds since 1970."""
 
     value: float
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreOf:
-    """The score that a prefetch gave the point, or a default if the prefetch didn't find it."""
+    """The score of the point in a prefetch, or `default` if that prefetch didn't find the point."""
 
     place: int
     default: float
@@ -37,7 +37,7 @@ class ScoreOf:
 
 @dataclass(frozen=True, slots=True)
 class NumberAt:
-    """The number at a path of the payload, or the default."""
+    """The number at a path of the payload, or `default` if there is no number."""
 
     at: Variable
     default: float | None
@@ -45,7 +45,8 @@ class NumberAt:
 
 @dataclass(frozen=True, slots=True)
 class TimeAt:
-    """The time at a path of the payload, in seconds since 1970, or the default."""
+    """The point in time at a path of the payload, in seconds since 1970, or `default` if there is
+    none."""
 
     at: Variable
     default: float | None
@@ -53,8 +54,8 @@ class TimeAt:
 
 @dataclass(frozen=True, slots=True)
 class DistanceTo:
-    """The distance in metres between a given place, (longitude, latitude), and the place at a path
-    of the payload, or the default place."""
+    """The distance in metres from `origin`, (longitude, latitude), to the location at a path of the
+    payload. If the payload has no location there, `default` is used as its location."""
 
     origin: tuple[float, float]
     at: Variable
@@ -70,7 +71,7 @@ class Whether:
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """A function of one number."""
+    """The result of a function of one number, the value of `term`."""
 
     function: Unary
     term: "Formula"
@@ -78,7 +79,7 @@ class Apply:
 
 @dataclass(frozen=True, slots=True)
 class Combine:
-    """A function of several numbers."""
+    """The result of a function of several numbers, the values of `terms`."""
 
     function: Several
     terms: tuple["Formula", ...]
@@ -86,7 +87,7 @@ class Combine:
 
 @dataclass(frozen=True, slots=True)
 class Quotient:
-    """One number divided by another; by_zero: the result if the divisor is 0."""
+    """The left number divided by the right number; by_zero: the result if the right number is 0."""
 
     left: "Formula"
     right: "Formula"
@@ -95,7 +96,7 @@ class Quotient:
 
 @dataclass(frozen=True, slots=True)
 class Power:
-    """One number to the power of another."""
+    """The base raised to the power of the exponent."""
 
     base: "Formula"
     exponent: "Formula"
@@ -103,8 +104,8 @@ class Power:
 
 @dataclass(frozen=True, slots=True)
 class Decayed:
-    """A decay function: 1 at the target, and `midpoint` at the distance `scale` from it; linear,
-    exponential, or Gaussian."""
+    """A linear, exponential or Gaussian decay function of x. Its value is 1 at the target, and
+    `midpoint` where x is `scale` away from the target."""
 
     kind: Decay
     x: "Formula"
@@ -113,7 +114,7 @@ class Decayed:
     midpoint: float
 
 
-# What a score is computed by: each part computes a number for a point.
+# The nodes of a formula: each computes a number for a point.
 Formula: TypeAlias = (
     Constant
     | ScoreOf

@@ -1,11 +1,11 @@
 """The protocols that a store implements: for the store itself, and for the points of one
 collection.
 
-Implementations raise only errors of `retrieval_store.errors`. Arguments have been checked by the
-front that passes them.
+Implementations raise only errors of `retrieval_store.errors`. The front that passes arguments has
+checked them.
 
-In all of them `ids` restricts a call to the points with these ids, and `expression`, a filter, to
-the points that fulfil it; None restricts nothing.
+In all methods, `ids` restricts a call to the points with these ids. The filter `expression`
+restricts it to the points that fulfil the filter. None means no restriction.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -50,36 +50,37 @@ T = TypeVar("T")
 
 
 class PointsBackend(Protocol):
-    """The points of one collection. Every method reads one consistent state, or writes the next;
-    all raise NotFoundError once the collection has been deleted."""
+    """The points of one collection. Every method either reads one consistent state or writes the
+    next. All methods raise NotFoundError once the collection has been deleted."""
 
     @property
     def reusable(self) -> bool:
-        """Whether the caller may use the object for the next call too, instead of getting it from
-        the store again."""
+        """Whether the caller can keep this object for later calls, instead of getting it from the
+        store again."""
 
     @property
     def engine(self) -> "EnginePoints | None":
-        """The same points with the methods that only our engine has, in this process or a server;
-        None on a cluster."""
+        """The same points with the methods that only our engine has. The engine can run in this
+        process or in a server; None on a cluster."""
 
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
-        """Insert and update points as the rules say."""
+        """Insert and update points. `rules` decides how existing and missing points are treated."""
 
     def put_each(self, batches: Iterable[PointBatch], rules: WriteRules) -> Iterator[PutResult]:
-        """Insert and update points, batch by batch in this order. The caller makes sure that no
-        point is in two batches, and that no other process inserts points meanwhile. The result of a
-        batch is yielded once it is durable; later batches may be prepared before that. After an
-        error no later batch is written."""
+        """Insert and update points batch by batch, in this order. The caller makes sure that no two
+        batches have a point in common, and that no other process inserts points meanwhile. Each
+        result is yielded once its batch is durable; later batches may be prepared earlier. After an
+        error, no later batch is written."""
 
     def delete(
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
     ) -> int:
-        """Delete the first `limit` points with these ids that match; returns how many."""
+        """Delete the first `limit` points that have one of these ids and match; returns the number
+        of deleted points."""
 
     def merge_payload(self, expression: Expression, payload: Payload) -> int:
-        """Merge these keys into the payloads of all points that match, where a None deletes the
-        key; returns how many points these are."""
+        """Merge these keys into the payloads of all matching points. A value of None deletes the
+        key. Returns the number of matching points."""
 
     def get(
         self,
@@ -89,46 +90,48 @@ class PointsBackend(Protocol):
         offset: int,
         fields: Fields,
     ) -> Points:
-        """The points with these ids that match: in the order of `ids`, or of first insertion."""
+        """The points that have one of these ids and match. They are in the order of `ids`, or of
+        first insertion if `ids` is None."""
 
     def sample(self, expression: Expression | None, size: int, fields: Fields) -> Points:
-        """At most `size` of the points that match, the same points each time, in the order of first
-        insertion. They are spread evenly over all matching points, including the first and the
-        last; on a cluster they are practically random."""
+        """At most `size` of the matching points, in the order of first insertion. Repeated calls
+        return the same points. They are spread evenly over all matching points, and include the
+        first and the last; on a cluster they are practically random."""
 
     def ask(self, question: Query) -> list[Hits]:
-        """Answer a question in one state: the hits of each query of each step, or of each group,
-        best first. InvalidArgumentError for a question that the store can't answer."""
+        """Execute a query against one state. Returns one `Hits` for each query vector or text of
+        each step, or for each group, with the best hits first. Raises InvalidArgumentError if the
+        store can't execute the query."""
 
     def explain(self, question: Query) -> Payload:
-        """Answer the question like `ask`, and return how that was done instead of the hits."""
+        """Execute the query like `ask`, and return how it was executed instead of the hits."""
 
     def why(self, inquiry: "ExplainRequest") -> "RankReport":
-        """The ranks of records in the rankings of a question, and the conditions that the records
-        fulfil, all read from one state. InvalidArgumentError for a question that the store can't
-        answer."""
+        """The ranks of records in the rankings of a query, and the conditions that the records
+        fulfil. All is read from one state. Raises InvalidArgumentError if the store can't execute
+        the query."""
 
     def stats(self) -> Payload:
-        """Numbers of vectors, and sizes in bytes by part."""
+        """The number of vectors, and the sizes of the collection's parts in bytes."""
 
     def warm(self, paths: Sequence[PayloadPath], analyzer: "Analyzer | None") -> Payload:
         """Load the data that the first queries would load: vector spaces, the columns of these
-        paths, and, with an analyzer, the lists of its words. Returns a description of what was
-        loaded; an empty one on a cluster, which loads nothing."""
+        paths, and, if an analyzer is passed, the posting lists of its words. Returns a description
+        of the loaded data. On a cluster nothing is loaded, and the description is empty."""
 
     def configure_index(self, space: str, index: Payload) -> None:
-        """Replace the index settings of a vector space; only settings for searching may differ."""
+        """Replace the index settings of a vector space. The new settings can differ from the old
+        ones only in settings for searching."""
 
     def create_index(self, path: PayloadPath, kind: IndexKind | None) -> None:
-        """Make an index for filters on a key of the metadata, if the store needs an index for
-        that."""
+        """Create an index for filters on a metadata key, if the store needs such an index."""
 
     def number(self, expression: Expression | None) -> int:
-        """How many points match."""
+        """The number of points that match."""
 
     def count_within(self, expression: Expression, seconds: float) -> tuple[int, bool]:
-        """How many points match, and whether the count is complete: after this number of seconds it
-        returns the count so far."""
+        """The number of matching points, and whether the count is complete. If counting takes
+        longer than `seconds`, the count so far is returned."""
 
     def project(
         self,
@@ -138,10 +141,10 @@ class PointsBackend(Protocol):
         seed: int,
         path: PayloadPath | None,
     ) -> "Projection":
-        """The points that match and have a vector in a dense space, projected to the plane in which
-        these vectors differ most, with their values at the path. If there are more than `sample`
-        points, a random sample of that size is drawn by `seed`. InvalidArgumentError for another
-        kind of space."""
+        """Project the matching points that have a vector in a dense space to the plane in which
+        these vectors differ most. The result includes the points' values at the path. If more than
+        `sample` points match, a random sample of that size is drawn with `seed`. Raises
+        InvalidArgumentError if the space isn't dense."""
 
     def in_order(
         self,
@@ -152,33 +155,35 @@ class PointsBackend(Protocol):
         descending: bool,
         fields: Fields,
     ) -> Points:
-        """The points that match and have a number or a date at the path, each once: numbers in
-        ascending order, then dates; descending reverses the whole order."""
+        """The matching points that have a number or a date at the path, sorted by it; each point is
+        returned once. Numbers come in ascending order, then dates; descending reverses the whole
+        order."""
 
     def facet(
         self, path: PayloadPath, expression: Expression | None, limit: int | None
     ) -> list[tuple[Scalar, int]]:
-        """The first `limit` distinct values that matching points have at the path (of a list, its
-        elements), with the number of points for each. The most frequent values come first; equally
-        frequent values ascend (see `most_frequent`)."""
+        """The first `limit` distinct values that matching points have at the path, each with its
+        number of points. For a list, the elements count as values. The most frequent values come
+        first; equally frequent values ascend (see `most_frequent`)."""
 
     def count(self) -> int:
-        """How many points there are."""
+        """The number of points."""
 
 
 class Changes(Protocol):
-    """The operations of one transaction. Each sees the writes of earlier ones; readers see nothing
-    before all of them are committed."""
+    """The operations of one transaction. Each operation sees the writes of the operations before
+    it. Readers see none of them until the transaction is committed."""
 
     @property
     def operation(self) -> int:
-        """The number of the last operation; each operation gets the next number."""
+        """The number of the last operation. Operations are numbered consecutively."""
 
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
-        """Insert and update points as the rules say."""
+        """Insert and update points. `rules` decides how existing and missing points are treated."""
 
     def delete(self, ids: Sequence[PointId] | None, expression: Expression | None) -> int:
-        """Delete the points with these ids that match; returns how many."""
+        """Delete the points that have one of these ids and match; returns the number of deleted
+        points."""
 
     def edit(
         self,
@@ -187,8 +192,9 @@ class Changes(Protocol):
         edit: Callable[[Content], Content],
         strict: bool,
     ) -> int:
-        """Replace the content of each point with these ids that matches by the result of `edit` for
-        it; returns how many. strict: raise NotFoundError for an id that doesn't exist."""
+        """Replace the content of each point that has one of these ids and matches. `edit` computes
+        the new content from the old. Returns the number of points. strict: raise NotFoundError for
+        an id that doesn't exist."""
 
     def delete_vectors(
         self,
@@ -197,42 +203,46 @@ class Changes(Protocol):
         spaces: Sequence[str],
         strict: bool,
     ) -> int:
-        """Delete the vectors in these spaces of the points with these ids that match; returns how
-        many points these are. NotFoundError for a space that doesn't exist; strict: as for
-        `edit`."""
+        """Delete the vectors in these spaces from the points that have one of these ids and match.
+        Returns the number of points. Raises NotFoundError for a space that doesn't exist. strict:
+        also raise it for an id that doesn't exist."""
 
 
 class EnginePoints(PointsBackend, Protocol):
-    """Points in our engine, with methods that points of a cluster don't have."""
+    """The points of one collection in our engine, with methods that a cluster doesn't have."""
 
     def append(self, batch: PointBatch) -> None:
-        """Insert points at the end, in this order, with only the data of the batch; existing points
-        with the same ids are deleted first, in the same transaction."""
+        """Insert points at the end, in this order, with only the data of the batch. In the same
+        transaction, existing points with the same ids are deleted first."""
 
     def position(self) -> Position:
-        """The present position of the change log."""
+        """The current position of the change log."""
 
     def changes_since(self, position: Position) -> ChangedPoints:
-        """The points inserted or changed since this position of the change log; deleted points
-        aren't reported."""
+        """The points inserted or changed since this position of the change log. Deleted points
+        aren't included."""
 
     def kinds(self, path: FieldPath) -> list[str]:
         """The kinds of values that points have at the path: "strings" ("times" if all strings are
-        times), "numbers" and "bools", and each of these with "in lists". "others" if there are only
-        values of other kinds; an empty list if there are no values."""
+        times), "numbers" and "bools". Values in lists have separate kinds, with " in lists" added.
+        The list is ["others"] if there are only values of other kinds, and empty if there are no
+        values."""
 
     def spaces(self) -> list[SpaceRecord]:
         """The vector spaces, in the order in which they were added."""
 
     def add_space(self, name: str, space: NewSpace) -> None:
-        """A new vector space, in which no point has a vector; raises AlreadyExistsError."""
+        """Create a vector space in which no point has a vector. Raises AlreadyExistsError if the
+        name is taken."""
 
     def drop_space(self, name: str) -> None:
-        """Delete a vector space with all vectors in it; raises NotFoundError."""
+        """Delete a vector space with all vectors in it. Raises NotFoundError if the space doesn't
+        exist."""
 
 
 class EmbeddedPoints(EnginePoints, Protocol):
-    """Points of a store in this process, with methods that points of a server don't have."""
+    """The points of one collection of a store in this process, with methods that a server doesn't
+    have."""
 
     @property
     def operation(self) -> int:
@@ -240,8 +250,9 @@ class EmbeddedPoints(EnginePoints, Protocol):
 
     def transact(self, change: Callable[[Changes], T], most: int | None = None) -> T:
         """Call `change` with one transaction, and return its result. All its changes are committed
-        together; if it raises, none are. most: how many points it changes at most, if it may be
-        called in another thread, and once more after a failure; else None."""
+        together; if `change` raises, none are. most: the greatest number of points that `change`
+        changes. If it isn't None, `change` may be called in another thread, and called once more
+        after a failure."""
 
     def page(
         self,
@@ -250,21 +261,21 @@ class EmbeddedPoints(EnginePoints, Protocol):
         limit: int | None,
         fields: Fields,
     ) -> Points:
-        """The points that match in the order of their ids, from `start` on: integers, ascending,
-        and then strings, by their bytes."""
+        """The matching points in the order of their ids, starting at the id `start`. Integer ids
+        come first, in ascending order, and then strings, sorted by their bytes."""
 
     def pairs(
         self, space: str, expression: Expression | None, sample: int, limit: int
     ) -> tuple[list[PointId], Ints, Ints, Floats]:
-        """For each point of a random sample of `sample` matching points, the `limit` nearest other
-        points of the sample. Returns the ids of the sample; for each pair, the positions in the
-        sample of the point and of its neighbour; and the scores of the pairs, in the scale of a
-        Qdrant server."""
+        """For each point of a random sample of `sample` matching points, find the `limit` nearest
+        other points of the sample. Returns the ids of the sample, and one row for each pair: the
+        position of the point, the position of its neighbour, and the score of the pair. Scores are
+        in the scale of a Qdrant server."""
 
     def facet_of(
         self, columns: Sequence[ValuesAt], expression: Expression | None, limit: int | None
     ) -> list[tuple[Scalar, int]]:
-        """As `facet`, for the values in columns."""
+        """Like `facet`, but counts the values of these columns."""
 
     def list_in_order(
         self,
@@ -275,17 +286,18 @@ class EmbeddedPoints(EnginePoints, Protocol):
         start: int | float | None,
         fields: Fields,
     ) -> tuple[Points, list[int | float]]:
-        """The points that match, ordered by their numbers in the column, from the number `start`
-        on; and these numbers. A point with several numbers comes several times."""
+        """The matching points, sorted by their numbers in the column, beginning with the number
+        `start`. A point with several numbers is repeated. Also returns the number of each returned
+        point."""
 
 
 class CollectionStore(Protocol):
-    """Collections by name and by id."""
+    """A store of collections, which are found by name and by id."""
 
     @property
     def engine(self) -> "EngineStore | None":
-        """The same store with the methods that only our engine has, in this process or a server;
-        None for a cluster."""
+        """The same store with the methods that only our engine has. The engine can run in this
+        process or in a server; None for a cluster."""
 
     @property
     def embedded(self) -> "EmbeddedStore | None":
@@ -303,98 +315,106 @@ class CollectionStore(Protocol):
         spaces: Mapping[str, NewSpace],
         collection_id: str | None = None,
     ) -> CollectionRecord:
-        """A new collection with these vector spaces; raises AlreadyExistsError. collection_id: a
-        UUID that was never used, for a caller who must know it in advance; None for a new one."""
+        """Create a collection with these vector spaces. Raises AlreadyExistsError if the name is
+        taken. collection_id: a UUID that was never used, for a caller who must know the id in
+        advance; None generates an id."""
 
     def by_name(self, name: str) -> CollectionRecord:
-        """The collection of this name; raises NotFoundError."""
+        """The collection with this name. Raises NotFoundError if there is no such collection."""
 
     def record(self, collection_id: str) -> CollectionRecord:
-        """Name and settings of a collection; raises NotFoundError."""
+        """The name and settings of a collection. Raises NotFoundError if there is no such
+        collection."""
 
     def change(
         self, collection_id: str, edit: Callable[[CollectionRecord], CollectionRecord]
     ) -> CollectionRecord:
-        """Replace name and settings by the result of `edit`; raises AlreadyExistsError."""
+        """Replace the name and settings of a collection by the result of `edit`. Raises
+        AlreadyExistsError if another collection has the new name."""
 
     def page(self, limit: int | None, offset: int) -> list[CollectionRecord]:
-        """Collections in the order of their names."""
+        """At most `limit` collections, sorted by name, after `offset` of them are skipped."""
 
     def count(self) -> int:
-        """How many collections there are."""
+        """The number of collections."""
 
     def drop(self, name: str) -> None:
-        """Delete a collection with all that is in it; raises NotFoundError."""
+        """Delete a collection with all its points. Raises NotFoundError if there is no such
+        collection."""
 
     def points(self, collection_id: str) -> PointsBackend:
-        """The points of a collection; raises NotFoundError."""
+        """The points of a collection. Raises NotFoundError if there is no such collection."""
 
     def fork(self, collection_id: str, name: str) -> CollectionRecord:
-        """A copy of a collection under another name; AlreadyExistsError for a name that is
-        taken."""
+        """Copy a collection under another name, and return the record of the copy. Raises
+        AlreadyExistsError if the name is taken."""
 
     def open_copy(self, collection_id: str) -> AbstractContextManager[PointsBackend]:
-        """Context manager: a snapshot of the points of a collection, to be read page after page. On
-        a cluster it isn't a snapshot: others may change or delete points meanwhile."""
+        """Context manager: a snapshot of a collection's points, which can be read page after page.
+        On a cluster it isn't a snapshot, because other clients may change or delete points
+        meanwhile."""
 
     def gauges(self) -> Iterable[tuple[str, Gauges]]:
-        """The gauges of each collection, with its name; loads nothing into memory."""
+        """The name and the gauges of each collection. Loads nothing into memory."""
 
     def own_bytes(self) -> int:
-        """The bytes that the store takes on disk, without its collections."""
+        """The size of the store on disk in bytes, without its collections."""
 
     def budget(self) -> Mapping[str, int]:
-        """How many bytes the stores of the process may hold in memory, and how many they hold;
-        empty for a cluster."""
+        """The memory limit on all stores of this process, and their present memory use, in bytes.
+        Empty for a cluster."""
 
     def optimize(self, collection_id: str, progress: Progress) -> None:
-        """Compact a collection, so that nothing deleted is left in its files."""
+        """Compact a collection, so that its files contain no deleted data."""
 
     def verify(self, analyzer_of: "Callable[[CollectionRecord], Analyzer]") -> Iterable[FileReport]:
-        """Verify every byte of the store; a report for each file. analyzer_of: the analyzer of a
-        collection's words."""
+        """Verify every byte of the store. Yields a report for each file. analyzer_of: returns the
+        analyzer of a collection's words."""
 
 
 class EngineStore(CollectionStore, Protocol):
     """A store of our engine, with methods that a cluster doesn't have."""
 
     def points(self, collection_id: str) -> EnginePoints:
-        """The points of a collection; raises NotFoundError."""
+        """The points of a collection. Raises NotFoundError if there is no such collection."""
 
     def resolve(self, name: str) -> CollectionRecord:
-        """The collection with this name, or with this alias; raises NotFoundError."""
+        """The collection with this name or alias. Raises NotFoundError if there is no such
+        collection."""
 
     def open_copy(self, collection_id: str) -> AbstractContextManager[EnginePoints]:
-        """The points of a collection as they are now, in a temporary copy, deleted at the end of
-        the context."""
+        """Context manager: the present points of a collection in a temporary copy, which is deleted
+        at the end of the context."""
 
     def snapshot(self, target: Path, collection_id: str | None = None) -> None:
-        """Write a snapshot of a collection, or of the whole store if None, to a file that doesn't
-        exist yet."""
+        """Write a snapshot to the file `target`, which must not exist yet. The snapshot contains
+        one collection, or the whole store if `collection_id` is None."""
 
     def aliases(self) -> dict[str, str]:
-        """The name of the collection that each alias leads to, in the order of aliases."""
+        """The aliases in sorted order, each with the name of its collection."""
 
     def change_aliases(self, edit: Callable[[dict[str, str]], dict[str, str]]) -> None:
-        """Replace the aliases by the result of `edit`, in one transaction. NotFoundError for a
-        collection that isn't there, AlreadyExistsError for an alias that is a collection's name."""
+        """Replace the aliases by the result of `edit`, in one transaction. Raises NotFoundError if
+        an alias leads to a missing collection, and AlreadyExistsError if an alias is the name of a
+        collection."""
 
 
 class EmbeddedStore(EngineStore, Protocol):
     """A store in this process, with methods that a server's store doesn't have."""
 
     def points(self, collection_id: str) -> EmbeddedPoints:
-        """The points of a collection; raises NotFoundError."""
+        """The points of a collection. Raises NotFoundError if there is no such collection."""
 
     def adopt_collection(
         self, source: "EmbeddedStore", collection_id: str, record: CollectionRecord
     ) -> None:
-        """Create a collection with this record, and the contents that another collection, of this
-        store or of another store on disk, has at one moment. AlreadyExistsError for a name that is
-        taken."""
+        """Create a collection with this record, and copy the contents of another collection into
+        it. The other collection can be in this store or in another store on disk. Its contents are
+        read in one state. Raises AlreadyExistsError if the name is taken."""
 
     def restore(
         self, snapshot: Path, name: str | None = None, replace: bool = False
     ) -> CollectionRecord:
-        """Add the collection of a snapshot, under its own name or another. replace: replace the
-        collection that has this name; else a name that is taken raises AlreadyExistsError."""
+        """Add the collection of a snapshot, under its own name or, if `name` isn't None, under that
+        name. If a collection has this name, `replace` replaces it; without `replace`,
+        AlreadyExistsError is raised."""

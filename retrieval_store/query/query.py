@@ -1,10 +1,11 @@
-"""Questions: the queries that a caller can make about the points of a collection.
+"""The queries that a caller can send to the points of a collection.
 
-A question is data, the same for every front and every store: *steps*, and the parts of a point that
-the hits carry. A step ranks the points that its filter allows. A step with *prefetches* (steps that
-run before it) ranks only the points that any of them has found. `executor` executes questions.
+A `Query` is data, and it is the same for every front and every store. It has *steps*, and names the
+parts of a point that the hits contain. A step ranks the points that fulfil its filter. *Prefetches*
+are steps that run before a step; a step with prefetches ranks only the points that any of them has
+found. `executor` executes queries.
 
-An `ExplainRequest` asks a store why records are found by a question, or aren't; its response is a
+An `ExplainRequest` asks a store why a query finds records, or doesn't find them; its response is a
 `RankReport`.
 """
 
@@ -28,23 +29,23 @@ multivector space, a sparse vector in a sparse one."""
 Scale: TypeAlias = Literal["distance", "server"]
 
 
-# None of the classes that a plain query is made of is ever changed; but frozen, they would take
-# three times as long to make.
+# The classes of which a plain query consists are never changed. They aren't frozen, because
+# creating them would take three times as long.
 
 
 @dataclass(slots=True, eq=False)
 class NearestDense:
-    """Ranks by nearness to vectors, each of which is a query: (q, dim) float32 in a dense space. In
-    a multivector space they are q matrices, (m, dim) each, compared by late interaction.
+    """Ranks points by their nearness to query vectors. Each query vector gets a ranking of its own.
+    In a dense space, `vectors` is (q, dim) float32. In a multivector space, it is q matrices, (m,
+    dim) each, which are compared by late interaction.
 
-    scale: the unit of scores and thresholds. "distance": hits carry distances (squared L2, L1, or 1
-    - the dot product or cosine), and a threshold is the greatest distance allowed; the score is 1 -
-    distance for dot product and cosine, -distance for L2 and L1, so greater is better. "server":
-    scores as a Qdrant server gives them: the dot product or cosine (greater is better), or the L2
-    or L1 distance (less is better).
-    exact: leave nothing out without a proof; ef: the number of candidates to request from an index,
-    None for its default; recall: the share of the true nearest that suffices, None for the space's
-    setting.
+    scale: the unit of scores and thresholds. "distance": hits have distances (squared L2, L1, or 1
+    - the dot product or cosine), and a threshold is the greatest distance of a hit. The score is 1
+    - distance for dot product and cosine, -distance for L2 and L1, so greater is better. "server":
+    scores in the scale of a Qdrant server: the dot product or cosine (greater is better), or the L2
+    or L1 distance (less is better). exact: return the exact nearest points. ef: the number of
+    candidates to request from an index, None for the index's default. recall: the share of the true
+    nearest points that must be found, None for the space's setting.
     """
 
     space: str
@@ -57,9 +58,9 @@ class NearestDense:
 
 @dataclass(slots=True, eq=False)
 class NearestSparse:
-    """Ranks by the dot product with sparse vectors, each of which is a query. corpus, here and
-    below: the filter of the points among which idf is counted, in a space with idf; all points if
-    None."""
+    """Ranks points by their dot product with sparse query vectors. Each query vector gets a ranking
+    of its own. corpus: a filter; in a space with idf, the idf is computed over the points that
+    fulfil it, or over all points if it is None."""
 
     space: str
     vectors: tuple[SparseVector, ...]
@@ -68,9 +69,10 @@ class NearestSparse:
 
 @dataclass(slots=True, eq=False)
 class Bm25:
-    """Ranks documents by BM25, by the words of texts, each of which is a query. weighs_identifiers:
-    words that look like identifiers weigh more. The rankings then carry the share of the text that
-    the best documents hold, which adaptive fusion needs."""
+    """Ranks documents by BM25 for query texts; each text gets a ranking of its own.
+    weighs_identifiers: words that look like identifiers get a greater weight. Each ranking then
+    also reports the share of the text that the best documents contain. Adaptive fusion needs this
+    share."""
 
     texts: tuple[str, ...]
     analyzer: "Analyzer"
@@ -78,7 +80,7 @@ class Bm25:
 
     @property
     def identifier_weight(self) -> float:
-        """The factor of the idf of words that look like identifiers."""
+        """The factor by which the idf of words that look like identifiers is multiplied."""
         from retrieval_store.base.fusion import IDENTIFIER_WEIGHT
 
         return IDENTIFIER_WEIGHT if self.weighs_identifiers else 1.0
@@ -86,8 +88,9 @@ class Bm25:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recommend:
-    """Ranks by similarity to positive examples and dissimilarity to negative examples. best: score
-    by the single most similar example; otherwise by the sum over all examples."""
+    """Ranks by similarity to positive examples and dissimilarity to negative examples. best:
+    whether only the most similar example decides the score; otherwise the score is the sum over all
+    examples."""
 
     space: str
     positives: tuple[Example, ...]
@@ -98,9 +101,10 @@ class Recommend:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Discover:
-    """Ranks by the number of pairs for which a point is nearer to the first example than to the
-    second, and points with equal numbers by nearness to the target. Without a target, ranks by how
-    far the point is on the wrong side of the pairs, summed (the less the better)."""
+    """Ranks by pairs of examples. A point ranks higher the more pairs there are whose first example
+    is nearer to it than the second. Points with equal numbers of such pairs are ranked by nearness
+    to the target. Without a target, the score sums up how far the point is on the wrong side of
+    each pair, and less is better."""
 
     space: str
     target: Example | None
@@ -110,8 +114,9 @@ class Discover:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RelevanceFeedback:
-    """Ranks by nearness to a target, times `own`, plus, for each pair, how much nearer a point is
-    to the first than to the second, times the pair's weight."""
+    """Ranks by the sum of two terms. The first is the nearness to a target, times `own`. The second
+    adds up over the pairs how much nearer the point is to a pair's first example than to its
+    second, times the pair's weight."""
 
     space: str
     target: Example
@@ -122,9 +127,9 @@ class RelevanceFeedback:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mmr:
-    """Ranks by maximal marginal relevance (MMR): nearness to one vector, and dissimilarity to hits
-    chosen before, among the `candidates` nearest points. diversity: from 0 (only nearness counts)
-    to 1 (only dissimilarity counts)."""
+    """Ranks by maximal marginal relevance (MMR): nearness to one vector, and dissimilarity to the
+    hits chosen before. Only the `candidates` nearest points are ranked. diversity: from 0 (only
+    nearness counts) to 1 (only dissimilarity counts)."""
 
     near: NearestDense | NearestSparse
     diversity: float
@@ -133,10 +138,10 @@ class Mmr:
 
 @dataclass(slots=True, eq=False)
 class FuseRankings:
-    """Ranks by fusion of the rankings of the prefetches; see `base.fusion.fuse`. weights: one for
-    each prefetch, equal if None; k: the constant of reciprocal rank fusion. has_fixed_limits:
-    whether the caller has set the limits of the prefetches; then they aren't raised when more hits
-    are needed to fill groups."""
+    """Fuses the rankings of the prefetches; see `base.fusion.fuse`. weights: one weight for each
+    prefetch, or None for equal weights. k: the constant of reciprocal rank fusion.
+    has_fixed_limits: whether the caller has set the limits of the prefetches. Such limits aren't
+    raised when more hits are needed to fill groups."""
 
     kind: FusionKind
     weights: tuple[float, ...] | None = None
@@ -146,8 +151,8 @@ class FuseRankings:
 
 @dataclass(frozen=True, slots=True)
 class PayloadText:
-    """Ranks by BM25 over the tokens of texts in the payload. corpus: the filter of the points from
-    whose texts the statistics are computed; all points if None."""
+    """Ranks by BM25 over the tokens of texts in the payload. corpus: a filter; the statistics are
+    computed over the points that fulfil it, or over all points if it is None."""
 
     at: TokensAt
     tokens: tuple[str, ...]
@@ -158,7 +163,7 @@ class PayloadText:
 
 @dataclass(frozen=True, slots=True)
 class OrderBy:
-    """Sorts by a number in the payload, from the number `start` on."""
+    """Sorts by a number in the payload, beginning with the number `start`."""
 
     values: ValuesAt
     descending: bool = False
@@ -167,14 +172,14 @@ class OrderBy:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FormulaScore:
-    """Ranks by a formula, over the results of the prefetches."""
+    """Ranks by the value of a formula, which can use the scores of the prefetches."""
 
     formula: "Formula"
 
 
 @dataclass(frozen=True, slots=True)
 class Unranked:
-    """Returns points in the order of ids, or at random."""
+    """Returns points in the order of their ids, or in random order if `at_random`."""
 
     at_random: bool = False
 
@@ -196,8 +201,9 @@ Scoring: TypeAlias = (
 
 @dataclass(slots=True, eq=False)
 class QueryStep:
-    """One step of a question. limit: how many of the best hits to return, after `offset` hits are
-    skipped; expression: the filter; threshold: hits that are worse than this are dropped."""
+    """One step of a query. offset: how many of the best hits to skip. limit: how many hits to
+    return after them. expression: the filter. threshold: hits with a worse score or distance are
+    dropped."""
 
     scoring: Scoring
     limit: int
@@ -208,19 +214,18 @@ class QueryStep:
 
     @property
     def depth(self) -> int:
-        """How many of the best hits are needed: the skipped and the returned hits."""
+        """The number of best hits that must be found: the skipped hits and the returned hits."""
         return self.offset + self.limit
 
     @property
     def leaves(self) -> "list[QueryStep]":
-        """All steps without prefetches below this step, or the step itself if it has no
-        prefetches."""
+        """All steps below this step that have no prefetches, or the step itself if it has none."""
         return [leaf for before in self.prefetch for leaf in before.leaves] or [self]
 
 
 def with_limit(step: QueryStep, limit: int) -> QueryStep:
-    """The same step with this limit and no offset; limits of prefetches are raised to at least as
-    many, unless they are fixed (`FuseRankings.has_fixed_limits`)."""
+    """The same step with this limit and no offset. The limits of its prefetches are raised to at
+    least this limit, unless they are fixed (`FuseRankings.has_fixed_limits`)."""
     prefetch = step.prefetch
     if not (isinstance(step.scoring, FuseRankings) and step.scoring.has_fixed_limits):
         prefetch = tuple(
@@ -230,15 +235,15 @@ def with_limit(step: QueryStep, limit: int) -> QueryStep:
 
 
 def restrict_query(question: "Query", expression: Expression | None) -> "Query":
-    """The same question, restricted to the points that fulfil the expression."""
+    """The same query, restricted to the points that fulfil the expression."""
     if expression is None:
         return question
     return replace(question, steps=tuple(step_among(step, expression) for step in question.steps))
 
 
 def step_among(step: QueryStep, *terms: Expression | None) -> QueryStep:
-    """The same step, restricted to the points that fulfil the terms. If it has prefetches, the
-    innermost prefetches are restricted, since they choose the candidates."""
+    """The same step, restricted to the points that fulfil all terms. If it has prefetches, the
+    innermost prefetches are restricted instead, because they choose the candidates."""
     if step.prefetch:
         return replace(step, prefetch=tuple(step_among(part, *terms) for part in step.prefetch))
     return replace(step, expression=all_of(step.expression, *terms))
@@ -249,8 +254,8 @@ GroupValue: TypeAlias = str | int
 
 @dataclass(frozen=True, slots=True)
 class BestOfEach:
-    """One ranking with at most the best `size` hits of each value at a path. Hits without a value
-    there are dropped. The step's limit and offset count the remaining hits."""
+    """Requests one ranking with at most the best `size` hits of each value at a path. Hits without
+    a value there are dropped. The step's limit and offset count the remaining hits."""
 
     path: PayloadPath
     size: int
@@ -258,9 +263,10 @@ class BestOfEach:
 
 @dataclass(frozen=True, slots=True)
 class GroupSearch:
-    """Hits grouped by the strings and integers that points have at a path: the best `count` groups,
-    with at most `size` points each. among: makes the filter for points in a group of these values;
-    besides: makes the filter for points in a group of any other value."""
+    """Requests hits grouped by the strings and integers that points have at a path. The best
+    `count` groups are returned, with at most `size` points each. among: builds the filter for
+    points in a group of these values. besides: builds the filter for points in a group of any other
+    value."""
 
     path: JsonPath
     count: int
@@ -271,10 +277,11 @@ class GroupSearch:
 
 @dataclass(slots=True, eq=False)
 class Query:
-    """Steps, all answered in one state of the collection. fields: the parts of a point that the
-    hits carry; groups: allowed for a single step only. measured: the dense prefetch of a step that
-    fuses rankings, if its distances are wanted. Each hit then also carries its distance from that
-    prefetch's query vector, NaN for a point without a vector."""
+    """A query: one or more steps, all executed on one state of the collection. fields: the parts of
+    a point that the hits contain. groups: how to group the hits; only a query with a single step
+    can have groups. measured: a dense prefetch of a step that fuses rankings. If it is set, each
+    hit contains its distance from that prefetch's query vector, NaN for a point without a
+    vector."""
 
     steps: tuple[QueryStep, ...]
     fields: Fields
@@ -283,12 +290,12 @@ class Query:
 
 
 def query_of(near: NearestDense, place: int) -> NearestDense:
-    """The same scoring with only the query at this position."""
+    """The same scoring with only the query vector at position `place`."""
     return replace(near, vectors=cast(Matrix, near.vectors[place : place + 1]))
 
 
 def queries_of(steps: Sequence[QueryStep]) -> int:
-    """How many queries steps have."""
+    """The number of query vectors and texts in all these steps."""
     count = 0
     for step in steps:
         scoring = step.leaves[0].scoring
@@ -308,13 +315,13 @@ MAX_RECORDS, MAX_AHEAD, MAX_CONDITIONS = 1_000, 100, 500
 
 @dataclass(slots=True, eq=False)
 class ExplainRequest:
-    """A question of one step and one query, and the records to explain: the first `limit` that
-    fulfil `records`.
+    """A query with one step and one query vector or text, and the records to explain: the first
+    `limit` records that fulfil the filter `records`.
 
-    beside: steps without prefetches that the question doesn't have; they rank the records too.
-    conditions: for each, the report says which records fulfil it. same: a path; the report has the
-    hits with the same value there as a record. ahead: the greatest number of ids that are reported
-    before a record.
+    beside: further steps without prefetches that rank the records too, though the query doesn't
+    contain them. conditions: the report says for each condition which records fulfil it. same: a
+    path; the report lists the hits that have the same value there as a record. ahead: at most this
+    many ids are reported that precede a record in the ranking.
     """
 
     question: Query
@@ -337,15 +344,15 @@ class ExplainRequest:
 
 @dataclass(slots=True, eq=False)
 class LegReport:
-    """The exact ranks of the records in one way of searching (a "leg", such as dense or text
-    search), among all points that its filter allows.
+    """The exact ranks of the records in one kind of search (a "leg", such as dense or text search),
+    among all points that fulfil its filter.
 
-    asked: how many hits the question requests from this way; None if the question has no such step.
-    ranked: how many points it ranks. ranks: (n,) from 1. 0 for a record that it can't rank (without
-    a vector, or without a word of the query), or that is beyond the store's limit. A record that
-    the filter excludes has the rank that it would have among the allowed ones. scores, distances:
-    (n,), NaN for records without one. beyond: (n,) bool, whether a record is worse than the
-    threshold of the step.
+    asked: how many hits the query requests from this leg; None if the query has no such step.
+    ranked: how many points the leg ranks. ranks: (n,) from 1. The rank is 0 if the leg can't rank
+    the record (it has no vector, or no word of the query), or if the record is beyond the store's
+    limit. A record that the filter excludes gets the rank that it would have without the filter.
+    scores, distances: (n,), NaN where unknown. beyond: (n,) bool, whether the record is worse than
+    the threshold of the step.
     """
 
     name: str
@@ -359,9 +366,9 @@ class LegReport:
 
 @dataclass(slots=True, eq=False)
 class WordReport:
-    """A word of a query, after analysis. weight: its idf, NaN if unknown. shares: (n,) its
-    contribution to the score of each record, 0 where the record lacks it, NaN where it has it and
-    the contribution isn't known."""
+    """A word of a query text, after analysis. weight: its idf, NaN if unknown. shares: (n,) the
+    word's contribution to the score of each record. A share is 0 if the record lacks the word, and
+    NaN if it has the word and the contribution is unknown."""
 
     word: str
     weight: float
@@ -370,14 +377,17 @@ class WordReport:
 
 @dataclass(slots=True, eq=False)
 class RankReport:
-    """A store's report on the records, all of one state: n of them, in the order of insertion.
+    """A store's report on n records, in the order of insertion. All its parts are read from one
+    state.
 
-    points: with payload, document and uri. found: the hits of the question. matching: how many
-    points its filter allows, None where that isn't counted. ranks: (n,) the ranks, from 1, in the
-    question's exact ranking of all points that match, 0 for a record that isn't in it. ahead: the
-    ids before each record in that ranking; beyond: (n,) bool, whether a record's score in it is
-    worse than the question's threshold. legs: the ways of searching; words: of the texts of the
-    query; fulfilled: (conditions, n); same: for each record the hits with its value at the path.
+    points: the records with payload, document and uri. found: the ids of the query's hits.
+    matching: how many points fulfil the query's filter, None if they aren't counted. ranks: (n,)
+    the ranks, from 1, in the query's exact ranking of all matching points; 0 for a record that
+    isn't in the ranking. ahead: for each record, the ids before it in that ranking. beyond: (n,)
+    bool, whether a record's score in that ranking is worse than the query's threshold. legs: a
+    report for each leg. words: a report for each word of the query texts. fulfilled: (conditions,
+    n) bool, which record fulfils which condition. same: for each record, the hits with its value at
+    the path.
     """
 
     points: Points

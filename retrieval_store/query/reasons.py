@@ -1,10 +1,11 @@
-"""Explains to a caller why records were found by a query or not, as data that prints readably.
+"""Explains to a caller why a query found records or not, as data that prints readably.
 
 A front parses the filters of its dialect into `Condition`s, one for each part as the caller wrote
-it. So a reason can name the parts that exclude a record. The meaning of a part is an expression. A
-`WhyRequest` has a front's question, and `reasons_of` makes the `Reasons` from the store's report.
-`advice_on` says in sentences what would have to change for a record to be found. It names every
-obstacle, not only the first, so a caller who follows it finds the record.
+it. So a reason can name the parts that exclude a record. Each condition also has an expression, the
+filter that stores evaluate. A `WhyRequest` contains a front's query, and `reasons_of` builds the
+`Reasons` from the store's report. `advice_on` says in sentences what would have to change for a
+record to be found. It names every obstacle, not only the first, so a caller who follows it finds
+the record.
 """
 
 import re
@@ -47,15 +48,16 @@ from retrieval_store.query.query import (
 from retrieval_store.query.types import PointId, ShownIds
 
 ReasonKind: TypeAlias = Literal["one", "all", "any"]
-MAX_CONDITIONS_TOLD = 50  # conditions that leave a record out
-SHOWN_DOCUMENT = 200  # characters of a document that are shown as the value which a condition met
+# Failing terms that are listed; if there are more, the condition is reported as a whole.
+MAX_CONDITIONS_TOLD = 50
+SHOWN_DOCUMENT = 200  # characters of a document that are shown as the value for a condition
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Condition:
-    """A part of a filter. argument: the argument of the call that contains it; written: the part
-    alone, as it could be written in that argument; kind: "one" for a part that can't be divided,
-    "all" or "any" for a combination of terms."""
+    """A part of a filter. argument: the name of the call's argument that contains the part.
+    written: only this part, in the syntax of that argument. kind: "one" for a part that can't be
+    divided, "all" or "any" for a combination of terms."""
 
     argument: str
     written: Any
@@ -66,8 +68,9 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Excluded:
-    """A condition that excludes a record: the argument of the call that contains it, the condition
-    alone as it is written in that argument, and the record's value, None if it has no value."""
+    """A condition that excludes a record. argument: the name of the call's argument that contains
+    the condition. condition: only this condition, in the syntax of that argument. met: the record's
+    value, None if it has no value."""
 
     argument: str
     condition: Any
@@ -78,15 +81,16 @@ class Excluded:
 
 
 def walk_conditions(conditions: Iterable[Condition]) -> Iterator[Condition]:
-    """The conditions and, recursively, all their parts."""
+    """Yield the conditions and, recursively, all their parts."""
     for condition in conditions:
         yield condition
         yield from walk_conditions(condition.terms)
 
 
 def failing_parts(condition: Condition, holds: Callable[[Condition], bool]) -> list[Condition]:
-    """The smallest parts of a condition that exclude a record; all of them, or one of them, must
-    change for the record to match. An empty list if the record matches."""
+    """The smallest parts of a condition that exclude a record, or an empty list if the record
+    matches. For the record to match, all these parts or only one of them must change, depending on
+    the condition."""
     if holds(condition):
         return []
     if condition.kind == "one":
@@ -98,7 +102,8 @@ def failing_parts(condition: Condition, holds: Callable[[Condition], bool]) -> l
 
 
 def limit_parts(conditions: Sequence[Condition]) -> tuple[Condition, ...]:
-    """The conditions; if they have more than MAX_CONDITIONS parts, without their parts."""
+    """The same conditions. If they have more than MAX_CONDITIONS parts in total, their parts are
+    removed."""
     if sum(1 for _ in walk_conditions(conditions)) <= MAX_CONDITIONS:
         return tuple(conditions)
     return tuple(replace(c, kind="one", terms=()) for c in conditions[:MAX_CONDITIONS])
@@ -110,8 +115,8 @@ def expressions_of(conditions: Sequence[Condition]) -> tuple[Expression, ...]:
 
 
 def value_met(condition: Condition, record: Candidate) -> Any:
-    """A record's value for a condition: a value of its metadata, several as a list; the beginning
-    of its document; its id. None if the record has no value."""
+    """The record's value that a condition is about: a value of its metadata (several as a list),
+    the beginning of its document, or its id. None if the record has no such value."""
     for leaf in walk(condition.expression):
         if isinstance(leaf, ColumnLeaf):
             return _value_of(leaf, record)
@@ -128,22 +133,22 @@ def _value_of(leaf: ColumnLeaf, record: Candidate) -> Any:
     return values[0] if len(values) == 1 else values or None
 
 
-PRINTED_DOCUMENT = 80  # characters of a document in the print
-MAX_IDS_SHOWN = 5  # ids in the print
+PRINTED_DOCUMENT = 80  # characters of a document in printed output
+MAX_IDS_SHOWN = 5  # ids in printed output
 COLUMNS = ("id", "result", "rank", "by", "left out by", "words shared", "words missing", "advice")
 
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """The exact result for a record in one way of searching (a "leg", such as dense or text
-    search).
+    """The exact result for a record in one kind of search (a "leg", such as dense or text search).
 
-    rank: the record's rank, from 1, among the records that match; for a record that a filter
-    excludes, the rank that it would have. None if it can't be ranked (it has no vector, or no word
-    of the query), or is too far back on a cluster. distance: only for dense searches of a
-    Collection; score: greater is better. asked: how many candidates the query takes from this way;
-    None if it doesn't search this way. beyond: whether the record is worse than the threshold of
-    this way."""
+    rank: the record's rank, from 1, among the matching records. A record that a filter excludes
+    gets the rank that it would have without the filter. The rank is None if the record has no
+    vector or no word of the query, or if it is too far back on a cluster. distance: only for dense
+    searches of a Collection. score: greater is better. asked: how many candidates the query takes
+    from this leg, None if it doesn't use the leg. beyond: whether the record is worse than the
+    threshold of this leg.
+    """
 
     rank: int | None
     distance: float | None
@@ -154,8 +159,9 @@ class Leg:
 
 @dataclass(frozen=True, slots=True)
 class Reranked:
-    """The result of a re-ranker for a record that it has read: the rank before and after, from 1,
-    and its score, None for a record without a document."""
+    """The result of a re-ranker for a record that it has scored. before, after: the record's rank
+    before and after re-ranking, from 1. score: the re-ranker's score, None for a record without a
+    document."""
 
     before: int
     after: int
@@ -164,19 +170,20 @@ class Reranked:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why one record was found by a query, or wasn't.
+    """Why a query found a record, or didn't find it.
 
-    exists: whether there is such a record; if not, the other fields are empty. found: whether the
-    record is among the hits. place: its rank among the hits, from 1; hits that an offset skips
-    count. rank: its exact rank, from 1, among all records that match, in the ranking that the query
-    would return with a large enough limit. None where a filter excludes it, or it can't be ranked.
-    legs: by the name of the way of searching, "dense", "text" or "sparse". excluded_by: the
-    smallest conditions that exclude it. shared_words: words of the query that its document has,
-    with the contribution of each to its score in text search (None on a cluster); missing_words:
-    words that it lacks. ahead: the ids before it, best first, 100 at most. same: hits that have its
+    exists: whether the record exists; if not, the other fields are empty. found: whether the record
+    is among the hits. place: the record's rank among the hits, from 1; hits that an offset skips
+    are counted. rank: the record's exact rank, from 1, among all matching records, in the ranking
+    that the query would return with a large enough limit. None if a filter excludes the record, or
+    if it can't be ranked. legs: the results of single searches, by the name of the leg: "dense",
+    "text" or "sparse". excluded_by: the smallest conditions that exclude the record. shared_words:
+    words of the query that the record's document contains, each with its contribution to the score
+    in text search (None on a cluster). missing_words: words of the query that the document lacks.
+    ahead: the ids before the record, best first, 100 at most. same: hits that have the record's
     value under the key that the caller named. advice: what would have to change, in sentences.
-    reranked: the re-ranker's result, if it has read the record. Then place and ahead are after
-    re-ranking, rank and legs before.
+    reranked: the re-ranker's result, if it has scored the record. In that case place and ahead are
+    those after re-ranking, rank and legs those before.
     """
 
     id: str | int
@@ -196,7 +203,7 @@ class Reason:
 
     @property
     def summary(self) -> str:
-        """Whether it was found, and its place, in a few words."""
+        """Whether the record was found, and its place, in a few words."""
         if not self.exists:
             return "there is no such record"
         if self.reranked is not None:
@@ -213,7 +220,7 @@ class Reason:
 
     @property
     def row(self) -> Sequence[object]:
-        """Its row in a table, in `COLUMNS`."""
+        """The row of this reason in a table with the columns `COLUMNS`."""
         legs = (f"{name}: {_describe_leg(leg)}" for name, leg in self.legs.items())
         return (
             str(self.id),
@@ -250,8 +257,8 @@ class Reason:
 
 
 class Reasons(list[Reason]):
-    """The reasons of several records, which print as a text, and show as a table in notebooks.
-    note: a further remark."""
+    """A list of the reasons of several records. It prints as text, and notebooks show it as a
+    table. note: a further remark."""
 
     def __init__(self, reasons: Iterable[Reason] = (), note: str | None = None) -> None:
         super().__init__(reasons)
@@ -287,9 +294,9 @@ def _first_ids(ids: list[str | int]) -> str:
     return list_first(ids, MAX_IDS_SHOWN, lambda point_id: printable(str(point_id)))
 
 
-FAR = 100  # a rank beyond this many times the limit gets no advice to raise it
+FAR = 100  # if a rank exceeds this many times the limit, no advice to raise the limit is given
 DIGITS = 6
-SHOWN_VALUE = 60  # characters of a value
+SHOWN_VALUE = 60  # characters of a shown value
 # Exclusions by a property of the record itself, rather than by its data.
 _OF_ITSELF = {
     "ids": "it isn't one of these ids",
@@ -302,9 +309,9 @@ _OF_ITSELF = {
 
 @dataclass(frozen=True, slots=True)
 class ArgumentNames:
-    """The names of a call's arguments that decide the result. depth_grows: whether a larger number
-    of hits makes each side of a fused query return more candidates, too; showing: the effect of
-    more hits, in words."""
+    """How advice names the arguments of the caller's function that influence the result.
+    depth_grows: whether a larger number of hits also makes each side of a fused query return more
+    candidates. showing: a phrase that describes the effect of more hits."""
 
     count: str = "n_results"
     offset: str = "offset"
@@ -321,8 +328,8 @@ class ArgumentNames:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AdviceContext:
-    """The context of advice besides the reason: the question, the record, and the names of
-    arguments. is_beyond: whether the record is worse than the question's threshold."""
+    """The data that advice needs in addition to the reason: the query, the record, and the names of
+    arguments. is_beyond: whether the record is worse than the query's threshold."""
 
     question: Query
     record: Candidate
@@ -331,12 +338,12 @@ class AdviceContext:
 
     @property
     def step(self) -> QueryStep:
-        """The one step of the question."""
+        """The only step of the query."""
         return self.question.steps[0]
 
 
 def advice_on(reason: Reason, about: AdviceContext) -> list[str]:
-    """The advice for an existing record."""
+    """The advice for a record that exists: what would have to change for the query to find it."""
     if reason.found:
         return [*_on_found(reason)]
     if reason.excluded_by:
@@ -361,7 +368,8 @@ def _on_excluded(excluded: Excluded) -> str:
 
 
 def _beside_those_that_match(reason: Reason, about: AdviceContext) -> Iterator[str]:
-    """Advice on further obstacles, for a record that conditions exclude."""
+    """Advice for a record that conditions exclude: the obstacles that would remain without these
+    conditions."""
     legs = {name: leg for name, leg in reason.legs.items() if leg.asked is not None}
     for name, leg in legs.items():
         if leg.beyond:
@@ -377,7 +385,8 @@ def _beside_those_that_match(reason: Reason, about: AdviceContext) -> Iterator[s
 
 
 def _on_threshold(name: str, leg: Leg, about: AdviceContext) -> str:
-    """Advice for a record that is worse than the threshold of a way of searching. leg: that way."""
+    """Advice for a record that is worse than the threshold of one leg of the query. name, leg: that
+    leg."""
     step, names = about.step, about.names
     if step.prefetch:
         return f"the threshold of {name} leaves it out there: {_measure_of(leg)}"
@@ -387,7 +396,8 @@ def _on_threshold(name: str, leg: Leg, about: AdviceContext) -> str:
 
 
 def _measure_of(leg: Leg) -> str:
-    """The distance or score, rounded so that a threshold of the printed value includes it."""
+    """A phrase with the distance or score. The number is rounded so that a threshold of the printed
+    value includes the record."""
     if leg.distance is not None:
         return f"its distance is {_format_number(leg.distance, ROUND_CEILING)}"
     return f"its score is {_format_number(leg.score or 0.0, ROUND_FLOOR)}"
@@ -451,7 +461,7 @@ def _on_no_rank(name: str, leg: Leg, about: AdviceContext) -> str:
 
 def _on_place(reason: Reason, about: AdviceContext) -> Iterator[str]:
     """Advice for a record that ranks too low, or that isn't among the hits although its exact rank
-    is."""
+    is high enough."""
     step, names, rank = about.step, about.names, reason.rank or 0
     needed_limit = rank - step.offset
     if rank <= step.depth:
@@ -469,8 +479,8 @@ def _on_place(reason: Reason, about: AdviceContext) -> Iterator[str]:
 
 
 def _grows(about: AdviceContext) -> bool:
-    """Whether more hits of the same query extend the same ranking. A fused ranking may change with
-    the number of hits of each side."""
+    """Whether a larger limit extends the ranking without changing its beginning. A fused ranking
+    may change with the number of hits of each side."""
     scoring = about.step.scoring
     if not about.step.prefetch:
         return True
@@ -480,7 +490,7 @@ def _grows(about: AdviceContext) -> bool:
 
 
 def _on_missed(reason: Reason, about: AdviceContext) -> Iterator[str]:
-    """Advice for a record that isn't among the hits although its exact rank is."""
+    """Advice for a record that isn't among the hits although its exact rank is high enough."""
     step, names = about.step, about.names
     if not step.prefetch:
         if isinstance(step.scoring, NearestDense) and not step.scoring.exact:
@@ -499,7 +509,8 @@ def _on_missed(reason: Reason, about: AdviceContext) -> Iterator[str]:
 
 
 def _on_words(reason: Reason, about: AdviceContext) -> Iterator[str]:
-    """Advice for a record that a text search, which the query doesn't use, would rank well."""
+    """Advice for a record that a text search would rank among the hits, if the query doesn't use
+    text search."""
     step = about.step
     if about.is_beyond or (reason.rank is not None and reason.rank <= step.depth):
         return
@@ -509,16 +520,16 @@ def _on_words(reason: Reason, about: AdviceContext) -> Iterator[str]:
             yield f"by its words alone it is at place {rank}: {about.names.by_words} would show it"
 
 
-LONGEST_PATTERN = 1_000  # characters of a text
-MAX_CONTAINING = 20  # that contain a text
+LONGEST_PATTERN = 1_000  # characters of a text that is searched for with any white space
+MAX_CONTAINING = 20  # records that contain a text
 
 
 @dataclass(frozen=True, slots=True)
 class WhyRequest:
-    """A question, and the records to explain: those with these ids, or the first that contain a
-    text. conditions: the question's filters as written; beside: ways of searching that it doesn't
-    use; same: the key that the caller named; spelled: how the query spells the analyzer's words;
-    names: the names of the caller's arguments."""
+    """A query, and the records to explain: those with these ids, or the first records that contain
+    a text. conditions: the query's filters as the caller wrote them. beside: further kinds of
+    search that the query doesn't use. same: the key that the caller named. spelled: for each word
+    of the analyzer, its spelling in the query. names: the names of the caller's arguments."""
 
     question: Query
     ids: Sequence[PointId] | None
@@ -531,9 +542,9 @@ class WhyRequest:
 
 
 def reasons_of(points: PointsBackend, case: WhyRequest) -> Reasons:
-    """The reasons of the records, in the order of the ids, or of insertion. InvalidArgumentError
-    unless records are named in exactly one way (ids or a text), and for a question of several
-    queries."""
+    """The reasons of the records, in the order of the ids, or of insertion. Raises
+    InvalidArgumentError unless exactly one of ids and text is set, or if the query has several
+    query vectors or texts."""
     _check_named(case.ids, case.containing)
     limit = MAX_CONTAINING if case.ids is None else len(case.ids)
     groups = case.question.groups
@@ -557,7 +568,8 @@ def reasons_of(points: PointsBackend, case: WhyRequest) -> Reasons:
 
 
 def _check_named(ids: Sequence[PointId] | None, containing: str | None) -> None:
-    """Raise InvalidArgumentError unless records are named in exactly one of the two ways."""
+    """Raise InvalidArgumentError unless exactly one of `ids` and `containing` is set, and is
+    valid."""
     if (ids is None) == (containing is None):
         raise InvalidArgumentError(
             "expected either ids or containing, and not both, to say which are meant"
@@ -577,9 +589,10 @@ def _absent(point_id: PointId) -> Reason:
 
 
 def ways_to_contain(text: str) -> list[Expression]:
-    """Conditions for containing a text, from strict to loose; the first that any records fulfil is
-    used. A record contains the text exactly; or with any white space between its words, as for a
-    text copied from a display with other lines."""
+    """Conditions for containing a text, from strict to loose. The caller uses the first condition
+    that any record fulfils. The strict condition requires the exact text. The loose condition
+    accepts any white space between the words, for a text copied from a display with other line
+    breaks."""
     as_it_is, words = DocumentContains(text), text.split()
     if len(words) < 2 or len(text) > LONGEST_PATTERN:
         return [as_it_is]
@@ -587,7 +600,7 @@ def ways_to_contain(text: str) -> list[Expression]:
 
 
 def _ways_to_name(case: WhyRequest) -> list[Expression]:
-    """The expressions of the records to explain; see `ways_to_contain`."""
+    """The alternative expressions for the records to explain; see `ways_to_contain`."""
     if case.ids is None:
         return ways_to_contain(case.containing or "")
     return [HasId(tuple(case.ids), are_shown=isinstance(case.ids, ShownIds))]
@@ -605,7 +618,7 @@ def _reason(case: WhyRequest, report: RankReport, at: int, record: Candidate) ->
     fulfilled = {
         id(condition): bool(report.fulfilled[i, at]) for i, condition in enumerate(conditions)
     }
-    excluded = [  # a ranked record was excluded by nothing, whatever parts of filters say
+    excluded = [  # a ranked record isn't excluded, whatever parts of filters say
         Excluded(condition.argument, condition.written, value_met(condition, record))
         for whole in ([] if report.ranks[at] else case.conditions)
         for condition in failing_parts(whole, lambda part: fulfilled[id(part)])
@@ -646,7 +659,8 @@ def _reason(case: WhyRequest, report: RankReport, at: int, record: Candidate) ->
 
 
 def _shared_words(case: WhyRequest, report: RankReport, at: int) -> dict[str, float | None]:
-    """The words that a record shares with the query, the weightiest first."""
+    """The words that a record shares with the query, each with its contribution to the score, in
+    descending order of contribution."""
     shared = {
         case.spelled.get(word.word, word.word): _number(word.shares, at)
         for word in report.words

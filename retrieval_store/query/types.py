@@ -1,10 +1,10 @@
-"""The data that passes between stores and their callers.
+"""The data that stores and their callers exchange.
 
-Points go in and come out in columns, rather than one by one (`PointBatch`, `Points`, `Hits`).
-Vector spaces define the vectors of points, their distance, and their index
-(`NewSpace`, `SpaceRecord`). A store describes its collections and the state of its files
-(`CollectionRecord`, `FileReport`, `Gauges`). A `Projection` draws vectors in a plane: points lie
-along the two directions in which they differ most.
+Points are passed in columns, rather than one by one (`PointBatch`, `Points`, `Hits`). A vector
+space defines the vectors of points, their metric, and their index (`NewSpace`, `SpaceRecord`). A
+store describes its collections and the state of its files (`CollectionRecord`, `FileReport`,
+`Gauges`). A `Projection` shows vectors in a plane, along the two directions in which they differ
+most.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,14 +25,14 @@ from retrieval_store.filters.paths import PayloadPath
 from retrieval_store.indexes import CODES, CODES_BEFORE, HNSW, is_installed, recall_of
 
 PointId: TypeAlias = str | int  # integers from 0 to 2^64-1, and strings that aren't empty
-# What comes of a filter that finds nothing since no record can fulfil a condition.
+# The reaction to a filter that finds nothing because no record can fulfil a condition.
 UnknownKeys: TypeAlias = Literal["warn", "error", "ignore"]
 
 
 class ShownIds(tuple[str, ...]):
-    """Ids from a caller who sees all ids as strings. "7" means the point with the integer id 7, if
-    that exists and no point has the string "7" as id; otherwise it means the string. A store
-    decides that in the same state in which it uses the ids."""
+    """Ids from a caller who sees all ids as strings. "7" means the point with the integer id 7 if
+    that point exists and no point has the string "7" as id. Otherwise "7" means the string. A store
+    resolves the ids in the same state in which it uses them."""
 
     __slots__ = ()
 
@@ -41,12 +41,12 @@ NonDenseVector: TypeAlias = SparseVector | Matrix  # a matrix is a multivector
 
 
 class Unset(Enum):
-    """The type of UNSET, which means "leave it unchanged" in an update."""
+    """The type of UNSET, a value which means "leave it unchanged" in an update."""
 
     UNSET = "unset"
 
 
-UNSET = Unset.UNSET  # the only one
+UNSET = Unset.UNSET  # the only value of the type Unset
 MaybeText: TypeAlias = str | None | Unset
 MaybePayload: TypeAlias = Payload | None | Unset
 
@@ -55,8 +55,8 @@ MaybePayload: TypeAlias = Payload | None | Unset
 class Vectors:
     """Vectors for some points of a batch.
 
-    matrix: (m, dim) float32, C-contiguous; positions: which points of the batch they belong to,
-    ascending int64 (m,), None for all of them.
+    matrix: (m, dim) float32, C-contiguous. positions: the positions of the vectors' points in the
+    batch, ascending int64 (m,); None if all points have a vector.
     """
 
     matrix: Matrix
@@ -67,8 +67,8 @@ class Vectors:
 class NonDenseVectors:
     """Vectors for some points of a batch, in a space that isn't dense.
 
-    items: for each point a SparseVector, or a (m, dim) float32 matrix of its several vectors;
-    positions: as in `Vectors`.
+    items: for each point a SparseVector, or an (m, dim) float32 matrix of its m vectors. positions:
+    as in `Vectors`.
     """
 
     items: Sequence[NonDenseVector]
@@ -77,8 +77,8 @@ class NonDenseVectors:
 
 @dataclass(frozen=True, slots=True)
 class PointBatch:
-    """Points to write. A field that is None as a whole leaves existing points unchanged, and so
-    does UNSET as an item; new points get null."""
+    """Points to write. A field that is None leaves that field of existing points unchanged. The
+    item UNSET in a field leaves it unchanged for one point. New points get null instead."""
 
     ids: Sequence[PointId]
     vectors: Mapping[str, Vectors | NonDenseVectors] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class PointBatch:
 
 
 def with_nulls(batch: PointBatch) -> PointBatch:
-    """The batch, with null in all fields that aren't given."""
+    """The same batch, in which every missing payload, document and uri is null."""
 
     def fill_nulls(values: Sequence[Any] | None) -> list[Any]:
         items = [UNSET] * len(batch.ids) if values is None else values
@@ -106,11 +106,12 @@ def with_nulls(batch: PointBatch) -> PointBatch:
 class WriteRules:
     """How `put` treats existing points, missing points, and payloads.
 
-    on_existing: "update" changes the given fields of a point. "replace" removes all fields that
-    aren't given, vectors too. "ignore" leaves it unchanged, "refuse" is an IDAlreadyExistsError.
-    on_missing: "refuse" is a NotFoundError. merge_payloads: keys of the new payload replace those
-    of the old, a None deletes the key; otherwise the new payload replaces the old. needs_vector:
-    the space in which each new point must have a vector, None if points may have no vector. where:
+    on_existing: "update" changes the fields in the batch. "replace" also removes all fields that
+    the batch doesn't contain, including vectors. "ignore" leaves the point unchanged. "refuse"
+    raises IDAlreadyExistsError. on_missing: "insert" and "ignore" insert or skip the point;
+    "refuse" raises NotFoundError. merge_payloads: keys of the new payload replace keys of the old
+    one, and None deletes a key; otherwise the new payload replaces the whole old one. needs_vector:
+    the space in which each new point must have a vector, None if points don't need a vector. where:
     a filter; existing points that don't fulfil it are ignored.
     """
 
@@ -127,7 +128,7 @@ WHOLE = WriteRules(on_existing="replace", on_missing="insert", merge_payloads=Fa
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The fields of a point besides its vectors."""
+    """All fields of a point except its vectors."""
 
     payload: Payload | None
     document: str | None
@@ -135,7 +136,8 @@ class Content:
 
 
 def merge_payload(old: Payload | None, new: Payload | None) -> Payload | None:
-    """`old` with the keys of `new`; a None deletes the key."""
+    """A copy of `old` in which the keys of `new` replace its own. A value of None deletes the key.
+    If `new` is None, `old` is returned."""
     if new is None:
         return old
     merged = {**(old or {}), **new}
@@ -144,8 +146,9 @@ def merge_payload(old: Payload | None, new: Payload | None) -> Payload | None:
 
 @dataclass(frozen=True, slots=True)
 class PutResult:
-    """The result of `put`: how many points it inserted and updated, which ids it ignored, and which
-    updated points lost a document or uri because the batch has null for it."""
+    """The result of `put`. inserted, updated: numbers of points. ignored: ids of the ignored
+    points. cleared: ids of updated points that lost a document or uri because the batch has null
+    for it."""
 
     inserted: int
     updated: int
@@ -155,8 +158,8 @@ class PutResult:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a collection's log has come: the number of its last operation, and how many points
-    have ever been inserted."""
+    """A position in a collection's change log. operation: the number of the last operation.
+    inserted: how many points had ever been inserted by then."""
 
     operation: int
     inserted: int
@@ -164,9 +167,9 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class ChangedPoints:
-    """Changes since an earlier position. ids: the ids of existing points that were inserted or
-    changed since that position, in the order of insertion; None if the log doesn't reach back that
-    far. inserted: how many of them are new."""
+    """The changes since an earlier position. position: the new position. ids: the ids of existing
+    points that were inserted or changed since the earlier position, in the order of insertion. None
+    if the log doesn't reach back that far. inserted: how many of these points are new."""
 
     position: Position
     ids: Sequence[PointId] | None
@@ -175,8 +178,8 @@ class ChangedPoints:
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """Which fields of points to fetch, besides their ids. vectors: names of spaces; version: the
-    number of the operation that changed a point last."""
+    """Which fields of points to fetch, in addition to their ids. vectors: the names of vector
+    spaces. version: the number of the last operation that changed the point."""
 
     payload: bool = False
     document: bool = False
@@ -186,20 +189,22 @@ class Fields:
 
     @property
     def nbytes(self) -> int:
-        """About how many bytes a hit with these fields takes, without vectors."""
+        """The approximate size in bytes of a hit with these fields, without vectors."""
         return 300 + 500 * (self.payload + self.document)
 
 
 VectorsRead: TypeAlias = Matrix | list[NonDenseVector | None]
 
 
-@dataclass(slots=True)  # never changed; frozen, it would take three times as long to make
+# Not frozen, though it never changes, because creating it would take three times as long.
+@dataclass(slots=True)
 class Points:
-    """Points read; fields that weren't requested are None.
+    """Points that were read from a store. Fields that weren't requested are None.
 
-    vectors: by the names of spaces. For a dense space: (n, dim) float32, with rows of NaN for
-    points without a vector. For other spaces: a list, with None for points without a vector.
-    versions: (n,) integers.
+    vectors: the vectors by the name of the space. For a dense space: (n, dim) float32, with rows of
+    NaN for points without a vector. For other spaces: a list, with None for points without a
+    vector. versions: (n,) integers, for each point the number of the last operation that changed
+    it.
     """
 
     ids: list[PointId]
@@ -242,7 +247,7 @@ class Points:
         )
 
     def candidate(self, place: int) -> Candidate:
-        """The point at a position, as filters see it."""
+        """The point at position `place`, as an object on which filters can be evaluated."""
 
         def of(column: Any) -> Any:
             return None if column is None else column[place]
@@ -250,11 +255,13 @@ class Points:
         return Candidate(self.ids[place], of(self.payloads), of(self.documents), of(self.uris))
 
 
-@dataclass(slots=True)  # never changed; frozen, it would take three times as long to make
+# Not frozen, though it never changes, because creating it would take three times as long.
+@dataclass(slots=True)
 class Hits:
-    """The hits of one query, or of one group: points, best first; their distances, float64 (n,), or
-    None if no distances are measured; and their scores, float64 (n,), in the scale of the question.
-    values: the sort keys of an order; group: the common value of a group."""
+    """The hits of one query vector or text, or of one group. points: best first. distances: float64
+    (n,), or None if no distances are computed. scores: float64 (n,), in the scale that the query
+    requests. values: the sort keys, if the query sorts points. group: the value that the points of
+    a group share."""
 
     points: Points
     distances: Floats | None
@@ -269,11 +276,11 @@ KINDS: tuple[VectorKind, ...] = get_args(VectorKind)
 
 @dataclass(frozen=True, slots=True)
 class NewSpace:
-    """A vector space to be created: its metric, the name and settings of its index, and the kind of
-    a point's vectors: one dense, one sparse, or several dense ones ("multi"). A sparse space ranks
-    by the dot product; {"idf": true} in its settings multiplies by the idf of each index. The
-    numbers of other spaces are stored in the datatype; "uint8" truncates them to integers from 0 to
-    255. dimension: None leaves it to the first write."""
+    """A vector space to be created: its metric, and the name and settings of its index. kind: a
+    point has one dense vector, one sparse vector, or several dense vectors ("multi"). A sparse
+    space ranks by the dot product; {"idf": true} in its settings multiplies by the idf of each
+    index. Spaces of other kinds store numbers in the datatype; "uint8" truncates numbers to
+    integers from 0 to 255. dimension: None if the first write sets it."""
 
     metric: Metric
     index: Payload = field(default_factory=dict)
@@ -284,9 +291,9 @@ class NewSpace:
 
 @dataclass(frozen=True, slots=True)
 class SpaceRecord:
-    """An existing vector space. dimension: None until it is fixed; count: how many living points
-    have a vector in the space; number: unique for ever, so it distinguishes the space from a
-    dropped space of the same name."""
+    """An existing vector space. dimension: None until the first write sets it. count: how many
+    existing points have a vector in the space. number: never reused, so it distinguishes the space
+    from a deleted space of the same name."""
 
     name: str
     metric: Metric
@@ -299,24 +306,24 @@ class SpaceRecord:
 
 
 class Indexed(Protocol):
-    """Protocol of a space with an index, new or existing. index: the name and settings of the
+    """A vector space with an index, either new or existing. index: the name and settings of the
     index."""
 
     @property
     def index(self) -> Payload: ...
 
 
-RECALL = "recall"  # beside the settings of an index; its class doesn't get it
+RECALL = "recall"  # stored with the settings of an index, but not passed to its class
 
 
 def index_name(space: Indexed) -> str:
-    """The registered name of a space's index."""
+    """The name under which a space's index is registered."""
     name = str(space.index.get("name", HNSW))
     return CODES if name == CODES_BEFORE else name
 
 
 def index_settings(space: Indexed) -> Payload:
-    """The settings with which the class of the space's index is made."""
+    """The settings for creating an index of the space."""
     settings = space.index.get("settings")
     if not isinstance(settings, dict):
         return {}
@@ -324,21 +331,21 @@ def index_settings(space: Indexed) -> Payload:
 
 
 def uses_codes(space: Indexed) -> bool:
-    """Whether a space has only codes as its index: by default, and instead of a graph whose package
-    isn't installed."""
+    """Whether quantized codes are a space's only index. They are the default, and replace a graph
+    index whose package isn't installed."""
     name = index_name(space)
     return name == CODES or (name == HNSW and not is_installed(HNSW))
 
 
 def recall_wanted(space: Indexed) -> float | None:
-    """The recall that a space's settings set; None if they set no recall."""
+    """The recall in a space's settings; None if the settings contain no recall."""
     settings = space.index.get("settings")
     recall = settings.get(RECALL) if isinstance(settings, dict) else None
     return float(recall) if isinstance(recall, (int, float)) else None
 
 
 def usual_recall(space: Indexed) -> float:
-    """The recall of a search that sets no recall."""
+    """The recall for a search in this space that doesn't specify a recall."""
     recall, ef = recall_wanted(space), index_settings(space).get("ef_search")
     return recall_of(ef if isinstance(ef, int) else None) if recall is None else recall
 
@@ -346,14 +353,14 @@ def usual_recall(space: Indexed) -> float:
 EXPIRES = "expires"  # in settings, the key of `CollectionRecord.expires`
 
 
-# Where a collection doesn't say how its words are found.
+# The settings of a collection that doesn't specify how words are found.
 TEXT_DEFAULTS: Payload = {"language": None, "stemming": True, "stopwords": False}
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionRecord:
-    """A collection as the catalog knows it; the engine keeps the settings, and reads no more of
-    them than `is_qdrant_only`, `expires` and `text_settings`."""
+    """A collection's entry in the catalog. The engine stores the settings for its callers; it uses
+    only the settings that `is_qdrant_only`, `expires` and `text_settings` read."""
 
     id: str
     name: str
@@ -361,22 +368,22 @@ class CollectionRecord:
 
     @property
     def is_qdrant_only(self) -> bool:
-        """Whether only QdrantClient can use the collection: it has no unnamed vectors, or ones that
-        `Collection` can't use."""
-        settings: object = self.settings  # which a damaged catalog may have otherwise
+        """Whether only QdrantClient can use the collection, because it has no unnamed vectors, or
+        has unnamed vectors that `Collection` can't use."""
+        settings: object = self.settings  # a damaged catalog may contain other types
         return isinstance(settings, dict) and "qdrant_front" in settings and "hnsw" not in settings
 
     @property
     def expires(self) -> str | None:
-        """The key of payloads under which points have their time of expiry: an ISO 8601 time, or
-        seconds since 1970. None if there is no such key."""
+        """The payload key under which points have their expiry time: an ISO 8601 time, or seconds
+        since 1970. None if points don't expire."""
         settings: object = self.settings
         key = settings.get(EXPIRES) if isinstance(settings, dict) else None
         return key if isinstance(key, str) and key else None
 
     @property
     def text_settings(self) -> Payload:
-        """How the words of documents are found; see `TEXT_DEFAULTS`."""
+        """The settings for splitting documents into words; see `TEXT_DEFAULTS`."""
         settings: object = self.settings
         given = settings.get("text") if isinstance(settings, dict) else None
         return given if isinstance(given, dict) else TEXT_DEFAULTS
@@ -384,7 +391,8 @@ class CollectionRecord:
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """The verification of one file: its size in bytes, and the problem, None for none."""
+    """The result of verifying one file. bytes: its size. problem: a description of the damage, None
+    if there is none."""
 
     file: Path
     bytes: int
@@ -393,14 +401,15 @@ class FileReport:
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """Metrics of a collection; None for a value that isn't known, or that would have to be loaded
-    first.
+    """Metrics of a collection. A metric is None if it is unknown, or if data would have to be
+    loaded to compute it.
 
-    points: how many; seq: the number of the last operation; in_memory: whether this process has the
-    collection's state in memory; if not, the following values aren't known; index_lag: vectors that
-    neither the index in memory nor its file has; uncoded: vectors without codes; dead_slots: of
-    vectors that were deleted or replaced, until compaction; memory, disk: bytes by part; problem:
-    why it can't be read, None when it can.
+    points: the number of points. seq: the number of the last operation. in_memory: whether this
+    process has the collection's state in memory; if not, the following metrics are unknown.
+    index_lag: how many vectors neither the index in memory nor the index file contains. uncoded:
+    how many vectors have no codes. dead_slots: how many slots hold vectors that were deleted or
+    replaced; compaction removes them. memory, disk: bytes by part. problem: why the collection
+    can't be read, None if it can.
     """
 
     points: int | None = None
@@ -415,7 +424,8 @@ class Gauges:
 
 
 Mode: TypeAlias = Literal["full", "relaxed", "read-only"]
-Progress: TypeAlias = Callable[[int, int], object]  # called with new vectors, and the total
+# Called with the number of new vectors, and the total.
+Progress: TypeAlias = Callable[[int, int], object]
 Shown: TypeAlias = str | int | float | bool | None
 
 
@@ -423,10 +433,10 @@ Shown: TypeAlias = str | int | float | bool | None
 class Projection:
     """Points in a plane, in the order of insertion.
 
-    places: (n, 2) float32; axes: (3, d) float32, the mean and the first two principal axes, with
-    which `base.pca.places_of` projects other vectors; explained: (2,) the share of the variance
-    along each; total: the number of points that this is a sample of; values: of each at the path,
-    None without a path.
+    places: (n, 2) float32, the positions in the plane. axes: (3, d) float32, the mean and the first
+    two principal axes; `base.pca.places_of` projects other vectors with them. explained: (2,) the
+    share of the variance along each axis. total: the number of points from which the sample was
+    drawn. values: the value of each point at the path, None without a path.
     """
 
     ids: list[PointId]
@@ -438,14 +448,15 @@ class Projection:
 
 
 def nothing_in(path: PayloadPath | None) -> Projection:
-    """The projection of a space without any vectors."""
+    """The projection of a space that contains no vectors."""
     none = np.empty((0, 2), np.float32)
     axes = np.zeros((3, 0), np.float32)
     return Projection([], none, axes, np.zeros(2), 0, None if path is None else [])
 
 
 def refuse_other_kind(space: str, kind: str) -> None:
-    """Raise InvalidArgumentError for a space in which points don't have one dense vector."""
+    """Raise InvalidArgumentError if the space isn't dense, because only dense vectors can be
+    projected."""
     if kind != "dense":
         raise InvalidArgumentError(
             f"space is {space!r}, whose vectors are {kind}; only dense ones can be projected"
@@ -453,7 +464,8 @@ def refuse_other_kind(space: str, kind: str) -> None:
 
 
 def scalar(value: Any) -> Shown:
-    """The part of a value that is shown: of a list, its first item; of an object, None."""
+    """The displayed part of a value: the first non-null item of a list, None for an object, and
+    otherwise the value itself."""
     if isinstance(value, list):
         value = next((element for element in value if element is not None), None)
     return None if isinstance(value, list | dict) else value
@@ -465,9 +477,9 @@ COUNTED = 200  # bytes of a value and its count in a list
 def most_frequent(
     counts: Mapping[tuple[bool, Scalar], int], limit: int | None
 ) -> list[tuple[Scalar, int]]:
-    """The first `limit` values with their counts: the most frequent first; equally frequent values
-    ascend, bools before numbers before strings. counts: the key is (whether the value is a bool,
-    the value), since True equals 1 in Python."""
+    """The first `limit` values with their counts, sorted from most to least frequent. Equally
+    frequent values ascend: bools, then numbers, then strings. counts: the key is (whether the value
+    is a bool, the value), because True equals 1 in Python."""
 
     def place(pair: tuple[tuple[bool, Scalar], int]) -> Any:
         (is_bool, value), count = pair

@@ -1,8 +1,9 @@
-"""Why records are found by a question, or aren't: their exact ranks in every ranking of it.
+"""Finds out why a query finds records, or doesn't find them: their exact ranks in each of its
+rankings.
 
-Each single ranking is made of all points that its filter allows, without an index. They are
-combined as in the question, without its limits, thresholds and offsets. The question is executed
-unchanged as well.
+Each single ranking contains all points that fulfil its filter, and is computed without an index.
+The rankings are combined as in the query, without its limits, thresholds and offsets. The unchanged
+query is executed as well.
 """
 
 from dataclasses import replace
@@ -40,8 +41,9 @@ from retrieval_store.query.types import Fields, PointId, Points
 
 
 def why(ranker: Ranker, inquiry: ExplainRequest, max_hits: int) -> RankReport:
-    """The report on the records. max_hits: the greatest number of points in a ranking; later ones
-    have no rank. InvalidArgumentError for several queries."""
+    """The report on the records. max_hits: the greatest number of points in a ranking; points after
+    them have no rank. Raises InvalidArgumentError if the query has several query vectors or
+    texts."""
     question, same = inquiry.question, inquiry.same
     for steps in (question.steps, *((step,) for step in inquiry.beside)):
         if (count := queries_of(steps)) != 1:
@@ -73,7 +75,8 @@ def why(ranker: Ranker, inquiry: ExplainRequest, max_hits: int) -> RankReport:
 
 
 def _places(ranking: Ints, items: Ints) -> Ints:
-    """(n,) the places from 1 of items in a ranking, 0 for one that isn't in it."""
+    """The rank of each item in a ranking: (n,), from 1. The rank is 0 if the ranking doesn't
+    contain the item."""
     places = np.zeros(len(items), np.int64)
     for i, item in enumerate(items.tolist()):
         at = np.flatnonzero(ranking == item)
@@ -84,7 +87,8 @@ def _places(ranking: Ints, items: Ints) -> Ints:
 def _with_same(
     points: Points, at: int, batches: list[Points], inquiry: ExplainRequest
 ) -> list[PointId]:
-    """The hits other than the record at `at` that have the same value at the path."""
+    """The ids of the hits whose value at the path is the same as that of the record at position
+    `at`. The record itself is left out."""
     if inquiry.same is None or points.payloads is None:
         return []
     value = kind_of(value_at(points.payloads[at], inquiry.same))
@@ -99,8 +103,8 @@ def _with_same(
 
 
 def _beyond(ranker: Ranker, step: QueryStep, ranking: Ranked, places: Ints) -> Bools:
-    """(n,) bool: which of the hits with these ranks, from 1, are worse than the threshold of a
-    step."""
+    """Which of the hits with the ranks `places` (from 1) are worse than the threshold of a step:
+    (n,) bool."""
     beyond = np.zeros(len(places), np.bool_)
     if step.threshold is not None and len(ranking.items):
         bad = are_bad(ranker, step, ranking)
@@ -109,8 +113,8 @@ def _beyond(ranker: Ranker, step: QueryStep, ranking: Ranked, places: Ints) -> B
 
 
 class _Ways:
-    """The single rankings of a question, and the ranks and scores of some items in them. records: a
-    filter that these items fulfil; other points may fulfil it too."""
+    """Computes the single rankings of a query, and the ranks and scores of some items in them.
+    records: a filter that these items fulfil; other points may fulfil it too."""
 
     def __init__(self, ranker: Ranker, records: Expression, items: Ints, max_hits: int) -> None:
         self._ranker, self._records, self._items, self._max_hits = ranker, records, items, max_hits
@@ -118,7 +122,7 @@ class _Ways:
         self.words: list[WordReport] = []
 
     def whole_ranking(self, step: QueryStep, name: str) -> Ranked:
-        """The whole ranking of a step of one query."""
+        """The ranking of all matching points by a step with one query vector or text."""
         if not step.prefetch:
             return self._rank(step, name or leg_names([step], "")[0], step.depth)
         names = leg_names(step.prefetch, name)
@@ -132,7 +136,7 @@ class _Ways:
         return self._ranker.rank_among(self._whole(step), legs)
 
     def rank_beside(self, step: QueryStep) -> None:
-        """Report how a step that isn't part of the question ranks the items."""
+        """Report how a step that isn't part of the query ranks the items."""
         self._rank(step, leg_names([step], "")[0], None)
 
     def _rank(self, step: QueryStep, name: str, depth: int | None) -> Ranked:
@@ -145,17 +149,17 @@ class _Ways:
         return ranking
 
     def _whole(self, step: QueryStep) -> QueryStep:
-        """The same step without limit and threshold, and searched exactly."""
+        """The same step without limit and threshold, and with exact search."""
         scoring, limit = step.scoring, self._max_hits
         if isinstance(scoring, NearestDense):
             scoring = replace(scoring, exact=True)
-        elif isinstance(scoring, Mmr):  # it chooses among this many
+        elif isinstance(scoring, Mmr):  # Mmr chooses among this many points
             limit = min(limit, max(scoring.candidates, 1))
         return replace(step, scoring=scoring, limit=limit, offset=0, threshold=None)
 
     def _leg(self, step: QueryStep, name: str, depth: int | None, ranking: Ranked) -> LegReport:
-        """The ranks of the items in a ranking; for items that its filter excludes, the ranks that
-        they would have."""
+        """The report on the ranks of the items in a ranking. An item that the step's filter
+        excludes gets the rank that it would have without the filter."""
         ranks, scores = _places(ranking.items, self._items), np.full(len(self._items), np.nan)
         distances = np.full(len(self._items), np.nan)
         alone = self._alone(step, ranking)
@@ -174,8 +178,8 @@ class _Ways:
         return LegReport(name, depth, len(ranking.items), ranks, scores, distances, beyond)
 
     def _alone(self, step: QueryStep, ranking: Ranked) -> Ranked:
-        """The ranking of the records alone, without the filter of the step; `ranking` itself if it
-        contains all of them."""
+        """The ranking of only the records, without the filter of the step. If `ranking` contains
+        all of them, it is returned instead."""
         if (
             isinstance(step.scoring, NearestDense | NearestSparse | Bm25)
             and not np.isin(self._items, ranking.items).all()
@@ -185,7 +189,8 @@ class _Ways:
         return ranking
 
     def _count_before(self, ranking: Ranked, item: int, key: float, sign: float) -> int:
-        """How many items of a ranking precede an item with this key, where less is better."""
+        """The number of items in a ranking that precede `item`, whose sort key is `key` (less is
+        better). sign: multiplied with a score, it gives the score's sort key."""
         keys: Floats = sign * ranking.scores
         equal = ranking.items[keys == key]
         earlier = self._ranker.order(np.append(equal, item))

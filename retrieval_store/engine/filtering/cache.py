@@ -1,8 +1,8 @@
-"""The caches of filtering, above all the results of filters, for queries that repeat a filter.
+"""The caches for filtering, above all the results of filters, for queries that repeat a filter.
 
-A result is kept as bits, one for each row. It is updated by evaluating the filter only for the
-points that have changed since. Data that searches derive from a result is kept with it: a bit for
-each slot, the slots of few points, and a copy of their codes once that pays.
+A result is stored as bits, one for each row. To update it, the filter is evaluated only for the
+points that have changed since. Data that searches derive from a result is stored with it: a bit for
+each slot, a list of slots if there are few points, and a copy of their codes once that pays.
 """
 
 import math
@@ -34,18 +34,22 @@ from retrieval_store.indexes.native import BLOCK, RowFilter, RowTest
 if TYPE_CHECKING:
     from retrieval_store.indexes.quantized import Bits
 
-FEW = 16  # changed rows, up to which copies of codes are checked for reuse
+FEW = 16  # if at most this many rows have changed, copies of codes are checked for reuse
 FOLLOWED = 1_024  # a cached result is updated while at most this many rows have changed since
-SLOT_BITS_AFTER = 50  # searches of one state by rows take as much longer as the pass does
-FEW_SLOTS = 200_000  # this many bits are made in half a millisecond
-BROAD = 25  # a filter that allows one row in this many is broad: few blocks of codes have none
-SHORT = 150  # bytes up to which a filter is its own key; a longer one's key is a digest
-OBJECTS = 5_000  # estimated bytes of a result's own objects, and of searches kept for it
+# This many searches of one state by rows lose as much time as building the bits of slots takes.
+SLOT_BITS_AFTER = 50
+FEW_SLOTS = 200_000  # bits for this many slots are built in half a millisecond
+# A filter is broad if one row in this many fulfils it: then few blocks of codes have no match.
+BROAD = 25
+# A filter of at most this many bytes is its own key; the key of a longer filter is a digest.
+SHORT = 150
+# Estimated bytes of a result's own objects, and of the searches that are kept for it.
+OBJECTS = 5_000
 Key: TypeAlias = bytes
 
 
 class Packed(Protocol):
-    """Codes of the points that a filter allows, copied into one block. Filtering needs only the
+    """Codes of the points that fulfil a filter, copied into one block. Filtering needs only the
     size of the copy, and the slots of the codes, ascending."""
 
     @property
@@ -58,8 +62,8 @@ _NONE = weakref.WeakValueDictionary[int, Bytes]()
 
 
 def _no_bits(height: int) -> Bytes:
-    """A bit for each of this number of rows, all 0 (no row is allowed). Filter results without rows
-    share this array."""
+    """A bit for each row, all 0, which means that no row fulfils the filter. height: the number of
+    rows. All filter results without matching rows share this array."""
     bits = _NONE.get(height)
     if bits is None:
         bits = np.zeros(-(-height // 8), np.uint8)
@@ -69,23 +73,24 @@ def _no_bits(height: int) -> Bytes:
 
 
 class FilterResult:
-    """The points that a filter allows, in one state.
+    """The points that fulfil a filter, in one state.
 
-    restricts: whether there is a filter; about_count: how many points are allowed, perhaps
-    estimated; key: of the filter, see `key_of`; uses: how often the cached result was used again;
-    counted: the bytes that the cache counts for it. For each vector space: `copies`, the copied
-    codes of its allowed points; `lost`, the extra cost of past queries because there was no copy.
+    restricts: whether there is a filter. about_count: how many points fulfil it; the number may be
+    estimated. key: the cache key of the filter, see `key_of`. uses: how often the cached result was
+    reused. counted: the bytes that the cache counts for the result. copies: for each vector space,
+    the copied codes of these points. lost: for each vector space, the extra cost of past queries
+    because there was no copy.
 
-    It has a bit for each row, or a test that is applied to single rows until the bits are needed. A
-    result with a test isn't cached, since the test refers to columns.
+    A result has a bit for each row, or a test that is applied to single rows until the bits are
+    needed. A result with a test isn't cached, because the test refers to columns.
     """
 
-    __slots__ = (  # many are kept
+    __slots__ = (  # slots, because many results are kept
         "__weakref__", "_bits", "_by_rows", "_count", "_height", "_slot_bits", "_slots", "_tested",
         "about_count", "copies", "counted", "key", "lost", "restricts", "uses",
     )  # fmt: skip
     rows = NOTHING_STALE  # results of filters are never merged
-    is_empty = False  # that a filter lets nothing through is worth knowing
+    is_empty = False  # it is worth caching that no point fulfils a filter
 
     def __init__(
         self,
@@ -102,13 +107,13 @@ class FilterResult:
         self._height = tested.height if tested is not None else 0 if mask is None else len(mask)
         self._slots: dict[str, Ints] = {}
         self._slot_bits: dict[str, Bits] = {}
-        self._by_rows: dict[str, int] = {}  # how often slots were asked by rows
+        self._by_rows: dict[str, int] = {}  # how often each space was searched by rows
         self.copies: dict[str, Packed] = {}
         self.lost: dict[str, float] = {}
 
     @property
     def count(self) -> int:
-        """How many points are allowed."""
+        """How many points fulfil the filter."""
         if self._count is None:
             assert self._tested is not None
             self.about_count = self._count = self._tested.test.count(range(self._height))
@@ -116,7 +121,7 @@ class FilterResult:
 
     @property
     def mask(self) -> Bools | None:
-        """(rows,) bool: which rows are allowed; None when there is no filter."""
+        """Which rows fulfil the filter: (rows,) bool; None if there is no filter."""
         if self._bits is None:
             if self._tested is None:
                 return None
@@ -124,13 +129,13 @@ class FilterResult:
         return np.unpackbits(self._bits, count=self._height, bitorder="little").view(np.bool_)
 
     def counts_beyond(self, height: int, count: int) -> bool:
-        """Whether this result is of a later state than one with `height` rows and `count` points:
-        that is, whether rows were added. Changes in rows that both states have are tracked
+        """Whether this result belongs to a later state than a state with `height` rows and `count`
+        points, because rows were added. Changes in rows that both states have are tracked
         elsewhere."""
         return self._height > height if self.restricts else self.about_count != count
 
     def allows(self, rows: Ints) -> Bools:
-        """(n,) bool: which of these rows are allowed; negative row numbers aren't."""
+        """Which of these rows fulfil the filter: (n,) bool; False for negative row numbers."""
         if self._bits is not None:
             return (rows >= 0) & bits_at(self._bits, rows)
         has_row: Bools = rows >= 0
@@ -140,11 +145,12 @@ class FilterResult:
 
     @property
     def tested(self) -> "TestedRows | None":
-        """The test of rows; None once the bits are made."""
+        """The test of rows; None if there are bits instead."""
         return self._tested if self._bits is None else None
 
     def _rows(self) -> Ints:
-        """The allowed rows, in any order; must only be called if there is a filter."""
+        """The rows that fulfil the filter, in any order. Must be called only if there is a
+        filter."""
         listed = None if self._tested is None else self._tested.list_rows()
         if listed is None:
             mask = self.mask
@@ -153,11 +159,12 @@ class FilterResult:
         return listed
 
     def slots(self, space: SpaceState) -> Ints | None:
-        """The slots of allowed points that have a vector in the space, ascending; None for all
+        """The slots of matching points that have a vector in the space, ascending; None means all
         slots."""
         name = space.space.name
         if not self.restricts and not space.dead:
-            return None  # not kept: a point that comes and goes within one step leaves a dead slot
+            # Not cached: a point that is added and deleted within one step leaves a dead slot.
+            return None
         slots = self._slots.get(name)
         if slots is None:
             if not self.restricts:
@@ -171,13 +178,14 @@ class FilterResult:
 
     def slot_bits(self, space: SpaceState, stop: int) -> "Bits":
         """A bit for each slot below `stop`, packed into 32-bit words, the last of which is padded.
-        A bit is 1 for the vector of an allowed point, and 0 for other points, dead slots, and slots
-        newer than the state."""
+        A bit is 1 for the vector of a point that fulfils the filter. It is 0 for other points, dead
+        slots, and slots newer than the state."""
         name, words = space.space.name, -(-stop // BLOCK)
         cached_bits = self._slot_bits.get(name)
         if cached_bits is not None and len(cached_bits) >= words:
             return cached_bits
-        count = min(space.space.slots, words * BLOCK)  # all of the last word: codes may grow in it
+        # Including the whole last word, because codes may be added there.
+        count = min(space.space.slots, words * BLOCK)
         flags, mask = space.row_of_slot.not_negative(count), self.mask
         if mask is not None:
             flags &= mask[space.row_of_slot.whole(0, count)]
@@ -190,13 +198,14 @@ class FilterResult:
         return self.about_count * BROAD >= self._height
 
     def lacks_bits(self, space: SpaceState) -> bool:
-        """Whether a scan of codes must first make the bits of slots, which aren't cached yet."""
+        """Whether a scan of codes must first build the bitmap of slots, because it isn't cached
+        yet."""
         return self.restricts and not self._is_broad and space.space.name not in self._slot_bits
 
     def filter_for_codes(self, space: SpaceState, stop: int) -> "Bits | RowFilter":
         """A filter of the slots below `stop` for a scan of codes. With a bit for each slot, the
-        scan skips blocks without an allowed slot. If few blocks can be skipped, the filter tests
-        the row of each slot instead, by the test or by the bits of rows. Making the bits of slots
+        scan skips blocks without a matching slot. If few blocks can be skipped, the filter tests
+        the row of each slot instead, by the test or by the bits of rows. Building the bits of slots
         takes longer than most searches, so it pays only after several searches."""
         name = space.space.name
         self._by_rows[name] = times = self._by_rows.get(name, 0) + 1
@@ -210,8 +219,8 @@ class FilterResult:
     def with_mask(
         self, mask: Bools, changed: Ints, spaces: Mapping[str, SpaceState]
     ) -> "FilterResult":
-        """The result with a new mask, which differs in the changed rows at most. Copies and lists
-        are kept where the change affects none of the vectors."""
+        """The result with a new mask, which differs from the old one only in changed rows. Copies
+        and lists whose vectors aren't affected are kept."""
         allowed_before, allowed_now = self.allows(changed[changed < self._height]), mask[changed]
         difference = int(np.count_nonzero(allowed_now)) - int(np.count_nonzero(allowed_before))
         result = FilterResult(mask, self.count + difference, self.key)
@@ -232,20 +241,21 @@ class FilterResult:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in use, including the bits of slots, which may be made later."""
+        """The size of its arrays in bytes, including the bits of slots, even if they aren't built
+        yet."""
         rows = 0 if self._bits is None or not self._count else 2 * self._bits.nbytes
         slots = sum(rows_of_space.nbytes for rows_of_space in [*self._slots.values()])
         return OBJECTS + rows + slots + sum(packed.nbytes for packed in [*self.copies.values()])
 
 
 def _has_all(slots: Ints, rows: Ints, space: SpaceState) -> bool:
-    """Whether the vectors of all these rows are among these slots, which are ascending. A slot
-    never gets another vector."""
+    """Whether the slots contain the vectors of all these rows. The slots must ascend. A slot never
+    gets another vector."""
     return not outside(np.sort(space.slot_of_row[rows]), slots).any()
 
 
 class FilterCache:
-    """The cache of filters' results, for all states that number their rows alike."""
+    """The cache of filter results, for all states with the same row numbers."""
 
     def __init__(self, seq: int) -> None:
         self._lock = Lock()
@@ -253,16 +263,17 @@ class FilterCache:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in use."""
+        """The size of the cached results in bytes."""
         return self._layers.nbytes
 
     def note(self, seq: int, rows: Ints) -> None:
-        """Note that the step to the state at `seq` added or changed these rows."""
+        """Record that these rows were added or changed by the write that led to the state at
+        `seq`."""
         self._layers.note(seq, {None: rows})
 
     def at(self, key: Key | None, state: State) -> tuple[FilterResult | None, Ints]:
-        """The cached result, None without one, and the stale rows: those for which it may be wrong
-        in this state."""
+        """The cached result (or None), and the stale rows, for which it may be wrong in this
+        state."""
         if key is None:
             return None, NOTHING_STALE
         layers: Layers[FilterResult] | None
@@ -270,13 +281,13 @@ class FilterCache:
         return (None, NOTHING_STALE) if layers is None else (layers.segments[0], layers.stale)
 
     def keep(self, allowed: FilterResult, state: State) -> None:
-        """Cache the result of a filter in a state."""
+        """Cache the result of a filter in this state."""
         if allowed.key is not None:
             allowed.counted = allowed.nbytes
             self._layers.keep(allowed.key, state.head.seq, Layers((allowed,), NOTHING_STALE))
 
     def count_again(self, allowed: FilterResult, state: State) -> None:
-        """Update the size of a result that a search has added data to, if it is still cached."""
+        """If a result is still cached, update its size, because a search has added data to it."""
         if allowed.nbytes == allowed.counted:
             return
         with self._lock:
@@ -285,12 +296,15 @@ class FilterCache:
 
 
 def key_of(expression: Expression | None) -> Key | None:
-    """The cache key of a filter: the types and contents of its nodes, or a digest of these, since a
-    filter may be of any length. (Contents alone won't do, as True equals 1 in Python but not in a
-    filter.) None for a filter that can't be a key. Filters of three kinds can't: those with nodes
-    of the user's own classes, which may hold anything; those that name points by the integers shown
-    instead of ids, since whether a point matches then depends on other points; and those with NaN
-    or infinite numbers, which orjson writes like None."""
+    """The cache key of a filter: the types and contents of its nodes, or a digest of these, because
+    a filter can have any length. (Contents alone aren't enough, because True equals 1 in Python but
+    not in a filter.)
+
+    The key is None for three kinds of filters: those with nodes of the user's own classes, which
+    may contain anything; those with ids that may mean either an integer or a string, because
+    whether a point matches then depends on other points; and those with NaN or infinite numbers,
+    which orjson writes like None.
+    """
     if expression is None:
         return b""
     nodes = [*walk(expression, within=True)]
@@ -303,7 +317,7 @@ def key_of(expression: Expression | None) -> Key | None:
         return None
     if b"null" in contents and any(map(_has_infinite, nodes)):
         return None
-    # Our classes live as long as the process, so that their addresses stand for them.
+    # Our classes live as long as the process, so their addresses identify them.
     whole = contents + array("Q", map(id, types)).tobytes()
     if len(whole) <= SHORT:
         return whole
@@ -313,7 +327,8 @@ def key_of(expression: Expression | None) -> Key | None:
 
 
 def _has_infinite(node: Any) -> bool:
-    """Whether a number in a node is infinite or NaN. Also True if their sum overflows."""
+    """Whether a number in a node is infinite or NaN. Also True if the sum of its numbers
+    overflows."""
     return _are_infinite([getattr(node, name) for name in node.__dataclass_fields__])
 
 
@@ -332,8 +347,9 @@ def _may_mean_integers(node: Expression) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """A filter for the expired points, None if no point has expired. It is valid as of the write
-    `seq`, from the time `since` until before `until`, in seconds since 1970."""
+    """A filter for the expired points, or None if no point has expired. It is valid for the state
+    as of the write `seq`, from the time `since` until just before `until`, in seconds since
+    1970."""
 
     seq: int
     since: float
@@ -341,19 +357,22 @@ class Expiry:
     condition: Expression | None
 
     def holds(self, seq: int, moment: float) -> bool:
-        """Whether the filter is valid as of this write, at this time."""
+        """Whether the filter is valid for the state as of this write, at this time."""
         return seq == self.seq and self.since <= moment < self.until
 
 
 @dataclass(frozen=True, slots=True)
 class KeptFilters(KeptLists):
-    """The caches of this package. For all states that number their rows alike: columns, the values
-    in payloads; answers, the results of conditions on documents. For one state: allowed, the
-    results of filters. uses: how often the columns of a path were used before they are saved;
-    condition_uses: recent uses of conditions on documents, by their keys; seen: the filters that
-    were used; expiry: filters for expired points, by the path of the time of expiry; living: empty,
-    or one array with the rows of all points, which columns share; without_room: the number of
-    points when there was no room for a column's file, by the key of the file."""
+    """The caches of this package. columns: the columns of values in payloads, for all states with
+    the same row numbers. answers: the results of conditions on documents, for the same states.
+    allowed: the results of filters, for one state.
+
+    uses: how often the columns of a path were used before they are saved. condition_uses: recent
+    uses of conditions on documents, by their keys. seen: the filters that were used. expiry:
+    filters for expired points, by the path of the expiry time. living: empty, or one array with the
+    rows of all points, which columns share. without_room: the number of points at the time when
+    there was no room for a column's file, by the key of the file.
+    """
 
     columns: LayerCache
     answers: LayerCache
@@ -370,9 +389,9 @@ FilterView: TypeAlias = View[KeptFilters]
 
 
 class TestedRows:
-    """The rows that a filter allows, as a test that is applied to each row during a scan. count:
-    the number of allowed rows, exact or estimated by a sample; list_rows: lists the allowed rows,
-    in any order, if that takes no scan over all rows."""
+    """The rows that fulfil a filter, as a test that is applied to each row during a scan. count:
+    the number of these rows, exact or estimated from a sample. list_rows: returns these rows, in
+    any order; None if that would need a scan over all rows."""
 
     def __init__(
         self,
@@ -386,34 +405,35 @@ class TestedRows:
         self._list_rows = list_rows
 
     def has(self, rows: Ints) -> Bools:
-        """(n,) bool: which of these rows are allowed; no row number may be negative."""
+        """Which of these rows fulfil the filter: (n,) bool. Row numbers must not be negative."""
         return self.test.has(rows)
 
     def bits(self) -> Bytes:
-        """A bit for each row, packed 8 to a byte: whether it is allowed."""
+        """A bit for each row, packed 8 to a byte; it is 1 if the row fulfils the filter."""
         return self.test.bits(self.height)
 
     def list_rows(self) -> Ints | None:
-        """The allowed rows, in any order; None if listing them takes a scan of all rows."""
+        """The rows that fulfil the filter, in any order; None if listing them would need a scan of
+        all rows."""
         return None if self._list_rows is None else self._list_rows()
 
 
 class Evaluator(Protocol):
-    """The evaluator of filters: the module `evaluate`."""
+    """Evaluates filters; the module `evaluate` implements this protocol."""
 
     def test_or_mask(self, view: FilterView, expression: Expression, /) -> TestedRows | Bools:
-        """The points that match, as a test of rows or a (rows,) bool mask."""
+        """The points that match, either as a test of rows or as a (rows,) bool mask."""
         ...
 
     def filter_rows(self, view: FilterView, expression: Expression, rows: Ints, /) -> Bools:
-        """(n,) bool: which of the rows match."""
+        """Which of the rows match: (n,) bool."""
         ...
 
 
 def filter_result(
     view: FilterView, expression: Expression | None, evaluator: Evaluator
 ) -> FilterResult:
-    """The result of a filter, from the cache or evaluated now."""
+    """The result of a filter, either from the cache or evaluated now."""
     key = key_of(expression)
     cached = current_result(view, key, expression, evaluator)
     if cached is not None:
@@ -435,8 +455,8 @@ def filter_result(
 def current_result(
     view: FilterView, key: Key | None, expression: Expression | None, evaluator: Evaluator
 ) -> FilterResult | None:
-    """The cached result of a filter, updated by evaluating it for the rows that have changed since;
-    None where there is no result, or too many rows have changed (FOLLOWED)."""
+    """The cached result of a filter, updated by evaluating the filter for the rows that have
+    changed since. None if there is no result, or if too many rows have changed (FOLLOWED)."""
     cached, stale = view.caches.allowed.at(key, view.state)
     if cached is None:
         return None

@@ -1,20 +1,21 @@
 """Columns: indexes of payload values, in memory and in files: which points have which values at a
 path.
 
-A column has the values as its reading sees them (see `filters.columns`) and is kept current as
+A column contains the values according to its reading (see `filters.columns`), and is updated as
 `state.caches.Layers`. A payload that several columns need is read once for all of them.
 
-The columns of a path that are in use are saved in a file of arrays to be mapped. It has the pks of
-the points, and the postings of each reading that is derived from the values at the path
+The columns of a path that are in use are saved in a file of arrays, to be mapped. It contains the
+pks of the points, and the postings of each reading that is derived from the values at the path
 (`ValuesAt.siblings`). Postings consist of the distinct strings (in the header), the distinct
 numbers of each type, and for each of these values the points that have it. Points are numbered by
-their position among the pks. Where the reader numbers its rows alike, as it does unless points were
-deleted since, the arrays of the file are used directly.
+their position among the pks. If the reader numbers its rows in the same way, the arrays of the file
+are used directly. It does so unless points were deleted since.
 
 Before a file is used, it is checked for contradictions and for numbers that would make a read go
 out of bounds. Values and rows must ascend, and the groups of rows must follow one another; the
 value of each row is computed from the groups. So a forged file can have wrong values, but can't
-make a column that contradicts itself. A fault that the checksum doesn't find is a ValueError here.
+produce a column that contradicts itself. This module raises ValueError for a fault that the
+checksum doesn't reveal.
 """
 
 import mmap
@@ -72,14 +73,19 @@ from retrieval_store.filters.columns import NOTHING, Column, ValuesAt, read_item
 from retrieval_store.filters.leaves import ColumnLeaf, RowSet
 from retrieval_store.filters.paths import FieldPath, JsonPath, PayloadPath, first_keys
 
-COLUMNS_WORTH, USES_WORTH = 20_000, 2  # points and uses from which on columns are saved
-MAX_BYTES, BYTES_EACH = 256 << 20, 64  # of columns of one collection, in files; of each point
-AHEAD_WORTH = 100_000  # points from which on columns of usual keys are saved before they are used:
+# Columns are saved from this many points and this many uses on.
+COLUMNS_WORTH, USES_WORTH = 20_000, 2
+# The column files of a collection can take MAX_BYTES, or BYTES_EACH per point if that is more.
+MAX_BYTES, BYTES_EACH = 256 << 20, 64
+# From this many points on, columns of usual keys are saved before they are used:
+AHEAD_WORTH = 100_000
 KEYS_AHEAD, SAMPLED, USUAL = 8, 1_024, 4  # at most 8 keys, which one in four of 1,024 payloads has
-FOLLOWED = 1_024  # stale rows up to which all columns that are kept follow a write at once
-SHORT_TEXT = 64  # characters
-FEW_KEYS = 64  # that every request may name
-MANY_KEYS = 16  # with more keys whole payloads are parsed, instead of extracting each key in SQL
+# Up to this many stale rows, all cached columns are updated at the same time after a write.
+FOLLOWED = 1_024
+SHORT_TEXT = 64  # characters of a string that counts as short
+FEW_KEYS = 64  # every request can name this many keys
+# If there are more keys, whole payloads are parsed, instead of extracting each key in SQL.
+MANY_KEYS = 16
 KeptColumn: TypeAlias = Layers[Segment]
 Columns: TypeAlias = dict[Column, KeptColumn]
 
@@ -94,15 +100,15 @@ def columns_at(view: FilterView, columns: Iterable[Column]) -> Columns:
 
 
 def current_columns(view: FilterView, columns: Iterable[Column]) -> Columns:
-    """The columns, brought up to date so that they have no stale rows. When a column is built anew,
-    its siblings (`ValuesAt.siblings`) are built from the same values."""
+    """The columns, updated so that they have no stale rows. If a column is rebuilt, its siblings
+    (`ValuesAt.siblings`) are built from the same values."""
     cache, seq, rows = view.caches.columns, view.state.head.seq, len(view.state.pks)
     current = columns_at(view, columns)
     has_all = not rows or not _unbuilt(current)
     if has_all and not any(len(layers.stale) for layers in current.values()):
         return current
-    budget.may_block()  # as it may be to wait for another thread that builds
-    with cache.refreshing:  # the threads that wait for it find the columns made
+    budget.may_block()  # because this may wait for another thread that builds columns
+    with cache.refreshing:  # threads that wait for this lock find the columns built
         current = columns_at(view, current)
         anew = [column for column in _unbuilt(current) if isinstance(column, ValuesAt)]
         current |= _unbuilt(
@@ -126,8 +132,8 @@ def current_columns(view: FilterView, columns: Iterable[Column]) -> Columns:
 
 
 def _others_behind(view: FilterView, current: Columns) -> Columns:
-    """The other cached columns that have few stale rows. (The cache also has labels of groups,
-    which aren't columns.)"""
+    """The other cached columns, if they have some stale rows, but only a few. (The cache also
+    contains labels of groups, which aren't columns.)"""
     cache, seq, rows = view.caches.columns, view.state.head.seq, len(view.state.pks)
     kept_columns = {
         column: layers
@@ -148,8 +154,8 @@ def _unbuilt(columns: Columns) -> Columns:
 def _read_segments(
     view: FilterView, lacking: Mapping[Column, Ints]
 ) -> Iterator[tuple[Column, Segment]]:
-    """For each column a segment with the rows that the column lacks. Payloads are read once for all
-    columns: one more key costs next to nothing."""
+    """For each column, yield a segment with the rows that the column lacks. Payloads are read once
+    for all columns, because one more key costs next to nothing."""
     all_rows = reduce(_union, lacking.values(), NOTHING_STALE)
     all_rows, is_counted = _shared_rows(view, all_rows[view.state.alive[all_rows]])
     read = _Read(view.connection, view.state.pks[all_rows], [*lacking])
@@ -166,7 +172,8 @@ def _read_segments(
 
 def _shared_rows(view: FilterView, rows: Ints) -> tuple[Ints, bool]:
     """The rows, and whether an earlier column already counts the bytes of that array. If these are
-    the rows of all living points, one array is returned each time, so that columns share it."""
+    the rows of all existing points, the same array is returned each time, so that columns share
+    it."""
     if len(rows) < view.state.count:
         return rows, False
     before = view.caches.living
@@ -177,8 +184,8 @@ def _shared_rows(view: FilterView, rows: Ints) -> tuple[Ints, bool]:
 
 
 class _Read:
-    """The values in the payloads of some points, at the paths of some columns. Columns whose paths
-    begin with the same keys share one read."""
+    """The payload values of some points, at the paths of some columns. Columns whose paths begin
+    with the same keys share one read."""
 
     def __init__(self, connection: apsw.Connection, pks: Ints, columns: Sequence[Column]) -> None:
         self._connection, self._pks = connection, pks
@@ -188,11 +195,12 @@ class _Read:
         self._few = dict(zip(few, read_values(connection, pks, few), strict=True))
         self._sparse = dict(zip(sparse, read_sparsely(connection, pks, sparse), strict=True))
         self._exact = dict(zip(exact, read_exactly(connection, pks, exact), strict=True))
-        self._types: dict[tuple[type, PayloadPath], set[type]] = {}  # of the values read
+        # The types of the values that were read.
+        self._types: dict[tuple[type, PayloadPath], set[type]] = {}
 
     def segment(self, column: Column, rows: Ints, is_chosen: Bools | None = None) -> Segment:
         """The segment of a column for these rows. is_chosen: (points,) bool, which of the points
-        that were read have these rows; all by default."""
+        that were read have these rows; all of them by default."""
         if column.path in self._sparse:
             places, place_values = self._sparse[column.path]
             if is_chosen is not None:
@@ -211,11 +219,12 @@ class _Read:
         return build_segment(column, rows, values, types=types)
 
     def _values(self, column: Column) -> list[Any]:
-        """For each point the value at the keys that the path begins with."""
+        """For each point, the value at the keys with which the column's path begins."""
         if not isinstance(column.path, JsonPath):
             return self._few[column.path]
         values = self._exact[column.path.keys]
-        tells = isinstance(column, ValuesAt) and column.kind == "null"  # null from nothing
+        # Distinguish null from a missing value.
+        tells = isinstance(column, ValuesAt) and column.kind == "null"
         if not tells or column.path.beyond or None not in values:
             return values
         are_there = has_anything(self._connection, self._pks, column.path.keys)
@@ -226,21 +235,21 @@ class _Read:
 
 
 def keys_of_column(path: FieldPath) -> frozenset[int]:
-    """The numbers of the payload keys from which a column of this path is made."""
+    """The numbers of the payload keys from which a column of this path is built."""
     return frozenset(map(key_number, first_keys(path)))
 
 
 def _union(rows: Ints, other_rows: Ints) -> Ints:
-    """The union of two arrays of rows. Usually they are equal, and comparing them is faster than
-    sorting."""
+    """The union of two arrays of rows. Usually they are equal, so they are compared first, which is
+    faster than sorting."""
     if not len(rows) or np.array_equal(rows, other_rows):
         return other_rows
     return union(rows, other_rows)
 
 
 def _saved_columns(view: FilterView, columns: Sequence[Column]) -> Columns:
-    """Load the columns that are saved in files; one file has all columns of a path. There are no
-    files for paths of the kind `JsonPath`, nor for small collections."""
+    """Load those of the columns that are saved in files. One file contains all columns of a path.
+    There are no files for small collections, nor for paths of the type `JsonPath`."""
     if view.files is None or view.state.count < COLUMNS_WORTH:
         return {}
 
@@ -256,8 +265,8 @@ def _saved_columns(view: FilterView, columns: Sequence[Column]) -> Columns:
 
 
 def note_use(view: FilterView, path: FieldPath, times: int = 1) -> None:
-    """Count uses of the columns of a path. From the second use on they are marked to be saved, if
-    the collection is large. Columns of paths of the kind `JsonPath` have no files."""
+    """Count uses of the columns of a path. From the second use on, they are marked to be saved if
+    the collection is large. Columns of paths of the type `JsonPath` have no files."""
     if isinstance(path, JsonPath):
         return
     uses = view.caches.uses
@@ -267,23 +276,23 @@ def note_use(view: FilterView, path: FieldPath, times: int = 1) -> None:
 
 
 def columns_of_few(view: FilterView, rows: Ints, columns: Sequence[Column]) -> Columns:
-    """Temporary columns of these rows alone, numbered from 0; they aren't cached."""
+    """Temporary columns of only these rows, numbered from 0. They aren't cached."""
     read, places = _Read(view.connection, view.state.pks[rows], columns), np.arange(len(rows))
     return {column: Layers((read.segment(column, places),), NOTHING_STALE) for column in columns}
 
 
 def row_sets_of(column: KeptColumn, leaf: ColumnLeaf) -> list[RowSet] | None:
-    """The rows of each segment for which the leaf holds; None for a leaf that a column can't
-    answer."""
-    # A leaf calls the method of the segment (`segments.py`) that answers it, such as `between`.
+    """For each segment of the column, the rows that fulfil the leaf condition; None if a column
+    can't evaluate the leaf."""
+    # A leaf calls the method of the segment (`segments.py`) that evaluates it, such as `between`.
     row_sets = [leaf.find_rows(segment) for segment in column.segments]
     known_sets = [rows for rows in row_sets if rows is not None]
     return known_sets if len(known_sets) == len(row_sets) else None
 
 
 def mask_of(column: KeptColumn, row_sets: Sequence[RowSet], rows: int) -> Bools:
-    """(rows,) bool: which rows are in the row sets found in the column's segments; undefined for
-    stale rows."""
+    """A mask of the rows in these row sets, one set for each segment of the column: (rows,) bool.
+    The mask is undefined for stale rows."""
     height = max([rows, *(int(s.rows[-1]) + 1 for s in column.segments if len(s.rows))])
     mask = np.zeros(height, np.bool_)
     for i, (segment, row_set) in enumerate(zip(column.segments, row_sets, strict=True)):
@@ -294,15 +303,15 @@ def mask_of(column: KeptColumn, row_sets: Sequence[RowSet], rows: int) -> Bools:
 
 
 def column_mask(column: KeptColumn, leaf: ColumnLeaf, rows: int) -> Bools | None:
-    """(rows,) bool: which rows fulfil the leaf condition; undefined for stale rows. None for a leaf
-    that a column can't answer."""
+    """Which rows fulfil the leaf condition: (rows,) bool; undefined for stale rows. None if a
+    column can't evaluate the leaf."""
     row_sets = row_sets_of(column, leaf)
     return None if row_sets is None else mask_of(column, row_sets, rows)
 
 
 def column_count(column: KeptColumn, leaf: ColumnLeaf, dead_rows: Ints, rows: int) -> int | None:
-    """How many rows fulfil the leaf condition, counted by the postings. dead_rows: deleted rows,
-    ascending, which aren't counted. None if the postings can't give the count, or if rows are
+    """How many rows fulfil the leaf condition, counted from the postings. dead_rows: deleted rows,
+    ascending, which aren't counted. None if the postings can't provide the count, or if rows are
     stale."""
     if len(column.stale):
         return None
@@ -322,14 +331,14 @@ def column_count(column: KeptColumn, leaf: ColumnLeaf, dead_rows: Ints, rows: in
 
 
 def _in_one_piece(rows: Ints) -> slice | Ints:
-    """The rows as a slice where they are consecutive."""
+    """The rows as a slice if they are consecutive, otherwise unchanged."""
     if len(rows) and int(rows[-1] - rows[0]) + 1 == len(rows):
         return slice(int(rows[0]), int(rows[-1]) + 1)
     return rows
 
 
 MAGIC = b"RScolum3"
-MAGICS_BEFORE = (b"RScolum2",)  # of columns as they were before they were mapped
+MAGICS_BEFORE = (b"RScolum2",)  # first bytes of earlier formats, in which columns weren't mapped
 KIND = "columns"
 _NUMBERS = ("<i8", "<u8", "<f8")  # the distinct numbers of a reading, by type
 _TYPES = (*_NUMBERS, "<i4", "<i4")  # then rows by the number of their value, and where each begins
@@ -337,9 +346,9 @@ _TYPES = (*_NUMBERS, "<i4", "<i4")  # then rows by the number of their value, an
 
 @dataclass(frozen=True, slots=True)
 class SavedColumns:
-    """The columns of a path, read from a file. by_column: a segment of each column; stale: rows
-    that were written after the file, or that its writer didn't know; memory: the memory map that
-    has the arrays."""
+    """The columns of a path, read from a file. by_column: a segment of each column. stale: rows
+    that were written after the file, or that were unknown to the file's writer. memory: the memory
+    map that contains the arrays."""
 
     path: PayloadPath
     by_column: dict[ValuesAt, ValueSegment]
@@ -349,14 +358,14 @@ class SavedColumns:
 
 @dataclass(frozen=True, slots=True)
 class ColumnFile(PointsFile[FilterView, SavedColumns]):
-    """The file of the columns of a path."""
+    """The file that contains the columns of a path."""
 
     what: ClassVar[str] = "a column"
     payload_path: PayloadPath
 
     @classmethod
     def in_file(cls, path: Path) -> "ColumnFile":
-        """The file of the path that is named in this file's header."""
+        """The ColumnFile for the payload path in the header of this file."""
         path_keys, _ = mapped_files.read_arrays(path, MAGIC, MAGICS_BEFORE).header
         return cls(_check_path(path_keys))
 
@@ -370,14 +379,15 @@ class ColumnFile(PointsFile[FilterView, SavedColumns]):
 
     @property
     def key(self) -> str:
-        from hashlib import sha256  # which takes longer to load than opening a store
+        from hashlib import sha256  # imported here because that takes longer than opening a store
 
         return f"{KIND}.{sha256(orjson.dumps(self.payload_path)).hexdigest()[:16]}"
 
     def writer(
         self, view: FilterView, check_cancelled: CheckCancelled
     ) -> Callable[[Path], int] | None:
-        """The values are read again, so that only values of living points are in the file."""
+        """A function that writes the file; None if there is no room for it. The values are read
+        again, so that only values of existing points are written."""
         pks = view.state.pks[view.state.alive]
         pieces = encode_column(
             self.payload_path, pks, _values_by_pieces(view, self.payload_path, pks, check_cancelled)
@@ -418,19 +428,20 @@ def _fill(path: Path, pieces: Sequence[mapped_files.Piece], covered: int) -> int
 
 
 def may_have_file(path: PayloadPath) -> bool:
-    """Whether a payload can have something at the path; others can't even be written down."""
+    """Whether the columns of this path can have a file. If a key of the path isn't valid Unicode,
+    no payload can have a value there."""
     return all(isinstance(key, str) and is_unicode(key) for key in path)
 
 
 def columns_of(path: PayloadPath) -> tuple[ValuesAt, ...]:
-    """The columns that the file of a path contains."""
+    """The columns in the file of this path."""
     return ValuesAt(path, "whole").siblings
 
 
 def usual_keys(view: FilterView) -> list[PayloadPath]:
-    """The keys of a large collection at which many payloads have a short scalar, by a sample.
-    Columns of these are saved before the first use, since the first filter on a key would read all
-    payloads."""
+    """The keys of a large collection at which many payloads have a short scalar, judged by a
+    sample. Their columns are saved before the first use, because otherwise the first filter on a
+    key would read all payloads."""
     pks = view.state.pks[view.state.alive]
     if len(pks) < AHEAD_WORTH:
         return []
@@ -445,8 +456,9 @@ def usual_keys(view: FilterView) -> list[PayloadPath]:
 
 
 def _is_usual(values: Sequence[Any], sampled: int) -> bool:
-    """Whether a key with these values in the sample is likely to be filtered by, by equality or as
-    a range. If nearly all strings are different, they are names of single points."""
+    """Whether filters on a key are likely. values: the key's values in a sample of payloads.
+    Filters by equality or by range are likely for numbers and short strings. If nearly all strings
+    are different, they name single points, and filters are unlikely."""
     numbers = sum(type(value) in (bool, int, float) for value in values)
     texts = [value for value in values if type(value) is str and len(value) <= SHORT_TEXT]
     few_texts = 8 * len(set(texts)) <= 7 * len(texts)
@@ -454,7 +466,7 @@ def _is_usual(values: Sequence[Any], sampled: int) -> bool:
 
 
 def max_bytes(points: int) -> int:
-    """How much the files of all columns of a collection may take."""
+    """The limit on the total size of all column files of a collection, in bytes."""
     return max(MAX_BYTES, BYTES_EACH * points)
 
 
@@ -470,8 +482,8 @@ def _values_by_pieces(
 def encode_column(
     path: PayloadPath, pks: Ints, values: Iterable[Sequence[Any]]
 ) -> list[mapped_files.Piece]:
-    """The content of the file of a path, piece by piece, for the points with these pks. values: of
-    these points, also piece by piece."""
+    """The content of the file of a path, piece by piece. pks: the points in the file; values: the
+    values of these points, also piece by piece."""
     columns, start = columns_of(path), 0
     builders = [PostingsBuilder() for _ in columns]
     for piece in values:
@@ -503,8 +515,8 @@ def _check_path(path: object) -> PayloadPath:
 
 
 def _rows_here(pks: Ints, written: Ints) -> Ints | None:
-    """(n,) the present row of each point in the file, -1 for a deleted point; None if the points of
-    the file are still the first rows, in the same order."""
+    """The current row of each point in the file: (n,), -1 for a deleted point. None if the points
+    of the file are still the first rows, in the same order."""
     if np.array_equal(pks[: len(written)], written):
         return None
     return rows_of(pks, written)
@@ -513,8 +525,9 @@ def _rows_here(pks: Ints, written: Ints) -> Ints | None:
 def _postings(
     texts: object, arrays: Sequence[Array], height: int, rows_here: Ints | None
 ) -> Postings:
-    """The postings of one column. height: how many points are in the file; here: the present row of
-    each of these points, None if the rows are unchanged."""
+    """The postings of one column, from its strings and arrays in a file. height: how many points
+    are in the file. rows_here: the current row of each of these points, None if the rows are
+    unchanged."""
     *numbers, rows, offsets = arrays
     if type(texts) is not list or not set(map(type, texts)) <= {str}:
         raise ValueError("it has strings that are none")
@@ -526,12 +539,13 @@ def _postings(
         if len(values):
             parts.append(DistinctNumbers(values, count))
             count += len(values)
-    if len(by_text) != len(texts) or len(offsets) != count + 3:  # false and true come last
+    # False and true are the last two values.
+    if len(by_text) != len(texts) or len(offsets) != count + 3:
         raise ValueError("it has other groups than values")
     refuse_disorder(rows, offsets, height)
     if rows_here is not None:
         rows = rows_here[rows].astype(np.int32)
-        is_present = rows >= 0  # others were deleted since
+        is_present = rows >= 0  # the other rows were deleted since
         offsets = np.append(0, np.cumsum(is_present))[offsets].astype(np.int32)
         rows = rows[is_present]
     groups = groups_of_file(rows, offsets)

@@ -4,12 +4,12 @@ An expression is compiled first, then evaluated. Compiling merges equalities on 
 node, and orders the terms of each And and Or by cost:
 
 1. terms that columns in memory evaluate at once;
-2. terms whose columns are missing or lack rows. These are combined into one node (`_Unread`). When
-   it is evaluated, and earlier terms have left few candidates, only the payloads of these points
-   are read, into temporary columns of these rows; otherwise the columns are built for all points;
+2. terms whose columns are missing or lack rows. These terms are combined into one node (`_Unread`).
+   If earlier terms have left few candidates, only the payloads of these points are read, into
+   temporary columns of these rows. Otherwise the columns are built for all points;
 3. within each of these two groups, terms on documents come last.
 
-A condition on documents is evaluated row by row (`documents_fulfil`). From its second use on its
+A condition on documents is evaluated row by row (`documents_fulfil`). From its second use on, its
 results are cached (`Answers`), like columns. After a write only the changed rows are evaluated
 again. A reader that needs only the first few points evaluates only these; later readers evaluate
 the rest.
@@ -76,14 +76,15 @@ from retrieval_store.filters.values import join_equalities
 from retrieval_store.indexes.native import Condition, Listed, RowTest, Terms
 from retrieval_store.query.types import ShownIds
 
-# Costs, in units of the time to read one row into a column: starting to read single points, and
-# reading each of them; and the number of rows of a column for which one unit evaluates a condition.
+# Costs, in units of the time to read one row into a column: of starting to read single points, and
+# of reading each point. The last number is how many rows of a column a condition evaluates per
+# unit.
 READ_START_COST, POINT_READ_COST, ROWS_PER_COST = 100, 1.5, 500
 
 
 def matching(view: FilterView, expression: Expression | None) -> Bools:
-    """(rows,) bool: True for the living points that fulfil the expression; for all living points if
-    it is None."""
+    """Which rows have an existing point that fulfils the expression: (rows,) bool. If the
+    expression is None, all existing points fulfil it."""
     alive = view.state.alive
     if expression is None:
         return alive
@@ -92,47 +93,49 @@ def matching(view: FilterView, expression: Expression | None) -> Bools:
     )
 
 
-MOST_NODES = 32  # conditions of a filter that is tested row by row
-FEW_LISTED = 64  # rows of a condition are listed where they are at most one in this many
-SAMPLE = 1_024  # rows that tell about how many fulfil a filter …
-FEW_OF_SAMPLE = 24  # … and fewer than this many say too little
+MOST_NODES = 32  # a filter with more conditions isn't tested row by row
+FEW_LISTED = 64  # rows of a condition are listed if they are at most one row in this many
+SAMPLE = 1_024  # rows of the sample from which the number of matching rows is estimated …
+FEW_OF_SAMPLE = 24  # … and if fewer of them match, the estimate is too uncertain
 GOLDEN = 0.6180339887498949
 
 
 def test_or_mask(view: FilterView, expression: Expression) -> TestedRows | Bools:
-    """The points that fulfil the expression: as a test of rows, else as a mask."""
+    """The points that fulfil the expression: as a test of rows if possible, otherwise as a mask."""
     tested = row_test_of(view, expression)
     return matching(view, expression) if tested is None else tested
 
 
 def row_test_of(view: FilterView, expression: Expression) -> TestedRows | None:
     """The points that fulfil the expression, as a test of rows. None unless all its conditions are
-    on columns in memory that can give the value of a row."""
+    on columns in memory that can return the value of a row."""
     compiler = _TestCompiler(view)
     compiled = compiler.compile(expression) if compiler.load_columns(expression) else None
     return None if compiled is None else compiler.compile_test(compiled)
 
 
 class _Compiled(NamedTuple):
-    """A compiled expression. narrowest: the rows of its narrowest term, if they are known."""
+    """A compiled expression. narrowest: the rows that fulfil its narrowest term, None if they are
+    unknown."""
 
     condition: Condition
     narrowest: FoundRows | None = None
 
     @classmethod
     def of_rows(cls, rows: FoundRows) -> "_Compiled":
-        """A condition that exactly these rows fulfil."""
+        """A condition that is fulfilled by exactly these rows."""
         return cls(rows.numbered, rows)
 
     @property
     def rows(self) -> FoundRows | None:
-        """All rows that fulfil the condition, if its narrowest term is its only one."""
+        """All rows that fulfil the condition; None unless its narrowest term is its only term."""
         rows = self.narrowest
         return rows if rows is not None and rows.numbered is self.condition else None
 
 
 def _join_conditions(compiled_terms: Sequence[_Compiled]) -> _Compiled:
-    """The conjunction of several conditions; lower and upper bounds on one column are joined."""
+    """The conjunction of several conditions. Lower and upper bounds on the same column are
+    merged."""
     ranges: list[FoundRows] = []
     other_conditions: list[Condition] = []
     for term in compiled_terms:
@@ -154,19 +157,19 @@ def _join_conditions(compiled_terms: Sequence[_Compiled]) -> _Compiled:
 
 
 def is_testable(view: FilterView, expression: Expression) -> bool:
-    """Whether all conditions are on columns in memory with few stale rows."""
+    """Whether all conditions of the expression are on columns in memory with few stale rows."""
     return _TestCompiler(view).load_columns(expression)
 
 
 class _TestCompiler:
-    """Makes tests of rows of the conditions of a filter."""
+    """Compiles the conditions of a filter to tests of rows."""
 
     def __init__(self, view: FilterView) -> None:
         self._view, self._columns = view, Columns()
 
     def load_columns(self, expression: Expression) -> bool:
-        """Load the columns of all conditions, and read their stale rows again. False, and nothing
-        is loaded, unless all are in memory and few of their rows are stale."""
+        """Load the columns of all conditions, and read their stale rows again. If a column isn't in
+        memory or has many stale rows, nothing is read and False is returned."""
         nodes = [*islice(walk(expression), MOST_NODES + 1)]
         leaves = [node for node in nodes if isinstance(node, ColumnLeaf)]
         others = [node for node in nodes if not isinstance(node, ColumnLeaf | And | Or | Not)]
@@ -182,8 +185,8 @@ class _TestCompiler:
         return True
 
     def compile(self, expression: Expression) -> _Compiled | None:
-        """The compiled expression; None if a column can't give the value of a row. Recursive; see
-        `MAX_DEPTH` in `filters.nodes`."""
+        """The compiled expression; None if a column can't return the value of a row. The method is
+        recursive; see `MAX_DEPTH` in `filters.nodes`."""
         match expression:
             case ColumnLeaf():
                 rows = self._rows_of(expression)
@@ -219,9 +222,9 @@ class _TestCompiler:
         return rows_found_in_segments(row_sets, rows, state.dead_rows, len(state.pks))
 
     def compile_test(self, compiled: _Compiled) -> TestedRows:
-        """The test of rows, and how many rows fulfil it. If few rows fulfil its narrowest term, the
-        other terms are tested for these rows. Otherwise the number is estimated by a sample, or
-        counted over all rows if few rows of the sample fulfil it."""
+        """The test of rows, and how many rows fulfil it. If few rows fulfil the narrowest term, the
+        other terms are tested for these rows. Otherwise the number is estimated from a sample. If
+        few rows of the sample fulfil the test, all rows are counted."""
         state, height = self._view.state, len(self._view.state.pks)
         condition, narrowest = compiled
         if (found := compiled.rows) is not None:
@@ -243,18 +246,19 @@ class _TestCompiler:
 
 @lru_cache(maxsize=16)
 def spread_rows(height: int, size: int) -> Ints:
-    """A sample of `size` rows, spread evenly over all rows, the same each time; all rows if there
-    are fewer."""
+    """A sample of `size` rows, spread evenly over all rows; all rows if there are fewer. The sample
+    is the same each time."""
     if height <= size:
         return np.arange(height)
-    # No step of equal length, as values may come in turn; of few rows some would be taken twice.
+    # The steps have different lengths, because values may be periodic. With few rows, that would
+    # select some of them twice.
     steps = np.arange(size) * GOLDEN % 1 if height >= 2 * size else np.zeros(size)
     return ((np.arange(size) + steps) * (height / size)).astype(np.int64)
 
 
 def filter_rows(view: FilterView, expression: Expression, rows: Ints) -> Bools:
-    """(n,) bool: whether each of these rows, which are ascending and of living points, fulfils the
-    expression."""
+    """Which of these rows fulfil the expression: (n,) bool. The rows must ascend, and their points
+    must exist."""
     columns, height = columns_at(view, _columns_of([expression])), len(view.state.pks)
     lacking = [column for column, layers in columns.items() if len(layers.stale)]
     if lacking:
@@ -272,7 +276,7 @@ def filter_rows(view: FilterView, expression: Expression, rows: Ints) -> Bools:
 
 
 def scan_rows(view: FilterView, expression: Expression, rows: Ints) -> Bools:
-    """As `filter_rows`, always by reading the payloads of the points alone."""
+    """Like `filter_rows`, but always reads only the payloads of these points."""
     columns = columns_of_few(view, rows, [*_columns_of([expression])])
     return FilterEvaluator(view, columns, rows).mask(expression, np.ones(len(rows), np.bool_))
 
@@ -281,10 +285,11 @@ def is_worth_looking(
     view: FilterView, columns: Columns, lacking: Sequence[Column], count: int
 ) -> bool:
     """Whether to read `count` single points rather than update the columns that lack rows. If so,
-    the cost is added to the earlier cost for these keys. Once that reaches a quarter of the cost of
-    building the columns, they are built. So repeated filters on a key never take much longer than
-    if its column had been built at once."""
-    building: dict[int, int] = {}  # rows to be read, by key: once for all its columns
+    the cost is added to the earlier cost for these keys. Once the sum reaches a quarter of the cost
+    of building the columns, they are built. So repeated filters on a key never take much longer
+    than if its column had been built at once."""
+    # For each key, the rows to be read, counted once for all its columns.
+    building: dict[int, int] = {}
     for column in lacking:
         key = hash(keys_of(column))
         building[key] = max(building.get(key, 0), len(columns[column].stale))
@@ -302,8 +307,8 @@ def is_worth_looking(
 
 
 def split(view: FilterView, expression: Expression) -> tuple[Expression | None, Expression | None]:
-    """The part of an expression that columns in memory answer, and the rest, for which points must
-    be read; None for an empty part. Both together, by And, are the expression."""
+    """Split an expression into a part that columns in memory evaluate, and a part for which points
+    must be read. An empty part is None. The conjunction of both parts is the expression."""
     terms = (
         join_equalities(expression.terms, negated=True)
         if isinstance(expression, And)
@@ -320,9 +325,9 @@ def split(view: FilterView, expression: Expression) -> tuple[Expression | None, 
 def _split_terms(
     view: FilterView, columns: Columns, terms: Iterable[Expression]
 ) -> tuple[list[Expression], list[Expression], dict[Column, bool]]:
-    """Two lists: the terms that columns in memory answer, and the terms for which points must be
-    read. In both, terms on documents come last. Also returns the columns that lack rows, each with
-    whether a simple term needs it (see `_is_simple`)."""
+    """Two lists: the terms that columns in memory evaluate, and the terms for which points must be
+    read. In both, terms on documents come last. The third result contains the columns that lack
+    rows, each with whether a simple term needs it (see `_is_simple`)."""
     parts: tuple[list[Expression], ...] = ([], [], [], [])
     lacking: dict[Column, bool] = {}
     for term in terms:
@@ -343,7 +348,7 @@ def _split_terms(
 
 
 def _columns_of(terms: Iterable[Expression]) -> dict[Column, None]:
-    """The columns that the terms need, each once, in the order of first use."""
+    """The columns that the terms need, without repetitions, in the order of first use."""
     nodes = (node for term in terms for node in walk(term))
     leaves = (node for node in nodes if isinstance(node, ColumnLeaf))
     return {column_of(leaf): None for leaf in leaves if _is_looked_up(leaf)}
@@ -354,8 +359,8 @@ def _is_looked_up(leaf: ColumnLeaf) -> bool:
 
 
 def _is_simple(term: Expression) -> bool:
-    """Whether the term is a leaf or its negation, so that no inner term can narrow the candidates
-    for others."""
+    """Whether the term is a leaf or a negated leaf. Such a term has no inner terms that could
+    narrow the candidates for each other."""
     while isinstance(term, Not):
         term = term.term
     return not isinstance(term, And | Or | AtLeast)
@@ -363,10 +368,10 @@ def _is_simple(term: Expression) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Unread(Expression):
-    """Terms of an And or Or whose columns lack rows, as one leaf. expression: the original terms,
-    to be evaluated by reading single points; compiled: the terms to be evaluated by columns;
-    columns: the columns that lack rows, each with whether a simple term (see `_is_simple`) needs
-    it; such a term needs it for all candidates."""
+    """Several terms of an And or Or, combined into one leaf because their columns lack rows.
+    expression: the original terms, evaluated by reading single points. compiled: the same terms,
+    evaluated by columns. columns: the columns that lack rows, each with whether a simple term (see
+    `_is_simple`) needs it. A simple term needs its column for all candidates."""
 
     expression: Expression
     compiled: Expression
@@ -375,9 +380,9 @@ class _Unread(Expression):
 
 class FilterEvaluator:
     """Evaluates expressions for all points of a state, or for some rows. All masks have one element
-    for each of these.
+    for each of these points or rows.
 
-    columns: the cached columns that the expressions need, which may lack rows; rows: the rows for
+    columns: the cached columns that the expressions need; they may lack rows. rows: the rows for
     which expressions are evaluated, None for all rows of the state.
     """
 
@@ -385,7 +390,7 @@ class FilterEvaluator:
         self._view, self._columns, self._rows = view, columns, rows
 
     def mask(self, expression: Expression, candidates: Bools) -> Bools:
-        """The mask of the candidates that fulfil the expression."""
+        """A mask of the candidates that fulfil the expression."""
         return evaluate_expression(self._compile_alone(expression), candidates, self._answer)
 
     def _compile_alone(self, expression: Expression) -> Expression:
@@ -394,15 +399,16 @@ class FilterEvaluator:
         return self._compile(And((expression,)) if reads_points else expression)
 
     def _compile(self, expression: Expression) -> Expression:
-        """The expression with merged and ordered terms. Recursive, one call for each level of
-        nesting, which is bounded (`MAX_DEPTH` in `filters.nodes`)."""
+        """The expression with merged and sorted terms. The method is recursive, with one call for
+        each level of nesting, which is limited (`MAX_DEPTH` in `filters.nodes`)."""
         match expression:
             case And(terms) | Or(terms):
                 kind: type[And] | type[Or] = type(expression)
                 terms = tuple(join_equalities(terms, negated=kind is And))
                 column_terms, point_terms, lacking = _split_terms(self._view, self._columns, terms)
                 unread = [*map(self._compile, point_terms)]
-                # Where all are nested and none is known, they are left to narrow their own terms.
+                # If all terms are nested and none is known, they stay separate, so that each
+                # narrows its own terms.
                 if lacking and (column_terms or any(lacking.values())):
                     unread = [_Unread(kind(tuple(point_terms)), _combine(kind, unread), lacking)]
                 return _combine(kind, [*map(self._compile, column_terms), *unread])
@@ -413,7 +419,7 @@ class FilterEvaluator:
         return expression
 
     def _answer(self, leaf: Expression, candidates: Bools) -> Bools:
-        """The mask of the candidates that fulfil a leaf."""
+        """A mask of the candidates that fulfil a leaf."""
         budget.check()
         match leaf:
             case ColumnLeaf():
@@ -432,7 +438,8 @@ class FilterEvaluator:
 
     def _is_worth_looking(self, unread: _Unread, candidates: Bools) -> bool:
         """Whether to read only the candidates. If not, the columns that a simple term needs are
-        updated. Other columns aren't, since inner terms may still leave few candidates."""
+        updated. Other columns aren't updated, because inner terms may still leave few
+        candidates."""
         lacking = self._lacking(unread.columns)
         if not lacking:
             return False
@@ -460,8 +467,8 @@ class FilterEvaluator:
         return mask
 
     def _mask_by_values(self, leaf: ValueLeaf, candidates: Bools) -> Bools:
-        """The candidates whose value fulfils `leaf.holds`, which is called once for each distinct
-        value."""
+        """A mask of the candidates that fulfil the leaf. Their values are read, and `leaf.holds` is
+        called once for each distinct value."""
         places = np.flatnonzero(candidates)
         pks = self._view.state.pks[self._rows_at(places)]
         (values,) = read_values(self._view.connection, pks, [leaf.path])
@@ -470,7 +477,7 @@ class FilterEvaluator:
         return _mask_at(candidates, places, flags)
 
     def _mask_by_points(self, leaf: Expression, places: Ints) -> Bools:
-        """Whether each of the points at these positions of the mask fulfils a leaf that isn't about
+        """Which of the points at these positions of the mask fulfil a leaf that isn't about
         payloads."""
         match leaf:
             case HasVector(space):
@@ -500,12 +507,12 @@ class FilterEvaluator:
 
 
 def _combine(kind: type[And] | type[Or], terms: list[Expression]) -> Expression:
-    """The terms combined; a single term is returned unchanged."""
+    """The And or Or of the terms; a single term is returned unchanged."""
     return terms[0] if len(terms) == 1 else kind(tuple(terms))
 
 
 def have_vector(view: FilterView, space: str, rows: Ints) -> Bools:
-    """(n,) bool: for each of the rows, whether the point has a vector in the space."""
+    """Which of the rows have a point with a vector in the space: (n,) bool."""
     if space in view.state.non_dense:
         from retrieval_store.engine.storage.write import read_blobs
 
@@ -518,7 +525,7 @@ def have_vector(view: FilterView, space: str, rows: Ints) -> Bools:
 
 
 def _mask_at(like: Bools, places: Ints, flags: Bools | Sequence[bool] | bool) -> Bools:
-    """A mask as long as `like`: `flags` at these positions, False elsewhere."""
+    """A mask as long as `like`, with `flags` at these positions and False elsewhere."""
     mask = np.zeros_like(like)
     mask[places] = flags
     return mask
@@ -531,12 +538,12 @@ Said: TypeAlias = npt.NDArray[np.int8]
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """The results of a condition on documents. of_row: (rows,) 1 where it holds, 0 where it
-    doesn't, UNKNOWN where it wasn't evaluated. Readers fill it in as they evaluate rows; all
-    readers for which a row isn't stale get the same result."""
+    """The cached results of a condition on documents. of_row: (rows,) 1 if the row fulfils the
+    condition, 0 if it doesn't, UNKNOWN if it wasn't evaluated. Readers add results as they evaluate
+    rows. All readers for which a row isn't stale get the same result."""
 
     of_row: Said
-    is_empty: ClassVar[bool] = False  # that a condition holds nowhere is worth knowing
+    is_empty: ClassVar[bool] = False  # it is worth caching that no document fulfils a condition
 
     @property
     def rows(self) -> Ints:
@@ -545,13 +552,13 @@ class Answers:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in its array."""
+        """The size of its array in bytes."""
         return self.of_row.nbytes
 
 
 def documents_fulfil(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
-    """(n,) bool: whether the document of each of these rows, which are ascending and of living
-    points, fulfils the condition."""
+    """Which of these rows have a document that fulfils the condition: (n,) bool. The rows must
+    ascend, and their points must exist."""
     key = key_of(leaf)
     # A condition that is used once isn't worth caching.
     if key is None or view.caches.condition_uses.spend(key) == 1:
@@ -567,7 +574,7 @@ def documents_fulfil(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
 
 
 def _known_answers(view: FilterView, key: Key) -> Said:
-    """(rows,) the cached result for each row of the state, UNKNOWN where there is none; see
+    """The cached result for each row of the state, UNKNOWN where there is none: (rows,); see
     `Answers`."""
     cache, seq, height = view.caches.answers, view.state.head.seq, len(view.state.pks)
     layers: Layers[Answers] = cache.at(key, seq, height)
@@ -610,8 +617,8 @@ def _pks_containing(view: FilterView, text: str, rows: Ints) -> list[int]:
 
 
 def is_listed(view: FilterView, leaf: DocumentLeaf) -> bool:
-    """Whether there are lists of trigrams, by which the few documents that may fulfil the condition
-    are found."""
+    """Whether there are lists of trigrams with which the few documents that may fulfil the
+    condition can be found."""
     if view.state.count < TRIGRAMS_WORTH or not isinstance(leaf, DocumentContains):
         return False
     return _has_trigrams(leaf.text) and _are_there(view)
@@ -629,8 +636,9 @@ def _are_there(view: FilterView) -> bool:
 
 
 def _with_trigrams_of(view: FilterView, text: str, count: int) -> Bools | None:
-    """The rows whose documents may contain the text, by the lists of trigrams. None if scanning
-    `count` rows is as fast, or if there are no lists yet: they are built after enough uses."""
+    """The rows whose documents may contain the text, according to the lists of trigrams. None if
+    scanning `count` rows is as fast, or if there are no lists yet. The lists are built after enough
+    uses."""
     if view.state.count < TRIGRAMS_WORTH or count < TRIGRAMS_WORTH // 10:
         return None
     from retrieval_store.engine.text.inverted import trigrams_of

@@ -1,9 +1,9 @@
 """Counts points by their values at a path, and sorts points by such values or by their ids.
 
 `facet` counts how many points have which value, and `in_order` sorts points by their numbers and
-dates at a path. `page` sorts them by id: integers ascending, then strings by their bytes. SQLite's
-index of ids has that order. If a large share of all points belongs to the result, that index is
-walked; if few points do, their ids are read and sorted.
+dates at a path. `page` sorts points by id: integers ascending, then strings by their bytes.
+SQLite's index of ids has the same order. If a large share of all points belongs to the result, that
+index is traversed. If few points do, their ids are read and sorted.
 """
 
 from collections import Counter
@@ -40,15 +40,15 @@ from retrieval_store.query.types import PointId, most_frequent
 
 ORDERED: tuple[ScalarKind, ...] = ("float", "time")
 _Ordered: TypeAlias = tuple[Ints, npt.NDArray[Any]]  # rows and their numbers
-_Part: TypeAlias = tuple[Postings, Ints]  # of a column, and how often each value comes
-FIRST_PAIRS = 4_096  # of a column, that are looked through at once
+_Part: TypeAlias = tuple[Postings, Ints]  # postings of a column, and how often each value occurs
+FIRST_PAIRS = 4_096  # pairs of a column that are scanned at the same time
 _NOTHING: _Ordered = (np.empty(0, np.int64), np.empty(0, np.int64))
 
 
 @dataclass(frozen=True, slots=True)
 class _Pairs:
-    """Distinct pairs of a value's number and a row that has the value, ordered by number and then
-    by row: rows[i] has the value with the number numbers[i]."""
+    """Distinct pairs of a value and a row that has the value. rows[i] has the value with the number
+    numbers[i]. Pairs are sorted by value number, then by row."""
 
     postings: Postings
     numbers: Ints
@@ -62,7 +62,7 @@ def facet(
     limit: int | None,
 ) -> list[tuple[Scalar, int]]:
     """The values in the columns, each with the number of points that have it and fulfil the
-    expression; see `most_frequent`. No value of a point may be in two of the columns."""
+    expression; see `most_frequent`. No value of a point is allowed to be in two of the columns."""
     totals: Counter[tuple[bool, Scalar]] = Counter()
     parts = [part for values in columns for part in _count_by_segment(view, values, expression)]
     numbers_of_parts = [np.flatnonzero(counts) for _, counts in parts]
@@ -75,11 +75,11 @@ def facet(
 
 
 def _leave_foremost(parts: Sequence[_Part], numbers_of_parts: list[Ints], limit: int) -> None:
-    """Reduce the values of the largest part to those that may be among the `limit` most frequent:
-    the most frequent values of that part, and the values that other parts have, too."""
+    """Reduce the values of the largest part to those that may be among the `limit` most frequent.
+    These are the most frequent values of that part, and the values that other parts also have."""
     largest = max(range(len(parts)), key=lambda i: len(numbers_of_parts[i]))
     postings, counts = parts[largest]
-    if len(postings.numbers) > 1:  # some may equal others
+    if len(postings.numbers) > 1:  # numbers of different types may be equal
         return
     other_values = [
         value
@@ -95,8 +95,8 @@ def _leave_foremost(parts: Sequence[_Part], numbers_of_parts: list[Ints], limit:
 def _count_by_segment(
     view: FilterView, values: ValuesAt, expression: Expression | None
 ) -> Iterator[_Part]:
-    """For each segment of the column in which any of the points has a value, how many points that
-    fulfil the expression have each value."""
+    """For each segment of the column that contains values, yield how many points have each value.
+    Only points that fulfil the expression are counted."""
     mask = filter_result(view, expression, evaluate).mask
     height, some_dead = len(view.state.pks), view.state.some_dead
     column = current_columns(view, [values])[values]
@@ -114,8 +114,8 @@ def _count_by_segment(
 
 
 def _distinct_counts(pairs: _Pairs) -> Ints:
-    """How many rows have each value; a row may have several values. Equal numbers of different
-    types are one value here, counted as the first of them."""
+    """How many rows have each value; a row can have several values. Equal numbers of different
+    types are one value here, and its count is stored for the first of these numbers."""
     numbers, count = pairs.numbers, len(pairs.postings.groups.offsets) - 1
     if len(pairs.postings.numbers) > 1:
         first: dict[tuple[bool, Scalar], int] = {}
@@ -126,9 +126,10 @@ def _distinct_counts(pairs: _Pairs) -> Ints:
 
 
 def kinds(view: FilterView, path: FieldPath, expression: Expression | None) -> list[str]:
-    """The kinds of values that matching points have at the path: "strings", "numbers" and "bools",
-    and each of these with "in lists". "times" instead of "strings" if a sample of the strings has
-    only times; "others" if there are only values of other kinds."""
+    """The kinds of values that matching points have at the path: "strings", "numbers" and "bools".
+    Values in lists have separate kinds, with " in lists" added. "times" replaces "strings" if a
+    sample of the strings contains only times. The list is ["others"] if there are only values of
+    other kinds."""
     names: dict[str, None] = {}
     for reading, suffix in _KINDS_IN.items():
         for pairs in _pairs(view, ValuesAt(path, reading), expression):
@@ -166,8 +167,9 @@ def rows_in_order(
     descending: bool,
     start: int | float | None,
 ) -> tuple[Ints, list[int | float]]:
-    """The rows that fulfil the expression, ordered by their numbers in the column, from the number
-    `start` on; and these numbers. A row with several numbers comes several times."""
+    """The rows that fulfil the expression, sorted by their numbers in the column, beginning with
+    the number `start`. A row with several numbers is repeated. Also returns the number of each
+    returned row."""
     bounds = Between(values, lte=start) if descending else Between(values, gte=start)
     parts = _ends(view, values, expression, bounds, limit, descending)
     rows, numbers = _sort_parts(parts, descending)
@@ -181,15 +183,15 @@ def in_order(
     limit: int | None,
     descending: bool,
 ) -> Ints:
-    """The first rows that fulfil the expression, each once: rows with numbers at the path, ordered
-    by these, then rows with dates there, ordered by those; `descending` reverses the whole order.
-    If the path is a single key with dots, it may also mean nested keys."""
+    """The first rows that fulfil the expression, without repetitions. Rows with numbers at the path
+    come first, sorted by number; then rows with dates, sorted by date; `descending` reverses the
+    whole order. If the path is a single key with dots, it may also mean nested keys."""
     filtered_paths = [(JsonPath(path), expression)]
     dotted_path = split_dotted(path)
-    if dotted_path is not None:  # of points with nothing under a key of that very name
+    if dotted_path is not None:  # for points that have nothing under the key with dots itself
         nothing = Between(ValuesAt(JsonPath(path), "size"), lte=0)
         filtered_paths.append((JsonPath(dotted_path), all_of(expression, nothing)))
-    # All columns at once.
+    # All columns are built together.
     current_columns(
         view, [ValuesAt(json_path, kind) for json_path, _ in filtered_paths for kind in ORDERED]
     )
@@ -204,7 +206,7 @@ def in_order(
         return _sort_parts(parts, descending)[0][:most]
 
     most = limit
-    while True:  # with several values of one row there may be fewer rows than values
+    while True:  # several values of a row count as one row, so there may be fewer rows than values
         rows, is_cut = np.empty(0, np.int64), False
         for kind in ORDERED[::-1] if descending else ORDERED:
             rows_of_kind = rows_of(kind, most)
@@ -218,13 +220,13 @@ def in_order(
 
 
 def _each_once(rows: Ints) -> Ints:
-    """The rows without repetitions: each at the position of its first occurrence."""
+    """The rows without repetitions. Each row is at the position of its first occurrence."""
     _, first = np.unique(rows, return_index=True)
     return rows[np.sort(first)]
 
 
 def _sort_parts(parts: list[_Ordered], descending: bool) -> _Ordered:
-    """Rows and their numbers, sorted by number and then by row."""
+    """The rows and numbers of all parts, sorted by number and then by row."""
     parts = [part for part in parts if len(part[0])] or [_NOTHING]
     rows = np.concatenate([rows for rows, _ in parts])
     numbers = np.concatenate([numbers for _, numbers in parts])
@@ -241,8 +243,9 @@ def _ends(
     limit: int | None,
     descending: bool,
 ) -> list[_Ordered]:
-    """For each segment of the column, the rows that fulfil the expression and their numbers within
-    the bounds. If there are many, only the rows at the end that the order begins with."""
+    """For each segment of the column, the rows that fulfil the expression and have numbers within
+    the bounds, with these numbers. If there are many, only the rows with which the order begins are
+    returned."""
     allowed = _allowed(view, expression)
     return [
         _end_of(segment.values, allowed, above, bounds, limit, descending)
@@ -259,9 +262,10 @@ def _end_of(
     limit: int | None,
     descending: bool,
 ) -> _Ordered:
-    """The same for one segment. Its pairs are scanned in pieces, from the end that the order begins
-    with; each piece is four times as large as the piece before."""
-    (part,) = postings.numbers  # an index holds numbers of one type
+    """For one segment, the rows that are allowed and have numbers within the bounds, with these
+    numbers. The pairs are scanned in pieces, from the end with which the order begins. Each piece
+    is four times as large as the piece before."""
+    (part,) = postings.numbers  # an index contains numbers of one type
     offsets = postings.groups.offsets
     first, stop = part.between(bounds)
     most = len(postings.groups.rows)
@@ -284,7 +288,7 @@ def _end_of(
 
 
 def _pairs(view: FilterView, values: ValuesAt, expression: Expression | None) -> Iterator[_Pairs]:
-    """For each segment of the column, the pairs whose rows fulfil the expression."""
+    """For each segment of the column, yield the pairs whose rows fulfil the expression."""
     allowed = _allowed(view, expression)
     for segment, above in _segments(view, values):
         stop = len(segment.values.groups.offsets) - 1
@@ -297,7 +301,7 @@ def _allowed(view: FilterView, expression: Expression | None) -> Bools:
 
 
 def _segments(view: FilterView, values: ValuesAt) -> Iterator[tuple[ValueSegment, Ints | None]]:
-    """The segments of a column, each with the rows that are also in segments above it."""
+    """Yield the segments of a column, each with the rows that segments above it also have."""
     column = current_columns(view, [values])[values]
     for segment, above in zip(column.segments, column.above(), strict=True):
         assert isinstance(segment, ValueSegment)
@@ -307,8 +311,8 @@ def _segments(view: FilterView, values: ValuesAt) -> Iterator[tuple[ValueSegment
 def _pairs_of(
     postings: Postings, allowed: Bools, above: Ints | None, first: int, stop: int
 ) -> _Pairs:
-    """The pairs of the values with the numbers first … stop-1, of rows that are allowed and that
-    no segment above has."""
+    """The pairs of the values with the numbers first … stop-1. Only rows that are allowed and that
+    no segment above contains are included."""
     offsets = postings.groups.offsets[first : stop + 1]
     rows = postings.groups.rows[offsets[0] : offsets[-1]].astype(np.int64)
     numbers = np.repeat(np.arange(first, stop), np.diff(offsets))
@@ -316,21 +320,21 @@ def _pairs_of(
     good[good] = allowed[rows[good]]
     if above is not None:
         good &= ~np.isin(rows, above)
-    # The rows of a number are ascending, so those that have it twice stand side by side.
+    # The rows of a number ascend, so repetitions of a row are adjacent.
     good[1:] &= (rows[1:] != rows[:-1]) | (numbers[1:] != numbers[:-1])
     return _Pairs(postings, numbers[good], rows[good])
 
 
-FIRST_STEPS, MAX_STEPS = 256, 65_536  # of the index, that are walked at once
-MAX_LIMIT = 2**63 - 1  # points that SQLite can be asked for
-READ = 4.0  # the cost of reading an id and sorting it in, in steps of the index
+FIRST_STEPS, MAX_STEPS = 256, 65_536  # entries of the index that are read at the same time
+MAX_LIMIT = 2**63 - 1  # the greatest LIMIT in SQLite
+READ = 4.0  # the cost of reading an id and sorting it, relative to reading one entry of the index
 
 
 def page(
     view: FilterView, expression: Expression | None, start: PointId | None, limit: int | None
 ) -> Ints:
-    """Rows of the points that fulfil the expression, in the order of their ids from `start` on, at
-    most `limit` of them."""
+    """At most `limit` rows of points that fulfil the expression, in the order of their ids,
+    beginning with the id `start`."""
     limit = None if limit is None else min(limit, MAX_LIMIT)
     if expression is None:
         return _rows(view, _ids_from(view.connection, start, limit))
@@ -342,7 +346,7 @@ def page(
 
 
 def _is_known(view: FilterView, expression: Expression) -> bool:
-    """Whether the result of the filter is cached, or can be looked up."""
+    """Whether the result of the filter is cached, or columns in memory can evaluate the filter."""
     cached, stale = view.caches.allowed.at(key_of(expression), view.state)
     return (cached is not None and len(stale) <= FOLLOWED) or split(view, expression)[1] is None
 
@@ -350,7 +354,8 @@ def _is_known(view: FilterView, expression: Expression) -> bool:
 def _first_rows(
     view: FilterView, allowed: FilterResult, start: PointId | None, limit: int | None
 ) -> Ints:
-    """The first of the rows that a filter allows."""
+    """At most `limit` rows that fulfil a filter, in the order of their ids, beginning with the id
+    `start`."""
     count = allowed.count
     most = count if limit is None else min(limit, count)
     steps = most * view.state.count // max(1, count)
@@ -366,8 +371,8 @@ def _first_matching(
     start: PointId | None,
     limit: int,
 ) -> Ints:
-    """The first candidates that pass the filter's remaining terms, for which points must be
-    read."""
+    """The first candidates, in the order of their ids, that also fulfil the filter's remaining
+    terms, for which points must be read."""
 
     def fulfilling(rows: Ints) -> Ints:
         rows = rows[candidates[rows]]
@@ -382,8 +387,8 @@ def _first_matching(
 
 
 def _walk(view: FilterView, start: PointId | None, steps: int) -> Iterator[Ints]:
-    """The rows of all points in the order of their ids, from the id `start` on, in pieces; each
-    piece is twice as large as the piece before."""
+    """Yield the rows of all points in the order of their ids, beginning with the id `start`, in
+    pieces. Each piece is twice as large as the piece before."""
     steps = max(FIRST_STEPS, min(steps, MAX_STEPS))
     pks = _ids_from(view.connection, start, steps)
     while len(pks):
@@ -395,7 +400,7 @@ def _walk(view: FilterView, start: PointId | None, steps: int) -> Iterator[Ints]
 
 
 def _ids_from(connection: apsw.Connection, start: PointId | None, limit: int | None) -> Ints:
-    """The pks of points in the order of their ids."""
+    """At most `limit` pks of points in the order of their ids, beginning with the id `start`."""
     limit = -1 if limit is None else limit
     if start is None:
         return _pks(select(connection, "SELECT pk FROM points ORDER BY id LIMIT ?", limit))
@@ -406,7 +411,8 @@ def _ids_from(connection: apsw.Connection, start: PointId | None, limit: int | N
 def _sort_pks(
     connection: apsw.Connection, pks: Ints, start: PointId | None, limit: int | None
 ) -> Ints:
-    """The first of these pks in the order of the points' ids."""
+    """At most `limit` of these pks, in the order of the points' ids, beginning with the id
+    `start`."""
     query = "SELECT pk FROM carray(?) CROSS JOIN points ON pk = value"
     begin = () if start is None else (to_key(start),)
     condition = "" if start is None else "WHERE id >= ?"

@@ -1,16 +1,16 @@
 """Segments of columns: each is an index from the values of a column to the rows that have them.
 
-A row here is whatever integer the caller numbers its points with. The classes build on each other:
+A row here is any integer with which the caller numbers its points. The classes build on each other:
 
-- `RowGroups` has, for each number of a value, the rows with that value; it makes masks of the rows
-  with given numbers. A few rows are set in the mask one by one, which costs a nanosecond for each.
-  For many rows, the numbers of all rows are compared, which costs a tenth of a nanosecond a row.
+- `RowGroups` has the rows of each value number; it builds masks of the rows with some of these
+  numbers. A few rows are set in the mask one by one, which costs a nanosecond for each. For many
+  rows, the numbers of all rows are compared, which costs a tenth of a nanosecond a row.
 - `Postings` has the rows of each scalar, and finds the numbers of a value or a range. Values are
   equal as JSON values: 1 equals 1.0, but true is not 1, and "1" is a string.
 - `ValueSegment`, `PlaceSegment` and `ElementSegment` are the segments of values, of geographic
-  places and of objects in lists.
-- `TokenSegment` has inverted lists of the tokens of texts in payloads: which texts have which
-  token, and where.
+  locations and of objects in lists.
+- `TokenSegment` has inverted lists of the tokens of texts in payloads: which texts contain which
+  token, and at which positions.
 """
 
 import math
@@ -57,25 +57,27 @@ from retrieval_store.filters.paths import JsonPath, Step, Values, values_at_end
 from retrieval_store.filters.values import TextOrder, TextRange
 from retrieval_store.indexes.native import Numbered, address
 
-Run: TypeAlias = tuple[int, int]  # numbers from the first on, up to but without the second
+Run: TypeAlias = tuple[int, int]  # a range of numbers: the first, and the one after the last
 Whole: TypeAlias = npt.NDArray[np.integer[Any]]
-_Part: TypeAlias = tuple[Ints, npt.NDArray[Any]]  # rows, and something of each
-SPREAD = 2  # rows are dense where they are at least one in this many
-MOST_CHANGED = 4_096  # rows since a column's lowest segment, for it to be asked row by row
+_Part: TypeAlias = tuple[Ints, npt.NDArray[Any]]  # rows, and a value or number of each row
+SPREAD = 2  # rows are dense if at least one row in this many is present
+# If more rows have changed since a column's lowest segment, rows aren't tested one by one.
+MOST_CHANGED = 4_096
 MOST_AMONG = 65_536  # the widest span of value numbers that is kept as bits
 NO_ROWS, NO_INTS = np.empty(0, np.int32), np.empty(0, np.int64)
-MANY_RUNS = 64  # of strings' numbers, from which on their rows are listed
-COMPARED = 16  # bytes of numbers that are compared while one row is set (measured: 12 to 29)
+MANY_RUNS = 64  # if the strings' numbers form more runs than this, their rows are listed
+# This many bytes of numbers are compared in the time of setting one row (measured: 12 to 29).
+COMPARED = 16
 
 
 @dataclass(frozen=True, slots=True)
 class RowGroups:
-    """The rows of each number: rows[offsets[c]:offsets[c + 1]] have number c.
+    """The rows of each value number: rows[offsets[c]:offsets[c + 1]] are the rows with number c.
 
-    dense: the number of each row from the row `first` on; a row without a number has the last
-    number + 1. None if rows lie far apart or may have several numbers. packed: for the compiled
-    part, the address of `dense`, the size of a number in bytes, the first row, and the count of
-    rows.
+    dense: the number of each row, beginning with the row `first`; a row without a number has the
+    last number + 1. None if rows are far apart or may have several numbers. packed: for the
+    compiled part, the address of `dense`, the size of a number in bytes, the first row, and the
+    count of rows.
     """
 
     rows: Ints32
@@ -91,21 +93,21 @@ class RowGroups:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in its arrays, without those in a mapped file."""
+        """The size of its arrays in bytes, without arrays in a mapped file."""
         dense = 0 if self.dense is None else self.dense.nbytes
         return own_bytes(self.rows, self.offsets) + dense
 
     def numbers_at(self, rows: Ints) -> Unsigned | None:
-        """The numbers of those of these rows (ascending) that have a number here; None if a row may
-        have several numbers."""
+        """The value numbers of these rows, which must ascend. Rows outside this segment are left
+        out. None if a row may have several numbers."""
         if self.dense is None:
             return None
         first, last = np.searchsorted(rows, (self.first, self.first + len(self.dense))).tolist()
         return self.dense[rows[first:last] - self.first]
 
     def counts(self, mask: Bools | None, without: Ints | None) -> Ints | None:
-        """How many rows of a mask (None: of all rows) have each number. without: rows that aren't
-        counted. None if rows may have several numbers."""
+        """How many rows of a mask have each number; without a mask, all rows are counted. without:
+        rows that aren't counted. None if rows may have several numbers."""
         if self.dense is None:
             return None
         if mask is None and without is None:
@@ -121,7 +123,8 @@ class RowGroups:
         return np.bincount(self.dense[good], minlength=count)[:count]
 
     def mark(self, mask: Bools, runs: Sequence[Run]) -> None:
-        """Set the mask to True for the rows whose number is in one of the runs."""
+        """Set the mask to True for the rows whose number is in one of these runs (ranges of
+        numbers)."""
         cuts = [(int(self.offsets[start]), int(self.offsets[stop])) for start, stop in runs]
         count = sum(stop - start for start, stop in cuts)
         if self.dense is not None and count * COMPARED >= len(runs) * self.dense.nbytes:
@@ -131,19 +134,19 @@ class RowGroups:
         elif count:
             parts = [self.rows[start:stop] for start, stop in cuts]
             rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
-            # As numpy's own kind of index: it takes others at a third of the speed.
+            # intp is numpy's own index type; other types take three times as long.
             mask[rows.astype(np.intp)] = True
 
 
 @dataclass(frozen=True, slots=True)
 class RowsInRuns:
-    """The rows whose numbers are in one of several runs of consecutive numbers."""
+    """The rows whose numbers are in one of several runs (ranges of numbers)."""
 
     groups: RowGroups
     runs: Sequence[Run]
 
     def mark(self, mask: Bools) -> None:
-        """Set the mask, over rows, at these."""
+        """Set the mask to True at these rows."""
         self.groups.mark(mask, self.runs)
 
     def count(self, without: Ints) -> int | None:
@@ -157,11 +160,12 @@ class RowsInRuns:
         numbers = self.groups.numbers_at(without)
         if numbers is None:
             return None
-        ends = np.array(self.runs, np.int64).ravel()  # ascending: between two of them a run lies
+        # Ascending, so a number lies in a run if it is between the two ends of the run.
+        ends = np.array(self.runs, np.int64).ravel()
         return total - int(np.count_nonzero(np.searchsorted(ends, numbers, side="right") & 1))
 
     def list_rows(self) -> Ints:
-        """The rows, ordered by number; a row with several numbers may come more than once."""
+        """The rows, sorted by value number. A row with several numbers may be repeated."""
         offsets = self.groups.offsets
         parts = [self.groups.rows[offsets[start] : offsets[stop]] for start, stop in self.runs]
         return np.concatenate([NO_ROWS, *parts]).astype(np.int64)
@@ -169,16 +173,16 @@ class RowsInRuns:
 
 @dataclass(frozen=True, slots=True)
 class FoundRows:
-    """The result of a condition in a column whose lowest segment can give the value of a row. So
-    rows can be tested one by one, and listed, without a scan of all rows. count: how many rows
-    fulfil the condition; numbered: the same condition, as a test of rows."""
+    """The rows of a column that fulfil a condition. The column's lowest segment can return the
+    value of a row, so rows can be tested one by one, and listed, without a scan of all rows. count:
+    how many rows fulfil the condition. numbered: the same condition, as a test of rows."""
 
     lowest: RowsInRuns
     numbered: Numbered
     count: int
 
     def list_rows(self) -> Ints:
-        """The rows, in any order."""
+        """The rows that fulfil the condition, in any order."""
         rows, over = self.lowest.list_rows(), self.numbered.over
         if len(over):
             rows = np.concatenate([rows[~np.isin(rows, over)], self.numbered.held])
@@ -186,8 +190,8 @@ class FoundRows:
 
 
 def intersection(left: FoundRows, right: FoundRows) -> FoundRows | None:
-    """The rows that fulfil two conditions on one column, such as a lower and an upper bound. None
-    if a condition isn't a single range, or if the ranges are in different arrays of sorted
+    """The rows that fulfil two conditions on the same column, such as a lower and an upper bound.
+    None if a condition isn't a single range, or if the ranges are in different arrays of sorted
     values."""
     left_rows, right_rows = left.numbered, right.numbered
     groups = left.lowest.groups
@@ -209,9 +213,9 @@ def intersection(left: FoundRows, right: FoundRows) -> FoundRows | None:
 def rows_found_in_segments(
     row_sets: Sequence[object], rows: Sequence[Ints], dead_rows: Ints, height: int
 ) -> FoundRows | None:
-    """The rows that a condition finds in the segments of a column, from the bottom up. rows: the
-    rows of each segment; dead_rows: rows without a point, ascending. None if the lowest segment
-    can't give the value of a row, or if many rows have changed."""
+    """The rows that a condition finds in the segments of a column, beginning with the lowest
+    segment. rows: the rows of each segment. dead_rows: rows without a point, ascending. None if the
+    lowest segment can't return the value of a row, or if many rows have changed."""
     in_runs = [as_runs for row_set in row_sets if (as_runs := _as_runs(row_set)) is not None]
     changed = len(dead_rows) + sum(map(len, rows[1:]))
     if len(in_runs) < len(row_sets) or changed > MOST_CHANGED:
@@ -236,8 +240,8 @@ def rows_found_in_segments(
 
 
 def _span(runs: Sequence[Run]) -> int:
-    """How many numbers lie between the first run's start and the last run's end; 0 for a single
-    run, which may have any length."""
+    """How many numbers there are from the first run's start to the last run's end. The result is 0
+    for a single run, which can have any length."""
     return runs[-1][1] - runs[0][0] if len(runs) > 1 else 0
 
 
@@ -251,8 +255,8 @@ def _as_runs(row_set: object) -> RowsInRuns | None:
 
 
 def _bits_of_runs(runs: Sequence[Run]) -> Bytes:
-    """A bit for each number from the start of the first run to the end of the last run: whether the
-    number is in one of the runs; see `Numbered.among`."""
+    """A bit for each number from the start of the first run to the end of the last run: 1 if one of
+    the runs contains the number; see `Numbered.among`."""
     base = runs[0][0] & ~7
     flags = np.zeros(runs[-1][1] - base, np.bool_)
     for start, stop in runs:
@@ -261,7 +265,8 @@ def _bits_of_runs(runs: Sequence[Run]) -> Bytes:
 
 
 def group_rows(rows: Ints, numbers: Ints, count: int) -> RowGroups:
-    """The groups of rows, ascending; rows[i] has numbers[i], which is below `count`."""
+    """Groups of rows by value number: rows[i], which must ascend, has numbers[i], which must be
+    below `count`."""
     offsets = np.zeros(count + 1, np.int32)
     np.cumsum(np.bincount(numbers, minlength=count), out=offsets[1:])
     in_order = rows[stable_order(numbers)].astype(np.int32)
@@ -269,10 +274,13 @@ def group_rows(rows: Ints, numbers: Ints, count: int) -> RowGroups:
 
 
 def groups_of_file(rows: Ints32, offsets: Ints32) -> RowGroups:
-    """Make groups from the rows and offsets of a file; see `refuse_disorder`."""
+    """Groups of rows from the arrays `rows` and `offsets` of a file, which `refuse_disorder` must
+    have checked."""
     count = len(offsets) - 1
     sizes, least = np.diff(offsets), np.min_scalar_type(count)
-    if (sizes <= 1).all():  # as of floats that are all different: the same in a tenth of the time
+    # True for example if floats are all different; this gives the same result in a tenth of the
+    # time.
+    if (sizes <= 1).all():
         numbers = np.flatnonzero(sizes).astype(least)
     else:
         numbers = np.repeat(np.arange(count, dtype=least), sizes)
@@ -280,7 +288,8 @@ def groups_of_file(rows: Ints32, offsets: Ints32) -> RowGroups:
 
 
 def refuse_disorder(rows: Ints32, offsets: Ints32, height: int) -> None:
-    """Raise ValueError unless these arrays are groups of ascending rows, all below `height`."""
+    """Raise ValueError unless these arrays are groups of ascending rows, all of them below
+    `height`."""
     follow = len(offsets) > 0 and offsets[0] == 0 and offsets[-1] == len(rows)
     if not follow or (offsets[1:] < offsets[:-1]).any():
         raise ValueError("its groups don't follow one another")
@@ -294,7 +303,7 @@ def refuse_disorder(rows: Ints32, offsets: Ints32, height: int) -> None:
 
 
 def runs_of(numbers: Sequence[int]) -> list[Run]:
-    """The numbers as runs of consecutive ones."""
+    """The numbers as runs of consecutive numbers: (start, stop) pairs."""
     runs: list[Run] = []
     for number in sorted(set(numbers)):
         if runs and runs[-1][1] == number:
@@ -305,7 +314,8 @@ def runs_of(numbers: Sequence[int]) -> list[Run]:
 
 
 def _dense(rows: Whole, numbers: Whole, count: int) -> tuple[int, Unsigned | None]:
-    """The lowest row, and an array with the number of each row from there on; see `RowGroups`."""
+    """The lowest row, and an array with the value number of each row, beginning with the lowest;
+    see `RowGroups`."""
     if not len(rows):
         return 0, np.empty(0, np.min_scalar_type(count))
     first, last = int(rows.min()), int(rows.max())
@@ -313,7 +323,8 @@ def _dense(rows: Whole, numbers: Whole, count: int) -> tuple[int, Unsigned | Non
         return first, None
     dense = np.full(last - first + 1, count, np.min_scalar_type(count))
     dense[rows - first if first else rows] = numbers
-    has_several = int(np.count_nonzero(dense != count)) < len(rows)  # numbers of one row
+    # Whether a row has several numbers.
+    has_several = int(np.count_nonzero(dense != count)) < len(rows)
     return first, None if has_several else dense
 
 
@@ -324,18 +335,19 @@ _LIMITS = {np.dtype(np.int64): (-(2**63), 2**63 - 1), np.dtype(np.uint64): (0, 2
 
 @dataclass(frozen=True, slots=True)
 class DistinctNumbers:
-    """Distinct numbers, ascending, all of one dtype: values[i] has number first + i among all
-    scalars.
+    """Distinct numbers, ascending, all of one dtype: values[i] is the scalar with the number first
+    + i.
 
     Python's integers exceed the exact range of float64. So int64, uint64 and float64 values are
-    kept apart, and a bound is converted to each dtype so that comparing stays exact.
+    kept apart, and a bound is converted to each dtype so that comparisons stay exact.
     """
 
     values: npt.NDArray[Any]
     first: int
 
     def between(self, bounds: Interval) -> Run:
-        """The run of the numbers inside the bounds."""
+        """The run of the scalars inside the bounds: the number of the first, and the number after
+        the last."""
         start, stop = 0, len(self.values)
         if bounds.gt is not None:
             start = max(start, self._count_below(bounds.gt, or_equal=True))
@@ -348,7 +360,7 @@ class DistinctNumbers:
         return self.first + start, self.first + max(start, stop)
 
     def equal(self, numbers: Iterable[Number]) -> list[int]:
-        """The runs of the values that equal any of these numbers."""
+        """The scalar numbers of the values that equal any of these numbers."""
         dtype = self.values.dtype
         exact = np.array([number for number in numbers if _is_held(number, dtype)], dtype)
         starts = self.values.searchsorted(exact, side="left")
@@ -371,9 +383,10 @@ class DistinctNumbers:
 
 @dataclass(frozen=True, slots=True)
 class Postings:
-    """The rows of each scalar of any kind. Distinct scalars have numbers: texts maps a string to
-    its number; numbers has the numeric scalars, with the number of the first of each type; false:
-    the number of False; True has the next number. text_bytes: bytes of memory in the strings."""
+    """The rows of each scalar of any type. Distinct scalars are numbered. texts: the number of each
+    string. numbers: the numeric scalars of each type; each array knows the number of its first
+    scalar. false: the number of False; True has the next number. text_bytes: the memory for the
+    strings in bytes."""
 
     texts: dict[str, int]
     numbers: tuple[DistinctNumbers, ...]
@@ -387,20 +400,21 @@ class Postings:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in strings and arrays, without arrays in a mapped file."""
+        """The size of strings and arrays in bytes, without arrays in a mapped file."""
         arrays = own_bytes(*(part.values for part in self.numbers))
         return self.text_bytes + self.groups.nbytes + arrays
 
     def other_than(self, values: Sequence[Scalar], loose: bool) -> RowsInRuns:
-        """The rows that have any value other than these."""
+        """The rows that have any value that isn't among these."""
         left_out = [(n, n + 1) for n in sorted(set(self.numbers_of(values, loose)))]
-        edges = [0, *chain.from_iterable(left_out), self.false + 2]  # of the runs between those
+        # The ends of the runs between these.
+        edges = [0, *chain.from_iterable(left_out), self.false + 2]
         runs = [(edges[i], edges[i + 1]) for i in range(0, len(edges), 2)]
         return RowsInRuns(self.groups, [run for run in runs if run[0] < run[1]])
 
     def numbers_of(self, values: Sequence[Scalar], loose: bool) -> list[int]:
-        """The numbers of those of the values that exist here; unless `loose`, an integer equals no
-        float."""
+        """The scalar numbers of these values; values that don't occur here are left out. loose:
+        whether an integer can equal a float."""
         scalar_numbers = [self.false + value for value in values if isinstance(value, bool)]
         scalar_numbers += [self.texts[v] for v in values if isinstance(v, str) and v in self.texts]
         numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
@@ -411,12 +425,12 @@ class Postings:
         return scalar_numbers
 
     def distinct(self) -> list[Scalar]:
-        """All scalars, in the order of their numbers."""
+        """All scalars, sorted by their scalar numbers."""
         numbers = [number for part in self.numbers for number in part.values.tolist()]
         return [*self.texts, *numbers, False, True]
 
     def scalars(self, numbers: Ints) -> list[Scalar]:
-        """The scalars with these numbers, which are ascending."""
+        """The scalars with these numbers, which must ascend."""
         strings, number_codes, bools = np.split(
             numbers, numbers.searchsorted((len(self.texts), self.false))
         )
@@ -428,9 +442,9 @@ class Postings:
         return scalars + [bool(number > self.false) for number in bools.tolist()]
 
     def numbers_of_most_frequent(self, counts: Ints, limit: int) -> Ints:
-        """The numbers of some scalars, among which are the `limit` most frequent. Of equally
-        frequent scalars the lower come first, bools before numbers before strings. All numeric
-        scalars must be of one type."""
+        """The numbers of some scalars that include the `limit` most frequent. Of equally frequent
+        scalars, lower ones come first: bools, then numbers, then strings. All numeric scalars must
+        have the same type."""
         present = np.flatnonzero(counts)
         if not 0 < limit < len(present):
             return present
@@ -447,7 +461,7 @@ class Postings:
         return np.sort(np.concatenate([sure, bools, numbers[:room], strings]))
 
     def rows_of_texts(self, chosen: Bools) -> "RowsInRuns | Rows":
-        """The rows of the strings that are chosen, by number."""
+        """The rows of the chosen strings. chosen: a bool for each string number."""
         edges = np.flatnonzero(np.diff(chosen, prepend=False, append=False))
         if len(edges) <= 2 * MANY_RUNS:
             return RowsInRuns(self.groups, [(a, b) for a, b in edges.reshape(-1, 2).tolist()])
@@ -456,7 +470,7 @@ class Postings:
 
 
 class PostingsBuilder:
-    """Makes postings from batches of values; only arrays are kept."""
+    """Builds postings from batches of values. It stores only arrays."""
 
     def __init__(self) -> None:
         self._texts: dict[str, int] = {}
@@ -465,8 +479,8 @@ class PostingsBuilder:
         self._bools: list[_Part] = []
 
     def add(self, rows: Ints, values: Sequence[Any]) -> None:
-        """Add a piece: rows[i] has values[i]; values that aren't scalars are skipped. Rows must
-        ascend, also from one piece to the next."""
+        """Add a batch: rows[i] has values[i]; values that aren't scalars are skipped. Rows must
+        ascend, also from one batch to the next."""
         kinds = set(map(type, values))
         for kind in kinds & {str, int, float, bool}:
             kind_rows, kind_values = rows, values
@@ -488,7 +502,7 @@ class PostingsBuilder:
                     self._numbers.setdefault(part[1].dtype, []).append(part)
 
     def postings(self) -> Postings:
-        """The postings of all pieces."""
+        """The postings of all batches."""
         numbered_rows, parts, count = [*self._text_numbers], [], len(self._texts)
         for dtype in (np.dtype(number_type) for number_type in (np.int64, np.uint64, np.float64)):
             pieces = self._numbers.get(dtype, [])
@@ -504,7 +518,7 @@ class PostingsBuilder:
         numbered_rows += [(rows, count + numbers) for rows, numbers in self._bools]
         rows = np.concatenate([NO_INTS, *(rows for rows, _ in numbered_rows)])
         numbers = np.concatenate([NO_INTS, *(numbers for _, numbers in numbered_rows)])
-        if len(rows) and (rows[1:] < rows[:-1]).any():  # of several types
+        if len(rows) and (rows[1:] < rows[:-1]).any():  # numbers of several types
             order = np.argsort(rows, kind="stable")
             rows, numbers = rows[order], numbers[order]
         groups = group_rows(rows, numbers, count + 2)
@@ -512,14 +526,14 @@ class PostingsBuilder:
 
 
 def bytes_of_texts(texts: dict[str, int]) -> int:
-    """The bytes of memory that numbered strings take, and their order."""
+    """How many bytes of memory numbered strings and their sort order take."""
     order = len(texts) * TextOrder.BYTES_EACH
     return sys.getsizeof(texts) + sum(map(sys.getsizeof, texts)) + order
 
 
 def constant(rows: Ints, number: int) -> Postings:
-    """Postings for rows (ascending) that all have the same number; takes a fifth of the time of
-    `PostingsBuilder`."""
+    """Postings for rows (ascending) that all have the number `number`. It takes a fifth of the time
+    of `PostingsBuilder`."""
     numbers = DistinctNumbers(np.array([number], np.int64), 0)
     return Postings({}, (numbers,), 1, group_rows(rows, np.zeros(len(rows), np.int64), 3))
 
@@ -543,7 +557,7 @@ def _array(rows: Ints, numbers: Sequence[Any], dtype: type) -> Iterator[_Part]:
 
 def _number_values(numbers: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Ints]:
     """The distinct numbers, ascending, and for each input number its position among them. Integers
-    that lie close together are sorted by counting, which takes a tenth of the time."""
+    that are close together are sorted by counting, which takes a tenth of the time."""
     if numbers.dtype.kind == "i":
         least, most = int(numbers.min()), int(numbers.max())
         if most - least < CLOSE * len(numbers):
@@ -555,9 +569,9 @@ def _number_values(numbers: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Ints]:
 
 
 def _nearest_float(bound: Number, or_equal: bool) -> tuple[float, bool]:
-    """A float64 f to compare with instead of `bound`, which may be an integer that float64 can't
-    represent; and whether f itself is included. The floats below (or equal to) f are exactly the
-    floats below (or equal to) `bound`."""
+    """A float64 number f to use in comparisons instead of `bound`, and whether f itself is
+    included. `bound` may be an integer that float64 can't represent. A float is below (or equal to)
+    f exactly if it is below (or equal to) `bound`."""
     try:
         nearest = float(bound)
     except OverflowError:
@@ -566,7 +580,7 @@ def _nearest_float(bound: Number, or_equal: bool) -> tuple[float, bool]:
 
 
 def _is_held(number: Number, dtype: np.dtype[Any]) -> bool:
-    """Whether the dtype can hold exactly this number."""
+    """Whether the dtype can represent exactly this number."""
     if dtype.kind == "f":
         return _nearest_float(number, False) == (number, False)
     least, most = _LIMITS[dtype]
@@ -580,18 +594,18 @@ class Rows:
     rows: Ints
 
     def mark(self, mask: Bools) -> None:
-        """Set the mask, over rows, at these."""
+        """Set the mask to True at these rows."""
         mask[self.rows] = True
 
 
 @dataclass(frozen=True, slots=True)
 class ValueSegment:
-    """The rows of each value.
+    """A segment of a column of values: the rows of each value.
 
-    rows: all rows that the segment covers; values: their postings; loose: whether 1 equals 1.0;
-    others: rows with a value that isn't a scalar, for columns in which these count; shares: whether
-    `rows` is the array of a sibling column, which counts its bytes; is_empty: whether all rows have
-    only null.
+    rows: all rows that the segment covers. values: the postings of their values. loose: whether 1
+    equals 1.0. others: the rows with a value that isn't a scalar, if the column counts such values.
+    shares: whether `rows` is the array of a sibling column, which already counts its bytes.
+    is_empty: whether all rows have only null.
     """
 
     rows: Ints
@@ -603,39 +617,39 @@ class ValueSegment:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in its arrays."""
+        """The size of its arrays in bytes."""
         rows = 0 if self.shares else self.rows.nbytes
         return rows + self.values.nbytes + self.others.nbytes
 
     def equal(self, values: Sequence[Scalar]) -> RowsInRuns:
-        """The rows of any of the values."""
+        """The rows that have any of these values."""
         numbers = self.values.numbers_of(values, self.loose)
         return RowsInRuns(self.values.groups, runs_of(numbers))
 
     def other_than(self, values: Sequence[Scalar]) -> "Either":
-        """The rows that have any value other than these."""
+        """The rows that have any value that isn't among these."""
         return Either((self.values.other_than(values, self.loose), Rows(self.others)))
 
     def between(self, bounds: Interval) -> RowsInRuns:
-        """The rows of numbers inside the bounds."""
+        """The rows that have a number inside the bounds."""
         return RowsInRuns(
             self.values.groups, [part.between(bounds) for part in self.values.numbers]
         )
 
     def texts_that(self, fulfil: Callable[[Sequence[str]], Sequence[bool]]) -> "RowsInRuns | Rows":
-        """The rows of the strings that fulfil a condition, a function that is called once with all
-        strings."""
+        """The rows of the strings that fulfil a condition. The function `fulfil` is called once
+        with all strings."""
         return self.values.rows_of_texts(np.array(fulfil([*self.values.texts]), np.bool_))
 
     def texts_between(self, bounds: TextRange) -> "RowsInRuns | Rows":
-        """The rows of the strings in the bounds."""
+        """The rows that have a string inside the bounds."""
         return self.values.rows_of_texts(self.values.order.among(bounds))
 
 
 @dataclass(frozen=True, slots=True)
 class PlaceSegment:
-    """The geographic places of rows. at: (n, 2) float64, longitudes and latitudes; owners: (n,) the
-    row of each place."""
+    """The geographic locations of rows. at: (n, 2) float64, longitudes and latitudes; owners: (n,)
+    the row of each location."""
 
     rows: Ints
     owners: Ints
@@ -643,24 +657,24 @@ class PlaceSegment:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no row has a place."""
+        """Whether no row has a location."""
         return not len(self.owners)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in its arrays."""
+        """The size of its arrays in bytes."""
         return self.rows.nbytes + self.owners.nbytes + self.at.nbytes
 
     def where(self, inside: Callable[[Floats, Floats], Bools]) -> Rows:
-        """The rows with a place that fulfils `inside`, a function that is called with all
-        longitudes and latitudes and returns bools."""
+        """The rows that have a location that fulfils `inside`. This function is called with all
+        longitudes and latitudes, and returns bools."""
         return Rows(self.owners[inside(self.at[:, 0], self.at[:, 1])])
 
 
 @dataclass(frozen=True, slots=True)
 class ElementSegment:
-    """The objects in the lists of rows. owners: (objects,) the row of each object; segments: a
-    segment for each column within the objects; in these segments the "rows" are the numbers of the
+    """The objects in the lists of rows. owners: (objects,) the row of each object. segments: a
+    segment for each column within the objects. In these segments the "rows" are the numbers of the
     objects."""
 
     rows: Ints
@@ -674,17 +688,17 @@ class ElementSegment:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in its arrays."""
+        """The size of its arrays in bytes."""
         inner = sum(segment.nbytes for segment in self.segments.values())
         return self.rows.nbytes + self.owners.nbytes + inner
 
     def fulfilling(self, expression: Expression) -> Rows:
-        """The rows with an object that fulfils the expression."""
+        """The rows that have an object that fulfils the expression."""
         all_objects = np.ones(len(self.owners), np.bool_)
         return Rows(self.owners[evaluate_expression(expression, all_objects, self._answer)])
 
     def _answer(self, leaf: Expression, candidates: Bools) -> Bools:
-        """(objects,) bool: which of the candidate objects fulfil a leaf."""
+        """Which of the candidate objects fulfil a leaf: (objects,) bool."""
         mask = np.zeros(len(candidates), np.bool_)
         if isinstance(leaf, ColumnLeaf):
             rows = leaf.find_rows(self.segments[column_of(leaf)])
@@ -701,13 +715,14 @@ class Either:
     row_sets: tuple[RowsInRuns | Rows, ...]
 
     def mark(self, mask: Bools) -> None:
-        """Set the mask, over rows, at these."""
+        """Set the mask to True at the rows of all these sets."""
         for row_set in self.row_sets:
             row_set.mark(mask)
 
 
-PHRASE_STARTS_AT_ONCE = 1_000_000  # of texts, at which a phrase may begin
-RARE = 16  # the texts of a token are scanned alone if they are at most one in this many
+# Positions in texts at which a phrase may begin, checked at the same time.
+PHRASE_STARTS_AT_ONCE = 1_000_000
+RARE = 16  # only the texts of a token are scanned if they are at most one text in this many
 Segment: TypeAlias = "ValueSegment | PlaceSegment | TokenSegment | ElementSegment"
 
 
@@ -718,10 +733,10 @@ def build_segment(
     owners: Ints | None = None,
     types: set[type] | None = None,
 ) -> Segment:
-    """The segment of a column for some rows. values: of payloads at the keys that the path begins
-    with; None for null or a missing value, NOTHING for a missing value where the column
-    distinguishes them; owners: the row of each value, by default one value for each row; types: a
-    superset of the values' types, if known."""
+    """The segment of a column for some rows. values: payload values at the keys with which the path
+    begins. They are None for null or a missing value, or NOTHING for a missing value if the column
+    distinguishes it from null. owners: the row of each value; by default each row has one value.
+    types: the types of the values or a superset, None if unknown."""
     owners = rows if owners is None else owners
     if isinstance(column.path, JsonPath) and column.path.beyond:
         (owners, values), types = _values_at_end(column, column.path.beyond, owners, values), None
@@ -741,7 +756,7 @@ def build_segment(
 def _values_at_end(
     column: Column, beyond: Sequence[Step], owners: Ints, values: Sequence[Any]
 ) -> tuple[Ints, Sequence[Any]]:
-    """The values at the end of the column's path, and the row of each."""
+    """The values at the end of the column's path, with the row of each value."""
     groups = [values_at_end(value, beyond) for value in values]
     if isinstance(column, ValuesAt) and column.sees_nothing:
         groups = [group or [NOTHING] for group in groups]
@@ -749,14 +764,14 @@ def _values_at_end(
 
 
 def _items(owners: Ints, values: Sequence[Any]) -> tuple[Ints, Sequence[Any]]:
-    """The values, with lists replaced by their elements; and the row of each value."""
+    """The values, with lists replaced by their elements, and the row of each resulting value."""
     if list not in set(map(type, values)):
         return owners, values
     return _join_groups(owners, [value if type(value) is list else [value] for value in values])
 
 
 def _join_groups(owners: Ints, groups: Sequence[Values]) -> tuple[Ints, list[Any]]:
-    """The values of all groups, and for each the row of its group."""
+    """The values of all groups in one list, and for each value the row of its group."""
     sizes = np.fromiter(map(len, groups), np.int64, len(groups))
     return np.repeat(owners, sizes), [value for group in groups for value in group]
 
@@ -769,7 +784,8 @@ def _values(
         owners = np.repeat(owners, counts)
     if not items:
         postings = NO_POSTINGS
-    elif column.kind == "count" and items.count(1) == len(items):  # as when no value is a list
+    # True for example if no value is a list.
+    elif column.kind == "count" and items.count(1) == len(items):
         postings = constant(owners, 1)
     else:
         builder = PostingsBuilder()
@@ -800,7 +816,7 @@ def _elements(
 
 
 def _inner_segment(column: Column, elements: Sequence[Any]) -> Segment:
-    """The segment of a column within objects; its "rows" are the numbers of the objects."""
+    """The segment of a column within objects. Its "rows" are the numbers of the objects."""
     keys = keys_of(column)
     groups = [values_at_end(element, keys) for element in elements]
     values = [group[0] if group else NOTHING for group in groups]
@@ -808,7 +824,7 @@ def _inner_segment(column: Column, elements: Sequence[Any]) -> Segment:
 
 
 def keys_of(column: Column) -> tuple[str, ...]:
-    """The keys at the beginning of the column's path, whose values must be read from payloads."""
+    """The keys with which the column's path begins; their values must be read from payloads."""
     return column.path.keys if isinstance(column.path, JsonPath) else column.path
 
 
@@ -817,9 +833,10 @@ _NO_SCALARS, _OF_NOTHING = {dict, list}, {type(None), type(NOTHING)}
 
 @dataclass(frozen=True, slots=True)
 class TokenSegment:
-    """Distinct texts by token. text_of[i] is a text of owners[i]; numbers maps a token to its
-    number. codes[starts[t]:starts[t + 1]] are the token numbers of text t, in their order;
-    texts[offsets[n]:offsets[n + 1]] have token n, ascending."""
+    """An inverted index of the distinct texts of some rows. owners: rows with a text; text_of[i] is
+    the number of a text of owners[i]. numbers: the number of each token. codes[starts[t]:starts[t +
+    1]]: the token numbers of text t, in text order. texts[offsets[n]:offsets[n + 1]]: the texts
+    that contain token n, ascending."""
 
     rows: Ints
     owners: Ints
@@ -837,13 +854,14 @@ class TokenSegment:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in its arrays, and an estimate for the tokens."""
+        """The size of its arrays in bytes, with an estimate for the tokens."""
         arrays = (self.rows, self.owners, self.text_of, self.codes, self.starts)
         size = sum(array.nbytes for array in (*arrays, self.texts, self.offsets))
         return size + 100 * len(self.numbers)
 
     def with_tokens(self, tokens: Sequence[str], every: bool) -> "Texts":
-        """The rows of the texts that have any of the tokens, or, with `every`, all of them."""
+        """The rows of the texts that contain any of the tokens, or all tokens if `every` is
+        True."""
         token_numbers = {self.numbers[token] for token in tokens if token in self.numbers}
         if not token_numbers or (every and len(token_numbers) < len(set(tokens))):
             return Texts(self, np.empty(0, np.int64))
@@ -852,12 +870,13 @@ class TokenSegment:
         return Texts(self, reduce(join, lists))
 
     def with_phrase(self, tokens: Sequence[str]) -> "Texts":
-        """The rows of the texts in which the tokens occur in this order, next to each other."""
+        """The rows of the texts that contain the tokens in this order, next to each other."""
         texts = self.with_tokens(tokens, every=True)
         if not len(texts.texts):
             return texts
         numbers = [self.numbers[token] for token in tokens]
-        # Where the first token may stand in these texts, with room for the others behind it.
+        # The positions at which the first token can be in these texts, so that the other tokens fit
+        # after it.
         first, stop = self.starts[texts.texts], self.starts[texts.texts + 1] - len(numbers) + 1
         ends = np.cumsum(np.maximum(0, stop - first))
         cuts = np.searchsorted(
@@ -873,7 +892,7 @@ class TokenSegment:
         return Texts(self, np.concatenate(having))
 
     def counts(self, token: str) -> Ints | None:
-        """(texts,) how often each text has a token; None if no text has it."""
+        """How often each text contains the token: (texts,); None if no text contains it."""
         number = self.numbers.get(token)
         if number is None:
             return None
@@ -892,13 +911,13 @@ class TokenSegment:
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """The rows of some texts."""
+    """The rows that have one of some texts."""
 
     segment: TokenSegment
     texts: Ints
 
     def mark(self, mask: Bools) -> None:
-        """Set the mask, over rows, at these."""
+        """Set the mask to True at these rows."""
         if not len(self.texts):
             return
         is_sought = np.zeros(len(self.segment.starts) - 1, np.bool_)
@@ -907,7 +926,8 @@ class Texts:
 
 
 def build_tokens(column: TokensAt, rows: Ints, owners: Ints, items: Sequence[Any]) -> TokenSegment:
-    """The tokens of items[i] of owners[i], ascending; items that aren't strings have none."""
+    """The segment for the tokens of texts: items[i] belongs to owners[i], and owners must ascend.
+    Items that aren't strings have no tokens."""
     are_texts = np.array([type(item) is str for item in items], np.bool_)
     owners = owners[are_texts]
     texts: list[tuple[str, ...]] = [(item,) for item in items if type(item) is str]
@@ -927,7 +947,7 @@ def _number_tokens(
 ) -> tuple[dict[str, int], Ints32, Ints]:
     """The number of each distinct token; the token numbers of all texts, concatenated; and the
     start of each text in that array, followed by the end of the last text. Only the tokens of one
-    text are in memory at a time."""
+    text are in memory at the same time."""
     numbers: dict[str, int] = {}
     codes, starts = array("i"), array("q", [0])
     for text in texts:
@@ -951,7 +971,8 @@ def _join_texts(
 
 
 def _invert(codes: Ints32, texts: Ints32, count: int) -> tuple[Ints32, Ints]:
-    """For each token the distinct texts that have it, ascending."""
+    """For each token, the distinct texts that contain it, ascending. The texts of all tokens are
+    concatenated, with the offset of each token's texts."""
     order = stable_order(codes)
     codes, texts = codes[order], texts[order]
     first = np.ones(len(codes), np.bool_)

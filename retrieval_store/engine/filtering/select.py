@@ -1,9 +1,9 @@
-"""Selects the points of a call by ids, filter, limit and offset, without expired ones.
+"""Selects the points of a call by ids, filter, limit and offset, without expired points.
 
-A point has expired when the time under a certain key of its payload has come. From then on every
-call leaves it out, until maintenance deletes it. The filter for expired points doesn't compare with
-the present time, but with the latest time of expiry that has already passed. So the filter stays
-the same, and its result is cached, until the next point expires.
+A point has expired once the time under a certain key of its payload is in the past. From then on
+every call leaves it out, until maintenance deletes it. The filter for expired points doesn't
+compare with the present time, but with the latest expiry time that has already passed. So the
+filter stays the same, and its result stays cached, until the next point expires.
 """
 
 import math
@@ -43,11 +43,11 @@ from retrieval_store.filters.paths import JsonPath
 from retrieval_store.filters.values import Between
 from retrieval_store.query.types import PointId
 
-FIRST_LOOK = 1024  # rows in the first piece where only the first few matches are wanted
-LOOKED_AT_WHOLE = 20_000  # points up to which all are scanned in a moment
+FIRST_LOOK = 1024  # rows in the first piece, if only the first few matches are wanted
+LOOKED_AT_WHOLE = 20_000  # up to this many points, all are scanned quickly
 LOOKED_AT_ONCE = 1_024  # rows whose payloads are read between two checks of the clock
-SORTED = 64  # listed rows are sorted where they are at most one in this many
-COUNTED = 65_536  # rows of a mask that are counted at once
+SORTED = 64  # listed rows are sorted if they are at most one row in this many
+COUNTED = 65_536  # rows of a mask that are counted at the same time
 
 
 def select(
@@ -57,9 +57,9 @@ def select(
     limit: int | None = None,
     offset: int = 0,
 ) -> Ints:
-    """The rows of the points with these ids (None: of all points) that fulfil the expression: in
-    the order of `ids`, or of first insertion if `ids` is None. At most `limit` rows, after `offset`
-    rows are skipped."""
+    """The rows of the points that have one of these ids (None: any id) and fulfil the expression.
+    They are in the order of `ids`, or of first insertion if `ids` is None. At most `limit` rows are
+    returned, after `offset` rows are skipped."""
     if ids is not None:
         rows = _rows_of_ids(view, ids)
         chosen = rows if expression is None else rows[_allows(view, expression, rows)]
@@ -75,18 +75,20 @@ def select(
 
 
 def select_spread(view: FilterView, expression: Expression | None, size: int) -> Ints:
-    """At most `size` rows of points that fulfil the expression, spread evenly over all such rows,
-    including the first and the last. The rows ascend, and are the same each time."""
+    """At most `size` rows of points that fulfil the expression, spread evenly over all such rows.
+    The first and the last row are included. The rows ascend, and repeated calls return the same
+    rows."""
     rows = select(view, None, expression)
     places = evaluate.spread_rows(len(rows), size)
     if len(places) > 1:
-        places = np.append(places[:-1], len(rows) - 1)  # the first is the first row already
+        # The sample already begins with the first row.
+        places = np.append(places[:-1], len(rows) - 1)
     return rows[places]
 
 
 def count_matching(view: FilterView, expression: Expression | None) -> int:
-    """How many points fulfil the expression. For a condition on one column in memory the postings
-    count them, without reading any row."""
+    """How many points fulfil the expression. For a condition on one column in memory, the postings
+    give the number, and no row is read."""
     if expression is None:
         return view.state.count
     count = None if _is_cached(view, expression) else _count_by_postings(view, expression)
@@ -112,7 +114,8 @@ def _rows_of_ids(view: FilterView, ids: Sequence[PointId]) -> Ints:
 
 
 def _allows(view: FilterView, expression: Expression, rows: Ints) -> Bools:
-    """(n,) bool: for each of the rows, in any order, whether the point fulfils the expression."""
+    """Which of the rows have a point that fulfils the expression: (n,) bool. The rows can be in any
+    order."""
     cached = current_result(view, key_of(expression), expression, evaluate)
     if cached is not None:
         return cached.allows(rows)
@@ -127,7 +130,7 @@ def _is_cached(view: FilterView, expression: Expression) -> bool:
 
 def _first_rows(view: FilterView, expression: Expression, limit: int) -> Ints:
     """The first `limit` rows that fulfil the expression, or all if there are fewer. Terms on
-    columns in memory are evaluated for all points. Then terms for which points must be read are
+    columns in memory are evaluated for all points. Terms for which points must be read are then
     evaluated batch by batch, until enough rows are found."""
     column_filter, point_filter = split(view, expression)
     candidates = matching(view, column_filter)
@@ -158,10 +161,10 @@ def _keep_result(view: FilterView, expression: Expression, mask: Bools) -> Filte
 def count_within(
     view: FilterView, expression: Expression | None, seconds: float
 ) -> tuple[int, bool]:
-    """The number of points that fulfil the expression, and True; if the time is over before: the
-    number found until then, and False. Terms on columns in memory are evaluated at once. If points
-    must be read, they are read in batches, since building columns for all points might take
-    longer."""
+    """The number of points that fulfil the expression, and whether the count is complete. After
+    this number of seconds, the count so far is returned. Terms on columns in memory are evaluated
+    at once. Points that must be read are read in batches, because building columns for all points
+    might take longer."""
     if expression is None or view.state.count <= LOOKED_AT_WHOLE or _is_cached(view, expression):
         return filter_result(view, expression, evaluate).count, True
     ends = time.monotonic() + seconds
@@ -179,7 +182,7 @@ def count_within(
 
 
 def gather(pieces: Iterator[Ints], limit: int) -> Ints:
-    """The first `limit` rows of all pieces; the iterator is read no further than necessary."""
+    """The first `limit` rows of all pieces. The iterator is consumed no further than necessary."""
     gathered, count = [np.empty(0, np.int64)], 0
     while count < limit and (rows := next(pieces, None)) is not None:
         gathered.append(rows)
@@ -188,8 +191,8 @@ def gather(pieces: Iterator[Ints], limit: int) -> Ints:
 
 
 def _in_growing_pieces(mask: Bools) -> Iterator[Ints]:
-    """The rows of a mask, in pieces: each piece covers as much of the mask as all pieces before
-    it."""
+    """Yield the rows of a mask in pieces. Each piece covers as much of the mask as all pieces
+    before it."""
     start, stop = 0, FIRST_LOOK
     while start < len(mask):
         yield start + np.flatnonzero(mask[start:stop])
@@ -197,8 +200,8 @@ def _in_growing_pieces(mask: Bools) -> Iterator[Ints]:
 
 
 def _rows_of(result: FilterResult, limit: int | None, offset: int) -> Ints:
-    """The rows that a filter allows, at most `limit` of them after `offset` rows are skipped. If
-    the filter can list its rows and they are few, they are sorted; otherwise rows are tested only
+    """The rows that fulfil a filter, at most `limit` of them after `offset` rows are skipped. If
+    the filter can list its rows and they are few, they are sorted. Otherwise rows are tested only
     as far as needed."""
     tested = result.tested
     if tested is not None and tested.count * SORTED <= tested.height:
@@ -223,7 +226,8 @@ def rows_of_mask(mask: Bools, limit: int | None, offset: int) -> Ints:
 def _rows_of_pieces(
     height: int, flags_of: Callable[[range], Bools], limit: int, offset: int
 ) -> Ints:
-    """The first rows with a flag; flags_of: returns the flags of some rows."""
+    """The first rows with a flag, at most `limit` of them after `offset` rows are skipped.
+    flags_of: returns the flags of a range of rows."""
     rows, start = [np.empty(0, np.int64)], 0
     while start < height and limit > 0:
         flags = flags_of(range(start, min(start + COUNTED, height)))
@@ -239,8 +243,8 @@ now = time.time  # seconds since 1970, by this machine's clock
 
 
 def expired_filter(view: FilterView, path: JsonPath) -> Expression | None:
-    """The filter of expired points; None if no point has expired. path: of the time of expiry, in
-    seconds since 1970 or as an ISO 8601 time."""
+    """The filter for expired points; None if no point has expired. path: the path of the expiry
+    time, in seconds since 1970 or as an ISO 8601 time."""
     moment, expiry = now(), view.caches.expiry.get(path)
     if expiry is None or not expiry.holds(view.state.head.seq, moment):
         expiry = view.caches.expiry[path] = _expiry(view, path, moment)
@@ -248,24 +252,25 @@ def expired_filter(view: FilterView, path: JsonPath) -> Expression | None:
 
 
 def expired_by_now(path: JsonPath) -> Expression:
-    """The filter of points that have expired by now, even if there are none."""
+    """The filter for points that have expired by now, even if there are none."""
     moment, units = now(), _units(path)
     return Or(tuple(Between(values, lte=moment * unit) for values, unit in units.items()))
 
 
 def _units(path: JsonPath) -> dict[ValuesAt, int]:
-    """The columns that hold times of expiry, each with the number of its units in a second."""
+    """The columns that contain expiry times, each with the number of its units in a second."""
     return {ValuesAt(path, "float"): 1, ValuesAt(path, "time"): SECOND}
 
 
 def not_expired(view: FilterView, path: JsonPath) -> Expression | None:
-    """The filter of points that haven't expired; None if no point has expired."""
+    """The filter for points that haven't expired; None if no point has expired."""
     expired = expired_filter(view, path)
     return None if expired is None else Not(expired)
 
 
 def _expiry(view: FilterView, path: JsonPath, moment: float) -> Expiry:
-    """The filter of points that have expired at a time, and until when it is valid."""
+    """The filter for points that have expired at the time `moment`, and until when the filter is
+    valid."""
     units = _units(path)
     columns, terms = current_columns(view, units), list[Expression]()
     until = math.inf
@@ -275,15 +280,15 @@ def _expiry(view: FilterView, path: JsonPath, moment: float) -> Expiry:
         if last is not None:
             terms.append(Between(values, lte=last))
     expired = Or(tuple(terms)) if len(terms) > 1 else terms[0] if terms else None
-    # What a column has may be of points that were changed or deleted.
+    # A column may contain values of points that were changed or deleted.
     if expired is not None and not filter_result(view, expired, evaluate).count:
         expired = None
     return Expiry(view.state.head.seq, moment, until, expired)
 
 
 def _around(bound: float, column: KeptColumn) -> tuple[int | float | None, float]:
-    """The greatest number of a column that isn't above a bound, and the least number that is above
-    it."""
+    """The greatest number of a column that is at most `bound` (None if there is none), and the
+    least number above it (inf if there is none)."""
     last, following = None, math.inf
     for segment in column.segments:
         assert isinstance(segment, ValueSegment)

@@ -1,9 +1,9 @@
-"""Maintenance in the background: one thread for all collections of this process, while there is
-something to do.
+"""Maintenance in the background. One thread maintains all collections of this process; it runs only
+while there is work.
 
-It never keeps the process alive: it is a daemon thread, and is stopped at exit within milliseconds.
-Remaining maintenance is left to the next process. In a forked child it begins anew. A process that
-never needs maintenance doesn't load this module.
+The thread never keeps the process alive: it is a daemon thread, and is stopped at exit within
+milliseconds. The next process does the remaining maintenance. In a forked child maintenance starts
+with an empty schedule. A process that never needs maintenance doesn't import this module.
 """
 
 import atexit
@@ -24,29 +24,32 @@ from retrieval_store.engine.locks import collect_deferred, reset_after_fork, unf
 from retrieval_store.errors import NotFoundError, RetrievalStoreError
 from retrieval_store.query.types import Progress
 
-AGAIN_AFTER = 1.0  # seconds, when something was left
-EXIT_WAITS = 1.0  # seconds
+AGAIN_AFTER = 1.0  # seconds until the next attempt, if work was left
+EXIT_WAITS = 1.0  # seconds that the end of the process waits for the thread
 _log = log_of("maintenance")
 
 
 class _Stop(Exception):  # noqa: N818 (it isn't an error)
-    """Raised to stop maintenance: the collection is being closed, or the process ends."""
+    """Raised to stop maintenance because the collection is being closed, or the process ends."""
 
 
 class BackgroundMaintenance:
-    """The collections to maintain, each with the time at which it is due."""
+    """The schedule of maintenance: collections, each with the time at which its maintenance is
+    due."""
 
     def __init__(self) -> None:
-        self._lock = ReentrantLock()  # a signal's handler may use a collection too
-        self._calls: SimpleQueue[None] = SimpleQueue()  # to the thread, to check again what is due
+        # Reentrant, because a signal's handler may use a collection too.
+        self._lock = ReentrantLock()
+        # Wakes the thread, so that it checks again what is due.
+        self._calls: SimpleQueue[None] = SimpleQueue()
         self._due: dict[weakref.ref[Access], float] = {}
         self._thread: threading.Thread | None = None
         self._stopping = False
         reset_after_fork(self)
 
     def want(self, access: Access, delay: float = 0.0) -> None:
-        """Schedule maintenance of a collection; costs next to nothing if it is already scheduled
-        for the same time or earlier."""
+        """Schedule maintenance of a collection after `delay` seconds. The call costs next to
+        nothing if maintenance is already scheduled for the same time or earlier."""
         key, due = weakref.ref(access), time.monotonic() + delay
         if self._stopping or (self._due.get(key, math.inf) <= due and self._is_running()):
             return
@@ -68,12 +71,12 @@ class BackgroundMaintenance:
         )
         try:
             self._thread.start()
-        except RuntimeError:  # no thread can be started, now or any more
+        except RuntimeError:  # no thread can be started, now or later
             self._thread = None
             self._due.clear()
 
     def stop(self) -> None:
-        """Let the thread end."""
+        """Stop the maintenance thread, and wait for its end for a short time."""
         self._stopping = True
         with self._lock:
             self._due.clear()
@@ -83,7 +86,8 @@ class BackgroundMaintenance:
             thread.join(EXIT_WAITS)
 
     def forget_after_fork(self) -> None:
-        """In a forked child: begin anew, since there is no maintenance thread."""
+        """Called in a forked child: start with an empty schedule, because the child has no
+        maintenance thread."""
         self._lock, self._calls = ReentrantLock(), SimpleQueue()
         self._due, self._thread = {}, None
 
@@ -94,15 +98,15 @@ class BackgroundMaintenance:
             if points is not None and self._maintain(points):
                 self.want(points, AGAIN_AFTER)
             ended = points is None
-            del points  # it may be collected while this thread waits
+            del points  # so that it can be collected while this thread waits
             while later:
                 later.pop()()
             if ended:
                 return
 
     def _next(self) -> Access | None:
-        """Wait until a collection is due, and return it; None when there is nothing to do, which
-        ends the thread."""
+        """Wait until maintenance of a collection is due, and return the collection. None if nothing
+        is scheduled; the thread then ends."""
         while True:
             with self._lock:
                 if not self._due:
@@ -138,7 +142,8 @@ class BackgroundMaintenance:
             access.account_memory()  # an index or codes may have grown
 
     def _stop_early(self, access: Access, done: int, total: int) -> None:
-        """Called with the progress of maintenance: stops it when that is wanted."""
+        """Called with the progress of maintenance. Raises `_Stop` if the collection is being closed
+        or the thread must end."""
         if access.closing or self._stopping:
             raise _Stop
 
@@ -149,8 +154,8 @@ def _is_gone(access: Access) -> bool:
 
 
 def _load_run_once() -> Callable[[Access, Progress], bool]:
-    """Import the modules of maintenance, so that a process that only reads never does. Forks wait
-    meanwhile: a child forked during the import would wait for the import's lock for ever."""
+    """Import the maintenance modules only when they are needed, and return `run_once`. Forks wait
+    meanwhile, because a child forked during the import would wait for the import's lock forever."""
     from retrieval_store.engine.maintenance.run import run_once
 
     return run_once

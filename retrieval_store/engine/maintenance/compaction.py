@@ -1,4 +1,4 @@
-"""Compaction: vectors of living points are copied into files of the next generation, and the old
+"""Compaction: vectors of existing points are copied into files of the next generation, and the old
 files are removed."""
 
 import os
@@ -34,10 +34,12 @@ from retrieval_store.query.types import Progress
 _log = log_of("maintenance")
 SLICE_BYTES = 4 * 1024 * 1024
 SLICE_PAGES = 500
-DEAD_SHARE = 0.25  # of the slots: then compaction is worth it
+DEAD_SHARE = 0.25  # compaction is worthwhile if this share of the slots is dead
 DEAD_CELLS = 250_000
-OVERGROWN = 0.5  # of the slots are dead: then compaction is worth more than an index is
-OF_SPACES = (*derived.OF_VECTORS, "sparse")  # derived files whose keys go on with a space
+# If this share of the slots is dead, compaction is more urgent than building an index.
+OVERGROWN = 0.5
+# Derived files whose keys contain the number of a space after their kind.
+OF_SPACES = (*derived.OF_VECTORS, "sparse")
 
 
 def is_worth_compacting(space: SpaceState, share: float = DEAD_SHARE) -> bool:
@@ -46,19 +48,18 @@ def is_worth_compacting(space: SpaceState, share: float = DEAD_SHARE) -> bool:
 
 
 def is_overgrown(access: Access) -> bool:
-    """Whether there is so much dead data that compaction must come before anything that takes
-    long."""
+    """Whether there is so much dead data that compaction must come before any other long work."""
     spaces = access.current_state().state.spaces.values()
     return any(is_worth_compacting(space, OVERGROWN) for space in spaces)
 
 
 def compact(access: Access, progress: Progress, with_indexes: bool = True) -> None:
     """Copy the live vectors, then the vectors written during the copy, and switch to the new
-    generation. with_indexes: whether the indexes and codes of the new generation are made during
+    generation. with_indexes: whether the indexes and codes of the new generation are built during
     the copy."""
-    # From the database, not from memory: vectors that are not copied would be lost.
+    # From the database, not from memory, because vectors that aren't copied would be lost.
     copied_state = access.read(access.state_in_database)
-    # An attempt may have been interrupted.
+    # An earlier attempt may have been interrupted.
     access.memory.drop_later_generations(copied_state.head.generation)
     dead = sum(space.dead for space in copied_state.spaces.values())
     with tracing.span("compact", access.name):
@@ -68,8 +69,8 @@ def compact(access: Access, progress: Progress, with_indexes: bool = True) -> No
             with access.memory.compacting:
                 _copy_and_switch(access, copied_state, progress, with_indexes)
         except BaseException as error:
-            # Who waited for others in vain wouldn't wait again; in a forked child the new
-            # generation is the parent's.
+            # After a lock timeout, another attempt to lock would fail again. In a forked child the
+            # new generation belongs to the parent.
             if os.getpid() == process and not isinstance(error, LockTimeoutError):
                 _remove_unfinished(access)
             raise
@@ -90,19 +91,19 @@ def _copy_and_switch(
         for space in copied_state.spaces.values()
     }
     access.write(_switch, access, copied_state, copies, generation)
-    access.current_state()  # let go of the files of the generation before
+    access.current_state()  # drops the files of the previous generation
 
 
 def _remove_unfinished(access: Access) -> None:
-    """Remove the files of a failed compaction, as far as that is possible now; the next compaction
-    removes the rest. Errors in this are ignored, so that the caller gets the error of the
+    """Remove the files of a failed compaction, if that is possible now; the next compaction removes
+    the rest. Errors in this function are ignored, so that the caller gets the error of the
     compaction."""
     with suppress(Exception):
-        # Not from memory: the switch may have been committed before the error came.
+        # Not from memory: the switch may have been committed before the error occurred.
         generation = access.use(read_head).generation
         access.memory.drop_later_generations(generation)
-        # First, since it overwrites any remains of a failed commit of the switch in the log. On a
-        # full disk, where nothing was committed, it isn't possible before there is room.
+        # First, because it overwrites any remains of a failed commit of the switch in the log. On a
+        # full disk, where nothing was committed, it isn't possible until there is room.
         with suppress(StorageFullError):
             access.write(_forget_blocks, generation)
         if access.directory is not None:
@@ -117,7 +118,8 @@ def _copy_space(
     progress: Progress,
     with_index: bool,
 ) -> Space:
-    """The space in the next generation, with the vectors that live in the copied state."""
+    """The space in the next generation, with copies of the vectors that are live in the copied
+    state."""
     copy = replace(space.space, slots=0)
     rows = np.flatnonzero(space.slot_of_row.whole() >= 0)
     index = _index_to_build(access, copy, generation, len(rows)) if with_index else None
@@ -137,8 +139,8 @@ def _copy_space(
 def _take_in_codes(
     access: Access, copy: Space, generation: int, check_cancelled: Callable[[], object]
 ) -> None:
-    """Code the copied vectors for the next generation, so that queries have codes as soon as it is
-    valid."""
+    """Compute the codes of the copied vectors for the next generation, so that queries have codes
+    as soon as it is valid."""
     assert copy.dimension is not None
     vectors, slots = access.memory.open_vectors(copy, generation), copy.slots
     if not codes_pay_off(slots, copy.dimension, copy.metric):
@@ -150,8 +152,8 @@ def _take_in_codes(
 def _fill_index(
     access: Access, copied_space: SpaceState, index: SpaceIndex, vectors: Stored
 ) -> bool:
-    """Let the index take in the copied vectors, if there is time for that; returns whether it
-    did."""
+    """Add the copied vectors to the index, unless other writes leave no time for that; returns
+    whether they were added."""
     for start in range(0, len(vectors), FILLED_AT_ONCE):
         if _is_outgrown(access, copied_space):
             return False
@@ -195,20 +197,20 @@ def _switch(
         copy = append_rows(write, copy, generation, vectors, new_state.pks[rows])
         query = "UPDATE spaces SET slots = ? WHERE number = ?"
         write.connection.execute(query, (copy.slots, space.space.number))
-    write.connection.execute("DELETE FROM unsynced")  # of the files before; these are synced
+    # They belong to the previous files; the new files are synced.
+    write.connection.execute("DELETE FROM unsynced")
     _forget_blocks(write, generation)
     write_head(write.connection, replace(write.head, seq=write.head.seq + 1, generation=generation))
 
 
 def _forget_blocks(write: WriteTransaction, generation: int) -> None:
-    """Delete the records of blocks of other generations, and of spaces that don't exist any
-    more."""
+    """Delete the records of blocks of other generations, and of deleted spaces."""
     condition = "generation <> ? OR space NOT IN (SELECT number FROM spaces)"
     write.connection.execute(f"DELETE FROM blocks WHERE {condition}", (generation,))
 
 
 def _index_to_build(access: Access, space: Space, generation: int, count: int) -> SpaceIndex | None:
-    """The index of the next generation, if it should have one."""
+    """The index of the next generation; None if it shouldn't have one."""
     assert space.dimension is not None
     index = access.memory.open_space(space, generation).index
     worth = index_is_worth_building(count, space.dimension, space.metric)
@@ -216,7 +218,7 @@ def _index_to_build(access: Access, space: Space, generation: int, count: int) -
 
 
 def _vectors(space: SpaceState, rows: Ints) -> tuple[Stored, bool]:
-    """The vectors of some rows, and whether all of them have a length that an index accepts."""
+    """The vectors of these rows, and whether an index accepts the lengths of all of them."""
     slots = space.slot_of_row[rows]
     stored = space.vectors.rows(space.space.slots)
     space.vectors.verify_once(stored, space.checksums, slots)
@@ -227,8 +229,8 @@ def _vectors(space: SpaceState, rows: Ints) -> tuple[Stored, bool]:
 def _rows_written_since(
     copied_state: State, new_state: State, old: SpaceState | None, new: SpaceState
 ) -> Ints:
-    """Rows whose vector in the new state isn't the one in the copied state, compared by slots,
-    since a slot never gets another vector."""
+    """The rows whose vector has changed since the copied state. Slots are compared, because a slot
+    never gets another vector."""
     slots = new.slot_of_row.whole()
     lives = slots >= 0
     if old is None:
@@ -242,7 +244,7 @@ def _rows_written_since(
 def _copies_lost_since(
     copied_state: State, new_state: State, old: SpaceState, new: SpaceState
 ) -> Ints:
-    """The slots that `_copy_space` has given to points which are still there, but have lost their
+    """The slots that `_copy_space` has assigned to points that still exist but have lost their
     vectors since."""
     copied = np.flatnonzero(old.slot_of_row.whole() >= 0)
     rows = rows_of(new_state.pks, copied_state.pks[copied])
@@ -258,12 +260,13 @@ def _slices(rows: Ints, space: Space) -> Iterator[Ints]:
 
 
 def remove_leftovers(access: Access, generation: int) -> None:
-    """Remove data of other generations (the one before, or an unfinished one), and of dropped
-    vector spaces."""
-    if access.directory is not None:  # no other process makes files of other generations now
+    """Remove data of other generations (an earlier or an unfinished one), and of deleted vector
+    spaces."""
+    if access.directory is not None:  # no other process writes files of other generations now
         is_dropped = access.read(_dropped_spaces)
         _sync_log(access.directory)
-        # First, since they may have filled the disk, and then nothing can be forgotten before.
+        # First, because these files may have filled the disk, and then no record can be deleted
+        # before.
         remove_vector_files(access.directory, generation, is_dropped)
     access.write(_forget_leftovers, generation)
     sweep(access)
@@ -283,14 +286,14 @@ def _forget_leftovers(write: WriteTransaction, generation: int) -> None:
 def _sync_log(directory: Path) -> None:
     """Sync the record of the valid generation before the files of other generations are removed. If
     commits aren't synced, a power cut could otherwise undo the commit but not the removal."""
-    with suppress(FileNotFoundError):  # then its data is in the database, which was synced
+    with suppress(FileNotFoundError):  # in that case its data is in the database, which was synced
         sync_file(directory / f"{POINTS_NAME}-wal")
 
 
 def has_leftovers(view: SearchView, directory: Path | None) -> bool:
-    """Whether there are files of other generations, of vector spaces that don't exist any more, or
-    of kinds that are of no use any more. Must be called by the only process that may make a
-    generation, else the files that another process is making would count as left over."""
+    """Whether there are files of other generations, of deleted vector spaces, or of obsolete kinds.
+    Only the one process that can create a generation is allowed to call this. Otherwise files that
+    another process is writing would count as left over."""
     is_dropped, files = dropped_spaces(view.connection), derived.all_files(view.connection)
     vectors = vector_files(directory) if directory is not None else set()
     has_old_kinds = any(_kind_of(file.key) in derived.KINDS_BEFORE for file in files)
@@ -300,8 +303,8 @@ def has_leftovers(view: SearchView, directory: Path | None) -> bool:
 
 
 def _is_of_other(key: str, generation: int, is_dropped: Callable[[int], bool]) -> bool:
-    """Whether a key is of an index, codes or a state of another generation, of anything of a
-    dropped space, or of an obsolete kind."""
+    """Whether the file with this key belongs to another generation, to a deleted space, or to an
+    obsolete kind."""
     kind, *numbers = key.split(".")
     is_of_other = kind in derived.KINDS_BEFORE
     is_of_other = is_of_other or (kind in derived.OF_VECTORS and numbers[1:2] != [str(generation)])
@@ -314,14 +317,14 @@ def _kind_of(key: str) -> str:
 
 
 def _space_of(key: str) -> int:
-    """The number of the vector space that a derived file belongs to; -1 for none."""
+    """The number of the vector space to which a derived file belongs; -1 if it belongs to none."""
     kind, *numbers = key.split(".")
     return int(numbers[0]) if kind in OF_SPACES and numbers and numbers[0].isdecimal() else -1
 
 
 def give_back_space(access: Access) -> None:
-    # Deleted content is overwritten when it is deleted (secure_delete), in the database; the
-    # write-ahead log may still have it until it is emptied.
+    # In the database, deleted content is overwritten at once (secure_delete). The write-ahead log
+    # may still contain it until it is emptied.
     free, free_before = 0, -1
     while free != free_before:
         free, free_before = access.write(_vacuum_some), free
@@ -329,7 +332,7 @@ def give_back_space(access: Access) -> None:
 
 
 def _vacuum_some(write: WriteTransaction) -> int:
-    """Release some pages; returns how many are left."""
+    """Release some pages of the database; returns how many free pages are left."""
     select(write.connection, f"PRAGMA incremental_vacuum({SLICE_PAGES})")
     ((free,),) = select(write.connection, "PRAGMA freelist_count")
     return int(free)

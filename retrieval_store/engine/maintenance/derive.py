@@ -1,14 +1,14 @@
-"""Makes and saves all data that can be made again: indexes, codes, states, inverted lists and
+"""Builds and saves all data that can be rebuilt: indexes, codes, states, inverted lists and
 columns.
 
 - Saving writes such data to files once that is worthwhile.
-- Renewal (`renew`) rewrites the files of lists and columns, whichever process made them, so that
+- Renewal (`renew`) rewrites the files of lists and columns, whichever process wrote them, so that
   they contain no data of deleted or replaced points. A file names the lists, or the path, that it
-  is for, so each can be made again. A file is kept if no point has changed since it was written.
-- Coding makes the codes of vector spaces, and files of the full segments.
+  contains, so each can be rebuilt. A file is kept if no point has changed since it was written.
+- Coding computes the codes of vector spaces, and writes files of the full segments.
 - The recall of searches by signs in large spaces is measured.
 - Filling (`fill_index`) adds missing vectors to an index, after loading the index from its file if
-  there is one. Queries don't load an index: until it is loaded, they are answered exactly.
+  there is one. Queries don't load an index: until it is loaded, they use exact search.
 """
 
 import logging
@@ -62,35 +62,38 @@ from retrieval_store.indexes.exact import norms_of
 from retrieval_store.query.types import Progress, recall_wanted, uses_codes
 
 GROWTH_TO_SAVE = 0.1
-GROWTH_AHEAD = 0.5  # of columns that nobody has asked for
-AHEAD_PAUSE = 50  # between two saves, in multiples of the first one's time
+GROWTH_AHEAD = 0.5  # growth after which columns that no query has used are saved again
+AHEAD_PAUSE = 50  # pause between two saves, in multiples of the duration of the first
 GROWN_AGAIN = 1.25  # growth of the points after which a column without room is tried again
-# Bytes of lists that are written, and points whose documents are read for it, while a caller waits
-# for a store to close: a tenth of a second. More is left to the next process, which builds it, or
-# catches up from an older file.
+# Limits on the bytes of lists that are written, and on the points whose documents are read for
+# that, while a caller waits for a store to close. Together they take a tenth of a second. The next
+# process does the remaining work: it builds the lists, or updates them from an older file.
 CLOSING_BYTES, CLOSING_POINTS = 32 << 20, 10_000
-MAX_COLUMNS = 32  # of one collection that have a file
-MANY_LISTED = 2_000  # rows whose words take much memory, for a moment; it is returned to the system
+MAX_COLUMNS = 32  # column files that one collection can have
+# The words of this many rows take much memory for a moment; it is returned to the system.
+MANY_LISTED = 2_000
 F = TypeVar("F", ListFile, ColumnFile)
 AnyKind: TypeAlias = PointsFile[SearchView, object]
 Fill: TypeAlias = Callable[[Path], int]
-LOG_WRITTEN = 0.5  # of the change log's capacity: after more writes, a state is saved again
+LOG_WRITTEN = 0.5  # after writes of this share of the change log's capacity, a state is saved again
 QUIET_AFTER = 0.8  # seconds without a write
-PART_BESIDE, LONGEST_PAUSE = 5, 0.2  # of the time; seconds
-ROWS_AHEAD = 2_000  # that a file lacks, from which on lists are made before anybody asks for them
-ROWS_BESIDE = 5_000  # whose lists count at once
-SECONDS_BESIDE = 1.0  # after which all else that maintenance does has its turn
-LISTS_PAUSE = 20  # between two saves of lists, in multiples of the first one's time
-STATE_PAUSE = 50  # between two saves of a state, in multiples of the first one's time
+# The work uses one part of the time in this many; the longest pause in seconds.
+PART_BESIDE, LONGEST_PAUSE = 5, 0.2
+ROWS_AHEAD = 2_000  # if a file lacks this many rows, lists are built before any query needs them
+ROWS_BESIDE = 5_000  # rows whose lists become usable together
+SECONDS_BESIDE = 1.0  # seconds of this work before the other maintenance has its turn
+LISTS_PAUSE = 20  # pause between two saves of lists, in multiples of the duration of the first
+STATE_PAUSE = 50  # pause between two saves of a state, in multiples of the duration of the first
 
 
 def _never_cancelled() -> None:
-    """The default for check_cancelled: never cancels."""
+    """The default for check_cancelled, which never cancels."""
 
 
 def _write(access: Access, seq: int, fills: Mapping[str, Fill]) -> list[DerivedFile]:
-    """Write files as of the write `seq`, and record them in one transaction; only the one process
-    that does maintenance may. fills: functions that write the files, by their keys."""
+    """Write files as of the write `seq`, and record them in one transaction. Only the one process
+    that does maintenance is allowed to call this. fills: functions that write the files, by the
+    keys of the files."""
     assert access.directory is not None
     with translate_errors(access.directory):
         derived_files = [
@@ -108,7 +111,7 @@ def _record(write: WriteTransaction, derived_files: Sequence[DerivedFile]) -> No
 def _save(
     access: Access, kind: AnyKind, check_cancelled: CheckCancelled = _never_cancelled
 ) -> bool:
-    """Write the file of a kind; returns whether there was room for it."""
+    """Write the file of one kind; returns whether there was room for it."""
     seq, fill = access.read(_writer, kind, check_cancelled)
     if fill is None:
         return False
@@ -120,7 +123,8 @@ def _save(
 def _writer(
     view: SearchView, kind: AnyKind, check_cancelled: CheckCancelled
 ) -> tuple[int, Fill | None]:
-    """The number of the last write, and the function that writes the file of a kind as of then."""
+    """The number of the last write, and the function that writes the file of this kind as of that
+    write."""
     return view.state.head.seq, kind.writer(view, check_cancelled)
 
 
@@ -131,9 +135,10 @@ def _save_grown_kinds(
     growth: float = GROWTH_TO_SAVE,
 ) -> bool:
     """Write the files of those kinds that have changed enough since they were saved; returns
-    whether there was room for all. This removes deleted or replaced data from a file."""
+    whether there was room for all. Rewriting a file also removes deleted or replaced data from
+    it."""
     had_room = True
-    for kind in kinds:  # of each a look of its own, since writing one takes a while
+    for kind in kinds:  # a separate read for each, because writing a file takes some time
         check_cancelled()
         if access.read(_has_grown, kind, growth):
             saved = _save(access, kind, check_cancelled)
@@ -143,8 +148,8 @@ def _save_grown_kinds(
 
 
 def _has_grown(view: SearchView, kind: AnyKind, growth: float) -> bool:
-    """Whether enough has changed since a file was written, or since a write of it failed for lack
-    of room."""
+    """Whether enough has changed since the file was written, or since writing it failed for lack of
+    room."""
     changed, without = kind.count_changed(view), view.caches.without_room.get(kind.key, 0)
     return changed > growth * view.state.count and view.state.count > GROWN_AGAIN * without
 
@@ -158,7 +163,7 @@ def _note_room(view: SearchView, kind: AnyKind, saved: bool) -> None:
 
 def save_index(access: Access, name: str, growth: float) -> None:
     """Save the index of a space if it has grown by more than this share since it was saved. Only
-    the one process that does maintenance may call this."""
+    the one process that does maintenance is allowed to call this."""
     cached = access.current_state()
     if name not in cached.caches.spaces or access.directory is None:
         return
@@ -184,7 +189,7 @@ def save_state(
 ) -> None:
     """Save the state of a large collection if enough has changed since it was saved; with `every`,
     if anything has changed. Nothing is saved if there are more than `most` points. Only the one
-    process that does maintenance may call this. check_cancelled: called now and then; it may
+    process that does maintenance is allowed to call this. check_cancelled: called regularly; it can
     raise."""
     rests = time.monotonic() < access.memory.state_rests_until
     if access.directory is None or (rests and not every):
@@ -201,7 +206,7 @@ def save_state(
 def _state_to_save(
     view: SearchView, access: Access, every: bool, most: int | None
 ) -> StateFile | None:
-    """The file of the state, if it is to be written."""
+    """The file of the state if it must be written, otherwise None."""
     count = view.state.count
     kind = StateFile(view.state.head.generation, access.memory.open_vectors)
     few = not is_worth_a_file(count) or (most is not None and count > most)
@@ -210,7 +215,7 @@ def _state_to_save(
 
 def _state_has_changed(view: SearchView, kind: StateFile, every: bool) -> bool:
     """Whether so much was written since the state was saved that updating it from the change log
-    takes long, or that the log may soon not reach back to it."""
+    takes long. Also True if the log may soon no longer reach back to the saved state."""
     head, saved_file = view.state.head, derived.find(view.connection, kind.key)
     if saved_file is None or every or head.seq - saved_file.seq > LOG_WRITTEN * LOG_WRITES:
         return saved_file is None or head.seq != saved_file.seq or is_useless(view, saved_file)
@@ -218,21 +223,20 @@ def _state_has_changed(view: SearchView, kind: StateFile, every: bool) -> bool:
 
 
 def build_lists(access: Access, check_cancelled: CheckCancelled) -> None:
-    """Build the lists that filters have needed often enough."""
+    """Build the lists of trigrams if filters have needed them often enough."""
     if TRIGRAMS in access.current_state().caches.lists.demand.wanted_keys():
         make_lists_in_steps(access.read, TRIGRAMS, check_cancelled)
 
 
 def follow_with_lists(access: Access, check_cancelled: CheckCancelled) -> None:
-    """Update the lists that are in use, so that no query has to wait until they are updated for all
-    writes. If rows were renumbered, the lists are made again. check_cancelled: called now and then;
-    it may raise."""
+    """Update the lists that are in use for all writes, so that no query has to wait for that. If
+    rows were renumbered, the lists are rebuilt. check_cancelled: called regularly; it can raise."""
     cache = access.current_state().caches.lists
     before, used = access.memory.lists_in_use
     keys = cache.asked_keys()
     keys += [key for key in used if before() is not cache and key not in keys]
     behind = sum([make_lists_in_steps(access.read, key, check_cancelled) for key in keys])
-    # Only a reference, or released data would stay in memory.
+    # Only a weak reference, because otherwise released data would stay in memory.
     access.memory.lists_in_use = weakref.ref(cache), keys
     if behind >= MANY_LISTED:
         give_back_memory()
@@ -240,9 +244,9 @@ def follow_with_lists(access: Access, check_cancelled: CheckCancelled) -> None:
 
 def save_lists(access: Access, check_cancelled: CheckCancelled) -> bool:
     """Save the lists of words and trigrams that have grown enough since they were saved. Only the
-    one process that does maintenance may call this. A new file contains no deleted or replaced
-    data. Returns whether saving is left for later, because lists were saved a moment ago.
-    check_cancelled: called now and then; it may raise. Does nothing for a store in memory."""
+    one process that does maintenance is allowed to call this. A new file contains no deleted or
+    replaced data. Returns whether saving is postponed because lists were saved a short time ago.
+    Does nothing for a store in memory. check_cancelled: called regularly; it can raise."""
     began = time.monotonic()
     if access.directory is None or began < access.memory.lists_rest_until:
         return access.directory is not None
@@ -258,10 +262,11 @@ def save_lists(access: Access, check_cancelled: CheckCancelled) -> bool:
 def list_words_ahead(
     access: Access, check_cancelled: CheckCancelled, may_postpone: bool = True
 ) -> bool:
-    """Make the lists of words before the first query needs them, so that the query needn't wait.
-    Only the one process that does maintenance may call this. While other threads write, this works
-    for a small part of the time. When none write, the lists are saved in a file, and take no
-    memory. Returns whether the work is left for later, which happens only with `may_postpone`."""
+    """Build the lists of words before the first query needs them, so that the query doesn't have to
+    wait. Only the one process that does maintenance is allowed to call this. While other threads
+    write, only a small part of the time is used. When no thread writes, the lists are saved in a
+    file, and take no memory. Returns whether work is postponed, which happens only with
+    `may_postpone`."""
     if access.directory is None:
         return False
     key = access.read(_words_ahead, access.hooks.text_settings)
@@ -292,8 +297,9 @@ def list_words_ahead(
 
 
 def _words_ahead(view: SearchView, text_settings: Payload | None) -> "ListKey | None":
-    """The key of the lists of words, if they are worth making before any query needs them: if there
-    are many documents, and more of them are missing from a file than a query could scan quickly."""
+    """The key of the lists of words if building them before any query needs them is worthwhile,
+    otherwise None. It is worthwhile if there are many documents, and more of them are missing from
+    a file than a query could scan quickly."""
     count = view.state.count
     if text_settings is None or count < words.LISTS_WORTH or view.caches.lists.asked_keys():
         return None
@@ -303,15 +309,15 @@ def _words_ahead(view: SearchView, text_settings: Payload | None) -> "ListKey | 
     try:
         key: ListKey = ("words", analyzer_of(text_settings))
     except (InvalidArgumentError, MissingDependencyError):
-        return None  # there is no such language, or none here
+        return None  # the language is unknown, or its stemmer isn't installed
     is_behind = key in view.caches.lists or ListFile(key).count_changed(view) > ROWS_AHEAD
     return key if is_behind else None
 
 
 class BesideWriters:
-    """Called between the steps of work that can wait. While other threads write, it pauses so that
-    the work gets one part in PART_BESIDE of the time, since writers share the interpreter with
-    it."""
+    """Called between the steps of work that can wait. While other threads write, it pauses, so that
+    the work uses only one part in PART_BESIDE of the time. Writers share the interpreter with the
+    work."""
 
     def __init__(self, access: Access, check_cancelled: CheckCancelled) -> None:
         self._access, self._check_cancelled = access, check_cancelled
@@ -319,7 +325,7 @@ class BesideWriters:
 
     def writing(self) -> bool:
         """Whether this process has written points within the last second. Writes of other processes
-        don't matter, since they don't use this interpreter."""
+        don't matter, because they don't use this interpreter."""
         return time.monotonic() < self._access.memory.written_at + QUIET_AFTER
 
     def __call__(self) -> None:
@@ -331,7 +337,7 @@ class BesideWriters:
 
 
 def save_small_lists(access: Access) -> None:
-    """Save the small lists, which are written in a moment."""
+    """Save only the small lists, which can be written quickly."""
     all_files = worth_saving(access.current_state())
     small = [kind for kind in all_files if access.read(_is_small, kind.list_key)]
     _save_grown_kinds(access, small, _never_cancelled)
@@ -339,8 +345,8 @@ def save_small_lists(access: Access) -> None:
 
 
 def worth_saving(cached: CachedState) -> list[ListFile]:
-    """The keys of cached lists that should have files; of the lists of words only those of the
-    analyzer used last."""
+    """The files for those cached lists that should be saved. Of the lists of words, only those of
+    the most recently used analyzer are included."""
     if cached.state.count < words.LISTS_WORTH:
         return []
     held: list[ListKey] = cached.caches.lists.held_keys()
@@ -359,10 +365,10 @@ def save_columns(
     access: Access, check_cancelled: CheckCancelled, before: Sequence[ColumnFile] = ()
 ) -> None:
     """Save the columns that were used more than once and have changed enough since they were saved,
-    the most recently used first; then columns of keys that are likely to be used (`usual_keys`).
-    Saving ends when there is no more room. Only the one process that does maintenance may call
-    this. check_cancelled: called now and then; it may raise. before: columns that were used before
-    compaction, which drops them from memory."""
+    the most recently used first. Then save columns of keys that are likely to be used
+    (`usual_keys`). Saving ends if there is no more room. Only the one process that does maintenance
+    is allowed to call this. before: columns that were used before compaction, which drops them from
+    memory. check_cancelled: called regularly; it can raise."""
     if access.directory is None:
         return
     used = dict.fromkeys([*access.read(columns_worth_saving), *before][:MAX_COLUMNS])
@@ -370,7 +376,7 @@ def save_columns(
     if _save_grown_kinds(access, used, check_cancelled):
         _save_ahead(access, ahead, check_cancelled)
     elif access.write(_forget_all, [kind.key for kind in ahead]):
-        sweep(access)  # used columns come first
+        sweep(access)  # makes room, because used columns come first
         access.current_state().caches.without_room.clear()
         _save_grown_kinds(access, used, check_cancelled)
     if access.read(_count_column_files) > MAX_COLUMNS:
@@ -379,14 +385,15 @@ def save_columns(
 
 
 def columns_worth_saving(view: SearchView) -> list[ColumnFile]:
-    """Those of the columns in memory that were used more than once, or that have a file."""
+    """The files for those columns in memory that were used more than once, or that already have a
+    file."""
     if view.state.count < columns.COLUMNS_WORTH:
         return []
     uses = view.caches.uses
     files = {derived_file.key for derived_file in _column_files(view.connection)}
     held = (column.path for column in reversed(view.caches.columns.held_keys()))
     paths = dict.fromkeys(path for path in held if not isinstance(path, JsonPath))
-    possible = map(ColumnFile, filter(columns.may_have_file, paths))  # that can have files
+    possible = map(ColumnFile, filter(columns.may_have_file, paths))  # those that can have files
     return [
         kind
         for kind in possible
@@ -395,8 +402,8 @@ def columns_worth_saving(view: SearchView) -> list[ColumnFile]:
 
 
 def columns_ahead(view: SearchView) -> list[ColumnFile]:
-    """The columns of keys that are likely to be used (`usual_keys`), at most as many as other
-    columns leave under MAX_COLUMNS."""
+    """The files for columns of keys that are likely to be used (`usual_keys`). There are at most as
+    many as MAX_COLUMNS permits in addition to the other column files."""
     usual = [*map(ColumnFile, columns.usual_keys(view))]
     keys = {kind.key for kind in usual}
     other_count = sum(file.key not in keys for file in _column_files(view.connection))
@@ -414,8 +421,8 @@ def _count_column_files(view: SearchView) -> int:
 def _save_ahead(
     access: Access, ahead: Sequence[ColumnFile], check_cancelled: CheckCancelled
 ) -> None:
-    """Save columns that no query has used, unless the last such save ended less than AHEAD_PAUSE
-    times its duration ago."""
+    """Save columns that no query has used. Does nothing if the last such save took t seconds and
+    ended less than AHEAD_PAUSE · t seconds ago."""
     began = time.monotonic()
     if began >= access.memory.columns_rest_until:
         _save_grown_kinds(access, ahead, check_cancelled, GROWTH_AHEAD)
@@ -424,20 +431,20 @@ def _save_ahead(
 
 
 def _forget_all(write: WriteTransaction, keys: Sequence[str]) -> bool:
-    """Drop the records of the column files with these keys; returns whether there were any."""
+    """Delete the records of the column files with these keys; returns whether there were any."""
     present_keys = [file.key for file in _column_files(write.connection) if file.key in keys]
     derived.forget(write.connection, present_keys)
     return bool(present_keys)
 
 
 def _forget_oldest(write: WriteTransaction) -> None:
-    """Drop the records of the oldest column files if there are too many."""
+    """If there are too many column files, delete the records of the oldest."""
     files = sorted(_column_files(write.connection), key=lambda file: -file.seq)
     derived.forget(write.connection, [file.key for file in files[MAX_COLUMNS:]])
 
 
 def sweep(access: Access) -> None:
-    """Remove the derived files that no record names."""
+    """Remove the derived files that have no record."""
     if access.directory is not None:
         files = access.read(_all_files)
         with translate_errors(access.directory):
@@ -448,15 +455,15 @@ def _all_files(view: SearchView) -> list[DerivedFile]:
     return derived.all_files(view.connection)
 
 
-# Files that are derived from vectors and numbers alone, and keep no deleted data for long.
+# Files that are derived only from vectors and numbers, and don't keep deleted data for long.
 _NO_CONTENT = tuple(f"{kind}." for kind in (*derived.OF_VECTORS, FILE_KIND))
 
 
 def renew(access: Access, held: Sequence[ListFile], used: Sequence[ColumnFile]) -> None:
-    """Rewrite the files of lists and columns if points have changed since they were written: of the
-    lists in `held`, the columns in `used`, and all that have files. Drop the records of all other
-    files of lists and columns, and of those for which there is no room. Only the one process that
-    does maintenance may call this."""
+    """Rewrite the files of lists and columns if points have changed since they were written. This
+    concerns the lists in `held`, the columns in `used`, and all that already have files. Delete the
+    records of all other files of lists and columns, and of those for which there is no room. Only
+    the one process that does maintenance is allowed to call this."""
     if access.directory is None:
         return
     access.read(_forget_read, held)
@@ -469,7 +476,7 @@ def renew(access: Access, held: Sequence[ListFile], used: Sequence[ColumnFile]) 
 
 
 def _forget_content(write: WriteTransaction, kept_keys: Container[str]) -> None:
-    """Drop the records of files that contain content of points, except for those with these
+    """Delete the records of files that contain content of points, except the files with these
     keys."""
     keys = [file.key for file in derived.all_files(write.connection)]
     with_content = [key for key in keys if not key.startswith(_NO_CONTENT)]
@@ -477,17 +484,17 @@ def _forget_content(write: WriteTransaction, kept_keys: Container[str]) -> None:
 
 
 def _forget_read(view: SearchView, held: Sequence[ListFile]) -> None:
-    """Release lists that were read from files, so that they are made from the documents again."""
+    """Release lists that were read from files, so that they are rebuilt from the documents."""
     view.caches.lists.forget([kind.list_key for kind in held if is_read(view, kind.list_key)])
 
 
 def _try_rewrite(access: Access, kind: AnyKind, held: Sequence[ListFile]) -> bool:
-    """Write a file; returns whether that could be done. Lists that were made only for the file
+    """Write a file; returns whether that was possible. Lists that were built only for the file
     aren't kept in memory."""
     try:
         done = _save(access, kind)
     except (InvalidArgumentError, MissingDependencyError):
-        return False  # there is no such language, or none here
+        return False  # the language is unknown, or its stemmer isn't installed
     if isinstance(kind, ListFile) and kind not in held:
         access.current_state().caches.lists.forget([kind.list_key])
     return done
@@ -496,9 +503,9 @@ def _try_rewrite(access: Access, kind: AnyKind, held: Sequence[ListFile]) -> boo
 def _kinds_to_renew(
     view: SearchView, held: Sequence[ListFile], used: Sequence[ColumnFile]
 ) -> list[AnyKind]:
-    """The lists and columns that are in `held` or `used`, or have files. Of the lists of words only
-    those that were used last, or, if this process has used none, saved last. At most as many
-    columns as may be saved."""
+    """The files of the lists and columns that are in `held` or `used`, or already have files. Of
+    the lists of words, only those used last are included, or, if this process has used none, those
+    saved last. There are at most as many columns as can be saved."""
     numbers = {space.number for space in view.state.non_dense.values() if space.kind == "sparse"}
     saved = _saved_kinds(view, ListFile)
     word_lists = [kind for kind in saved if kind.list_key[0] == "words"]
@@ -515,7 +522,8 @@ def _kinds_to_renew(
 
 
 def _saved_kinds(view: SearchView, kind: type[F]) -> list[F]:
-    """The kinds that have files, ordered by when these were written; without invalid kinds."""
+    """The kinds that have files, sorted by when these files were written. Invalid files are left
+    out."""
     assert view.files is not None
     files = []
     for derived_file in sorted(
@@ -529,11 +537,12 @@ def _saved_kinds(view: SearchView, kind: type[F]) -> list[F]:
 
 
 _log = log_of("maintenance")
-FILES_AT_ONCE = 4  # recorded in one transaction
+FILES_AT_ONCE = 4  # files that are recorded in one transaction
 
 
 def build_codes(access: Access, name: str, progress: Progress) -> None:
-    """Code the vectors of a space that have no codes yet, after loading the codes of its files."""
+    """Compute the codes of a space's vectors that have none yet, after loading the codes from its
+    files."""
     cached = access.read(_with_saved_codes, name)
     space = cached.state.spaces.get(name)
     if space is None or not _should_have_codes(space):
@@ -547,11 +556,11 @@ def build_codes(access: Access, name: str, progress: Progress) -> None:
         _log.debug("%r has codes of %d vectors", access.name, slots)
     except DamagedError:
         if not access.has_moved_on(cached.state):
-            raise  # else the files are of the generation before
+            raise  # otherwise the files belong to the previous generation
 
 
 def _with_saved_codes(view: SearchView, name: str) -> CachedState:
-    """The current state in memory, after the space has loaded the codes of all its files."""
+    """The current state in memory, after the space has loaded the codes from all its files."""
     space = view.state.spaces.get(name)
     if space is not None and _should_have_codes(space):
         codes = view.caches.spaces[name].codes
@@ -564,9 +573,10 @@ def _should_have_codes(space: SpaceState) -> bool:
 
 
 def save_codes(access: Access, name: str, every: bool = False) -> None:
-    """Write files of full segments that aren't in files yet, if there are enough of them; with
-    `every`, even if there are few. Only the one process that does maintenance may call this."""
-    # Another process may have saved more than this one has.
+    """Write full segments of codes that aren't in files yet, if there are enough of them; with
+    `every`, even if there are few. Only the one process that does maintenance is allowed to call
+    this."""
+    # Another process may have saved more codes than this process has.
     cached = access.read(_with_saved_codes, name)
     codes = cached.caches.spaces[name].codes_at_hand if name in cached.caches.spaces else None
     if codes is None or access.directory is None:
@@ -581,9 +591,10 @@ def save_codes(access: Access, name: str, every: bool = False) -> None:
 def measure_recall(
     access: Access, name: str, is_alone: bool, progress: Progress, at_once: bool = True
 ) -> bool:
-    """Measure the recall of searches by signs in a space, if it is unknown, or load the measurement
-    of another process. is_alone: whether this is the one process that may write files. Unless
-    `at_once`, measuring is left for later while the space grows; returns whether it was left."""
+    """Measure the recall of searches by signs in a space if it is unknown, or load the measurement
+    of another process. is_alone: whether this is the one process that is allowed to write files.
+    Without `at_once`, measuring is postponed while the space grows. Returns whether it was
+    postponed."""
     cached = access.read(_with_recall, name)
     space = cached.state.spaces.get(name)
     if space is None or not _is_searched_by_signs(cached, space):
@@ -602,7 +613,7 @@ def measure_recall(
             recall = Measurement(space, coded, partial(progress, 0, 0)).run()
     except DamagedError:
         if not access.has_moved_on(cached.state):
-            raise  # else the files are of the generation before
+            raise  # otherwise the files belong to the previous generation
         return False
     if recall is None:
         return False
@@ -615,7 +626,7 @@ def measure_recall(
 
 
 def _with_recall(view: SearchView, name: str) -> CachedState:
-    """The current state of the collection in memory, after the measured recall was loaded from its
+    """The current state in memory, after the measured recall of the space was loaded from its
     file."""
     space = view.state.spaces.get(name)
     cached = state_and_caches(view)
@@ -632,20 +643,22 @@ def _is_searched_by_signs(cached: CachedState, space: SpaceState) -> bool:
     return is_recall_set or (uses_codes(dense_space) and opened.policy(dense_space).signs)
 
 
-FILLED_AT_ONCE = 2_048  # vectors, after which the background looks whether it should stop
+# Vectors that are added before the background thread checks whether it should stop.
+FILLED_AT_ONCE = 2_048
 WarnedKey: TypeAlias = "Path | weakref.ref[Access]"
-_warned: set[WarnedKey] = set()  # collections about whose missing index the log has a line
+# Collections for which the log already has a warning about their missing index.
+_warned: set[WarnedKey] = set()
 
 
 def load_index(access: Access, name: str, at_once: bool = True, waits: bool = True) -> None:
-    """Load the file of the index of a space, if there is one with many more vectors than the index
-    in memory, and the space is large enough to gain from it. Unless `at_once`, it is loaded only
-    when queries have lost as much time without it as loading takes. waits: whether to wait for
-    another thread that is loading or filling the index, which may take minutes; if not, that is
-    left to the other thread."""
+    """Load the index of a space from its file if the file has many more vectors than the index in
+    memory. The space must be large enough to benefit from an index. Without `at_once`, it is loaded
+    only when queries have lost as much time without it as loading takes. waits: whether to wait for
+    another thread that is loading or filling the index, which can take minutes; if not, the other
+    thread is left to do it."""
     index, derived_file = access.read(_index_to_load, name, at_once)
     if index is not None and derived_file is not None:
-        # Outside of the transaction, which forks wait for, and the emptying of the log.
+        # Outside of the transaction, because forks and the emptying of the log wait for its end.
         loading = partial(index.load, derived_file)
         if waits:
             index.filling.take(loading)
@@ -656,7 +669,7 @@ def load_index(access: Access, name: str, at_once: bool = True, waits: bool = Tr
 def _index_to_load(
     view: SearchView, name: str, at_once: bool
 ) -> tuple[SpaceIndex | None, DerivedFile | None]:
-    """The index of a space and its file, if the file is to be loaded now."""
+    """The index of a space, and its file if the file must be loaded now."""
     index = _index_worth_having(view, name)
     derived_file = None if index is None else index.recorded_file(view.connection)
     if index is None or derived_file is None or at_once:
@@ -670,7 +683,7 @@ def fill_index(
     access: Access, name: str, may_begin: bool, progress: Progress, at_once: bool = True
 ) -> bool:
     """Add the missing vectors to the index of a space, after loading its file (`load_index`).
-    Returns whether the index is still incomplete: because another process builds it, a compaction
+    Returns whether the index is still incomplete, because another process builds it, a compaction
     has replaced the files, or the collection was closed as idle."""
     load_index(access, name, at_once)
     index, state = access.read(_index_and_state, name)
@@ -690,7 +703,7 @@ def fill_index(
     except DamagedError:
         if not access.has_moved_on(state):
             raise
-        return True  # not damage: the files are of the generation before
+        return True  # no damage: the files belong to the previous generation
     if index.refused is not None:
         _warn_once(access, index.refused)
     return index.closed
@@ -703,8 +716,8 @@ def _log_filling(access: Access, before: int, index: SpaceIndex) -> None:
 
 
 def _index_worth_having(view: SearchView, name: str) -> SpaceIndex | None:
-    """The index of a space, if the space should have an index and is large enough to gain from
-    it."""
+    """The index of a space; None unless the space should have an index and is large enough to
+    benefit from it."""
     space = view.state.spaces.get(name)
     if space is None or not (index := view.caches.spaces[name].index).wanted:
         return None
@@ -719,8 +732,8 @@ def _index_and_state(view: SearchView, name: str) -> tuple[SpaceIndex | None, St
 
 
 def _warn_once(access: Access, why: Exception) -> None:
-    """Log a warning that a collection lacks its index; only once, however often the collection is
-    opened."""
+    """Log a warning that a collection has no index. The warning is logged only once, however often
+    the collection is opened."""
     warned_key: WarnedKey = access.directory or weakref.ref(access, _warned.discard)
     if warned_key not in _warned:
         _warned.add(warned_key)
@@ -743,7 +756,7 @@ def _take_in(index: SpaceIndex, space: SpaceState, slots: int, progress: Progres
             matrix = space.vectors.rows(slots)
             space.vectors.verify_once(matrix, space.checksums, chosen)
             rows = matrix[first : chosen[-1] + 1]
-            if not norms_of(rows).safe:  # what float32 can't multiply is left to the exact search
+            if not norms_of(rows).safe:  # vectors that float32 can't multiply are searched exactly
                 index.full = True
                 break
             index.add(as_float32(rows))

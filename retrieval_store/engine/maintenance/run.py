@@ -1,23 +1,23 @@
-"""Maintenance of a collection: copies living data, removes the rest, and keeps the indexes current.
+"""Maintenance of a collection: copies live data, removes other data, and updates the indexes.
 
-*Compaction*: the vectors of living points go into files of the next *generation*, slice by slice,
-each slice in a short write transaction, so writers wait for milliseconds. The index of that
-generation is built alongside. Writes in the meantime are copied in the transaction that switches to
-the new generation. Readers go on with the files they have mapped; one that finds a file gone reads
-again (`Access.read`). Then the old files are removed, free pages are returned, and the write-ahead
-log is emptied: no byte of deleted data is left.
+*Compaction*: the vectors of existing points are copied into files of the next *generation*, slice
+by slice, each slice in a short write transaction, so writers wait only for milliseconds. The index
+of that generation is built at the same time. Writes in the meantime are copied in the transaction
+that switches to the new generation. Readers keep the files that they have mapped; a reader that
+finds a file gone reads again (`Access.read`). Then the old files are removed, free pages are
+returned, and the write-ahead log is emptied, so that no byte of deleted data is left.
 
-*Expiry*: points whose moment has come are deleted (`remove_expired`). No result depends on when
-that happens, since every call leaves them out anyway.
+*Expiry*: points whose expiry time has passed are deleted (`remove_expired`). No result depends on
+when that happens, because every call leaves expired points out anyway.
 
-*Coding*: vectors get codes; whole segments of codes are saved. *Filling*: an index gets the vectors
-that it lacks, and is saved when it has grown enough. If too many vectors become dead meanwhile,
-compaction comes first.
+*Coding*: the codes of vectors are computed, and full segments of codes are saved. *Filling*:
+missing vectors are added to an index, which is saved when it has grown enough. If too many vectors
+become dead meanwhile, compaction comes first.
 
 One thread of one process at a time maintains a directory (`as_only_process`): it holds a lock on a
 lock file, which is released when its process dies. The next process removes the remains of
-unfinished work. Other processes may meanwhile load saved files and add vectors to their own copy of
-an index, but don't begin to build one.
+unfinished work. Meanwhile, other processes can load saved files and add vectors to their own copy
+of an index, but they don't begin to build an index.
 """
 
 import time
@@ -77,13 +77,14 @@ from retrieval_store.errors import LockTimeoutError, StorageError
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.query.types import Progress
 
-CLOSING_STATE = 500_000  # points at most, whose state is saved while a caller closes the store
+# The state of at most this many points is saved while a caller closes the store.
+CLOSING_STATE = 500_000
 T = TypeVar("T")
 
 
 class _Locks:
-    """For each directory the lock at which the threads of this process queue, and the lock files
-    whose locks they hold."""
+    """For each directory, the lock for which the threads of this process queue. files: the open
+    lock files whose locks this process holds."""
 
     def __init__(self) -> None:
         self._of_threads: dict[Path, FifoLock] = {}
@@ -91,12 +92,11 @@ class _Locks:
         reset_after_fork(self)
 
     def at(self, directory: Path) -> FifoLock:
-        """The lock of a directory."""
         return self._of_threads.setdefault(directory, FifoLock())
 
     def forget_after_fork(self) -> None:
-        """In a forked child: no thread does maintenance. The parent's lock files are closed, else
-        their locks would outlive the parent."""
+        """Called in a forked child, in which no thread does maintenance. The parent's lock files
+        are closed, because otherwise their locks would outlive the parent."""
         self._of_threads, files = {}, self.files
         self.files = set()
         for file in files:
@@ -107,9 +107,9 @@ _locks = _Locks()
 
 
 def as_only_process(access: Access, milliseconds: int, work: Callable[[bool], T]) -> T:
-    """The result of `work`, called with whether this is now the one thread of all processes that
-    may do maintenance. False if another thread or process has held the lock for this number of
-    milliseconds."""
+    """Call `work` and return its result. The argument of `work` is True if this is now the one
+    thread of all processes that is allowed to do maintenance. It is False if another thread or
+    process has held the lock for `milliseconds`."""
     directory = access.directory
     if directory is None or access.is_read_only:
         return work(not access.is_read_only)
@@ -129,20 +129,22 @@ def _with_lock_file(directory: Path, milliseconds: int, work: Callable[[bool], T
             return work(any(try_lock(file) for _ in tries(milliseconds)))
         finally:
             _locks.files.discard(file)
-            if not file.closed:  # as in a child that was forked meanwhile, whose lock it isn't
+            # A child that was forked meanwhile has closed it, because the lock isn't the child's.
+            if not file.closed:
                 unlock(file)
 
 
-AT_ONCE = 10_000  # points that a transaction deletes, for which writers wait
+AT_ONCE = 10_000  # points that one transaction deletes while writers wait
 _log = log_of("maintenance")
 
 
 def remove_expired(access: Access) -> int:
-    """Delete the points that have expired; returns how many."""
+    """Delete the expired points; returns the number of deleted points."""
     path = access.expires
     if path is None or access.is_read_only:
         return 0
-    expired = access.read(expired_filter, path)  # up to now: others may expire all the time
+    # Up to now only, because other points may expire all the time.
+    expired = access.read(expired_filter, path)
     if expired is None:
         return 0
     removed = count = access.write(_remove_some, access, expired)
@@ -164,17 +166,17 @@ def _remove_some(write: WriteTransaction, access: Access, expired: Expression) -
 EXPIRING, COMPACTING, CODING = "deleting what has expired", "compacting", "making codes"
 MEASURING = "measuring the recall"
 LISTING, INDEXING, SAVING = "making lists of words", "building the index", "saving"
-CODED_EVERY = 0.2  # seconds, between the steps of anything else
+CODED_EVERY = 0.2  # seconds between two codings during other work
 GLANCE = 0.1  # seconds between two checks of another thread's progress
 
 
 class _Overgrown(Exception):  # noqa: N818 (it isn't an error)
-    """Raised to end a pass of maintenance, since compaction must come first."""
+    """Raised to end a maintenance pass because compaction must come first."""
 
 
 def optimize(access: Access, progress: Progress) -> None:
-    """Compact the vector files if they have dead slots, bring the indexes up to date and save them,
-    and give back all space."""
+    """Compact the vector files if they have dead slots, complete the indexes and save them, and
+    release all unused disk space."""
     access.refuse_if_read_only()
     work = partial(_in_passes, access, progress, LOCK_TIMEOUT_MS, _Pass.all)
     try:
@@ -190,7 +192,8 @@ def optimize(access: Access, progress: Progress) -> None:
 
 def run_once(access: Access, progress: Progress) -> bool:
     """Do all worthwhile maintenance now, without waiting for another process or thread that is
-    already doing it. Returns whether work was left to these, or for later."""
+    already doing maintenance. Returns whether work is left to that process or thread, or for
+    later."""
     work = partial(_do_what_is_worth_it, access, progress)
     return access.maintaining.take_in_time(0, work, lambda: True)
 
@@ -201,8 +204,9 @@ def _do_what_is_worth_it(access: Access, progress: Progress) -> bool:
 
 @dataclass(slots=True)
 class _Pass:
-    """One pass of maintenance. is_alone: whether this is the one thread of all processes that may
-    change files; coded_at: when new vectors last got codes, by `time.monotonic`."""
+    """One pass of maintenance. is_alone: whether this is the one thread of all processes that is
+    allowed to change files. coded_at: when the codes of new vectors were last computed, by
+    `time.monotonic`."""
 
     access: Access
     progress: Progress
@@ -210,7 +214,7 @@ class _Pass:
     coded_at: float = 0.0
 
     def all(self) -> bool:
-        """Do all possible maintenance; returns True when it is done."""
+        """Do all possible maintenance. Returns True at the end."""
         access = self.access
         if not self.is_alone:
             _refuse_to_wait(access)
@@ -220,7 +224,7 @@ class _Pass:
         used = [*access.read(columns_worth_saving), *access.read(columns_ahead)]
         remove_leftovers(access, state.head.generation)
         names, has_dead = [*state.spaces], any(space.dead for space in state.spaces.values())
-        del cached, state  # mapped files can't be removed on every system
+        del cached, state  # some systems can't remove mapped files
         if has_dead:
             _begin(access, COMPACTING)
             compact(access, self._report)
@@ -232,7 +236,7 @@ class _Pass:
             measure_recall(access, name, self.is_alone, self._report)
             _begin(access, INDEXING)
             while fill_index(access, name, True, self._between_parts):
-                pass  # the collection was put to rest meanwhile
+                pass  # the collection was closed as idle meanwhile
             save_index(access, name, 0)
         _begin(access, LISTING)
         list_words_ahead(access, partial(self._report, 0, 0), may_postpone=False)
@@ -243,19 +247,19 @@ class _Pass:
         return True
 
     def do_what_is_worth_it(self) -> bool:
-        """Do only the maintenance that is worthwhile now; returns whether work was left, to another
-        process or for later."""
+        """Do only the maintenance that is worthwhile now. Returns whether work is left to another
+        process, or for later."""
         access, is_alone = self.access, self.is_alone
         self._expire()
         _begin(access, CODING)
         cached = access.current_state()
         state, used = cached.state, access.read(columns_worth_saving)
-        cached.caches.unsaved.clear()  # also where another process saves, or none can
+        cached.caches.unsaved.clear()  # also if another process saves, or no process can
         self._code_all()
         _begin(access, LISTING)
         codes_first = partial(self._codes_first, 0, 0)
         follow_with_lists(access, codes_first)
-        for name in state.spaces:  # early, since queries could use the saved files already
+        for name in state.spaces:  # early, because queries can then use the saved files
             load_index(access, name, at_once=False)
         is_to_compact = is_alone and any(map(is_worth_compacting, state.spaces.values()))
         if is_to_compact or (is_alone and access.read(has_leftovers, access.directory)):
@@ -267,7 +271,7 @@ class _Pass:
             give_back_space(access)
             _begin(access, CODING)
             state = access.current_state().state
-            self._code_all()  # of the new generation
+            self._code_all()  # the codes of the new generation
         _begin(access, LISTING)
         build_lists(access, codes_first)
         follow_with_lists(access, codes_first)
@@ -300,23 +304,26 @@ class _Pass:
         self.progress(done, total)
 
     def _between_parts(self, done: int, total: int) -> None:
-        """Called between two parts of an index, which may take minutes to fill."""
+        """Called between two parts of filling an index, which can take minutes. Reports progress,
+        and ends the pass if compaction must come first."""
         self._report(done, total)
         self._compaction_first()
 
     def _beside_writes(self, done: int, total: int) -> None:
-        """As `_between_parts`, for work that no caller waits for."""
+        """Like `_between_parts`, but for work that no caller waits for: codes of new vectors are
+        computed in between."""
         self._codes_first(done, total)
         self._compaction_first()
 
     def _compaction_first(self) -> None:
-        """Begin anew if so much was written meanwhile that an index would include dead vectors."""
+        """Start the pass again if so much was written meanwhile that an index would include dead
+        vectors."""
         if self.is_alone and is_overgrown(self.access):
             raise _Overgrown
 
     def _codes_first(self, done: int, total: int) -> None:
-        """Called between two steps of work that can wait: code the vectors that were written
-        meanwhile, since queries scan vectors without codes one by one."""
+        """Called between two steps of work that can wait. Computes the codes of vectors that were
+        written meanwhile, because queries scan vectors without codes one by one."""
         self._report(done, total)
         if time.monotonic() >= self.coded_at + CODED_EVERY:
             self._code_all()
@@ -328,8 +335,8 @@ class _Pass:
 
 
 def _in_turn(access: Access, progress: Progress, work: Callable[[], bool]) -> None:
-    """Do the work, which returns True, when it is this thread's turn. Until then the progress of
-    the thread that holds the lock is reported."""
+    """Call `work` when it is this thread's turn; `work` must return True. Until then the progress
+    of the thread that holds the lock is reported."""
     done_before = 0
     while not access.maintaining.take_in_time(GLANCE, work, lambda: False):
         other_work = access.maintained
@@ -338,7 +345,7 @@ def _in_turn(access: Access, progress: Progress, work: Callable[[], bool]) -> No
 
 
 def _begin(access: Access, doing: str) -> None:
-    """Record the current activity."""
+    """Record the current maintenance activity. doing: a phrase that describes it."""
     access.maintained = MaintenanceProgress(doing, since=time.monotonic())
 
 
@@ -353,7 +360,7 @@ def _refuse_to_wait(access: Access) -> NoReturn:
 def _in_passes(
     access: Access, progress: Progress, milliseconds: int, work: Callable[[_Pass], T]
 ) -> T:
-    """The result of `work`, called by `as_only_process`. It is called again whenever it was ended
+    """Call `work` by `as_only_process`, and return its result. It is called again each time it ends
     because compaction must come first."""
     return as_only_process(access, milliseconds, partial(_again, access, progress, work))
 
@@ -363,7 +370,8 @@ def _again(access: Access, progress: Progress, work: Callable[[_Pass], T], is_al
         while True:
             with suppress(_Overgrown):
                 return work(_Pass(access, progress, is_alone))
-    except (LookupError, ValueError):  # as of vectors in memory that a deletion has let go of
+    # A deletion may have released vectors in memory, for example.
+    except (LookupError, ValueError):
         access.refuse_if_gone()
         raise
     finally:
@@ -371,13 +379,14 @@ def _again(access: Access, progress: Progress, work: Callable[[_Pass], T], is_al
 
 
 def save_indexes(access: Access, seconds: float) -> None:
-    """Save indexes that have grown, before the collection is closed. Only if no other process does
-    maintenance, and background maintenance stops within this number of seconds. Large lists of
-    words aren't saved here, since background maintenance saves them soon after they are made."""
+    """Save indexes that have grown, before the collection is closed. They are saved only if no
+    other process does maintenance, and background maintenance stops within this number of seconds.
+    Large lists of words aren't saved here, because background maintenance saves them soon after
+    they are built."""
     save = partial(as_only_process, access, 0, partial(_save_indexes, access))
     try:
         access.maintaining.take_in_time(seconds, save, lambda: None)
-    except Exception as error:  # a plugin's, say; whatever it is, the index is made again
+    except Exception as error:  # for example a plugin's error; in any case the index is rebuilt
         _log.warning("an index of collection %r wasn't saved on closing: %s", access.name, error)
 
 
@@ -391,9 +400,9 @@ def _save_indexes(access: Access, is_alone: bool) -> None:
 
 
 def forget_derived(access: Access) -> None:
-    """Drop all derived files, whichever process made them, and their data in memory; they are made
-    again when needed."""
-    access.forget()  # so that no thread goes on building one
+    """Drop all derived files, whichever process wrote them, and their data in memory. They are
+    rebuilt when needed."""
+    access.forget()  # so that no thread continues to build a derived file
     access.maintaining.take(partial(as_only_process, access, 0, partial(_forget_derived, access)))
 
 

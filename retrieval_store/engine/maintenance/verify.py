@@ -1,26 +1,27 @@
 """Verifies a store: reads every byte of it, and reports the problems of each file.
 
-Of databases it checks every page through the checksum VFS, their structure by SQLite's own check,
-and whether the tables agree. Of vector files it checks the checksum of every block, by a reader
-that has verified none yet. Of derived files it checks the checksums, and whether they agree with
-the points and vectors of the collection. A checksum finds accidental damage, but the author of a
-forged file gives it the right one. So every derived value is compared:
+For databases it checks every page through the checksum VFS, their structure by SQLite's own check,
+and whether the tables agree. For vector files it checks the checksum of every block, with a reader
+that hasn't verified any block yet. For derived files it checks the checksums, and whether they
+agree with the points and vectors of the collection. A checksum reveals accidental damage, but the
+author of a forged file gives it a correct checksum. So every derived value is compared:
 
-- Inverted lists and columns are made again, block by block, and must be equal. A state must be the
-  one that the database and its change log lead to. Points that were written after a file are left
-  out, since a reader of the file reads them again anyway.
+- Inverted lists and columns are rebuilt, block by block, and must be equal. A state must be the one
+  that the database and its change log lead to. Points that were written after a file are left out,
+  because a reader of the file reads them again anyway.
 - Codes. A search relies on the stored error bounds. They are computed again in float64 from the
-  centre, the seed and the scales of the file, without the compiled part that makes codes: the
-  distance of each rotated vector from its decoded code, the length of the decoded vector, and the
-  part that is stored exactly. The codes themselves may be any that keep these bounds.
-- Signs. The signs of each rotated vector, and the factor that turns them into a score, are computed
-  likewise, and may differ only by roundings. The recall of searches by signs is measured again, and
-  must not be much lower than the recorded recall.
-- Indexes. A class that can return its vectors (`KnowsVectors`) returns all of them. With others
-  each stored vector is searched for, and each hit must have the distance that the index returns.
-  Whenever a graph is read, `indexes.hnsw` checks that each slot occurs once and that no link leads
-  outside. The links themselves aren't compared, since a rebuilt graph has others. So removed links
-  aren't found here (docs/security.md says so).
+  centre, the seed and the scales of the file, without the compiled part that computes codes. The
+  bounds concern the distance of each rotated vector from its decoded code, the length of the
+  decoded vector, and the part that is stored exactly. The codes themselves can be any that keep
+  these bounds.
+- Signs. The signs of each rotated vector, and the factor that converts them to a score, are
+  computed in the same way, and can differ only by roundings. The recall of searches by signs is
+  measured again, and must not be much lower than the recorded recall.
+- Indexes. An index of a class that can return its vectors (`KnowsVectors`) must return all of them.
+  In other indexes each stored vector is searched for, and each hit must have the distance that the
+  index returns. Whenever a graph is read, `indexes.hnsw` checks that each slot occurs once and that
+  no link leads outside. The links themselves aren't compared, because a rebuilt graph has other
+  links. So removed links aren't found here (docs/security.md says so).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -106,11 +107,12 @@ V = TypeVar("V")
 T = TypeVar("T")
 POSTINGS_AT_ONCE = 4_000_000
 VALUES_AT_ONCE = 20_000
-MAX_ATTEMPTS = 4  # at derived files that are replaced meanwhile
+MAX_ATTEMPTS = 4  # attempts if derived files are replaced meanwhile
 
 
 def _refuse_false_column(view: FilterView, path: Path, derived_file: DerivedFile) -> None:
-    """Raise ValueError unless a file has the columns of the path that it is recorded for."""
+    """Raise ValueError unless the file contains the columns of the path for which it is recorded,
+    with the correct values."""
     kind = ColumnFile.in_file(path)
     if kind.key != derived_file.key:
         raise ValueError("it is recorded as the column of another key")
@@ -118,8 +120,8 @@ def _refuse_false_column(view: FilterView, path: Path, derived_file: DerivedFile
 
 
 def _refuse_other_values(view: FilterView, saved: SavedColumns) -> None:
-    """Raise ValueError unless a file has exactly the postings that are made from the points'
-    payloads; compared block by block."""
+    """Raise ValueError unless a file has exactly the postings that are built from the points'
+    payloads. They are compared block by block."""
     decided = _decided_rows(view, saved.stale)
     covered = np.zeros_like(decided)
     covered[saved.by_column[columns.columns_of(saved.path)[0]].rows] = True
@@ -143,8 +145,8 @@ def _refuse_other_values(view: FilterView, saved: SavedColumns) -> None:
 
 
 def _pairs(postings: Postings, decided: Bools) -> Ints:
-    """(2, n) the rows among `decided` that have values, and the numbers of these values; ordered by
-    row."""
+    """Pairs of a row and the number of one of its values, sorted by row: (2, n). Only rows in
+    `decided` are included."""
     groups = postings.groups
     numbers = np.repeat(np.arange(len(groups.offsets) - 1), np.diff(groups.offsets))
     return _in_order(np.stack([groups.rows, numbers])[:, decided[groups.rows]])
@@ -155,8 +157,8 @@ def _in_order(pairs: Ints) -> Ints:
 
 
 def _numbers_among(saved: Postings, true: Postings) -> Ints:
-    """For each scalar of the true postings its number in a file, -1 if the file lacks it. Equal
-    numbers of different types, such as 1, 1.0 and true, are different scalars."""
+    """For each scalar of the true postings, its number in the saved postings; -1 if these lack it.
+    Equal scalars of different types, such as 1, 1.0 and true, are different here."""
     numbers: list[int] = [saved.texts.get(text, -1) for text in true.texts]
     by_type = {part.values.dtype: part for part in saved.numbers}
     for part in true.numbers:
@@ -173,8 +175,8 @@ def _numbers_among(saved: Postings, true: Postings) -> Ints:
 
 
 def _decided_rows(view: AnyView, stale: Ints) -> Bools:
-    """(rows,) bool: the points whose results depend on a file: all but those that a reader reads
-    again anyway."""
+    """Which points' results depend on a file: (rows,) bool. These are all points except those that
+    a reader reads again anyway."""
     decided = view.state.alive.copy()
     decided[stale] = False
     return decided
@@ -195,15 +197,16 @@ def _refuse_other_lists(view: AnyView, key: ListKey, layers: Layers[Lists]) -> N
 
 
 def _by_postings(segment: Lists, rows: Ints) -> Iterator[Ints]:
-    """The rows, in batches that have at most a fixed number of postings, or a single row."""
+    """Yield the rows in batches. A batch has at most a fixed number of postings, or is a single
+    row."""
     counts = np.bincount(segment.owners, minlength=int(rows.max(initial=-1)) + 1)
     ends = np.cumsum(counts[rows]) // POSTINGS_AT_ONCE
     yield from np.split(rows, np.flatnonzero(np.diff(ends)) + 1)
 
 
 def _refuse_other_postings(view: AnyView, key: ListKey, segment: Lists, rows: Ints) -> None:
-    """Make the lists of these rows again, and raise ValueError unless the segment has exactly the
-    same postings and sizes for them."""
+    """Rebuild the lists of these rows, and raise ValueError unless the segment has exactly the same
+    postings and sizes for them."""
     saved = _postings(segment, np.arange(len(segment.offsets) - 1), rows)
     for piece in in_pieces(view, key, rows):
         if not len(piece.rows):
@@ -219,9 +222,9 @@ def _refuse_other_postings(view: AnyView, key: ListKey, segment: Lists, rows: In
 
 
 def _postings(lists: Lists, numbers: Ints, rows: Ints) -> Ints:
-    """(3, n) the postings of some rows, ordered by row and then term: the rows, the numbers of the
-    terms, and the bits of the weights (those of NaN, which no file has, if the lists have no
-    weights). numbers: (t,) the number to use for each term of the lists."""
+    """The postings of these rows, sorted by row and then by term: (3, n). They consist of rows,
+    numbers of terms, and bits of weights. For lists without weights, the bits are those of NaN,
+    which no file contains. numbers: (t,) the number to use for each term of the lists."""
     mask: Bools = np.zeros(max(rows.max(initial=-1), lists.owners.max(initial=-1)) + 1, np.bool_)
     mask[rows] = True
     parts = [
@@ -237,7 +240,7 @@ def _postings(lists: Lists, numbers: Ints, rows: Ints) -> Ints:
 
 
 def _numbers_in(segment: Lists, piece: Lists) -> Ints:
-    """For each term of the piece its number in the segment, -1 if the segment lacks it."""
+    """For each term of the piece, its number in the segment; -1 if the segment lacks it."""
     if piece.codes is not None:
         codes = segment.codes or {}
         return np.array([codes.get(word, -1) for word in piece.codes], np.int64)
@@ -253,8 +256,8 @@ def _sizes(lists: Lists, rows: Ints) -> Matrix:
 
 
 def _in_good_order(lists: Lists) -> Lists:
-    """The same lists, with their words as a dict, since all are looked up; ValueError where their
-    order would mislead a reader."""
+    """The same lists, with their words as a dict, because all words are looked up. Raises
+    ValueError if their order would mislead a reader."""
     starts: Bools = np.zeros(len(lists.owners) + 1, np.bool_)
     starts[lists.offsets] = True
     ascending = starts[1:-1] | (np.diff(lists.owners) > 0)
@@ -269,7 +272,7 @@ def _in_good_order(lists: Lists) -> Lists:
 
 
 def _refuse_other_state(true: State, saved: State) -> None:
-    """Raise ValueError unless a saved state equals the database's own."""
+    """Raise ValueError unless a saved state equals the state loaded from the database."""
     if not np.array_equal(saved.pks[saved.alive], true.pks):
         raise ValueError("it knows other points")
     for name, space in true.spaces.items():
@@ -287,7 +290,7 @@ def _are_same(saved: State, saved_space: SpaceState, true: State, space: SpaceSt
 
 
 def _owners(state: State, space: SpaceState) -> Ints:
-    """The pk that owns each slot, -1 for dead ones."""
+    """The pk that owns each slot, -1 for dead slots."""
     rows = space.row_of_slot.whole()
     owners = np.full(len(rows), NONE, np.int64)
     owners[rows >= 0] = state.pks[rows[rows >= 0]]
@@ -295,27 +298,27 @@ def _owners(state: State, space: SpaceState) -> Ints:
 
 
 CODED_CELLS_AT_ONCE = 65_536  # numbers whose codes a thread compares: a core's cache holds them
-LOOSE = 1.001  # bounds may exceed the bounded value, but not by more …
-ROUNDED = 2e-5  # … nor than this share of the vector's length
-SIGNS_ROUNDED = 1e-4  # of a rotated vector's length: more than float32's errors
-RECALL_SLACK = 0.05  # less may be found when it is measured again, by chance
-CELLS_AT_ONCE = 4_000_000  # numbers of vectors that are compared with an index's
-SEARCHED_AT_ONCE = 1_000  # vectors that an index is searched for
-CANDIDATES = 10  # of vectors that are searched for, of each
+LOOSE = 1.001  # bounds can exceed the bounded value, but not by more than this factor …
+ROUNDED = 2e-5  # … and this share of the vector's length
+SIGNS_ROUNDED = 1e-4  # share of a rotated vector's length that exceeds float32's errors
+RECALL_SLACK = 0.05  # by chance, the recall may be this much lower when it is measured again
+CELLS_AT_ONCE = 4_000_000  # numbers of vectors that are compared with an index's at the same time
+SEARCHED_AT_ONCE = 1_000  # vectors for which an index is searched at the same time
+CANDIDATES = 10  # candidates that are requested for each of these vectors
 
 
 def _refuse_other_codes(
     space: SpaceState, first: int, is_over: Event, saved: MappedSegments
 ) -> None:
-    """Raise ValueError unless the codes are valid for the vectors of a space, from the slot `first`
-    on."""
+    """Raise ValueError unless the codes in a file are valid for the vectors of a space. first: the
+    slot of the file's first code."""
     for number, codes in enumerate(saved.segments):
         _end_if(is_over)
         _refuse_wrong_codes(codes, space, first + number * SEGMENT)
 
 
 def _end_if(is_over: Event) -> None:
-    """Raise CancelledError if nobody waits for the result of this thread any more."""
+    """Raise CancelledError if nobody is waiting for the result of this thread any more."""
     if is_over.is_set():
         raise CancelledError
 
@@ -334,8 +337,9 @@ def _refuse_wrong_codes(codes: Codes, space: SpaceState, first: int) -> None:
 
 
 def _holds(codes: Codes, start: int, vectors: Floats) -> Bools:
-    """Whether the stored numbers of the codes of some rows from `start` on are right, and their
-    bounds no looser than necessary. The rows must be whole blocks."""
+    """Whether the stored numbers of some codes are correct, and their bounds no looser than
+    necessary. vectors: the vectors of the rows from `start` on; the rows must form complete
+    blocks."""
     span = slice(start, start + len(vectors))
     blocks = slice(span.start // BLOCK, span.stop // BLOCK)
     scales, residuals, sides, reaches = codes.rows[span].astype(np.float64).T
@@ -356,8 +360,8 @@ def _holds(codes: Codes, start: int, vectors: Floats) -> Bools:
 
 
 def _signs_hold(codes: Codes, span: slice, turned: Floats, sides: Floats) -> Bools:
-    """Whether the signs of some rows of whole blocks are right, except for numbers so near 0 that
-    rounding decides, and whether their factors are right."""
+    """Whether the signs and the factors of some rows are correct. Signs of numbers so near 0 that
+    rounding decides can be either. The rows must form complete blocks."""
     factors, sides_beside = factors_and_sides(codes, slice(span.start // BLOCK, span.stop // BLOCK))
     signs, longest = signs_of(codes, np.arange(span.start, span.stop)), _length(turned)
     doubtful = np.abs(turned) <= SIGNS_ROUNDED * longest[:, None]
@@ -370,8 +374,9 @@ def _signs_hold(codes: Codes, span: slice, turned: Floats, sides: Floats) -> Boo
 
 
 def _encode_rows(vectors: Floats, frame: Frame, sides: Floats) -> tuple[Floats, Floats, Bools]:
-    """Of some rows: the part of the vectors that is coded, before rotation, computed from the
-    exactly stored part (`sides`); their lengths; and whether `sides` is right."""
+    """For each vector: the part of it that is coded, before rotation; its length; and whether
+    `sides` is correct. `sides` is the part that is stored exactly; the coded part is computed from
+    it."""
     lengths, centre = _length(vectors), frame.centre.astype(np.float64)
     safe = (lengths >= SAFE_LENGTHS[0]) & (lengths <= SAFE_LENGTHS[1])
     rows = np.where(safe[:, None], vectors, 0.0)
@@ -388,8 +393,8 @@ def _encode_rows(vectors: Floats, frame: Frame, sides: Floats) -> tuple[Floats, 
 
 
 def _numbers(nibbles: np.ndarray, dimension: int) -> Matrix:
-    """(n, dim) the numbers unpacked from the halves of bytes: the four numbers in one half, then
-    the four in the other."""
+    """The numbers that are packed as halves of bytes: (n, dim). Every four bytes contain eight
+    numbers: first the four in the lower halves, then the four in the upper halves."""
     halves = np.stack([nibbles & 15, nibbles >> 4], axis=2)
     return halves.reshape(len(nibbles), -1)[:, :dimension].astype(np.float32)
 
@@ -399,7 +404,7 @@ def _length(rows: Floats) -> Floats:
 
 
 def _refuse_other_vectors(space: SpaceState, index: VectorIndex) -> None:
-    """Raise ValueError unless an index has the vectors of a space."""
+    """Raise ValueError unless an index contains the vectors of a space."""
     if len(index) > space.space.slots:
         raise ValueError(f"it claims {len(index)} vectors of {space.space.slots}")
     rows = space.vectors.rows(space.space.slots)[: len(index)]
@@ -423,15 +428,17 @@ def _in_parts(rows: Stored) -> Iterator[tuple[int, Matrix]]:
 def _refuse_wrong_distances(
     index: VectorIndex, rows: Stored, lengths: Floats, metric: Metric
 ) -> None:
-    """Search for each vector that float32 can multiply. Each hit must exist, occur once, and have
-    the distance that the index returns. An index may miss some of the vectors, but not all."""
+    """Search the index for each vector whose length is safe for float32 products. Raise ValueError
+    unless each hit exists, occurs once, and has the distance that the index returns. An index is
+    allowed to miss some of the vectors, but not all."""
     searched = np.flatnonzero((lengths >= SAFE_LENGTHS[0]) & (lengths <= SAFE_LENGTHS[1]))
     hits = 0
     for start in range(0, len(searched), SEARCHED_AT_ONCE):
         slots = searched[start : start + SEARCHED_AT_ONCE]
         try:
             numbers, distances = index.search(as_float32(rows[slots]), min(CANDIDATES, len(rows)))
-        except RuntimeError:  # as of an index that finds too few; searches go another way then
+        # An index may find too few candidates, for example; searches use another method then.
+        except RuntimeError:
             continue
         hit_slots = np.asarray(numbers).reshape(len(slots), -1).astype(np.int64)
         reported_distances = np.asarray(distances).reshape(len(slots), -1).astype(np.float64)
@@ -472,7 +479,7 @@ def _refuse_wrong_hits(
 
 
 FindAnalyzer: TypeAlias = Callable[[], Analyzer]
-# Raises ValueError for a file that says what isn't so.
+# Raises ValueError for a file with wrong content.
 Comparison: TypeAlias = Callable[[Path, DerivedFile], None]
 _HOW_TO_MEND = (
     "Nothing is lost: close it everywhere and open the store with rebuild=True, or remove the "
@@ -486,8 +493,8 @@ _OF_OTHER_TYPES = """
 
 
 def no_analyzer() -> Analyzer:
-    """The default for callers that don't know a collection's analyzer: its lists of words aren't
-    compared."""
+    """The default for callers that don't know a collection's analyzer. It raises
+    InvalidArgumentError, so that lists of words aren't compared."""
     raise InvalidArgumentError("how words are found isn't known here")
 
 
@@ -506,12 +513,12 @@ def verify_catalog(path: Path, mode: Mode) -> FileReport:
 def verify_collection(
     directory: Path, name: str, mode: Mode, find_class: FindClass, find_analyzer: FindAnalyzer
 ) -> list[FileReport]:
-    """The reports on the files of a collection, each as of one moment; none when it is deleted
-    meanwhile. find_class and find_analyzer: the index classes and the analysis that its derived
-    files were made with.
+    """The reports on the files of a collection, each as of one moment. There are no reports if the
+    collection is deleted meanwhile. find_class, find_analyzer: return the index classes and the
+    analyzer with which the derived files were built.
 
-    Where a file is replaced during verification, the new one is checked instead. A derived file
-    that is replaced again and again, faster than it can be read, isn't reported.
+    If a file is replaced during verification, the new file is checked instead. If a derived file is
+    replaced repeatedly, faster than it can be read, it isn't reported.
     """
     path = directory / POINTS_NAME
     reports: dict[str, FileReport] = {}
@@ -529,7 +536,8 @@ def verify_collection(
             return []
         except StorageError as error:
             return [_report(path, error)]
-        except CORRUPTION_ERRORS as error:  # the files are the cause: nothing else is read
+        # Only the files can be the cause, because nothing else is read.
+        except CORRUPTION_ERRORS as error:
             return [_report(path, corruption_error(error, path))]
         replaced_keys = [
             key
@@ -537,7 +545,7 @@ def verify_collection(
             if report.problem and report.file not in present_files
         ]
         if any(reports[key].file.parent == directory for key in replaced_keys):
-            reports = {}  # vectors are compared with all else
+            reports = {}  # vectors are compared with all other files
             continue
         for key in replaced_keys:
             del reports[key]
@@ -553,14 +561,14 @@ def _verify_state(
     find_analyzer: FindAnalyzer,
     reported_keys: frozenset[str],
 ) -> dict[str, FileReport]:
-    # The state of the view may have been made of one of the files that are verified.
+    # The state of the view may have been loaded from one of the files that are being verified.
     view = replace(view, state=access.state_in_database(view))
     state = StateFile(view.state.head.generation, access.memory.open_vectors)
     return _reports(view, path, state, find_analyzer, reported_keys)
 
 
 def _files(view: SearchView, directory: Path) -> set[Path]:
-    """The paths of all vectors and derived files of the newest state."""
+    """The paths of all vector files and derived files of the newest state."""
     derived = {
         directory / DERIVED / derived_file.file for derived_file in all_files(view.connection)
     }
@@ -574,10 +582,12 @@ def _reports(
     find_analyzer: FindAnalyzer,
     reported_keys: frozenset[str],
 ) -> dict[str, FileReport]:
-    """A report for each file, by its kind. reported_keys: files that needn't be checked again."""
+    """A report for each file, by a key that names its kind. reported_keys: the keys of files that
+    don't have to be checked again."""
     reports: dict[str, FileReport] = {}
     sound: list[SpaceState] = []
-    # Vectors before the database, which takes longer: a compaction may soon remove their files.
+    # Vectors before the database, whose check takes longer: a compaction may soon remove their
+    # files.
     for space in view.state.spaces.values():
         key = f"vectors {space.space.number}"
         problem = None if key in reported_keys else _problem_of_vectors(space)
@@ -630,8 +640,9 @@ def _problem_of_vectors(space: SpaceState) -> StorageError | None:
 def _comparisons(
     view: SearchView, sound: list[SpaceState], find_analyzer: FindAnalyzer
 ) -> dict[str, Comparison]:
-    """For each derived file, by its key, the function that compares it with its sources, which are
-    read by the view's connection. Obsolete files, which may exist too, have none."""
+    """For each derived file, by its key, the function that compares it with its source data. The
+    source data is read through the view's connection. Obsolete files, which may also exist, have no
+    function."""
     sparse = [s.number for s in view.state.non_dense.values() if s.kind == "sparse"]
     keys: list[ListKey] = [
         TRIGRAMS,
@@ -657,8 +668,8 @@ def _comparisons(
 def _recall_comparisons(
     view: SearchView, sound: list[SpaceState], is_over: Event
 ) -> dict[str, Comparison]:
-    """As `_comparisons`, for measured recalls: compared by the codes in files alone, so other
-    threads can do it."""
+    """Like `_comparisons`, but for measured recalls. Only the codes in files are needed for the
+    comparison, so other threads can do it."""
     comparisons: dict[str, Comparison] = {}
     for space in sound:
         caches = view.caches.spaces[space.space.name]
@@ -672,8 +683,8 @@ def _recall_comparisons(
 def _refuse_other_recall(
     space: SpaceState, coded: CodeSnapshot, is_over: Event, path: Path, derived_file: DerivedFile
 ) -> None:
-    """Raise ValueError unless searches find about the recorded share, for the number of vectors
-    with codes in files."""
+    """Raise ValueError unless searches find about the recorded share of the nearest vectors. The
+    check is skipped if too few vectors have codes in files."""
     recall = Recall.from_json(path.read_bytes())
     if coded.together is None or recall.vectors > 2 * coded.stop:
         return
@@ -687,7 +698,7 @@ def _refuse_other_recall(
 
 
 def _mean_recall(measured: Sequence[Measured]) -> float:
-    """The mean recall of all kinds of questions together. The worst kind isn't used, since among
+    """The mean recall over all kinds of questions. The worst kind isn't used, because among
     near-duplicates one question may lose all of its hits by chance."""
     return float(np.mean([min(measurement.recall, DEFAULT_RECALL) for measurement in measured]))
 
@@ -695,8 +706,8 @@ def _mean_recall(measured: Sequence[Measured]) -> float:
 def _codes_comparisons(
     view: SearchView, sound: list[SpaceState], is_over: Event
 ) -> dict[str, Comparison]:
-    """As `_comparisons`, for codes: compared by vectors and codes alone, so other threads can do
-    it."""
+    """Like `_comparisons`, but for codes. Only vectors and codes are needed for the comparison, so
+    other threads can do it."""
     codes_of_spaces = [(space, view.caches.spaces[space.space.name].codes) for space in sound]
     slots = FILE_SEGMENTS * SEGMENT
     return {
@@ -716,14 +727,14 @@ def _words(find_analyzer: FindAnalyzer) -> list[ListKey]:
     try:
         return [("words", find_analyzer())]
     except (InvalidArgumentError, MissingDependencyError):
-        return []  # words can't be searched for with such settings here
+        return []  # these settings don't support searching for words here
 
 
 def _derived_report(
     directory: Path, derived_file: DerivedFile, compare: dict[str, Comparison]
 ) -> FileReport:
-    """The report on a derived file. It can be made again if it is lost, but damage to it may be a
-    fault of the disk, or intentional."""
+    """The report on a derived file. The file could be rebuilt, but damage is reported because it
+    may be a fault of the disk, or intentional."""
     path = directory / DERIVED / derived_file.file
     try:
         refuse_damaged(path_of(directory, derived_file), derived_file)
@@ -735,18 +746,18 @@ def _derived_report(
 
 
 def _refuse_false(path: Path, derived_file: DerivedFile, compare: Comparison) -> None:
-    """Raise DamagedError for a file with wrong content and a right checksum."""
+    """Raise DamagedError for a file with wrong content and a correct checksum."""
     try:
         compare(path, derived_file)
     except (OutdatedError, PluginError):
-        return  # so it isn't used, nor is an index without its class
+        return  # such a file isn't used, and neither is an index without its class
     except (*CORRUPTION_ERRORS, RuntimeError) as error:
         raise DamagedError(f"{path} is false, though its checksum is right: {error}") from error
 
 
 def _report(path: Path, problem: StorageError | None) -> FileReport:
     size = 0
-    with suppress(FileNotFoundError):  # the process that has replaced it may have removed it
+    with suppress(FileNotFoundError):  # the process that has replaced the file may have removed it
         size = path.stat().st_size
     return FileReport(path, size, None if problem is None else str(problem))
 
@@ -758,7 +769,7 @@ def _refuse_problems(connection: apsw.Connection, path: Path) -> None:
 
 
 def _refuse_disagreement(view: SearchView, path: Path) -> None:
-    """Raise DamagedError if tables contradict one another, which a forger can achieve with correct
+    """Raise DamagedError if tables contradict each other. A forger can achieve that with correct
     checksums."""
     pks = view.state.pks
     rows = select(view.connection, "SELECT pk FROM points ORDER BY pk")
@@ -770,7 +781,7 @@ def _refuse_disagreement(view: SearchView, path: Path) -> None:
             "document or a uri of another type"
         )
     for piece in read_records(view.connection, "id, document, uri", pks):
-        del piece  # SQLite holds bytes, which Python decodes
+        del piece  # reading is the check: SQLite returns bytes, which Python decodes
     for space in view.state.non_dense.values():
         for _ in read_non_dense(view.connection, space, pks):
             pass

@@ -1,11 +1,12 @@
 """Ranking points: by vectors, words, examples and formulas.
 
 `ranker` ranks by nearness in dense spaces, by the method with the least estimated cost (`planner`):
-floats, quantized codes, their signs first, or an index. `context` has the common data of these
-methods, and the prepared searches; `large` has code that only large collections need. `codes` are
-the quantized codes of a vector space, in segments and on disk; `recall` measures the recall of
-searches by signs; `graph` is its index. `multivectors` ranks points with several vectors each.
-`scorers` ranks in all other ways, including formulas, and is loaded when one is needed;
-`similarity` scores by examples, finds pairs, and projects points onto a plane. Everything is arrays
-over candidates. It may use `filtering` and the rooms below it.
+a scan of floats, of quantized codes, or of signs before codes, or an index. `context` defines the
+data that these methods share, and the prepared searches; `code_search` contains code that only
+large collections need. `codes` manages the quantized codes of a vector space, in segments and on
+disk; `recall` measures the recall of searches by signs; `index_lifecycle` manages the space's
+index. `multivectors` ranks points with several vectors each. `scorers` ranks in all other ways,
+including formulas, and is imported when one of them is needed. `similarity` scores by examples,
+finds pairs of near points, and projects points to a plane. All of them compute with arrays over
+candidates. The package is allowed to import `filtering` and the rooms below it.
 """

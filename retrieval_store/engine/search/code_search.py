@@ -1,10 +1,10 @@
 """Searches that only large collections need: by quantized codes, and through an index.
 
-A scan of codes proves that most vectors aren't among the nearest; exact distances are computed for
-the few that are left. Where a recall below 1 is wanted, signs are scanned first, which make it very
-unlikely for most vectors. Vectors without codes are searched as floats. An index is queried for
-more candidates than are wanted (over-fetch), and candidates that the filter doesn't allow are
-dropped.
+A scan of codes proves that most vectors aren't among the nearest. Exact distances are computed only
+for the few remaining vectors. If the wanted recall is below 1, signs are scanned first; they make
+it very unlikely that most vectors are among the nearest. Vectors without codes are searched as
+floats. An index is queried for more candidates than are wanted (over-fetch), and candidates that
+don't fulfil the filter are dropped.
 """
 
 from collections.abc import Sequence
@@ -33,9 +33,9 @@ from retrieval_store.indexes.quantized import (
 
 @dataclass(frozen=True, slots=True)
 class PackedCodes:
-    """Codes of the vectors that a filter allows, copied into one block. slots: all allowed slots,
-    ascending; rest: allowed slots without codes; coded: how many slots of the space had codes when
-    this was made."""
+    """The codes of the vectors that fulfil a filter, copied into one block. slots: the slots of all
+    these vectors, ascending. rest: the slots among them without codes. coded: how many slots of the
+    space had codes at the time of copying."""
 
     pieces: CodeSegments | None
     slots: Ints
@@ -44,15 +44,16 @@ class PackedCodes:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in use."""
+        """The size of the codes and slots in bytes."""
         codes = 0 if self.pieces is None else self.pieces.nbytes
         return codes + self.slots.nbytes + self.rest.nbytes
 
 
 @dataclass(frozen=True, slots=True)
 class _ScanParts:
-    """The input of a search by codes. allowed: see `quantized.candidates`; rest: allowed slots
-    without codes, which are searched as floats."""
+    """The input of a search by codes. pieces: the codes to scan. allowed: the slots that fulfil the
+    filter; see `quantized.candidates`. rest: such slots without codes, which are searched as
+    floats."""
 
     pieces: CodeSegments | None
     allowed: Bits | RowFilter | None
@@ -60,8 +61,8 @@ class _ScanParts:
 
 
 def code_pass(context: SearchContext, coded: CodeSnapshot, errors: float | None) -> CodePass | None:
-    """A scan of codes for one query at a time; None where some allowed vectors have no codes.
-    errors: see `SearchGoal`."""
+    """A prepared scan of codes, which searches for one query vector at a time. None if some vectors
+    that fulfil the filter have no codes. errors: see `SearchGoal`."""
     parts = _parts(context, coded)
     if parts.pieces is None or len(parts.rest):
         return None
@@ -80,8 +81,8 @@ def by_codes(
     query_numbers: list[int],
     errors: float | None,
 ) -> list[Neighbors | None]:
-    """The k nearest to each of the query vectors at `query_numbers`, by a scan of codes; None for
-    queries with too many candidates."""
+    """The k nearest vectors to each of the query vectors at `query_numbers`, found by a scan of
+    codes. The result of a query is None if the scan leaves too many candidates."""
     parts = _parts(context, coded)
     if parts.pieces is None or len(parts.rest):
         neighbors_by_query = _with_rest(context, parts, query_numbers, errors)
@@ -102,7 +103,7 @@ def _nearest_by_codes(
     query_numbers: list[int],
     errors: float | None,
 ) -> list[Nearest | None]:
-    """The nearest of the vectors with codes."""
+    """The nearest among the vectors that have codes."""
     queries_and_lengths = (
         context.vectors_at(query_numbers),
         [context.lengths[i] for i in query_numbers],
@@ -118,7 +119,8 @@ def _nearest_by_codes(
 def _with_rest(
     context: SearchContext, parts: _ScanParts, query_numbers: list[int], errors: float | None
 ) -> list[Neighbors | None]:
-    """The nearest vectors if some allowed vectors have no codes; these are searched as floats."""
+    """The nearest vectors if some vectors that fulfil the filter have no codes. Vectors without
+    codes are searched as floats."""
     rest = context.nearest_of(query_numbers, parts.rest)
     if parts.pieces is None:
         return [context.rank(i, slots) for i, slots in zip(query_numbers, rest, strict=True)]
@@ -145,9 +147,9 @@ def _with_rest(
 def estimate_recall(
     context: SearchContext, coded: CodeSnapshot, hits: Nearest, errors: float
 ) -> float | None:
-    """Estimate the recall of a search by signs for a single query. errors: the number of standard
-    errors that the search allowed for. Its hits are compared with the hits of a search that allows
-    for one standard error more."""
+    """Estimate the recall of a search by signs for a single query vector. Its hits are compared
+    with the hits of a wider search. errors: the number of standard errors that the search allowed
+    for; the wider search allows for one more."""
     wider = code_pass(context, coded, errors + 1)
     wider_hits = None if wider is None else wider.nearest(context.vectors[0], context.matrix)
     if wider_hits is None or not wider_hits.chosen:
@@ -160,19 +162,19 @@ def _parts(context: SearchContext, coded: CodeSnapshot) -> _ScanParts:
     copies, name = context.allowed.copies, context.space.space.name
     copy = copies.get(name)
     if isinstance(copy, PackedCodes) and len(copy.rest) and coded.count > copy.coded:
-        copy = copies.pop(name, None)  # some of the rest may have codes now
+        copy = copies.pop(name, None)  # some of the slots without codes may have codes now
     if not isinstance(copy, PackedCodes) and context.copies_codes():
         slots = context.allowed.slots(context.space)
         assert slots is not None
         copy = copies[name] = _gather_codes(coded, slots)
-        context.allowed.lost.pop(name, None)  # another thread may have done so
+        context.allowed.lost.pop(name, None)  # another thread may have removed it
     if isinstance(copy, PackedCodes):
         return _ScanParts(copy.pieces, None, copy.rest)
     return _all_parts(context, coded)
 
 
 def _all_parts(context: SearchContext, coded: CodeSnapshot) -> _ScanParts:
-    """All codes of the space, and a filter of the allowed slots."""
+    """All codes of the space, and a filter for the slots that can be hits."""
     space, allowed = context.space, context.allowed
     rest = coded.lacking(context.slots)
     if not allowed.restricts and not space.dead and coded.stop <= context.slots:
@@ -182,8 +184,8 @@ def _all_parts(context: SearchContext, coded: CodeSnapshot) -> _ScanParts:
 
 
 def _gather_codes(coded: CodeSnapshot, slots: Ints) -> PackedCodes:
-    """Copies of the codes of the slots; contiguous for each frame (the transformation that codes of
-    some segments share)."""
+    """Copies of the codes of these slots. Codes of segments with the same frame (transformation of
+    vectors) are contiguous."""
     groups: dict[int, list[tuple[Codes, Ints]]] = {}
     chosen: dict[int, list[Ints]] = {}
     rest, end = [], 0
@@ -204,7 +206,7 @@ TIE = 2.0**-23  # relative error of float32 distances in an index, per number of
 
 
 class UselessError(Exception):
-    """Raised when the index can't answer: it failed, or returned fewer candidates than exist."""
+    """Raised if the index has failed, or has returned fewer candidates than requested."""
 
 
 def over_fetch(
@@ -215,16 +217,16 @@ def over_fetch(
     query_numbers: list[int],
     answers: list[Neighbors | None],
 ) -> None:
-    """Fill in the answers to the queries at `query_numbers` for which enough of the index' `ef`
-    candidates are allowed. covered: how many slots the index holds. UselessError when the index
-    returns fewer than `ef` candidates."""
+    """Search the index, and fill in the answers to the queries at `query_numbers`. A query gets an
+    answer only if enough of the index's `ef` candidates fulfil the filter. covered: how many slots
+    the index contains. Raises UselessError if the index returns fewer than `ef` candidates."""
     space, k = context.space, context.k
     try:
         candidates, distances = index.search(context.vectors[query_numbers], ef)
     except RuntimeError as error:
         raise UselessError from error
     fresh = _fresh_slots(context, covered, query_numbers) if covered < context.slots else None
-    if len(index) > context.slots:  # it holds vectors newer than this reader's state
+    if len(index) > context.slots:  # the index contains vectors newer than this reader's state
         known_slots = np.minimum(candidates, context.slots - 1)
         rows = np.where(known_slots == candidates, space.row_of_slot[known_slots], -1)
     else:
@@ -242,18 +244,19 @@ def over_fetch(
 
 
 def _count_near(context: SearchContext, slots: Ints, distances: Matrix, i: int) -> int:
-    """How many of the candidates, nearest first, may be among the k nearest, given the errors of
-    float32 distances; all of them when the distances aren't ascending (NaN)."""
+    """How many of the candidates, nearest first, may be among the k nearest, in view of the errors
+    of float32 distances. All candidates are counted if the distances aren't ascending (NaN)."""
     if not (distances[1:] >= distances[:-1]).all():
         return len(distances)
     last, units = float(distances[context.k - 1]), (context.dimension + 8) * TIE
     scale = abs(last) if context.metric == "l2" else 1.0
-    if context.metric == "ip":  # besides the digits that 1 - product loses
+    if context.metric == "ip":  # in addition to the digits that 1 - product loses
         scale += context.lengths[i] * float(context.norms(slots).lengths[slots].max())
     return int(distances.searchsorted(last + units * scale, "right"))
 
 
 def _fresh_slots(context: SearchContext, covered: int, query_numbers: list[int]) -> list[Ints]:
-    """For each query the nearest allowed slots that the index doesn't cover yet."""
+    """For each query vector, the nearest slots that fulfil the filter and that the index doesn't
+    cover yet."""
     passing = context.allowed.allows(context.space.row_of_slot.whole(covered))
     return context.nearest_of(query_numbers, np.flatnonzero(passing) + covered)

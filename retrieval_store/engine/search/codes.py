@@ -1,21 +1,22 @@
-"""The quantized codes of one vector space, by which a search proves that most vectors are not near
+"""The quantized codes of one vector space. With them, a search proves that most vectors aren't near
 a query.
 
-Slots never change their vectors, so codes never become wrong. They come in *segments* of equal
-size. A full segment is immutable, and goes into a derived file, written by the process that does
-maintenance and mapped by all. The vectors after the last full segment, the *tail*, are coded in
-memory. Vectors without codes are searched as floats, with the same result.
+Slots never change their vectors, so codes never become wrong. Codes are stored in *segments* of
+equal size. A full segment is immutable, and goes into a derived file. The process that does
+maintenance writes the file, and all processes map it. The vectors after the last full segment, the
+*tail*, have their codes only in memory. Vectors without codes are searched as floats, with the same
+result.
 
-A small collection has no codes (`planner.codes_pay_off`), since scanning floats is as fast there.
-So thousands of small collections have no files of codes, and don't load this module. Without the
+A small collection has no codes (`planner.codes_pay_off`), because scanning floats is as fast there.
+So thousands of small collections have no files of codes, and don't import this module. Without the
 compiled part no collection has codes.
 
-A file has consecutive segments of equal size. A segment has a header, the centre, the floats of its
-rows, and at multiples of 64 bytes the upper and the lower halves of its codes and the signs, in
-their layout in memory (`indexes/native/kernel.h`). All is little-endian. The header has the number
-of rows, their dimension and metric, and the seed of the rotation; all of these except the seed must
-equal the values that the reader expects, so a forged header changes nothing. Files are mapped, so
-that all processes share them.
+A file contains consecutive segments of equal size. A segment has a header, the centre and the
+floats of its rows. At multiples of 64 bytes, it then has the upper and the lower halves of its
+codes and the signs, in their layout in memory (`indexes/native/kernel.h`). All numbers are
+little-endian. The header contains the number of rows, their dimension and metric, and the seed of
+the rotation. All of these except the seed must equal the values that the reader expects, so a
+forged header changes nothing. Files are mapped, so that all processes share them.
 """
 
 import mmap
@@ -72,19 +73,22 @@ from retrieval_store.indexes.quantized import (
 
 SEGMENT = 16_384  # slots
 LONGEST_NUMBER = 18  # digits
-FILE_SEGMENTS = 8  # in a file at most: each takes a descriptor, and these may be few
+# Segments in a file at most; a file takes a descriptor, and descriptors may be few.
+FILE_SEGMENTS = 8
 MAX_SHARE = 20  # a scan of codes must leave at most one candidate in this many rows
-MIN_CELLS = 32_768  # numbers, of vectors without codes: fewer are left for later
+MIN_CELLS = 32_768  # numbers of vectors without codes; if there are fewer, coding is postponed
 HARD_AFTER = (
     3  # queries of a kind whose candidates were too many, and no others: then they are no help …
 )
 TRY_AGAIN = 256  # … until this many have been answered without
 NO_SLOTS = np.empty(0, np.int64)
-RowsOf: TypeAlias = Callable[[int, int], Stored]  # vectors from a slot to another, whose sums hold
+# Reads the vectors of a range of slots, with verified checksums.
+RowsOf: TypeAlias = Callable[[int, int], Stored]
 
 
 def verified_rows(space: SpaceState, first: int, stop: int) -> Stored:
-    """The vectors of the slots; DamagedError when a checksum is wrong."""
+    """The vectors of the slots from `first` to `stop`, after their checksums are verified. Raises
+    DamagedError if a checksum is wrong."""
     matrix = space.vectors.rows(space.space.slots)
     space.vectors.verify_once(matrix, space.checksums, np.arange(first, stop))
     return matrix[first:stop]
@@ -92,9 +96,9 @@ def verified_rows(space: SpaceState, first: int, stop: int) -> Stored:
 
 @dataclass(frozen=True, slots=True)
 class CodeSnapshot:
-    """The codes of a space at one moment. pieces: the codes of segments with their first slots,
-    ascending; together: all codes in the form for searching, None if there are none; count: the
-    number of coded slots; stop: the slot after the last coded slot."""
+    """The codes of a space at one moment. pieces: the codes of each segment with the segment's
+    first slot, ascending. together: all codes in the form for searching, None if there are none.
+    count: the number of coded slots. stop: the slot after the last coded slot."""
 
     pieces: tuple[tuple[int, Codes], ...]
     together: CodeSegments | None
@@ -103,7 +107,7 @@ class CodeSnapshot:
 
     @classmethod
     def of(cls, pieces: Sequence[tuple[int, Codes]]) -> "CodeSnapshot":
-        """A snapshot of the pieces."""
+        """A snapshot of these pieces."""
         if not pieces:
             return NOTHING_CODED
         first, last = pieces[-1]
@@ -132,7 +136,7 @@ class CodeSnapshot:
         return np.concatenate(ranges)
 
     def count_uncoded(self, space: SpaceState) -> int:
-        """How many vectors of points have no code; dead slots need none."""
+        """How many vectors of existing points have no code. Dead slots aren't counted."""
         slots = space.space.slots
         if not self.count:
             return slots - space.dead
@@ -142,7 +146,8 @@ class CodeSnapshot:
     def pass_among(
         self, allowed: FilterResult, space: SpaceState, k: int, errors: float | None
     ) -> CodePass:
-        """A scan of all codes for the k nearest that a filter allows. errors: see `SearchGoal`."""
+        """A prepared scan of all codes for the k nearest vectors that fulfil a filter. errors: see
+        `SearchGoal`."""
         assert self.together is not None
         most = max_candidates(allowed.about_count, MAX_SHARE, k)
         of_slots = allowed.filter_for_codes(space, self.stop)
@@ -155,19 +160,19 @@ NOTHING_CODED = CodeSnapshot((), None, 0, 0)
 
 @dataclass(slots=True)
 class _Experience:
-    """The usefulness of codes in recent queries of one kind. strikes: a counter that grows when
-    codes were no help and falls when they were; spared: how many queries were answered without
-    codes since codes were found to be no help."""
+    """The usefulness of codes in recent queries of one kind. strikes: a counter that grows if codes
+    didn't help and falls if they did. spared: how many queries were answered without codes since
+    codes stopped helping."""
 
     strikes: int = 0
     spared: int = 0
 
 
 class SpaceCodes(DerivedKind[None, "MappedSegments"]):
-    """The codes of a vector space in one generation; empty until they are loaded or made. filling:
-    the lock of the thread that loads or makes codes; closed: whether the codes aren't used any
-    more; nbytes: private memory, without mapped files; changed: called after each change of the
-    snapshot."""
+    """The codes of a vector space in one generation; empty until they are loaded or computed.
+    filling: the lock of the thread that loads or computes codes. closed: whether the codes are no
+    longer used. nbytes: the size of private memory, without mapped files. changed: called after
+    each change of the snapshot."""
 
     what: ClassVar[str] = "codes"
 
@@ -180,20 +185,21 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         self._space, self._derived = space, files
         self._segments: dict[int, Codes] = {}
         self._files: dict[int, MappedSegments] = {}
-        # One thing, since an interrupt may come between two.
+        # A single object, because an interrupt may come between two assignments.
         self._tail: tuple[int, Codes] | None = None
         self._looked = files is None
         self._shown = NOTHING_CODED
-        self._verified: set[DerivedFile] = set()  # they may be let go of and mapped again
+        # Files with verified checksums; they may be unmapped and mapped again.
+        self._verified: set[DerivedFile] = set()
         self._learned: dict[tuple[int, int], _Experience] = {}
 
     def key_of(self, number: int) -> str:
-        """The key under which a file is recorded."""
+        """The key under which the file with this number is recorded."""
         return f"{self.key}.{number}"
 
     def snapshot(self) -> CodeSnapshot:
-        """The present snapshot, which doesn't change. It may be empty for a moment if a file was
-        truncated while another thread is making codes."""
+        """The current snapshot, which is immutable. If a file was truncated while another thread is
+        computing codes, the snapshot may be empty for a moment."""
         if all(mapped.is_whole for mapped in list(self._files.values())):
             return self._shown
         return self.filling.take_in_time(0, self._without_cut_off, lambda: NOTHING_CODED)
@@ -203,15 +209,16 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         shared = sum(codes.nbytes for mapped in files for codes in mapped.segments)
         return max(0, sum(codes.nbytes for _, codes in self._shown.pieces) - shared)
 
-    # What queries learn of how much codes help.
+    # How much codes have helped in recent queries.
 
     def is_trusted(self, k: int, matching: int) -> bool:
-        """Whether codes have distinguished the vectors in recent queries with similar numbers of
-        hits and of matching points."""
+        """Whether codes have excluded most vectors in recent queries with similar numbers of hits
+        and of matching points."""
         return self._experience(k, matching).strikes < HARD_AFTER
 
     def are_effective(self, k: int, matching: int) -> bool:
-        """Whether to use codes: `is_trusted`, or it is time to try codes again."""
+        """Whether to use codes, because they are trusted (`is_trusted`), or because it is time to
+        try them again."""
         learned = self._experience(k, matching)
         if learned.strikes < HARD_AFTER:
             return True
@@ -219,22 +226,24 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         return learned.spared % TRY_AGAIN == 0
 
     def note(self, helped: bool, k: int, matching: int) -> None:
-        """Note whether codes have helped in a query for k hits, among this number of matching
-        points."""
+        """Record whether codes have helped in a query for k hits. matching: how many points matched
+        the query's filter."""
         learned = self._experience(k, matching)
         strikes = learned.strikes - 1 if helped else learned.strikes + 1
         learned.strikes = min(HARD_AFTER, max(0, strikes))
 
     def _experience(self, k: int, matching: int) -> "_Experience":
-        # By powers of two: of thousands of hits nothing is learned about ten.
+        # By powers of two, because queries for thousands of hits say nothing about queries for ten
+        # hits.
         kind = k.bit_length(), matching.bit_length()
         return self._learned.get(kind) or self._learned.setdefault(kind, _Experience())
 
-    # Loading and making them.
+    # Loading and computing codes.
 
     def load_saved(self, connection: apsw.Connection, slots: int, newer: bool = False) -> None:
-        """Load the recorded and whole files of the first `slots` slots; only on the first call,
-        unless `newer`. Does nothing while another thread loads or makes codes."""
+        """Load those recorded files of the first `slots` slots that are complete. Files are loaded
+        only on the first call, unless `newer`. Does nothing while another thread loads or computes
+        codes."""
         if newer or not self._looked:
             load = partial(self._load_found, connection, slots)
             self.filling.take_in_time(0, load, lambda: None)
@@ -259,7 +268,8 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
     def read_checked(
         self, directory: Path, derived_file: DerivedFile, source: None
     ) -> "MappedSegments":
-        """The content of a file, mapped; its checksum is computed only the first time."""
+        """The content of a file, mapped into memory. The checksum of the file is verified only
+        once."""
         path = path_of(directory, derived_file)
         if derived_file not in self._verified and checksum_of(path) != derived_file.checksum:
             raise DamagedError(f"{path} is damaged: its checksum is wrong")
@@ -282,15 +292,16 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         self._files[number] = mapped
 
     def _sharing_frame(self, codes: Codes) -> Codes:
-        """The same codes with one frame object for all of them, so that queries are transformed
-        once."""
+        """The same codes with the frame object of another segment, if the frames are equal. Then a
+        query is transformed only once."""
         for segment in self._segments.values():
             if segment.frame.same_as(codes.frame):
                 return replace(codes, frame=segment.frame)
         return codes
 
     def _without_cut_off(self) -> CodeSnapshot:
-        """Drop files that were truncated after they were mapped; their codes are made again."""
+        """Drop files that were truncated after they were mapped, and return the new snapshot. The
+        codes of these files are computed again later."""
         for number, mapped in list(self._files.items()):
             if not mapped.is_whole and self._derived is not None:
                 self._derived.warn(self.what, "a file was cut off")
@@ -299,19 +310,20 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         return self._shown
 
     def take_in(self, slots: int, rows_of: RowsOf, tell: Callable[[], object]) -> None:
-        """Code the first `slots` slots, segment by segment, if that is worthwhile. tell: called
-        after each segment."""
+        """Compute the codes of the first `slots` slots, segment by segment, if that is worthwhile.
+        tell: called after each segment."""
         while self.lacks(slots) and not self.closed:
             self.filling.take(partial(self._take_in, slots, rows_of))
             tell()
 
     def lacks(self, slots: int) -> bool:
-        """Whether enough of the first `slots` slots lack codes to make codes for them now."""
+        """Whether enough of the first `slots` slots lack codes, so that computing them is
+        worthwhile now."""
         behind = slots - self._shown.count_below(slots)
         return behind * (self._space.dimension or 0) > MIN_CELLS
 
     def _take_in(self, slots: int, rows_of: RowsOf) -> None:
-        """Code the next segment that lacks codes, or the tail."""
+        """Compute the codes of the next segment that lacks codes, or of the tail."""
         for number in range(-(-slots // SEGMENT)):
             stop = min(slots, (number + 1) * SEGMENT)
             if not self._has(number, stop):
@@ -320,18 +332,18 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
                 return
 
     def _has(self, number: int, stop: int) -> bool:
-        """Whether the slots of a segment are coded up to `stop`."""
+        """Whether the slots of the segment with this number have codes up to the slot `stop`."""
         first = number * SEGMENT
         tail = self._tail_of(number)
         return number in self._segments or (tail is not None and tail.count >= stop - first)
 
     def _tail_of(self, number: int) -> Codes | None:
-        """The tail, if it belongs to this segment."""
+        """The codes of the tail if it belongs to the segment with this number, otherwise None."""
         tail = self._tail
         return tail[1] if tail is not None and tail[0] == number else None
 
     def _code(self, number: int, stop: int, rows_of: RowsOf) -> None:
-        """Code a segment, up to `stop`, into memory."""
+        """Compute the codes of a segment, up to the slot `stop`, into memory."""
         first = number * SEGMENT
         tail = self._tail_of(number)
         tail_rows = 0 if tail is None else tail.count
@@ -346,8 +358,8 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
             self._tail = number, tail
 
     def _frame_for(self, rows: Stored, metric: Metric) -> Frame:
-        """The frame of another segment, if it suits these rows too, so that queries are transformed
-        once; else a new frame."""
+        """The frame for coding these rows. If the frame of another segment suits them, it is
+        reused, so that a query is transformed only once. Otherwise the frame is new."""
         best = best_frame(rows, metric, int.from_bytes(os.urandom(8), "little"))
         frames = {id(codes.frame): codes.frame for codes in self._segments.values()}
         return next((frame for frame in frames.values() if serves(frame, best, rows)), best)
@@ -363,12 +375,12 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
             self.nbytes = self._in_memory()
         self.changed()
 
-    # Saving them.
+    # Saving codes.
 
     def unsaved_files(self, every: bool = False) -> list[int]:
-        """The numbers of the files that are worth writing: their number of segments would double,
-        or the file would become full. With `every`, also files that would gain at least one
-        segment."""
+        """The numbers of the files that are worth writing, because their number of segments would
+        double or the file would become full. every: include all files that would get at least one
+        more segment."""
         numbers = {number // FILE_SEGMENTS for number in list(self._segments)}
         return [number for number in sorted(numbers) if self._outgrown(number, every)]
 
@@ -381,7 +393,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         )
 
     def _segments_of_file(self, number: int) -> list[Codes]:
-        """The segments that a file can hold now: consecutive ones from its first."""
+        """The segments that can be written to a file now: consecutive segments from its first."""
         first = number * FILE_SEGMENTS
         all_segments = [self._segments.get(first + i) for i in range(FILE_SEGMENTS)]
         return [
@@ -389,7 +401,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         ]
 
     def write(self, number: int, path: Path) -> int:
-        """Write a file; returns how many slots are in it."""
+        """Write the file with this number to `path`; returns how many slots are in it."""
         segments = self._segments_of_file(number)
         if not segments:
             raise StorageError("the codes were closed before they were saved")
@@ -397,7 +409,8 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         return len(segments) * SEGMENT
 
     def map(self, derived_files: list[DerivedFile]) -> None:
-        """Use these written files instead of the codes in memory, as far as they can be mapped."""
+        """Map these files, which were just written, and use them instead of the codes in memory.
+        Files that can't be mapped are left out."""
 
         def use() -> None:
             for file in derived_files:
@@ -413,7 +426,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         return len(self._files)
 
     def close_idle(self) -> None:
-        """Release mapped files, unless a thread is making codes; the next search maps them
+        """Release mapped files, unless a thread is computing codes. The next search maps them
         again."""
         self.filling.take_in_time(0, self._unmap, lambda: None)
 
@@ -428,8 +441,8 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
             self._segments.pop(number * FILE_SEGMENTS + i, None)
 
     def close(self) -> None:
-        """Release the memory; running searches keep their references, and so does a thread that
-        makes codes."""
+        """Release the memory. Running searches keep their references, and so does a thread that
+        computes codes."""
         self.closed, self._shown, self.nbytes = True, NOTHING_CODED, 0
         self.filling.take_in_time(0, self._let_go, lambda: None)
 
@@ -438,7 +451,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
 
 
 def number_of(file: DerivedFile) -> int:
-    """The number of a file; -1 for a name that isn't ours."""
+    """The number of a file of codes; -1 if the name isn't one of ours."""
     name = file.key.rpartition(".")[2]
     number = int(name) if len(name) < LONGEST_NUMBER and name.isdecimal() else -1
     return number if str(number) == name else -1
@@ -446,7 +459,7 @@ def number_of(file: DerivedFile) -> int:
 
 HEADER = struct.Struct("<8sIIIIQ")
 MAGIC = b"rscodes3"
-MAGICS_BEFORE = (b"rscodes1", b"rscodes2")  # before the scan was compiled; before there were signs
+MAGICS_BEFORE = (b"rscodes1", b"rscodes2")  # formats without the compiled scan, and without signs
 ALIGNMENT = 64
 LARGEST = 1e25  # of the stored floats of rows with safe lengths: half a square of 2e12 …
 ROUNDED = 1e-3  # … and by how much the square of a direction may not be 1
@@ -454,22 +467,22 @@ ROUNDED = 1e-3  # … and by how much the square of a direction may not be 1
 
 @dataclass(frozen=True, slots=True)
 class MappedSegments:
-    """The segments of a file. memory: the map that holds them."""
+    """The segments in a mapped file. memory: the memory map that contains them."""
 
     segments: tuple[Codes, ...]
     memory: mmap.mmap
 
     @property
     def is_whole(self) -> bool:
-        """Whether the file is as long as it was."""
+        """Whether the file still has the length that it had when it was mapped."""
         return is_whole(self.memory)
 
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Byte offsets within a segment. of_rows: the offset of the floats of rows; high, low: of the
-    upper and lower halves of the codes; half: the size of one half; signs: the offset of the signs;
-    signed: their size; size: of the whole segment."""
+    """Byte offsets within a segment. of_rows: the offset of the floats of rows; high, low: the
+    offsets of the upper and lower halves of the codes; half: the size of one half; signs: the
+    offset of the signs; signed: the size of the signs; size: the size of the whole segment."""
 
     rows: int
     dimension: int
@@ -493,7 +506,7 @@ class _Layout:
         return cls(rows, dimension, metric, *sizes)
 
     def header(self, seed: int) -> bytes:
-        """The header of a segment."""
+        """The header of a segment. seed: the seed of the rotation."""
         return HEADER.pack(MAGIC, self.rows, self.dimension, METRICS.index(self.metric), 0, seed)
 
 
@@ -502,7 +515,7 @@ def _align(size: int) -> int:
 
 
 def write_segments(path: Path, segments: Sequence[Codes], metric: Metric) -> None:
-    """Write segments of equal size, a multiple of 32 rows, to a new file."""
+    """Write segments of equal size to a new file. The size must be a multiple of 32 rows."""
     with path.open("wb") as file:
         for codes in segments:
             frame = codes.frame
@@ -519,8 +532,8 @@ def write_segments(path: Path, segments: Sequence[Codes], metric: Metric) -> Non
 def read_segments(
     path: Path, count: int, rows: int, dimension: int, metric: Metric
 ) -> MappedSegments:
-    """Read `count` segments of `rows` rows each; the arrays are read-only. ValueError for a file of
-    other content, OutdatedError for an earlier format of codes."""
+    """Read `count` segments of `rows` rows each from a file. The arrays are read-only. Raises
+    ValueError if the file has other content, and OutdatedError if it has an earlier format."""
     layout = _Layout.of(rows, dimension, metric)
     memory = map_file(path)
     if memory[: len(MAGIC)] in MAGICS_BEFORE:

@@ -1,5 +1,5 @@
-"""Common data of all search methods: the open vector spaces (`OpenSpace`), with their prepared
-searches (`SearchCache`), the other caches kept between calls (`Caches`), one call
+"""The data that all search methods share: the open vector spaces (`OpenSpace`), with their prepared
+searches (`SearchCache`), the other caches kept between calls (`Caches`), the data of one call
 (`SearchContext`), and its record for `explain` and spans (`EngineTrace`)."""
 
 import time
@@ -53,8 +53,8 @@ UNCODED = 8  # one vector without a code costs as much as this many that the ind
 
 
 class IndexPolicy(NamedTuple):
-    """Whether codes, an index, and scanning signs first (although no recall is set) pay for the
-    number of vectors in a space."""
+    """Whether a space with this number of vectors should have codes, and whether it should have an
+    index. signs: whether to scan signs first even if no recall is set."""
 
     slots: int
     codes: bool
@@ -62,7 +62,8 @@ class IndexPolicy(NamedTuple):
     signs: bool
 
 
-MOST_KEPT = 4  # searches of one filter: a caller may ask for ever other numbers of hits
+# Searches of one filter that are kept, because a caller may request ever different numbers of hits.
+MOST_KEPT = 4
 
 
 # Queries under one filter with the same k, exact, ef and recall share a search.
@@ -70,7 +71,7 @@ SearchKey: TypeAlias = tuple[int, bool, int | None, float | None]
 
 
 def search_key(near: NearestDense, k: int) -> SearchKey:
-    """The cache key of a query for the k nearest points."""
+    """The cache key of a search for the k nearest points."""
     return k, near.exact, near.ef, near.recall
 
 
@@ -89,8 +90,8 @@ class CodesAtHand(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Validity:
-    """The objects that a search was made from. index: the space's index, and the number of vectors
-    in it at that time; at_hand: the codes, None if floats are searched."""
+    """The objects from which a search was prepared. index, held: the space's index, and the index
+    object in use at that time. at_hand: the codes, None if the search scans floats."""
 
     space: SpaceState
     index: SpaceIndex
@@ -98,7 +99,7 @@ class Validity:
     at_hand: CodesAtHand | None = None
 
     def holds(self, space: SpaceState) -> bool:
-        """Whether all of them are still current, in this state."""
+        """Whether all these objects are still current in this state."""
         if self.space is not space or self.index.held is not self.held:
             return False
         return self.at_hand is None or self.at_hand.are_current()
@@ -106,16 +107,16 @@ class Validity:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeptSearch:
-    """A prepared search among the points that one filter allows. one_pass: the compiled scan of
-    floats or codes; matching: about how many points the filter allows."""
+    """A prepared search among the points that fulfil one filter. one_pass: the compiled scan of
+    floats or codes. matching: about how many points fulfil the filter."""
 
     validity: Validity
     one_pass: "FloatPass | CodePass"
     matching: int
 
     def nearest(self, vector: Matrix, allowed: FilterResult) -> Nearest | None:
-        """The nearest allowed points; None if this query needs another search. allowed: unused
-        here, since `one_pass` contains the filter; `KeptScan` uses it."""
+        """The nearest points that fulfil the filter; None if this query needs another kind of
+        search. allowed: unused here, because `one_pass` contains the filter; `KeptScan` uses it."""
         space, at_hand, one_pass = self.validity.space, self.validity.at_hand, self.one_pass
         if at_hand is not None:
             return _by_kept_codes(at_hand.codes, space, one_pass, vector, self.matching)
@@ -141,16 +142,17 @@ def _by_kept_codes(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeptScan:
-    """The arguments of a search over the codes of all vectors of a space, for new filters.
-    inputs: of the planner; errors: that searches by signs allow for."""
+    """The arguments of a search over the codes of all vectors of a space, for filters that weren't
+    used before. inputs: the inputs of the planner. errors: the number of standard errors that
+    searches by signs allow for."""
 
     validity: Validity
     inputs: CostInputs
     errors: float | None
 
     def nearest(self, vector: Matrix, allowed: FilterResult) -> Nearest | None:
-        """The nearest points that a new filter allows, which is tested row by row; None if this
-        query must be answered in another way."""
+        """The nearest points that fulfil a filter, which is tested row by row. None if this query
+        must be answered in another way."""
         inputs, space, at_hand = self.inputs, self.validity.space, self.validity.at_hand
         assert at_hand is not None
         matching, lacks_bits = min(allowed.about_count, inputs.matching), allowed.lacks_bits(space)
@@ -174,7 +176,7 @@ Kept: TypeAlias = KeptSearch | KeptScan
 
 
 class AnyFilter:
-    """The type of a key that stands for any new filter."""
+    """The type of a key that represents every filter that wasn't used before."""
 
 
 ANY_FILTER = AnyFilter()
@@ -182,50 +184,51 @@ Filter: TypeAlias = FilterResult | AnyFilter
 
 
 class SearchCache:
-    """Prepared searches of one space for the next queries: the only cache of them.
+    """Prepared searches of one space, kept for the next queries. There is no other cache of such
+    searches.
 
-    Where one way of searching is sure to be the best until something changes, its compiled scan is
-    kept with all addresses and sizes computed. From the second use of a filter on, a search of the
-    points that it allows is kept. For new filters, a search of all codes of a space is kept, into
-    which the test of the filter is put. A search is kept for one filter, exactness and k
-    (`SearchKey`). It is right as long as its `Validity` holds:
+    If one way of searching is sure to remain the best until something changes, its compiled scan is
+    kept, with all addresses and sizes computed. From the second use of a filter on, a search of the
+    points that fulfil it is kept. For filters that weren't used before, a search of all codes of a
+    space is kept, and the test of the filter is inserted into it. A search is kept for one filter,
+    exactness and k (`SearchKey`). It stays correct as long as its `Validity` holds:
 
     | event | object that is replaced |
     |---|---|
-    | a write, a compaction, other settings of the space | the state of the space |
+    | a write, a compaction, new settings of the space | the state of the space |
     | a write to data that a filter reads | the result of the filter, with which its searches go |
-    | the budget of memory takes the result of the filter | the same |
+    | the memory budget evicts the result of the filter | the same |
     | an index is loaded, built or released | the index |
-    | codes are made or loaded, or a file is cut off | the snapshot of the codes |
-    | recall by signs is measured or loaded | the measurement |
-    | files are closed, since they are idle | nothing: all searches are released |
+    | codes are computed or loaded, or a file is cut off | the snapshot of the codes |
+    | the recall of searches by signs is measured or loaded | the measurement |
+    | idle files are closed | nothing: all searches are released |
     """
 
     def __init__(self) -> None:
         self._searches = WeakKeyDictionary[Filter, dict[SearchKey, Kept]]()
 
     def get(self, allowed: Filter, key: SearchKey) -> Kept | None:
-        """The kept searches, valid or not."""
+        """The search that is kept for this filter and key, whether it is still valid or not."""
         of_filter = self._searches.get(allowed)
         return None if of_filter is None else of_filter.get(key)
 
     def put(self, allowed: Filter, key: SearchKey, kept: Kept) -> None:
-        """Keep a search."""
+        """Keep a search for this filter and key."""
         of_filter = self._searches.setdefault(allowed, {})
         if len(of_filter) >= MOST_KEPT and key not in of_filter:
             of_filter.clear()
         of_filter[key] = kept
 
     def clear(self) -> None:
-        """Release all, so that files can be closed."""
+        """Release all searches, so that files can be closed."""
         self._searches = WeakKeyDictionary()
 
 
 class OpenSpace:
-    """One dense vector space in one generation, as this process has it open. make_codes,
-    make_recall: make the objects for the space's codes, and for the measured recall of their signs,
-    when these are first needed. Most spaces are too small for codes, and then don't load those
-    modules."""
+    """One dense vector space in one generation, as this process has it open. make_codes: creates
+    the object for the space's codes; make_recall: creates the object for the measured recall of
+    searches by signs. Both are called when the object is first needed. Most spaces are too small
+    for codes, and the modules for codes aren't imported for them."""
 
     def __init__(
         self,
@@ -237,15 +240,16 @@ class OpenSpace:
         self.vectors, self.index = vectors, index
         self._make_codes, self._make_recall = make_codes, make_recall
         self._closed = False
-        self._made: dict[str, SpaceCodes] = {}  # one at most
-        self._measured: dict[str, SpaceRecall] = {}  # one at most
+        self._made: dict[str, SpaceCodes] = {}  # at most one entry
+        self._measured: dict[str, SpaceRecall] = {}  # at most one entry
         self._policy = IndexPolicy(0, False, False, False)
-        self.recall_wanted = False  # by a query, however few vectors there are
+        # Whether a query has set a recall; then it is measured even for few vectors.
+        self.recall_wanted = False
         self._searches = SearchCache()
 
     def policy(self, space: Space) -> IndexPolicy:
-        """The policy for the number of vectors in a state, dead vectors included; computed once for
-        each number."""
+        """The policy for the number of vectors in a state, dead vectors included. It is computed
+        once for each number."""
         if self._policy.slots != space.slots:
             shape = space.slots, space.dimension or 0, space.metric
             worth = codes_pay_off(*shape), index_is_worth_building(*shape), signs_pay_off(*shape)
@@ -254,10 +258,10 @@ class OpenSpace:
 
     @property
     def codes(self) -> "SpaceCodes":
-        """The codes of the space, which are closed once the space was released."""
+        """The codes of the space. They are closed if the space was released."""
         space_codes = self._made.get("codes")
         if space_codes is None:
-            # Two threads may be at it.
+            # Two threads may create the object at the same time.
             space_codes = self._made.setdefault("codes", self._make_codes())
             space_codes.changed = self._searches.clear
             if self._closed:
@@ -286,18 +290,18 @@ class OpenSpace:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in use."""
+        """The size of the data of this space in memory, in bytes."""
         return self.vectors.nbytes + self.index.nbytes + self.codes_nbytes
 
     @property
     def codes_nbytes(self) -> int:
-        """Bytes of memory in use for codes."""
+        """The size of the codes of this space in memory, in bytes."""
         codes = self.codes_at_hand
         return 0 if codes is None else codes.nbytes
 
     @property
     def descriptors(self) -> int:
-        """How many file descriptors the open files take."""
+        """How many file descriptors the open files use."""
         codes = self.codes_at_hand
         return 1 if codes is None else 1 + codes.files
 
@@ -309,8 +313,8 @@ class OpenSpace:
         self._searches.clear()
 
     def let_go(self) -> None:
-        """Release the index and the codes for good; running searches keep their references, and the
-        vectors."""
+        """Release the index and the codes permanently. Running searches keep their references, and
+        the vectors stay open."""
         self.index.close()
         self._closed = True
         for codes in list(self._made.values()):
@@ -318,15 +322,17 @@ class OpenSpace:
         self._searches.clear()
 
     def find_search(self, allowed: FilterResult, key: SearchKey, space: SpaceState) -> Kept | None:
-        """The prepared search for this filter, or else the search of all vectors (`ANY_FILTER`),
-        which tests rows during the scan. None if neither is cached and valid in this state."""
+        """The prepared search for this filter. If there is none, the search of all vectors
+        (`ANY_FILTER`), which tests rows during the scan. None if neither search is cached and valid
+        in this state."""
         kept = self._searches.get(allowed, key)
         if kept is None and allowed.tested is not None:
             kept = self._searches.get(ANY_FILTER, key)
         return kept if kept is not None and kept.validity.holds(space) else None
 
     def keep_search(self, allowed: Filter, key: SearchKey, kept: Kept) -> None:
-        """Keep a search for the next query, unless the objects that it was made from are gone."""
+        """Keep a search for the next query, unless the objects from which it was prepared were
+        replaced."""
         self._searches.put(allowed, key, kept)
         if self._closed or not kept.validity.holds(kept.validity.space):
             self._searches.clear()
@@ -334,9 +340,9 @@ class OpenSpace:
 
 @dataclass(frozen=True, slots=True)
 class Caches(KeptFilters):
-    """All caches of a collection. spaces: the dense spaces, by name, in one generation, with their
-    indexes and codes; several: the vectors of multivector spaces, by the numbers of the spaces, for
-    all states that number their rows alike."""
+    """All caches of a collection. spaces: the dense spaces of one generation, by name, with their
+    indexes and codes. several: the vectors of multivector spaces, by the numbers of the spaces;
+    valid for all states with the same row numbers."""
 
     spaces: Mapping[str, OpenSpace]
     several: LayerCache
@@ -346,10 +352,10 @@ SearchView: TypeAlias = View[Caches]
 
 
 class SignSearchReport(NamedTuple):
-    """A report on a search by signs. target: the wanted recall; errors: how many standard errors
-    the search allowed for; measured: the measured recall of such searches, None if it wasn't
-    measured yet; looked: for how many rows the signs, the upper bits of codes, and the distances
-    were compared; estimate: the estimated recall of this query, None if it wasn't estimated."""
+    """A report on a search by signs. target: the wanted recall. errors: how many standard errors
+    the search allowed for. measured: the measured recall of such searches, None if it isn't
+    measured yet. looked: for how many rows the signs, the upper bits of codes, and the distances
+    were compared. estimate: the estimated recall of this query, None if it isn't estimated."""
 
     target: float
     errors: float
@@ -359,15 +365,15 @@ class SignSearchReport(NamedTuple):
 
 
 class EngineTrace(answering.Trace):
-    """The trace of a query, with the engine's part. plans: one for each query vector; matching: how
-    many points the filter allows; recall: the report on a search by signs; fresh: how many vectors
-    the index lacks; uncoded: how many vectors have no codes; steps: milliseconds by step; remarks:
-    sentences for `explain`; reads_only: whether the store was opened read-only; last: when the last
-    lap ended.
+    """The trace of a query, with the data that only the engine records. plans: one plan for each
+    query vector. matching: how many points fulfil the filter. recall: the report on a search by
+    signs. fresh: how many vectors the index lacks. uncoded: how many vectors have no codes. steps:
+    milliseconds by step. remarks: sentences for `explain`. reads_only: whether the store was opened
+    read-only. last: when the last lap ended.
 
-    lacking_cells: the work that is missing, as vectors times dimension: of fresh, uncoded or
-    unmeasured vectors (the latter two weighted by UNCODED), whichever is most. It is noted for
-    every call, since it decides whether maintenance starts.
+    lacking_cells: the amount of missing work, as the number of vectors times the dimension. It is
+    the maximum for fresh, uncoded and unmeasured vectors (the latter two weighted by UNCODED). It
+    is recorded for every call, because it decides whether maintenance starts.
     """
 
     __slots__ = (
@@ -387,46 +393,47 @@ class EngineTrace(answering.Trace):
             self.last = time.perf_counter()
 
     def note_filter(self, matching: int) -> None:
-        """Note how many points the filter allows, at the end of its evaluation."""
+        """Record how many points fulfil the filter. Called at the end of the filter's
+        evaluation."""
         if self.is_recording:
             self.matching = matching
             self.lap("filter")
 
     def note_plan(self, plan: SearchPlan, queries: int) -> None:
-        """Note how some queries are answered."""
+        """Record the plan by which a number of query vectors are answered."""
         if self.is_recording:
             self.plans += [plan] * queries
 
     def note_fresh(self, vectors: int, dimension: int) -> None:
-        """Note how many vectors the index lacks."""
+        """Record how many vectors the index lacks."""
         if self.is_recording:
             self.fresh = vectors
         self.lacking_cells = max(self.lacking_cells, vectors * dimension)
 
     def note_uncoded(self, vectors: int, dimension: int) -> None:
-        """Note how many vectors have no codes."""
+        """Record how many vectors have no codes."""
         if self.is_recording:
             self.uncoded = vectors
         self.lacking_cells = max(self.lacking_cells, UNCODED * vectors * dimension)
 
     def note_unmeasured(self, vectors: int, dimension: int) -> None:
-        """Note the number of vectors for which the recall of searches by signs should be
+        """Record the number of vectors in the space if the recall of searches by signs should be
         measured."""
         self.lacking_cells = max(self.lacking_cells, UNCODED * vectors * dimension)
 
     def note_signs(self, by_signs: "SignSearchReport") -> None:
-        """Note a search by signs."""
+        """Record the report on a search by signs."""
         if self.is_recording:
             self.recall = by_signs
 
     def remark(self, sentence: str) -> None:
-        """Note a sentence."""
+        """Record a sentence for `explain`."""
         if self.is_recording:
             self.remarks.append(sentence)
 
     def plan_attributes(self, first: int, k: int) -> Attributes:
-        """Attributes for spans: the plans from the `first` on, and the largest number of vectors
-        that any of their queries was compared with."""
+        """Attributes for spans: the plans from number `first` on, and the largest number of vectors
+        with which one of their queries was compared."""
         plans = self.plans[first:]
         scanned = [plan.ef if plan.method == "over-fetch" else self.matching for plan in plans]
         return {
@@ -440,7 +447,7 @@ class EngineTrace(answering.Trace):
         }
 
     def lap(self, step: str) -> None:
-        """Attribute the time since the last lap to this step."""
+        """Add the time since the last lap to the time of this step."""
         if self.is_recording:
             now = time.perf_counter()
             self.steps[step] = self.steps.get(step, 0.0) + (now - self.last) * 1e3
@@ -448,15 +455,15 @@ class EngineTrace(answering.Trace):
 
 
 Neighbors: TypeAlias = tuple[Ints, Floats]  # rows and distances, nearest first
-COPIES = 32  # the copied codes for one filter take at most one part of the budget in this many
-BESIDES = 32  # bytes that are stored with a code
+COPIES = 32  # the copied codes for one filter take at most the memory budget divided by this
+BESIDES = 32  # bytes that are stored with each code
 MANY, MANY_FOR_EACH = 256, 4  # more slots than these (or per k) are searched in float32 first
 
 
 class SearchContext:
-    """The data of one call: its query vectors, (q, dim) float32, the space in which the k nearest
-    to each are searched, and the points that the filter allows. within: a distance beyond which
-    hits may be left out; slots: the number of slots of the space, dead slots included; matrix:
+    """The data of one search call: its query vectors, (q, dim) float32, the space that is searched
+    for the k nearest points, and the points that fulfil the filter. within: a distance; farther
+    hits can be left out. slots: the number of slots of the space, dead slots included. matrix:
     (slots, dim) the vectors."""
 
     def __init__(
@@ -489,41 +496,42 @@ class SearchContext:
         return is_safe_length(length) and (length > 0 or self.metric == "l2")
 
     def may_copy_codes(self) -> bool:
-        """Whether the codes of the allowed points are few enough to be copied together."""
+        """Whether the codes of the points that fulfil the filter are few enough to be copied into
+        one block."""
         allowed = self.allowed
         nbytes = allowed.about_count * (self.dimension + BESIDES)
         return allowed.restricts and CACHE_BUDGET.has_room(nbytes, COPIES)
 
     def copies_codes(self) -> bool:
-        """Whether to copy the codes of the allowed points: once queries have lost as much time
-        without a copy as copying costs."""
+        """Whether to copy the codes of the points that fulfil the filter into one block. That pays
+        once queries have lost as much time without a copy as copying costs."""
         lost = self.allowed.lost.get(self.space.space.name, 0.0)
         cost = copying_cost(self.allowed.about_count, self.dimension)
         return 0 < cost <= lost and self.may_copy_codes()
 
     def note_lost(self, inputs: CostInputs, plan: SearchPlan, queries: int) -> None:
-        """Note the time that these queries lose because there is no copy."""
+        """Record how much time these queries lose because there is no copy of the codes."""
         if self.may_copy_codes():
             name, lost = self.space.space.name, self.allowed.lost
             lost[name] = lost.get(name, 0.0) + queries * lost_without_copy(inputs, plan)
 
     def verify_once(self, slots: Ints | None) -> None:
-        """Verify the checksums of the vectors in these slots, None for all."""
+        """Verify the checksums of the vectors in these slots, or of all vectors if None."""
         self.space.vectors.verify_once(self.matrix, self.space.checksums, slots)
 
     def norms(self, slots: Ints | None) -> Norms:
-        """The norms of all vectors; they are right for these slots, whose vectors are verified
-        first."""
+        """The norms of all vectors. They are correct only for these slots, whose vectors are
+        verified first."""
         return self.space.vectors.norms(self.matrix, self.space.checksums, slots)
 
     def vectors_at(self, query_numbers: list[int]) -> Matrix:
-        """The query vectors at these places."""
+        """The query vectors at these positions."""
         return (
             self.vectors if len(query_numbers) == len(self.vectors) else self.vectors[query_numbers]
         )
 
     def rank(self, i: int, slots: Ints) -> Neighbors:
-        """The k slots among these whose vectors are nearest to the i-th query vector, with exact
+        """Among these slots, the k whose vectors are nearest to the i-th query vector, with exact
         distances."""
         self.verify_once(slots)
         vector, k = self.vectors[i], self.k
@@ -535,12 +543,12 @@ class SearchContext:
         return self.in_order(nearest_of(slots, distances, k))
 
     def in_order(self, hits: Nearest) -> Neighbors:
-        """The rows of hits in order; see the function `in_order`."""
+        """The rows of hits, sorted by distance; see the function `in_order`."""
         return in_order(self.space, self.k, hits)
 
     def nearest_of(self, query_numbers: list[int], slots: Ints) -> list[Ints]:
-        """For each of the query vectors at `query_numbers`, the k nearest of the slots and all
-        that tie with the k-th."""
+        """For each of the query vectors at `query_numbers`, the k nearest of these slots and all
+        slots that tie with the k-th."""
         self.verify_once(slots)
         norms = partial(self.norms, slots)
         hits_by_query = nearest(
@@ -550,7 +558,8 @@ class SearchContext:
 
 
 def in_order(space: SpaceState, k: int, hits: Nearest) -> Neighbors:
-    """The rows of the k nearest hits, nearest first; at equal distances, first inserted first."""
+    """The rows and distances of the k nearest hits, nearest first. Hits at equal distances are in
+    the order of insertion."""
     budget.check()
     chosen, distances = hits.slots, hits.distances
     if hits.chosen < len(chosen):

@@ -1,13 +1,13 @@
-"""The index of one vector space in this process, loaded or grown while other threads search.
+"""The index of one vector space in this process. It is loaded or grows while other threads search.
 
-The labels in the index are slots. It contains the first `covered` slots of its generation, dead
-ones included; later slots are *fresh*, and searched exactly. The vector of a slot never changes, so
-an entry of an index never becomes wrong. A reader only has to drop hits in slots that its own state
-doesn't have.
+The labels in the index are slots. It contains the first `covered` slots of its generation,
+including dead slots; later slots are *fresh*, and searched exactly. The vector of a slot never
+changes, so an entry of an index never becomes wrong. A reader only has to drop hits in slots that
+its own state doesn't have.
 
-Locking: either any number of threads search, or one thread changes the index, since hnswlib doesn't
-support both at the same time. No search waits for the index: while it is being changed, searches
-are answered by codes or floats. The thread that changes it waits only for running searches.
+Locking: either any number of threads search, or one thread changes the index, because hnswlib
+doesn't support both at the same time. No search waits for the index: while it is being changed,
+searches use codes or floats. The thread that changes it waits only for running searches.
 """
 
 import time
@@ -35,18 +35,19 @@ from retrieval_store.indexes import EXACT, HNSW, VectorIndex, is_installed
 from retrieval_store.indexes.exact import BY_PRODUCTS
 from retrieval_store.query.types import index_name, index_settings, uses_codes
 
-SLICE_CELLS = 262_144  # numbers added at once: 1,024 vectors of 256, some 0.1 s. Forks wait
-WORTH_CELLS = 3_000_000  # below, the exact search is as fast on any machine
-FRESH_CELLS = 256_000  # numbers outside of the index that cost little to search exactly
-MUCH_MORE = 1.1  # a file that holds more than the index by this factor is loaded
-LOADING = 0.016  # microseconds to load a file, for each number of its vectors
-IndexClass: TypeAlias = Callable[..., VectorIndex]  # VectorIndex's own arguments
+# Numbers that are added between two checks: 1,024 vectors of 256, some 0.1 s. Forks wait meanwhile.
+SLICE_CELLS = 262_144
+WORTH_CELLS = 3_000_000  # numbers; with fewer the exact search is as fast on any machine
+FRESH_CELLS = 256_000  # numbers that aren't in the index and cost little to search exactly
+MUCH_MORE = 1.1  # a file is loaded if it contains more vectors than the index by this factor
+LOADING = 0.016  # microseconds for loading a file, for each number of its vectors
+IndexClass: TypeAlias = Callable[..., VectorIndex]  # called with the arguments of VectorIndex
 FindClass: TypeAlias = Callable[[str], IndexClass]
 T = TypeVar("T")
 
 
 def builtin_index(name: str) -> IndexClass:
-    """The class of a built-in index; raises PluginError for other names."""
+    """The class of a built-in index. Raises PluginError if no built-in index has this name."""
     if name != HNSW:
         raise PluginError(f"there is no index {name!r}; {HNSW!r} is built in")
     from retrieval_store.indexes.hnsw import HNSWIndex
@@ -57,14 +58,14 @@ def builtin_index(name: str) -> IndexClass:
 class SpaceIndex(DerivedKind[None, VectorIndex]):
     """The index of a vector space in one generation; empty until it is loaded or built.
 
-    held: the index object, None while it is empty; saved: how many slots the saved file is known to
-    hold; filling: the lock of the one thread that loads, grows or saves the index; closed: whether
-    the index isn't used any more; full: whether no further vectors can be added; refused: the error
-    of the index class that caused that, if any; wanted: whether the space's settings and metric
-    allow an index; installed: whether the packages that its class needs are installed. missed: how
-    many microseconds queries have lost because the index wasn't loaded; pays_from: the value of
-    `missed` from which on the file is loaded; pace: vectors added per second, 0 while none are
-    added.
+    held: the index object, None while the index is empty. saved: how many slots the saved file is
+    known to contain. filling: the lock of the thread that loads, grows or saves the index. closed:
+    whether the index is no longer used. full: whether no further vectors can be added. refused: if
+    the index class raised an error that caused `full`, this error. wanted: whether the space's
+    settings and metric permit an index. installed: whether the packages that its class needs are
+    installed. missed: how many microseconds queries have lost because the index wasn't loaded.
+    pays_from: the file is loaded once `missed` has reached this value. pace: vectors added per
+    second, 0 while no vectors are being added.
     """
 
     what: ClassVar[str] = "the index"
@@ -92,33 +93,34 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
 
     @property
     def covered(self) -> int:
-        """How many slots the index holds."""
+        """How many slots the index contains."""
         index = self.held
         return 0 if index is None else len(index)
 
     @property
     def rests(self) -> bool:
-        """Whether there is a file that isn't worth loading yet. hnswlib holds the interpreter's
-        lock while it loads a graph: for seconds, with a million vectors."""
+        """Whether there is a file whose loading doesn't pay yet. hnswlib holds the interpreter's
+        lock while it loads a graph; with a million vectors that takes seconds."""
         return not self.covered and self.missed < self.pays_from
 
     @property
     def ef_search(self) -> int:
-        """How many candidates the index compares unless the space sets a number; 0 without an
-        index."""
+        """How many candidates the index compares if the space's settings don't set a number; 0
+        without an index."""
         index = self.held
         return 0 if index is None else index.ef_search
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in use."""
+        """The size of the index in memory, in bytes."""
         index = self.held
         return 0 if index is None else index.nbytes
 
     def search_index(self, search: Callable[[VectorIndex, int], T], otherwise: T) -> T:
-        """The result of `search`, called with the index and the number of slots in it; the index
-        doesn't change meanwhile. `otherwise` when there is no index, or it is being changed."""
-        index = self.held  # another thread may forget it
+        """Call `search` with the index and the number of slots in it, and return its result. The
+        index doesn't change meanwhile. `otherwise` is returned if there is no index, or if it is
+        being changed."""
+        index = self.held  # another thread may set it to None
         if index is None:
             return otherwise
         return self._sharing.share_at_once(lambda: search(index, len(index)), lambda: otherwise)
@@ -126,15 +128,15 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
     def add(self, rows: Matrix) -> None:
         """Add the vectors, (n, dim), of the next slots, until all are added or the index is closed.
         The caller must hold `filling`, as for `load` and `save`. If the index class is missing or
-        refuses the vectors, `full` and `refused` are set and nothing is raised."""
+        rejects the vectors, `full` and `refused` are set and no error is raised."""
         try:
             self._add(self.held or self.new_index(), rows)
         except (PluginError, ValueError) as error:
             self.full, self.refused = True, error
 
     def seconds_left(self, slots: int) -> float | None:
-        """An estimate of the seconds until the index holds this many slots; None while no vectors
-        are being added."""
+        """An estimate of the seconds until the index contains this number of slots; None while no
+        vectors are being added."""
         pace = self.pace
         return (slots - self.covered) / pace if pace else None
 
@@ -151,7 +153,7 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
     def save(self, path: Path) -> int:
         """Write the index to a file; returns how many slots are in it."""
         index = self.held
-        if index is None:  # another thread deletes or closes the collection
+        if index is None:  # another thread is deleting or closing the collection
             raise StorageError("the index was closed before it was saved")
 
         def save() -> int:
@@ -161,16 +163,16 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
         return self._sharing.share(save)
 
     def recorded_file(self, connection: apsw.Connection) -> DerivedFile | None:
-        """The recorded file of the index, if it holds clearly more slots than the index in
-        memory."""
+        """The recorded file of the index; None unless it contains clearly more slots than the index
+        in memory."""
         derived_file = None if self._files is None else find(connection, self.key)
         if self._files is None or derived_file is None or derived_file in self._files.useless:
             return None
         return derived_file if derived_file.covered >= self.covered * MUCH_MORE + 1 else None
 
     def load(self, derived_file: DerivedFile) -> None:
-        """Replace the index by the one in a file, if the file is whole; meanwhile other threads
-        search the present index."""
+        """Replace the index by the index in a file, if the file is complete. Meanwhile other
+        threads search the old index."""
         assert self._files is not None
         try:
             index = self.try_read(self._files, derived_file, None)
@@ -180,8 +182,8 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
             self.full, self.refused = True, error
 
     def read_checked(self, directory: Path, derived_file: DerivedFile, source: None) -> VectorIndex:
-        """The index in a file. The file is read while its checksum is computed; if it is damaged,
-        the index is thrown away."""
+        """Read the index from a file. Its checksum is computed at the same time; if the file is
+        damaged, the index is discarded."""
         read: list[VectorIndex] = []
         path = path_of(directory, derived_file)
         refuse_damaged(
@@ -190,7 +192,7 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
         return read[0]
 
     def read(self, path: Path, derived_file: DerivedFile, source: None) -> VectorIndex:
-        """The index in a file; also raises PluginError if the index class is missing."""
+        """Read the index from a file. Also raises PluginError if the index class is missing."""
         index = self.new_index()
         index.load(path, derived_file.covered)
         if len(index) != derived_file.covered:
@@ -209,7 +211,7 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
 
 
 def index_is_worth_building(slots: int, dimension: int, metric: Metric) -> bool:
-    """Whether an index should be built for this number of vectors (dead vectors included), since an
-    exact search would be much slower."""
+    """Whether an index should be built for this number of vectors (dead vectors included), because
+    an exact search would be much slower."""
     coded = codes_pay_off(slots, dimension, metric)
     return slots * dimension >= WORTH_CELLS and index_pays_off(slots, dimension, coded)

@@ -1,8 +1,8 @@
 """Late interaction: points with several vectors each, compared vector by vector.
 
-In memory the vectors of one space are one matrix, in layers that follow writes. Products in float32
-find the candidates for the best, with a bound of their rounding error; float64 decides, as among
-single vectors.
+In memory, the vectors of one space form one matrix, in layers that follow writes. float32 products,
+with a bound of their rounding error, select the candidates. float64 products of these candidates
+determine the best points, as in spaces with single vectors.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,19 +23,22 @@ from retrieval_store.engine.storage.write import read_blobs
 from retrieval_store.errors import DimensionMismatchError
 from retrieval_store.indexes.exact import UNIT_ROUNDOFF, products_of_few
 
-BUDGET_SHARE = 2  # one part of the budget in this many, for the vectors of one space
-LOOKED_AT = 8  # points are read instead while they are fewer than one in this many, taken together
-# Numbers that are in memory at once where vectors are compared: of the vectors, and of the products
-# with the query's. A page of images has a thousand vectors, so the number of points is no measure.
+BUDGET_SHARE = 2  # the vectors of one space take at most the memory budget divided by this
+# Points are read instead while all calls together read fewer than one point in this many.
+LOOKED_AT = 8
+# Numbers that are in memory at the same time when vectors are compared: numbers of the vectors, and
+# of the products with the query's vectors. A page of images has a thousand vectors, so the number
+# of points isn't a good measure.
 NUMBERS = 4_000_000
-LIKELY = 64  # points that are compared in float64 at least
+LIKELY = 64  # at least this many points are compared in float64
 
 
 @dataclass(frozen=True, slots=True)
 class MultiVectors:
-    """The vectors of some points. rows: the rows of all points that were read, ascending; holders:
-    the rows with vectors; starts: (holders + 1,) the position in `matrix` where the vectors of each
-    holder begin; matrix: (n, dim) float32; lengths: (n,) float32."""
+    """The vectors of some points. rows: the rows of all points that were read, ascending. holders:
+    the rows that have vectors. starts: (holders + 1,) the position in `matrix` at which the vectors
+    of each holder begin. matrix: (n, dim) float32, the vectors. lengths: (n,) float32, the lengths
+    of the vectors."""
 
     rows: Ints
     holders: Ints
@@ -46,12 +49,13 @@ class MultiVectors:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in its arrays."""
+        """The size of its arrays in memory, in bytes."""
         numbers = self.matrix.nbytes + self.lengths.nbytes
         return self.rows.nbytes + self.holders.nbytes + self.starts.nbytes + numbers
 
     def of(self, places: Ints) -> tuple[Matrix, Ints]:
-        """The vectors of the holders at these positions, and where the vectors of each begin."""
+        """The vectors of the holders at these positions, and the index at which the vectors of each
+        holder begin."""
         counts = np.diff(self.starts)[places]
         starts = np.cumsum(counts) - counts
         vector_places = np.arange(int(counts.sum())) + np.repeat(
@@ -63,15 +67,14 @@ class MultiVectors:
 def multivectors_in_memory(
     view: SearchView, space: Space, point_count: int
 ) -> Layers[MultiVectors] | None:
-    """The vectors of all points in a space, for a call that needs this number of points. None if
-    they would take too much memory, or if calls need so few of them, so rarely, that reading only
-    those is cheaper."""
+    """The vectors of all points in a space. None if they would take too much memory, or if reading
+    only the needed vectors is cheaper. point_count: how many points this call needs."""
     cache, key, state = view.caches.several, space.number, view.state
     if key not in cache.held_keys():
         if cache.demand.spend(key, point_count) * LOOKED_AT < state.count:
             return None
         if not CACHE_BUDGET.has_room(_bytes_of(view, space), BUDGET_SHARE):
-            # To add up the bytes takes long: that is done again after as much demand.
+            # Adding up the bytes takes long, so it is repeated only after the same demand.
             cache.demand.pop(key, None)
             return None
 
@@ -88,7 +91,7 @@ def _bytes_of(view: SearchView, space: Space) -> int:
 
 
 def read_multivectors(view: SearchView, space: Space, rows: Ints) -> MultiVectors:
-    """The vectors of the points at these rows, ascending, as they are stored."""
+    """The vectors of the points at these rows, read from the database. The rows must ascend."""
     pks = view.state.pks[rows]
     return _vectors_in(space, rows, pks, [*read_blobs(view.connection, space, pks)])
 
@@ -96,8 +99,8 @@ def read_multivectors(view: SearchView, space: Space, rows: Ints) -> MultiVector
 def _vectors_in(
     space: Space, rows: Ints, pks: Ints, blobs: Sequence[tuple[int, bytes]]
 ) -> MultiVectors:
-    """Decode the vectors of points. rows: the points' rows, ascending; pks: their pks; blobs: read
-    from the database."""
+    """Decode the vectors of points. rows: the points' rows, ascending; pks: the points' pks; blobs:
+    pks with the stored vectors, read from the database."""
     assert space.dimension is not None
     holders = rows[np.searchsorted(pks, np.array([pk for pk, _ in blobs], np.int64))]
     counts = [len(blob) // (4 * space.dimension) for _, blob in blobs]
@@ -109,8 +112,8 @@ def _vectors_in(
 
 
 def counting(segment: MultiVectors, above: Ints | None, mask: Bools) -> Ints:
-    """The positions of the holders in a layer that the mask includes and no layer above
-    replaces."""
+    """The positions of the holders in a layer that the mask includes, without those that a newer
+    layer replaces. above: the rows that newer layers contain."""
     holders = segment.holders[: np.searchsorted(segment.holders, len(mask))]
     good = mask[holders]
     if above is not None:
@@ -119,11 +122,12 @@ def counting(segment: MultiVectors, above: Ints | None, mask: Bools) -> Ints:
 
 
 def rank_multi(view: SearchView, space: Space, query: Matrix, k: int, candidates: Ints) -> Ranking:
-    """The k candidate rows that are best by late interaction: a point's score is the sum, over the
-    query's vectors, (m, dim), of the greatest similarity to any of the point's vectors.
+    """The k candidate rows that are best by late interaction. For each vector of the query, (m,
+    dim), the greatest similarity to any of the point's vectors is computed. The point's score is
+    the sum of these similarities.
 
-    Khattab and Zaharia, "ColBERT" (2020). Similarity: the cosine, the dot product, or the negative
-    of the distance, by the metric of the space.
+    Khattab and Zaharia, "ColBERT" (2020). Depending on the metric of the space, a similarity is the
+    cosine, the dot product, or the negative distance.
     """
     if space.dimension is None:
         return np.empty(0, np.int64), np.empty(0)
@@ -142,7 +146,7 @@ def rank_multi(view: SearchView, space: Space, query: Matrix, k: int, candidates
 def _parts(
     view: SearchView, space: Space, query: Matrix, k: int, candidates: Ints
 ) -> Iterator[Ranking]:
-    """Yield candidates with their scores, including all that may be among the k best."""
+    """Yield candidates with their scores, including all candidates that may be among the k best."""
     layers = multivectors_in_memory(view, space, len(candidates))
     if layers is None:
         for segment in _read_in_pieces(view, space, np.sort(candidates), len(query)):
@@ -160,7 +164,8 @@ def _parts(
 def _read_in_pieces(
     view: SearchView, space: Space, rows: Ints, query_vectors: int
 ) -> Iterator[MultiVectors]:
-    """The vectors of the points at these rows, ascending, some million numbers at a time."""
+    """Yield the vectors of the points at these rows, a few million numbers at a time. The rows must
+    ascend."""
     assert space.dimension is not None
     most = 4 * NUMBERS * space.dimension // (space.dimension + query_vectors)
     pks, blobs, size = view.state.pks[rows], list[tuple[int, bytes]](), 0
@@ -181,9 +186,9 @@ def _score_in_pieces(
 
 
 def _pieces(counts: Ints, numbers: int) -> Iterator[slice]:
-    """Slices of points, so that the vectors of a slice have at most NUMBERS numbers, or are those
-    of a single point. counts: the number of vectors of each point; numbers: how many numbers a
-    vector takes."""
+    """Yield slices of points. The vectors of a slice have at most NUMBERS numbers, or the slice is
+    a single point. counts: the number of vectors of each point; numbers: how many numbers a vector
+    takes."""
     pieces = np.cumsum(counts) * numbers // NUMBERS
     starts = np.flatnonzero(np.diff(pieces, prepend=-1))
     for start, stop in pairwise([*starts.tolist(), len(counts)]):
@@ -192,7 +197,7 @@ def _pieces(counts: Ints, numbers: int) -> Iterator[slice]:
 
 
 def _score_holders(segment: MultiVectors, places: Ints, query: Matrix, metric: Metric) -> Ranking:
-    """The holders at these positions, and their scores."""
+    """The rows of the holders at these positions, and their scores."""
     if not len(places):
         return np.empty(0, np.int64), np.empty(0)
     matrix, starts = segment.of(places)
@@ -201,7 +206,8 @@ def _score_holders(segment: MultiVectors, places: Ints, query: Matrix, metric: M
 
 
 def _likely(segment: MultiVectors, places: Ints, query: Matrix, metric: Metric, k: int) -> Ints:
-    """Those of these positions of holders that float32 scores can't exclude from the k best."""
+    """Of these positions of holders, those that may be among the k best according to float32
+    scores."""
     is_few = len(places) <= max(k, LIKELY) or len(places) * LOOKED_AT < len(segment.holders)
     if is_few or metric == "l1":
         return places
@@ -215,7 +221,7 @@ def _likely(segment: MultiVectors, places: Ints, query: Matrix, metric: Metric, 
 
 
 def _roughly(segment: MultiVectors, query: Matrix, metric: Metric) -> tuple[Matrix, float]:
-    """(holders,) float32 scores, and by how much they may be wrong."""
+    """The float32 scores of all holders, and a bound of their error."""
     reaches = np.linalg.norm(query.astype(np.float64), axis=1)
     longest = float(segment.lengths.max(initial=0.0))
     if metric == "cosine":
@@ -237,8 +243,8 @@ def _roughly(segment: MultiVectors, query: Matrix, metric: Metric) -> tuple[Matr
 def _rough_products(
     segment: MultiVectors, vectors: slice, query: Matrix, reaches: Floats, metric: Metric
 ) -> Matrix:
-    """(n, m) float32 similarities of some vectors to the query's vectors. reaches: the lengths of
-    the query's vectors."""
+    """The float32 similarities of some vectors to the query's vectors: (n, m). reaches: the lengths
+    of the query's vectors."""
     products, lengths = products_of_few(query, segment.matrix[vectors]), segment.lengths[vectors]
     if metric == "cosine":
         inverse = np.divide(1.0, reaches, out=np.zeros_like(reaches), where=reaches > 0)
@@ -253,7 +259,8 @@ def _rough_products(
 
 
 def _similarities(query: Matrix, matrix: Matrix, metric: Metric) -> Floats:
-    """(m, n) float64, greater is nearer."""
+    """The similarities of the query's vectors to the rows of a matrix: (m, n) float64; greater is
+    nearer."""
     wide, rows = query.astype(np.float64), matrix.astype(np.float64)
     if metric == "l1":
         return -np.stack([np.abs(rows - vector).sum(axis=1) for vector in wide])

@@ -1,21 +1,21 @@
 """The query planner: chooses the search method with the least estimated cost.
 
-- *exact*: a scan of the vectors of all points that the filter allows.
+- *exact*: a scan of the vectors of all points that fulfil the filter.
 - *codes*: the same result by a scan of their codes, after which few vectors are left to compare.
-- *signs*: a scan of one bit of each number. Only rows whose estimated score, plus a margin of some
-  standard errors, may be enough are compared further. It takes about a fourth of the time.
-- *over-fetch*: the index is queried for more candidates than are wanted, and those that the filter
-  doesn't allow are dropped. It is chosen only if it saves a third of the time of the whole query,
-  since results of an index are approximate. Signs, too, are chosen only if they save a third,
-  unless the caller sets a recall.
+- *signs*: a scan of one bit of each number. A row is compared further only if its estimated score,
+  plus a margin of some standard errors, may be good enough. It takes about a fourth of the time.
+- *over-fetch*: the index is queried for more candidates than are wanted, and those that don't
+  fulfil the filter are dropped. It is chosen only if it saves a third of the time of the whole
+  query, because results of an index are approximate. Signs, too, are chosen only if they save a
+  third, unless the caller sets a recall.
 
-Evaluating the filter while the graph is traversed was measured and left out. At equal recall it
+Evaluating the filter while the graph is traversed was measured and rejected. At equal recall it
 costs the same (at 50,000 vectors) or up to 1.7 times less (at a million, where 3 to 12 % match).
 But its cost has no bound: a filter whose points lie far from the query took 1.1 s at a million
 vectors, where the exact search takes 10 ms. It also blocks all other threads.
 
-Costs are in microseconds, measured by `benchmarks/calibrate.py`; only their ratios matter, which
-differ little between processors.
+Costs are in microseconds, measured by `benchmarks/calibrate.py`. Only their ratios matter, and
+these differ little between processors.
 """
 
 import math
@@ -28,54 +28,58 @@ from retrieval_store.indexes.native import MAX_DIMENSIONS, kernel
 
 Method: TypeAlias = Literal["nothing matches", "exact", "codes", "signs", "over-fetch"]
 
-QUERY_COST = 250.0  # the cost of a query besides its search
+QUERY_COST = 250.0  # the cost of a query in addition to its search
 INDEX_GAIN = (
     2 / 3
-)  # with an index the whole query may take at most this share of the best other method
-# A scan of vectors: a fixed cost, a cost per row, and per number. Where nothing is compiled, numpy
-# takes NUMPY_FACTOR times as long; rows that aren't contiguous cost more. Where vectors exceed the
-# processor's cache, reading them from memory is the least cost, and scattered ones cost more.
+)  # with an index, the whole query can take at most this share of the best other method
+# A scan of vectors: a fixed cost, a cost per row, and a cost per number. Without the compiled part,
+# numpy takes NUMPY_FACTOR times as long; rows that aren't contiguous cost more. If vectors exceed
+# the processor's cache, the cost is at least that of reading them from memory, and scattered rows
+# cost more.
 FLOAT_PASS, FLOAT_ROW, FLOAT_NUMBER = 25.0, 8e-3, 1e-4
 NUMPY_FACTOR = 4.0
 SCATTERED_ROW, FAR_SCATTERED_ROW, FLOAT_CACHE_BYTES = 1e-2, 3e-2, 16_000_000
-# A scan of codes: a fixed cost, a cost per row, and per number; at least the time to read them from
-# memory where they exceed the processor's cache (CODE_CACHE_BYTES).
+# A scan of codes: a fixed cost, a cost per row, and a cost per number. If codes exceed the
+# processor's cache (CODE_CACHE_BYTES), the cost is at least that of reading them from memory.
 CODE_PASS, CODE_ROW, CODE_NUMBER = 25.0, 1e-3, 1e-5
 CODE_ROW_BYTES, CODE_NUMBER_BYTES, BYTE_READ, CODE_CACHE_BYTES = 16, 0.5, 5e-5, 8_000_000
 BLOCK = 32  # rows that are scanned together
-COPIED_ROW, COPIED_NUMBER = 0.1, 1.5e-3  # to copy the code of a row to others: once, and a number
-MIN_CODED_NUMBERS = 500_000  # numbers of all vectors: fewer are searched as fast without codes
+# For copying the code of a row: a cost per row, and a cost per number.
+COPIED_ROW, COPIED_NUMBER = 0.1, 1.5e-3
+MIN_CODED_NUMBERS = 500_000  # numbers of all vectors; fewer are searched as fast without codes
 # A scan of signs: the same, and the cost of rows that are compared more closely.
 SIGNS_PASS, SIGN_ROW, SIGN_NUMBER = 60.0, 2e-4, 4e-6
 SIGNS_ROW_BYTES, SIGNS_NUMBER_BYTES = 8, 0.125
-SLOT_BIT = 2.4e-3  # to make the bit of a slot, where a scan of codes needs a filter's bits
-MIN_NUMBERS_BY_SIGNS = 60_000_000  # below, signs come first only where a recall is set
-MAX_DIMENSION_BY_SIGNS = 4_096  # sums of a query's tables fit into 16 bits up to here
-MIN_DIMENSIONS = 20  # below, a scan of floats is as quick
+SLOT_BIT = 2.4e-3  # for building the bit of a slot, if a scan of codes needs the bits of a filter
+MIN_NUMBERS_BY_SIGNS = 60_000_000  # numbers; with fewer, signs come first only if a recall is set
+MAX_DIMENSION_BY_SIGNS = 4_096  # up to this dimension, sums of a query's tables fit into 16 bits
+MIN_DIMENSIONS = 20  # below this dimension, a scan of floats is as fast
 ROWS_PER_HIT = (
-    16  # codes are used if k is at most one in this many; else too many candidates are left
+    # Codes are used if k is at most one row in this many; otherwise too many candidates are left.
+    16
 )
 # A candidate of an index: a fixed cost, and a cost per number of its vector.
 CANDIDATE_COST, CANDIDATE_NUMBER = 1.6, 2.5e-3
-USUAL_EF = 140  # candidates that find the nearest ten in an index
+USUAL_EF = 140  # candidates with which an index finds the nearest ten
 EF_PER_RANK = 4  # more candidates for each rank beyond USUAL_K at which the last hit is expected
 USUAL_K = 10
 USUAL_SLOTS = 50_000  # up to here; in a larger graph more candidates are needed for equal recall:
 EF_GROWTH = 0.3  # .962 at a million with a number that gives .993 here, .985 with 2.5 times it
-TRUSTED_SHARE = 0.5  # of the candidates: a k-th hit behind this isn't trusted to be the true one
-WIDEN_BY = 3  # then the index is queried for this many times the candidates
+# Share of the candidates; a k-th hit after this share isn't trusted to be correct.
+TRUSTED_SHARE = 0.5
+WIDEN_BY = 3  # in that case the index is queried for this many times the candidates
 
 
 class CostInputs(NamedTuple):
     """The inputs of the cost estimates.
 
-    slots: the number of vectors in the space, dead vectors included; matching: how many of them the
-    filter allows; contiguous: whether the allowed vectors, or their codes, lie contiguously; coded:
-    how many slots have codes; indexed: how many slots the index holds, 0 without one; ef_search:
-    how many candidates the index needs for USUAL_K hits without a filter. by_signs: whether signs
-    may come first; approximate: whether the caller set a recall, so that signs come first wherever
-    that is faster; lacks_bits: whether the bits of allowed slots must be made first, if the allowed
-    slots aren't contiguous.
+    slots: the number of vectors in the space, dead vectors included. matching: how many of them
+    fulfil the filter. contiguous: whether these vectors, or their codes, are contiguous in memory.
+    coded: how many slots have codes. indexed: how many slots the index contains, 0 without an
+    index. ef_search: how many candidates the index needs for USUAL_K hits without a filter.
+    by_signs: whether scanning signs first is permitted. approximate: whether the caller set a
+    recall, so that signs come first wherever that is faster. lacks_bits: whether a bitmap of the
+    matching slots must be built first, if these slots aren't contiguous.
     """
 
     slots: int
@@ -93,8 +97,8 @@ class CostInputs(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SearchPlan:
-    """How to search. ef: how many candidates to request from the index, 0 for other methods; costs:
-    the estimates, in microseconds, by method."""
+    """A plan for a search. ef: how many candidates to request from the index, 0 for other methods;
+    costs: the estimated cost of each method in microseconds."""
 
     method: Method
     ef: int
@@ -105,8 +109,8 @@ BY_CODES = ("codes", "signs")  # methods
 
 
 def choose(inputs: CostInputs, wider: int = 1) -> SearchPlan:
-    """The cheapest plan. wider: a factor for the number of candidates, above 1 after too few
-    candidates were allowed."""
+    """The cheapest plan. wider: a factor for the number of candidates. It is above 1 if an earlier
+    attempt returned too few candidates that fulfil the filter."""
     if not inputs.matching:
         return SearchPlan("nothing matches", 0, {})
     costs: dict[str, float] = {"exact": exact_cost(inputs)}
@@ -120,7 +124,7 @@ def choose(inputs: CostInputs, wider: int = 1) -> SearchPlan:
         if cheaper if inputs.approximate else _saves_a_third(costs["signs"], costs[best]):
             best = "signs"
     ef = candidates(inputs) * wider if inputs.indexed else 0
-    # An index is no help where more than half of it would be candidates.
+    # An index is no help if more than half of its vectors would be candidates.
     if 0 < ef <= inputs.indexed // 2 and inputs.matching > inputs.k:
         fresh = (inputs.slots - inputs.indexed) * _floats(inputs.dimension)
         costs["over-fetch"] = ef * _candidate(inputs.dimension) + fresh
@@ -130,52 +134,54 @@ def choose(inputs: CostInputs, wider: int = 1) -> SearchPlan:
 
 
 def codes_pay_off(slots: int, dimension: int, metric: Metric) -> bool:
-    """Whether this many vectors should have codes, if there is a compiled part for them."""
+    """Whether a space with this number of vectors should have codes. Always False without the
+    compiled part."""
     fits = metric in BY_PRODUCTS and MIN_DIMENSIONS <= dimension <= MAX_DIMENSIONS
     return fits and slots * dimension >= MIN_CODED_NUMBERS and kernel() is not None
 
 
 def signs_pay_off(slots: int, dimension: int, metric: Metric) -> bool:
-    """Whether a search of this number of vectors should scan signs first although the caller sets
-    no recall."""
+    """Whether a search of this number of vectors should scan signs first even if the caller sets no
+    recall."""
     large = slots * dimension >= MIN_NUMBERS_BY_SIGNS
     return large and dimension <= MAX_DIMENSION_BY_SIGNS and codes_pay_off(slots, dimension, metric)
 
 
 def index_pays_off(slots: int, dimension: int, coded: bool) -> bool:
-    """Whether a search of this many vectors through an index is so much faster than a scan of all
-    of them that the index is worth building. coded: whether there are, or will be, codes."""
+    """Whether an index is worth building for this number of vectors, because a search through it is
+    so much faster than a scan of all vectors. coded: whether the vectors have, or will have,
+    codes."""
     usual = CostInputs(slots, slots, dimension, USUAL_K, True, slots * coded, slots, USUAL_EF)
     best = codes_cost(usual) if coded else exact_cost(usual)
     return _saves_a_third(candidates(usual) * _candidate(dimension), best)
 
 
 def _saves_a_third(cost: float, best: float) -> bool:
-    """Whether a search method saves a third of the time of the whole query, given the costs of the
-    search alone."""
+    """Whether a search method saves a third of the time of the whole query. Both costs are those of
+    the search alone."""
     return QUERY_COST + cost <= INDEX_GAIN * (QUERY_COST + best)
 
 
 def index_cost(inputs: CostInputs) -> float:
-    """The cost of a search through an index, if there were one."""
+    """The cost of a search through an index, computed as if there were an index."""
     return candidates(inputs._replace(ef_search=USUAL_EF)) * _candidate(inputs.dimension)
 
 
 def _candidate(dimension: int) -> float:
-    """The cost of one candidate of an index."""
+    """The cost of comparing one candidate in an index."""
     return CANDIDATE_COST + CANDIDATE_NUMBER * dimension
 
 
 def candidates(inputs: CostInputs) -> int:
     """How many candidates to request so that they contain the k nearest matching points. On
-    average, one of slots/matching candidates matches."""
+    average, one candidate of slots/matching matches."""
     last_rank = inputs.k * inputs.slots / inputs.matching
     growth = max(1.0, inputs.slots / USUAL_SLOTS) ** EF_GROWTH
     return int(growth * (inputs.ef_search + EF_PER_RANK * max(0.0, last_rank - USUAL_K)))
 
 
 def exact_cost(inputs: CostInputs) -> float:
-    """The cost of a scan of the vectors of all allowed rows."""
+    """The cost of a scan of the vectors of all rows that fulfil the filter."""
     row, far = _floats(inputs.dimension), inputs.slots * inputs.dimension * 4 > FLOAT_CACHE_BYTES
     if far:
         row = max(row, inputs.dimension * 4 * BYTE_READ)
@@ -185,15 +191,16 @@ def exact_cost(inputs: CostInputs) -> float:
 
 
 def codes_cost(inputs: CostInputs) -> float:
-    """The cost of a scan of the codes of all allowed rows (where they aren't contiguous, of every
-    block that contains one), and of the vectors of allowed rows without codes."""
+    """The cost of a scan of the codes of all rows that fulfil the filter, and of the vectors of
+    such rows without codes. If the rows aren't contiguous, every block that contains one of them is
+    scanned."""
     row_cost = CODE_ROW + inputs.dimension * CODE_NUMBER
     row = _streamed_cost(inputs, row_cost, CODE_ROW_BYTES, CODE_NUMBER_BYTES)
     return CODE_PASS + _rows_in_blocks(inputs) * row + _extra_cost(inputs)
 
 
 def signs_cost(inputs: CostInputs) -> float:
-    """The cost of a scan of signs, as `codes_cost`."""
+    """The cost of a scan of signs, computed like `codes_cost`."""
     row_cost = SIGN_ROW + inputs.dimension * SIGN_NUMBER
     row = _streamed_cost(inputs, row_cost, SIGNS_ROW_BYTES, SIGNS_NUMBER_BYTES)
     return SIGNS_PASS + _rows_in_blocks(inputs) * row + _extra_cost(inputs)
@@ -208,14 +215,15 @@ def _rows_in_blocks(inputs: CostInputs) -> float:
 def _streamed_cost(
     inputs: CostInputs, row_cost: float, row_bytes: float, number_bytes: float
 ) -> float:
-    """The cost of scanning one row, which is `row_cost` if its bytes are in the processor's
+    """The cost of scanning one row. row_cost: the cost if the row's bytes are in the processor's
     cache."""
     far = _rows_in_blocks(inputs) * inputs.dimension * number_bytes > CODE_CACHE_BYTES
     return max(row_cost, (row_bytes + number_bytes * inputs.dimension) * BYTE_READ if far else 0.0)
 
 
 def _extra_cost(inputs: CostInputs) -> float:
-    """The cost of the vectors of allowed rows without codes, and of making bits."""
+    """The cost of scanning the vectors of matching rows without codes, and of building a bitmap of
+    slots."""
     lacking = (
         (inputs.slots - inputs.coded) / inputs.slots * inputs.matching * _floats(inputs.dimension)
     )
@@ -225,13 +233,13 @@ def _extra_cost(inputs: CostInputs) -> float:
 
 
 def copying_cost(rows: int, dimension: int) -> float:
-    """The cost of copying the codes of this many rows together."""
+    """The cost of copying the codes of this number of rows into one block."""
     return rows * (COPIED_ROW + dimension * COPIED_NUMBER)
 
 
 def lost_without_copy(inputs: CostInputs, plan: SearchPlan) -> float:
-    """How much more a search costs than a scan of the codes of all allowed rows would cost if these
-    codes were contiguous."""
+    """How much more a search costs than a scan of the same codes would cost if they were
+    contiguous."""
     if inputs.contiguous or not inputs.coded or ROWS_PER_HIT * inputs.k > inputs.matching:
         return 0.0
     return max(0.0, plan.costs[plan.method] - codes_cost(inputs._replace(contiguous=True)))

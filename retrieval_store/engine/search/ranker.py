@@ -1,10 +1,10 @@
-"""Finds the points nearest to a query vector in a dense space, among those that a filter allows.
+"""Finds the points nearest to a query vector in a dense space, among those that fulfil a filter.
 
-`EngineRanker` is the engine's `query.executor.Ranker`: rankings of the points in one state, as rows
-of the state, which are numbered in the order of insertion. It ranks by nearness in dense spaces;
-all other scorings, and labels, are in `scorers`, which is loaded when it is needed. The search by
-the vectors themselves (floats) is here; that by codes is in `code_search`, loaded by the first
-collection with codes.
+`EngineRanker` implements `query.executor.Ranker`: it ranks the points of one state. Its items are
+rows of the state, which are numbered in the order of insertion. It ranks by nearness in dense
+spaces; `scorers` implements all other scorings and labels, and is imported when it is needed. The
+scan of the vectors themselves (floats) is in this module. The scan of codes is in `code_search`,
+which is imported for the first collection with codes.
 """
 
 from collections.abc import Hashable, Sequence
@@ -80,7 +80,8 @@ HIT = 32  # bytes that a hit takes while a batch is searched
 
 
 def by_floats(context: SearchContext, query_numbers: list[int]) -> list[Neighbors]:
-    """The k nearest to each of the query vectors at `query_numbers`, by a scan of floats."""
+    """The k nearest vectors to each of the query vectors at `query_numbers`, found by a scan of
+    floats."""
     slots = context.allowed.slots(context.space)
     context.verify_once(slots)
     norms = partial(context.norms, slots)
@@ -101,9 +102,10 @@ def nearest_rows(
     trace: EngineTrace,
     within: float | None = None,
 ) -> list[Neighbors]:
-    """For each query vector the rows and float64 distances of the k nearest points in a dense space
-    that fulfil the expression. within: a distance beyond which hits may be left out. Raises
-    DimensionMismatchError, and InvalidArgumentError for vectors of another kind of space."""
+    """For each query vector, the rows and float64 distances of the k nearest points in a dense
+    space that fulfil the expression. within: a distance; farther hits can be left out. Raises
+    DimensionMismatchError for query vectors of another dimension, and InvalidArgumentError for
+    vectors of another kind of space."""
     if isinstance(near.vectors, tuple):
         raise InvalidArgumentError(
             f"each query of space {near.space!r} has one vector: expected a matrix of them"
@@ -137,7 +139,7 @@ def nearest_rows(
 class _DenseSearch:
     """One call of `nearest_rows`. Its queries are answered by the cheapest method. If the index
     finds too few hits for a query, or codes leave too many candidates, the cheapest other method
-    answers the query."""
+    answers it."""
 
     def __init__(self, context: SearchContext, near: NearestDense) -> None:
         self._context, self._near, self._trace = context, near, context.trace
@@ -149,7 +151,7 @@ class _DenseSearch:
         self._errors: float | None = None
 
     def run(self) -> list[Neighbors]:
-        """The rows and distances for each query vector."""
+        """The rows and distances of the hits for each query vector."""
         self._coded = self._usable_codes()
         if self._coded is not None:
             self._errors = self._errors_allowed()
@@ -168,7 +170,7 @@ class _DenseSearch:
         return [i for i, answer in enumerate(self._answers) if answer is None]
 
     def _usable_codes(self) -> "CodeSnapshot | None":
-        """The codes that may be used, or None."""
+        """A snapshot of the codes if they can be used for this search, otherwise None."""
         context = self._context
         if context.slots * context.dimension >= MIN_CODED_NUMBERS and kernel() is None:
             self._trace.remark(UNCOMPILED)
@@ -201,7 +203,7 @@ class _DenseSearch:
 
     @property
     def _target(self) -> float:
-        """The recall that the query, or else the space, sets."""
+        """The wanted recall, set by the query or otherwise by the space."""
         near = self._near
         if near.recall is not None:
             return near.recall
@@ -225,24 +227,25 @@ class _DenseSearch:
         return recall.errors_for(self._target)
 
     def _may_use_index(self) -> bool:
-        """Whether an index, if there is one, may answer."""
+        """Whether this search is allowed to use an index, if there is one."""
         if self._near.exact or not self._has_index():
             return False
         return all(map(is_safe_length, self._context.lengths))
 
     def _has_index(self) -> bool:
-        """Whether there is an index, or should be."""
+        """Whether the space has an index, or should have one."""
         index = self._index
         return index.wanted and (self._policy.graph or index.held is not None)
 
     def _note_plan(self, plan: SearchPlan, inputs: CostInputs, queries: int) -> None:
-        """Note the plan of some queries, and the time that they lose by it."""
+        """Record the plan of some queries, and the time that they lose because codes aren't
+        copied."""
         self._trace.note_plan(plan, queries)
         if plan.costs:
             self._context.note_lost(inputs, plan, queries)
 
     def _cost_inputs(self, covered: int) -> CostInputs:
-        """The inputs of the planner. covered: how many vectors are in the index."""
+        """The inputs of the planner. covered: how many vectors the index contains."""
         context, ef = self._context, 0
         if covered:
             stored = index_settings(context.space.space).get("ef_search")
@@ -264,15 +267,15 @@ class _DenseSearch:
         )
 
     def _lies_together(self, coded: bool) -> bool:
-        """Whether the allowed vectors, or codes, are contiguous: because all are allowed, or
-        because a copy of the codes is kept, or will be made by this call."""
+        """Whether the vectors (or codes) that fulfil the filter are contiguous. They are if all
+        vectors fulfil it, or if there is a copy of their codes, or this call will make one."""
         allowed = self._context.allowed
         if not allowed.restricts and not self._context.space.dead:
             return True
         return coded and (self._near.space in allowed.copies or self._context.copies_codes())
 
     def _through_index(self, index: VectorIndex, indexed: int) -> None:
-        """Answer, through the index, the queries for which that is cheapest."""
+        """Search the index for the queries for which that is the cheapest method."""
         from retrieval_store.engine.search.code_search import UselessError, over_fetch
 
         covered, wider = min(indexed, self._context.slots), 1
@@ -290,7 +293,7 @@ class _DenseSearch:
             wider *= WIDEN_BY
 
     def _by_scan(self, unanswered: list[int]) -> None:
-        """Answer the remaining queries by codes or floats."""
+        """Answer the remaining queries by a scan of codes or floats."""
         inputs = self._cost_inputs(0)
         plan = choose(inputs)
         if self._index.pays_from and self._index.rests and plan.costs and not self._near.exact:
@@ -309,10 +312,10 @@ class _DenseSearch:
         self._keep_pass()
 
     def _keep_pass(self) -> None:
-        """Keep the compiled scan of floats for the next query, if floats will be scanned for that,
-        too; from the second use of a filter on."""
+        """Keep the compiled scan of floats for the next query, if that query will scan floats, too.
+        A scan is kept from the second use of its filter on."""
         context = self._context
-        # Codes are never used for these.
+        # Codes are never used for so few points.
         are_few = context.allowed.about_count < ROWS_PER_HIT * context.k
         other_ways = self._has_index() or (self._policy.codes and not are_few)
         if context.allowed.uses > 0 and not other_ways and kernel() is not None:
@@ -327,7 +330,7 @@ class _DenseSearch:
         self._open.keep_search(context.allowed, search_key(self._near, context.k), kept)
 
     def _by_codes(self, plan: SearchPlan, inputs: CostInputs, unanswered: list[int]) -> None:
-        """Answer the remaining queries that codes can answer."""
+        """Answer those of the remaining queries that a scan of codes can answer."""
         from retrieval_store.engine.search.code_search import by_codes, code_pass
 
         assert self._coded is not None
@@ -349,8 +352,8 @@ class _DenseSearch:
         self._trace.lap(plan.method)
 
     def _note_signs(self, errors: float | None, hits: Nearest | None) -> None:
-        """Note a search by signs for `explain`, if it was one. hits: its hits for the only
-        query."""
+        """If a search scanned signs first, record a report on it for `explain`. hits: its hits for
+        the only query vector."""
         if errors is None or not self._trace.is_recording:
             return
         from retrieval_store.engine.search.code_search import estimate_recall
@@ -365,7 +368,7 @@ class _DenseSearch:
 
     def _by_pass(self, one_pass: "CodePass", errors: float | None) -> Neighbors | None:
         """Answer the only query by a compiled scan of codes. The scan is kept for the next query if
-        codes remain the way to search the points that the filter allows."""
+        codes will remain the way to search the points that fulfil the filter."""
         context, codes = self._context, self._open.codes
         hits = one_pass.nearest(context.vectors[0], context.matrix)
         if hits is None:
@@ -373,7 +376,7 @@ class _DenseSearch:
                 codes.note(False, context.k, context.allowed.about_count)
             return None
         codes.note(True, context.k, context.allowed.about_count)
-        context.verify_once(hits.slots)  # what isn't as it was written would be an error from here
+        context.verify_once(hits.slots)  # vectors that were changed on disk cause an error here
         self._note_signs(errors, hits)
         allowed, may_copy = context.allowed, context.may_copy_codes()
         may_change = self._has_index()
@@ -393,26 +396,27 @@ class _DenseSearch:
 
 
 class EngineRanker:
-    """The points of one view; see `query.executor.Ranker`."""
+    """Ranks the points of one view; implements `query.executor.Ranker`."""
 
     def __init__(self, view: SearchView, trace: EngineTrace) -> None:
         self._view, self.trace = view, trace
 
     def rank(self, step: QueryStep) -> list[Ranked]:
-        """For each query of a step the best of all points that the step's filter allows."""
+        """For each query vector or text of a step, rank all points that fulfil the step's
+        filter."""
         near = step.scoring
         if isinstance(near, NearestDense) and near.space not in self._view.state.non_dense:
             return self.near(step, near, step.offset + step.limit)
         return self._scorings().rank(step)
 
     def rank_among(self, step: QueryStep, rankings: Sequence[Ranked]) -> Ranked:
-        """As `rank`, for a step of one query, among the points that are in any of these
-        rankings."""
+        """One ranking by a step with a single query vector or text. It ranks only the points that
+        are in any of these rankings."""
         return self._scorings().rank_among(step, rankings)
 
     def near(self, step: QueryStep, near: NearestDense, k: int) -> list[Ranked]:
-        """Rank by nearness in a dense space, with scores in the scale of `near`; empty rankings if
-        there is no such space."""
+        """Rank by nearness in a dense space, with scores in the scale of `near`. The rankings are
+        empty if there is no such space."""
         space, within = self._view.state.spaces.get(near.space), None
         metric: Metric = "l2" if space is None else space.space.metric
         if step.threshold is not None and near.scale == "distance":
@@ -429,14 +433,14 @@ class EngineRanker:
         ]
 
     def _scorings(self) -> "Scorings":
-        """The scorers for all other ways of scoring points."""
+        """The object that ranks points by all other scorings."""
         from retrieval_store.engine.search.scorers import Scorings
 
         return Scorings(self._view, self.trace, self)
 
     def batch_key(self, step: QueryStep) -> Hashable:
         """A key that is equal for steps that search the same dense space with the same filter and
-        options."""
+        options. None for steps of other kinds."""
         near = step.scoring
         if (
             step.prefetch
@@ -452,32 +456,32 @@ class EngineRanker:
         return near.space, dimension, step.depth, key, *settings
 
     def metric(self, space: str) -> Metric:
-        """The metric of a space."""
+        """The metric of a vector space."""
         return known_space(self._view.state, space).metric
 
     def distances(self, near: NearestDense, lists: Sequence[Ints]) -> list[Floats]:
-        """For each query vector (n,) float64 distances of a list of items from it; NaN for points
-        without one."""
+        """The distances from each query vector to the items of its list: one float64 array (n,) for
+        each list. The distance is NaN for points without a vector."""
         scorings = self._scorings()
         return [scorings.distances(near, place, items) for place, items in enumerate(lists)]
 
     def order(self, items: Ints) -> Ints:
-        """The items as keys of their order: rows are numbered in the order of insertion."""
+        """The items themselves, because rows are already numbered in the order of insertion."""
         return items
 
     def labelling(
         self, groups: BestOfEach | GroupSearch, point_count: int, expression: Expression | None
     ) -> Labelling:
-        """The labels of points, for grouping. point_count: for about how many points the call will
-        need labels; the expression isn't used here."""
+        """Access to the labels of points, for grouping. point_count: about how many points need a
+        label. The expression isn't used here."""
         from retrieval_store.engine.search.scorers import Kinds, LabelsAt, RowLabels
 
         key = Kinds(groups.path) if isinstance(groups, BestOfEach) else LabelsAt(groups.path)
         return RowLabels(self._view, key, point_count)
 
     def fetch(self, groups: Sequence[Ints], fields: Fields) -> list[Points]:
-        """The points of several lists of rows, read together. Their vectors are counted against the
-        request's budget here, other fields by the caller."""
+        """Read the points of several lists of rows together. The size of their vectors is counted
+        against the request's budget here; the caller counts other fields."""
         if fields.vectors:
             count = sum(map(len, groups))
             budget.take(count * vector_bytes(self._view, fields), "hits", count)
@@ -492,11 +496,12 @@ class EngineRanker:
         return select(self._view, None, expression, limit)
 
     def fulfilling(self, expression: "Expression", items: Ints) -> Bools:
-        """(n,) bool: which of some rows, ascending, fulfil an expression."""
+        """Which of these rows fulfil an expression: (n,) bool. The rows must ascend."""
         from retrieval_store.engine.filtering.evaluate import filter_rows
 
         return filter_rows(self._view, expression, items)
 
     def words(self, text: Bm25, items: Ints) -> "list[WordReport]":
-        """Each distinct word of the first text, and its contribution to the scores of some rows."""
+        """Each distinct word of the first query text, with its contribution to the score of each
+        row."""
         return self._scorings().words(text, items)

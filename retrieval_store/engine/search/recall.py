@@ -1,15 +1,16 @@
 """Measures the errors of scores by signs, on the vectors of a space, with hard queries
 ("questions").
 
-A search by signs excludes rows whose score is too low even if it is off by a number of standard
-errors. The recall for a number of errors doesn't follow from chance alone: the errors aren't quite
-normal, and where many rows are about as near as the last hit, each that is farther off is lost. So
-it is measured: some questions of each kind are answered exactly, and for each true hit the number
-of errors that a search needs to find it is noted. The kinds are: stored vectors, midpoints of two
-stored vectors, means of five, random directions, and stored vectors far from all others. The
-filters allow one side of the space, a corner of it, or one vector in a hundred; the first two allow
-vectors away from the question. The *worst* kind must reach the target, with a margin for unmeasured
-kinds. Before the first measurement, `UNMEASURED` errors are used.
+A search by signs excludes rows whose score would be too low even if it were off by a number of
+standard errors. Chance alone doesn't determine the recall for a number of errors. The errors aren't
+quite normally distributed. And if many rows are about as near as the last hit, each row with a
+larger error is lost. So the recall is measured: some questions of each kind are answered exactly.
+For each true hit, the number of errors that a search needs to find it is recorded. The kinds of
+questions are: stored vectors, midpoints of two stored vectors, means of five, random directions,
+and stored vectors far from all others. The filters select one side of the space, a corner of it, or
+one vector in a hundred; the first two select vectors away from the question. The *worst* kind must
+reach the target, with a margin for unmeasured kinds. Before the first measurement, `UNMEASURED`
+errors are used.
 """
 
 import math
@@ -57,29 +58,33 @@ from retrieval_store.indexes.quantized import (
 
 T = TypeVar("T")
 TARGETS = (0.8, 0.9, 0.95, DEFAULT_RECALL, 0.99, GREATEST_RECALL)
-UNMEASURED = (1.5, 1.75, 2.0, 2.5, 2.75, 3.0)  # errors that find them of most vectors
-SPARED, MOST_ERRORS = 0.25, 4.0  # fewer than unmeasured, at most; and at most
-SAFETY = 2  # the worst kind may miss this part of the allowed misses: other questions may be harder
-ROUNDINGS = 0.1  # errors more, for the tables of signs and for the upper bits
-STEP = 0.25  # errors more, where searches find too little
+# Standard errors that find these shares for most vectors.
+UNMEASURED = (1.5, 1.75, 2.0, 2.5, 2.75, 3.0)
+# Measured numbers are at most SPARED less than unmeasured ones, and at most MOST_ERRORS.
+SPARED, MOST_ERRORS = 0.25, 4.0
+# The worst kind can have only 1 / SAFETY of the permitted misses: other questions may be harder.
+SAFETY = 2
+ROUNDINGS = 0.1  # further errors for the roundings of the tables of signs and of the upper bits
+STEP = 0.25  # further errors if searches find too little
 QUESTIONS = 24  # of each kind
-CORES_A_THREAD = 4  # of a machine's, for each thread that searches; the others are for queries
+CORES_A_THREAD = 4  # cores of a machine for each thread that searches; the others are for queries
 LONELY = 5  # stored vectors from which a question far from others is chosen
 HITS = (10, 100)
 NOISE = 0.02  # added to a stored vector in a question, as a share of the usual size of its numbers
-MEASURED_AGAIN = 1.25  # of this many times the vectors
+MEASURED_AGAIN = 1.25  # growth of the number of vectors after which the recall is measured again
 MIN_MEASURED = 2_000  # vectors
-AGAIN_AFTER = 1.0  # seconds until queries ask maintenance for it again
-LOOKS_APART, GROWS = 0.5, 0.01  # seconds; of a space, in a second: then it is measured later
-CORNER = 3  # numbers that must all have the other sign
-MIN_LIVING = 32  # vectors of points, without which there is nothing to ask about
+AGAIN_AFTER = 1.0  # seconds until queries request a measurement again
+# Seconds between two checks; share by which a space grows in a second if measuring is postponed.
+LOOKS_APART, GROWS = 0.5, 0.01
+CORNER = 3  # components that must all have the other sign
+MIN_LIVING = 32  # with fewer vectors of points, no questions are asked
 CheckCancelled: TypeAlias = Callable[[], object]
 
 
 class Measured(NamedTuple):
-    """The recall that searches reached for one kind of questions under one filter: the share of the
-    nearest `k` that they found, on average, and for the worst question. `k` is the one of HITS with
-    the lowest recall."""
+    """The recall that searches reached for one kind of questions under one filter. recall: the
+    share of the nearest `k` that the searches found, on average; least: the same share for the
+    worst question. `k` is the number among HITS with the lowest recall."""
 
     kind: str
     filter: str
@@ -95,9 +100,9 @@ def _recall_and_least(measured: Measured) -> tuple[float, float]:
 @dataclass(frozen=True, slots=True)
 class Recall:
     """The result of a measurement with `vectors` vectors and `questions` questions. errors: for
-    each of the TARGETS, the number of standard errors that reaches it; measured: the recall of each
-    kind with the number for the default target; off: the average error of estimates of one query's
-    recall; at: the time, in seconds since 1970."""
+    each of the TARGETS, the number of standard errors that reaches it. measured: the recall of each
+    kind with the number for the default target. off: the average error of the recall estimated for
+    a single query. at: the time of the measurement, in seconds since 1970."""
 
     vectors: int
     questions: int
@@ -108,11 +113,11 @@ class Recall:
 
     @property
     def worst(self) -> Measured:
-        """The measurement of the kind with the lowest recall."""
+        """The result for the kind of questions with the lowest recall."""
         return min(self.measured, key=_recall_and_least)
 
     def to_json(self) -> bytes:
-        """The content of a file."""
+        """The measurement as the content of a file."""
         measured = [[*measurement] for measurement in self.measured]
         head = [TARGETS, self.vectors, self.questions, self.errors]
         content = [*head, measured, self.off, self.at]
@@ -120,7 +125,8 @@ class Recall:
 
     @classmethod
     def from_json(cls, content: bytes) -> "Recall":
-        """The measurement in the content of a file; ValueError for invalid content."""
+        """The measurement from the content of a file. Raises ValueError if the content is
+        invalid."""
         targets, vectors, questions, errors, measured, *rest = orjson.loads(content)
         if tuple(targets) != TARGETS:
             raise OutdatedError("other targets were measured")
@@ -141,7 +147,8 @@ class Recall:
 
 
 class SpaceRecall(DerivedKind[None, Recall]):
-    """The measurement of a vector space in one generation; None until it is loaded or measured."""
+    """Loads and keeps the measured recall of searches by signs in one vector space and one
+    generation."""
 
     what: ClassVar[str] = "the measured recall"
 
@@ -151,12 +158,13 @@ class SpaceRecall(DerivedKind[None, Recall]):
         self._file: DerivedFile | None = None
         self._looked = files is None
         self._asked_at = 0.0
-        self._seen: tuple[float, int] | None = None  # when maintenance looked, and the slots then
+        # When maintenance last checked, and the number of slots at that time.
+        self._seen: tuple[float, int] | None = None
         self._known: Recall | None = None
 
     @property
     def known(self) -> Recall | None:
-        """The measurement; None if it isn't loaded or measured yet."""
+        """The measured recall; None if it isn't loaded or measured yet."""
         return self._known
 
     def errors_for(self, target: float) -> float | None:
@@ -171,7 +179,8 @@ class SpaceRecall(DerivedKind[None, Recall]):
         return (UNMEASURED if self._known is None else self._known.errors)[place]
 
     def load_saved(self, connection: apsw.Connection, newer: bool = False) -> None:
-        """Load the recorded file, if any; only on the first call, unless `newer`."""
+        """Load the recorded file, if there is one. It is loaded only on the first call, unless
+        `newer`."""
         if self._files is None or (self._looked and not newer):
             return
         derived_file = find(connection, self.key)
@@ -190,21 +199,22 @@ class SpaceRecall(DerivedKind[None, Recall]):
         self._known = recall
 
     def lacks(self, slots: int) -> bool:
-        """Whether the recall should be measured, for the first time or again."""
+        """Whether the recall should be measured, for the first time or again. slots: the present
+        number of slots."""
         recall = self._known
         few = slots < MIN_MEASURED
         return not few and (recall is None or slots >= MEASURED_AGAIN * recall.vectors)
 
     def asks(self, slots: int) -> bool:
-        """As `lacks`, computed at most once a second."""
+        """Like `lacks`, but True at most once in `AGAIN_AFTER` seconds."""
         if not self.lacks(slots) or time.monotonic() < self._asked_at + AGAIN_AFTER:
             return False
         self._asked_at = time.monotonic()
         return True
 
     def is_settled(self, slots: int) -> bool:
-        """Whether the space has hardly grown since the last maintenance: a measurement in the
-        middle of an ingest is soon repeated."""
+        """Whether the space has hardly grown since the last maintenance. Otherwise it isn't worth
+        measuring yet, because a measurement in the middle of an ingest has to be repeated soon."""
         now, last_look = time.monotonic(), self._seen
         if last_look is not None and now < last_look[0] + LOOKS_APART:
             return False
@@ -215,7 +225,8 @@ class SpaceRecall(DerivedKind[None, Recall]):
 
 
 def write_recall(path: Path, recall: Recall) -> int:
-    """Write the measurement to a new file; returns its number of vectors."""
+    """Write the measurement to a new file. Returns how many vectors the space had when it was
+    measured."""
     path.write_bytes(recall.to_json())
     return recall.vectors
 
@@ -224,7 +235,7 @@ def write_recall(path: Path, recall: Recall) -> int:
 
 
 class _Question(NamedTuple):
-    """A query vector, and the slots that its filter allows, None for all live slots."""
+    """A query vector, and the slots that fulfil its filter, or None for all live slots."""
 
     vector: Matrix
     allowed: Bools | None
@@ -239,14 +250,15 @@ class _Group(NamedTuple):
 
 
 class _Answered(NamedTuple):
-    """A group, and the true answers to its questions."""
+    """A group of questions, and the true hits for each of them."""
 
     group: _Group
     true: Sequence[Nearest]
 
 
 class Measurement:
-    """One measurement of the vectors of a space, by their codes, which cover them."""
+    """One measurement of the vectors of a space, using their codes, which must cover all
+    vectors."""
 
     def __init__(
         self, space: SpaceState, coded: CodeSnapshot, check_cancelled: CheckCancelled
@@ -263,7 +275,7 @@ class Measurement:
         self._living: Bools = owners >= 0
 
     def run(self) -> Recall | None:
-        """The measurement; None where there is too little data for questions."""
+        """Run the measurement and return it; None if there is too little data for questions."""
         answered = self._questions_with_answers()
         if not answered:
             return None
@@ -288,8 +300,8 @@ class Measurement:
         )
 
     def measure_with(self, recall: Recall) -> list[Measured]:
-        """The recall of each kind with the measured numbers of errors; nothing where there is too
-        little data for questions."""
+        """The recall of each kind of questions with the number of errors from an earlier
+        measurement. The list is empty if there is too little data for questions."""
         errors = recall.errors[TARGETS.index(DEFAULT_RECALL)]
         measured_groups = [
             self._measure(answers, errors) for answers in self._questions_with_answers()
@@ -297,7 +309,7 @@ class Measurement:
         return [min(measurements, key=_recall_and_least) for measurements in measured_groups]
 
     def _questions_with_answers(self) -> list[_Answered]:
-        """All questions that have answers, with these."""
+        """All groups of questions that have hits, with these hits."""
         if np.count_nonzero(self._living) < MIN_LIVING:
             return []
         all_answers = [self._answer(group) for group in self._groups() if group.questions]
@@ -306,8 +318,8 @@ class Measurement:
     # Questions.
 
     def _groups(self) -> Iterator[_Group]:
-        """All groups of questions; the questions of the last group are chosen by the answers to
-        others."""
+        """Yield all groups of questions. The questions of the last group are chosen according to
+        the hits of other questions."""
         living = np.flatnonzero(self._living)
         stored = self._vectors(self._draw.choice(living, LONELY * QUESTIONS))
         size = float(np.abs(stored).mean())
@@ -350,12 +362,12 @@ class Measurement:
         return means
 
     def _usable(self, vectors: Matrix) -> Matrix:
-        """Those of the vectors whose scores can be bounded."""
+        """The vectors whose scores can be bounded."""
         good = [is_safe_length(length := length_of(vector)) and length > 0 for vector in vectors]
         return np.ascontiguousarray(vectors[np.array(good, np.bool_)], np.float32)
 
     def _lonely(self, stored: Matrix) -> Matrix:
-        """Those of the stored vectors whose tenth nearest neighbours are farthest away."""
+        """The stored vectors whose tenth nearest neighbours are farthest away."""
         hits_by_vector = self._search_exactly(stored, 10)
         far = np.array([hits.distances[hits.chosen - 1] for hits in hits_by_vector])
         return stored[np.argsort(-far)[:QUESTIONS]]
@@ -373,8 +385,8 @@ class Measurement:
         return _Group(kind, name, questions)
 
     def _signs_at(self, number: int) -> Bools:
-        """(slots,) bool: whether the component with this number of each rotated vector is above
-        0."""
+        """Whether one component of each rotated vector is above 0: (slots,) bool. number: the index
+        of the component."""
         signs = np.zeros(self._slots, np.bool_)
         for first, codes in self._coded.pieces:
             piece_signs = signs_at(codes, number)[: self._slots - first]
@@ -382,21 +394,21 @@ class Measurement:
         return signs
 
     def _own_signs(self, vector: Matrix) -> tuple[Ints, Bools]:
-        """The numbers of the components of a rotated vector, ordered by magnitude, the largest
-        first; and which components are above 0."""
+        """The component numbers of a rotated vector, sorted by magnitude, the largest first; and
+        which components are above 0."""
         rotated = turn_query(vector, self._pieces.frames[0]).own
         return np.argsort(-np.abs(rotated)), rotated > 0
 
     def _other_side(self, vector: Matrix) -> Bools:
-        """The slots of vectors that differ from the question in the sign of its largest
-        component."""
+        """Which slots have a vector that differs from the question in the sign of the question's
+        largest component."""
         order, signs = self._own_signs(vector)
         differs: Bools = self._signs_at(int(order[0])) != signs[order[0]]
         return differs
 
     def _corner(self, vector: Matrix) -> Bools:
-        """The slots of vectors that differ from the question in the signs of several of its largest
-        components."""
+        """Which slots have a vector that differs from the question in the signs of several of the
+        question's largest components."""
         order, signs = self._own_signs(vector)
         differences = [self._signs_at(int(number)) != signs[number] for number in order[:CORNER]]
         all_differ: Bools = np.logical_and.reduce(differences)
@@ -417,14 +429,14 @@ class Measurement:
         return self._search_exactly_in_thread(question.vector[None], HITS[-1], question.allowed)[0]
 
     def _search_exactly(self, vectors: Matrix, k: int) -> list[Nearest]:
-        """The true k nearest to each of the vectors."""
+        """The true k nearest vectors to each of these vectors."""
         parts = np.array_split(vectors, self._threads)
         answer = partial(self._search_exactly_in_thread, k=k, allowed=None)
         return [hits for hits_of_part in self._call_each(answer, parts) for hits in hits_of_part]
 
     def _call_each(self, call: Callable[..., T], *items: Iterable[Any]) -> list[T]:
-        """The results of calls, one for each item, made in as many threads as a measurement may
-        use."""
+        """Call `call` once for each item, and return the results. The calls run in at most the
+        number of threads for a measurement."""
         results: list[T] = []
         with WorkerPool(self._threads) as threads:
             waiting = [
@@ -468,8 +480,8 @@ class Measurement:
         return SearchGoal(k, most, words_of(allowed, blocks_of(len(allowed))), None, errors)
 
     def _errors_needed(self, answered: _Answered) -> Floats:
-        """How many standard errors a search must allow for to find each true hit, for several
-        numbers of hits."""
+        """For each true hit, the number of standard errors that a search must allow for to find it.
+        Several numbers of hits are covered."""
         needed: list[Floats] = []
         for question, true in zip(answered.group.questions, answered.true, strict=True):
             slots, distances = true.slots[: true.chosen], true.distances[: true.chosen]
@@ -483,7 +495,7 @@ class Measurement:
         return np.concatenate(needed) if needed else np.empty(0)
 
     def _estimates(self, slots: Ints, vector: Matrix) -> tuple[Floats, Floats]:
-        """The scores of some slots by signs, and their standard errors."""
+        """The scores of these slots, estimated by signs, and their standard errors."""
         scores, errors = np.zeros(len(slots)), np.ones(len(slots))
         queries = {id(frame): turn_query(vector, frame) for frame in self._pieces.frames}
         for first, codes in self._coded.pieces:
@@ -496,7 +508,8 @@ class Measurement:
         return scores, errors
 
     def _measure(self, answered: _Answered, errors: float) -> list[Measured]:
-        """The recall of searches that allow for this many errors, for each of the HITS."""
+        """The recall of searches that allow for this number of errors, for each number of hits in
+        HITS."""
         (group, true), measurements = answered, []
         for k in HITS:
             answerable = [
@@ -510,7 +523,7 @@ class Measurement:
         return measurements
 
     def _estimate_error(self, answered: Sequence[_Answered], errors: float) -> float:
-        """The average error of estimates of a single query's recall, which are made as in
+        """The average error when the recall of a single query is estimated as in
         `code_search.estimate_recall`."""
         questions = [question for group, _ in answered for question in group.questions]
         true_hits = [true for _, hits_of_group in answered for true in hits_of_group]
@@ -521,7 +534,8 @@ class Measurement:
         return float(np.mean(known_differences)) if known_differences else 0.0
 
     def _estimate_error_of(self, question: _Question, true: Nearest, errors: float) -> float | None:
-        """The error of the estimate for one question; None if no recall is estimated for it."""
+        """The error of the estimated recall for one question; None if its recall can't be
+        estimated."""
         k = HITS[0]
         hits, wider_hits = (self._search(question, k, errors + wider) for wider in (0, 1))
         if not true.chosen or hits is None or wider_hits is None or not wider_hits.chosen:
@@ -529,7 +543,7 @@ class Measurement:
         return abs(hits.share_of(wider_hits, k) - hits.share_of(true, k))
 
     def _search(self, question: _Question, k: int, errors: float) -> Nearest | None:
-        """The hits of one search by signs; None if the question must be answered in another way."""
+        """The hits of one search by signs; None if signs can't answer the question."""
         allowed = self._living if question.allowed is None else question.allowed
         query_and_length = question.vector[None], [length_of(question.vector)]
         goal = self._make_goal(k, allowed, errors)
@@ -537,15 +551,16 @@ class Measurement:
         return hits
 
     def _share(self, question: _Question, true: Nearest, k: int, errors: float) -> float:
-        """The share of the k nearest that one search finds; other hits that are equally near count
-        too."""
+        """The share of the true k nearest that one search finds. Other hits at the same distance
+        are counted too."""
         hits = self._search(question, k, errors)
-        return 1.0 if hits is None else hits.share_of(true, k)  # else it is answered exactly
+        # Without hits, the question is answered exactly.
+        return 1.0 if hits is None else hits.share_of(true, k)
 
 
 def _errors_for(target: float, needed: Sequence[Floats]) -> float:
-    """The number of standard errors that reaches the target for every kind, with a margin for
-    unmeasured kinds."""
+    """The number of standard errors that reaches the target for every kind of questions, with a
+    margin for unmeasured kinds."""
     least = UNMEASURED[TARGETS.index(target)] - SPARED
     share = 1 - (1 - target) / SAFETY
     most = max(float(np.sort(errors)[math.ceil(share * len(errors)) - 1]) for errors in needed)

@@ -1,22 +1,22 @@
-"""Ranks points by everything but nearness in a dense space: by sparse vectors, words, multivectors,
-examples, formulas, an order, or at random. Any of these may also rank only points that other steps
-have found.
+"""Ranks points in every way except by nearness in a dense space: by sparse vectors, words,
+multivectors, examples, formulas, a sort key, or at random. Each way can also rank only the points
+that other steps have found.
 
 Texts in payloads are ranked by BM25 (`rank_payload_texts`), over the tokens of an index of texts:
 
 score = Σ idf(t) · f · (k1 + 1) / (f + k1 · (1 - b + b · |d| / avg|d|)) over the distinct tokens t
 of the query; f: how often t is in the text d; idf(t) = ln(1 + (N - n + ½) / (n + ½)) for N points
 with any token, n of them with t. Robertson and Zaragoza, "The probabilistic relevance framework"
-(2009). Lengths of 8,192 tokens and more are rounded down to 13 leading bits, since Qdrant servers
+(2009). Lengths of 8,192 tokens and more are rounded down to 13 leading bits, because Qdrant servers
 store them like that.
 
 Formulas (`evaluate_formula`) are computed for all candidates at once. A Qdrant server doesn't
-evaluate, and so doesn't refuse, operands after a factor of 0, or after a dividend of 0. So each
-node gets a `mask` of the rows for which it is needed. Only for these rows is a missing value, or
-one that isn't a finite number, an error.
+evaluate operands after a factor of 0, or after a dividend of 0, so such operands cause no errors.
+So each node gets a `mask` of the rows for which it is needed. A missing value, or a value that
+isn't a finite number, is an error only for these rows.
 
-Labels (`RowLabels`) are the groups that points are in, by the values at a path of their payloads,
-cached as `state.caches.Layers`.
+Labels (`RowLabels`) name the groups that contain a point. They are read from a path of its payload,
+and cached as `state.caches.Layers`.
 """
 
 from collections import Counter
@@ -102,14 +102,14 @@ from retrieval_store.query.query import (
 from retrieval_store.query.types import VectorKind
 
 LENGTH_BITS = 13
-BYTES_A_VALUE = 9  # that are kept of a key
-AT_ONCE = 20  # rows whose scores take numpy one step
+BYTES_A_VALUE = 9  # bytes in memory for each value of a key
+AT_ONCE = 20  # rows whose scores numpy computes in the time of one step
 
 
 @dataclass(frozen=True, slots=True)
 class _SegmentTexts:
-    """The texts of one segment: the rows, the text of each row (a number in the segment), and the
-    length of each text."""
+    """The texts of one segment. rows: the rows that have a text. texts: the text of each row, as a
+    number in the segment. lengths: the length of each row's text."""
 
     segment: TokenSegment
     rows: Ints
@@ -117,7 +117,7 @@ class _SegmentTexts:
     lengths: Ints
 
     def often(self, token: str) -> Ints:
-        """(rows,) how often the text of each row has a token."""
+        """How often the text of each row contains a token: (rows,)."""
         counts = self.segment.counts(token)
         return np.zeros(len(self.rows), np.int64) if counts is None else counts[self.texts]
 
@@ -125,8 +125,8 @@ class _SegmentTexts:
 def rank_payload_texts(
     view: SearchView, scoring: PayloadText, expression: Expression | None
 ) -> Ranking:
-    """The rows that have any of the tokens, among those that the expression allows, ascending, and
-    their scores."""
+    """The rows that have any of the tokens and fulfil the expression, in ascending order, and their
+    scores."""
     parts = list(_parts(view, scoring.at))
     corpus = filter_result(view, scoring.corpus, evaluate).mask
     corpus_rows = [part.rows if corpus is None else part.rows[corpus[part.rows]] for part in parts]
@@ -170,7 +170,7 @@ def _allowed_rows(
 
 
 def _parts(view: SearchView, tokens_at: TokensAt) -> Sequence[_SegmentTexts]:
-    """The living rows of each segment of the column that have any token."""
+    """The existing rows of each segment of the column that have at least one token."""
     column: Any = current_columns(view, [tokens_at])[tokens_at]
     parts = []
     for segment, above in zip(column.segments, column.above(), strict=True):
@@ -202,8 +202,9 @@ EAST, NORTH = 180.0, 90.0
 def evaluate_formula(
     view: SearchView, formula: Formula, rows: Ints, earlier_rankings: Sequence[Ranking]
 ) -> Floats:
-    """(n,) the formula's value for each of the rows, which ascend; InvalidArgumentError if it has
-    no value for a row. earlier_rankings: the items of each prefetch, with scores."""
+    """The formula's value for each of the rows: (n,). The rows must ascend. Raises
+    InvalidArgumentError if the formula has no value for a row. earlier_rankings: the items of each
+    prefetch, with their scores."""
     with np.errstate(all="ignore"):  # infinite numbers and NaN are distinguished below
         scores = _FormulaRows(view, rows, earlier_rankings).value(
             formula, np.ones(len(rows), np.bool_)
@@ -219,15 +220,18 @@ def _refuse(wrong: Bools, what: str) -> None:
 
 
 class _FormulaRows:
-    """Some rows, and the values of their points that a formula uses."""
+    """The rows for which a formula is evaluated, and the values of their points that the formula
+    uses."""
 
     def __init__(self, view: SearchView, rows: Ints, earlier_rankings: Sequence[Ranking]) -> None:
         self._view, self._rows, self._earlier_rankings = view, rows, earlier_rankings
-        self._known: dict[Any, tuple[Bools, Floats]] = {}  # values that were read, by key
-        self._places: dict[int, Ints] = {}  # of the rows that have a score of an earlier step
+        self._known: dict[Any, tuple[Bools, Floats]] = {}  # values that were already read, by key
+        # For each earlier step, the positions of the rows that have a score.
+        self._places: dict[int, Ints] = {}
 
     def value(self, node: Formula, mask: Bools) -> Floats:
-        """(n,) the value of a node of the formula, which is only right for the rows of the mask."""
+        """The value of a node of the formula for each row: (n,). It is correct only for the rows of
+        the mask."""
         budget.check()
         match node:
             case Constant(value):
@@ -261,7 +265,7 @@ class _FormulaRows:
         scores = np.full(len(self._rows), default)
         if place < len(self._earlier_rankings):
             rows, row_scores = self._earlier_rankings[place]
-            if place not in self._places:  # a formula may name a score very often
+            if place not in self._places:  # a formula may use a score many times
                 self._places[place] = np.searchsorted(self._rows, rows)
             scores[self._places[place]] = row_scores
         return scores
@@ -287,7 +291,8 @@ class _FormulaRows:
         return _finite(quotient, mask, "a quotient")
 
     def _decay(self, node: Decayed, mask: Bools) -> Floats:
-        """Qdrant's documentation, "Decay functions"."""
+        """The value of a decay function for each row; see Qdrant's documentation, "Decay
+        functions"."""
         distance: Floats = (
             np.abs(self.value(node.x, mask) - self.value(node.target, mask)) / node.scale
         )
@@ -312,8 +317,8 @@ class _FormulaRows:
         default: Any,
         filler: Any = 0.0,
     ) -> Floats:
-        """One value of each point for a variable; `filler` for rows where it isn't needed. Each key
-        is read once, since a formula may name a key many times."""
+        """For each row, one value of the variable, or `filler` if the value isn't needed. Each key
+        is read only once, because a formula may use a key many times."""
         key = variable, convert, default, filler
         cached_values = self._known.get(key)
         if cached_values is None:
@@ -338,9 +343,9 @@ class _FormulaRows:
         return values
 
     def _values_at(self, variable: Variable) -> Iterator[list[Any]]:
-        """The values that each point has for a variable."""
+        """Yield, for each point, the values that it has for a variable."""
         path = variable if isinstance(variable, JsonPath) else variable.path
-        assert isinstance(path, JsonPath)  # fronts with formulas have no others
+        assert isinstance(path, JsonPath)  # fronts with formulas have no other paths
         connection, pks = self._view.connection, self._view.state.pks[self._rows]
         (values,) = read_exactly(connection, pks, [path.keys])
         nothing = [i for i, value in enumerate(values) if value is None]
@@ -353,14 +358,14 @@ class _FormulaRows:
 
 
 class _Time(NamedTuple):
-    """A time as an index of times holds it."""
+    """A point in time, in the representation that an index of times uses."""
 
     micros: int
 
 
 def _values_of_point(variable: Variable, path_values: list[Any]) -> list[Any]:
-    """The values of a point. A path that ends with all elements of a list gives these unchanged;
-    another path gives the elements of a list instead of the list."""
+    """The values of a point for a variable. A path that ends with all elements of a list leaves the
+    values unchanged. Any other path replaces a list by its elements."""
     if isinstance(variable, JsonPath):
         return path_values if variable.steps[-1] is EACH else items_of(path_values)
     values: list[Any] = variable.within(path_values)
@@ -369,7 +374,8 @@ def _values_of_point(variable: Variable, path_values: list[Any]) -> list[Any]:
 
 
 def _only_or_list(values: list[Any], default: Any, convert: Callable[[Any], Any]) -> Any:
-    """The only value, or several as a list; the default where there is none."""
+    """The converted value: the only value, or a list of several values. The default if there is no
+    value."""
     if not values:
         return default
     return convert(values[0] if len(values) == 1 else values)
@@ -387,8 +393,8 @@ def _seconds(value: Any) -> float | None:
 
 
 def _place(value: Any) -> tuple[float, float] | None:
-    """A value as a geographic place. A list of two numbers is one too, as on Qdrant servers:
-    longitude and latitude."""
+    """The value as a geographic location, or None if it isn't one. As on Qdrant servers, a list of
+    two numbers is a location too: longitude and latitude."""
     match value:
         case {"lon": lon, "lat": lat} | [lon, lat]:
             east, north = _number(lon), _number(lat)
@@ -417,26 +423,27 @@ _COMBINED: dict[str, Callable[[Floats, Floats], Floats]] = {
     "min": np.fmin,
 }
 FLAT = 1.0  # the score of hits that aren't ranked by a score
-# The rows that a step may rank; None for all that its filter allows.
+# The rows that a step can rank; None for all rows that fulfil its filter.
 Within: TypeAlias = Ints | None
 
 
 class DenseLeaves(Ranker, Protocol):
-    """The methods of `search.EngineRanker` that are used here."""
+    """The methods of `ranker.EngineRanker` that this module uses."""
 
     def near(self, step: QueryStep, near: NearestDense, k: int) -> list[Ranked]:
         """Rank by nearness in a dense space."""
 
 
 class Scorings:
-    """Rankings of the points in one view. leaves: for the same view; they rank by nearness in dense
-    spaces."""
+    """Rankings of the points in one view. leaves: ranks the points of the same view by nearness in
+    dense spaces."""
 
     def __init__(self, view: SearchView, trace: EngineTrace, leaves: DenseLeaves) -> None:
         self._view, self._trace, self._leaves = view, trace, leaves
 
     def rank(self, step: QueryStep) -> list[Ranked]:
-        """For each query of a step its best points, among all that its filter allows."""
+        """For each query vector or text of a step, rank all points that fulfil the step's
+        filter."""
         match step.scoring:
             case NearestDense() as near:
                 return self._near(step, near, step.depth)
@@ -447,8 +454,8 @@ class Scorings:
         return [self._rank_one(step, None)]
 
     def rank_among(self, step: QueryStep, rankings: Sequence[Ranked]) -> Ranked:
-        """As `rank`, for a step of one query, among the points that are in any of these
-        rankings."""
+        """One ranking by a step with a single query vector or text. It ranks only the points that
+        are in any of these rankings."""
         rows = distinct(
             np.concatenate([np.empty(0, np.int64), *(ranking.items for ranking in rankings)])
         )
@@ -481,7 +488,8 @@ class Scorings:
         raise TypeError(f"a step can't be scored so: {step.scoring!r}")
 
     def distances(self, near: NearestDense, place: int, items: Ints) -> Floats:
-        """(n,) float64 distances from the query vector at `place`; NaN for points without one."""
+        """The distances from the query vector at `place` to these points: (n,) float64, NaN for
+        points without a vector."""
         distances = np.full(len(items), np.nan)
         space = self._view.state.spaces.get(near.space)
         if space is not None:
@@ -491,7 +499,7 @@ class Scorings:
         return distances
 
     def _mask_of_filter(self, step: QueryStep) -> Bools | None:
-        """The step's filter as a mask over rows; None if it allows all."""
+        """The step's filter as a mask over rows; None if all points fulfil it."""
         allowed = filter_result(self._view, step.expression, evaluate)
         self._trace.note_filter(allowed.count)
         return allowed.mask
@@ -503,7 +511,7 @@ class Scorings:
         return np.flatnonzero(self._view.state.alive if mask is None else mask)
 
     def _near(self, step: QueryStep, near: NearestDense, k: int) -> list[Ranked]:
-        """Rank by nearness to vectors, in a space of any kind."""
+        """Rank by nearness to query vectors, in a space of any kind."""
         if near.space in self._view.state.non_dense:
             return self._late_interaction(step, near, k)
         return self._leaves.near(step, near, k)
@@ -536,7 +544,7 @@ class Scorings:
         return [Ranked(rows, scores) for rows, scores in rankings]
 
     def _corpus(self, expression: Expression | None) -> Bools | None:
-        """The rows among which idf is counted; None for all."""
+        """A mask of the rows over which idf is computed; None for all rows."""
         return filter_result(self._view, expression, evaluate).mask
 
     def _text(self, step: QueryStep, text: Bm25) -> list[Ranked]:
@@ -551,7 +559,8 @@ class Scorings:
         return ranked
 
     def words(self, text: Bm25, rows: Ints) -> list[WordReport]:
-        """Each distinct word of the first text, and its contribution to the scores of some rows."""
+        """Each distinct word of the first query text, with its contribution to the score of each
+        row."""
         weight = text.identifier_weight
         shares = word_shares(self._view, text.analyzer, text.texts[0], rows, weight)
         return [WordReport(*word_share) for word_share in shares]
@@ -563,8 +572,8 @@ class Scorings:
         return space
 
     def _near_among(self, near: NearestDense | NearestSparse, rows: Ints) -> Ranked:
-        """Rank those of the rows whose points have a vector, by nearness to the first query
-        vector."""
+        """Rank these rows by nearness to the first query vector. Rows without a vector are left
+        out."""
         rows = rows_with_vector(self._view, near.space, rows)
         corpus = self._corpus(near.corpus) if isinstance(near, NearestSparse) else None
         (scores,) = similarities(self._view, near.space, rows, [near.vectors[0]], corpus=corpus)
@@ -578,14 +587,15 @@ class Scorings:
         return ranked
 
     def _rank_by_examples(self, step: QueryStep, scoring: ByExamples, within: Within) -> Ranked:
-        """Rank by a combination of the similarities to examples: computed approximately for all
-        rows, then exactly for rows that may be among the best."""
+        """Rank by a combination of the similarities to examples. The scores are computed
+        approximately for all rows, then exactly for the rows that may be among the best."""
         view = self._view
         comparison = comparison_of(scoring)
         name, examples = comparison.space, comparison.examples
         check_examples(view, name, examples)
         rows = rows_with_vector(view, name, self._rows(step, within))
-        take_comparisons(len(examples), len(rows), 2)  # with what their errors may make of them
+        # Includes the arrays for adding and subtracting their errors.
+        take_comparisons(len(examples), len(rows), 2)
         approximate = approximate_scores(view, name, rows, examples)
         if approximate is not None:
             rows = rows[comparison.places_of_best(approximate, step.depth)]
@@ -593,8 +603,8 @@ class Scorings:
         return _by_score(rows, comparison.combine(alike))
 
     def _diverse(self, step: QueryStep, diverse: Mmr, within: Within) -> Ranked:
-        """`step.limit` hits by MMR (maximal marginal relevance). An offset skips some of these, so
-        that fewer hits are left, as on a Qdrant server."""
+        """Choose `step.limit` hits by MMR (maximal marginal relevance). As on a Qdrant server, an
+        offset skips some of these hits, so that fewer are left."""
         near, view = diverse.near, self._view
         if diverse.candidates < 1:
             return Ranked(np.empty(0, np.int64), np.empty(0))
@@ -608,7 +618,7 @@ class Scorings:
         if step.threshold is not None:
             worse = are_worse(self._leaves, diverse, ranking.scores, step.threshold)
             ranking = ranking.at(slice(int(np.argmax(worse)) if worse.any() else None))
-        # As on a server: idf counts in the choice of candidates, but not from here on.
+        # As on a server, idf counts in the choice of candidates, but not in the following steps.
         (relevance,) = similarities(
             view, near.space, ranking.items, [near.vectors[0]], weighted=False
         )
@@ -621,8 +631,8 @@ class Scorings:
         return ranking.at(chosen)
 
     def _likeness(self, name: str, rows: Ints) -> Callable[[slice | Ints, Ints], Floats]:
-        """A function that computes the similarities of some of the rows to rows picked before, as
-        an array (rows, picks)."""
+        """A function that computes the similarities of some rows to rows that were picked earlier.
+        It returns an array (rows, picks)."""
         view = self._view
         vectors, space = examples_of(view, name, rows), view.state.non_dense.get(name)
         is_multi = space is not None and space.kind == "multi"
@@ -660,19 +670,19 @@ def _by_score(rows: Ints, scores: Floats) -> Ranked:
     return Ranked(rows[order], scores[order])
 
 
-LOOKED_AT = 8  # labels are cached once calls have read one payload in this many, taken together
+LOOKED_AT = 8  # labels are cached once all calls together have read one payload in this many
 DISTINCT_BYTES = 128  # about the size of a tuple with its values
 
 
 @dataclass(frozen=True, slots=True)
 class LabelsAt:
-    """Labels for `GroupSearch`: the strings and integers at a path; each element of a list is a
-    label. A point with any other value there has no label."""
+    """Reads labels for `GroupSearch`: the strings and integers at a path. Each element of a list is
+    a label. A point with any other value at the path has no label."""
 
     path: JsonPath
 
     def read(self, view: SearchView, rows: Ints) -> list[Label]:
-        """The labels of some rows."""
+        """The labels of these rows."""
         (values,) = read_exactly(view.connection, view.state.pks[rows], [self.path.keys])
         beyond = self.path.beyond
         return [_label(items_of(values_at_end(value, beyond))) for value in values]
@@ -680,20 +690,21 @@ class LabelsAt:
 
 @dataclass(frozen=True, slots=True)
 class Kinds:
-    """Labels for `BestOfEach`: the whole value at a path, made hashable by `kind_of`."""
+    """Reads labels for `BestOfEach`: the whole value at a path. `kind_of` makes the value
+    hashable."""
 
     path: PayloadPath
 
     def read(self, view: SearchView, rows: Ints) -> list[Label]:
-        """The labels of some rows."""
+        """The labels of these rows."""
         (values,) = read_values(view.connection, view.state.pks[rows], [self.path])
         return [() if kind is None else (kind,) for kind in map(kind_of, values)]
 
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """A segment of cached labels. rows: (n,) ascending; labels: (n,) tuples of which equal ones are
-    the same object; counts: the number of rows with each value."""
+    """A segment of cached labels. rows: (n,) ascending. labels: (n,) tuples; equal tuples are the
+    same object. counts: for each value, the number of rows that have it."""
 
     rows: Ints
     labels: npt.NDArray[np.object_]
@@ -706,13 +717,13 @@ class Labels:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in its arrays, and about the size of the labels."""
+        """The size of its arrays and, approximately, of the labels, in bytes."""
         return self.rows.nbytes + self.labels.nbytes + len(self.counts) * DISTINCT_BYTES
 
 
 class RowLabels:
     """The labels of points; see `query.executor.Labelling`. point_count: about how many points the
-    call will need, which decides whether labels of all points are cached."""
+    call needs. This number decides whether the labels of all points are cached."""
 
     def __init__(self, view: SearchView, key: LabelsAt | Kinds, point_count: int) -> None:
         self._view, self._key = view, key
@@ -736,8 +747,9 @@ class RowLabels:
         return current(cache, self._key, state.head.seq, state.alive, build, lambda: None).segments
 
     def of(self, rows: Ints) -> Sequence[Label]:
-        """The labels of some rows, in any order."""
-        if self._layers is None and self._is_much(len(rows)):  # no less work than caching all
+        """The labels of these rows, which can be in any order."""
+        # Reading them is as much work as caching all labels.
+        if self._layers is None and self._is_much(len(rows)):
             self._layers = self._current_layers()
         if self._layers is None:
             return self._key.read(self._view, rows)
@@ -767,7 +779,7 @@ class RowLabels:
 
     @property
     def points_per_occurrence(self) -> int:
-        """On average, one point in how many has a certain value; 0 if unknown."""
+        """One point in how many has a certain value, on average; 0 if unknown."""
         if not self._layers:
             return 0
         largest = max(self._layers, key=lambda segment: len(segment.rows))

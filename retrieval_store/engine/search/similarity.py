@@ -1,15 +1,15 @@
-"""Similarities of points to examples, in spaces of any kind, and scores that are computed from
-these.
+"""Similarities of points to examples, in spaces of any kind, and the scores that are computed from
+them.
 
 The similarity sim(x, e) of a point x and an example e is the cosine, the dot product, or the
-negative of the squared L2 or of the L1 distance; greater is nearer. For multivectors it is the sum,
-over the example's vectors, of the greatest similarity to any of the point's vectors (late
-interaction).
+negative of the squared L2 or of the L1 distance; greater is nearer. For multivectors it is computed
+by late interaction: for each of the example's vectors, the greatest similarity to any of the
+point's vectors; then the sum of these.
 
-Similarities to examples give the scores of recommendation, discovery, context and feedback
-(`comparison_of`; formulas: Qdrant's documentation, "Explore the data" and "Relevance feedback").
-They also give pairs of near points (`pairs`), and a drawing of the points of a dense space in a
-plane (`projection`).
+The scores of recommendation, discovery, context and feedback are computed from similarities to
+examples (`comparison_of`; formulas: Qdrant's documentation, "Explore the data" and "Relevance
+feedback"). Pairs of near points (`pairs`), and a drawing of the points of a dense space in a plane
+(`projection`), are computed here as well.
 """
 
 from collections.abc import Callable, Sequence
@@ -63,14 +63,14 @@ from retrieval_store.query.types import (
 
 # Of k wanted rows, this many of the best by float32 are ranked again in float64.
 CHOSEN_AT_LEAST, CHOSEN_TIMES = 64, 4
-AT_ONCE = 1 << 20  # numbers of vectors that are multiplied at once
+AT_ONCE = 1 << 20  # numbers of vectors that are multiplied at the same time
 UNIT, LEAST = 2.0**-24, 2.0**-126  # float32's unit roundoff, and its least normal number
-ROUNDINGS = 8  # those besides the product's
+ROUNDINGS = 8  # roundings in addition to those of the product
 SPREAD = 2  # slots are dense where at least one in this many is wanted
 
 
 def rows_with_vector(view: SearchView, name: str, rows: Ints) -> Ints:
-    """Those of the rows whose points have a vector in the space."""
+    """The rows whose points have a vector in the space."""
     space = view.state.spaces.get(name)
     if space is not None:
         return rows[space.slot_of_row[rows] >= 0]
@@ -89,14 +89,14 @@ def rows_with_vector(view: SearchView, name: str, rows: Ints) -> Ints:
 
 
 def take_comparisons(examples: int, rows: int, arrays: int = 1) -> None:
-    """Count, against the request's budget, the scores (of eight bytes each) of comparing examples
-    with rows, for this number of arrays in memory at a time."""
+    """Count the memory for comparing examples with rows against the request's budget: scores of
+    eight bytes each. arrays: how many arrays of scores are in memory at the same time."""
     budget.take(8 * arrays * examples * rows, "comparisons", examples * rows)
 
 
 def check_examples(view: SearchView, name: str, examples: Sequence[Example]) -> None:
-    """Raise InvalidArgumentError for an example of another kind than the vectors of a space, and
-    DimensionMismatchError for one of another dimension."""
+    """Raise InvalidArgumentError if an example isn't of the same kind as the vectors of the space,
+    and DimensionMismatchError if it has another dimension."""
     space = known_space(view.state, name)
     ranks = {"dense": (1,), "multi": (1, 2), "sparse": ()}[space.kind]
     for example in examples:
@@ -123,8 +123,9 @@ def similarities(
     weighted: bool = True,
     corpus: Bools | None = None,
 ) -> Floats:
-    """(m, n) float64 similarities of m examples to n rows that all have a vector. weighted:
-    apply idf in a sparse space that has it, by the rows of the corpus."""
+    """The similarities of m examples to n rows: (m, n) float64. All the rows must have a vector.
+    weighted: multiply by idf if the space is sparse and has idf. corpus: the rows over which idf is
+    computed, None for all."""
     if not examples or not len(rows):
         return np.empty((len(examples), len(rows)))
     check_examples(view, name, examples)
@@ -153,8 +154,8 @@ def _dense(space: SpaceState, rows: Ints, example: Example) -> Floats:
 
 
 def distances_of(space: SpaceState, rows: Ints, vector: Matrix) -> Floats:
-    """(n,) float64 distances from a vector, (dim,), to the vectors of n rows, which all have
-    one."""
+    """The distances from a vector, (dim,), to the vectors of n rows: (n,) float64. All the rows
+    must have a vector."""
     slots = space.slot_of_row[rows]
     matrix = space.vectors.rows(space.space.slots)
     space.vectors.verify_once(matrix, space.checksums, slots)
@@ -162,7 +163,7 @@ def distances_of(space: SpaceState, rows: Ints, vector: Matrix) -> Floats:
 
 
 def examples_of(view: SearchView, name: str, rows: Ints) -> list[Example]:
-    """The vectors of the rows, all of which have a vector."""
+    """The vectors of the rows. All the rows must have a vector."""
     return [vector for vector in read_vectors(view, rows, name) if vector is not None]
 
 
@@ -177,8 +178,8 @@ def _multi(view: SearchView, space: Space, rows: Ints, example: Example) -> Floa
 
 @dataclass(slots=True)
 class ApproximateScores:
-    """scores: (m, n) float64 approximations of `similarities`, computed in a fraction of the time;
-    errors: (m,) bounds of their absolute errors, by example."""
+    """Scores computed in a fraction of the time of `similarities`. scores: (m, n) float64
+    approximations; errors: (m,) for each example, a bound of the absolute error."""
 
     scores: Floats
     errors: Floats
@@ -187,8 +188,8 @@ class ApproximateScores:
 def approximate_scores(
     view: SearchView, name: str, rows: Ints, examples: Sequence[Example]
 ) -> ApproximateScores | None:
-    """The similarities of m examples to n rows by float32; None where float32 isn't faster (spaces
-    other than dense, and L1), or overflows."""
+    """Approximate similarities of m examples to n rows, computed in float32. None if float32 isn't
+    faster (spaces that aren't dense, and L1), or if it overflows."""
     space = view.state.spaces.get(name)
     if space is None or space.space.metric == "l1" or not examples or not len(rows):
         return None
@@ -198,7 +199,7 @@ def approximate_scores(
     norms = space.vectors.norms(matrix, space.checksums, slots)
     products = np.empty((len(queries), len(rows)), np.float32)
     step = max(1, AT_ONCE // max(1, matrix.shape[1]))
-    with np.errstate(all="ignore"):  # numbers too large for float32 are noticed below
+    with np.errstate(all="ignore"):  # numbers too large for float32 are detected below
         for start in range(0, len(rows), step):
             piece = slice(start, start + step)
             products[:, piece] = _products(queries, matrix, slots[piece]).T
@@ -208,9 +209,9 @@ def approximate_scores(
 
 
 def _products(queries: Matrix, matrix: Stored, slots: Ints) -> Matrix:
-    """(n, q) products with the vectors in these slots. If the slots lie close together, the whole
-    range from the first to the last is multiplied: the extra rows cost less than copying the wanted
-    rows."""
+    """The products of the queries with the vectors in these slots: (n, q). If the slots are close
+    together, the whole range from the first to the last is multiplied, because the extra rows cost
+    less than copying the wanted rows."""
     first, stop = int(slots.min()), int(slots.max()) + 1
     if stop - first > SPREAD * len(slots):
         return products_of_few(queries, as_float32(matrix[slots]))
@@ -234,7 +235,7 @@ def _by_metric(
 
 
 def _errors(metric: str, queries: Matrix, lengths: Floats) -> Floats:
-    """(q,) bounds of the error of a score, for each query. The error of a float32 product of d
+    """For each query, a bound of the error of a score: (q,). The error of a float32 product of d
     numbers is at most d 2^-24 |x| |q| (Higham, "Accuracy and Stability of Numerical Algorithms",
     3.5), plus 2^-126 for each term that underflows."""
     dimension = queries.shape[1] + ROUNDINGS
@@ -251,8 +252,8 @@ Combine: TypeAlias = Callable[[Floats], Floats]
 
 
 def best_of(scores: Floats, k: int) -> Ints:
-    """The positions of the k greatest scores and of some more, for an exact second ranking; NaN
-    ranks last."""
+    """The positions of the k greatest scores and of some more, which the caller then ranks exactly;
+    NaN ranks last."""
     most = max(CHOSEN_AT_LEAST, CHOSEN_TIMES * k)
     if len(scores) <= most:
         return np.arange(len(scores))
@@ -260,8 +261,8 @@ def best_of(scores: Floats, k: int) -> Ints:
 
 
 class ExampleComparison(NamedTuple):
-    """A space, examples, and the function that makes a score from the similarities to these. signs:
-    (m,) 1 if the score rises with the similarity to an example, -1 if it falls."""
+    """A space, examples, and a function that computes scores from the similarities to these
+    examples. signs: (m,) 1 if the score rises with the similarity to an example, -1 if it falls."""
 
     space: str
     examples: Sequence[Example]
@@ -269,8 +270,8 @@ class ExampleComparison(NamedTuple):
     signs: Floats
 
     def places_of_best(self, approximate: ApproximateScores, k: int) -> Ints:
-        """The positions of all points that may be among the k best, ascending. Of points that
-        certainly tie with the last of the k, only the first k are included."""
+        """The positions of all points that may be among the k best, in ascending order. Of the
+        points that certainly tie with the k-th, only the first k are included."""
         margins = (self.signs * approximate.errors)[:, None]
         least = self.combine(approximate.scores - margins)
         if len(least) <= k:
@@ -283,12 +284,13 @@ class ExampleComparison(NamedTuple):
         return np.flatnonzero(may_be)
 
 
-MARGIN = float(np.finfo(np.float32).eps)  # by which a point must be nearer to the right side
+# A point must be nearer to the correct side by this margin.
+MARGIN = float(np.finfo(np.float32).eps)
 
 
 @singledispatch
 def comparison_of(scoring: object) -> ExampleComparison:
-    """How points are compared with examples."""
+    """The examples of a scoring, and how points are compared with them."""
     raise TypeError(f"nothing is compared by {scoring!r}")
 
 
@@ -315,7 +317,7 @@ def _(scoring: Discover) -> ExampleComparison:
 
 @comparison_of.register
 def _(scoring: RelevanceFeedback) -> ExampleComparison:
-    # An example is in many pairs, of whose sum it has a part: it is compared once.
+    # An example may be in many pairs. It is compared once, with the sum of its weights.
     examples: dict[int, Example] = {}
     shares: dict[int, float] = {}
     for near, far, weight in scoring.pairs:
@@ -333,8 +335,9 @@ def _(scoring: RelevanceFeedback) -> ExampleComparison:
 
 
 def _best(positives: Floats, negatives: Floats) -> Floats:
-    """½ (σ + 1) of the greatest similarity to a positive example, if that exceeds the greatest
-    similarity to a negative example; else -σ of the latter."""
+    """The scores for comparing a point with its most similar example, where σ(x) = x / (1 + |x|).
+    If the most similar example is positive, the score is ½ (σ + 1) of this similarity. Otherwise it
+    is -½ (σ + 1) of the greatest similarity to a negative example."""
     near = positives.max(axis=0, initial=-np.inf)
     far = negatives.max(axis=0, initial=-np.inf)
     nearer = near > far
@@ -348,15 +351,16 @@ def _sum_scores(positives: Floats, negatives: Floats) -> Floats:
 
 
 def _discovery_scores(alike: Floats) -> Floats:
-    """Σ over pairs of 1, 0 or -1 (nearer to the pair's positive, equally near, nearer to its
-    negative), plus ½ (σ + 1) of the similarity to the target."""
+    """The scores of discovery, where σ(x) = x / (1 + |x|). Each pair adds 1 if the point is nearer
+    to the pair's positive example, -1 if nearer to the negative, and 0 if equally near. The
+    similarity to the target adds ½ (σ + 1)."""
     ranks: Floats = np.sign(alike[1::2] - alike[2::2]).sum(axis=0)
     return ranks + _scale(alike[0])
 
 
 def _in_context(alike: Floats) -> Floats:
-    """Σ over pairs of σ(similarity to the positive minus similarity to the negative), each term at
-    most 0."""
+    """The scores of context search, where σ(x) = x / (1 + |x|). Each pair adds σ(similarity to the
+    positive example minus similarity to the negative example), but at most 0."""
     margins = np.minimum(alike[0::2] - alike[1::2] - MARGIN, 0.0)
     total: Floats = _sigmoid(margins).sum(axis=0)
     return total
@@ -369,12 +373,12 @@ def _sigmoid(x: Floats) -> Floats:
 
 
 def _scale(x: Floats) -> Floats:
-    """½ (σ(x) + 1), σ(x) = x / (1 + |x|)."""
+    """Compute ½ (σ(x) + 1), where σ(x) = x / (1 + |x|)."""
     return 0.5 * (_sigmoid(x) + 1.0)
 
 
-CELLS = 1 << 22  # likenesses at once
-PAIR = 850  # bytes that a pair takes until it is answered
+CELLS = 1 << 22  # similarities that are computed at the same time
+PAIR = 850  # bytes that a pair takes until the response is written
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,16 +394,18 @@ class Pairs:
 def pairs(
     view: SearchView, space: str, expression: Expression | None, sample: int, limit: int
 ) -> Pairs:
-    """For each point of a random sample, the nearest other points of the sample."""
+    """Find pairs of near points: for each point of a random sample, the nearest other points of the
+    sample."""
     mask = filter_result(view, expression, evaluate).mask
     rows = rows_with_vector(view, space, np.flatnonzero(view.state.alive if mask is None else mask))
     if len(rows) > sample:
         rows = np.random.default_rng().choice(rows, sample, replace=False)
-    if len(rows) == 1:  # there is nothing to compare it with
+    if len(rows) == 1:  # there is no other row to compare
         rows = rows[:0]
     most = min(limit, max(0, len(rows) - 1))
     budget.take(PAIR * most * len(rows), "pairs", most * len(rows))
-    size = 2 * vector_bytes(view, Fields(vectors=(space,)))  # as a matrix, and each by itself
+    # Once in the matrix, and once as a separate vector.
+    size = 2 * vector_bytes(view, Fields(vectors=(space,)))
     budget.take(size * len(rows), "vectors", len(rows))
     ids, rows = _by_id(fetch(view, rows, Fields()).ids, rows)
     a, b, alike = _nearest_others(view, space, rows, most)
@@ -409,8 +415,8 @@ def pairs(
 def _nearest_others(
     view: SearchView, space: str, rows: Ints, most: int
 ) -> tuple[Ints, Ints, Floats]:
-    """For each of the rows its nearest others among the rows, at most `most`, best first: as pairs
-    of positions, with their similarities. Sparse vectors that share no index aren't compared."""
+    """For each row, its nearest other rows, best first, at most `most`. Returns pairs of positions,
+    with their similarities. Sparse vectors that share no index aren't compared."""
     examples, step = examples_of(view, space, rows), max(1, CELLS // max(1, len(rows)))
     compared = _comparable(examples)
     nearest, scores = [np.empty(0, np.int64)], [np.empty(0)]
@@ -442,8 +448,8 @@ def _nearest_others(
 
 
 def _comparable(examples: Sequence[Example]) -> Callable[[int], Ints]:
-    """A function that returns the positions of the examples with which the example at a position is
-    compared, including itself."""
+    """A function that selects the examples with which one example is compared. It takes the
+    position of this example and returns positions, including its own."""
     every = np.arange(len(examples))
     if not any(isinstance(example, SparseVector) for example in examples):
         return lambda place: every
@@ -468,8 +474,8 @@ def _proven(
     example: Example,
     exactly: Callable[[Example, Ints], tuple[Ints, Floats]],
 ) -> tuple[Ints, Floats] | None:
-    """The exactly ranked best of the approximately best; None if one of the other rows may be
-    better."""
+    """The best rows by exact scores, chosen from the best by approximate scores. None if any other
+    row may be better."""
     scores = approximate.scores[i, others]
     chosen = np.sort(best_of(scores, most))
     places, alike = exactly(example, others[chosen])
@@ -480,7 +486,7 @@ def _proven(
 
 
 def _by_id(ids: list[PointId], rows: Ints) -> tuple[list[PointId], Ints]:
-    """Sort ids, and rows with them: integers first, then strings."""
+    """Sort ids, and rows in the same order: integers first, then strings."""
     order = sorted(range(len(ids)), key=lambda i: (isinstance(ids[i], str), ids[i]))
     return [ids[i] for i in order], rows[order]
 
@@ -493,10 +499,11 @@ def projection(
     seed: int,
     path: PayloadPath | None,
 ) -> Projection:
-    """A sample of the points that match and have a vector in the space, in a plane."""
+    """Project a sample of points to a plane. The points match the expression and have a vector in
+    the space."""
     refuse_other_kind(name, known_space(view.state, name).kind)
     space = view.state.spaces.get(name)
-    if space is None:  # nothing was ever written to it
+    if space is None:  # nothing was ever written to the space
         return nothing_in(path)
     mask = filter_result(view, expression, evaluate).mask
     rows = rows_with_vector(view, name, np.flatnonzero(view.state.alive if mask is None else mask))

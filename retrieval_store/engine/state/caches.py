@@ -1,20 +1,20 @@
-"""Caches of derived data: how they are updated after writes, and how much memory they may use.
+"""Caches of derived data: how they are updated after writes, and how much memory they use.
 
-`Layers` hold data derived from the rows of a state (a *row* is a point's position in the state),
-kept current like a log-structured merge tree. They are a stack of immutable segments, each built by
-reading some rows; for a row in several segments, the uppermost one counts. Rows that may have
-changed since they were read are *stale*. When the layers are used next, these rows are read into a
-new segment, and small segments below are merged into it. So keeping up with writes costs O(log n)
-reads of a row.
+`Layers` contain data derived from the rows of a state (a *row* is a point's position in the state).
+They are updated like a log-structured merge tree. They are a stack of immutable segments, each
+built by reading some rows; if several segments contain a row, the uppermost decides. Rows that may
+have changed since they were read are *stale*. When the layers are used next, these rows are read
+into a new segment, and small segments below are merged into it. So updates after writes cost O(log
+n) reads of a row.
 
-One `MemoryBudget` bounds the memory of all stores of a process. All data that is kept between calls
+One `MemoryBudget` limits the memory of all stores of a process. All data that is kept between calls
 is in a `Cache`, which knows its size. When a call ends and all caches together exceed the limit,
-the entries that were unused for longest are evicted. The state of the collection that was just used
-is never evicted: the limit is for all other data.
+the least recently used entries are evicted. The state of the collection that was just used is never
+evicted: the limit is for all other data.
 
-No thread waits for the budget: it has no lock, since garbage may be collected at any step. A
-collected object may close a store, which waits for others. Each step is one atomic operation of a
-dict or a deque.
+No thread waits for the budget: it has no lock, because garbage may be collected at any step. A
+collected object may close a store, which waits for other threads. Each step is one atomic operation
+of a dict or a deque.
 """
 
 import mmap
@@ -34,43 +34,45 @@ from retrieval_store.base import budget, system
 from retrieval_store.base.arrays import Bools, Ints, distinct, is_whole, union
 from retrieval_store.base.locks import Lock
 
-USUAL, SHARE = 256_000_000, 8  # the limit: this many bytes, or one part of the memory in this many
-KEPT = 0.9  # the share that remains after an eviction, so that it isn't done at each call
-COUNTED_EVERY = 1_024  # calls: then all caches are counted anew
+# The limit is this many bytes, or the machine's memory divided by SHARE if that is less.
+USUAL, SHARE = 256_000_000, 8
+KEPT = 0.9  # the share of the limit that is left after an eviction, so that not every call evicts
+COUNTED_EVERY = 1_024  # calls after which the size of all caches is counted again
 K = TypeVar("K")
 V = TypeVar("V")
 Evict = Callable[[], object]
 
 
 class MemoryBudget:
-    """Bounds the bytes that all caches take together to `limit`."""
+    """Limits the total size of all caches to `limit` bytes."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.now, self._settled = count().__next__, 0
-        self.ledger: deque[int] = deque([0])  # bytes that came and went; their sum is in use
+        # Bytes that were added and removed; their sum is in use.
+        self.ledger: deque[int] = deque([0])
         self.caches: dict[int, weakref.ref[Cache[Any, Any]]] = {}
 
     @property
     def cached_bytes(self) -> int:
-        """The bytes that all caches take."""
+        """The total size of all caches in bytes."""
         return sum(cache.nbytes for cache in self._living_caches())
 
     def has_room(self, nbytes: int, parts: int) -> bool:
-        """Whether a single object may take this number of bytes: at most the limit divided by
+        """Whether a single object is allowed to have this size: at most the limit divided by
         `parts`."""
         return nbytes * parts <= self.limit
 
     @property
     def usage(self) -> dict[str, int]:
-        """The limit and the bytes in use, as users are shown them."""
+        """The limit and the present size of all caches in bytes, as shown to users."""
         return {"limit": self.limit, "held": self.cached_bytes}
 
     def settle(self, in_use: "Cache[Any, Any]") -> None:
-        """Evict the entries that were unused for longest, if the caches besides the one in use
-        exceed the limit. The caller must hold no lock."""
+        """Evict the least recently used entries if all caches except the one in use exceed the
+        limit. The caller must not hold any lock."""
         self._settled += 1
-        if self._settled % COUNTED_EVERY == 0:  # an interrupt may have come while adding up
+        if self._settled % COUNTED_EVERY == 0:  # an interrupt may have come during an addition
             self.ledger = deque([self.cached_bytes])
         total = self._sum_ledger()
         if total > self.limit and total - in_use.nbytes > self.limit:
@@ -78,11 +80,11 @@ class MemoryBudget:
                 evict()
 
     def _sum_ledger(self) -> int:
-        """The sum of the ledger; its entries are replaced by one with the sum."""
+        """The sum of the ledger. Its entries are replaced by one entry with the sum."""
         ledger = self.ledger
         try:
             total = ledger.popleft()
-        except IndexError:  # another thread is at it
+        except IndexError:  # another thread is adding up the ledger
             total = 0
         try:
             while ledger:
@@ -98,7 +100,8 @@ class MemoryBudget:
         return [cache for cache in caches if cache is not None]
 
     def _evictions(self, in_use: "Cache[Any, Any]") -> list[Evict]:
-        """Forget entries until there is enough room; returns the callbacks for them."""
+        """Drop entries until there is enough room. Returns the callbacks that must be called for
+        them."""
         other_caches = [cache for cache in self._living_caches() if cache is not in_use]
         all_uses = [(used, cache, key) for cache in other_caches for key, used in cache.uses()]
         excess, calls = self.cached_bytes - in_use.nbytes - KEPT * self.limit, []
@@ -112,7 +115,8 @@ class MemoryBudget:
 
 
 def usual_limit() -> int:
-    """The default limit in bytes: small, since each of several processes may use this much."""
+    """The default limit in bytes. It is small, because each of several processes may use this
+    amount."""
     return min(USUAL, system.memory_bytes(otherwise=USUAL * SHARE) // SHARE)
 
 
@@ -120,14 +124,14 @@ CACHE_BUDGET = MemoryBudget(usual_limit())
 
 
 class _CacheEntry(Generic[V]):
-    """A value, its bytes, and when it was used last. When the entry goes, its bytes are subtracted
-    from the budget."""
+    """A value, its size in bytes, and when it was last used. When the entry is deleted, its size is
+    subtracted from the budget."""
 
     __slots__ = ("_budget", "nbytes", "used", "value")
 
     def __init__(self, value: V, nbytes: int, budget: MemoryBudget) -> None:
         self.value, self.nbytes, self.used = value, nbytes, budget.now()
-        self._budget = budget  # from here on it counts
+        self._budget = budget  # from now on, the entry's size is counted
         budget.ledger.append(nbytes)
 
     def __del__(self) -> None:
@@ -139,7 +143,7 @@ class _CacheEntry(Generic[V]):
 
 
 class Cache(Generic[K, V]):
-    """Values by key, which may be evicted at the end of any call. evict: called after a value was
+    """Values by key, which can be evicted at the end of any call. evict: called after a value was
     evicted."""
 
     def __init__(self, evict: Evict | None = None, budget: MemoryBudget = CACHE_BUDGET) -> None:
@@ -157,7 +161,7 @@ class Cache(Generic[K, V]):
         return key in self._entries
 
     def get(self, key: K) -> V | None:
-        """The value, which counts as used now."""
+        """The value of a key, None if there is none. This counts as a use."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -165,42 +169,43 @@ class Cache(Generic[K, V]):
         return entry.value
 
     def put(self, key: K, value: V, nbytes: int) -> None:
-        """Keep a value of this size."""
+        """Store a value of this size."""
         self._entries[key] = _CacheEntry(value, nbytes, self._budget)
 
     def drop(self, key: K) -> int:
-        """Remove the value of a key, if there is one; returns how many bytes it had."""
+        """Remove the value of a key, if there is one; returns its size in bytes."""
         entry = self._entries.pop(key, None)
         return 0 if entry is None else entry.nbytes
 
     def keys(self) -> list[K]:
-        """The entries, the last used last."""
+        """The keys, in the order of their last use."""
         return [key for key, _ in sorted(self.uses(), key=itemgetter(1))]
 
     def items(self) -> list[tuple[K, V]]:
-        """All entries, without counting as a use."""
+        """All keys and values. This doesn't count as a use."""
         return [(key, entry.value) for key, entry in self._entries.copy().items()]
 
     def uses(self) -> list[tuple[K, int]]:
-        """When each entry was used last."""
+        """All keys, each with the number of its last use; later uses have greater numbers."""
         return [(key, entry.used) for key, entry in self._entries.copy().items()]
 
     @property
     def nbytes(self) -> int:
-        """The bytes of all entries."""
+        """The total size of all entries in bytes."""
         return sum(entry.nbytes for entry in self._entries.copy().values())
 
 
 CHANGES_KEPT = 1024  # steps in the log before they are merged into one
 NOTED_KEPT = 1_000_000  # rows in the log before its steps are merged
-NAMES_KEPT = 64  # kinds of changes that are distinguished when steps are merged
+NAMES_KEPT = 64  # kinds of changes that are still distinguished when steps are merged
 NOTHING_STALE = np.empty(0, np.int64)
 WANTED_AFTER = 30  # layers are built once this many calls would have used them
-OBJECTS = 800  # bytes of the objects that hold one entry, its key among them
-# Entries that hold no row: limits by number and bytes; the last EMPTY_FEW stay whatever their size.
+OBJECTS = 800  # bytes of the objects of one entry, including its key
+# Limits on entries that contain no row: their number and their bytes. The last EMPTY_FEW entries
+# stay, whatever their size.
 EMPTY_KEPT, EMPTY_BYTES, EMPTY_FEW = 256, 16 << 20, 8
-SEEN_KEYS = 1_024  # of keys that were seen lately
-KEYS_NOTED = 10_000  # keys, wherever callers' keys are counted
+SEEN_KEYS = 1_024  # positions in the table of recently seen keys
+KEYS_NOTED = 10_000  # keys for which a cost is recorded
 
 
 class Segment(Protocol):
@@ -220,8 +225,8 @@ S = TypeVar("S", bound=Segment)
 
 @dataclass(frozen=True, slots=True)
 class Layers(Generic[S]):
-    """Segments from the bottom up, valid for all rows except the stale ones. memory: the map of the
-    file that has the arrays of the lowest segment, if they are in a file."""
+    """Segments from the lowest to the uppermost, valid for all rows except the stale ones. memory:
+    if the arrays of the lowest segment are in a file, the map of this file."""
 
     segments: tuple[S, ...]
     stale: Ints
@@ -229,17 +234,17 @@ class Layers(Generic[S]):
 
     @property
     def is_empty(self) -> bool:
-        """Whether no row has anything."""
+        """Whether no row has any data."""
         return all(segment.is_empty for segment in self.segments)
 
     @property
     def is_whole(self) -> bool:
-        """Whether their arrays can be read."""
+        """Whether the arrays of the layers can still be read."""
         return self.memory is None or is_whole(self.memory)
 
     def above(self) -> list[Ints | None]:
-        """For each segment the rows that segments above it contain, ascending; None if there are
-        none."""
+        """For each segment, the rows that segments above it contain, ascending. None if no segment
+        is above it."""
         rows_above: list[Ints | None] = [None] * len(self.segments)
         for i in range(len(self.segments) - 1, 0, -1):
             rows_over, rows = rows_above[i], self.segments[i].rows
@@ -251,7 +256,7 @@ _EVERY = weakref.WeakValueDictionary[int, Ints]()
 
 
 def every_row(height: int) -> Ints:
-    """(height,) the numbers of all rows; simultaneous callers share the array."""
+    """The numbers of all rows: (height,). Callers at the same time share the array."""
     rows = _EVERY.get(height)
     if rows is None:
         rows = np.arange(height)
@@ -261,11 +266,12 @@ def every_row(height: int) -> Ints:
 
 
 def outside(rows: npt.NDArray[np.integer[Any]], others: Ints) -> Bools:
-    """(n,) bool: which of the rows aren't among `others`; both ascending, without repetitions."""
+    """Which of the rows aren't among `others`: (n,) bool. Both arrays must ascend and have no
+    repetitions."""
     good = np.ones(len(rows), np.bool_)
     if not len(rows) or not len(others):
         return good
-    if len(others) < len(rows):  # the fewer are looked up
+    if len(others) < len(rows):  # the smaller array is looked up in the larger one
         near = np.minimum(np.searchsorted(rows, others), len(rows) - 1)
         good[near[rows[near] == others]] = False
     else:
@@ -275,10 +281,10 @@ def outside(rows: npt.NDArray[np.integer[Any]], others: Ints) -> Bools:
 
 
 def plan_refresh(layers: Layers[S], height: int) -> tuple[int, Ints]:
-    """How many segments, from the bottom, are kept, and the rows that the new segment above these
-    must cover: the stale rows, and the rows of the segments that are merged into it. A segment is
-    merged if it has at most twice as many rows as the new segment so far. height: how many rows the
-    reader has; a segment built for a later state may have more."""
+    """How many of the lowest segments are kept, and the rows that the new segment above them must
+    cover. These rows are the stale rows and the rows of the segments that are merged into it. A
+    segment is merged if it has at most twice as many rows as the new segment so far. height: how
+    many rows the reader has; a segment built for a later state may have more."""
     lowest, rows = len(layers.segments), layers.stale
     while lowest and len(layers.segments[lowest - 1].rows) <= 2 * len(rows):
         lowest -= 1
@@ -287,7 +293,8 @@ def plan_refresh(layers: Layers[S], height: int) -> tuple[int, Ints]:
 
 
 def refresh_layers(layers: Layers[S], lowest: int, segment: S) -> Layers[S]:
-    """Layers of the lowest `lowest` segments and a new segment above them, without stale rows."""
+    """Layers that consist of the lowest `lowest` segments and a new segment above them, without
+    stale rows."""
     memory = layers.memory if lowest else None
     return Layers((*layers.segments[:lowest], segment), np.empty(0, np.int64), memory)
 
@@ -301,25 +308,25 @@ def _meet(names: Names, others: Names) -> bool:
 
 
 class ChangeLog:
-    """The rows that each step from state to state has changed, by the changed parts, back to the
-    state at `floor`. Not thread-safe: its owner locks."""
+    """For each step from state to state, the rows that it has changed, by the changed parts. It
+    reaches back to the state at `floor`. Not thread-safe: its owner must hold a lock."""
 
     def __init__(self, seq: int) -> None:
         self.floor = seq
         self._steps: list[tuple[int, Mapping[Names, Ints]]] = []  # (seq after the step, rows)
-        self._noted = 0  # rows in all of them
+        self._noted = 0  # the number of rows in all steps
         self._most_noted = NOTED_KEPT
 
     def note(self, seq: int, changed: Mapping[Names, Ints]) -> None:
-        """The step to the state at `seq` added or changed these rows."""
+        """Record that the step to the state at `seq` added or changed these rows."""
         self._steps.append((seq, changed))
         self._noted += sum(map(len, changed.values()))
         if len(self._steps) > CHANGES_KEPT or self._noted > self._most_noted:
             self._merge()
 
     def _merge(self) -> None:
-        """Merge all steps into one. For a reader whose state lies between them some rows then count
-        as stale without need, and are read again."""
+        """Merge all steps into one. For a reader whose state is between these steps, some rows are
+        then unnecessarily stale, and are read again."""
         lists: dict[Names, list[Ints]] = {}
         for _, changed in self._steps:
             for names, rows in changed.items():
@@ -331,12 +338,12 @@ class ChangeLog:
         self._most_noted = max(NOTED_KEPT, 2 * self._noted)
 
     def forget(self, seq: int) -> None:
-        """Begin anew with the state at `seq`."""
+        """Drop all steps, and begin with the state at `seq`."""
         self._steps, self._noted, self.floor = [], 0, seq
 
     def between(self, first: int, last: int, names: Names) -> Ints:
-        """The rows that differ between the states at `first`, not before the floor, and `last`, in
-        any of the parts with these names."""
+        """The rows that differ between the states at `first` and `last` in any of the parts with
+        these names. `first` must not be before the floor."""
         changed, before = [NOTHING_STALE], self.floor
         for seq, by_names in self._steps:  # rows changed after `before`, up to `seq`
             if before < last and first < seq:
@@ -348,31 +355,31 @@ class ChangeLog:
 
 
 class Payback(dict[Hashable, float]):
-    """For each key, what it has cost so far that its data is missing, for example how often the
-    data would have been used. The data is built when that is as much as building costs. Not
-    synchronised: if several threads add at the same moment, a cost may be lost."""
+    """For each key, the cost so far of not having its data, for example how often the data would
+    have been used. The data is built once this cost equals the cost of building. Not synchronised:
+    if several threads add a cost at the same moment, one may be lost."""
 
     def spend(self, key: Hashable, cost: float = 1) -> float:
-        """Note a cost; returns all that was spent on this key."""
+        """Record a cost; returns the total cost of this key."""
         if len(self) > KEYS_NOTED:
             self.clear()
         self[key] = total = self.get(key, 0) + cost
         return total
 
     def wanted_keys(self) -> list[Hashable]:
-        """The keys of layers that would have been of use WANTED_AFTER times."""
+        """The keys of layers that would have been used at least WANTED_AFTER times."""
         return [key for key, times in [*self.items()] if times >= WANTED_AFTER] if self else []
 
 
 class SeenLately:
-    """Which keys were seen lately: a table of fixed size, in which a key replaces another key of
-    the same place, so that many different keys take no more memory."""
+    """Records which keys were seen recently, in a table of fixed size. A key replaces another key
+    with the same position, so that many different keys need no more memory."""
 
     def __init__(self) -> None:
         self._places = array("q", bytes(8 * SEEN_KEYS))
 
     def was_seen(self, key: Hashable) -> bool:
-        """Whether the key was seen lately; from now on it was."""
+        """Whether the key was seen recently. The key is recorded as seen."""
         key_hash = hash(key)
         last_hash = self._places[key_hash % SEEN_KEYS]
         self._places[key_hash % SEEN_KEYS] = key_hash
@@ -380,17 +387,17 @@ class SeenLately:
 
 
 class LayerCache:
-    """The newest layers of each key, for all states that number their rows alike. refreshing: a
-    lock for callers that build layers of several keys together; demand: the cost of missing layers
-    so far; ahead: keys of layers that were built in advance, and that no call has used yet.
-    made_of: returns the parts of points that a key's layers are made from.
+    """The newest layers of each key, for all states with the same row numbers. refreshing: a lock
+    for callers that build layers of several keys together. demand: the cost of missing layers so
+    far. ahead: keys of layers that were built in advance, and that no call has used yet. made_of:
+    returns the parts of points from which a key's layers are built.
 
-    Layers may have been built by another thread for a state before or after a reader's. Either way
-    they differ from the reader's state only in rows that writes between the two changed. The change
-    log lists these, and `at` returns them as stale.
+    Layers may have been built by another thread for a state before or after a reader's state. In
+    both cases they differ from the reader's state only in rows that were changed by writes between
+    the two. The change log lists these rows, and `at` returns them as stale.
 
-    A caller may request any key, also one without data in any row. Of layers without data only the
-    last few are kept, so that many different keys take no memory.
+    A caller can request any key, even a key without data in any row. Of layers without data only
+    the last few are kept, so that many different keys take no memory.
     """
 
     def __init__(self, seq: int, made_of: Callable[[Any], Names] = lambda key: None) -> None:
@@ -398,7 +405,7 @@ class LayerCache:
         self._made_of = made_of
         self.demand = Payback()
         self.ahead: set[Hashable] = set()
-        self._lock = Lock()  # of all that follows
+        self._lock = Lock()  # protects all following attributes
         self._locks = weakref.WeakValueDictionary[Hashable, Lock]()
         self._layers: Cache[Hashable, tuple[int, Layers[Any]]] = Cache()
         self._empty: Cache[Hashable, tuple[int, Layers[Any]]] = Cache()
@@ -406,19 +413,20 @@ class LayerCache:
         self._is_awaited = False
 
     def await_layers(self) -> None:
-        """Note changes from now on, though there may be no layers yet: some are being made, of one
-        state after another."""
+        """Record changes from now on, even if there are no layers yet. This is for layers that are
+        built in several steps from successive states."""
         self._is_awaited = True
 
     def changed_rows(self, key: Hashable, first: int, last: int) -> Ints | None:
-        """The rows that differ between two states in the parts that a key's layers are made from;
-        None if that isn't known any more."""
+        """The rows that differ between two states in the parts from which a key's layers are built.
+        None if the change log no longer reaches back to the first state."""
         with self._lock:
             is_known = first >= self._log.floor
             return self._log.between(first, last, self._made_of(key)) if is_known else None
 
     def note(self, seq: int, changed: Mapping[Names, Ints]) -> None:
-        """The step to the state at `seq` added or changed these rows, by the changed parts."""
+        """Record that the step to the state at `seq` added or changed these rows, by the changed
+        parts."""
         with self._lock:
             if len(self._layers) or len(self._empty) or self._is_awaited:
                 self._log.note(seq, changed)
@@ -426,18 +434,18 @@ class LayerCache:
                 self._log.forget(seq)
 
     def at(self, key: Hashable, seq: int, height: int) -> Layers[Any]:
-        """The layers for a state at `seq` with `height` rows, and their stale rows; all rows are
-        stale where there are no layers."""
+        """The layers for a state at `seq` with `height` rows, including their stale rows. If there
+        are no layers, all rows are stale."""
         return self.find(key, seq, height) or Layers((), every_row(height))
 
     def find(self, key: Hashable, seq: int, height: int) -> Layers[Any] | None:
-        """As `at`; None if there are no layers."""
+        """Like `at`, but None if there are no layers."""
         with self._lock:
             entry = self._layers.get(key) or self._empty.get(key)
             if entry is None:
                 return None
             built, layers = entry
-            if layers.memory is not None and not layers.is_whole:  # its file was cut off
+            if layers.memory is not None and not layers.is_whole:  # its file was truncated
                 self._layers.drop(key)
                 return None
             if built == seq:
@@ -447,7 +455,7 @@ class LayerCache:
                 return None
             stale = self._log.between(first, last, self._made_of(key))
             stale = union(stale, layers.stale) if len(layers.stale) else stale
-            if not len(stale) and seq > built:  # so that the next look has fewer steps to see
+            if not len(stale) and seq > built:  # so that the next lookup has fewer steps to read
                 self._put(key, seq, layers)
         return Layers(layers.segments, stale[stale < height], layers.memory)
 
@@ -456,8 +464,8 @@ class LayerCache:
         return len(self.at(key, seq, height).stale) * 8 <= height
 
     def keep(self, key: Hashable, seq: int, layers: Layers[Any]) -> None:
-        """Keep layers built for the state at `seq`, unless newer layers are kept already. Stale
-        rows of the layers stay stale."""
+        """Store layers built for the state at `seq`, unless the cache already has newer layers.
+        Stale rows of the layers stay stale."""
         with self._lock:
             before = self._layers.get(key) or self._empty.get(key)
             if before is not None and seq < before[0]:
@@ -479,7 +487,7 @@ class LayerCache:
 
     def refreshing_of(self, key: Hashable) -> Lock:
         """A lock for one key, so that building the layers of one key doesn't block other keys. The
-        lock exists as long as a caller holds a reference to it."""
+        lock exists while a caller holds a reference to it."""
         with self._lock:
             return self._locks.setdefault(key, Lock())
 
@@ -487,7 +495,7 @@ class LayerCache:
         return key in self._layers or key in self._empty
 
     def held_keys(self) -> list[Any]:
-        """The keys of all layers that aren't empty, the last used last."""
+        """The keys of all layers that aren't empty, in the order of their last use."""
         return self._layers.keys()
 
     def asked_keys(self) -> list[Any]:
@@ -497,27 +505,28 @@ class LayerCache:
     @property
     def files(self) -> int:
         """How many mapped files the layers use."""
-        if not len(self._layers):  # as for most collections, which are all asked at once
+        # Most collections have none, and all are asked for this number together.
+        if not len(self._layers):
             return 0
         maps = (layers.memory for _, (_, layers) in self._layers.items())
         return len({id(memory) for memory in maps if memory is not None})
 
     def unmap(self, keys: Collection[Hashable] | None = None) -> None:
-        """Release layers that are mapped from files, of these keys or of all; they are loaded again
-        when needed."""
+        """Release layers that are mapped from files, either those of these keys or all. They are
+        loaded again when needed."""
         for key, (_, layers) in self._layers.items():
             if layers.memory is not None and (keys is None or key in keys):
                 self._layers.drop(key)
 
     def forget(self, keys: Iterable[Hashable]) -> None:
-        """Release the layers of some keys, where there are any."""
+        """Release the layers of these keys, if there are any."""
         for key in keys:
             self._layers.drop(key)
             self._empty.drop(key)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory that all layers take."""
+        """The total size of all layers in bytes."""
         return self._layers.nbytes + self._empty.nbytes
 
 
@@ -530,16 +539,18 @@ def current(
     begin: Callable[[], Layers[S] | None],
     merge: Callable[[Sequence[S], Bools], S] | None = None,
 ) -> Layers[S]:
-    """The layers of a key without stale rows, for a reader at `seq`. alive: (rows,) bool, the
-    living rows; build: makes a segment by reading some living rows; begin: called if there are no
-    layers yet; returns saved layers, with their stale rows, or None. merge: merges several segments
-    (from the bottom up) into one with the living rows; if None, their rows are read again."""
+    """The layers of a key without stale rows, for a reader at `seq`. alive: (rows,) bool, the rows
+    that have an existing point. build: builds a segment by reading some of these rows. begin:
+    called if there are no layers yet; returns saved layers, with their stale rows, or None. merge:
+    merges several segments (from the lowest to the uppermost) into one segment with only the rows
+    of existing points; if None, their rows are read again."""
     height = len(alive)
     layers: Layers[S] = cache.at(key, seq, height)
     if len(layers.stale):
         budget.may_block()
-        refreshing = cache.refreshing_of(key)  # held by this name too: `with` alone would not
-        with refreshing:  # the threads that wait for it find the layers made
+        # Assigned to a name, because the lock exists only while it is referenced.
+        refreshing = cache.refreshing_of(key)
+        with refreshing:  # threads that wait for this lock find the layers built
             layers = cache.at(key, seq, height)
             if not layers.segments:
                 layers = begin() or layers
@@ -554,7 +565,8 @@ def refresh(
     build: Callable[[Ints], S],
     merge: Callable[[Sequence[S], Bools], S] | None = None,
 ) -> Layers[S]:
-    """The layers, updated so that they have no stale rows; the arguments are those of `current`."""
+    """The layers, updated so that they have no stale rows. The arguments are the same as those of
+    `current`."""
     if not len(layers.stale):
         return layers
     lowest, rows = plan_refresh(layers, len(alive))

@@ -1,20 +1,20 @@
 """States in files: the points and the owners of vectors, as arrays that are mapped.
 
 A file has a JSON header and arrays (`Arrays`), each at a multiple of 64 bytes. A mapped array takes
-no memory of the process' own, and processes share it; so nothing is copied, and only the header is
-parsed. Only fixed types of arrays are allowed. The lengths in the header aren't trusted: together
-they must fit the size of the file. A fault that the checksum doesn't find is a ValueError here or
-where the arrays are read.
+no private memory, and processes share it; so nothing is copied, and only the header is parsed. Only
+certain types of arrays are permitted. The lengths in the header aren't trusted: together they must
+match the size of the file. If the checksum doesn't reveal a fault, it causes a ValueError in this
+module or where the arrays are read.
 
-The header of a state has the number of rows, and of each dense space its number, its dimension and
-its number of slots. Its arrays are little-endian, each at the beginning of a page: the pks, and of
-each space `row_of_slot`, `slot_of_row` and the checksums of its blocks. Behind an array is some
-room, which is never written in the file. But the map is private to the process, so a state's
-appended data goes there, in pages of the process' own, and the rest stays shared with all others.
-Only living points have rows in a file. Rows and slots are checked as far as they could make a read
-go out of the bounds of an array.
+The header of a state has the number of rows, and for each dense space its number, its dimension and
+its number of slots. Its arrays are little-endian, each at the beginning of a page: the pks, and for
+each space `row_of_slot`, `slot_of_row` and the checksums of its blocks. After an array there is
+some room, which is never written in the file. But the map is private to the process. So a state's
+appended data is stored there, in private pages, and all processes share the rest. Only existing
+points have rows in a file. Rows and slots are checked, so that they can't make a read go out of the
+bounds of an array.
 
-All files that are made of points are updated in the same way (`PointsFile`).
+All files that are built from points are updated in the same way (`PointsFile`).
 """
 
 import mmap
@@ -60,9 +60,9 @@ CheckCancelled: TypeAlias = Callable[[], object]
 
 
 class PointsFile(DerivedKind[V_contra, T_co]):
-    """A file that is made of the points of a view, and updated by the change log. parts: the parts
-    of points that the file is made from, None for all; keys: the numbers of the payload keys that
-    it is made from, None for any; key: the key under which the file is recorded."""
+    """A file that is built from the points of a view, and updated by the change log. parts: the
+    parts of points from which the file is built, None for all. keys: the numbers of the payload
+    keys from which it is built, None for any. key: the key under which the file is recorded."""
 
     @property
     def parts(self) -> int | None:
@@ -79,12 +79,12 @@ class PointsFile(DerivedKind[V_contra, T_co]):
     def writer(
         self, view: V_contra, check_cancelled: CheckCancelled
     ) -> Callable[[Path], int] | None:
-        """A function that writes the file, and returns the first pk that isn't in it; None where
-        there is no room. check_cancelled: called now and then; it may raise."""
+        """A function that writes the file, and returns the first pk that isn't in it. None if there
+        is no room for the file. check_cancelled: called regularly; it can raise."""
         raise NotImplementedError
 
     def read_saved(self, view: V_contra) -> T_co | None:
-        """The content of the file, if there is a useful one."""
+        """The content of the file, None if there is no usable file."""
         if view.files is None:
             return None
         derived_file = find(view.connection, self.key)
@@ -94,8 +94,8 @@ class PointsFile(DerivedKind[V_contra, T_co]):
         """Release the maps of the previous file, after a new file was written."""
 
     def count_changed(self, view: V_contra) -> int:
-        """For how many points the parts that the file is made from were written after the file; the
-        number of all points, if the file is useless."""
+        """For how many points the parts from which the file is built were written after the file.
+        If the file is useless, the number of all points."""
         head, saved_file = view.state.head, find(view.connection, self.key)
         if saved_file is None or saved_file.seq < head.log_floor or is_useless(view, saved_file):
             return view.state.count
@@ -103,8 +103,8 @@ class PointsFile(DerivedKind[V_contra, T_co]):
         return changed + head.next_pk - saved_file.covered
 
     def stale_rows(self, view: V_contra, derived_file: DerivedFile) -> Ints:
-        """The rows of points whose parts, as far as the file is made from them, were written after
-        the file."""
+        """The rows of points of which a part was written after the file, if the file is built from
+        that part."""
         refuse_unknown_writes(derived_file, view.state.head)
         pks, changes = view.state.pks, read_changes(view.connection, derived_file.seq)
         changed = rows_of(pks, changes.of(self.parts, self.keys))
@@ -113,13 +113,13 @@ class PointsFile(DerivedKind[V_contra, T_co]):
 
 
 def is_useless(view: AnyView, derived_file: DerivedFile) -> bool:
-    """Whether a file turned out to be of no use."""
+    """Whether a file was found to be of no use."""
     return view.files is not None and derived_file in view.files.useless
 
 
 def refuse_unknown_writes(derived_file: DerivedFile, head: CollectionHead) -> None:
-    """Raise ValueError for a file that is ahead of the last write, and OutdatedError where the
-    change log doesn't reach back to it."""
+    """Raise ValueError for a file that is ahead of the last write. Raise OutdatedError if the
+    change log doesn't reach back to the file."""
     if not (0 <= derived_file.seq <= head.seq and 0 <= derived_file.covered <= head.next_pk):
         raise ValueError("it claims to know of writes that never were")
     if head.log_floor > derived_file.seq:
@@ -128,14 +128,14 @@ def refuse_unknown_writes(derived_file: DerivedFile, head: CollectionHead) -> No
 
 MAGIC = b"RSstate1"
 PAGE = 4096
-ROOM_SHARE = 16  # room behind an array for one number in this many
-_SPACE_TYPES = ("<i8", "<i8", "<u4")  # of the arrays of a space
+ROOM_SHARE = 16  # after an array there is room for one further number in this many
+_SPACE_TYPES = ("<i8", "<i8", "<u4")  # the types of the arrays of a space
 Array: TypeAlias = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class StateFile(PointsFile[AnyView, State]):
-    """The file of the state of a generation."""
+    """The file that contains the state of a generation."""
 
     what: ClassVar[str] = "the state"
     generation: int
@@ -148,12 +148,13 @@ class StateFile(PointsFile[AnyView, State]):
     def writer(self, view: AnyView, check_cancelled: CheckCancelled) -> Callable[[Path], int]:
         state = view.state
         if state.mapped is not None:
-            # What one file says isn't written to the next: if it was false, that ends here.
+            # The state is loaded from the database, so that an error in one file doesn't get into
+            # the next.
             state = load(view.connection, state.head, self.open_vectors).state
         return partial(_write, state=state, check_cancelled=check_cancelled)
 
     def read(self, path: Path, derived_file: DerivedFile, source: AnyView) -> State:
-        """The state at the head of the view, made from the saved state and the writes since."""
+        """The state at the head of the view, built from the saved state and the writes since."""
         connection, head = source.connection, source.state.head
         state = _read(path, derived_file, connection, head, self.open_vectors)
         state = catch_up(state, connection, head, self.open_vectors).state
@@ -175,12 +176,14 @@ def _write(path: Path, state: State, check_cancelled: CheckCancelled) -> int:
             check_cancelled()
             file.seek(places.next(len(array), dtype))
             file.write(np.ascontiguousarray(array, dtype).data.cast("B"))
-        file.truncate(places.size)  # the room is a hole, which takes no room on the disk
+        # The room is a hole in the file, which takes no space on the disk.
+        file.truncate(places.size)
     return state.head.next_pk
 
 
 def _arrays(state: State) -> Iterator[tuple[Array, str]]:
-    """The content of the file of a state: its living rows."""
+    """Yield the arrays of a state's file, with their types. They contain only rows of existing
+    points."""
     yield (state.pks[state.alive] if state.some_dead else state.pks), "<i8"
     numbers = np.cumsum(state.alive) - 1 if state.some_dead else None
     for space in state.spaces.values():
@@ -219,8 +222,8 @@ def _read(
     head: CollectionHead,
     open_vectors: OpenVectors,
 ) -> State:
-    """The state that was written at `derived_file.seq`, mapped; OutdatedError where the log doesn't
-    reach back to it, ValueError for content that no file of ours has."""
+    """The state that was written at `derived_file.seq`, mapped. Raises OutdatedError if the log
+    doesn't reach back to it, and ValueError for content that no file of ours has."""
     refuse_unknown_writes(derived_file, head)
     memory = map_file(path, private=True)
     rows, spaces, places = _header(memory, read_spaces(connection).values())
@@ -244,7 +247,8 @@ def _read(
 
 
 def _header(memory: mmap.mmap, present_spaces: Iterable[Space]) -> tuple[int, list[Space], _Places]:
-    """The number of rows, the spaces with their numbers of slots, and the arrays' offsets."""
+    """The number of rows, the spaces with their numbers of slots, and an object that computes the
+    arrays' offsets."""
     start = len(MAGIC) + 8
     size = int.from_bytes(memory[len(MAGIC) : start], "little")
     if memory[: len(MAGIC)] != MAGIC or size > len(memory):
@@ -268,7 +272,7 @@ def _size(number: object, limit: int) -> int:
 
 
 def _array(memory: mmap.mmap, dtype: str, length: int, place: int) -> Array:
-    """An array in the map, as the first part of a buffer with spare room at its end, into which
+    """An array in the map. It is the first part of a buffer with spare room at its end, to which
     `arrays.append` appends."""
     return np.frombuffer(memory, dtype, _with_room(length), place)[:length]
 
@@ -298,15 +302,15 @@ _ARRAY_TYPES = frozenset(("<i8", "<u8", "<f8", "<i4", "<f4", "|u1"))  # little-e
 
 @dataclass(frozen=True, slots=True)
 class Arrays:
-    """The content of a file. header: JSON data of the file's writer; arrays: read-only; memory: the
-    memory map that holds the arrays."""
+    """The content of a file. header: JSON data from the file's writer; arrays: read-only; memory:
+    the memory map that contains the arrays."""
 
     header: Any
     arrays: Sequence[Array]
     memory: mmap.mmap
 
     def unpack(self, *types: str) -> Sequence[Array]:
-        """The arrays, which must have these types, in this order; else ValueError."""
+        """The arrays. Raises ValueError unless they have these types, in this order."""
         if [array.dtype for array in self.arrays] != [np.dtype(name) for name in types]:
             raise ValueError("it has other arrays than it should")
         return self.arrays
@@ -316,8 +320,8 @@ Piece: TypeAlias = bytes | memoryview
 
 
 class StreamedArray(NamedTuple):
-    """An array that is written to a file piece by piece. dtype: numpy's name for it, little-endian;
-    length: of all pieces together; content: the pieces, in order."""
+    """An array that is written to a file piece by piece. dtype: numpy's name of the type,
+    little-endian; length: the total length of all pieces; content: the pieces, in order."""
 
     dtype: str
     length: int
@@ -327,8 +331,8 @@ class StreamedArray(NamedTuple):
 def pieces(
     magic: bytes, header: object, arrays: Sequence[Array | StreamedArray]
 ) -> Iterator[Piece]:
-    """The bytes of a file, piece by piece. magic: eight bytes, which identify the kind of file;
-    header: JSON data; a streamed array must be the last, if there is any."""
+    """Yield the bytes of a file, piece by piece. magic: eight bytes that identify the type of file.
+    header: JSON data. arrays: the arrays to write; only the last one can be a streamed array."""
     types = [[_type_of(array), _length_of(array)] for array in arrays]
     description = orjson.dumps([header, types])
     head = magic + len(description).to_bytes(8, "little") + description
@@ -350,7 +354,7 @@ def write_arrays(
     path: Path, content: Iterator[Piece], check_cancelled: Callable[[], object]
 ) -> None:
     """Write the pieces of a file (see `pieces`) to a new file. check_cancelled: called before each
-    piece; it may raise."""
+    piece; it can raise."""
     with path.open("xb") as file:
         for piece in content:
             check_cancelled()
@@ -358,8 +362,8 @@ def write_arrays(
 
 
 def read_arrays(path: Path, magic: bytes, before: Collection[bytes] = ()) -> Arrays:
-    """The content of the file. ValueError when the file isn't of this kind, OutdatedError for an
-    earlier format. before: the first bytes of files of earlier formats."""
+    """The content of a file. Raises ValueError if the file isn't of this type, and OutdatedError if
+    it has an earlier format. before: the first bytes of files in earlier formats."""
     memory = map_file(path)
     start = len(magic) + 8
     place = start + int.from_bytes(memory[len(magic) : start], "little")

@@ -1,10 +1,10 @@
-"""The in-memory state of a collection as of one `seq` (the number of a write), how it is updated
-from the database, and the `View` of it that a call gets.
+"""The in-memory state of a collection as of one `seq` (the number of a write), its updates from the
+database, and the `View` of the state that a call gets.
 
-A *row* is a point's position in this state: the position of its pk in `pks`. pks have gaps, since
-they are never reused; row numbers have no gaps. Readers never change a state; `advance` makes the
-next one from it and from the changes in the database. Successive states share memory (see
-`arrays.append`), so each state has only one successor, made under one lock.
+A *row* is a point's position in this state: the position of its pk in `pks`. Not every number is a
+pk, because pks are never reused; row numbers are consecutive. Readers never change a state;
+`advance` builds the next state from it and from the changes in the database. Successive states
+share memory (see `arrays.append`), so each state has only one successor, built under one lock.
 
 A view reads points (`fetch`) by pk, in bulk, and only the fields that the call needs.
 """
@@ -77,13 +77,13 @@ from retrieval_store.query.types import (
 NONE = -1
 Kept_co = TypeVar("Kept_co", covariant=True)
 TOLERATED_DEAD_ROWS = 10_000
-FILE_KIND = "state"  # of derived files, those that hold a state (`files`)
+FILE_KIND = "state"  # the kind of derived files that contain a state (`mapped_files`)
 STATES_WORTH = 200_000  # points; the state of fewer is read from the database in 15 ms
 
 
 @dataclass(frozen=True, slots=True)
 class MappedFile:
-    """A memory-mapped file that holds arrays of a state. start: the address of the map."""
+    """A memory-mapped file that contains arrays of a state. start: the address of the map."""
 
     memory: mmap.mmap
     start: int
@@ -94,16 +94,17 @@ class MappedFile:
         return is_whole(self.memory)
 
     def holds(self, array: npt.NDArray[Any]) -> bool:
-        """Whether the array lies in the map, so that it takes no private memory of this process."""
+        """Whether the array is in the map, so that it takes no private memory of this process."""
         return self.start <= address(array) < self.start + len(self.memory)
 
 
 @dataclass(frozen=True, slots=True)
 class SpaceState:
-    """One vector space: its file, and the owner of each slot.
+    """The state of one dense vector space: its file, and the owner of each slot.
 
-    row_of_slot: (slots,), -1 for dead slots; slot_of_row: (rows,), -1 for points without a vector;
-    checksums: (blocks,) uint32, of each block of the file; dead: how many slots are dead.
+    row_of_slot: (slots,), -1 for dead slots. slot_of_row: (rows,), -1 for points without a vector.
+    checksums: (blocks,) uint32, the checksum of each block of the file. dead: how many slots are
+    dead.
     """
 
     space: Space
@@ -118,10 +119,10 @@ class SpaceState:
 class State:
     """The in-memory state of a collection as of `head.seq`.
 
-    pks: (rows,) int64, ascending; alive: (rows,) bool, False for deleted points; count: how many
-    points are alive; all_spaces: the vector spaces by name; spaces: the dense spaces whose
-    dimension is known; non_dense: sparse and multivector spaces; mapped: the file from which arrays
-    are mapped, if any.
+    pks: (rows,) int64, ascending. alive: (rows,) bool, False for deleted points. count: how many
+    points exist. all_spaces: the vector spaces by name. spaces: the dense spaces whose dimension is
+    known. non_dense: sparse and multivector spaces. mapped: the file from which arrays are mapped,
+    None if there is none.
     """
 
     head: CollectionHead
@@ -132,35 +133,38 @@ class State:
     spaces: dict[str, SpaceState]
     non_dense: dict[str, Space]
     mapped: MappedFile | None = None
-    _dead_rows: list[Ints] = field(default_factory=list, init=False, repr=False)  # one at most
+    # Contains at most one array.
+    _dead_rows: list[Ints] = field(default_factory=list, init=False, repr=False)
 
     @property
     def is_whole(self) -> bool:
-        """Whether its arrays can be read."""
+        """Whether the arrays of the state can still be read."""
         return self.mapped is None or self.mapped.is_whole
 
     @property
     def some_dead(self) -> bool:
-        """Whether any row is dead."""
+        """Whether any row belongs to a deleted point."""
         return self.count < len(self.alive)
 
     @property
     def dead_rows(self) -> Ints:
-        """The dead rows, ascending."""
+        """The rows of deleted points, ascending."""
         if not self.some_dead:
             return NOWHERE
         if not self._dead_rows:
-            self._dead_rows.append(np.flatnonzero(~self.alive))  # another thread's is the same
+            # Another thread would add the same array.
+            self._dead_rows.append(np.flatnonzero(~self.alive))
         return self._dead_rows[0]
 
 
-@dataclass(slots=True)  # it isn't changed; frozen, it would take three times as long to make
+# Not frozen, though it never changes, because creating it would take three times as long.
+@dataclass(slots=True)
 class View(Generic[Kept_co]):
-    """The input of a call: the state in memory, and a transaction that shows the same `seq`.
+    """The data that a call reads: the state in memory, and a transaction that shows the same `seq`.
 
-    caches: data that earlier calls derived from the state; the type depends on the package that
-    uses the view. files: the usable derived files, if any; remarks: sentences for an explanation,
-    None if none is wanted.
+    caches: data that earlier calls derived from the state; its type depends on the package that
+    uses the view. files: the usable derived files, None if there are none. remarks: a list of
+    sentences for an explanation, None if no explanation is wanted.
     """
 
     connection: apsw.Connection
@@ -174,13 +178,13 @@ AnyView: TypeAlias = View[object]
 
 
 def is_worth_a_file(points: int) -> bool:
-    """Whether there are enough points to save the state in a file, from which it is mapped instead
-    of being loaded from the database."""
+    """Whether there are enough points to save the state in a file. It is then mapped from the file
+    instead of being loaded from the database."""
     return points >= STATES_WORTH
 
 
 def known_space(state: State, name: str) -> Space:
-    """The vector space with this name; raises InvalidArgumentError if there is none."""
+    """The vector space with this name. Raises InvalidArgumentError if there is no such space."""
     space = state.all_spaces.get(name)
     if space is None:
         raise InvalidArgumentError(f"there is no vector space {name!r}")
@@ -188,7 +192,7 @@ def known_space(state: State, name: str) -> Space:
 
 
 def state_bytes(state: State) -> int:
-    """Bytes of memory in its arrays, without those mapped from a file."""
+    """The size of the state's arrays in bytes, without arrays that are mapped from a file."""
     arrays: list[npt.NDArray[Any]] = [state.pks, state.alive]
     for space in state.spaces.values():
         for numbers in (space.row_of_slot, space.slot_of_row):
@@ -200,10 +204,10 @@ def state_bytes(state: State) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ChangedRows:
-    """The rows that one step has added or changed, in arrays (n,). anything: all these rows;
+    """The rows that one step has added or changed, in arrays (n,). anything: all these rows.
     payload: the rows with changed payloads, by the numbers of the changed keys (`log.key_number`),
-    or by None for any key; documents, non_dense: the rows with changed documents, or with changed
-    vectors in spaces that aren't dense. Added rows are in all of the arrays."""
+    or by None if any key may have changed. documents: the rows with changed documents. non_dense:
+    the rows with changed vectors in spaces that aren't dense. Added rows are in all arrays."""
 
     anything: Ints
     payload: dict[frozenset[int] | None, Ints]
@@ -216,29 +220,30 @@ NOTHING_CHANGED = ChangedRows(NOWHERE, {}, NOWHERE, NOWHERE)
 
 @dataclass(frozen=True, slots=True)
 class StateStep:
-    """The step from one state to the next. changed: None when rows were renumbered, which
-    invalidates all caches derived from earlier states."""
+    """The step from one state to the next. changed: the changed rows, None if rows were renumbered,
+    which invalidates all caches derived from earlier states."""
 
     state: State
     changed: ChangedRows | None
 
 
 def load(connection: apsw.Connection, head: CollectionHead, open_vectors: OpenVectors) -> StateStep:
-    """The state at `head`, which was read in the transaction of `connection`."""
+    """The state at `head`, loaded from the database. The transaction of `connection` must have read
+    `head`."""
     empty = empty_state(replace(head, next_pk=0))
     return StateStep(catch_up(empty, connection, head, open_vectors).state, None)
 
 
 def empty_state(head: CollectionHead) -> State:
-    """A state with nothing but its head."""
+    """A state without any points or vector spaces."""
     return State(head, np.empty(0, np.int64), np.empty(0, np.bool_), 0, {}, {}, {})
 
 
 def advance(
     state: State, connection: apsw.Connection, head: CollectionHead, open_vectors: OpenVectors
 ) -> StateStep:
-    """The step from an earlier state to the state at `head`; the new state is loaded from the
-    database if `follow_log` can't or shouldn't make it."""
+    """The step from an earlier state to the state at `head`. If `follow_log` can't make the step,
+    or if loading is less work, the new state is loaded from the database."""
     step = follow_log(state, connection, head, open_vectors)
     return load(connection, head, open_vectors) if step is None else step
 
@@ -246,8 +251,9 @@ def advance(
 def follow_log(
     state: State, connection: apsw.Connection, head: CollectionHead, open_vectors: OpenVectors
 ) -> StateStep | None:
-    """The step from an earlier state to the state at `head`, by the change log; None if the log
-    doesn't reach back, the generation or spaces differ, or loading the state anew is less work."""
+    """The step from an earlier state to the state at `head`, by the change log. None if the log
+    doesn't reach back to the earlier state, if the generation or spaces differ, or if loading the
+    whole state is less work."""
     if state.head.seq == head.seq:
         return StateStep(state, NOTHING_CHANGED)
     if (
@@ -261,19 +267,19 @@ def follow_log(
 
 
 def has_too_many_dead(state: State) -> bool:
-    """Whether so many rows are dead that rows should be renumbered."""
+    """Whether there are so many rows of deleted points that rows should be renumbered."""
     return len(state.pks) - state.count > max(TOLERATED_DEAD_ROWS, state.count)
 
 
 def numbers_of(state: State) -> set[int]:
-    """The numbers of the state's vector spaces. A number identifies a space for ever, while the
-    name of a dropped space can be used again. So data derived from vectors isn't looked up by
-    name."""
+    """The numbers of the state's vector spaces. A space's number is never reused, but the name of a
+    deleted space can be. So data derived from vectors is looked up by number."""
     return {space.number for space in state.all_spaces.values()}
 
 
 def rows_of(pks: Ints, sought: Ints) -> Ints:
-    """(n,) the rows of the sought pks, -1 for pks without a row. pks: of all rows, ascending."""
+    """The rows of the sought pks: (n,), -1 for pks without a row. pks: the pks of all rows,
+    ascending."""
     if not len(pks):
         return np.full(len(sought), NONE, np.int64)
     if int(pks[-1]) - int(pks[0]) == len(pks) - 1:
@@ -286,8 +292,9 @@ def rows_of(pks: Ints, sought: Ints) -> Ints:
 def catch_up(
     old: State, connection: apsw.Connection, head: CollectionHead, open_vectors: OpenVectors
 ) -> StateStep:
-    """The step from an earlier state. The caller has checked that the generation is the same, that
-    no space was dropped since, and that the change log reaches back to that state."""
+    """The step from an earlier state to the state at `head`. The caller has checked that the
+    generation is the same, that no space was deleted since, and that the change log reaches back to
+    the earlier state."""
     born = NOWHERE
     if head.next_pk > old.head.next_pk:
         born = present_pks(connection, old.head.next_pk, head.next_pk)
@@ -319,9 +326,9 @@ def catch_up(
 
 
 def changes_between(old: State, new: State, connection: apsw.Connection) -> ChangedRows | None:
-    """The difference between a state and a later one that was loaded anew, for example after
-    compaction; None if the later state numbers its rows differently, or the change log doesn't
-    reach back."""
+    """The rows in which a state differs from a later state that was loaded from the database, for
+    example after compaction. None if the later state numbers its rows differently, or if the change
+    log doesn't reach back to the earlier state."""
     height = len(old.pks)
     if old.count < height or not np.array_equal(new.pks[:height], old.pks):
         return None
@@ -329,12 +336,12 @@ def changes_between(old: State, new: State, connection: apsw.Connection) -> Chan
 
 
 def changes_since(old: State, new: State, connection: apsw.Connection) -> ChangedRows | None:
-    """The rows of a state that differ from an earlier one, or weren't in it; None where the change
-    log doesn't reach back."""
+    """The rows of `new` that have changed since the state `old`, or that weren't in it. None if the
+    change log doesn't reach back to `old`."""
     first, head = old.head.seq, new.head
     if head.seq < first or head.log_floor > first or not numbers_of(old) <= numbers_of(new):
         return None
-    came = np.flatnonzero(rows_of(old.pks, new.pks) < 0)  # the log may have it, too
+    came = np.flatnonzero(rows_of(old.pks, new.pks) < 0)  # the log may also contain these rows
     changed = _changed_rows(read_changes(connection, first), new.pks, came)
     return ChangedRows(
         distinct(changed.anything),
@@ -366,8 +373,9 @@ def _rows_there(pks: Ints, sought: Ints) -> Ints:
 @dataclass(frozen=True, slots=True)
 class _NewSlots:
     """Slots added to a vector space since an earlier state, in the order in which they were
-    written, from the slot `first` on. rows: (slots,) the rows of their owners, NONE for deleted
-    points; are_lost: (slots,) bool, slots marked as lost: their points' vectors were deleted."""
+    written, beginning with the slot `first`. rows: (slots,) the rows of their owners, NONE for
+    deleted points. are_lost: (slots,) bool, which slots are marked as lost, because the vectors of
+    their points were deleted."""
 
     first: int
     rows: Ints
@@ -375,8 +383,8 @@ class _NewSlots:
 
     @classmethod
     def of(cls, first: int, owners: Ints, pks: Ints) -> "_NewSlots":
-        """Make it from `owners`: the pk that owns each slot from `first` on, inverted (~pk) for a
-        lost slot."""
+        """Create it from `owners`: for each slot from `first` on, the pk that owns it, inverted
+        (~pk) for a lost slot."""
         return cls(first, rows_of(pks, np.maximum(owners, ~owners)), owners < 0)
 
     def owned_slots(self) -> tuple[Ints, Ints]:
@@ -387,8 +395,9 @@ class _NewSlots:
 
 @dataclass(frozen=True, slots=True)
 class _VectorStep:
-    """The step of vector spaces from an earlier state. pks: of all rows afterwards; dead_rows: the
-    rows of points deleted since; lost: the rows of points whose vectors may have been deleted."""
+    """Computes the states of vector spaces in the step from an earlier state. pks: the pks of all
+    rows after the step. dead_rows: the rows of points deleted since. lost: the rows of points whose
+    vectors may have been deleted."""
 
     state: State
     connection: apsw.Connection
@@ -423,7 +432,7 @@ class _VectorStep:
         return SpaceState(space, old.vectors, row_of_slot, slot_of_row, checksums, dead)
 
     def _without_vector(self, space: Space, old: SpaceState) -> Ints:
-        """The rows whose vector in the old state has been deleted since."""
+        """The rows that had a vector in the old state that has been deleted since."""
         rows, slots = self.lost, old.slot_of_row[self.lost]
         rows, slots = rows[slots >= 0], slots[slots >= 0]
         if not len(rows):
@@ -449,28 +458,29 @@ class _VectorStep:
 
 
 def _without_slots(space: Space, vectors: VectorRows, rows: int) -> SpaceState:
-    """The state of a space without any vector. rows: the number of rows."""
+    """The state of a space that contains no vectors. rows: the number of rows."""
     nowhere = CowArray(np.full(rows, NONE), NOWHERE, NOWHERE)
     empty = replace(space, slots=0)
     return SpaceState(empty, vectors, NOTHING, nowhere, np.empty(0, np.uint32), 0)
 
 
 def _append(slot_of_row: CowArray, new: _NewSlots, rows: int) -> CowArray:
-    """`slot_of_row`, extended to `rows` rows: a new point gets the last slot that it owns."""
+    """`slot_of_row`, extended to `rows` rows. A new point gets the last slot that it owns."""
     height = len(slot_of_row)
     born = np.full(rows - height, NONE)
     slots, owners = new.owned_slots()
     of_born = owners >= height
-    born[owners[of_born] - height] = slots[of_born]  # of several slots of a row, the last stays
+    # If a row owns several slots, the last is assigned.
+    born[owners[of_born] - height] = slots[of_born]
     return slot_of_row.with_tail(born)
 
 
 def _supersede(
     slot_of_row: CowArray, new: _NewSlots, height: int, lost: Ints, dead_rows: Ints
 ) -> tuple[CowArray, Ints]:
-    """`slot_of_row`, updated for the first `height` rows, which existed before: the new slot if a
-    vector was replaced, NONE if the point or its vector was deleted. Also returns the former slots
-    of all these rows, which are dead now."""
+    """`slot_of_row`, updated for the first `height` rows, which the earlier state already had. A
+    row gets the new slot if its vector was replaced, and NONE if the point or its vector was
+    deleted. Also returns the old slots of all these rows, which are dead now."""
     slots, owners = new.owned_slots()
     were_there = owners < height
     rows = np.concatenate([lost, owners[were_there], dead_rows])
@@ -486,14 +496,14 @@ def _disown(slot_of_row: CowArray, new: _NewSlots) -> CowArray:
     return slot_of_row.with_values(rows[slot_of_row[rows] == places + new.first], NONE)
 
 
-FEW = 16  # ids of one statement, which names each of them
+FEW = 16  # ids of one statement, which has a parameter for each
 _IDS: set[type] = {str, int}
 _TEXTS: set[type] = {str, type(None)}
-OTHER_VECTOR = 4_000  # bytes of a sparse vector, or of several, about
+OTHER_VECTOR = 4_000  # approximate bytes of a sparse vector, or of several vectors
 
 
 def vector_bytes(view: AnyView, fields: Fields) -> int:
-    """About how many bytes the vectors of a point take that are read as arrays."""
+    """The approximate size in bytes of a point's vectors when they are read as arrays."""
     state, size = view.state, 0
     for name in fields.vectors:
         if name in state.spaces:
@@ -503,12 +513,13 @@ def vector_bytes(view: AnyView, fields: Fields) -> int:
     return size
 
 
-# From this many points on the bytes of a read are counted, beyond this many of each.
+# If a read has at least COUNTED points, its bytes are counted, except for SMALL_FIELDS of each
+# point.
 COUNTED, SMALL_FIELDS = 64, 500
 
 
 def fetch(view: AnyView, rows: Ints, fields: Fields) -> Points:
-    """The points at these rows of the state, in that order."""
+    """Read the points at these rows of the state, in the order of the rows."""
     columns = _columns(fields, view.connection)
     records: list[tuple[Any, ...]] = []
     if len(rows) < COUNTED:
@@ -527,9 +538,10 @@ def fetch(view: AnyView, rows: Ints, fields: Fields) -> Points:
 
 
 def fetch_few(connection: apsw.Connection, ids: Sequence[PointId], fields: Fields) -> Points | None:
-    """The points with these ids (at most FEW), in that order, without vectors; read by one
-    statement, which needs no transaction and no state in memory. None if the collection is deleted
-    or none of the ids exists; then the caller must read in a transaction to find out which."""
+    """The points with these ids (at most FEW), in the order of the ids, without vectors. One
+    statement reads them; it needs no transaction and no state in memory. None if the collection is
+    deleted or none of the ids exists. Then the caller must read in a transaction to find out which
+    is the case."""
     keys: dict[Any, PointId] = {to_key(point_id): point_id for point_id in ids}
     if isinstance(ids, ShownIds):
         integers = {to_key(int(text)): text for text in ids if shows_an_integer(text)}
@@ -541,14 +553,16 @@ def fetch_few(connection: apsw.Connection, ids: Sequence[PointId], fields: Field
     records: dict[PointId, tuple[Any, ...]] = {}
     for record in rows:
         point_id = keys[record[0]]
-        if isinstance(record[0], str) or point_id not in records:  # "7" comes before 7
+        # The string "7" takes precedence over the integer 7.
+        if isinstance(record[0], str) or point_id not in records:
             records[point_id] = record
     return _points([records[point_id] for point_id in ids if point_id in records], fields, None)
 
 
 @lru_cache(maxsize=256)
 def _query_by_ids(columns: str, count: int) -> str:
-    """A query for this many points by their ids, and whether the collection has been deleted."""
+    """A query for `count` points by their ids. It also selects whether the collection has been
+    deleted."""
     marks = ", ".join("?" * count)
     return (
         f"SELECT {columns}, (SELECT dropped FROM head) FROM points "
@@ -559,7 +573,7 @@ def _query_by_ids(columns: str, count: int) -> str:
 def _points(
     records: Sequence[tuple[Any, ...]], fields: Fields, vectors: dict[str, VectorsRead] | None
 ) -> Points:
-    """Points of the records that `_columns` names."""
+    """The points in these records, which have the columns that `_columns` names."""
     columns = iter(zip(*records, strict=True) if records else repeat(()))
     return Points(
         _ids(next(columns)),
@@ -572,8 +586,8 @@ def _points(
 
 
 def fetch_each(view: AnyView, groups: Sequence[Ints], fields: Fields) -> list[Points]:
-    """The points of several groups of rows, read together; the groups' points share no mutable
-    values."""
+    """Read the points of several groups of rows together; one `Points` for each group. The groups
+    share no mutable values."""
     points = fetch(view, np.concatenate([*groups, np.empty(0, np.int64)]), fields)
     stops = accumulate(map(len, groups))
     return [
@@ -582,7 +596,7 @@ def fetch_each(view: AnyView, groups: Sequence[Ints], fields: Fields) -> list[Po
 
 
 def _columns(fields: Fields, connection: apsw.Connection) -> str:
-    """The columns to read, in the order of `Points`."""
+    """The names of the columns to read, in the order of the fields of `Points`."""
     version = fields.version and ("version" if has_versions(connection) else "0")
     return _column_list(fields.payload, fields.document, fields.uri, version or "")
 
@@ -607,12 +621,13 @@ def _texts(texts: Sequence[Any], name: str) -> list[str | None]:
 
 
 def _odd(name: str) -> ContradictionError:
-    """The error for a value that should be text but isn't: SQLite doesn't enforce types."""
+    """The error for a value that isn't of the type that the column `name` should have; SQLite
+    doesn't enforce types."""
     return ContradictionError(f"a point has a value as {name} that can't be one")
 
 
 def read_vectors(view: AnyView, rows: Ints, name: str) -> VectorsRead:
-    """The vectors of rows in a space of any kind."""
+    """The vectors of these rows in a space of any kind."""
     if name in view.state.non_dense:
         from retrieval_store.engine.storage.write import read_non_dense
 
@@ -623,7 +638,8 @@ def read_vectors(view: AnyView, rows: Ints, name: str) -> VectorsRead:
 
 
 def fetch_vectors(view: AnyView, rows: Ints, name: str) -> Matrix:
-    """(n, dim) float32 copies of the vectors at these rows; NaN where a point has none."""
+    """Copies of the vectors at these rows: (n, dim) float32, with NaN for points without a
+    vector."""
     space = view.state.spaces.get(name)
     if space is None:
         return np.empty((len(rows), 0), np.float32)

@@ -1,8 +1,8 @@
 """catalog.sqlite: the collections of a store, by name, by alias and by id.
 
-Whether a collection is deleted is recorded in its points.sqlite. Before that, the collection's row
-in the catalog is flagged; when the files are gone, the row is removed. So a deletion whose process
-died is found and finished.
+A collection's points.sqlite records whether the collection is deleted. Before that, the
+collection's row in the catalog is flagged; when the files are gone, the row is removed. So if a
+process dies during a deletion, the next process finds the flag and finishes the deletion.
 """
 
 import uuid
@@ -30,12 +30,14 @@ from retrieval_store.errors import (
 )
 from retrieval_store.query.types import CollectionRecord
 
-# Directories whose collections were never finished, or aren't yet: named before they are made.
+# Directories of collections whose creation isn't finished. They are recorded here before they are
+# created.
 _SINCE_2 = "CREATE TABLE unfinished (id TEXT PRIMARY KEY) WITHOUT ROWID;"
-# Each use of the catalog looks for these first, and nearly always there are none.
+# Each use of the catalog looks for flagged collections first, and nearly always there are none.
 _SINCE_3 = "CREATE INDEX flagged ON collections (id) WHERE dropping;"
-# Other names of collections; they go by ids, so that they stay when a collection gets a new name.
-# And which collections are for QdrantClient only, so that counting the others reads no settings.
+# Aliases refer to the ids of collections, so that they stay valid if a collection is renamed.
+# `apart` marks collections that only QdrantClient can use, so that counting the others reads no
+# settings.
 _SINCE_4 = """
     CREATE TABLE aliases (alias TEXT PRIMARY KEY, collection TEXT NOT NULL) WITHOUT ROWID;
     ALTER TABLE collections ADD COLUMN apart INTEGER NOT NULL DEFAULT 0;
@@ -60,7 +62,8 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 _NONE = "[]"
 _WITHOUT = "WHERE id NOT IN (SELECT value FROM json_each(?))"
-# All, which SQLite counts by pages, less the excluded ones: it needn't read each row.
+# The number of all collections, which SQLite counts by pages, less the excluded ones. So it doesn't
+# read each row.
 _COUNTED = """
     SELECT (SELECT count(*) FROM collections)
          - (SELECT count(*) FROM collections WHERE id IN (SELECT value FROM json_each(?)))
@@ -68,7 +71,7 @@ _COUNTED = """
 
 
 class Catalog:
-    """The database of collections, which `Entries` reads and changes."""
+    """The database of a store's collections, which `Entries` reads and changes."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -76,19 +79,19 @@ class Catalog:
     def read(
         self, look: Callable[["Entries", *Ts], T], *arguments: *Ts, without: Sequence[str] = ()
     ) -> T:
-        """The result of `look`, called with the entries in one read transaction, and these
-        arguments. without: ids of collections that the entries leave out."""
+        """Call `look` with the entries in one read transaction and these arguments, and return its
+        result. without: ids of collections that the entries leave out."""
         return self._database.read(partial(self._call, look, arguments, without))
 
     def without_transaction(self, name: str) -> CollectionRecord | None:
-        """The collection of this name, by a single statement without a transaction. None if there
-        is no such collection, its deletion was interrupted, or reading failed; then the caller uses
-        `read`, which raises the error."""
+        """The collection with this name, found by a single statement without a transaction. None if
+        there is no such collection, if its deletion was interrupted, or if reading failed. Then the
+        caller uses `read`, which raises the error."""
         return self._database.without_transaction(_record_named, name)
 
     def write(self, change: Callable[["Entries", *Ts], T], *arguments: *Ts) -> T:
-        """The result of `change`, called with the entries in a write transaction, and these
-        arguments; only one process has such a transaction at a time."""
+        """Call `change` with the entries in a write transaction and these arguments, and return its
+        result. Only one process at a time has a write transaction."""
         return self._database.write(partial(self._call, change, arguments, ()))
 
     def _call(
@@ -101,11 +104,11 @@ class Catalog:
         return work(Entries(connection, self._database.path, without), *arguments)
 
     def refuse_if_read_only(self) -> None:
-        """Raise ReadOnlyError when the store was opened so."""
+        """Raise ReadOnlyError if the store was opened read-only."""
         self._database.refuse_if_read_only()
 
     def is_in_place(self) -> bool:
-        """Whether the path still leads to the file that was opened."""
+        """Whether the path still leads to the catalog that was opened."""
         return self._database.is_in_place()
 
     def close_at_exit(self) -> None:
@@ -113,12 +116,12 @@ class Catalog:
         self._database.close_at_exit()
 
     def close(self, reason: Reason) -> None:
-        """Close the file; from now on methods raise `reason`."""
+        """Close the file; later calls of methods raise `reason`."""
         self._database.close(reason)
 
 
 class Entries:
-    """The collections, within a transaction of a connection."""
+    """The collections in the catalog, read and changed in a transaction of a connection."""
 
     def __init__(
         self, connection: apsw.Connection, path: Path, without: Sequence[str] = ()
@@ -128,15 +131,15 @@ class Entries:
         self._without = orjson.dumps(list(without)).decode() if without else _NONE
 
     def by_name(self, name: str) -> CollectionRecord:
-        """The collection of this name; raises NotFoundError."""
+        """The collection with this name. Raises NotFoundError if there is no such collection."""
         records = self._records("AND name = ?", name)
         if not records:
             raise NotFoundError(f"there is no collection {name!r}")
         return records[0]
 
     def resolve(self, name: str) -> CollectionRecord:
-        """The collection of this name, or the one that an alias of this name leads to; raises
-        NotFoundError."""
+        """The collection with this name or alias. Raises NotFoundError if there is no such
+        collection."""
         records = self._records("AND name = ?", name)
         if not records and self._has_aliases():
             query = "AND id = (SELECT collection FROM aliases WHERE alias = ?)"
@@ -146,7 +149,7 @@ class Entries:
         return records[0]
 
     def aliases(self) -> dict[str, str]:
-        """The name of the collection that each alias leads to, in the order of aliases."""
+        """The aliases in sorted order, each with the name of its collection."""
         if not self._has_aliases():
             return {}
         query = f"""SELECT alias, name FROM aliases JOIN collections ON id = collection
@@ -155,7 +158,8 @@ class Entries:
             return dict(select(self._connection, query, self._without))
 
     def set_aliases(self, aliases: Mapping[str, str]) -> None:
-        """Replace all aliases; raises NotFoundError and AlreadyExistsError."""
+        """Replace all aliases. Raises NotFoundError if an alias leads to a missing collection, and
+        AlreadyExistsError if an alias is the name of a collection."""
         records = []
         for alias, name in aliases.items():
             if self._records("AND name = ?", alias):
@@ -167,49 +171,50 @@ class Entries:
         self._connection.executemany("INSERT INTO aliases VALUES (?, ?)", records)
 
     def _has_aliases(self) -> bool:
-        """Whether there can be aliases: formats before 4, which may be read as they are, have
+        """Whether there can be aliases. Formats before 4, which can be read without migration, have
         none."""
         return bool(self._connection.pragma("user_version") >= 4)
 
     def with_id(self, collection_id: str) -> CollectionRecord:
-        """The collection of this id; raises NotFoundError."""
+        """The collection with this id. Raises NotFoundError if there is no such collection."""
         records = self._records("AND id = ?", collection_id)
         if not records:
             raise NotFoundError.of_deleted(f"Collection with id {collection_id}")
         return records[0]
 
     def page(self, limit: int | None, offset: int) -> list[CollectionRecord]:
-        """Collections in the order of their names; all after the first `offset` when `limit` is
-        None."""
+        """At most `limit` collections (None: all), sorted by name, after `offset` of them are
+        skipped."""
         end = -1 if limit is None else limit
         return self._records("ORDER BY name LIMIT ? OFFSET ?", end, offset)
 
     def count(self) -> int:
-        """How many collections there are."""
+        """The number of collections."""
         ((count,),) = select(self._connection, _COUNTED, self._without)
         return int(count)
 
     def flagged_collections(self) -> list[tuple[CollectionRecord, bool]]:
-        """Collections whose deletion has begun, and may have been interrupted. Each comes with
-        whether another collection has replaced it; then it is deleted whatever its points.sqlite
-        says."""
+        """The collections whose deletion has begun, and may have been interrupted. With each comes
+        whether another collection has replaced it. A replaced collection is deleted even if its
+        points.sqlite doesn't say so."""
         replaced = {record.id for record in self._records("AND dropping = ?", REPLACED)}
         return [(record, record.id in replaced) for record in self._records("AND dropping")]
 
     def has_flagged(self) -> bool:
-        """Whether there are flagged collections; called at each use of the catalog."""
+        """Whether any collection is flagged. Called at each use of the catalog."""
         query = "SELECT 1 FROM collections WHERE dropping LIMIT 1"
         return self._connection.execute(query).get is not None
 
     def unfinished_ids(self) -> list[str]:
-        """The ids of collections that were begun, and neither inserted nor given up."""
+        """The ids of collections whose creation has begun, and was neither completed nor given
+        up."""
         with corruption_as_damage(self._path):
             rows = select(self._connection, "SELECT id FROM unfinished")
             return [_check_id(collection_id) for (collection_id,) in rows]
 
     def begin(self, collection_id: str) -> None:
-        """Note that a directory is about to be made; AlreadyExistsError for the id of a collection,
-        whose directory must never count as unfinished."""
+        """Record that a collection's directory is about to be created. Raises AlreadyExistsError if
+        a collection has this id, because its directory must never count as unfinished."""
         self._refuse_id(collection_id)
         self._connection.execute("INSERT INTO unfinished VALUES (?)", (collection_id,))
 
@@ -219,11 +224,12 @@ class Entries:
         return bool(select(self._connection, query, collection_id))
 
     def give_up(self, collection_id: str) -> None:
-        """Forget a collection whose creation was begun, and whose files are gone."""
+        """Remove the record of an unfinished collection, after its files were removed."""
         self._connection.execute("DELETE FROM unfinished WHERE id = ?", (collection_id,))
 
     def insert(self, record: CollectionRecord) -> None:
-        """Add a collection, which completes its creation; AlreadyExistsError."""
+        """Add a collection, which completes its creation. Raises AlreadyExistsError if its name or
+        id is taken."""
         self._refuse_taken(record)
         self._refuse_id(record.id)
         self.give_up(record.id)
@@ -233,7 +239,8 @@ class Entries:
         )
 
     def replace(self, record: CollectionRecord) -> None:
-        """Change name and settings of a collection; raises AlreadyExistsError."""
+        """Change the name and settings of a collection. Raises AlreadyExistsError if another
+        collection has the new name."""
         self._refuse_taken(record)
         self._connection.execute(
             "UPDATE collections SET name = ?, settings = ?, apart = ? WHERE id = ?",
@@ -241,28 +248,29 @@ class Entries:
         )
 
     def set_named_aside(self, name: str) -> CollectionRecord | None:
-        """If a collection has this name, set it aside, so that another one can get the name."""
+        """If a collection has this name, set it aside, so that another collection can get the name.
+        Returns the collection that was set aside."""
         records = self._records("AND name = ?", name)
         for record in records:
             self.set_aside(record)
         return records[0] if records else None
 
     def set_aside(self, record: CollectionRecord) -> None:
-        """Take its name and aliases from a collection, and note that its deletion begins. Until
-        that ends, the collection has its id as its name."""
+        """Remove the name and aliases of a collection, and record that its deletion begins. Until
+        the deletion is finished, the collection's name is its id."""
         self._connection.execute("DELETE FROM aliases WHERE collection = ?", (record.id,))
         self.replace(CollectionRecord(record.id, record.id, record.settings))
         self.flag(record.id, REPLACED)
 
     def flag(self, collection_id: str, how: int = DROPPING) -> None:
-        """Note that the deletion of a collection begins; with STAYS, that it could not be done. Its
-        aliases are removed when it ends."""
+        """Record that the deletion of a collection begins, or, with STAYS, that it failed. The
+        aliases of the collection are removed when the deletion is finished."""
         self._connection.execute(
             "UPDATE collections SET dropping = ? WHERE id = ?", (how, collection_id)
         )
 
     def remove(self, collection_id: str) -> None:
-        """Forget a collection whose files are gone, with its aliases."""
+        """Remove the row and the aliases of a collection, after its files were removed."""
         self._connection.execute("DELETE FROM aliases WHERE collection = ?", (collection_id,))
         self._connection.execute("DELETE FROM collections WHERE id = ?", (collection_id,))
 
@@ -291,7 +299,8 @@ class Entries:
 
 
 def _record_named(connection: apsw.Connection, name: str) -> CollectionRecord | None:
-    """The collection of this name; None where there is none, or its deletion has begun."""
+    """The collection with this name; None if there is no such collection or its deletion has
+    begun."""
     query = "SELECT id, name, settings FROM collections WHERE name = ? AND NOT dropping LIMIT 1"
     row: Any = connection.execute(query, (name,)).get
     return None if row is None else _record(*row)
@@ -303,6 +312,6 @@ def _record(collection_id: str, name: str, settings: bytes) -> CollectionRecord:
 
 @lru_cache(maxsize=1024)
 def _check_id(collection_id: str) -> str:
-    if str(uuid.UUID(collection_id)) != collection_id:  # it names a directory
+    if str(uuid.UUID(collection_id)) != collection_id:  # because the id is the name of a directory
         raise ValueError(f"{collection_id!r} is no id of a collection")
     return collection_id

@@ -1,16 +1,17 @@
-"""Files that can be made again from the points and vectors, recorded in points.sqlite with size and
-checksum.
+"""Files that can be rebuilt from the points and vectors. points.sqlite records their sizes and
+checksums.
 
-A file is written under a temporary name, synced, renamed to a name that was never used before, and
-then recorded in one transaction, which replaces the record of the file before it. So a process that
-reads a record finds either the whole file or none. Files without a record may be removed, but only
-by the one process that does maintenance. That process is also the only one that makes such files.
+A file is written under a temporary name, synced, and renamed to a name that was never used before.
+It is then recorded in one transaction, which replaces the record of the previous file. So a process
+that reads a record finds either the complete file or none. Files without a record can be removed,
+but only by the one process that does maintenance. That process is also the only one that writes
+such files.
 
-The content is never trusted: a file that is missing, or of another size or checksum, is ignored,
-and made again.
+The content is never trusted: a file that is missing, or has another size or checksum, is ignored
+and rebuilt.
 
-A `DerivedKind` says how files of one kind are read. One function loads all kinds, and decides what
-happens to a useless file.
+A `DerivedKind` defines how files of one kind are read. One function loads files of all kinds, and
+handles useless files.
 """
 
 import re
@@ -36,16 +37,17 @@ S_contra = TypeVar("S_contra", contravariant=True)
 T_co = TypeVar("T_co", covariant=True)
 _log = log_of("files")
 PIECE = 1 << 22
-# Kinds of files that are made of vectors: their keys go on with a space, and then a generation.
+# Kinds of files that are built from vectors. Their keys contain the number of a space, and then a
+# generation.
 OF_VECTORS = ("index", "codes", "recall")
-KINDS_BEFORE = ("clusters",)  # that stores have which were made before, of no use any more
+KINDS_BEFORE = ("clusters",)  # obsolete kinds, which old stores may still have
 _NAME = r"[a-z0-9]+(\.[a-z0-9]+)*"
 
 
 @dataclass(frozen=True, slots=True)
 class DerivedFile:
-    """The record of a derived file. key: identifies the file's content; seq: the last write that
-    the file includes; covered: how many of its source items it contains."""
+    """The record of a derived file. key: identifies the file's content. seq: the last write that
+    the file includes. covered: how many source items it contains, for example vectors or points."""
 
     key: str
     file: str
@@ -57,16 +59,16 @@ class DerivedFile:
 
 @dataclass(slots=True)
 class DerivedFiles:
-    """The usable derived files of a collection. directory: of the collection; label: the name of
-    the collection, for messages; useless: files that couldn't be used, and must be written
-    again."""
+    """The usable derived files of a collection. directory: the collection's directory. label: the
+    name of the collection, for messages. useless: files that couldn't be used, and must be
+    rewritten."""
 
     directory: Path
     label: Label
     useless: set[DerivedFile] = field(default_factory=set)
 
     def warn(self, what: str, why: object) -> None:
-        """Say in the log that a file can't be used."""
+        """Log a warning that a file can't be used. what: the kind of file."""
         _log.warning(
             "%s of collection %r can't be used and will be made again: %s",
             what,
@@ -76,22 +78,23 @@ class DerivedFiles:
 
 
 class OutdatedError(ValueError):
-    """The file is intact but outdated: the change log doesn't reach back to it, or it has an
-    earlier format."""
+    """Raised if a file is intact but outdated, because the change log doesn't reach back to it or
+    it has an earlier format."""
 
 
 class DerivedKind(Generic[S_contra, T_co]):
-    """The sources of files of one kind, and how they are read. what: its name in the log."""
+    """The source data of files of one kind, and how these files are read. what: the name of the
+    kind in the log."""
 
     what: ClassVar[str]
 
     def read(self, path: Path, derived_file: DerivedFile, source: S_contra) -> T_co:
-        """The content of a file whose checksum is right. A file with wrong content is a ValueError
-        or another error of Python's own; an outdated one is an OutdatedError."""
+        """The content of a file whose checksum is correct. Raises ValueError or another built-in
+        error for wrong content, and OutdatedError for an outdated file."""
         raise NotImplementedError
 
     def read_checked(self, directory: Path, derived_file: DerivedFile, source: S_contra) -> T_co:
-        """As `read`, for a file whose checksum hasn't been checked: that is done first."""
+        """Like `read`, but verifies the checksum of the file first."""
         path = path_of(directory, derived_file)
         refuse_damaged(path, derived_file)
         return self.read(path, derived_file, source)
@@ -99,8 +102,8 @@ class DerivedKind(Generic[S_contra, T_co]):
     def try_read(
         self, files: DerivedFiles, derived_file: DerivedFile, source: S_contra
     ) -> T_co | None:
-        """As `read_checked`; None if the file can't be used. That is noted in `files`, and logged
-        as a warning if the file is damaged."""
+        """Like `read_checked`, but returns None if the file can't be used. This is recorded in
+        `files`, and logged as a warning if the file is damaged."""
         if derived_file in files.useless:
             return None
         try:
@@ -111,24 +114,26 @@ class DerivedKind(Generic[S_contra, T_co]):
             files.useless.add(derived_file)
             _log.info("%s of collection %r are made again: %s", self.what, files.label.name, error)
         except PluginError:
-            raise  # of a class that isn't here, which is no fault of the file
+            raise  # a missing class, which isn't a fault of the file
         except (DamagedError, ValueError, LookupError, TypeError, OSError) as error:
-            # Of other errors it may do later, as when too many files are open.
+            # After other errors the file may be usable later, for example if too many files are
+            # open now.
             if isinstance(error, DamagedError) or not isinstance(error, OSError):
                 files.useless.add(derived_file)
-            if is_there(files.directory, derived_file):  # else another has replaced it meanwhile
+            # If the file is gone, another process has replaced it meanwhile.
+            if is_there(files.directory, derived_file):
                 files.warn(self.what, error)
         return None
 
 
 def find(connection: apsw.Connection, key: str) -> DerivedFile | None:
-    """The record of this key."""
+    """The record with this key; None if there is none."""
     files = _records(connection, "WHERE key = ?", key)
     return files[0] if files else None
 
 
 def find_all(connection: apsw.Connection, key: str) -> list[DerivedFile]:
-    """The records of the keys that begin with this one and a dot."""
+    """The records whose keys begin with this key and a dot."""
     return _records(connection, "WHERE key GLOB ? ORDER BY key", f"{key}.*")
 
 
@@ -138,10 +143,10 @@ def all_files(connection: apsw.Connection) -> list[DerivedFile]:
 
 
 def write_file(directory: Path, key: str, write: Callable[[Path], int], seq: int) -> DerivedFile:
-    """Write a file, durably, that has no record yet; `write` fills it and returns how many items it
-    covers."""
+    """Write a file durably; the caller must then record it. `write` fills the file and returns how
+    many items it covers."""
     folder = directory / DERIVED
-    if folder.is_symlink():  # not of our making, and it may lead anywhere
+    if folder.is_symlink():  # it wasn't created by a store, and may lead anywhere
         raise DamagedError(f"{folder} is a link")
     if not folder.exists():
         folder.mkdir()
@@ -162,7 +167,7 @@ def write_file(directory: Path, key: str, write: Callable[[Path], int], seq: int
 
 
 def record(connection: apsw.Connection, derived_file: DerivedFile) -> None:
-    """Record a file, in a write transaction, so that it is used from then on."""
+    """Record a file in a write transaction, so that it is used from then on."""
     connection.execute(
         "INSERT OR REPLACE INTO derived VALUES (?, ?, ?, ?, ?, ?)",
         (
@@ -177,27 +182,28 @@ def record(connection: apsw.Connection, derived_file: DerivedFile) -> None:
 
 
 def forget(connection: apsw.Connection, keys: list[str]) -> None:
-    """Drop records; their files go with the next sweep."""
+    """Delete the records with these keys. The next `sweep` removes their files."""
     connection.executemany("DELETE FROM derived WHERE key = ?", [(key,) for key in keys])
 
 
 def forget_all(write: WriteTransaction) -> None:
-    """Drop all records, valid or not."""
+    """Delete all records, whether valid or not."""
     write.connection.execute("DELETE FROM derived")
 
 
 def sweep(directory: Path, files: list[DerivedFile]) -> None:
-    """Remove files without a record; only the process that does maintenance may."""
+    """Remove derived files that have no record. files: the records. Only the process that does
+    maintenance is allowed to call this."""
     remove_derived(directory, {derived_file.file for derived_file in files})
 
 
 def is_there(directory: Path, derived_file: DerivedFile) -> bool:
-    """Whether there is a file of this name, whole or not."""
+    """Whether the file exists, either complete or not."""
     return (directory / DERIVED / derived_file.file).exists()
 
 
 def path_of(directory: Path, derived_file: DerivedFile) -> Path:
-    """The path of the file; DamagedError when it isn't a plain file of the recorded size."""
+    """The path of the file. Raises DamagedError unless it is a plain file of the recorded size."""
     path = directory / DERIVED / derived_file.file
     for part in (path, path.parent):
         if part.is_symlink():
@@ -212,15 +218,15 @@ def path_of(directory: Path, derived_file: DerivedFile) -> Path:
 def refuse_damaged(
     path: Path, derived_file: DerivedFile, use: Callable[[], None] | None = None
 ) -> None:
-    """Raise DamagedError unless the checksum is right. `use` runs meanwhile in this thread: its
-    result from a damaged file must be discarded."""
+    """Raise DamagedError unless the checksum is correct. Meanwhile `use` runs in this thread; if
+    the file is damaged, its result must be discarded."""
     checksums: list[int] = []
 
     def read() -> None:
         with suppress(OSError):
             checksums.append(checksum_of(path))
 
-    if use is None:  # a thread more would only be waited for
+    if use is None:  # a further thread would be of no use
         read()
     else:
         _call_both(read, use)
@@ -229,7 +235,7 @@ def refuse_damaged(
 
 
 def _call_both(read: Callable[[], None], use: Callable[[], None]) -> None:
-    """Call both, `read` in a thread of its own if one can be started."""
+    """Call both functions. `read` is called in a separate thread if one can be started."""
     reader = threading.Thread(target=read)
     try:
         reader.start()
@@ -243,7 +249,7 @@ def _call_both(read: Callable[[], None], use: Callable[[], None]) -> None:
 
 
 def checksum_of(path: Path) -> int:
-    """CRC-32 of a file."""
+    """The CRC-32 checksum of a file."""
     checksum, buffer = 0, bytearray(PIECE)
     with path.open("rb", buffering=0) as file:
         while count := file.readinto(buffer):

@@ -1,7 +1,7 @@
 """The files in the directory of a store, and their removal.
 
-Only files with names that a store uses are removed, and only in directories that the catalog of the
-store names. Files of other programs stay, and so does the directory around them. `warn_of_network`
+A file is removed only if its name is one that a store uses, and only in directories that the
+store's catalog names. Files of other programs stay, and so does their directory. `warn_of_network`
 warns of network file systems, whose locks aren't reliable enough for a store.
 """
 
@@ -24,16 +24,16 @@ LOCK_NAME, TURNS_NAME = "maintenance.lock", "writing.lock"
 DERIVED = "derived"
 DROPPED_SUFFIX = ".dropped"
 TEMPORARY = ".new"
-PRIVATE_PREFIX = ".retrieval-store-"  # of directories that a call of one process works in
-SNAPSHOTS = "snapshots"  # where snapshots by name lie, in a folder for each collection
-SNAPSHOT_NAME = "snapshot.zip"  # of one that is being written
-# How the names begin of what lies in the directory of a store.
+PRIVATE_PREFIX = ".retrieval-store-"  # prefix of directories in which a call of one process works
+SNAPSHOTS = "snapshots"  # directory of snapshots by name, with a folder for each collection
+SNAPSHOT_NAME = "snapshot.zip"  # name of a snapshot that is being written
+# The beginnings of the names of files and directories in the directory of a store.
 IN_STORE = (
     rf"{re.escape(CATALOG_NAME)}|{SNAPSHOTS}[/\\]|{re.escape(PRIVATE_PREFIX)}[0-9a-f]{{32}}"
-    r"|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"  # of a collection, by its id
+    r"|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"  # directory of a collection, named by its id
 )
-_UNFINISHED = r"\.[0-9a-f]{32}(-journal|-wal|-shm)?"  # behind the name of a database being made
-# Patterns, which `re` compiles when they are first needed, and keeps.
+_UNFINISHED = r"\.[0-9a-f]{32}(-journal|-wal|-shm)?"  # suffix of a database that is being created
+# Patterns, which `re` compiles when they are first needed, and caches.
 _CATALOG = re.escape(CATALOG_NAME) + _UNFINISHED
 _VECTORS = r"([0-9]+)\.([0-9]+)\.vectors"
 _OF_COLLECTION = (
@@ -42,10 +42,11 @@ _OF_COLLECTION = (
 _OF_PRIVATE = (
     rf"{re.escape(CATALOG_NAME)}({_UNFINISHED}|-wal|-shm)?|{re.escape(SNAPSHOT_NAME)}"
     r"|[0-9a-f]{32}\.part"  # a snapshot on its way to a server or from it
-    r"|\.?copy-[0-9a-f]{16}\.(journal(\.new)?|lock)"  # of a cluster's copy, to be a snapshot
+    # Files of a cluster's copy that is becoming a snapshot.
+    r"|\.?copy-[0-9a-f]{16}\.(journal(\.new)?|lock)"
 )
 _OF_DERIVED = r"[a-z0-9]+(\.[a-z0-9]+)*\.[0-9a-f]{32}(\.new)?"
-_NAMED = 4  # of the found names, in a message
+_NAMED = 4  # names of found files in a message
 _log = log_of("files")
 _HINTS = {
     "chroma.sqlite3": (
@@ -64,8 +65,8 @@ _HINTS = {
 
 
 def refuse_foreign(directory: Path) -> None:
-    """Raise FormatError for a directory that holds files of another program, and no store. Hidden
-    files don't count."""
+    """Raise FormatError if a directory contains no store, but files of another program. Hidden
+    files are ignored."""
     names = sorted(os.listdir(directory))
     if CATALOG_NAME in names:
         return
@@ -80,24 +81,26 @@ def refuse_foreign(directory: Path) -> None:
 
 
 def _may_be_there(name: str) -> bool:
-    made_now = re.fullmatch(_CATALOG, name)  # by another process that is making the store too
+    made_now = re.fullmatch(_CATALOG, name)  # of another process that is also creating the store
     return bool(made_now) or name.startswith(".") or name == "lost+found"
 
 
 @dataclass(slots=True)
 class Label:
-    """The name of a collection in messages, which may change; the name of its directory means
-    nothing to a reader."""
+    """The name of a collection for messages. The name can change; it is used because the name of
+    the collection's directory tells a reader nothing."""
 
     name: str
 
 
 @contextmanager
 def private_folder(directory: Path | None) -> Iterator[Path]:
-    """A new directory for one call, in `directory` or among the system's temporary files. It is
-    deleted afterwards, except for files that were moved away. If the process dies before, the next
-    `remove_lost_folders` deletes it. A lock on the directory itself marks its owner."""
-    import tempfile  # with shutil, which removes it, even when no file can be opened any more
+    """Context manager: a new directory for one call, in `directory` or among the system's temporary
+    files. It is deleted at the end of the context, except for files that were moved away. If the
+    process dies before, the next `remove_lost_folders` deletes it. A lock on the directory itself
+    marks its owner."""
+    # Imported here with shutil, so that the directory can be removed even if no file can be opened.
+    import tempfile
 
     parent = Path(tempfile.gettempdir()) if directory is None else directory
     remove_lost_folders(parent)
@@ -106,19 +109,19 @@ def private_folder(directory: Path | None) -> Iterator[Path]:
         folder = parent / f"{PRIVATE_PREFIX}{uuid.uuid4().hex}"
         folder.mkdir(mode=0o700 if directory is None else 0o777)
         with own_directory(folder) as is_ours:
-            if is_ours is False:  # another process has taken it for a lost one, and removes it
+            if is_ours is False:  # another process took it for a lost folder, and is removing it
                 continue
             try:
                 yield folder
                 return
             finally:
-                if os.getpid() == process:  # in a forked child it is the parent's
+                if os.getpid() == process:  # in a forked child the folder belongs to the parent
                     remove_tree(folder)
 
 
 def remove_lost_folders(parent: Path) -> None:
-    """Remove private folders whose processes have died, as far as their files have names of
-    ours."""
+    """Remove private folders whose processes have died. Only files with names of ours are removed
+    from them."""
     for folder in parent.glob(f"{PRIVATE_PREFIX}*"):
         with suppress(OSError), own_directory(folder) as is_ours:
             if is_ours:
@@ -130,9 +133,10 @@ def remove_lost_folders(parent: Path) -> None:
 
 
 def remove_collection(directory: Path) -> None:
-    """Remove the files of a collection, and its directory if nothing else is in it. Other processes
-    may be doing so at the same time."""
-    if directory.is_symlink():  # in the place of ours; what it leads to isn't
+    """Remove the files of a collection, and its directory if it is then empty. Other processes may
+    be removing the same files at the same time."""
+    # The link isn't ours, and the directory that it leads to isn't either.
+    if directory.is_symlink():
         directory.unlink(missing_ok=True)
         return
     with suppress(FileNotFoundError):
@@ -152,8 +156,8 @@ def remove_collection(directory: Path) -> None:
 def remove_vector_files(
     directory: Path, generation_kept: int, is_dropped: Callable[[int], bool]
 ) -> None:
-    """Remove the vector files of a collection: all of other generations, and those of dropped
-    spaces in this generation."""
+    """Remove the vector files of all generations except `generation_kept`, and the vector files of
+    deleted spaces."""
 
     def keep(name: str) -> bool:
         space, generation, _ = name.split(".")
@@ -169,7 +173,7 @@ def vector_files(directory: Path) -> set[tuple[int, int]]:
 
 
 def remove_derived(directory: Path, names: Collection[str]) -> None:
-    """Remove the derived files of a collection except for those with these names."""
+    """Remove the derived files of a collection, except the files with these names."""
     with suppress(FileNotFoundError, NotADirectoryError):
         _remove_unused(directory / DERIVED, _OF_DERIVED, names.__contains__)
 
@@ -177,12 +181,13 @@ def remove_derived(directory: Path, names: Collection[str]) -> None:
 def _remove(
     directory: Path, pattern: str, keep: Callable[[str], bool] = lambda name: False
 ) -> None:
-    """Remove the files of a directory whose whole names match, except those to keep."""
+    """Remove the files of a directory whose whole names match the pattern, except those for which
+    `keep` is true."""
     remove_files(directory, lambda name: bool(re.fullmatch(pattern, name)) and not keep(name))
 
 
 def _remove_unused(directory: Path, pattern: str, keep: Callable[[str], bool]) -> None:
-    """As `_remove`, but files in use are left; a later call removes them."""
+    """Like `_remove`, but leaves files that are in use; a later call removes them."""
     try:
         _remove(directory, pattern, keep)
     except OSError as error:
@@ -211,7 +216,7 @@ MOUNTS = Path("/proc/self/mounts")
 
 
 def warn_of_network(path: Path) -> None:
-    """Warn when the path is known to lie on a network file system."""
+    """Warn if the path is known to be on a network file system."""
     try:
         mounts = MOUNTS.read_text()
     except OSError:
@@ -226,11 +231,12 @@ def warn_of_network(path: Path) -> None:
 
 
 def file_system_of(path: Path, mounts: str) -> str | None:
-    """The type of the file system that holds the path, by a table of mounts as in /proc/mounts."""
+    """The type of the file system that contains the path, according to a mount table like
+    /proc/mounts."""
     best, kind = -1, None
     for line in mounts.splitlines():
         _, mount_point, mounted_type, *_ = [*line.split(), "", "", ""]
-        mounted = Path(mount_point.replace("\\040", " "))  # how the table writes a space
+        mounted = Path(mount_point.replace("\\040", " "))  # the table writes a space like this
         if path.is_relative_to(mounted) and len(mounted.parts) >= best:
             best, kind = len(mounted.parts), mounted_type
     return kind

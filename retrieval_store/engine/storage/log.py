@@ -1,12 +1,13 @@
 """The change log: the points that writes have updated or deleted, and the existing pks.
 
 Each operation of a write ends with an entry in the log. Users read the changes since an earlier
-position from it (`changes_since`). Caches read from it which parts of a point were changed: columns
-of keys that a write hasn't changed stay valid.
+position from it (`changes_since`). Caches read from it which parts of a point were changed. So
+columns stay valid if a write hasn't changed their keys.
 
-The pks that exist are bitmaps in points.sqlite, one for each 8,192 pks. From them the existing pks
-of a million points are read in a millisecond; a scan of the table of points would read all
-documents. pks are never reused, so a chunk whose points are all deleted is left out for good.
+The existing pks are stored as bitmaps in points.sqlite, one for each 8,192 pks. The existing pks of
+a million points are read from them in a millisecond; a scan of the table of points would read all
+documents. pks are never reused, so the bitmap of a chunk whose points are all deleted is removed
+permanently.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -31,14 +32,15 @@ from retrieval_store.query.types import ChangedPoints, PointId, Position
 
 LOG_WRITES = 4096  # the change log keeps at most this many writes,
 LOG_PKS = 1_000_000  # and about this many pks
-TRIM_EVERY = 256  # writes, or the fewer, the more each of them changes
-MAX_KEYS, KEY = 64, np.dtype("<u4")  # of a write that are noted: more count as any
+TRIM_EVERY = 256  # writes between two truncations of the log; fewer if writes change many points
+# Keys that are recorded for a write; if there are more, any key may have changed.
+MAX_KEYS, KEY = 64, np.dtype("<u4")
 
 
 @dataclass(slots=True)
 class WriteTransaction:
     """A write transaction that has begun. head: the collection's head after the transaction's last
-    operation; open_vectors: opens the vectors of a space in a generation."""
+    operation. open_vectors: a function that opens the vectors of a space in a generation."""
 
     connection: apsw.Connection
     head: CollectionHead
@@ -47,8 +49,9 @@ class WriteTransaction:
 
 @dataclass(frozen=True, slots=True)
 class LoggedWrite:
-    """The points that a write has updated or deleted. pks: of its points; parts: bits of their
-    changed parts; keys: the numbers of the first keys of payloads that changed, None for any."""
+    """The points that one write has updated or deleted. pks: the pks of these points. parts: bits
+    that stand for their changed parts. keys: the numbers of the first keys of changed payload
+    values, None if any key may have changed."""
 
     pks: Ints
     parts: int
@@ -62,8 +65,9 @@ class LoggedChanges:
     writes: list[LoggedWrite]
 
     def of(self, parts: int | None = None, keys: frozenset[int] | None = None) -> Ints:
-        """The pks of points with changes in any of these parts, or in anything; each once,
-        ascending. keys: only where one of these keys of payloads may have changed; None for any."""
+        """The pks of the points of which any of these parts has changed (None: any part),
+        ascending, without repetitions. keys: restricts this to writes that may have changed one of
+        these payload keys; None for any key."""
         return _join_lists(
             write.pks
             for write in self.writes
@@ -72,7 +76,7 @@ class LoggedChanges:
         )
 
     def by_keys(self, parts: int) -> dict[frozenset[int] | None, Ints]:
-        """As `of`, separately for each set of keys that writes have changed together."""
+        """Like `of`, but separate for each set of keys that writes have changed together."""
         groups: dict[frozenset[int] | None, list[Ints]] = {}
         for write in self.writes:
             if write.parts & parts:
@@ -88,9 +92,9 @@ def _join_lists(lists: Iterable[Ints]) -> Ints:
 
 
 def read_changes(connection: apsw.Connection, after: int) -> LoggedChanges:
-    """The points that writes after `after` have updated or deleted."""
-    # All columns, in their order: versions before 4 and 7, which may be read as they are, lack the
-    # last ones.
+    """The points that writes later than the write `after` have updated or deleted."""
+    # All columns, in their order: formats before 4 and 7, which can be read without migration, lack
+    # the last columns.
     rows = select(connection, "SELECT * FROM changes WHERE seq > ?", after)
     return LoggedChanges([_decode_write(*columns) for _, *columns in rows])
 
@@ -103,19 +107,19 @@ def _decode_write(pks: bytes, parts: int = EVERY_PART, keys: bytes | None = None
 
 
 def key_number(name: str) -> int:
-    """The number of a key of payloads in the change log. If two keys have the same number, columns
-    of one key are also read again after changes of the other."""
+    """The number of a payload key in the change log. If two keys have the same number, a change of
+    one key also makes columns of the other key be read again."""
     return crc32(name.encode(errors="surrogatepass"))
 
 
 def position(head: CollectionHead) -> Position:
-    """The present position of the log."""
+    """The current position of the log."""
     return Position(head.seq, head.next_pk)
 
 
 def changes_since(connection: apsw.Connection, since: Position) -> ChangedPoints:
-    """The points inserted or changed since a position, in the order of pks, so that new points come
-    last and in the order of their insertion."""
+    """The points inserted or changed since a position, sorted by pk. So new points come last, in
+    the order of their insertion."""
     head = read_head(connection)
     current = position(head)
     begun_anew = current.operation < since.operation or current.inserted < since.inserted
@@ -143,9 +147,10 @@ def finish(
     inserted: int,
     keys: Collection[str] | None = None,
 ) -> None:
-    """End an operation: write the change log and the head, by which readers notice the write.
-    changed: pks; parts: bits of their changed parts; inserted: how many points were inserted; keys:
-    the first keys of payloads that may have changed, None for any."""
+    """End an operation: write the change log and the head, from which readers notice the write.
+    changed: the pks of changed points. parts: bits that stand for their changed parts. inserted:
+    how many points were inserted. keys: the first keys of payload values that may have changed,
+    None for any key."""
     connection, head = write.connection, write.head
     seq, floor = head.seq + 1, head.log_floor
     if len(changed):
@@ -164,7 +169,7 @@ def finish(
 
 
 def _seq_of_trim(connection: apsw.Connection, seq: int) -> int:
-    """The `seq` up to which the change log is cut off."""
+    """The `seq` up to which the change log is truncated."""
     query = "SELECT seq, length(pks) / 8 FROM changes WHERE seq > ? ORDER BY seq DESC"
     total = 0
     for logged_seq, pks in select(connection, query, seq - LOG_WRITES):
@@ -178,7 +183,7 @@ CHUNK = 8192
 
 
 def present_pks(connection: apsw.Connection, first: int, stop: int) -> Ints:
-    """The pks that exist in first … stop-1, ascending."""
+    """The existing pks in the range first … stop-1, ascending."""
     query = "SELECT chunk, bitmap FROM presence WHERE chunk BETWEEN ? AND ? ORDER BY chunk"
     chunks = select(connection, query, first // CHUNK, stop // CHUNK)
     parts = [np.flatnonzero(_bits(bitmap)) + chunk * CHUNK for chunk, bitmap in chunks]
@@ -187,13 +192,13 @@ def present_pks(connection: apsw.Connection, first: int, stop: int) -> Ints:
 
 
 def count_present(connection: apsw.Connection) -> int:
-    """How many pks exist."""
+    """The number of existing pks."""
     return _count_bits(bitmap for (bitmap,) in select(connection, "SELECT bitmap FROM presence"))
 
 
 def count_unless_dropped(connection: apsw.Connection) -> int | None:
-    """How many pks exist, by one statement; None if there are none, or the collection is
-    deleted."""
+    """The number of existing pks, found by one statement. None if there are no pks or the
+    collection is deleted."""
     records = select(connection, "SELECT bitmap, (SELECT dropped FROM head) FROM presence")
     if not records or records[0][1]:
         return None
@@ -205,7 +210,7 @@ def _count_bits(bitmaps: Iterable[bytes]) -> int:
 
 
 def are_present(connection: apsw.Connection, pks: Ints) -> Bools:
-    """For each pk whether it exists. pks: ascending."""
+    """Whether each of these pks exists: (n,) bool. The pks must ascend."""
     parts = [
         _read_bits(connection, chunk)[chunk_pks % CHUNK] for chunk, chunk_pks in _by_chunk(pks)
     ]
@@ -213,7 +218,7 @@ def are_present(connection: apsw.Connection, pks: Ints) -> Bools:
 
 
 def set_present(connection: apsw.Connection, pks: Ints, present: bool) -> None:
-    """Note that the pks, which ascend, exist, or don't any more."""
+    """Record whether these pks exist from now on. The pks must ascend."""
     for chunk, chunk_pks in _by_chunk(pks):
         bits = _read_bits(connection, chunk)
         bits[chunk_pks % CHUNK] = present
@@ -225,7 +230,7 @@ def set_present(connection: apsw.Connection, pks: Ints, present: bool) -> None:
 
 
 def _by_chunk(pks: Ints) -> Iterator[tuple[int, Ints]]:
-    """The chunks that contain these pks, each with its pks."""
+    """Yield the chunks that contain these pks, each with its pks."""
     if len(pks):
         ends: list[int] = []
         if pks[0] // CHUNK != pks[-1] // CHUNK:
@@ -235,7 +240,7 @@ def _by_chunk(pks: Ints) -> Iterator[tuple[int, Ints]]:
 
 
 def _read_bits(connection: apsw.Connection, chunk: int) -> Bools:
-    """For each pk of a chunk whether it exists."""
+    """Whether each pk of a chunk exists: (CHUNK,) bool."""
     rows = select(connection, "SELECT bitmap FROM presence WHERE chunk = ?", chunk)
     return _bits(rows[0][0]) if rows else np.zeros(CHUNK, np.bool_)
 

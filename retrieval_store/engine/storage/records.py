@@ -1,4 +1,4 @@
-"""The records of points: read by pk, in bulk, and only the wanted columns."""
+"""Reads the records of points by pk, in bulk, and only the wanted columns."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
@@ -23,16 +23,16 @@ from retrieval_store.filters.paths import (
 
 ROWS_AT_ONCE = 20_000
 DECODED_AT_ONCE = 4_096  # payloads
-FEW_ROWS = 256  # so few that the garbage collector needn't scan their objects
-PATHS_AT_ONCE = 100  # a function of SQLite's takes a thousand
-BESIDE = {DOCUMENT: "document", URI: "uri"}  # columns beside payloads
+FEW_ROWS = 256  # with so few rows the garbage collector doesn't have to scan their objects
+PATHS_AT_ONCE = 100  # paths in one statement; a function of SQLite can have a thousand arguments
+BESIDE = {DOCUMENT: "document", URI: "uri"}  # columns for values that aren't in payloads
 
 
 def read_records(
     connection: apsw.Connection, columns: str, pks: Ints, condition: str = "", *parameters: str
 ) -> Iterator[list[tuple[Any, ...]]]:
-    """Records of the points with these pks that fulfil the condition, in pieces of a bounded size,
-    in the order of the pks."""
+    """Yield the records of the points with these pks that fulfil the condition, in the order of the
+    pks. Each yielded list has a limited size."""
     for piece in _pieces(pks, ROWS_AT_ONCE):
         yield _read_piece(connection, columns, piece, condition, *parameters)
 
@@ -41,7 +41,7 @@ def _read_piece(
     connection: apsw.Connection, columns: str, pks: Ints, condition: str = "", *parameters: str
 ) -> list[tuple[Any, ...]]:
     budget.check()
-    # SQLite keeps the order of a CROSS JOIN: for each of the pks, the point.
+    # SQLite keeps the order of a CROSS JOIN: the pks in order, each with its point.
     query = f"SELECT {columns} FROM carray(?) CROSS JOIN points ON pk = value {condition}"
     return select(connection, query, apsw.carray(pks), *parameters)
 
@@ -54,8 +54,8 @@ def read_many(connection: apsw.Connection, columns: str, pks: Ints) -> list[tupl
 
 
 def decode_payloads(blobs: Iterable[bytes | None]) -> list[Payload | None]:
-    """Decoded payloads: one call of the JSON parser for many, but bounded, since no other thread
-    runs meanwhile."""
+    """Decode payloads. One call of the JSON parser decodes many of them, but only up to a limit,
+    because no other thread runs meanwhile."""
     stored = [blob or b"null" for blob in blobs]
     decoded: list[Payload | None] = orjson.loads(b"[%b]" % b",".join(stored[:DECODED_AT_ONCE]))
     for start in range(DECODED_AT_ONCE, len(stored), DECODED_AT_ONCE):
@@ -67,7 +67,7 @@ def decode_payloads(blobs: Iterable[bytes | None]) -> list[Payload | None]:
 def read_values(
     connection: apsw.Connection, pks: Ints, paths: Sequence[PayloadPath]
 ) -> list[list[Any]]:
-    """For each path the values in the payloads of the points with these pks: see `value_at`."""
+    """For each path, the values in the payloads of the points with these pks: see `value_at`."""
     values_by_path = dict(zip(paths, _read_at_paths(connection, pks, paths), strict=True))
     for path in paths:
         dotted_path = split_dotted(path)
@@ -88,12 +88,12 @@ def read_values(
 def read_sparsely(
     connection: apsw.Connection, pks: Ints, paths: Sequence[PayloadPath]
 ) -> list[tuple[Ints, list[Any]]]:
-    """For each path the positions of the points, ascending, whose payloads have a value there, and
-    the values: like `read_values`, but without the points that have no value. Made for many paths
-    of which each point has few: each payload is read once, and its own keys are looked up among the
-    paths."""
+    """For each path, the positions of the points whose payloads have a value there, ascending, and
+    these values. Unlike in `read_values`, points without a value are left out. Made for many paths
+    of which each point has only a few. Each payload is read once, and its own keys are looked up
+    among the paths."""
     if not paths:
-        return []  # before each payload is read to be asked nothing
+        return []  # without reading any payload
     places: list[list[int]] = [[] for _ in paths]
     values: list[list[Any]] = [[] for _ in paths]
     by_key = _by_first_key(paths)
@@ -101,7 +101,8 @@ def read_sparsely(
         for key in payload.keys() & by_key.keys():
             for number in by_key[key]:
                 value = value_at(payload, paths[number])
-                # What begins with two keys of the payload, with dots and without, comes twice.
+                # A path that begins with two keys of the payload, with and without dots, is found
+                # twice.
                 if value is not None and not (places[number] and places[number][-1] == place):
                     places[number].append(place)
                     values[number].append(value)
@@ -112,7 +113,7 @@ def read_sparsely(
 
 
 def _by_first_key(paths: Sequence[PayloadPath]) -> dict[str, list[int]]:
-    """The numbers of the paths by the keys at which their values may begin."""
+    """For each key, the numbers of the paths whose values may begin at this key."""
     numbers_by_key: dict[str, list[int]] = {}
     for number, path in enumerate(paths):
         for spelling in (path, split_dotted(path)):
@@ -130,7 +131,7 @@ def _payloads(connection: apsw.Connection, pks: Ints) -> Iterator[Payload]:
 def read_exactly(
     connection: apsw.Connection, pks: Ints, paths: Sequence[PayloadPath]
 ) -> list[list[Any]]:
-    """As `read_values`, but keys with dots are taken literally, and documents and URIs are found
+    """Like `read_values`, but keys with dots are taken literally, and documents and URIs are found
     under their reserved keys."""
     return [
         _with_texts(values, _texts(connection, pks, path), path)
@@ -139,7 +140,8 @@ def read_exactly(
 
 
 def _texts(connection: apsw.Connection, pks: Ints, path: PayloadPath) -> list[str | None]:
-    """The texts (documents or URIs) if the path begins with their reserved key; else empty."""
+    """The documents or URIs of these points if the path begins with the corresponding reserved key;
+    otherwise an empty list."""
     column = BESIDE.get(path[0]) if path else None
     if column is None:
         return []
@@ -147,7 +149,8 @@ def _texts(connection: apsw.Connection, pks: Ints, path: PayloadPath) -> list[st
 
 
 def _with_texts(values: list[Any], texts: list[str | None], path: PayloadPath) -> list[Any]:
-    """The values, replaced by texts where there are any, below which nothing lies."""
+    """The values, replaced by the points' texts where there are any. A longer path leads below a
+    text, where there are no values."""
     if not texts:
         return values
     whole = len(path) == 1
@@ -160,9 +163,9 @@ def _with_texts(values: list[Any], texts: list[str | None], path: PayloadPath) -
 def _read_at_paths(
     connection: apsw.Connection, pks: Ints, paths: Sequence[PayloadPath]
 ) -> list[list[Any]]:
-    """The values in the payloads of the points with these pks at each path. SQLite extracts them
-    and returns one JSON array for thousands: in a third of the time of parsing the payloads, and
-    without holding the interpreter."""
+    """For each path, the values in the payloads of the points with these pks. SQLite extracts them
+    and returns one JSON array for thousands of points. That takes a third of the time of parsing
+    the payloads, and other threads can run meanwhile."""
     values_of_paths: list[list[Any]] = []
     for first in range(0, len(paths), PATHS_AT_ONCE):
         batch = paths[first : first + PATHS_AT_ONCE]
@@ -175,8 +178,9 @@ def _read_at_paths(
 
 
 def has_anything(connection: apsw.Connection, pks: Ints, path: PayloadPath) -> Bools:
-    """Whether each of the points with these pks has a value at the path, read as by `read_exactly`;
-    null counts as a value, although `read_exactly` returns None for both null and no value."""
+    """Whether each of the points with these pks has a value at the path, read as by `read_exactly`.
+    null counts as a value here, although `read_exactly` returns None both for null and for a
+    missing value."""
     has_path = has_value(connection, pks, path)
     texts = _texts(connection, pks, path) if len(path) == 1 else []
     return (
@@ -185,8 +189,8 @@ def has_anything(connection: apsw.Connection, pks: Ints, path: PayloadPath) -> B
 
 
 def has_value(connection: apsw.Connection, pks: Ints, path: PayloadPath) -> Bools:
-    """Whether the payload of each of the points with these pks has a value at the path; null counts
-    as a value, although `read_values` returns None for both null and no value."""
+    """Whether the payload of each of the points with these pks has a value at the path. null counts
+    as a value here, although `read_values` returns None both for null and for a missing value."""
     try:
         query = (
             "SELECT payload IS NOT NULL AND json_type(payload, ?) IS NOT NULL, "
@@ -217,7 +221,8 @@ def _values(
 
 
 def _in_sql(path: PayloadPath) -> str:
-    """The path in SQLite's notation; ValueError or TypeError where it can't be expressed."""
+    """The path in SQLite's notation. Raises ValueError or TypeError if SQLite can't express the
+    path."""
     quoted = [orjson.dumps(str.__str__(key)).decode() for key in path]
     if any("\\u0000" in key for key in quoted):
         raise ValueError("to SQLite a key ends there")
@@ -227,10 +232,10 @@ def _in_sql(path: PayloadPath) -> str:
 def _extract_by_sqlite(
     connection: apsw.Connection, pks: Ints, paths: list[str]
 ) -> Sequence[Sequence[Any]] | None:
-    """The values that SQLite finds at the paths; None where a payload may have a key with U+0000,
-    at which SQLite ends keys."""
+    """The values that SQLite finds at the paths. None if a payload may have a key with U+0000,
+    because SQLite truncates such keys."""
     several = f"json_extract(payload{', ?' * len(paths)})"
-    query = (  # of one path json_extract would make a value of SQL, which isn't JSON's
+    query = (  # for a single path json_extract would return an SQL value instead of JSON
         f"SELECT json_group_array({'payload -> ?' if len(paths) == 1 else several}), "
         r"max(instr(payload, CAST('\u0000' AS BLOB))) "
         "FROM carray(?) CROSS JOIN points ON pk = value"

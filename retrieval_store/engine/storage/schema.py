@@ -1,24 +1,24 @@
-"""The tables of points.sqlite, and how values are coded in them.
+"""The tables of points.sqlite, and how values are encoded in them.
 
 Arrays are stored as blobs, one for each write or each block of rows. Only the points themselves
 have a database row each. The tables:
 
 head      the state of the collection; `seq` counts its operations, and `next_space` numbers its
-          vector spaces: files and caches use these numbers, so none is used twice
-spaces    its vector spaces; `slots` rows of each vector file count
+          vector spaces: files and caches use these numbers, so no number is used twice
+spaces    the collection's vector spaces; the first `slots` rows of each vector file are valid
 points    pk → id, payload (JSON), document, uri, and the last operation that changed the point
-presence  which pks exist: a bitmap for each 8,192 of them; chunks with none are left out
+presence  which pks exist: a bitmap for each 8,192 pks; chunks without existing pks have no bitmap
 blocks    for each block of rows of a vector file: their checksum, and the pk that owns each row.
           A point's vector is the last row it owns; if its pk is inverted there (~pk), the
-          point has lost it
+          point has lost its vector
 changes   pks updated or deleted by each write, and which parts of these points, for readers that
-          catch up; keys: the first keys of payloads that it changed, by the checksums of their
-          names, since names may be deleted; null for any. `head.log_floor` is the last write that
-          may be missing here
-blobs     vectors of spaces that aren't dense: sparse ones, and several for one point
-derived   files that can be made again from the rest: what each is, up to which write it goes, its
-          size and checksum
-unsynced  the last rows of a vector file, from `slot` on, as long as the file isn't synced
+          update their state; keys: the first keys of payload values that it changed, by the
+          checksums of their names, since names may be deleted; null for any key.
+          `head.log_floor` is the last write that may be missing here
+blobs     vectors of spaces that aren't dense: sparse vectors, and several dense vectors of a point
+derived   files that can be rebuilt from the other data: the key of each, the last write that it
+          includes, its size and checksum
+unsynced  the last rows of a vector file, from `slot` on, until the file is synced
 """
 
 from collections.abc import Callable, Container, Iterable, Sequence
@@ -44,9 +44,9 @@ from retrieval_store.query.types import (
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """A named vector space; `dimension` is None until the first write fixes it. index: the name of
-    its index, and the settings that aren't the defaults; datatype: of the numbers of its
-    vectors."""
+    """A named vector space. dimension: None until the first write sets it. index: the name of the
+    space's index, and those index settings that aren't the defaults. datatype: the type of the
+    numbers in its vectors."""
 
     number: int
     name: str
@@ -59,7 +59,7 @@ class Space:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one vector; 0 until the first write fixes the dimension."""
+        """The size of one vector in bytes; 0 until the first write sets the dimension."""
         return np.dtype(self.datatype).itemsize * (self.dimension or 0)
 
 
@@ -82,13 +82,15 @@ _SINCE_2 = """
     );
 """
 _SINCE_3 = "ALTER TABLE spaces ADD COLUMN datatype TEXT NOT NULL DEFAULT 'float32';"
-# Parts of points that a write may change, and deletion, as bits of a number. Vectors of spaces that
-# aren't dense are noted. Vectors of dense ones are found by their slots, unless they are lost.
+# Parts of points that a write may change, and deletion, as bits of a number. Changed vectors in
+# spaces that aren't dense are recorded. Changed vectors in dense spaces are found by their slots,
+# unless they are lost.
 PAYLOAD, DOCUMENT, NON_DENSE, GONE, LOST = 1, 2, 4, 8, 16
-# All but LOST, which versions that don't say which couldn't write.
+# All bits except LOST; formats that don't record parts couldn't write lost vectors.
 EVERY_PART = PAYLOAD | DOCUMENT | NON_DENSE | GONE
 _SINCE_4 = f"ALTER TABLE changes ADD COLUMN parts INTEGER NOT NULL DEFAULT {EVERY_PART};"
-# Lists of sparse vectors in files go by the numbers of spaces now, and no more by their names.
+# The files of lists of sparse vectors are now named after the numbers of spaces, no longer after
+# their names.
 _SINCE_5 = """
     ALTER TABLE points ADD COLUMN version INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE head ADD COLUMN next_space INTEGER NOT NULL DEFAULT 0;
@@ -149,7 +151,7 @@ POINTS = Format(
 )
 MAX_DIMENSION = 2**24
 _ID_OFFSET = 2**63
-_MOST = 2**62  # of counters, to which more can be added
+_MOST = 2**62  # limit on counters, so that they can still be increased
 MAX_ID = 2**64 - 1
 
 
@@ -165,7 +167,8 @@ class CollectionHead:
 
 
 def read_head(connection: apsw.Connection) -> CollectionHead:
-    """The head in the transaction of `connection`; a first read starts its snapshot."""
+    """The head in the transaction of `connection`. If this is the transaction's first read, it
+    starts the snapshot."""
     (head,) = select(connection, "SELECT seq, next_pk, generation, log_floor, dropped FROM head")
     if not all(type(number) is int and number <= _MOST for number in head):
         raise ContradictionError(f"{head!r} is no head of a collection")
@@ -181,13 +184,13 @@ def write_head(connection: apsw.Connection, head: CollectionHead) -> None:
     )
 
 
-# Connections to databases that were seen to have them: formats only grow, and asking takes as long
-# as reading ten points.
+# Connections to databases that are known to have versions. A format is never downgraded, and
+# finding out takes as long as reading ten points.
 _WITH_VERSIONS: "WeakSet[apsw.Connection]" = WeakSet()
 
 
 def has_versions(connection: apsw.Connection) -> bool:
-    """Whether points have versions: files of formats before 5, which may be read without migration,
+    """Whether points have versions. Files of formats before 5, which can be read without migration,
     have none."""
     if connection in _WITH_VERSIONS:
         return True
@@ -198,12 +201,13 @@ def has_versions(connection: apsw.Connection) -> bool:
 
 
 def has_unsynced(connection: apsw.Connection) -> bool:
-    """Whether rows of vector files may be in the table `unsynced`, which formats before 6 lack."""
+    """Whether there is a table `unsynced`, which may contain rows of vector files. Formats before 6
+    have no such table."""
     return bool(connection.pragma("user_version") >= 6)
 
 
 def space_by_name(connection: apsw.Connection, name: str) -> Space:
-    """The vector space of this name; raises NotFoundError, also when it has just been dropped."""
+    """The vector space with this name. Raises NotFoundError if there is no such space."""
     spaces = read_spaces(connection)
     if name not in spaces:
         raise NotFoundError(f"there is no vector space {name!r}; there are {[*spaces]}")
@@ -212,7 +216,8 @@ def space_by_name(connection: apsw.Connection, name: str) -> Space:
 
 def read_spaces(connection: apsw.Connection) -> dict[str, Space]:
     """The vector spaces by name."""
-    # All columns, in their order; version 2, which can be read without migration, lacks the last.
+    # All columns, in their order; format 2, which can be read without migration, lacks the last
+    # column.
     rows = select(connection, "SELECT * FROM spaces ORDER BY number")
     spaces = {
         name: Space(number, name, metric, dimension, slots, _settings(indexing), *kind_and_datatype)
@@ -233,8 +238,8 @@ def numbers_of_spaces(connection: apsw.Connection) -> set[int]:
 
 
 def insert_space(connection: apsw.Connection, name: str, space: NewSpace) -> None:
-    """Add an empty vector space; InvalidArgumentError for a datatype that its kind can't have, or
-    a dimension that no space can."""
+    """Add an empty vector space. Raises InvalidArgumentError if its kind doesn't support the
+    datatype, or if the dimension is out of range."""
     if space.dimension is not None and not 0 < space.dimension <= MAX_DIMENSION:
         raise InvalidArgumentError(
             f"vector space {name!r} has dimension {space.dimension}; expected one from 1 to "
@@ -261,15 +266,16 @@ def insert_space(connection: apsw.Connection, name: str, space: NewSpace) -> Non
 
 
 def delete_space(connection: apsw.Connection, number: int) -> None:
-    """Forget a vector space with all vectors in it. Its files go with the next maintenance."""
+    """Delete a vector space with all vectors in it from the database. The next maintenance removes
+    its files."""
     connection.execute("DELETE FROM spaces WHERE number = ?", (number,))
     for table in ("blocks", "blobs", "unsynced"):
         connection.execute(f"DELETE FROM {table} WHERE space = ?", (number,))
 
 
 def dropped_spaces(connection: apsw.Connection) -> Callable[[int], bool]:
-    """A function that returns whether a dropped vector space had a number; ValueError where the
-    next number is invalid."""
+    """A function that returns whether a number belonged to a vector space that was deleted. Raises
+    ContradictionError if the next number in the head is invalid."""
     ((next_space,),) = select(connection, "SELECT next_space FROM head")
     if not isinstance(next_space, int):
         raise ContradictionError(f"the next vector space can't have the number {next_space!r}")
@@ -295,18 +301,18 @@ def _settings(blob: bytes | str) -> Payload:
 
 
 def to_key(point_id: PointId) -> str | int:
-    """An id as stored: text, or an integer moved from 0 … 2^64-1 into SQLite's signed range,
-    keeping the order."""
+    """An id as it is stored: text, or an integer moved from 0 … 2^64-1 into SQLite's signed range,
+    so that the order is kept."""
     return point_id if isinstance(point_id, str) else point_id - _ID_OFFSET
 
 
 def to_ids(keys: Iterable[str | int]) -> list[PointId]:
-    """The ids of keys: the inverse of `to_key`."""
+    """The ids that belong to stored keys; the inverse of `to_key`."""
     return [key if isinstance(key, str) else key + _ID_OFFSET for key in keys]
 
 
 def pks_of_ids(connection: apsw.Connection, ids: Sequence[PointId]) -> dict[PointId, int]:
-    """id → pk for the existing ids; unknown strings and integers are allowed."""
+    """The pks of the existing ids, by id. Ids that don't exist are left out."""
     if isinstance(ids, ShownIds):
         texts = _pks_of_texts(connection, ids)
         return {**texts, **pks_of_shown_integers(connection, ids, texts)}
@@ -318,7 +324,8 @@ def pks_of_ids(connection: apsw.Connection, ids: Sequence[PointId]) -> dict[Poin
 def pks_of_shown_integers(
     connection: apsw.Connection, ids: ShownIds, texts: Container[PointId] = ()
 ) -> dict[PointId, int]:
-    """id → pk for ids that are the decimal form of an integer id of a point, except `texts`."""
+    """The pks of points with integer ids, by the decimal form of the id. Of `ids`, strings that are
+    no integers, and those in `texts`, are left out."""
     digits = [text for text in ids if text not in texts and shows_an_integer(text)]
     if not digits or not _has_integers(connection):
         return {}
@@ -327,14 +334,14 @@ def pks_of_shown_integers(
 
 
 def _has_integers(connection: apsw.Connection) -> bool:
-    """Whether any point has an integer id; these come before all strings."""
+    """Whether any point has an integer id. Integer ids come before all strings."""
     return bool(select(connection, "SELECT 1 FROM points WHERE id < '' LIMIT 1"))
 
 
 def _pks_of_texts(connection: apsw.Connection, texts: Sequence[str]) -> dict[PointId, int]:
     if not texts:
         return {}
-    # As bytes, since strings in an array parameter end at U+0000; lone surrogates are in no id.
+    # As bytes, because strings in an array parameter end at U+0000. No id contains lone surrogates.
     named = tuple(text.encode(errors="surrogatepass") for text in texts)
     query = """SELECT id, pk FROM points WHERE id IN
                (SELECT CAST(value AS TEXT) FROM carray(?))"""

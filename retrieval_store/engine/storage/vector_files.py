@@ -1,12 +1,13 @@
-"""Append-only vector files: one matrix per vector space, of its datatype, read through a map.
+"""Append-only vector files: one matrix per vector space, in the space's datatype, read through a
+memory map.
 
-Committed rows never get another value; rows that a power cut may have lost are written again.
-points.sqlite has the number of committed rows, and the checksum of each block of them. So a torn
-tail after a crash is invisible, and the next append overwrites it. The file is kept longer than its
-rows (the rest is a hole that takes no disk space), so that a map stays valid while the file fills
-up.
+Committed rows never change; rows that a power cut may have lost are written again. points.sqlite
+contains the number of committed rows, and the checksum of each block of them. So an incomplete row
+at the end after a crash is invisible, and the next append overwrites it. The file is longer than
+its rows (the rest is a hole that takes no disk space), so that a map stays valid while the file
+fills up.
 
-`VectorArray` is the same for a store in memory.
+`VectorArray` has the same methods for a store in memory.
 """
 
 import contextlib
@@ -45,42 +46,45 @@ Checksums = npt.NDArray[np.uint32]
 
 
 class VectorRows(Protocol):
-    """The rows of one vector space, by slot, in their datatype."""
+    """The rows of one vector space, by slot, in the datatype of the space."""
 
     path: Path
 
     def append(self, slot: int, rows: Stored) -> None:
-        """Write (n, dim) rows at `slot` and after, durably; not through the map."""
+        """Write (n, dim) rows at `slot` and the following slots, durably. The map isn't used for
+        writing."""
 
     def append_unsynced(self, slot: int, rows: Stored) -> bool:
-        """Write rows without syncing, so that a power cut may lose them. Only if the file is
-        already long enough for them, durably; returns whether it was."""
+        """Write rows without syncing, so that a power cut may lose them. They are written only if
+        the file is already durably long enough for them; returns whether it was."""
 
     def has(self, slot: int, rows: bytes) -> bool:
-        """Whether these are the rows at `slot` and after."""
+        """Whether the rows at `slot` and the following slots equal these rows."""
 
     def rewrite(self, slot: int, rows: bytes) -> None:
-        """Write rows again that the file may have lost; the next `append` makes them durable."""
+        """Rewrite rows that the file may have lost. The next `append` makes them durable."""
 
     def rows(self, count: int) -> Stored:
-        """The first `count` rows, (count, dim), read-only, not yet checked."""
+        """The first `count` rows, (count, dim), read-only. Their checksums aren't verified yet."""
 
     def verify_once(self, matrix: Stored, checksums: Checksums, slots: Ints | None) -> None:
-        """Verify the blocks that hold the rows `slots` of `matrix` (None: all) unless this process
-        has done so before; DamagedError when a checksum is wrong."""
+        """Verify the blocks that contain the rows `slots` of `matrix` (None: all rows), unless this
+        process has already done so. Raises DamagedError if a checksum is wrong."""
 
     def norms(self, matrix: Stored, checksums: Checksums, slots: Ints | None) -> Norms:
-        """`verify_once`, then norms for `matrix`, which are right for these rows."""
+        """Call `verify_once`, then return the norms for `matrix`, which are correct for the rows
+        `slots`."""
 
     def close(self) -> None:
-        """Close the file, which is opened again when needed."""
+        """Close the file. It is opened again when needed."""
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in use besides the rows."""
+        """The size of all data in memory except the rows, in bytes."""
 
 
-OpenVectors: TypeAlias = Callable[[Space, int], VectorRows]  # of a generation
+# Opens the vectors of a space in a generation.
+OpenVectors: TypeAlias = Callable[[Space, int], VectorRows]
 
 
 def rows_per_block(row_bytes: int) -> int:
@@ -89,8 +93,8 @@ def rows_per_block(row_bytes: int) -> int:
 
 
 class _Blocks:
-    """How many rows of each block a function was applied to; protected by the caller's lock.
-    _complete: the number of rows, from the first, that were done without a gap."""
+    """Records to how many rows of each block a function was applied. The caller must hold a lock.
+    _complete: the function was applied to all rows before this row."""
 
     def __init__(self, block_rows: int) -> None:
         self._rows = block_rows
@@ -99,11 +103,12 @@ class _Blocks:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in its array."""
+        """The size of its array in bytes."""
         return self._counts.nbytes
 
     def first_rows(self, matrix: Stored) -> Ints:
-        """The first row in each block of `matrix` to which the function hasn't been applied."""
+        """The first row of each block of `matrix` with rows to which the function hasn't been
+        applied."""
         if self._complete >= len(matrix):
             return np.empty(0, np.int64)
         self._cover(matrix)
@@ -112,8 +117,9 @@ class _Blocks:
     def take(
         self, matrix: Stored, slots: Ints | None, do: Callable[[int, int, Stored], None]
     ) -> None:
-        """Call do(block, its first row, its rows) for the blocks of the rows `slots` of `matrix`
-        (None: all): once for each, and again when it has grown."""
+        """Call do(block, its first row, its rows) for the blocks that contain the rows `slots` of
+        `matrix` (None: all rows). It is called once for each block, and again after the block has
+        grown."""
         if self._complete >= len(matrix) or (slots is not None and self._are_seen(slots)):
             return
         self._cover(matrix)
@@ -133,10 +139,10 @@ class _Blocks:
             self._counts = _longer(self._counts, -(-capacity // self._rows))
 
     def _are_seen(self, slots: Ints) -> bool:
-        """Whether the function was applied to the whole blocks of all these rows."""
+        """Whether the function was applied to the complete blocks of all these rows."""
         try:
             return bool((self._counts.take(slots // self._rows) == self._rows).all())
-        except IndexError:  # blocks that came later
+        except IndexError:  # the blocks were added later
             return False
 
     def _unseen(self, rows: int, slots: Ints | None) -> list[int]:
@@ -147,12 +153,13 @@ class _Blocks:
         return distinct(blocks[lacking]).tolist() if lacking.any() else []
 
 
-BLOCKS_AT_ONCE, PAUSE = 16, 1e-4  # where all are verified, and seconds in between
+# Blocks that are verified together if all are needed, and the pause in seconds between them.
+BLOCKS_AT_ONCE, PAUSE = 16, 1e-4
 
 
 class BlockVerifier:
-    """Which rows of each block this process has verified. A block is verified when one of its rows
-    is first used, and the lengths of its rows are computed when they are first needed."""
+    """Records which rows of each block this process has verified. A block is verified when one of
+    its rows is first used. The lengths of its rows are computed when they are first needed."""
 
     def __init__(self, block_rows: int) -> None:
         self._lock = Lock()
@@ -163,25 +170,25 @@ class BlockVerifier:
     def verify_once(
         self, matrix: Stored, slots: Ints | None, verify: Callable[[int, int, Stored], None]
     ) -> None:
-        """Calls verify(block, its first row, its rows) for the blocks of the rows `slots` of
-        `matrix` (None: all) that have rows not seen before. For all rows, only a few blocks are
-        verified at a time under the lock: all may take seconds, during which searches need some of
-        them."""
+        """Call verify(block, its first row, its rows) for the blocks that contain the rows `slots`
+        of `matrix` (None: all rows) and have unverified rows. If all rows are wanted, the lock is
+        held only for a few blocks at a time. Verifying all blocks can take seconds, and searches
+        need some of them meanwhile."""
         if slots is None:
             with self._lock:
                 rows = self._verified.first_rows(matrix)
             for start in range(0, len(rows) - BLOCKS_AT_ONCE, BLOCKS_AT_ONCE):
                 with self._lock:
                     self._verified.take(matrix, rows[start : start + BLOCKS_AT_ONCE], verify)
-                time.sleep(PAUSE)  # else this thread is the next to have the lock
+                time.sleep(PAUSE)  # otherwise this thread would get the lock again at once
         with self._lock:
             self._verified.take(matrix, slots, verify)
 
     def norms(self, matrix: Stored, slots: Ints | None) -> Norms:
-        """Norms for `matrix`, right in the blocks of the rows `slots` (None: all), which have been
-        verified."""
+        """The norms for `matrix`. They are correct in the blocks of the rows `slots` (None: all
+        rows), which must be verified."""
         with self._lock:
-            # Readers keep the array they were given, in which their own blocks stay as they are.
+            # Readers keep the array that they have. The blocks that they use don't change in it.
             if len(self._lengths) < len(matrix):
                 self._lengths = _longer(self._lengths, len(matrix) + len(matrix) // 2)
             self._measured.take(matrix, slots, self._measure)
@@ -194,12 +201,13 @@ class BlockVerifier:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in its arrays."""
+        """The size of its arrays in bytes."""
         return self._verified.nbytes + self._measured.nbytes + self._lengths.nbytes
 
 
 class VectorFile:
-    """The rows of one space in a file; safe for many reading threads and one writing thread."""
+    """The rows of one space in a file. Many reading threads and one writing thread can use it at
+    the same time."""
 
     def __init__(self, path: Path, dimension: int, datatype: Datatype) -> None:
         self.path = path
@@ -210,7 +218,7 @@ class VectorFile:
         self._verifier = BlockVerifier(rows_per_block(self._row_bytes))
 
     def append_unsynced(self, slot: int, rows: Stored) -> bool:
-        if slot == 0:  # the name of the file may not be durable
+        if slot == 0:  # the name of the file may not be durable yet
             return False
         descriptor = self._open(os.O_RDWR)
         try:
@@ -243,32 +251,34 @@ class VectorFile:
             try:
                 self._append(descriptor, size, slot, rows)
             except BaseException:
-                # What was appended would take room on a disk that may be full. The rows that count
-                # lie before, and nobody else appends while this write transaction lasts.
+                # Remove rows that were appended but not committed, because they take room on a disk
+                # that may be full. The committed rows lie before them. No other process appends
+                # while this write transaction lasts.
                 if os.fstat(descriptor).st_size > size:
                     with contextlib.suppress(OSError):
                         os.ftruncate(descriptor, size)
                 raise
         finally:
             os.close(descriptor)
-        if slot == 0:  # the first that count: only now must the name of the file be durable
+        if slot == 0:  # the first committed rows: only now the name of the file must be durable
             sync_directory(self.path.parent)
 
     def _open(self, flags: int) -> int:
-        # A link could lead anywhere, and a pipe would hang.
+        # A link could lead anywhere, and a pipe would block.
         with contextlib.suppress(FileNotFoundError):
             if not stat.S_ISREG(os.lstat(self.path).st_mode):
                 raise DamagedError(f"{self.path} is not a regular file")
         return open_plainly(self.path, flags)
 
     def _append(self, descriptor: int, size: int, slot: int, rows: Stored) -> None:
-        """Write the rows to the open file, which has this size, and sync it."""
+        """Write the rows to the open file and sync it. size: the present size of the file in
+        bytes."""
         needed = (slot + len(rows)) * self._row_bytes
         if size < needed:
             os.ftruncate(descriptor, max(SMALLEST_FILE, needed + needed // 4))
         write_at(descriptor, as_bytes(rows), slot * self._row_bytes)
-        # fdatasync before COMMIT: a committed row must never point at vectors the disk hasn't got.
-        # It also makes the new length durable.
+        # fdatasync before COMMIT: a committed row must never refer to vectors that aren't on the
+        # disk. It also makes the new length durable.
         sync(descriptor)
 
     def rows(self, count: int) -> Stored:
@@ -278,8 +288,8 @@ class VectorFile:
                 memory, mapped = self._mapped
                 if len(mapped) < count:
                     memory, mapped = self._mapped = self._map(count)
-        # Reading a map behind the end of its file kills the process. It may have been cut off since
-        # it was mapped; that it is cut off while it is being read can't be helped.
+        # Reading a map beyond the end of its file kills the process. The file may have been
+        # truncated since it was mapped. If it is truncated during the read, nothing can be done.
         if memory is not None and memory.size() < count * self._row_bytes:
             self._refuse_cut_off(memory.size(), count)
         return mapped[:count]
@@ -323,7 +333,7 @@ class VectorFile:
         return self._verifier.nbytes
 
     def close(self) -> None:
-        # The map goes when the last array into it does.
+        # The map is closed when the last array that refers to it is dropped.
         self._mapped = None, self._none
 
 
@@ -351,13 +361,13 @@ class VectorArray:
         return True
 
     def rewrite(self, slot: int, rows: bytes) -> None:
-        """Does nothing: rows in memory aren't lost by a power cut."""
+        """Do nothing, because only rows in files have to be rewritten after a power cut."""
 
     def rows(self, count: int) -> Stored:
         return self._buffer[:count]
 
     def verify_once(self, matrix: Stored, checksums: Checksums, slots: Ints | None) -> None:
-        """Does nothing: rows in memory have no checksums to verify."""
+        """Do nothing, because rows in memory have no checksums."""
 
     def norms(self, matrix: Stored, checksums: Checksums, slots: Ints | None) -> Norms:
         return self._verifier.norms(matrix, slots)
@@ -371,8 +381,9 @@ class VectorArray:
 
 
 def checksums_after(slot: int, rows: Stored, last_checksum: int) -> list[tuple[int, int, int, int]]:
-    """Blocks changed by rows appended at `slot`: (block, first row, stop row, checksum) each, rows
-    counted within `rows`. `last_checksum` is the checksum of the block with `slot` so far."""
+    """The blocks that change if rows are appended at `slot`: (block, first row, stop row, checksum)
+    each, where rows are counted within `rows`. last_checksum: the checksum that the block with
+    `slot` has before."""
     block_rows = rows_per_block(rows.itemsize * rows.shape[1])
     changed = []
     start, checksum = 0, last_checksum
@@ -386,8 +397,8 @@ def checksums_after(slot: int, rows: Stored, last_checksum: int) -> list[tuple[i
 
 
 def as_bytes(rows: Stored) -> memoryview:
-    """The bytes of rows, as they are in a file."""
-    # Not by a cast of the memoryview, which knows no float16.
+    """The bytes of rows in the layout of a vector file."""
+    # A memoryview can't be cast, because it doesn't support float16.
     return memoryview(rows.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
 
 
@@ -398,9 +409,10 @@ def _longer(array: AnyArray, length: int) -> AnyArray:
 
 
 def read_unsynced(connection: apsw.Connection, space: Space) -> tuple[int, bytes]:
-    """The rows of a space that its file may lack after a power cut, and the slot of the first of
-    them."""
-    # Chosen here: in a damaged tree without an end SQLite would look for ever.
+    """The rows of a space that its file may lack after a power cut. Returns the slot of the first
+    of these rows, and the rows."""
+    # The rows of the space are selected in Python: in a damaged tree without an end, SQLite would
+    # search forever.
     unsynced_rows = select(connection, "SELECT space, slot, rows FROM unsynced ORDER BY number")
     pieces = [(slot, rows) for of_space, slot, rows in unsynced_rows if of_space == space.number]
     first = next_slot = pieces[0][0] if pieces else space.slots
@@ -416,13 +428,14 @@ def read_unsynced(connection: apsw.Connection, space: Space) -> tuple[int, bytes
 def restore_unsynced(
     connection: apsw.Connection, generation: int, open_vectors: OpenVectors, may_write: bool
 ) -> None:
-    """Rewrite rows that vector files have lost in a power cut; StorageError if the files may not be
-    written."""
+    """Rewrite rows that vector files have lost in a power cut. Raises StorageError if rows are lost
+    and `may_write` is False."""
     if has_unsynced(connection) and select(connection, "SELECT 1 FROM unsynced LIMIT 1"):
         for space in read_spaces(connection).values():
             if space.kind == "dense" and space.dimension is not None:
                 unsynced = read_unsynced(connection, space)
-                with contextlib.suppress(FileNotFoundError):  # compacted meanwhile
+                # The file was removed by a compaction meanwhile.
+                with contextlib.suppress(FileNotFoundError):
                     _restore(open_vectors(space, generation), may_write, *unsynced)
 
 
@@ -437,7 +450,7 @@ def _restore(vectors: VectorRows, may_write: bool, slot: int, rows: bytes) -> No
 
 
 def owners_of(connection: apsw.Connection, space: Space, generation: int, slots: Ints) -> Ints:
-    """(n,) the owners of these slots as stored in the database: a pk, or ~pk for a lost vector."""
+    """The owners of these slots as stored in the database: (n,) a pk, or ~pk for a lost vector."""
     block_rows = rows_per_block(space.row_bytes)
     query = """SELECT block, owners FROM blocks
                WHERE space = ? AND generation = ? AND block IN carray(?) ORDER BY block"""

@@ -1,14 +1,15 @@
 """Writes points, inside one transaction of points.sqlite.
 
-The order makes a crash harmless at any moment: rows of points, then the vectors appended behind the
-committed ones and synced, then the blocks and the head that make them count, then COMMIT. Before
-the commit no reader sees any of it; after it all readers see all. Small numbers of vectors aren't
-synced, but also written to the table `unsynced`. After a power cut, the first process that loads
-the collection writes them to their file again; the next sync of the file includes them.
+The order of the steps makes a crash harmless at any moment. First the points' database rows are
+written. Then the vectors are appended after the committed vectors and synced, then the blocks and
+the head are written, which make the vectors valid. COMMIT comes last. Before the commit no reader
+sees any of it; after it all readers see everything. Small numbers of vectors aren't synced, but
+also written to the table `unsynced`. After a power cut, the first process that loads the collection
+rewrites them to their file; the next sync of the file includes them.
 
-Vectors of spaces that aren't dense are blobs in points.sqlite, a record for each point. A sparse
-vector is its indices, uint32, and then its values, float32; several dense vectors of a point are
-their numbers, float32, row by row. All is little-endian.
+Vectors of spaces that aren't dense are blobs in points.sqlite, one record for each point. The blob
+of a sparse vector contains its indices, uint32, and then its values, float32. The blob of several
+dense vectors contains their numbers, float32, row by row. All numbers are little-endian.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -84,8 +85,8 @@ AT_ONCE = 20_000
 def put_non_dense(
     connection: apsw.Connection, space: Space, items: Sequence[NonDenseVector], owners: Ints
 ) -> None:
-    """Store one item for each owner, which replaces the owner's old item; items with the owner -1
-    are only checked. The first write fixes the dimension of a multivector space."""
+    """Store one item for each owner, which replaces the owner's old item. Items with the owner -1
+    are only checked. The first write sets the dimension of a multivector space."""
     dimension = space.dimension
     for item in items:
         if space.kind == "multi":
@@ -142,7 +143,7 @@ def delete_non_dense(connection: apsw.Connection, pks: Ints, space: Space | None
 
 
 def count_non_dense(connection: apsw.Connection, space: Space) -> int:
-    """How many points have something in a space."""
+    """How many points have a vector in a space that isn't dense."""
     query = "SELECT count(*) FROM blobs WHERE space = ?"
     ((count,),) = select(connection, query, space.number)
     return int(count)
@@ -151,13 +152,14 @@ def count_non_dense(connection: apsw.Connection, space: Space) -> int:
 def read_non_dense(
     connection: apsw.Connection, space: Space, pks: Ints
 ) -> Iterator[tuple[int, NonDenseVector]]:
-    """pk and item of the points that have an item, by ascending pk."""
+    """Yield pk and item of those of these points that have an item in the space, in ascending order
+    of pks."""
     for pk, blob in read_blobs(connection, space, pks):
         yield pk, decode_item(blob, space)
 
 
 def read_blobs(connection: apsw.Connection, space: Space, pks: Ints) -> Iterator[tuple[int, bytes]]:
-    """As `read_non_dense`, but the items aren't decoded."""
+    """Like `read_non_dense`, but the items aren't decoded."""
     query = "SELECT pk, content FROM blobs WHERE pk IN carray(?) AND space = ? ORDER BY pk"
     for start in range(0, len(pks), AT_ONCE):
         piece = np.ascontiguousarray(pks[start : start + AT_ONCE], np.int64)
@@ -165,14 +167,14 @@ def read_blobs(connection: apsw.Connection, space: Space, pks: Ints) -> Iterator
 
 
 def encode_item(item: NonDenseVector) -> bytes:
-    """An item in stored form."""
+    """The bytes that represent an item in the database."""
     if isinstance(item, SparseVector):
         return item.indices.astype("<u4").tobytes() + item.values.astype("<f4").tobytes()
     return item.astype("<f4").tobytes()
 
 
 def decode_item(blob: bytes, space: Space) -> NonDenseVector:
-    """The inverse of `encode_item`."""
+    """The item that these stored bytes represent; the inverse of `encode_item`."""
     if space.kind == "sparse":
         half = len(blob) // 8
         return SparseVector(
@@ -194,22 +196,21 @@ _ADD_BLOCK = """
 
 
 class PointLookup(Protocol):
-    """Answers questions about points, as the earlier operations of the transaction have left
-    them."""
+    """Looks up points as the earlier operations of the transaction have left them."""
 
     def fulfilling(self, pks: Ints, expression: Expression) -> Bools:
-        """(n,) bool: for each of the points, which all exist, whether it fulfils the
-        expression."""
+        """Which of these points fulfil the expression: (n,) bool. All the points must exist."""
 
     def slots(self, space: str, pks: Ints) -> Ints:
-        """(n,) the slots of these points' vectors in a dense space; -1 for points without a
+        """The slots of these points' vectors in a dense space: (n,), -1 for points without a
         vector."""
 
 
 def put_points(
     write: WriteTransaction, batch: PointBatch, rules: WriteRules, lookup: PointLookup
 ) -> PutResult:
-    """Insert and update points as the rules say. After an error the caller must roll back."""
+    """Insert and update points. `rules` decides how existing and missing points are treated. After
+    an error the caller must roll back."""
     pks = _pks(write.connection, batch, rules)
     is_new = pks < 0
     changed = _points_to_change(pks, ~is_new, rules, lookup)
@@ -242,7 +243,7 @@ def put_points(
 
 
 def delete(write: WriteTransaction, pks: Ints) -> None:
-    """Delete the points with these pks, which all exist."""
+    """Delete the points with these pks. All of them must exist."""
     if len(pks):
         pks = np.sort(pks)
         write.connection.execute("DELETE FROM points WHERE pk IN carray(?)", (apsw.carray(pks),))
@@ -252,7 +253,7 @@ def delete(write: WriteTransaction, pks: Ints) -> None:
 
 
 def edit(write: WriteTransaction, pks: Ints, make: Callable[[Content], Content]) -> None:
-    """Replace the content of each of the points by the result of `make` for it."""
+    """Replace the content of each of these points. `make` computes the new content from the old."""
     if not len(pks):
         return
     pks, version, changed = np.sort(pks), write.head.seq + 1, _ContentChanges()
@@ -271,13 +272,16 @@ def edit(write: WriteTransaction, pks: Ints, make: Callable[[Content], Content])
 
 
 CONTENT = "payload", "document", "uri"  # columns of the table
-SHOWN = {"document": paths.DOCUMENT, "uri": paths.URI}  # as keys of payloads
-PLAIN = {str, int, bool, type(None)}  # equal values of one of these types are the same
+# The keys of payloads under which these columns are shown.
+SHOWN = {"document": paths.DOCUMENT, "uri": paths.URI}
+# For equal values of these types, no comparison as JSON is needed.
+PLAIN = {str, int, bool, type(None)}
 
 
 class _ContentChanges:
-    """The changes of a write to the content of points. parts: as bits; keys: the first keys of
-    changed payload values, including the reserved keys of documents and URIs; None for any."""
+    """The changes that a write makes to the content of points. parts: bits that stand for the
+    changed parts. keys: the first keys of changed payload values, including the reserved keys of
+    documents and URIs; None for any key."""
 
     def __init__(self) -> None:
         self.parts = 0
@@ -286,8 +290,8 @@ class _ContentChanges:
     def note(
         self, column: str, before: Any, after: Any, new: Payload | None, old: Payload | None = None
     ) -> None:
-        """Note a point's old and new value in a column. new, old: its new payload, and its old one,
-        where that was decoded."""
+        """Record a point's old and new value in a column. new: its new payload. old: its old
+        payload, None if it wasn't decoded."""
         if before == after:
             return
         self.parts |= PAYLOAD | (DOCUMENT if column == "document" else 0)
@@ -299,7 +303,7 @@ class _ContentChanges:
         try:
             old, new = orjson.loads(before or b"{}") if old is None else old, new or {}
             other_keys = (old.keys() | new.keys()) - self.keys
-        except (AttributeError, ValueError):  # the payload is damaged, and may be replaced
+        except (AttributeError, ValueError):  # the payload is damaged, and can be replaced
             self.keys = None
             return
         self.keys.update(key for key in other_keys if not _is_same_value(key, old, new))
@@ -308,8 +312,8 @@ class _ContentChanges:
 
 
 def _is_same_value(key: str, old: Payload, new: Payload) -> bool:
-    """Whether both payloads have the key with the same value: as JSON, since 1 equals True and 1.0
-    in Python."""
+    """Whether both payloads have the key with the same value. Values are compared as JSON, because
+    1 equals True and 1.0 in Python."""
     if key not in old or key not in new:
         return False
     before, after = old[key], new[key]
@@ -321,7 +325,8 @@ def _is_same_value(key: str, old: Payload, new: Payload) -> bool:
 def delete_vectors(
     write: WriteTransaction, pks: Ints, spaces: Iterable[Space], lookup: PointLookup
 ) -> None:
-    """Delete the vectors in these spaces of the points with these pks, which all exist."""
+    """Delete the vectors in these spaces from the points with these pks. All the points must
+    exist."""
     if len(pks):
         parts = 0
         for space in spaces:
@@ -332,9 +337,10 @@ def delete_vectors(
 
 
 def _pks(connection: apsw.Connection, batch: PointBatch, rules: WriteRules) -> Ints:
-    """(n,) the pks of the points of a batch, -1 for missing points. If the rules refuse existing
-    points and insert others, nothing is looked up, and all are -1: existing points then violate
-    SQLite's unique constraint. Only integers that are given as strings are looked up."""
+    """The pks of the points of a batch: (n,), -1 for missing points. If the rules refuse existing
+    points and insert missing ones, points aren't looked up, and all pks are -1. In that case
+    existing points violate SQLite's unique constraint; only integer ids that are given as strings
+    are looked up."""
     if rules.on_existing == "refuse" and rules.on_missing == "insert":
         shown_ids = batch.ids if isinstance(batch.ids, ShownIds) else ShownIds()
         if pks_of_shown_integers(connection, shown_ids):
@@ -351,7 +357,8 @@ def _pks(connection: apsw.Connection, batch: PointBatch, rules: WriteRules) -> I
 
 
 def _refuse_existing(connection: apsw.Connection, ids: ShownIds) -> None:
-    """Raise IDAlreadyExistsError for the points with these ids, strings and integers, if any."""
+    """Raise IDAlreadyExistsError if any point has one of these ids, read as strings or as
+    integers."""
     texts = pks_of_ids(connection, [*ids])
     integers = [int(text) for text in pks_of_shown_integers(connection, ids, texts)]
     if texts or integers:
@@ -359,7 +366,7 @@ def _refuse_existing(connection: apsw.Connection, ids: ShownIds) -> None:
 
 
 def _points_to_change(pks: Ints, exists: Bools, rules: WriteRules, lookup: PointLookup) -> Bools:
-    """(n,) bool: which points of a batch exist and are to be changed."""
+    """Which points of a batch exist and must be changed: (n,) bool."""
     if rules.on_existing == "ignore":
         return np.zeros_like(exists)
     if rules.where is None:
@@ -372,8 +379,8 @@ def _points_to_change(pks: Ints, exists: Bools, rules: WriteRules, lookup: Point
 def _delete_other_vectors(
     write: WriteTransaction, batch: PointBatch, pks: Ints, changed: Bools, lookup: PointLookup
 ) -> int:
-    """Delete from the changed points all vectors that the batch doesn't contain, for "replace";
-    returns the parts of points that this changes, as bits."""
+    """Delete all vectors of the changed points that the batch doesn't contain, for the rule
+    "replace". Returns the parts of points that this changes, as bits."""
     parts = 0
     for name, space in read_spaces(write.connection).items():
         lacking = changed.copy()
@@ -386,14 +393,15 @@ def _delete_other_vectors(
 
 
 def _take_vectors(write: WriteTransaction, space: Space, pks: Ints, lookup: PointLookup) -> int:
-    """Delete the points' vectors in a space; returns the part of points that this changes."""
+    """Delete the points' vectors in a space. Returns the part of points that this changes, as a
+    bit."""
     if space.kind != "dense":
         delete_non_dense(write.connection, pks, space)
         return NON_DENSE
     slots = lookup.slots(space.name, pks)
     pks, slots = pks[slots >= 0], slots[slots >= 0]
     if len(slots):
-        # The slots may come from a derived file, so they are verified before vectors are lost.
+        # The slots may come from a derived file, so they are verified before vectors are deleted.
         generation = write.head.generation
         if not np.array_equal(owners_of(write.connection, space, generation, slots), pks):
             raise ContradictionError(f"vectors of space {space.name!r} aren't where they should be")
@@ -454,8 +462,8 @@ def _update(
     rules: WriteRules,
     content: _ContentChanges,
 ) -> None:
-    """Change the given fields of each of the points, and their versions, row by row, with one
-    statement for all points with the same fields. content: where the changes are noted."""
+    """Change those fields of the points that the batch contains, and the points' versions, row by
+    row. One statement changes all points with the same fields. content: records the changes."""
     columns = zip(CONTENT, (batch.payloads, batch.documents, batch.uris), strict=True)
     columns_of_batch: dict[str, Sequence[Any]] = {
         name: values for name, values in columns if values is not None
@@ -487,7 +495,7 @@ def _update(
 def _cleared_ids(
     connection: apsw.Connection, batch: PointBatch, pks: Ints, changed: Bools
 ) -> Sequence[PointId]:
-    """The ids of changed points whose document or uri the batch replaces by null."""
+    """The ids of changed points whose document or uri the batch replaces with null."""
     lost: set[int] = set()
     for name, values in (("document", batch.documents), ("uri", batch.uris)):
         numbered_values = enumerate(values or ())
@@ -501,7 +509,7 @@ def _cleared_ids(
 def _read_stored(
     connection: apsw.Connection, pks: Ints, columns: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
-    """For each of the points, whose pks ascend, its values in some columns of the table."""
+    """For each of these points, its values in some columns of the table. The pks must ascend."""
     if not columns:
         return repeat({}, len(pks))
     pieces = read_records(connection, ", ".join(columns), pks)
@@ -538,8 +546,8 @@ def _refuse_other_dimension(space: Space, matrix: Matrix) -> None:
 
 
 def _as_kept(space: Space, vectors: Vectors, ids: Sequence[PointId]) -> Stored:
-    """The vectors in the datatype of the space; InvalidArgumentError for a number beyond float16's
-    range."""
+    """The vectors in the datatype of the space. Raises InvalidArgumentError if a number exceeds
+    float16's range."""
     matrix = vectors.matrix
     if space.datatype == "float32":
         return matrix
@@ -558,8 +566,8 @@ def _as_kept(space: Space, vectors: Vectors, ids: Sequence[PointId]) -> Stored:
 
 
 def _beyond_halves(matrix: Matrix) -> tuple[int, int] | None:
-    """The row and column of the first number beyond float16's range, None without one.
-    FLOAT16_INFINITY is accepted: it is written on purpose for a number beyond."""
+    """The row and column of the first number that exceeds float16's range, None if there is none.
+    FLOAT16_INFINITY is accepted, because it is written on purpose for a number out of range."""
     if max(matrix.max(initial=0), -matrix.min(initial=0)) <= FLOAT16_MAX:
         return None
     size = np.abs(matrix)
@@ -568,8 +576,8 @@ def _beyond_halves(matrix: Matrix) -> tuple[int, int] | None:
 
 
 def _round_item(space: Space, item: NonDenseVector) -> NonDenseVector:
-    """A multivector with its numbers rounded to the space's datatype, stored as float32; others as
-    they are."""
+    """A multivector with its numbers rounded to the space's datatype, stored as float32. Other
+    items are returned unchanged."""
     if space.kind != "multi" or isinstance(item, SparseVector) or space.datatype == "float32":
         return item
     if space.datatype == "float16" and _beyond_halves(item) is not None:
@@ -582,13 +590,13 @@ def _round_item(space: Space, item: NonDenseVector) -> NonDenseVector:
 
 
 def _append_vectors(write: WriteTransaction, space: Space, rows: Stored, owners: Ints) -> None:
-    """Append the vectors whose owners have a pk; vectors of ignored points (-1) were only
-    checked."""
+    """Append the vectors whose owners have a pk. Vectors with the owner -1 belong to ignored
+    points, and are left out."""
     if owners.min(initial=0) < 0:
         rows, owners = rows[owners >= 0], owners[owners >= 0]
     appended = append_rows(write, space, write.head.generation, rows, owners)
     if appended.slots > space.slots:
-        write.connection.execute(  # the first write fixes the dimension
+        write.connection.execute(  # the first write sets the dimension
             "UPDATE spaces SET slots = ?, dimension = ? WHERE number = ?",
             (appended.slots, appended.dimension, space.number),
         )
@@ -599,7 +607,7 @@ def append_rows(
 ) -> Space:
     """Append vectors to the file of this generation, after its first `space.slots` rows, and store
     their checksums and owners in the table `blocks`. Returns the space with its new number of
-    slots, which the caller has to store."""
+    slots, which the caller must store."""
     if not len(owners):
         return space
     block_rows = rows_per_block(space.row_bytes)
@@ -616,20 +624,22 @@ def append_rows(
         blob = last_owners + owners[start:stop].astype("<i8").tobytes()
         records.append((total, blob, space.number, generation, block))
         last_owners = b""
-    if space.slots % block_rows:  # replaced, it would change the table's index too
+    # An UPDATE, because replacing the row would also change the table's index.
+    if space.slots % block_rows:
         write.connection.execute(_CHANGE_BLOCK, records.pop(0))
     if records:
         write.connection.executemany(_ADD_BLOCK, records)
     return replace(space, slots=space.slots + len(rows))
 
 
-SMALL_BYTES = 32 * 1024  # of vectors: up to here a write doesn't wait for the vector file, …
-UNSYNCED_BYTES = 128 * 1024  # … until this many of a space are waiting for it
+# Bytes of vectors; a write of at most this size doesn't wait for the vector file, …
+SMALL_BYTES = 32 * 1024
+UNSYNCED_BYTES = 128 * 1024  # … until this many bytes of a space aren't synced yet
 
 
 def _write_rows(write: WriteTransaction, space: Space, generation: int, rows: Stored) -> None:
-    """Write vectors to their file, so that they are as durable as the transaction will be: small
-    numbers by their copies in the table `unsynced`, others by syncing the file."""
+    """Write vectors to their file, so that they are as durable as the transaction will be. A few
+    vectors are made durable by copies in the table `unsynced`, more vectors by syncing the file."""
     vectors, connection = write.open_vectors(space, generation), write.connection
     if generation != write.head.generation:
         vectors.append(space.slots, rows)
@@ -643,7 +653,7 @@ def _write_rows(write: WriteTransaction, space: Space, generation: int, rows: St
         connection.execute(query, (space.number, space.slots, rows.tobytes()))
         return
     if first < space.slots:
-        # A power cut may have lost the waiting ones, or the system may have failed to write them,
+        # A power cut may have lost the unsynced rows. Or the system may have failed to write them,
         # and reported that to another process.
         vectors.rewrite(*read_unsynced(connection, space))
     vectors.append(space.slots, rows)
@@ -652,8 +662,8 @@ def _write_rows(write: WriteTransaction, space: Space, generation: int, rows: St
 
 
 def disown(connection: apsw.Connection, space: Space, generation: int, slots: Ints) -> None:
-    """Mark slots as lost: the vectors of their points are deleted. Each is the last slot of its
-    point. An owner pk is stored inverted (~pk) for that."""
+    """Mark slots as lost, because the vectors of their points are deleted. Each must be the last
+    slot of its point. To mark a slot, its owner's pk is stored inverted (~pk)."""
     if not len(slots):
         return
     block_rows = rows_per_block(space.row_bytes)
@@ -670,8 +680,7 @@ def disown(connection: apsw.Connection, space: Space, generation: int, slots: In
 def _last_block(
     connection: apsw.Connection, number: int, generation: int
 ) -> tuple[int, int, bytes]:
-    """The number, checksum and owners of the last block; the number is -1 when there is no
-    block."""
+    """The number, checksum and owners of the last block. The number is -1 if there is no block."""
     query = """SELECT block, checksum, owners FROM blocks WHERE space = ? AND generation = ?
                ORDER BY block DESC LIMIT 1"""
     rows = select(connection, query, number, generation)

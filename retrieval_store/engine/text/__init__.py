@@ -1,6 +1,7 @@
 """Inverted lists: ranking by words and by sparse vectors, and candidates for substrings.
 
-A view and texts, words or sparse vectors come in; rows with scores come out, best first. `inverted`
-has the lists: which rows have a term, in memory and in files; `ranking` builds them, keeps them
-current, and ranks by them. It may use `state` and the rooms below.
+The input is a view and texts, words or sparse vectors; the output is rows with scores, best first.
+`inverted` implements the lists in memory and in files; they record which rows have a term.
+`ranking` builds and updates them, and ranks by them. The package is allowed to import `state` and
+the rooms below it.
 """

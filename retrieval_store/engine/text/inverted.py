@@ -1,19 +1,20 @@
 """Inverted lists: for each term the rows that have it, as arrays in memory and in files.
 
-A term is a word, a trigram of bytes, or an index of a sparse vector; each posting has a weight. All
-kinds are kept current as `caches.Layers` and ranked by the same code (`bm25`). `KeptLists` are the
-lists that are kept between calls. A collection without words has no lists, so this module imports
-no other module of this package.
+A term is a word, a trigram of bytes, or an index of a sparse vector; each posting has a weight.
+Lists of all kinds are updated as `caches.Layers` and ranked by the same code (`bm25`). `KeptLists`
+are the lists that are kept between calls. A collection without words has no lists, so this module
+imports no other module of this package.
 
-Arrays in files are mapped. Row numbers mean nothing to another process. So a file has the pks of
-the rows, and its owners are positions among these pks. Where the reader numbers its rows alike, as
-it does unless points were deleted since, the owners of the file are used directly. Reading a file
-returns layers in which all rows written after the file are stale. The header names the contents of
-the lists (`key_as_json`), so that a process that never used them can make them again for the file.
-A fault that the checksum doesn't find is a ValueError here or an IndexError when the file is used.
+Arrays in files are mapped. Row numbers are meaningless in other processes. So a file contains the
+pks of the rows, and its owners are positions among these pks. If the reader numbers its rows in the
+same way, the owners of the file are used directly. It does so unless points were deleted since.
+Reading a file returns layers in which all rows written after the file are stale. The header names
+the contents of the lists (`key_as_json`), so that a process that never used them can rebuild them
+for the file. If the checksum doesn't reveal a fault, it causes a ValueError in this module or an
+IndexError when the file is used.
 
 `Vocabulary` finds the words of a file without reading all of them: they are sorted, one after the
-other in an array of bytes, and a word is found by bisection. Making a dict of a few hundred
+other in an array of bytes, and a word is found by bisection. Building a dict of a few hundred
 thousand words takes a tenth of a second; finding one of them here takes microseconds.
 """
 
@@ -45,7 +46,7 @@ from retrieval_store.engine.state.state import ChangedRows, State, View, rows_of
 if TYPE_CHECKING:
     from retrieval_store.base.analysis import Analyzer
 
-MAX_TRIGRAM_PREFIX = 1_000  # characters
+MAX_TRIGRAM_PREFIX = 1_000  # characters at the beginning of a text from which trigrams are taken
 NO_ROWS: Ints = np.empty(0, np.int64)
 Term: TypeAlias = str | int
 Rows32: TypeAlias = npt.NDArray[np.int32]
@@ -56,12 +57,12 @@ Whole: TypeAlias = npt.NDArray[np.integer[Any]]
 class Lists:
     """The inverted lists of some rows.
 
-    rows: (n,) ascending; sizes: (n,) float32, the number of words of each row. codes: for words,
-    maps a term to its number c; terms: for other terms, (t,) ascending int64, where the number of a
-    term is its position. owners[offsets[c]:offsets[c + 1]] are the rows that have term c,
-    ascending, int32, and weights[…], float32, the count or value of the term in each; weights are
-    empty for trigrams. from_file: whether the lists were read from a file; has_unused: whether
-    there may be terms without rows.
+    rows: (n,) ascending. sizes: (n,) float32, the number of words of each row. codes: for words,
+    the number c of each term. terms: for other terms, (t,) ascending int64; the number of a term is
+    its position. owners[offsets[c]:offsets[c + 1]]: the rows that have term c, ascending, int32.
+    weights[…]: for these rows, the count or value of the term, float32; empty for trigrams.
+    from_file: whether the lists were read from a file. has_unused: whether there may be terms
+    without rows.
     """
 
     rows: Ints
@@ -77,8 +78,8 @@ class Lists:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in its arrays, without arrays in a mapped file, and an estimate for the
-        words."""
+        """The size of its arrays in bytes, without arrays in a mapped file, and with an estimate
+        for the words."""
         arrays = (self.rows, self.sizes, self.terms, self.offsets, self.owners, self.weights)
         words = len(self.codes) if isinstance(self.codes, dict) else 0
         return own_bytes(*arrays) + 100 * words
@@ -101,13 +102,14 @@ class Lists:
 def find_in(
     layers: Layers[Lists], term: Term, above: list[Ints | None], alive: Bools, some_dead: bool
 ) -> tuple[Rows32, Matrix]:
-    """The living rows that have the term, and their weights; of the segments that contain a row,
-    the uppermost counts. above: see `Layers.above`; some_dead: whether any row is dead. If none is,
-    rows aren't tested for that, which would take most of the time."""
+    """The rows of existing points that have the term, and their weights. If several segments
+    contain a row, the uppermost segment decides. above: see `Layers.above`. some_dead: whether any
+    row is dead; if none is, rows aren't tested for that, which would take most of the time."""
     rows, weights = [np.empty(0, np.int32)], [np.empty(0, np.float32)]
     for segment, rows_above in zip(layers.segments, above, strict=True):
         term_rows, values = segment.find(term)
-        if len(term_rows) and int(term_rows[-1]) >= len(alive):  # built for a later state
+        # The lists were built for a later state.
+        if len(term_rows) and int(term_rows[-1]) >= len(alive):
             term_rows = term_rows[: np.searchsorted(term_rows, len(alive))]
             values = values[: len(term_rows)]
         if some_dead or rows_above is not None:
@@ -124,7 +126,7 @@ def find_in(
 
 
 def combine_lists(parts: Sequence[Lists]) -> Lists:
-    """Combine the lists of several parts, whose rows follow one another, into one."""
+    """Combine the lists of several parts into one. The parts must be in the order of their rows."""
     if len(parts) == 1:
         return parts[0]
     terms, codes = _common_terms(parts)
@@ -149,7 +151,8 @@ def combine_lists(parts: Sequence[Lists]) -> Lists:
 
 
 def _common_terms(parts: Sequence[Lists]) -> tuple[dict[str, int] | Ints, list[Ints]]:
-    """All terms of the parts with new numbers; and, for each part, the new numbers of its terms."""
+    """All terms of the parts, numbered anew. Also returns, for each part, the new numbers of its
+    terms."""
     if any(part.codes is not None for part in parts):
         numbers: dict[str, int] = {}
         numbers_of_parts = [
@@ -161,8 +164,9 @@ def _common_terms(parts: Sequence[Lists]) -> tuple[dict[str, int] | Ints, list[I
 
 
 def merge_lists(segments: Sequence[Lists], alive: Bools) -> Lists:
-    """The lists of several segments, from the bottom up, merged. For each living row the uppermost
-    segment that has it counts. Terms that no row has any more are left out."""
+    """Merge the lists of several segments, ordered from the lowest to the uppermost. For each row
+    with an existing point, the uppermost segment that contains it decides. Terms that no row has
+    any more are left out."""
     above = Layers((*segments,), NO_ROWS).above()
     parts = [
         _living_part(part, rows_above, alive)
@@ -199,8 +203,8 @@ def merge_lists(segments: Sequence[Lists], alive: Bools) -> Lists:
 
 
 def _living_part(part: Lists, rows_above: Ints | None, alive: Bools) -> tuple[Lists, Ints]:
-    """The owners in a segment that are living rows and not in the segments over it, ascending; and
-    for each owner the number of its term."""
+    """The part of a segment's lists whose rows have an existing point and aren't in the segments
+    above it. Also returns, for each owner, the number of its term."""
     good = part.rows < len(alive)
     good[good] = alive[part.rows[good]]
     if rows_above is not None:
@@ -220,7 +224,7 @@ def _living_part(part: Lists, rows_above: Ints | None, alive: Bools) -> tuple[Li
 
 
 def renumber_lists(lists: Lists, new_rows: Ints) -> Lists:
-    """The lists after rows get new numbers. new_rows: (n,), the new number of each row, ascending;
+    """The lists after rows were renumbered. new_rows: (n,), the new number of each row, ascending;
     -1 for a deleted row. Rows from n on are deleted too."""
     rows, owners = lists.rows, lists.owners
     in_range = rows < len(new_rows)
@@ -232,7 +236,7 @@ def renumber_lists(lists: Lists, new_rows: Ints) -> Lists:
 
 
 def _renumber(lists: Lists, rows: Ints, owners: Rows32) -> Lists:
-    """The lists with other rows and owners, without those that are -1."""
+    """The lists with these rows and owners instead. Rows and owners that are -1 are removed."""
     living, is_alive = rows >= 0, owners >= 0
     if living.all():
         return replace(lists, rows=rows, owners=owners)
@@ -248,8 +252,8 @@ def _renumber(lists: Lists, rows: Ints, owners: Rows32) -> Lists:
 
 
 def list_words(rows: Ints, documents: Sequence[str | None], analyzer: "Analyzer") -> Lists:
-    """The lists of the words of some documents, one document for each row; a weight is how often
-    the word occurs."""
+    """Build the lists of the words of some documents, one document for each row. A weight is how
+    often the word occurs."""
     words = analyzer.words([document or "" for document in documents])
     sizes = np.bincount(words.owners, minlength=len(rows)).astype(np.float32)
     codes, owners, counts = _count_pairs(words.codes, words.owners)
@@ -260,8 +264,9 @@ def list_words(rows: Ints, documents: Sequence[str | None], analyzer: "Analyzer"
 
 
 def list_trigrams(rows: Ints, documents: Sequence[str | None]) -> Lists:
-    """The lists of the trigrams of some documents: all sequences of three bytes in UTF-8."""
-    # Not a method of the document's own: anything but a document is a TypeError, as everywhere.
+    """Build the lists of the trigrams of some documents. Trigrams are all sequences of three bytes
+    in UTF-8."""
+    # str.encode, because anything that isn't a document must raise TypeError
     blobs = [str.encode(document or "") for document in documents]
     lengths = np.array([len(blob) for blob in blobs], np.int64)
     data = np.frombuffer(b"".join(blobs), np.uint8).astype(np.int32)
@@ -278,8 +283,8 @@ def list_trigrams(rows: Ints, documents: Sequence[str | None]) -> Lists:
 
 
 def list_sparse(rows: Ints, holders: Ints, indices: Ints, values: Matrix, lengths: Ints) -> Lists:
-    """The lists of sparse vectors. holders: those of the rows that have a vector, ascending;
-    indices, values: of all vectors, concatenated; lengths: the number of indices of each vector."""
+    """Build the lists of sparse vectors. holders: the rows that have a vector, ascending. indices,
+    values: those of all vectors, concatenated. lengths: the number of indices of each vector."""
     owners = np.repeat(holders.astype(np.int32), lengths)
     order = stable_order(indices)
     indices = indices[order]
@@ -291,15 +296,16 @@ def list_sparse(rows: Ints, holders: Ints, indices: Ints, values: Matrix, length
 
 
 def trigrams_of(text: str) -> list[int]:
-    """The distinct trigrams at the beginning of a text in UTF-8; empty for a text of less than
-    three bytes. A document that contains the text has all of these, and few other documents do."""
+    """The distinct trigrams at the beginning of a text in UTF-8. There are none for a text of less
+    than three bytes. A document that contains the text has all these trigrams, and few other
+    documents do."""
     data = text[:MAX_TRIGRAM_PREFIX].encode()
     return list({data[i] | data[i + 1] << 8 | data[i + 2] << 16 for i in range(len(data) - 2)})
 
 
 def _count_pairs(codes: Whole, owners: Whole) -> tuple[Whole, Whole, Matrix]:
-    """The distinct pairs of code and owner, by code and then owner, with their counts; owners
-    ascend."""
+    """The distinct pairs of code and owner, with their counts. The pairs are sorted by code and
+    then by owner. The input owners must ascend."""
     order = stable_order(codes)
     codes, owners = codes[order], owners[order]
     changes = (np.diff(codes, prepend=-1) != 0) | (np.diff(owners, prepend=-1) != 0)
@@ -308,19 +314,21 @@ def _count_pairs(codes: Whole, owners: Whole) -> tuple[Whole, Whole, Matrix]:
     return codes[firsts], owners[firsts], counts
 
 
-FOLLOWED = 1_024  # rows that are measured again one by one; where there are more, all are
-ListKey: TypeAlias = "tuple[str, Analyzer | int | None]"  # of words, trigrams, a sparse space
+# Up to this many changed rows, sizes are updated row by row; otherwise for all rows.
+FOLLOWED = 1_024
+# The key of lists of words, of trigrams, or of a sparse space.
+ListKey: TypeAlias = "tuple[str, Analyzer | int | None]"
 TRIGRAMS: ListKey = ("trigrams", None)
 OF_DOCUMENTS, OF_VECTORS = frozenset(["documents"]), frozenset(["vectors"])
 
 
 def is_sparse(key: ListKey) -> bool:
-    """Whether the lists are of sparse vectors."""
+    """Whether the lists index sparse vectors."""
     return isinstance(key[1], int)
 
 
 def source_of_lists(key: ListKey) -> frozenset[str]:
-    """The part of points that lists are made from, as the change log names it."""
+    """The part of points from which lists are built, by its name in the change log."""
     return OF_VECTORS if is_sparse(key) else OF_DOCUMENTS
 
 
@@ -331,14 +339,14 @@ def file_key(key: ListKey) -> str:
         return kind
     if isinstance(source, int):
         return f"{kind}.{source}"
-    import hashlib  # which takes 3 ms, and not all that asks for words asks for a file
+    import hashlib  # imported here, because it takes 3 ms and few callers need a file
 
     description = repr((source.language, sorted(source.stopwords)))
     return f"{kind}.{hashlib.sha256(description.encode()).hexdigest()[:16]}"
 
 
 def key_as_json(key: ListKey) -> list[object]:
-    """The key of lists as JSON, for their file."""
+    """The key of lists as JSON, which is stored in their file."""
     kind, source = key
     if source is None or isinstance(source, int):
         return [kind, source]
@@ -346,8 +354,8 @@ def key_as_json(key: ListKey) -> list[object]:
 
 
 def parse_key(description: Any) -> ListKey:
-    """The key in the JSON of a file. The name of a language isn't checked here; an invalid name is
-    an error when the lists are made."""
+    """The key from the JSON of a file. The name of a language isn't checked here; an invalid name
+    causes an error when the lists are built."""
     from retrieval_store.base.analysis import Analyzer
 
     kind, source = description
@@ -363,10 +371,10 @@ def parse_key(description: Any) -> ListKey:
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """Sizes of all rows, and their sum, for ranking. segments: the lists that were measured; above:
-    see `Layers.above`; sizes: for each row the number of its words, or of its sparse vector's
-    numbers, with spare room at the end; holders: how many rows have any; total: the sum of all
-    sizes; changed: rows to be measured again."""
+    """The sizes of all rows, and their sum, for ranking. segments: the lists from which the sizes
+    were computed. above: see `Layers.above`. sizes: for each row, the number of its words, or of
+    its sparse vector's numbers, with spare room at the end. holders: how many rows have words or
+    numbers. total: the sum of all sizes. changed: rows whose size must be computed again."""
 
     segments: "tuple[Lists, ...]"
     above: list[Ints | None]
@@ -377,7 +385,7 @@ class Measures:
 
     @property
     def average(self) -> float:
-        """The average size of the rows that have any words or numbers."""
+        """The average size of the rows that have words or numbers."""
         return self.total / max(1, self.holders)
 
 
@@ -387,8 +395,9 @@ MeasuresByKey = dict[Hashable, Measures]
 def measures_still_valid(
     measures_by_key: Mapping[Hashable, Measures], changed_rows: Ints
 ) -> MeasuresByKey:
-    """The measures that are still valid once the lists of the rows have changed."""
-    entries = list(measures_by_key.items())  # a reader of the state before may add to it meanwhile
+    """The measures that remain valid after the lists of these rows have changed."""
+    # A copy, because a reader of the previous state may add entries meanwhile.
+    entries = list(measures_by_key.items())
     updated = [
         (key, measures, np.concatenate([measures.changed, changed_rows]))
         for key, measures in entries
@@ -402,9 +411,9 @@ def measures_still_valid(
 
 @dataclass(frozen=True, slots=True)
 class KeptLists:
-    """Inverted lists, and data derived from them. lists: by kind, for all states that number their
-    rows alike; measures: the `Measures` of each, for one state; unsaved: lists that were made
-    lately and may be worth a file."""
+    """Inverted lists, and data derived from them. lists: the lists by key, for all states with the
+    same row numbers. measures: the `Measures` of each of these lists, for one state. unsaved: keys
+    of lists that were built recently and may be worth saving in a file."""
 
     lists: LayerCache
     measures: MeasuresByKey
@@ -415,9 +424,9 @@ ListView: TypeAlias = View[KeptLists]
 
 
 def renumber_kept(lists: LayerCache, before: State, now: State, changed: ChangedRows) -> LayerCache:
-    """The lists for a state that numbers its rows differently from the one before: lists made here
-    are kept, since making them again takes a minute for a million sentences. Lists in files are
-    read again. changed: rows that differ."""
+    """The lists for a state in which rows are numbered differently than in the state `before`.
+    Lists that this process built are kept, because rebuilding them takes a minute for a million
+    sentences. Lists in files are read again. changed: rows that differ between the states."""
     new_rows, seq = rows_of(now.pks, before.pks), before.head.seq
     renumbered = LayerCache(seq - 1, source_of_lists)
     stale = {OF_DOCUMENTS: [changed.documents], OF_VECTORS: [changed.non_dense]}
@@ -435,7 +444,7 @@ def renumber_kept(lists: LayerCache, before: State, now: State, changed: Changed
 
 class Vocabulary(Mapping[str, int]):
     """Maps words to their numbers. spelt: the words in UTF-8, concatenated in the order of their
-    numbers; starts: (n + 1,) the position in `spelt` where each word begins; order: (n,) the
+    numbers. starts: (n + 1,) the position in `spelt` at which each word begins. order: (n,) the
     numbers of the words, sorted by the words' bytes."""
 
     def __init__(self, spelt: Bytes, starts: Ints, order: Array) -> None:
@@ -443,7 +452,7 @@ class Vocabulary(Mapping[str, int]):
 
     @classmethod
     def arrays_of(cls, words: Sequence[str]) -> tuple[Bytes, Ints, Array]:
-        """The arrays of the vocabulary of these distinct words, by their numbers."""
+        """The arrays of a vocabulary of these distinct words, in the order of their numbers."""
         spelt = [word.encode() for word in words]
         starts = np.zeros(len(spelt) + 1, np.int64)
         np.cumsum([*map(len, spelt)], out=starts[1:])
@@ -451,7 +460,7 @@ class Vocabulary(Mapping[str, int]):
         return np.frombuffer(b"".join(spelt), np.uint8), starts, np.array(order, np.int32)
 
     def refuse_disorder(self) -> None:
-        """Raise ValueError unless the words are distinct and sorted, since they are found by
+        """Raise ValueError unless the words are distinct and sorted, because words are found by
         bisection."""
         spelt = [self._bytes_of(number) for number in range(len(self))]
         in_order = [spelt[number] for number in self._order.tolist()]
@@ -465,7 +474,7 @@ class Vocabulary(Mapping[str, int]):
         return (self._bytes_of(number).decode() for number in range(len(self)))
 
     def __getitem__(self, word: str) -> int:
-        sought = word.encode(errors="surrogatepass")  # of a query, which may have any
+        sought = word.encode(errors="surrogatepass")  # a query may contain any characters
         place = bisect_left(self._order, sought, key=self._bytes_of)
         if place < len(self._order) and self._bytes_of(self._order[place]) == sought:
             return int(self._order[place])
@@ -476,18 +485,18 @@ class Vocabulary(Mapping[str, int]):
 
 
 MAGIC = b"RSlists4"
-# Of lists before they were mapped; of words before scripts without spaces were split into pairs;
-# and before strokes, and marks of Arabic and Hebrew, were folded.
+# First bytes of earlier formats: not mapped; scripts without spaces not split into pairs; strokes,
+# and marks of Arabic and Hebrew, not folded.
 MAGICS_BEFORE = b"RSlists1", b"RSlists2", b"RSlists3"
-# Of each segment: pks, sizes, terms, offsets, owners, weights, and of words the vocabulary.
+# For each segment: pks, sizes, terms, offsets, owners, weights, and, for words, the vocabulary.
 _TYPES = ("<i8", "<f4", "<i8", "<i8", "<i4", "<f4", "|u1", "<i8", "<i4")
 
 
 def write(
     path: Path, key: ListKey, layers: Layers[Lists], state: State, check_cancelled: CheckCancelled
 ) -> int:
-    """Write the layers of this key, which must have no stale rows; returns the first pk that they
-    don't cover. check_cancelled: called before each array; it may raise."""
+    """Write the layers of this key, which must have no stale rows, to a file. Returns the first pk
+    that they don't cover. check_cancelled: called before each array; it can raise."""
     arrays = [array for segment in layers.segments for array in _arrays(segment, state)]
     header = [key_as_json(key), [segment.codes is not None for segment in layers.segments]]
     mapped_files.write_arrays(path, mapped_files.pieces(MAGIC, header, arrays), check_cancelled)
@@ -510,8 +519,8 @@ def key_in(path: Path) -> ListKey:
 
 
 def read_lists(path: Path, key: ListKey, pks: Ints, stale: Ints) -> Layers[Lists]:
-    """Read the lists that `write` wrote, for the rows with these pks. stale: the rows that were
-    written after the file."""
+    """Read the lists that `write` wrote. pks: the pks of all rows of the present state. stale: the
+    rows that were written after the file."""
     content = mapped_files.read_arrays(path, MAGIC, MAGICS_BEFORE)
     key_of_file, have_words = content.header
     if key_of_file != key_as_json(key):
@@ -542,7 +551,7 @@ def _segment(
     rows = rows_of(all_pks, pks)
     lists = Lists(rows, sizes, codes, terms, offsets, owners, weights, True, True)
     if not len(rows) or (int(rows.min()) == 0 and int(rows[-1]) == len(rows) - 1):
-        return lists  # its owners are numbered alike
+        return lists  # rows are numbered as in the file
     return _renumber(lists, rows, rows[owners].astype(np.int32))
 
 
@@ -559,7 +568,7 @@ def _refuse_disorder(pks: Ints, sizes: Array, offsets: Ints, owners: Array, weig
         raise ValueError("its rows are out of order")
     if len(owners) and not 0 <= int(owners.min()) <= int(owners.max()) < len(pks):
         raise ValueError("it has rows that aren't there")
-    # The sum of numbers of float32 is one in float64, whatever they are, if all of them are.
+    # The float64 sum of float32 numbers is finite exactly if all of them are finite.
     if not np.isfinite(weights.sum(dtype=np.float64)) or not (sizes >= 0).all():
         raise ValueError("it has weights that are no numbers")
     if len(weights) not in (0, len(owners)):

@@ -1,12 +1,12 @@
 """Ranks rows by inverted lists: documents by BM25, sparse vectors by dot products.
 
-Filters apply during ranking: only allowed rows are ranked, but document frequencies are those of
-the whole collection. `Measures` have the length of each row and the number of rows, which ranking
-needs. They are updated for the rows that writes have changed.
+Filters apply during ranking: only rows that fulfil the filter are ranked, but document frequencies
+are computed over the whole collection. `Measures` contain the length of each row and the number of
+rows, which ranking needs. They are updated for the rows that writes have changed.
 
 `lists_for` returns the lists: cached and updated, loaded from files, or built now. Each kind of
 list (the words of documents by an analyzer, the trigrams of documents, the vectors of a sparse
-space) is cached once, for all states that number their rows alike.
+space) is cached once, for all states with the same row numbers.
 """
 
 from collections import Counter
@@ -49,13 +49,13 @@ from retrieval_store.engine.text.inverted import (
     file_key,
 )
 
-ROOM = 8_192  # rows that may come before all are measured again
+ROOM = 8_192  # rows that can be added before the sizes of all rows are computed again
 
 
 def measure_layers(
     measures_by_key: MeasuresByKey, key: Hashable, layers: Layers[Lists], alive: Bools
 ) -> Measures:
-    """The measures of the layers, for a state in which these rows live."""
+    """The measures of the layers, for a state whose existing points are in the rows `alive`."""
     measures = measures_by_key.get(key)
     if measures is None or len(alive) > len(measures.sizes):
         measures = measures_by_key[key] = _measure_all(layers, alive)
@@ -101,23 +101,23 @@ def _sizes_at(layers: Layers[Lists], rows: Ints) -> Ints:
     return sizes
 
 
-LISTS_WORTH = 20_000  # points; the lists of fewer are made anew in a moment
+LISTS_WORTH = 20_000  # points; with fewer, lists are rebuilt quickly
 ROWS_A_PIECE, BYTES_A_PIECE = 20_000, 8_000_000
-SAMPLED = 200  # documents
-ROWS_A_STEP = 500  # less than a tenth of a second
+SAMPLED = 200  # documents of a sample
+ROWS_A_STEP = 500  # rows that are listed in less than a tenth of a second
 Read: TypeAlias = Callable[[Callable[[ListView], Any]], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class ListFile(PointsFile[ListView, Layers[Lists]]):
-    """The file of the lists of a kind."""
+    """The file that contains the lists of one kind."""
 
     what: ClassVar[str] = "lists of words"
     list_key: ListKey
 
     @classmethod
     def in_file(cls, path: Path) -> "ListFile":
-        """The `ListFile` of the lists that are named in this file's header."""
+        """The `ListFile` of the lists that this file's header names."""
         return cls(inverted.key_in(path))
 
     @property
@@ -129,8 +129,8 @@ class ListFile(PointsFile[ListView, Layers[Lists]]):
         return file_key(self.list_key)
 
     def writer(self, view: ListView, check_cancelled: CheckCancelled) -> Callable[[Path], int]:
-        """The function that writes the lists in memory, merged, without deleted or replaced data;
-        new lists if there are none in memory."""
+        """The function that writes the lists in memory, merged, without deleted or replaced data.
+        If there are no lists in memory, new lists are built."""
         layers = in_one_piece(view, self.list_key) or renew_lists(
             view, self.list_key, check_cancelled
         )
@@ -153,8 +153,8 @@ class ListFile(PointsFile[ListView, Layers[Lists]]):
 
 
 def lists_for(view: ListView, key: ListKey) -> Layers[Lists]:
-    """The lists of a kind: of the words of all documents, by an analyzer, of their trigrams, or of
-    the vectors of a sparse space."""
+    """The lists of a kind: of the words of all documents, of their trigrams, or of the vectors of a
+    sparse space."""
     view.caches.lists.ahead.discard(key)
     return _made_current(view, key)
 
@@ -168,12 +168,14 @@ def _made_current(view: ListView, key: ListKey) -> Layers[Lists]:
 def make_lists_in_steps(
     read: Read, key: ListKey, check_cancelled: CheckCancelled, most: int | None = None
 ) -> int:
-    """Make the lists of `lists_for` by many short reads, since in a collection in memory all other
-    calls wait while one reads. After each ROWS_A_PIECE rows the lists are usable: if a query makes
-    the rest, this stops. Points written in the meantime are indexed in the last read. If rows are
-    renumbered between two reads, this stops as well. Returns the number of rows with lists. read:
-    calls a function with the current view; check_cancelled: called between two reads; it may raise;
-    most: the maximum number of rows, None for all."""
+    """Build the lists of `lists_for` by many short reads. In a collection in memory all other calls
+    wait while one call reads. After each ROWS_A_PIECE rows the lists are usable. The function stops
+    if a query builds the rest meanwhile, or if rows are renumbered between two reads. Points
+    written in the meantime are indexed in the last read. Returns the number of rows with lists.
+
+    read: calls a function with the current view. check_cancelled: called between two reads; it can
+    raise. most: the maximum number of rows, None for all.
+    """
 
     def begin(view: ListView) -> tuple[LayerCache, Ints]:
         cache, state = view.caches.lists, view.state
@@ -205,14 +207,14 @@ def make_lists_in_steps(
 
 
 def _list_stale(cache: LayerCache, key: ListKey, rows: Ints, view: ListView) -> list[Lists] | None:
-    """The lists of the rows. None if rows were renumbered, or if a query has made the lists
-    meanwhile; a query that is making them is waited for."""
+    """Build the lists of these rows. None if rows were renumbered, or if a query has built the
+    lists meanwhile. If a query is building them now, this function waits for it."""
     seq, alive = view.state.head.seq, view.state.alive
     refreshing = cache.refreshing_of(key)
     with refreshing:
         if view.caches.lists is not cache:
             return None
-        rows = rows[alive[rows]]  # the others have changed meanwhile
+        rows = rows[alive[rows]]  # the other rows have changed meanwhile
         if outside(rows, cache.at(key, seq, len(alive)).stale).any():
             return None
         return list(in_pieces(view, key, rows))
@@ -221,8 +223,8 @@ def _list_stale(cache: LayerCache, key: ListKey, rows: Ints, view: ListView) -> 
 def _put_piece(
     cache: LayerCache, key: ListKey, since: int, piece: Ints, lists: Lists, view: ListView
 ) -> bool:
-    """Add the lists of some rows to the cached lists; returns whether that could be done. since:
-    the last write before the new lists were made."""
+    """Add the lists of some rows to the cached lists; returns whether that was possible. since: the
+    last write before the new lists were built."""
     seq, alive = view.state.head.seq, view.state.alive
     refreshing = cache.refreshing_of(key)
     with refreshing:
@@ -250,8 +252,8 @@ def _note_unsaved(view: ListView, key: ListKey, rows: Ints) -> None:
 
 
 def pure(view: ListView, key: ListKey) -> Layers[Lists] | None:
-    """The cached lists of a kind, if they certainly have no data of deleted or replaced points:
-    that is, if they are one current segment that this process has made; else None."""
+    """The cached lists of a kind if they are one current segment that this process has built,
+    otherwise None. Such a segment certainly contains no data of deleted or replaced points."""
     layers: Layers[Lists] = view.caches.lists.at(key, view.state.head.seq, len(view.state.pks))
     is_one_segment = len(layers.segments) == 1 and not len(layers.stale)
     return layers if is_one_segment and not layers.segments[0].has_unused else None
@@ -265,7 +267,7 @@ def is_read(view: ListView, key: ListKey) -> bool:
 
 def in_one_piece(view: ListView, key: ListKey) -> Layers[Lists] | None:
     """The cached lists of a kind, merged into one segment without data of deleted or replaced
-    points; None if no lists are cached."""
+    points. None if no lists are cached."""
     cache, seq, alive = view.caches.lists, view.state.head.seq, view.state.alive
     if cache.find(key, seq, len(alive)) is None:
         return None
@@ -277,8 +279,8 @@ def in_one_piece(view: ListView, key: ListKey) -> Layers[Lists] | None:
 
 
 def renew_lists(view: ListView, key: ListKey, check_cancelled: CheckCancelled) -> Layers[Lists]:
-    """The lists of a kind, made again from the living points, as one segment, and cached instead of
-    the old lists. check_cancelled: called now and then; it may raise."""
+    """Rebuild the lists of a kind from the existing points, as one segment, and cache them instead
+    of the old lists. check_cancelled: called after each piece; it can raise."""
     pieces = []
     for piece in in_pieces(view, key, np.flatnonzero(view.state.alive)):
         pieces.append(piece)
@@ -289,7 +291,7 @@ def renew_lists(view: ListView, key: ListKey, check_cancelled: CheckCancelled) -
 
 
 def in_pieces(view: AnyView, key: ListKey, rows: Ints) -> Iterator[Lists]:
-    """The lists of some rows, part by part, so that building them takes bounded memory."""
+    """Yield the lists of some rows, part by part, so that building them takes limited memory."""
     _, source = key
     for start in range(0, max(1, len(rows)), ROWS_A_PIECE):
         piece = rows[start : start + ROWS_A_PIECE]
@@ -305,15 +307,15 @@ def in_pieces(view: AnyView, key: ListKey, rows: Ints) -> Iterator[Lists]:
 
 
 def _by_size(view: AnyView, rows: Ints) -> Iterator[Ints]:
-    """The rows, in batches whose documents have about a fixed number of bytes, estimated without
-    reading the documents."""
+    """Yield the rows in batches whose documents have about the same total size. The size is
+    estimated without reading the documents."""
     pieces = read_records(view.connection, "octet_length(document)", view.state.pks[rows])
     ends = np.cumsum([size or 0 for piece in pieces for (size,) in piece]) // BYTES_A_PIECE
     yield from np.split(rows, np.flatnonzero(np.diff(ends)) + 1)
 
 
 def sampled_bytes(view: AnyView) -> float:
-    """How many bytes a document has on average, estimated by a sample."""
+    """The average size of a document in bytes, estimated from a sample."""
     pks = view.state.pks[view.state.alive]
     sample = pks[:: max(1, len(pks) // SAMPLED)][:SAMPLED]
     pieces = read_records(view.connection, "octet_length(document)", sample)
@@ -344,14 +346,15 @@ def documents_of(view: AnyView, rows: Ints) -> list[str | None]:
     return [document for piece in pieces for (document,) in piece]
 
 
-RAREST = 6  # trigrams of a text that are looked up; the document decides anyway
-Part: TypeAlias = tuple[Ints32, Matrix, float]  # rows, each once; their weights, and a factor
+RAREST = 6  # trigrams of a text that are looked up; the documents found are tested anyway
+# Rows without repetitions, their weights, and a factor.
+Part: TypeAlias = tuple[Ints32, Matrix, float]
 
 
 def rank_texts(
     view: ListView, analyzer: Analyzer, texts: Sequence[str], k: int, mask: Bools | None
 ) -> list[Ranking]:
-    """For each text the k best documents by BM25, among documents with any of its words.
+    """For each text, the k best documents by BM25, among documents that contain any of its words.
 
     score = Σ idf(w) · f · (k1 + 1) / (f + k1 · (1 - b + b · |d| / avg|d|)) over the words w of the
     text; a word that occurs several times in the text counts several times. f: how often w is in
@@ -371,9 +374,9 @@ def rank_weighed_texts(
     mask: Bools | None,
     identifiers: float,
 ) -> list[tuple[Ranking, float]]:
-    """As `rank_texts`, with the idf of words that look like identifiers multiplied by a factor.
-    Also returns the greatest share of the text that one of the best documents contains
-    (`base.fusion.held_share`)."""
+    """Like `rank_texts`, but the idf of words that look like identifiers is multiplied by the
+    factor `identifiers`. With each ranking, it returns the greatest share of the text that one of
+    the best documents contains (`base.fusion.held_share`)."""
     texts_of = _Texts(view, analyzer, identifiers)
     rankings = []
     for text in texts:
@@ -386,8 +389,8 @@ def rank_weighed_texts(
 def word_shares(
     view: ListView, analyzer: Analyzer, text: str, rows: Ints, identifiers: float
 ) -> list[tuple[str, float, Floats]]:
-    """Each distinct word of a text, with its idf, and (n,) its contribution to the scores of some
-    rows."""
+    """Each distinct word of a text, with its idf and its contribution to the scores of these rows,
+    (n,)."""
     texts_of = _Texts(view, analyzer, identifiers)
     parts, _ = texts_of.parts(text)
     shares = []
@@ -401,7 +404,8 @@ def word_shares(
 
 
 class _Texts:
-    """Ranks documents by texts. identifiers: the factor for the idf of identifiers."""
+    """Ranks documents by texts. identifiers: the factor for the idf of words that look like
+    identifiers."""
 
     def __init__(self, view: ListView, analyzer: Analyzer, identifiers: float) -> None:
         key: ListKey = ("words", analyzer)
@@ -412,13 +416,14 @@ class _Texts:
         self.height = len(view.state.pks)
 
     def count_words(self, text: str) -> Iterable[tuple[str, int]]:
-        """The distinct words of a text, with their counts."""
+        """The distinct words of a text, each with the number of its occurrences."""
         words = self._analyzer.words([text], is_query=True)
         return Counter(words.vocabulary[code] for code in words.codes.tolist()).items()
 
     def parts(self, text: str) -> tuple[list[Part], list[float]]:
-        """For each distinct word of a text: the rows that have it, their weights, and a factor for
-        these; and the word's weight in `held_share`."""
+        """Two lists with an entry for each distinct word of a text. The first contains the rows
+        that have the word, their weights, and a factor for these weights. The second contains the
+        word's weight in `held_share`."""
         measures = self._measures
         parts, weights = [], []
         for word, count in self.count_words(text):
@@ -430,10 +435,10 @@ class _Texts:
         return parts, weights
 
     def share(self, hit_rows: Ints, parts: Sequence[Part], weights: Sequence[float]) -> float:
-        """The greatest share of a text that the document of one of these rows contains."""
+        """The greatest share of a text that the document of one of the hits contains."""
         is_hit = np.zeros(self.height, np.bool_)
         is_hit[hit_rows] = True
-        weight_of_row = np.zeros(self.height)  # of the text's words
+        weight_of_row = np.zeros(self.height)  # the weight of the text's words in each row
         for (rows, _, _), weight in zip(parts, weights, strict=True):
             weight_of_row[rows[is_hit[rows]]] += weight
         greatest_idf = float(idf_of(self._measures.holders, 1))
@@ -447,15 +452,15 @@ def _measures_of(view: ListView, key: ListKey, layers: Layers[Lists]) -> Measure
 
 
 def _damping(measures: Measures, rows: Ints32) -> Matrix:
-    """(n,) k1 · (1 - b + b · |d| / avg|d|) of some rows."""
+    """The term k1 · (1 - b + b · |d| / avg|d|) of BM25 for each of these rows: (n,)."""
     sizes = measures.sizes[rows].astype(np.float32)
     damping: Matrix = K1 * (1 - B + B * sizes / max(measures.average, 1e-9))
     return damping
 
 
 def _best_rows(parts: Sequence[Part], k: int, mask: Bools | None, height: int) -> Ranking:
-    """The k rows with the greatest sums of weights over the parts; equal sums in the order of rows.
-    A row may occur only once in a part."""
+    """The k rows with the greatest sums of weights over the parts; equal sums are in the order of
+    rows. A row can occur only once in a part."""
     rows, shares = _side_by_side(parts)
     if len(rows) * 8 < height:
         candidates, places = np.unique(rows, return_inverse=True)
@@ -469,7 +474,7 @@ def _best_rows(parts: Sequence[Part], k: int, mask: Bools | None, height: int) -
         candidates = np.arange(height) if mask is None else np.flatnonzero(mask)
         totals = totals if mask is None else totals[candidates]
         chosen = _greatest_places(totals, k)
-        # There may be rows without any part among them, whose total is 0.
+        # Rows without any of the parts may be among them; their total is 0.
         if not (totals[chosen] > 0).all():
             touched = np.zeros(height, np.bool_)
             touched[rows] = True
@@ -486,8 +491,8 @@ def _sums(places: Ints, shares: Floats, count: int) -> Floats:
 
 
 def _greatest_places(totals: Floats, k: int) -> Ints:
-    """The positions of the k greatest totals, and of all others that equal the least of these;
-    ascending."""
+    """The positions of the k greatest totals, in ascending order. Further totals that equal the
+    k-th are included."""
     if len(totals) <= k:
         return np.arange(len(totals))
     return np.flatnonzero(totals >= np.partition(totals, len(totals) - k)[len(totals) - k])
@@ -505,8 +510,8 @@ def _side_by_side(parts: Sequence[Part]) -> tuple[Ints, Floats]:
 
 
 def rows_with_all(view: ListView, trigrams: Sequence[int]) -> Bools:
-    """(rows,) bool: whether a row's document has these trigrams, or at least the rarest of
-    these."""
+    """Which rows have a document that contains these trigrams: (rows,) bool. If there are many
+    trigrams, only the rarest are tested."""
     layers = lists_for(view, TRIGRAMS)
     height = len(view.state.pks)
     above = layers.above()
@@ -523,7 +528,7 @@ def rows_with_all(view: ListView, trigrams: Sequence[int]) -> Bools:
 
 
 def _count_holders(measures: Measures, corpus: Bools) -> int:
-    """How many rows of a corpus have any words or sparse numbers."""
+    """How many rows of a corpus have words or numbers of a sparse vector."""
     return int(np.count_nonzero(measures.sizes[np.flatnonzero(corpus)] > 0))
 
 
@@ -535,8 +540,9 @@ def sparse_scores(
     weighted: bool,
     corpus: Bools | None,
 ) -> Floats:
-    """(n,) the dot products of a query vector with the vectors of some rows. weighted: whether to
-    multiply by idf, computed among the rows of the corpus, if the space has that setting."""
+    """The dot products of a query vector with the vectors of these rows: (n,). weighted: whether to
+    multiply by idf, if the space has that setting. corpus: the rows over which idf is computed,
+    None for all."""
     mask = np.zeros(len(view.state.pks), np.bool_)
     mask[rows] = True
     ((ranked_rows, totals),) = rank_sparse(view, space, [query], len(rows), mask, corpus, weighted)
@@ -554,10 +560,10 @@ def rank_sparse(
     corpus: Bools | None = None,
     weighted: bool = True,
 ) -> list[Ranking]:
-    """For each query vector the k rows with the greatest dot products, among rows that share an
+    """For each query vector, the k rows with the greatest dot products, among rows that share an
     index with it. In a space with the setting "idf", values are multiplied by the idf of their
-    index, unless `weighted` is False. The idf is computed for the whole collection, or for the rows
-    of a corpus."""
+    index, unless `weighted` is False. The idf is computed over the whole collection, or over the
+    rows of a corpus."""
     key: ListKey = ("sparse", space.number)
     layers = lists_for(view, key)
     measures, living = _measures_of(view, key, layers), (view.state.alive, view.state.some_dead)

@@ -1,15 +1,13 @@
 """The compiled functions that scan vectors, and how they are called.
 
-C sources and, if there was a compiler when the package was built, the compiled `kernel.so`
-(`kernel.dll`). There is a C file for each instruction set (`scalar`, `avx2`, `avx512`, `neon`); the
-best one for the processor is chosen at run time. They share `scan_body.h` and `floats_body.h`. It
-may use `base` and `errors`.
+The package contains C sources and, if there was a compiler when it was built, the compiled
+`kernel.so` (`kernel.dll`). There is a C file for each instruction set (`scalar`, `avx2`, `avx512`,
+`neon`); the best one for the processor is chosen at run time. They share `scan_body.h` and
+`floats_body.h`. The package is allowed to import `base` and `errors`.
 
-The compiled library: whether it exists, and calls of its functions.
-
-It is compiled when the package is built, if there is a compiler. Without it, or if it was compiled
-from another version of these sources, vectors are searched by numpy, and the log says so once. The
-variable RETRIEVAL_STORE_INSTRUCTIONS names the instruction set to use, or "none".
+If the library is missing, or was compiled from another version of these sources, numpy searches
+vectors instead, and the log says so once. The variable RETRIEVAL_STORE_INSTRUCTIONS names the
+instruction set to use, or "none".
 
 All calls release the GIL.
 
@@ -19,7 +17,7 @@ listed rows (`Listed`). A `RowFilter` tests slots, by the rows that they belong 
 part reads both from memory; without it numpy tests them.
 
 Structures that Python and C share have fields of eight bytes, as in `kernel.h`. Addresses in them
-are integers, so the maker of a structure must keep references to the arrays that it points to.
+are integers, so whoever creates a structure must keep references to the arrays that it points to.
 """
 
 import ctypes
@@ -50,17 +48,19 @@ from retrieval_store.errors import InvalidArgumentError
 BLOCK = 32  # rows
 CHUNK = 8  # numbers of a row
 DIGITS = 8 + 8 * 4  # bytes of a query's digits for a chunk
-GROUP, GROUP_BYTES, TABLE_BYTES = 16, 64, 128  # numbers; bytes of signs; bytes of a query's tables
-OF_ROW = 4  # floats of a row …
-SIDE = 2  # … and the place of its exact part
-CACHED_BYTES = 65_536  # of codes, which each group of queries reads again
-OF_SIGNS = 2  # floats of a row beside its signs
-MAX_DIMENSIONS = 32_768  # of coded vectors: the count of a rotation's roundings holds up to here
+# Numbers of a group; bytes of its signs; bytes of a query's tables for it.
+GROUP, GROUP_BYTES, TABLE_BYTES = 16, 64, 128
+OF_ROW = 4  # floats stored for a row …
+SIDE = 2  # … and the position of its exact part among them
+CACHED_BYTES = 65_536  # bytes of codes that each group of queries reads again
+OF_SIGNS = 2  # floats stored with the signs of a row
+# Limit for coded vectors: up to here the number of a rotation's roundings is correct.
+MAX_DIMENSIONS = 32_768
 WORD = 8  # bytes
-VERSION = 8  # KERNEL_VERSION
+VERSION = 8  # must equal KERNEL_VERSION
 CHOICE = "RETRIEVAL_STORE_INSTRUCTIONS"
 NONE = "none"
-DATATYPES = {"f": 0, "e": 1, "B": 2}  # float32, float16, uint8, as numpy marks them
+DATATYPES = {"f": 0, "e": 1, "B": 2}  # float32, float16, uint8, by numpy's type characters
 METRIC_NUMBERS = {"cosine": 0, "ip": 1, "l2": 2, "l1": 3}
 
 PIECE = Struct("=9q")  # high low rows finer signs slots first count frame
@@ -85,7 +85,7 @@ ENCODING = Struct("=12q")
 GATHERING = Struct("=10q")  # pieces piece_of row_of count chunks high low rows finer signs
 # rows slots query room distances row_count count dimension datatype metric length
 DISTANCES = Struct("=10qd")
-CODE_SEARCH = Struct("=10q14qdq10qd")  # SEARCH, SCAN and DISTANCES behind one another
+CODE_SEARCH = Struct("=10q14qdq10qd")  # a SEARCH, a SCAN and a DISTANCES in succession
 
 
 def address(array: npt.NDArray[Any] | None) -> int:
@@ -97,33 +97,33 @@ def address(array: npt.NDArray[Any] | None) -> int:
 
 
 def record(kind: Struct, *values: float) -> Bytes:
-    """A structure with these values, which are in the order of its fields."""
+    """A structure with these field values, in the order of its fields."""
     return np.frombuffer(bytearray(kind.pack(*values)), np.uint8)
 
 
 def records(kind: Struct, structures: Sequence[tuple[float, ...]]) -> Bytes:
-    """An array of several structures."""
+    """An array of several structures of the same kind."""
     return np.frombuffer(bytearray().join(kind.pack(*values) for values in structures), np.uint8)
 
 
 def chunks_of(dimension: int) -> int:
-    """How many chunks a row has."""
+    """How many chunks the codes of a row of this dimension have."""
     return -(-dimension // CHUNK)
 
 
 def tile_rows(dimension: int) -> int:
-    """How many rows form a tile: their upper bits are stored together."""
+    """How many rows form a tile. The upper bits of a tile's rows are stored together."""
     chunks = chunks_of(dimension)
     return 4 if chunks < 16 else 2 if chunks < 32 else 1
 
 
 def groups_of(dimension: int) -> int:
-    """How many groups of signs a row has."""
+    """How many groups of signs a row of this dimension has."""
     return -(-CHUNK * chunks_of(dimension) // GROUP)
 
 
 def signs_bytes(dimension: int) -> int:
-    """How many bytes the signs of a block take, including their factors."""
+    """The size of the signs of a block in bytes, including their factors."""
     return groups_of(dimension) * GROUP_BYTES + OF_SIGNS * BLOCK * 4
 
 
@@ -142,9 +142,10 @@ _log = log_of("files")
 
 
 class Kernel:
-    """The library, with one of the instruction sets that this processor has.
+    """The compiled library, used with one of the instruction sets that this processor has.
 
-    name: of the set in use; names: of all sets that this processor has, the best first.
+    name: the name of the set in use; names: the names of all sets that this processor has, the best
+    first.
     """
 
     def __init__(self, library: ctypes.CDLL, chosen: str | None) -> None:
@@ -179,14 +180,15 @@ class Kernel:
         self._set = ctypes.c_void_p(self._library.rs_set(number))
 
     def scan(self, scan: int) -> None:
-        """Scan codes by the SCAN at this address. The scan is made in calls of a few milliseconds,
-        between which Ctrl-C is handled."""
+        """Scan codes as described by the SCAN structure at this address. The work is split into
+        calls of a few milliseconds, between which Ctrl-C is handled."""
         while self._scan(self._set, scan) == MORE:
             pass
 
     def search(self, search: int) -> bool:
-        """Do a whole search by codes for one query, as the SEARCH at this address says. Returns
-        whether the length of the query allows it. IndexError for slots of no row."""
+        """Do a complete search by codes for one query, as described by the SEARCH structure at this
+        address. Returns whether the length of the query permits it. Raises IndexError for slots
+        outside the vectors."""
         while (state := self._search(self._set, search)) == MORE:
             pass
         if state == OUTSIDE:
@@ -194,16 +196,16 @@ class Kernel:
         return bool(state == DONE)
 
     def test_rows(self, test: Bytes, rows: Ints | range, bits: npt.NDArray[Any] | None) -> int:
-        """How many of these rows, a range with step 1 or an array, fulfil the ROW_TEST. bits: an
-        array that gets a bit for each row, or None."""
+        """How many of these rows fulfil the ROW_TEST structure `test`. rows: a range with step 1 or
+        an array. bits: an array that gets a bit for each row, or None."""
         rows_address, start = (0, rows.start) if isinstance(rows, range) else (address(rows), 0)
         count: int = self._test_rows(address(test), rows_address, start, len(rows), address(bits))
         return count
 
     def scan_floats(self, scan: int) -> bool:
-        """Scan vectors by the FLOAT_SCAN at this address, and decide by float64 about the rows that
-        may be near. Returns whether the length of the query allows it. IndexError for slots of no
-        row."""
+        """Scan vectors as described by the FLOAT_SCAN structure at this address, and compare the
+        rows that may be near in float64. Returns whether the length of the query permits it. Raises
+        IndexError for slots outside the vectors."""
         while (state := self._scan_floats(self._set, scan)) == MORE:
             pass
         if state == OUTSIDE:
@@ -211,28 +213,29 @@ class Kernel:
         return bool(state == DONE)
 
     def length(self, vector: Matrix) -> float:
-        """The length of a contiguous vector, in float64."""
+        """The length of a contiguous vector, computed in float64."""
         length: float = self._length(address(vector), len(vector))
         return length
 
     def distances(self, task: Bytes) -> None:
-        """Fill in the distances of a DISTANCES; IndexError for slots of no row."""
+        """Fill in the distances of a DISTANCES structure. Raises IndexError for slots outside the
+        vectors."""
         if self._distances(address(task)) != DONE:
             raise IndexError("a slot lies outside of the vectors")
 
     def decide(self, task: int, sought: int) -> None:
-        """Decide by distances in float64 about the candidates of a search by codes. task: the
-        address of a DISTANCES, whose slots and distances aren't read; sought: the address of a
-        SOUGHT. IndexError for slots of no row."""
+        """Compare the candidates of a search by codes by their distances in float64. task: the
+        address of a DISTANCES structure, whose slots and distances aren't read. sought: the address
+        of a SOUGHT structure. Raises IndexError for slots outside the vectors."""
         if self._decide(task, sought) != DONE:
             raise IndexError("a slot lies outside of the vectors")
 
     def encode(self, encoding: Bytes) -> None:
-        """Make the codes of an ENCODING."""
+        """Compute the codes that an ENCODING structure describes."""
         self._encode(address(encoding))
 
     def gather(self, gathering: Bytes) -> None:
-        """Copy the codes of a GATHERING."""
+        """Copy the codes that a GATHERING structure describes."""
         self._gather(address(gathering))
 
     def turn(
@@ -245,9 +248,9 @@ class Kernel:
         tables: int,
         turned: int,
     ) -> None:
-        """Prepare a query of that length for codes in a FRAME: fill in digits, tables (0 for none),
-        and a TURNED. All other arguments are addresses; wide: of space for one float64 per
-        dimension of the query."""
+        """Prepare a query for scanning the codes of a FRAME: fill in its digits, its tables (0 for
+        no tables), and a TURNED structure. length: the length of the query. All other arguments are
+        addresses. wide: the address of space for one float64 per dimension of the query."""
         self._turn(query, length, frame, wide, digits, tables, turned)
 
 
@@ -261,7 +264,7 @@ def _names(library: ctypes.CDLL) -> list[str]:
 
 @cache
 def kernel() -> Kernel | None:
-    """The compiled library; None if there is none, or the user has disabled it."""
+    """The compiled library; None if there is none, or if the user has disabled it."""
     chosen = os.environ.get(CHOICE) or None
     if chosen == NONE:
         return None
@@ -294,12 +297,12 @@ BITS = 32  # in a word of bits
 
 
 class Numbered(NamedTuple):
-    """Rows whose numbers are in the range `run` (start, end). among: if given, bits of which a
-    number's bit must be set, too; the first bit is for the last multiple of eight that isn't above
-    the start of the run. numbers: the numbers of consecutive rows. packed: the address of the first
-    number, the size of a number in bytes, the first row, and the count of the rows; other rows have
-    no number. over: ascending rows that are exceptions: of these, exactly the rows in `held`,
-    ascending, match, whatever their numbers."""
+    """A condition on rows: a row's number must be in the range `run` (start, end). among: if it
+    isn't None, the bit of the number must also be set; the first bit belongs to the last multiple
+    of eight that isn't above the start of the run. numbers: the numbers of consecutive rows.
+    packed: the address of the first number, the size of a number in bytes, the first row, and the
+    count of the rows; other rows have no number. over: exceptions, ascending; of these rows exactly
+    those in `held`, ascending, match, whatever their numbers."""
 
     numbers: Unsigned
     packed: tuple[int, int, int, int]
@@ -309,7 +312,7 @@ class Numbered(NamedTuple):
     held: Ints
 
     def has(self, rows: Ints) -> Bools:
-        """Which of the rows are in it."""
+        """Which of the rows fulfil the condition."""
         places = rows - self.packed[2]
         has_number = (places >= 0) & (places < len(self.numbers))
         flags = np.zeros(len(rows), np.bool_)
@@ -331,12 +334,12 @@ class Numbered(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """The rows `held`, ascending."""
+    """A condition on rows: the row must be in `held`, which ascends."""
 
     held: Ints
 
     def has(self, rows: Ints) -> Bools:
-        """Which of the rows are in it."""
+        """Which of the rows fulfil the condition."""
         flags: Bools = np.isin(rows, self.held)
         return flags
 
@@ -347,13 +350,13 @@ class Listed(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """Rows that fulfil all, any or none of some conditions."""
+    """A condition on rows: all, any or none of the terms must be fulfilled."""
 
     kind: Junction
     terms: "tuple[Condition, ...]"
 
     def has(self, rows: Ints) -> Bools:
-        """Which of the rows fulfil it."""
+        """Which of the rows fulfil the condition."""
         flags_of_terms = np.empty((len(self.terms), len(rows)), np.bool_)  # there may be no terms
         for flags_of_term, term in zip(flags_of_terms, self.terms, strict=True):
             flags_of_term[:] = term.has(rows)
@@ -372,20 +375,20 @@ Condition: TypeAlias = Numbered | Listed | Terms
 
 @dataclass(frozen=True, slots=True)
 class RowTest:
-    """A condition on rows. record: its nodes in the form for the compiled part, which point into
-    the arrays of the condition."""
+    """A condition on rows, with its form for the compiled part. record: the nodes of the condition
+    in that form; they point into the arrays of the condition."""
 
     condition: Condition
     record: Bytes
 
     @classmethod
     def of(cls, condition: Condition) -> "RowTest":
-        """Make a test of a condition, whose arrays are kept without copying."""
+        """Create a test from a condition, whose arrays are kept without copying."""
         return cls(condition, records(ROW_TEST, condition.nodes))
 
     def has(self, rows: Ints | range) -> Bools:
-        """(n,) bool: which of these rows, a range with step 1 or an array, fulfil the test; no row
-        may be negative."""
+        """Which of these rows fulfil the test: (n,) bool. rows: a range with step 1 or an array,
+        without negative numbers."""
         compiled = kernel()
         if compiled is None:
             row_array = np.arange(rows.start, rows.stop) if isinstance(rows, range) else rows
@@ -396,15 +399,15 @@ class RowTest:
         return np.unpackbits(bits.view(np.uint8), count=len(rows), bitorder="little").view(np.bool_)
 
     def count(self, rows: Ints | range) -> int:
-        """How many of these rows, a range with step 1 or an array, fulfil the test; no row may be
-        negative."""
+        """How many of these rows fulfil the test. rows: a range with step 1 or an array, without
+        negative numbers."""
         compiled = kernel()
         if compiled is None:
             return int(np.count_nonzero(self.has(rows)))
         return compiled.test_rows(self.record, rows, None)
 
     def bits(self, height: int) -> Bytes:
-        """A bit for each of the first `height` rows, packed 8 to a byte: whether the row fulfils
+        """A bit for each of the first `height` rows, packed 8 to a byte; it is 1 if the row fulfils
         the test."""
         compiled = kernel()
         if compiled is None:
@@ -415,10 +418,10 @@ class RowTest:
 
 
 class RowFilter:
-    """A filter of slots: the slots of allowed rows pass. row_of_slot: (slots,), negative for slots
-    without a row; bits: a bit for each row, packed 8 to a byte; test: a test of rows. An allowed
-    row fulfils both `bits` and `test`; None allows all rows. record: the filter in the form for the
-    compiled part, which points into the filter's arrays."""
+    """A filter of slots. A slot passes if its row fulfils both `bits` and `test`; None for one of
+    them means that all rows fulfil it. row_of_slot: (slots,), negative for slots without a row.
+    bits: a bit for each row, packed 8 to a byte. test: a test of rows. record: the filter in the
+    form for the compiled part, which points into the filter's arrays."""
 
     def __init__(
         self, row_of_slot: CowArray, bits: Bytes | None, test: RowTest | None = None
@@ -430,7 +433,7 @@ class RowFilter:
         self.record = record(ROW_FILTER, *base_map, *moved, *tests)
 
     def passes(self, slots: Ints) -> Bools:
-        """(slots,) bool: which of the slots are allowed."""
+        """Which of the slots pass the filter: (slots,) bool."""
         rows = np.full(slots.shape, -1, np.int64)
         in_range = slots < len(self.row_of_slot)
         rows[in_range] = self.row_of_slot[slots[in_range]]

@@ -16,8 +16,8 @@ def _qdrant_server() -> Iterator[str]:
 
 @pytest.fixture
 def qdrant_url(_qdrant_server: str) -> Iterator[str]:
-    """The URL of a server that speaks Qdrant's REST API, without collections; one server for all
-    tests of a process."""
+    """The URL of a server with Qdrant's REST API and without collections. All tests of a process
+    share one server."""
     yield _qdrant_server
     from urllib.parse import quote
 

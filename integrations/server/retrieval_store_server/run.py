@@ -58,7 +58,7 @@ LONGEST_HEAD = 128 * 1024  # bytes of a request before its body, all of which ar
 
 class _Parser(HttpRequestParser):
     """A parser that ignores upgrade headers, as HTTP allows. uvicorn's parser would end the request
-    after its head, and take the body for the next request."""
+    after its head, and read the body as the next request."""
 
     def __init__(self, protocol: "Protocol") -> None:
         super().__init__(protocol)
@@ -79,8 +79,8 @@ class _Parser(HttpRequestParser):
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol with limits for the URL, headers and trailers of a request, and for the
-    time in which a head must arrive. uvicorn alone stores all of them, and waits for ever, before
+    """uvicorn's protocol, with limits for the URL, headers and trailers of a request, and for the
+    time in which the head must arrive. uvicorn itself stores all of them and waits for ever, before
     the application can check a key."""
 
     _is_in_head = False
@@ -103,7 +103,7 @@ class Protocol(HttpToolsProtocol):
             call()
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
-        """The client has closed its sending half, and may still wait for a response."""
+        """Called when the client has closed its sending half. It may still wait for a response."""
         cycle = self.cycle
         if cycle is None or cycle.more_body or cycle.response_complete or self.scheme == "https":
             return None
@@ -113,8 +113,8 @@ class Protocol(HttpToolsProtocol):
         return True
 
     def hold(self, seconds: float, at_end: Callable[[], object]) -> None:
-        """Keep the connection open for `seconds` without a request. at_end: called on the loop once
-        it is closed. May be called in any thread."""
+        """Keep the connection open for `seconds` without a request. at_end: a function that is
+        called on the loop once the connection is closed. Any thread can call this."""
         self.timeout_keep_alive = int(seconds)
         self._at_end.append(at_end)
 
@@ -128,7 +128,7 @@ class Protocol(HttpToolsProtocol):
 
     def _is_idle(self) -> bool:
         """Whether no request is running, and no timer will close the connection. Then the received
-        bytes weren't part of a request, for example an empty line; uvicorn has stopped its own
+        bytes were no part of a request, for example an empty line. uvicorn has stopped its own
         timer because of them."""
         under_way = self.cycle is not None and not self.cycle.response_complete
         return not under_way and self.timeout_keep_alive_task is None
@@ -152,8 +152,8 @@ class Protocol(HttpToolsProtocol):
         self._wait_no_more()
 
     def _check_host(self) -> None:
-        """Refuse a request that doesn't name exactly one host: a proxy in front of this server may
-        have used another one."""
+        """Refuse a request that does not name exactly one host, since a proxy in front of this
+        server may have used another one."""
         hosts = [value for name, value in self.headers if name == b"host"]
         if self.url[:1] not in (b"/", b"*"):  # an absolute URL, as sent to a proxy
             hosts.append(self.url.partition(b"://")[2].partition(b"/")[0].partition(b"?")[0])
@@ -163,7 +163,7 @@ class Protocol(HttpToolsProtocol):
             raise ValueError("the server is named twice")
 
     def parse_again(self) -> HttpRequestParser:
-        """A new parser that has parsed the same head, without the upgrade header."""
+        """A new parser that has parsed the same head without the upgrade header."""
         version = self.parser.get_http_version().encode()
         head = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
         head += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
@@ -202,8 +202,8 @@ _OF_CYCLE = (
 class WholeExchange:
     """Receives a request and sends its response in one piece each, without ASGI's messages, which
     take a system call for each part of a response. It changes uvicorn's cycle as the messages
-    would. With a release of uvicorn that has other fields it does nothing; then the messages do.
-    hold: see `Protocol.hold`."""
+    would. With a release of uvicorn whose cycle has other fields it does nothing, so the messages
+    are used. hold: see `Protocol.hold`."""
 
     __slots__ = ("_cycle", "_fits", "hold")
 
@@ -212,8 +212,8 @@ class WholeExchange:
         self._fits = all(hasattr(cycle, name) for name in _OF_CYCLE)
 
     def take_body(self) -> bytes | None:
-        """The body, if all of it has arrived; None if it must be awaited, or the client waits for a
-        "100 Continue"."""
+        """The body. None if it has not arrived as a whole, or if the client waits for a "100
+        Continue"."""
         cycle = self._cycle
         if not self._fits or cycle.more_body:
             return None
@@ -226,9 +226,9 @@ class WholeExchange:
         return body
 
     def send(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
-        """Send a response immediately. Returns False, and sends nothing, if it would have to wait
-        or another response has begun. headers: must be valid, and include the length of the
-        body."""
+        """Send a response immediately. Returns False, and sends nothing, if sending would have to
+        wait, or if another response has begun. headers: must be valid, and include the length of
+        the body."""
         cycle, status_line = self._cycle, _STATUS_LINES.get(status)
         if not self._fits or status_line is None:
             return False
@@ -260,7 +260,7 @@ BACKLOG = 2048  # connections in the accept queue, if the system allows that num
 @dataclass(frozen=True, slots=True)
 class Listening:
     """Where a server listens. port: 0 for any free port; grpc_port: the port for gRPC, 0 for any
-    free port, None for no gRPC; tls_cert and tls_key: paths of PEM files."""
+    free port, None for no gRPC; tls_cert, tls_key: paths of PEM files."""
 
     host: str = "127.0.0.1"
     port: int = 6333
@@ -271,7 +271,7 @@ class Listening:
 
 @dataclass(frozen=True, slots=True)
 class ApplicationFactory:
-    """Makes the application of each process."""
+    """Creates the application in each process."""
 
     store: str
     settings: ServerSettings
@@ -287,8 +287,8 @@ class ApplicationFactory:
 
 
 def tune_collector() -> None:
-    """Make full garbage collections rare, for a process that does nothing but serve. Parsing a body
-    with a thousand vectors would cause several, which take a third of the parsing time."""
+    """Make full garbage collections rare, for a process that only serves. Parsing a body with a
+    thousand vectors would cause several, which take a third of the parsing time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
@@ -306,8 +306,9 @@ def log_accesses() -> None:
 
 
 class _Server(uvicorn.Server):
-    """A server that sets `has_begun` once it has started, or failed to. on_listening: called once
-    it listens; if that fails, the server shuts down normally."""
+    """A server that sets `has_begun` once it has started or has failed to start. on_listening: a
+    function that is called once the server listens; if that function fails, the server shuts down
+    normally."""
 
     def __init__(
         self, config: uvicorn.Config, on_listening: Callable[[], object] = lambda: None
@@ -334,8 +335,8 @@ class _Server(uvicorn.Server):
 
 
 def usual_workers(store: str, listening: Listening) -> int:
-    """The default number of workers: one for each processor, up to eight; a single one if several
-    can't serve the store."""
+    """The default number of workers: one for each processor, up to eight. It is 1 if several
+    workers cannot serve the store."""
     shares_port = listening.grpc_port is None or hasattr(socket, "SO_REUSEPORT")
     return 1 if store == IN_MEMORY or not shares_port else min(usable_cores(), MOST_WORKERS)
 
@@ -347,10 +348,10 @@ def serve(
     workers: int,
     announce: Callable[[str, str | None], object],
 ) -> None:
-    """Serve a store until SIGINT or SIGTERM ends the process. Running requests have 30 seconds,
-    then the store is closed. announce: called with the URL, and the address for gRPC if it is
-    served, once both accept requests. Raises InvalidArgumentError for invalid combinations,
-    StorageError where it can't listen, and the errors of opening a store."""
+    """Serve a store until SIGINT or SIGTERM ends the process. Running requests then get 30 seconds,
+    and the store is closed. announce: a function that is called with the URL, and with the address
+    for gRPC if it is served, once both accept requests. Raises InvalidArgumentError for invalid
+    combinations, StorageError if the server cannot listen, and the errors of opening a store."""
     if workers > 1 and store == IN_MEMORY:
         raise InvalidArgumentError("workers is more than 1: a store in memory has one process")
     _check_certificate(listening)
@@ -383,15 +384,15 @@ def serve(
 def view(
     client: Client, settings: ServerSettings, port: int, announce: Callable[[str], object]
 ) -> None:
-    """Serve the page that displays a store, and nothing else, to this machine alone, until the
-    process ends. client: of the store, which the caller closes. announce: called with the URL of
-    the page once it accepts requests. Raises the errors of `serve`."""
+    """Serve the page that displays a store, and nothing else, to this machine only, until the
+    process ends. client: a client of the store, which the caller closes. announce: a function that
+    is called with the URL of the page once it accepts requests. Raises the errors of `serve`."""
     application = Application(client, settings, OF_VIEW)
     _run(application, Listening(port=port), lambda url: announce(f"{url}{ROOT}"))
 
 
 def _run(application: Application, listening: Listening, announce: Callable[[str], object]) -> None:
-    """Serve an application in this process until the process is told to end; then close the
+    """Serve an application in this process until the process is told to end, and close the
     application."""
     try:
         serve_asgi(application, listening, announce)
@@ -400,9 +401,9 @@ def _run(application: Application, listening: Listening, announce: Callable[[str
 
 
 def serve_asgi(application: Any, listening: Listening, announce: Callable[[str], object]) -> None:
-    """Serve any ASGI application in this process, with this server's limits, until the process
-    ends. announce: called with the URL once it accepts requests. Raises StorageError where it can't
-    listen."""
+    """Serve any ASGI application in this process, with the limits of this server, until the process
+    ends. announce: a function that is called with the URL once the application accepts requests.
+    Raises StorageError if the server cannot listen."""
     with _listening_socket(listening) as bound:
         url = _url(bound, listening)
         _Server(_config(application, listening, 1), lambda: announce(url)).run(sockets=[bound])

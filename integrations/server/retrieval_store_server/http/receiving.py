@@ -25,11 +25,11 @@ MAX_STREAMS = 10_000  # of gzip in one body
 
 
 class ClientGoneError(Exception):
-    """The client closed its connection before its body had arrived."""
+    """A client closed its connection before the body of its request had arrived."""
 
 
 class PlainRefusedError(Exception):
-    """A refused request, whose response is plain text."""
+    """A request was refused, and the response must be plain text."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -37,7 +37,7 @@ class PlainRefusedError(Exception):
 
 
 class BodyBudget:
-    """Limits the memory of all bodies together. most: the limit in bytes."""
+    """Limits the memory of the bodies of all requests together. most: the limit in bytes."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -45,22 +45,22 @@ class BodyBudget:
         self._lock = Lock()
 
     def take(self, size: int) -> None:
-        """Add to the bytes in use; the size may be negative. Raises BusyError if the limit would be
-        exceeded."""
+        """Add a number, which can be negative, to the bytes in use. Raises BusyError if that would
+        exceed the limit."""
         with self._lock:
             if size > 0 and self._bytes + size > self._most:
                 raise BusyError
             self._bytes += size
 
     def account(self) -> "AccountedBody":
-        """Accounts for one body while it is in memory, by a `with` statement."""
+        """A context manager that counts the bytes of one body while it is in memory."""
         return AccountedBody(self)
 
 
 class AccountedBody:
-    """A context manager that counts the bytes of one body. Its `with` body gets `take(n)`, to be
-    called before n more bytes are read. A declared length isn't counted, so that clients that send
-    nothing block nobody."""
+    """A context manager that counts the bytes of one body. It yields `take(n)`, to be called before
+    n more bytes are read. A declared length is not counted, so that clients that send nothing block
+    nobody."""
 
     __slots__ = ("_budget", "_taken")
 
@@ -82,8 +82,7 @@ LARGE_BODY = 1 << 20  # bytes; larger ones are received a few at a time, see `Tu
 
 
 def nothing_yet() -> None:
-    """None: behind other servers it isn't known which part of a body has arrived, until it is
-    complete."""
+    """None, for servers that do not report which part of a body has arrived."""
 
 
 async def whole_body(
@@ -95,10 +94,10 @@ async def whole_body(
     turn: Turn | None = None,
     take_body: Callable[[], bytes | None] = nothing_yet,
 ) -> bytes:
-    """The bytes of a body, inflated. seconds: the time limit for a small body; take: from
-    `BodyBudget.account`; turn: from `Turns.turn`; take_body: returns the body if all of it has
-    arrived. Raises Refused for a body that is too large (413), can't be inflated (400, 415) or
-    arrives too late (408), and BusyError from `take`."""
+    """The bytes of a body, inflated. most: the maximum size in bytes; seconds: the time limit for a
+    small body; take: from `BodyBudget.account`; turn: from `Turns.turn`; take_body: returns the
+    body if all of it has arrived. Raises Refused for a body that is too large (413), cannot be
+    inflated (400, 415) or arrives too late (408), and BusyError from `take`."""
     length = headers.get(b"content-length", b"")
     if length.isdigit():
         if int(length) > most:
@@ -126,7 +125,7 @@ async def whole_body(
 async def _receive_body(
     receive: Receive, most: int, seconds: float, take: Take, turn: Turn | None
 ) -> bytes:
-    """The bytes of a body, unchanged, once all of them have arrived."""
+    """The bytes of a body, not inflated, once all of them have arrived."""
     parts: list[bytes] = []
     size, more = 0, True
     async with deadline(seconds):
@@ -154,7 +153,7 @@ async def receive_part(receive: Receive) -> Any:
 
 @asynccontextmanager
 async def deadline(seconds: float) -> AsyncIterator[None]:
-    """Raises Refused (408) when the `with` body takes longer."""
+    """A context manager that raises Refused (408) if its `with` block takes longer."""
     try:
         async with asyncio.timeout(seconds):
             yield
@@ -164,7 +163,7 @@ async def deadline(seconds: float) -> AsyncIterator[None]:
 
 
 def too_large(most: int) -> Refused:
-    """The error for a body that has too many bytes."""
+    """The refusal of a body that has too many bytes."""
     return Refused(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         f"Payload error: JSON payload is larger than allowed (limit: {most} bytes)",
@@ -172,8 +171,8 @@ def too_large(most: int) -> Refused:
 
 
 def _inflate(body: bytes, window: int, most: int) -> bytes:
-    """The inflated bytes of a body: one compressed stream, or, as gzip allows, several in a row.
-    Each stream takes time, however short it is, hence MAX_STREAMS."""
+    """The inflated bytes of a body. It is one compressed stream, or several in a row, as gzip
+    allows. Even a short stream takes time, so their number is limited by MAX_STREAMS."""
     inflated, sent, at = bytearray(), memoryview(body), 0
     for _ in range(MAX_STREAMS):
         inflater = zlib.decompressobj(window)

@@ -11,8 +11,8 @@ INVALID = "Validation error in JSON body"
 
 
 class RateLimited(Refused, ResourceExhaustedResponse):
-    """The call was refused, since there were too many in this minute. retry_after_s: seconds until
-    it would be accepted."""
+    """A call was refused, since there were too many in this minute. retry_after_s: the seconds
+    until it would be accepted."""
 
     def __init__(self, message: str, retry_after_s: int) -> None:
         Refused.__init__(self, HTTPStatus.TOO_MANY_REQUESTS, message)
@@ -23,15 +23,15 @@ class RateLimited(Refused, ResourceExhaustedResponse):
 
 
 def invalid(reason: str) -> Refused:
-    """The refusal of a body that can be parsed but isn't valid."""
+    """The refusal of a body that can be parsed but is invalid."""
     return Refused(HTTPStatus.UNPROCESSABLE_ENTITY, f"{INVALID}: {reason}")
 
 
 def wrong(message: str) -> Refused:
-    """The refusal of a request that can't be carried out."""
+    """The refusal of a request that cannot be executed."""
     return Refused(HTTPStatus.BAD_REQUEST, message)
 
 
 def not_found(message: str) -> Refused:
-    """The refusal of a request for something that doesn't exist."""
+    """The refusal of a request for something that does not exist."""
     return Refused(HTTPStatus.NOT_FOUND, message)

@@ -47,8 +47,8 @@ BUCKETS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)  # seconds
 
 @dataclass(slots=True)
 class Count:
-    """The responses of one status that a route gave, and their total seconds; last: the time of the
-    last one."""
+    """Statistics about the responses of one route with one status: their number, their total
+    seconds, and the time of the last one."""
 
     times: int = 0
     seconds: float = 0.0
@@ -59,11 +59,12 @@ class Count:
 
     @property
     def within(self) -> list[int]:
-        """How many responses took at most the seconds of each bucket in `BUCKETS`."""
+        """For each bucket in `BUCKETS`, the number of responses that took at most that many
+        seconds."""
         return [*accumulate(self._by_bucket[:-1])]
 
     def add(self, seconds: float) -> None:
-        """Count a response and its duration."""
+        """Add a response that took this many seconds."""
         self.times += 1
         self.seconds += seconds
         self.least = min(self.least, seconds)
@@ -73,7 +74,7 @@ class Count:
 
 
 class Monitor:
-    """Counts answers. All threads share one lock, held for a microsecond."""
+    """Counts responses. All threads share one lock, which is held for a microsecond."""
 
     def __init__(self) -> None:
         self.id = str(uuid4())
@@ -83,7 +84,7 @@ class Monitor:
         self._by_collection: dict[tuple[str, int, str], Count] = {}
 
     def count(self, route: str, status: int, seconds: float, collection: str = "") -> None:
-        """Count a response, for a collection if its name is given."""
+        """Count a response; also for a collection, if the collection's name is given."""
         with self._lock:
             count = self._counts.get((route, status))
             if count is None and len(self._counts) < MAX_KINDS:
@@ -125,7 +126,7 @@ class _Copy:
 
 
 class Copies:
-    """The private copies of this process, by names that can't be guessed."""
+    """The private copies of this process, by names that cannot be guessed."""
 
     def __init__(self) -> None:
         self._copies: dict[str, _Copy] = {}
@@ -134,8 +135,8 @@ class Copies:
         self._timer: threading.Timer | None = None
 
     def begin(self, make: "Callable[[], AbstractContextManager[EnginePoints]]") -> str:
-        """Make a copy and return its name. If there are too many copies already, it replaces a copy
-        whose connection has closed; raises BusyError if there is no such copy."""
+        """Make a copy and return its name. If there are too many copies, one whose connection has
+        closed is deleted. Raises BusyError if there is no such copy."""
         with self._lock:
             left = [name for name, copy in self._copies.items() if copy.is_left]
             is_full = len(self._copies) + self._making >= MAX_COPIES
@@ -157,7 +158,7 @@ class Copies:
         return name
 
     def points(self, name: str) -> EnginePoints:
-        """The points of a copy; raises StorageError where it was deleted."""
+        """The points of a copy; raises StorageError if the copy was deleted."""
         with self._lock:
             copy = self._copies.get(name)
             if copy is None:
@@ -166,7 +167,7 @@ class Copies:
             return copy.points
 
     def leave(self, name: str) -> None:
-        """Record that the connection for which a copy was made has closed. The copy may still be
+        """Record that the connection for which a copy was made has closed. The copy can still be
         read over another connection, if a proxy between client and server closed the first one."""
         with self._lock:
             if name in self._copies:
@@ -190,7 +191,7 @@ class Copies:
             self.end(name)
 
     def _look_later(self) -> None:
-        """Check periodically for abandoned copies; called with the lock held."""
+        """Start a timer that looks for abandoned copies. The caller must hold the lock."""
         if self._timer is None:
             self._timer = threading.Timer(KEPT_SECONDS / 10, self._look)
             self._timer.daemon = True
@@ -213,15 +214,15 @@ _ENDS = r"(?![\w~/\\-]|\.\w)"  # the next character isn't part of the same path
 
 @lru_cache(maxsize=16)
 def _path_pattern(folder: str, end: str) -> re.Pattern[str]:
-    """A pattern for the path of a folder, at the beginning of a path in a text, followed by
+    """A pattern that finds the path of a folder at the beginning of a path in a text, followed by
     `end`."""
     return re.compile(rf"(?<![\w~/\\.-]){re.escape(folder.rstrip(os.sep))}{end}")
 
 
 class Served:
-    """A store, and the objects that answer requests about it. session: the session of the store;
-    close: ends it, or does nothing if the client belongs to the caller. If only the page of `view`
-    is served, the store may be remote; then only `views` may be used."""
+    """A store, and the objects that handle requests for it. session: the session of the store;
+    close: closes the session, or does nothing if the caller owns the client. If only the page of
+    `view` is served, the store can be remote. Then only the attribute `views` can be used."""
 
     def __init__(
         self, session: Session, close: Callable[[], object], inference: Inference, views: Views
@@ -238,7 +239,7 @@ class Served:
 
     @property
     def store(self) -> EmbeddedStore:
-        """The store itself; raises ClientClosedError once it was closed."""
+        """The store; raises ClientClosedError if it is closed."""
         return embedded_store(self._session)
 
     @property
@@ -252,9 +253,9 @@ class Served:
         return self._session.closed
 
     def hide_paths(self, message: str) -> str:
-        """An error's message with names instead of this machine's paths, which mean nothing to
-        clients. Only paths that the store itself creates are replaced, since names that users chose
-        may look like other paths."""
+        """The message of an error, with names instead of this machine's paths, which mean nothing
+        to clients. Only paths that the store itself creates are replaced, since names that users
+        chose may look like other paths."""
         folders = [tempfile.gettempdir()]
         with suppress(RetrievalStoreError):  # closed
             directory = self._session.store.directory
@@ -266,9 +267,9 @@ class Served:
         return message
 
     def temporary_path(self) -> Path:
-        """A path for a temporary file. It lies in a folder of this process, in the store's
-        directory for snapshots if that is writable. If the process dies, the next opening of the
-        store deletes the folder."""
+        """A path for a new temporary file. It is in a folder of this process, in the store's
+        directory for snapshots if that is writable. If the process dies, the folder is deleted when
+        the store is opened again."""
         with self._making:
             if self._folder is None:
                 uploads = None
@@ -279,7 +280,7 @@ class Served:
         return self._folder / f"{uuid4().hex}.part"
 
     def close(self) -> None:
-        """Close the session."""
+        """Close the session, and delete temporary files and private copies."""
         self.copies.close()
         self._folders.close()
         self._close()
@@ -290,12 +291,13 @@ Hold: TypeAlias = Callable[[float, Callable[[], object]], object]
 
 @dataclass(slots=True)
 class RequestContext:
-    """A parsed request. names: parts of the path by their names in the route; query: the URL's
-    parameters; headers: by lower-case name. body: of the route's type; texts and images in it must
-    still be embedded if it `infers`. hold: keeps the connection open for some seconds without a
-    request, and calls back when it closes; does nothing if the server can't do that. strings: ids
-    in the body that are neither integers nor UUIDs. is_counted: whether the rates of the collection
-    have counted it. is_message: whether it came over gRPC, where a missing limit is 0."""
+    """A parsed request. names: the variable parts of the path, by their names in the route; query:
+    the parameters of the URL; headers: by lower-case name. body: of the type that the route
+    declares; if `infers`, it may contain texts and images to embed. hold: a function that keeps the
+    connection open for some seconds without a request, and calls back when it closes; it does
+    nothing if the server cannot do that. strings: ids in the body that are neither integers nor
+    UUIDs. is_counted: whether the collection's rate limits have counted the request. is_message:
+    whether it came over gRPC, where a missing limit is 0."""
 
     served: Served
     names: Mapping[str, str]
@@ -319,18 +321,18 @@ class RequestContext:
         return self.names["collection_name"]
 
     def embed(self, is_query: bool) -> None:
-        """Embed the texts and images in the body, if there may be any."""
+        """Embed the texts and images in the body, if it may contain any."""
         if self.infers:
             self.served.inference.embed(self.body, is_query)
 
     @property
     def waits(self) -> bool:
-        """Whether the client waits for the end of a write."""
+        """Whether the client wants to wait until a write is completed."""
         return self.query.get("wait") == "true"
 
     @property
     def timeout(self) -> int | None:
-        """The request's timeout in seconds."""
+        """The timeout of the request in seconds; None if it has none."""
         text = self.query.get("timeout")
         return None if text is None else int(text)
 
@@ -341,9 +343,9 @@ ORDERINGS, CONSISTENCIES = ("weak", "medium", "strong"), ("majority", "quorum", 
 
 
 def parameters(query_string: bytes, reads: bool) -> dict[str, str]:
-    """The parameters of a URL, checked; raises Refused if one can't be parsed. If a name occurs
-    several times, its last value counts. reads: whether the route only reads; such routes have
-    other parameters."""
+    """The parameters of a URL; raises Refused if one is invalid. If a name occurs several times,
+    its last value is used. reads: whether the route only reads; such routes have other
+    parameters."""
     if not query_string:
         return {}
     try:
@@ -368,7 +370,7 @@ def _boolean(name: str, value: str) -> None:
 
 
 def is_unsigned(value: str) -> bool:
-    """Whether a text is an unsigned 64-bit integer."""
+    """Whether a string is an unsigned 64-bit integer."""
     return len(value) <= DIGITS and value.isascii() and value.isdigit() and int(value) <= INT_MAX
 
 

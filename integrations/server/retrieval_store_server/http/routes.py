@@ -39,10 +39,10 @@ OBJECT = "object"  # a JSON object, which is checked by its handler
 
 @dataclass(frozen=True)
 class Route:
-    """A route. answer: the function that answers it. It is called in a thread with the request, or,
-    if `at_once`, on the event loop without the store. body: the type of its JSON, `OBJECT`,
-    `MESSAGE`, `UPLOAD`, or None without a body. rpc: the service and method of gRPC (package
-    qdrant) that do the same."""
+    """A route. answer: the function that handles its requests. It is called in a thread, or on the
+    event loop without the store if `at_once`. body: the type of the JSON body, `OBJECT`, `MESSAGE`,
+    `UPLOAD`, or None for no body. rpc: the service and method of gRPC (package qdrant) that do the
+    same."""
 
     method: str
     path: str
@@ -59,17 +59,17 @@ class Route:
 
     @cached_property
     def is_own(self) -> bool:
-        """Whether the route belongs to this package's own protocol instead of Qdrant's."""
+        """Whether the route belongs to the protocol of this package, and not to Qdrant's."""
         return bool(self.body == MESSAGE)
 
     @property
     def sends_file(self) -> bool:
-        """Whether the response is a file; a missing file is then reported in plain text."""
+        """Whether the response is a file. An error about a missing file is then plain text."""
         return self.answer is snapshots.file_of
 
     @property
     def moves_file(self) -> bool:
-        """Whether the route receives or creates a file; its refusals are then in plain text."""
+        """Whether the route receives or creates a file. Its refusals are then plain text."""
         return self.body == UPLOAD or self.answer is snapshots.take_snapshot
 
     @cached_property
@@ -83,7 +83,8 @@ class Route:
         return bool(self.body == OBJECT)
 
     def read(self, sent: bytes, strings: list[str]) -> Any:
-        """The body of a request as the route's type; raises Refused where it is invalid."""
+        """The body of a request, as the type that the route declares; raises Refused if it is
+        invalid."""
         if self.is_own:
             return sent  # its handler parses it
         most = MAX_CHECKED if self.access == "read" else MAX_CONTAINERS
@@ -253,8 +254,8 @@ ROUTES: tuple[Route, ...] = (
 
 class Table:
     """Routes in a tree, by the parts of their paths. by_name: the subtrees for parts with a fixed
-    name; any: the subtree for any other part. routes: the routes whose paths end here, by method,
-    with the names of their variable parts."""
+    name; any: the subtree for a variable part. routes: the routes whose paths end at this node, by
+    method, each with the names of its variable parts."""
 
     def __init__(self, routes: Iterable[Route] = ()) -> None:
         self.by_name: dict[str, Table] = {}
@@ -277,9 +278,9 @@ class Table:
     def find(
         self, method: str, parts: list[str], at: int = 0, values: tuple[str, ...] = ()
     ) -> tuple[Route, Mapping[str, str]] | None:
-        """The route for a method and the decoded parts of a path, searched from this table on, and
-        the values of its variable parts. A part with a fixed name takes precedence over a variable
-        one."""
+        """The route for a method and the decoded parts of a path, and the values of its variable
+        parts; None if no route matches. The search begins at part `at`, below this table. A part
+        with a fixed name takes precedence over a variable part."""
         if at == len(parts):
             entry = self.routes.get(method)
             return None if entry is None else (entry[0], dict(zip(entry[1], values, strict=True)))

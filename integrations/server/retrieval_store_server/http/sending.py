@@ -50,24 +50,25 @@ LONGEST_PATH, LONGEST_KNOWN_PATH, KNOWN_PATHS = 16_384, 256, 1_024
 
 
 class Exchange(Protocol):
-    """A request and its response in the form of this package's server, besides ASGI's messages; see
-    `run.WholeExchange`."""
+    """A request and its response in the form that the server of this package provides in addition
+    to ASGI's messages; see `run.WholeExchange`."""
 
     hold: Hold
 
     def take_body(self) -> bytes | None:
-        """The body, if all of it has arrived and nothing was received by ASGI's messages."""
+        """The body, if all of it has arrived and ASGI's messages have received no part of it;
+        otherwise None."""
 
     def send(self, status: int, headers: Headers, body: bytes) -> bool:
-        """Send a response immediately, if possible; returns whether it was sent."""
+        """Send a response immediately, if possible. Returns whether it was sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
     """A request before its body is read. method: GET, POST and so on; route: None if no route
-    matches; names: the values of the path's variable parts. is_of_page: whether the path is below
-    the path of Qdrant's web page. exchange: None if another server than this package's runs the
-    application; began: when the request arrived, by time.perf_counter."""
+    matches; names: the variable parts of the path, by name. is_of_page: whether the path is below
+    the path of Qdrant's web page. exchange: None if the application runs in another server than
+    this package's; began: when the request arrived, by time.perf_counter."""
 
     scope: Scope
     receive: Receive
@@ -81,7 +82,7 @@ class HttpRequest:
 
     @classmethod
     def of(cls, scope: Scope, receive: Receive, table: Table) -> "HttpRequest":
-        """The request of an ASGI scope, with its route in a table."""
+        """The request of an ASGI scope. Its route is looked up in the table."""
         method, path = scope["method"], _path(scope)
         find = _find_known if len(path) <= LONGEST_KNOWN_PATH else _find
         route, names, is_of_page = find(table, method, path)
@@ -91,7 +92,7 @@ class HttpRequest:
 
     @property
     def access(self) -> Permission | None:
-        """The access of its route; None if no route matches."""
+        """The permission that the route needs; None if no route matches."""
         return None if self.route is None else self.route.access
 
     @property
@@ -101,7 +102,7 @@ class HttpRequest:
 
     @property
     def logged(self) -> str:
-        """The path as it was sent, escaped so that it can't forge a line of the log."""
+        """The path as it was sent, escaped so that it cannot forge a line of the log."""
         raw: bytes = self.scope.get("raw_path") or b""
         return ascii(raw.decode("ascii", "backslashreplace"))[1:-1]
 
@@ -111,28 +112,28 @@ class HttpRequest:
         return time.perf_counter() - self.began
 
     async def wait_until_gone(self) -> None:
-        """Wait until the client has closed its connection, or only its sending half; both look the
-        same here. A message after the end of the body reports it."""
+        """Wait until the client has closed its connection, or its sending half; both look the same
+        here. A message after the end of the body reports it."""
         was_read = self.route is not None and self.route.body is not None
         while (message := await self.receive())["type"] != "http.disconnect" and not was_read:
             was_read = not message.get("more_body", False)
 
 
 def headers_of(scope: Scope) -> dict[bytes, bytes]:
-    """The headers by name; if a name occurs several times, its first value counts."""
+    """The headers by name. If a name occurs several times, its first value is used."""
     return dict(reversed(list(scope["headers"])))
 
 
 def _path(scope: Scope) -> bytes:
-    """The path as it was sent, without the application's prefix."""
+    """The path as it was sent, without the prefix of the application."""
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
     root = scope.get("root_path")
     return raw.partition(b"?")[0].removeprefix(root.encode() if root else b"")
 
 
 def _find(table: Table, method: str, path: bytes) -> tuple[Route | None, Mapping[str, str], bool]:
-    """The route of a path, None if no route matches; the values of its variable parts; and whether
-    the path is below the path of Qdrant's web page."""
+    """The route of a path, None if no route matches; the variable parts of the path, by name; and
+    whether the path is below the path of Qdrant's web page."""
     parts = _parts(path)
     if parts is None:
         return None, {}, False
@@ -144,7 +145,8 @@ _find_known = lru_cache(KNOWN_PATHS)(_find)  # clients request a few paths again
 
 
 def _parts(path: bytes) -> list[str] | None:
-    """The parts of a path, decoded; None if one isn't valid UTF-8, or the path is too long."""
+    """The decoded parts of a path; None if a part is not valid UTF-8, or if the path is too
+    long."""
     if len(path) > LONGEST_PATH or not path.startswith(b"/"):
         return None
     parts = path.split(b"/")[1:]
@@ -174,7 +176,7 @@ STATUSES: tuple[tuple[type[RetrievalStoreError], HTTPStatus], ...] = (
 async def send_answer(
     request: HttpRequest, send: Send, answer: Response | FileAnswer, more: Headers
 ) -> None:
-    """Send an answer, with further headers."""
+    """Send a response, with further headers (`more`)."""
     if isinstance(answer, FileAnswer):
         await _send_file(request, send, answer, more)
         return
@@ -205,8 +207,8 @@ async def send_stream(
     ends: Callable[[], bool],
 ) -> None:
     """Send a streamed response until the client has disconnected, some minutes have passed, or the
-    server ends. following: returns the next part, if there is one; it occupies no thread while it
-    waits. ends: whether the server is ending."""
+    server ends. following: a coroutine function that returns the next part, or None; it occupies no
+    thread while it waits. ends: whether the server is about to end."""
     headers = [*more, *answer.headers, (b"content-type", answer.media_type.encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": answer.first, "more_body": True})
@@ -247,7 +249,8 @@ async def _send_file(request: HttpRequest, send: Send, answer: FileAnswer, more:
 
 
 def refusal_of(error: Exception, route: Route, named: Callable[[str], str]) -> Response:
-    """The response for an error. named: replaces this machine's paths in a message by names."""
+    """The response to a request that raised this error. named: a function that replaces this
+    machine's paths in a message."""
     match error:
         case RateLimited():
             return refusal(error.status_code or 429, error.message, error.retry_after_s)
@@ -274,8 +277,8 @@ def refusal_of(error: Exception, route: Route, named: Callable[[str], str]) -> R
 def _store_error_answer(
     error: RetrievalStoreError, route: Route, named: Callable[[str], str]
 ) -> Response:
-    """The response for an error of the store: a message, or the form from which `Client` raises the
-    same error."""
+    """The response to a request that raised this error of the store. It is a message; for routes of
+    this package, a form from which `Client` raises the same error."""
     status = next((status for kind, status in STATUSES if isinstance(error, kind)), None)
     if route.is_own:
         usual = HTTPStatus.BAD_REQUEST
@@ -293,5 +296,5 @@ def _store_error_answer(
 
 
 def _is_of_file(error: Refused) -> bool:
-    """Whether the error is about a missing file, not a missing collection."""
+    """Whether the error is about a missing file, and not about a missing collection."""
     return error.status_code == HTTPStatus.NOT_FOUND and "Collection" not in error.message

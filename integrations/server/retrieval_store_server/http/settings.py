@@ -28,14 +28,15 @@ MEBIBYTE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
-    """How much the server accepts at once. body: bytes of one body, inflated; bodies: bytes of all
-    bodies in memory. body_seconds: the seconds within which a body must arrive, plus one second for
-    each 2 MB of its declared length; upload_seconds: seconds for a snapshot. parsed_at_once: the
-    largest body in bytes that is parsed on the event loop. threads: the number of threads that work
-    in the store; queue: how many requests may wait for a thread; queue_seconds: how long they may
-    wait. request_seconds: the seconds of a read without a timeout of its own. request_memory,
-    request_steps: the limits of such a read in bytes, and in steps of Python or SQL, as estimated
-    before it runs; memory: the limit in bytes of all such requests together."""
+    """How much the server accepts at the same time. body: the bytes of one body, inflated; bodies:
+    the bytes of all bodies in memory. body_seconds: the seconds in which a body must arrive, plus
+    one second for each 2 MB of its declared length; upload_seconds: the same for a snapshot.
+    parsed_at_once: the bytes of the largest body that is parsed on the event loop. threads: the
+    number of threads that work in the store; queue: how many requests can wait for a thread;
+    queue_seconds: how long they can wait. request_seconds: the seconds of a read without its own
+    timeout. request_memory, request_steps: the limits of such a read in bytes, and in steps of
+    Python or SQL, as estimated before it runs; memory: the limit in bytes of all such reads
+    together."""
 
     body: int = 32 * MEBIBYTE
     bodies: int = MAX_BYTES
@@ -58,13 +59,14 @@ class ServerLimits:
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """Who may do what. keys: keys that permit everything; reader_keys: keys that only permit
-    reading; allow_hosts: host names that need no key, besides those of loopback. cors: origins
-    whose pages may send requests; read_only: refuse all writes. trust: allow embedding functions
-    that access hosts and files; image_root: the folder for images that requests name. dashboard:
-    the folder of Qdrant's web page; access_log: log each request. local: answer only to loopback's
-    host names and to the server's own page, even with a key. memory_budget: bytes that a process
-    may keep, None for the default."""
+    """Which requests are allowed. keys: keys that permit everything; reader_keys: keys that only
+    permit reading; allow_hosts: host names that need no key, in addition to those of loopback.
+    cors: origins whose web pages can send requests; read_only: whether to refuse all writes. trust:
+    whether embedding functions are allowed that access hosts and files; image_root: the folder for
+    images that requests name. dashboard: the folder of Qdrant's web page; access_log: whether to
+    log each request. local: whether to accept only loopback's host names and the server's own page,
+    even with a key. memory_budget: the bytes that the caches of a process can use, None for the
+    default."""
 
     keys: tuple[str, ...] = ()
     reader_keys: tuple[str, ...] = ()
@@ -82,14 +84,14 @@ class ServerSettings:
 
     @property
     def has_keys(self) -> bool:
-        """Whether the server has keys, so that requests must have one."""
+        """Whether there are keys, so that requests need one."""
         return bool(self.keys or self.reader_keys)
 
 
 @dataclass(frozen=True, slots=True)
 class RpcListening:
-    """Where to listen for gRPC. host: an IP address; shared: whether other processes listen at the
-    same port; tls_cert and tls_key: paths of PEM files."""
+    """Where gRPC listens. host: an IP address; shared: whether other processes listen at the same
+    port; tls_cert, tls_key: paths of PEM files."""
 
     host: str
     port: int
@@ -125,7 +127,8 @@ def keys_of(
 
 
 def check_keys(what: str, values: Iterable[Any]) -> tuple[str, ...]:
-    """The keys, each once; raises InvalidArgumentError for a key that a header can't contain."""
+    """The keys without duplicates; raises InvalidArgumentError for a key that a header cannot
+    contain. what: the name of the argument."""
     if isinstance(values, str) or not isinstance(values, Iterable):  # the value isn't shown
         kind = type(values).__name__
         raise InvalidArgumentError(f"{what} is one {kind}, expected several texts, as in [key]")
@@ -139,8 +142,8 @@ def check_keys(what: str, values: Iterable[Any]) -> tuple[str, ...]:
 
 
 def check_names(what: str, value: Any) -> tuple[str, ...]:
-    """Host names, or origins; raises InvalidArgumentError for a single string, and for items that
-    aren't strings."""
+    """Host names or origins as a tuple. Raises InvalidArgumentError for a single string, and for
+    items that are not strings. what: the name of the argument."""
     is_one = isinstance(value, str) or not isinstance(value, Iterable)
     names = () if is_one else tuple(value)
     if is_one or not all(isinstance(name, str) for name in names):
@@ -165,7 +168,7 @@ def _lines(file: Path) -> list[str]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address or a host name means this machine alone."""
+    """Whether an address or a host name means only this machine."""
     name = host.strip("[]").lower()
     if name in LOOPBACK_NAMES or name.endswith(".localhost"):
         return True
@@ -186,8 +189,8 @@ def check_reach(host: str, has_keys: bool, no_auth: bool) -> None:
 
 
 def check_cors(cors: Iterable[str], has_keys: bool, no_auth: bool = False) -> None:
-    """Raise InvalidArgumentError if any page in a browser could reach a store without a key. The
-    origins "*" and "null" allow that; pages without an origin send "null"."""
+    """Raise InvalidArgumentError if any web page could reach a store without a key. The origins "*"
+    and "null" allow that; pages without an origin send "null"."""
     open_to_all = [origin for origin in cors if origin in ("*", "null")]
     if open_to_all and not (has_keys or no_auth):
         raise InvalidArgumentError(

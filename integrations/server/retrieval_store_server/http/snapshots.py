@@ -28,17 +28,18 @@ def _snapshots(call: RequestContext) -> Any:
 
 
 def _now_or_later(call: RequestContext, job: Callable[[], Any]) -> Any:
-    """The result of a job; if the client doesn't wait, a response that the job will be done."""
+    """The result of a job. If the client does not wait, it is a response that says that the job
+    will be done."""
     return Accepted(job) if call.query.get("wait") == "false" else job()
 
 
 def list_snapshots(call: RequestContext) -> Any:
-    """The snapshots that exist."""
+    """Descriptions of the existing snapshots."""
     return _snapshots(call).described()
 
 
 def create(call: RequestContext) -> Any:
-    """Make a snapshot: now, or after the response if the client doesn't wait."""
+    """Make a snapshot now, or after the response if the client does not wait."""
     snapshots = _snapshots(call)
     snapshots.root  # noqa: B018  raises where there can be none
     return _now_or_later(call, snapshots.create)
@@ -58,7 +59,7 @@ def file_of(call: RequestContext) -> FileAnswer:
 
 
 def take_snapshot(call: RequestContext) -> FileAnswer:
-    """A snapshot made for this request alone."""
+    """A snapshot that is made for this request, as a file."""
     record = _snapshots(call).opened.record
     name = f"{record.name}.snapshot"
     path = upload_path(call)
@@ -67,13 +68,13 @@ def take_snapshot(call: RequestContext) -> FileAnswer:
 
 
 def upload_path(call: RequestContext) -> Path:
-    """A path for an uploaded file, if the store has snapshots."""
+    """A path for an uploaded file. Raises Refused if the store cannot have snapshots."""
     call.embedded.snapshots(None).root  # noqa: B018  raises where there can be none
     return call.served.temporary_path()
 
 
 def recover(call: RequestContext) -> Any:
-    """Replace a collection by a snapshot of this server."""
+    """Replace a collection by a snapshot that is stored on this server."""
     path = _find_file(call, call.body.location)
     return _recover(call, path, call.body.checksum, lambda: None)
 
@@ -105,8 +106,8 @@ def _in_place(call: RequestContext, path: Path, checksum: str | None) -> bool:
 
 
 def _find_file(call: RequestContext, location: str) -> Path:
-    """The file that a location means: a snapshot of the collection, by its name, or any snapshot of
-    the store, by its path. Raises Refused (403) for anything else."""
+    """The file of a snapshot at a location: the name of a snapshot of the collection, or the path
+    of any snapshot of the store. Raises Refused (403) for any other location."""
     try:
         url = urlparse(location)
     except ValueError:

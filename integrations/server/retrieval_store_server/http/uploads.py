@@ -58,7 +58,7 @@ async def stream_to_file(
 
 
 class _PartWriter:
-    """Writes the bytes of the part that holds the snapshot."""
+    """Writes the bytes of the part of a multipart body that contains the snapshot."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -102,8 +102,8 @@ class _PartWriter:
         self._refuse_too_many()
 
     def _refuse_too_many(self) -> None:
-        """Refuse a body with too many parts or headers, since each takes far longer than its bytes
-        alone."""
+        """Refuse a body with too many parts or headers, since each of them takes far longer than
+        its bytes."""
         size = len(self._header) + len(self._value)
         if max(self._parts, self._headers) > MAX_PARTS or size > LONGEST_HEADER:
             raise PlainRefusedError(

@@ -75,11 +75,11 @@ _DEEPEST_SHAPE = 3
 
 
 class MalformedError(ValueError):
-    """Bytes that aren't a message, or data in a message that has the wrong type."""
+    """Received bytes are not a message, or the data in a message has the wrong type."""
 
 
 def pack_message(data: Any, arrays: Sequence[Array] = ()) -> Parts:
-    """A message of JSON values and arrays, in parts; a large array is a part of its own, and isn't
+    """A message with JSON data and arrays, in parts. A large array is its own part, and is not
     copied."""
     described = [[array.dtype.str, array.shape] for array in arrays]
     header = orjson.dumps({"data": data, "arrays": described}, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -101,9 +101,9 @@ def size_of(parts: Parts) -> int:
 
 
 def unpack_message(message: Buffer, trusted: bool = False) -> tuple[Any, list[Array]]:
-    """The data and the arrays of a message. The arrays share its memory, and are writable if it is.
-    Raises MalformedError for bytes that aren't a message, and, unless the sender is trusted, for
-    more than MAX_CONTAINERS lists and objects."""
+    """The data and the arrays of a message. The arrays share its memory, and are writable if the
+    memory is. Raises MalformedError for bytes that are not a message. Unless the sender is trusted,
+    it is also raised for more than MAX_CONTAINERS lists and objects."""
     if len(message) < _HEAD.size:
         raise MalformedError("it is too short")
     mark, length = _HEAD.unpack_from(message)
@@ -130,7 +130,7 @@ _TEXTS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 
 
 def has_many_containers(sent: bytes, most: int) -> bool:
-    """Whether some JSON contains more than `most` lists and objects."""
+    """Whether JSON text contains more than `most` lists and objects."""
     if len(sent) <= most or _brackets(sent) <= most:
         return False
     return _brackets(_TEXTS.sub(b"", sent)) > most
@@ -165,16 +165,17 @@ NAME = "~"
 
 
 def encode(value: Any, arrays: Arrays) -> Any:
-    """A value as JSON; its arrays are appended to `arrays`. Raises InvalidArgumentError for a value
-    that can't be sent, such as a function, or an object of a class outside this package."""
+    """A value in the form for JSON. Its arrays are appended to `arrays`. Raises
+    InvalidArgumentError for a value that cannot be sent, such as a function, or an object of a
+    class outside this package."""
     kind: type = type(value)
     return _writer_of(kind)(value, arrays)
 
 
 @cache
 def _writer_of(kind: type) -> Callable[[Any, Arrays], Any]:
-    """The function that encodes values of a class; raises InvalidArgumentError for a class whose
-    values can't be sent."""
+    """The function that encodes values of a class. Raises InvalidArgumentError if such values
+    cannot be sent."""
     for classes, write in _WRITERS:
         if issubclass(kind, classes):
             return write
@@ -236,8 +237,8 @@ _VECTORS = {np.ndarray, SparseVector}
 
 
 def _is_json(value: Any) -> bool:
-    """Whether a value in a mapping is written unchanged; otherwise it is a dataclass object, or an
-    array."""
+    """Whether a value in a mapping is JSON already. Other values are dataclass objects or
+    arrays."""
     if type(value) is list:
         return _VECTORS.isdisjoint({type(item) for item in value})
     return not (isinstance(value, np.ndarray) or is_dataclass(value))
@@ -256,7 +257,7 @@ def _write_items(value: Iterable[Any], arrays: Arrays) -> Any:
 
 
 def _are_json(items: list[Any], kinds: set[type]) -> bool:
-    """Whether items of these types are written unchanged."""
+    """Whether items of these types are JSON already."""
     if kinds <= {str, types.NoneType}:
         text = "".join(items if types.NoneType not in kinds else filter(None, items))
         return text.isascii() or is_unicode(text)
@@ -266,7 +267,8 @@ def _are_json(items: list[Any], kinds: set[type]) -> bool:
 
 
 def _write_record(members: list[tuple[str, Any]], value: Any, arrays: Arrays) -> Any:
-    """The JSON of a dataclass object. members: the names of its fields, with their defaults."""
+    """A dataclass object in the form for JSON. members: the names of its fields, with their
+    defaults."""
     data: dict[str, Any] = {NAME: type(value).__name__}
     for name, default in members:
         value_of_field = getattr(value, name)
@@ -276,8 +278,9 @@ def _write_record(members: list[tuple[str, Any]], value: Any, arrays: Arrays) ->
 
 
 def _write_combination(value: Expression, arrays: Arrays) -> Any:
-    """The JSON of a filter with terms: a list of its nodes, each after its own terms, since filters
-    may be nested deeper than JSON. A node that occurs several times is in the list once."""
+    """A filter with terms in the form for JSON: a list of its nodes, each after its own terms,
+    since filters can be nested more deeply than JSON. A node that occurs several times is in the
+    list once."""
     nodes: list[Any] = []
     places: dict[int, int] = {}
     pending: list[Expression] = [value]
@@ -302,14 +305,14 @@ def _write_node(node: Expression, places: Mapping[int, int], arrays: Arrays) -> 
 
 
 def _have_one_width(items: list[Any]) -> bool:
-    """Whether these items, arrays or None, can be joined to one array."""
+    """Whether these items, which are arrays or None, can be joined into one array."""
     kinds = {(item.dtype, item.shape[1:]) for item in items if item is not None}
     return len(kinds) == 1
 
 
 def _join_vectors(items: list[Any], arrays: Arrays) -> Any:
-    """The JSON of a list of arrays or None: the arrays are joined, with the length of each; -1 for
-    None."""
+    """A list of arrays and None in the form for JSON: the arrays joined into one, and the length of
+    each; -1 for None."""
     lengths = [-1 if item is None else len(item) for item in items]
     return {
         NAME: "vectors",
@@ -319,7 +322,7 @@ def _join_vectors(items: list[Any], arrays: Arrays) -> Any:
 
 
 def _join_sparse(items: list[Any], arrays: Arrays) -> Any:
-    """The JSON of a list of sparse vectors or None: their arrays are joined in the same way."""
+    """A list of sparse vectors and None in the form for JSON, joined as by `_join_vectors`."""
     lengths = [-1 if item is None else len(item.values) for item in items]
     vectors = [item for item in items if item is not None]
     indices = np.concatenate([vector.indices for vector in vectors])
@@ -355,15 +358,16 @@ _WRITERS: Sequence[tuple[tuple[type, ...], Callable[[Any, Arrays], Any]]] = (
 
 @dataclass(frozen=True, slots=True)
 class TypeReader:
-    """Reads values of one type. plain: the types of JSON values that are returned unchanged. reads:
-    the functions that make values from other data, by the JSON type or by the name in an object;
+    """Decodes values of one type. plain: the types of JSON values that are returned unchanged.
+    reads: the functions that decode all other data, by its JSON type or by the name in an object;
     `ANY` stands for all names."""
 
     plain: frozenset[type]
     reads: Mapping[Any, Callable[[Any, Arrays], Any]]
 
     def __call__(self, data: Any, arrays: Arrays) -> Any:
-        """The value that the data encode; raises MalformedError if they don't fit the type."""
+        """The value that the data encodes; raises MalformedError if the data does not fit the
+        type."""
         kind = type(data)
         if kind in self.plain:
             return data
@@ -376,8 +380,8 @@ class TypeReader:
 
 
 def decode(data: Any, hint: Any, arrays: Arrays) -> Any:
-    """The value that JSON data encode, by its expected type; raises MalformedError if they don't
-    fit."""
+    """The value of this type (`hint`) that JSON data encodes; raises MalformedError if the data
+    does not fit the type."""
     try:
         return reader_of(hint)(data, arrays)
     except RecursionError:
@@ -386,7 +390,7 @@ def decode(data: Any, hint: Any, arrays: Arrays) -> Any:
 
 @cache
 def reader_of(hint: Any) -> TypeReader:
-    """The reader of a type."""
+    """The TypeReader of a type."""
     if hint in _READERS:
         return _READERS[hint]
     origin, inner = get_origin(hint), get_args(hint)
@@ -429,7 +433,7 @@ _CONSTRUCTORS: Mapping[Any, Callable[[Any], Any]] = {
 
 
 def _read_text(data: Any, arrays: Arrays) -> str:
-    """A string with lone surrogates, which plain JSON text can't contain."""
+    """A string with lone surrogates, which JSON cannot contain as they are."""
     try:
         return bytes.fromhex(data["is"]).decode("utf-8", "surrogatepass")
     except (LookupError, TypeError, ValueError):
@@ -445,7 +449,8 @@ def _read_integer(data: Any, arrays: Arrays) -> int:
 
 
 def _read_float(data: Any, arrays: Arrays) -> float:
-    """A float that arrives as an integer, or that JSON can't express, such as NaN."""
+    """A float that arrives as an integer, or as a word that JSON cannot express as a number, such
+    as NaN."""
     if type(data) is int:
         return float(data)
     written = data.get("is")
@@ -461,7 +466,7 @@ def _read_unset(data: Any, arrays: Arrays) -> Unset:
 
 
 def _read_ids(data: Any, arrays: Arrays) -> Sequence[PointId]:
-    """A list of ids. They may be many, so the JSON list itself is returned."""
+    """A list of ids. There may be many, so the list from the JSON itself is returned."""
     ids = list_in(data if type(data) is list else data.get("ids"))
     if not ({str, int} if ids is data else {str}).issuperset(map(type, ids)):
         raise MalformedError("ids are neither strings nor integers")
@@ -469,8 +474,8 @@ def _read_ids(data: Any, arrays: Arrays) -> Sequence[PointId]:
 
 
 def _reader_of_union(members: Sequence[Any]) -> TypeReader:
-    """The reader of a union of types whose JSON forms all differ. If both an integer and a float
-    are possible, an integer stays an integer."""
+    """The TypeReader of a union of types whose JSON forms all differ. If the union has both
+    integers and floats, an integer stays an integer."""
     choices = [v for member in members if get_origin(member) is Literal for v in get_args(member)]
     readers = [reader_of(member) for member in members if get_origin(member) is not Literal]
     readers += [_reader_of_choice(choices)] if choices else []
@@ -513,7 +518,7 @@ def _reader_of_tuple(each: Sequence[TypeReader]) -> TypeReader:
 
 
 def _reader_of_items(each: TypeReader, make: Callable[[Any], Any]) -> TypeReader:
-    """The reader of a sequence of values; vectors in it arrive joined."""
+    """The TypeReader of a sequence of values. Vectors in it arrive joined."""
     kinds = set(each.plain & {types.NoneType})
     kinds |= {np.ndarray} if "array" in each.reads else set()
     kinds |= {SparseVector} if SparseVector.__name__ in each.reads else set()
@@ -533,7 +538,7 @@ def _reader_of_items(each: TypeReader, make: Callable[[Any], Any]) -> TypeReader
 
 
 def _read_record(kind: type, data: Any, arrays: Arrays) -> Any:
-    """An object of a dataclass."""
+    """An object of this dataclass."""
     values = {
         name: reader(data[name], arrays) for name, reader in _readers_of(kind) if name in data
     }
@@ -551,13 +556,13 @@ def _read_record(kind: type, data: Any, arrays: Arrays) -> Any:
 
 @cache
 def _readers_of(kind: type) -> list[tuple[str, TypeReader]]:
-    """The fields of a class, and their readers."""
+    """The fields of a dataclass, with the TypeReader of each."""
     hints = get_type_hints(kind, localns=names_for_types())
     return [(field.name, reader_of(hints[field.name])) for field in fields(cast(Any, kind))]
 
 
 def _read_any_of(base: Any, data: Any, arrays: Arrays) -> Any:
-    """An object of any dataclass that derives from this class, which is abstract."""
+    """An object of any dataclass that derives from this abstract class."""
     name = name_in(data) or ""
     kind = class_named(name)
     if kind is None or base not in kind.__mro__:  # protocols have no subclasses here
@@ -654,8 +659,8 @@ def _refuse_other(total: int, *lengths: int) -> None:
 
 
 def _array_at(place: Any, arrays: Arrays, kind: Any, dimensions: int | None = None) -> Any:
-    """An array of a message. It must have this kind of dtype and, if given, this number of
-    dimensions."""
+    """An array of a message, by its number. Its dtype must be of this kind, and it must have this
+    number of dimensions if one is given."""
     if type(place) is not int or not 0 <= place < len(arrays):
         raise MalformedError("an array is missing")
     array = arrays[place]
@@ -692,20 +697,20 @@ _CHECKS: Mapping[type, Callable[[Any], None]] = {
 
 
 def name_in(data: Any) -> str | None:
-    """The class name in a JSON object."""
+    """The class name in a JSON object; None if there is none."""
     name = data.get(NAME) if type(data) is dict else None
     return name if isinstance(name, str) else None
 
 
 def list_in(data: Any) -> list[Any]:
-    """The data, checked to be a list."""
+    """The data, if it is a list; otherwise raises MalformedError."""
     if type(data) is not list:
         raise no_such(data, "a list")
     return data
 
 
 def no_such(data: Any, expected: str) -> MalformedError:
-    """The error for data of the wrong kind."""
+    """The error for data that is not the expected one."""
     return MalformedError(f"got {str(data)[:80]!r}, expected {expected}")
 
 

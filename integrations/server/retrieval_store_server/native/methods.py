@@ -30,8 +30,9 @@ OURS = "retrieval-store"  # the field of `GET /` with the version of this packag
 
 
 class Method:
-    """A method. function: its declaration, from which the types of its arguments and its result are
-    read; access: what a key must permit; long: whether the method may take minutes."""
+    """A method of the protocol. function: its declaration, whose type hints give the types of its
+    arguments and its result; access: the permission that it needs; long: whether it can take
+    minutes."""
 
     def __init__(
         self, function: Callable[..., Any], access: Permission, *, long: bool = False
@@ -46,13 +47,13 @@ class Method:
         return get_type_hints(self._function, localns=names_for_types())
 
     def encode_arguments(self, arguments: Mapping[str, Any]) -> Parts:
-        """A message with these arguments; raises InvalidArgumentError for an argument that can't be
-        sent."""
+        """A message with these arguments. Raises InvalidArgumentError for an argument that cannot
+        be sent."""
         arrays: list[Array] = []
         return pack_message({name: encode(v, arrays) for name, v in arguments.items()}, arrays)
 
     def decode_arguments(self, message: Buffer) -> dict[str, Any]:
-        """The arguments in a message; raises MalformedError where they don't fit the method."""
+        """The arguments in a message; raises MalformedError if they do not fit the method."""
         arguments, arrays = unpack_message(message)
         hints = self._hints
         if not isinstance(arguments, dict) or arguments.keys() != hints.keys() - {"return"}:
@@ -65,44 +66,46 @@ class Method:
         return pack_message(encode(result, arrays), arrays)
 
     def decode_result(self, message: Buffer) -> Any:
-        """The result in a message; raises MalformedError where it has the wrong type."""
+        """The result in a message; raises MalformedError if it has the wrong type."""
         result, arrays = unpack_message(message, trusted=True)
         return decode(result, self._hints["return"], arrays)
 
 
 class Calls:
-    """Methods that replace methods with callbacks, or with files on the caller's machine."""
+    """Methods of the protocol that replace methods of a store with callbacks, or with files on the
+    caller's machine."""
 
     def exchange(
         self, collection_id: str, before: CollectionRecord, after: CollectionRecord
     ) -> bool:
-        """Replace name and settings if they still equal `before`; returns whether they did."""
+        """Replace name and settings by `after` if they still equal `before`. Returns whether they
+        did."""
         raise NotImplementedError
 
     def exchange_aliases(self, before: dict[str, str], after: dict[str, str]) -> bool:
-        """Replace all aliases if they still equal `before`; returns whether they did."""
+        """Replace all aliases by `after` if they still equal `before`. Returns whether they did."""
         raise NotImplementedError
 
     def compact(self, collection_id: str) -> None:
-        """`optimize`, without progress."""
+        """As `optimize`, without a report of its progress."""
         raise NotImplementedError
 
     def verified(self, analyzers: dict[str, Analyzer]) -> list[tuple[str, int, str | None]]:
         """The result of `verify`: for each file its path in the store, its size in bytes, and its
-        problem. analyzers: by the ids of collections."""
+        problem. analyzers: the analyzers of collections, by their ids."""
         raise NotImplementedError
 
     def budget(self) -> dict[str, int]:
-        """How many bytes the caches of the server's process may hold, and how many they hold."""
+        """How many bytes the caches in the server's process can use, and how many they use."""
         raise NotImplementedError
 
     def saved(self, collection_id: str | None) -> None:
-        """A snapshot as by `snapshot`; the response is the file."""
+        """Make a snapshot, as `snapshot` does. The response is the file."""
         raise NotImplementedError
 
     def copy(self, collection_id: str) -> str:
-        """Make a private copy of a collection in its present state; returns its name, which calls
-        on the same connection pass. It is deleted when it isn't read for a while."""
+        """Make a private copy of a collection in its present state. Returns its name, which later
+        calls on the same connection pass. The copy is deleted when it was not read for a while."""
         raise NotImplementedError
 
     def forget_copy(self, name: str) -> None:
@@ -169,8 +172,8 @@ _KINDS = {
 
 
 def encode_error(error: RetrievalStoreError) -> dict[str, Any]:
-    """An error in the form for another process: as the nearest class that the table of errors
-    has."""
+    """An error in the form for another process. Its class is replaced by the nearest base class in
+    the table of errors."""
     kind = next(base for base in type(error).__mro__ if base.__name__ in _KINDS)
     data = {"error": kind.__name__, "message": str(error).encode("utf-8", "replace").decode()}
     was_there = isinstance(error, NotFoundError) and error.was_there
@@ -178,7 +181,7 @@ def encode_error(error: RetrievalStoreError) -> dict[str, Any]:
 
 
 def decode_error(answer: Any) -> RetrievalStoreError | None:
-    """The error that another process has sent; None if the answer isn't an error."""
+    """The error that a response contains; None if the response is not an error."""
     name = answer.get("error") if isinstance(answer, dict) else None
     kind = _KINDS.get(name) if isinstance(name, str) else None
     if kind is None:

@@ -67,7 +67,7 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
 
 
 def _check_tree(root: Any) -> None:
-    """Check all parts of a query, a filter or a rule."""
+    """Check all parts of a query, a filter or write rules."""
     for node in _nodes(root):
         if isinstance(node, np.ndarray):
             _check_finite(node)
@@ -80,8 +80,8 @@ def _check_tree(root: Any) -> None:
 
 
 def _nodes(root: Any) -> Iterator[Any]:
-    """The parts of a tree of dataclasses that must be checked, each once; the codec has limited the
-    size of filters."""
+    """Yield the parts of a tree of dataclasses that must be checked, each once. The codec has
+    already limited the size of filters."""
     seen: set[int] = set()
     pending = [root]
     while pending:
@@ -101,7 +101,7 @@ def _parts(node: Any) -> Sequence[Any]:
 
 @cache
 def _names_of(kind: type) -> tuple[str, ...]:
-    """The fields of a dataclass; none for another class."""
+    """The names of the fields of a dataclass; empty for any other class."""
     return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else ()
 
 
@@ -229,7 +229,7 @@ def _check_ids(ids: Sequence[PointId]) -> None:
 
 
 def _check_batch(batch: PointBatch) -> None:
-    """Check that the columns have one length, and that each id occurs once."""
+    """Check that all columns have the same length, and that no id occurs twice."""
     size = len(batch.ids)
     _check_ids(batch.ids)
     if len(set(batch.ids)) < size:

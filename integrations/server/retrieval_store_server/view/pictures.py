@@ -16,8 +16,9 @@ DRAWS_FOR = 5.0  # seconds for a page, plus some for the size of the file
 
 
 class PageDrawer:
-    """Draws pages of PDFs, in a separate process with limits. A list of hits needs several pages,
-    so the process is kept for the next page, and ended when it has been idle for some seconds."""
+    """Draws pages of PDFs in a separate process with limits. The pictures of a list of hits need
+    several pages, so the process is kept for the next page. It ends when it has been idle for some
+    seconds."""
 
     def __init__(self) -> None:
         with needing("a page of a PDF", "retrieval-store-files", "retrieval-store-files"):
@@ -27,8 +28,8 @@ class PageDrawer:
         self._end: threading.Timer | None = None
 
     def draw(self, data: bytes, page: int, size: int) -> bytes:
-        """A page of the PDF as PNG, at most `size` pixels wide and high. Raises DataLoaderError if
-        it can't be drawn, or if other pages occupy the process for too long."""
+        """A page of a PDF as PNG, at most `size` pixels wide and high. Raises DataLoaderError if
+        the page cannot be drawn, or if other pages occupy the process for too long."""
         if not self._lock.acquire(timeout=WAITS_FOR):
             raise DataLoaderError("too many pages are being drawn: ask again in a few seconds")
         try:
@@ -44,7 +45,7 @@ class PageDrawer:
             self._lock.release()
 
     def close(self) -> None:
-        """End the process, if there is one; the next page starts another."""
+        """End the process, if there is one. The next page starts another process."""
         with self._lock:
             self._process.close()
 
@@ -59,6 +60,6 @@ at_fork(after_in_child=drawer.cache_clear)  # the pipes to the process are the p
 
 
 def served_images(root: Path | None) -> ImageLoader:
-    """A loader for images below a folder, if one is given, and for images in data URLs. It draws no
-    page of a PDF in this process."""
+    """A loader for images below a folder, if one is given, and for images in data URLs. It draws
+    pages of PDFs in a separate process."""
     return ImageLoader(root=root, draw=lambda data, page: drawer().draw(data, page, PAGE_PIXELS))

@@ -52,8 +52,8 @@ Mark = tuple[int, int]
 def marks(
     analyzer: Analyzer, words: Sequence[str], documents: Sequence[str | None]
 ) -> list[list[Mark]]:
-    """For each document the character ranges that match one of the words. Overlapping ranges are
-    merged; they occur if words are pairs of characters."""
+    """For each document the ranges of characters that match one of the words. Ranges can overlap if
+    words are pairs of characters; such ranges are merged."""
     if not words:
         return [[] for _ in documents]
     places = [places_of_words(document or "") for document in documents]
@@ -71,7 +71,7 @@ def marks(
 
 
 def _join_marks(marks: list[Mark]) -> list[Mark]:
-    """The marks, sorted, with overlapping ones merged."""
+    """The marks sorted, with overlapping marks merged."""
     joined: list[Mark] = []
     for start, end in marks:
         if joined and start < joined[-1][1]:
@@ -82,7 +82,7 @@ def _join_marks(marks: list[Mark]) -> list[Mark]:
 
 
 def _spellings_of(analyzer: Analyzer, spelt: list[str], words: set[str]) -> set[str]:
-    """The spellings in a text whose analysed words are among the given words."""
+    """The spellings, among these of a text, whose analysed words are among the given words."""
     analyzed = analyzer.words(spelt, is_query=True)
     are_matching = np.array([word in words for word in analyzed.vocabulary], np.bool_)
     if not are_matching.any():
@@ -131,7 +131,7 @@ CHECKS: Mapping[str, checks.Check] = {
 
 @dataclass(frozen=True, slots=True)
 class ViewQuery:
-    """A query of the page. words: the analysed words of its text."""
+    """A query of the page. words: the words of its text, as the analyzer returns them."""
 
     question: Query
     analyzer: Analyzer
@@ -143,7 +143,7 @@ SAME = ("exact", "ef", "recall", "offset", "max_distance", "min_score")
 
 
 def question_of(views: Views, viewed: ViewedCollection, body: Mapping[str, Any]) -> ViewQuery:
-    """The query in a body whose fields `CHECKS` has checked."""
+    """The query in the body of a request, whose fields `CHECKS` has checked."""
     mode = body.get("mode", "dense")
     _check_sources(mode, body)
     space = sparse_space = None
@@ -187,12 +187,13 @@ def _groups(body: Mapping[str, Any]) -> Groups | None:
 
 
 def _no_uris(uris: list[str | None]) -> list[Any]:
-    """Never called: a query of the page has no URIs to load."""
+    """Raise InvalidArgumentError. This is never called, since a query of the page has no URIs to
+    load."""
     raise InvalidArgumentError("a question has no uris")
 
 
 def _check_sources(mode: str, body: Mapping[str, Any]) -> None:
-    """Refuse kinds of queries that don't fit the mode, or can't be combined."""
+    """Refuse sources of a query that do not fit the mode, or cannot be combined."""
     sources = [name for name in ("text", *_NEAR, "sparse") if name in body]
     if mode != "hybrid":
         if len(sources) != 1 or sources[0] not in _SOURCES_OF[mode]:
@@ -217,7 +218,7 @@ def _sources(
     space: SpaceRecord | None,
     sparse_space: SpaceRecord | None,
 ) -> dict[str, Any]:
-    """The query's sources, as arguments of `Collection.query`."""
+    """The sources of the query as arguments of `Collection.query`."""
     sparse = body.get("sparse")
     if sparse_space is not None and sparse is None:
         sparse = _vector_of(viewed, body["record"], sparse_space)
@@ -234,7 +235,8 @@ def _sources(
 def _query_vectors(
     views: Views, viewed: ViewedCollection, body: Mapping[str, Any], space: SpaceRecord
 ) -> Matrix | None:
-    """The given vectors of the query, as (m, d) float32; None if the query is a text."""
+    """(m, d) float32: the query vectors in the body, or those of the record that it names; None if
+    the query is a text."""
     if "vector" in body:
         vector: Matrix = body["vector"]
         if len(vector) > 1 and space.kind == "dense":
@@ -263,7 +265,8 @@ def _pixels_in(image: bytes) -> Any:
 
 
 def _vector_of(viewed: ViewedCollection, key: PointId, space: SpaceRecord) -> Any:
-    """The vector of a record in a vector space: a matrix, or a sparse vector."""
+    """The vector of a record in a vector space: a matrix, of one row in a dense space, or a sparse
+    vector."""
     points = read_record(viewed, key, Fields(vectors=(space.name,)))
     vector: Any = (points.vectors or {}).get(space.name, [None])[0]
     if vector is None or not (isinstance(vector, SparseVector) or _is_whole(vector)):
@@ -272,12 +275,12 @@ def _vector_of(viewed: ViewedCollection, key: PointId, space: SpaceRecord) -> An
 
 
 def _is_whole(vector: Matrix) -> bool:
-    """Whether these numbers are a vector, instead of the NaN that stand for a missing one."""
+    """Whether these numbers are a vector. NaN stands for a missing vector."""
     return bool(vector.size) and bool(vector.flat[0] == vector.flat[0])
 
 
 def query(views: Views, collection: str, **body: Any) -> Any:
-    """The best records for a query, and how they were found."""
+    """The best records for a query, and a description of how they were found."""
     began = time.perf_counter()
     viewed = views.collection(collection)
     parsed = question_of(views, viewed, body)
@@ -309,8 +312,8 @@ def record(
     space: str | None = None,
     neighbours: int = USUAL_HITS,
 ) -> Any:
-    """A record, and its nearest records in a vector space; no records if it has no vector there.
-    For a passage of a file also its source, and the passages around it."""
+    """A record, with the records that are nearest to it in a vector space; none if it has no vector
+    there. For a passage of a file also its source, and the passages before and after it."""
     viewed = views.collection(collection)
     shown = whole_record(viewed, key)
     near: list[Any] = []
@@ -361,8 +364,8 @@ def why(
     containing: str | None = None,
     **body: Any,
 ) -> Any:
-    """Why a query finds records or doesn't: records named by keys or ids, or those that contain a
-    text. If none contains it, the records most similar to the text."""
+    """The reasons why a query finds records, or does not. The records are named by keys or ids, or
+    contain a text. If none contains the text, they are the records most similar to it."""
     began = time.perf_counter()
     viewed = views.collection(collection)
     parsed = question_of(views, viewed, body)
@@ -393,7 +396,7 @@ def why(
 
 
 def _conditions(body: Mapping[str, Any]) -> list[tuple[str, Any, Expression]]:
-    """Conditions, besides the filters, that exclude records: one that limits the query to the
+    """Conditions that exclude records in addition to the filters: one that limits the query to the
     chosen records, and one that excludes the record whose vector is the query."""
     conditions: list[tuple[str, Any, Expression]] = []
     if "keys" in body:
@@ -407,7 +410,7 @@ def _conditions(body: Mapping[str, Any]) -> list[tuple[str, Any, Expression]]:
 def _records_meant(
     viewed: ViewedCollection, records: Sequence[PointId] | None, ids: Sequence[str] | None
 ) -> tuple[list[PointId], list[str]]:
-    """The ids of the named records, and separately the ids that don't exist."""
+    """The ids of the named records that exist, and separately the ids that do not exist."""
     requested: Sequence[PointId] = ShownIds(ids) if ids is not None else records or ()
     existing = viewed.points.get(requested, None, None, 0, Fields()).ids
     known = {*map(str, existing)} if ids is not None else {*existing}
@@ -417,8 +420,8 @@ def _records_meant(
 def _reasons_of_text(
     viewed: ViewedCollection, analyzer: Analyzer, text: str, ask: Callable[..., Reasons]
 ) -> tuple[list[Reason], str | None]:
-    """The reasons for the records that contain a text, or else for the records most similar to it;
-    and a remark."""
+    """The reasons for the records that contain a text, or else for the records most similar to it,
+    and then a remark. ask: explains records."""
     if reasons := ask(containing=text):
         return [*reasons], None
     like = Query((QueryStep(Bm25((text,), analyzer), LIKE_IT),), Fields())

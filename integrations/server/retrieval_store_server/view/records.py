@@ -58,7 +58,7 @@ PACKAGE = "retrieval-store"
 
 
 def store(views: Views) -> Any:
-    """The store and its collections, using only data that needs no loading."""
+    """The store and its collections, as far as nothing must be loaded for it."""
     client_store = views.store
     gauges = dict(client_store.gauges())
     engine = client_store.engine
@@ -89,7 +89,7 @@ def _summary(record: CollectionRecord, gauges: Gauges | None) -> Any:
 
 
 def collection(views: Views, collection: str) -> Any:
-    """A collection, and its query options."""
+    """A collection, with the options for its queries."""
     viewed = views.collection(collection)
     record = viewed.record
     stats = viewed.points.stats()
@@ -117,9 +117,9 @@ def _is_data(uri: str | None) -> bool:
 
 
 def _function(views: Views, record: CollectionRecord) -> tuple[Any, bool]:
-    """The stored embedding function: whether it can be called here, or why not, and whether it
-    accepts images. To check that, a function that accesses nothing outside is built; others aren't
-    built until they are used."""
+    """The stored embedding function: whether it can be called here, or the reason if not, and
+    whether it accepts images. To check that, the function is created if it accesses nothing outside
+    the process. Other functions are created when they are used."""
     embedder = views.embedder(record)
     spec = embedder.spec
     if spec is None:
@@ -175,7 +175,7 @@ def _is_exact(space: SpaceRecord, own_stats: Mapping[str, Any]) -> bool | None:
 
 
 def _keys(payloads: Iterable[Payload | None]) -> list[Any]:
-    """The keys of payloads, the most common first; keys of nested objects have dots."""
+    """The keys of payloads, the most common first. The keys of nested objects contain dots."""
     kinds: dict[str, dict[str, None]] = {}
     examples: dict[str, dict[str, None]] = {}
     for payload in payloads:
@@ -220,8 +220,8 @@ def _is_example(value: JSONValue) -> bool:
 def filter_of_view(
     where: Any, where_document: Any, keys: Sequence[PointId] | None
 ) -> Expression | None:
-    """The filter for the matching records; if keys are given, only for these records. None for all
-    records."""
+    """The filter for the records to show; None for all records. keys: only these records are shown,
+    if given."""
     expression = filter_of(where, where_document)
     return expression if keys is None else all_of(expression, HasId(tuple(keys)))
 
@@ -251,7 +251,7 @@ def records(
 
 
 def list_records(points: Points) -> list[dict[str, Any]]:
-    """Records in the form for lists: with the first characters of their documents, and without the
+    """Records in the form for a list: with the first characters of their documents, and without the
     metadata that only `sync_folder` uses."""
     shown = show_records(points, SHOWN_IN_LISTS)
     for record in shown:
@@ -260,7 +260,7 @@ def list_records(points: Points) -> list[dict[str, Any]]:
 
 
 def show_records(points: Points, most: int) -> list[dict[str, Any]]:
-    """Records with at most `most` characters of their documents."""
+    """Records in the form for the page. Documents are truncated to `most` characters."""
     documents = points.documents or [None] * len(points.ids)
     payloads = points.payloads or [None] * len(points.ids)
     uris = points.uris or [None] * len(points.ids)
@@ -279,7 +279,7 @@ def show_records(points: Points, most: int) -> list[dict[str, Any]]:
 
 
 def show_hits(hits: Hits) -> list[dict[str, Any]]:
-    """Hits in the form for lists; `query` adds the marks."""
+    """Hits in the form for a list. `query` adds the marks."""
     shown = list_records(hits.points)
     distances = [None] * len(shown) if hits.distances is None else hits.distances.tolist()
     for hit, distance, score in zip(shown, distances, hits.scores.tolist(), strict=True):
@@ -289,7 +289,7 @@ def show_hits(hits: Hits) -> list[dict[str, Any]]:
 
 
 def read_record(viewed: ViewedCollection, key: PointId, fields: Fields) -> Points:
-    """A record, by its key; raises NotFoundError."""
+    """A record, by its key; raises NotFoundError if there is none."""
     points = viewed.points.get([key], None, None, 0, fields)
     if not points.ids:
         raise NotFoundError(f"there is no record {key!r} in the collection {viewed.record.name!r}")
@@ -297,7 +297,7 @@ def read_record(viewed: ViewedCollection, key: PointId, fields: Fields) -> Point
 
 
 def whole_record(viewed: ViewedCollection, key: PointId) -> dict[str, Any]:
-    """A record with its vectors."""
+    """A record with its whole document and its vectors."""
     names = tuple(space.name for space in viewed.spaces)
     points = read_record(viewed, key, Fields(payload=True, document=True, uri=True, vectors=names))
     (shown,) = show_records(points, SHOWN_ALONE)
@@ -313,8 +313,8 @@ def whole_record(viewed: ViewedCollection, key: PointId) -> dict[str, Any]:
 
 
 def _vector(space: SpaceRecord, vector: Any) -> Any:
-    """A summary of a vector: its length and first numbers. For a multivector, a summary of its
-    first vector, and the number of vectors. None if there is no vector."""
+    """A summary of a vector: its length and its first numbers. For a multivector it is the summary
+    of its first vector, with the number of vectors. None if there is no vector."""
     if vector is None:
         return None
     if isinstance(vector, SparseVector):
@@ -362,8 +362,8 @@ USUAL_SIZE, LARGEST_SIZE = 96, 1_024  # pixels
 
 
 def thumbnail(views: Views, collection: str, key: PointId, size: int = USUAL_SIZE) -> bytes:
-    """A PNG, at most `size` pixels wide and high; raises NotFoundError if there is no image, or it
-    may not be shown."""
+    """A PNG of the image of a record, at most `size` pixels wide and high. Raises NotFoundError if
+    there is no image, or if showing it is not allowed."""
     points = read_record(views.collection(collection), key, Fields(payload=True, uri=True))
     (uri,), (payload,) = points.uris or [None], points.payloads or [None]
     return picture_of(uri, payload, views.image_root, size)
@@ -405,7 +405,8 @@ MAX_PDF = 50_000_000  # bytes
 
 
 def _page(root: Path | None, metadata: Payload, size: int) -> bytes:
-    """The image of the PDF page from which a passage comes; the PDF lies below the given folder."""
+    """The image of the PDF page from which a passage comes. The PDF must be below the given
+    folder."""
     path, page = metadata.get("path"), metadata.get("page")
     if not isinstance(path, str) or not path.lower().endswith(".pdf") or not isinstance(page, int):
         raise NotFoundError("the record has no uri, and is no passage of a page")
@@ -435,7 +436,7 @@ def draw(
     seed: int = 0,
     color: str | None = None,
 ) -> Parts:
-    """The map, as a message of JSON and arrays."""
+    """The data of a map, as a message with JSON and arrays."""
     viewed = views.collection(collection)
     name = viewed.space(space, KINDS, "space").name
     expression = filter_of_view(where, where_document, keys)
@@ -456,7 +457,7 @@ def draw(
 
 
 def _colours_of(values: Sequence[Any]) -> tuple[Any, Any]:
-    """The legend of the colours, and the colour of each record. Numbers make a scale; other values
+    """The legend of the colours, and the colour of each record. Numbers form a scale. Other values
     are categories, the most common first."""
     present = [value for value in values if value is not None]
     if present and all(
@@ -488,8 +489,8 @@ def _spelt(value: Any) -> str:
 def place(
     views: Views, collection: str, keys: Sequence[PointId], axes: bytes, space: str | None = None
 ) -> Any:
-    """The positions of records on a map, computed with the map's axes; null for records without a
-    vector."""
+    """The positions of records on a map, computed with the axes of that map; None for records
+    without a vector."""
     viewed = views.collection(collection)
     chosen = viewed.space(space, ("dense",), "space")
     points = viewed.points.get(keys, None, None, 0, Fields(vectors=(chosen.name,)))

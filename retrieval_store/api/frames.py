@@ -158,7 +158,7 @@ class RecordColumns:
 
 
 def columns_named(id: Any, document: Any, embedding: Any, uri: Any, metadata: Any) -> RecordColumns:
-    """The names of columns that a user passed, checked."""
+    """The names of columns that a user passed; raises an error if they are invalid."""
     columns = {
         "id_column": id, "document_column": document, "embedding_column": embedding,
         "uri_column": uri,
@@ -174,7 +174,7 @@ def columns_named(id: Any, document: Any, embedding: Any, uri: Any, metadata: An
 
 
 def batches_from(source: Any, size: int, columns: RecordColumns) -> Iterator[dict[str, Any]]:
-    """Arguments for `add`, in batches of `size` records; the last batch may be smaller."""
+    """Yield arguments for `add`, in batches of `size` records. The last batch can be smaller."""
     waiting: list[Record] = []
     for record in _records(source, size, columns):
         waiting.append(record)
@@ -186,7 +186,7 @@ def batches_from(source: Any, size: int, columns: RecordColumns) -> Iterator[dic
 
 
 def length_of(source: Any) -> int | None:
-    """How many records a source has; None if that isn't known."""
+    """The number of records in a source; None if it is unknown."""
     if isinstance(source, Mapping):
         ids = source.get("ids", ())
         return len(ids) if isinstance(ids, list | tuple) else None
@@ -220,7 +220,7 @@ def _records(source: Any, size: int, columns: RecordColumns) -> Iterator[Record]
 
 def _record_of_named(piece: Record, place: str, columns: RecordColumns, is_first: bool) -> Record:
     """A record from a dict whose keys are the names of columns. The first record must have all of
-    them, so that a wrong name is noticed; later records may lack all but the id."""
+    them, so that a wrong name is noticed. Later records must only have the id."""
     if columns.id is None:
         raise _no_index(place, [*piece])
     _refuse_lacking([*piece], place, columns if is_first else RecordColumns(columns.id))
@@ -262,7 +262,8 @@ def _records_of_piece(
 
 
 def _is_row(piece: Any, columns: RecordColumns) -> bool:
-    """Whether an item is one record, and not several in the form of a result of `get`."""
+    """Whether an item is one record. Otherwise it is a table, or a dict of lists as `get` returns
+    it."""
     if not isinstance(piece, Mapping):
         return False
     return "id" in piece if columns.are_usual else not isinstance(piece.get("ids"), Sized)
@@ -280,7 +281,7 @@ def _is_frame(source: Any) -> bool:
 
 
 def _is_arrow(source: Any) -> bool:
-    """Whether the source is a pyarrow Table, or a batch of one."""
+    """Whether the source is a pyarrow Table or RecordBatch."""
     return hasattr(source, "to_pydict") and hasattr(source, "schema")
 
 
@@ -295,7 +296,7 @@ def _columns_of(frame: Any, start: int, size: int) -> dict[Any, list[Any]]:
 def _refuse_columns(
     names: list[Any], place: str, columns: RecordColumns, has_index: bool = False
 ) -> None:
-    """Raise InvalidArgumentError if records can't be made from these columns."""
+    """Raise InvalidArgumentError if these columns are not those of records."""
     if columns.id is None and not has_index:
         raise _no_index(place, names)
     _refuse_lacking(names, place, columns)
@@ -311,7 +312,7 @@ def _refuse_columns(
 
 
 def _refuse_lacking(names: list[Any], place: str, columns: RecordColumns) -> None:
-    """Raise InvalidArgumentError if a column that an argument names doesn't exist."""
+    """Raise InvalidArgumentError if a column is missing that an argument names."""
     for name, argument in columns.needed.items():
         if name not in names:
             raise InvalidArgumentError(

@@ -39,8 +39,8 @@ KERNEL_TYPES = frozenset([
 
 @contextmanager
 def open_file(path: Path, root: Path | None) -> Iterator[FileIO]:
-    """The file at a path, opened without buffering; raises DataLoaderError unless it is a regular
-    file, and in `root` if that is given."""
+    """A context manager that opens the file at a path without buffering. Raises DataLoaderError
+    unless it is a regular file, and below `root` if that is given."""
     _refuse_where_untried()
     place = _regular(str(path), None) if root is None else _below(root, _names(path, root))
     with _translate_missing_file(place) as file:
@@ -62,8 +62,8 @@ def _translate_missing_file(place: AbstractContextManager[FileIO]) -> Iterator[F
 
 
 def _names(path: Path, root: Path) -> tuple[str, ...]:
-    """The names of the folders from the root to the file, and of the file. A relative path is
-    looked up below the root first, and then below the working directory."""
+    """The names of the folders that lead from the root to the file, and the name of the file. A
+    relative path is looked up below the root first, and then below the working directory."""
     inside = root.resolve()
     below = (root / path).resolve()
     is_missing = below.is_relative_to(inside) and not os.path.lexists(below)
@@ -104,7 +104,8 @@ def _below(root: Path, names: tuple[str, ...]) -> Iterator[FileIO]:
 
 @contextmanager
 def _regular(name: str, folder: int | None) -> Iterator[FileIO]:
-    """Open a regular file by its name; if a folder is given, links aren't followed."""
+    """A context manager that opens a regular file by its name. If a folder is given, links are not
+    followed."""
     # Checked before it is opened, since even opening a device can have effects; and again after,
     # since the opened file may be another.
     _refuse_odd(os.stat(name, dir_fd=folder, follow_symlinks=folder is None))
@@ -124,8 +125,8 @@ def _refuse_odd(status: os.stat_result) -> None:
 
 
 def _kernel_type(status: os.stat_result) -> str | None:
-    """The type of the file system, if the kernel itself generates its files (such as /proc), which
-    it reports as regular files."""
+    """The type of the file system, if the kernel itself generates its files, as in /proc. The
+    kernel reports them as regular files. None for other file systems."""
     if status.st_blocks:  # on a disk: there is no need to look further
         return None
     device = f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}"
@@ -145,12 +146,12 @@ PIECE = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """From where data may be read, and how much.
+    """The sources from which data can be read, and the limits for reading.
 
-    schemes: the allowed schemes, besides local files and `data:`, such as "https" and "s3"; root:
-    the folder that must contain local files; max_bytes: the limit for one URI; timeout: the seconds
-    for one URI; private_addresses: whether web servers may have addresses of private networks. For
-    schemes that fsspec handles, fsspec decides what is accessed.
+    schemes: the allowed schemes, in addition to local files and `data:`, such as "https" and "s3";
+    root: the folder that must contain local files; max_bytes: the maximum size of the data at one
+    URI; timeout: the seconds for one URI; private_addresses: whether web servers can have addresses
+    of private networks. For schemes that fsspec handles, fsspec decides what is accessed.
     """
 
     schemes: tuple[str, ...] = ()
@@ -160,7 +161,8 @@ class Sources:
     private_addresses: bool = False
 
     def read(self, uri: str) -> bytes:
-        """The bytes at a URI; raises DataLoaderError if they can't or must not be read."""
+        """The bytes at a URI. Raises DataLoaderError if they cannot be read, or if reading them is
+        not allowed."""
         deadline = Deadline.after(self.timeout)
         try:
             return self._read(uri, deadline)
@@ -171,8 +173,8 @@ class Sources:
             raise DataLoaderError(str(error) or repr(error)) from error
 
     def read_below(self, path: str) -> bytes:
-        """The bytes of a file below the root, by its relative path, in which no part may be a link;
-        raises DataLoaderError if they can't be read."""
+        """The bytes of the file at a path relative to the root. No part of the path can be a link.
+        Raises DataLoaderError if the file cannot be read."""
         assert self.root is not None
         _refuse_where_untried()
         names = tuple(path.split("/"))

@@ -68,7 +68,7 @@ NAT64 = IPv6Network("64:ff9b::/96")  # the IPv4 in it counts
 
 
 def refuse_private(text: str) -> None:
-    """Raise DataLoaderError for an address that isn't public; an IPv4 address inside an IPv6
+    """Raise DataLoaderError for an IP address that is not public. An IPv4 address inside an IPv6
     address is checked, too."""
     address = ip_address(text.partition("%")[0])
     if not _is_public(address):
@@ -103,18 +103,19 @@ class Deadline:
 
     @classmethod
     def after(cls, seconds: float) -> "Deadline":
-        """A deadline that starts now."""
+        """A deadline that ends in this many seconds."""
         return cls(seconds, time.monotonic() + seconds)
 
     def seconds_left(self) -> float:
-        """The seconds left, more than 0; raises DataLoaderError if there are none."""
+        """The number of seconds left, which is positive. Raises DataLoaderError if the deadline has
+        passed."""
         left = self.end - time.monotonic()
         if left <= 0:
             raise self._timeout_error()
         return left
 
     def wait_for(self, work: Callable[[], T]) -> T:
-        """The result of `work`, for calls that can't be interrupted, such as a name lookup: a
+        """The result of `work`, for calls that cannot be interrupted, such as a name lookup. A
         thread makes the call, and is abandoned at the deadline."""
         promised: Future[T] = Future()
         try:
@@ -143,15 +144,15 @@ LONGEST = 16_000  # fits into one record of TLS, so that one timeout bounds its 
 
 @dataclass(frozen=True, slots=True)
 class Web:
-    """Limits for reading a URI: allowed schemes, the deadline, and whether servers may have private
-    addresses."""
+    """Reads URIs within limits: the allowed schemes, the deadline, and whether servers can have
+    private addresses."""
 
     schemes: tuple[str, ...]
     private_addresses: bool
     deadline: Deadline
 
     def open(self, uri: str) -> Any:
-        """The server's response, to be read and closed."""
+        """The server's response, which the caller reads and closes."""
         opener = urllib.request.OpenerDirector()  # with none of the usual ways to ftp or files
         for handler in (
             _HTTP(self),
@@ -169,14 +170,14 @@ class Web:
             raise
 
     def connection(self, kind: Any, *arguments: Any, **named: Any) -> Any:
-        """An http.client connection within these limits."""
+        """An http.client connection that keeps these limits."""
         connection = kind(*arguments, **named)
         connection._create_connection = self.connect
         connection.response_class = partial(_Response, self.deadline)
         return connection
 
     def connect(self, address: tuple[str, int], *_: Any) -> socket.socket:
-        """Like `socket.create_connection`. The name is looked up once; its addresses are checked
+        """Like `socket.create_connection`. The name is looked up once. Its addresses are checked
         and then used, so that no second lookup can lead elsewhere. All attempts share the remaining
         time."""
         host, port = address
@@ -200,7 +201,7 @@ class Web:
 
 
 class _Timely(io.RawIOBase):
-    """Reads from a socket, waiting at most for the time that is left."""
+    """Reads from a socket, and waits no longer than until the deadline."""
 
     def __init__(self, received: Any, connected: socket.socket, deadline: Deadline) -> None:
         self._received, self._connected, self._deadline = received, connected, deadline
@@ -218,7 +219,7 @@ class _Timely(io.RawIOBase):
 
 
 class _Response(http.client.HTTPResponse):
-    """A response, all of which must be read within the time limit: status line, headers, `100
+    """A response, all of which must be read before the deadline: status line, headers, `100
     Continue`, body, trailers."""
 
     def __init__(self, deadline: Deadline, connected: socket.socket, *rest: Any, **named: Any):
@@ -256,8 +257,8 @@ def _refuse_long(request: Any) -> None:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects, only to allowed schemes. Each redirect opens a new connection, which is
-    checked like the first."""
+    """Follows redirects to allowed schemes only. Each redirect opens a new connection, which is
+    checked like the first one."""
 
     def __init__(self, web: Web) -> None:
         self._schemes = set(web.schemes) & set(WEB)

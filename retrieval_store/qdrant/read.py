@@ -356,7 +356,7 @@ def count(
     exact: bool = True,
     shard_key_selector: Any = None,
 ) -> models.CountResult:
-    """The number of points that fulfil a filter, which is always exact; 0 if the list of shards is
+    """The number of points that fulfil a filter. It is always exact. 0 if the list of shard keys is
     empty."""
     if shard_key_selector == []:
         return models.CountResult(count=0)
@@ -374,8 +374,8 @@ def facet(
     limit: Any = 10,
     exact: bool = False,
 ) -> models.FacetResponse:
-    """The values of a key, with the number of points that have each. The most frequent come first;
-    equally frequent ones are in ascending order."""
+    """The values of a key, each with the number of points that have it. The most frequent value
+    comes first; values with equal counts are in ascending order."""
     if not isinstance(limit, int) or limit < 1:
         raise bad_request(f"limit is {describe(limit)}, expected 1 or more")
     check_limit(opened, limit)

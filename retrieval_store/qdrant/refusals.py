@@ -55,8 +55,8 @@ ClassT = TypeVar("ClassT", bound=type)
 
 
 class Refused(RetrievalStoreError, UnexpectedResponse, ValueError):  # noqa: N818  as servers say
-    """The call was refused, and nothing was written. status_code: the status in a server's
-    response; ids: example points without the vector, if that is the reason."""
+    """A call was refused, and nothing was written. status_code: the status in a server's response;
+    ids: example points without the vector, if that is the reason."""
 
     ids: Sequence[Any] = ()
 
@@ -85,7 +85,7 @@ class NoVectorError(Refused):
 
 
 def bad_request(message: str) -> Refused:
-    """The refusal of a request that a server can't parse."""
+    """The refusal of a request that a server cannot parse."""
     return Refused(HTTPStatus.UNPROCESSABLE_ENTITY, message)
 
 
@@ -93,7 +93,7 @@ INVALID = "Validation error in JSON body"
 
 
 def invalid(reason: str) -> Refused:
-    """The refusal of a body that a server can parse, but finds invalid."""
+    """The refusal of a body that a server can parse but that is invalid."""
     return bad_request(f"{INVALID}: {reason}")
 
 
@@ -111,8 +111,8 @@ PARTS, CHARACTERS = 4, 60  # of a value that are shown in a message
 
 
 def describe(value: Any, depth: int = 3) -> str:
-    """A value of a request as JSON, in the sender's form, shortened for a message; if it can't be
-    JSON, as Python displays it."""
+    """A value of a request as JSON, in the form in which it was sent, shortened for a message. A
+    value that cannot be JSON is displayed as Python does."""
     if isinstance(value, BaseModel):
         value = {name: part for name, part in vars(value).items() if part is not None}
     elif hasattr(value, "tolist"):
@@ -138,7 +138,8 @@ def _abbreviate(parts: Sequence[str]) -> str:
 
 
 def to_float(value: Any, name: str) -> float:
-    """A number as float64; raises Refused for anything else, and for a number that is too large."""
+    """A number as float64. Raises Refused for any other value, and for a number that is too
+    large."""
     try:
         number = math.nan if isinstance(value, str | bool) else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -149,12 +150,12 @@ def to_float(value: Any, name: str) -> float:
 
 
 def answers_as_a_server(kind: ClassT) -> ClassT:
-    """A class decorator: public methods behave like the client of a server. They take dicts instead
-    of models, and refuse a dict that fits no model or has other keys. Our errors become `Refused`,
-    without inner frames, except errors of files and of a closed client. A collection that a
-    snapshot replaced meanwhile is looked up again. Any other failure becomes a refusal if the
-    arguments don't fit the client's own method; arguments are only examined after a failure, so
-    that successful calls don't pay for it."""
+    """A class decorator that makes public methods behave like those of a server's client. They
+    accept dicts instead of models, and refuse a dict that fits no model or has unknown keys. Errors
+    of this package become `Refused`, without inner frames, except errors of files and of a closed
+    client. If a snapshot has replaced the collection meanwhile, it is looked up again. Any other
+    failure becomes a refusal if the arguments do not fit the client's own method. Arguments are
+    only examined after a failure, so that successful calls take no longer."""
     for name, method in list(vars(kind).items()):
         if isinstance(method, FunctionType) and not name.startswith("_"):
             setattr(kind, name, _answering(name, method))
@@ -195,7 +196,7 @@ def _answering(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _again(method: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    """Repeat a call, now for the collection that has replaced the earlier one."""
+    """Repeat a call, for the collection that has replaced the earlier one."""
     for _ in range(REPLACED_AT_MOST - 1):
         try:
             return method(*args, **kwargs)
@@ -208,8 +209,8 @@ def _again(method: Callable[..., Any], args: Any, kwargs: Any) -> Any:
 def _refusal_of_error(
     error: Exception, name: str, signature: inspect.Signature, args: Any, kwargs: Any
 ) -> Refused | None:
-    """The refusal for an error in the method of this name; None if the error is a refusal already,
-    or isn't the caller's fault."""
+    """The refusal for an error in the method of this name. None if the error is a refusal already,
+    or is not the caller's fault."""
     if isinstance(error, Refused | ClientClosedError):
         return None
     if isinstance(error, NotFoundError) and error.missing:
@@ -229,14 +230,13 @@ def _refusal_of_error(
 
 
 def _is_repeatable(*arguments: Any) -> bool:
-    """Whether a call with these arguments can be repeated; it can't with an iterator, which is read
-    only once."""
+    """Whether a call with these arguments can be repeated. With an iterator it cannot, since an
+    iterator is read only once."""
     return not any(isinstance(argument, Iterator) for argument in arguments)
 
 
 def _refusal(name: str, arguments: Mapping[str, Any]) -> Refused | None:
-    """The refusal of a call of the method of this name; None if its arguments are valid, so that
-    the failure isn't the caller's fault."""
+    """The refusal of a call of the method of this name. None if the arguments are valid."""
     collection = arguments.get("collection_name", "")
     if not isinstance(collection, str) or not is_unicode(collection):
         return bad_request(
@@ -255,7 +255,7 @@ def _refusal(name: str, arguments: Mapping[str, Any]) -> Refused | None:
 
 
 def check_given(name: str, arguments: Mapping[str, Any]) -> None:
-    """Refuse arguments of types that the client's method of this name doesn't take."""
+    """Refuse arguments whose types the client's method of this name does not accept."""
     try:
         _model(name, strict=False).model_validate(dict(arguments))
     except ValidationError as invalidity:
@@ -271,7 +271,7 @@ def _refusal_of_first_error(invalidity: ValidationError, arguments: Mapping[str,
 
 def _hints_of(name: str) -> dict[str, Any]:
     """The types of the parameters of the client's method of this name. Some type aliases contain
-    names that are known in the aliases' module, but not in the method's."""
+    names that are known in the aliases' module, and not in the method's."""
     method = getattr(qdrant_client.QdrantClient, name)
     return typing.get_type_hints(method, localns={**vars(models), **method.__globals__})
 
@@ -309,8 +309,7 @@ WRITTEN = ("upsert", "update_vectors", "upload_points")  # whose points are no s
 
 
 def _arguments_to_read(name: str) -> frozenset[str]:
-    """The arguments of the client's method of this name for which dicts may be passed instead of
-    models."""
+    """The arguments of the client's method of this name that can be dicts instead of models."""
     if not hasattr(QdrantBase, name):
         return frozenset()
     return frozenset(MODELS).difference(SELECTORS if name in WRITTEN else ())
@@ -343,8 +342,8 @@ def _adapter(method: str, argument: str) -> TypeAdapter[Any]:
 
 
 def to_write(payload: Mapping[Any, Any] | None, place: str = "payload") -> Payload:
-    """A payload in the form of JSON: dates and UUIDs become texts, tuples and sets lists, NaN
-    null."""
+    """A payload in the form of JSON. Dates and UUIDs become strings, tuples and sets become lists,
+    and NaN becomes null."""
     if payload is None:
         return {}
     try:

@@ -38,8 +38,8 @@ GEO_USES: tuple[Use, ...] = ("geo",)
 def unindexed_key(
     filter_: models.Filter, indexes: Indexes
 ) -> tuple[JsonPath, Sequence[Use]] | None:
-    """A key that a filter uses without a suitable index, and the uses of an index that would suit;
-    None if all keys are indexed."""
+    """A key that a filter uses without a suitable index, and the uses that a suitable index must
+    support, any one of which is enough. None if all keys have one."""
     for path, uses in _keys_and_uses(filter_, ()):
         if uses and not serves(indexes.get(path), uses):
             return path, uses
@@ -74,8 +74,9 @@ def _uses_of(index: Schema) -> set[Use]:
 def _keys_and_uses(
     filter_: models.Filter, above: tuple[Any, ...]
 ) -> Iterator[tuple[JsonPath, Sequence[Use]]]:
-    """The keys in a filter, as paths from the top of a payload, each with the uses of an index that
-    would suit. above: the path to the lists to whose elements the filter applies."""
+    """Yield the keys in a filter, as paths from the top of a payload, each with the uses of an
+    index of which one is enough. above: the path to the lists to whose elements the filter
+    applies."""
     for condition in conditions_of(filter_):
         match condition:
             case models.Filter():

@@ -410,8 +410,8 @@ def serve_asgi(application: Any, listening: Listening, announce: Callable[[str],
 
 
 class Guard:
-    """Guards an ASGI application of yours, and serves it, as `retrieval-store serve` does: by keys
-    from the environment, or without keys by the request's origin."""
+    """Guards another ASGI application and serves it, as `retrieval-store serve` does. Requests need
+    a key from the environment. Without keys they are admitted by their origin."""
 
     def __init__(self, host: str, *, read_only: bool = False) -> None:
         """Read the keys from the environment.
@@ -434,16 +434,16 @@ class Guard:
         self._together = RequestMemory(self._limits.memory)
 
     def may_write(self, scope: Any) -> bool:
-        """Whether the key of an admitted request may write.
+        """Whether the key of an admitted request permits writes.
 
         Args:
-            scope: of ASGI.
+            scope: the ASGI scope of the request.
         """
         return self._gate.may(headers_of(scope), "write")
 
     def budget(self) -> Budget:
-        """The time and memory budget of one reading call, as a context manager around it. Another
-        thread sets its attribute `is_stopped` to True once nobody waits for the result."""
+        """The time and memory budget of one call that reads, as a context manager around the call.
+        Another thread sets its attribute `is_stopped` to True once nobody waits for the result."""
         limits = self._limits
         return Budget(
             limits.request_seconds,
@@ -454,10 +454,10 @@ class Guard:
         )
 
     def around(self, application: Asgi) -> Asgi:
-        """An application that refuses requests without a valid key itself.
+        """An application that itself refuses requests without a valid key.
 
         Args:
-            application: answers the other requests; each may read.
+            application: handles all other requests, each of which is permitted to read.
         """
 
         async def guarded(scope: Any, receive: Any, send: Any) -> None:
@@ -492,8 +492,8 @@ async def _send(send: Any, status: int, body: bytes, kind: str) -> None:
 
 
 def _once_listening(host: str, port: int, call: Callable[[], object]) -> None:
-    """Call `call` once a worker accepts connections, but at the latest after STARTS_WITHIN. Before
-    that nobody can connect, since the workers' shared socket doesn't listen."""
+    """Call `call` once a worker accepts connections, at the latest after STARTS_WITHIN. Before that
+    nobody can connect, since the workers' shared socket does not listen."""
     ends = time.monotonic() + STARTS_WITHIN
     while time.monotonic() < ends:
         with suppress(OSError), socket.create_connection((host, port), timeout=1):
@@ -503,7 +503,7 @@ def _once_listening(host: str, port: int, call: Callable[[], object]) -> None:
 
 
 class ServedUrl(str):
-    """The URL of a server. grpc_port: its port for gRPC, None without gRPC."""
+    """The URL of a server. grpc_port: the port for gRPC; None without gRPC."""
 
     grpc_port: int | None = None
 
@@ -542,7 +542,8 @@ def running(
 
 @contextmanager
 def serve_in_thread(application: Application, listening: Listening) -> Iterator[ServedUrl]:
-    """Serve an application in a thread of this process while the body runs, and close it."""
+    """A context manager that serves an application in a thread of this process during its `with`
+    block, and closes the application at the end."""
     with ExitStack() as stack:
         stack.callback(application.close)
         _check_certificate(listening)
@@ -584,7 +585,7 @@ def _config(application: Any, listening: Listening, workers: int) -> uvicorn.Con
 
 
 def _check_certificate(listening: Listening) -> None:
-    """Raise InvalidArgumentError if TLS can't use the files of certificate and key."""
+    """Raise InvalidArgumentError if TLS cannot use the files of the certificate and its key."""
     cert, key = listening.tls_cert, listening.tls_key
     if cert is None:
         return
@@ -598,7 +599,7 @@ def _check_certificate(listening: Listening) -> None:
 
 
 def _listening_socket(listening: Listening) -> socket.socket:
-    """A listening socket that processes may share. Connections that arrive before a process has
+    """A listening socket that processes can share. Connections that arrive before a process has
     started are queued."""
     bound = _bind_to(listening.host, listening.port, socket.SO_REUSEADDR)
     bound.listen(BACKLOG)
@@ -607,8 +608,8 @@ def _listening_socket(listening: Listening) -> socket.socket:
 
 
 class PortOfWorkers(socket.socket):
-    """A bound socket that doesn't listen. A process that receives it opens a listening socket of
-    its own at the same port; Linux distributes connections among these sockets. With a single
+    """A bound socket that does not listen. A process that receives it opens its own listening
+    socket at the same port, and Linux distributes connections among these sockets. With a single
     shared socket, the first process to accept would get all connections that arrive together."""
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -624,8 +625,8 @@ def _listening_beside(family: int, address: Any) -> socket.socket:
 
 
 def _bind_for_workers(listening: Listening) -> socket.socket:
-    """The bound socket that several processes receive. Since SO_REUSEPORT lets any server of the
-    same user bind the same port, it is first checked that the port is free."""
+    """The bound socket that several processes receive. SO_REUSEPORT lets any server of the same
+    user bind the same port, so it is first checked that the port is free."""
     if sys.platform != "linux":  # elsewhere SO_REUSEPORT doesn't distribute connections
         return _listening_socket(listening)
     with _bind_to(listening.host, listening.port, socket.SO_REUSEADDR) as free:
@@ -656,11 +657,11 @@ def _bind_to(host: str, port: int, option: int) -> socket.socket:
 
 @contextmanager
 def _reserve_rpc_port(listening: Listening, shared: bool) -> Iterator[RpcListening | None]:
-    """A port for gRPC, reserved for this process and its workers while the body runs; None if gRPC
-    isn't served. In each process gRPC opens its own sockets, which share the port by SO_REUSEPORT
-    with a socket here that doesn't listen. Since SO_REUSEPORT lets any server of the same user bind
-    the same port, it is first checked that the port is free. shared: whether several processes
-    listen there."""
+    """A context manager that reserves a port for gRPC, for this process and its workers; yields
+    None if gRPC is not served. In each process gRPC opens its own sockets, which share the port by
+    SO_REUSEPORT with a socket of this process that does not listen. SO_REUSEPORT lets any server of
+    the same user bind the same port, so it is first checked that the port is free. shared: whether
+    several processes listen at the port."""
     if listening.grpc_port is None:
         yield None
         return
@@ -680,9 +681,9 @@ def _reserve_rpc_port(listening: Listening, shared: bool) -> Iterator[RpcListeni
 
 
 def check_rpc(host: str, port: int, looks: bool = True) -> tuple[str, int]:
-    """The IP address and port for gRPC. looks: whether to check that the port is free; not needed
-    for port 0. Raises MissingDependencyError if gRPC isn't installed, StorageError if it can't
-    listen there, and InvalidArgumentError for an invalid port."""
+    """The IP address and port for gRPC. looks: whether to check that the port is free, which is
+    unnecessary for port 0. Raises MissingDependencyError if gRPC is not installed, StorageError if
+    the port is not free, and InvalidArgumentError for an invalid port."""
     with needing("gRPC", None, "retrieval-store-server"):
         import grpc_health.v1.health  # noqa: F401
     if not looks:

@@ -14,15 +14,16 @@ MAX_SEED = 2**32 - 1
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request of the page. function: answers it; its arguments are the fields of the body.
-    required: mandatory fields. The result is JSON, bytes, or the result of `live`."""
+    """A kind of request of the page. function: handles the request; its arguments are the fields of
+    the body. required: the mandatory fields. The result is JSON, bytes, or the result of `live`."""
 
     function: Callable[..., Any]
     checks: Mapping[str, Check]
     required: tuple[str, ...] = ("collection",)
 
     def __call__(self, views: Views, body: Any) -> Any:
-        """The response to a body; raises InvalidArgumentError that names an invalid field."""
+        """The result for the body of a request. Raises InvalidArgumentError for an invalid field,
+        and names it."""
         return self.function(views, **check_body(body, self.checks, self.required))
 
 

@@ -20,7 +20,8 @@ STRING, INTEGER = "s:", "i:"  # the prefix of a record's key, by the kind of its
 
 
 def check_body(body: Any, checks: Mapping[str, Check], required: Collection[str]) -> dict[str, Any]:
-    """The fields of a body, checked by these functions; null fields are left out."""
+    """The fields of a body, as these functions return them. Fields that are null are left out.
+    Raises InvalidArgumentError for invalid, unknown and missing fields."""
     if not isinstance(body, dict):
         raise InvalidTypeError(f"the body is {quote(body)}, expected an object")
     for name in body:
@@ -35,7 +36,7 @@ def check_body(body: Any, checks: Mapping[str, Check], required: Collection[str]
 
 
 def text(value: Any, name: str, most: int = LONGEST_TEXT) -> str:
-    """Checks for a string."""
+    """The value, if it is a string of at most `most` characters."""
     if not isinstance(value, str):
         raise InvalidTypeError(f"{name} is {quote(value)}, expected a text")
     if len(value) > most:
@@ -44,7 +45,7 @@ def text(value: Any, name: str, most: int = LONGEST_TEXT) -> str:
 
 
 def non_empty_text(value: Any, name: str) -> str:
-    """Checks for a string that isn't empty."""
+    """The value, if it is a string that is not empty."""
     if not (checked := text(value, name)):
         raise InvalidArgumentError(f"{name} is empty")
     return checked
@@ -54,7 +55,7 @@ name_of_something = partial(text, most=LONGEST_NAME)
 
 
 def flag(value: Any, name: str) -> bool:
-    """Checks for a boolean."""
+    """The value, if it is a boolean."""
     if not isinstance(value, bool):
         raise InvalidTypeError(f"{name} is {quote(value)}, expected true or false")
     return value
@@ -66,14 +67,14 @@ def whole(least: int, most: int) -> Check:
 
 
 def number(value: Any, name: str) -> float:
-    """Checks for a number."""
+    """The value, if it is a number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidTypeError(f"{name} is {quote(value)}, expected a number")
     return float(value)
 
 
 def share(value: Any, name: str) -> float:
-    """Checks for a number from 0 to 1."""
+    """The value, if it is a number from 0 to 1."""
     return fraction(value, name)
 
 
@@ -91,14 +92,14 @@ def one_of(names: Collection[str]) -> Check:
 
 
 def condition(value: Any, name: str) -> dict[str, Any]:
-    """Checks for a filter; its contents are checked where it is parsed."""
+    """The value, if it is a dict. Its contents are checked when the filter is parsed."""
     if not isinstance(value, dict):
         raise InvalidTypeError(f"{name} is {quote(value)}, expected an object")
     return value
 
 
 def key(value: Any, name: str) -> PointId:
-    """The id of the record with this key; a key is "i:" or "s:" with an integer or a string."""
+    """The id of the record with this key. A key is "i:" with an integer, or "s:" with a string."""
     key_text = text(value, name, LONGEST_NAME)
     if key_text.startswith(STRING):
         return key_text.removeprefix(STRING)
@@ -130,14 +131,14 @@ def list_of(check: Check, most: int = MAX_KEYS) -> Check:
 
 
 def vector(value: Any, name: str) -> Matrix:
-    """One vector, or the several vectors of one query, as (m, d) float32."""
+    """(m, d) float32: one vector, or the several vectors of one query."""
     if not isinstance(value, list):
         raise InvalidTypeError(f"{name} is {quote(value)}, expected a list of numbers")
     return matrix_of(value, name)
 
 
 def sparse(value: Any, name: str) -> SparseVector:
-    """A sparse vector."""
+    """The value as a sparse vector."""
     if not isinstance(value, dict) or value.keys() != {"indices", "values"}:
         raise InvalidTypeError(f"{name} is {quote(value)}, expected indices and values")
     (sparse_vector,) = sparse_of(value, name)
@@ -146,7 +147,7 @@ def sparse(value: Any, name: str) -> SparseVector:
 
 
 def data(value: Any, name: str) -> bytes:
-    """Bytes from base64."""
+    """The bytes that the value encodes in base64."""
     try:
         return base64.b64decode(value, validate=True)
     except (TypeError, ValueError, binascii.Error):

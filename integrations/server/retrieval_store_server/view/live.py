@@ -33,15 +33,16 @@ MAX_FUNCTIONS = 8  # cached embedding functions, which may hold models
 
 @dataclass(frozen=True, slots=True)
 class ViewedCollection:
-    """A collection as the page sees it. spaces: in the order in which they were added."""
+    """A collection that the page displays. spaces: its vector spaces, in the order in which they
+    were added."""
 
     record: CollectionRecord
     points: PointsBackend
     spaces: tuple[SpaceRecord, ...]
 
     def space(self, name: str | None, kinds: tuple[str, ...], argument: str) -> SpaceRecord:
-        """The vector space of this name and of one of these kinds; without a name the unnamed
-        space, or the first."""
+        """The vector space of this name and of one of these kinds. Without a name it is the unnamed
+        space, or else the first space. argument: the name of the field, for messages."""
         spaces = {space.name: space for space in self.spaces if space.kind in kinds}
         if name is None and spaces:
             return spaces.get("") or next(iter(spaces.values()))
@@ -59,9 +60,9 @@ class ViewedCollection:
 
 
 class Views:
-    """The page's access to a store. session: the store's session, which the caller closes. trust:
-    whether stored embedding functions may be made that access hosts and files. image_root: the
-    folder with the files that URIs may show, None to show no file."""
+    """The page's access to a store. session: the session of the store, which the caller closes.
+    trust: whether stored embedding functions can be created that access hosts and files.
+    image_root: the folder with the files that the page can show, None to show no file."""
 
     def __init__(
         self, session: Session, trust: bool = False, image_root: Path | None = None
@@ -73,17 +74,17 @@ class Views:
 
     @property
     def store(self) -> CollectionStore:
-        """The store; raises ClientClosedError once it was closed."""
+        """The store; raises ClientClosedError if it is closed."""
         return self.session.store
 
     def collection(self, collection_id: str) -> ViewedCollection:
-        """A collection by its id; raises NotFoundError."""
+        """The collection with this id; raises NotFoundError if there is none."""
         record = self.store.record(collection_id)
         points = self.store.points(collection_id)
         return ViewedCollection(record, points, tuple(_spaces(record, points)))
 
     def embedder(self, record: CollectionRecord) -> Any:
-        """The embedder of a collection, by its stored function."""
+        """The embedder of a collection, with its stored function."""
         spec = record.settings.get("embedding_function")
         key = (record.id, orjson.dumps(spec, option=orjson.OPT_SORT_KEYS))
         with self._lock:
@@ -97,7 +98,7 @@ class Views:
 
     @property
     def watching(self) -> "Watching":
-        """The object that reports changes, shared by all pages."""
+        """The object that detects changes, which all pages share."""
         with self._lock:
             if self._watching is None:
                 self._watching = Watching(lambda: self.store)
@@ -105,7 +106,7 @@ class Views:
 
 
 def _spaces(record: CollectionRecord, points: PointsBackend) -> list[SpaceRecord]:
-    """The vector spaces of a collection. A cluster doesn't list them; there they come from the
+    """The vector spaces of a collection. A cluster does not list them, so they are derived from the
     settings."""
     if points.engine is not None:
         return points.engine.spaces()
@@ -122,7 +123,8 @@ EMPTY = b"\n"
 
 
 class Lines:
-    """The lines that one page receives: the first immediately, and another after each change."""
+    """The lines that one page receives: the first one immediately, and another one after each
+    change."""
 
     def __init__(self, views: Views, collection: str | None) -> None:
         self._watching, self._collection = views.watching, collection
@@ -138,8 +140,8 @@ class Lines:
 
 
 def live(views: Views, collection: str | None = None) -> Lines:
-    """The lines that report changes to a page. Changes of the given collection are reported sooner
-    than those of others."""
+    """The lines that report changes to a page. Changes of `collection` are reported sooner than
+    those of other collections."""
     return Lines(views, collection)
 
 
@@ -148,8 +150,8 @@ PAUSE_PER_LOOK = 20.0  # factor of a full read's duration, as a pause before the
 
 
 class Watching:
-    """The cached state of a store's collections, which is read again when it is too old. clock:
-    returns the time in seconds."""
+    """The cached state of a store's collections. It is read again when it is too old. clock: a
+    function that returns the time in seconds."""
 
     def __init__(
         self,
@@ -164,8 +166,8 @@ class Watching:
         self._looked_at: dict[str, float] = {}
 
     def now(self, collection: str | None) -> dict[str, dict[str, Any]]:
-        """The state of all collections; the given collection is read now. A caller that comes while
-        another one reads gets the previous state, so that it doesn't occupy a thread."""
+        """The state of all collections. The state of `collection` is read now. A caller that comes
+        while another caller reads gets the previous state, so that it does not occupy a thread."""
         if self._lock.acquire(blocking=not self._has_looked):
             try:
                 self._look_if_due(collection)
@@ -199,8 +201,8 @@ class Watching:
         }
 
     def _look_at(self, collection: str) -> None:
-        """Read one collection. On a cluster, which doesn't report changes, it is read no more often
-        than the others."""
+        """Read the state of one collection. On a cluster, which does not report changes, it is read
+        no more often than the others."""
         with suppress(NotFoundError):
             points = self._store().points(collection)
             if points.engine is not None:

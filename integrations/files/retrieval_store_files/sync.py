@@ -188,7 +188,7 @@ def sync_folder(
             splits a text into passages.
         overlap: the number of words that adjacent passages share.
         metadata: metadata to add: a dict, or a function of a path and a `Passage` that returns a
-        dict.
+            dict.
         batch: the number of records that are written durably at once.
         max_bytes: the largest size of a file.
         passwords: candidates for opening encrypted PDFs and documents of Office; none is stored.

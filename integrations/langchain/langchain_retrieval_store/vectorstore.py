@@ -129,7 +129,7 @@ class RetrievalStore(Searches, VectorStore):
             collection_metadata: the metadata of a collection that is created here.
             create: whether a missing store or collection is created.
             relevance_score_fn: a function that converts a distance to a relevance, instead of the
-            default.
+                default.
             check_model: False to use another model than the one that the collection stores.
             retrieval_mode: the default mode of searches by text: "dense", "text" (BM25), "sparse"
                 or "hybrid".
@@ -139,7 +139,7 @@ class RetrievalStore(Searches, VectorStore):
             content_payload_key: a metadata key under which the text is stored too, such as
                 "page_content" in points written by LangChain's store for Qdrant.
             metadata_payload_key: a key under which all metadata are stored, such as "metadata" in
-            those points.
+                those points.
 
         Raises:
             ConflictError: distance, settings or model contradict the existing collection.
@@ -335,7 +335,7 @@ class RetrievalStore(Searches, VectorStore):
         Raises:
             EmbeddingFunctionError: the embedding has no `embed_image`.
             InvalidArgumentError: the number of metadatas, ids or captions differs from the number
-            of uris.
+                of uris.
         """
         batch = DocumentBatch(uris, metadatas, ids, captions)
         if batch.contents:
@@ -366,7 +366,7 @@ class RetrievalStore(Searches, VectorStore):
         Args:
             ids: which documents.
             documents: one for each id; their metadata are merged key by key, and a None deletes the
-            key.
+                key.
         """
         batch = self._batch_of(ids, documents)
         if batch.contents:

@@ -238,7 +238,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
             sparse_model: computes sparse vectors, which replace BM25 in the modes sparse and
                 hybrid.
             sparse_doc_fn: computes the sparse vectors of documents, as in LlamaIndex's stores;
-            instead of a model.
+                instead of a model.
             sparse_query_fn: computes the sparse vectors of queries.
             hybrid_fusion_fn: "adaptive", "weighted", "rrf", or a function of (dense_result,
                 sparse_result, alpha=, top_k=). The default is "adaptive", but "weighted" where a

@@ -5,7 +5,7 @@ is written. Records are checked in batches, by the code that checks the argument
 `Collection.add`. If a batch is refused, its records are checked one by one, so that the error can
 name the first invalid record. Last an `Adder` writes the records.
 
-If a file has the settings of the collection from which it was exported, `description_in` reads them.
+An exported file may have the settings of its collection; `description_in` reads them.
 """
 
 import os

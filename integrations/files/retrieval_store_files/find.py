@@ -1,4 +1,4 @@
-"""Finds the files of a folder: texts, images, captions, and files that are skipped or unreadable."""
+"""Finds the files of a folder: texts, images, captions, and skipped or unreadable files."""
 
 import os
 import stat

@@ -1,16 +1,16 @@
 """Reads and writes Parquet files with pyarrow. Each row is a record.
 
 A file has the columns "id", "document", "uri", "embedding" (lists of one length, float16 if the
-collection stores float16), "sparse_embedding" (lists "indices" and "values") and "metadata", JSON as
-text. The metadata of the schema has the name and settings of the collection. For programs that read
-tables there is also a column "metadata.KEY" for each key whose values are all of one type: bool,
-64-bit integer, float, or text.
+collection stores float16), "sparse_embedding" (lists "indices" and "values") and "metadata", which
+is JSON as text. The metadata of the schema has the name and settings of the collection. For
+programs that read tables there is also a column "metadata.KEY" for each key whose values are all of
+one type: bool, 64-bit integer, float, or text.
 
 `BatchReader` converts batches of any Arrow table to rows. A column with the name of a field becomes
 that field; any other column becomes a key of the metadata. An id can be an integer, which is read
 as its digits. If there is a column "metadata" of JSON, the columns "metadata.KEY" repeat its values
-and aren't read. Otherwise each of them becomes the key KEY. Dates and times become text, the form in
-which filters compare them. Null, or NaN in a column of numbers, means that there is no value.
+and aren't read. Otherwise each of them becomes the key KEY. Dates and times become text, in the
+form that filters compare. Null, or NaN in a column of numbers, means that there is no value.
 """
 
 import os

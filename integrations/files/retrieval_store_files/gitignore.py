@@ -1,11 +1,11 @@
-"""Git's .gitignore patterns, by the rules of its manual (`man gitignore`) and of its wildcard
-matching (wildmatch.c). They match bytes. Each path is matched without its parent folders, since the
-contents of an excluded folder aren't visited. (pathspec's patterns also match the contents. It
-reads some lines differently, and google-re2, which it uses where available, can't hold two thousand
-patterns.)
+"""Matches paths with Git's .gitignore patterns, by the rules of its manual (`man gitignore`) and of
+its wildcard matching (wildmatch.c). Patterns match bytes. Each path is matched without its parent
+folders, since the contents of an excluded folder aren't visited. (The package pathspec isn't used.
+Its patterns also match the contents of folders, and it reads some lines differently. It uses
+google-re2 where available, which can't hold two thousand patterns.)
 
 A pattern becomes a regular expression without backtracking. The text between two stars matches at
-its first occurrence, which is kept (`(?>…)`), so that no pattern takes long.
+its first occurrence, and the match isn't revised (`(?>…)`), so that no pattern takes long.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""`add` adds records from files and folders, with a report of the skipped ones."""
+"""The command `add`. It adds records from files and folders, and reports skipped files."""
 
 import shutil
 import sys

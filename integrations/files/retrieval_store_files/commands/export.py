@@ -1,4 +1,4 @@
-"""`export` writes a collection into files."""
+"""The command `export`. It writes a collection into files."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""`import` adds the records of other programs' stores, with a report of the rest."""
+"""The command `import`. It imports the stores of other programs, and reports the data that can't be
+imported.
+"""
 
 from pathlib import Path
 from typing import Any

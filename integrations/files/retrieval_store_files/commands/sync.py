@@ -1,4 +1,4 @@
-"""`sync` keeps a collection in step with a folder."""
+"""The command `sync`. It keeps a collection in sync with a folder."""
 
 import re
 from collections.abc import Sequence

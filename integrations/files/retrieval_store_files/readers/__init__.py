@@ -1,22 +1,24 @@
-"""Readers: they extract texts from files, with the position of each text in the file.
+"""Readers extract the text of a file, with the position of each part of the text in the file.
 
-The input is the bytes of a file, which are untrusted; the output is a `FileText`, or a
+The input is the bytes of a file, which are untrusted. The output is a `FileText`, or a
 DataLoaderError. A reader returns everything that a person who opens the file can read; its gaps
-name the rest.
+name the parts that it doesn't read.
 
 - `files` finds the reader of a file; `child` runs readers in a process with limits.
 - `markup` reads texts, Markdown and reStructuredText. `html` reads HTML, which `elements` parses.
   `data` reads source code, tables, JSON and notebooks. `mail` reads mail; `mail_headers` decodes
-  its headers first. `pdf` reads PDF: `accents` puts accents onto their letters, and `glyphs` finds
+  its headers first. `pdf` reads PDF: `accents` joins accents with their letters, and `glyphs` finds
   missing letters.
 - `word`, `slides` and `sheets` read the documents of Office; `office` has their common parts.
-- `open_document` reads LibreOffice's documents, whose names and styles `odf` knows. `old_sheets`
-  reads Excel before 2007, `rich_text` RTF, `books` EPUB, `mailboxes` mbox and mails of Outlook.
-  `marked_text` reads other texts with headings, XML and subtitles. `packed` opens zips of XML.
-- `encodings` decodes texts, in the encoding that `declared` finds. `entities` replaces XML's
-  entities; `tables` writes tables as Markdown, `passages` splits the result.
+- `open_document` reads the documents of LibreOffice, whose names and styles `odf` defines.
+  `old_sheets` reads files of Excel before 2007, `rich_text` RTF, `books` EPUB, and `mailboxes` mbox
+  and mails of Outlook. `marked_text` reads XML, subtitles, and other texts with headings. `packed`
+  opens zips of XML.
+- `encodings` decodes texts, in the encoding that `declared` finds. `entities` replaces entities of
+  XML, `tables` writes tables as Markdown, and `passages` splits the result.
 
-They may use `plugins`, `loaders`, `embeddings` and `errors` of the core, and `values`.
+These modules can use `plugins`, `loaders`, `embeddings` and `errors` of the core, and `values` of
+this package.
 
 A reader is a plugin of the group `retrieval_store.readers`. Its name is the ending of the files
 that it reads, such as "djvu", or their media type.

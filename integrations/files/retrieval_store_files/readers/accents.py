@@ -1,5 +1,6 @@
-"""Puts accents onto their letters in PDF pages that draw both, one over the other, as TeX does with
-its older fonts. Otherwise a search for "für" wouldn't find "fu¨r"."""
+"""Joins accents with their letters in PDF pages that draw an accent and its letter one over the
+other, as TeX does with its older fonts. Otherwise a search for "für" wouldn't find "fu¨r".
+"""
 
 import unicodedata
 from ctypes import c_double

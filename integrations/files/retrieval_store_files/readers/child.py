@@ -1,8 +1,8 @@
-"""Runs readers in a separate process with limits, so that an untrusted file can harm only a parser
-in it.
+"""Runs readers in a separate process with limits, so that an untrusted file can harm only that
+process.
 
-The process is started at the first file, reads one file after another, and is restarted where a
-file has ended it. It gets the name of a reader and the bytes of a file, and responds in JSON. It
+The process is started for the first file, and reads one file after another. If a file has ended it,
+it is started again. It gets the name of a reader and the bytes of a file, and responds in JSON. It
 can open no connection, start no program and write no file. Its time is limited, and on Linux its
 memory too.
 """

@@ -1,5 +1,6 @@
-"""Finds the encoding that a file declares. It knows the labels in the encoding standard
-(encoding.spec.whatwg.org), like browsers and mail programs, and where HTML and XML have them."""
+"""Finds the encoding that a file declares. It knows the labels of the encoding standard
+(encoding.spec.whatwg.org), as browsers and mail programs do, and their positions in HTML and XML.
+"""
 
 import codecs
 import re

@@ -1,6 +1,7 @@
-"""Parses pages into elements: HTML as browsers do, by the standard of WHATWG, and XHTML as XML.
+"""Parses pages into elements. HTML is parsed as in browsers, by the standard of WHATWG, and XHTML
+is parsed as XML.
 
-Scripts, styles and comments, which aren't text, are left out.
+Scripts, styles and comments are left out, since they aren't text.
 """
 
 from collections.abc import Iterator, Mapping

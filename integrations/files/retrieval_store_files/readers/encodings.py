@@ -1,8 +1,9 @@
 """Decodes texts.
 
-A byte order mark defines the encoding. Without one a text is in UTF-8 if most of its non-ASCII
-bytes are valid in it; invalid bytes are replaced, and named with their lines. Otherwise the
-declared encoding counts. Without a declaration chardet guesses, which is a gap.
+A byte order mark defines the encoding. A text without such a mark is UTF-8 if most of its non-ASCII
+bytes are valid UTF-8. Its invalid bytes are replaced, and reported with their lines. For any other
+text the declared encoding counts. If none is declared, chardet guesses the encoding, and the guess
+is reported as a gap.
 """
 
 import codecs

@@ -1,6 +1,7 @@
 """Replaces references to the entities that an XML file declares itself, in the internal subset of
-its DOCTYPE. Entities in other files aren't read, and the size of the expansion is limited: ten
-lines may expand to more than any memory holds."""
+its DOCTYPE. Entities in other files aren't read. The size of the expanded text is limited, since
+ten lines of declarations can expand to more than any memory holds.
+"""
 
 import re
 

@@ -1,6 +1,6 @@
-"""Finds the reader of a file by its name, and has it read the file.
+"""Finds the reader of a file by its name, and lets it read the file.
 
-Plain texts are read in this process; formats that need a parser, in a `ReaderProcess`.
+Plain texts are read in this process. Formats that need a parser are read in a `ReaderProcess`.
 """
 
 import io

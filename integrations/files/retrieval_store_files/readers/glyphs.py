@@ -1,6 +1,7 @@
-"""Gives unmapped characters of a PDF the letters that the names of their glyphs mean. macOS maps
-the ligatures of some fonts to zero, so that "definition" would lose two letters; drawn fonts (Type
-3) have no map at all. pypdf changes the file in memory before its pages are read again."""
+"""Maps unmapped characters of a PDF to the letters that the names of their glyphs mean. macOS maps
+the ligatures of some fonts to zero, so that "definition" would lose two letters. Drawn fonts (Type
+3) have no map at all. pypdf changes the file in memory before its pages are read again.
+"""
 
 import io
 import re

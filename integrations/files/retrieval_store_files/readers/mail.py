@@ -1,4 +1,4 @@
-"""Reads mail: all texts that a mail program shows, and mails within mails."""
+"""Reads mail: all texts that a mail program shows, including forwarded mails."""
 
 import email
 from collections.abc import Iterator

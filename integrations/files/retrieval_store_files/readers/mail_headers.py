@@ -1,8 +1,8 @@
-"""Makes Python's mail library read headers in all encodings that mail programs know.
+"""Lets Python's mail library read headers in all encodings that mail programs know.
 
-The library decodes the "encoded words" of headers, such as =?gb2312?B?...?=, only by Python's names
-of encodings, and doesn't decode non-ASCII bytes. Both are converted to UTF-8 before it parses a
-header.
+Headers can have "encoded words", such as =?gb2312?B?...?=. The library decodes them only if Python
+knows the encoding by that name, and it doesn't decode non-ASCII bytes. Both are converted to UTF-8
+before the library parses a header.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""Reads mailboxes of many mails, and mails that Outlook has saved."""
+"""Reads mailboxes, which are files of many mails, and mails that Outlook has saved."""
 
 import codecs
 import io

@@ -1,6 +1,6 @@
-"""Reads texts whose headings are marked: AsciiDoc, Org, LaTeX; XML; and the cues of subtitles.
+"""Reads AsciiDoc, Org and LaTeX, which mark their headings, and XML and subtitles.
 
-Where a text is kept unchanged, each section is an exact copy of the file between two positions.
+If a text is kept unchanged, each section is an exact copy of a range of the file.
 """
 
 import html

@@ -1,6 +1,6 @@
-"""Reads texts with headings: plain ones, Markdown and reStructuredText.
+"""Reads plain texts, Markdown and reStructuredText, and splits them at their headings.
 
-Each section is an exact copy of the file between two positions.
+Each section is an exact copy of a range of the file.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""The structure of OpenDocument: its parts in a zip or flat XML, its names and styles."""
+"""Parses OpenDocument files: the parts in a zip or in flat XML, their names and their styles."""
 
 import re
 from collections.abc import Iterator

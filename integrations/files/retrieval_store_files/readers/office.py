@@ -1,5 +1,6 @@
-"""The common parts of Word documents, slides and spreadsheets: a zip with parts in XML, charts,
-equations, and metadata."""
+"""The common parts of the readers for Word documents, slides and spreadsheets, which are zips of
+XML: they open the zip, and read charts, equations and metadata.
+"""
 
 import io
 import posixpath

@@ -1,5 +1,6 @@
-"""Reads spreadsheets of Excel before 2007 (.xls), by xlrd. Parts that xlrd skips, such as boxes and
-headers, are read from the records of the file."""
+"""Reads spreadsheets of Excel before 2007 (.xls) with xlrd. Parts that xlrd skips, such as boxes
+and headers, are read from the records of the file.
+"""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""Opens files that are zips of XML, with limits."""
+"""Opens files that are zips of XML, and limits their unpacked size."""
 
 import io
 import re

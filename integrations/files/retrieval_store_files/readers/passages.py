@@ -1,9 +1,9 @@
-"""Splits the text of a file into passages, each with the headings that say what it is about.
+"""Splits the text of a file into passages, each of which begins with its headings.
 
-A passage is an exact part of a section, after the headings that contain it. Its size is counted by
-the embedding function, so that the function reads each passage whole. Sections are split between
+A passage is an exact part of a section, after the headings that contain it. The embedding function
+counts its size, so that the function can read each passage whole. Sections are split between
 blocks, which are paragraphs, blocks of code and tables. Blocks that are too long are split between
-list items or rows, then sentences or lines, and only then between words.
+list items or rows, then between sentences or lines, and only then between words.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Reads PDF by pypdfium2: the text of pages, filled forms, comments and the outline."""
+"""Reads PDF with pypdfium2: the text of pages, filled forms, comments and the outline."""
 
 import base64
 import ctypes

@@ -1,8 +1,8 @@
-"""Reads RTF, by striprtf.
+"""Reads RTF with striprtf.
 
 The library returns plain text, and leaves out whole groups, such as footnotes, text boxes and
-equations. Their control words are removed first, so that it reads their contents. Headings and
-tables are marked by characters that no text has.
+equations. The control words that begin such groups are removed first, so that it reads their
+contents. Headings and tables are marked by characters that no text has.
 """
 
 import re

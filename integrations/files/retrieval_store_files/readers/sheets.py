@@ -1,4 +1,4 @@
-"""Reads spreadsheets by openpyxl, with comments, charts and texts beside the cells."""
+"""Reads spreadsheets with openpyxl, including comments, charts and texts outside of the cells."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Reads slides by python-pptx: shapes, tables, charts and diagrams, with notes and comments."""
+"""Reads slides with python-pptx: shapes, tables, charts and diagrams, with notes and comments."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,5 +1,6 @@
-"""Reads documents of Word by python-docx: the body with its notes and comments, headers and
-footers, equations, charts and diagrams."""
+"""Reads Word documents with python-docx: the body with its notes and comments, headers and footers,
+equations, charts and diagrams.
+"""
 
 import re
 from collections.abc import Iterator

@@ -76,7 +76,7 @@ class Source:
         return FilePlace(self.path.name, "line" if self.format == "jsonl" else "row")
 
     def rows(self) -> Iterator[Row]:
-        """The rows, read lazily."""
+        """Yield the rows of the source, which is read lazily."""
         match self.format:
             case "jsonl":
                 return rows_of_lines(self.path, self.columns, self.max_line_bytes)
@@ -191,7 +191,8 @@ def from_file(embed: Any) -> FromFile | None:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The fields that a collection accepts; all fields, if there is no collection."""
+    """The fields that a collection accepts. The defaults mean that there is no collection and all
+    fields are accepted."""
 
     dimension: int | None = None
     is_half: bool = False
@@ -260,7 +261,7 @@ class Checker:
         self.dimension, self.records, self.embedded = expected.dimension, 0, 0
 
     def check(self, rows: Sequence[Row]) -> None:
-        """Raise InvalidArgumentError for the first invalid row."""
+        """Check rows of the file. Raises InvalidArgumentError for the first invalid row."""
         fits = _fit(row.record for row in rows)
         for row in rows:
             try:

@@ -396,7 +396,8 @@ class RecordReader:
             raise DataLoaderError(f"its caption {path!r}: {error}") from error
 
     def _hash_file(self, path: str) -> tuple[str, bytes | None]:
-        """The hash of a file, and its bytes if they had to be read."""
+        """The hash of a file. Also its bytes, or None if the hash was cached and the file wasn't
+        read."""
         stamp = None if self._hashes is None else _stamp(self.folder / path, self.how.links)
         cached = None if self._hashes is None else self._hashes.get(path)
         if stamp is not None and cached is not None and cached[0] == stamp:

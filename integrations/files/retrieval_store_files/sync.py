@@ -700,7 +700,6 @@ def _fingerprint(records: Iterable[FileRecord]) -> int:
 
 
 def _with_folders(path: str) -> list[str]:
-    """A path, and the paths of all folders above it."""
     return [path, *map(str, PurePosixPath(path).parents)]
 
 

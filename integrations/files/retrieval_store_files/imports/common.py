@@ -90,7 +90,7 @@ class Leftovers:
         self._entries.setdefault((what, why), Left(what, why))
 
     def record(self, what: str, why: str, point_id: Any) -> None:
-        """Record that a record, or a part of it, couldn't be imported."""
+        """Record that a record of the source, or a part of it, couldn't be imported."""
         before = self._entries.get((what, why))
         example = str(point_id) if before is None else before.example
         count = 1 if before is None else before.records + 1
@@ -247,7 +247,7 @@ class Making:
         self._made: dict[str, Collection] = {}
 
     def collection(self, name: str, **settings: Any) -> Collection:
-        """A new collection under a temporary name."""
+        """Create a collection under a temporary name. `finish` renames it to `name`."""
         made = self._client.create_collection(f"{self._apart}{len(self._made)}", **settings)
         self._made[name] = made
         return made

@@ -173,7 +173,7 @@ def _with_unknown(shown: Any, text: str) -> str:
 
 
 def _is_pictured(page: Any) -> bool:
-    """Whether pictures cover most of a page."""
+    """Whether images cover most of a page."""
     from pypdfium2.raw import FPDF_PAGEOBJ_IMAGE
 
     width, height = page.get_size()
@@ -246,7 +246,7 @@ def _field(raw: Any, forms: Any, annotation: Any) -> str:
 
 
 def _chosen_labels(raw: Any, forms: Any, annotation: Any) -> Iterator[str]:
-    """The labels of the selected options of a field."""
+    """The labels of the options that are selected in a form field."""
     for option in range(min(_MOST_OPTIONS, raw.FPDFAnnot_GetOptionCount(forms, annotation))):
         if raw.FPDFAnnot_IsOptionSelected(forms, annotation, option):
             yield _text(raw.FPDFAnnot_GetOptionLabel, forms, annotation, option)

@@ -159,17 +159,17 @@ def check(
     """Check a whole file of records. Nothing is written, embedded or loaded.
 
     Args:
-        path: a file that ends with .jsonl, .ndjson, .csv, .tsv or .parquet, or is of the given
-            `format`, or a directory of `export_arrays`.
-        collection: also check whether each record could be added to this collection: its vectors,
-            its sparse vectors, and whether a missing embedding can be computed. Existing ids don't
-            matter.
+        path: a file whose name ends with .jsonl, .ndjson, .csv, .tsv or .parquet, any file in the
+            `format`, or a directory that `export_arrays` has written.
+        collection: a collection to which each record must fit. Its vectors and sparse vectors are
+            checked, and whether a missing embedding can be computed. Ids that exist in the
+            collection are accepted.
         format: the format of the file, needed if its name doesn't show it.
         id_column: the name of the column with the ids.
         document_column: the name of the column with the documents.
         embed: "documents" or "uris": the field to embed if a record has no embedding and has both
             fields.
-        max_line_bytes: the largest size of a line of JSON, or a row of CSV.
+        max_line_bytes: the largest size of a line of JSON, or a row of CSV, in bytes.
         show_progress: show a progress bar of the records.
 
     Raises:
@@ -253,7 +253,8 @@ def _refuse_known(collection: Collection, rows: Sequence[Row], place: FilePlace)
 
 
 class Checker:
-    """Checks the rows of a file in batches, and counts the records."""
+    """Checks the rows of a file in batches. It counts the records, and the records that have an
+    embedding."""
 
     def __init__(self, place: FilePlace, expected: Expected, embed: FromFile | None) -> None:
         self._place, self._expected, self._embed = place, expected, embed
@@ -382,8 +383,7 @@ def _check_all(records: Sequence[dict[str, Any]]) -> None:
 
 
 def _check_alone(record: dict[str, Any]) -> None:
-    """Check a single record, so that the error message doesn't need to say which record of a list
-    is invalid."""
+    """Check a single record. The error message then needs no position in a list of records."""
     embedding = record.get("embedding")
     if embedding is not None and not isinstance(embedding, list | np.ndarray):
         raise InvalidArgumentError(

@@ -58,8 +58,7 @@ class FolderRules:
     readers: frozenset[str] = frozenset()
 
     def why_not(self, path: str) -> str | None:
-        """The reason why a file with this path is excluded by its name; None if it isn't
-        excluded."""
+        """The reason why a file with this path is left out; None if it isn't."""
         name = path.rpartition("/")[2]
         if name.startswith("."):
             return "its name begins with a dot"

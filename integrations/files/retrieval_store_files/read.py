@@ -48,7 +48,7 @@ from retrieval_store_files.values import is_blank, path_of, quote, whole_number
 
 Chunk = bool | Callable[[str], list[str]] | None
 Describe = Mapping[str, Any] | Callable[[str, Passage], Mapping[str, Any] | None] | None
-# By the paths of files: their system stamp, and the hash of their bytes.
+# `Hashes` has for each path the stamp of the file, and the hash of its bytes.
 Stamp: TypeAlias = tuple[int, ...]
 Hashes: TypeAlias = dict[str, tuple[Stamp, str]]
 NO_TEXT = "it has no text in it"
@@ -138,8 +138,7 @@ class HowRead:
 
 
 def check_how(how: HowRead) -> HowRead:
-    """The options, with the passwords as a checked sequence. Raises an error for an invalid
-    option."""
+    """The options, with the passwords as a tuple. Raises an error for an invalid option."""
     check_functions(reader=how.reader, ocr=how.ocr)
     if how.chunk is not None and type(how.chunk) is not bool and not callable(how.chunk):
         raise InvalidTypeError(f"chunk is {quote(how.chunk)}, expected a bool, None or a function")
@@ -274,8 +273,9 @@ class RecordReader:
     def read(
         self, path: str, is_there: Callable[[Mapping[str, Any]], bool | None]
     ) -> list[FileRecord] | None:
-        """The records of a file, as `records` returns them. None if `is_there` returns true, which
-        means that all records with the metadata passed to it exist."""
+        """The records of a file, as `records` returns them. None if `is_there` returns True for the
+        metadata that identify the file. That means that all its records exist, so the file isn't
+        parsed."""
         digest, data = self._hash_file(path)
         made = {SOURCE: self.name, "path": path, "hash": digest}
         if is_image(path):

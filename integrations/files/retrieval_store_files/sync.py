@@ -99,8 +99,9 @@ def records_of_sync(collection: Collection, name: str) -> dict[str, FileRecord]:
 
 
 def vectors_of(collection: Collection, ids: list[str], name: str) -> dict[str, Any]:
-    """The vectors of those records that a sync of this name has written. The keys are
-    `FileRecord.content`, the content from which a vector was computed."""
+    """The vectors of these records, without records that no sync of this name has written. The key
+    of each vector is the `content` of its FileRecord, which identifies the content from which it
+    was computed."""
     if not ids:
         return {}
     result = collection.get(ids=ids, include=["metadatas", "uris", "embeddings"])
@@ -152,13 +153,13 @@ def sync_folder(
     spreadsheets, mail, notebooks and more. Images are loaded by the collection's data loader.
     Readers that use libraries run in a separate process with limits on time and memory.
 
-    Texts are split by `passages_of`, so that the embedding function reads each passage whole, into
-    records with ids such as "notes/sea.md#0". The metadata "source", "path", "hash", "text_hash",
-    "recipe", "place" and "places" identify the passage. If they are known, the metadata also have
-    "headings", "page", "title", "author", "date" and "language", and the position of the passage:
-    "start" and "end", in characters of the file's text. Metadata that a user adds to a record later
-    are kept when its file changes. They move to the passage with the same text. If no passage has
-    the same text, they move to the passage with the same number.
+    `passages_of` splits texts into passages that the embedding function can read whole. Each
+    passage becomes a record with an id such as "notes/sea.md#0". The metadata "source", "path",
+    "hash", "text_hash", "recipe", "place" and "places" identify the passage. If they are known, the
+    metadata also have "headings", "page", "title", "author", "date" and "language", and the
+    position of the passage: "start" and "end", in characters of the file's text. Metadata that a
+    user adds to a record later are kept when its file changes. They move to the passage with the
+    same text. If no passage has the same text, they move to the passage with the same number.
 
     A page of a PDF that is a picture is listed in the report of the sync that reads the file. If
     the collection embeds images, the page becomes a record, such as "scan.pdf#page=3", with a
@@ -186,7 +187,7 @@ def sync_folder(
         exclude: patterns, in the same form, of files or folders that are left out.
         gitignore: whether files matched by .gitignore files are left out. Names that begin with a
             dot are always left out.
-        links: whether links to files are followed; links to folders never are.
+        links: whether links to files are followed. Links to folders are never followed.
         reader: a function that gets the bytes and the path of each file that isn't an image. It
             returns the file's text, or None to use the plugins.
         chunk: False or None for one record per file, whose id is its path; or a function that
@@ -205,7 +206,7 @@ def sync_folder(
         watch: continue until Ctrl-C, and sync after each change in the folder. A file whose times,
             size and inode number are unchanged isn't read again. If a later sync fails, the error
             is logged and the sync is retried.
-        on_report: called with the report of each sync.
+        on_report: a function that is called with the report of each sync.
         show_progress: show a progress bar of the embedding.
 
     Raises:
@@ -456,8 +457,8 @@ class _Plan:
             changes.stale[path] = stale
 
     def _is_whole(self, path: str, made: Mapping[str, Any]) -> bool:
-        """Whether the collection has all records of a file, so that the file isn't read. made: the
-        metadata that identify the bytes of the file and how it is read."""
+        """Whether the collection has all records of a file, so that the file needn't be parsed.
+        made: the metadata that identify the bytes of the file and how it is read."""
         start = self.reader.how.prefix + path
         records = [self.existing[point_id] for point_id in self._ids_by_path.get(path, [])]
         metadata_by_id = {record.id: record.metadata for record in records}
@@ -492,7 +493,8 @@ class _Plan:
         except OSError as error:
             self.unreadable(path, error.strerror or str(error))
             return False
-        # It exists, but wasn't listed: created meanwhile, or renamed in case only.
+        # The file exists, but wasn't listed, since it was created meanwhile, or renamed to a name
+        # that differs only in case.
         return path.casefold() in self._listed
 
     def users_metadata(self, record: FileRecord) -> dict[str, Any]:

@@ -40,8 +40,8 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FilePlace:
-    """The name of a file for error messages, and the word that they use for its records ("line" or
-    "row")."""
+    """The name of a file for error messages, and the word by which messages call its records
+    ("line" or "row")."""
 
     name: str
     unit: str

@@ -39,10 +39,10 @@ DIMENSION = 384  # of MiniLM
 TELEMETRY = "ORT_DISABLE_TELEMETRY"  # of onnxruntime, which chromadb imports
 DEFAULT_TENANT, DEFAULT_DATABASE = "default_tenant", "default_database"
 _EVERYTHING = ["embeddings", "documents", "metadatas", "uris"]
-# Settings that apply here, with Chroma's defaults; at these the defaults of this project are used.
+# Imported settings, with Chroma's defaults. Instead of these, this project's defaults are used.
 _HNSW = {"ef_construction": 100, "ef_search": 100, "max_neighbors": 16}
 _MEANINGLESS = {"resize_factor": 1.2, "sync_threshold": 1000, "batch_size": 100}
-# Chroma's embedding functions that exist here too, with their names and settings.
+# Chroma's embedding functions that this project has too, with their names and settings in it.
 _FUNCTIONS: dict[str, tuple[str, dict[str, str]]] = {
     "sentence_transformer": (
         "sentence-transformers",
@@ -51,10 +51,10 @@ _FUNCTIONS: dict[str, tuple[str, dict[str, str]]] = {
     "openai": ("openai", {"model_name": "model", "dimensions": "dimensions"}),
     "open_clip": ("open-clip", {"model_name": "model_name", "checkpoint": "checkpoint"}),
 }
-# Both are all-MiniLM-L6-v2. The first is Chroma's default for a collection without a function, even
-# where its vectors came from elsewhere.
+# Both are all-MiniLM-L6-v2. Chroma stores the first for a collection without a function, even if
+# another model computed its vectors.
 _DEFAULTS = ("default", "onnx_mini_lm_l6_v2")
-_LOOKED_AT, _ALIKE = 5, 0.99  # sampled records; the cosine of vectors of one model
+_LOOKED_AT, _ALIKE = 5, 0.99  # sampled records; the least cosine of equal vectors
 _OF_MACHINE = ("device", "kwargs", "api_key_env_var")  # which don't affect the vectors
 
 

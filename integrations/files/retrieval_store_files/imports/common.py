@@ -45,9 +45,9 @@ def directory_of(path: str | os.PathLike[str], expected: str, what: str) -> Path
 
 @contextmanager
 def private_copy(directory: Path) -> Iterator[Path]:
-    """A context manager that copies a directory, so that no other user can read the copy, and
-    deletes the copy at the end. Links are refused, since they would lead out of the copy. A
-    directory that changes while it is copied is refused too."""
+    """A context manager that copies a directory to a place that no other user can read, and deletes
+    the copy at the end. Links are refused, since they would lead out of the copy. A directory that
+    changes while it is copied is refused too."""
     with tempfile.TemporaryDirectory(prefix="retrieval-store-") as place:
         copy = Path(place) / "copy"
         before = _stamps(directory)
@@ -169,8 +169,9 @@ class Filling:
 
 
 def refuse_missing(source: str, read: int, counted: int, why: str) -> None:
-    """Raise InvalidArgumentError if a library returned fewer records than the source has. read,
-    counted: these two numbers; why: the likely reason, for the message."""
+    """Raise InvalidArgumentError if a library returned fewer records than the source has. read: the
+    number of returned records; counted: the number of records in the source; why: the likely
+    reason, for the message."""
     if read < counted:
         raise InvalidArgumentError(
             f"{source} has {counted:,} records, but only {read:,} could be read, so none were "

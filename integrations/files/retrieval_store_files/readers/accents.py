@@ -6,7 +6,7 @@ import unicodedata
 from ctypes import c_double
 from typing import Any, NamedTuple
 
-# By the drawn sign: the combining character that follows the letter.
+# For each drawn accent, the combining character that is put after the letter.
 _JOINED = {
     "`": "\u0300", "´": "\u0301", "^": "\u0302", "ˆ": "\u0302", "~": "\u0303", "˜": "\u0303",
     "¯": "\u0304", "˘": "\u0306", "˙": "\u0307", "¨": "\u0308", "˚": "\u030a", "˝": "\u030b",

@@ -15,7 +15,7 @@ from retrieval_store_files.readers.packed import PackedFile, all_text, local_nam
 _CONTAINER, _ENCRYPTION = "META-INF/container.xml", "META-INF/encryption.xml"
 _CHAPTER_MEDIA = ("application/xhtml+xml", "text/html", "application/x-dtbook+xml")
 _TOC_MEDIA = "application/x-dtbncx+xml"
-# Fonts are obfuscated by these, which hides no text.
+# These algorithms only obfuscate fonts, so that no text is encrypted.
 _OF_FONTS = ("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC")
 # Elements that seem to be parts of a site but are text of a book: notes, and headings of chapters.
 _AS_DIV = frozenset(["aside", "header", "footer", "main", "article", "nav", "section"])

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 
 from retrieval_store.errors import MissingDependencyError
 
-# Names in the standard for which Python has a codec of another name, or a larger codec that reads
-# what people write under this name.
+# Encodings that are decoded by another codec of Python: by one of another name, or by a larger one,
+# since texts that declare the encoding often have more characters.
 _CODECS = {
     "gbk": "gb18030", "cp936": "gb18030", "big5": "big5hkscs", "cp950": "big5hkscs",
     "utf-8-sig": "utf-8", "iso8859-1": "cp1252", "iso8859-9": "cp1254", "iso8859-11": "cp874",
     "tis-620": "cp874", "shift_jis": "cp932", "euc_kr": "cp949",
 }  # fmt: skip
-# Python's codecs for other purposes than people's texts.
+# Python's codecs that aren't meant for texts of files.
 _NOT_OF_TEXTS = frozenset([
     "idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem",
 ])  # fmt: skip

@@ -21,34 +21,33 @@ _MARKS = (  # UTF-32 first: one of its marks begins with one of UTF-16's
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-# The encodings of most texts that aren't in UTF-8.
+# The encoding of most texts that aren't UTF-8.
 USUAL = "cp1252"
-# Encodings that are guessed: those in which people have written texts. With all encodings as
-# candidates, including unused ones, too many match short texts. Among equally likely ones the first
-# wins.
+# The encodings that chardet can guess, in which people have written texts. If unused encodings were
+# candidates too, too many would match a short text. Of equally likely encodings the first one wins.
 _GUESSED = [
     USUAL, "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258", "cp874",
     "cp932", "euc_jis_2004", "cp949", "gb18030", "big5hkscs", "koi8-r", "koi8-u", "iso8859-2",
     "iso8859-7", "iso8859-5", "cp866", "mac-cyrillic", "mac-roman", "cp850", "cp437", "cp852",
 ]  # fmt: skip
 _RARE = frozenset(["mac-cyrillic", "mac-roman", "cp850", "cp437", "cp852"])  # never second choices
-_EQUAL = 0.002  # difference of chardet's likelihoods of equally likely encodings
-_UNLIKELY = 0.1  # below it the sample is too small; the usual one is taken if possible
-_SECOND = 0.8  # share of the first's likelihood from which a second choice is named
-_USUAL_IF = 0.5  # the same: below it, a short text gets the usual one
+_EQUAL = 0.002  # encodings count as equally likely up to this difference
+_UNLIKELY = 0.1  # of a likelihood: below it the sample is too small to guess
+_SECOND = 0.8  # of the best likelihood: from it a second choice is named
+_USUAL_IF = 0.5  # of the best likelihood: from it a short text is in USUAL
 _SAMPLE = 200_000  # bytes that are sampled for a guess, from the first non-ASCII one
-_MANY_ZEROS = 0.2  # of every other byte, as in UTF-16 in scripts with spaces and digits
+_MANY_ZEROS = 0.2  # share of zeros in every other byte from which a text is UTF-16
 _NAMES = {
     "cp932": "Shift JIS", "euc_jp": "EUC-JP", "cp949": "Korean (Windows-949)", "cp866": "IBM866",
     "big5hkscs": "Big5", "gb18030": "GB 18030", "mac-roman": "Macintosh",
     "mac-cyrillic": "Macintosh (Cyrillic)", "cp874": "Windows-874", "cp850": "IBM850",
     "cp437": "IBM437", "cp852": "IBM852",
 }  # fmt: skip
-# Encodings in ASCII; their texts are valid in UTF-8, too.
+# Encodings that use only ASCII bytes, so that their texts are also valid UTF-8.
 _IN_ASCII = ("iso2022", "hz", "utf-7")
 _WIDE = ("utf-16", "utf-32")
-# Encodings in which two or three characters may be valid in UTF-8 by chance, and the difference
-# between their bytes and characters.
+# Encodings in which two or three characters can be valid UTF-8 by chance. A text may be such a case
+# if, decoded as UTF-8, it has at most `_BY_CHANCE` more bytes than characters.
 _OF_SEVERAL_BYTES = frozenset(["cp932", "euc_jp", "cp949", "gb18030", "big5hkscs"])
 _BY_CHANCE = 3
 _JAPANESE = re.compile(r"\x1b\$[@B]|\x1b\$\([DQ]")  # ISO-2022-JP, as in mails and news
@@ -56,7 +55,7 @@ _ASCII = bytes(range(128))
 _SURE = 0.9  # share of valid non-ASCII bytes that proves UTF-8, whatever is declared
 _MOST = 0.6  # the same, if nothing or UTF-8 is declared: East Asian sentences reach .57
 _FEW, _FEW_OF = 3, 0.01  # meaningless bytes, and their share, that a text in ASCII may have
-_LINES = 5  # whose numbers are reported
+_LINES = 5  # the number of invalid lines that a report names
 _BEGINNING = 100_000  # characters whose line ends decide for the whole text
 
 
@@ -74,10 +73,10 @@ def decode_text(data: bytes) -> str:
 
 
 def decode(data: bytes, declared: str | None = None) -> Decoded:
-    """Decode the bytes of a text file. A guessed encoding and replaced bytes are gaps. Lines that
-    end with a carriage return alone get a line feed instead. declared: the encoding label that the
-    file declares; it is used only without a byte order mark, and if the bytes aren't UTF-8. Raises
-    DataLoaderError if they aren't text."""
+    """Decode the bytes of a text file. A guessed encoding and replaced bytes are reported as gaps.
+    If most lines end with a carriage return alone, line feeds replace these. declared: the encoding
+    label that the file declares. It counts only if there is no byte order mark and the bytes aren't
+    UTF-8. Raises DataLoaderError if they aren't text."""
     text, gaps = _decode(data, None if declared is None else codec_of(declared))
     return Decoded(_with_line_ends(text), gaps)
 

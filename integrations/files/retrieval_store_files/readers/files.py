@@ -203,8 +203,8 @@ def refuse_pictures(file: FileText) -> None:
         raise DataLoaderError("; ".join(file.gaps))
 
 
-# Zero-width characters that only mark where a word may be divided, or nothing; queries don't have
-# them. Joiners stay, as they change letters of some scripts, and signs.
+# Zero-width characters that have no meaning, or only mark where a word can be divided. Queries lack
+# them. Joiners stay, since they change letters of some scripts, and emoji.
 _UNSEEN = re.compile("[\u00ad\u180e\u200b\u2060\ufeff]")
 
 

@@ -72,15 +72,15 @@ def passages_of(
     they fit.
 
     function: an embedding function that must be able to read each passage whole. If it has a method
-    `count_tokens`, a word is counted as four thirds of a token, as in English, and passages have at
-    most `max_tokens` of the function. Otherwise the number of words is reduced if the function
-    reads less.
+    `count_tokens`, sizes are counted in tokens. A word counts as four thirds of a token, as in
+    English, and a passage has at most `max_tokens` of the function. Without that method sizes are
+    counted in words, and passages are shorter if the function reads fewer words than `longest`.
 
     Each passage begins with the headings that contain it, such as "Guide > Install: Run it." They
     are counted too, and take at most half of a passage. The rest of a longer heading becomes
     passages of its own. So do outer headings that fit into no passage. Headings are lines outside
-    of blocks of code that begin with "#" to "######". They are also lines above a row of "=", "-"
-    or similar characters of their length.
+    of blocks of code that begin with "#" to "######". A line above a row of "=", "-" or similar
+    characters of its length is a heading too, if it is alone there.
 
     heading: a heading that is put before all others if the text has no title. The title is the one
     in the front matter, or the first heading, if that has level 1 and no text before it. Front
@@ -457,5 +457,5 @@ def _blocks(text: str, is_code: bool) -> Iterator[tuple[int, int, str]]:
 
 
 def _trim_end(text: str, start: int, end: int) -> int:
-    """The end of a range of text, moved before the white space at its end."""
+    """The end of a range of text without the white space at its end."""
     return start + len(text[start:end].rstrip())

@@ -253,7 +253,7 @@ def _chosen_labels(raw: Any, forms: Any, annotation: Any) -> Iterator[str]:
 
 
 def _text(function: Any, *arguments: Any) -> str:
-    """The text that a function of the library returns, which writes UTF-16 into a buffer.
+    """Call a function of the library that writes UTF-16 into a buffer, and return the text.
     arguments: the arguments before the buffer."""
     size = function(*arguments, None, 0)
     buffer = (ctypes.c_ushort * (size // 2 + 1))()

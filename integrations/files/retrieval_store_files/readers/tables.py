@@ -1,4 +1,4 @@
-"""Writes tables as Markdown. A cell that spans several rows or columns is repeated in each of them."""
+"""Writes tables as Markdown. A cell that spans several rows or columns is repeated in each."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence

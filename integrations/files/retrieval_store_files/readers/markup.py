@@ -99,10 +99,10 @@ def fenced(code: str, language: str = "") -> str:
 
 
 def file_text_of(text: str, has_fences: bool = True, keeps_fields: bool = True) -> FileText:
-    """Split a text at its headings. Its title is the title in its front matter, a block of YAML
-    between two lines of "---", or else its first heading, if that has level 1 and no text before
-    it. has_fences: whether rows of marks enclose blocks of code, as in Markdown. keeps_fields:
-    whether the other fields of the front matter become a section."""
+    """Split a text at its headings. Its title is the one in its front matter, a block of YAML
+    between two lines of "---". Otherwise it is its first heading, if that has level 1 and no text
+    before it. has_fences: whether rows of marks enclose blocks of code, as in Markdown.
+    keeps_fields: whether the other fields of the front matter become a section."""
     front = _front_matter(text)
     parts = _parts(text, front.end, has_fences)
     own = parts[1].title if len(parts) > 1 and parts[1].level == 1 and parts[0].is_blank else None

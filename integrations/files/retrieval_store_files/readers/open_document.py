@@ -533,8 +533,8 @@ class _DocumentReader:
     # Headers and footers
 
     def headers_and_footers(self) -> None:
-        """Add a section with the headers and footers of a text document or a spreadsheet, and with
-        the texts that the master of slides repeats on each slide."""
+        """Add a section with the headers and footers of a text document or a spreadsheet. For
+        slides it has the texts of their master, which each slide repeats."""
         if self._parts.styles is None:
             return
         lines: list[str] = []

@@ -108,8 +108,8 @@ def _with_letters(at: ValuesAt, value: Any) -> Expression:
 
 
 def is_missed(index: Schema, match: Any) -> bool:
-    """Whether a server's lookup in an index would miss points that match. An index of numbers would
-    read a UUID as a large number."""
+    """Whether a server's lookup in an index would miss points that match. For example, an index of
+    numbers would read a UUID as a large number, and find nothing."""
     return (
         kind_of(index) in ("integer", "float", "datetime")
         and isinstance(match, models.MatchValue)

@@ -1,20 +1,22 @@
-"""Records in files, out and in; folders of files; and imports from other stores.
+"""Exports records to files, adds records from files and folders, and imports other stores.
 
-`export_jsonl`, `export_csv`, `export_parquet` and `export_arrays` write a collection; `lines_of`
-gives its lines. `check` validates a file, `add_file` and `add_folder` add the records of a file or
-a folder, and `sync_folder` keeps a collection in sync with a folder. `ReaderProcess` reads files,
-and draws their pages, in a process with limits.
+`export_jsonl`, `export_csv`, `export_parquet` and `export_arrays` write a collection into files.
+`lines_of` yields the lines that `export_jsonl` writes. `check` validates a file, `add_file` and
+`add_folder` add the records of a file or a folder, and `sync_folder` keeps a collection in sync
+with a folder. `ReaderProcess` reads files, and draws their pages, in a process with limits on time
+and memory.
 
-A record is a dict in the form that `Collection.iterate` returns and `add_from` takes. `add` chooses
-a format, checks the whole file, and then adds it. `find` finds the files of a folder (`gitignore`
-matches patterns), `read` reads them, and `folders` adds them. `sync` compares a folder with a
-collection, and returns the passages around a passage; `reports` are the results of all these. The
-room `formats` reads and writes files, the room `imports` reads the stores of other programs, the
-room `readers` extracts texts from files. `functions` finds embedding functions by the names that
-users, files and other programs use. `values` checks arguments, and formats messages. `commands` has
-the commands of the command line. This package may use the public parts of the core, which finds the
-readers and the commands as plugins. Its parts are imported on first use: readers run in a process
-with little memory.
+A record is a dict in the form that `Collection.iterate` returns and `Collection.add_from` takes.
+The module `add` chooses a format, checks the whole file, and then adds its records. `find` finds
+the files of a folder (`gitignore` matches patterns), `read` reads them, and `folders` adds them.
+`sync` compares a folder with a collection, and returns the passages around a passage. `reports` has
+the classes of all results. The subpackage `formats` reads and writes files of records, `imports`
+reads the stores of other programs, and `readers` extracts texts from files. `functions` finds
+embedding functions by the names that users, files and other programs use. `values` checks
+arguments, and formats messages. `commands` has the commands of the command line.
+
+This package can use the public parts of the core, which finds the readers and the commands as
+plugins. The modules are imported on first use, because readers run in a process with little memory.
 """
 
 from importlib import import_module

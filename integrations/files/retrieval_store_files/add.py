@@ -1,11 +1,11 @@
 """Adds the records of a file to a collection.
 
-First the format of the file is detected (`source_of`). Then the whole file is checked before any
-record is written. The code that checks the arguments of `add` checks the records, many at once.
-When one of them is refused, they are checked one by one, so that the error can name the first
-invalid one. Last an `Adder` writes the records.
+First `source_of` detects the format of the file. Then the whole file is checked before any record
+is written. Records are checked in batches, by the code that checks the arguments of
+`Collection.add`. If a batch is refused, its records are checked one by one, so that the error can
+name the first invalid record. Last an `Adder` writes the records.
 
-`description_in` reads the settings of the exported collection, where the file has them.
+An exported file may have the settings of its collection; `description_in` reads them.
 """
 
 import os
@@ -60,7 +60,8 @@ _DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file of records, or a directory of arrays, and how to read it."""
+    """A file of records, or a directory of arrays, with its format and the options for reading
+    it."""
 
     path: Path
     format: Format
@@ -69,13 +70,13 @@ class Source:
 
     @property
     def place(self) -> FilePlace:
-        """How messages name the source."""
+        """The name of the source in messages, and whether its records are called lines or rows."""
         if self.format == "arrays":
             return FilePlace(arrays.RECORDS, "line")
         return FilePlace(self.path.name, "line" if self.format == "jsonl" else "row")
 
     def rows(self) -> Iterator[Row]:
-        """The rows, read lazily."""
+        """Yield the rows of the source, which is read lazily."""
         match self.format:
             case "jsonl":
                 return rows_of_lines(self.path, self.columns, self.max_line_bytes)
@@ -87,7 +88,8 @@ class Source:
         return rows_of_csv(self.path, self.columns, self.max_line_bytes, delimiter)
 
     def stamp(self) -> tuple[Stamp, ...]:
-        """A value that changes when the source is written to."""
+        """A value that changes when the source is modified. It is computed from the times and sizes
+        of the source's files."""
         if self.format == "arrays":
             return tuple(stamp_of(self.path / name) for name in (arrays.VECTORS, arrays.RECORDS))
         return (stamp_of(self.path),)
@@ -100,7 +102,7 @@ def source_of(
     document_column: Any,
     max_line_bytes: Any,
 ) -> Source:
-    """The source for a user's arguments, checked."""
+    """The source that the arguments of a call describe. Raises an error for an invalid argument."""
     for name, column in (("id_column", id_column), ("document_column", document_column)):
         if not isinstance(column, str) or not column:
             raise InvalidTypeError(f"{name} is {quote(column)}, expected the name of a column")
@@ -157,28 +159,30 @@ def check(
     """Check a whole file of records. Nothing is written, embedded or loaded.
 
     Args:
-        path: a file that ends with .jsonl, .ndjson, .csv, .tsv or .parquet, or is of the given
-            `format`, or a directory of `export_arrays`.
-        collection: also check whether each record could be added to this collection: its vectors,
-            its sparse vectors, and whether a missing embedding can be computed. Existing ids don't
-            matter.
-        format: the file's, where its name doesn't show it.
+        path: a file whose name ends with .jsonl, .ndjson, .csv, .tsv or .parquet, any file in the
+            `format`, or a directory that `export_arrays` has written.
+        collection: a collection to which each record must fit. Its vectors and sparse vectors are
+            checked, and whether a missing embedding can be computed. Ids that exist in the
+            collection are accepted.
+        format: the format of the file, needed if its name doesn't show it.
         id_column: the name of the column with the ids.
         document_column: the name of the column with the documents.
-        embed: "documents" or "uris": the field to embed where records without an embedding have
-            both.
-        max_line_bytes: the largest size of a line of JSON, or a row of CSV.
+        embed: "documents" or "uris": the field to embed if a record has no embedding and has both
+            fields.
+        max_line_bytes: the largest size of a line of JSON, or a row of CSV, in bytes.
         show_progress: show a progress bar of the records.
 
     Raises:
-        InvalidArgumentError: the first invalid record: with its line, or its row in a table.
+        InvalidArgumentError: a record is invalid. The message names the first invalid record by
+            its line, or by its row in a table.
     """
     source = source_of(path, format, id_column, document_column, max_line_bytes)
     return check_source(source, expectations_of(collection), None, show_progress, from_file(embed))
 
 
 def from_file(embed: Any) -> FromFile | None:
-    """The field of records to embed, checked."""
+    """The argument `embed`, which names the field of records to embed. Raises InvalidArgumentError
+    if it names no such field."""
     if embed not in (None, *get_args(FromFile)):
         expected = " or ".join(map(repr, get_args(FromFile)))
         raise InvalidArgumentError(f"embed is {quote(embed)}, expected {expected}")
@@ -187,7 +191,8 @@ def from_file(embed: Any) -> FromFile | None:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The fields that a collection accepts; all fields, if there is no collection."""
+    """The fields that a collection accepts. The defaults mean that there is no collection and all
+    fields are accepted."""
 
     dimension: int | None = None
     is_half: bool = False
@@ -197,7 +202,7 @@ class Expected:
 
 
 def expectations_of(collection: Collection | None) -> Expected:
-    """The fields that a collection accepts."""
+    """The fields that a collection accepts; all fields if `collection` is None."""
     if collection is None:
         return Expected()
     settings = collection.configuration
@@ -219,8 +224,8 @@ def check_source(
     show_progress: bool,
     embed: FromFile | None,
 ) -> Checked:
-    """A summary of a source whose records are all valid. None of them may exist in `new_in`, if
-    that is given."""
+    """Check all records of a source, and summarize them. Raises InvalidArgumentError for an invalid
+    record, and an error if an id already exists in the collection `new_in`."""
     checker = Checker(source.place, expected, embed)
     with progress_bar("checking", None, "record", show_progress) as bar:
         for rows in batches(source.rows(), BATCH):
@@ -232,7 +237,7 @@ def check_source(
 
 
 def ids_in(collection: Collection, ids: list[str]) -> set[str]:
-    """Those of the ids that exist in the collection."""
+    """Return the subset of the ids that exist in the collection."""
     return set(collection.get(ids=ids, include=[])["ids"]) if ids else set()
 
 
@@ -248,7 +253,8 @@ def _refuse_known(collection: Collection, rows: Sequence[Row], place: FilePlace)
 
 
 class Checker:
-    """Checks the rows of a file, many at a time."""
+    """Checks the rows of a file in batches. It counts the records, and the records that have an
+    embedding."""
 
     def __init__(self, place: FilePlace, expected: Expected, embed: FromFile | None) -> None:
         self._place, self._expected, self._embed = place, expected, embed
@@ -256,7 +262,7 @@ class Checker:
         self.dimension, self.records, self.embedded = expected.dimension, 0, 0
 
     def check(self, rows: Sequence[Row]) -> None:
-        """Raise InvalidArgumentError for the first invalid row."""
+        """Check rows of the file. Raises InvalidArgumentError for the first invalid row."""
         fits = _fit(row.record for row in rows)
         for row in rows:
             try:
@@ -268,7 +274,8 @@ class Checker:
         self.records += len(rows)
 
     def _check_beside(self, record: Mapping[str, Any]) -> None:
-        """Check a record against the file's earlier records, and against the collection."""
+        """Check that a record fits the collection, and that no earlier record of the file has the
+        same id."""
         if record.get("sparse_embedding") is not None and not self._expected.sparse:
             raise InvalidArgumentError(
                 "it has a sparse_embedding, but the collection has no sparse vectors: those are "
@@ -336,7 +343,8 @@ class Checker:
 
 
 def _fit(records: Iterable[dict[str, Any]]) -> bool:
-    """Whether all records are valid, as far as one check of all of them together can show."""
+    """Whether all records are valid. They are checked together, which is fast but doesn't show
+    which record is invalid."""
     parts: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
     for record in records:
         parts[record.get("embedding") is not None].append(record)
@@ -375,7 +383,7 @@ def _check_all(records: Sequence[dict[str, Any]]) -> None:
 
 
 def _check_alone(record: dict[str, Any]) -> None:
-    """Check a single record, so that an error message needs no index."""
+    """Check a single record. The error message then needs no position in a list of records."""
     embedding = record.get("embedding")
     if embedding is not None and not isinstance(embedding, list | np.ndarray):
         raise InvalidArgumentError(
@@ -411,7 +419,7 @@ def add_file(
     max_line_bytes: int = MAX_LINE_BYTES,
     show_progress: bool = False,
 ) -> Added:
-    """Add the records of a file; all are checked before the first is written.
+    """Add the records of a file. All records are checked before the first one is written.
 
     Args:
         collection: the collection.
@@ -419,17 +427,19 @@ def add_file(
         format: as in `check`.
         id_column: as in `check`.
         document_column: as in `check`.
-        embed: the field by which a record without an embedding is embedded, "documents" or "uris";
-            the other is only stored. The default is the document, or else the content at its URI.
+        embed: "documents" or "uris": the field to embed if a record has no embedding; the other
+            field is only stored. By default it is the document. If a record has no document, it is
+            the content at the record's URI.
         batch: how many records to write at once, durably and atomically. If a batch fails, the
-            earlier ones stay.
-        resume: skip records whose ids exist, to continue an interrupted call.
+            batches before it stay written.
+        resume: skip records whose ids exist, so that this call continues an interrupted one.
         upsert: update records whose ids exist, as `Collection.upsert` does.
         max_line_bytes: as in `check`.
         show_progress: show a progress bar of the records.
 
     Raises:
-        IDAlreadyExistsError: an id exists, without `resume` or `upsert`; nothing is written.
+        IDAlreadyExistsError: an id exists, and neither `resume` nor `upsert` is set. Nothing was
+            written.
         InvalidArgumentError: as in `check`.
     """
     size = whole_number(batch, "batch", 1)
@@ -457,7 +467,7 @@ def add_file(
 
 
 def refuse_both(resume: bool, upsert: bool) -> None:
-    """Refuse to both skip and update existing records."""
+    """Raise InvalidArgumentError if existing records should be both skipped and updated."""
     if resume and upsert:
         raise InvalidArgumentError(
             "resume and upsert are both given: either what is there is left out, or it is updated"
@@ -465,15 +475,17 @@ def refuse_both(resume: bool, upsert: bool) -> None:
 
 
 class Adder:
-    """Adds records in batches, and counts the results."""
+    """Adds records to a collection in batches, and counts the added, updated and skipped
+    records."""
 
     def __init__(self, collection: Collection, resume: bool, upsert: bool) -> None:
         self._collection, self._resume, self._upsert = collection, resume, upsert
         self.added = self.updated = self.skipped = 0
 
     def add(self, records: Sequence[Record], embed: Embed | None) -> Sequence[str]:
-        """Write records without vectors that all have the same fields. Records to skip are left
-        out. Returns the ids that the data loader skipped. embed: the field to embed."""
+        """Write records that have no vectors and that all have the same fields. Records whose ids
+        exist are skipped if `resume` was set. Returns the ids of the records that the data loader
+        skipped. embed: the field to embed."""
         existing = self._existing_ids(records)
         skipped = existing if self._resume else set()
         records = [record for record in records if record["id"] not in skipped]
@@ -494,8 +506,8 @@ class Adder:
     def add_batches(
         self, batches: Iterable[Sequence[Record]], size: int, embed: Embed | None
     ) -> None:
-        """Write batches of `size` records; each is written as soon as it has been read. embed: as
-        in `add`."""
+        """Write records in batches of `size`. Each batch is written as soon as it has been read.
+        embed: the field to embed where a record has no vector."""
         existing = written = 0
 
         def to_write() -> Iterator[Record]:
@@ -531,9 +543,9 @@ CLUSTER_SETTINGS = "qdrant"  # the key of settings that only a cluster has
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A collection, as the file exported from it describes it. configuration: as in
-    `Client.create_collection`. model: the stored embedding function, which the author of the file
-    chose."""
+    """The settings of the collection from which a file was exported, as that file describes them.
+    configuration: the argument of `Client.create_collection`. model: the name and settings of the
+    embedding function. The author of the file chose them, so they are untrusted."""
 
     metadata: dict[str, Any] | None
     configuration: dict[str, Any]
@@ -541,8 +553,9 @@ class Described:
 
 
 def description_in(source: Source) -> Described | None:
-    """The collection from which a file or directory was exported, if it says so. Raises
-    InvalidArgumentError for a description that no export of this package writes."""
+    """The settings of the collection from which a file or directory was exported. None if the file
+    or directory has no such description. Raises InvalidArgumentError for a description that no
+    export of this package writes."""
     if source.format == "arrays":
         content, place = about_arrays(source.path, source.max_line_bytes), ABOUT
     elif source.format == "parquet":

@@ -1,4 +1,4 @@
-"""Finds the files of a folder: texts, images, captions, and skipped or unreadable ones."""
+"""Finds the files of a folder: texts, images, captions, and skipped or unreadable files."""
 
 import os
 import stat
@@ -28,7 +28,7 @@ IMAGES = frozenset([".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"])
 
 
 def refuse_unknown_kind(kind: Any, captions: Any) -> None:
-    """The kind of files, checked."""
+    """Raise an error if `kind` names no kind of file, or if `captions` isn't a bool."""
     if kind is not None and kind not in get_args(FileKind):
         raise InvalidArgumentError(f"kind is {quote(kind)}, expected one of {get_args(FileKind)}")
     if type(captions) is not bool:
@@ -39,12 +39,12 @@ def refuse_unknown_kind(kind: Any, captions: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class FolderRules:
-    """Which files of a folder are used. kind: texts or images, or None for both; captions: whether
-    texts may be captions of images. every: whether every file with a reader counts as a text,
-    otherwise only those in `TEXTS`; own_reader: whether the user has a reader for all files.
-    include, exclude: patterns, as in a .gitignore file; gitignore: whether .gitignore files are
-    obeyed. links: whether links are followed, to files alone; loads: whether there is a data loader
-    for images; readers: the names of the available readers."""
+    """Rules that select files of a folder. kind: "texts" or "images", or None for both; captions:
+    whether texts can be captions of images. every: whether every file with a reader counts as a
+    text; otherwise only files with an ending in `TEXTS` do. own_reader: whether the user has passed
+    a function that reads all files. include, exclude: patterns, as in a .gitignore file; gitignore:
+    whether .gitignore files are obeyed. links: whether links to files are followed; loads: whether
+    there is a data loader for images; readers: the names of the available readers."""
 
     kind: FileKind | None = None
     captions: bool = False
@@ -58,7 +58,7 @@ class FolderRules:
     readers: frozenset[str] = frozenset()
 
     def why_not(self, path: str) -> str | None:
-        """Why the name of a file at this path excludes it; None if it doesn't."""
+        """The reason why a file with this path is left out; None if it isn't."""
         name = path.rpartition("/")[2]
         if name.startswith("."):
             return "its name begins with a dot"
@@ -78,14 +78,15 @@ class FolderRules:
         return None if is_read else why_no_reader(path)
 
     def excluded_by(self, path: str) -> str | None:
-        """The user's option that excludes the file, if any."""
+        """The reason why `include` or `exclude` excludes the file; None if neither excludes it."""
         if self.include and not _matches(path, self.include):
             return "not in include"
         return "in exclude" if _matches(path, self.exclude) else None
 
 
 def _matches(path: str, patterns: tuple[str, ...]) -> bool:
-    """Whether a path, or a folder above it, matches the patterns; a folder ends with "/"."""
+    """Whether the patterns match a path, or a folder above it. The path of a folder ends with
+    "/"."""
     if not patterns:
         return False
     git, parts = GitPatterns.of(patterns), path.rstrip("/").split("/")
@@ -96,7 +97,8 @@ def _matches(path: str, patterns: tuple[str, ...]) -> bool:
 def rules_of(
     kind: Any, captions: Any, include: Any, exclude: Any, gitignore: Any, links: Any, reader: Any
 ) -> FolderRules:
-    """The rules for all files with a reader, checked."""
+    """The rules that the arguments of a call describe. Every file that has a reader counts as a
+    text. Raises an error for an invalid argument."""
     refuse_unknown_kind(kind, captions)
     check_bools(gitignore=gitignore, links=links)
     patterns = _patterns(include, "include"), _patterns(exclude, "exclude")
@@ -130,8 +132,9 @@ def check_bools(**arguments: Any) -> None:
 
 @dataclass(slots=True)
 class FolderFiles:
-    """The files of a folder: sorted ids of the files to add, and the caption files of images. Also
-    files that can't be added, and skipped files, both with reasons."""
+    """The files of a folder. ids: the sorted ids of the files to add; captions: the caption files
+    of images. The other fields list files that can't be added, and skipped files, each with the
+    reason."""
 
     ids: list[str] = field(default_factory=list)
     captions: dict[str, str] = field(default_factory=dict)
@@ -145,7 +148,7 @@ class FolderFiles:
 
 
 def find_files(folder: Path, rules: FolderRules) -> FolderFiles:
-    """The files in a folder that can be added."""
+    """Find the files in a folder that can be added."""
     files = FolderFiles()
     ignored = _Ignored(folder) if rules.gitignore else None
 
@@ -191,7 +194,8 @@ def _why_not_enter(
 
 
 class _Ignored:
-    """The patterns of a folder's .gitignore files, each with the folder that it is in."""
+    """The patterns of all .gitignore files in a folder, by the path of the folder that contains the
+    file."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -204,7 +208,8 @@ class _Ignored:
                 self._specs[Path(place)] = GitPatterns.from_content(content)
 
     def names(self, path: Path, is_folder: bool) -> bool:
-        """Whether the innermost file with a matching pattern excludes a path."""
+        """Whether .gitignore files exclude a path. If several files have a matching pattern, the
+        one in the innermost folder counts."""
         for place in path.parents:
             spec = self._specs.get(place)
             if spec is not None:
@@ -218,7 +223,8 @@ class _Ignored:
 
 
 def _set_captions(files: FolderFiles, folder: Path, kind: FileKind | None) -> None:
-    """Remove the captions from the files, and the images whose captions can't be read."""
+    """Remove the captions from the files to add. Images whose captions can't be read are removed
+    too."""
     texts = {
         os.path.splitext(caption)[0]: caption
         for caption in sorted(files.ids)
@@ -271,5 +277,5 @@ def _unfit(path: Path, links: bool) -> str | None:
 
 
 def is_image(point_id: str) -> bool:
-    """Whether the ending of a file name is that of an image."""
+    """Whether the name of a file ends like that of an image."""
     return os.path.splitext(point_id)[1].lower() in IMAGES

@@ -53,27 +53,27 @@ def add_folder(
     show_progress: bool = False,
 ) -> FolderAdded:
     """Add the texts (.txt, .md, .rst) and images (.png, .jpg, .jpeg, .webp, .gif, .bmp) in a folder
-    and its subfolders. Each file is a record, embedded by the collection.
+    and its subfolders. Each file becomes a record, which the collection embeds.
 
-    The id is the path within the folder, which is in the metadata too, under "path". A text, in
-    UTF-8, is stored as the document. For an image the uri is its absolute path, which the
-    collection's data loader loads. Links aren't followed, and names that begin with a dot are
-    skipped. A file that can't be read, or has no text, is listed in the report with the reason; the
-    others are added.
+    The id is the path within the folder; the metadata have it too, as "path". The document of a
+    text file is its content, which must be UTF-8. The uri of an image is its absolute path, from
+    which the collection's data loader loads it. Links aren't followed, and names that begin with a
+    dot are skipped. A file that can't be read, or has no text, is listed in the report with the
+    reason. All other files are added.
 
     Args:
         collection: the collection.
         path: the folder.
         kind: "texts" or "images", to add only these.
-        captions: treat a .txt beside an image, with the same name except for the ending, as the
-            image's caption. It isn't a record of its own: the vector is computed from the image,
-            and the document is the caption. An image whose caption can't be read is skipped; an
+        captions: treat a .txt file next to an image as the image's caption, if both have the same
+            name except for the ending. The caption becomes the document of the image's record. The
+            vector is computed from the image. An image whose caption can't be read is skipped; an
             empty caption is ignored.
         batch: how many records are written at once.
-        resume: as in `add_file`; without it and `upsert` nothing is written when an id exists
-            already.
+        resume: as in `add_file`. If an id exists, and neither `resume` nor `upsert` is set, nothing
+            is written.
         upsert: as in `add_file`.
-        max_bytes: the largest size of a text.
+        max_bytes: the largest size of a text file in bytes.
         show_progress: show a progress bar of the files.
     """
     size = whole_number(batch, "batch", 1)
@@ -91,7 +91,7 @@ def add_folder(
 
 
 def refuse_unfit(files: FolderFiles, expected: Expected) -> None:
-    """Raise an error for a collection that can't embed the files."""
+    """Raise an error if the collection can't embed the files."""
     if not expected.embeds:
         raise EmbeddingFunctionError(
             "files of a folder are embedded, but the collection has no embedding function: pass "
@@ -117,7 +117,7 @@ def _refuse_known(collection: Collection, files: FolderFiles) -> None:
 
 
 class _Folder:
-    """Adds the files of a folder."""
+    """Adds the files of a folder to a collection."""
 
     def __init__(
         self,
@@ -136,7 +136,7 @@ class _Folder:
         self._texts = TextLoader(encoding="utf-8-sig", root=folder, max_bytes=most)
 
     def add_files(self, size: int, show_progress: bool) -> FolderAdded:
-        """Add all files; returns the report."""
+        """Add all files, and return the report."""
         files, adder = self._files, self._adder
         bar_of = progress_bar("adding", len(files.ids), "file", show_progress)
         with bar_of as bar:
@@ -170,7 +170,7 @@ class _Folder:
             self._add_records(list(group), "uris" if has_both else None)
 
     def _add_records(self, records: list[Record], embed: Embed | None) -> None:
-        """Write records; one by one where one of them can't be loaded."""
+        """Write records. If one of them can't be loaded, write them one by one."""
         try:
             for point_id in self._adder.add(records, embed):
                 self._report_unreadable(point_id, "the data loader can't load it")
@@ -201,7 +201,8 @@ class _Folder:
                 yield self._record(point_id, uri=str(self._folder / point_id), **document)
 
     def _text(self, name: str) -> str | None:
-        """The content of a file. If it can't be read, None, and the report lists it."""
+        """The content of a file. If the file can't be read, return None and add the file to the
+        report."""
         path = self._folder / name
         try:
             (text,) = self._texts([str(path)])
@@ -215,5 +216,5 @@ class _Folder:
 
 
 def _has_both(record: Record) -> bool:
-    """Whether a record has a picture and its caption, so that the field to embed must be named."""
+    """Whether a record has an image and its caption. If so, the field to embed must be named."""
     return "uri" in record and "document" in record

@@ -1,5 +1,5 @@
-"""Embedding functions by the names that users, files and other programs use, and the settings that
-they imply for a new collection.
+"""Finds embedding functions by the names that users, files and other programs use, and the settings
+that these functions imply for a new collection.
 """
 
 from collections.abc import Mapping
@@ -22,8 +22,8 @@ IN_METADATA = {
 def agreeing(
     metadata: Mapping[str, Any] | None, configuration: Mapping[str, Any]
 ) -> Mapping[str, Any] | None:
-    """The metadata of a collection. Settings in it are replaced by those in the configuration,
-    which may have changed since the collection was created."""
+    """The metadata of a collection, in which values that differ from the configuration are
+    replaced. The configuration may have changed since the collection was created."""
     settings = configuration.get("hnsw")
     if metadata is None or not isinstance(settings, dict):
         return metadata
@@ -32,9 +32,10 @@ def agreeing(
 
 
 def function_of(value: Any, argument: str) -> Any:
-    """The embedding function for an argument: a callable, its name, or an embedding of LangChain or
-    LlamaIndex. argument: the argument's name. Raises InvalidArgumentError for a name that isn't
-    registered, and InvalidTypeError for an object that can't be called."""
+    """The embedding function that a user passed: a callable, the name of a registered function, or
+    an embedding of LangChain or LlamaIndex. argument: the name of the argument, for messages.
+    Raises InvalidArgumentError for a name that isn't registered, and InvalidTypeError for an object
+    that can't be called."""
     if isinstance(value, str):
         from retrieval_store.frameworks import WrappedFunction
 
@@ -45,7 +46,8 @@ def function_of(value: Any, argument: str) -> Any:
 
 
 def build_function(kind: Any, settings: Mapping[str, Any]) -> Embeds:
-    """A registered class, built with settings in this project's form, or in Chroma's."""
+    """An instance of a registered class of embedding functions. settings: the arguments of the
+    class in this project's form, or the configuration that Chroma stores."""
     is_ours = callable(getattr(kind, "settings", None))
     function: Embeds = kind(**settings) if is_ours else kind.build_from_config(settings)
     if not callable(function):
@@ -54,8 +56,10 @@ def build_function(kind: Any, settings: Mapping[str, Any]) -> Embeds:
 
 
 def function_of_file(spec: Mapping[str, Any], trust: bool) -> Any:
-    """The function that made a file's vectors, by the name in the file. None if no function has
-    that name, or if the author of the file could access hosts or files through it."""
+    """The embedding function that computed the vectors of a file, built from the name and settings
+    in that file. None if no registered function has that name, or if it can't be built. Without
+    `trust` also None for a function that may access hosts or files, since the author of the file
+    chose it."""
     name, settings = spec.get("name"), spec.get("settings")
     group = plugins.EMBEDDING_FUNCTIONS
     if not isinstance(name, str) or not isinstance(settings, dict):
@@ -72,6 +76,6 @@ def function_of_file(spec: Mapping[str, Any], trust: bool) -> Any:
 
 
 def says_distance(function: Any) -> bool:
-    """Whether a function names the distances for which its vectors are made."""
+    """Whether an embedding function declares the distances for which its vectors are made."""
     methods = (getattr(function, name, None) for name in ("default_space", "supported_spaces"))
     return any(tell() for tell in methods if callable(tell))

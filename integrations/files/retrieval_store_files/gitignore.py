@@ -1,11 +1,11 @@
-"""Git's .gitignore patterns, by the rules of its manual (`man gitignore`) and of its wildcard
-matching (wildmatch.c). They match bytes. Each path is matched without its parent folders, since the
-contents of an excluded folder aren't visited. (pathspec's patterns also match the contents. It
-reads some lines differently, and google-re2, which it uses where available, can't hold two thousand
-patterns.)
+"""Matches paths with Git's .gitignore patterns, by the rules of its manual (`man gitignore`) and of
+its wildcard matching (wildmatch.c). Patterns match bytes. Each path is matched without its parent
+folders, since the contents of an excluded folder aren't visited. (The package pathspec isn't used.
+Its patterns also match the contents of folders, and it reads some lines differently. It uses
+google-re2 where available, which can't hold two thousand patterns.)
 
 A pattern becomes a regular expression without backtracking. The text between two stars matches at
-its first occurrence, which is kept (`(?>…)`), so that no pattern takes long.
+its first occurrence, and the match isn't revised (`(?>…)`), so that no pattern takes long.
 """
 
 import os
@@ -41,8 +41,9 @@ _WITHOUT_SPACES = re.compile(rb"((?:\\.?|[^\\])*?) *", re.DOTALL)  # strips unes
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """The rule in one line. regex: matches a name, or a path; the path of a folder ends with a zero
-    byte. takes_back: whether the line begins with "!"."""
+    """The rule that a line of a .gitignore file defines. regex: matches a name or a path, as bytes;
+    the path of a folder ends with a zero byte. takes_back: whether the line begins with "!", which
+    includes matching paths again."""
 
     regex: bytes
     of_names: bool
@@ -50,8 +51,8 @@ class _Rule:
 
 
 class GitPatterns:
-    """The patterns of several lines; the last matching one decides. A line that can't match
-    anything is skipped, as in Git."""
+    """The patterns in the lines of a .gitignore file. If several patterns match a path, the last
+    one counts. A line that can't match anything is skipped, as in Git."""
 
     def __init__(self, lines: Iterable[bytes]) -> None:
         rules: list[_Rule] = []
@@ -65,7 +66,8 @@ class GitPatterns:
     @classmethod
     @lru_cache(maxsize=64)
     def of(cls, lines: tuple[str, ...]) -> "GitPatterns":
-        """The patterns in these lines; cached, since a program uses only a few."""
+        """The patterns in these lines. They are cached, since a program uses only a few lists of
+        lines."""
         return cls(map(os.fsencode, lines))
 
     @classmethod
@@ -75,8 +77,9 @@ class GitPatterns:
         return cls(line.removesuffix(b"\r") for line in lines)
 
     def say(self, path: str) -> bool | None:
-        """Whether a path is excluded; a folder's path ends with "/". False if a later pattern
-        includes it again, None if no pattern matches."""
+        """True if the patterns exclude a path. False if the last matching pattern begins with "!",
+        which includes the path again. None if no pattern matches. The path of a folder ends with
+        "/"."""
         raw = os.fsencode(path)
         raw = raw[:-1] + _OF_FOLDER if raw.endswith(b"/") else raw
         name = raw[raw.rfind(b"/") + 1 :]
@@ -85,7 +88,7 @@ class GitPatterns:
 
 
 class _Rules:
-    """Rules with their positions; the last matching one is found."""
+    """A list of rules that finds the last rule that matches a text."""
 
     def __init__(self, rules: list[tuple[int, _Rule]]) -> None:
         self._verdicts = [(place, not rule.takes_back) for place, rule in reversed(rules)]
@@ -93,14 +96,15 @@ class _Rules:
         self._regex = re.compile(each, re.DOTALL) if rules else None
 
     def last(self, text: bytes) -> tuple[int, bool]:
-        """The position of the last rule that matches, and whether this rule excludes; -1 if no rule
-        matches."""
+        """The position of the last rule that matches the text, and whether this rule excludes it.
+        (-1, False) if no rule matches."""
         match = self._regex and self._regex.fullmatch(text)
         return self._verdicts[match.lastindex - 1] if match and match.lastindex else (-1, False)
 
 
 def is_pattern(line: bytes) -> bool:
-    """Whether a line is a pattern that can match something, a comment, or blank."""
+    """Whether a line is valid in a .gitignore file: a pattern that can match something, a comment,
+    or a blank line."""
     try:
         _rule(line)
     except ValueError:
@@ -109,8 +113,8 @@ def is_pattern(line: bytes) -> bool:
 
 
 def _rule(line: bytes) -> _Rule | None:
-    """The rule in a line. None for a blank line or a comment; raises ValueError for a line that
-    can't match anything."""
+    """The rule that a line defines; None for a blank line or a comment. Raises ValueError for a
+    pattern that can't match anything."""
     kept = _WITHOUT_SPACES.fullmatch(line)
     text = kept[1] if kept else b""
     if not text or text.startswith(b"#"):
@@ -154,9 +158,9 @@ def _tokens(pattern: bytes) -> Iterator[bytes]:
 
 
 def _stars_token(pattern: bytes, start: int, end: int) -> bytes:
-    """The token for several consecutive stars. They match across folders if they are a whole part
-    of the path, or if they are the first wildcard, since Git matches the text before that
-    separately."""
+    """The token for several consecutive stars in a pattern. The stars match across folders if they
+    are a whole part of the path. They also do if they are the first wildcard, since Git matches the
+    text before the first wildcard separately."""
     before = pattern[:start]
     begins_part = before[-1:] in (b"", b"/")
     if end - start == 1 or not (begins_part or _LITERAL.fullmatch(before)):
@@ -169,8 +173,8 @@ def _stars_token(pattern: bytes, start: int, end: int) -> bytes:
 
 
 def _set_at(pattern: bytes, i: int) -> tuple[frozenset[int], int]:
-    """The bytes that the bracket expression at position `i` matches, and the position of its
-    end."""
+    """Parse the bracket expression at position `i` of a pattern. Returns the bytes that it matches,
+    and the position of its end."""
     negated = pattern[i : i + 1] in (b"!", b"^")
     i += negated
     start, chars, before = i, set[int](), None
@@ -201,8 +205,9 @@ def _byte_at(pattern: bytes, i: int) -> tuple[int, int]:
 
 
 def _regex(tokens: list[bytes]) -> bytes:
-    """The regular expression for tokens that may match across folders. Each part begins with such a
-    token; all parts but the last match without backtracking."""
+    """The regular expression for tokens that can match across folders. The tokens are divided into
+    parts, each of which begins with a token that matches across folders. All parts but the last
+    match without backtracking."""
     begins = {_FOLDERS: b"(?:[^/]*+/)*?", _ANYTHING: b".*?"}
     *parts, last = [
         begins.get(begin, b"") + _part(group)
@@ -212,7 +217,7 @@ def _regex(tokens: list[bytes]) -> bytes:
 
 
 def _part(tokens: list[bytes]) -> bytes:
-    """The regular expression for tokens whose stars stay within one name."""
+    """The regular expression for tokens whose stars match only within one name, without "/"."""
     (_, first), *others = _divide_tokens(tokens, frozenset([_STAR]))
     texts = [b"".join(group) for _, group in others]
     kept = [b"(?>%s*?%s)" % (_ANY, text) for text in texts[:-1]]
@@ -222,7 +227,8 @@ def _part(tokens: list[bytes]) -> bytes:
 def _divide_tokens(
     tokens: list[bytes], by: frozenset[bytes]
 ) -> Iterator[tuple[bytes, list[bytes]]]:
-    """Tokens divided into lists, each with the separating token that precedes it."""
+    """Divide tokens at those in `by`. Yields the token before each part (empty for the first part),
+    and the list of tokens in that part."""
     before, group = b"", list[bytes]()
     for token in tokens:
         if token in by:

@@ -1,7 +1,7 @@
 """Reads the files of a folder, and makes records from their contents.
 
-`RecordReader` makes the records of a file, one per passage, and `read_folder` those in a whole
-folder.
+`RecordReader` makes the records of a file, one per passage. `read_folder` yields the passages of
+all files in a folder.
 """
 
 import io
@@ -48,7 +48,7 @@ from retrieval_store_files.values import is_blank, path_of, quote, whole_number
 
 Chunk = bool | Callable[[str], list[str]] | None
 Describe = Mapping[str, Any] | Callable[[str, Passage], Mapping[str, Any] | None] | None
-# By the paths of files: their system stamp, and the hash of their bytes.
+# `Hashes` has for each path the stamp of the file, and the hash of its bytes.
 Stamp: TypeAlias = tuple[int, ...]
 Hashes: TypeAlias = dict[str, tuple[Stamp, str]]
 NO_TEXT = "it has no text in it"
@@ -77,7 +77,8 @@ _REMEMBERED = 32_000_000  # characters of cached files, which are read only once
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """A record of a file. metadata: written by this package; description: added by the user."""
+    """A record that is made from a file. metadata: the metadata that this package writes;
+    description: the metadata that the user adds."""
 
     id: str
     metadata: Mapping[str, Any]
@@ -87,8 +88,8 @@ class FileRecord:
 
     @property
     def content(self) -> str:
-        """The content that its vector is computed from: records with equal content have equal
-        vectors."""
+        """A text that identifies the content from which the record's vector is computed. Records
+        with equal content have equal vectors."""
         if self.uri is None:
             return f"text {self.metadata['text_hash']}"
         page = self.metadata.get("page")
@@ -96,12 +97,12 @@ class FileRecord:
 
     @property
     def is_page(self) -> bool:
-        """Whether it is the record of a page that is a picture."""
+        """Whether this record is a page of a PDF that is a picture."""
         return self.uri is not None and "page" in self.metadata
 
     def matches(self, existing: "FileRecord | None") -> bool:
-        """Whether an existing record of the collection is the same. Documents aren't compared,
-        since the metadata have a hash of the text. Metadata that were added by others aren't
+        """Whether an existing record of the collection equals this record. Documents aren't
+        compared, since the metadata have a hash of the text. Metadata that users added later aren't
         compared either."""
         if existing is None or self.uri != existing.uri:
             return False
@@ -113,12 +114,12 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class HowRead:
-    """How records are made from files. name: the folder's name in records; prefix: the beginning of
-    ids; captions: the caption files of images; most: the largest size of a file; links: whether
-    links are followed. function: the embedding function; readers: the names of the available
-    readers; passwords: candidates for opening encrypted files; ocr: see `read_file`. draws: whether
-    pages that are pictures become records with vectors of the pictures. The other fields are
-    arguments of `sync_folder`."""
+    """Options that say how records are made from files. name: the name of the folder in records;
+    prefix: the beginning of all ids; captions: the caption file of each image; most: the largest
+    size of a file in bytes; links: whether links are followed. function: the embedding function;
+    readers: the names of the available readers; passwords: candidates for opening encrypted files;
+    ocr: see `read_file`. draws: whether pages that are pictures become records with vectors of the
+    pictures. The other fields are arguments of `sync_folder`."""
 
     name: str
     prefix: str = ""
@@ -137,7 +138,7 @@ class HowRead:
 
 
 def check_how(how: HowRead) -> HowRead:
-    """How records are made, with its functions checked."""
+    """The options, with the passwords as a tuple. Raises an error for an invalid option."""
     check_functions(reader=how.reader, ocr=how.ocr)
     if how.chunk is not None and type(how.chunk) is not bool and not callable(how.chunk):
         raise InvalidTypeError(f"chunk is {quote(how.chunk)}, expected a bool, None or a function")
@@ -167,8 +168,8 @@ def read_folder(
     ocr: Ocr | None = None,
     on_unreadable: Callable[[Unreadable], object] | None = None,
 ) -> Iterator[Record]:
-    """The passages of the files in a folder, as `sync_folder` makes them, without a collection:
-    dicts with "id", "document" and "metadata".
+    """Yield the passages of the files in a folder, as `sync_folder` makes them. No collection is
+    needed. Each passage is a dict with "id", "document" and "metadata".
 
     Args:
         path: the folder.
@@ -180,13 +181,14 @@ def read_folder(
         chunk: as in `sync_folder`.
         overlap: as in `sync_folder`.
         metadata: as in `sync_folder`.
-        function: an embedding function, or its name, that must be able to read each passage whole.
-            Without it passages have up to 200 words, and a model may truncate them.
-        max_bytes: the largest size of a file.
+        function: an embedding function, or the name of one. Passages are short enough for it to
+            read each one whole. By default passages have up to 200 words, and a model may truncate
+            them.
+        max_bytes: the largest size of a file in bytes.
         passwords: as in `sync_folder`.
         ocr: as in `sync_folder`.
-        on_unreadable: called for each file that can't be read, is read only in part, or has no
-            text. Without it these are logged as warnings.
+        on_unreadable: a function that is called for each file that can't be read, is read only in
+            part, or has no text. By default such files are logged as warnings.
     """
     folder = Path(os.path.normpath(path_of(path, "path")))
     if not folder.is_dir():
@@ -232,7 +234,8 @@ def _read(
 
 
 class RecordReader:
-    """Makes the records of files, in the context that holds the process of their readers."""
+    """Reads files of a folder, and makes their records. `readers` must be running while this object
+    is used."""
 
     def __init__(
         self,
@@ -242,9 +245,9 @@ class RecordReader:
         hashes: "Hashes | None" = None,
         remembers: bool = True,
     ) -> None:
-        """hashes: the hashes of files that this process has read before. remembers: whether each
-        file is read twice. If so, its records are cached for the second time, up to a size
-        limit."""
+        """readers: the process that reads files. hashes: the hashes of files that this process has
+        read before. remembers: whether each file is read twice. If so, its records are cached for
+        the second reading, up to a size limit."""
         self.folder, self.name, self.how = folder, how.name, how
         self._readers, self._hashes = readers, hashes
         self._sources = {
@@ -261,16 +264,18 @@ class RecordReader:
         self._recipe = None if is_own else blake2b(settings, digest_size=6).hexdigest()
 
     def records(self, path: str) -> list[FileRecord]:
-        """The records of a file, none for one without text. Raises DataLoaderError where it can't
-        be read. The hash is computed from the bytes that gave the text. An image is loaded later;
-        if it has changed by then, its hash differs from the file's at the next reading."""
+        """The records of a file; an empty list if the file has no text. Raises DataLoaderError if
+        the file can't be read. The hash is computed from the bytes from which the text was read. An
+        image is loaded later. If it has changed by then, the hash of its record differs from the
+        file's at the next reading."""
         return self.read(path, lambda made: None) or []
 
     def read(
         self, path: str, is_there: Callable[[Mapping[str, Any]], bool | None]
     ) -> list[FileRecord] | None:
-        """The records of a file, as in `records`. None if `is_there` says that all records with
-        this metadata exist."""
+        """The records of a file, as `records` returns them. None if `is_there` returns True for the
+        metadata that identify the file. That means that all its records exist, so the file isn't
+        parsed."""
         digest, data = self._hash_file(path)
         made = {SOURCE: self.name, "path": path, "hash": digest}
         if is_image(path):
@@ -313,7 +318,8 @@ class RecordReader:
         ] + pages
 
     def _page(self, start: str, made: Mapping[str, Any], page: int, path: str) -> FileRecord:
-        """The record of a page that is a picture."""
+        """The record of a page that is a picture. start: the id of the file; made: the metadata
+        that identify the file."""
         uri = f"{self.folder / path}{PAGE_MARK}{page}"
         description = self._description(path, Passage("", page=page))
         return FileRecord(
@@ -321,7 +327,7 @@ class RecordReader:
         )
 
     def draw(self, record: FileRecord) -> Any:
-        """The picture of a page, for the record of a page that is a picture: (height, width, 3)
+        """Draw a page that is a picture, for its record; returns an array (height, width, 3) of
         uint8."""
         from PIL import Image
 
@@ -330,8 +336,8 @@ class RecordReader:
         return np.asarray(Image.open(io.BytesIO(drawn)).convert("RGB"))
 
     def _recipe_of(self, kind: str | None) -> str:
-        """A text that identifies how records are made from files of a kind. A file whose records
-        were made in the same way isn't read again."""
+        """A text that identifies how records are made from files of this kind. A file isn't read
+        again while its bytes and this text are unchanged."""
         ways = ("pages" if self.how.draws else "", "ocr" if self.how.ocr else "")
         return " ".join(filter(None, [kind, self._recipe, *(ways if kind == "pdf" else ())]))
 
@@ -390,7 +396,8 @@ class RecordReader:
             raise DataLoaderError(f"its caption {path!r}: {error}") from error
 
     def _hash_file(self, path: str) -> tuple[str, bytes | None]:
-        """The hash of a file, and its bytes if they had to be read."""
+        """The hash of a file. Also its bytes, or None if the hash was cached and the file wasn't
+        read."""
         stamp = None if self._hashes is None else _stamp(self.folder / path, self.how.links)
         cached = None if self._hashes is None else self._hashes.get(path)
         if stamp is not None and cached is not None and cached[0] == stamp:
@@ -415,8 +422,8 @@ SETTLED = 2_000_000_000  # nanoseconds after a change, after which the next chan
 
 
 def _stamp(path: Path, links: bool) -> Stamp | None:
-    """A stamp that changes with the bytes of a file: its times, size and inode number; None if it
-    isn't known."""
+    """The times, size and inode number of a file, which change when its bytes change. None if they
+    can't be read."""
     try:
         status = os.stat(path, follow_symlinks=links)
     except OSError:
@@ -434,14 +441,16 @@ def _with_text(record: FileRecord, text: str) -> FileRecord:
 
 
 def check_pieces(pieces: Any) -> list[str]:
-    """The passages that a user's function returned, without blank ones."""
+    """The passages that a user's function returned, without blank ones. Raises InvalidTypeError if
+    it didn't return a list of str."""
     if not isinstance(pieces, list | tuple) or not all(isinstance(piece, str) for piece in pieces):
         raise InvalidTypeError(f"chunk has returned {quote(pieces)}, expected a list of str")
     return [piece for piece in pieces if not is_blank(piece)]
 
 
 def check_description(description: Any) -> Mapping[str, Any]:
-    """The metadata that a user adds to a passage."""
+    """The metadata that a user adds to a passage; empty for None. Raises an error if they are
+    invalid."""
     if description is None:
         return {}
     if not isinstance(description, Mapping):

@@ -10,7 +10,8 @@ MOST_REASONS = 6  # that a report names
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """The result of an export: the number of records, and bytes in the file or the directory."""
+    """The result of an export. records: the number of written records; bytes: the size of the file,
+    or of all files in the directory."""
 
     path: Path
     records: int
@@ -19,8 +20,8 @@ class Exported:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The content of a valid file. dimension: the dimension of its embeddings, if it has any;
-    embedded: how many records have an embedding."""
+    """The result of checking a file whose records are all valid. dimension: the dimension of its
+    embeddings, None if it has none; embedded: the number of records that have an embedding."""
 
     path: Path
     records: int
@@ -30,7 +31,7 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """The result of adding a file: the numbers of new, replaced and skipped records. A record is
+    """The result of adding a file: the numbers of new, updated and skipped records. A record is
     skipped if its id exists."""
 
     path: Path
@@ -41,14 +42,14 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A file that wasn't added, and why."""
+    """A file that wasn't added, and the reason."""
 
     path: Path
     why: str
 
 
 def count_reasons(files: Sequence[Unreadable]) -> str:
-    """How often each reason occurs, the most frequent first."""
+    """A text that says how many files have each reason. The most frequent reason comes first."""
     counts = Counter(file.why for file in files)
     reasons = sorted(counts.items(), key=lambda reason_count: (-reason_count[1], reason_count[0]))
     counted = [f"{times:,} {reason}" for reason, times in reasons[:MOST_REASONS]]
@@ -57,8 +58,9 @@ def count_reasons(files: Sequence[Unreadable]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class FolderAdded:
-    """The result of adding a folder: the fields of `Added`, and the unreadable files. Also the
-    files that were skipped because of their kind or because they are hidden."""
+    """The result of adding a folder: the numbers in `Added`, and the files that couldn't be read.
+    left_out: the files that were skipped because of their kind, and the files and folders that are
+    hidden."""
 
     path: Path
     added: int
@@ -69,17 +71,18 @@ class FolderAdded:
 
     @property
     def others(self) -> int:
-        """How many files and hidden folders were skipped."""
+        """The number of skipped files and hidden folders."""
         return len(self.left_out)
 
 
 @dataclass(frozen=True, slots=True)
 class FolderSynced:
-    """The result of syncing a folder, or its preview with `dry_run`. added, changed, deleted: the
-    files whose records were added, changed or deleted, by their paths within the folder; unchanged:
-    how many files stayed the same. left_out: excluded files and folders, with the reason;
-    unreadable: files that can't be read, which keep their records. gaps: the unread parts of files,
-    such as a page that is a picture; embedded: for how many records vectors were computed."""
+    """The result of syncing a folder; with `dry_run` a preview of it. added, changed, deleted: the
+    paths, within the folder, of files whose records were added, changed or deleted. unchanged: the
+    number of files that stayed the same. left_out: excluded files and folders, with the reason.
+    unreadable: files that can't be read; their records are kept. gaps: the parts of files that
+    weren't read, such as a page that is a picture. embedded: the number of records for which
+    vectors were computed."""
 
     path: Path
     name: str
@@ -95,7 +98,7 @@ class FolderSynced:
 
     @property
     def others(self) -> int:
-        """How many files and folders were excluded."""
+        """The number of excluded files and folders."""
         return len(self.left_out)
 
     def __str__(self) -> str:
@@ -115,8 +118,9 @@ class FolderSynced:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A kind of thing that couldn't be imported, why, and for how many records; 0 if it doesn't
-    concern records. example: the id of a record."""
+    """A kind of data that couldn't be imported, and the reason. records: the number of records that
+    had this data; 0 for data that aren't part of a record, such as a setting. example: the id of
+    one of these records."""
 
     what: str
     why: str
@@ -126,8 +130,8 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """A collection that was imported: its source, its number of records, and what couldn't be
-    imported."""
+    """An imported collection: its name in the source, its number of records, and the data that
+    couldn't be imported."""
 
     source: str
     name: str
@@ -137,7 +141,8 @@ class Carried:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """The result of an import; `left` is what couldn't be imported and belongs to no collection."""
+    """The result of an import. left: the data that couldn't be imported and that belong to no
+    imported collection."""
 
     path: Path
     collections: tuple[Carried, ...]
@@ -145,5 +150,5 @@ class Imported:
 
     @property
     def records(self) -> int:
-        """The number of records in all collections."""
+        """The total number of records in the imported collections."""
         return sum(collection.records for collection in self.collections)

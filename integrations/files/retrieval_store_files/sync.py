@@ -4,12 +4,13 @@ First every file is read, and its records are compared with those in the collect
 writes are known before the first. Then the differences are written, and last the records of deleted
 files are deleted. If a run is interrupted, the next one finds the remaining differences.
 
-Each record has its source in its metadata. "source" is the name of the synced folder; "path" the
-file's. "hash" is a hash of the file's bytes, "text_hash" of the record's document, both SHA-256.
-"place" is the number of a passage, and "places" their count; "recipe" says how it was made. They
-alone decide whether a record is up to date, and whether another record can give it its vector. So
-nothing has to be stored between two runs, and the next run sees any unfinished work as a
-difference. A file isn't parsed if all its passages exist, by its hash and the recipe.
+The metadata of each record say where it comes from. "source" is the name of the synced folder, and
+"path" is the path of the file in it. "hash" is the SHA-256 of the file's bytes, and "text_hash" is
+the SHA-256 of the record's document. "place" is the number of the passage in its file, and "places"
+is the number of passages in the file. "recipe" identifies how the record was made. These metadata
+alone decide whether a record is up to date, and whether its vector can be copied from another
+record. So nothing has to be stored between two runs, and the next run sees any unfinished work as a
+difference. A file isn't parsed if all its passages exist with its hash and recipe.
 
 `with_neighbours` returns the passages around a passage.
 """
@@ -77,12 +78,12 @@ _SECONDS_TO_NEXT_TRY = 30  # after a failed sync without changes
 
 
 def filter_of_sync(name: str) -> dict[str, Any]:
-    """The filter for records made by a sync of this name."""
+    """A metadata filter for the records that a sync of this name has written."""
     return {"$and": [{SOURCE: name}, {"path": {"$exists": True}}, {"hash": {"$exists": True}}]}
 
 
 def records_of_sync(collection: Collection, name: str) -> dict[str, FileRecord]:
-    """The records made by a sync of this name, by id, without documents."""
+    """The records that a sync of this name has written, by id. Their documents aren't read."""
     records: dict[str, FileRecord] = {}
     for start in count(0, _READ_AT_ONCE):
         page = collection.get(
@@ -98,7 +99,9 @@ def records_of_sync(collection: Collection, name: str) -> dict[str, FileRecord]:
 
 
 def vectors_of(collection: Collection, ids: list[str], name: str) -> dict[str, Any]:
-    """The vectors of records made by a sync, each by the content from which it was computed."""
+    """The vectors of these records, without records that no sync of this name has written. The key
+    of each vector is the `content` of its FileRecord, which identifies the content from which it
+    was computed."""
     if not ids:
         return {}
     result = collection.get(ids=ids, include=["metadatas", "uris", "embeddings"])
@@ -141,71 +144,75 @@ def sync_folder(
     on_report: Callable[[FolderSynced], object] | None = None,
     show_progress: bool = False,
 ) -> FolderSynced:
-    """Bring a collection up to date with the files in a folder and its subfolders. Files that are
-    new or changed, by their bytes, are written, and deleted ones are deleted.
+    """Bring a collection up to date with the files in a folder and its subfolders. The records of
+    new files, and of files whose bytes have changed, are written. The records of deleted files are
+    deleted.
 
     Files are read by the plugins of the group `retrieval_store.readers`, chosen by the endings of
     their names: texts, Markdown, reStructuredText, HTML, source code, JSON, CSV, PDF, Word, slides,
     spreadsheets, mail, notebooks and more. Images are loaded by the collection's data loader.
-    Readers that use libraries run in a separate process, with limits of time and memory.
+    Readers that use libraries run in a separate process with limits on time and memory.
 
-    Texts are split by `passages_of`, so that the embedding function reads each passage whole, into
-    records with ids such as "notes/sea.md#0". A record's metadata have "source", "path", "hash",
-    "text_hash", "recipe", "place" and "places" of a passage, which identify it. If known they also
-    have "headings", "page", "start" and "end" in characters of the file's text, "title", "author",
-    "date" and "language". Other metadata that were added to a record later are kept when its file
-    changes. They come from the passage with the same text, or else at the same place.
+    `passages_of` splits texts into passages that the embedding function can read whole. Each
+    passage becomes a record with an id such as "notes/sea.md#0". The metadata "source", "path",
+    "hash", "text_hash", "recipe", "place" and "places" identify the passage. If they are known, the
+    metadata also have "headings", "page", "title", "author", "date" and "language", and the
+    position of the passage: "start" and "end", in characters of the file's text. Metadata that a
+    user adds to a record later are kept when its file changes. They move to the passage with the
+    same text. If no passage has the same text, they move to the passage with the same number.
 
     A page of a PDF that is a picture is listed in the report of the sync that reads the file. If
-    the collection embeds images, it is a record of its own, such as "scan.pdf#page=3", with a
+    the collection embeds images, the page becomes a record, such as "scan.pdf#page=3", with a
     vector of its picture.
 
-    Only records of this source that this function made are replaced and deleted. Passages that
-    didn't change, or only moved, aren't embedded again. Files that can't be read keep their
-    records, and are listed in the report. After any interruption the next call ends in the same
-    state as an uninterrupted one.
+    Only records of this source that this function has written are replaced or deleted. Passages
+    that didn't change, or only moved, aren't embedded again. Files that can't be read keep their
+    records, and are listed in the report. If a call is interrupted, the next call leads to the same
+    state as an uninterrupted call.
 
     Args:
         collection: the collection.
         path: the folder.
-        name: "source" of the records; by default the folder's absolute path. Give a name where the
-            folder may move, and each folder its own.
-        prefix: the beginning of all ids, such as "guide/", if one collection has several folders
-            with files of the same names.
-        kind: "texts" or "images"; records of the other kind aren't touched.
+        name: the value of "source" in the records; by default the folder's absolute path. Pass a
+            name if the folder may move. Each folder needs a different name.
+        prefix: the beginning of all ids, such as "guide/". It is needed if several folders in one
+            collection have files of the same names.
+        kind: "texts" or "images", to sync only these files. Records of the other kind stay
+            unchanged.
         captions: as in `add_folder`.
         include: patterns of files or folders, in the form of a .gitignore file. "*.md" and
             "**/*.md" match at any depth, "drafts/" matches any folder of that name, and
-            "guide/*.md" matches in the folder "guide" at the top. Records of files that aren't
-            included any more are deleted, which is logged.
+            "guide/*.md" matches in the folder "guide" at the top. If files are no longer included,
+            their records are deleted, and this is logged.
         exclude: patterns, in the same form, of files or folders that are left out.
         gitignore: whether files matched by .gitignore files are left out. Names that begin with a
             dot are always left out.
-        links: whether links are followed, to files alone.
+        links: whether links to files are followed. Links to folders are never followed.
         reader: a function that gets the bytes and the path of each file that isn't an image. It
             returns the file's text, or None to use the plugins.
         chunk: False or None for one record per file, whose id is its path; or a function that
             splits a text into passages.
         overlap: the number of words that adjacent passages share.
-        metadata: metadata to add: a dict, or a function of a path and a `Passage` that returns a
-            dict.
+        metadata: metadata to add: a dict, or a function that gets a path and a `Passage` and
+            returns a dict.
         batch: the number of records that are written durably at once.
-        max_bytes: the largest size of a file.
-        passwords: candidates for opening encrypted PDFs and documents of Office; none is stored.
-        ocr: a function that reads a page that is a picture: it gets a Pillow image and returns its
-            text. Files that it has read are read again when they change.
-        allow_empty: whether the folder may be missing, or have nothing to add. Otherwise it is
-            refused, since a disk may not be mounted.
-        dry_run: report what would be done, without doing it.
-        watch: continue until Ctrl-C, with another sync after each change in the folder. Files that
-            are unchanged by the system's stamps aren't read again. A later sync that fails is
-            logged and retried.
-        on_report: called with the report of each sync.
+        max_bytes: the largest size of a file in bytes.
+        passwords: candidates for opening encrypted PDFs and Office documents. They aren't stored.
+        ocr: a function that reads a page that is a picture. It gets a Pillow image and returns the
+            text. A file that it has read is read again when the file changes.
+        allow_empty: whether the folder can be missing, or have no files to add. Otherwise such a
+            folder is refused, because its disk may not be mounted.
+        dry_run: report the changes without making them.
+        watch: continue until Ctrl-C, and sync after each change in the folder. A file whose times,
+            size and inode number are unchanged isn't read again. If a later sync fails, the error
+            is logged and the sync is retried.
+        on_report: a function that is called with the report of each sync.
         show_progress: show a progress bar of the embedding.
 
     Raises:
-        IDAlreadyExistsError: an id belongs to another record; nothing was written.
-        InvalidArgumentError: an invalid argument, and a folder that is refused.
+        IDAlreadyExistsError: a record that this function didn't write has one of the ids. Nothing
+            was written.
+        InvalidArgumentError: an argument is invalid, or the folder is refused.
     """
     size = whole_number(batch, "batch", 1)
     most = whole_number(max_bytes, "max_bytes", 1)
@@ -250,8 +257,9 @@ def sync_folder(
 
 
 def _watch(folder: Path, synced: Callable[[], FolderSynced]) -> FolderSynced:
-    """Sync now, and again after each change in the folder, until Ctrl-C; returns the last report. A
-    later sync that fails is logged and retried after the next change, or a pause."""
+    """Sync the folder now, and after each change in it, until Ctrl-C. Returns the last report. If a
+    later sync fails, the error is logged. That sync is retried after the next change, or after a
+    pause."""
     changes, report = _changes_in(folder), synced()
     failed, waited = False, 0
     while (changed := next(changes, None)) is not None:
@@ -277,8 +285,8 @@ def _watch(folder: Path, synced: Callable[[], FolderSynced]) -> FolderSynced:
 
 
 def _changes_in(folder: Path) -> Iterator[set[Any]]:
-    """The changes in a folder from now on; an empty set for each second without changes. Raises
-    InvalidArgumentError if the folder to watch doesn't exist."""
+    """Yield the changes in a folder from now on, and an empty set for each second without changes.
+    Raises InvalidArgumentError if the folder doesn't exist."""
     if not folder.is_dir():
         raise InvalidArgumentError(f"path is {str(folder)!r}, expected a folder to watch")
     with needing("watch=True", "watchfiles", "retrieval-store-files"):
@@ -292,8 +300,9 @@ def _changes_in(folder: Path) -> Iterator[set[Any]]:
 def files_to_sync(
     collection: Collection, folder: Path, name: str, rules: FolderRules, allow_empty: bool
 ) -> tuple[FolderFiles, FolderRules]:
-    """The files of a folder that a collection can store, and the rules for loadable files. Raises
-    InvalidArgumentError if it isn't a folder, and, unless `allow_empty`, if there are no files."""
+    """The files of a folder that a collection can store, and the rules, which then say whether
+    images can be loaded. Raises InvalidArgumentError if the path isn't a folder. An empty folder is
+    refused unless `allow_empty` is set."""
     if folder.exists() and not folder.is_dir():
         raise InvalidArgumentError(f"path is {str(folder)!r}, expected a folder")
     expected = expectations_of(collection)
@@ -311,7 +320,8 @@ def files_to_sync(
 
 
 def _what_it_lacks(files: FolderFiles, rules: FolderRules) -> str:
-    """The message that a folder has nothing to read, with its contents."""
+    """The error message for a folder that has no readable files. It says what the folder
+    contains."""
     kind = rules.kind or ("texts or images" if rules.loads else "texts")
     others = [*files.left_out, *files.unreadable]
     has = f" ({len(others):,} left out: {count_reasons(others)})" if others else ""
@@ -321,7 +331,7 @@ def _what_it_lacks(files: FolderFiles, rules: FolderRules) -> str:
 def _records_of_kind(
     records: Mapping[str, FileRecord], kind: FileKind | None
 ) -> dict[str, FileRecord]:
-    """The records of files of a kind."""
+    """The records of texts, or of images; all records if `kind` is None."""
     return {
         point_id: record
         for point_id, record in records.items()
@@ -331,11 +341,12 @@ def _records_of_kind(
 
 @dataclass(slots=True)
 class _Changes:
-    """The changes to make. added, changed, deleted: the paths of files that were added, changed or
-    deleted; unchanged: how many files weren't changed. files: the paths of files to write, each
-    with a fingerprint of its records; records: how many of these records differ. new_ids: ids that
-    don't exist yet; stale: ids to delete, by path. to_embed: how many vectors must be computed;
-    embedded: how many have been computed. failed: paths for which a write failed."""
+    """The changes that a sync has to make. added, changed, deleted: the paths of files that were
+    added, changed or deleted; unchanged: the number of unchanged files. files: the paths of files
+    to write, each with a fingerprint of its records; records: how many of these records differ from
+    the collection's. new_ids: ids that don't exist yet; stale: the ids to delete, by path.
+    to_embed: how many vectors must be computed; embedded: how many vectors have been computed.
+    failed: the paths of files for which a write failed."""
 
     added: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
@@ -351,7 +362,8 @@ class _Changes:
 
 
 class _Plan:
-    """Compares the files with the records in the collection."""
+    """Compares the files of a folder with the records in the collection, and collects the changes
+    to make."""
 
     def __init__(
         self,
@@ -393,8 +405,8 @@ class _Plan:
         self._report_patterns()
 
     def _report_patterns(self) -> None:
-        """Log which records will be deleted although their files exist. A pattern excludes these
-        files now, and didn't when the records were written."""
+        """Log which records will be deleted although their files exist. This happens when a new
+        pattern excludes files that an earlier sync has written."""
         folder, gone = self.reader.folder, self.changes.deleted
         excluded = [path for path in gone if self._is_left_out(path) and (folder / path).exists()]
         if excluded:
@@ -405,14 +417,14 @@ class _Plan:
             )
 
     def _is_left_out(self, path: str) -> bool:
-        """Whether a pattern excludes a file, either the user's pattern or one in a .gitignore
+        """Whether a pattern excludes a file. The pattern is the user's, or is in a .gitignore
         file."""
         return self._rules.excluded_by(path) is not None or not self._ignored.isdisjoint(
             _with_folders(path)
         )
 
     def unreadable(self, path: str, why: str) -> None:
-        """Report a file that can't be read."""
+        """Add a file that can't be read to the report, with the reason."""
         self.folder_files.unreadable.append(Unreadable(self.reader.folder / path, why))
 
     def _compare(self, path: str) -> None:
@@ -445,8 +457,8 @@ class _Plan:
             changes.stale[path] = stale
 
     def _is_whole(self, path: str, made: Mapping[str, Any]) -> bool:
-        """Whether all the records exist that this way of reading makes from these bytes of a
-        file."""
+        """Whether the collection has all records of a file, so that the file needn't be parsed.
+        made: the metadata that identify the bytes of the file and how it is read."""
         start = self.reader.how.prefix + path
         records = [self.existing[point_id] for point_id in self._ids_by_path.get(path, [])]
         metadata_by_id = {record.id: record.metadata for record in records}
@@ -462,7 +474,8 @@ class _Plan:
         )
 
     def _unsure(self) -> set[str]:
-        """Paths that couldn't be read. A file below such a path may still exist."""
+        """The paths of files and folders that couldn't be read. A file below such a folder may
+        still exist."""
         folder = self.reader.folder
         return {file.path.relative_to(folder).as_posix() for file in self.folder_files.unreadable}
 
@@ -480,12 +493,13 @@ class _Plan:
         except OSError as error:
             self.unreadable(path, error.strerror or str(error))
             return False
-        # It exists, but wasn't listed: created meanwhile, or renamed in case only.
+        # The file exists, but wasn't listed, since it was created meanwhile, or renamed to a name
+        # that differs only in case.
         return path.casefold() in self._listed
 
     def users_metadata(self, record: FileRecord) -> dict[str, Any]:
-        """The metadata that users added to the record with the same text, or else to the record at
-        the same place."""
+        """The metadata that users added to the existing record with the same text. If no record has
+        that text, the metadata of the record at the same position in the file."""
         path, digest = record.metadata["path"], record.metadata.get("text_hash")
         same = [self.existing[point_id] for point_id in self._ids_by_path.get(path, [])]
         alike = [candidate for candidate in same if candidate.metadata.get("text_hash") == digest]
@@ -500,7 +514,8 @@ class _Plan:
         return {key: value for key, value in metadata.items() if key not in KEYS}
 
     def refuse_taken(self) -> None:
-        """Raise IDAlreadyExistsError where a new id belongs to another record."""
+        """Raise IDAlreadyExistsError if a record that this sync didn't write has one of the new
+        ids."""
         for ids in _pieces(self.changes.new_ids, _AT_ONCE):
             taken = ids_in(self.collection, ids)
             if taken:
@@ -525,7 +540,7 @@ class _Plan:
         )
 
     def report(self, dry_run: bool) -> FolderSynced:
-        """The report of the changes, made or planned."""
+        """The report of the changes. dry_run: whether they are only planned."""
         changes = self.changes
 
         def done(paths: list[str]) -> tuple[str, ...]:
@@ -547,7 +562,7 @@ class _Plan:
 
 
 class _Writer:
-    """Writes the records that differ, and deletes those of deleted files."""
+    """Writes the records that differ, and deletes the records of deleted files."""
 
     def __init__(
         self, collection: Collection, reader: RecordReader, plan: _Plan, size: int
@@ -594,7 +609,8 @@ class _Writer:
                     yield record
 
     def _fail(self, path: str, why: str) -> None:
-        """Report a file as failed, only once even if several of its records fail."""
+        """Add a file to the report as failed. It is added only once, even if several of its records
+        fail."""
         if path not in self._changes.failed:
             self._changes.failed.add(path)
             self._plan.unreadable(path, why)
@@ -623,8 +639,8 @@ class _Writer:
                 self._changes.embedded += len(group)
 
     def _put_pages(self, records: list[FileRecord], exists: bool) -> None:
-        """Write records of pages that are pictures. The pages are drawn here, since no data loader
-        can do that."""
+        """Write the records of pages that are pictures. These pages are drawn here, since no data
+        loader can draw them."""
         for record in records:
             try:
                 picture = self._reader.draw(record)
@@ -635,8 +651,8 @@ class _Writer:
             self._changes.embedded += 1
 
     def _put_pictures(self, records: list[FileRecord], exists: bool) -> None:
-        """Write records of pictures that the data loader loads; if one of them fails, one by
-        one."""
+        """Write the records of images that the data loader loads. If an image can't be loaded,
+        write the records one by one."""
         try:
             left_out = self._call(records, exists, embed="uris")
         except DataLoaderError as error:
@@ -652,8 +668,8 @@ class _Writer:
                 self._fail(record.metadata["path"], "the data loader can't load it")
 
     def _call(self, records: list[FileRecord], exists: bool, **how: Any) -> Sequence[str]:
-        """Write records, unless others have written their ids meanwhile. Returns the ids that a
-        loader skipped."""
+        """Write the records. A record whose id another program has taken in the meantime isn't
+        written, but reported as failed. Returns the ids that a data loader skipped."""
         ids, arguments = [record.id for record in records], dict(how)
         if any(record.uri is not None for record in records):
             arguments["uris"] = [record.uri for record in records]
@@ -680,17 +696,17 @@ class _Writer:
 
 
 def _fingerprint(records: Iterable[FileRecord]) -> int:
-    """A value that changes if a file has changed since it was first read."""
+    """A hash of the records of a file. It shows whether the file has changed between its first
+    reading and the writing."""
     return hash(tuple((record.id, repr(record.metadata)) for record in records))
 
 
 def _with_folders(path: str) -> list[str]:
-    """A path, and the paths of all folders above it."""
     return [path, *map(str, PurePosixPath(path).parents)]
 
 
 def _pieces(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    """The items in batches of the given size."""
+    """Yield the items in lists of at most `size`."""
     left = iter(items)
     while piece := list(islice(left, size)):
         yield piece
@@ -699,12 +715,12 @@ def _pieces(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
 def with_neighbours(
     collection: Collection, ids: str | Iterable[str], expand: int = 1
 ) -> list[list[dict[str, Any]]]:
-    """For each id the passage, and the `expand` ones before and after it in its file, in order:
-    dicts with "id", "document" and "metadata".
+    """Return the passage of each id, with the `expand` passages before and after it in its file.
+    Each list is in the order of the file; its dicts have "id", "document" and "metadata".
 
-    If a file was changed meanwhile, only passages of the same version are returned. A record that
-    isn't a passage of a file is returned alone. Raises InvalidArgumentError for an id that doesn't
-    exist.
+    If a file was changed in the meantime, only passages of the same version are returned. A record
+    that isn't a passage of a file is returned alone. Raises InvalidArgumentError for an id that
+    doesn't exist.
     """
     requested = [ids] if isinstance(ids, str) else [*ids]
     number = whole_number(expand, "expand", 0)

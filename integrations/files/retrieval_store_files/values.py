@@ -29,7 +29,7 @@ _VISIBLE = re.compile("[^\\s\u00ad\u200b-\u200f\u2060-\u2064\ufeff]")
 
 
 def quote(value: Any) -> str:
-    """A value and its type, shortened for a message."""
+    """A value and its type as text, shortened for an error message."""
     try:
         shown = _SHORT.repr(value)
     except Exception:  # Python refuses to show integers of thousands of digits, say
@@ -38,23 +38,24 @@ def quote(value: Any) -> str:
 
 
 def list_ids(ids: Sequence[str]) -> str:
-    """The first ten ids, and how many more there are."""
+    """The first ten ids as text, and the number of further ids."""
     more = f" and {len(ids) - LISTED:,} more" if len(ids) > LISTED else ""
     return ", ".join(map(repr, ids[:LISTED])) + more
 
 
 def count_in_words(number: int, noun: str) -> str:
-    """A count and its noun, in words."""
+    """A number and its noun, such as "1 record" or "2,000 records"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def is_blank(text: str) -> bool:
-    """Whether a text has nothing to read."""
+    """Whether a text has no visible characters."""
     return _VISIBLE.search(text) is None
 
 
 def is_unicode(text: str) -> bool:
-    """Whether a string can be stored; Python's strings may contain lone surrogates."""
+    """Whether a string can be encoded as UTF-8, and so be stored. Python's strings can contain lone
+    surrogates, which can't be encoded."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -63,7 +64,8 @@ def is_unicode(text: str) -> bool:
 
 
 def whole_number(value: Any, name: str, least: int) -> int:
-    """An integer, also numpy's, as an int; name: the argument's."""
+    """An integer argument as an int. Raises an error if it isn't an integer, or is less than
+    `least`. Integers of numpy are accepted; name: the name of the argument."""
     try:
         if isinstance(value, bool):
             raise TypeError
@@ -78,7 +80,8 @@ def whole_number(value: Any, name: str, least: int) -> int:
 
 
 def check_callable(value: Any, name: str) -> None:
-    """Refuse an object that can't be called, such as a name, and a class instead of an instance."""
+    """Raise InvalidTypeError for an object that can't be called, and for a class passed instead of
+    its instance. None is accepted."""
     if isinstance(value, type):
         raise InvalidTypeError(f"{name} is the class {value.__name__}; pass an instance of it")
     if value is not None and not callable(value):
@@ -86,7 +89,8 @@ def check_callable(value: Any, name: str) -> None:
 
 
 def path_of(path: Any, name: str) -> Path:
-    """An absolute path of a file; "~" at its start is the user's home."""
+    """The absolute path that an argument names. A "~" at its start is the user's home; name: the
+    name of the argument."""
     try:
         text = os.fspath(path)
     except TypeError:
@@ -106,9 +110,9 @@ def path_of(path: Any, name: str) -> Path:
 
 @contextmanager
 def needing(feature: str, package: str | None, requirement: str) -> Iterator[None]:
-    """Raise MissingDependencyError where an import in the `with` body fails. feature: the feature
-    that needs it; package: its name, by default the module's; requirement: what to install with
-    pip, or "[EXTRA]" of this package."""
+    """A context manager that raises MissingDependencyError if an import within it fails. feature:
+    the feature that needs the package; package: its name, by default the imported module's;
+    requirement: what to install with pip, or "[EXTRA]" of this package."""
     try:
         yield
     except ImportError as error:

@@ -223,8 +223,8 @@ def _list_stale(cache: LayerCache, key: ListKey, rows: Ints, view: ListView) -> 
 def _put_piece(
     cache: LayerCache, key: ListKey, since: int, piece: Ints, lists: Lists, view: ListView
 ) -> bool:
-    """Add the lists of some rows to the cached lists; returns whether that was possible. since: the
-    last write before the new lists were built."""
+    """Add lists to the cached lists; returns whether that was possible. piece: the rows that the
+    new lists cover; since: the number of the last write before the new lists were built."""
     seq, alive = view.state.head.seq, view.state.alive
     refreshing = cache.refreshing_of(key)
     with refreshing:

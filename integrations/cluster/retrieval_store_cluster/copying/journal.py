@@ -109,9 +109,9 @@ def _id_of_copy(collection_id: str) -> str:
 
 
 class JournalOfCluster(Journal):
-    """The entries of copies on a cluster. Each is stored with its copy. The id of a copy is derived
-    from the source's id, so it is known before there is an entry. The progress of a copy is
-    determined from its points."""
+    """The journal's entries for copies in a cluster. The entry of a copy is stored in the metadata
+    of the copied collection. The collection's id is derived from the source's id, so it is known
+    before there is an entry. How many points were copied is determined from the copied points."""
 
     def __init__(self, keeper: NoteKeeper) -> None:
         super().__init__(None)

@@ -1,3 +1,3 @@
-"""The commands for files: `add`, `imports` (`import`), `export` and `sync`, which the core finds as
-plugins. They may use the core's public parts for commands, and the rest of this package.
+"""The commands `add`, `import`, `export` and `sync`, which the core finds as plugins. They can use
+the core's public parts for commands, and the rest of this package.
 """

@@ -1,4 +1,4 @@
-"""`add` adds records from files and folders, with a report of the skipped ones."""
+"""The command `add`. It adds records from files and folders, and reports skipped files."""
 
 import shutil
 import sys
@@ -58,7 +58,7 @@ _OPTIONS = (
 
 
 def adding_options(command: Command) -> Command:
-    """The options of all commands that add records."""
+    """A decorator that adds the options of all commands that add records."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
@@ -67,9 +67,10 @@ def adding_options(command: Command) -> Command:
 @dataclass(frozen=True, slots=True)
 class IncomingRecords:
     """The records to add, and the settings for creating their collection, if it doesn't exist.
-    which: which files of a folder; columns: the columns of ids and documents in a file. images: the
-    folder that a file's uris refer to, if they are loaded. syncs: whether the collection is kept in
-    sync with a folder; tells: whether to print what is created."""
+    which: the options that select files of a folder; columns: the names of the columns of ids and
+    documents in a file. images: the folder with the images to which the uris in a file refer.
+    syncs: whether the collection is synced with a folder; tells: whether a message is printed when
+    the collection is created."""
 
     path: Path
     which: dict[str, Any]
@@ -85,7 +86,7 @@ class IncomingRecords:
     tells: bool = True
 
     def checked(self, points: "Collection | None") -> Any:
-        """A file's content, checked for a collection; None for a folder."""
+        """The result of checking the file for a collection; None for a folder."""
         from retrieval_store_files import check
 
         if self.is_folder:
@@ -93,8 +94,9 @@ class IncomingRecords:
         return check(self.path, points, **self.columns, embed=self.embed)
 
     def loader(self, spec: dict[str, Any] | None) -> dict[str, Any]:
-        """The loader for the images of a folder or of a file's uris, for a collection whose model
-        embeds them."""
+        """The arguments that give a collection a loader for the images of a folder, or for a file's
+        uris. Empty if no images have to be loaded. spec: the embedding function of the
+        collection."""
         if not self.is_folder:
             return _loader_of(self.images, spec, "") if self.embed == "uris" else {}
         wants_images = self.which["kind"] == "images" or self.which["captions"]
@@ -113,8 +115,8 @@ class IncomingRecords:
         return _loader_of(self.path, spec, remedy)
 
     def refuse_nothing(self, points: "Collection") -> None:
-        """For a sync: raise an error if the folder has no files to sync, unless `allow_empty` is
-        set."""
+        """If this is a sync, raise an error for a folder that has no files to sync, unless
+        `allow_empty` is set."""
         if self.syncs:
             from retrieval_store_files.find import rules_of
             from retrieval_store_files.sync import files_to_sync
@@ -134,7 +136,8 @@ class IncomingRecords:
 
 
 def _loader_of(folder: Path, spec: dict[str, Any] | None, remedy: str) -> dict[str, Any]:
-    """The loader for the images in a folder, and no others."""
+    """The arguments that give a collection a loader for the images in a folder, and for no other
+    images. Raises an error if the embedding function can't embed images."""
     plugin.refuse_images(spec, remedy)
     from retrieval_store import ImageLoader
 
@@ -230,7 +233,7 @@ def _report_added(added: Any) -> None:
 
 
 def report_unreadable(files: Sequence[Any], what: str) -> None:
-    """Print which files couldn't be read, and the reasons."""
+    """Print the files that couldn't be read, with the reasons. what: the beginning of each line."""
     for file in files[:SHOWN]:
         plugin.complain(f"{what}: {correct_path(file.path)}: {file.why}")
     if len(files) > SHOWN:
@@ -238,14 +241,16 @@ def report_unreadable(files: Sequence[Any], what: str) -> None:
 
 
 def correct_path(path: Path) -> Path:
-    """The path, relative to the current directory if it lies below that."""
+    """The path relative to the current directory, if it lies in that directory. Otherwise the path
+    itself."""
     folder = Path.cwd()
     return path.relative_to(folder) if path.is_relative_to(folder) else path
 
 
 @contextmanager
 def _readable(source: Path) -> Iterator[Path]:
-    """A path to read from. The standard input is copied to a file, since it is read twice."""
+    """A context manager that returns a path to read from. The standard input ("-") is copied to a
+    file, since it is read twice."""
     if str(source) != "-":
         yield source
         return
@@ -257,7 +262,7 @@ def _readable(source: Path) -> Iterator[Path]:
 
 
 def is_there(store: str, name: str) -> bool:
-    """Whether the collection exists."""
+    """Whether a store has a collection of this name."""
     if not plugin.is_store(store):
         return False
     with suppress(NotFoundError), plugin.open_client(store) as client:
@@ -267,7 +272,7 @@ def is_there(store: str, name: str) -> bool:
 
 
 def existing_collection(client: "Client", name: str, incoming: IncomingRecords) -> "Collection":
-    """An existing collection, if it has the requested settings."""
+    """An existing collection. Raises an error if its settings differ from the requested ones."""
     points = plugin.collection_of(client, name)
     space = points.configuration["hnsw"]["space"]
     if incoming.distance not in (None, space):
@@ -294,8 +299,8 @@ def _raise_no_model(why: str) -> None:
 
 
 def with_new(store: str, name: str, incoming: IncomingRecords) -> Any:
-    """Add to a collection that is created for the records. They are checked, in memory, before a
-    store is changed. A collection that received no records is dropped again."""
+    """Create a collection, and add the records to it. The records are checked in memory before the
+    store is changed. If an error leaves the new collection without records, it is deleted."""
     from retrieval_store import Client
 
     checked = incoming.checked(None)
@@ -329,8 +334,8 @@ def with_new(store: str, name: str, incoming: IncomingRecords) -> Any:
 
 
 def _collection_arguments(incoming: IncomingRecords, checked: Any) -> tuple[dict[str, Any], str]:
-    """The arguments for creating the collection: the settings in the file, which the options
-    override. Also remarks about these settings."""
+    """The arguments for creating the collection, and a text with remarks on them. The arguments are
+    the settings in the file, which the command's options override."""
     from retrieval_store_files.add import description_in, source_of
     from retrieval_store_files.formats.common import MAX_LINE_BYTES
     from retrieval_store_files.functions import agreeing, function_of_file, says_distance
@@ -378,12 +383,13 @@ def _collection_arguments(incoming: IncomingRecords, checked: Any) -> tuple[dict
 
 
 def _name_of(spec: dict[str, Any] | None) -> str:
-    """The name of a function that a collection or a file stores."""
+    """The name of an embedding function, as it is stored with a collection or in a file. spec: the
+    stored function."""
     return NONE if spec is None else str(spec.get("name") or spec.get("custom"))
 
 
 def _make_function(name: str) -> Any:
-    """The embedding function of this name, with its default settings."""
+    """Create the embedding function of this name with its default settings."""
     from retrieval_store_files.functions import function_of
 
     if not plugins.is_known(plugins.EMBEDDING_FUNCTIONS, name):
@@ -392,8 +398,8 @@ def _make_function(name: str) -> Any:
 
 
 def _refuse_unusable(name: str, function: Any) -> None:
-    """Raise an error where the function can't embed, for example because a package is missing,
-    before anything is created for its vectors."""
+    """Raise an error if the embedding function can't embed a text, for example because a package is
+    missing. It is called before anything is created."""
     try:
         function(["a"])
     except RetrievalStoreError:
@@ -403,7 +409,7 @@ def _refuse_unusable(name: str, function: Any) -> None:
 
 
 def _embeds_images(spec: dict[str, Any] | None) -> bool:
-    """Whether the stored function may embed images."""
+    """Whether a stored embedding function embeds images, or may do so."""
     try:
         plugin.refuse_images(spec)
     except click.UsageError:

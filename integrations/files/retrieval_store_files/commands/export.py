@@ -1,4 +1,4 @@
-"""`export` writes a collection into files."""
+"""The command `export`. It writes a collection into files."""
 
 import os
 from pathlib import Path
@@ -87,7 +87,7 @@ def _format_of(target: str) -> str:
 
 
 def in_units(count: int) -> str:
-    """Bytes, in the largest unit that gives at least 1."""
+    """A number of bytes as text, in the largest unit in which it is at least 1."""
     number, unit = float(count), 0
     while number >= 1000 and unit < len(UNITS) - 1:
         number, unit = number / 1000, unit + 1

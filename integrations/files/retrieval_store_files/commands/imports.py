@@ -1,4 +1,6 @@
-"""`import` adds the records of other programs' stores, with a report of the rest."""
+"""The command `import`. It imports the stores of other programs, and reports the data that can't be
+imported.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,8 @@ SOURCE = click.Path(exists=True, path_type=Path)
 
 
 class _Imports(click.Group):
-    """The commands of `import`; for files of records its error names `add`."""
+    """The group of the `import` commands. If a user names a format of files instead, such as csv,
+    the error mentions `add`."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in FORMATS.choices:
@@ -136,7 +139,8 @@ def faiss(index: Path, store: str, collection: str, metadata: Path | None, quiet
 
 
 def _names_to_import(names: tuple[str, ...], others: tuple[str, ...]) -> dict[str, str] | None:
-    """The new name of each collection; None to import all under their own names."""
+    """The new name of each collection to import; None to import all collections under their own
+    names. names: collections that keep their names; others: texts such as "OLD=NEW"."""
     chosen = {name: name for name in names}
     for renaming in others:
         old, _, new = renaming.partition("=")
@@ -151,7 +155,7 @@ def _bar(quiet: bool) -> dict[str, Any]:
 
 
 def _report(imported: Any) -> None:
-    """Print the imported data, and what couldn't be imported."""
+    """Print what was imported, and what couldn't be imported."""
     for collection in imported.collections:
         plugin.say(
             f"{collection.source} → {collection.name}: "

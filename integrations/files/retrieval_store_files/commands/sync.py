@@ -1,4 +1,4 @@
-"""`sync` keeps a collection in step with a folder."""
+"""The command `sync`. It keeps a collection in sync with a folder."""
 
 import re
 from collections.abc import Sequence
@@ -164,8 +164,8 @@ _OF_ITS_OWN = re.compile(r"\d[\d,]*|'[^']*'")  # differs between files with the 
 
 
 def _report_gaps(gaps: Sequence[Any]) -> None:
-    """Print what isn't read in the files: a line for each kind of gap, however many files have
-    it."""
+    """Print the parts of files that weren't read. Each kind of gap gets one line, even if several
+    files have it."""
     kinds: dict[str, list[Any]] = {}
     for gap in gaps:
         kinds.setdefault(_OF_ITS_OWN.sub("", gap.why), []).append(gap)
@@ -178,12 +178,12 @@ def _report_gaps(gaps: Sequence[Any]) -> None:
 
 
 def _passwords_in(file: Any) -> list[str]:
-    """The passwords in a file, one a line."""
+    """The passwords in a file, one per line; an empty list without a file."""
     return [] if file is None else [line for line in file.read().splitlines() if line]
 
 
 def _object_of(report: Any) -> dict[str, Any]:
-    """The report in JSON form."""
+    """The report of a sync as a JSON object."""
     counts = {
         name: getattr(report, name)
         for name in (

@@ -1,7 +1,7 @@
-"""File formats: records from files, and records into files.
+"""File formats: read records from files, and write records to files.
 
-Each format reads rows and writes a collection in bounded memory: `jsonl`, `csv_format`, `parquet`
-(with Arrow's batches) and `arrays`. `common` defines a row, names its position in errors, and reads
-records of a collection. This room may use the public parts of the core, and `reports` and `values`
-of this package.
+The formats are `jsonl`, `csv_format`, `parquet` (with batches of Arrow) and `arrays`. Each of them
+reads rows and writes a collection in bounded memory. `common` defines a row, names its position in
+errors, and reads the records of a collection. This subpackage can use the public parts of the core,
+and `reports` and `values` of this package.
 """

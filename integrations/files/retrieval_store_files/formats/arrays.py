@@ -1,4 +1,4 @@
-"""A directory of plain files, for numpy and any program that reads JSON.
+"""Reads and writes a directory of plain files, for numpy and any program that reads JSON.
 
 `embeddings.npy` has the vectors, (n, dim) float32 or float16. `records.jsonl` has all other fields
 of the same points in the same order, one record per line. `collection.json` has the collection's
@@ -41,21 +41,22 @@ def export_arrays(
     batch: int = 1_000,
     show_progress: bool = False,
 ) -> Exported:
-    """Write the matching points, or all, in the state of one moment, into a new directory.
-    `embeddings.npy` is an array that numpy.load reads, also as a memory map. `records.jsonl` has
-    all other fields, one record per line. `collection.json` has the collection's name, metadata and
-    configuration. After an error nothing is left behind.
+    """Write the points that match the filters, by default all, into a new directory. All points
+    come from one snapshot of the collection. `embeddings.npy` is an array that numpy.load reads,
+    also as a memory map. `records.jsonl` has all other fields, one record per line.
+    `collection.json` has the collection's name, metadata and configuration. After an error nothing
+    is left behind.
 
     Args:
         collection: the collection.
         path: a directory that doesn't exist yet.
-        where: a filter of metadata.
-        where_document: a filter of documents.
+        where: a filter on metadata.
+        where_document: a filter on documents.
         batch: the number of records in memory at a time.
         show_progress: show a progress bar of the records.
 
     Raises:
-        InvalidArgumentError: a path that exists.
+        InvalidArgumentError: the path already exists.
     """
     chosen = PointSelection(collection, where, where_document, True, batch, show_progress)
     with new_directory(path) as (target, made):
@@ -97,14 +98,15 @@ def _write_lines(
 
 
 def _head(count: int, dimension: int, kind: np.dtype[Any]) -> bytes:
-    """The header of a .npy file, version 1.0."""
+    """The header of a .npy file, version 1.0, for an array (count, dimension)."""
     about = {"descr": kind.str, "fortran_order": False, "shape": (count, dimension)}
     room = _HEAD - len(_MAGIC) - 2
     return _MAGIC + room.to_bytes(2, "little") + repr(about).encode().ljust(room - 1) + b"\n"
 
 
 def rows_of_arrays(path: Path, columns: FileColumns, most: int) -> Iterator[Row]:
-    """The records of a directory that `export_arrays` has written."""
+    """The records in a directory that `export_arrays` has written. most: the largest size of a line
+    in bytes."""
     vectors = _vectors(path / VECTORS)
     place = FilePlace(RECORDS, "line")
     read = 0
@@ -123,8 +125,8 @@ def rows_of_arrays(path: Path, columns: FileColumns, most: int) -> Iterator[Row]
 
 
 def about_arrays(path: Path, most: int) -> bytes | None:
-    """The description of the collection in a directory of arrays, of which at most `most` bytes are
-    read; None if there is no description."""
+    """The description of the exported collection in a directory of arrays, as JSON; None if there
+    is no description. At most `most` bytes are read."""
     if not os.path.lexists(path / ABOUT):
         return None
     with open_regular(path / ABOUT) as file:

@@ -30,7 +30,8 @@ BATCH_BYTES = 64 << 20  # of rows in memory at once, by their size in the file
 
 
 class Row(NamedTuple):
-    """A record, the number of its line or row from 1, and its approximate size in bytes."""
+    """A record, with the number of its line or row, counted from 1, and its approximate size in
+    bytes."""
 
     number: int
     record: dict[str, Any]
@@ -39,36 +40,38 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FilePlace:
-    """A file, and the word that messages use for its rows ("line" or "row")."""
+    """The name of a file for error messages, and the word by which messages call its records
+    ("line" or "row")."""
 
     name: str
     unit: str
 
     def error(self, number: int, why: object) -> InvalidArgumentError:
-        """The error for a row. It has the class of `why` if that is one of this project's
-        errors."""
+        """An error that names the row and the reason `why`. If `why` is an InvalidArgumentError,
+        the new error has the same class."""
         kind = type(why) if isinstance(why, InvalidArgumentError) else InvalidArgumentError
         return kind(f"{self.name}, {self.unit} {number}: {why}")
 
     def unreadable(self, why: object) -> InvalidArgumentError:
-        """The error for a whole file."""
+        """The error that the whole file can't be read, with the reason."""
         return InvalidArgumentError(f"{self.name} can't be read: {why}")
 
 
 @dataclass(frozen=True, slots=True)
 class FileColumns:
-    """The names of the columns with ids and documents."""
+    """The names of the columns that have the ids and the documents."""
 
     id: str = "id"
     document: str = "document"
 
     def have_ids(self, names: Sequence[str]) -> bool:
-        """Whether one of these columns of a table has ids."""
+        """Whether one of these column names is the column of ids."""
         return self.id in names or "id" in names
 
     def meanings_in_table(self, names: Sequence[str], name: str) -> dict[str, str]:
-        """The meaning of each column of a table. Raises InvalidArgumentError if a name occurs
-        twice, or there are more than MAX_COLUMNS columns."""
+        """The field that each column of a table contains, such as "id"; other columns keep their
+        names. Raises InvalidArgumentError if a name occurs twice, if a requested column is missing,
+        or for more than MAX_COLUMNS columns. name: the name of the table."""
         if len(names) > MAX_COLUMNS:
             raise InvalidArgumentError(
                 f"{name} has {len(names):,} columns, expected {MAX_COLUMNS:,} at most"
@@ -89,14 +92,15 @@ class FileColumns:
             raise InvalidArgumentError(f"{name}: {error}") from None
 
     def no_ids(self, names: Sequence[str], name: str) -> InvalidArgumentError:
-        """The error for a table without ids."""
+        """The error for a table that has no column of ids."""
         return InvalidArgumentError(
             f"{name} has no column {self.id!r} among {list_ids(names)}; id_column names that of "
             "the ids"
         )
 
     def meanings_of(self, names: Iterable[str]) -> dict[str, str]:
-        """The meaning of each name; raises InvalidArgumentError if two names mean the same."""
+        """The field that each name stands for, such as "id"; other names stay as they are. Raises
+        InvalidArgumentError if two names stand for the same field."""
         meant = {self.document: "document", self.id: "id"}
         meanings = {name: meant.get(name, name) for name in names}
         for mine in ("id", "document"):
@@ -109,15 +113,16 @@ class FileColumns:
 
 
 def batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
-    """Rows in batches; see `in_bounded_pieces`."""
+    """Rows in lists of at most `size`, fewer if the rows are large; see `in_bounded_pieces`."""
     return in_bounded_pieces(rows, size, lambda row: row.size)
 
 
 def in_bounded_pieces(
     items: Iterable[Item], size: int, bytes_of: Callable[[Item], int]
 ) -> Iterator[list[Item]]:
-    """Items in lists of at most `size`, fewer where they are large. Items before an unreadable one
-    are yielded first, so that their errors are reported first."""
+    """Yield items in lists of at most `size` items and about BATCH_BYTES bytes. bytes_of: returns
+    the size of an item. If an item can't be read, the items before it are yielded first, so that
+    errors in them are reported first."""
     waiting: list[Item] = []
     room = BATCH_BYTES
     try:
@@ -136,7 +141,8 @@ def in_bounded_pieces(
 
 
 def with_vector(record: dict[str, Any]) -> dict[str, Any]:
-    """The record; an embedding in base64 (little-endian float32) is replaced by numbers."""
+    """Replace the embedding of a record by numbers if it is in base64 (little-endian float32).
+    Returns the same record."""
     embedding = record.get("embedding")
     if isinstance(embedding, str):
         record["embedding"] = _decode_base64(embedding)
@@ -161,8 +167,8 @@ Batches = Iterator[list[Record]]
 
 @dataclass(frozen=True, slots=True)
 class PointSelection:
-    """The points of a collection to export, and how many to hold in memory at a time. vectors:
-    whether to read their vectors."""
+    """The points of a collection to export, and the number of points that are in memory at a time.
+    vectors: whether their vectors are read."""
 
     collection: Collection
     where: Where | None = None
@@ -177,18 +183,18 @@ class PointSelection:
 
     @property
     def has_sparse(self) -> bool:
-        """Whether sparse vectors are read, and the collection may have any."""
+        """Whether vectors are read, and the collection can have sparse vectors."""
         return self.vectors and bool(self.settings.get("sparse"))
 
     @property
     def dimension(self) -> int:
-        """The dimension of the collection's vectors; 0 if it isn't known."""
+        """The dimension of the collection's vectors; 0 if it isn't known yet."""
         spaces: Any = self.collection.stats().get("spaces", {})
         return spaces.get("", {}).get("dimension") or 0
 
     @property
     def is_half(self) -> bool:
-        """Whether vectors are stored as float16."""
+        """Whether the collection stores vectors as float16."""
         return bool(self.settings["vectors"]["datatype"] == "float16")
 
     def describe(self) -> dict[str, Any]:
@@ -201,8 +207,8 @@ class PointSelection:
 
     @contextmanager
     def read(self) -> Iterator[Batches]:
-        """All these points, in the state of one moment, in batches. They are read from a private
-        copy, which is deleted in every case."""
+        """A context manager that returns an iterator of the selected points in batches. All points
+        are read from one snapshot of the collection, a private copy that is deleted at the end."""
         include = ["documents", "metadatas", "uris"]
         if self.vectors:
             include.append("embeddings")
@@ -217,7 +223,7 @@ class PointSelection:
 
     @contextmanager
     def metadatas(self) -> Iterator[Iterator[Record]]:
-        """Only the metadata of these points."""
+        """A context manager that returns an iterator of the metadata of the selected points."""
         with self._iterate(["metadatas"]) as records:
             yield (record["metadata"] or {} for record in records)
 
@@ -237,7 +243,7 @@ Stamp = tuple[int, int, int]  # of a file: its inode number, size, and time of c
 
 
 def stamp_of(path: Path) -> Stamp:
-    """A value that changes when a file is written to."""
+    """A value that changes when a file is modified: its times, size and inode number."""
     try:
         status = path.stat()
     except OSError as error:

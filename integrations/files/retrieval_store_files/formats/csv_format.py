@@ -1,15 +1,16 @@
-"""CSV: one record per row, below a row of names.
+"""Reads and writes CSV files: one record per row, below a row of column names.
 
 The columns "id", "document", "uri", "metadata" (a JSON object), "embedding" (a JSON list, or base64
 of float32) and "sparse_embedding" (a JSON object) are fields. Any other column is a key of the
 metadata. Its cells are text, unless all non-empty ones are integers in JSON's form, or numbers, or
 "true" and "false" (in any case); then they have that type. So a column that contains "007" stays
-text, and so does one with an integer that can't be stored. An empty cell has no value: no document,
-no such key. An empty document is a cell with quotation marks, as in PostgreSQL.
+text, and so does one with an integer that can't be stored. An empty cell means
+that the record has no such field or key. A cell with only quotation marks is an empty document, as
+in PostgreSQL.
 
-The delimiter is a comma, or a tab in a .tsv file. It is a semicolon, a tab or a bar where the row
-of names has a column of ids only with that delimiter, or where the first line declares it, as
-Excel's "sep=;" does.
+The delimiter is a comma, or a tab in a .tsv file. The first line can declare another one, as
+Excel's "sep=;" does. A semicolon, a tab or a bar is also used if the row of names has a column of
+ids only with that delimiter.
 """
 
 import csv
@@ -56,20 +57,20 @@ def export_csv(
     batch: int = 1_000,
     show_progress: bool = False,
 ) -> Exported:
-    """Write the matching points, or all, in the state of one moment, into a new CSV file, one
-    record per row. After an error no file is left behind.
+    """Write the points that match the filters, by default all, into a new CSV file, one record per
+    row. All points come from one snapshot of the collection. After an error no file is left behind.
 
     Args:
         collection: the collection.
         path: a file that doesn't exist yet.
-        where: a filter of metadata.
-        where_document: a filter of documents.
+        where: a filter on metadata.
+        where_document: a filter on documents.
         embeddings: whether vectors are written.
         batch: the number of records in memory at a time.
         show_progress: show a progress bar of the records.
 
     Raises:
-        InvalidArgumentError: a path that exists.
+        InvalidArgumentError: the path already exists.
     """
     chosen = PointSelection(collection, where, where_document, embeddings, batch, show_progress)
     names = FIELDS if chosen.has_sparse else FIELDS[: -1 if embeddings else -2]
@@ -89,14 +90,16 @@ def _write_value(value: Any) -> str | None:
 
 
 def _line_of(cells: Sequence[str | None]) -> bytes:
-    """A row, with quotation marks around every value."""
+    """A line of CSV, with quotation marks around every value. None becomes an empty cell without
+    quotation marks."""
     escaped = ("" if cell is None else '"' + cell.replace('"', '""') + '"' for cell in cells)
     return (",".join(escaped) + "\n").encode()
 
 
 def rows_of_csv(path: Path, columns: FileColumns, most: int, delimiter: str) -> Iterator[Row]:
-    """The records of a file; row 1 is the row after the column names. most: the largest size of a
-    line in bytes, and of a cell in characters."""
+    """The records of a CSV file. Row 1 is the row after the column names. most: the largest size of
+    a line in bytes, and of a cell in characters; delimiter: the usual delimiter for this kind of
+    file."""
     delimiter = _delimiter_of(path, columns, most, delimiter)
     kinds = _kinds(path, columns, most, delimiter)
     place = FilePlace(path.name, "row")
@@ -112,8 +115,8 @@ def rows_of_csv(path: Path, columns: FileColumns, most: int, delimiter: str) -> 
 
 
 def _delimiter_of(path: Path, columns: FileColumns, most: int, usual: str) -> str:
-    """The delimiter that the first line declares. Otherwise the default, unless the row of names
-    has a column of ids only with another delimiter."""
+    """The delimiter of a CSV file: the one that its first line declares, such as "sep=;". Otherwise
+    it is `usual`, unless only another delimiter gives the first line a column of ids."""
     with open_regular(path) as file:
         line = file.readline(most).decode("utf-8-sig", "replace")
     if declaration := _DECLARATION.fullmatch(line):
@@ -158,7 +161,7 @@ def _cell(field: str, text: str) -> Any:
 
 
 def _kinds(path: Path, columns: FileColumns, most: int, delimiter: str) -> dict[str, Reads]:
-    """The parser for the cells of each column, chosen after reading all cells."""
+    """The parser for the cells of each column. All cells are read to choose it."""
     left: dict[str, list[Reads]] = {}
     meant: dict[str, str] = {}
     for _, (names, values), _ in _rows(path, FilePlace(path.name, "row"), most, delimiter):
@@ -181,8 +184,8 @@ def _kinds(path: Path, columns: FileColumns, most: int, delimiter: str) -> dict[
 def _rows(
     path: Path, place: FilePlace, most: int, delimiter: str
 ) -> Iterator[tuple[int, tuple[list[str], list[str | None]], int]]:
-    """For each row its number, its cells by column name, and its size in bytes. Empty cells without
-    quotation marks are None."""
+    """Yield the number of each row, its column names and cells, and its size in bytes. Empty cells
+    without quotation marks are None."""
     # The csv module refuses a cell of more than 131,072 characters, unless its limit is raised,
     # which applies to the whole process. It is only ever raised, so that readable cells stay
     # readable.
@@ -216,7 +219,8 @@ def _rows(
 
 
 def _distinguish_nulls(values: list[str], raw: str, delimiter: str) -> list[str | None]:
-    """The cells of a row; an empty one is None unless it has quotation marks."""
+    """The cells of a row, in which an empty cell without quotation marks becomes None. raw: the
+    text of the row, which shows the quotation marks."""
     if '""' not in raw:
         return [value or None for value in values]
     end = re.escape(delimiter)
@@ -225,7 +229,7 @@ def _distinguish_nulls(values: list[str], raw: str, delimiter: str) -> list[str 
 
 
 class _Lines:
-    """The lines of a UTF-8 file as text, with limited length."""
+    """Iterates over the lines of a UTF-8 file as text, and limits their length."""
 
     def __init__(self, file: IO[bytes], place: FilePlace, most: int) -> None:
         self._file, self._place, self._most = file, place, most
@@ -233,7 +237,7 @@ class _Lines:
         self.number = 0  # the row that is being read, beginning with the names
 
     def take(self) -> tuple[str, int]:
-        """The text read since the last call, and its size in bytes."""
+        """The text that was read since the last call, and its size in bytes."""
         taken = "".join(self._read), self._bytes
         self._bytes, self._read = 0, []
         return taken

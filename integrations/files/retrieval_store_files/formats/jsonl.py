@@ -1,9 +1,9 @@
-"""JSON lines: one record per line.
+"""Reads and writes JSON lines files: one record per line.
 
 A line is an object with "id" and the record's other fields. These are "document", "metadata",
 "uri", "embedding" (a list of numbers, or base64 of little-endian float32) and "sparse_embedding"
-(an object with "indices" and "values"). "distance" and "score", which hits of a query have, are
-ignored.
+(an object with "indices" and "values"). "distance" and "score", which query results
+have, are ignored.
 """
 
 import base64
@@ -49,21 +49,23 @@ def export_jsonl(
     batch: int = 1_000,
     show_progress: bool = False,
 ) -> Exported:
-    """Write the matching points, or all, in the state of one moment, into a new file, one record
-    per line. After an error no file is left behind.
+    """Write the points that match the filters, by default all, into a new JSON lines file, one
+    record per line. All points come from one snapshot of the collection. After an error no file is
+    left behind.
 
     Args:
         collection: the collection.
         path: a file that doesn't exist yet.
-        where: a filter of metadata.
-        where_document: a filter of documents.
-        embeddings: "list": the shortest numbers that give the same float32; "base64": of
-            little-endian float32; "none": without vectors, sparse ones too.
+        where: a filter on metadata.
+        where_document: a filter on documents.
+        embeddings: the form of the vectors. "list" writes the shortest numbers that give the same
+            float32, "base64" the base64 of little-endian float32. "none" writes neither dense nor
+            sparse vectors.
         batch: the number of records in memory at a time.
         show_progress: show a progress bar of the records.
 
     Raises:
-        InvalidArgumentError: a path that exists.
+        InvalidArgumentError: the path already exists.
     """
     lines = lines_of(
         collection,
@@ -90,7 +92,7 @@ def lines_of(
     batch: int = 1_000,
     show_progress: bool = False,
 ) -> Generator[bytes, None, None]:
-    """The lines that `export_jsonl` writes."""
+    """Yield the lines that `export_jsonl` writes."""
     if embeddings not in get_args(Embeddings):
         raise InvalidArgumentError(
             f"embeddings is {quote(embeddings)}, expected one of {get_args(Embeddings)}"
@@ -109,7 +111,8 @@ def _lines_of(chosen: PointSelection, as_base64: bool) -> Generator[bytes, None,
 
 
 def line_of(record: Record, as_base64: bool = False) -> bytes:
-    """A record as a line, without the fields that it lacks."""
+    """A record as a line of JSON, without fields that are None. as_base64: whether the vector is
+    written in base64."""
     parts: dict[str, Any] = {key: value for key, value in record.items() if value is not None}
     embedding = parts.pop("embedding", None)
     sparse = parts.pop("sparse_embedding", None)
@@ -129,10 +132,12 @@ def line_of(record: Record, as_base64: bool = False) -> bytes:
 
 
 def numbers_of(vector: npt.NDArray[np.float32]) -> bytes:
-    """A list of numbers that give exactly these float32 when they are read.
+    """A vector as a JSON list, whose numbers give exactly the same float32 values when they are
+    read.
 
-    The shortest digits of a float32 nearly always suffice. But readers parse them as float64 first,
-    and rounding twice may give a neighbouring float32. Then all digits of the float64 are written.
+    The shortest digits of a float32 nearly always suffice. But programs parse these digits as
+    float64 first, and rounding twice may give a neighbouring float32. In that case all digits of
+    the float64 are written.
     """
     row = np.ascontiguousarray(vector)
     short = orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -146,7 +151,8 @@ def _as_base64(embedding: Any) -> str:
 
 
 def rows_of_lines(path: Path, columns: FileColumns, most: int) -> Iterator[Row]:
-    """The records of a file, without empty lines. most: the largest size of a line in bytes."""
+    """The records of a JSON lines file; empty lines are skipped. most: the largest size of a line
+    in bytes."""
     place, are_usual = FilePlace(path.name, "line"), columns == FileColumns()
     with open_regular(path) as file:
         for number, line in _lines(file, place, most):
@@ -169,8 +175,8 @@ def rows_of_lines(path: Path, columns: FileColumns, most: int) -> Iterator[Row]:
 
 
 def _lines(file: IO[bytes], place: FilePlace, most: int) -> Iterator[tuple[int, bytes]]:
-    """Lines that aren't empty, with their numbers. A line that is too long is read only up to the
-    limit."""
+    """Yield the number and the bytes of each line that isn't empty. Raises InvalidArgumentError for
+    a line of more than `most` bytes, which isn't read further."""
     number = 0
     while line := file.readline(most + 1):
         number += 1
@@ -183,8 +189,8 @@ def _lines(file: IO[bytes], place: FilePlace, most: int) -> Iterator[tuple[int, 
 
 
 def object_of(text: bytes | str, numbers: str | None = None) -> dict[str, Any]:
-    """The JSON object in a text; raises InvalidArgumentError for anything else. numbers: a key
-    under which integers may be parsed as floats."""
+    """Parse a text that is a JSON object; raises InvalidArgumentError for any other text. numbers:
+    a key under which large integers can be parsed as floats."""
     value = json_of(text, numbers)
     if not isinstance(value, dict):
         raise InvalidArgumentError(f"it is {quote(value)}, expected a JSON object")
@@ -192,7 +198,8 @@ def object_of(text: bytes | str, numbers: str | None = None) -> dict[str, Any]:
 
 
 def json_of(text: bytes | str, numbers: str | None = None) -> Any:
-    """The JSON value in a text; raises InvalidArgumentError for anything else, including NaN."""
+    """Parse a text that is JSON; raises InvalidArgumentError for any other text, and for NaN.
+    numbers: see `object_of`."""
     try:
         data = text.encode() if isinstance(text, str) else text
         value = orjson.loads(data)
@@ -208,8 +215,9 @@ def json_of(text: bytes | str, numbers: str | None = None) -> Any:
 
 
 def _has_large_float(value: Any, numbers: str | None) -> bool:
-    """Whether a float may have been an integer of more than 64 bits. orjson parses these as floats;
-    Python's parser keeps their digits but takes ten times as long."""
+    """Whether a parsed value has a float that may have been an integer of more than 64 bits in the
+    text. orjson parses such integers as floats. Python's parser keeps their digits, but takes ten
+    times as long. numbers: a key of the value that isn't searched."""
     left = [value]
     if numbers is not None and isinstance(value, dict):
         left = [member for key, member in value.items() if key != numbers]

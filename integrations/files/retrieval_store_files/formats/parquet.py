@@ -1,16 +1,16 @@
-"""Reads and writes Parquet files, by pyarrow; a row is a record.
+"""Reads and writes Parquet files with pyarrow. Each row is a record.
 
-A file has the columns "id", "document", "uri", "embedding" (lists of one length, float16 where the
-collection stores that), "sparse_embedding" (lists "indices" and "values") and "metadata", JSON as
-text. The metadata of the schema has the name and settings of the collection. For programs that read
-tables there is also a column "metadata.KEY" for each key whose values are all of one type: bool,
-64-bit integer, float, or text. `BatchReader` reads only "metadata".
+A file has the columns "id", "document", "uri", "embedding" (lists of one length, float16 if the
+collection stores float16), "sparse_embedding" (lists "indices" and "values") and "metadata", which
+is JSON as text. The metadata of the schema has the name and settings of the collection. For
+programs that read tables there is also a column "metadata.KEY" for each key whose values are all of
+one type: bool, 64-bit integer, float, or text.
 
-`BatchReader` makes rows from batches of Arrow's, from any file or table. Columns with the names of
-fields are these fields; any other column is a key of the metadata. An id may be an integer, which
-is read as its digits. Where there is a column "metadata" of JSON, columns "metadata.KEY" repeat it
-and aren't read; elsewhere each is the key KEY. Dates and times become text, the form in which
-filters compare them. Null, or NaN in a column of numbers, means that there is no value.
+`BatchReader` converts batches of any Arrow table to rows. A column with the name of a field becomes
+that field; any other column becomes a key of the metadata. An id can be an integer, which is read
+as its digits. If there is a column "metadata" of JSON, the columns "metadata.KEY" repeat its values
+and aren't read. Otherwise each of them becomes the key KEY. Dates and times become text, in the
+form that filters compare. Null, or NaN in a column of numbers, means that there is no value.
 """
 
 import os
@@ -43,8 +43,8 @@ PREFIX = "metadata."
 
 
 class BatchReader:
-    """Makes rows from a table's batches. names: the table's columns; numbered: whether row numbers
-    from 0 are the ids, if the table has no ids."""
+    """Converts batches of a pyarrow table to rows. names: the table's columns; numbered: whether
+    row numbers from 0 become the ids, if the table has no column of ids."""
 
     def __init__(
         self, names: list[str], columns: FileColumns, place: FilePlace, numbered: bool = False
@@ -64,7 +64,7 @@ class BatchReader:
         self._number = 0
 
     def rows(self, batch: Any) -> Iterator[Row]:
-        """The rows of the next batch."""
+        """The rows of the next batch of the table."""
         fields = {
             meaning: _vectors(batch.column(name)) if meaning == "embedding"
             else batch.column(name).to_pylist()
@@ -114,8 +114,8 @@ def _storable(value: Any, key: str) -> Any:
 
 
 def _vectors(column: Any) -> list[Any]:
-    """The vectors of a column as arrays, None for null. As Python floats they would take eight
-    times the memory."""
+    """The vectors in a column as arrays, or None for null. As lists of Python floats they would
+    take eight times the memory."""
     from pyarrow import types
 
     kind = column.type
@@ -147,20 +147,21 @@ def export_parquet(
     batch: int = 2_000,
     show_progress: bool = False,
 ) -> Exported:
-    """Write the matching points, or all, in the state of one moment, into a new Parquet file, one
-    record per row. After an error no file is left behind.
+    """Write the points that match the filters, by default all, into a new Parquet file, one record
+    per row. All points come from one snapshot of the collection. After an error no file is left
+    behind.
 
     Args:
         collection: the collection.
         path: a file that doesn't exist yet.
-        where: a filter of metadata.
-        where_document: a filter of documents.
+        where: a filter on metadata.
+        where_document: a filter on documents.
         embeddings: whether vectors are written.
         batch: the number of records in memory at a time.
         show_progress: show a progress bar of the records.
 
     Raises:
-        InvalidArgumentError: a path that exists.
+        InvalidArgumentError: the path already exists.
         MissingDependencyError: pyarrow isn't installed.
     """
     arrow, parquet = _pyarrow()
@@ -186,8 +187,8 @@ def _pyarrow() -> tuple[Any, Any]:
 
 
 def _kinds(chosen: PointSelection) -> dict[str, type]:
-    """The metadata keys whose values all have the same type, with that type. The export may see a
-    later state; a value that no longer fits is null in its column."""
+    """The type of each metadata key whose values all have the same type. Records may change before
+    they are exported. A value that then has another type becomes null in its column."""
     kinds: dict[str, type | None] = {}
     with chosen.metadatas() as metadatas:
         for metadata in metadatas:
@@ -274,7 +275,8 @@ def _embeddings(arrow: Any, kind: Any, records: list[Record]) -> Any:
 
 
 def about_parquet(path: Path) -> bytes | None:
-    """The description of the collection in a file; None if there is none."""
+    """The description of the exported collection in a Parquet file, as JSON; None if there is no
+    description."""
     arrow, parquet = _pyarrow()
     with open_regular(path) as file:
         try:
@@ -286,7 +288,7 @@ def about_parquet(path: Path) -> bytes | None:
 
 
 def rows_of_parquet(path: Path, columns: FileColumns) -> Iterator[Row]:
-    """The records of a file; raises InvalidArgumentError for one that pyarrow can't read."""
+    """The records of a Parquet file; raises InvalidArgumentError if pyarrow can't read it."""
     arrow, parquet = _pyarrow()
     place = FilePlace(path.name, "row")
     with open_regular(path) as file:

@@ -1,4 +1,4 @@
-"""Chroma's directories, read by chromadb."""
+"""Imports Chroma's directories, which chromadb reads."""
 
 import os
 import sqlite3
@@ -39,10 +39,10 @@ DIMENSION = 384  # of MiniLM
 TELEMETRY = "ORT_DISABLE_TELEMETRY"  # of onnxruntime, which chromadb imports
 DEFAULT_TENANT, DEFAULT_DATABASE = "default_tenant", "default_database"
 _EVERYTHING = ["embeddings", "documents", "metadatas", "uris"]
-# Settings that apply here, with Chroma's defaults; at these the defaults of this project are used.
+# Imported settings, with Chroma's defaults. Instead of these, this project's defaults are used.
 _HNSW = {"ef_construction": 100, "ef_search": 100, "max_neighbors": 16}
 _MEANINGLESS = {"resize_factor": 1.2, "sync_threshold": 1000, "batch_size": 100}
-# Chroma's embedding functions that exist here too, with their names and settings.
+# Chroma's embedding functions that this project has too, with their names and settings in it.
 _FUNCTIONS: dict[str, tuple[str, dict[str, str]]] = {
     "sentence_transformer": (
         "sentence-transformers",
@@ -51,10 +51,10 @@ _FUNCTIONS: dict[str, tuple[str, dict[str, str]]] = {
     "openai": ("openai", {"model_name": "model", "dimensions": "dimensions"}),
     "open_clip": ("open-clip", {"model_name": "model_name", "checkpoint": "checkpoint"}),
 }
-# Both are all-MiniLM-L6-v2. The first is Chroma's default for a collection without a function, even
-# where its vectors came from elsewhere.
+# Both are all-MiniLM-L6-v2. Chroma stores the first for a collection without a function, even if
+# another model computed its vectors.
 _DEFAULTS = ("default", "onnx_mini_lm_l6_v2")
-_LOOKED_AT, _ALIKE = 5, 0.99  # sampled records; the cosine of vectors of one model
+_LOOKED_AT, _ALIKE = 5, 0.99  # sampled records; the least cosine of equal vectors
 _OF_MACHINE = ("device", "kwargs", "api_key_env_var")  # which don't affect the vectors
 
 
@@ -70,17 +70,21 @@ def import_chroma(
     batch: int = 1_000,
     show_progress: bool = False,
 ) -> Imported:
-    """Import the collections in Chroma's directory, with their vectors, which aren't computed
+    """Import the collections in a directory of Chroma. Their vectors are copied, and not computed
     again.
 
-    Chroma opens a directory for writing, so a copy in the temporary directory is opened; close the
-    programs that write to it. names: which collections: a list, or a dict with their new names; by
-    default all. embedding_functions: by the names of the collections there, the function that made
-    their vectors, or its name. By default the stored name is looked up. The function is built if
-    its class says that it accesses nothing, or with `trust`, if you trust the maker of the
-    directory. Chroma's default is `minilm` here; a collection stores it unless its vectors clearly
-    came from another one. Either everything is imported, or, after an error, nothing. Raises
-    AlreadyExistsError for a name that is taken, and MissingDependencyError without chromadb.
+    Chroma opens a directory for writing. So a copy of it in the temporary directory is opened.
+    Close the programs that write to the directory first.
+
+    names: the collections to import, as a list, or as a dict with their new names; by default all.
+    embedding_functions: for a collection of Chroma, by name, the function that computed its
+    vectors, or that function's name. By default the function that Chroma has stored is looked up.
+    It is built only if its class declares that it accesses no files or hosts. Set `trust` to build
+    any function, if you trust the author of the directory.
+
+    Chroma's default function is `minilm` in this project. A collection stores it unless another
+    function clearly computed its vectors. After an error nothing is imported. Raises
+    AlreadyExistsError if a name is taken, and MissingDependencyError if chromadb isn't installed.
     """
     size = whole_number(batch, "batch", 1)
     source = directory_of(directory, FILE, "a store of Chroma's")
@@ -103,7 +107,8 @@ def import_chroma(
 
 
 def _by_name(value: Any, existing: Iterable[str]) -> dict[str, Embeds]:
-    """The given functions, by collection; raises InvalidArgumentError for an unknown collection."""
+    """The embedding functions that the user passed, by collection. Raises InvalidArgumentError for
+    a collection that doesn't exist."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):
@@ -138,8 +143,8 @@ def _chromadb() -> Any:
 
 @contextmanager
 def telemetry_off() -> Iterator[None]:
-    """Keep onnxruntime from sending telemetry, if it is imported here first. A user's setting of
-    its environment variable counts instead."""
+    """A context manager that keeps onnxruntime from sending telemetry if it is imported within it.
+    If the user has set the library's environment variable, that setting counts instead."""
     was_set = TELEMETRY in os.environ
     os.environ.setdefault(TELEMETRY, "1")
     try:
@@ -208,7 +213,7 @@ def _records(page: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata, with sparse vectors in it as JSON objects."""
+    """The metadata of a record, in which sparse vectors become JSON objects."""
     return {
         key: {"indices": list(value.indices), "values": list(value.values)}
         if hasattr(value, "indices") and hasattr(value, "values")
@@ -235,8 +240,8 @@ def _configuration(stored: Mapping[str, Any], left: Leftovers) -> dict[str, Any]
 def _metadata(
     metadata: Mapping[str, Any] | None, hnsw: Mapping[str, Any], left: Leftovers
 ) -> dict[str, Any] | None:
-    """The metadata of a collection, without settings that are out of date: they stay in Chroma's
-    metadata when a setting is changed."""
+    """The metadata of a collection, without outdated settings. When a setting is changed in Chroma,
+    its old value stays in the metadata."""
     kept = dict(metadata or {})
     for key, name in IN_METADATA.items():
         if key in kept and kept[key] != hnsw.get(name, kept[key]):
@@ -246,14 +251,15 @@ def _metadata(
 
 
 class _Functions:
-    """The embedding functions of collections: given by the user, or built from the stored
-    settings."""
+    """The embedding functions of collections. The user has passed them, or they are built from the
+    settings that Chroma has stored."""
 
     def __init__(self, functions: Mapping[str, Embeds], trust: bool) -> None:
         self._functions, self._trust = functions, trust
 
     def of(self, old: Any, left: Leftovers) -> Embeds | None:
-        """The function of a collection. If it isn't known, None, and the reason is recorded."""
+        """The embedding function of a collection. If it isn't known, return None and record the
+        reason in `left`."""
         if old.name in self._functions:
             return self._functions[old.name]
         stored = old.configuration_json.get("embedding_function") or {}
@@ -301,7 +307,7 @@ class _Functions:
 
 
 def _minilm(old: Any) -> Embeds:
-    """Chroma's default function; raises _UnknownError where another function clearly made the
+    """Chroma's default function. Raises _UnknownError if another function clearly computed the
     vectors of the collection."""
     function = MiniLMEmbedding("float32")
     sample = old.get(limit=_LOOKED_AT, include=["embeddings", "documents"])
@@ -329,11 +335,11 @@ def _minilm(old: Any) -> Embeds:
 
 
 class _UnknownError(Exception):
-    """The embedding function isn't known, and why."""
+    """The embedding function of a collection is unknown, for the reason in the message."""
 
 
 def _elsewhere(copy: Path, tenant: str, database: str) -> tuple[Left, ...]:
-    """Collections in other databases of the directory."""
+    """The collections in other databases of the directory, which aren't imported."""
     rows: list[tuple[str, str, int]] = []
     with suppress(sqlite3.Error), closing(sqlite3.connect(copy / FILE)) as connection:
         rows = connection.execute(

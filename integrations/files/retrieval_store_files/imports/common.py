@@ -1,4 +1,4 @@
-"""The common parts of all imports: private copies, and creating and filling collections.
+"""The common parts of all imports: they copy a store, and create and fill collections.
 
 `private_copy` copies the directory of another program, since opening it may write to it, and it
 belongs to that program. `Making` creates collections that get their names when an import has
@@ -31,7 +31,8 @@ _log = logging.getLogger("retrieval_store")
 
 
 def directory_of(path: str | os.PathLike[str], expected: str, what: str) -> Path:
-    """A directory in which something matches the pattern `expected`."""
+    """The path of a directory; raises InvalidArgumentError if it contains nothing that matches the
+    pattern `expected`. what: names the expected contents in the message."""
     directory = path_of(path, "directory")
     if not directory.is_dir():
         raise InvalidArgumentError(f"directory is {str(directory)!r}, expected that of {what}")
@@ -44,8 +45,9 @@ def directory_of(path: str | os.PathLike[str], expected: str, what: str) -> Path
 
 @contextmanager
 def private_copy(directory: Path) -> Iterator[Path]:
-    """A copy of a directory for the `with` body, which no other user may read. Links are refused,
-    since they would lead out of the copy, and so is a directory that changes meanwhile."""
+    """A context manager that copies a directory to a place that no other user can read, and deletes
+    the copy at the end. Links are refused, since they would lead out of the copy. A directory that
+    changes while it is copied is refused too."""
     with tempfile.TemporaryDirectory(prefix="retrieval-store-") as place:
         copy = Path(place) / "copy"
         before = _stamps(directory)
@@ -77,29 +79,31 @@ RECORD = "record"
 
 
 class Leftovers:
-    """Data that couldn't be imported, by kind and reason."""
+    """Collects the data that couldn't be imported, by kind and reason."""
 
     def __init__(self) -> None:
         self._entries: dict[tuple[str, str], Left] = {}
 
     def setting(self, what: str, why: str) -> None:
-        """Record something that couldn't be imported and isn't a record, such as a setting."""
+        """Record that data which aren't part of a record, such as a setting, couldn't be
+        imported."""
         self._entries.setdefault((what, why), Left(what, why))
 
     def record(self, what: str, why: str, point_id: Any) -> None:
-        """Record that a record, or a part of it, couldn't be imported."""
+        """Record that a record of the source, or a part of it, couldn't be imported."""
         before = self._entries.get((what, why))
         example = str(point_id) if before is None else before.example
         count = 1 if before is None else before.records + 1
         self._entries[what, why] = Left(what, why, count, example)
 
     def all(self) -> tuple[Left, ...]:
-        """All leftovers, in the order in which they were found."""
+        """All kinds of data that couldn't be imported, in the order in which they were found."""
         return tuple(self._entries.values())
 
 
 class Filling:
-    """Adds records to a new collection to which nobody else has access yet."""
+    """Adds records to a new collection, and counts the records that can't be added. Nobody else has
+    access to the collection yet."""
 
     def __init__(self, collection: Collection, left: Leftovers) -> None:
         self._collection, self._left = collection, left
@@ -108,7 +112,7 @@ class Filling:
         self.records = 0
 
     def add(self, records: Iterable[Record]) -> None:
-        """Add the records that are valid."""
+        """Add the valid records; the other records are skipped and counted."""
         kept = [record for record in map(self._keep_record, records) if record is not None]
         if kept:
             self.records += self._collection.add_from(kept, len(kept))
@@ -124,7 +128,7 @@ class Filling:
         return record
 
     def _why_not(self, record: Record) -> str | None:
-        """Why a record can't be added."""
+        """The reason why a record can't be added; None if it can."""
         point_id, vector = record.get("id"), record.get("embedding")
         try:
             check_records([point_id])
@@ -165,8 +169,9 @@ class Filling:
 
 
 def refuse_missing(source: str, read: int, counted: int, why: str) -> None:
-    """Raise InvalidArgumentError if a library has returned fewer records of a source than the
-    source has. why: the reason."""
+    """Raise InvalidArgumentError if a library returned fewer records than the source has. read: the
+    number of returned records; counted: the number of records in the source; why: the likely
+    reason, for the message."""
     if read < counted:
         raise InvalidArgumentError(
             f"{source} has {counted:,} records, but only {read:,} could be read, so none were "
@@ -178,8 +183,8 @@ Names = Sequence[str] | Mapping[str, str] | None
 
 
 def choose_names(names: Any, existing: Sequence[str], what: str) -> dict[str, str]:
-    """The collections to import, with their new names: all collections, or those in a list or a
-    dict."""
+    """The new name of each collection to import: of all existing collections, or of those in
+    `names`, which is a list, or a dict of new names."""
     if names is None:
         return {name: name for name in existing}
     if isinstance(names, str) or not isinstance(names, Mapping | Sequence):
@@ -200,14 +205,14 @@ def choose_names(names: Any, existing: Sequence[str], what: str) -> dict[str, st
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that no collection can have."""
+    """Raise InvalidArgumentError for a name that no collection can have."""
     with Client() as nowhere:
         nowhere.create_collection(name, embedding_function=None)
 
 
 def refuse_taken(client: Client, names: Sequence[str]) -> None:
-    """Raise AlreadyExistsError if a name is taken, and InvalidArgumentError if a name is invalid,
-    before anything is created."""
+    """Raise AlreadyExistsError if a collection has one of the names, and InvalidArgumentError if a
+    name is invalid. It is called before anything is created."""
     for name in names:
         check_name(name)
         try:
@@ -223,8 +228,8 @@ def refuse_taken(client: Client, names: Sequence[str]) -> None:
 
 
 def _report_remains(client: Client) -> None:
-    """Log which collections were left behind by imports that were killed. None of them is deleted:
-    it may belong to a running import or to a user."""
+    """Log which temporary collections exist. An import that was killed leaves such collections
+    behind. None of them is deleted, since it may belong to a running import or to a user."""
     names = [collection.name for collection in client.list_collections()]
     if remains := [name for name in names if _APART.fullmatch(name)]:
         _log.warning(
@@ -235,7 +240,7 @@ def _report_remains(client: Client) -> None:
 
 
 class Making:
-    """Creates the collections of one import."""
+    """Creates the collections of one import, under temporary names until `finish` is called."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -243,18 +248,18 @@ class Making:
         self._made: dict[str, Collection] = {}
 
     def collection(self, name: str, **settings: Any) -> Collection:
-        """A new collection under a temporary name."""
+        """Create a collection under a temporary name. `finish` renames it to `name`."""
         made = self._client.create_collection(f"{self._apart}{len(self._made)}", **settings)
         self._made[name] = made
         return made
 
     def finish(self) -> None:
-        """Give all collections their names."""
+        """Rename all created collections from their temporary names to their own names."""
         for name, made in self._made.items():
             made.modify(name=name)
 
     def undo(self) -> None:
-        """Delete all collections."""
+        """Delete all created collections."""
         for collection in self._made.values():
             with suppress(NotFoundError):
                 self._client.delete_collection(collection.name)
@@ -265,8 +270,8 @@ class Making:
 
 @contextmanager
 def making(client: Client) -> Iterator[Making]:
-    """Create collections in the `with` body; they appear under their names when it ends without an
-    error."""
+    """A context manager in which collections are created under temporary names. They get their own
+    names at its end, or are deleted after an error."""
     _report_remains(client)
     made = Making(client)
     try:

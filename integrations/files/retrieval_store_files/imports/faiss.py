@@ -1,4 +1,4 @@
-"""Faiss index files, read by faiss, with a JSON lines file beside it that has the records."""
+"""Imports index files of Faiss, which faiss reads, and the records in a JSON lines file."""
 
 import os
 from collections.abc import Iterator
@@ -37,15 +37,17 @@ def import_faiss(
     batch: int = 1_000,
     show_progress: bool = False,
 ) -> Imported:
-    """Import the vectors in an index file of Faiss, with their records: one line for each vector,
-    in the order in which they were added.
+    """Import the vectors in an index file of Faiss, with their records.
 
-    metadata_jsonl: records as for `add_file`, without embeddings; the default id is the vector's
-    number in the index. None: only these numbers are stored. The distance is the index's. An index
-    that compresses vectors returns approximate ones, which the report mentions. Faiss trusts its
-    input: don't pass it an untrusted file. Either everything is imported, or, after an error,
-    nothing. Raises AlreadyExistsError for a name that is taken, and MissingDependencyError without
-    faiss.
+    metadata_jsonl: a file with a line for each vector, in the order in which the vectors were added
+    to the index. The lines are records as in `add_file`, without embeddings. If a record has no id,
+    its id is the number of its vector in the index. With None the records have only these ids. The
+    distance is the distance of the index. If the index compresses vectors, approximate vectors are
+    imported, and the report says so.
+
+    Faiss trusts its input, so never pass an untrusted file. After an error nothing is imported.
+    Raises AlreadyExistsError if the name is taken, and MissingDependencyError if faiss isn't
+    installed.
     """
     size = whole_number(batch, "batch", 1)
     most = whole_number(max_line_bytes, "max_line_bytes", 1)
@@ -81,8 +83,8 @@ def _faiss() -> Any:
 def _refuse_other_number(
     vectors: "_Vectors", path: Path, lines: Path, columns: FileColumns, most: int
 ) -> None:
-    """Read all lines first, so that a wrong number of lines, or an invalid line, is refused before
-    anything is created."""
+    """Raise InvalidArgumentError if a line is invalid, or if the number of lines isn't the number
+    of vectors. All lines are read before anything is created."""
     count, place = 0, FilePlace(lines.name, "line")
     for row in rows_of_lines(lines, columns, most):
         count += 1
@@ -108,7 +110,7 @@ def _records(
 
 
 class _Vectors:
-    """The vectors of an index, with their numbers there."""
+    """The vectors in an index file, with their numbers in the index."""
 
     def __init__(self, faiss: Any, path: Path) -> None:
         with open_regular(path):  # it exists, and is a file
@@ -164,7 +166,8 @@ class _Vectors:
 
 
 def _with_places(faiss: Any, index: Any, path: Path) -> Any:
-    """The index, with a map from vectors to inverted lists if it has such lists."""
+    """The index. If it stores vectors in inverted lists, it also gets a map from vectors to their
+    positions in these lists."""
     try:
         lists = faiss.extract_index_ivf(index)
     except RuntimeError:  # it has no lists

@@ -1,4 +1,4 @@
-"""LanceDB's directories, read by lancedb."""
+"""Imports LanceDB's directories, which lancedb reads."""
 
 import os
 from collections.abc import Iterator
@@ -31,7 +31,8 @@ _SPACES = {"l2": "l2", "dot": "ip", "cosine": "cosine"}
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """Which columns are the ids, vectors and documents; None for each that is missing."""
+    """The names of the columns that have the ids, vectors and documents; None for a missing
+    column."""
 
     id: str | None
     vector: str
@@ -51,15 +52,17 @@ def import_lancedb(
     batch: int = 1_000,
     show_progress: bool = False,
 ) -> Imported:
-    """Import the tables in LanceDB's directory, or a single `table`, which may get another `name`.
+    """Import the tables in a directory of LanceDB, or a single `table`, which can get another
+    `name`.
 
-    id_column: the column of the ids, text or integers; None to number the rows from 0.
-    text_column: the column of the documents; None for none. All other columns become metadata.
-    Dates and times become text; the report lists columns of bytes and other types that can't be
-    stored. space: the distance; None for the distance of the table's vector index, or "l2" where
-    there is none. The directory isn't changed. Either everything is imported, or, after an error,
-    nothing. Raises AlreadyExistsError for a name that is taken, and MissingDependencyError without
-    lancedb.
+    id_column: the column of the ids, which are texts or integers; None to number the rows from 0.
+    text_column: the column of the documents; None for no documents. All other columns become
+    metadata. Dates and times become text. The report lists columns that can't be stored, such as
+    columns of bytes. space: the distance; None for the distance of the table's vector index, or
+    "l2" if the table has no such index.
+
+    The directory isn't changed. After an error nothing is imported. Raises AlreadyExistsError if a
+    name is taken, and MissingDependencyError if lancedb isn't installed.
     """
     size = whole_number(batch, "batch", 1)
     source = directory_of(directory, "*.lance", "a database of LanceDB's")
@@ -148,7 +151,7 @@ def _records(
 
 
 def _columns_to_read(schema: Any, columns: _Columns, left: Leftovers) -> dict[str, str]:
-    """The columns to read, and the purpose of each."""
+    """The columns to read, and the field that each of them becomes."""
     meant = {columns.vector: "embedding"}
     if columns.text is not None:
         meant[columns.text] = "document"
@@ -173,7 +176,7 @@ def _columns_to_read(schema: Any, columns: _Columns, left: Leftovers) -> dict[st
 
 
 def _may_be_metadata(kind: Any) -> bool:
-    """Whether values of a column can be an object, or the text of an object."""
+    """Whether the values of a column can be objects, or texts of JSON objects."""
     from pyarrow import types
 
     is_text = types.is_string(kind) or types.is_large_string(kind)
@@ -181,7 +184,7 @@ def _may_be_metadata(kind: Any) -> bool:
 
 
 def _is_storable(kind: Any) -> bool:
-    """Whether values of a column can be JSON."""
+    """Whether the values of a column can be stored as JSON."""
     from pyarrow import types
 
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
@@ -205,7 +208,7 @@ def _datatype(kind: Any, left: Leftovers) -> str:
 
 
 def _space(table: Any, vector_column: str) -> str:
-    """The distance that LanceDB has stored with the vector index."""
+    """The distance of the vector index of a table; "l2" if it has none."""
     for index in table.list_indices():
         if vector_column in index.columns:
             distance = getattr(table.index_stats(index.name), "distance_type", None)

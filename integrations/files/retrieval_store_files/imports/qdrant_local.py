@@ -1,4 +1,4 @@
-"""Directories of qdrant-client's local mode, read by qdrant-client."""
+"""Imports directories of qdrant-client's local mode, which qdrant-client reads."""
 
 import json
 import os
@@ -49,16 +49,17 @@ def import_qdrant_local(
     batch: int = 256,
     show_progress: bool = False,
 ) -> Imported:
-    """Import the collections in a directory of qdrant-client's local mode: named, sparse and
-    multiple vectors, payloads, ids, settings and aliases.
+    """Import the collections in a directory of qdrant-client's local mode. Named, sparse and
+    multiple vectors, payloads, ids, settings and aliases are imported.
 
-    Its points are pickles, and reading a pickle runs any code in it. This is therefore refused
-    without `trust`, which says that you trust the maker of the directory. A copy is read; close the
-    program that uses the directory. client: of `retrieval_store.qdrant`, or a `Client` of a
-    directory.
-    names: which collections: a list, or a dict with their new names; by default all. After an error
-    nothing is left behind. Raises AlreadyExistsError for a name that is taken, and
-    MissingDependencyError without qdrant-client.
+    The directory stores points as pickles, and reading a pickle runs any code in it. So the import
+    is refused unless `trust` says that you trust the author of the directory. A copy of the
+    directory is read. Close the program that uses it first.
+
+    client: a client of `retrieval_store.qdrant`, or a `Client` of a directory. names: the
+    collections to import, as a list, or as a dict with their new names; by default all. After an
+    error nothing is imported. Raises AlreadyExistsError if a name is taken, and
+    MissingDependencyError if qdrant-client isn't installed.
     """
     size = whole_number(batch, "batch", 1)
     source = directory_of(directory, FILE, "a store of qdrant-client's local mode")
@@ -91,8 +92,8 @@ def _qdrant_client() -> Any:
 
 @contextmanager
 def _as_qdrant_client(client: Any) -> Iterator[Any]:
-    """A client of this project with qdrant-client's interface; closed at the end if it was made
-    here."""
+    """A context manager that returns a client with qdrant-client's interface. If that client had to
+    be created here, it is closed at the end."""
     from retrieval_store.qdrant import QdrantClient
 
     if isinstance(client, QdrantClient):
@@ -121,8 +122,8 @@ def _open_local(theirs: Any, copy: Path) -> Iterator[Any]:
 
 
 def _settings(copy: Path) -> dict[str, Any]:
-    """The settings with which the collections were created; `get_collection` doesn't report all of
-    them."""
+    """The settings with which the collections were created. `get_collection` of qdrant-client
+    doesn't return all of them."""
     settings: dict[str, Any] = json.loads((copy / FILE).read_bytes())["collections"]
     return settings
 
@@ -157,8 +158,8 @@ def _all_or_none(
     size: int,
     show_progress: bool,
 ) -> list[Carried]:
-    """Import all chosen collections; if one fails, the collections made so far are deleted. Their
-    names are known to be free."""
+    """Import all chosen collections. If one import fails, the collections that were already created
+    are deleted. The caller has checked that their names are free."""
     begun: list[str] = []
     try:
         carried = []

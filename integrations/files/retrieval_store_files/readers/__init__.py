@@ -1,22 +1,24 @@
-"""Readers: they extract texts from files, with the position of each text in the file.
+"""Readers extract the text of a file, with the position of each part of the text in the file.
 
-The input is the bytes of a file, which are untrusted; the output is a `FileText`, or a
+The input is the bytes of a file, which are untrusted. The output is a `FileText`, or a
 DataLoaderError. A reader returns everything that a person who opens the file can read; its gaps
-name the rest.
+name the parts that it doesn't read.
 
 - `files` finds the reader of a file; `child` runs readers in a process with limits.
 - `markup` reads texts, Markdown and reStructuredText. `html` reads HTML, which `elements` parses.
   `data` reads source code, tables, JSON and notebooks. `mail` reads mail; `mail_headers` decodes
-  its headers first. `pdf` reads PDF: `accents` puts accents onto their letters, and `glyphs` finds
+  its headers first. `pdf` reads PDF: `accents` joins accents with their letters, and `glyphs` finds
   missing letters.
 - `word`, `slides` and `sheets` read the documents of Office; `office` has their common parts.
-- `open_document` reads LibreOffice's documents, whose names and styles `odf` knows. `old_sheets`
-  reads Excel before 2007, `rich_text` RTF, `books` EPUB, `mailboxes` mbox and mails of Outlook.
-  `marked_text` reads other texts with headings, XML and subtitles. `packed` opens zips of XML.
-- `encodings` decodes texts, in the encoding that `declared` finds. `entities` replaces XML's
-  entities; `tables` writes tables as Markdown, `passages` splits the result.
+- `open_document` reads the documents of LibreOffice, whose names and styles `odf` defines.
+  `old_sheets` reads files of Excel before 2007, `rich_text` RTF, `books` EPUB, and `mailboxes` mbox
+  and mails of Outlook. `marked_text` reads XML, subtitles, and other texts with headings. `packed`
+  opens zips of XML.
+- `encodings` decodes texts, in the encoding that `declared` finds. `entities` replaces entities of
+  XML, `tables` writes tables as Markdown, and `passages` splits the result.
 
-They may use `plugins`, `loaders`, `embeddings` and `errors` of the core, and `values`.
+These modules can use `plugins`, `loaders`, `embeddings` and `errors` of the core, and `values` of
+this package.
 
 A reader is a plugin of the group `retrieval_store.readers`. Its name is the ending of the files
 that it reads, such as "djvu", or their media type.
@@ -34,11 +36,11 @@ from retrieval_store.errors import DataLoaderError, InvalidTypeError
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of a file that belongs together. text: in Markdown's form, with blocks of code and
-    tables; headings: of the sections that contain it, the outermost first. page: its page, counted
-    from 1; start, end: its position, in characters of the file's text. Where the text is an exact
-    copy of the file's, `end - start` is its length. is_code: whether it is source code, which is
-    split between lines."""
+    """A part of a file, with a heading or a page of its own. text: Markdown, with blocks of code
+    and tables; headings: the headings of the sections that contain it, the outermost first. page:
+    the number of its page, from 1; start, end: its range in the file's text, in characters. If its
+    text is an exact copy of that range, `end - start` is the length of the text. is_code: whether
+    it is source code, which is split between lines."""
 
     text: str
     headings: tuple[str, ...] = ()
@@ -49,8 +51,8 @@ class Section:
 
 
 class PicturePage(NamedTuple):
-    """A page that is wholly or mostly a picture: its number, from 1, and how many words of text it
-    has."""
+    """The number of a page that is wholly or mostly a picture, from 1, and the number of words of
+    text on it."""
 
     page: int
     words: int
@@ -58,10 +60,10 @@ class PicturePage(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FileText:
-    """The text of a file, in sections, with the file's own title, author, date and language. date:
-    as YYYY-MM-DD, or with the time in ISO 8601; language: a tag such as "en". gaps: the parts that
-    aren't read, such as "3 tracked deletions"; pictures: pages that are pictures, which are gaps,
-    too."""
+    """The text of a file in sections, with the title, author, date and language that the file
+    declares. date: as YYYY-MM-DD, or with the time in ISO 8601; language: a tag such as "en". gaps:
+    descriptions of the parts that weren't read, such as "3 tracked deletions". pictures: the pages
+    that are pictures; `gaps` lists them too."""
 
     sections: list[Section] = field(default_factory=list)
     title: str | None = None
@@ -78,21 +80,21 @@ GAPS = 10  # gaps of a file that are named
 
 
 def few(gaps: Sequence[str]) -> tuple[str, ...]:
-    """The first few gaps of a file, and how many more there are."""
+    """The first few gaps of a file, and a text that says how many gaps follow."""
     more = [f"and {len(gaps) - GAPS:,} more"] if len(gaps) > GAPS else []
     return (*gaps[:GAPS], *more)
 
 
 def count_phrase(number: int, noun: str, nouns: str = "") -> list[str]:
-    """A gap with a count, such as "3 deletions"; no gap for zero. nouns: the plural; by default the
-    noun with an "s"."""
+    """A list with one gap such as "3 deletions"; empty if `number` is 0. noun: the singular; nouns:
+    the plural, by default the noun with an "s"."""
     if number == 0:
         return []
     return [f"{number:,} {noun if number == 1 else nouns or noun + 's'}"]
 
 
 def without_parents(sections: list[Section]) -> list[Section]:
-    """The sections, without those that have only a heading and are followed by subsections."""
+    """The sections, except those that have only a heading and are followed by subsections."""
     following = [*sections[1:], Section("")][: len(sections)]
     return [
         section
@@ -105,12 +107,12 @@ _passwords: ContextVar[tuple[str, ...]] = ContextVar("passwords", default=())
 
 
 def passwords() -> tuple[str, ...]:
-    """The caller's passwords for opening an encrypted file."""
+    """The passwords that the caller has set for opening an encrypted file."""
     return _passwords.get()
 
 
 def set_passwords(passwords: Iterable[str]) -> None:
-    """Set the passwords for the files that are read from now on."""
+    """Set the passwords for all files that are read after this call."""
     _passwords.set(tuple(passwords))
 
 
@@ -125,8 +127,8 @@ def unreadable(
     kind: str, error: Exception, program: str, part: str | None = None
 ) -> DataLoaderError:
     """The error for a damaged file. kind: the expected format, such as "a document of Word"; error:
-    the library's error. program: a program that may open and repair it; part: the damaged part,
-    where it is known."""
+    the library's error. program: a program that may open and repair the file; part: the damaged
+    part, if it is known."""
     own = str(error).strip() if not isinstance(error, _OF_PYTHON) else ""
     where = f"{part} is damaged" if part else ""
     why = ": ".join(filter(None, [where, own])) or "it is damaged"
@@ -146,16 +148,17 @@ Read: TypeAlias = FileText | Iterable[Section] | str
 
 
 class Reader(Protocol):
-    """Reads files of a kind."""
+    """The type of a function that reads files of one kind."""
 
     def __call__(self, data: bytes, name: str, /) -> Read:
-        """The text of a file, from its bytes; the name is its path within its folder. Raises
-        DataLoaderError where they can't be read."""
+        """The text of a file. data: its bytes; name: its path within its folder. Raises
+        DataLoaderError if the file can't be read."""
         ...
 
 
 def file_text(read: Any, who: str) -> FileText:
-    """A user's or plugin's result, completed to a FileText. who: names the reader in errors."""
+    """Convert the result of a user's or a plugin's reader to a FileText. who: the name of the
+    reader in errors."""
     if isinstance(read, FileText):
         return read
     if isinstance(read, str):

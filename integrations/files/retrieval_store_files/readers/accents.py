@@ -1,11 +1,12 @@
-"""Puts accents onto their letters in PDF pages that draw both, one over the other, as TeX does with
-its older fonts. Otherwise a search for "für" wouldn't find "fu¨r"."""
+"""Joins accents with their letters in PDF pages that draw an accent and its letter one over the
+other, as TeX does with its older fonts. Otherwise a search for "für" wouldn't find "fu¨r".
+"""
 
 import unicodedata
 from ctypes import c_double
 from typing import Any, NamedTuple
 
-# By the drawn sign: the combining character that follows the letter.
+# For each drawn accent, the combining character that is put after the letter.
 _JOINED = {
     "`": "\u0300", "´": "\u0301", "^": "\u0302", "ˆ": "\u0302", "~": "\u0303", "˜": "\u0303",
     "¯": "\u0304", "˘": "\u0306", "˙": "\u0307", "¨": "\u0308", "˚": "\u030a", "˝": "\u030b",
@@ -18,7 +19,7 @@ _GAP = 0.15  # of a letter's height: nearer characters belong to the same word
 
 
 class _Box(NamedTuple):
-    """Where a character is drawn on a page."""
+    """The rectangle in which a character is drawn on a page."""
 
     left: float
     right: float
@@ -27,24 +28,24 @@ class _Box(NamedTuple):
 
     @property
     def height(self) -> float:
-        """The distance from bottom to top."""
         return self.top - self.bottom
 
     def is_over(self, letter: "_Box") -> bool:
-        """Whether this is drawn over a letter, or below it."""
+        """Whether this accent is drawn directly over or below a letter."""
         middle = (self.left + self.right) / 2
         apart = abs((self.bottom + self.top) - (letter.bottom + letter.top)) / 2
         return letter.left <= middle <= letter.right and apart < _OF_HEIGHT * letter.height
 
     def is_word_with(self, after: "_Box") -> bool:
-        """Whether the next character belongs to the same word: no space is between them."""
+        """Whether this character and the next one belong to the same word, because no space is
+        between them."""
         is_on_line = self.bottom < after.top and after.bottom < self.top
         return is_on_line and abs(after.left - self.right) < _GAP * max(self.height, after.height)
 
 
 def with_accents(page: Any, text: str) -> str:
-    """The text of a page, with each accent on the letter that it is drawn over. page: its text,
-    from pypdfium2."""
+    """The text of a page, in which each accent is joined with the letter over which it is drawn.
+    page: the text page of pypdfium2."""
     if not any(accent in text for accent in _JOINED):
         return text
     from pypdfium2 import raw
@@ -57,7 +58,8 @@ def with_accents(page: Any, text: str) -> str:
 
 
 def _join(page: Any, characters: list[str], place: int) -> None:
-    """Put an accent onto the letter that it is drawn over, if there is one."""
+    """Join the accent at a position with the letter over which it is drawn, if there is such a
+    letter."""
     accent = _box(page, place)
     first, last = max(0, place - _AROUND), min(len(characters), place + _AROUND)
     for letter in sorted(range(first, last), key=lambda other: abs(other - place)):
@@ -73,7 +75,8 @@ def _join(page: Any, characters: list[str], place: int) -> None:
 
 
 def _close(page: Any, characters: list[str], place: int) -> None:
-    """Remove the spaces where an accent was removed, unless they separate two words."""
+    """Remove the spaces around a position where an accent was removed, unless they separate two
+    words."""
     before, after = place - 1, place + 1
     while before >= 0 and characters[before] in ("", " "):
         before -= 1

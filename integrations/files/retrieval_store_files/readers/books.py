@@ -15,7 +15,7 @@ from retrieval_store_files.readers.packed import PackedFile, all_text, local_nam
 _CONTAINER, _ENCRYPTION = "META-INF/container.xml", "META-INF/encryption.xml"
 _CHAPTER_MEDIA = ("application/xhtml+xml", "text/html", "application/x-dtbook+xml")
 _TOC_MEDIA = "application/x-dtbncx+xml"
-# Fonts are obfuscated by these, which hides no text.
+# These algorithms only obfuscate fonts, so that no text is encrypted.
 _OF_FONTS = ("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC")
 # Elements that seem to be parts of a site but are text of a book: notes, and headings of chapters.
 _AS_DIV = frozenset(["aside", "header", "footer", "main", "article", "nav", "section"])
@@ -24,7 +24,7 @@ _RECORDINGS = ("audio", "video")
 
 @dataclass(slots=True)
 class _Item:
-    """A file of the manifest."""
+    """A file that the book's manifest lists."""
 
     path: str
     media: str
@@ -33,8 +33,8 @@ class _Item:
 
 @dataclass(slots=True)
 class _Package:
-    """The package document of a book. chapters: the files in reading order; others: the remaining
-    files, by path."""
+    """The contents of a book, as its package document lists them. chapters: the files in reading
+    order; others: the remaining files, by path."""
 
     chapters: list[_Item] = field(default_factory=list)
     others: dict[str, _Item] = field(default_factory=dict)
@@ -43,8 +43,8 @@ class _Package:
 
 
 def read_epub(data: bytes, name: str) -> FileText:
-    """The chapters of a book, divided by their headings. A chapter without headings has its title
-    in the table of contents. An encrypted book is refused."""
+    """Read a book by its chapters, and split them at their headings. If a chapter has no headings,
+    its title in the table of contents becomes its heading. An encrypted book is refused."""
     book = PackedFile(data, "an EPUB")
     package = _package(book)
     _check_unencrypted(book, {item.path for item in package.chapters})
@@ -75,7 +75,7 @@ def read_epub(data: bytes, name: str) -> FileText:
 
 
 class _BookReader:
-    """Reads the files of a book one after another."""
+    """Reads the files of a book, and collects their sections and gaps."""
 
     def __init__(self, book: PackedFile, titles: dict[str, str]) -> None:
         self.sections: list[Section] = []
@@ -85,7 +85,7 @@ class _BookReader:
         self._book, self._titles = book, titles
 
     def read(self, item: _Item) -> None:
-        """Add the sections of a file, or why it has none."""
+        """Add the sections of a file. If it has no sections, add the reason to the gaps."""
         if item.path not in self._book or item.media not in _CHAPTER_MEDIA:
             why = f"it is {item.media}" if item.path in self._book else "it is missing"
             self.gaps.append(f"{item.path} isn't read: {why}")
@@ -100,8 +100,8 @@ class _BookReader:
         self.gaps += [f"{item.path}: {gap}" for gap in (*guessed, *chapter.gaps)]
 
     def _page_of(self, path: str) -> tuple[Element, tuple[str, ...]]:
-        """The root of a chapter, which is XML. If it isn't well-formed, it is read as HTML. Also
-        returns the gaps that arise if its encoding was guessed."""
+        """The root element of a chapter, and the gap if its encoding was guessed. A chapter is XML.
+        If it isn't well-formed, it is read as HTML."""
         data = self._book.read(path)
         guessed: tuple[str, ...] = ()
         try:
@@ -121,7 +121,7 @@ class _BookReader:
 
 
 def _date(value: str | None) -> str | None:
-    """A complete date; a year without month and day is ignored."""
+    """The date if it is complete; None for a year without month and day."""
     return value if value and DATE.fullmatch(value) else None
 
 
@@ -159,12 +159,12 @@ def _package(book: PackedFile) -> _Package:
 
 
 def _resolve_path(folder: str, href: str) -> str:
-    """The path in the zip that a file in a folder refers to, without the fragment."""
+    """The path in the zip to which `href` in a file of a folder refers, without the fragment."""
     return posixpath.normpath(posixpath.join(folder, unquote(href.partition("#")[0])))
 
 
 def _divide(package: _Package, items: dict[str, _Item], spine: list[str]) -> None:
-    """Divide the files of a book by their purpose."""
+    """Divide the files of a book into chapters, tables of contents and others."""
     contents = [item for item in items.values() if _is_contents(item)]
     # Files that the spine names at several positions are read whole, each once.
     listed = [items[reference] for reference in spine if reference in items]
@@ -183,7 +183,7 @@ def _is_contents(item: _Item) -> bool:
 
 
 def _check_unencrypted(book: PackedFile, chapters: set[str]) -> None:
-    """Raise DataLoaderError where chapters are encrypted."""
+    """Raise DataLoaderError if chapters are encrypted."""
     if _ENCRYPTION not in book:
         return
     for element in book.xml(_ENCRYPTION).iter():
@@ -198,7 +198,7 @@ def _check_unencrypted(book: PackedFile, chapters: set[str]) -> None:
 
 
 def _titles(book: PackedFile, contents: list[_Item]) -> dict[str, str]:
-    """The titles in the tables of contents: for each file its first one."""
+    """The title of each file: the first one that the tables of contents have for it."""
     titles: dict[str, str] = {}
     for item in contents:
         try:
@@ -232,8 +232,8 @@ def _nav_links(root: Any) -> list[tuple[str, str]]:
 
 
 def _with_title(sections: list[Section], title: str | None) -> list[Section]:
-    """The sections of a chapter. If it has no headings of its own, its title from the table of
-    contents is their heading."""
+    """The sections of a chapter. If none of them has a heading, the title from the table of
+    contents becomes their heading."""
     if title is None or any(section.headings for section in sections):
         return sections
     return [Section(section.text, (title,)) for section in sections]

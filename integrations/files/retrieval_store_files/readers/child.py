@@ -1,8 +1,8 @@
-"""Runs readers in a separate process with limits, so that an untrusted file can harm only a parser
-in it.
+"""Runs readers in a separate process with limits, so that an untrusted file can harm only that
+process.
 
-The process is started at the first file, reads one file after another, and is restarted where a
-file has ended it. It gets the name of a reader and the bytes of a file, and responds in JSON. It
+The process is started for the first file, and reads one file after another. If a file has ended it,
+it is started again. It gets the name of a reader and the bytes of a file, and responds in JSON. It
 can open no connection, start no program and write no file. Its time is limited, and on Linux its
 memory too.
 """
@@ -42,7 +42,8 @@ _LENGTH = 8  # bytes of a number
 
 
 class ReaderProcess:
-    """A process that runs readers. seconds: the time limit for each file; larger files get more."""
+    """A separate process that runs readers with limits on time and memory. seconds: the time limit
+    for each file; larger files get more time."""
 
     def __init__(self, seconds: float = SECONDS) -> None:
         self._seconds = seconds
@@ -55,7 +56,7 @@ class ReaderProcess:
         self.close()
 
     def close(self) -> None:
-        """End the process, if there is one."""
+        """End the process, if it is running."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -67,9 +68,9 @@ class ReaderProcess:
         process.wait()
 
     def read(self, target: str, data: bytes, name: str, passwords: Sequence[str] = ()) -> FileText:
-        """Read a file in the process; returns the reader's result. target: the reader, as
-        "module:function"; passwords: candidates for opening the file. Raises DataLoaderError if the
-        reader fails, or exceeds the limits."""
+        """Read a file in the process, and return its text. target: the function that reads it, as
+        "module:function"; passwords: candidates for opening the file. Raises DataLoaderError if
+        that function fails, or exceeds the limits."""
         question = {"target": target, "name": name, "passwords": [*passwords]}
         try:
             answer = self._answer_to(question, data)
@@ -87,8 +88,8 @@ class ReaderProcess:
         return FileText(sections, **answer)
 
     def draw(self, data: bytes, page: int, pixels: int, passwords: Sequence[str] = ()) -> bytes:
-        """The picture of a page of a PDF, as PNG. page: counted from 1; pixels: the length of the
-        longer side. Raises DataLoaderError if it can't be drawn."""
+        """Draw a page of a PDF, and return it as PNG. page: its number, from 1; pixels: the length
+        of the longer side. Raises DataLoaderError if it can't be drawn."""
         drawn = self.read(_DRAWS, data, f"{page} {pixels}", passwords)
         return base64.b64decode(drawn.sections[0].text)
 
@@ -151,8 +152,8 @@ def _send(file: IO[bytes], data: bytes) -> None:
 
 
 def _receive(file: IO[bytes], most: int) -> bytes | None:
-    """The next message; None at the end of the file, or if the message has more than `most`
-    bytes."""
+    """Read the next message from a pipe. Returns None at the end, or if the message has more than
+    `most` bytes."""
     head = file.read(_LENGTH)
     length = int.from_bytes(head, "big")
     if len(head) < _LENGTH or length > most:
@@ -165,7 +166,8 @@ def _receive(file: IO[bytes], most: int) -> bytes | None:
 
 
 def serve(seconds: float) -> None:
-    """Read the requested files until the input ends."""
+    """Read files in this process, one for each request on the standard input, until that input
+    ends."""
     sys.stdout.flush()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a library's output isn't a response
@@ -184,7 +186,7 @@ def serve(seconds: float) -> None:
 
 
 def _end_after(seconds: float) -> None:
-    """End this process after some seconds, in case its parent has exited instead of ending it."""
+    """End this process after some seconds, in case its parent has exited and can't end it."""
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, seconds)
 

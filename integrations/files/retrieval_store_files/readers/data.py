@@ -28,7 +28,8 @@ _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 def read_python(data: bytes, name: str) -> FileText:
-    """A module, divided by its classes and functions; by its lines if it can't be parsed."""
+    """Read a Python module, and split it into its classes and functions. If it can't be parsed, it
+    is split by lines."""
     text, gaps = _decode_module(data)
     try:
         tree = ast.parse(text)
@@ -45,7 +46,7 @@ _CODING = re.compile(rb"(?:[^\r\n]*(?:\r\n?|\n))?[ \t\f]*#[^\r\n]*?coding[:=][ \
 
 
 def _decode_module(data: bytes) -> Decoded:
-    """The text of a module. Its encoding may be declared in one of its first two lines."""
+    """Decode a Python module, which may declare its encoding in one of its first two lines."""
     match = _CODING.match(data)
     if match is None or data.startswith(codecs.BOM_UTF8):
         return decode(data)
@@ -53,8 +54,8 @@ def _decode_module(data: bytes) -> Decoded:
 
 
 def _line_starts(text: str) -> list[int]:
-    """The positions at which the lines begin, by Python's definition of a line, and then the
-    position of the text's end."""
+    """The positions at which the lines of a text begin, and then the position of the text's end.
+    Lines end as in Python."""
     starts, at = [0], 0
     for line in io.StringIO(text, newline=""):
         at += len(line)
@@ -65,8 +66,8 @@ def _line_starts(text: str) -> list[int]:
 def _sections_of_body(
     text: str, starts: list[int], body: list[Any], path: tuple[str, ...], first: int, end: int
 ) -> Iterator[Section]:
-    """The sections of the lines from `first` to before `end`, which consist of these statements.
-    Each definition is a section; so are the lines between two definitions."""
+    """The sections of the statements in the lines from `first` to before `end`. Each definition
+    becomes a section, and so do the lines between two definitions."""
     at = first
     for statement in body:
         if not isinstance(statement, _Definition):
@@ -85,19 +86,21 @@ def _sections_of_body(
 
 
 def _with_comments(text: str, starts: list[int], line: int, first: int) -> int:
-    """The first line of a definition, including the comments directly above it."""
+    """The first line of the comments directly above the definition at `line`; `line` itself if
+    there are none. Lines before `first` are ignored."""
     while line > first and text[starts[line - 1] : starts[line]].lstrip().startswith("#"):
         line -= 1
     return line
 
 
 def read_code(data: bytes, name: str) -> FileText:
-    """Source code by its lines."""
+    """Read source code, and split it by lines."""
     return lines_of_code(*decode(data))
 
 
 def lines_of_code(text: str, gaps: tuple[str, ...]) -> FileText:
-    """A text in sections of some dozens of lines. gaps: the file's gaps so far."""
+    """Split a text into sections of some dozens of lines. gaps: the gaps that the file already
+    has."""
     starts = _line_starts(text)
     return FileText([*_code_sections(text, starts, (), 0, len(starts) - 1)], gaps=gaps)
 
@@ -105,7 +108,7 @@ def lines_of_code(text: str, gaps: tuple[str, ...]) -> FileText:
 def _code_sections(
     text: str, starts: list[int], path: tuple[str, ...], first: int, end: int
 ) -> Iterator[Section]:
-    """Lines in sections that end, where possible, at a blank line."""
+    """Split lines into sections, which end at a blank line where possible. path: their headings."""
     while first < end:
         last = min(first + LINES, end)
         if last < end:
@@ -125,7 +128,7 @@ def _code_sections(
 
 
 def read_json(data: bytes, name: str) -> FileText:
-    """A section for each item of a list, or for each key of an object."""
+    """Read JSON. Each item of a list, or each key of an object, becomes a section."""
     text, gaps = decode(data)
     try:
         value = json.loads(text)
@@ -142,7 +145,7 @@ def read_json(data: bytes, name: str) -> FileText:
 
 
 def read_jsonl(data: bytes, name: str) -> FileText:
-    """A section for each line; a line that isn't JSON is a gap."""
+    """Read JSON lines. Each line becomes a section; a line that isn't JSON is reported as a gap."""
     text, gaps = decode(data)
     sections, wrong = [], []
     for number, (start, end) in enumerate(pairwise(_line_starts(text)), 1):
@@ -161,7 +164,7 @@ def read_jsonl(data: bytes, name: str) -> FileText:
 
 
 def _show_value(value: Any) -> str:
-    """A JSON value as lines such as "author.name: Jane"."""
+    """A JSON value as a text with lines such as "author.name: Jane"."""
     return "\n".join(_lines(value, ""))
 
 
@@ -186,7 +189,8 @@ def _lines(value: Any, path: str) -> Iterator[str]:
 
 
 def read_csv(data: bytes, name: str) -> FileText:
-    """A table in sections of rows, each with the header, as Markdown."""
+    """Read a table, and split it into sections of rows. Each section is a Markdown table with the
+    header."""
     text, gaps = decode(data)
     csv.field_size_limit(_MAX_CELL)
     lines = _CountedLines(text)
@@ -204,7 +208,7 @@ def read_csv(data: bytes, name: str) -> FileText:
 
 
 class _CountedLines:
-    """The lines of a text; counts the characters read so far."""
+    """Iterates over the lines of a text, and counts the characters read so far."""
 
     def __init__(self, text: str) -> None:
         self._lines, self.at = io.StringIO(text, newline=""), 0
@@ -219,9 +223,10 @@ class _CountedLines:
 
 
 def _dialect_of(text: str, name: str) -> Any:
-    """The dialect of a table, from its name and its beginning. A doubled quote always means one
-    quote, as in the output of all spreadsheets. An apostrophe is never a quote, since the words of
-    a cell may begin with one."""
+    """The dialect in which the csv module should read a table. It is detected from the table's name
+    and beginning. Two quotation marks in a quoted cell always mean one, as in the output of all
+    spreadsheets. An apostrophe is never a quotation mark, since words in a cell may begin with
+    one."""
     sample = text[:_SAMPLE]
     if len(text) > _SAMPLE and "\n" in sample:
         sample = sample[: sample.rindex("\n")]
@@ -239,7 +244,8 @@ def _dialect_of(text: str, name: str) -> Any:
 
 
 def read_notebook(data: bytes, name: str) -> FileText:
-    """The cells of a notebook, below its Markdown headings, with their output."""
+    """Read the cells of a notebook with their output, and split them at the headings in its
+    Markdown cells."""
     text, gaps = decode(data)
     try:
         book = json.loads(text)
@@ -280,20 +286,20 @@ def _cell_text(cell: dict[str, Any], language: str, outputs: "_Outputs") -> str:
 
 
 class _Outputs:
-    """Reads the output of cells; counts the parts that it doesn't read."""
+    """Reads the output of notebook cells, and counts the parts that aren't read."""
 
     def __init__(self) -> None:
         self._cut = self._pictures = 0
 
     def text(self, outputs: Any) -> str:
-        """The output of a cell, up to a length."""
+        """The output of a cell, truncated to a greatest length."""
         text = "".join(map(self._output_text, outputs if isinstance(outputs, list) else []))
         self._cut += len(text) > _LONGEST_OUTPUT
         return text[:_LONGEST_OUTPUT]
 
     @property
     def gaps(self) -> list[str]:
-        """The parts that weren't read."""
+        """Descriptions of the parts of the output that weren't read."""
         cut = f"of which only the first {_LONGEST_OUTPUT:,} characters are read"
         return [
             *count_phrase(self._cut, f"output {cut}", f"outputs {cut}"),

@@ -1,5 +1,6 @@
-"""Finds the encoding that a file declares. It knows the labels in the encoding standard
-(encoding.spec.whatwg.org), like browsers and mail programs, and where HTML and XML have them."""
+"""Finds the encoding that a file declares. It knows the labels of the encoding standard
+(encoding.spec.whatwg.org), as browsers and mail programs do, and their positions in HTML and XML.
+"""
 
 import codecs
 import re
@@ -7,14 +8,14 @@ from collections.abc import Iterator
 
 from retrieval_store.errors import MissingDependencyError
 
-# Names in the standard for which Python has a codec of another name, or a larger codec that reads
-# what people write under this name.
+# Encodings that are decoded by another codec of Python: by one of another name, or by a larger one,
+# since texts that declare the encoding often have more characters.
 _CODECS = {
     "gbk": "gb18030", "cp936": "gb18030", "big5": "big5hkscs", "cp950": "big5hkscs",
     "utf-8-sig": "utf-8", "iso8859-1": "cp1252", "iso8859-9": "cp1254", "iso8859-11": "cp874",
     "tis-620": "cp874", "shift_jis": "cp932", "euc_kr": "cp949",
 }  # fmt: skip
-# Python's codecs for other purposes than people's texts.
+# Python's codecs that aren't meant for texts of files.
 _NOT_OF_TEXTS = frozenset([
     "idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem",
 ])  # fmt: skip
@@ -24,8 +25,8 @@ _PRESCANNED = 8_192  # bytes of a page: more than the standard's 1,024, as licen
 
 
 def codec_of(label: str) -> str | None:
-    """The name of Python's codec for a label such as "x-sjis". None for an unknown one, or one that
-    doesn't define the letters, such as "x-user-defined"."""
+    """The name of Python's codec for an encoding label such as "x-sjis". None for an unknown label,
+    and for a label that doesn't define which letters the bytes mean, such as "x-user-defined"."""
     try:
         from webencodings import lookup
     except ImportError as error:
@@ -43,7 +44,8 @@ def codec_of(label: str) -> str | None:
 
 
 def _codec_of_python(label: str) -> str | None:
-    """The codec for a label that is unknown to the standard, such as "cp437" or "utf-7"."""
+    """The name of Python's codec for a label that the encoding standard doesn't have, such as
+    "cp437" or "utf-7". None if Python doesn't know it either."""
     try:
         codec = codecs.lookup(label)
     except (LookupError, ValueError):
@@ -53,16 +55,17 @@ def _codec_of_python(label: str) -> str | None:
 
 
 def label_in_xml(data: bytes) -> str | None:
-    """The encoding label in an XML declaration; None if there is none. Data in which it is found as
-    ASCII isn't UTF-16 or UTF-32, even if the declaration says so."""
+    """The encoding label in an XML declaration; None if there is none. The declaration is searched
+    as ASCII. Data in which it is found aren't UTF-16 or UTF-32, even if the declaration says so."""
     match = _IN_XML.match(data.removeprefix(codecs.BOM_UTF8))
     label = match[1].decode() if match else None
     return None if label is None or label.lower().startswith(_WIDE) else label
 
 
 def label_in_page(data: bytes) -> str | None:
-    """The label at the beginning of an HTML page, as browsers find it. It is in a <meta> outside of
-    comments and of other tags, or in the declaration of XHTML. None without one."""
+    """The encoding label at the beginning of an HTML page, as browsers find it; None if there is
+    none. It is in a <meta> tag outside of comments and other tags, or in the XML declaration of
+    XHTML."""
     for label in _labels_of_metas(data[:_PRESCANNED]):
         codec = codec_of(label)
         if label.strip().lower() == "x-user-defined":
@@ -85,7 +88,7 @@ _CHARSET = re.compile(r"charset\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s;\"']+))", 
 
 
 def _labels_of_metas(data: bytes) -> Iterator[str]:
-    """The labels in the <meta> tags of a page, in order."""
+    """The encoding labels in the <meta> tags of a page, in order."""
     at = 0
     while (at := data.find(b"<", at)) >= 0:
         comment, tag = _COMMENT.match(data, at), _TAG.match(data, at)
@@ -102,8 +105,8 @@ def _labels_of_metas(data: bytes) -> Iterator[str]:
 
 
 def _attributes(data: bytes, at: int) -> tuple[dict[str, str], int]:
-    """The attributes of a tag, and the position of the tag's end. If a name occurs twice, its first
-    value counts."""
+    """The attributes of a tag, and the position of its end. If a name occurs twice, the first value
+    counts."""
     attributes: dict[str, str] = {}
     while match := _ATTRIBUTE.match(data, at):
         name, *values = ((part or b"").decode("latin-1") for part in match.groups())
@@ -113,8 +116,9 @@ def _attributes(data: bytes, at: int) -> tuple[dict[str, str], int]:
 
 
 def _labels_of(attributes: dict[str, str]) -> list[str]:
-    """The label in a <meta>: in its `charset`, or in its `content`. The latter counts if
-    `http-equiv` is Content-Type, or no attribute names its purpose."""
+    """The encoding label in a <meta> tag: the value of `charset`, or the label in `content`. The
+    latter counts if `http-equiv` is Content-Type, or if no attribute names the purpose of the
+    tag."""
     if attributes.get("charset"):
         return [attributes["charset"]]
     is_header = attributes.get("http-equiv", "").lower() == "content-type"

@@ -1,6 +1,7 @@
-"""Parses pages into elements: HTML as browsers do, by the standard of WHATWG, and XHTML as XML.
+"""Parses pages into elements. HTML is parsed as in browsers, by the standard of WHATWG, and XHTML
+is parsed as XML.
 
-Scripts, styles and comments, which aren't text, are left out.
+Scripts, styles and comments are left out, since they aren't text.
 """
 
 from collections.abc import Iterator, Mapping
@@ -34,8 +35,8 @@ _XML_LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 
 @dataclass(slots=True, eq=False)
 class Element:
-    """An element of a page. tag: its name without a namespace; attributes: only those that the
-    readers use, None for an attribute without a value; children: its texts and elements, in
+    """An element of a page. tag: its name without a namespace; attributes: the attributes that the
+    readers use, with None for an attribute without a value; children: its texts and elements, in
     order."""
 
     tag: str
@@ -43,11 +44,11 @@ class Element:
     children: "list[Element | str]"
 
     def get(self, name: str) -> str:
-        """The value of an attribute; "" for none."""
+        """The value of an attribute; "" if it has none."""
         return self.attributes.get(name) or ""
 
     def elements(self) -> "Iterator[Element]":
-        """Its child elements, in order."""
+        """All elements inside this element, in order."""
         waiting = [iter(self.children)]
         while waiting:
             for child in waiting[-1]:
@@ -59,7 +60,7 @@ class Element:
                 waiting.pop()
 
     def texts(self) -> Iterator[str]:
-        """All texts in the element, in order."""
+        """All texts inside this element, in order."""
         waiting: list[Element | str] = [self]
         while waiting:
             part = waiting.pop()
@@ -69,13 +70,13 @@ class Element:
                 waiting += reversed(part.children)
 
     def take_out(self) -> None:
-        """Remove all displayed content from the element."""
+        """Remove the content of this element, so that it displays nothing."""
         self.tag, self.attributes, self.children = "wbr", _NONE, []
 
 
 def html_elements(text: str) -> Element:
-    """The root of a page as browsers without scripts parse it, with declared shadow roots in place
-    of their hosts' contents."""
+    """Parse a page as browsers without scripts do, and return its root. A declared shadow root
+    replaces the content of its host."""
     root = _parsed(text).root
     page = Element("html", _NONE if root is None else _kept(root.attributes), [])
     has_shadows = "shadowrootmode" in text.lower()
@@ -122,8 +123,8 @@ def _parsed(text: str) -> Any:
 
 
 def _first_in(node: Any, tag: str, attributes: Mapping[str, str | None]) -> Any:
-    """The first matching node in an element. Content that the parser leaves unparsed is searched
-    too: the contents of <noframes>, and a page in an attribute."""
+    """The first node inside `node` that has the tag and attributes. Content that the parser leaves
+    unparsed is searched too: the contents of <noframes>, and a page in an attribute."""
     if tag == "template":
         fragments = node.template_fragments()
         return fragments[0].first_child if fragments else None
@@ -141,15 +142,16 @@ def _kept(attributes: dict[str, str | None]) -> Mapping[str, str | None]:
 
 
 def _is_shadow(host: Element, template: Element, known: list[tuple[Element, Element]]) -> bool:
-    """Whether a template is its parent's shadow root: the first such template there."""
+    """Whether a template is the shadow root of its parent `host`. Only the first declared template
+    of a parent is its shadow root."""
     is_declared = template.get("shadowrootmode").lower() in ("open", "closed")
     may_have = host.tag in _HOSTS or "-" in host.tag
     return is_declared and may_have and not (known and known[-1][0] is host)
 
 
 def _compose(host: Element, template: Element) -> None:
-    """Replace the content of a host by that of its shadow root, where the host's content is put
-    into the slots."""
+    """Replace the content of a host by the content of its shadow root. The host's own content is
+    put into the slots of the shadow root."""
     light: dict[str, list[Element | str]] = {}
     for child in host.children:
         if child is not template:
@@ -163,7 +165,7 @@ def _compose(host: Element, template: Element) -> None:
 
 
 def _slots_of(template: Element) -> Iterator[Element]:
-    """The slots of a shadow root, without those in nested shadow roots."""
+    """The slots of a shadow root, except the slots of nested shadow roots."""
     waiting: list[Element] = [template]
     while waiting:
         for child in waiting.pop().children:
@@ -175,8 +177,8 @@ def _slots_of(template: Element) -> Iterator[Element]:
 
 
 def xml_elements(root: Any) -> Element:
-    """The elements of XHTML, from the root that `packed.xml_root` returns. References to entities
-    that the page declares itself stay as the entities' names."""
+    """Convert XHTML to elements; root: the result of `packed.xml_root`. References to entities that
+    the page itself declares become the names of these entities."""
     page = Element(local_name(root), _attributes_of(root), [])
     waiting = [(page, root)]
     while waiting:

@@ -1,8 +1,9 @@
 """Decodes texts.
 
-A byte order mark defines the encoding. Without one a text is in UTF-8 if most of its non-ASCII
-bytes are valid in it; invalid bytes are replaced, and named with their lines. Otherwise the
-declared encoding counts. Without a declaration chardet guesses, which is a gap.
+A byte order mark defines the encoding. A text without such a mark is UTF-8 if most of its non-ASCII
+bytes are valid UTF-8. Its invalid bytes are replaced, and reported with their lines. For any other
+text the declared encoding counts. If none is declared, chardet guesses the encoding, and the guess
+is reported as a gap.
 """
 
 import codecs
@@ -20,34 +21,33 @@ _MARKS = (  # UTF-32 first: one of its marks begins with one of UTF-16's
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-# The encodings of most texts that aren't in UTF-8.
+# The encoding of most texts that aren't UTF-8.
 USUAL = "cp1252"
-# Encodings that are guessed: those in which people have written texts. With all encodings as
-# candidates, including unused ones, too many match short texts. Among equally likely ones the first
-# wins.
+# The encodings that chardet can guess, in which people have written texts. If unused encodings were
+# candidates too, too many would match a short text. Of equally likely encodings the first one wins.
 _GUESSED = [
     USUAL, "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258", "cp874",
     "cp932", "euc_jis_2004", "cp949", "gb18030", "big5hkscs", "koi8-r", "koi8-u", "iso8859-2",
     "iso8859-7", "iso8859-5", "cp866", "mac-cyrillic", "mac-roman", "cp850", "cp437", "cp852",
 ]  # fmt: skip
 _RARE = frozenset(["mac-cyrillic", "mac-roman", "cp850", "cp437", "cp852"])  # never second choices
-_EQUAL = 0.002  # difference of chardet's likelihoods of equally likely encodings
-_UNLIKELY = 0.1  # below it the sample is too small; the usual one is taken if possible
-_SECOND = 0.8  # share of the first's likelihood from which a second choice is named
-_USUAL_IF = 0.5  # the same: below it, a short text gets the usual one
+_EQUAL = 0.002  # encodings count as equally likely up to this difference
+_UNLIKELY = 0.1  # of a likelihood: below it the sample is too small to guess
+_SECOND = 0.8  # of the best likelihood: from it a second choice is named
+_USUAL_IF = 0.5  # of the best likelihood: from it a short text is in USUAL
 _SAMPLE = 200_000  # bytes that are sampled for a guess, from the first non-ASCII one
-_MANY_ZEROS = 0.2  # of every other byte, as in UTF-16 in scripts with spaces and digits
+_MANY_ZEROS = 0.2  # share of zeros in every other byte from which a text is UTF-16
 _NAMES = {
     "cp932": "Shift JIS", "euc_jp": "EUC-JP", "cp949": "Korean (Windows-949)", "cp866": "IBM866",
     "big5hkscs": "Big5", "gb18030": "GB 18030", "mac-roman": "Macintosh",
     "mac-cyrillic": "Macintosh (Cyrillic)", "cp874": "Windows-874", "cp850": "IBM850",
     "cp437": "IBM437", "cp852": "IBM852",
 }  # fmt: skip
-# Encodings in ASCII; their texts are valid in UTF-8, too.
+# Encodings that use only ASCII bytes, so that their texts are also valid UTF-8.
 _IN_ASCII = ("iso2022", "hz", "utf-7")
 _WIDE = ("utf-16", "utf-32")
-# Encodings in which two or three characters may be valid in UTF-8 by chance, and the difference
-# between their bytes and characters.
+# Encodings in which two or three characters can be valid UTF-8 by chance. A text may be such a case
+# if, decoded as UTF-8, it has at most `_BY_CHANCE` more bytes than characters.
 _OF_SEVERAL_BYTES = frozenset(["cp932", "euc_jp", "cp949", "gb18030", "big5hkscs"])
 _BY_CHANCE = 3
 _JAPANESE = re.compile(r"\x1b\$[@B]|\x1b\$\([DQ]")  # ISO-2022-JP, as in mails and news
@@ -55,26 +55,28 @@ _ASCII = bytes(range(128))
 _SURE = 0.9  # share of valid non-ASCII bytes that proves UTF-8, whatever is declared
 _MOST = 0.6  # the same, if nothing or UTF-8 is declared: East Asian sentences reach .57
 _FEW, _FEW_OF = 3, 0.01  # meaningless bytes, and their share, that a text in ASCII may have
-_LINES = 5  # whose numbers are reported
+_LINES = 5  # the number of invalid lines that a report names
 _BEGINNING = 100_000  # characters whose line ends decide for the whole text
 
 
 class Decoded(NamedTuple):
-    """A decoded text. gaps: that its encoding was guessed, and which bytes are invalid."""
+    """A decoded text. gaps: a note if its encoding was guessed, and a note on invalid bytes."""
 
     text: str
     gaps: tuple[str, ...] = ()
 
 
 def decode_text(data: bytes) -> str:
-    """The text of a file, without a byte order mark; raises DataLoaderError where it isn't text."""
+    """Decode the bytes of a text file, and remove the byte order mark. Raises DataLoaderError if
+    they aren't text."""
     return decode(data).text
 
 
 def decode(data: bytes, declared: str | None = None) -> Decoded:
-    """The text of a file, with a gap for everything guessed or replaced. No line ends with a
-    carriage return alone. declared: the label of the encoding that the file declares; it counts
-    without a byte order mark and outside UTF-8. Raises DataLoaderError where it isn't text."""
+    """Decode the bytes of a text file. A guessed encoding and replaced bytes are reported as gaps.
+    If most lines end with a carriage return alone, line feeds replace these. declared: the encoding
+    label that the file declares. It counts only if there is no byte order mark and the bytes aren't
+    UTF-8. Raises DataLoaderError if they aren't text."""
     text, gaps = _decode(data, None if declared is None else codec_of(declared))
     return Decoded(_with_line_ends(text), gaps)
 
@@ -101,9 +103,9 @@ def _decode(data: bytes, declared: str | None) -> Decoded:
 
 
 def _with_escapes(text: str, data: bytes, declared: str | None) -> str:
-    """The decoded text of data that is valid UTF-8, unless another encoding is more likely. That
-    may be ISO-2022-JP, which has only ASCII bytes, or, for a word or two, the encoding that the
-    file declares."""
+    """The text of data that are valid UTF-8, decoded again if another encoding is more likely.
+    ISO-2022-JP is likely if its escape sequences are found in ASCII. A declared East Asian encoding
+    is likely if only a word or two are not ASCII."""
     with contextlib.suppress(UnicodeError):
         if text.isascii():
             if "\x1b$" in text and _JAPANESE.search(text):
@@ -114,8 +116,8 @@ def _with_escapes(text: str, data: bytes, declared: str | None) -> str:
 
 
 def _without_mark(data: bytes) -> str | None:
-    """Which variant of UTF-16 a text without a byte order mark has. It is recognised by every other
-    byte often being 0."""
+    """The variant of UTF-16 in which a text without a byte order mark is written; None for other
+    data. In UTF-16 every other byte is often 0."""
     half = len(data) // 2
     if half == 0 or len(data) % 2 or b"\0" not in data:
         return None
@@ -128,7 +130,7 @@ def _without_mark(data: bytes) -> str | None:
 
 def _share_of_utf_8(data: bytes) -> float:
     """The share of the non-ASCII bytes that belong to valid UTF-8 characters. A truncated last
-    character is ignored, or counts as valid if it has two bytes."""
+    character is ignored if one byte of it is left; two or three bytes of it count as valid."""
     wrong = len(data) - len(data.decode("utf-8", "ignore").encode())
     valid = len(data.translate(None, _ASCII)) - wrong
     cut = _bytes_of_cut_character(data)
@@ -138,8 +140,9 @@ def _share_of_utf_8(data: bytes) -> float:
 
 
 def _of_several_bytes(data: bytes) -> Decoded | None:
-    """A text in an East Asian encoding, of which many bytes are valid UTF-8 by chance. The whole
-    text must be valid in that encoding, and chardet must guess it. None for any other text."""
+    """Decode a text in an East Asian encoding, of which many bytes are valid UTF-8 by chance. The
+    whole text must be valid in that encoding, and chardet must guess it. Returns None for any other
+    text."""
     texts = set()
     for encoding in _OF_SEVERAL_BYTES:
         with contextlib.suppress(UnicodeError):
@@ -156,13 +159,15 @@ _CUT = re.compile(rb"(?:[\xc2-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xb
 
 
 def _bytes_of_cut_character(data: bytes) -> int:
-    """How many bytes at the end of a text are the beginning of a UTF-8 character."""
+    """The number of bytes at the end of a text that are the beginning of a truncated UTF-8
+    character."""
     match = _CUT.search(data, max(0, len(data) - 3))
     return len(match[0]) if match else 0
 
 
 def _decode_as(data: bytes, encoding: str) -> Decoded:
-    """A text decoded from an encoding. Invalid bytes are replaced, and listed with their lines."""
+    """Decode data in an encoding. Invalid bytes are replaced, and a gap lists them with their
+    lines."""
     with contextlib.suppress(UnicodeError):
         return Decoded(_decoded(data, encoding))
     text = _decoded(data, encoding, "replace")
@@ -174,7 +179,7 @@ def _decode_as(data: bytes, encoding: str) -> Decoded:
 
 
 def _bad_bytes(data: bytes) -> str:
-    """The bytes of a text that are invalid in UTF-8."""
+    """A description of the bytes of a text that are invalid in UTF-8, with their lines."""
     cut = _bytes_of_cut_character(data)
     text = data[: len(data) - cut].decode("utf-8", "surrogateescape")
     found = _ESCAPED.findall(text)
@@ -194,7 +199,8 @@ def _bad_bytes(data: bytes) -> str:
 
 
 def _lines_of(pattern: re.Pattern[str], text: str) -> str:
-    """The lines of a text that match a pattern, as "line 3", or "lines 3, 4 and 7 others"."""
+    """The numbers of the lines that match a pattern, as a text such as "line 3" or "lines 3, 4 and
+    7 others"."""
     numbers = [i for i, line in enumerate(_LINE_END.split(text), 1) if pattern.search(line)]
     if len(numbers) == 1:
         return f"line {numbers[0]:,}"
@@ -207,8 +213,8 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 def _with_line_ends(text: str) -> str:
-    """The text with line feeds, if its lines end with a carriage return alone, as on old Macintosh
-    computers. Its length stays the same, so that positions stay valid."""
+    """The text with line feeds, if most lines end with a carriage return alone, as on old Macintosh
+    computers. The text keeps its length, so that positions stay valid."""
     if "\r" not in text or not (_has_old_ends(text[:_BEGINNING]) or "\n" not in text):
         return text
     return _RETURN.sub("\n", text)
@@ -232,8 +238,8 @@ _SET_HIGH_BIT = bytes(byte | 0x80 if 0x21 <= byte <= 0x7E else byte for byte in 
 
 
 def _decoded(data: bytes, encoding: str, errors: str = "strict") -> str:
-    """Data decoded from an encoding that Python knows; for Japanese, from Windows' variant of
-    it."""
+    """Decode data in an encoding that Python knows. Japanese is decoded in Windows' variant of the
+    encoding."""
     if encoding == "iso2022_jp":
         with contextlib.suppress(UnicodeError):
             return data.decode(encoding)
@@ -244,8 +250,8 @@ def _decoded(data: bytes, encoding: str, errors: str = "strict") -> str:
 
 
 def _shifted(match: re.Match[bytes]) -> bytes:
-    """A part of ISO-2022-JP, after the escape sequence that selects its character set, converted to
-    EUC-JP."""
+    """A part of ISO-2022-JP converted to EUC-JP. The part begins after the escape sequence that
+    selects its character set."""
     if match[1] in (b"(B", b"(J"):
         return match[2]
     high = match[2].translate(_SET_HIGH_BIT)
@@ -255,7 +261,8 @@ def _shifted(match: re.Match[bytes]) -> bytes:
 
 
 def _of_windows(error: UnicodeError) -> tuple[str, int]:
-    """A decoding error handler: the Windows character at a position where EUC-JP has none."""
+    """A decoding error handler for EUC-JP. It returns the character that Windows' variant has where
+    EUC-JP has none."""
     assert isinstance(error, UnicodeDecodeError)
     pair = _BOTH_BYTES.match(error.object, error.start)
     if pair is None:
@@ -322,8 +329,8 @@ def _guess(data: bytes) -> Decoded:
 
 
 def _without_strays(data: bytes) -> Decoded:
-    """The text of data that is ASCII except for a few bytes that mean nothing in any known
-    encoding. Raises DataLoaderError for other data."""
+    """Decode data that are ASCII except for a few bytes that are invalid in every known encoding.
+    Raises DataLoaderError for other data."""
     strays = len(data.translate(None, _ASCII))
     if b"\0" in data or strays > max(_FEW, _FEW_OF * len(data)):
         raise DataLoaderError("it isn't a text in UTF-8, nor in another encoding that is known")
@@ -344,8 +351,9 @@ def _guessed_codec(name: str) -> str:
 
 
 def _best_of(likely: list[tuple[str, float]], sample: bytes) -> tuple[str, float]:
-    """The best encoding among the candidates, which come in order of likelihood. Among equally
-    likely encodings, the one in which the sample has the most letters."""
+    """The best encoding among the candidates, which are sorted by likelihood, the most likely
+    first. If several are about equally likely, it is the encoding in which the sample has the most
+    letters."""
     best = likely[0]
     if best[1] < _UNLIKELY:
         usual = (each for each in likely if each[0] == USUAL and each[1] >= _USUAL_IF * best[1])
@@ -361,7 +369,7 @@ def _best_of(likely: list[tuple[str, float]], sample: bytes) -> tuple[str, float
 
 
 def _name_of(encoding: str) -> str:
-    """The common name of one of Python's encodings."""
+    """The common name of an encoding, for messages. encoding: Python's name."""
     if encoding in _NAMES:
         return _NAMES[encoding]
     name = encoding.upper().replace("_", "-").replace("ISO8859", "ISO-8859")

@@ -1,6 +1,7 @@
 """Replaces references to the entities that an XML file declares itself, in the internal subset of
-its DOCTYPE. Entities in other files aren't read, and the size of the expansion is limited: ten
-lines may expand to more than any memory holds."""
+its DOCTYPE. Entities in other files aren't read. The size of the expanded text is limited, since
+ten lines of declarations can expand to more than any memory holds.
+"""
 
 import re
 
@@ -20,7 +21,7 @@ _REFERENCE = re.compile(r"&([\w.:-]+);")
 
 class Entities:
     """The entities that an XML text declares. end: the position after its DOCTYPE, 0 for a text
-    without an internal subset; gaps: references that were not replaced so far."""
+    without an internal subset."""
 
     def __init__(self, text: str) -> None:
         self._values: dict[str, str] = {}
@@ -47,12 +48,12 @@ class Entities:
 
     @property
     def gaps(self) -> list[str]:
-        """The references that were not replaced."""
+        """The references that weren't replaced so far."""
         return [*self._unread]
 
     def expand(self, text: str) -> str:
-        """A part of the text in which references to its entities are replaced by their values;
-        other references, such as "&amp;", stay."""
+        """Replace the references to declared entities in a part of the text by their values. Other
+        references, such as "&amp;", stay."""
         if "&" not in text or not (self._values or self._external):
             return text
         return _REFERENCE.sub(lambda match: self._expanded(match, 0), text)

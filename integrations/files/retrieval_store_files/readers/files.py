@@ -1,6 +1,6 @@
-"""Finds the reader of a file by its name, and has it read the file.
+"""Finds the reader of a file by its name, and lets it read the file.
 
-Plain texts are read in this process; formats that need a parser, in a `ReaderProcess`.
+Plain texts are read in this process. Formats that need a parser are read in a `ReaderProcess`.
 """
 
 import io
@@ -65,14 +65,13 @@ _BY_OTHERS = {
 
 
 def installed_readers() -> frozenset[str]:
-    """The names of the installed readers; finding them takes a while."""
+    """The names of the installed readers. Finding them takes a while."""
     return frozenset(plugins.names(plugins.READERS))
 
 
 @cache
 def _reader(name: str) -> Any:
-    """The reader of this name. The installed readers are listed only once, since that takes a
-    while."""
+    """The reader of this name. It is cached, since listing the installed readers takes a while."""
     return plugins.load(plugins.READERS, name)
 
 
@@ -83,8 +82,8 @@ def _target(name: str) -> str:
 
 
 def reader_name(path: str, installed: Collection[str] | None = None) -> str | None:
-    """The name of the plugin that reads files of this name; None where there is none. Nothing is
-    imported. installed: the names of all readers; None for `installed_readers`."""
+    """The name of the plugin that reads files with this path; None if no plugin does. Nothing is
+    imported. installed: the names of all readers, by default `installed_readers()`."""
     name = PurePosixPath(path).name.lower()
     ending = PurePosixPath(name).suffix.removeprefix(".")
     if not ending:
@@ -108,7 +107,8 @@ def reader_name(path: str, installed: Collection[str] | None = None) -> str | No
 
 
 def why_no_reader(path: str) -> str:
-    """Why a file without a reader isn't read, and which program converts it to a readable one."""
+    """The reason why a file without a reader can't be read, and a program that converts it to a
+    readable format."""
     ending = PurePosixPath(path).suffix.lower()
     if not ending:
         return "no reader for names without an ending"
@@ -129,10 +129,11 @@ def text_of_bytes(
     passwords: Sequence[str] = (),
     ocr: Ocr | None = None,
 ) -> FileText:
-    """The text of a file with this name. reader: a user's reader, which is tried first, in this
-    process; installed: as in `reader_name`. passwords: candidates for opening it, if it is
-    encrypted; ocr: reads the pages that are pictures. Raises DataLoaderError where the file can't
-    be read, and InvalidTypeError for an invalid result of a reader."""
+    """The text of a file. data: its bytes; name: its path, which selects the reader. reader: a
+    user's function, which is called first, in this process; installed: the names of all readers.
+    passwords: candidates for opening an encrypted file; ocr: a function that reads pages that are
+    pictures. Raises DataLoaderError if the file can't be read, and InvalidTypeError if a reader
+    returns an invalid result."""
     read = None if reader is None else _read_with(reader, data, name)
     plugin = reader_name(name, installed)
     if read is not None:
@@ -168,8 +169,8 @@ def _picture_gaps(file: FileText) -> list[str]:
 def _with_pictures_read(
     file: FileText, data: bytes, process: ReaderProcess, passwords: Sequence[str], ocr: Ocr
 ) -> FileText:
-    """The text of a file, to which the user's function `ocr` has added the pages that are
-    pictures."""
+    """Add the pages that are pictures to the text of a file. The user's function `ocr` reads
+    them."""
     from PIL import Image
 
     sections, unread = [*file.sections], []
@@ -197,18 +198,18 @@ def _recognise_page(ocr: Ocr, drawn: Any, page: int) -> str:
 
 
 def refuse_pictures(file: FileText) -> None:
-    """Raise DataLoaderError for a file that has no text, but pages that are pictures."""
+    """Raise DataLoaderError for a file that has pages that are pictures, but no text."""
     if file.pictures and not file.sections:
         raise DataLoaderError("; ".join(file.gaps))
 
 
-# Zero-width characters that only mark where a word may be divided, or nothing; queries don't have
-# them. Joiners stay, as they change letters of some scripts, and signs.
+# Zero-width characters that have no meaning, or only mark where a word can be divided. Queries lack
+# them. Joiners stay, since they change letters of some scripts, and emoji.
 _UNSEEN = re.compile("[\u00ad\u180e\u200b\u2060\ufeff]")
 
 
 def _without_unseen(file: FileText) -> FileText:
-    """The text of a file without invisible characters."""
+    """Remove invisible characters from the text of a file."""
     if not any(map(_UNSEEN.search, _all_texts(file))):
         return file
     sections = [
@@ -246,13 +247,13 @@ def read_file(
     passwords: Sequence[str] = (),
     ocr: Ocr | None = None,
 ) -> FileText:
-    """The text of a file: sections with their headings, page and position.
+    """The text of a file in sections, with their headings, page and position.
 
     source: a path, or the bytes of a file. name: the file's name, whose ending selects the reader;
-    None for the path's own name. reader: a user's reader, which is tried first; if it returns None,
-    this package's readers read the file. passwords: candidates for opening the file, if it is
-    encrypted. ocr: a function that reads a page that is a picture: it gets a Pillow image and
-    returns the text.
+    by default the name in the path. reader: a user's function, which is called first; if it returns
+    None, this package's readers read the file. passwords: candidates for opening an encrypted file.
+    ocr: a function that reads a page that is a picture. It gets a Pillow image and returns the
+    text.
 
     Raises DataLoaderError if the file can't be read.
     """
@@ -273,7 +274,7 @@ def read_file(
 
 
 def check_passwords(passwords: Any) -> tuple[str, ...]:
-    """Passwords, if they are a list of strings; otherwise raises InvalidTypeError."""
+    """The passwords as a tuple; raises InvalidTypeError if they aren't a list of strings."""
     if isinstance(passwords, str) or not isinstance(passwords, Sequence):
         raise InvalidTypeError(f"passwords is a {type(passwords).__name__}, expected a list of str")
     for place, password in enumerate(passwords):

@@ -1,6 +1,7 @@
-"""Gives unmapped characters of a PDF the letters that the names of their glyphs mean. macOS maps
-the ligatures of some fonts to zero, so that "definition" would lose two letters; drawn fonts (Type
-3) have no map at all. pypdf changes the file in memory before its pages are read again."""
+"""Maps unmapped characters of a PDF to the letters that the names of their glyphs mean. macOS maps
+the ligatures of some fonts to zero, so that "definition" would lose two letters. Drawn fonts (Type
+3) have no map at all. pypdf changes the file in memory before its pages are read again.
+"""
 
 import io
 import re
@@ -21,9 +22,9 @@ _UNI, _U = re.compile(r"uni((?:[0-9A-F]{4})+)"), re.compile(r"u([0-9A-F]{4,6})")
 
 
 def with_letters_of_glyphs(data: bytes) -> bytes | None:
-    """The PDF, changed so that its fonts map each formerly unmapped character to the letters that
-    its glyph's name means. Only for unencrypted files and simple fonts. None if no glyph's name
-    means any letters."""
+    """Return the PDF, changed so that its fonts map unmapped characters to letters. The names of
+    the glyphs define the letters. The file must not be encrypted. Composite fonts aren't changed.
+    None if no glyph's name means any letters."""
     try:
         from pypdf import PdfWriter
     except ImportError as error:
@@ -43,7 +44,7 @@ def with_letters_of_glyphs(data: bytes) -> bytes | None:
 
 
 def _fonts(writer: Any) -> Iterator[Any]:
-    """The fonts of all pages, and of the form objects in them, each once."""
+    """Yield each font of the pages, and of the form objects in them, once."""
     known: set[int] = set()
     for page in writer.pages:
         waiting = [(page.get("/Resources"), 0)]
@@ -65,7 +66,7 @@ def _resolved(value: Any) -> Any:
 
 
 def _mend(writer: Any, font: Any) -> bool:
-    """Map the unmapped characters of a font; returns whether there were any."""
+    """Map the unmapped characters of a font to letters; returns whether there were any."""
     stream, encoding = (_resolved(font.get(key)) for key in ("/ToUnicode", "/Encoding"))
     if not hasattr(encoding, "get"):
         return False
@@ -108,7 +109,8 @@ def _in_digits(text: str) -> str:
 
 
 def _differences(encoding: Any) -> Iterator[tuple[int, str]]:
-    """The names of the glyphs that an encoding assigns to character codes."""
+    """Yield the character codes to which an encoding assigns glyphs, each with the name of its
+    glyph."""
     code = 0
     for item in map(_resolved, _resolved(encoding.get("/Differences")) or ()):
         if isinstance(item, int):
@@ -119,8 +121,8 @@ def _differences(encoding: Any) -> Iterator[tuple[int, str]]:
 
 
 def letters_of(name: str) -> str | None:
-    """The letters of a glyph, by its name in Adobe's glyph list: "ffi", "f_f_i", "uniFB03",
-    "one.oldstyle". None for a name that means no letters."""
+    """The letters that the name of a glyph means by Adobe's glyph list, such as "ffi", "f_f_i",
+    "uniFB03" or "one.oldstyle". None for a name that means no letters."""
     from pypdf._codecs.adobe_glyphs import adobe_glyphs
 
     letters = ""
@@ -137,8 +139,8 @@ def letters_of(name: str) -> str | None:
 
 
 def mapped_to_letters(cmap: bytes, letters: dict[int, str]) -> bytes:
-    """A character map to Unicode in which the codes that it maps to zero are mapped to these
-    letters."""
+    """The character map, in which codes that it maps to zero are mapped to letters. letters: by
+    character code."""
 
     def of_code(code: int, target: bytes) -> bytes:
         if not _SAYS_NOTHING.fullmatch(target) or code not in letters:

@@ -62,14 +62,15 @@ MAX_DEPTH = 200
 
 
 def read_html(data: bytes, name: str) -> FileText:
-    """An HTML page as Markdown, with its links, lists, tables and blocks of code."""
+    """Read an HTML page as Markdown, with its links, lists, tables and blocks of code."""
     page, guessed = _xhtml_of(data) if name.lower().endswith(_XHTML) else page_of(data)
     file = file_text_of_page(page)
     return replace(file, gaps=(*guessed, *file.gaps))
 
 
 def _xhtml_of(data: bytes) -> tuple[Element, tuple[str, ...]]:
-    """The root of an XML page; if it isn't well-formed, it is read as HTML."""
+    """Parse an XHTML page. Returns its root, and the gap if its encoding was guessed. A page that
+    isn't well-formed XML is parsed as HTML."""
     try:
         root = xml_root(data, "the page")
     except DataLoaderError:
@@ -78,7 +79,7 @@ def _xhtml_of(data: bytes) -> tuple[Element, tuple[str, ...]]:
 
 
 def page_of(data: bytes) -> tuple[Element, tuple[str, ...]]:
-    """The root of a page, and the gap if its encoding was guessed."""
+    """Parse an HTML page. Returns its root, and the gap if its encoding was guessed."""
     text, guessed = decode(data, label_in_page(data))
     entities = Entities(text)
     if entities.end:  # for XHTML; HTML parsers ignore declarations in a DOCTYPE
@@ -88,7 +89,8 @@ def page_of(data: bytes) -> tuple[Element, tuple[str, ...]]:
 
 
 def file_text_of_page(page: Element) -> FileText:
-    """The text of a page, from its root; unread elements are removed from it."""
+    """The text of a page, from its root element. Elements that aren't read are removed from the
+    page."""
     metadata = _metadata(page)
     gaps = [*_remove_unread(page)]
     sections = without_parents(_Page().sections(page))
@@ -99,7 +101,7 @@ def file_text_of_page(page: Element) -> FileText:
 
 
 def _remove_unread(page: Element) -> Iterator[str]:
-    """Remove the elements that aren't read; returns their names as gaps."""
+    """Remove the elements that aren't read, and yield a description of each kind as a gap."""
     unseen = _outermost(page, lambda element: element.tag in _REMOVED)
     counts: Counter[str] = Counter()
     for element in unseen:
@@ -126,7 +128,8 @@ def _remove_unread(page: Element) -> Iterator[str]:
 
 
 def _outermost(page: Element, is_one: Callable[[Element], bool]) -> list[Element]:
-    """The elements of a page that match, without those inside another matching element."""
+    """The elements of a page for which `is_one` returns True. Those inside another such element are
+    left out."""
     found: list[Element] = []
     waiting = [page]
     while waiting:
@@ -156,8 +159,8 @@ def _word_count(element: Element) -> int:
 
 
 def _leads_elsewhere(element: Element) -> bool:
-    """Whether an element really is only navigation. In pages that forget to close such an element,
-    it contains their text."""
+    """Whether an element contains only navigation, because at least half of its words are links. If
+    a page forgets to close a navigation element, that element contains the text of the page too."""
     linked = sum(_word_count(link) for link in element.elements() if link.tag == "a")
     return 2 * linked >= _word_count(element)
 
@@ -182,8 +185,8 @@ def _metadata(page: Element) -> dict[str, Any]:
 
 
 def _title(page: Element) -> str:
-    """The titles of a page, joined. Besides in its head, a title may be at the beginning of its
-    body."""
+    """The titles of a page in one text. They are in its head, and can also be at the beginning of
+    its body."""
     for part in (page, *_elements_of(page)):
         titles = ("".join(child.texts()) for child in _elements_of(part) if child.tag == "title")
         if title := " – ".join(dict.fromkeys(filter(None, map(_plain, titles)))):
@@ -196,7 +199,7 @@ def _plain(text: str) -> str:
 
 
 class _Page:
-    """Writes the elements of a page as Markdown, section after section."""
+    """Converts the elements of a page to sections of Markdown."""
 
     def __init__(self) -> None:
         self._sections: list[Section] = []
@@ -210,7 +213,7 @@ class _Page:
         self._items: dict[Element, int] = {}  # of numbered lists: how many items were read
 
     def sections(self, root: Element) -> list[Section]:
-        """The sections below an element."""
+        """The sections of the content of an element."""
         self._walk(root)
         self._end_section()
         return self._sections
@@ -239,14 +242,14 @@ class _Page:
         self._above.pop()
 
     def _is_of_page(self, element: Element) -> bool:
-        """Whether a footer belongs to the whole page, and not to an article in it."""
+        """Whether an element is the footer of the whole page, and not of an article in it."""
         return element.tag == "footer" and not any(
             parent.tag in _WITH_FOOTER for parent in self._above[:-1]
         )
 
     def _part(self, element: Element, tag: str) -> None:
-        """The main part of a page, or its footer. Text around this element belongs to none of its
-        sections, so that passages have only the text of their section."""
+        """Add the main part of a page, or its footer, as sections of its own. The text around this
+        element goes to other sections, so that passages don't mix both."""
         self._end_section()
         if tag == "footer":
             self._path = []
@@ -288,7 +291,7 @@ class _Page:
         self._prefix = before
 
     def _mark_of(self, item: Element) -> str:
-        """The mark before a list item: its number, or "-"."""
+        """The mark of a list item: its number, or "-"."""
         parent = self._above[-2]
         if parent.tag != "ol":
             return "- "
@@ -360,8 +363,8 @@ def _whole(number: str, default: int) -> int:
 
 
 def _lines_of(element: Element) -> str:
-    """The text of an element without changes to white space, with line breaks at <br> and between
-    blocks."""
+    """The text of an element with its white space unchanged. Line breaks are added at <br> and
+    between blocks."""
     pieces: list[str] = []
     waiting: list[Element | str | None] = [element]  # None for the end of a block
     is_ended = False
@@ -385,7 +388,7 @@ def _lines_of(element: Element) -> str:
 
 
 def _input_text(element: Element) -> str:
-    """The shown text of a form field."""
+    """The text that a form field displays."""
     kind = (element.get("type") or "text").lower()
     if kind in ("hidden", "checkbox", "radio", "password", "file", "image", "color", "range"):
         return f" {element.get('alt')} "
@@ -393,7 +396,7 @@ def _input_text(element: Element) -> str:
 
 
 def _choice_text(element: Element) -> str:
-    """The options of a form field, with the names of their groups."""
+    """The options of a selection list, with the names of their groups."""
     return f" {', '.join(filter(None, map(_plain, _choices(element))))} "
 
 
@@ -434,8 +437,7 @@ def _scheme(href: str) -> str:
 
 
 def _is_of_data(table: Element) -> bool:
-    """Whether a table contains data in rows of cells, and doesn't serve for the layout of the
-    page."""
+    """Whether a table contains rows of data, instead of serving for the layout of the page."""
     cells = [len(_cells_of(row)) for row in _row_elements(table)]
     if len(cells) < 2 or max(cells) < 2:
         return False
@@ -443,7 +445,7 @@ def _is_of_data(table: Element) -> bool:
 
 
 def _row_elements(table: Element) -> list[Element]:
-    """The rows of a table, including those in groups."""
+    """The rows of a table, including rows in groups such as <tbody>."""
     rows: list[Element] = []
     for part in _elements_of(table):
         rows += [part] if part.tag == "tr" else _elements_of(part) if part.tag in _GROUPS else []
@@ -459,7 +461,7 @@ def _cells_of(row: Element) -> list[Element]:
 
 
 def _outside_of_cells(table: Element) -> Iterator[Element | str]:
-    """The content of a table outside of its cells, such as its caption."""
+    """The content of a table that is in no cell, such as its caption."""
     waiting = [table]
     while waiting:
         for part in waiting.pop().children:
@@ -470,7 +472,8 @@ def _outside_of_cells(table: Element) -> Iterator[Element | str]:
 
 
 def _rows_of(table: Element) -> list[list[str]]:
-    """The rows of a table; a cell that spans several positions is repeated in each."""
+    """The texts of the cells of a table, by row. A cell that spans several positions is repeated in
+    each of them."""
     rows = (
         [
             (words_of(cell), _whole(cell.get("colspan"), 1), _whole(cell.get("rowspan"), 1))
@@ -482,8 +485,8 @@ def _rows_of(table: Element) -> list[list[str]]:
 
 
 def words_of(element: Element) -> str:
-    """The text of an element in one line, with a space between its blocks, and with the text of
-    pictures and fields."""
+    """The text of an element in one line, with a space between its blocks. It includes the text of
+    pictures and form fields."""
     children = element.children
     if len(children) == 1 and isinstance(children[0], str):
         return _plain(children[0])

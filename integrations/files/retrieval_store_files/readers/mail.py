@@ -1,4 +1,4 @@
-"""Reads mail: all texts that a mail program shows, and mails within mails."""
+"""Reads mail: all texts that a mail program shows, including forwarded mails."""
 
 import email
 from collections.abc import Iterator
@@ -19,7 +19,8 @@ _SENT = (("From", "from"), ("Date", "date"))
 
 
 def read_mail(data: bytes, name: str) -> FileText:
-    """The texts of a mail, and of forwarded mails in it. Attachments are named and not opened."""
+    """Read the texts of a mail, and of the mails that it forwards. Attachments are named as gaps,
+    and not opened."""
     mail = email.message_from_bytes(data, policy=MAIL_POLICY)
     parts = _Parts(name)
     sections = [*parts.read(mail, 0)]
@@ -38,13 +39,13 @@ def read_mail(data: bytes, name: str) -> FileText:
 
 
 class _Parts:
-    """Reads the parts of mails. gaps: parts that aren't read."""
+    """Reads the parts of mails. gaps: descriptions of the parts that aren't read."""
 
     def __init__(self, name: str) -> None:
         self._name, self.gaps = name, list[str]()
 
     def read(self, part: Any, depth: int) -> Iterator[Section]:
-        """The sections of a part, one after another as they are shown."""
+        """The sections of a part, in the order in which a mail program shows them."""
         kind = part.get_content_type()
         if depth > _DEEPEST:
             self.gaps.append(f"a mail within {_DEEPEST} others isn't read")
@@ -79,8 +80,8 @@ class _Parts:
         yield from page.sections
 
     def _best_of(self, alternatives: Any, depth: int) -> Iterator[Section]:
-        """The plain text among alternatives, unless another one has twice its words, for example
-        because the plain text only refers to the HTML."""
+        """The sections of the best of several alternatives, which is usually the plain text. A
+        later alternative, such as HTML, is better if it has more than twice as many words."""
         known = len(self.gaps)
         best: list[Section] = []
         gaps: list[str] = []
@@ -96,7 +97,7 @@ class _Parts:
         yield from best
 
     def _read_forwarded(self, mail: Any, depth: int) -> Iterator[Section]:
-        """A mail within a mail, below its subject."""
+        """The sections of a forwarded mail, with its subject as their heading."""
         subject = _header(mail, "subject") or ""
         fields = _fields(mail, (*_SENT, *_RECEIVERS))
         sections = [Section(fields)] if fields else []
@@ -107,7 +108,7 @@ class _Parts:
 
 
 def _delivery_status(part: Any) -> Iterator[Section]:
-    """A server's report about a mail that it couldn't deliver."""
+    """A server's report on a mail that it couldn't deliver."""
     fields = (
         "\n".join(f"{name}: {value}" for name, value in inner.raw_items())
         for inner in part.iter_parts()
@@ -122,14 +123,15 @@ def _words(sections: list[Section]) -> int:
 
 
 def _fields(mail: Any, names: tuple[tuple[str, str], ...]) -> str:
-    """Some header lines of a mail."""
+    """Header lines of a mail. names: the label and the header name of each line; lines without a
+    value are left out."""
     values = ((label, _header(mail, name)) for label, name in names)
     return "\n".join(f"{label}: {value}" for label, value in values if value)
 
 
 def _charset(part: Any) -> str | None:
-    """The declared encoding of a part. A declaration of ASCII is ignored if the text has other
-    bytes."""
+    """The encoding that a part declares. A declaration of ASCII is ignored if the text has
+    non-ASCII bytes."""
     try:
         charset = part.get_content_charset()
     except (ValueError, IndexError, AttributeError, LookupError):  # errors of the library

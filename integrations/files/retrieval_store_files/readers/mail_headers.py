@@ -1,8 +1,8 @@
-"""Makes Python's mail library read headers in all encodings that mail programs know.
+"""Lets Python's mail library read headers in all encodings that mail programs know.
 
-The library decodes the "encoded words" of headers, such as =?gb2312?B?...?=, only by Python's names
-of encodings, and doesn't decode non-ASCII bytes. Both are converted to UTF-8 before it parses a
-header.
+Headers can have "encoded words", such as =?gb2312?B?...?=. The library decodes them only if Python
+knows the encoding by that name, and it doesn't decode non-ASCII bytes. Both are converted to UTF-8
+before the library parses a header.
 """
 
 import base64
@@ -22,13 +22,13 @@ _BEYOND_ASCII = re.compile("[\x80-\U0010ffff]")
 
 
 def decode_words(header: str) -> str:
-    """A header with its encoded words decoded."""
+    """Decode the encoded words in a header."""
     return _WORDS.sub(lambda match: "".join(_texts_of(match[0])), header)
 
 
 def _texts_of(words: str) -> list[str]:
-    """The texts of consecutive encoded words. Neighbours in the same encoding are decoded together,
-    since mail programs may split a character's bytes between them."""
+    """The texts of consecutive encoded words. Neighbouring words in the same encoding are decoded
+    together, since mail programs may split a character's bytes between them."""
     pieces: list[tuple[str, bytes]] = []
     for match in _ONE_WORD.finditer(words):
         charset, data = match[1].lower(), _bytes_of(match[2].lower(), match[3])
@@ -57,7 +57,7 @@ def _text_of(data: bytes, charset: str | None = None) -> str:
 
 
 def _in_utf_8(header: str) -> str:
-    """A header with its encoded words, and its bytes beyond ASCII, as encoded words in UTF-8."""
+    """A header, whose encoded words and non-ASCII bytes are replaced by encoded words in UTF-8."""
     if _BEYOND_ASCII.search(header):
         header = _text_of(header.encode("utf-8", "surrogateescape"))
     return _WORDS.sub(lambda match: _encoded("".join(_texts_of(match[0]))), header)
@@ -68,11 +68,11 @@ def _encoded(text: str) -> str:
 
 
 class _Policy(EmailPolicy):
-    """Python's mail policy that parses headers to objects; here headers are converted to UTF-8
-    first."""
+    """Python's mail policy that parses headers into objects. This class converts headers to UTF-8
+    before they are parsed."""
 
     def header_fetch_parse(self, name: str, value: Any) -> Any:
-        """The header of this name."""
+        """Parse the header of this name."""
         if isinstance(value, str):
             value = _in_utf_8(value)
         return super().header_fetch_parse(name, value)

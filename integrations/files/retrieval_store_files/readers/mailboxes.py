@@ -1,4 +1,4 @@
-"""Reads mailboxes of many mails, and mails that Outlook has saved."""
+"""Reads mailboxes, which are files of many mails, and mails that Outlook has saved."""
 
 import codecs
 import io
@@ -31,7 +31,8 @@ _MAIL = ("IPM.Note", "REPORT.IPM.Note", "IPM.Post", "IPM.StickyNote")
 
 
 def read_mbox(data: bytes, name: str) -> FileText:
-    """The mails of a mailbox, each below its subject. Attachments are named and not opened."""
+    """Read the mails of a mailbox. The subject of each mail is the heading of its sections.
+    Attachments are named as gaps, and not opened."""
     if b"\n" not in data:  # as on an old Macintosh
         data = data.replace(b"\r", b"\n")
     places = [*_FROM.finditer(data)]
@@ -58,7 +59,8 @@ def read_mbox(data: bytes, name: str) -> FileText:
 
 
 def _sections_of(mail: FileText, number: int) -> list[Section]:
-    """The sections of a mail below its subject; the first begins with the sender and the date."""
+    """The sections of a mail, with its subject as their heading. The first section begins with the
+    sender and the date. number: the mail's position in the mailbox, used if it has no subject."""
     subject = " ".join((mail.title or "").split()) or f"Mail {number}"
     lead = _lead(mail.author, mail.date)
     first, *rest = mail.sections or [Section("")]
@@ -75,8 +77,8 @@ def _lead(author: str | None, date: str | None) -> str:
 
 
 def read_msg(data: bytes, name: str) -> FileText:
-    """A mail that Outlook has saved. Attachments are named and not opened. A file with this ending
-    that isn't such a mail, such as a message catalogue, is read as text."""
+    """Read a mail that Outlook has saved. Attachments are named as gaps, and not opened. A .msg
+    file that isn't such a mail, such as a message catalogue, is read as text."""
     if not data.startswith(OLE):
         return read_code(data, name)
     try:
@@ -104,7 +106,7 @@ def read_msg(data: bytes, name: str) -> FileText:
 
 
 def _body_of(message: Any, name: str) -> FileText:
-    """The text of a mail, after its sender and recipients."""
+    """The text of a mail, below its sender and recipients."""
     recipients = [
         " ".join(filter(None, [recipient.name, _address_of(recipient)]))
         for recipient in message.recipients
@@ -136,7 +138,7 @@ def _address_of(recipient: Any) -> str:
 
 
 def _sender_of(message: Any) -> str | None:
-    """The sender of a mail, without the address in an Exchange directory."""
+    """The name and address of the sender, without an address in an Exchange directory."""
     named = message.sender or message.properties.str_prop_value(_SENDER_NAME)
     sender = _decode_again(message, _SENDER_NAME, named or "")
     if not sender:
@@ -146,7 +148,8 @@ def _sender_of(message: Any) -> str | None:
 
 def _decode_again(message: Any, number: int, text: str) -> str:
     """The text of a property. If a mail doesn't declare the encoding of short texts, they are
-    decoded in the body's encoding instead of the library's default."""
+    decoded again in the encoding of the body. number: the property's number; text: the text as the
+    library decoded it."""
     properties = message.properties
     if properties.int_prop_value(_CODE_PAGE_OF_STRINGS) is not None or not any(
         known.pid == number and known.ptyp == _STRING8 for known in properties
@@ -159,15 +162,16 @@ def _decode_again(message: Any, number: int, text: str) -> str:
 
 
 def _date_of(message: Any) -> str | None:
-    """The date of a mail; None for the year 1601, which means never."""
+    """The date of a mail in ISO 8601; None if it is in 1601, which means that there is no date."""
     date = message.sent_date
     return date.isoformat() if date and date.year > 1601 else None
 
 
 @cache
 def _know_code_pages() -> None:
-    """Register the Windows encodings in Python under the library's names, such as "windows-950".
-    Give the library the larger encodings in which mails with these names are written."""
+    """Register the Windows encodings in Python under the names that the library uses, such as
+    "windows-950". The library also gets the larger encodings in which mails with some of these
+    names are really written."""
     from oxmsg.domain import encodings
 
     larger = {932: "cp932", 936: "gb18030", 949: "cp949", 950: "big5hkscs", 38598: "iso-8859-8"}

@@ -1,6 +1,6 @@
-"""Reads texts whose headings are marked: AsciiDoc, Org, LaTeX; XML; and the cues of subtitles.
+"""Reads AsciiDoc, Org and LaTeX, which mark their headings, and XML and subtitles.
 
-Where a text is kept unchanged, each section is an exact copy of the file between two positions.
+If a text is kept unchanged, each section is an exact copy of a range of the file.
 """
 
 import html
@@ -33,7 +33,7 @@ _TEXT_LINE = re.compile(r"^(?!:|//)[^\n]*\S", re.MULTILINE)  # neither an attrib
 
 @dataclass(slots=True)
 class _Heading:
-    """A heading between two positions. level: 0 for the title of a document."""
+    """A heading, with its start and end in the text. level: 0 for the title of a document."""
 
     start: int
     end: int
@@ -42,7 +42,7 @@ class _Heading:
 
 
 def _sections(text: str, headings: list[_Heading]) -> list[Section]:
-    """The text between headings, in sections."""
+    """The sections of a text, which are the ranges between its headings."""
     sections: list[Section] = []
     path: list[_Heading] = []
     bounds = [_Heading(0, 0, -1, ""), *headings, _Heading(len(text), len(text), -1, "")]
@@ -66,8 +66,8 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _title(text: str, headings: list[_Heading]) -> str | None:
-    """The title of the whole text: its first heading, if that has level 0 and no text is before
-    it."""
+    """The title of a text: its first heading, if that has level 0 and there is no text before it;
+    otherwise None."""
     first = headings[0] if headings else None
     if first is None or first.level != 0 or _TEXT_LINE.search(text[: first.start]):
         return None
@@ -89,7 +89,8 @@ _INCLUDED = re.compile(r"^include::(\S.*?)\[", re.MULTILINE)
 
 
 def read_asciidoc(data: bytes, name: str) -> FileText:
-    """AsciiDoc by its headings. Included files are gaps."""
+    """Read AsciiDoc, and split it at its headings. Files that it includes aren't read; they are
+    reported as gaps."""
     text, guessed = decode(data)
     headings = [*_asciidoc_headings(text)]
     attributes = dict(reversed(_ASCIIDOC_ATTRIBUTE.findall(text)))
@@ -113,7 +114,7 @@ def _gaps_of_included(names: list[str]) -> tuple[str, ...]:
 
 
 def _asciidoc_headings(text: str) -> Iterator[_Heading]:
-    """The headings outside of literal blocks."""
+    """The headings of an AsciiDoc text, except lines in literal blocks."""
     fence = ""
     before = [(0, ""), (0, "")]  # the last two lines, each with its position
     for at, line in _lines(text):
@@ -131,8 +132,8 @@ def _asciidoc_headings(text: str) -> Iterator[_Heading]:
 
 
 def _underlined_level(before: list[tuple[int, str]], line: str) -> int | None:
-    """The level of an underlined heading. The underline is as long as the heading, plus or minus
-    one character, and the line above it has no text."""
+    """The level of the heading that `line` underlines; None if it underlines none. The underline is
+    as long as the heading, plus or minus one character. The line before the heading has no text."""
     (_, above), (_, title) = before
     title = title.rstrip()
     is_title = title[:1] not in ("", ".", "[", " ", "|") and any(map(str.isalnum, title))
@@ -155,7 +156,8 @@ _ORG_INCLUDED = re.compile(
 
 
 def read_org(data: bytes, name: str) -> FileText:
-    """Org by its headings. Included files are gaps."""
+    """Read Org, and split it at its headings. Files that it includes aren't read; they are reported
+    as gaps."""
     text, guessed = decode(data)
     headings = [
         _Heading(match.start(), match.end(), len(match[1]), match[2].strip())
@@ -212,8 +214,8 @@ _COMMAND = re.compile(r"\\label[ ]*\{[^{}]*\}|\\[a-zA-Z]+\*?[ ]?|[{}]")
 
 
 def read_latex(data: bytes, name: str) -> FileText:
-    """LaTeX by its headings, with commands unchanged, and accents as letters. Included files are
-    gaps."""
+    """Read LaTeX, and split it at its headings. Accent commands become letters; other commands stay
+    unchanged. Files that it includes aren't read; they are reported as gaps."""
     text, guessed = decode(data)
     headings: list[_Heading] = []
     attributes: dict[str, str] = {}
@@ -249,7 +251,7 @@ def read_latex(data: bytes, name: str) -> FileText:
 
 
 def _closing_brace(text: str, start: int) -> int:
-    """The position after the brace that closes the one before `start`."""
+    """The position after the brace that closes the brace directly before `start`."""
     depth = 1
     for match in _BRACES.finditer(text, start, start + _LONGEST_TITLE):
         depth += {"{": 1, "}": -1}.get(match[0], 0)
@@ -259,13 +261,14 @@ def _closing_brace(text: str, start: int) -> int:
 
 
 def _plain_latex(text: str) -> str:
-    """A title without commands."""
+    """The text of a LaTeX title without commands."""
     text = _COMMAND.sub(" ", _with_letters(text).replace("~", " ").replace("\\\\", " "))
     return _SPACE.sub(" ", text.replace("\\", "")).strip()
 
 
 def _with_letters(text: str) -> str:
-    """LaTeX with letters instead of accent commands, so that words are found; code is unchanged."""
+    """Replace accent commands in LaTeX by letters, so that searches find the words. Code stays
+    unchanged."""
     if "\\" not in text:
         return text
     parts = _CODE.split(text)
@@ -294,8 +297,8 @@ _DRAWN_WORDS = frozenset(["title", "desc", "text", "foreignObject", "flowRoot"])
 
 
 def read_xml(data: bytes, name: str) -> FileText:
-    """XML by its lines, in its declared encoding, with character references and its declared
-    entities replaced. Of a drawing (SVG) only the words."""
+    """Read XML, and split it by lines. References to characters and to entities that the file
+    declares are replaced. Of a drawing (SVG) only the words are read."""
     text, guessed = decode(data, label_in_xml(data))
     entities = Entities(text)
     if _IS_DRAWING.match(text[entities.end :]):
@@ -311,7 +314,7 @@ def read_xml(data: bytes, name: str) -> FileText:
 
 
 def _words_of_drawing(text: str, guessed: tuple[str, ...], entities: Entities) -> FileText:
-    """The words in a drawing: its title, and the texts and descriptions of its parts."""
+    """The words in a drawing (SVG): its title, and the texts and descriptions of its parts."""
     root = xml_root(_without_declaration(text).encode(), "the drawing")
     title = next((all_text(part) for part in root if local_name(part) == "title"), None) or None
     words = dict.fromkeys(
@@ -325,7 +328,7 @@ def _words_of_drawing(text: str, guessed: tuple[str, ...], entities: Entities) -
 
 
 def _without_declaration(text: str) -> str:
-    """XML without its encoding declaration, since the encoding has changed."""
+    """Remove the encoding declaration of XML, which is wrong after the text was decoded."""
     return re.sub(r"\A\s*<\?xml\b.*?\?>", "", text, flags=re.DOTALL)
 
 
@@ -345,7 +348,7 @@ _TAG = re.compile(
 
 @dataclass(slots=True)
 class _Cue:
-    """A text of subtitles that is shown at a time, between two positions in the file."""
+    """A text of subtitles with the time at which it is shown, and its start and end in the file."""
 
     start: int
     end: int
@@ -354,8 +357,8 @@ class _Cue:
 
 
 def read_subtitles(data: bytes, name: str) -> FileText:
-    """The cues of subtitles in SubRip or WebVTT form, with their speakers. Each section has some
-    dozens of cues, and the time of its first cue as heading."""
+    """Read subtitles in the form of SubRip or WebVTT, with their speakers. Each section has some
+    dozens of cues. Its heading is the time of its first cue."""
     text, guessed = decode(data)
     cues: list[_Cue] = []
     title, styles, names = None, 0, 0
@@ -381,7 +384,8 @@ def read_subtitles(data: bytes, name: str) -> FileText:
 
 
 def _paragraphs(text: str) -> Iterator[tuple[int, int, list[str]]]:
-    """The blocks of consecutive lines that aren't empty, with their positions."""
+    """Yield the start, the end and the lines of each block of consecutive lines that aren't
+    empty."""
     start, end = 0, 0
     lines: list[str] = []
     for at, line in _lines(text):
@@ -415,6 +419,6 @@ def _cue_sections(cues: list[_Cue]) -> Iterator[Section]:
 
 
 def _text_of_cue(cue: _Cue) -> str:
-    """The text of a cue in one line, without tags, with its speaker."""
+    """The text of a cue in one line, with its speaker and without tags."""
     text = _SPEAKER.sub(r"\1: ", " ".join(line.strip() for line in cue.lines))
     return _SPACE.sub(" ", html.unescape(_TAG.sub("", text))).strip()

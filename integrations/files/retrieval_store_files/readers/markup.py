@@ -1,6 +1,6 @@
-"""Reads texts with headings: plain ones, Markdown and reStructuredText.
+"""Reads plain texts, Markdown and reStructuredText, and splits them at their headings.
 
-Each section is an exact copy of the file between two positions.
+Each section is an exact copy of a range of the file.
 """
 
 import re
@@ -27,7 +27,7 @@ _ITEM = re.compile(r" {0,3}(?:[-*+]|\d{1,9}[.)]) {1,4}(?=\S)")
 
 
 def read_text(data: bytes, name: str) -> FileText:
-    """A text, divided by its headings in the form of Markdown or reStructuredText."""
+    """Read a text, and split it at its headings, in the form of Markdown or reStructuredText."""
     text, gaps = decode(data)
     return replace(file_text_of(text), gaps=gaps)
 
@@ -36,16 +36,16 @@ read_markdown = read_text
 
 
 def read_rst(data: bytes, name: str) -> FileText:
-    """A reStructuredText document. There, a row of "~" underlines a heading; it doesn't begin a
-    block of code."""
+    """Read a reStructuredText document, and split it at its headings. In such a document a row of
+    "~" underlines a heading, and doesn't begin a block of code."""
     text, gaps = decode(data)
     return replace(file_text_of(text, has_fences=False), gaps=gaps)
 
 
 class CodeBlocks:
-    """Finds the lines of Markdown that are in blocks of code; lines must be given one after
-    another. By CommonMark, a block ends at a line with at least as many marks as it began with, and
-    nothing after them, or with its list item."""
+    """Finds the lines of Markdown that are in blocks of code. Each line must be passed to
+    `goes_on`, in order. By CommonMark, a block ends at a line that has only marks, at least as many
+    as the block's first line. It also ends with the list item that contains it."""
 
     def __init__(self) -> None:
         self._marks = ""  # the open block's
@@ -55,12 +55,13 @@ class CodeBlocks:
 
     @property
     def is_open(self) -> bool:
-        """Whether a block continues after the last line."""
+        """Whether the last line was in a block of code that continues after it."""
         return bool(self._marks)
 
     def goes_on(self, line: str) -> bool:
-        """Whether the next line belongs to a block of code that was open before it; the line may be
-        the block's end. It may also begin another block; then `is_open` is true."""
+        """Whether the next line belongs to a block of code that began before it. The line can be
+        the end of that block. If the line begins a block itself, the result is False, and `is_open`
+        becomes True."""
         line = line.expandtabs(4)
         indent, is_blank = len(line) - len(line.lstrip(" ")), not line.strip()
         if self._is_in_item and not is_blank and indent < self._item:
@@ -83,23 +84,25 @@ class CodeBlocks:
         return False
 
     def _end_at(self, line: str) -> None:
-        """End the open block, if the line ends it."""
+        """End the open block of code if this line is its end."""
         match = _FENCE.match(line)
         if match and match[1].startswith(self._marks) and not match[2].strip():
             self._marks, self._is_in_item, self._is_apart = "", False, True
 
 
 def fenced(code: str, language: str = "") -> str:
-    """Code as a Markdown block, with longer marks than any line of it has."""
+    """Code as a Markdown block of code. The marks around it are longer than any run of marks in the
+    code."""
     longest = max(map(len, re.findall("`{3,}", code)), default=2)
     marks = "`" * (longest + 1)
     return f"{marks}{language}\n{code}\n{marks}"
 
 
 def file_text_of(text: str, has_fences: bool = True, keeps_fields: bool = True) -> FileText:
-    """A text, divided by its headings. Its title comes from its front matter, a block of YAML
-    between two lines of "---", or else from its first heading. Other fields of the front matter are
-    a section of their own, unless `keeps_fields` is False."""
+    """Split a text at its headings. Its title is the one in its front matter, a block of YAML
+    between two lines of "---". Otherwise it is its first heading, if that has level 1 and no text
+    before it. has_fences: whether rows of marks enclose blocks of code, as in Markdown.
+    keeps_fields: whether the other fields of the front matter become a section."""
     front = _front_matter(text)
     parts = _parts(text, front.end, has_fences)
     own = parts[1].title if len(parts) > 1 and parts[1].level == 1 and parts[0].is_blank else None
@@ -115,8 +118,9 @@ def file_text_of(text: str, has_fences: bool = True, keeps_fields: bool = True) 
 
 @dataclass(frozen=True, slots=True)
 class _FrontMatter:
-    """The front matter of a text. fields: the fields that are the file's metadata; others: the
-    ranges of all other fields; end: where the text begins."""
+    """The front matter of a text, a block of YAML. fields: the fields that are metadata of the
+    file; others: the ranges of all other fields in the text; end: the position after the front
+    matter."""
 
     fields: dict[str, str]
     others: tuple[tuple[int, int], ...]
@@ -124,8 +128,8 @@ class _FrontMatter:
 
 
 def _front_matter(text: str) -> _FrontMatter:
-    """The front matter of a text, if it is a YAML object. Otherwise the lines between two rules are
-    part of the text."""
+    """The front matter of a text, if it is a YAML object. If it isn't, the lines between the two
+    rows of "---" are part of the text."""
     none = _FrontMatter({}, (), 0)
     match = _FRONT_MATTER.match(text)
     if match is None:
@@ -167,8 +171,8 @@ def _word_for_word(text: str, start: int, end: int) -> Section:
 
 @dataclass(slots=True)
 class _Part:
-    """A heading and the lines below it, each with its start position; level 0 before the first
-    heading."""
+    """A heading and the lines below it, each with its start position. level: the level of the
+    heading; 0 for the lines before the first heading."""
 
     level: int
     title: str
@@ -181,7 +185,7 @@ class _Part:
 
 
 def _parts(text: str, start: int, has_fences: bool) -> list[_Part]:
-    """The parts of a text, one for each heading; they may be empty."""
+    """The parts of a text from `start` on, one for each heading. A part can be empty."""
     parts = [_Part(0, "", start)]
     code = CodeBlocks()  # in which "#" begins a comment
     rules: list[str] = []  # the underline characters of headings, the highest first
@@ -207,16 +211,16 @@ def _parts(text: str, start: int, has_fences: bool) -> list[_Part]:
 
 
 def _without_closing(title: str) -> str:
-    """A heading without the closing "#" marks after it."""
+    """A heading without the "#" marks at its end."""
     title = title.rstrip()
     rest = title.rstrip("#")
     return rest.rstrip() if rest != title and rest.endswith((" ", "\t")) else title
 
 
 def _take_underlined_heading(lines: list[tuple[int, str]], rule: str, may_be_shorter: bool) -> str:
-    """Remove and return the heading at the end of `lines` that a rule underlines, and a rule above
-    it, if any; "" if there is no heading. may_be_shorter: whether the rule below may be shorter
-    than the heading, as in Markdown, if there is none above."""
+    """Remove and return the heading at the end of `lines` that the row `rule` underlines; "" if
+    there is none. An equal row above the heading is removed too. may_be_shorter: whether `rule` can
+    be shorter than a heading that has no row above it, as in Markdown."""
     *above, title = ["", "", *(line for _, line in lines[-2:])][-2:]
     is_between, is_alone = above[0].strip() == rule, not above[0].strip()
     is_long_enough = len(title.rstrip()) <= len(rule)
@@ -231,7 +235,8 @@ def _take_underlined_heading(lines: list[tuple[int, str]], rule: str, may_be_sho
 
 
 def _sections(text: str, parts: list[_Part]) -> Iterator[Section]:
-    """The sections of those parts that have text, or a heading without subsections."""
+    """The sections of the parts. A part without text is left out if it has no heading, or if
+    subsections follow its heading."""
     path: list[tuple[int, str]] = []
     for i, part in enumerate(parts):
         following = parts[i + 1].level if i + 1 < len(parts) else 0
@@ -246,7 +251,7 @@ def _sections(text: str, parts: list[_Part]) -> Iterator[Section]:
 
 
 def _place(part: _Part) -> tuple[int, int]:
-    """The range of a part's text, without surrounding white space."""
+    """The start and end of a part's text, without surrounding white space."""
     full = [(at, line) for at, line in part.lines if line.strip()]
     if not full:
         return part.start, part.start

@@ -1,4 +1,4 @@
-"""The structure of OpenDocument: its parts in a zip or flat XML, its names and styles."""
+"""Parses OpenDocument files: the parts in a zip or in flat XML, their names and their styles."""
 
 import re
 from collections.abc import Iterator
@@ -27,8 +27,9 @@ _SPACES = re.compile(r"[ \t\r\n]+")
 
 @dataclass(slots=True)
 class StylesOfText:
-    """What a document's styles mean: their parent styles, and the levels of numbered lists. Also
-    how many numbers the heading of a level shows, and the text around these numbers."""
+    """The styles of a document that readers need. parents: the parent of each style; numbered: the
+    numbered levels of lists, as pairs of list style and level. outline: for each level of headings
+    how many numbers are shown, and the text before and after them."""
 
     parents: dict[str, str] = field(default_factory=dict)
     numbered: set[tuple[str, int]] = field(default_factory=set)
@@ -36,7 +37,7 @@ class StylesOfText:
     unnumbered: set[str] = field(default_factory=set)  # styles of headings that show no number
 
     def add(self, root: Any) -> None:
-        """Add the styles below an element."""
+        """Add all styles inside an element."""
         for element in root.iter(attribute("style", "style")):
             name, parent = (
                 element.get(attribute("style", key)) for key in ("name", "parent-style-name")
@@ -61,8 +62,8 @@ class StylesOfText:
                 self.numbered.add((name, int(level)))
 
     def heading_number(self, heading: Any, counts: list[int]) -> str:
-        """The number of a heading, "" if it has none. counts: the number of headings so far on each
-        level, from level 1; updated here."""
+        """The number of a heading as text; "" if it has none. counts: the number of headings so far
+        on each level, from level 1; this call updates it."""
         level = count_of(heading, attribute("text", "outline-level"), MAX_LEVEL)
         is_listed = heading.get(attribute("text", "is-list-header")) != "true"
         if not is_listed or level not in self.outline or heading.get(STYLE) in self.unnumbered:
@@ -73,7 +74,8 @@ class StylesOfText:
         return f"{before}{'.'.join(numbers)}{after.strip()} "
 
     def is_title(self, paragraph: Any) -> bool:
-        """Whether a paragraph has the style of the document's title."""
+        """Whether the style of a paragraph is that of the document's title, or is derived from
+        it."""
         name = paragraph.get(STYLE)
         for _ in range(20):
             if name is None or name == "Title":
@@ -84,8 +86,8 @@ class StylesOfText:
 
 @dataclass(slots=True)
 class DocumentParts:
-    """The parts of a document: the root elements of its content, styles and metadata. In flat XML
-    all three are the same element. package: the zip."""
+    """The root elements of the content, styles and metadata of a document. In flat XML all three
+    are the same element. package: the zip that contains them."""
 
     content: Any
     styles: Any
@@ -94,7 +96,7 @@ class DocumentParts:
 
 
 def styles_of(parts: DocumentParts) -> StylesOfText:
-    """The styles of a document; the whole document is searched for them."""
+    """The styles of a document, from all of its parts."""
     styles = StylesOfText()
     for root in (parts.content, parts.styles):
         if root is not None:
@@ -103,7 +105,7 @@ def styles_of(parts: DocumentParts) -> StylesOfText:
 
 
 def parts_of(data: bytes) -> DocumentParts:
-    """The parts of a document; raises DataLoaderError for an invalid or encrypted one."""
+    """Parse a document into its parts. Raises DataLoaderError if it is invalid or encrypted."""
     if not data.startswith(b"PK"):
         if not data[:100].lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n\0").startswith(b"<"):
             raise DataLoaderError("it isn't OpenDocument: it is neither a zip nor XML")
@@ -122,7 +124,7 @@ def parts_of(data: bytes) -> DocumentParts:
 
 
 def metadata_of(root: Any) -> dict[str, Any]:
-    """The metadata of a document, as fields of a FileText."""
+    """The metadata of a document, as arguments of FileText."""
     texts: dict[str, str] = {}
     for element in () if root is None else root.iter(attribute("office", "meta")):
         for part in element:
@@ -138,7 +140,8 @@ def metadata_of(root: Any) -> dict[str, Any]:
 
 
 def count_of(element: Any, name: str, most: int) -> int:
-    """A count that an attribute contains: 1 if it is absent, and at most `most`."""
+    """The number in an attribute of an element, limited to `most`; 1 if the attribute is missing or
+    isn't a number."""
     text = element.get(name) or ""
     return min(max(int(text), 1), most) if text.isdecimal() and len(text) < 12 else 1
 
@@ -149,17 +152,19 @@ def is_shape(element: Any) -> bool:
 
 
 def is_label(element: Any) -> bool:
-    """Whether an element describes a picture or a shape, and isn't a field of the same name."""
+    """Whether an element is the description of a picture or a shape. Fields with the same local
+    name are not."""
     return isinstance(element.tag, str) and element.tag.startswith(_SVG)
 
 
 def labels_of(element: Any) -> str:
-    """The descriptions of a picture or a shape for people who can't see it."""
+    """The descriptions of a picture or a shape, which are meant for people who can't see it."""
     return "\n".join(all_text(part) for part in element if is_label(part)).strip()
 
 
 def rows_of(table: Any) -> Iterator[Any]:
-    """The rows of a table, including those in groups, but not in tables inside its cells."""
+    """The rows of a table, including rows in groups. Rows of tables inside its cells are left
+    out."""
     for part in table:
         kind = local_name(part)
         if kind == "table-row":
@@ -169,7 +174,8 @@ def rows_of(table: Any) -> Iterator[Any]:
 
 
 def equation_text(math: Any) -> str:
-    """An equation in the formula editor's syntax, or else its symbols."""
+    """An equation in the syntax of the formula editor. If the file lacks that, the symbols of the
+    equation."""
     notes = [element for element in math.iter() if local_name(element) == "annotation"]
     if notes and all_text(notes[0]):
         return all_text(notes[0])
@@ -177,7 +183,7 @@ def equation_text(math: Any) -> str:
 
 
 def collapse_space(text: str | None) -> str:
-    """Text between tags, with runs of white space collapsed."""
+    """A text in which each run of white space is one space; "" for None."""
     return _SPACES.sub(" ", text) if text else ""
 
 

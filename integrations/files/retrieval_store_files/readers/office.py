@@ -1,5 +1,6 @@
-"""The common parts of Word documents, slides and spreadsheets: a zip with parts in XML, charts,
-equations, and metadata."""
+"""The common parts of the readers for Word documents, slides and spreadsheets, which are zips of
+XML: they open the zip, and read charts, equations and metadata.
+"""
 
 import io
 import posixpath
@@ -30,12 +31,13 @@ _DEEPEST = 100  # levels of an equation
 
 
 def missing(what: str, package: str, error: ImportError) -> MissingDependencyError:
-    """The error of a reader whose library isn't installed."""
+    """The error that a reader raises if its library isn't installed. what: the kind of file;
+    package: the library."""
     return MissingDependencyError(f"{what} needs {package}: {INSTALL} ({error})")
 
 
 def open_office(data: bytes) -> PackedFile:
-    """A document of Office. It is decrypted if necessary, and converted from the strict to the
+    """Open an Office document. It is decrypted if necessary, and converted from the strict to the
     usual (transitional) form of the standard."""
     packed = PackedFile(_decrypt(data) if data.startswith(OLE) else data, "a document of Office")
     relations = "_rels/.rels"
@@ -46,9 +48,9 @@ def open_office(data: bytes) -> PackedFile:
 
 
 def open_by(packed: PackedFile, library: Callable[[Any], Any]) -> tuple[PackedFile, Any]:
-    """The result of a library for a document, and the document as the library read it. If the
-    library misses a part because a reference spells its name differently, the document is rewritten
-    with one spelling, and read again."""
+    """Open a document with a library. Returns the document as the library read it, and the
+    library's result. If a reference spells a part's name differently, the library may miss the
+    part. Then the document is rewritten with one spelling, and opened again."""
     try:
         return packed, library(packed.stream)
     except KeyError:
@@ -66,7 +68,8 @@ _USUAL_NAME = rb"http://schemas.openxmlformats.org/\1/2006/\2"
 def _rewritten(
     packed: PackedFile, name_of: Callable[[str], str], content_of: Callable[[str, bytes], bytes]
 ) -> PackedFile:
-    """The document, with names and contents of its parts changed by these functions."""
+    """A copy of a document. name_of returns the new name of a part, and content_of its new
+    content."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as written:
         for name in packed.names():
@@ -75,8 +78,8 @@ def _rewritten(
 
 
 def _in_usual_form(name: str, content: bytes) -> bytes:
-    """A part in the strict form of the standard, converted to the usual (transitional) form. The
-    libraries don't know the strict form, in which only the names differ."""
+    """Convert a part from the strict to the usual (transitional) form of the standard. The
+    libraries don't know the strict form, which differs only in names."""
     is_xml = name.lower().endswith((".xml", ".rels"))
     return _STRICT_NAME.sub(_USUAL_NAME, content) if is_xml else content
 
@@ -89,9 +92,9 @@ _ELEMENT = re.compile(rb"<[^<>]*>")
 
 
 def _has_other_names(packed: PackedFile, which: Collection[str]) -> bool:
-    """Whether references spell the names of parts in another case. By the standard case doesn't
-    matter, but the libraries compare names exactly. which: the parts whose references are
-    checked."""
+    """Whether references spell the names of parts differently, for example in upper case. By the
+    standard case doesn't matter, but the libraries compare names exactly. which: the parts in which
+    references are checked."""
     names = packed.raw_names()
     if any("\\" in name or name.startswith("/") for name in names):
         return True
@@ -117,7 +120,8 @@ def _names_parts(name: str) -> bool:
 
 
 def _references(content: bytes) -> Iterator[str]:
-    """The names of parts to which relations, or the list of content types, refer."""
+    """The names of parts to which a part refers. content: a part that has relations, or the list of
+    content types."""
     if _EXTERNAL.search(content):
         content = _ELEMENT.sub(lambda one: b"" if _EXTERNAL.search(one[0]) else one[0], content)
     for match in _NAMED_PART.finditer(content):
@@ -125,13 +129,14 @@ def _references(content: bytes) -> Iterator[str]:
 
 
 def _plain_name(name: str) -> str:
-    """The name of a part in lower case; names that the libraries expect keep their spelling."""
+    """The name of a part in lower case. Names that the libraries expect keep their spelling."""
     plain = name.replace("\\", "/").lower()
     return _TYPES if plain == _TYPES.lower() else plain.replace("docprops/", "docProps/")
 
 
 def _with_plain_names(name: str, content: bytes) -> bytes:
-    """Relations, or the list of content types, with the new spelling of parts' names."""
+    """A part with relations, or the list of content types, in which names of parts are spelled as
+    by `_plain_name`. Other parts stay unchanged."""
     if not _names_parts(_plain_name(name)):
         return content
 
@@ -146,7 +151,7 @@ def _with_plain_names(name: str, content: bytes) -> bytes:
 
 
 def _decrypt(data: bytes) -> bytes:
-    """Decrypt a document, which is contained in a file of the older format."""
+    """Decrypt a document, which is stored inside a file of the format before 2007."""
     if b"E\0n\0c\0r\0y\0p\0t\0e\0d\0P\0a\0c\0k\0a\0g\0e" not in data:
         raise DataLoaderError("it isn't a document of Office in its format since 2007")
     if not passwords():
@@ -173,9 +178,9 @@ def _decrypt(data: bytes) -> bytes:
 
 @contextmanager
 def reading(kind: str, packed: PackedFile, part: str | None = None) -> Iterator[None]:
-    """In the `with` body: make a library's errors name the damaged part. That is the first part
-    that can't be unpacked or isn't XML, or else the part that is being read. kind: the kind of
-    document, such as "a spreadsheet"."""
+    """A context manager in which the errors of a library name the damaged part. That is the first
+    part that can't be unpacked or isn't XML. If there is none, it is `part`, the part that is being
+    read. kind: the kind of document, such as "a spreadsheet"."""
     try:
         yield
     except (MemoryError, RecursionError, DataLoaderError, MissingDependencyError):
@@ -196,19 +201,20 @@ _MISSING = re.compile(r"no item named ['\"]+([^'\"]+)")
 
 
 def _check_parts(packed: PackedFile) -> None:
-    """Raise DataLoaderError for the first part that can't be unpacked, or isn't XML."""
+    """Raise DataLoaderError for the first part that can't be unpacked or isn't XML."""
     for name in packed.names():
         if name.lower().endswith((".xml", ".rels")):
             packed.xml(name)
 
 
 def parse_xml(data: bytes) -> Any:
-    """The root of a part in XML."""
+    """Parse a part that is XML, and return its root."""
     return xml_root(data, "a part")
 
 
 def office_metadata(packed: PackedFile, core: Any) -> dict[str, Any]:
-    """The metadata of a document; where it has none, the libraries invent them."""
+    """The metadata of a document, as arguments of FileText. core: its metadata in the library,
+    which invents them if the document has none."""
     if not any(name.lower().endswith("core.xml") for name in packed.names()):
         return {}
     return {
@@ -228,7 +234,7 @@ def _date(value: Any) -> str | None:
 
 
 def related_parts(packed: PackedFile, path: str) -> list[tuple[str, str, str]]:
-    """The parts to which the part at a path refers: for each its id, kind and path."""
+    """The id, kind and path of each part to which the part at `path` refers."""
     folder, name = posixpath.split(path)
     relations_of = f"{folder}/_rels/{name}.rels"
     if relations_of not in packed:
@@ -246,8 +252,9 @@ def related_parts(packed: PackedFile, path: str) -> list[tuple[str, str, str]]:
 
 
 def elements(parent: Any, tags: Collection[str], no_text: frozenset[str]) -> Iterator[Any]:
-    """The elements with these tags in another element, without those inside a matching element or
-    one of `no_text`. Not recursive, since a file may nest elements deeply."""
+    """Yield the elements inside `parent` that have one of the tags. Elements inside a yielded
+    element, or inside an element with a tag in `no_text`, are skipped. Not recursive, since a file
+    may nest elements deeply."""
     waiting = [iter(parent)]
     while waiting:
         element = next(waiting[-1], None)
@@ -265,7 +272,7 @@ _NO_TEXT = frozenset([FALLBACK, f"{_DRAWING}pPr", f"{_DRAWING}rPr"])
 
 
 def drawing_text(element: Any) -> str:
-    """The paragraphs of a shape, a chart or a diagram, each in a line of its own."""
+    """The paragraphs of a shape, a chart or a diagram, one per line."""
     lines = []
     for paragraph in elements(element, (_PARAGRAPH,), _NO_TEXT):
         pieces = []
@@ -277,7 +284,7 @@ def drawing_text(element: Any) -> str:
 
 
 def drawing_table(table: Any) -> list[list[str]]:
-    """The rows of a table on a slide; a merged cell is repeated in each position that it covers."""
+    """The rows of a table on a slide. A merged cell is repeated in each position that it covers."""
     rows: list[list[str]] = []
     for row in table.iter(f"{_DRAWING}tr"):
         texts: list[str] = []
@@ -293,7 +300,7 @@ def drawing_table(table: Any) -> list[list[str]]:
 
 
 def chart_text(root: Any) -> str:
-    """The titles of a chart, and its values as a table."""
+    """The titles of a chart, and a Markdown table of its values."""
     names: list[str] = [""]
     rows: dict[str, list[str]] = {}
     for number, series in enumerate(root.iter(f"{_CHART}ser"), 1):
@@ -311,8 +318,9 @@ def chart_text(root: Any) -> str:
 
 
 def _values(series: Any, name: str) -> dict[str, str]:
-    """The values of one kind in a series, by position. If categories have several levels, the
-    innermost comes first; an outer value applies until the next one."""
+    """The values of a series in a chart, by position. name: the kind of values, such as categories.
+    Categories can have several levels. The innermost level comes first; a value of an outer level
+    applies until the next one."""
     path = f"{_CHART}{name}"
     values: dict[str, str] = {}
     for level in series.findall(f"{path}//{_CHART}lvl") or series.findall(path):
@@ -326,12 +334,12 @@ def _values(series: Any, name: str) -> dict[str, str]:
 
 
 def _by_number(place: str) -> tuple[int, str]:
-    """A sort key for positions that are numbers in text form."""
+    """A sort key for texts that are numbers, such as positions."""
     return len(place), place
 
 
 def equation(element: Any, depth: int = 0) -> str:
-    """An equation in one line, such as "x = (a+b)/2"."""
+    """An equation as text in one line, such as "x = (a+b)/2"."""
     if depth > _DEEPEST:
         return "".join(element.itertext())
     tag = element.tag

@@ -1,5 +1,6 @@
-"""Reads spreadsheets of Excel before 2007 (.xls), by xlrd. Parts that xlrd skips, such as boxes and
-headers, are read from the records of the file."""
+"""Reads spreadsheets of Excel before 2007 (.xls) with xlrd. Parts that xlrd skips, such as boxes
+and headers, are read from the records of the file.
+"""
 
 import io
 import re
@@ -41,9 +42,9 @@ _PART = re.compile(
 
 
 def read_xls(data: bytes, name: str) -> FileText:
-    """The sheets of a spreadsheet, hidden ones too, in sections of rows below their header, with
-    the comments on its cells. Some programs write files of another format with this ending; these
-    are read by their format."""
+    """Read the sheets of a spreadsheet, including hidden sheets, and split them into sections of
+    rows with their header. Comments on cells are read too. Some programs use the ending .xls for
+    files of other formats. These files are read in their own format."""
     if data.startswith(_ZIP):
         return read_xlsx(data, name)
     if not data.startswith((OLE, *_BEGIN_OF_FILE)):
@@ -86,7 +87,7 @@ def _sections_of_sheet(xlrd: Any, book: Any, sheet: Any, gaps: list[str]) -> lis
 
 
 def _rows(xlrd: Any, book: Any, sheet: Any, gaps: list[str]) -> list[list[str]]:
-    """The rows of a sheet as they are displayed, with merged cells repeated. The format has at most
+    """The rows of a sheet as Excel displays them. Merged cells are repeated. The format has at most
     65,536 rows of 256 columns."""
     rows = [
         [_display_cell(xlrd, book, cell) for cell in sheet.row(number)]
@@ -114,13 +115,13 @@ def _rows(xlrd: Any, book: Any, sheet: Any, gaps: list[str]) -> list[list[str]]:
 
 
 def _add_link(text: str, address: Any) -> str:
-    """The text of a cell, with the address of its link if that leads out of the file."""
+    """The text of a cell as a Markdown link, if the address of its link is outside of the file."""
     leads_out = isinstance(address, str) and address.startswith(("http:", "https:", "mailto:"))
     return f"[{text}]({address})" if text and leads_out and address != text else text
 
 
 def _display_cell(xlrd: Any, book: Any, cell: Any) -> str:
-    """The displayed text of a cell."""
+    """The text that Excel displays in a cell."""
     kind, value = cell.ctype, cell.value
     if kind in (xlrd.XL_CELL_NUMBER, xlrd.XL_CELL_DATE):
         style = book.format_map.get(book.xf_list[cell.xf_index].format_key)
@@ -139,13 +140,13 @@ _ELAPSED = re.compile(r"\[(?:h+|m+|s+)\]", re.IGNORECASE)  # in a cell's format
 
 
 def _duration(days: float) -> str:
-    """A duration, in hours, minutes and seconds."""
+    """A number of days as hours, minutes and seconds."""
     seconds = round(days * 86_400)
     return f"{seconds // 3_600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
 def _date(xlrd: Any, book: Any, value: float) -> str:
-    """A date, a time, or both, in ISO 8601."""
+    """The value of a cell as a date, a time, or both, in ISO 8601."""
     try:
         date = xlrd.xldate_as_datetime(value, book.datemode)
         date = (date + timedelta(milliseconds=500)).replace(microsecond=0)
@@ -161,8 +162,8 @@ def _general(value: float) -> str:
 
 
 def _number(value: float, form: str) -> str:
-    """A number in a format of Excel, such as '#,##0.00" kg"'; if the format is unknown, as without
-    one."""
+    """A number in a format of Excel, such as '#,##0.00" kg"'. If the format can't be parsed, the
+    number in the format "General"."""
     parts = form.split(";")
     index = 0 if value > 0 or len(parts) == 1 else 1 if value < 0 else min(2, len(parts) - 1)
     index = 0 if value == 0 and len(parts) < 3 else index
@@ -230,8 +231,8 @@ def _column_name(column: int) -> str:
 
 
 def _beside_the_cells(olefile: Any, data: bytes) -> tuple[bytes, dict[str, Any], int]:
-    """A spreadsheet's content besides its cells: its records, its metadata, and the number of
-    embedded objects."""
+    """The content of a spreadsheet outside of its cells: its records in bytes, its metadata, and
+    the number of embedded objects."""
     if not data.startswith(OLE):
         return data, {}, 0
     try:
@@ -265,8 +266,8 @@ def _decode(value: Any, encoding: str) -> str | None:
 
 
 def _texts_beside(stream: bytes, encoding: str, gaps: list[str]) -> Iterator[str]:
-    """The headers and footers of sheets, and the texts of boxes and charts. In files from before
-    Excel 97 these aren't read; their number is a gap."""
+    """The headers and footers of sheets, and the texts of boxes and charts. They can't be read from
+    files before Excel 97; then their number is added to the gaps."""
     is_new, kind, objects = False, 0, 0
     records = _records(stream)
     for record, body in records:
@@ -294,8 +295,8 @@ def _records(stream: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _string(body: bytes, width: int) -> str:
-    """The string at the beginning of some bytes: its length in one or two bytes, a byte for its
-    encoding, then its characters."""
+    """Decode the string at the beginning of `body`. It has its length in `width` bytes, a byte for
+    its encoding, and its characters."""
     length, wide = int.from_bytes(body[:width], "little"), body[width] & 1
     rest = body[width + 1 :]
     return (
@@ -306,7 +307,7 @@ def _string(body: bytes, width: int) -> str:
 
 
 def _text_of_box(records: Iterator[tuple[int, bytes]], length: int) -> str:
-    """The text of a box, which the next records contain."""
+    """The text of a box, which is read from the next records. length: its number of characters."""
     text = ""
     while len(text) < length:
         record, body = next(records, (0, b""))

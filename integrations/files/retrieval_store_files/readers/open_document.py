@@ -74,8 +74,9 @@ _CONTROL_TEXTS = ("label", "current-value", "value", "title")
 
 
 def read_open_document(data: bytes, name: str) -> FileText:
-    """A text divided by its headings, a spreadsheet by its sheets and rows, slides one by one with
-    their notes. Comments, notes, headers and footers are read; deleted text is a gap."""
+    """Read an OpenDocument file. A text is split at its headings, a spreadsheet into sheets and
+    rows, and slides one by one with their notes. Comments, notes, headers and footers are read too;
+    deleted text is reported as a gap."""
     parts = parts_of(data)
     body = next((part for part in parts.content.iter(attribute("office", "body"))), None)
     if body is None and local_name(parts.content) == "math":
@@ -95,7 +96,7 @@ def read_open_document(data: bytes, name: str) -> FileText:
 
 
 class _DocumentReader:
-    """Writes a document in sections of Markdown, and counts the parts that it skips."""
+    """Converts a document to sections of Markdown, and counts the parts that it doesn't read."""
 
     def __init__(self, parts: DocumentParts, styles: StylesOfText) -> None:
         self.sections: list[Section] = []
@@ -113,7 +114,7 @@ class _DocumentReader:
         self._is_sheet = False  # whether shapes in a cell lie above it, and not in its text
 
     def gaps(self) -> tuple[str, ...]:
-        """The skipped parts, with their counts."""
+        """Descriptions of the parts that weren't read, with their counts."""
         deletions = sum(1 for _ in self._parts.content.iter(attribute("text", "deletion")))
         deletions += sum(1 for _ in self._parts.content.iter(attribute("table", "deletion")))
         gaps = count_phrase(deletions, "tracked deletion")
@@ -124,12 +125,13 @@ class _DocumentReader:
     # Texts
 
     def text(self, body: Any) -> None:
-        """The sections of a text."""
+        """Add the sections of a text document."""
         self._flow(body, ())
         self._end_section()
 
     def _flow(self, parent: Any, lists: tuple[str, ...]) -> None:
-        """Add the blocks in an element. lists: the style names of the lists that contain it."""
+        """Add all blocks inside an element. lists: the style names of the lists that contain the
+        element."""
         for element in parent:
             kind = local_name(element)
             if kind in _NO_TEXT or not kind or is_label(element):
@@ -153,8 +155,8 @@ class _DocumentReader:
                 self._flow(element, lists)
 
     def _list(self, element: Any, lists: tuple[str, ...]) -> None:
-        """Add the items of a list, whose style is the last of `lists`. The numbering may continue
-        that of an earlier list."""
+        """Add the items of a list. lists: the style names of the lists that contain the items; the
+        last one is this list's. The numbers of the items can continue those of an earlier list."""
         key = (lists[-1], len(lists))
         goes_on = element.get(_CONTINUED) == "true" or element.get(_CONTINUED_LIST)
         number = self._numbers.get(key, 0) if goes_on else 0
@@ -175,7 +177,7 @@ class _DocumentReader:
         self._add_notes()
 
     def _begin(self, level: int, title: str) -> None:
-        """Begin the section that a heading introduces."""
+        """Begin a new section with this heading."""
         self._end_section()
         self._path = [known for known in self._path if known[0] < level] + [(level, title)]
         self._is_bare = True
@@ -203,7 +205,7 @@ class _DocumentReader:
             self._blocks.append(block)
 
     def _add_notes(self) -> None:
-        """Add the notes and comments that belong to the last block."""
+        """Add the notes and comments to which the last block refers."""
         notes, self._after = self._after, []
         self._blocks += notes
 
@@ -216,7 +218,7 @@ class _DocumentReader:
     # In a paragraph
 
     def _inline(self, element: Any) -> str:
-        """The text in an element, except its notes and comments, which come after it."""
+        """The text inside an element. Its notes and comments are kept for after the block."""
         pieces = [collapse_space(element.text)]
         for child in element:
             pieces += [self._piece(child), collapse_space(child.tail)]
@@ -253,13 +255,13 @@ class _DocumentReader:
         return text
 
     def _link(self, element: Any) -> str:
-        """The text of a link, with its address if that is outside the file."""
+        """The text of a link, as a Markdown link if its address is outside of the file."""
         text, address = self._inline(element), (element.get(HREF) or "").strip()
         leads_out = address.startswith(("http:", "https:", "mailto:")) and address != text.strip()
         return f"[{text.strip()}]({address})" if leads_out and text.strip() else text
 
     def _note(self, element: Any) -> str:
-        """The mark of a footnote; its text comes after the paragraph."""
+        """The mark of a footnote. The text of the footnote is kept for after the paragraph."""
         parts = {local_name(part): part for part in element}
         mark = all_text(parts["note-citation"]) if "note-citation" in parts else ""
         if "note-body" in parts:
@@ -268,7 +270,7 @@ class _DocumentReader:
         return f" [{mark}]" if mark else ""
 
     def _comment(self, element: Any) -> str:
-        """A comment, with its author."""
+        """The text of a comment, with its author."""
         author, texts = "", []
         for part in element:
             kind = local_name(part)
@@ -280,7 +282,7 @@ class _DocumentReader:
         return f"Comment{by}: {' '.join(texts)}"
 
     def _frame(self, frame: Any) -> str:
-        """The text of a box, a table or an embedded object; for a picture its description."""
+        """The text of a box, a table or an embedded object. For a picture, its description."""
         texts = []
         for part in frame:
             kind = local_name(part)
@@ -297,7 +299,7 @@ class _DocumentReader:
         return f"{text}\n" if "\n" in text else f"{text} "
 
     def _object(self, element: Any) -> str:
-        """The text of an equation, a chart or a document in the document."""
+        """The text of an embedded equation, chart or document."""
         for part in element:
             if local_name(part) in ("document", "math"):  # flat XML, which contains it
                 return self._object_text(part)
@@ -324,7 +326,8 @@ class _DocumentReader:
         return "\n\n".join("\n".join(self._chart(body)) for body in bodies)
 
     def _chart(self, body: Any) -> Iterator[str]:
-        """The titles of a chart and its data. If the object is another document, its whole text."""
+        """The titles of a chart, and tables of its data. If the object is another document, its
+        whole text."""
         for chart in body.iter(attribute("chart", "chart")):
             for place in [*chart.iter(attribute("drawing", "g"))]:
                 place.clear()  # the cell of the data in its sheet
@@ -338,7 +341,7 @@ class _DocumentReader:
             yield "\n" + markdown_table([*self._rows(table)])
 
     def _controls(self, forms: Any) -> Iterator[str]:
-        """The shown text of form fields: labels and values."""
+        """The texts that form fields display, which are their labels and values."""
         for element in forms.iter():
             texts = [element.get(attribute("form", name)) for name in _CONTROL_TEXTS]
             texts += [all_text(element)] if local_name(element) in ("textarea", "p") else []
@@ -349,8 +352,8 @@ class _DocumentReader:
     # Tables
 
     def _rows(self, table: Any) -> Iterator[list[str]]:
-        """The rows of a table in a text. Each cell is put into one line; merged cells are
-        repeated."""
+        """The rows of a table in a text document. The text of each cell is put into one line. A
+        merged cell is repeated in each position that it covers."""
         below: dict[int, tuple[int, str]] = {}  # by column: how many more rows a cell covers
         for row in rows_of(table):
             cells = self._cells(row, below)
@@ -358,8 +361,8 @@ class _DocumentReader:
                 yield cells
 
     def _cells(self, row: Any, below: dict[int, tuple[int, str]]) -> list[str]:
-        """The cells of a row. below: the merged cells of rows above that reach into this row;
-        updated here."""
+        """The cells of a row. below: the merged cells of rows above that reach into this row, by
+        column. This call updates it."""
         cells: list[str] = []
         is_far = False  # cells after a run that is left out have no column
         for cell in row:
@@ -392,15 +395,15 @@ class _DocumentReader:
     def _merge(
         below: dict[int, tuple[int, str]], column: int, width: int, height: int, text: str
     ) -> None:
-        """Record which cells a merged cell covers, in later rows and to the right in its own
-        row."""
+        """Add the positions that a merged cell covers to `below`: in later rows, and to the right
+        in its own row."""
         for covered in range(column, column + width):
             rows = height - 1 if covered == column else height
             if rows:
                 below[covered] = (rows, text)
 
     def _cell(self, cell: Any) -> str:
-        """The displayed text of a cell; if the file has no such text, its value."""
+        """The text that a cell displays; its value if the file has no such text."""
         if len(cell) == 1 and not len(cell[0]) and local_name(cell[0]) == "p":
             return one_line(cell[0].text or "")  # as nearly all are
         shapes = [part for part in cell if self._is_sheet and is_shape(part)]
@@ -415,7 +418,7 @@ class _DocumentReader:
     # Spreadsheets
 
     def sheets(self, body: Any) -> None:
-        """The sections of the sheets of a spreadsheet, hidden ones too."""
+        """Add the sections of all sheets of a spreadsheet, including hidden sheets."""
         self._is_sheet = True
         for part in body:
             if local_name(part) == "table":
@@ -453,7 +456,7 @@ class _DocumentReader:
             self.sections.append(Section("\n\n".join(shapes), (title,)))
 
     def _shapes_of(self, table: Any) -> list[str]:
-        """The texts of the boxes and charts that lie above a sheet."""
+        """The texts of the boxes, charts and form fields that lie on a sheet."""
         texts: list[str] = []
         for part in table:
             if local_name(part) == "shapes":
@@ -463,7 +466,7 @@ class _DocumentReader:
         return [*filter(None, [*texts, *self._after])]
 
     def _messages(self, validations: Any) -> None:
-        """Count the messages that appear when a cell is edited; they aren't read."""
+        """Count the messages that appear when a cell is edited. They aren't read."""
         self._left_out[_MESSAGE] += sum(
             1
             for element in validations.iter()
@@ -473,7 +476,7 @@ class _DocumentReader:
     # Slides
 
     def pages(self, body: Any) -> None:
-        """A section for each slide, or page of a drawing, with its notes."""
+        """Add a section for each slide with its notes, or for each page of a drawing."""
         declared = {
             element.get(attribute("presentation", "name")): all_text(element)
             for element in body
@@ -492,7 +495,7 @@ class _DocumentReader:
                 self._gaps.append(f"slide {number} has no text")
 
     def _page(self, page: Any) -> tuple[str, list[str]]:
-        """The title of a slide, and its blocks of text, the notes last."""
+        """The title of a slide, and its blocks of text. Its notes are the last blocks."""
         title = ""
         blocks: list[str] = []
         notes: list[str] = []
@@ -513,7 +516,7 @@ class _DocumentReader:
         return title, blocks
 
     def _shape(self, shape: Any) -> str:
-        """The content of a slide's shape: blocks of text, lists and tables."""
+        """The content of a shape on a slide: blocks of text, lists and tables."""
         boxes = [part for part in shape if local_name(part) == "text-box"]
         tables = [part for part in shape if local_name(part) == "table"]
         if not boxes and not tables:
@@ -530,8 +533,8 @@ class _DocumentReader:
     # Headers and footers
 
     def headers_and_footers(self) -> None:
-        """Add the headers and footers of a text or a spreadsheet, and the texts on the master of
-        slides, which each page repeats."""
+        """Add a section with the headers and footers of a text document or a spreadsheet. For
+        slides it has the texts of their master, which each slide repeats."""
         if self._parts.styles is None:
             return
         lines: list[str] = []
@@ -546,7 +549,7 @@ class _DocumentReader:
             self.sections.append(Section(text))
 
     def _lines_of_each_page(self, element: Any) -> Iterator[str]:
-        """The lines of a header or a footer, without those that only have page numbers."""
+        """The lines of a header or a footer, except lines that have only page numbers."""
         for part in element:
             for paragraph in part.iter(attribute("text", "p")):
                 line = one_line(self._inline(paragraph))
@@ -563,7 +566,8 @@ class _DocumentReader:
 
 
 def _with_headings(reader: _DocumentReader) -> list[str]:
-    """The blocks of a shape, beginning with its headings."""
+    """The blocks that a reader has collected for a shape. The heading of each section is a block
+    before its text."""
     reader._end_section()
     blocks: list[str] = []
     for section in reader.sections:
@@ -572,6 +576,6 @@ def _with_headings(reader: _DocumentReader) -> list[str]:
 
 
 def _is_own_text(element: Any) -> bool:
-    """Whether a shape on a slide master shows text of its own, instead of being a placeholder for
-    text of the slides."""
+    """Whether a shape on a slide master displays text, instead of being a placeholder for text of
+    the slides."""
     return is_shape(element) and element.get(CLASS) in (None, "header", "footer")

@@ -1,4 +1,4 @@
-"""Opens files that are zips of XML, with limits."""
+"""Opens files that are zips of XML, and limits their unpacked size."""
 
 import io
 import re
@@ -16,9 +16,9 @@ _SPACE = re.compile(r"\s+")
 
 
 class PackedFile:
-    """A zip in memory. kind: the expected format in error messages, such as "an EPUB"; stream: the
-    zip's bytes, for a library. Raises DataLoaderError if the zip is invalid, or its declared
-    unpacked size is too large."""
+    """A zip in memory. kind: the expected format, for error messages, such as "an EPUB"; stream:
+    the bytes of the zip, for a library. Raises DataLoaderError if the zip is invalid, has too many
+    files, or declares a too large unpacked size."""
 
     def __init__(self, data: bytes, kind: str) -> None:
         self.stream = io.BytesIO(data)
@@ -52,11 +52,11 @@ class PackedFile:
         return frozenset(entry.filename for entry in self._entries.values())
 
     def names(self) -> list[str]:
-        """The names of the files in the zip, in order."""
+        """The names of the files in the zip, in order. Backslashes are replaced by slashes."""
         return [*self._entries]
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file in the zip; raises DataLoaderError if it doesn't exist or is
+        """The bytes of a file in the zip. Raises DataLoaderError if it doesn't exist or is
         damaged."""
         entry = self._entry(name)
         if entry is None:
@@ -83,14 +83,14 @@ class PackedFile:
 
 
 def _with_slashes(name: str) -> str:
-    """A part's name with slashes: some Windows programs write backslashes."""
+    """The name of a file in a zip with slashes, since some Windows programs write backslashes."""
     return name.replace("\\", "/").lstrip("/")
 
 
 def xml_root(data: bytes, name: str) -> Any:
-    """The root element of XML. Entities that it declares itself are expanded, unless they are in
-    other files. Raises DataLoaderError for invalid XML, or if the expanded entities are many times
-    the size of the file."""
+    """Parse XML, and return its root element. Entities that the XML declares itself are replaced by
+    their values; entities in other files are not. Raises DataLoaderError for invalid XML, and if
+    entities would expand to many times the size of the file. name: its name in messages."""
     try:
         from lxml import etree
     except ImportError as error:
@@ -111,8 +111,8 @@ def xml_root(data: bytes, name: str) -> Any:
 
 
 def _without_named_entities(data: bytes) -> bytes:
-    """XML in which HTML's entities that XML doesn't define, such as "&nbsp;", are replaced by
-    characters."""
+    """XML in which entities of HTML, such as "&nbsp;", are replaced by characters, since XML
+    doesn't define them."""
 
     def numbered(match: re.Match[bytes]) -> bytes:
         text = html5.get(f"{match[1].decode()};")

@@ -1,9 +1,9 @@
-"""Splits the text of a file into passages, each with the headings that say what it is about.
+"""Splits the text of a file into passages, each of which begins with its headings.
 
-A passage is an exact part of a section, after the headings that contain it. Its size is counted by
-the embedding function, so that the function reads each passage whole. Sections are split between
+A passage is an exact part of a section, after the headings that contain it. The embedding function
+counts its size, so that the function can read each passage whole. Sections are split between
 blocks, which are paragraphs, blocks of code and tables. Blocks that are too long are split between
-list items or rows, then sentences or lines, and only then between words.
+list items or rows, then between sentences or lines, and only then between words.
 """
 
 import re
@@ -39,9 +39,9 @@ _COUNTED = 1_000_000  # characters that are counted at once: tokenizers need 200
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A part of a file for search. text: begins with the headings, such as "Guide > Install: Run
-    it."; headings: the headings of the sections that contain it. page: counted from 1; start, end:
-    its position in characters of the file's text."""
+    """A part of a file that becomes a record. text: begins with its headings, such as "Guide >
+    Install: Run it."; headings: the headings of the sections that contain it. page: its page, from
+    1; start, end: its range in the file's text, in characters."""
 
     text: str
     headings: tuple[str, ...] = ()
@@ -59,25 +59,33 @@ def passages_of(
     overlap: int = 0,
     function: Any = None,
 ) -> list[str]:
-    """Split a text into passages of `shortest` to `longest` words, by its headings and paragraphs.
-    Short paragraphs are joined with later ones, a short end with earlier ones. A paragraph that is
-    too long is split between list items, sentences or lines, a table between rows, with its header
-    above each part, a block of code between lines. Only parts that are still too long are split
-    between words. shortest: three eighths of `longest`, if None. overlap: how many of its last
-    words the next passage under the same heading repeats, in whole sentences where they fit.
+    """Split a text into passages of `shortest` to `longest` words, at its headings and paragraphs.
 
-    function: an embedding function that must be able to read each passage whole. Where it counts
-    tokens itself (`count_tokens`), a word is four thirds of a token, as in English, and passages
-    have at most its `max_tokens`. Otherwise they have fewer words where it reads less.
+    A short paragraph is joined with later ones. If the last paragraphs of a section are short, they
+    are joined with the passage before. A paragraph that is too long is split between list items,
+    sentences or lines. A table is split between rows, and its header is repeated above each part. A
+    block of code is split between lines. Only parts that are still too long are split between
+    words.
+
+    shortest: by default three eighths of `longest`. overlap: the number of words at the end of a
+    passage that the next passage under the same heading repeats. Whole sentences are repeated if
+    they fit.
+
+    function: an embedding function that must be able to read each passage whole. If it has a method
+    `count_tokens`, sizes are counted in tokens. A word counts as four thirds of a token, as in
+    English, and a passage has at most `max_tokens` of the function. Without that method sizes are
+    counted in words, and passages are shorter if the function reads fewer words than `longest`.
 
     Each passage begins with the headings that contain it, such as "Guide > Install: Run it." They
     are counted too, and take at most half of a passage. The rest of a longer heading becomes
-    passages of its own, and so do outer headings that fit into no passage. Headings are lines
-    outside of blocks of code that begin with "#" to "######", or that are alone above a row of "=",
-    "-" or similar characters of their length. Where none of these is the first line, the given
-    heading comes before them. A heading without a text is a passage of its own; a text without
-    words gives none. Front matter, a block of YAML between two lines of "---" at the beginning, is
-    left out; its title is the heading where there is no other.
+    passages of its own. So do outer headings that fit into no passage. Headings are lines outside
+    of blocks of code that begin with "#" to "######". A line above a row of "=", "-" or similar
+    characters of its length is a heading too, if it is alone there.
+
+    heading: a heading that is put before all others if the text has no title. The title is the one
+    in the front matter, or the first heading, if that has level 1 and no text before it. Front
+    matter, a block of YAML between two lines of "---" at the beginning, is left out. A heading
+    without a text becomes a passage. A text without words has no passages.
     """
     if not isinstance(text, str):
         raise InvalidTypeError(f"text is {quote(text)}, expected a str")
@@ -89,9 +97,8 @@ def passages_of(
 def cutter_of(
     function: Any, longest: Any = LONGEST, shortest: Any = None, overlap: Any = 0
 ) -> "Cutter":
-    """The cutter that splits files into passages, with the arguments of `passages_of`. Raises
-    InvalidArgumentError for inconsistent sizes, and InvalidTypeError for a function that can't be
-    called."""
+    """A cutter for these arguments of `passages_of`. Raises InvalidArgumentError for inconsistent
+    sizes, and InvalidTypeError for a function that can't be called."""
     check_callable(function, "function")
     most = whole_number(longest, "longest", 4)
     least = None if shortest is None else whole_number(shortest, "shortest", 1)
@@ -106,8 +113,9 @@ def cutter_of(
 
 
 def _limit_of(function: Any) -> int | None:
-    """How many tokens of a text a function reads. If one of this project's functions can't be
-    loaded, its error is raised, since the passages would not fit its model."""
+    """The number of tokens that a function reads of a text; None if it isn't known. If one of this
+    project's functions can't be loaded, its error is raised, since the passages would not fit its
+    model."""
     try:
         getattr(function, "max_tokens", None)
     except RetrievalStoreError:
@@ -134,7 +142,7 @@ def _cutter(function: Any, most: int, least: int | None, overlap: int) -> "Cutte
 
 
 def words_in(text: str) -> int:
-    """The number of words of a text."""
+    """The number of words in a text."""
     return sum(1 for _ in _WORD.finditer(text))
 
 
@@ -144,7 +152,7 @@ def _count_words(texts: list[str]) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """A part of a section's text, between two positions, with its size. header: the header of a
+    """A range of the text of a section, with its size in words or tokens. header: the header of a
     table, which is repeated above each part of the table."""
 
     start: int
@@ -155,31 +163,31 @@ class _Span:
 
 @dataclass(frozen=True, slots=True)
 class _Lead:
-    """The headings before a passage's text, in one line. first: how many of the outermost headings
-    are left out; cut_off: the end of the last heading, if the heading is too long."""
+    """The line of headings before the text of a passage. first: the number of outermost headings
+    that are left out; cut_off: the end of the last heading, if that heading is too long."""
 
     text: str
     first: int
     cut_off: str
 
     def depths_of(self, path: tuple[str, ...]) -> range:
-        """The levels, counted from 1, of the headings of a path that this line contains
-        completely."""
+        """The levels of the headings in `path`, from 1, that this line contains completely."""
         return range(self.first + 1, len(path) + (0 if self.cut_off else 1))
 
 
 def _path_of(section: Section, front: str) -> tuple[str, ...]:
-    """The headings that contain a section, beginning with the file's title."""
+    """The headings that contain a section, beginning with the file's title `front`."""
     path = tuple(heading for heading in section.headings if heading.strip())
     return (front, *path) if front and path[:1] != (front,) else path
 
 
 @dataclass(frozen=True, slots=True)
 class Cutter:
-    """Joins blocks to passages. Their size is the result of `count`, without the marks that a model
-    puts around a text. So joined texts are no larger than the sum of the texts and the separators.
-    most, least: the greatest and least size of a passage; overlap: the size of the text that a
-    passage repeats from the one before."""
+    """Splits files into passages, and joins short blocks. count: returns the sizes of texts in
+    words or tokens; marks: the size of an empty text, which is subtracted from these sizes. So
+    joined texts are no larger than the sum of the texts and the separators. most, least: the
+    greatest and least size of a passage; overlap: the size of the text that a passage repeats from
+    the passage before."""
 
     count: Count
     marks: int
@@ -189,12 +197,11 @@ class Cutter:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The sizes and the overlap, on which passages depend. They also depend on the texts, and
-        on how words are counted."""
+        """The numbers on which the passages of a text depend. They also depend on `count`."""
         return self.marks, self.most, self.least, self.overlap
 
     def passages(self, file: FileText, name: str) -> list[Passage]:
-        """The passages of a file. name: used as title if the file has none."""
+        """The passages of a file. name: the title if the file has none."""
         front = file.title or name
         sections = [part for part in file.sections if part.headings or not is_blank(part.text)]
         paths = [_path_of(section, front) for section in sections]
@@ -217,14 +224,14 @@ class Cutter:
     def _passages_of_headings(
         self, section: Section, before: str, rest: list[str]
     ) -> Iterator[Passage]:
-        """Passages for the parts of a section's headings that no passage has yet, at the section's
-        position."""
+        """Passages for the headings of a section that no other passage has. Their position is the
+        section's. before: the line of headings before each passage; rest: these headings."""
         unread = replace(section, text=" > ".join(rest), is_code=False)
         for passage in self._passages_of_section(unread, before) if rest else ():
             yield replace(passage, start=section.start, end=section.end)
 
     def _passages_of_section(self, section: Section, before: str) -> Iterator[Passage]:
-        """The passages of a section below its headings."""
+        """The passages of a section. before: the line of headings before each passage."""
         if is_blank(section.text):
             if before:
                 yield _passage(section, before)
@@ -251,9 +258,9 @@ class Cutter:
                 yield _passage(section, lead + text[part.start : part.end], part.start, part.end)
 
     def _lead(self, path: tuple[str, ...]) -> _Lead:
-        """The line of headings before a passage. Outermost headings are left out if all together
-        would take half of a passage. If even the last heading alone would, only its first words are
-        used."""
+        """The line of headings before a passage, which takes at most half of the passage. If it is
+        longer, outermost headings are left out. If even the last heading alone is longer, only its
+        first words are used."""
         for first in range(len(path)):
             line = " > ".join(path[first:]).strip()
             if self._sizes(line, [(0, len(line))])[0] <= self.most // 2:
@@ -267,8 +274,9 @@ class Cutter:
         return self._count_all([text])[0]
 
     def _sizes(self, text: str, spans: Sequence[tuple[int, int]]) -> list[int]:
-        """The sizes of parts of a text. For a part that is certainly too long, its length is used
-        instead, since counting megabytes of text would cost a tokenizer seconds and gigabytes."""
+        """The size of each range of a text. For a range that is certainly too long, its number of
+        characters is used instead. A tokenizer would need seconds and gigabytes to count megabytes
+        of text."""
         sizes = [end - start for start, end in spans]
         longest = self.most * CHARACTERS_A_TOKEN
         places = [place for place, size in enumerate(sizes) if size <= longest]
@@ -286,7 +294,7 @@ class Cutter:
         return sizes
 
     def _merge_blocks(self, section: Section, room: int) -> list[_Span]:
-        """The passages of a section; short blocks are joined."""
+        """Split a section into passages of at most the size `room`. Short blocks are joined."""
         text, between = section.text, self._size("\n\n")
         merged: list[_Span] = []
         waiting: _Span | None = None
@@ -322,8 +330,9 @@ class Cutter:
     def _cut(
         self, text: str, start: int, end: int, room: int, patterns: tuple[re.Pattern[str], ...]
     ) -> Iterator[_Span]:
-        """A text split into parts of at most the size `room`. It is split where the first pattern
-        matches; parts that are still too long by the next pattern, and at last between words."""
+        """Split a range of a text into parts of at most the size `room`. It is split at the matches
+        of the first pattern. Parts that are still too long are split at the matches of the next
+        pattern, and at last between words."""
         if not patterns:
             yield from self._by_words(text, start, end, room)
             return
@@ -343,8 +352,8 @@ class Cutter:
             yield waiting
 
     def _rows(self, text: str, start: int, end: int, room: int) -> Iterator[_Span]:
-        """A table split into parts of at most the size `room`. Each has the header above it, unless
-        the header takes half of that size."""
+        """Split a table into parts of at most the size `room`. The header is repeated above each
+        part, unless it takes more than half of that size."""
         lines = _split(text, start, end, _LINE)
         header = ""
         if len(lines) > 2 and _UNDER_HEADER.fullmatch(text, *lines[1]):
@@ -360,8 +369,8 @@ class Cutter:
                 yield _Span(piece.start, piece.end, piece.size + size, header)
 
     def _by_words(self, text: str, start: int, end: int, room: int) -> Iterator[_Span]:
-        """A text split between words into parts of at most the size `room`; each has at least one
-        whole word."""
+        """Split a range of a text between words into parts of at most the size `room`. Each part
+        has at least one whole word."""
         words = [(match.start(), match.end()) for match in _WORD.finditer(text, start, end)]
         first = 0
         while first < len(words):
@@ -376,8 +385,9 @@ class Cutter:
             first += number
 
     def _overlap_start(self, text: str, last: _Span, span: _Span) -> int:
-        """The position at which a passage begins, if it repeats the end of the last passage. The
-        repetition begins at the first sentence from which it isn't too long, or else at a word."""
+        """The position at which a passage begins, including the repeated end of the last passage.
+        The repetition begins at a sentence if a whole sentence fits into `overlap`, or else at a
+        word."""
         if span.header:
             return span.start
         for pattern in (_SENTENCE, None):
@@ -398,8 +408,8 @@ def _join_spans(first: _Span, second: _Span, between: int) -> _Span:
 
 
 def _passage(section: Section, text: str, start: int = 0, end: int = 0) -> Passage:
-    """The passage made from a range of a section's text. If the section isn't an exact copy of the
-    file, the passage's position is the section's."""
+    """The passage for a range of a section's text. If the section isn't an exact copy of a range of
+    the file, the passage has the position of the section."""
     place, stop = section.start, section.end
     if place is not None and stop is not None and stop - place == len(section.text):
         place, stop = place + start, place + end
@@ -407,7 +417,7 @@ def _passage(section: Section, text: str, start: int = 0, end: int = 0) -> Passa
 
 
 def _split(text: str, start: int, end: int, pattern: re.Pattern[str]) -> list[tuple[int, int]]:
-    """The parts between matches of a pattern, without empty ones."""
+    """The ranges between the matches of a pattern, without empty ranges."""
     parts, at = [], start
     for match in pattern.finditer(text, start, end):
         # A closing mark of a sentence, such as a quotation mark, belongs to it.
@@ -419,8 +429,8 @@ def _split(text: str, start: int, end: int, pattern: re.Pattern[str]) -> list[tu
 
 
 def _blocks(text: str, is_code: bool) -> Iterator[tuple[int, int, str]]:
-    """The paragraphs, blocks of code and tables of a text: start, end, "prose", "code" or
-    "table"."""
+    """The paragraphs, blocks of code and tables of a text, as (start, end, kind); the kind is
+    "prose", "code" or "table"."""
     if is_code:
         for a, b in _split(text, 0, len(text), _BETWEEN):
             yield a, b, "code"
@@ -447,5 +457,5 @@ def _blocks(text: str, is_code: bool) -> Iterator[tuple[int, int, str]]:
 
 
 def _trim_end(text: str, start: int, end: int) -> int:
-    """The end of a range of text, without the white space before that end."""
+    """The end of a range of text without the white space at its end."""
     return start + len(text[start:end].rstrip())

@@ -1,4 +1,4 @@
-"""Reads PDF by pypdfium2: the text of pages, filled forms, comments and the outline."""
+"""Reads PDF with pypdfium2: the text of pages, filled forms, comments and the outline."""
 
 import base64
 import ctypes
@@ -43,8 +43,8 @@ _DEEPEST, _MOST_MARKS = 10, 20_000
 
 
 def read_pdf(data: bytes, name: str) -> FileText:
-    """A section for each page; a page with headings of the outline is divided at them. An
-    attachment is a gap."""
+    """Read a PDF. Each page becomes a section. A page on which headings of the outline are found is
+    split at them. Attachments aren't read, and are reported as gaps."""
     pdf = _open_document(data)
     number = len(pdf)
     if number > MAX_PAGES:
@@ -75,8 +75,9 @@ def read_pdf(data: bytes, name: str) -> FileText:
 
 
 def _read_page_or_why(pdf: Any, page: int, mended: Any = None) -> tuple[str, bool, str]:
-    """The text of a page, whether it is a picture, and why it can't be read, "" if it can. mended:
-    the same page of a document in which unmapped characters have letters."""
+    """The text of a page, whether it is a picture, and the reason if it can't be read ("" if it
+    can). mended: the same page of a copy of the document in which unmapped characters are mapped to
+    letters."""
     try:
         return (*_read_page(pdf, page, mended), "")
     except (MemoryError, RecursionError):
@@ -87,8 +88,8 @@ def _read_page_or_why(pdf: Any, page: int, mended: Any = None) -> tuple[str, boo
 
 
 def _with_letters(pdf: Any, numbers: list[int]) -> Any:
-    """A document of these pages in which unmapped characters are mapped to letters; None if no
-    glyph's name means any letters."""
+    """A new document with these pages, in which unmapped characters are mapped to letters. None if
+    no glyph's name means any letters."""
     import pypdfium2
 
     try:
@@ -105,7 +106,8 @@ def _with_letters(pdf: Any, numbers: list[int]) -> Any:
 
 
 def _unnamed_gaps(pages: list[str]) -> list[str]:
-    """A gap for the characters whose letters the file doesn't name, with their number and pages."""
+    """A gap that says how many characters have no known letters, and on which pages; an empty list
+    if there are none."""
     found = [(page, text.count(UNKNOWN)) for page, text in enumerate(pages, 1) if UNKNOWN in text]
     gaps = count_phrase(
         sum(count for _, count in found), "character whose letter the file doesn't name", _UNNAMED
@@ -140,7 +142,7 @@ def _open_document(data: bytes) -> Any:
 
 
 def _read_page(pdf: Any, number: int, mended: Any) -> tuple[str, bool]:
-    """The text of a page, and whether it is a picture, alone or with a few words."""
+    """The text of a page, and whether the page is a picture, alone or with a few words."""
     page = pdf[number - 1]
     shown = (mended or page).get_textpage()
     text = _with_unknown(shown, shown.get_text_range())
@@ -152,8 +154,8 @@ def _read_page(pdf: Any, number: int, mended: Any) -> tuple[str, bool]:
 
 
 def _with_unknown(shown: Any, text: str) -> str:
-    """The text of a page with zeros for unmapped characters. The library uses one character both
-    for these and for hyphens at the end of a line; hyphens stay."""
+    r"""The text of a page, in which unmapped characters become "\0". The library returns the same
+    character for unmapped characters and for hyphens at the end of a line. The hyphens stay."""
     if _DIVISION not in text:
         return text
     from pypdfium2 import raw
@@ -171,7 +173,7 @@ def _with_unknown(shown: Any, text: str) -> str:
 
 
 def _is_pictured(page: Any) -> bool:
-    """Whether pictures cover most of a page."""
+    """Whether images cover most of a page."""
     from pypdfium2.raw import FPDF_PAGEOBJ_IMAGE
 
     width, height = page.get_size()
@@ -183,16 +185,16 @@ def _is_pictured(page: Any) -> bool:
 
 
 def _plainer(text: str) -> str:
-    """The text of a page without the dot leaders of a table of contents. Ligatures and words
-    divided at the end of a line are resolved too, since queries don't contain them."""
+    """The text of a page without the dot leaders of a table of contents. Ligatures become letters,
+    and words that are divided at the end of a line are joined, since queries contain neither."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").translate(_LIGATURES)
     lines = _UNKNOWN.sub(UNKNOWN, lines)
     return _DOTS.sub("… ", _DIVIDED.sub(_join_division, lines)).strip()
 
 
 def _join_division(match: re.Match[str]) -> str:
-    """The replacement of a hyphen at the end of a line: nothing, or a hyphen if it belongs to a
-    name."""
+    """The replacement for a hyphen at the end of a line. The hyphen is removed, unless it belongs
+    to a compound name."""
     before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
     if match[0][0] == "\u00ad" or (before + after).islower():
         return ""
@@ -206,7 +208,7 @@ _SHOWN_TWICE = {2, 16}  # links and the windows of comments
 
 
 def _annotations(pdf: Any, page: Any) -> Iterator[str]:
-    """The values of a page's form fields, as "name: value", and its comments."""
+    """Yield the form fields of a page as "name: value", and the comments on the page."""
     from pypdfium2 import raw
 
     for place in range(raw.FPDFPage_GetAnnotCount(page)):
@@ -244,14 +246,15 @@ def _field(raw: Any, forms: Any, annotation: Any) -> str:
 
 
 def _chosen_labels(raw: Any, forms: Any, annotation: Any) -> Iterator[str]:
-    """The labels of the selected options of a field."""
+    """The labels of the options that are selected in a form field."""
     for option in range(min(_MOST_OPTIONS, raw.FPDFAnnot_GetOptionCount(forms, annotation))):
         if raw.FPDFAnnot_IsOptionSelected(forms, annotation, option):
             yield _text(raw.FPDFAnnot_GetOptionLabel, forms, annotation, option)
 
 
 def _text(function: Any, *arguments: Any) -> str:
-    """The text that a function of the library writes into a buffer, in UTF-16."""
+    """Call a function of the library that writes UTF-16 into a buffer, and return the text.
+    arguments: the arguments before the buffer."""
     size = function(*arguments, None, 0)
     buffer = (ctypes.c_ushort * (size // 2 + 1))()
     function(*arguments, buffer, size)
@@ -277,7 +280,7 @@ def _metadata(pdf: Any) -> dict[str, Any]:
 
 
 def _iso(date: str) -> str | None:
-    """A PDF date, such as D:20260102030405+01'00', in ISO 8601."""
+    """Convert a date of a PDF, such as D:20260102030405+01'00', to ISO 8601."""
     match = _DATE.match(date)
     if match is None:
         return None
@@ -307,8 +310,9 @@ def _outline_of(pdf: Any) -> Marks:
 
 
 def _sections_of_pages(pages: list[str], marks: Marks) -> Iterator[Section]:
-    """The sections of pages; each page is split at the lines that are headings on it. If none of
-    its headings in the outline is found on it, the page belongs to the first of them."""
+    """The sections of pages. Each page is split at the lines that are headings in the outline.
+    marks: the headings of each page in the outline. If none of them is found on the page, the page
+    belongs to the first of them."""
     current: tuple[str, ...] = ()
     shown: dict[tuple[str, ...], tuple[str, ...]] = {}  # with the pages' numbers
     for page, text in enumerate(pages, 1):
@@ -333,7 +337,8 @@ def _sections_of_pages(pages: list[str], marks: Marks) -> Iterator[Section]:
 
 
 def _line_of(text: str, title: str, start: int) -> tuple[int, int] | None:
-    """The range of the line that contains a title; spaces and the title's number are ignored."""
+    """The range of the line after `start` that contains a title. Spaces, and the title's number,
+    are ignored."""
     words = re.findall(r"\w+", title)
     if not words:
         return None
@@ -344,8 +349,8 @@ def _line_of(text: str, title: str, start: int) -> tuple[int, int] | None:
 
 
 def draw_page(data: bytes, name: str) -> str:
-    """The picture of a page of a PDF, as PNG in base64. name: two numbers as text: the page, from
-    1, and the largest number of pixels each way, such as "3 300"."""
+    """Draw a page of a PDF, and return it as PNG in base64. name: the number of the page, from 1,
+    and the length of the longer side in pixels, such as "3 300"."""
     number, size = map(int, name.split())
     pdf = _open_document(data)
     if not 1 <= number <= len(pdf):

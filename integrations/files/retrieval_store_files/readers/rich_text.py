@@ -1,8 +1,8 @@
-"""Reads RTF, by striprtf.
+"""Reads RTF with striprtf.
 
 The library returns plain text, and leaves out whole groups, such as footnotes, text boxes and
-equations. Their control words are removed first, so that it reads their contents. Headings and
-tables are marked by characters that no text has.
+equations. The control words that begin such groups are removed first, so that it reads their
+contents. Headings and tables are marked by characters that no text has.
 """
 
 import re
@@ -76,8 +76,8 @@ _OF_MACINTOSH = {
 
 
 def read_rtf(data: bytes, name: str) -> FileText:
-    """A document by its headings, with its tables; its footnotes, comments, headers and boxes at
-    their positions in the file."""
+    """Read an RTF document with its tables, and split it at its headings. Footnotes, comments,
+    headers and boxes are read at their positions in the file."""
     try:
         from striprtf.striprtf import charset_map, rtf_to_text
     except ImportError as error:
@@ -95,8 +95,8 @@ def read_rtf(data: bytes, name: str) -> FileText:
 
 
 def _escape(data: bytes) -> str:
-    """The source in ASCII, without binary data. Bytes beyond ASCII are written as RTF escapes, so
-    that they are read in the encoding of their font."""
+    """The RTF source as ASCII, without binary data. Non-ASCII bytes become RTF escapes, so that
+    they are decoded in the encoding of their font."""
     pieces, at = [], 0
     while match := _BINARY.search(data, at):
         pieces.append(data[at : match.end(1)])
@@ -108,7 +108,7 @@ def _escape(data: bytes) -> str:
 
 
 def _with_numbers(source: str) -> str:
-    """The source, in which control words that need a number have one."""
+    """The source, in which control words with a missing or invalid number are corrected."""
 
     def numbered(match: re.Match[str]) -> str:
         before, word, digits = match.groups()
@@ -125,7 +125,7 @@ def _with_numbers(source: str) -> str:
 
 
 def _with_drawn_texts(source: str) -> str:
-    """The source with the descriptions of pictures, and texts of WordArt, at its end."""
+    """The source, to whose end the descriptions of pictures and the texts of WordArt are added."""
     texts = dict.fromkeys(match[1] for match in _DRAWN.finditer(source))
     end = source.rfind("}")
     drawn = "".join(rf"{{\par\pard {text}\par}}" for text in texts if text.strip())
@@ -133,7 +133,7 @@ def _with_drawn_texts(source: str) -> str:
 
 
 def _in_unicode(source: str) -> str:
-    """The source, in which text that is repeated for programs without Unicode is left out."""
+    """The source without the repetitions of text that are meant for programs without Unicode."""
     pieces, at = [], 0
     for match in _TWICE.finditer(source):
         end = _end_of_group(source, match.start())
@@ -145,8 +145,8 @@ def _in_unicode(source: str) -> str:
 
 
 def _mark_source(source: str) -> str:
-    """The source, with marks for headings and tables. Groups that should be read, and that the
-    library would skip, become part of the text."""
+    """The source with marks for headings and tables. Groups that the library would skip, and that
+    should be read, become part of the text."""
     source = _with_drawn_texts(_STRAY.sub("", source))
     source = _with_marked_headings(source)
     source = _ROW_WORDS.sub(lambda match: _ROW_MARKS[match[1]], source)
@@ -156,7 +156,7 @@ def _mark_source(source: str) -> str:
 
 
 def _with_marked_headings(source: str) -> str:
-    """The source, with a mark in each paragraph that is a heading, by its style or by its own
+    """The source with a mark in each paragraph that is a heading, by its style or by its own
     outline level."""
     start = source.find("{\\stylesheet")
     end = _end_of_group(source, start) if start >= 0 else 0
@@ -171,7 +171,8 @@ def _with_marked_headings(source: str) -> str:
 
 
 def _levels_of_styles(sheet: str) -> dict[str, int]:
-    """The levels of heading styles, by style number; the title's is 0."""
+    """The level of each style that is for headings, by style number. The level of the title is 0.
+    sheet: the style sheet in the source."""
     levels: dict[str, int] = {}
     for entry in _WITHIN.sub("", sheet)[1:].split("{"):
         number, name = _STYLE.search(entry), _STYLE_NAME.search(entry)
@@ -187,7 +188,7 @@ def _levels_of_styles(sheet: str) -> dict[str, int]:
 
 
 def _with_notes_after(source: str) -> str:
-    """The source with each note and comment after its paragraph."""
+    """The source, in which each note and comment is moved to the end of its paragraph."""
     pieces: list[str] = []
     notes: list[str] = []
     at = 0
@@ -208,8 +209,8 @@ def _with_notes_after(source: str) -> str:
 
 
 def _paragraphs_with(source: str, notes: list[str]) -> list[str]:
-    """A part of the source, with these notes after its first paragraph, if that paragraph ends in
-    it; the list of notes is then emptied."""
+    """A part of the source, with the notes inserted where its first paragraph ends; `notes` is then
+    emptied. If no paragraph ends in this part, both stay unchanged."""
     end = _END_PARAGRAPH.search(source) if notes else None
     if end is None:
         return [source]
@@ -228,13 +229,14 @@ def _end_of_group(source: str, start: int) -> int:
 
 
 def _encoding_of(source: str) -> str:
-    """The encoding of a document that doesn't declare a code page by number."""
+    """The encoding of a document that doesn't declare the number of a code page."""
     match = re.search(r"\\(mac|pca?)(?![a-zA-Z0-9])", source[:_GROUP_LENGTH])
     return _ENCODINGS[match[1]] if match else "cp1252"
 
 
 def _plain(source: str, convert: Callable[..., Any]) -> str:
-    """The text of a source, with pairs of surrogates joined."""
+    """The text of an RTF source, in which surrogate pairs are joined. convert: the function of the
+    library."""
     try:
         text = str(convert(source, _encoding_of(source), errors="replace"))
     except (ValueError, LookupError, TypeError, OverflowError) as error:
@@ -243,7 +245,8 @@ def _plain(source: str, convert: Callable[..., Any]) -> str:
 
 
 def _metadata(source: str, convert: Callable[..., Any]) -> dict[str, Any]:
-    """The title, the author, and the time of saving or creation, from the group of metadata."""
+    """The title, the author, and the time of the last change or the creation, from the group with
+    the metadata."""
     start = source.find("{\\info")
     info = source[start : start + 20 * _GROUP_LENGTH] if start >= 0 else ""
     page = "".join(_CODE_PAGE.findall(source[:_GROUP_LENGTH]))
@@ -256,7 +259,8 @@ def _metadata(source: str, convert: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _group_text(info: str, word: str, page: str, convert: Callable[..., Any]) -> str | None:
-    """The text of a group. page: the document's declaration of its code page."""
+    """The text of a group in the metadata; None if it is missing. word: the control word of the
+    group; page: the source's declaration of its code page."""
     match = re.search(rf"\{{\\{word} ((?:[^{{}}]|\{{[^{{}}]*\}})*)\}}", info)
     if match is None or len(match[1]) > _GROUP_LENGTH:
         return None
@@ -273,7 +277,8 @@ def _date(info: str, word: str) -> str | None:
 
 
 def _gaps(source: str) -> list[str]:
-    """The parts that aren't read, and the hidden parts that are read, with counts."""
+    """The number of embedded objects, which aren't read, and of tracked deletions, which are read,
+    as gaps."""
 
     def number(pattern: str) -> int:
         return len(re.findall(rf"\\{pattern}(?![a-zA-Z0-9])", source))
@@ -286,7 +291,7 @@ def _gaps(source: str) -> list[str]:
 
 
 def _sections(text: str) -> list[Section]:
-    """A marked text in sections, by its headings."""
+    """The sections of a text with marks, which is split at its headings."""
     sections: list[Section] = []
     path: list[tuple[int, str]] = []
     blocks: list[str] = []
@@ -312,7 +317,8 @@ def _sections(text: str) -> list[Section]:
 
 
 def _blocks(text: str) -> list[str | list[list[str]]]:
-    """The paragraphs of a marked text, and its tables as rows of cells."""
+    """The blocks of a text with marks. A paragraph is a str, and a table is a list of rows of
+    cells."""
     blocks: list[str | list[list[str]]] = []
     for piece in re.split(f"({_END_ROW})", text):
         if piece == _END_ROW:
@@ -341,7 +347,7 @@ def _add_row(blocks: list[str | list[list[str]]], cells: list[str]) -> None:
 
 
 def _paragraphs(text: str) -> list[str]:
-    """The paragraphs of a text; consecutive list items stay together."""
+    """The paragraphs of a text. Consecutive list items are in one paragraph."""
     blocks: list[str] = []
     was_item = False
     for marked in text.split("\n"):

@@ -1,4 +1,4 @@
-"""Reads spreadsheets by openpyxl, with comments, charts and texts beside the cells."""
+"""Reads spreadsheets with openpyxl, including comments, charts and texts outside of the cells."""
 
 import re
 from collections.abc import Iterator
@@ -33,8 +33,9 @@ Repeated = dict[int, list[tuple[int, int, int]]]  # by row: the first row, and c
 
 
 def read_xlsx(data: bytes, name: str) -> FileText:
-    """The sheets of a spreadsheet, also hidden ones, in sections of rows below their header, with
-    the stored values of formulas. A merged cell is in each position that it covers."""
+    """Read the sheets of a spreadsheet, including hidden sheets, and split them into sections of
+    rows with their header. Formulas are read as their stored values. A merged cell is repeated in
+    each position that it covers."""
     try:
         import openpyxl
     except ImportError as error:
@@ -66,8 +67,9 @@ def _section(text: str, title: str) -> list[Section]:
 
 
 class _Raw:
-    """The parts of a sheet that openpyxl doesn't return when it reads row by row. texts: comments
-    and drawings; repeated: merged cells; gaps: what isn't read."""
+    """The parts of a sheet that openpyxl skips when it reads row by row. texts: the texts of
+    comments and drawings; repeated: the merged cells; gaps: descriptions of the parts that aren't
+    read."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -76,7 +78,7 @@ class _Raw:
 
     @classmethod
     def of(cls, packed: PackedFile, path: str | None) -> "_Raw":
-        """The parts of the sheet at a path in the zip."""
+        """Read these parts of a sheet from the zip. path: the path of the sheet in the zip."""
         raw = cls()
         if path is None:
             return raw
@@ -107,7 +109,7 @@ class _Raw:
 
 
 def _column(letters: bytes) -> int:
-    """The number of a column, from 1."""
+    """The number of a column, from 1. letters: its name, such as "AB"."""
     number = 0
     for letter in letters[:4]:
         number = number * 26 + letter - 64
@@ -115,7 +117,7 @@ def _column(letters: bytes) -> int:
 
 
 def _rows(sheet: Any, raw: _Raw) -> tuple[list[list[str]], list[str]]:
-    """The rows of a sheet that have text, and the sheet's gaps."""
+    """The rows of a sheet that have text, and the gaps of the sheet."""
     sheet.reset_dimensions()  # the file's may be wrong
     rows: list[list[str]] = []
     far, merged = 0, dict[tuple[int, int], str]()  # by their first place: merged cells
@@ -142,7 +144,7 @@ def _text(value: Any) -> str:
 
 
 def _paths_of_sheets(packed: PackedFile) -> dict[str, str]:
-    """The path of each sheet's part in the zip, by the sheets' titles."""
+    """The path of each sheet in the zip, by its title."""
     path = "xl/workbook.xml"
     if path not in packed:  # of a program that uses another name
         return {}
@@ -156,8 +158,8 @@ def _paths_of_sheets(packed: PackedFile) -> dict[str, str]:
 
 
 def _beside(packed: PackedFile, path: str | None) -> tuple[list[str], int]:
-    """The content of a sheet outside of its cells: the texts of its comments, each with its cell,
-    and the texts of its drawings. Also the number of embedded objects."""
+    """The content of a sheet outside of its cells: the texts of its comments, each with the name of
+    its cell, and the texts of its drawings. Also the number of embedded objects."""
     texts: list[str] = []
     objects = 0
     relations = [*related_parts(packed, path)] if path else []
@@ -173,7 +175,7 @@ def _beside(packed: PackedFile, path: str | None) -> tuple[list[str], int]:
 
 
 def _texts_of_drawing(packed: PackedFile, path: str) -> Iterator[str]:
-    """The texts in a drawing: those of its shapes, pictures, charts and diagrams."""
+    """The texts of the shapes, pictures, charts and diagrams in a drawing."""
     root = packed.xml(path)
     yield drawing_text(root)
     for name in root.iter("{*}cNvPr"):
@@ -186,8 +188,8 @@ def _texts_of_drawing(packed: PackedFile, path: str) -> Iterator[str]:
 
 
 def _comments(root: Any, has_threads: bool) -> Iterator[str]:
-    """Comments, each with its cell. has_threads: whether threaded comments are stored in another
-    part; then the copies for older programs aren't read."""
+    """The texts of comments, each with the name of its cell. has_threads: whether another part has
+    threaded comments. If so, their copies for older programs are skipped."""
     authors = [author.text or "" for author in root.iter("{*}author")]
     threads = {str(i) for i, author in enumerate(authors) if author.startswith("tc=")}
     for comment in root.iter("{*}comment", "{*}threadedComment"):

@@ -1,4 +1,4 @@
-"""Reads slides by python-pptx: shapes, tables, charts and diagrams, with notes and comments."""
+"""Reads slides with python-pptx: shapes, tables, charts and diagrams, with notes and comments."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -32,8 +32,8 @@ _OF_NOTES = ("sldImg", "sldNum", "dt", "hdr", "ftr")  # shapes of notes pages ot
 
 
 def read_pptx(data: bytes, name: str) -> FileText:
-    """A section for each slide, with its notes and comments; its number is the page. The texts of
-    layouts are a section at the end."""
+    """Read slides. Each slide becomes a section with its notes and comments, whose page is the
+    slide's number. The texts of layouts are a section at the end."""
     try:
         import pptx
     except ImportError as error:
@@ -69,7 +69,7 @@ def _read(packed: PackedFile, slides: Any) -> FileText:
 
 
 def _kind(shape: Any) -> str | None:
-    """The kind of placeholder that a shape is; None for a shape that isn't a placeholder."""
+    """The kind of a placeholder; None for a shape that isn't a placeholder."""
     placeholder = shape.find(f"{_SLIDE}nvSpPr/{_SLIDE}nvPr/{_SLIDE}ph")
     return None if placeholder is None else placeholder.get("type", "obj")
 
@@ -80,14 +80,14 @@ def _shapes(page: Any) -> Iterator[Any]:
 
 
 def _title(slide: Any) -> Iterator[str]:
-    """The title of a slide, in one line."""
+    """The title of a slide in one line, if it has one."""
     for shape in _shapes(slide):
         if shape.tag == _SHAPE and _kind(shape) in _TITLES:
             yield " ".join(drawing_text(shape).split())
 
 
 def _blocks(slide: Any) -> Iterator[str]:
-    """The texts of a slide beside its title."""
+    """The texts of a slide, except its title."""
     for shape in _shapes(slide):
         if shape.tag == TABLE:
             yield markdown_table(drawing_table(shape))
@@ -102,7 +102,8 @@ def _blocks(slide: Any) -> Iterator[str]:
 
 
 def _text_of_drawing(slide: Any, shape: Any, attribute: str, read: Any) -> str:
-    """The text of a chart or a diagram, which is a separate part."""
+    """The text of a chart or a diagram, which is in a separate part of the file. attribute: the
+    attribute with the id of that part; read: a function that reads its root."""
     number = shape.get(f"{RELATED}{attribute}")
     relation = slide.part.rels.get(number) if number else None
     if relation is None or relation.is_external:
@@ -119,13 +120,13 @@ def _notes(slide: Any) -> Iterator[str]:
 
 
 def _authors(slides: Any) -> dict[str, str]:
-    """The authors of comments, by their ids."""
+    """The names of the authors of comments, by their ids."""
     roots = _related_roots(slides.part, ("commentAuthors", "authors"))
     return {author.get("id"): author.get("name") for root in roots for author in root}
 
 
 def _comments(slide: Any, authors: dict[str, str]) -> Iterator[str]:
-    """The comments of a slide, with their authors."""
+    """The comments on a slide, with their authors."""
     for root in _related_roots(slide.part, ("comments",)):
         for comment in root.iterfind(".//*[@authorId]"):
             body = comment.find("{*}txBody")  # its own, not those in its replies
@@ -136,14 +137,14 @@ def _comments(slide: Any, authors: dict[str, str]) -> Iterator[str]:
 
 
 def _related_roots(part: Any, kinds: tuple[str, ...]) -> Iterator[Any]:
-    """The roots of the parts of these kinds to which a part refers."""
+    """The root elements of the parts to which `part` refers, if their kind is one of `kinds`."""
     for relation in part.rels.values():
         if not relation.is_external and relation.reltype.rpartition("/")[2] in kinds:
             yield parse_xml(relation.target_part.blob)
 
 
 def _texts_of(layout: Any) -> Iterator[str]:
-    """The texts that a layout adds to its slides; its placeholders add none."""
+    """The texts that a layout shows on its slides. Its placeholders show none."""
     for shape in _shapes(layout):
         if shape.tag == _SHAPE and _kind(shape) is None and (text := drawing_text(shape)):
             yield text

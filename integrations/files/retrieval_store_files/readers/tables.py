@@ -1,4 +1,4 @@
-"""Tables as Markdown; a cell that spans several rows and columns is repeated in each of them."""
+"""Writes tables as Markdown. A cell that spans several rows or columns is repeated in each."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +13,7 @@ Cell = tuple[str, int, int]  # its text, and how many columns and rows it takes
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    """A table as Markdown, with the first row as its header; "" for one without rows."""
+    """A table as Markdown, with the first row as its header. An empty text if there are no rows."""
     if not rows:
         return ""
     longest = max(map(len, rows))
@@ -30,8 +30,8 @@ def _escape(text: str) -> str:
 
 
 def spread(rows: Iterable[Sequence[Cell]]) -> list[list[str]]:
-    """Rows of texts. A cell that spans several rows or columns is repeated in each of them, within
-    the table; rows without text are left out."""
+    """The texts of a table by row. A cell that spans several rows or columns is repeated in each
+    position within the table. Rows without text are left out."""
     spread_rows: list[list[str]] = []
     below: dict[int, tuple[str, int]] = {}  # by column: what goes on, and for how many rows
     left = _MOST_SPREAD
@@ -51,8 +51,9 @@ def spread(rows: Iterable[Sequence[Cell]]) -> list[list[str]]:
 
 
 def _fill(row: list[str], below: dict[int, tuple[str, int]]) -> None:
-    """Append to a row the cells of rows above that reach into it, as long as they are in its next
-    column."""
+    """Append cells of rows above to a row, as long as such a cell reaches into its next column.
+    below: for each column the text of that cell, and the number of rows that it still covers; this
+    call updates it."""
     while (known := below.get(len(row))) is not None:
         text, height = known
         if height > 1:
@@ -65,8 +66,8 @@ def _fill(row: list[str], below: dict[int, tuple[str, int]]) -> None:
 def table_sections(
     rows: list[tuple[int, int, list[str]]], headings: tuple[str, ...]
 ) -> Iterator[Section]:
-    """A table divided into sections of rows, each with the header. rows: for each row its range in
-    the file, and its cells."""
+    """Split a table into sections of rows, each with the header. rows: for each row its start and
+    end in the file, and its cells."""
     if not rows:
         return
     header = rows[0][2]
@@ -78,7 +79,7 @@ def table_sections(
 
 
 def sheet_sections(rows: list[list[str]], headings: tuple[str, ...]) -> list[Section]:
-    """A sheet of a spreadsheet divided into sections of rows, each with the header."""
+    """Split a sheet of a spreadsheet into sections of rows, each with the header."""
     placed = [(0, 0, row) for row in rows]
     return [Section(part.text, part.headings) for part in table_sections(placed, headings)]
 
@@ -91,7 +92,7 @@ _PAGE_WORDS = frozenset([
 
 
 def without_empty_columns(rows: list[list[str]]) -> list[list[str]]:
-    """The rows of a sheet without the empty columns."""
+    """The rows of a sheet, from which columns that are empty in all rows are removed."""
     used = sorted({column for row in rows for column, text in enumerate(row) if text})
     if not used or len(used) > used[-1]:
         return rows
@@ -99,7 +100,7 @@ def without_empty_columns(rows: list[list[str]]) -> list[list[str]]:
 
 
 def is_page_number(text: str) -> bool:
-    """Whether a line of a header or a footer has, besides its fields, only the words "page" and
-    "of"."""
+    """Whether a line of a header or a footer has only words such as "page" and "of". text: the line
+    without its fields."""
     words = "".join(letter if letter.isalpha() else " " for letter in text.lower()).split()
     return _PAGE_WORDS.issuperset(words)

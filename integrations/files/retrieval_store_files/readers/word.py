@@ -1,5 +1,6 @@
-"""Reads documents of Word by python-docx: the body with its notes and comments, headers and
-footers, equations, charts and diagrams."""
+"""Reads Word documents with python-docx: the body with its notes and comments, headers and footers,
+equations, charts and diagrams.
+"""
 
 import re
 from collections.abc import Iterator
@@ -54,7 +55,8 @@ _IN_TEXT = frozenset([_TEXT, *_MARKS, *_DRAWN, _PARAGRAPH, EQUATION, _PICTURE])
 
 
 def read_docx(data: bytes, name: str) -> FileText:
-    """A document of Word by its headings, with its lists and tables, with all changes accepted."""
+    """Read a Word document with its lists and tables, and split it at its headings. All tracked
+    changes count as accepted."""
     try:
         import docx
     except ImportError as error:
@@ -69,13 +71,13 @@ def read_docx(data: bytes, name: str) -> FileText:
 
 
 def _open(docx: Any, stream: Any) -> Any:
-    """A document, with macros or without; python-docx itself opens only those without."""
+    """Open a document with or without macros. python-docx alone refuses documents with macros."""
     docx.opc.part.PartFactory.part_type_for[_WITH_MACROS] = docx.parts.document.DocumentPart
     return docx.package.Package.open(stream).main_document_part.document
 
 
 class _Document:
-    """Reads a document."""
+    """Reads the sections of a Word document."""
 
     def __init__(self, document: Any) -> None:
         self._part, self._body = document.part, document.element.body
@@ -100,13 +102,15 @@ class _Document:
         return [_root_of(part) for part in self._kinds.get(kind, ())]
 
     def _note(self, kind: str, note: Any) -> str:
-        """The text of a note; for a comment with its author."""
+        """The text of a footnote, an endnote or a comment. The text of a comment begins with its
+        author."""
         text = "\n".join(self._lines(note))
         author = note.get(f"{_WORD}author") if kind == "comments" else None
         return f"{author}: {text}" if author and text else text
 
     def sections(self) -> list[Section]:
-        """The sections of the body by its headings, and one of headers and footers."""
+        """The sections of the body, which is split at its headings, and a section with the headers
+        and footers."""
         sections: list[Section] = []
         path: list[tuple[int, str]] = []
         blocks: list[str] = []
@@ -141,7 +145,7 @@ class _Document:
         return [*sections, Section("\n\n".join(others))] if others else sections
 
     def _notes_in(self, element: Any) -> list[str]:
-        """The notes that a paragraph or a table refers to; they are read after it."""
+        """The notes to which a paragraph or a table refers. They are read after it."""
         if not self._notes:
             return []
         references = element.iter(*_NOTES)
@@ -149,7 +153,7 @@ class _Document:
         return [self._notes.pop(key) for key in keys if key in self._notes]
 
     def _around(self) -> list[str]:
-        """The headers and footers of all sections, each text once."""
+        """The texts of the headers and footers of all sections. Equal texts are returned once."""
         roots = [*self._roots("header"), *self._roots("footer")]
         texts = ("\n".join(self._lines(root)) for root in roots)
         return [*dict.fromkeys(filter(None, texts))]
@@ -186,7 +190,7 @@ class _Document:
         return "".join(pieces)
 
     def _drawing(self, number: str | None) -> str:
-        """The text of a chart or a diagram; "" if the file lacks it."""
+        """The text of a chart or a diagram; "" if the file lacks it. number: the id of its part."""
         part = self._parts.get(number)
         return "" if part is None else self._drawn_text(part)
 
@@ -196,7 +200,8 @@ class _Document:
         return chart_text(root) if "/charts/" in str(part.partname) else drawing_text(root)
 
     def _not_drawn(self) -> list[str]:
-        """The charts and diagrams outside of the body, which aren't read with it."""
+        """The texts of charts and diagrams that were not read with the body, since they are outside
+        of it."""
         parts = [
             part
             for part in self._part.package.iter_parts()
@@ -206,7 +211,7 @@ class _Document:
         return [*filter(None, map(self._drawn_text, parts))]
 
     def _rows(self, table: Any) -> list[list[str]]:
-        """The rows of a table; a merged cell is in each position that it covers."""
+        """The rows of a table. A merged cell is repeated in each position that it covers."""
         rows: list[list[str]] = []
         for row in elements(table, (_ROW,), _NO_TEXT):
             above, texts = rows[-1] if rows else [], [""] * _span(row.find(_BEFORE), 0)
@@ -223,7 +228,7 @@ class _Document:
         return [row for row in rows if any(row)]
 
     def gaps(self) -> Iterator[str]:
-        """The parts that weren't read."""
+        """Yield descriptions of the parts that weren't read."""
         deleted = (each for each in self._body.iter(f"{_WORD}del") if _has_deleted(each))
         yield from count_phrase(sum(1 for _ in deleted), "tracked deletion")
         yield from count_phrase(sum(1 for _ in self._body.iter(_OBJECT)), "embedded object")
@@ -232,8 +237,8 @@ class _Document:
 
 
 def _root_of(part: Any) -> Any:
-    """The root of a part. python-docx parses only the kinds of parts that it knows; others are
-    parsed here."""
+    """The root element of a part. python-docx parses only the kinds of parts that it knows. All
+    other parts are parsed here."""
     root = getattr(part, "element", None)
     return parse_xml(part.blob) if root is None else root
 
@@ -246,7 +251,8 @@ _MOST_COLUMNS = 500
 
 
 def _span(element: Any, default: int) -> int:
-    """How many columns an element spans."""
+    """The number in an element, such as the number of columns that a cell spans; `default` if there
+    is none."""
     value = None if element is None else element.get(f"{_WORD}val")
     return min(int(value), _MOST_COLUMNS) if value and re.fullmatch(r"\d{1,4}", value) else default
 
@@ -256,14 +262,15 @@ def _has_deleted(element: Any) -> bool:
 
 
 class _Styles:
-    """The meaning of the styles of a Word document."""
+    """The styles of a Word document, which say whether a paragraph is a heading or a list item."""
 
     def __init__(self, document: Any) -> None:
         styles = document.styles.element.iterchildren(f"{_WORD}style")
         self._styles = {style.get(f"{_WORD}styleId"): style for style in styles}
 
     def level(self, paragraph: Any) -> int | None:
-        """The level of a heading, 0 for the title; None for other paragraphs."""
+        """The level of a paragraph that is a heading, or 0 for the title; None for any other
+        paragraph."""
         own = [paragraph, *self._of(paragraph)]
         for style in own[1:]:
             name = (_value(style, "name") or "").lower()
@@ -283,7 +290,7 @@ class _Styles:
         return False
 
     def _of(self, paragraph: Any) -> Iterator[Any]:
-        """The style of a paragraph, and its base styles."""
+        """The style of a paragraph, and then the styles from which that style is derived."""
         name = _value(paragraph, f"pPr/{_WORD}pStyle")
         for _ in range(20):
             style = self._styles.get(name)

@@ -279,9 +279,9 @@ def _parts_of(url: str) -> SplitResult:
 
 
 def is_ours(status: int, body: bytes | bytearray, place: str) -> bool | None:
-    """Whether the response to `GET /` comes from a server of this package. True, or False for a
-    Qdrant server. None if the response may come from a proxy, or from a server that is starting.
-    Raises ClusterError for any other response."""
+    """Whether the response to `GET /` comes from a server of this package: True if it does, False
+    if it comes from a Qdrant server. None if it may come from a proxy, or from a server that is
+    starting. Raises ClusterError for any other response."""
     if status in _NOT_BEGUN or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return None
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
@@ -621,8 +621,8 @@ def read_answer(method: Method, body: Buffer, place: str, doing: str) -> Any:
 
 
 def is_ours_at(address: Address) -> bool | None:
-    """Whether the server at an address is one of this package. True, or False for a Qdrant server.
-    None if no server responds at the moment."""
+    """Whether the server at an address is one of this package: True if it is, False if it is a
+    Qdrant server. None if no server responds at the moment."""
     try:
         return _look_at(address, min(LOOKED_WITHIN, address.timeout or LOOKED_WITHIN))
     except _BROKEN:  # ClusterError, too: the first use raises it again

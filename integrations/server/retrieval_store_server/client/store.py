@@ -103,7 +103,8 @@ class ServedPoints:
         return self
 
     def ask_server(self, method: str, doing: str, arguments: Mapping[str, Any]) -> Any:
-        """The result of a method of the points."""
+        """Call a method of the collection's points on the server, and return its result. doing: the
+        action, for error messages."""
         path = f"/points/{self._id}/{method}{self._query}"
         return self._connection.call(POINTS[method], path, arguments, doing)
 

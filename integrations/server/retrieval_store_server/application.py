@@ -119,7 +119,8 @@ def app(
 
 class Application:
     """Serves one store; see `app`. store: a path, or a client of any kind of store, if the table of
-    routes can answer for it. rpc: where gRPC listens, set before the start; None for no gRPC."""
+    routes can answer for it. The attribute `rpc` says where gRPC listens; None for no gRPC. It must
+    be set before the start."""
 
     rpc: RpcListening | None = None
 
@@ -445,8 +446,8 @@ def _check_names(request: HttpRequest) -> None:
 
 
 def _work(request: HttpRequest, route: Route, call: RequestContext) -> tuple[Answer, Job | None]:
-    """The response to a request, with its JSON, and the job to run after it, if any. Called in a
-    thread."""
+    """The response to a request, and the job to run after it was sent, if any. This is called in a
+    thread, where the JSON of the response is made, too."""
     result = route.answer(call)
     if isinstance(result, FileAnswer | Streamed):
         return result, None

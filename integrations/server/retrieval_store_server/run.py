@@ -200,10 +200,10 @@ _OF_CYCLE = (
 
 
 class WholeExchange:
-    """Receives a request and sends its response in one piece each, without ASGI's messages, which
-    take a system call for each part of a response. It changes uvicorn's cycle as the messages
-    would. With a release of uvicorn whose cycle has other fields it does nothing, so the messages
-    are used. hold: see `Protocol.hold`."""
+    """Receives a request as a whole, and sends its response as a whole. ASGI's messages would take
+    a system call for each part of a response. It changes uvicorn's cycle as the messages would.
+    With a release of uvicorn whose cycle has other fields it does nothing, so the messages are
+    used. hold: see `Protocol.hold`."""
 
     __slots__ = ("_cycle", "_fits", "hold")
 

@@ -116,8 +116,8 @@ class Retry:
         return pause
 
     def _with_outcome(self, error: RetrievalStoreError) -> RetrievalStoreError:
-        """The error. If its class does not tell whether a write may have been executed, the message
-        does."""
+        """The error to raise: this error, or a copy whose message tells whether the write may have
+        been executed. The copy is for errors of writes whose class does not tell that."""
         if not (isinstance(error, ClusterError) and self._request.writes):
             return error
         outcome = "nothing was written"
@@ -197,7 +197,8 @@ def _error_in_body(body: Buffer) -> object:
 
 
 def _sentence(answer: object) -> str:
-    """The reason why a request was refused, from the response; None if it has no reason."""
+    """The reason why a request was refused, as the end of an error message; empty if the response
+    has no reason."""
     status = answer.get("status") if isinstance(answer, dict) else None
     why = status.get("error") if isinstance(status, dict) else None
     return f": {why}" if isinstance(why, str) else ""

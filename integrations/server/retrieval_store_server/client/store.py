@@ -84,8 +84,8 @@ LOOKING = "looking at a collection"
 
 class ServedPoints:
     """The points of a collection of a served store. Each call is one request. The server answers it
-    from one state, or executes it in one transaction. copy: the name of a private copy that is read
-    instead; name: the collection's name, for tracing spans."""
+    from one state, or executes it in one transaction. copy: the name of a private copy of the
+    collection, which is read instead of it; name: the collection's name, for tracing spans."""
 
     reusable = False  # the name may change
 
@@ -196,8 +196,8 @@ class ServedStore:
     def change(
         self, collection_id: str, edit: Callable[[CollectionRecord], CollectionRecord]
     ) -> CollectionRecord:
-        """Replace name and settings by those that `edit` returns. Raises AlreadyExistsError if the
-        new name is taken."""
+        """Replace the name and settings of a collection by those that `edit` returns. Raises
+        AlreadyExistsError if the new name is taken."""
         look, exchange = partial(self.record, collection_id), partial(self._exchange, collection_id)
         after = _compare_and_set(look, edit, exchange)
         self._names[collection_id] = after.name

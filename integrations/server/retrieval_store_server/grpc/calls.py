@@ -363,8 +363,9 @@ class _Health(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no typ
 
 
 def _options(body: int, shared: bool) -> list[tuple[str, Any]]:
-    """The options for gRPC. Pings are accepted at any rate, since Go clients send one every ten
-    seconds."""
+    """The options for gRPC. body: the maximum size of a message in bytes; shared: whether other
+    processes can listen at the same port. Pings are accepted at any rate, since Go clients send one
+    every ten seconds."""
     return [
         ("grpc.max_receive_message_length", body),
         ("grpc.max_send_message_length", -1),

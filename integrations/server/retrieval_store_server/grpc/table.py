@@ -137,8 +137,9 @@ def discover(model: Message) -> legacy_search.DiscoverBody:
 
 
 def _batch(kind: Any, field: str, read: Read) -> Read:
-    """A function that reads several requests of one kind from a field. A request without the name
-    of a collection is refused, as a server does, although the name is not used."""
+    """A function that reads a batch: the requests in this field of a message, each by `read`, as a
+    `kind`. It refuses a request without the name of a collection, as Qdrant does, although the name
+    is not used."""
 
     def read_each(model: Message) -> Any:
         requests = getattr(model, field)
@@ -269,7 +270,7 @@ class Procedure:
 
     def request_of(self, message: Message, served: Served, reads: bool) -> RequestContext:
         """The request that a message contains. Raises Refused (400) if it cannot be read. reads:
-        whether the procedure only reads; its timeout is then used."""
+        whether the procedure only reads, so that a timeout of 0 is refused."""
         fields = message.DESCRIPTOR.fields_by_name
         names = {name: getattr(message, name) for name in PATH_NAMES if name in fields}
         _check_names(names)
@@ -300,7 +301,7 @@ def _make_body(kind: Any, model: Message, **fields: Any) -> Any:
 
 
 def _optional_fields(model: Message, *names: str) -> dict[str, Any]:
-    """Those of these optional fields of a message that are set."""
+    """The optional fields with these names, as far as they are set in a message."""
     return {name: getattr(model, name) for name in names if model.HasField(name)}
 
 

@@ -26,8 +26,8 @@ INT_MIN, INT_MAX = -(2**63), 2**63 - 1  # the range of integers in payload value
 
 def numbers(message: Message) -> Any:
     """(n,) float32: the numbers of a message that has no other field; an empty list if there are
-    none. The array's bytes follow a byte for the field and the length in the encoded message.
-    Copying them takes a fiftieth of the time that Python objects take."""
+    none. They are taken from the encoded message, where they are the last bytes. Copying these
+    bytes takes a fiftieth of the time that Python objects take."""
     count = len(message.data)
     if not count:
         return []
@@ -49,8 +49,8 @@ def payload_of(fields: Any) -> dict[str, Any]:
 
 
 def value_of(value: Message) -> Any:
-    """A protobuf value as a value for JSON. Numbers that JSON cannot express become None, as on a
-    server."""
+    """A protobuf value as a value for JSON. Numbers that JSON cannot express become None, as in
+    Qdrant."""
     kind = value.WhichOneof("kind")
     match kind:
         case "struct_value":
@@ -71,7 +71,7 @@ def fields_of(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 def field_of(value: Any) -> dict[str, Any]:
     """A value in the form for a message's constructor. An integer that is too large becomes a
-    float, as on a server."""
+    float, as in Qdrant."""
     kind = type(value)
     if kind is str:
         return {"string_value": value.encode("utf-8", "replace").decode()}

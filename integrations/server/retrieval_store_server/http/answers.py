@@ -73,7 +73,7 @@ class FileAnswer:
 class Streamed:
     """A response that is sent in parts, as they become available. first: the first part. following:
     a function that is called repeatedly in a thread, and returns the next part or None. idle: a
-    part that is sent if there was no other for a while."""
+    part that is sent if no other part was sent for a while."""
 
     first: bytes
     following: Callable[[], bytes | None]

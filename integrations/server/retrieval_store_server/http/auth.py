@@ -84,8 +84,9 @@ class Gate:
         return [(b"access-control-allow-origin", origin or b"*"), (b"vary", b"Origin")]
 
     def preflight(self, headers: dict[bytes, bytes]) -> list[tuple[bytes, bytes]] | None:
-        """The headers that list what web pages of a permitted origin can send, in addition to the
-        headers of `cors`. None if the request is not a preflight."""
+        """The headers that list the methods and headers that web pages of a permitted origin can
+        send. The response also needs the headers of `cors`. None if the request is not a
+        preflight."""
         if PREFLIGHT not in headers or not self.cors(headers):
             return None
         return [
@@ -100,8 +101,8 @@ class Gate:
         """The refusal of a request that a foreign web page made a browser send; None for other
         requests. Such a request is recognised by its host name, since the page's own host name can
         be made to resolve to this machine, and by its origin. Browsers send an origin if the page
-        will read the response. For links and images they send only the relation of the sites. A
-        link can lead to the open routes."""
+        will read the response. For links and images they only send how the two sites are related.
+        Open routes can be reached by a link from any page."""
         sent = headers.get(b"host", b"")
         host, is_local = _name_in(sent) if len(sent) <= LONGEST_HOST else (None, False)
         if not (is_local or host in self._hosts):

@@ -145,8 +145,9 @@ def list_type(kind: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How a server reads a field differently from the client's model. names: additional names of
-    the field; kind: its type, instead of the model's; default: its value if it is missing."""
+    """How Qdrant's server reads a field differently from the client's model. names: additional
+    names of the field; kind: its type, instead of the model's; default: its value if it is
+    missing."""
 
     names: tuple[str, ...] = ()
     kind: Any = None
@@ -272,8 +273,8 @@ class _Derived:
 
 
 def _read_otherwise(info: Any, place: tuple[str, str]) -> Any:
-    """The annotation and the field information of a field of a model, with the changes in
-    `DIFFERENCES`."""
+    """The field information of a model's field, with the changes in `DIFFERENCES`. place: the names
+    of the model and the field."""
     difference = DIFFERENCES.get(place)
     if difference is not None:
         if difference.kind is not None:
@@ -310,8 +311,8 @@ def parse_body(kind: Any, value: Any, strings: list[str]) -> Any:
 
 
 def unreadable(error: ValidationError) -> Refused:
-    """The refusal of a body with an invalid format. If the alternatives of a union all fail, it
-    reports the error that lies deepest."""
+    """The refusal of a body with an invalid format. If the alternatives of a union all fail, the
+    refusal reports the error that lies deepest in the body."""
     details = _without_other_kinds(
         error.errors(include_url=False, include_input=False, include_context=False)
     )
@@ -327,7 +328,8 @@ def unreadable(error: ValidationError) -> Refused:
 
 
 def _without_other_kinds(details: list[Any]) -> list[Any]:
-    """The errors without those of alternatives of a union whose `type` differs from the body's."""
+    """The errors that remain after some alternatives of unions are ignored: those that require
+    another `type` than the body has. All errors, if none remains."""
     tags = [detail["loc"] for detail in details if detail["type"] in ("enum", "literal_error")]
     others = [place[:-1] for place in tags if place[-1:] == ("type",)]
     meant = [
@@ -367,7 +369,8 @@ prepare(models.PointsList, models.PointsBatch, models.VectorStruct, models.Batch
 
 
 def points_to_write(sent: bytes, strings: Strings) -> Any:
-    """The body of an upsert, as models.PointsList or models.PointsBatch."""
+    """The body of an upsert, as models.PointsList or models.PointsBatch. sent: the body as it was
+    sent; strings: a list to which ids are added that are neither integers nor UUIDs."""
     parsed = _with_arrays(sent) if len(sent) > LARGE and simdjson is not None else None
     if parsed is None:
         parsed = as_json(sent)
@@ -426,14 +429,15 @@ def _with_array(point: Any, is_flat: bool) -> dict[str, Any]:
 
 
 def _arrays_of(point: dict[str, Any]) -> int:
-    """How many vectors of a point became arrays."""
+    """How many vectors of a parsed point are arrays."""
     vector = point["vector"]
     vectors = vector.values() if type(vector) is dict else [vector]
     return sum(type(entry) is np.ndarray for entry in vectors)
 
 
 def _array(value: Any, is_flat: bool) -> Any:
-    """A list of numbers as (n,) float32; any other value as plain Python objects."""
+    """A list of numbers as (n,) float32; any other value as plain Python objects. is_flat: whether
+    the list is known to contain no lists."""
     if not isinstance(value, simdjson.Array) or not len(value) or type(value[0]) not in _NUMBERS:
         return _plain(value)
     if not is_flat and any(isinstance(element, simdjson.Array) for element in value):
@@ -485,7 +489,8 @@ def _check_payloads(values: list[Any]) -> None:
 
 def _vectors(value: Any, i: int, booleans: bool) -> Any:
     """The vectors of one point: a row, several rows, or a dict of vectors by name. The values of
-    the dict can also be sparse vectors and texts. i: the position of the point."""
+    the dict can also be sparse vectors and texts. i: the position of the point; booleans: whether
+    the body may contain booleans, which must not be read as numbers."""
     row = _row(value, booleans)
     if row is not None:
         return row
@@ -501,7 +506,7 @@ def _vectors(value: Any, i: int, booleans: bool) -> Any:
 
 def refuse_invalid_vectors(body: Any) -> None:
     """Refuse a write with sparse vectors or multivectors that no collection could store. The
-    message is that of a server."""
+    message is that of Qdrant."""
     vectors: Any
     if isinstance(body, models.PointsBatch):
         vectors = body.batch.vectors

@@ -48,7 +48,7 @@ def refuse_many(body: bytes, most: int) -> None:
 
 def _may_be_deep(body: bytes) -> bool:
     """Whether a body may be nested more deeply than allowed, by the number of its brackets. `find`
-    skips the text between brackets, so it finds a few of them faster than `count` counts all."""
+    jumps from bracket to bracket, so a few brackets are found faster than `count` counts all."""
     left = DEEPEST
     for bracket in (b"[", b"{"):
         place = body.find(bracket)

@@ -28,7 +28,8 @@ STANDALONE = "Qdrant is running in standalone mode"
 
 
 def arguments(body: Any, renamed: Mapping[str, str]) -> dict[str, Any]:
-    """The fields that are set in a body, under the names of a method's arguments."""
+    """The fields that are set in a body, under the names of a method's arguments. renamed: the
+    arguments for fields that have other names, in addition to `RENAMED`."""
     names = {**RENAMED, **renamed}
     return {names.get(key, key): value for key, value in vars(body).items() if value is not None}
 
@@ -37,7 +38,7 @@ def arguments(body: Any, renamed: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _check_timeout(call: RequestContext) -> None:
-    """Refuse a timeout of 0, which a server accepts only for writes of points."""
+    """Refuse a timeout of 0, which Qdrant accepts only for writes of points."""
     if call.timeout == 0:
         raise Refused(
             HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -193,8 +194,8 @@ def _call_reader(call: RequestContext, method: str, body: Any, renamed: Mapping[
 
 
 def _counting(call: RequestContext, bodies: list[Any]) -> Callable[[Any], None]:
-    """A function that counts a request in the rate limits of its collection. Only its first call
-    counts."""
+    """A function that counts a request in the rate limits of the opened collection. Only the first
+    call of the function counts."""
 
     def admit(opened: Any) -> None:
         if not call.is_counted:
@@ -276,8 +277,8 @@ def _query(call: RequestContext, request: models.QueryRequest, answering: Answer
 
 
 def _by(call: RequestContext, answering: Answering) -> dict[str, Any]:
-    """The function that makes the response to a query, as an argument. It is left out for gRPC,
-    where the response is made from models."""
+    """Keyword arguments that pass `answering`, the function that makes the response to a query.
+    They are empty for gRPC, where the response is made from models."""
     return {} if call.is_message else {"answering": answering}
 
 
@@ -316,7 +317,7 @@ def search(call: RequestContext) -> Any:
 
 def _finds_nothing(call: RequestContext, body: Any) -> bool:
     """Whether a request is a recommendation over gRPC with the limit 0, which finds nothing. All
-    other legacy requests need a limit; a server refuses them without one."""
+    other legacy requests need a limit; Qdrant refuses them without one."""
     is_unlimited = call.is_message and isinstance(body, RecommendBody) and body.limit == 0
     if is_unlimited:
         call.embedded.open(call.collection).check_filter(body.filter)
@@ -329,8 +330,8 @@ def _hits_alone(call: RequestContext, answer: Any) -> Any:
 
 
 def _run_older_search(call: RequestContext, body: Any) -> Any:
-    """The result of a legacy search request. Examples without a vector are ignored, which a query
-    would refuse."""
+    """The result of a legacy search request. Examples without a vector are ignored, while a query
+    with such examples would be refused."""
     while True:
         try:
             return _hits_alone(call, _query(call, as_query(body), hits_as_json))
@@ -358,8 +359,9 @@ def search_batch(call: RequestContext) -> Any:
 
 
 def _refuse_unknown_vectors(call: RequestContext, bodies: list[Any]) -> None:
-    """Refuse names in `with_vector` that are no vectors of the collection. A server checks them
-    even if no point was found, unless the offset is so large that it reads vectors afterwards."""
+    """Refuse names in `with_vector` that are no vectors of the collection. Qdrant checks them even
+    if no point was found. If the offset is so large that Qdrant reads vectors only after the
+    search, nothing is refused here."""
     if not any(isinstance(body.with_vector, list) for body in bodies):
         return
     known = call.embedded.open(call.collection).vector_names

@@ -47,7 +47,7 @@ def health(call: RequestContext) -> Response:
 
 
 def readiness(call: RequestContext) -> Response:
-    """A response that shows that the store is ready: it was read."""
+    """A response that shows that the store is ready. It is made after the store was read."""
     call.served.store.count()
     return text(200, "all shards are ready")
 

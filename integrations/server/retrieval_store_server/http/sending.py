@@ -50,8 +50,8 @@ LONGEST_PATH, LONGEST_KNOWN_PATH, KNOWN_PATHS = 16_384, 256, 1_024
 
 
 class Exchange(Protocol):
-    """Receives a request and sends its response in one piece each, instead of by ASGI's messages.
-    The server of this package provides it; see `run.WholeExchange`."""
+    """Receives a request as a whole, and sends its response as a whole, instead of by ASGI's
+    messages. The server of this package provides it; see `run.WholeExchange`."""
 
     hold: Hold
 

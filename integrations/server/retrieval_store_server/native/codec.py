@@ -710,7 +710,7 @@ def list_in(data: Any) -> list[Any]:
 
 
 def no_such(data: Any, expected: str) -> MalformedError:
-    """The error for data that is not the expected one."""
+    """The error for data of a wrong kind. expected: what the data should be, for the message."""
     return MalformedError(f"got {str(data)[:80]!r}, expected {expected}")
 
 

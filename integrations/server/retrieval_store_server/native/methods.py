@@ -72,14 +72,14 @@ class Method:
 
 
 class Calls:
-    """Methods of the protocol that replace methods of a store with callbacks, or with files on the
-    caller's machine."""
+    """Methods of the protocol that stand in for methods of a store. They take no callbacks, and
+    write no files on the caller's machine, as those methods do."""
 
     def exchange(
         self, collection_id: str, before: CollectionRecord, after: CollectionRecord
     ) -> bool:
-        """Replace name and settings by `after` if they still equal `before`. Returns whether they
-        did."""
+        """Replace a collection's name and settings by those in `after`, if they still equal those
+        in `before`. Returns whether they did."""
         raise NotImplementedError
 
     def exchange_aliases(self, before: dict[str, str], after: dict[str, str]) -> bool:
@@ -92,7 +92,8 @@ class Calls:
 
     def verified(self, analyzers: dict[str, Analyzer]) -> list[tuple[str, int, str | None]]:
         """The result of `verify`: for each file its path in the store, its size in bytes, and its
-        problem. analyzers: the analyzers of collections, by their ids."""
+        problem, None for a sound file. analyzers: the analyzers of collections, by the collections'
+        ids."""
         raise NotImplementedError
 
     def budget(self) -> dict[str, int]:

@@ -36,7 +36,8 @@ def check_body(body: Any, checks: Mapping[str, Check], required: Collection[str]
 
 
 def text(value: Any, name: str, most: int = LONGEST_TEXT) -> str:
-    """The value, if it is a string of at most `most` characters."""
+    """The value of a field, if it is a string of at most `most` characters; otherwise raises
+    InvalidArgumentError. name: the field's name, for the message."""
     if not isinstance(value, str):
         raise InvalidTypeError(f"{name} is {quote(value)}, expected a text")
     if len(value) > most:
@@ -45,7 +46,8 @@ def text(value: Any, name: str, most: int = LONGEST_TEXT) -> str:
 
 
 def non_empty_text(value: Any, name: str) -> str:
-    """The value, if it is a string that is not empty."""
+    """The value of a field, if it is a string that is not empty; otherwise raises
+    InvalidArgumentError."""
     if not (checked := text(value, name)):
         raise InvalidArgumentError(f"{name} is empty")
     return checked
@@ -55,7 +57,8 @@ name_of_something = partial(text, most=LONGEST_NAME)
 
 
 def flag(value: Any, name: str) -> bool:
-    """The value, if it is a boolean."""
+    """The value of a field, if it is a boolean; otherwise raises InvalidTypeError. name: the
+    field's name, for the message."""
     if not isinstance(value, bool):
         raise InvalidTypeError(f"{name} is {quote(value)}, expected true or false")
     return value
@@ -67,14 +70,16 @@ def whole(least: int, most: int) -> Check:
 
 
 def number(value: Any, name: str) -> float:
-    """The value, if it is a number."""
+    """The value of a field, if it is a number; otherwise raises InvalidTypeError. name: the field's
+    name, for the message."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidTypeError(f"{name} is {quote(value)}, expected a number")
     return float(value)
 
 
 def share(value: Any, name: str) -> float:
-    """The value, if it is a number from 0 to 1."""
+    """The value of a field, if it is a number from 0 to 1; otherwise raises InvalidArgumentError.
+    name: the field's name, for the message."""
     return fraction(value, name)
 
 
@@ -92,7 +97,8 @@ def one_of(names: Collection[str]) -> Check:
 
 
 def condition(value: Any, name: str) -> dict[str, Any]:
-    """The value, if it is a dict. Its contents are checked when the filter is parsed."""
+    """The value of a field, if it is a dict; otherwise raises InvalidTypeError. Its contents are
+    checked when the filter is parsed. name: the field's name, for the message."""
     if not isinstance(value, dict):
         raise InvalidTypeError(f"{name} is {quote(value)}, expected an object")
     return value
@@ -131,7 +137,8 @@ def list_of(check: Check, most: int = MAX_KEYS) -> Check:
 
 
 def vector(value: Any, name: str) -> Matrix:
-    """(m, d) float32: one vector, or the several vectors of one query."""
+    """(m, d) float32: the query vectors in a field, which contains one vector or several. name: the
+    field's name, for the message."""
     if not isinstance(value, list):
         raise InvalidTypeError(f"{name} is {quote(value)}, expected a list of numbers")
     return matrix_of(value, name)

@@ -202,7 +202,7 @@ class Watching:
 
     def _look_at(self, collection: str) -> None:
         """Read the state of one collection. On a cluster, which does not report changes, it is read
-        no more often than the others."""
+        no more often than the states of other collections."""
         with suppress(NotFoundError):
             points = self._store().points(collection)
             if points.engine is not None:

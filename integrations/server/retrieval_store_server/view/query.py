@@ -82,7 +82,8 @@ def _join_marks(marks: list[Mark]) -> list[Mark]:
 
 
 def _spellings_of(analyzer: Analyzer, spelt: list[str], words: set[str]) -> set[str]:
-    """The spellings, among these of a text, whose analysed words are among the given words."""
+    """Those words of a text that match a query. spelt: the words of the text, as they are spelt
+    there; words: the words of the query, as the analyzer returns them."""
     analyzed = analyzer.words(spelt, is_query=True)
     are_matching = np.array([word in words for word in analyzed.vocabulary], np.bool_)
     if not are_matching.any():
@@ -312,8 +313,9 @@ def record(
     space: str | None = None,
     neighbours: int = USUAL_HITS,
 ) -> Any:
-    """A record, with the records that are nearest to it in a vector space; none if it has no vector
-    there. For a passage of a file also its source, and the passages before and after it."""
+    """A record, and the records that are nearest to it in a vector space. There are no nearest
+    records if it has no vector in that space. For a passage of a file also its source, and the
+    passages before and after it. neighbours: the number of nearest records."""
     viewed = views.collection(collection)
     shown = whole_record(viewed, key)
     near: list[Any] = []
@@ -396,8 +398,9 @@ def why(
 
 
 def _conditions(body: Mapping[str, Any]) -> list[tuple[str, Any, Expression]]:
-    """Conditions that exclude records in addition to the filters: one that limits the query to the
-    chosen records, and one that excludes the record whose vector is the query."""
+    """Conditions that exclude records in addition to the filters, each with its name and a
+    description. One limits the query to the chosen records. Another excludes the record whose
+    vector is the query."""
     conditions: list[tuple[str, Any, Expression]] = []
     if "keys" in body:
         description = f"one of {len(body['keys'])} chosen records"
@@ -420,8 +423,9 @@ def _records_meant(
 def _reasons_of_text(
     viewed: ViewedCollection, analyzer: Analyzer, text: str, ask: Callable[..., Reasons]
 ) -> tuple[list[Reason], str | None]:
-    """The reasons for the records that contain a text, or else for the records most similar to it,
-    and then a remark. ask: explains records."""
+    """The reasons for the records that contain a text. If there are none, the reasons for the
+    records most similar to it, and a remark that says so. ask: returns the reasons for given
+    records."""
     if reasons := ask(containing=text):
         return [*reasons], None
     like = Query((QueryStep(Bm25((text,), analyzer), LIKE_IT),), Fields())

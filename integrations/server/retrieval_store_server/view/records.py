@@ -58,7 +58,8 @@ PACKAGE = "retrieval-store"
 
 
 def store(views: Views) -> Any:
-    """The store and its collections, as far as nothing must be loaded for it."""
+    """Information about the store and its collections, limited to what is known without loading
+    anything."""
     client_store = views.store
     gauges = dict(client_store.gauges())
     engine = client_store.engine
@@ -117,9 +118,10 @@ def _is_data(uri: str | None) -> bool:
 
 
 def _function(views: Views, record: CollectionRecord) -> tuple[Any, bool]:
-    """The stored embedding function: whether it can be called here, or the reason if not, and
-    whether it accepts images. To check that, the function is created if it accesses nothing outside
-    the process. Other functions are created when they are used."""
+    """Information about the stored embedding function, and whether the function accepts images. The
+    information says whether it can be called here, or why not. To check that, the function is
+    created if it accesses nothing outside the process. Other functions are created when they are
+    used."""
     embedder = views.embedder(record)
     spec = embedder.spec
     if spec is None:
@@ -375,11 +377,11 @@ def picture_of(
     """The image of a record, encoded again as a PNG.
 
     Args:
-        uri: the record's: a path below the folder, or an image within a data URL. None for a
+        uri: the record's URI: a path below the folder, or an image within a data URL. None for a
             passage of a PDF page, which is drawn.
-        metadata: the record's.
+        metadata: the record's metadata.
         image_root: the folder whose files may be shown; None to show none.
-        size: pixels each way, at most.
+        size: the maximum width and height in pixels.
 
     Raises:
         NotFoundError: there is no image, or it may not be shown.

@@ -247,7 +247,8 @@ def matrix(
     using: str | None = None,
 ) -> tuple[list[Any], list[int], list[int], list[float]]:
     """The similarities between some points: their ids, and for each pair of points two indices into
-    these ids, and a score."""
+    these ids, and a score. sample: the number of points; limit: the number of most similar points
+    for each of them."""
     for name, number, least in (("sample", sample, 2), ("limit", limit, 1)):
         if not isinstance(number, int) or number < least:
             raise bad_request(f"{name} is {describe(number)}, expected {least} or more")
@@ -291,7 +292,9 @@ TERMS = ArgumentNames(
 def case_of(
     query: PendingQuery, named: Any, containing: str | None, same: str | None
 ) -> WhyRequest:
-    """The request to explain a query. named: the id of the point to explain, or several ids."""
+    """The request to explain a query. named: the id of the point to explain, or several ids;
+    containing: instead of ids, a text in documents. same: a payload key; each reason then names the
+    hits that have the point's value under this key."""
     opened, request = query.opened, query.request
     ids = None if named is None else _ids_in(named)
     assert query.collections is not None
@@ -321,8 +324,8 @@ def _ids_in(ids: Any) -> list[int | str]:
 def _conditions_of_prefetches(
     opened: CollectionHandle, argument: str, request: Any
 ) -> list[Condition]:
-    """Conditions that exclude a point from the results of every prefetch. If any prefetch finds the
-    point, it is a candidate."""
+    """The condition that at least one prefetch can find a point, as a list; empty if there are no
+    prefetches. argument: the name of the argument with the prefetches, for the explanation."""
     prefetches = request.prefetch or ()
     legs = prefetches if isinstance(prefetches, Sequence) else [prefetches]
     terms = []

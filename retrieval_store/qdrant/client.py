@@ -153,7 +153,7 @@ class QdrantClient(ResolvesInPlace, qdrant_client.QdrantClient):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """The arguments are those of qdrant_client.QdrantClient: location (":memory:"), path, url,
         host, port, api_key, timeout and so on. A store in this process ignores settings of the
-        connection. InvalidArgumentError for several locations, and for cloud_inference."""
+        connection. Raises InvalidArgumentError for several locations, and for cloud_inference."""
         options = ClientOptions.bound(qdrant_client.QdrantClient, args, kwargs)
         if not options.is_embedded:
             super().__init__(*args, **kwargs)

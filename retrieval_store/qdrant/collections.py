@@ -45,7 +45,7 @@ CUSTOM, AUTO = "custom", "auto"
 @dataclass(frozen=True, slots=True)
 class CollectionHandle:
     """An opened collection, in its state at the beginning of a call: its record, its configuration,
-    and its points. Servers can use everything but the configuration."""
+    and its points. The code of a server can use all of this except the configuration."""
 
     record: CollectionRecord
     configuration: CollectionConfig
@@ -106,8 +106,9 @@ class Collections:
         return CollectionHandle(record, self._configuration(record, points), points)
 
     def look_up(self, name: str) -> CollectionHandle:
-        """The collection with this name or alias, from which a query takes points. If it does not
-        exist, the error has the message of a server for that case."""
+        """The collection with this name or alias, from which a query takes the vectors of examples,
+        or payloads. If there is none, raises Refused with the message that Qdrant has for this
+        case."""
         try:
             return self.open(name)
         except Refused as error:
@@ -158,8 +159,9 @@ class Collections:
 
 
 def _merge_settings(old: Payload, new: Payload) -> Payload:
-    """New settings of this API, merged with the settings that `Collection` has stored. The stored
-    settings stay valid as long as the unnamed vector space does not change."""
+    """New settings, which come from Qdrant's API, merged with the settings that `Collection` has
+    stored. Metadata, and the configuration under `KEY`, are always the new ones. The stored "hnsw"
+    settings stay if their distance is that of the new settings."""
     others = {name: value for name, value in old.items() if name not in ("metadata", "hnsw", KEY)}
     settings = {**new, **others}
     old_hnsw, new_hnsw = old.get("hnsw"), new.get("hnsw")

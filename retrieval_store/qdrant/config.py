@@ -179,8 +179,8 @@ def _graph(hnsw: Mapping[str, Any]) -> Payload:
 
 
 def hnsw_of(configuration: CollectionConfig, name: str) -> dict[str, Any]:
-    """The graph settings of a vector space: the space's own settings, and the collection's for all
-    others."""
+    """The graph settings of a vector space. A setting that the space does not have is that of the
+    collection."""
     space_settings = configuration.vectors.get(name, {}).get("hnsw_config", {})
     return {**configuration.hnsw_config, **space_settings}
 

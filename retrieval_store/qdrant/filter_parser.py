@@ -98,7 +98,8 @@ def _text(path: JsonPath, index: Schema, value: Any) -> Expression:
 
 
 def _with_letters(at: ValuesAt, value: Any) -> Expression:
-    """The condition that a string contains the text, or one of its words. Case matters."""
+    """The condition for a text match that compares substrings. A string must contain the text, or
+    with `text_any` one of its words. Case matters."""
     match value:
         case models.MatchTextAny(text_any=text):
             return Or(tuple(Containing(at, part) for part in dict.fromkeys(text.split())))
@@ -401,9 +402,9 @@ class _FilterParser:
         return conditions[0] if len(conditions) == 1 else Or(tuple(conditions))
 
     def _parse_sizes(self, path: JsonPath, condition: models.FieldCondition) -> Expression:
-        """The condition on the number of values. If a field condition has one, its other parts are
-        ignored. If the key leads to several lists, one list that is neither empty nor null
-        suffices, unless an index contains the values of all lists."""
+        """The condition for `values_count`, `is_empty` or `is_null`. If a field condition has one
+        of these, its other parts are ignored. If the key leads to several lists, one list that is
+        neither empty nor null suffices, unless an index contains the values of all lists."""
         if condition.is_empty is None and condition.is_null is None:
             assert condition.values_count is not None
             return Between(ValuesAt(path, "size"), **condition.values_count.model_dump())

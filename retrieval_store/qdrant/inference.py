@@ -81,8 +81,8 @@ class OwnModels(Embedder):
 
 class NumbersInspector(Inspector):
     """The inspector of qdrant-client, which searches models for objects to embed. It skips queries
-    and points that contain only numbers, which are most, since searching them takes longer than
-    reading them."""
+    and points that contain only numbers, as most do, since searching them takes longer than reading
+    them."""
 
     def inspect(self, points: Any) -> bool:
         if points is None:

@@ -283,8 +283,8 @@ def add_index(
     field_schema: Any = None,
     field_type: Any = None,
 ) -> models.UpdateResult:
-    """Add a payload index. Its kind decides for which kind of values the conditions on the key are
-    meant."""
+    """Add a payload index. The kind of the index decides how conditions on the key are read, for
+    example whether a range compares numbers or dates."""
     parse_path(field_name)
     check_indexes(opened, field_name)
     stored = index_to_store(field_name, field_type if field_schema is None else field_schema)

@@ -219,8 +219,8 @@ def _texts(batch: PointBatch) -> tuple[Any, ...]:
 def _select_vectors(
     vectors: Vectors | NonDenseVectors, rows: Ints
 ) -> Vectors | NonDenseVectors | None:
-    """The vectors of the points at these positions. The positions of the result count the selected
-    points."""
+    """The vectors of the points at these positions (`rows`); None if none of the points has a
+    vector. The positions in the result count only the selected points."""
     count = len(vectors.matrix if isinstance(vectors, Vectors) else vectors.items)
     positions = np.arange(count) if vectors.positions is None else vectors.positions
     is_chosen = np.isin(positions, rows)

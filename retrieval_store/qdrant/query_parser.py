@@ -366,7 +366,8 @@ class _FormulaParser:
         return DistanceTo(origin, self._variable_at(params.to, GEO_USES), default)
 
     def _function(self, value: Any, depth: int) -> Formula | None:
-        """A node whose model has one field, which has the name of the function."""
+        """A node whose model has one field, which has the name of the function; None if the model
+        has another form."""
         named_parser = next(
             (_PARSERS[kind] for kind in type(value).__mro__ if kind in _PARSERS), None
         )

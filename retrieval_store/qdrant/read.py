@@ -356,8 +356,8 @@ def count(
     exact: bool = True,
     shard_key_selector: Any = None,
 ) -> models.CountResult:
-    """The number of points that fulfil a filter. It is always exact. 0 if the list of shard keys is
-    empty."""
+    """The number of points that fulfil a filter. It is always exact. If the list of shard keys is
+    empty, it is 0."""
     if shard_key_selector == []:
         return models.CountResult(count=0)
     check_shard_key(shard_key_selector)

@@ -56,7 +56,7 @@ ClassT = TypeVar("ClassT", bound=type)
 
 class Refused(RetrievalStoreError, UnexpectedResponse, ValueError):  # noqa: N818  as servers say
     """A call was refused, and nothing was written. status_code: the status in a server's response;
-    ids: example points without the vector, if that is the reason."""
+    ids: the ids of example points that lack the vector, if that is the reason."""
 
     ids: Sequence[Any] = ()
 

@@ -38,8 +38,8 @@ GEO_USES: tuple[Use, ...] = ("geo",)
 def unindexed_key(
     filter_: models.Filter, indexes: Indexes
 ) -> tuple[JsonPath, Sequence[Use]] | None:
-    """A key that a filter uses without a suitable index, and the uses that a suitable index must
-    support, any one of which is enough. None if all keys have one."""
+    """The first key in a filter that has no suitable index, and the uses for which an index would
+    be suitable; any one of them is enough. None if every key has a suitable index."""
     for path, uses in _keys_and_uses(filter_, ()):
         if uses and not serves(indexes.get(path), uses):
             return path, uses
@@ -74,9 +74,9 @@ def _uses_of(index: Schema) -> set[Use]:
 def _keys_and_uses(
     filter_: models.Filter, above: tuple[Any, ...]
 ) -> Iterator[tuple[JsonPath, Sequence[Use]]]:
-    """Yield the keys in a filter, as paths from the top of a payload, each with the uses of an
-    index of which one is enough. above: the path to the lists to whose elements the filter
-    applies."""
+    """Yield each key in a filter, as a path from the top of a payload, with the uses for which an
+    index on it would be suitable; any one of them is enough. above: the path to the lists to whose
+    elements the filter applies."""
     for condition in conditions_of(filter_):
         match condition:
             case models.Filter():
@@ -403,8 +403,9 @@ class Size:
 
 
 class _Sizes:
-    """The sizes that this process has measured, by collection, with how often each was used since.
-    There is no lock: if two threads use a size at the same time, it may be counted once."""
+    """The sizes of collections that this process has measured, and how often each size was used
+    since it was measured. There is no lock: if two threads use a size at the same time, it may be
+    counted once."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[int, Size]] = {}

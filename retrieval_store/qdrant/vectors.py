@@ -138,8 +138,8 @@ def _check(vector: Vector, matrix: Matrix) -> None:
 
 def _as_float16(vector: Vector, matrix: Matrix) -> Matrix:
     """The vectors in the form in which a server stores them in float16, scaled to length 1 if the
-    metric is cosine. Numbers beyond the range of float16 are infinite, and are returned as null.
-    Other spaces get the matrix unchanged."""
+    metric is cosine. Numbers beyond the range of float16 become infinite, and are returned as null.
+    If the space has another datatype, the matrix is returned unchanged."""
     if vector.datatype != "float16":
         return matrix
     unit = normalise_rows(vector, matrix)

@@ -32,8 +32,8 @@ ValueCounts: TypeAlias = Counter[tuple[bool, Scalar]]
 def count_by_server(
     collection: QdrantCollection, path: PayloadPath, bound: Bound, presence: Bound
 ) -> tuple[ValueCounts, Bound]:
-    """Count the values at the path by the server, for points within a bound. Also returns the bound
-    of the points whose values were not counted. presence: the condition that a point has a value at
+    """Let the server count the values at a path, for points within a bound. Also returns the bound
+    of the points whose values it did not count. presence: the condition that a point has a value at
     the path."""
     if bound is False or not _can_be_counted(collection, path):
         return Counter(), bound

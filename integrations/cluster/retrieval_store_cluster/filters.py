@@ -86,15 +86,16 @@ Bound: TypeAlias = Condition | bool  # True: no restriction; False: nothing at a
 
 
 def necessary(expression: Expression | None, indexes: PayloadIndexes) -> Bound:
-    """A condition that all points fulfil that fulfil the expression."""
+    """A condition that matches all points that fulfil the expression, and perhaps further
+    points."""
     return True if expression is None else _bound(expression, True, indexes)
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The points that fulfil an expression, as two conditions. certain: only points that fulfil the
-    expression fulfil this condition. doubtful: all other points that fulfil the expression fulfil
-    this condition, perhaps with points that do not, so the client must check them."""
+    """The points that fulfil an expression, as two conditions. All points that fulfil `certain`
+    fulfil the expression. Any other point that fulfils the expression fulfils `doubtful`. Since
+    further points may fulfil `doubtful`, the client must check the points that do."""
 
     certain: Bound
     doubtful: Bound
@@ -103,9 +104,10 @@ class Parts:
 def parts_of(
     expression: Expression | None, indexes: PayloadIndexes, limits_now: "Callable[[], StrictLimits]"
 ) -> Parts:
-    """The parts of an expression, within the server's limits. Reading the indexes may change the
-    limits. If superset and subset are the same condition, no points are in doubt. So both also
-    contain conditions on which values are lists."""
+    """The parts of an expression, within the server's limits. They follow from conditions for a
+    superset and a subset of the points that fulfil the expression. If both are the same condition,
+    no points are in doubt. So both also contain conditions on which values are lists. limits_now:
+    returns the limits, which reading the indexes may have changed."""
     if expression is None:
         return Parts(True, False)
     superset = _bound(expression, True, indexes, checks_lists=True)
@@ -123,8 +125,9 @@ def parts_of(
 
 
 def _doubt(expression: Expression, indexes: PayloadIndexes, depth: int = 0) -> Bound:
-    """A condition that all points fulfil that are in the superset but not in the subset. For a
-    combination of terms these are the points in doubt for one of the terms."""
+    """A condition that matches at least those points of the superset that are not in the subset
+    (see `parts_of`). For a combination of terms these are the points in doubt for one of the
+    terms."""
     if depth > DEEPEST:
         return True
     if isinstance(expression, And | Or | Not):
@@ -253,8 +256,8 @@ def is_list(name: str, indexes: PayloadIndexes) -> Condition | None:
 
 @dataclass(frozen=True, slots=True)
 class _Pushdown:
-    """Translates conditions on the values of a column for Qdrant. The result matches a superset of
-    the points that have a value that fulfils the condition, or a subset."""
+    """Translates conditions on the values of a column for Qdrant. The result matches a superset, or
+    a subset, of the points that have a value that fulfils the condition."""
 
     path: PayloadPath
     reading: str
@@ -277,7 +280,7 @@ class _Pushdown:
 
     def _texts(self, texts: Sequence[str]) -> Bound:
         """The bound of points with one of the strings. If the index contains timestamps, the bound
-        also says which strings are timestamps, so that the server scans no others."""
+        also says which strings are timestamps, so that the server scans no other strings."""
         match = self._match("keyword", models.MatchAny(any=[*texts]))
         if isinstance(match, bool) or not self.indexes.finds_times(self.path):
             return match
@@ -341,8 +344,9 @@ class _Pushdown:
         return sent
 
     def _require_size(self, bounds: Any) -> Bound:
-        """The bound of points with a value, if an empty list is outside the size bounds. Qdrant
-        treats an empty list as a missing value."""
+        """The bound of points with a size within bounds, as far as the server can decide that. It
+        only knows which points have a value, since Qdrant treats an empty list as a missing value.
+        So it cannot decide if the bounds include an empty list."""
         if is_inside(0, bounds):
             return self.is_superset
         is_some = (bounds.gt, bounds.gte, bounds.lt, bounds.lte) == (None, 1, None, None)
@@ -431,9 +435,9 @@ def times_between(low: int, stop: int) -> Any:
 
 
 def bound_to_send(name: str, limit: int | float, is_superset: bool) -> tuple[str, float] | bool:
-    """The bound to send for one limit. If the number is stored or compared rounded, the bound lies
-    beyond the rounding, on the side of the superset or the subset. True: no restriction; False: no
-    point matches."""
+    """The bound to send for one limit. name: "gt", "gte", "lt" or "lte". If the number is stored or
+    compared rounded, the bound lies beyond the rounding, on the side of the superset or the subset.
+    True: no restriction; False: no point matches."""
     if isinstance(limit, float) and math.isnan(limit):  # null in JSON: no bound
         return False
     if survives_rounding(limit):
@@ -612,8 +616,9 @@ def _or_unlimited(limit: int | None) -> int:
 
 
 def _fit_bound(bound: Bound, room: _Room, upper: bool) -> Bound:
-    """The part of a bound that the room allows. It is still necessary if `upper`, otherwise still
-    sufficient. If nothing fits, the result is `upper` itself: all points, or none."""
+    """The part of a bound that the room allows. With `upper` it matches at least the points of the
+    bound, otherwise at most these points. If nothing fits, the result is `upper` itself: all
+    points, or none."""
     if isinstance(bound, bool):
         return bound
     if not isinstance(bound, models.Filter):

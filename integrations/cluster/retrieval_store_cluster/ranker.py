@@ -311,9 +311,10 @@ def _are_hits_certain(pairs: list[Pair], passing: list[Pair], needed: int) -> bo
 def _wider(
     context: ClusterSearch, limit: int, short: list[int], needed: int, is_lacking: bool
 ) -> int:
-    """The next limit of hits to request. If the server does not allow a greater limit, raises
-    ClusterError if too few hits were found. If only hits with equal scores may be missing, `short`
-    is emptied instead."""
+    """The limit of hits for the next request. short: the positions of the requests that need more
+    hits; needed: how many hits each of them needs. is_lacking: whether too few hits match;
+    otherwise only hits with equal scores may be missing. If the server allows no greater limit,
+    raises ClusterError if more points may match, and otherwise empties `short`."""
     wider = _max_limit(context, limit * WIDER if is_lacking else needed + TIES)
     if wider <= limit:
         if is_lacking and context.collection.count(_condition(context, limit)) > limit:
@@ -592,8 +593,8 @@ class ClusterRanker:
         return np.array([fulfils(point.candidate, expression) for point in points], np.bool_)
 
     def words(self, text: Bm25, items: Ints) -> list[WordReport]:
-        """Each distinct word of the first text. The contributions of words to scores are unknown on
-        a cluster."""
+        """A report on each distinct word of the first text. The contributions of words to scores
+        are unknown on a cluster."""
         analyzer = text.analyzer
         documents = (self._points_found[item].document or "" for item in items.tolist())
         words_of_documents = [set(analyzer.words([document]).vocabulary) for document in documents]
@@ -730,8 +731,8 @@ class ClusterRanker:
 
 
 class PointLabels:
-    """The values of one key for the points found so far; see `Ranker.labelling`. When many points
-    were found, the server is asked for a matching point with another value."""
+    """The values of one key for the points found so far; see `Ranker.labelling`. Once many points
+    were found, the server is asked whether a matching point has another value."""
 
     points_per_occurrence = 0
 

@@ -215,8 +215,8 @@ class IndexRecall:
 
 @dataclass(slots=True)
 class KeyLinks:
-    """Whether the graph has links for the values of a key. searches: how many searches filtered by
-    the key; until: the time.monotonic at which the result expires."""
+    """Whether the graph has links for the values of a key. searches: how many searches had a filter
+    on the key; until: the time.monotonic at which the result expires."""
 
     are_there: bool = False
     searches: int = 0

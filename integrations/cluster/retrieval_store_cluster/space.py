@@ -149,9 +149,9 @@ class QdrantCollection:
 
     def _has_done_all(self, seconds: float) -> bool:
         """Whether the server has finished its whole queue; waits for it for at least `seconds`. It
-        sends an empty operation, which each shard executes after the others. If that is not done in
-        time, a queued operation has failed, now or long ago. To learn why, a client sends that
-        operation again and waits for it."""
+        sends an empty operation, which each shard executes after all operations that were queued
+        before. If that is not done in time, a queued operation has failed, now or long ago. To
+        learn why, a client sends the failed operation again and waits for it."""
         nothing = models.Filter(must=[models.HasIdCondition(has_id=[])])
         ends = time.monotonic() + seconds
         while True:
@@ -274,7 +274,8 @@ class QdrantCollection:
 
     def refuse_replaced(self, since: float = 0.0) -> None:
         """Raise NotFoundError if the Qdrant collection was replaced by another one of the same
-        name. since: the result of a check is used for so many seconds."""
+        name. since: the result of an earlier check is used if it is less than so many seconds
+        old."""
         if time.monotonic() >= self.indexes.read_at + since:
             self.look()
 

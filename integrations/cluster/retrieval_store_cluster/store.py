@@ -677,7 +677,8 @@ class CreatingClusterPoints(ClusterPoints):
     def _read(
         self, expression: Expression | None, limit: int | None, fields: Fields
     ) -> list[ListedPoint]:
-        """The next points. The first of them are those that remain of the last response."""
+        """The next points, beginning with the points of the last response that were not returned
+        yet."""
         if self._wanted != (expression, fields):
             self._reading = self._behind(expression, fields)
         self._wanted = None  # until reading has succeeded
@@ -718,9 +719,9 @@ def refuse_long(name: str) -> None:
 
 class ClusterStore(BaseStore):
     """A cluster. Each collection is a Qdrant collection under its first name. A later name of the
-    collection is an alias. The settings and the id are in its metadata. If another process has
-    replaced a collection by another one of the same name, a Collection of the old one notices that
-    when it reads the metadata."""
+    collection is an alias. The settings and the id are in its metadata. Another process can replace
+    a collection by another one of the same name. A `Collection` object of the replaced one notices
+    that when it reads the metadata."""
 
     def __init__(self, cluster: Cluster, options: ReadOptions) -> None:
         self.cluster = cluster

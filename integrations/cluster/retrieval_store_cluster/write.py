@@ -323,8 +323,9 @@ def _change(
     keeps: bool,
     rules: WriteRules,
 ) -> _Change:
-    """The change of one point of a batch. keeps: whether an existing point keeps its sparse vector
-    if `other` is None."""
+    """The change of one point of a batch. old: the existing point, None for a new point; order: the
+    order number of a new point. vector, other: the new vector and the new sparse vector, if any.
+    keeps: whether an existing point keeps its sparse vector if `other` is None."""
     payload: Any = _value_at(batch.payloads, i)
     document: Any = _value_at(batch.documents, i)
     uri: Any = _value_at(batch.uris, i)
@@ -527,9 +528,9 @@ class NotSentError(Exception):
 
 
 class Sending(Generic[RequestT]):
-    """Sends requests in a separate thread, in order, so that the written data is always the first
-    part of all data. After a failure no more requests are sent. At its end the `with` block waits
-    for the request in progress. One connection is enough: besides the server's work, most time goes
+    """Sends requests in a separate thread, in order. After a failure no more requests are sent, so
+    nothing is written that comes after the failed request. At its end the `with` block waits for
+    the request in progress. One connection is enough: besides the server's work, most time goes
     into generating the next request."""
 
     def __init__(self, send: Callable[[RequestT], None]) -> None:

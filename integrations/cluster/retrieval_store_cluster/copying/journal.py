@@ -109,9 +109,10 @@ def _id_of_copy(collection_id: str) -> str:
 
 
 class JournalOfCluster(Journal):
-    """The journal's entries for copies in a cluster. The entry of a copy is stored in the metadata
-    of the copied collection. The collection's id is derived from the source's id, so it is known
-    before there is an entry. How many points were copied is determined from the copied points."""
+    """The journal's entries, for a target that is a cluster. The entry for a collection is stored
+    in the metadata of its copy. The id of the copy is derived from the collection's id, so it is
+    known before there is an entry. How many points were copied is determined from the points of the
+    copy."""
 
     def __init__(self, keeper: NoteKeeper) -> None:
         super().__init__(None)
@@ -161,9 +162,10 @@ def open_journal(
     leading: tuple[str, str] = ("", ""),
 ) -> Iterator[Journal]:
     """A context manager that opens the journal of copies from the first store to the second, with
-    the entries of earlier runs. Its file is in the first of the folders that exists. Raises
-    ConflictError if another process uses the journal. keeper: the target, if it is a cluster;
-    leading: two values that distinguish the stores from others at the same addresses."""
+    the entries of earlier runs. Its file is in the first folder that is not None. Raises
+    ConflictError if another process uses the journal. places: how messages name the two stores.
+    keeper: the target, if it is a cluster. leading: for each store a value that distinguishes it
+    from other stores at the same address."""
     told_apart = places if leading == ("", "") else (*places, *leading)
     name = f"copy-{hashlib.sha256(orjson.dumps(told_apart)).hexdigest()[:16]}.journal"
     folder = next((existing for existing in folders if existing is not None), None)

@@ -241,7 +241,8 @@ def _has_same_fields(points: Points, i: int, others: Points, j: int) -> bool:
 def _alike_by_space(
     points: Points, others: Points, pairs: Sequence[tuple[int, int]], tolerance: float
 ) -> Iterator[set[int]]:
-    """For each vector space, the positions of points whose vectors are equal in both."""
+    """For each vector space, the positions in `points` of points whose vectors are equal in both.
+    pairs: the two positions of each point that both have."""
     other_vectors = others.vectors or {}
     for name, column in (points.vectors or {}).items():
         other = other_vectors.get(name)
@@ -256,8 +257,8 @@ def _alike_by_space(
 def _alike_rows(
     matrix: Matrix, other: Matrix, pairs: Sequence[tuple[int, int]], tolerance: float
 ) -> set[int]:
-    """The positions of equal rows of two matrices. A row of NaN, or one without numbers, isn't a
-    vector."""
+    """The positions in `matrix` of rows that are equal in both matrices. pairs: the rows to
+    compare. A row of NaN, or one without numbers, isn't a vector."""
     rows, other_rows = np.array(pairs, np.int64).reshape(-1, 2).T
     left, right = matrix[rows], other[other_rows]
     if left.shape == right.shape:
@@ -438,7 +439,7 @@ def _is_kept(
     space: SpaceRecord, source: SpaceRecord | None, known: Mapping[str, int] | None
 ) -> bool:
     """Whether a vector space of the target can stay, because it is the source's space, or differs
-    only in its settings."""
+    only in its settings. source: the source's space of this name, if any; known: as in `steps`."""
     if source is None or (known is not None and known.get(source.name) != source.number):
         return False
     kinds = (space.metric, space.kind, space.datatype)

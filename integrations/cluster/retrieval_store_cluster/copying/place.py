@@ -212,7 +212,8 @@ class CopyPlace:
         return replace(self.record, settings=settings)
 
     def there(self) -> CollectionRecord | None:
-        """The target's collection of this name; None if there is none."""
+        """The target's collection that has the name of the collection to copy; None if there is
+        none."""
         try:
             return self._target.store.by_name(self.record.name)
         except NotFoundError:
@@ -239,8 +240,8 @@ class CopyPlace:
                 _refuse_keys(source, sorted(RESERVED))
 
     def refuse(self, why: str = "") -> NoReturn:
-        """Raise AlreadyExistsError, since the target has a collection of this name. why: the rest
-        of the message."""
+        """Raise AlreadyExistsError, since the target has a collection with the name of the
+        collection to copy. why: the rest of the message."""
         raise AlreadyExistsError(
             f"collection {self.record.name!r} exists already {self._target.place}{why}; a copy "
             "replaces nothing"

@@ -32,9 +32,9 @@ def copy_store(
     fail_if_exists: bool = False,
     show_progress: bool = False,
 ) -> list[Copied]:
-    """Copy collections into another store, all of them if `names` is None, and compare both. In the
-    target, the names must be free or belong to earlier copies. An interrupted copy resumes. The
-    other arguments are those of `Client.copy_to`."""
+    """Copy collections into another store, all of them if `names` is None, and compare each copy
+    with its source. In the target, the names must be free or belong to earlier copies. An
+    interrupted copy resumes. The other arguments are those of `Client.copy_to`."""
     _refuse_impossible(source, target)
     folders = [session.store.directory for session in (target, source) if not session.read_only]
     places = source.place, target.place
@@ -120,8 +120,8 @@ def _aliases_of(
     source: Session, target: Session, copies: Sequence[CollectionCopy]
 ) -> Mapping[str, str]:
     """The source's aliases of these collections that the target lacks, each with its collection.
-    Raises AlreadyExistsError for an alias that is the name of a collection in the target. Empty if
-    a store is a cluster."""
+    Empty if one of the stores is a cluster. Raises AlreadyExistsError for an alias that is the name
+    of a collection in the target."""
     source_engine, target_engine = source.store.engine, target.store.engine
     if source_engine is None or target_engine is None:
         return {}

@@ -336,8 +336,8 @@ class AsyncClient:
         """The first call, or `async with`, opens the store and raises the errors of opening.
         threads: the maximum number of threads. Each runs one call; long calls, such as writes, use
         at most half of them. The default is two for each processor, from 4 to 16, or 64 for a
-        remote store. qdrant_client: also an AsyncQdrantClient, which one event loop uses. The other
-        arguments are those of `Client`."""
+        remote store. qdrant_client: can also be an AsyncQdrantClient; then only one event loop may
+        use it. The other arguments are those of `Client`."""
         if options and url is None:
             hint = hint_at_argument(min(options), OF_CLIENTS) or ", without url"
             raise InvalidTypeError(f"{min(options)!r} is no argument of AsyncClient{hint}")

@@ -168,7 +168,7 @@ def check_records(
 
 
 def embed_of(embed: Any, allowed: tuple[str, ...] = get_args(Embed)) -> Embed:
-    """The field to embed, checked."""
+    """The field to embed; raises InvalidArgumentError if it is not one of `allowed`."""
     if embed not in allowed:
         expected = " or ".join(map(repr, allowed))
         raise InvalidArgumentError(f"embed is {quote(embed)}, expected {expected}")
@@ -208,7 +208,7 @@ def ids_of(ids: Any, name: str = "ids", is_ordered: bool = True) -> list[str]:
 
 
 def check_ids(ids: Any, name: str = "ids") -> ShownIds | None:
-    """The ids that were passed, checked; None if none were."""
+    """The ids that a caller passed, after a check; None if the caller passed none."""
     return None if ids is None else ShownIds(ids_of(ids, name, is_ordered=False))
 
 

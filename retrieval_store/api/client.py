@@ -163,11 +163,11 @@ class Client:
             create_indexes: whether to create payload indexes on a cluster, once, for the keys of
                 filters, orders and facets; without them a server in strict mode refuses such
                 filters.
-            settings: Chroma's, also instead of path: `allow_reset`, `is_persistent` and
-                `persist_directory` are used. Other settings must have the values by which this
-                package works anyway.
-            tenant: Chroma's; must be "default_tenant".
-            database: Chroma's; must be "default_database".
+            settings: Chroma's settings, which can also be passed in the place of path.
+                `allow_reset`, `is_persistent` and `persist_directory` are used. Other settings
+                must have the values by which this package works anyway.
+            tenant: the tenant of Chroma; must be "default_tenant".
+            database: the database of Chroma; must be "default_database".
             **options: with url: api_key, headers (a dict, sent with each request), timeout
                 (seconds, 30 by default; None for no limit), verify (False, or a file of trusted
                 certificates); for a cluster also the arguments of qdrant_client.QdrantClient.
@@ -456,7 +456,8 @@ class Client:
         memory; `problem`, why it can't be read. Unknown figures are None: `index_lag`, `uncoded`
         and `dead_slots` of a collection that isn't in memory, and all but the points on a cluster.
 
-        It loads no collection: it reads a few files of each, or sends three requests to a cluster.
+        No collection is loaded: this reads a few files of each, or sends three requests to a
+        cluster.
         """
         store = self._session.store
         return store_stats(store.gauges(), store.own_bytes(), store.budget())
@@ -793,7 +794,9 @@ def _refuse_misplaced(
     here_only: Mapping[str, bool],
     cluster_only: Mapping[str, bool],
 ) -> None:
-    """Raise an error that names the first argument without a meaning for this kind of store."""
+    """Raise an error that names the first argument without a meaning for this kind of store.
+    path_only, here_only, cluster_only: the arguments that only a store in a directory, in this
+    process, or on a cluster can have. For each of them the value is True if the caller set it."""
     if durability not in ("full", "relaxed"):
         raise InvalidArgumentError(f"durability is {durability!r}, expected 'full' or 'relaxed'")
     if is_remote and durability != "full":
@@ -825,8 +828,9 @@ def _id_of(value: Any) -> str:
 def restore(
     snapshot: str | os.PathLike[str], path: str | os.PathLike[str], name: str | None = None
 ) -> None:
-    """Make a store in the directory `path` from a snapshot. If there is a store already, and the
-    snapshot contains a collection, add that collection, under the name `name` or its old name.
+    """Make a store in the directory `path` from a snapshot. If the directory has a store already,
+    add a collection to it. The snapshot must then contain a single collection, which is added under
+    the name `name`, or its old name.
 
     The whole snapshot is checked first: whether its files are complete and consistent, whether a
     newer version wrote it, and whether it would write outside the directory. Nothing is replaced.

@@ -276,7 +276,7 @@ class Collection:
             sparse_embeddings: dicts or objects with "indices" and "values"; None for a point
                 without one. The collection's configuration must have "sparse".
             embed: the field to embed ("documents", "images" or "uris") if records have several. The
-                others are stored with it, such as the caption of a picture.
+                other fields are stored with it, for example the caption of a picture.
             show_progress: show a progress bar of the embedding.
 
         Raises:
@@ -306,7 +306,7 @@ class Collection:
         replace: bool = False,
         show_progress: bool = False,
     ) -> WriteResult:
-        """Add the points whose ids are new and update the others, all or nothing.
+        """Add the points whose ids are new and update those that exist, all or nothing.
 
         Args:
             ids: as of `add`.
@@ -458,8 +458,8 @@ class Collection:
         """Change existing points. The result and the log name the ids that don't exist.
 
         Fields that aren't passed stay the same; so does a field whose item in a list is None. If a
-        document, an image or a uri is passed without an embedding, it is embedded, and the point's
-        other two of these fields are removed.
+        document, an image or a uri is passed without an embedding, it is embedded. Any
+        other of these three fields that the point has is removed.
 
         Args:
             ids: distinct strings.
@@ -611,7 +611,7 @@ class Collection:
     def unknown_keys(
         self, where: Where | None = None, where_document: Mapping[str, Any] | None = None
     ) -> list[str]:
-        """The keys in a filter by which no point can match, each with a sentence that explains it.
+        """For each key in a filter by which no point can match, a sentence that explains it.
         Either no point has a value under the key, or no value has the required type. Empty for an
         empty collection, and on a cluster, where this would read all points.
 
@@ -1039,7 +1039,7 @@ class Collection:
             where_document: a filter of documents.
             mark: ids of records to highlight, such as hits.
             sample: the maximum number of records, drawn at random; on a cluster 10,000 at most.
-            seed: of the random sample.
+            seed: the seed of the random sample.
             library: "embedding-atlas", "plotly", "altair" or "matplotlib"; the result is an object
                 of that library (of matplotlib a picture with `save(path)`). None is the first
                 that is installed.

@@ -110,8 +110,8 @@ IN_METADATA = {
 
 
 def agreeing(metadata: Payload | None, configuration: Payload) -> Payload | None:
-    """The metadata of a collection. If they contain index settings, as metadata for Chroma may,
-    these get the values in the configuration, which may have changed since."""
+    """The metadata of a collection. Metadata for Chroma may contain index settings. These get their
+    current values from the configuration, since they may have changed."""
     settings = configuration.get("hnsw")
     if metadata is None or not isinstance(settings, dict):
         return metadata
@@ -120,8 +120,9 @@ def agreeing(metadata: Payload | None, configuration: Payload) -> Payload | None
 
 
 def given_settings(configuration: Any, metadata: Payload | None) -> Payload:
-    """The settings that the two arguments name: those under "hnsw", and "index" for another kind of
-    index. Raises InvalidArgumentError for an invalid setting, ConflictError if the arguments
+    """The settings that the configuration and the metadata name, in one dict. Settings of the HNSW
+    index are in it under their own names, and "index" names another kind of index. Raises
+    InvalidArgumentError for an invalid setting, and ConflictError if configuration and metadata
     contradict each other."""
     settings = _from_configuration(configuration)
     for key, name in IN_METADATA.items():

@@ -108,10 +108,10 @@ def _adapter_settings(function: Any) -> JSONValue:
 
 
 def current_spec(spec: Spec) -> Spec:
-    """A stored specification in the form that this version writes. It lacks the "probe" that
-    earlier versions wrote. Instead of an `AsLlamaIndex` it describes the function that the
-    `AsLlamaIndex` wraps. Earlier versions stored that function as a string: the path of its class,
-    with its settings, or with a number if it has no settings."""
+    """A stored specification in the form that this version writes. The "probe" that earlier
+    versions wrote is left out. Instead of an `AsLlamaIndex` the result describes the function that
+    the `AsLlamaIndex` wraps. Earlier versions stored that function as a string: the path of its
+    class, with its settings, or with a number if it has no settings."""
     found = {name: value for name, value in spec.items() if name != "probe"}
     model = spec.get("model")
     if spec.get("custom") != "FromLlamaIndex(AsLlamaIndex)" or not isinstance(model, str):
@@ -446,8 +446,8 @@ def _refuse_conflict(spec: Spec, stored: Spec) -> None:
 
 def _warn_of_another(spec: Spec, stored: Spec) -> None:
     """Log that a function has another name or module than the stored one. Both may still be the
-    same: functions are moved, and notebooks define them again. Adapters are compared by the name of
-    their model."""
+    same function: functions are moved, and notebooks define them again. Adapters are compared by
+    the name of their model."""
     if "custom" not in spec or "custom" not in stored or _are_adapters_of_one_model(spec, stored):
         return
     moved = "module" in spec and spec["module"] != stored.get("module", spec["module"])
@@ -469,9 +469,10 @@ def _are_adapters_of_one_model(*specs: Spec) -> bool:
 
 
 def _may_be_same(requested: Spec, stored: Spec) -> bool:
-    """Whether two specifications may describe the same function. Registered functions must agree in
-    everything. Others are compared by the name of the model (without its publisher), or else by
-    their own name, and by the settings that decide the vectors, if both have them."""
+    """Whether two specifications may describe the same function. Those of registered functions must
+    agree in everything. Other functions are compared by the name of the model (without its
+    publisher), or else by their own name. Settings that decide the vectors are compared if both
+    specifications have them."""
     specs = (requested, stored)
     registered = sum("name" in spec for spec in specs)
     models = {_model_in(spec) for spec in specs}

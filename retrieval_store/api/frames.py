@@ -382,7 +382,7 @@ def _storable(value: Any) -> Any:
 
 
 def _present(value: Any) -> Any:
-    """The value, but None for NaN and NaT, which mark missing values in tables."""
+    """The value. NaN and NaT, which mark missing values in tables, become None."""
     is_nothing = isinstance(value, float) and value != value  # noqa: PLR0124  NaN is no number
     return None if is_nothing or type(value).__name__ in ("NaTType", "NAType") else value
 
@@ -642,8 +642,8 @@ def table_of_result(result: dict[str, Any]) -> str:
 
 
 def table_of_facts(facts: Mapping[str, Any]) -> str:
-    """A table with a row for each value in `facts`. The values of nested dicts have all keys that
-    lead to them in their name."""
+    """A table with a row for each value in `facts`. A value in nested dicts is named by the path to
+    it: all keys that lead to it, joined by dots."""
     return table_of(("", ""), list(_rows_of(facts, "")), most=MAX_FACTS)
 
 

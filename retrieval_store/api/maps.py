@@ -51,7 +51,8 @@ class MapData:
 
     @property
     def is_numbers(self) -> bool:
-        """Whether the values are numbers, and so many that the map needs a colour scale."""
+        """Whether the values are numbers, and so many distinct ones that the map needs a colour
+        scale."""
         known = {value for value in self.values or () if value is not None}
         numbers = all(
             isinstance(value, int | float) and not isinstance(value, bool) for value in known

@@ -419,7 +419,8 @@ class QueryBuilder:
         return NearestDense(self.space, query_vectors, "distance", *exactness)
 
     def _vectors(self, source: _Source) -> Matrix:
-        """(q, dim) float32 of the query vectors, embedded if the source isn't vectors."""
+        """(q, dim) float32: the query vectors. They are the values of the source, or computed from
+        these values if the source has texts, images or URIs."""
         name, values = source
         match name:
             case "query_embeddings":

@@ -66,9 +66,9 @@ class EmbeddingInputs:
 
 
 def load_uris(records: Records, loader: DataLoader | None) -> list[Any]:
-    """The data at the URI of each record. It is None for a record without a URI, for a URI that the
-    loader skips, and if URIs are not embedded. Raises InvalidArgumentError if there are URIs but no
-    loader."""
+    """The data at the URI of each record. The data are None for a record without a URI and for a
+    URI that the loader skips, and for all records if URIs are not embedded. Raises
+    InvalidArgumentError if there are URIs but no loader."""
     uris = _embedded_uris(records)
     has_uris = uris is not None and any(uri is not None for uri in uris)
     return load_items(uris or [], loader) if has_uris else [None] * len(records.ids)

@@ -196,10 +196,11 @@ class _CountedHere(TypedDict, total=False):
 
 class Warmed(_CountedHere):
     """The result of `Collection.warm`. spaces: the dense vector spaces by name; a Collection has
-    one, "", once it has vectors. keys: the given keys; lists: "words", if requested, and "sparse",
-    if the collection has sparse vectors. Each entry says where the data came from: "kept" (it was
-    in memory), "loaded" from a file, or "built" from the points. milliseconds: of "state",
-    "spaces", "keys" and "lists". On a cluster all of these are empty, and there is no `points`."""
+    one, "", once it has vectors. keys: where the column of each requested key came from; lists: the
+    same for "words", if requested, and for "sparse", if the collection has sparse vectors. The
+    values are "kept" (it was in memory), "loaded" (from a file) and "built" (from the points).
+    milliseconds: the time for each of "state", "spaces", "keys" and "lists". On a cluster all of
+    these are empty, and there is no `points`."""
 
     spaces: dict[str, WarmedSpace]
     keys: dict[str, HowLoaded]
@@ -233,10 +234,10 @@ class StoreStats(TypedDict):
 
 
 class WriteResult(TypedDict):
-    """The result of a write. It has the ids of records that were left out, because the data loader
-    skipped their uris, or because `update` did not find them. cleared: the ids of records that lost
-    their document or uri, since another of document, image and uri was embedded; only if there are
-    any. updated: the number of records that the filter selected; only of `update(where=)`."""
+    """The result of a write. left_out: the ids of records whose uris the data loader skipped, and
+    the ids that `update` did not find. cleared: the ids of records that lost their document or uri,
+    since another of document, image and uri was embedded; only if there are any. updated: the
+    number of records that the filter selected; only for `update(where=)`."""
 
     left_out: list[str]
     cleared: NotRequired[list[str]]

@@ -116,7 +116,8 @@ def _compared_as_texts(
     points: PointsBackend, expression: Expression, seen: Container[Any]
 ) -> Iterator[tuple[Any, str]]:
     """The ranges of a filter whose bound is not a timestamp, although records have timestamps at
-    that path. Each is a key for `seen`, and a sentence that explains it. Empty on a cluster."""
+    that path. Each range comes as a key for `seen`, and a sentence that explains the problem. Empty
+    on a cluster."""
     engine = points.engine
     if engine is None:
         return

@@ -115,7 +115,7 @@ class Key:
 
     def contains(self, value: Any) -> Where:
         """For `K.DOCUMENT`, the condition that the document contains this text. For a metadata key,
-        that its value is a list with this value, or a string that contains this text."""
+        the condition that it has a list with this item, or a string that contains this text."""
         return self._compare("$contains", value)
 
     def not_contains(self, value: Any) -> Where:
@@ -204,11 +204,11 @@ class Rank:
         return Rank({"$log": self.form})
 
     def max(self, other: Any) -> "Rank":
-        """The greater one of this score and the other."""
+        """The greater of two scores: this one and `other`, which can also be a number."""
         return _operation("$max", self, other)
 
     def min(self, other: Any) -> "Rank":
-        """The lesser one of this score and the other."""
+        """The lesser of two scores: this one and `other`, which can also be a number."""
         return _operation("$min", self, other)
 
 

@@ -203,8 +203,8 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scored:
-    """The records that have a score. places: a record's ranking, and its position in that ranking;
-    scores: (n,) float64, the lowest first."""
+    """The records that have a score. places: for each record the number of a ranking and its
+    position in that ranking; scores: (n,) float64, the lowest first."""
 
     places: list[tuple[int, int]]
     scores: Floats

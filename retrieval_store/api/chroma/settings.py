@@ -56,8 +56,8 @@ def directory_in(settings: Settings, path: Any) -> Any:
 
 
 def refuse_persistent(settings: Any) -> None:
-    """Raise InvalidArgumentError if the settings ask for a store in a directory; for clients of a
-    store in memory."""
+    """Raise InvalidArgumentError if the settings ask for a store in a directory. It is called for
+    clients of a store in memory."""
     known = check_settings(settings, DEFAULT_TENANT, DEFAULT_DATABASE)
     if known.is_persistent or known.persist_directory is not None:
         name = "is_persistent" if known.is_persistent else "persist_directory"

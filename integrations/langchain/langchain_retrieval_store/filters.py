@@ -32,7 +32,8 @@ from retrieval_store.frameworks import Operand, refuse_depth
 
 
 class RetrievalStoreTranslator(Visitor):
-    """Translates every comparator and operator; pass the result as `filter=`.
+    """Translates LangChain's structured queries, with every comparator and operator. Pass the
+    result as `filter=` to a search.
 
     "eq", "ne", "in" and "nin" take strings, numbers, bools, dates and times; "gt", "gte", "lt" and
     "lte" take numbers, dates and times. Dates and times are compared with strings that contain
@@ -141,7 +142,7 @@ def _one_of(operand: Operand, values: Sequence[Any]) -> Expression:
 
 def _comparison(operand: Operand, side: str) -> Expression:
     """A condition that compares a field with a number, or with a date in the form that `where`
-    takes."""
+    takes. side: "gt", "gte", "lt" or "lte"."""
     value = operand.value
     time = value if isinstance(value, str) and _is_time(value) else _time(value)
     if time is not None:

@@ -102,8 +102,8 @@ class FolderLoader(BaseLoader):
 
 
 def _function_in(source: Any) -> Any:
-    """The embedding function in a store or an embedding, or the function itself. Passages must be
-    short enough for it. None if there is none."""
+    """The embedding function for which passages must be short enough: the function in a store or an
+    embedding, or the passed function itself. None if nothing was passed."""
     if isinstance(source, VectorStore):
         if source.embeddings is None:
             raise InvalidArgumentError(

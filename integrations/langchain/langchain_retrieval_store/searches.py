@@ -236,7 +236,7 @@ def choose_diverse(
 
 
 def explain(collection: Collection, ask: Ask, k: int, sources: Mapping[str, Any]) -> Any:
-    """How a search is answered."""
+    """The result of `Collection.explain` for a search."""
     return collection.explain(**arguments(ask, k, sources, "distances"))
 
 
@@ -326,8 +326,8 @@ class Searches:
     def similarity_search(
         self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> list[Document]:
-        """The k best documents for the query, best first; fewer only when fewer match. All searches
-        share the other arguments."""
+        """The k best documents for the query, best first; fewer only when fewer match. kwargs: the
+        arguments that all searches take; see `RetrievalStore`."""
         return [d for d, _ in self.similarity_search_with_score(query, k, filter, **kwargs)]
 
     async def asimilarity_search(
@@ -433,7 +433,7 @@ class Searches:
     def similarity_search_by_vector_with_relevance_scores(
         self, embedding: Sequence[float], k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> Scored:
-        """The k documents nearest to a vector, with their relevance, 1 best."""
+        """The k documents nearest to a vector, each with its relevance; 1 is best."""
         ask, sources = self._parse_by_vector(filter, kwargs), {"query_embeddings": [embedding]}
         return self._with_relevance(ask, k, sources)
 
@@ -455,7 +455,7 @@ class Searches:
     def similarity_search_by_image_with_relevance_score(
         self, uri: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> Scored:
-        """The k documents and images nearest to an image, with their relevance, 1 best."""
+        """The k documents and images nearest to an image, each with its relevance; 1 is best."""
         search = self.similarity_search_by_vector_with_relevance_scores
         return search(self._image_vector(uri), k, filter, **kwargs)
 
@@ -475,8 +475,8 @@ class Searches:
         **kwargs: Any,
     ) -> list[Document]:
         """Choose k of the `fetch_k` best documents that are near the query and differ from each
-        other. lambda_mult 1 is relevance alone, 0 variety alone. All searches share the other
-        arguments; in each mode nearness to the query is computed from the vectors."""
+        other. lambda_mult: 1 for relevance alone, 0 for variety alone. kwargs: the arguments that
+        all searches take; in each mode nearness to the query is computed from the vectors."""
         ask = self._parse(filter, kwargs)
         if count_of(k) < 1:
             return []

@@ -114,17 +114,18 @@ class RetrievalStore(Searches, VectorStore):
         """Open a collection, or create it. Stores that are opened on one path share it.
 
         Args:
-            embedding: turns texts into vectors; LangChain's, one of retrieval-store, or a
-                registered name ("minilm"). Adding texts and searching by meaning need it, unless
-                the collection stores an embedding that can be rebuilt. A collection stores which
-                model it uses.
-            collection_name: which collection.
+            embedding: turns texts into vectors: an `Embeddings` object of LangChain, an embedding
+                function of retrieval-store, or its registered name ("minilm"). Adding texts and
+                searching by meaning need it, unless the collection stores an embedding that can
+                be rebuilt. A collection stores which model it uses.
+            collection_name: the name of the collection.
             path: the store's directory.
-            url: of a served store or a Qdrant cluster; a list names several nodes of a cluster.
+            url: the URL of a served store or a Qdrant cluster; a list names several nodes of a
+                cluster.
             client: an open client; without path, url and client the store is in memory.
             collection: an open collection, instead of the arguments above.
             distance: "cosine" (the default), "l2" or "ip", for a collection that is created here;
-                None fits any existing one.
+                None accepts the distance of any existing collection.
             configuration: as in `Client.create_collection`, for a collection that is created here.
             collection_metadata: the metadata of a collection that is created here.
             create: whether a missing store or collection is created.
@@ -250,13 +251,13 @@ class RetrievalStore(Searches, VectorStore):
         show_progress: bool = False,
         **kwargs: Any,
     ) -> list[str]:
-        """Add texts, or replace those whose ids exist; all or none. Returns an id for each; the
-        last of several texts with the same id wins.
+        """Add texts, or replace those whose ids exist; all or none. Returns an id for each text.
+        If several texts have the same id, the last text wins.
 
         Args:
             texts: the texts.
-            metadatas: a dict for each, or None.
-            ids: one for each; generated where it is None or left out.
+            metadatas: a dict for each text, or None.
+            ids: an id for each text; generated where it is None or left out.
             batch_size: read, embed and write this many texts at once. Each batch is atomic; batches
                 before a failed one stay written.
             show_progress: whether to show a progress bar.
@@ -300,7 +301,8 @@ class RetrievalStore(Searches, VectorStore):
         return returned
 
     def add_documents(self, documents: Iterable[Document], **kwargs: Any) -> list[str]:
-        """Add documents, as `add_texts` does; `ids=` overrides their own. Returns the ids."""
+        """Add documents, as `add_texts` does. `ids=` replaces the documents' own ids. Returns the
+        ids."""
         returned: list[str] = []
         for batch in document_batches(documents, kwargs):
             returned += self.add_texts(**batch)
@@ -327,8 +329,8 @@ class RetrievalStore(Searches, VectorStore):
 
         Args:
             uris: the images' addresses.
-            metadatas: a dict for each, or None.
-            ids: one for each; generated where it is None or left out.
+            metadatas: a dict for each image, or None.
+            ids: an id for each image; generated where it is None or left out.
             captions: texts for searches by words. A caption is then the document's text, and the
                 uri is in the metadata under "uri", unless that key is set.
 
@@ -364,7 +366,7 @@ class RetrievalStore(Searches, VectorStore):
         are skipped with a logged warning; `add_documents` adds them.
 
         Args:
-            ids: which documents.
+            ids: the ids of the documents to change.
             documents: one for each id; their metadata are merged key by key, and a None deletes the
                 key.
         """
@@ -385,8 +387,8 @@ class RetrievalStore(Searches, VectorStore):
         """Delete the documents that match ids, a filter, or both. Returns True.
 
         Args:
-            ids: which documents. Without ids and filter everything is deleted. An empty list
-                deletes nothing, and ids that don't exist are skipped.
+            ids: the ids of documents. Without ids and filter everything is deleted. An empty
+                list deletes nothing, and ids that don't exist are skipped.
             filter: as in searches.
             **kwargs: none; an unknown argument is refused.
 
@@ -443,8 +445,8 @@ class RetrievalStore(Searches, VectorStore):
         Args:
             ids: as of `Collection.get`.
             where: a filter, as in searches.
-            limit: at most this many.
-            offset: skip this many first.
+            limit: the maximum number of records; None for all.
+            offset: how many records to skip.
             where_document: a filter on documents.
             include: as of `Collection.get`; metadatas and documents by default.
         """
@@ -567,8 +569,8 @@ class RetrievalStore(Searches, VectorStore):
         embedding: Embeddings | Callable[..., Any] | str | None = None,
         **kwargs: Any,
     ) -> "RetrievalStore":
-        """A store with these documents. `ids`, which override their own, `batch_size` and
-        `show_progress` are passed to `add_documents`, other arguments to the constructor."""
+        """A store with these documents. `ids`, which replaces the documents' own ids, `batch_size`
+        and `show_progress` are passed to `add_documents`, other arguments to the constructor."""
         adding = _pop_adding(kwargs)
         store = cls(embedding, **kwargs)
         with _close_on_failure(store):
@@ -601,7 +603,7 @@ class RetrievalStore(Searches, VectorStore):
         """A store on an existing collection.
 
         Args:
-            collection_name: which collection.
+            collection_name: the name of the collection.
             embedding: as in the constructor.
             validate: embed a test text at once, to check that the embedding's dimension is the
                 collection's. Otherwise the first use checks it.

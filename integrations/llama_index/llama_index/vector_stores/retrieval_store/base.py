@@ -82,7 +82,8 @@ def field_error(error: ValidationError) -> InvalidTypeError:
 
 
 def url_of(host: str | None, port: Any, ssl: bool, headers: Any) -> str | None:
-    """The URL of a server or cluster; None without a host."""
+    """The URL of a server or cluster, from its parts; None without a host. Raises
+    InvalidArgumentError for headers, which only a client takes, and for invalid parts."""
     if headers:
         raise InvalidArgumentError(
             "headers go to the client: client=Client(url=…, headers=…), or api_key=…"
@@ -222,9 +223,10 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         """Open a collection, or create it. Stores that are opened on one path share it.
 
         Args:
-            collection_name: which collection.
+            collection_name: the name of the collection.
             path: the store's directory.
-            url: of a served store or a Qdrant cluster; a list names several nodes of a cluster.
+            url: the URL of a served store or a Qdrant cluster; a list names several nodes of a
+                cluster.
             client: an open client; without path, url and client the store is in memory.
             collection: an open collection, instead of the arguments above.
             distance: "cosine" (the default), "l2" or "ip", for a collection that is created here.
@@ -328,11 +330,11 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         """A store in a directory or at an address, by the argument names of Chroma's store.
 
         Args:
-            collection_name: which collection.
-            host: of a served store or a Qdrant cluster.
+            collection_name: the name of the collection.
+            host: the host of a served store or a Qdrant cluster.
             port: the server's port.
             ssl: whether to use https.
-            headers: refused; pass them to a client, and that as client=.
+            headers: refused; pass headers to a client, and pass the client as client=.
             persist_dir: the directory of a store.
             collection_kwargs: `configuration` and `metadata` of a collection that is created.
             path: the same as persist_dir.
@@ -446,9 +448,9 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
     # writing
 
     def add(self, nodes: Iterable[BaseNode], **add_kwargs: Any) -> list[str]:
-        """Add nodes with embeddings, or replace those whose ids exist. Returns their ids; the last
-        of several nodes with the same id wins. All or none are added; with a batch size each batch
-        is atomic, in order.
+        """Add nodes with embeddings, or replace those whose ids exist. Returns their ids. If
+        several nodes have the same id, the last node wins. All nodes are added, or none; with a
+        batch size this holds for each batch, and the batches are added in order.
 
         Args:
             nodes: the nodes.
@@ -484,11 +486,12 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         filters: MetadataFilters | None = None,
         **delete_kwargs: Any,
     ) -> None:
-        """Delete the nodes that match both ids and filters; without any, nothing.
+        """Delete the nodes that match both ids and filters. Without ids and filters nothing is
+        deleted.
 
         Args:
             node_ids: their ids; None doesn't restrict, an empty list matches no node.
-            filters: which nodes.
+            filters: the filters of metadata; None doesn't restrict.
             **delete_kwargs: `where`, `where_document`, `filter` and `qdrant_filters`, as in
                 `query`.
         """
@@ -523,14 +526,15 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         include: Any = None,
         **restrictions: Any,
     ) -> list[BaseNode]:
-        """The nodes that match both ids and filters, without a limit; all without any. A point from
-        another program is returned as a TextNode, or as an ImageNode if it has a uri and no text.
+        """The nodes that match both ids and filters. Without ids and filters these are all nodes,
+        and without `limit` all of them are returned. A point from another program is returned as a
+        TextNode, or as an ImageNode if it has a uri and no text.
 
         Args:
             node_ids: their ids; None doesn't restrict, an empty list matches no node.
-            filters: which nodes.
-            limit: at most this many.
-            offset: skip this many first.
+            filters: the filters of metadata; None doesn't restrict.
+            limit: the maximum number of nodes; None for all.
+            offset: how many nodes to skip.
             include: a list without "embeddings" leaves out the embeddings.
             **restrictions: `where`, `where_document`, `filter` and `qdrant_filters`, as in `query`.
 
@@ -565,8 +569,8 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         similarity 1.
 
         Args:
-            query: with its mode. Filters, `doc_ids` and `node_ids` are combined; empty lists and
-                None don't restrict.
+            query: the query, whose `mode` is one of these. Its filters, `doc_ids` and `node_ids`
+                are combined; empty lists and None don't restrict.
             **kwargs: more restrictions: `where` and `where_document`, dicts as in
                 `Collection.query`; `filter` and `qdrant_filters`, such a dict, an expression of
                 retrieval_store.filters or a Filter of qdrant-client. `include=["embeddings"]`

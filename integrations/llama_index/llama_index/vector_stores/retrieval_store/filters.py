@@ -217,8 +217,8 @@ class AsLlamaIndex(BaseEmbedding):
             function: a function that takes a list of texts and returns a vector for each, or its
                 registered name. Its `embed_query`, if it has one, embeds queries. Its exceptions
                 are raised unchanged.
-            **kwargs: the base class's; `model_name` defaults to the function's class and settings,
-                so that caches distinguish functions.
+            **kwargs: fields of the base class. `model_name` defaults to the function's class and
+                settings, so that caches distinguish functions.
 
         Raises:
             InvalidTypeError: an argument that the base class doesn't have.

@@ -107,8 +107,8 @@ _PREFETCH = 4  # factor of similarity_top_k
 @dataclass(frozen=True, slots=True)
 class VectorStoreOptions:
     """The keywords of a query, translated. among: the restrictions on nodes; fields: the
-    collection's fields to return; how: the other arguments for the collection; fusion: as the
-    caller gave it."""
+    collection's fields to return; fusion: the fusion that the caller chose, unchanged; mmr: the
+    options of mode mmr; how: the other arguments for the collection."""
 
     among: dict[str, Any]
     fields: tuple[Field, ...]
@@ -173,7 +173,8 @@ def filters_of_query(
 
 
 def check_fusion(fusion: Any, name: str) -> Any:
-    """The fusion of two results, checked: a name, or a function."""
+    """The fusion of two results, if it is a known name or a function; otherwise raises
+    InvalidArgumentError. name: the name of the argument."""
     if callable(fusion) or (isinstance(fusion, str) and fusion in FUSIONS):
         return fusion
     raise InvalidArgumentError(
@@ -215,8 +216,8 @@ def _refuse_outside(
 
 @dataclass(frozen=True, slots=True)
 class SparseModel:
-    """Embeds texts as sparse vectors: nodes and queries by one function each, or both by the same
-    one."""
+    """Embeds texts as sparse vectors. Nodes and queries are embedded by one function each, or by
+    the same function."""
 
     documents: Any
     queries: Any
@@ -414,8 +415,9 @@ def _refuse_rerank(options: VectorStoreOptions, other: str) -> None:
 
 
 def _check_query(query: VectorStoreQuery) -> VectorStoreQuery:
-    """The query, checked. Its mode may be a name instead of a member of LlamaIndex's enum; the
-    number of nodes must be valid."""
+    """The query, if it is valid; its mode may be a name instead of a member of LlamaIndex's enum.
+    Raises InvalidArgumentError for another mode, an invalid number of nodes, or fields that have no
+    meaning here."""
     if not isinstance(query, VectorStoreQuery):
         raise InvalidTypeError(f"query is {quote(query)}, expected a VectorStoreQuery")
     for name in ("similarity_top_k", "sparse_top_k", "hybrid_top_k"):

@@ -65,8 +65,8 @@ def round_score(value: float | None) -> float | None:
 def records_answer(
     summary: str, records: list[dict[str, Any]], max_chars: int, about: Mapping[str, Any]
 ) -> Answer:
-    """Records as an Answer. Their documents share `max_chars` characters; longer documents are
-    truncated. about: further data for programs."""
+    """Records as an Answer. summary: the first line of the text. Documents share `max_chars`
+    characters; longer documents are truncated. about: further data for programs."""
     mark = secrets.token_hex(3)
     _cut_documents(records, max_chars)
     lines = [f"{summary}. {explain_marks(mark)}" if records else summary]
@@ -96,8 +96,8 @@ def explain_marks(mark: str) -> str:
 
 def _cut_documents(records: list[dict[str, Any]], max_chars: int) -> None:
     """Truncate documents so that they have at most `max_chars` characters together. Characters that
-    short documents leave unused are available to later ones. `cut` is the number of characters that
-    a document has lost."""
+    short documents leave unused are available to later ones. A record with a truncated document
+    gets "cut", the number of characters that were removed."""
     left = max_chars
     for i, record in enumerate(records):
         document = record["document"]

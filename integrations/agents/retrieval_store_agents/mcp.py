@@ -104,7 +104,7 @@ class StoreServer:
             self._ending.close()
 
     def protocol(self) -> "Server[Any]":
-        """A server of the SDK."""
+        """A server of the protocol's SDK, which calls the methods of this object."""
         return Server(
             SCHEME,
             version=version(SCHEME),

@@ -14,7 +14,7 @@ class ToolSource(Protocol):
     """The collections that the tools may use."""
 
     def names(self) -> list[str]:
-        """The names of the existing collections among them."""
+        """The names of those permitted collections that exist."""
 
     def open(self, name: str) -> Collection:
         """The collection of this name; raises NotFoundError if it does not exist."""
@@ -30,16 +30,17 @@ class ToolSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ClientSource:
-    """The collections of a client that are not those of the Qdrant front, or only those with the
-    given names. client: a function that returns the client, called when a tool first needs it.
-    opened: the collections in use, by their ids and functions, so that their models stay loaded."""
+    """The collections of a client, without those that only QdrantClient can use. only: the names of
+    the permitted collections, empty for all. client: a function that returns the client, called
+    when a tool first needs it. opened: the collections in use, by their ids and functions, so that
+    their models stay loaded."""
 
     client: Callable[[], Client]
     only: tuple[str, ...] = ()
     opened: dict[tuple[str, str], Collection] = field(default_factory=dict)
 
     def names(self) -> list[str]:
-        """The names of the existing permitted collections."""
+        """The names of those permitted collections that exist."""
         existing = self.client().collection_names()
         return [name for name in existing if not self.only or name in self.only]
 
@@ -51,8 +52,8 @@ class ClientSource:
         return self.opened.setdefault(key, collection)
 
     def create(self, name: str, forgets: bool) -> Collection:
-        """The collection of this name, which is created if it does not exist. On a cluster records
-        cannot expire."""
+        """The collection of this name, which is created if it does not exist. forgets: whether its
+        records must be able to expire, which is impossible on a cluster."""
         self._check(name)
         client = self.client()
         if name in client.collection_names():
@@ -68,7 +69,7 @@ class ClientSource:
             return self.open(name)
 
     def allowed_names(self) -> tuple[str, ...]:
-        """The given names."""
+        """The names of the permitted collections, existing or not; empty if all are permitted."""
         return self.only
 
     def _check(self, name: str) -> None:

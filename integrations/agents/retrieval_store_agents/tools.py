@@ -194,7 +194,7 @@ class StoreTools:
     def _without_hits(
         self, opened: Collection, where: Mapping[str, Any] | None, way: str, offset: int
     ) -> str:
-        """The reason why a search has no hits, and an alternative."""
+        """The reason why a search has no hits, and an alternative. way: the mode of the search."""
         matching = opened.count(where or None)
         if not matching and where:
             return "no record fulfils the filter; `collections` has example values"

@@ -120,8 +120,8 @@ def matrix(rows: Any, count: int) -> Matrix:
 
 
 def refuse_other_length(vectors: Matrix, dimensions: int | None, who: str, why: str) -> None:
-    """Raise EmbeddingFunctionError if vectors of a certain length were requested, and these have
-    another length. who: the server; why: a possible reason, for the message."""
+    """Raise EmbeddingFunctionError if the vectors do not have the requested length. dimensions:
+    that length, None for any. who: the server; why: a possible reason, for the message."""
     if dimensions is not None and vectors.shape[1] != dimensions:
         raise EmbeddingFunctionError(
             f"dimensions is {dimensions}, but {who} answered vectors of {vectors.shape[1]} "

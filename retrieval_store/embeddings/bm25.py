@@ -41,7 +41,7 @@ class BM25Embedding:
 
         Args:
             language: the language of the stemmer, None for no stemming.
-            stopwords: True for those of the language, or a list.
+            stopwords: True for the stopwords of the language, False for none, or a list.
             k: BM25's parameter for how much the frequency of a word counts.
             b: BM25's parameter for how much the length of a document counts.
             average_length: the assumed average number of words in a document; it isn't computed

@@ -261,14 +261,15 @@ class MiniLMEmbedding(OnnxFunction):
         local_files_only: bool = False,
     ) -> None:
         """precision: "int8", a file of 23 MB, or "float32", 90 MB, whose vectors equal those from
-        sentence-transformers and Chroma. Both find equally well; the cosine between their vectors
-        is .97 or more. threads: the maximum number of threads; None for one per processor, up to
-        eight. directory: a directory with the model's files, named as in its repository; None for
-        Hugging Face's cache. Missing files are downloaded once, at the first use, from one revision
-        of the model's repository at the Hugging Face Hub (or HF_ENDPOINT). Their SHA-256 is checked
-        at each start. local_files_only, or HF_HUB_OFFLINE in the environment: True forbids
-        downloads. At the first use it raises MissingDependencyError without the packages of the
-        extra `minilm`, and EmbeddingFunctionError for files that are missing or differ."""
+        sentence-transformers and Chroma. Searches are equally good with both; the cosine between a
+        text's two vectors is .97 or more. threads: the maximum number of threads; None for one per
+        processor, up to eight. directory: a directory with the model's files, named as in its
+        repository; None for Hugging Face's cache. Missing files are downloaded once, at the first
+        use, from one revision of the model's repository at the Hugging Face Hub (or HF_ENDPOINT).
+        Their SHA-256 is checked at each start. local_files_only, or HF_HUB_OFFLINE in the
+        environment: True forbids downloads. At the first use it raises MissingDependencyError
+        without the packages of the extra `minilm`, and EmbeddingFunctionError for files that are
+        missing or have other content."""
         super().__init__(MINILM.name, threads)
         self._precision = check_precision(precision)
         self._directory = None if directory is None else Path(_text(directory, "directory"))

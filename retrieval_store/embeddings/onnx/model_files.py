@@ -39,9 +39,9 @@ class ModelLayout:
     graph: the file in the ONNX format; tokenizer: the file of the tokenizer; max_tokens: the limit
     of tokens per text; pooling: how the vectors of tokens are combined into one vector;
     counts_prompt: whether pooling includes the tokens of a prompt; normalize: whether vectors are
-    scaled to length 1; lowercase: whether texts are lowercased; prompts: texts put before queries
-    and documents; one_by_one: whether texts are run alone, since a graph in int8 would scale all
-    texts of a batch together.
+    scaled to length 1; lowercase: whether texts are lowercased; query_prompt, document_prompt:
+    texts put before queries and documents; one_by_one: whether texts are run alone, since a graph
+    in int8 would scale all texts of a batch together.
     """
 
     graph: Path

@@ -175,8 +175,8 @@ def _unit(vectors: Matrix) -> Matrix:
 
 
 def _output_of(session: Any, name: str) -> str:
-    """The name of the output of a model that has a vector for each text; if there is none, that of
-    the output with a vector for each token."""
+    """The name of the output of a model that has a vector for each text. If there is no such
+    output, the name of the output that has a vector for each token."""
     ranks: dict[str, int] = {node.name: len(node.shape) for node in session.get_outputs()}
     for preferred in ("sentence_embedding", "last_hidden_state", "token_embeddings"):
         if preferred in ranks:

@@ -38,8 +38,8 @@ LOCKS = 32  # that a quota is divided into
 class Quota:
     """A quota, for example of pixels that are being decoded. A caller waits until enough of the
     quota is free. The quota is divided into parts, each a lock, and a caller takes the locks of the
-    parts that it needs. If it were a counter, an interrupt could come between `with` and the
-    release."""
+    parts that it needs. A counter would not be safe: an interrupt at the beginning of a `with`
+    block could prevent its release."""
 
     def __init__(self, total: int) -> None:
         self._total = total
@@ -56,8 +56,8 @@ class Quota:
         return _holding(self._parts(amount), work)
 
     def _parts(self, amount: int) -> Sequence[Lock]:
-        """The parts that hold this amount: 1, 2, 4, … adjacent parts. Callers get the groups of
-        parts in rotation."""
+        """The parts that together have this amount: 1, 2, 4 or more adjacent parts. Each call
+        begins at the next group of parts, and after the last group at the first one again."""
         needed = 1
         while needed < LOCKS and needed * self._total < amount * LOCKS:
             needed *= 2

@@ -514,16 +514,15 @@ def collection_by(
     refuse_if_remembered_is_missing: bool = False,
     **arguments: Any,
 ) -> Any:
-    """A collection, opened with the embedding function that the user names, unless it has stored
-    another function. If it has stored the same function with other settings, the stored settings
-    are used.
+    """A collection, opened with the embedding function that the user names. If it has stored the
+    same function with other settings, the stored settings are used. If it has stored another
+    function, the user's function is only used if the stored function can't be created here.
 
     Args:
         client: the client of the store.
         name: the name of the collection.
         model: the name of the embedding function.
-        refuse_if_remembered_is_missing: whether a model is also refused if the stored function
-            can't be created here.
+        refuse_if_remembered_is_missing: whether the user's function is refused even then.
         arguments: further arguments of `Client.get_collection`.
 
     Raises:

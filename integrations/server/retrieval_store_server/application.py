@@ -87,8 +87,9 @@ def app(
         api_keys: a request needs one of these. Without any key the application answers only to
             loopback's host names and to those in allow_hosts.
         read_only_api_keys: keys that may only read.
-        allow_hosts: host names that it answers to without keys.
-        cors: origins whose pages may send requests; "*", all pages, goes with keys alone.
+        allow_hosts: the host names besides loopback's to which it answers if there are no keys.
+        cors: the origins of web pages that may send requests; "*" means all origins, and is only
+            accepted if there are keys.
         read_only: refuse all writes.
         trust: allow embedding functions that reach hosts and files.
         image_root: the folder that may hold the images that requests name.

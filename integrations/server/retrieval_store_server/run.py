@@ -57,8 +57,8 @@ LONGEST_HEAD = 128 * 1024  # bytes of a request before its body, all of which ar
 
 
 class _Parser(HttpRequestParser):
-    """A parser that ignores upgrade headers, as HTTP allows. uvicorn's parser would end the request
-    after its head, and read the body as the next request."""
+    """A parser that ignores upgrade headers, as HTTP allows. uvicorn's parser would end such a
+    request after its head, and read the body as the next request."""
 
     def __init__(self, protocol: "Protocol") -> None:
         super().__init__(protocol)
@@ -411,7 +411,8 @@ def serve_asgi(application: Any, listening: Listening, announce: Callable[[str],
 
 class Guard:
     """Guards another ASGI application and serves it, as `retrieval-store serve` does. Requests need
-    a key from the environment. Without keys they are admitted by their origin."""
+    a key from the environment. If there are no keys, requests are admitted by their host name and
+    origin."""
 
     def __init__(self, host: str, *, read_only: bool = False) -> None:
         """Read the keys from the environment.
@@ -517,7 +518,7 @@ def running(
     grpc_port: int | None = None,
     **options: Any,
 ) -> Iterator[ServedUrl]:
-    """Serve a store in a thread of this process while the body runs; yields the URL, a str whose
+    """Serve a store in a thread of this process during a `with` block. Yields the URL, a str whose
     `grpc_port` is the port for gRPC.
 
     Args:

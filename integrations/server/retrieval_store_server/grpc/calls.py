@@ -105,8 +105,8 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
         await _abort(context, refused)
 
     def _call_of(self, route: Route, procedure: Procedure) -> Any:
-        """The function that handles the calls of a procedure. gRPC inspects it at each call, which
-        takes longer for any object that is not a function."""
+        """The function that handles the calls of a procedure. gRPC inspects the handler at each
+        call; for an object that is not a function this takes longer."""
 
         async def call(_: Any, context: Context) -> bytes:
             return await self._call(route, procedure, context)
@@ -340,7 +340,7 @@ class _Health(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no typ
     async def _check_health(self, _: Any, context: Any) -> Any:
         """The health of a service. If too many checks are being read, or if the message does not
         arrive in time, it is the health of the whole server. Clients without a key can cause
-        either."""
+        both."""
         sent = b""
         if not self._reading.locked():
             async with self._reading:

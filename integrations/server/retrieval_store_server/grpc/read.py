@@ -116,8 +116,8 @@ class Reading(GrpcToRest):
 
     @classmethod
     def convert_range(cls, model: Message) -> models.Range:
-        """A range. In a message its bounds can also be infinite, or NaN, which no value fulfils.
-        JSON has neither."""
+        """A range. In contrast to JSON, a message can have infinite bounds, and bounds that are
+        NaN, which no value fulfils."""
         bounds = vars(super().convert_range(model))
         if any(bound is not None and math.isnan(bound) for bound in bounds.values()):
             return make_model(models.Range, {**dict.fromkeys(bounds), "gt": LARGEST})

@@ -141,8 +141,8 @@ ReadKind: TypeAlias = Hashable
 class QuickReads:
     """Kinds of reads that were quick recently. Such reads run on the event loop, since the way to a
     thread and back takes longer than many queries. A kind is a route, a collection, and the cost
-    class of the request (`shapes.cost_class_of`). After a write no kind counts as quick until it
-    was quick again, since the next read may have to read the changes."""
+    class of the request (`shapes.cost_class_of`). After a write no kind counts as quick until reads
+    of that kind were quick again. The reason is that the next read may have to read the changes."""
 
     def __init__(self) -> None:
         self._times: dict[ReadKind, int] = {}
@@ -202,8 +202,9 @@ class Workers:
         gone: Callable[[], Awaitable[object]],
         seconds: float,
     ) -> Any:
-        """Run a call that writes, until it ends; see `Pool.run`. Other threads may wait for it. The
-        memory that it is estimated to use is counted."""
+        """Run a call that writes; see `Pool.run`. It is never stopped, since other threads may wait
+        for it. The memory that it is estimated to use counts towards the limit of all calls
+        together."""
         budget = WriteBudget(self._seconds, self._memory, self._together, None, self._steps)
         with self._quick.writing():
             return await self.pool.run(partial(_within, budget, call), gone, seconds)

@@ -41,8 +41,8 @@ OBJECT = "object"  # a JSON object, which is checked by its handler
 class Route:
     """A route. answer: the function that handles its requests. It is called in a thread, or on the
     event loop without the store if `at_once`. body: the type of the JSON body, `OBJECT`, `MESSAGE`,
-    `UPLOAD`, or None for no body. rpc: the service and method of gRPC (package qdrant) that do the
-    same."""
+    `UPLOAD`, or None for no body. rpc: the service and method of gRPC (package qdrant) that
+    correspond to the route."""
 
     method: str
     path: str

@@ -231,8 +231,8 @@ def _bound_of_value(
 
 def _leaves_out_lists(leaf: ValueLeaf, checks_lists: bool) -> bool:
     """Whether a superset has a condition on lists. It has none for lists within lists, which are
-    not recorded, and none for a user's own condition, since it is unknown whether that means
-    lists."""
+    not recorded. It has none for a user's own condition either, since it is unknown whether that
+    means lists."""
     return checks_lists and len(leaf.path) == 1 and leaf.reading != "as it is"
 
 

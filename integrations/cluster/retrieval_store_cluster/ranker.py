@@ -182,7 +182,7 @@ def verified_hits(
 
     Qdrant returns points with equal scores in an order that changes from call to call. So one more
     hit is requested. If its score equals that of the k-th hit, all points with that score are
-    requested, TIES at most, to find those that were inserted first.
+    requested, TIES at most. Those that were inserted first are then chosen.
     """
     requests, expression = search.requests, search.expression
     answers: list[RankedPoints] = [NOTHING] * len(requests)
@@ -340,9 +340,9 @@ def _in_order(pairs: list[Pair]) -> list[Pair]:
 
 
 def _condition(context: ClusterSearch, limit: int) -> models.Filter | None:
-    """The filter to send with this limit. If the server allows fewer hits in one response,
-    conditions are left out of the filter, so that the condition that excludes earlier hits can be
-    added."""
+    """The filter to send with this limit. The server may allow fewer hits in one response.
+    Conditions are then left out of the filter, so that the condition that excludes earlier hits can
+    be added."""
     limits = context.collection.limits
     if limits.query is None or limit <= limits.query:
         return context.trace.filter

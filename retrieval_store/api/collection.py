@@ -673,9 +673,9 @@ class Collection:
         count: int = 0,
         other: tuple[str, PayloadPath] | None = None,
     ) -> int:
-        """Warn or raise an error, by the client's `unknown_keys`, if a call found nothing, and no
-        point has a key of the filter, or the key that another argument names. Returns `count`, the
-        number of found records."""
+        """Warn or raise an error, by the client's `unknown_keys`, if a call found nothing because
+        of a key. This is the case if no point has a key of the filter, or the key that another
+        argument names. Returns `count`, the number of found records."""
         how = self._backend.session.unknown_keys
         if not count and how != "ignore" and not (expression is None and other is None):
             from retrieval_store.api.unknown_keys import NamedKeys, warn_unknown_keys

@@ -66,8 +66,8 @@ class EmbeddingInputs:
 
 
 def load_uris(records: Records, loader: DataLoader | None) -> list[Any]:
-    """The data at the URI of each record. The data are None for a record without a URI and for a
-    URI that the loader skips, and for all records if URIs are not embedded. Raises
+    """The data at the URI of each record; None for all records if URIs are not embedded. It is also
+    None for a record without a URI, and for a URI that the loader skips. Raises
     InvalidArgumentError if there are URIs but no loader."""
     uris = _embedded_uris(records)
     has_uris = uris is not None and any(uri is not None for uri in uris)

@@ -29,8 +29,8 @@ NAMES_KEPT = 8
 @dataclass(frozen=True, slots=True)
 class Reranking:
     """Sorts hits by a re-ranker. texts: the texts to compare documents with, one for each query;
-    count, offset, min_score: which hits of the new order are returned; weight: the weight of the
-    re-ranker's scores; the query's own scores have the rest."""
+    count, offset, min_score: which hits of the new order are returned. weight: the weight of the
+    re-ranker's scores; the query's own scores have the weight 1 - `weight`."""
 
     score: Scorer
     texts: list[str]

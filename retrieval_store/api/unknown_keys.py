@@ -66,8 +66,8 @@ def unknown_keys(
     points: PointsBackend, keys: NamedKeys, seen: Container[Any]
 ) -> Iterator[tuple[PayloadPath, str]]:
     """The metadata paths of a call at which no record has a value, or no value of the required
-    type, each with a sentence that explains this. Empty for an empty collection, and on a cluster,
-    where the check would read all records."""
+    type. Each comes with a sentence that explains this. Empty for an empty collection, and on a
+    cluster, where the check would read all records."""
     engine = points.engine
     if engine is None or not points.count():
         return
@@ -180,8 +180,8 @@ def _on_kinds(path: PayloadPath, kinds: frozenset[str], stored_kinds: Sequence[s
 
 def _kinds_by_path(expression: Expression) -> dict[PayloadPath, frozenset[str]]:
     """The types of values that can fulfil the conditions of a filter, by path. Conditions that a
-    record without a value also fulfils, such as negated ones, are left out, and so are conditions
-    that only check whether a value exists."""
+    record without a value also fulfils, such as negated ones, are left out. So are conditions that
+    only check whether a value exists."""
     kinds: dict[PayloadPath, frozenset[str]] = {}
     for leaf in _positive_leaves(expression):
         if not isinstance(leaf, Exists):

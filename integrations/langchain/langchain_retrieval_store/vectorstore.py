@@ -472,7 +472,7 @@ class RetrievalStore(Searches, VectorStore):
     aget_by_ids = async_twin(get_by_ids)
 
     def search(self, query: str, search_type: str, **kwargs: Any) -> list[Document]:
-        """The best documents for a search type: one of LangChain's, "text", "sparse" or
+        """The best documents for a search type: a search type of LangChain, "text", "sparse" or
         "hybrid"."""
         if search_type in BY_WORDS:
             return self.similarity_search(query, **in_mode(search_type, kwargs))
@@ -533,8 +533,8 @@ class RetrievalStore(Searches, VectorStore):
         show_progress: bool = False,
         **kwargs: Any,
     ) -> "RetrievalStore":
-        """A store with these texts, added as by `add_texts`; other arguments are the constructor's.
-        If adding fails, the store is closed; a collection that was created stays."""
+        """A store with these texts, added as by `add_texts`; other arguments are passed to the
+        constructor. If adding fails, the store is closed; a collection that was created stays."""
         store = cls(embedding, **kwargs)
         with _close_on_failure(store):
             store.add_texts(

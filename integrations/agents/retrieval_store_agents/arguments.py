@@ -49,9 +49,9 @@ def check_arguments(tool: Tool, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _meant(value: Any, schema: Schema) -> Any:
-    """The value, converted to the type of its argument, since models often send another type.
-    Examples are a text instead of a list of texts, digits instead of a number, and a JSON string
-    instead of an object or a list."""
+    """The value, converted to the type of its argument, since models often send another type. They
+    send, for example, a text instead of a list of texts, digits instead of a number, or a JSON
+    string instead of an object."""
     match schema.get("type"), value:
         case "array", str():
             return _list_of(value, KINDS[schema["items"]["type"]])

@@ -77,8 +77,8 @@ class CallBudget(Protocol):
 
 
 class StoreServer:
-    """Answers the requests of the protocol. The store is opened by the first request that needs it,
-    so a client that starts several servers does not wait for each to open a store."""
+    """Answers the requests of the protocol. The store is opened by the first request that needs it.
+    So a client that starts several servers does not wait for each to open a store."""
 
     def __init__(self, served: SharedTools) -> None:
         self._served = served

@@ -50,8 +50,8 @@ class EmbeddingFunction(Generic[Input]):
     True` promises that the function is safe with any settings. It accesses no host, environment
     variable or file that its settings could choose, and refuses invalid settings by a TypeError or
     ValueError. Only functions of such a class are created from settings in a store. For all other
-    classes, and for subclasses that do not repeat the attribute, the user must have passed the same
-    settings in this process, or opened the client with `trust=True`.
+    classes, the user must have passed the same settings in this process, or opened the client with
+    `trust=True`. This is also true for subclasses that do not repeat the attribute.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -206,8 +206,8 @@ def utf8_length(text: str) -> int:
 
 
 class TokenCounter:
-    """Counts tokens with a copy of a model's tokenizer, because the truncation by the model's own
-    tokenizer can't be switched off while other threads use it."""
+    """Counts tokens with a copy of a model's tokenizer. The truncation by the model's own tokenizer
+    can't be switched off while other threads use it."""
 
     def __init__(self) -> None:
         self._made: tuple[Any, Count | None] = None, None

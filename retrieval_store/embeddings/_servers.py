@@ -144,8 +144,8 @@ def ask(
     message_of: Callable[[int | None, str], str],
 ) -> Any:
     """A server's response to a JSON body, parsed as JSON. Raises EmbeddingFunctionError for any
-    failure. `message_of` makes the error's text from the status and the beginning of the response,
-    or, if the server can't be reached, from None and the reason."""
+    failure. `message_of` makes the error's text from the status and the beginning of the response.
+    If the server can't be reached, it is called with None and the reason."""
     pause, waiting = FIRST_PAUSE, threading.Event()
     for left in range(manner.retries, -1, -1):
         try:

@@ -307,8 +307,8 @@ def _numbers(picture: Any) -> npt.NDArray[np.float64]:
 
 
 def _white(picture: Any) -> float:
-    """The number that means white in this picture. Pictures with 32 bits do not declare it, so it
-    is the largest number of 1, 8 or 16 bits, whichever is the first that no pixel exceeds."""
+    """The number that means white in this picture. Pictures with 32 bits do not declare it. For
+    them it is the largest number of 1, 8 or 16 bits: the first of these that no pixel exceeds."""
     if picture.mode.startswith("I;16"):
         return 65_535.0
     boxes = _boxes(picture.width, picture.height)

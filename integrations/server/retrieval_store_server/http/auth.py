@@ -99,8 +99,8 @@ class Gate:
         self, headers: dict[bytes, bytes], access: Permission | None
     ) -> Response | None:
         """The refusal of a request that a foreign web page made a browser send; None for other
-        requests. Such a request is recognised by its host name, since the page's own host name can
-        be made to resolve to this machine, and by its origin. Browsers send an origin if the page
+        requests. Such a request is recognised by its origin and by its host name, since a page's
+        own host name can be made to resolve to this machine. Browsers send an origin if the page
         will read the response. For links and images they only send how the two sites are related.
         Open routes can be reached by a link from any page."""
         sent = headers.get(b"host", b"")

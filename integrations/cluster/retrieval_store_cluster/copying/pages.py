@@ -151,7 +151,7 @@ def write_differing(target: PointsBackend, points: Points, fields: Fields) -> in
 
 def put_in_order(source: PointsBackend, target: PointsBackend, spaces: Spaces) -> int:
     """Give the target's points the order of the source; both must have the same ids. The first
-    point that is out of order is written again at the end of the target, and so are all points that
+    point that is out of order is written again at the end of the target. So are all points that
     follow it in the source. Returns how many points were written."""
     moved = 0
     for points in read_pages(source, everything(spaces), _in_order(source, target)):

@@ -371,8 +371,9 @@ def empty_caches(seq: int, spaces: Mapping[str, OpenSpace]) -> Caches:
 def with_lists_of(
     caches: Caches, old: CachedState, new: State, connection: apsw.Connection
 ) -> Caches:
-    """The same caches, with the lists of an earlier state, if its changes since then are known. The
-    rows of these lists are renumbered, because the earlier state numbered its rows differently."""
+    """The same caches, but with the lists of the earlier state `old`. Their rows are renumbered,
+    because that state numbered its rows differently. If the changes from that state to `new` aren't
+    known, the caches are returned unchanged."""
     changed = changes_since(old.state, new, connection)
     if changed is None:
         return caches

@@ -149,7 +149,8 @@ class OpenCollections:
 
     def _measure(self, new: "PointStore") -> None:
         """Measure the descriptors of a new PointStore, and of the next few PointStores that are
-        already counted. The new one is assumed to use at least the average of the others."""
+        already counted. The new PointStore is assumed to use at least the average of the other
+        PointStores."""
         other_points = [*self._counted]
         start = self._turn % max(1, len(other_points))
         for points in other_points[start : start + MEASURED]:

@@ -347,9 +347,9 @@ def _may_mean_integers(node: Expression) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """A filter for the expired points, or None if no point has expired. It is valid for the state
-    as of the write `seq`, from the time `since` until just before `until`, in seconds since
-    1970."""
+    """The filter for expired points, and the period in which it is valid. condition: the filter,
+    None if no point has expired. It is valid for the state as of the write `seq`, from the time
+    `since` until just before `until`, in seconds since 1970."""
 
     seq: int
     since: float

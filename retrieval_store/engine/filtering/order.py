@@ -75,8 +75,9 @@ def facet(
 
 
 def _leave_foremost(parts: Sequence[_Part], numbers_of_parts: list[Ints], limit: int) -> None:
-    """Reduce the values of the largest part to those that may be among the `limit` most frequent.
-    These are the most frequent values of that part, and the values that other parts also have."""
+    """Reduce the values of the largest part to values that may be among the `limit` most frequent
+    values of all parts. These are the most frequent values of the largest part, and the values that
+    other parts also have."""
     largest = max(range(len(parts)), key=lambda i: len(numbers_of_parts[i]))
     postings, counts = parts[largest]
     if len(postings.numbers) > 1:  # numbers of different types may be equal
@@ -264,7 +265,8 @@ def _end_of(
 ) -> _Ordered:
     """For one segment, the rows that are allowed and have numbers within the bounds, with these
     numbers. The pairs are scanned in pieces, from the end with which the order begins. Each piece
-    is four times as large as the piece before."""
+    is four times as large as the piece before. above: the rows that segments above this segment
+    contain; they are left out."""
     (part,) = postings.numbers  # an index contains numbers of one type
     offsets = postings.groups.offsets
     first, stop = part.between(bounds)

@@ -405,7 +405,8 @@ class Postings:
         return self.text_bytes + self.groups.nbytes + arrays
 
     def other_than(self, values: Sequence[Scalar], loose: bool) -> RowsInRuns:
-        """The rows that have any value that isn't among these."""
+        """The rows that have any value that isn't among these values. loose: whether an integer can
+        equal a float."""
         left_out = [(n, n + 1) for n in sorted(set(self.numbers_of(values, loose)))]
         # The ends of the runs between these.
         edges = [0, *chain.from_iterable(left_out), self.false + 2]
@@ -442,9 +443,10 @@ class Postings:
         return scalars + [bool(number > self.false) for number in bools.tolist()]
 
     def numbers_of_most_frequent(self, counts: Ints, limit: int) -> Ints:
-        """The numbers of some scalars that include the `limit` most frequent. Of equally frequent
-        scalars, lower ones come first: bools, then numbers, then strings. All numeric scalars must
-        have the same type."""
+        """The numbers of the `limit` most frequent scalars, and possibly of some more scalars.
+        counts: for each scalar number, how many rows have the scalar. Of equally frequent scalars,
+        lower scalars come first: bools, then numbers, then strings. All numeric scalars must have
+        the same type."""
         present = np.flatnonzero(counts)
         if not 0 < limit < len(present):
             return present
@@ -627,7 +629,7 @@ class ValueSegment:
         return RowsInRuns(self.values.groups, runs_of(numbers))
 
     def other_than(self, values: Sequence[Scalar]) -> "Either":
-        """The rows that have any value that isn't among these."""
+        """The rows that have any value that isn't among these values."""
         return Either((self.values.other_than(values, self.loose), Rows(self.others)))
 
     def between(self, bounds: Interval) -> RowsInRuns:

@@ -139,8 +139,8 @@ def _copy_space(
 def _take_in_codes(
     access: Access, copy: Space, generation: int, check_cancelled: Callable[[], object]
 ) -> None:
-    """Compute the codes of the copied vectors for the next generation, so that queries have codes
-    as soon as it is valid."""
+    """Compute the codes of the copied vectors for the next generation. So queries have codes as
+    soon as that generation is valid."""
     assert copy.dimension is not None
     vectors, slots = access.memory.open_vectors(copy, generation), copy.slots
     if not codes_pay_off(slots, copy.dimension, copy.metric):

@@ -162,8 +162,9 @@ def _note_room(view: SearchView, kind: AnyKind, saved: bool) -> None:
 
 
 def save_index(access: Access, name: str, growth: float) -> None:
-    """Save the index of a space if it has grown by more than this share since it was saved. Only
-    the one process that does maintenance is allowed to call this."""
+    """Save the index of a space if it has grown enough since it was saved. growth: the least share
+    of its vectors that must be missing from its file. Only the one process that does maintenance is
+    allowed to call this."""
     cached = access.current_state()
     if name not in cached.caches.spaces or access.directory is None:
         return
@@ -364,11 +365,11 @@ def _is_small(view: SearchView, key: ListKey) -> bool:
 def save_columns(
     access: Access, check_cancelled: CheckCancelled, before: Sequence[ColumnFile] = ()
 ) -> None:
-    """Save the columns that were used more than once and have changed enough since they were saved,
-    the most recently used first. Then save columns of keys that are likely to be used
-    (`usual_keys`). Saving ends if there is no more room. Only the one process that does maintenance
-    is allowed to call this. before: columns that were used before compaction, which drops them from
-    memory. check_cancelled: called regularly; it can raise."""
+    """Save the columns that were used more than once and have changed enough since they were saved.
+    The most recently used columns are saved first. Then save columns of keys that are likely to be
+    used (`usual_keys`). Saving ends if there is no more room. Only the one process that does
+    maintenance is allowed to call this. before: columns that were used before compaction, which
+    drops them from memory. check_cancelled: called regularly; it can raise."""
     if access.directory is None:
         return
     used = dict.fromkeys([*access.read(columns_worth_saving), *before][:MAX_COLUMNS])
@@ -438,7 +439,7 @@ def _forget_all(write: WriteTransaction, keys: Sequence[str]) -> bool:
 
 
 def _forget_oldest(write: WriteTransaction) -> None:
-    """If there are too many column files, delete the records of the oldest."""
+    """If there are too many column files, delete the records of the oldest column files."""
     files = sorted(_column_files(write.connection), key=lambda file: -file.seq)
     derived.forget(write.connection, [file.key for file in files[MAX_COLUMNS:]])
 
@@ -460,10 +461,10 @@ _NO_CONTENT = tuple(f"{kind}." for kind in (*derived.OF_VECTORS, FILE_KIND))
 
 
 def renew(access: Access, held: Sequence[ListFile], used: Sequence[ColumnFile]) -> None:
-    """Rewrite the files of lists and columns if points have changed since they were written. This
-    concerns the lists in `held`, the columns in `used`, and all that already have files. Delete the
-    records of all other files of lists and columns, and of those for which there is no room. Only
-    the one process that does maintenance is allowed to call this."""
+    """Rewrite the files of lists and columns if points have changed since they were written. The
+    lists in `held` and the columns in `used` are renewed, and so are all lists and columns that
+    already have files. Delete the records of all other files of lists and columns, and of files for
+    which there is no room. Only the one process that does maintenance is allowed to call this."""
     if access.directory is None:
         return
     access.read(_forget_read, held)
@@ -504,8 +505,9 @@ def _kinds_to_renew(
     view: SearchView, held: Sequence[ListFile], used: Sequence[ColumnFile]
 ) -> list[AnyKind]:
     """The files of the lists and columns that are in `held` or `used`, or already have files. Of
-    the lists of words, only those used last are included, or, if this process has used none, those
-    saved last. There are at most as many columns as can be saved."""
+    the lists of words, only those in `held` are included. If `held` has no lists of words, the
+    lists of words that were saved last are included. There are at most as many columns as can be
+    saved."""
     numbers = {space.number for space in view.state.non_dense.values() if space.kind == "sparse"}
     saved = _saved_kinds(view, ListFile)
     word_lists = [kind for kind in saved if kind.list_key[0] == "words"]
@@ -652,10 +654,10 @@ _warned: set[WarnedKey] = set()
 
 def load_index(access: Access, name: str, at_once: bool = True, waits: bool = True) -> None:
     """Load the index of a space from its file if the file has many more vectors than the index in
-    memory. The space must be large enough to benefit from an index. Without `at_once`, it is loaded
-    only when queries have lost as much time without it as loading takes. waits: whether to wait for
-    another thread that is loading or filling the index, which can take minutes; if not, the other
-    thread is left to do it."""
+    memory. The space must be large enough to benefit from an index. at_once: whether to load it
+    now; otherwise it is loaded only when queries have lost as much time without it as loading
+    takes. waits: whether to wait for another thread that is loading or filling the index, which can
+    take minutes. If False, the index isn't loaded here while that thread works."""
     index, derived_file = access.read(_index_to_load, name, at_once)
     if index is not None and derived_file is not None:
         # Outside of the transaction, because forks and the emptying of the log wait for its end.

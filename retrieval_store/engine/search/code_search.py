@@ -52,8 +52,8 @@ class PackedCodes:
 @dataclass(frozen=True, slots=True)
 class _ScanParts:
     """The input of a search by codes. pieces: the codes to scan. allowed: the slots that fulfil the
-    filter; see `quantized.candidates`. rest: such slots without codes, which are searched as
-    floats."""
+    filter; see `quantized.candidates`. rest: the slots that fulfil the filter but have no codes;
+    their vectors are searched as floats."""
 
     pieces: CodeSegments | None
     allowed: Bits | RowFilter | None
@@ -82,7 +82,8 @@ def by_codes(
     errors: float | None,
 ) -> list[Neighbors | None]:
     """The k nearest vectors to each of the query vectors at `query_numbers`, found by a scan of
-    codes. The result of a query is None if the scan leaves too many candidates."""
+    codes. The result of a query is None if the scan leaves too many candidates. coded: the codes to
+    scan; errors: see `SearchGoal`."""
     parts = _parts(context, coded)
     if parts.pieces is None or len(parts.rest):
         neighbors_by_query = _with_rest(context, parts, query_numbers, errors)

@@ -322,9 +322,9 @@ class OpenSpace:
         self._searches.clear()
 
     def find_search(self, allowed: FilterResult, key: SearchKey, space: SpaceState) -> Kept | None:
-        """The prepared search for this filter. If there is none, the search of all vectors
-        (`ANY_FILTER`), which tests rows during the scan. None if neither search is cached and valid
-        in this state."""
+        """The prepared search for this filter. If there is no such search, the search of all
+        vectors (`ANY_FILTER`) is returned, which tests rows during the scan. None if neither search
+        is cached and valid in this state."""
         kept = self._searches.get(allowed, key)
         if kept is None and allowed.tested is not None:
             kept = self._searches.get(ANY_FILTER, key)
@@ -372,8 +372,9 @@ class EngineTrace(answering.Trace):
     read-only. last: when the last lap ended.
 
     lacking_cells: the amount of missing work, as the number of vectors times the dimension. It is
-    the maximum for fresh, uncoded and unmeasured vectors (the latter two weighted by UNCODED). It
-    is recorded for every call, because it decides whether maintenance starts.
+    the greatest of three amounts: for fresh, for uncoded, and for unmeasured vectors. The amounts
+    for uncoded and unmeasured vectors are weighted by UNCODED. It is recorded for every call,
+    because it decides whether maintenance starts.
     """
 
     __slots__ = (
@@ -531,7 +532,7 @@ class SearchContext:
         )
 
     def rank(self, i: int, slots: Ints) -> Neighbors:
-        """Among these slots, the k whose vectors are nearest to the i-th query vector, with exact
+        """The k of these slots whose vectors are nearest to the i-th query vector, with exact
         distances."""
         self.verify_once(slots)
         vector, k = self.vectors[i], self.k

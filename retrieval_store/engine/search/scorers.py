@@ -588,7 +588,8 @@ class Scorings:
 
     def _rank_by_examples(self, step: QueryStep, scoring: ByExamples, within: Within) -> Ranked:
         """Rank by a combination of the similarities to examples. The scores are computed
-        approximately for all rows, then exactly for the rows that may be among the best."""
+        approximately for all rows, then exactly for the rows that may be among the best. within:
+        the rows to rank, None for all rows that fulfil the filter."""
         view = self._view
         comparison = comparison_of(scoring)
         name, examples = comparison.space, comparison.examples
@@ -779,7 +780,7 @@ class RowLabels:
 
     @property
     def points_per_occurrence(self) -> int:
-        """One point in how many has a certain value, on average; 0 if unknown."""
+        """The number n for which, on average, one in n points has a given value; 0 if unknown."""
         if not self._layers:
             return 0
         largest = max(self._layers, key=lambda segment: len(segment.rows))

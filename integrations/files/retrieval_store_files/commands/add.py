@@ -95,8 +95,8 @@ class IncomingRecords:
 
     def loader(self, spec: dict[str, Any] | None) -> dict[str, Any]:
         """The arguments that give a collection a loader for the images of a folder, or for a file's
-        uris. Empty if no images have to be loaded. spec: the embedding function of the
-        collection."""
+        uris. The result is empty if no images have to be loaded. spec: the embedding function of
+        the collection."""
         if not self.is_folder:
             return _loader_of(self.images, spec, "") if self.embed == "uris" else {}
         wants_images = self.which["kind"] == "images" or self.which["captions"]

@@ -41,9 +41,9 @@ def import_faiss(
 
     metadata_jsonl: a file with a line for each vector, in the order in which the vectors were added
     to the index. The lines are records as in `add_file`, without embeddings. If a record has no id,
-    its id is the number of its vector in the index. With None the records have only these ids. The
-    distance is the distance of the index. If the index compresses vectors, approximate vectors are
-    imported, and the report says so.
+    its id is the number of its vector in the index. If `metadata_jsonl` is None, the records have
+    only such ids. The collection gets the distance of the index. If the index compresses vectors,
+    approximate vectors are imported, and the report says so.
 
     Faiss trusts its input, so never pass an untrusted file. After an error nothing is imported.
     Raises AlreadyExistsError if the name is taken, and MissingDependencyError if faiss isn't

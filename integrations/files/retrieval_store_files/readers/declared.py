@@ -45,7 +45,7 @@ def codec_of(label: str) -> str | None:
 
 def _codec_of_python(label: str) -> str | None:
     """The name of Python's codec for a label that the encoding standard doesn't have, such as
-    "cp437" or "utf-7". None if Python doesn't know it either."""
+    "cp437" or "utf-7". None if Python doesn't know the label either."""
     try:
         codec = codecs.lookup(label)
     except (LookupError, ValueError):

@@ -66,8 +66,8 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _title(text: str, headings: list[_Heading]) -> str | None:
-    """The title of a text: its first heading, if that has level 0 and there is no text before it;
-    otherwise None."""
+    """The title of a text: its first heading, if this heading has level 0 and there is no text
+    before it. Otherwise None."""
     first = headings[0] if headings else None
     if first is None or first.level != 0 or _TEXT_LINE.search(text[: first.start]):
         return None

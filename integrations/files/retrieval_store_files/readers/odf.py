@@ -174,8 +174,8 @@ def rows_of(table: Any) -> Iterator[Any]:
 
 
 def equation_text(math: Any) -> str:
-    """An equation in the syntax of the formula editor. If the file lacks that, the symbols of the
-    equation."""
+    """An equation in the syntax of the formula editor. If the file doesn't contain this syntax, the
+    result is the symbols of the equation."""
     notes = [element for element in math.iter() if local_name(element) == "annotation"]
     if notes and all_text(notes[0]):
         return all_text(notes[0])

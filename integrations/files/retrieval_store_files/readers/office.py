@@ -320,7 +320,7 @@ def chart_text(root: Any) -> str:
 def _values(series: Any, name: str) -> dict[str, str]:
     """The values of a series in a chart, by position. name: the kind of values, such as categories.
     Categories can have several levels. The innermost level comes first; a value of an outer level
-    applies until the next one."""
+    applies until the next value of that level."""
     path = f"{_CHART}{name}"
     values: dict[str, str] = {}
     for level in series.findall(f"{path}//{_CHART}lvl") or series.findall(path):

@@ -210,7 +210,7 @@ def _with_notes_after(source: str) -> str:
 
 def _paragraphs_with(source: str, notes: list[str]) -> list[str]:
     """A part of the source, with the notes inserted where its first paragraph ends; `notes` is then
-    emptied. If no paragraph ends in this part, both stay unchanged."""
+    emptied. If no paragraph ends in this part, the part and `notes` stay unchanged."""
     end = _END_PARAGRAPH.search(source) if notes else None
     if end is None:
         return [source]
@@ -277,8 +277,8 @@ def _date(info: str, word: str) -> str | None:
 
 
 def _gaps(source: str) -> list[str]:
-    """The number of embedded objects, which aren't read, and of tracked deletions, which are read,
-    as gaps."""
+    """Gaps that say how many embedded objects weren't read, and how many tracked deletions were
+    read as text."""
 
     def number(pattern: str) -> int:
         return len(re.findall(rf"\\{pattern}(?![a-zA-Z0-9])", source))

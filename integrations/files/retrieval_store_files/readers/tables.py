@@ -51,9 +51,9 @@ def spread(rows: Iterable[Sequence[Cell]]) -> list[list[str]]:
 
 
 def _fill(row: list[str], below: dict[int, tuple[str, int]]) -> None:
-    """Append cells of rows above to a row, as long as such a cell reaches into its next column.
-    below: for each column the text of that cell, and the number of rows that it still covers; this
-    call updates it."""
+    """Append to a row the texts of cells in rows above that reach down into its next columns.
+    below: for each column into which such a cell reaches, the text of the cell, and the number of
+    rows that it still covers. This call updates it."""
     while (known := below.get(len(row))) is not None:
         text, height = known
         if height > 1:

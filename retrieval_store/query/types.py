@@ -136,8 +136,8 @@ class Content:
 
 
 def merge_payload(old: Payload | None, new: Payload | None) -> Payload | None:
-    """A copy of `old` in which the keys of `new` replace its own. A value of None deletes the key.
-    If `new` is None, `old` is returned."""
+    """A copy of `old`, with the keys of `new` added. If both have a key, the value in `new` is
+    used. A value of None deletes the key. If `new` is None, `old` is returned."""
     if new is None:
         return old
     merged = {**(old or {}), **new}
@@ -168,8 +168,9 @@ class Position:
 @dataclass(frozen=True, slots=True)
 class ChangedPoints:
     """The changes since an earlier position. position: the new position. ids: the ids of existing
-    points that were inserted or changed since the earlier position, in the order of insertion. None
-    if the log doesn't reach back that far. inserted: how many of these points are new."""
+    points that were inserted or changed since the earlier position, in the order of insertion; ids
+    is None if the log doesn't reach back to the earlier position. inserted: how many of these
+    points are new."""
 
     position: Position
     ids: Sequence[PointId] | None

@@ -266,8 +266,9 @@ def _decode(value: Any, encoding: str) -> str | None:
 
 
 def _texts_beside(stream: bytes, encoding: str, gaps: list[str]) -> Iterator[str]:
-    """The headers and footers of sheets, and the texts of boxes and charts. They can't be read from
-    files before Excel 97. For such files, the number of these texts is added to the gaps."""
+    """The headers and footers of sheets, and the texts of boxes and charts. From files before Excel
+    97, only headers and footers can be read. For such files, the number of boxes, charts and other
+    objects is added to the gaps."""
     is_new, kind, objects = False, 0, 0
     records = _records(stream)
     for record, body in records:

@@ -392,8 +392,9 @@ def best_frame(rows: Stored, metric: Metric, seed: int) -> Frame:
 
 
 def serves(frame: Frame, best: Frame, rows: Stored) -> bool:
-    """Whether `frame` suits these rows nearly as well as the frame `best`: whether the median
-    length of their coded part y is at most CENTRE_SERVES times as long."""
+    """Whether `frame` suits these rows nearly as well as the frame `best`: whether, with `frame`,
+    the median length of their coded part y is at most CENTRE_SERVES times the median length with
+    `best`."""
     sample = _sample(rows, frame.metric)
     return _median_length(sample, frame) <= CENTRE_SERVES * _median_length(sample, best)
 
@@ -495,7 +496,7 @@ class SearchGoal(NamedTuple):
     filter that is tested for rows that may be near; None if all slots can be hits. It isn't used
     for codes with their own `slots` (`Codes.slots`). within: the greatest distance of a hit (see
     `exact.nearest`). errors: the number of standard errors by which scores from signs may be wrong
-    for true neighbours, None for a proof instead.
+    for true neighbours, None if only proven bounds of scores are used.
     """
 
     k: int

@@ -93,8 +93,8 @@ def as_bytes(rows: Matrix) -> Bytes:
 
 
 def as_float32(rows: Stored, into: Matrix | None = None) -> Matrix:
-    """The same numbers in float32. float32 numbers are returned unchanged; others are converted,
-    into the start of `into` if it isn't None.
+    """The same numbers in float32. float32 numbers are returned unchanged. Numbers of other types
+    are converted, into the start of `into` if it isn't None.
 
     numpy converts float16 number by number, which takes four times as long as the multiplication
     here. Shifted by 13 bits, the bits of a float16 are those of a float32 that is 2¹¹² times

@@ -31,8 +31,8 @@ class Plane:
 
 
 def draw_sample(count: int, sample: int, seed: int) -> Ints:
-    """A random sample of `sample` indices below `count`, ascending. All indices if there are no
-    more than `sample`."""
+    """A random sample of `sample` indices below `count`, ascending. If there are no more than
+    `sample` indices, all of them are returned."""
     if count <= sample:
         return np.arange(count)
     return np.sort(np.random.default_rng(seed).choice(count, sample, replace=False, shuffle=False))

@@ -230,7 +230,8 @@ JOINERS = "\u200c\u200d"  # some scripts and emoji need them
 
 
 def count_in_words(number: int, noun: str) -> str:
-    """A number and a noun, which is in the plural unless the number is 1: "1,000 points"."""
+    """A number and a noun, which is in the plural unless the number is 1. An example is "1,000
+    points"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 

@@ -43,7 +43,7 @@ _recording: ContextVar[Any] = ContextVar("retrieval_store_span", default=None)
 
 
 class HasName(Protocol):
-    """An object with a name, about which spans are recorded: a collection."""
+    """An object with a name, such as a collection, whose calls are recorded in spans."""
 
     @property
     def name(self) -> str:
@@ -51,7 +51,7 @@ class HasName(Protocol):
 
 
 class HasPoints(Protocol):
-    """Points that a call returns, whose number spans record."""
+    """Points that a call returns. The span of the call records their number."""
 
     @property
     def ids(self) -> Sequence[object]:
@@ -79,8 +79,8 @@ def traced(
     tell: Callable[[Any], Attributes] | None = None,
     system: System = OURS,
 ) -> Callable[[Callable[Concatenate[S, P], R]], Callable[Concatenate[S, P], R]]:
-    """Decorator: records a span for each call of a method. tell: returns attributes for the
-    method's result."""
+    """Decorator: records a span for each call of a method. operation: the name of the method in the
+    span. tell: returns attributes for the method's result."""
 
     def decorate(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
         @wraps(method)
@@ -188,9 +188,9 @@ def progress_bar(label: str, total: int | None, unit: str, shown: bool) -> Any:
     error is a pipe or a file.
 
     Args:
-        label: the activity: "adding".
+        label: the activity, for example "adding".
         total: the number of items; None if unknown.
-        unit: the name of an item: "text".
+        unit: the name of an item, for example "text".
         shown: whether to show the bar at all.
     """
     if not (shown and _is_drawn()):

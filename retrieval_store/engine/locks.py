@@ -271,7 +271,8 @@ class FifoLock:
             first.call()
 
     def _first(self) -> QueueEntry | None:
-        """The first entry in the queue whose thread still waits or works; None if there is none."""
+        """The first entry in the queue whose thread still waits or works; None if there is no such
+        entry."""
         while True:
             try:
                 first = self._line[0]

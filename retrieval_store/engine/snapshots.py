@@ -79,9 +79,9 @@ _CLOSE = partial(ClientClosedError, "the copy is finished")
 def copy_collection(access: Access, directory: Path) -> None:
     """Copy the files of a collection, as of one moment, into a new directory. Other threads and
     processes may write meanwhile: committed rows of vector files never change, and one transaction
-    copies the rest. Copying the rows can take minutes, and no thread of the process can fork during
-    a transaction. So the rows are copied after the transaction. The memory maps keep the rows even
-    if the files are removed."""
+    copies all other data. Copying the rows can take minutes, and no thread of the process can fork
+    during a transaction. So the rows are copied after the transaction. The memory maps keep the
+    rows even if the files are removed."""
     directory.mkdir()
     state, has_dead = access.read(_copy_state, directory)
     with translate_errors(directory):

@@ -104,8 +104,8 @@ class Format:
 
 
 class StepLimiter:
-    """Progress handler of a connection: counts its steps, and stops a statement that takes too
-    many. SQLite calls it regularly, so Ctrl-C is also handled in it. path: the path of the
+    """Progress handler of a connection: counts its steps, and stops a statement that takes too many
+    steps. SQLite calls it regularly, so Ctrl-C is also handled in it. path: the path of the
     database, None in memory."""
 
     def __init__(self, path: Path | None) -> None:
@@ -486,8 +486,8 @@ def make_tables(connection: apsw.Connection, format: Format, fill: Fill | None =
 @dataclass(frozen=True, slots=True)
 class Lease:
     """A connection of a pool, and the counter of its steps. It isn't a subclass of apsw's
-    Connection, and there are no weak references to connections. With both, the interpreter crashed
-    when threads closed connections."""
+    Connection, and there are no weak references to connections. With a subclass and weak
+    references, the interpreter crashed when threads closed connections."""
 
     connection: apsw.Connection
     steps: StepLimiter

@@ -135,7 +135,7 @@ class OpenCollections:
 
     def count(self, collection_id: str, points: "PointStore") -> None:
         """Count the file descriptors of a collection that is about to be used. If there are too
-        many, other collections close their files."""
+        many descriptors, other collections close their files."""
         if points.access.counted:
             return
         with self._lock:
@@ -691,7 +691,7 @@ class Store:
         )
 
     def _find_damage(self, access: "Access") -> str | None:
-        """The damage in a collection's files; None if there is none."""
+        """The damage in a collection's files; None if there is no damage."""
         from retrieval_store.engine.maintenance.verify import no_analyzer, verify_collection
 
         if access.directory is None:

@@ -245,8 +245,8 @@ def _ends(
     descending: bool,
 ) -> list[_Ordered]:
     """For each segment of the column, the rows that fulfil the expression and have numbers within
-    the bounds, with these numbers. If there are many, only the rows with which the order begins are
-    returned."""
+    the bounds, with these numbers. If there are many such rows, only the rows with which the order
+    begins are returned."""
     allowed = _allowed(view, expression)
     return [
         _end_of(segment.values, allowed, above, bounds, limit, descending)

@@ -346,8 +346,8 @@ class DistinctNumbers:
     first: int
 
     def between(self, bounds: Interval) -> Run:
-        """The run of the scalars inside the bounds: the number of the first, and the number after
-        the last."""
+        """The run of the scalars inside the bounds: the number of the first scalar, and the number
+        after the last scalar's number."""
         start, stop = 0, len(self.values)
         if bounds.gt is not None:
             start = max(start, self._count_below(bounds.gt, or_equal=True))

@@ -96,8 +96,8 @@ def _copy_and_switch(
 
 def _remove_unfinished(access: Access) -> None:
     """Remove the files of a failed compaction, if that is possible now; the next compaction removes
-    the rest. Errors in this function are ignored, so that the caller gets the error of the
-    compaction."""
+    the remaining files. Errors in this function are ignored, so that the caller gets the error of
+    the compaction."""
     with suppress(Exception):
         # Not from memory: the switch may have been committed before the error occurred.
         generation = access.use(read_head).generation
@@ -210,7 +210,7 @@ def _forget_blocks(write: WriteTransaction, generation: int) -> None:
 
 
 def _index_to_build(access: Access, space: Space, generation: int, count: int) -> SpaceIndex | None:
-    """The index of the next generation; None if it shouldn't have one."""
+    """The index of the next generation; None if that generation shouldn't have an index."""
     assert space.dimension is not None
     index = access.memory.open_space(space, generation).index
     worth = index_is_worth_building(count, space.dimension, space.metric)
@@ -317,7 +317,8 @@ def _kind_of(key: str) -> str:
 
 
 def _space_of(key: str) -> int:
-    """The number of the vector space to which a derived file belongs; -1 if it belongs to none."""
+    """The number of the vector space to which a derived file belongs; -1 if the file belongs to no
+    vector space."""
     kind, *numbers = key.split(".")
     return int(numbers[0]) if kind in OF_SPACES and numbers and numbers[0].isdecimal() else -1
 

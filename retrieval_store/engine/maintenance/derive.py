@@ -135,8 +135,8 @@ def _save_grown_kinds(
     growth: float = GROWTH_TO_SAVE,
 ) -> bool:
     """Write the files of those kinds that have changed enough since they were saved; returns
-    whether there was room for all. Rewriting a file also removes deleted or replaced data from
-    it."""
+    whether there was room for all of these files. Rewriting a file also removes deleted or replaced
+    data from it."""
     had_room = True
     for kind in kinds:  # a separate read for each, because writing a file takes some time
         check_cancelled()
@@ -188,8 +188,8 @@ def save_state(
     every: bool = False,
     most: int | None = None,
 ) -> None:
-    """Save the state of a large collection if enough has changed since it was saved; with `every`,
-    if anything has changed. Nothing is saved if there are more than `most` points. Only the one
+    """Save the state of a large collection if enough has changed since it was saved. every: whether
+    any change is enough. Nothing is saved if there are more than `most` points. Only the one
     process that does maintenance is allowed to call this. check_cancelled: called regularly; it can
     raise."""
     rests = time.monotonic() < access.memory.state_rests_until
@@ -432,7 +432,8 @@ def _save_ahead(
 
 
 def _forget_all(write: WriteTransaction, keys: Sequence[str]) -> bool:
-    """Delete the records of the column files with these keys; returns whether there were any."""
+    """Delete the records of the column files with these keys; returns whether there were any such
+    records."""
     present_keys = [file.key for file in _column_files(write.connection) if file.key in keys]
     derived.forget(write.connection, present_keys)
     return bool(present_keys)
@@ -575,9 +576,9 @@ def _should_have_codes(space: SpaceState) -> bool:
 
 
 def save_codes(access: Access, name: str, every: bool = False) -> None:
-    """Write full segments of codes that aren't in files yet, if there are enough of them; with
-    `every`, even if there are few. Only the one process that does maintenance is allowed to call
-    this."""
+    """Write full segments of codes that aren't in files yet, if there are enough such segments.
+    every: whether to write even a few segments. Only the one process that does maintenance is
+    allowed to call this."""
     # Another process may have saved more codes than this process has.
     cached = access.read(_with_saved_codes, name)
     codes = cached.caches.spaces[name].codes_at_hand if name in cached.caches.spaces else None

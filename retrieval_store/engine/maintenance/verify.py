@@ -360,8 +360,9 @@ def _holds(codes: Codes, start: int, vectors: Floats) -> Bools:
 
 
 def _signs_hold(codes: Codes, span: slice, turned: Floats, sides: Floats) -> Bools:
-    """Whether the signs and the factors of some rows are correct. Signs of numbers so near 0 that
-    rounding decides can be either. The rows must form complete blocks."""
+    """Whether the signs and the factors of some rows are correct. If a number is so near 0 that
+    rounding decides, either sign is correct. turned: the rotated rows; sides: the parts of the rows
+    that are stored exactly. The rows must form complete blocks."""
     factors, sides_beside = factors_and_sides(codes, slice(span.start // BLOCK, span.stop // BLOCK))
     signs, longest = signs_of(codes, np.arange(span.start, span.stop)), _length(turned)
     doubtful = np.abs(turned) <= SIGNS_ROUNDED * longest[:, None]

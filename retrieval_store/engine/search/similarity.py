@@ -125,7 +125,7 @@ def similarities(
 ) -> Floats:
     """The similarities of m examples to n rows: (m, n) float64. All the rows must have a vector.
     weighted: multiply by idf if the space is sparse and has idf. corpus: the rows over which idf is
-    computed, None for all."""
+    computed, None for all rows."""
     if not examples or not len(rows):
         return np.empty((len(examples), len(rows)))
     check_examples(view, name, examples)

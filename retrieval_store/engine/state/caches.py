@@ -161,7 +161,7 @@ class Cache(Generic[K, V]):
         return key in self._entries
 
     def get(self, key: K) -> V | None:
-        """The value of a key, None if there is none. This counts as a use."""
+        """The value of a key, None if the key has no value. This counts as a use."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -225,8 +225,8 @@ S = TypeVar("S", bound=Segment)
 
 @dataclass(frozen=True, slots=True)
 class Layers(Generic[S]):
-    """Segments from the lowest to the uppermost, valid for all rows except the stale ones. memory:
-    if the arrays of the lowest segment are in a file, the map of this file."""
+    """Segments from the lowest to the uppermost, valid for all rows except stale rows. memory: if
+    the arrays of the lowest segment are in a file, the map of this file."""
 
     segments: tuple[S, ...]
     stale: Ints

@@ -61,8 +61,9 @@ CheckCancelled: TypeAlias = Callable[[], object]
 
 class PointsFile(DerivedKind[V_contra, T_co]):
     """A file that is built from the points of a view, and updated by the change log. parts: the
-    parts of points from which the file is built, None for all. keys: the numbers of the payload
-    keys from which it is built, None for any. key: the key under which the file is recorded."""
+    parts of points from which the file is built, None for all parts. keys: the numbers of the
+    payload keys from which it is built, None for all keys. key: the key under which the file is
+    recorded."""
 
     @property
     def parts(self) -> int | None:

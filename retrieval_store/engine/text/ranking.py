@@ -174,7 +174,7 @@ def make_lists_in_steps(
     written in the meantime are indexed in the last read. Returns the number of rows with lists.
 
     read: calls a function with the current view. check_cancelled: called between two reads; it can
-    raise. most: the maximum number of rows, None for all.
+    raise. most: the maximum number of rows, None for all rows.
     """
 
     def begin(view: ListView) -> tuple[LayerCache, Ints]:
@@ -542,7 +542,7 @@ def sparse_scores(
 ) -> Floats:
     """The dot products of a query vector with the vectors of these rows: (n,). weighted: whether to
     multiply by idf, if the space has that setting. corpus: the rows over which idf is computed,
-    None for all."""
+    None for all rows."""
     mask = np.zeros(len(view.state.pks), np.bool_)
     mask[rows] = True
     ((ranked_rows, totals),) = rank_sparse(view, space, [query], len(rows), mask, corpus, weighted)

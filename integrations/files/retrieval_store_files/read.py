@@ -181,7 +181,8 @@ def read_folder(
         chunk: as in `sync_folder`.
         overlap: as in `sync_folder`.
         metadata: as in `sync_folder`.
-        function: an embedding function, or the name of one. Passages are short enough for it to
+        function: an embedding function, or the name of a registered
+            function. Passages are short enough for it to
             read each one whole. By default passages have up to 200 words, and a model may truncate
             them.
         max_bytes: the largest size of a file in bytes.

@@ -41,9 +41,9 @@ def export_arrays(
     batch: int = 1_000,
     show_progress: bool = False,
 ) -> Exported:
-    """Write the points that match the filters, by default all, into a new directory. All points
-    come from one snapshot of the collection. `embeddings.npy` is an array that numpy.load reads,
-    also as a memory map. `records.jsonl` has all other fields, one record per line.
+    """Write the points that match the filters, by default all points, into a new directory. All
+    points come from one snapshot of the collection. `embeddings.npy` is an array that numpy.load
+    reads, also as a memory map. `records.jsonl` has all other fields, one record per line.
     `collection.json` has the collection's name, metadata and configuration. After an error nothing
     is left behind.
 

@@ -76,11 +76,11 @@ def import_chroma(
     Chroma opens a directory for writing. So a copy of it in the temporary directory is opened.
     Close the programs that write to the directory first.
 
-    names: the collections to import, as a list, or as a dict with their new names; by default all.
-    embedding_functions: for a collection of Chroma, by name, the function that computed its
-    vectors, or that function's name. By default the function that Chroma has stored is looked up.
-    It is built only if its class declares that it accesses no files or hosts. Set `trust` to build
-    any function, if you trust the author of the directory.
+    names: the collections to import, as a list, or as a dict with their new names; by default all
+    collections. embedding_functions: for a collection of Chroma, by name, the function that
+    computed its vectors, or that function's name. By default the function that Chroma has stored is
+    looked up. It is built only if its class declares that it accesses no files or hosts. Set
+    `trust` to build any function, if you trust the author of the directory.
 
     Chroma's default function is `minilm` in this project. A collection stores it unless another
     function clearly computed its vectors. After an error nothing is imported. Raises

@@ -208,7 +208,7 @@ def _datatype(kind: Any, left: Leftovers) -> str:
 
 
 def _space(table: Any, vector_column: str) -> str:
-    """The distance of the vector index of a table; "l2" if it has none."""
+    """The distance of the vector index of a table; "l2" if the table has no vector index."""
     for index in table.list_indices():
         if vector_column in index.columns:
             distance = getattr(table.index_stats(index.name), "distance_type", None)

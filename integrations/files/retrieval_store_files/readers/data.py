@@ -87,7 +87,7 @@ def _sections_of_body(
 
 def _with_comments(text: str, starts: list[int], line: int, first: int) -> int:
     """The first line of the comments directly above the definition at `line`; `line` itself if
-    there are none. Lines before `first` are ignored."""
+    there are no comments. Lines before `first` are ignored."""
     while line > first and text[starts[line - 1] : starts[line]].lstrip().startswith("#"):
         line -= 1
     return line
@@ -224,9 +224,9 @@ class _CountedLines:
 
 def _dialect_of(text: str, name: str) -> Any:
     """The dialect in which the csv module should read a table. It is detected from the table's name
-    and beginning. Two quotation marks in a quoted cell always mean one, as in the output of all
-    spreadsheets. An apostrophe is never a quotation mark, since words in a cell may begin with
-    one."""
+    and beginning. Two quotation marks in a quoted cell always mean one quotation mark, as in the
+    output of all spreadsheets. An apostrophe is never a quotation mark, since words in a cell may
+    begin with an apostrophe."""
     sample = text[:_SAMPLE]
     if len(text) > _SAMPLE and "\n" in sample:
         sample = sample[: sample.rindex("\n")]

@@ -44,7 +44,8 @@ class Element:
     children: "list[Element | str]"
 
     def get(self, name: str) -> str:
-        """The value of an attribute; "" if it has none."""
+        """The value of an attribute; "" if the element has no such attribute, or the attribute has
+        no value."""
         return self.attributes.get(name) or ""
 
     def elements(self) -> "Iterator[Element]":

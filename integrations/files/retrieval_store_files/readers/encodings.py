@@ -263,7 +263,7 @@ def _shifted(match: re.Match[bytes]) -> bytes:
 
 def _of_windows(error: UnicodeError) -> tuple[str, int]:
     """A decoding error handler for EUC-JP. It returns the character that Windows' variant has where
-    EUC-JP has none."""
+    EUC-JP has no character."""
     assert isinstance(error, UnicodeDecodeError)
     pair = _BOTH_BYTES.match(error.object, error.start)
     if pair is None:

@@ -132,8 +132,9 @@ def _asciidoc_headings(text: str) -> Iterator[_Heading]:
 
 
 def _underlined_level(before: list[tuple[int, str]], line: str) -> int | None:
-    """The level of the heading that `line` underlines; None if it underlines none. The underline is
-    as long as the heading, plus or minus one character. The line before the heading has no text."""
+    """The level of the heading that `line` underlines; None if it underlines no heading. The
+    underline is as long as the heading, plus or minus one character. The line before the heading
+    has no text."""
     (_, above), (_, title) = before
     title = title.rstrip()
     is_title = title[:1] not in ("", ".", "[", " ", "|") and any(map(str.isalnum, title))

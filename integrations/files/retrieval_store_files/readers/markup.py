@@ -220,8 +220,8 @@ def _without_closing(title: str) -> str:
 
 def _take_underlined_heading(lines: list[tuple[int, str]], rule: str, may_be_shorter: bool) -> str:
     """Remove and return the heading at the end of `lines` that the row `rule` underlines; "" if
-    there is none. An equal row above the heading is removed too. may_be_shorter: whether `rule` can
-    be shorter than a heading that has no row above it, as in Markdown."""
+    there is no such heading. An equal row above the heading is removed too. may_be_shorter: whether
+    `rule` can be shorter than a heading that has no row above it, as in Markdown."""
     *above, title = ["", "", *(line for _, line in lines[-2:])][-2:]
     is_between, is_alone = above[0].strip() == rule, not above[0].strip()
     is_long_enough = len(title.rstrip()) <= len(rule)

@@ -107,7 +107,7 @@ def _with_letters(pdf: Any, numbers: list[int]) -> Any:
 
 def _unnamed_gaps(pages: list[str]) -> list[str]:
     """A gap that says how many characters have no known letters, and on which pages; an empty list
-    if there are none."""
+    if there are no such characters."""
     found = [(page, text.count(UNKNOWN)) for page, text in enumerate(pages, 1) if UNKNOWN in text]
     gaps = count_phrase(
         sum(count for _, count in found), "character whose letter the file doesn't name", _UNNAMED

@@ -190,7 +190,8 @@ def stable_order(numbers: npt.NDArray[np.integer[Any]]) -> Ints:
 
 
 def own_bytes(*arrays: npt.NDArray[Any]) -> int:
-    """The private memory that some arrays take, in bytes. Arrays in a mapped file take none."""
+    """The private memory that some arrays take, in bytes. Arrays in a mapped file take no private
+    memory."""
     return sum(array.nbytes for array in arrays if not _is_mapped(array))
 
 

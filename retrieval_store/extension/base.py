@@ -275,14 +275,16 @@ class BaseStore(ABC):
         for an unknown id."""
 
     def by_name(self, name: str) -> CollectionRecord:
-        """The record of the collection with this name; raises NotFoundError if there is none."""
+        """The record of the collection with this name; raises NotFoundError if there is no such
+        collection."""
         for record in self.page(None, 0):
             if record.name == name:
                 return record
         raise NotFoundError(f"there is no collection {name!r}")
 
     def record(self, collection_id: str) -> CollectionRecord:
-        """The record of the collection with this id; raises NotFoundError if there is none."""
+        """The record of the collection with this id; raises NotFoundError if there is no such
+        collection."""
         for record in self.page(None, 0):
             if record.id == collection_id:
                 return record

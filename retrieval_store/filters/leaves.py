@@ -472,7 +472,8 @@ def any_element(path: JsonPath, expression: Expression) -> AnyElement:
 class Candidate:
     """The data of a point that a filter needs. The point doesn't have to be in a store.
 
-    id: as in a store. payload: the metadata, None for none. document, uri: None for none.
+    id: as in a store. payload: the metadata, None if the point has no metadata. document, uri: None
+    if the point lacks them.
     """
 
     id: str | int

@@ -111,7 +111,7 @@ class OpenedCollection:
 
     def delete_collection(self) -> "OpenedCollection":
         """Delete the collection, with all that is in it, and keep its settings. Returns the object
-        that replaces this one.
+        that replaces this object.
 
         Raises:
             NotFoundError: the collection doesn't exist any more.
@@ -129,7 +129,7 @@ class OpenedCollection:
 
     def again(self, make: Callable[..., "OpenedCollection"]) -> "OpenedCollection":
         """The collection, created again with its settings if it was deleted by this object. Returns
-        the object that replaces this one.
+        the object that replaces this object.
 
         Args:
             make: `open_collection` with its original arguments, except for the location: it is
@@ -245,7 +245,7 @@ def _check_is_collection(collection: Any) -> None:
 def _refuse_made_otherwise(
     collection: Collection, distance: str | None, configuration: Mapping[str, Any] | None
 ) -> None:
-    """Raise ConflictError if the collection has other settings than the requested ones."""
+    """Raise ConflictError if the collection has other settings than the requested settings."""
     stored = all_settings(collection._record())
     required, _ = function_apart(_with_distance(configuration, distance, {}), DEFAULT)
     for name, value in merge_given(stored, given_settings(required, None)).items():
@@ -524,7 +524,8 @@ class WrappedFunction:
         return _lists_of(self.function, inputs)
 
     def embed_query(self, text: str) -> list[float]:
-        """The vector of a query, by the function's `embed_query` if it has one."""
+        """The vector of a query, by the method `embed_query` of the function, if it has this
+        method."""
         return _lists_of(getattr(self.function, "embed_query", self.function), [text])[0]
 
 

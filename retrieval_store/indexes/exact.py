@@ -334,9 +334,9 @@ def nearest(
     """For each query, the k nearest rows of `matrix`, and all rows that tie with the k-th.
 
     queries: (q, dim) float32. matrix: (n, dim). norms: a function that returns the norms of the
-    matrix's rows; it is called only if needed. slots: the rows that can be found, None for all.
-    Distances: squared for "l2", the sum of absolute differences for "l1", -dot for "ip", 1 - cos
-    for "cosine" (1 if a vector is zero).
+    matrix's rows; it is called only if needed. slots: the rows that can be found, None for all
+    rows. Distances: squared for "l2", the sum of absolute differences for "l1", -dot for "ip", 1 -
+    cos for "cosine" (1 if a vector is zero).
     """
     compiled = kernel()
     if compiled is not None and (metric == "l1" or len(queries) < MANY_QUERIES):

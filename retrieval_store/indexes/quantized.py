@@ -200,7 +200,7 @@ def rotate(rows: Floats, frame: Frame) -> Floats:
 def _by_hadamard(rows: Floats) -> Floats:
     """Multiply rows by Hadamard's matrix, divided by the root of its size. The size is split into
     factors, and one multiplication is made for each factor. Each multiplication takes the last axis
-    and makes it the first. The product of each row is separate, and so small that BLAS uses no
+    and makes it the first axis. The product of each row is separate, and so small that BLAS uses no
     threads."""
     count, size = rows.shape
     remaining = size

@@ -628,7 +628,7 @@ class _Gathered:
 
     def _sort_key(self, hit: _Hit) -> int | float:
         """The number that sorts hits from best to worst: the sort key of the hit, or its score if
-        it has none. The number is negated if greater is better."""
+        it has no sort key. The number is negated if greater is better."""
         key = hit.score if hit.value is None else hit.value
         return key if self.ascending else -key
 

@@ -193,8 +193,8 @@ class Changes(Protocol):
         strict: bool,
     ) -> int:
         """Replace the content of each point that has one of these ids and matches. `edit` computes
-        the new content from the old. Returns the number of points. strict: raise NotFoundError for
-        an id that doesn't exist."""
+        the new content from the old content. Returns the number of points. strict: raise
+        NotFoundError for an id that doesn't exist."""
 
     def delete_vectors(
         self,

@@ -110,9 +110,9 @@ class WriteRules:
     the batch doesn't contain, including vectors. "ignore" leaves the point unchanged. "refuse"
     raises IDAlreadyExistsError. on_missing: "insert" and "ignore" insert or skip the point;
     "refuse" raises NotFoundError. merge_payloads: keys of the new payload replace keys of the old
-    one, and None deletes a key; otherwise the new payload replaces the whole old one. needs_vector:
-    the space in which each new point must have a vector, None if points don't need a vector. where:
-    a filter; existing points that don't fulfil it are ignored.
+    payload, and None deletes a key; otherwise the new payload replaces the whole old payload.
+    needs_vector: the space in which each new point must have a vector, None if points don't need a
+    vector. where: a filter; existing points that don't fulfil it are ignored.
     """
 
     on_existing: Literal["refuse", "update", "replace", "ignore"]
@@ -393,7 +393,7 @@ class CollectionRecord:
 @dataclass(frozen=True, slots=True)
 class FileReport:
     """The result of verifying one file. bytes: its size. problem: a description of the damage, None
-    if there is none."""
+    if the file is undamaged."""
 
     file: Path
     bytes: int

@@ -264,7 +264,7 @@ def _names(library: ctypes.CDLL) -> list[str]:
 
 @cache
 def kernel() -> Kernel | None:
-    """The compiled library; None if there is none, or if the user has disabled it."""
+    """The compiled library; None if there is no such library, or if the user has disabled it."""
     chosen = os.environ.get(CHOICE) or None
     if chosen == NONE:
         return None

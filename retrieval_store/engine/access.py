@@ -719,7 +719,7 @@ class Access:
     def _write(self, do: Callable[[CollectionWrite], Result], joins: bool) -> Result:
         """Write a change. If it joins, other threads' changes are written in the same transaction.
         If they make the transaction fail, the change is written alone, and each other thread gets
-        the error of its own change."""
+        the error of its own change. do: makes the change."""
         while True:
             joined: list[QueueEntry] = []
             committed: list[object] = []  # gets an item when the transaction is committed
@@ -745,7 +745,8 @@ class Access:
         connection: apsw.Connection,
     ) -> Result:
         """Make a change in a transaction that has begun. If the change joins, also make other
-        threads' changes; their queue entries are added to `joined`."""
+        threads' changes; their queue entries are added to `joined`. do: makes the change.
+        committed: a list that gets an item when the transaction is committed."""
         tracing.event("begun")  # the time until this event was spent waiting for other writers
         head = self._head(connection)
         write = CollectionWrite(connection, head, self.memory.open_vectors, head)
@@ -858,8 +859,9 @@ def _call(
 
 def _join(write: CollectionWrite, entry: QueueEntry, committed: list[object]) -> None:
     """Make the change that another thread is waiting to make, either completely or not at all. An
-    error is ignored here: the other thread makes the change again alone, and gets the error
-    then."""
+    error is ignored here: the other thread makes the change again alone, and gets the error then.
+    entry: that thread's entry in the queue. committed: a list that gets an item when the
+    transaction is committed."""
     head = write.head
     try:
         with SQLiteTransaction(write.connection):  # a savepoint

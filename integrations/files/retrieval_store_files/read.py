@@ -181,10 +181,9 @@ def read_folder(
         chunk: as in `sync_folder`.
         overlap: as in `sync_folder`.
         metadata: as in `sync_folder`.
-        function: an embedding function, or the name of a registered
-            function. Passages are short enough for it to
-            read each one whole. By default passages have up to 200 words, and a model may truncate
-            them.
+        function: an embedding function, or the name of a registered function. Passages are short
+            enough for the function to read each passage whole. By default passages have up to 200
+            words, and a model may truncate them.
         max_bytes: the largest size of a file in bytes.
         passwords: as in `sync_folder`.
         ocr: as in `sync_folder`.

@@ -357,7 +357,7 @@ def _first_rows(
     view: FilterView, allowed: FilterResult, start: PointId | None, limit: int | None
 ) -> Ints:
     """At most `limit` rows that fulfil a filter, in the order of their ids, beginning with the id
-    `start`."""
+    `start`. allowed: the result of the filter."""
     count = allowed.count
     most = count if limit is None else min(limit, count)
     steps = most * view.state.count // max(1, count)
@@ -390,7 +390,8 @@ def _first_matching(
 
 def _walk(view: FilterView, start: PointId | None, steps: int) -> Iterator[Ints]:
     """Yield the rows of all points in the order of their ids, beginning with the id `start`, in
-    pieces. Each piece is twice as large as the piece before."""
+    pieces. Each piece is twice as large as the piece before. steps: the wanted size of the first
+    piece."""
     steps = max(FIRST_STEPS, min(steps, MAX_STEPS))
     pks = _ids_from(view.connection, start, steps)
     while len(pks):

@@ -215,7 +215,8 @@ def rows_found_in_segments(
 ) -> FoundRows | None:
     """The rows that a condition finds in the segments of a column, beginning with the lowest
     segment. rows: the rows of each segment. dead_rows: rows without a point, ascending. None if the
-    lowest segment can't return the value of a row, or if many rows have changed."""
+    lowest segment can't return the value of a row, or if many rows have changed. height: the number
+    of rows of the state."""
     in_runs = [as_runs for row_set in row_sets if (as_runs := _as_runs(row_set)) is not None]
     changed = len(dead_rows) + sum(map(len, rows[1:]))
     if len(in_runs) < len(row_sets) or changed > MOST_CHANGED:
@@ -758,7 +759,8 @@ def build_segment(
 def _values_at_end(
     column: Column, beyond: Sequence[Step], owners: Ints, values: Sequence[Any]
 ) -> tuple[Ints, Sequence[Any]]:
-    """The values at the end of the column's path, with the row of each value."""
+    """The values at the end of the column's path, with the row of each value. beyond: the steps of
+    the path after the keys that were read. owners: the row of each of `values`."""
     groups = [values_at_end(value, beyond) for value in values]
     if isinstance(column, ValuesAt) and column.sees_nothing:
         groups = [group or [NOTHING] for group in groups]
@@ -766,14 +768,16 @@ def _values_at_end(
 
 
 def _items(owners: Ints, values: Sequence[Any]) -> tuple[Ints, Sequence[Any]]:
-    """The values, with lists replaced by their elements, and the row of each resulting value."""
+    """The values, with lists replaced by their elements, and the row of each resulting value.
+    owners: the row of each of `values`."""
     if list not in set(map(type, values)):
         return owners, values
     return _join_groups(owners, [value if type(value) is list else [value] for value in values])
 
 
 def _join_groups(owners: Ints, groups: Sequence[Values]) -> tuple[Ints, list[Any]]:
-    """The values of all groups in one list, and for each value the row of its group."""
+    """The values of all groups in one list, and for each value the row of its group. owners: the
+    row of each group."""
     sizes = np.fromiter(map(len, groups), np.int64, len(groups))
     return np.repeat(owners, sizes), [value for group in groups for value in group]
 
@@ -974,7 +978,8 @@ def _join_texts(
 
 def _invert(codes: Ints32, texts: Ints32, count: int) -> tuple[Ints32, Ints]:
     """For each token, the distinct texts that contain it, ascending. The texts of all tokens are
-    concatenated, with the offset of each token's texts."""
+    concatenated, with the offset of each token's texts. codes: token numbers; texts: the text of
+    each of `codes`; count: the number of tokens."""
     order = stable_order(codes)
     codes, texts = codes[order], texts[order]
     first = np.ones(len(codes), np.bool_)

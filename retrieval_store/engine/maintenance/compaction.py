@@ -304,7 +304,7 @@ def has_leftovers(view: SearchView, directory: Path | None) -> bool:
 
 def _is_of_other(key: str, generation: int, is_dropped: Callable[[int], bool]) -> bool:
     """Whether the file with this key belongs to another generation, to a deleted space, or to an
-    obsolete kind."""
+    obsolete kind. is_dropped: returns whether a space with this number was deleted."""
     kind, *numbers = key.split(".")
     is_of_other = kind in derived.KINDS_BEFORE
     is_of_other = is_of_other or (kind in derived.OF_VECTORS and numbers[1:2] != [str(generation)])

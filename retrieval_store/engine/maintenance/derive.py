@@ -149,7 +149,7 @@ def _save_grown_kinds(
 
 def _has_grown(view: SearchView, kind: AnyKind, growth: float) -> bool:
     """Whether enough has changed since the file was written, or since writing it failed for lack of
-    room."""
+    room. growth: the share of the points that must have changed."""
     changed, without = kind.count_changed(view), view.caches.without_room.get(kind.key, 0)
     return changed > growth * view.state.count and view.state.count > GROWN_AGAIN * without
 
@@ -162,9 +162,9 @@ def _note_room(view: SearchView, kind: AnyKind, saved: bool) -> None:
 
 
 def save_index(access: Access, name: str, growth: float) -> None:
-    """Save the index of a space if it has grown enough since it was saved. growth: the least share
-    of its vectors that must be missing from its file. Only the one process that does maintenance is
-    allowed to call this."""
+    """Save the index of a space if it has grown enough since it was saved. growth: the index is
+    saved if more than this share of its vectors is missing from the file. Only the one process that
+    does maintenance is allowed to call this."""
     cached = access.current_state()
     if name not in cached.caches.spaces or access.directory is None:
         return
@@ -207,7 +207,8 @@ def save_state(
 def _state_to_save(
     view: SearchView, access: Access, every: bool, most: int | None
 ) -> StateFile | None:
-    """The file of the state if it must be written, otherwise None."""
+    """The file of the state if it must be written, otherwise None. every, most: see
+    `save_state`."""
     count = view.state.count
     kind = StateFile(view.state.head.generation, access.memory.open_vectors)
     few = not is_worth_a_file(count) or (most is not None and count > most)
@@ -216,7 +217,8 @@ def _state_to_save(
 
 def _state_has_changed(view: SearchView, kind: StateFile, every: bool) -> bool:
     """Whether so much was written since the state was saved that updating it from the change log
-    takes long. Also True if the log may soon no longer reach back to the saved state."""
+    takes long. Also True if the log may soon no longer reach back to the saved state. every:
+    whether any change is enough."""
     head, saved_file = view.state.head, derived.find(view.connection, kind.key)
     if saved_file is None or every or head.seq - saved_file.seq > LOG_WRITTEN * LOG_WRITES:
         return saved_file is None or head.seq != saved_file.seq or is_useless(view, saved_file)
@@ -687,7 +689,8 @@ def fill_index(
 ) -> bool:
     """Add the missing vectors to the index of a space, after loading its file (`load_index`).
     Returns whether the index is still incomplete, because another process builds it, a compaction
-    has replaced the files, or the collection was closed as idle."""
+    has replaced the files, or the collection was closed as idle. may_begin: whether an empty index
+    can be filled. at_once: see `load_index`."""
     load_index(access, name, at_once)
     index, state = access.read(_index_and_state, name)
     if index is None or (index.rests and not at_once):

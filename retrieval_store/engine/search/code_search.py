@@ -104,7 +104,7 @@ def _nearest_by_codes(
     query_numbers: list[int],
     errors: float | None,
 ) -> list[Nearest | None]:
-    """The nearest among the vectors that have codes."""
+    """The nearest among the vectors that have codes. errors: see `SearchGoal`."""
     queries_and_lengths = (
         context.vectors_at(query_numbers),
         [context.lengths[i] for i in query_numbers],
@@ -121,7 +121,7 @@ def _with_rest(
     context: SearchContext, parts: _ScanParts, query_numbers: list[int], errors: float | None
 ) -> list[Neighbors | None]:
     """The nearest vectors if some vectors that fulfil the filter have no codes. Vectors without
-    codes are searched as floats."""
+    codes are searched as floats. errors: see `SearchGoal`."""
     rest = context.nearest_of(query_numbers, parts.rest)
     if parts.pieces is None:
         return [context.rank(i, slots) for i, slots in zip(query_numbers, rest, strict=True)]

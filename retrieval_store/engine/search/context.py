@@ -152,7 +152,7 @@ class KeptScan:
 
     def nearest(self, vector: Matrix, allowed: FilterResult) -> Nearest | None:
         """The nearest points that fulfil a filter, which is tested row by row. None if this query
-        must be answered in another way."""
+        must be answered in another way. allowed: the result of the filter."""
         inputs, space, at_hand = self.inputs, self.validity.space, self.validity.at_hand
         assert at_hand is not None
         matching, lacks_bits = min(allowed.about_count, inputs.matching), allowed.lacks_bits(space)
@@ -208,12 +208,14 @@ class SearchCache:
         self._searches = WeakKeyDictionary[Filter, dict[SearchKey, Kept]]()
 
     def get(self, allowed: Filter, key: SearchKey) -> Kept | None:
-        """The search that is kept for this filter and key, whether it is still valid or not."""
+        """The search that is kept for this filter and key, whether it is still valid or not.
+        allowed: the result of the filter, or `ANY_FILTER`."""
         of_filter = self._searches.get(allowed)
         return None if of_filter is None else of_filter.get(key)
 
     def put(self, allowed: Filter, key: SearchKey, kept: Kept) -> None:
-        """Keep a search for this filter and key."""
+        """Keep a search for this filter and key. allowed: the result of the filter, or
+        `ANY_FILTER`."""
         of_filter = self._searches.setdefault(allowed, {})
         if len(of_filter) >= MOST_KEPT and key not in of_filter:
             of_filter.clear()
@@ -324,7 +326,7 @@ class OpenSpace:
     def find_search(self, allowed: FilterResult, key: SearchKey, space: SpaceState) -> Kept | None:
         """The prepared search for this filter. If there is no such search, the search of all
         vectors (`ANY_FILTER`) is returned, which tests rows during the scan. None if neither search
-        is cached and valid in this state."""
+        is cached and valid in this state. allowed: the result of the filter."""
         kept = self._searches.get(allowed, key)
         if kept is None and allowed.tested is not None:
             kept = self._searches.get(ANY_FILTER, key)
@@ -332,7 +334,7 @@ class OpenSpace:
 
     def keep_search(self, allowed: Filter, key: SearchKey, kept: Kept) -> None:
         """Keep a search for the next query, unless the objects from which it was prepared were
-        replaced."""
+        replaced. allowed: the result of the search's filter, or `ANY_FILTER`."""
         self._searches.put(allowed, key, kept)
         if self._closed or not kept.validity.holds(kept.validity.space):
             self._searches.clear()

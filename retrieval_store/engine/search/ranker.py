@@ -354,7 +354,8 @@ class _DenseSearch:
 
     def _note_signs(self, errors: float | None, hits: Nearest | None) -> None:
         """If a search scanned signs first, record a report on it for `explain`. hits: its hits for
-        the only query vector."""
+        the only query vector. errors: the number of standard errors that it allowed for; None if it
+        scanned no signs."""
         if errors is None or not self._trace.is_recording:
             return
         from retrieval_store.engine.search.code_search import estimate_recall

@@ -318,7 +318,8 @@ class _FormulaRows:
         filler: Any = 0.0,
     ) -> Floats:
         """For each row, one value of the variable, or `filler` if the value isn't needed. Each key
-        is read only once, because a formula may use a key many times."""
+        is read only once, because a formula may use a key many times. convert: returns a usable
+        form of a value, or None. default: the value for points without a value."""
         key = variable, convert, default, filler
         cached_values = self._known.get(key)
         if cached_values is None:

@@ -66,8 +66,7 @@ def _resolved(value: Any) -> Any:
 
 
 def _mend(writer: Any, font: Any) -> bool:
-    """Map the unmapped characters of a font to letters; returns whether the font had such
-    characters."""
+    """Map the unmapped characters of a font to letters; returns whether the font was changed."""
     stream, encoding = (_resolved(font.get(key)) for key in ("/ToUnicode", "/Encoding"))
     if not hasattr(encoding, "get"):
         return False

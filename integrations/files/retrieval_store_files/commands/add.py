@@ -137,7 +137,8 @@ class IncomingRecords:
 
 def _loader_of(folder: Path, spec: dict[str, Any] | None, remedy: str) -> dict[str, Any]:
     """The arguments that give a collection a loader for the images in a folder, and for no other
-    images. Raises an error if the embedding function can't embed images."""
+    images. Raises an error if the embedding function can't embed images. spec: the embedding
+    function of the collection; remedy: the end of the error message."""
     plugin.refuse_images(spec, remedy)
     from retrieval_store import ImageLoader
 

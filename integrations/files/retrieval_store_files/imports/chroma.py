@@ -108,7 +108,7 @@ def import_chroma(
 
 def _by_name(value: Any, existing: Iterable[str]) -> dict[str, Embeds]:
     """The embedding functions that the user passed, by collection. Raises InvalidArgumentError for
-    a collection that doesn't exist."""
+    a collection that doesn't exist. existing: the names of all collections."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):
@@ -241,7 +241,8 @@ def _metadata(
     metadata: Mapping[str, Any] | None, hnsw: Mapping[str, Any], left: Leftovers
 ) -> dict[str, Any] | None:
     """The metadata of a collection, without outdated settings. When a setting is changed in Chroma,
-    its old value stays in the metadata."""
+    its old value stays in the metadata. hnsw: the present settings of the index; left: records the
+    outdated settings."""
     kept = dict(metadata or {})
     for key, name in IN_METADATA.items():
         if key in kept and kept[key] != hnsw.get(name, kept[key]):

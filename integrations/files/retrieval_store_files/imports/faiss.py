@@ -84,7 +84,8 @@ def _refuse_other_number(
     vectors: "_Vectors", path: Path, lines: Path, columns: FileColumns, most: int
 ) -> None:
     """Raise InvalidArgumentError if a line is invalid, or if the number of lines isn't the number
-    of vectors. All lines are read before anything is created."""
+    of vectors. All lines are read before anything is created. most: the largest size of a line in
+    bytes."""
     count, place = 0, FilePlace(lines.name, "line")
     for row in rows_of_lines(lines, columns, most):
         count += 1

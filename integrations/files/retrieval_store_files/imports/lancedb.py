@@ -151,7 +151,8 @@ def _records(
 
 
 def _columns_to_read(schema: Any, columns: _Columns, left: Leftovers) -> dict[str, str]:
-    """The columns to read, and the field that each of them becomes."""
+    """The columns to read, and the field that each of them becomes. left: records columns that
+    can't be read."""
     meant = {columns.vector: "embedding"}
     if columns.text is not None:
         meant[columns.text] = "document"

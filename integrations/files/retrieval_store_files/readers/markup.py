@@ -186,7 +186,8 @@ class _Part:
 
 
 def _parts(text: str, start: int, has_fences: bool) -> list[_Part]:
-    """The parts of a text from `start` on, one for each heading. A part can be empty."""
+    """The parts of a text from `start` on, one for each heading. A part can be empty. has_fences:
+    see `file_text_of`."""
     parts = [_Part(0, "", start)]
     code = CodeBlocks()  # in which "#" begins a comment
     rules: list[str] = []  # the underline characters of headings, the highest first

@@ -246,7 +246,7 @@ def _plain(source: str, convert: Callable[..., Any]) -> str:
 
 def _metadata(source: str, convert: Callable[..., Any]) -> dict[str, Any]:
     """The title, the author, and the time of the last change or the creation, from the group with
-    the metadata."""
+    the metadata. convert: see `_plain`."""
     start = source.find("{\\info")
     info = source[start : start + 20 * _GROUP_LENGTH] if start >= 0 else ""
     page = "".join(_CODE_PAGE.findall(source[:_GROUP_LENGTH]))
@@ -260,7 +260,8 @@ def _metadata(source: str, convert: Callable[..., Any]) -> dict[str, Any]:
 
 def _group_text(info: str, word: str, page: str, convert: Callable[..., Any]) -> str | None:
     """The text of a group in the metadata; None if it is missing. word: the control word of the
-    group; page: the source's declaration of its code page."""
+    group; page: the source's declaration of its code page. info: the metadata in the source;
+    convert: see `_plain`."""
     match = re.search(rf"\{{\\{word} ((?:[^{{}}]|\{{[^{{}}]*\}})*)\}}", info)
     if match is None or len(match[1]) > _GROUP_LENGTH:
         return None

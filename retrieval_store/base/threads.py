@@ -68,7 +68,8 @@ class Threads:
     async def run(self, call: Callable[[], T], is_long: bool = False) -> T:
         """Make a call in a thread, in the context of the awaiting task, and return its result. A
         call that is cancelled before it has begun is never made. A call that is cancelled later
-        runs to its end."""
+        runs to its end. is_long: whether the call may take long. At most half of the threads make
+        long calls at the same time."""
         if self._process != os.getpid():
             self._begin()
         context = copy_context()

@@ -100,7 +100,8 @@ def traced(
 
 @contextmanager
 def span(operation: str, collection: str, system: System = OURS) -> Iterator[None]:
-    """Context manager: records a span for the `with` body, if the application collects spans."""
+    """Context manager: records a span for the `with` body, if the application collects spans.
+    operation: the name of the operation; system: the name of the database system in the span."""
     tracer = _tracer or _find_tracer()
     if tracer is None:
         yield

@@ -254,7 +254,7 @@ def list_ids(ids: Sequence[str | int]) -> str:
 
 
 def list_first(ids: Sequence[Any], most: int, show: Callable[[Any], str] = str) -> str:
-    """The first `most` ids, and the number of further ids."""
+    """The first `most` ids, and the number of further ids. show: returns an id as text."""
     more = f" and {len(ids) - most:,} more" if len(ids) > most else ""
     return ", ".join(map(show, ids[:most])) + more
 

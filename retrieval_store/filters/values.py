@@ -231,7 +231,8 @@ def _check_several(path: PayloadPath, values: Any) -> None:
 
 
 def _check_text(path: PayloadPath, should: str, text: Any) -> None:
-    """Raise InvalidFilterError if an operand isn't a string of valid Unicode."""
+    """Raise InvalidFilterError if an operand isn't a string of valid Unicode. should: the verb of
+    the condition, for the message."""
     if not (isinstance(text, str) and is_unicode(text)):
         raise InvalidFilterError(
             f"strings at {path!r} should {should} {quote(text)}, expected a string without lone "

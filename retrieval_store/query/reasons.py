@@ -90,7 +90,7 @@ def walk_conditions(conditions: Iterable[Condition]) -> Iterator[Condition]:
 def failing_parts(condition: Condition, holds: Callable[[Condition], bool]) -> list[Condition]:
     """The smallest parts of a condition that exclude a record, or an empty list if the record
     matches. For the record to match, all these parts or only one of them must change, depending on
-    the condition."""
+    the condition. holds: returns whether the record fulfils a condition."""
     if holds(condition):
         return []
     if condition.kind == "one":
@@ -661,7 +661,7 @@ def _reason(case: WhyRequest, report: RankReport, at: int, record: Candidate) ->
 
 def _shared_words(case: WhyRequest, report: RankReport, at: int) -> dict[str, float | None]:
     """The words that a record shares with the query, each with its contribution to the score, in
-    descending order of contribution."""
+    descending order of contribution. at: the record's position in the report."""
     shared = {
         case.spelled.get(word.word, word.word): _number(word.shares, at)
         for word in report.words

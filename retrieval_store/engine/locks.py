@@ -245,9 +245,9 @@ class FifoLock:
 
     def waiting(self) -> Iterator[QueueEntry]:
         """Yield the entries of the waiting threads in order, up to the first entry whose work only
-        its own thread is allowed to do. Called by the thread that holds the lock. Each entry is
-        yielded once. If an entry isn't settled when its thread's turn comes, that thread does the
-        work itself."""
+        its own thread is allowed to do. Only the thread that holds the lock is allowed to call this
+        method. Each entry is yielded once. If an entry isn't settled when its thread's turn comes,
+        that thread does the work itself."""
         for entry in tuple(self._line)[1:]:
             if entry.lock.locked():
                 if entry.batched is None:

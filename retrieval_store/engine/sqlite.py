@@ -398,8 +398,8 @@ def _register_checksum_vfs() -> None:
 
 def _load_checksum_vfs(connection: apsw.Connection) -> None:
     """Load the extension with the checksum VFS from its path in apsw's wheels. If it isn't there,
-    apsw searches for it. That search imports so much of the standard library that the first opening
-    takes 8 ms longer."""
+    apsw searches for the extension. That search imports so much of the standard library that the
+    first opening takes 8 ms longer."""
     connection.enable_load_extension(True)
     try:
         connection.load_extension(str(Path(apsw.__file__).parent / EXTENSION))

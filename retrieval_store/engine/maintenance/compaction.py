@@ -284,8 +284,9 @@ def _forget_leftovers(write: WriteTransaction, generation: int) -> None:
 
 
 def _sync_log(directory: Path) -> None:
-    """Sync the record of the valid generation before the files of other generations are removed. If
-    commits aren't synced, a power cut could otherwise undo the commit but not the removal."""
+    """Sync the record of the valid generation before the files of other generations are removed.
+    Commits may not be synced. Without this sync, a power cut could then undo the commit, but not
+    the removal of the files."""
     with suppress(FileNotFoundError):  # in that case its data is in the database, which was synced
         sync_file(directory / f"{POINTS_NAME}-wal")
 

@@ -95,8 +95,8 @@ class PointsFile(DerivedKind[V_contra, T_co]):
         """Release the maps of the previous file, after a new file was written."""
 
     def count_changed(self, view: V_contra) -> int:
-        """For how many points the parts from which the file is built were written after the file.
-        If the file is useless, the number of all points."""
+        """The number of points of which a part was written after the file, if the file is built
+        from that part. If the file is useless, all points are counted."""
         head, saved_file = view.state.head, find(view.connection, self.key)
         if saved_file is None or saved_file.seq < head.log_floor or is_useless(view, saved_file):
             return view.state.count

@@ -340,7 +340,7 @@ def delete_vectors(
 def _pks(connection: apsw.Connection, batch: PointBatch, rules: WriteRules) -> Ints:
     """The pks of the points of a batch: (n,), -1 for missing points. If the rules refuse existing
     points and insert missing points, points aren't looked up, and all pks are -1. In that case
-    existing points violate SQLite's unique constraint; only integer ids that are given as strings
+    SQLite's unique constraint detects existing points; only integer ids that are given as strings
     are looked up."""
     if rules.on_existing == "refuse" and rules.on_missing == "insert":
         shown_ids = batch.ids if isinstance(batch.ids, ShownIds) else ShownIds()

@@ -246,8 +246,8 @@ class RecordReader:
         remembers: bool = True,
     ) -> None:
         """readers: the process that reads files. hashes: the hashes of files that this process has
-        read before. remembers: whether each file is read twice. If so, its records are cached for
-        the second reading, up to a size limit."""
+        read before. remembers: whether each file is read twice. If it is, its records are cached
+        for the second reading, up to a size limit."""
         self.folder, self.name, self.how = folder, how.name, how
         self._readers, self._hashes = readers, hashes
         self._sources = {

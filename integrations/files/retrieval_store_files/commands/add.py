@@ -243,7 +243,7 @@ def report_unreadable(files: Sequence[Any], what: str) -> None:
 
 def correct_path(path: Path) -> Path:
     """The path relative to the current directory, if it lies in that directory. Otherwise the path
-    itself."""
+    is returned unchanged."""
     folder = Path.cwd()
     return path.relative_to(folder) if path.is_relative_to(folder) else path
 

@@ -536,7 +536,7 @@ class _DocumentReader:
 
     def headers_and_footers(self) -> None:
         """Add a section with the headers and footers of a text document or a spreadsheet. For
-        slides it has the texts of their master, which each slide repeats."""
+        slides, the section has the texts of their master, which each slide repeats."""
         if self._parts.styles is None:
             return
         lines: list[str] = []

@@ -145,8 +145,8 @@ class SimilarityReranker:
         """Choose the embedding function.
 
         Args:
-            embedding_function: computes the vectors. If it has `embed_query`, that embeds the
-                query. None for MiniLM, which the extra `minilm` installs.
+            embedding_function: computes the vectors. If it has a method `embed_query`, this method
+                embeds the query. None for MiniLM, which the extra `minilm` installs.
         """
         if embedding_function is None:
             from retrieval_store.embeddings.onnx.functions import MiniLMEmbedding

@@ -60,7 +60,7 @@ def _as_json(value: Any) -> str:
 
 
 def shape_of(value: Any) -> str:
-    """The type and shape of an array, as text. Empty for None."""
+    """The type and shape of an array, as text. The text is empty for None."""
     return "" if value is None else f"{np.asarray(value).dtype}{list(np.shape(value))}"
 
 

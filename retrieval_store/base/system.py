@@ -52,7 +52,7 @@ def usable_cores() -> int:
 
 
 def is_interpreter_ending() -> bool:
-    """Whether the main thread has ended. In that case work should be begun only if a caller waits
+    """Whether the main thread has ended. After that, work should be begun only if a caller waits
     for it."""
     return not threading.main_thread().is_alive()
 

@@ -240,7 +240,8 @@ def _has_frames_of_users(traceback: TracebackType | None) -> bool:
 
 def is_shown_without_frames(error: RetrievalStoreError) -> bool:
     """Whether an error's message is sufficient for a user, so that frames below the public method
-    are omitted. In that case the cause of an error of a file loses its own frames."""
+    are omitted. If an error of a file is shown without frames, its cause is shown without its own
+    frames, too."""
     if HAS_ALL_FRAMES or _has_frames_of_users(error.__traceback__):
         return False
     if isinstance(error, StorageError) and error.__cause__ is not None:

@@ -505,7 +505,7 @@ class BasePoints(ABC):
         fields: Fields,
     ) -> Points:
         """The points that have one of these ids and match, in the order of `ids`. If `ids` is None,
-        all points that match, in the order of first insertion."""
+        all points that match are returned, in the order of first insertion."""
         points = self.read(ids)
         places: Iterable[int] = range(len(points.ids))
         if ids is not None:

@@ -358,8 +358,8 @@ class TextMatches(ValueLeaf, TextLeaf):
 class TextRange(ValueLeaf):
     """Points with a string at `path` inside the bounds: after `gt`, from `gte` on, before `lt`, up
     to `lte`; None leaves a side unbounded. If a bound and a string are both times (see `dates`),
-    they are compared as times, otherwise by code points. With `times`, only strings that are times
-    match."""
+    they are compared as times; otherwise they are compared by code points. times: whether only
+    strings that are times match."""
 
     path: PayloadPath
     gt: str | None = None

@@ -362,7 +362,7 @@ class CollectionStore(Protocol):
 
     def budget(self) -> Mapping[str, int]:
         """The memory limit on all stores of this process, and their present memory use, in bytes.
-        Empty for a cluster."""
+        The result is empty for a cluster."""
 
     def optimize(self, collection_id: str, progress: Progress) -> None:
         """Compact a collection, so that its files contain no deleted data."""

@@ -203,8 +203,9 @@ def merge_lists(segments: Sequence[Lists], alive: Bools) -> Lists:
 
 
 def _living_part(part: Lists, rows_above: Ints | None, alive: Bools) -> tuple[Lists, Ints]:
-    """The part of a segment's lists whose rows have an existing point and aren't in the segments
-    above it. Also returns, for each of the part's `owners`, the number of its term."""
+    """The lists of a segment, restricted to the rows that have an existing point and aren't in the
+    segments above it. part: the lists; rows_above: the rows of the segments above. Also returns the
+    number of the term of each of the restricted `owners`."""
     good = part.rows < len(alive)
     good[good] = alive[part.rows[good]]
     if rows_above is not None:

@@ -231,15 +231,16 @@ _ROOMS = ("embeddings", "errors", "filters", "loaders", "plugins", "utils")
 
 
 def require_core(package: str, version: str) -> None:
-    """Check, where a package is imported that is made for one minor version of this one, that this
-    is of the same.
+    """Check that retrieval-store has the minor version for which another package of this project is
+    made. That package calls this function when it is imported.
 
     Args:
-        package: the name of its distribution.
-        version: its own, such as "0.2.1".
+        package: the name of the other package's distribution.
+        version: the version of the other package, such as "0.2.1".
 
     Raises:
-        MissingDependencyError: this is older or newer; the message says which is wanted.
+        MissingDependencyError: retrieval-store is older or newer. The message names the version
+            that the other package needs.
     """
     major, minor = map(int, version.split(".")[:2])
     if [str(major), str(minor)] != __version__.split(".")[:2]:

@@ -4,7 +4,8 @@ import sys
 
 
 def main() -> int:
-    """Run the command line, or say what it needs."""
+    """Run the command line. If its packages aren't installed, print which packages it needs.
+    Returns the exit status."""
     try:
         import click  # noqa: F401
     except ImportError:

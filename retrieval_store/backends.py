@@ -105,7 +105,7 @@ class Session:
 
 def session_of(client: Any) -> Session | None:
     """The session of a `Client` or a `QdrantClient` on a store; None for any other object. The
-    client must close it."""
+    client, not the caller, closes the session."""
     for holder in (client, getattr(client, "_client", None)):
         session = getattr(holder, "_session", None)
         if isinstance(session, Session):

@@ -46,7 +46,7 @@ class InvalidTypeError(InvalidArgumentError, TypeError):
 
 
 class InvalidFilterError(InvalidArgumentError):
-    """`where` or `where_document` is malformed. The message says where in the filter."""
+    """`where` or `where_document` is malformed. The message names the position in the filter."""
 
 
 class InvalidMetadataError(InvalidArgumentError):
@@ -130,7 +130,7 @@ class RequestStoppedError(RetrievalStoreError):
 
 
 class StorageError(RetrievalStoreError, OSError):
-    """The disk failed, or a file on it."""
+    """The disk failed, or a file on it can't be used."""
 
 
 class DamagedError(StorageError):

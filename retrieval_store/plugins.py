@@ -174,9 +174,9 @@ def _is_remembered(kind: type) -> bool:
 
 
 def load(group: str, name: str) -> Any:
-    """The class that is registered under a name. Raises PluginError if there is none or it cannot
-    be loaded. Raises MissingDependencyError, which names the package to install, if a package of
-    this project contains it."""
+    """The class that is registered under a name. Raises PluginError if there is no such class or
+    the class cannot be loaded. Raises MissingDependencyError, which names the package to install,
+    if a package of this project contains it."""
     if group not in GROUPS:
         raise PluginError(f"there is no group {group!r} of plugins; there are {', '.join(GROUPS)}")
     if name in _built_in(group):

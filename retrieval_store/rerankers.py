@@ -66,8 +66,8 @@ def scorer_of(reranker: Any, argument: str) -> Scorer:
 
 
 def _scoring_call(reranker: Any) -> Callable[[str, list[str]], Any] | None:
-    """The re-ranker's method to call; None if there is none. A class has none, since calling a
-    class would create an instance."""
+    """The re-ranker's method to call; None if it has no such method. The result for a class is
+    None, since calling a class would create an instance."""
     if isinstance(reranker, type):
         return None
     for name in ("predict", "score"):
@@ -145,8 +145,8 @@ class SimilarityReranker:
         """Choose the embedding function.
 
         Args:
-            embedding_function: computes the vectors. If it has `embed_query`, that embeds the
-                query. None for MiniLM, which the extra `minilm` installs.
+            embedding_function: computes the vectors. If it has a method `embed_query`, this method
+                embeds the query. None for MiniLM, which the extra `minilm` installs.
         """
         if embedding_function is None:
             from retrieval_store.embeddings.onnx.functions import MiniLMEmbedding

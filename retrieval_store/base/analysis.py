@@ -152,9 +152,9 @@ class Analyzer:
     stopwords: frozenset[str] = frozenset()
 
     def words(self, texts: Sequence[str], is_query: bool = False) -> Words:
-        """The words of the texts, in text order. After the words of each part of a text come its
-        pairs and single characters of scripts without spaces. is_query: whether the texts are
-        queries. In a query, a single character of such a script is included only if it has no
+        """The words of the texts, in text order. After the words of each part of a text come the
+        pairs and the single characters of its scripts without spaces. is_query: whether the texts
+        are queries. In a query, a single character of such a script is included only if it has no
         neighbour."""
         numbers = _Numbers({_BREAK: 0})
         codes, owners = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
@@ -357,7 +357,8 @@ def _distinct_in(
     text: str, keys: Ints, starts: Ints, ends: Ints, holders: Ints
 ) -> tuple[list[str], Ints, Ints]:
     """The distinct pieces of a text, and, for each occurrence, the number of its piece, and its
-    holder. Pieces with equal keys are equal."""
+    holder. keys: a number for each occurrence; pieces with equal keys are equal. starts, ends: the
+    range of each occurrence in the text."""
     _, firsts, inverse = np.unique(keys, return_index=True, return_inverse=True)
     spans = zip(starts[firsts].tolist(), ends[firsts].tolist(), strict=True)
     return [text[start:end] for start, end in spans], inverse.reshape(-1), holders

@@ -72,7 +72,7 @@ OTHER_NAMES: Mapping[str, Sequence[str]] = {
 
 def hint_at_argument(unknown: str, names: Mapping[str, Sequence[str]]) -> str:
     """The end of an error message, which names this library's argument for an argument of another
-    library: ": here it is path". Empty if no other library has that argument.
+    library, for example ": here it is path". It is empty if no other library has that argument.
 
     Args:
         unknown: the unknown name.
@@ -86,8 +86,8 @@ def suggests_argument(
     names: Mapping[str, Sequence[str]],
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """A decorator of a method. If a caller uses another library's name for an argument, the
-    InvalidTypeError suggests this library's name. (A parameter `**unknown` for these would be shown
-    to language models, by frameworks that make tools of methods.)
+    InvalidTypeError suggests this library's name. (A parameter `**unknown` isn't used for these
+    names. Frameworks that make tools of methods would show it to language models.)
 
     Args:
         names: for each argument of this library, its names in other libraries.

@@ -93,8 +93,8 @@ def as_bytes(rows: Matrix) -> Bytes:
 
 
 def as_float32(rows: Stored, into: Matrix | None = None) -> Matrix:
-    """The same numbers in float32. float32 numbers are returned unchanged; others are converted,
-    into the start of `into` if it isn't None.
+    """The same numbers in float32. float32 numbers are returned unchanged. Numbers of other types
+    are converted, into the start of `into` if it isn't None.
 
     numpy converts float16 number by number, which takes four times as long as the multiplication
     here. Shifted by 13 bits, the bits of a float16 are those of a float32 that is 2¹¹² times
@@ -190,7 +190,8 @@ def stable_order(numbers: npt.NDArray[np.integer[Any]]) -> Ints:
 
 
 def own_bytes(*arrays: npt.NDArray[Any]) -> int:
-    """The private memory that some arrays take, in bytes. Arrays in a mapped file take none."""
+    """The private memory that some arrays take, in bytes. Arrays in a mapped file take no private
+    memory."""
     return sum(array.nbytes for array in arrays if not _is_mapped(array))
 
 

@@ -44,14 +44,15 @@ class RequestMemory:
 
 class LargeRequestError(Exception):
     """Raised if a request turns out to be large while other requests wait behind it. It isn't a
-    RetrievalStoreError, because code between might handle that."""
+    RetrievalStoreError, because code on the way to its handler might catch errors of that class."""
 
 
 class Budget:
     """The limits on a request. seconds: its time limit, from now on. memory: its memory limit in
     bytes. together: the memory of all requests. steps: its limit on steps of Python or SQL.
-    is_awaited: returns whether other requests wait for this thread. In that case LargeRequestError
-    is raised once this request turns out to be large. None means that the request can be large."""
+    is_awaited: returns whether other requests wait for this thread; None if the request can be
+    large. If other requests wait, LargeRequestError is raised once this request turns out to be
+    large."""
 
     __slots__ = (
         "_began", "_cpu", "_is_awaited", "_memory", "_seconds", "_steps", "_taken", "_together",
@@ -180,7 +181,8 @@ def check() -> None:
 
 
 def may_wait() -> bool:
-    """Whether the current request is allowed to wait for others. Also True without a request."""
+    """Whether the current request is allowed to wait for other requests. Also True if this thread
+    executes no request."""
     return not isinstance(_CURRENT.get(), ShortBudget)
 
 

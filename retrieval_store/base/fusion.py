@@ -42,8 +42,8 @@ def fuse(
     - "weighted": weight · score, with the scores scaled so that the least is 0 and the greatest 1
       (all 1 if they are equal).
     - "adaptive": weight · score, with the scores scaled so that the first is 1, and the 100th and
-      all later ones are 0. So the first hits don't depend on how many are requested. Equal sums are
-      ordered by "rrf".
+      all later scores are 0. So the first hits don't depend on how many are requested. Equal sums
+      are ordered by "rrf".
     - "dbsf": weight · score, with the scores scaled so that μ - 3σ is 0 and μ + 3σ is 1 (all ½ if
       they are equal), where μ is the mean and σ the sample standard deviation. Distribution-based
       score fusion; Mazzeschi (2023), and Qdrant's documentation.

@@ -21,8 +21,8 @@ def table_of(
     total: int | None = None,
     most: int = ROWS,
 ) -> str:
-    """An HTML table of the first `most` rows. total: the number of all rows, from which the table
-    computes how many more there are."""
+    """An HTML table of the first `most` rows. names: the names of the columns. total: the number of
+    all rows, by default of `rows`; the table says how many rows it leaves out."""
     left = (len(rows) if total is None else total) - min(len(rows), most)
     head = "".join(f"<th>{_text(name)}</th>" for name in names)
     body = "".join(f"<tr>{_cells(row)}</tr>" for row in rows[:most])
@@ -60,7 +60,7 @@ def _as_json(value: Any) -> str:
 
 
 def shape_of(value: Any) -> str:
-    """The type and shape of an array, as text. Empty for None."""
+    """The type and shape of an array, as text. The text is empty for None."""
     return "" if value is None else f"{np.asarray(value).dtype}{list(np.shape(value))}"
 
 

@@ -31,8 +31,8 @@ class Plane:
 
 
 def draw_sample(count: int, sample: int, seed: int) -> Ints:
-    """A random sample of `sample` indices below `count`, ascending. All indices if there are no
-    more than `sample`."""
+    """A random sample of `sample` indices below `count`, ascending. If there are no more than
+    `sample` indices, all of them are returned."""
     if count <= sample:
         return np.arange(count)
     return np.sort(np.random.default_rng(seed).choice(count, sample, replace=False, shuffle=False))
@@ -76,8 +76,8 @@ def plane_of(vectors: Matrix, unit: bool) -> Plane:
 
 def _principal(wide: Floats) -> tuple[Any, Any]:
     """The two greatest variances of centred vectors, and their directions, of length 1. If there
-    are fewer vectors than dimensions, both are computed from the matrix of the vectors' products
-    with each other."""
+    are fewer vectors than dimensions, variances and directions are computed from the matrix of the
+    vectors' products with each other."""
     count, dimension = wide.shape
     if count >= dimension:
         values, axes = np.linalg.eigh(wide.T @ wide)

@@ -416,8 +416,9 @@ else:
         os.rename(source, target)
 
     def remove_files(directory: Path, chosen: Callable[[str], bool]) -> None:
-        """Remove those files of a directory whose names `chosen` accepts, durably. If some of them
-        are in use, the others are removed, and then an error is raised (see `is_in_use`)."""
+        """Remove those files of a directory whose names `chosen` accepts, durably. If some of these
+        files are in use, the other files are removed, and then an error is raised (see
+        `is_in_use`)."""
         folder = open_directory(directory)
         try:
             for name in filter(chosen, _files_in(folder)):

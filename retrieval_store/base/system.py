@@ -52,7 +52,7 @@ def usable_cores() -> int:
 
 
 def is_interpreter_ending() -> bool:
-    """Whether the main thread has ended. In that case work should be begun only if a caller waits
+    """Whether the main thread has ended. After that, work should be begun only if a caller waits
     for it."""
     return not threading.main_thread().is_alive()
 
@@ -230,7 +230,8 @@ JOINERS = "\u200c\u200d"  # some scripts and emoji need them
 
 
 def count_in_words(number: int, noun: str) -> str:
-    """A number and a noun, which is in the plural unless the number is 1: "1,000 points"."""
+    """A number and a noun, which is in the plural unless the number is 1. An example is "1,000
+    points"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 

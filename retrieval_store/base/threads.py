@@ -29,7 +29,8 @@ WAITING = 64  # threads for calls that wait for another process
 def async_twin(method: Callable[P, T]) -> "Callable[P, CoroutineType[Any, Any, T]]":
     """The asynchronous twin of a method. It has the method's name with an "a" before it and the
     same parameters, and runs the method in a thread. If a framework's base class declares fewer
-    parameters, editors would show only these. So in such classes the twin is written out instead.
+    parameters, editors would show only those parameters. So in such classes the twin is written out
+    instead.
 
     Args:
         method: a method of the class in whose body this function is called. If a subclass overrides
@@ -65,9 +66,10 @@ class Threads:
         self._long: deque[_Long] = deque()  # long calls that wait for other long calls to end
 
     async def run(self, call: Callable[[], T], is_long: bool = False) -> T:
-        """Make a call in a thread, in the context of the awaiting task, and return its result. If
-        it is cancelled before it has begun, it is never made; if it is cancelled later, it runs to
-        its end."""
+        """Make a call in a thread, in the context of the awaiting task, and return its result. A
+        call that is cancelled before it has begun is never made. A call that is cancelled later
+        runs to its end. is_long: whether the call may take long. At most half of the threads make
+        long calls at the same time."""
         if self._process != os.getpid():
             self._begin()
         context = copy_context()

@@ -43,7 +43,7 @@ _recording: ContextVar[Any] = ContextVar("retrieval_store_span", default=None)
 
 
 class HasName(Protocol):
-    """An object with a name, about which spans are recorded: a collection."""
+    """An object with a name, such as a collection, whose calls are recorded in spans."""
 
     @property
     def name(self) -> str:
@@ -51,7 +51,7 @@ class HasName(Protocol):
 
 
 class HasPoints(Protocol):
-    """Points that a call returns, whose number spans record."""
+    """Points that a call returns. The span of the call records their number."""
 
     @property
     def ids(self) -> Sequence[object]:
@@ -79,8 +79,8 @@ def traced(
     tell: Callable[[Any], Attributes] | None = None,
     system: System = OURS,
 ) -> Callable[[Callable[Concatenate[S, P], R]], Callable[Concatenate[S, P], R]]:
-    """Decorator: records a span for each call of a method. tell: returns attributes for the
-    method's result."""
+    """Decorator: records a span for each call of a method. operation: the name of the method in the
+    span. tell: returns attributes for the method's result."""
 
     def decorate(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
         @wraps(method)
@@ -100,7 +100,8 @@ def traced(
 
 @contextmanager
 def span(operation: str, collection: str, system: System = OURS) -> Iterator[None]:
-    """Context manager: records a span for the `with` body, if the application collects spans."""
+    """Context manager: records a span for the `with` body, if the application collects spans.
+    operation: the name of the operation; system: the name of the database system in the span."""
     tracer = _tracer or _find_tracer()
     if tracer is None:
         yield
@@ -188,9 +189,9 @@ def progress_bar(label: str, total: int | None, unit: str, shown: bool) -> Any:
     error is a pipe or a file.
 
     Args:
-        label: the activity: "adding".
+        label: the activity, for example "adding".
         total: the number of items; None if unknown.
-        unit: the name of an item: "text".
+        unit: the name of an item, for example "text".
         shown: whether to show the bar at all.
     """
     if not (shown and _is_drawn()):
@@ -239,7 +240,8 @@ def _has_frames_of_users(traceback: TracebackType | None) -> bool:
 
 def is_shown_without_frames(error: RetrievalStoreError) -> bool:
     """Whether an error's message is sufficient for a user, so that frames below the public method
-    are omitted. In that case the cause of an error of a file loses its own frames."""
+    are omitted. If an error of a file is shown without frames, its cause is shown without its own
+    frames, too."""
     if HAS_ALL_FRAMES or _has_frames_of_users(error.__traceback__):
         return False
     if isinstance(error, StorageError) and error.__cause__ is not None:

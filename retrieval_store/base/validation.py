@@ -49,9 +49,10 @@ NO_STRING = "\udcff"  # no string of a payload begins with this character
 def check_object(
     value: Any, place: str, *path: str | int, stored_as: Callable[[Any], Any] = plain_scalar
 ) -> Payload:
-    """The value as a plain dict. Raises InvalidMetadataError for invalid values; it names `place`
-    and the path below it. stored_as: converts a value that isn't JSON; by default the value is
-    unchanged."""
+    """The value as a plain dict. Raises InvalidMetadataError for an invalid value. place, path: the
+    position of the dict, for the message, which adds the keys that lead to the invalid value.
+    stored_as: converts a value that isn't JSON; by default only numbers and bools of numpy are
+    converted."""
     if type(value) is dict and _is_plain(value):
         return value
     if not isinstance(value, Mapping):
@@ -253,7 +254,7 @@ def list_ids(ids: Sequence[str | int]) -> str:
 
 
 def list_first(ids: Sequence[Any], most: int, show: Callable[[Any], str] = str) -> str:
-    """The first `most` ids, and the number of further ids."""
+    """The first `most` ids, and the number of further ids. show: returns an id as text."""
     more = f" and {len(ids) - most:,} more" if len(ids) > most else ""
     return ", ".join(map(show, ids[:most])) + more
 

@@ -21,7 +21,7 @@ CALLING: "ContextVar[AbstractEventLoop | None]" = ContextVar("retrieval_store_lo
 
 def calling_loop() -> "AbstractEventLoop | None":
     """The event loop for which this thread works, for example in a call of an `AsyncClient`; None
-    if there is none."""
+    if there is no such loop."""
     return CALLING.get()
 
 

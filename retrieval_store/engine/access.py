@@ -371,8 +371,9 @@ def empty_caches(seq: int, spaces: Mapping[str, OpenSpace]) -> Caches:
 def with_lists_of(
     caches: Caches, old: CachedState, new: State, connection: apsw.Connection
 ) -> Caches:
-    """The same caches, with the lists of an earlier state, if its changes since then are known. The
-    rows of these lists are renumbered, because the earlier state numbered its rows differently."""
+    """The same caches, but with the lists of the earlier state `old`. Their rows are renumbered,
+    because that state numbered its rows differently. If the changes from that state to `new` aren't
+    known, the caches are returned unchanged."""
     changed = changes_since(old.state, new, connection)
     if changed is None:
         return caches
@@ -718,7 +719,7 @@ class Access:
     def _write(self, do: Callable[[CollectionWrite], Result], joins: bool) -> Result:
         """Write a change. If it joins, other threads' changes are written in the same transaction.
         If they make the transaction fail, the change is written alone, and each other thread gets
-        the error of its own change."""
+        the error of its own change. do: makes the change."""
         while True:
             joined: list[QueueEntry] = []
             committed: list[object] = []  # gets an item when the transaction is committed
@@ -744,7 +745,8 @@ class Access:
         connection: apsw.Connection,
     ) -> Result:
         """Make a change in a transaction that has begun. If the change joins, also make other
-        threads' changes; their queue entries are added to `joined`."""
+        threads' changes; their queue entries are added to `joined`. do: makes the change.
+        committed: a list that gets an item when the transaction is committed."""
         tracing.event("begun")  # the time until this event was spent waiting for other writers
         head = self._head(connection)
         write = CollectionWrite(connection, head, self.memory.open_vectors, head)
@@ -857,8 +859,9 @@ def _call(
 
 def _join(write: CollectionWrite, entry: QueueEntry, committed: list[object]) -> None:
     """Make the change that another thread is waiting to make, either completely or not at all. An
-    error is ignored here: the other thread makes the change again alone, and gets the error
-    then."""
+    error is ignored here: the other thread makes the change again alone, and gets the error then.
+    entry: that thread's entry in the queue. committed: a list that gets an item when the
+    transaction is committed."""
     head = write.head
     try:
         with SQLiteTransaction(write.connection):  # a savepoint

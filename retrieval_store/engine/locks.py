@@ -55,8 +55,9 @@ def in_turn(path: Path, milliseconds: int, ask: Callable[[], T]) -> T:
     """Return the result of `ask`, which waits for another lock, such as SQLite's. Processes call
     `ask` in turn, so that only one at a time waits for that lock. A process that has just released
     the lock must queue here again, behind the waiting processes. The turn only keeps an order; it
-    protects nothing. So it is skipped after the timeout, which a stopped process may cause, and on
-    file systems without such locks."""
+    protects nothing. So `ask` is called without a turn on file systems without such locks, and
+    after the timeout. The timeout is reached, for example, if the process whose turn it is was
+    stopped."""
     try:
         opened: BinaryIO | None = open_lock_file(path)
     except OSError:
@@ -74,10 +75,11 @@ def in_turn(path: Path, milliseconds: int, ask: Callable[[], T]) -> T:
 
 
 class SharedLock:
-    """A readers-writer lock: many threads share it, or one thread holds it exclusively. A waiting
-    exclusive thread goes before sharing threads that arrive later; otherwise it might never get the
-    lock. When it leaves, the threads that waited go first. A thread that already holds the lock, in
-    either way, can share it once more, for example when a client is garbage-collected meanwhile."""
+    """A readers-writer lock: many threads share it, or one thread holds it exclusively. A thread
+    that waits to hold the lock exclusively goes before threads that come later to share it;
+    otherwise it might never get the lock. When an exclusive thread releases the lock, the threads
+    that already waited go first. A thread that already shares or holds the lock can share it once
+    more. It does so, for example, if a client is garbage-collected meanwhile."""
 
     def __init__(self) -> None:
         # For each thread, the lock that it holds while it shares.
@@ -103,7 +105,7 @@ class SharedLock:
 
     def share_at_once(self, work: Callable[[], T], on_timeout: Callable[[], T]) -> T:
         """Like `share`, but without waiting. If another thread holds the lock exclusively, or waits
-        for that, the result of `on_timeout` is returned."""
+        to do so, the result of `on_timeout` is returned."""
         inside = _own_lock(self._inside)
         if inside.is_mine():
             return work()
@@ -243,9 +245,9 @@ class FifoLock:
 
     def waiting(self) -> Iterator[QueueEntry]:
         """Yield the entries of the waiting threads in order, up to the first entry whose work only
-        its own thread is allowed to do. Called by the thread that holds the lock. Each entry is
-        yielded once. If an entry isn't settled when its thread's turn comes, that thread does the
-        work itself."""
+        its own thread is allowed to do. Only the thread that holds the lock is allowed to call this
+        method. Each entry is yielded once. If an entry isn't settled when its thread's turn comes,
+        that thread does the work itself."""
         for entry in tuple(self._line)[1:]:
             if entry.lock.locked():
                 if entry.batched is None:
@@ -269,7 +271,8 @@ class FifoLock:
             first.call()
 
     def _first(self) -> QueueEntry | None:
-        """The first entry in the queue whose thread still waits or works; None if there is none."""
+        """The first entry in the queue whose thread still waits or works; None if there is no such
+        entry."""
         while True:
             try:
                 first = self._line[0]
@@ -417,7 +420,8 @@ def _answer_together(
 
 
 class _PutOff(threading.local):
-    """The calls that this thread has deferred, or None if it doesn't defer calls."""
+    """For each thread, the calls that it has deferred. calls: None if the thread doesn't defer
+    calls."""
 
     calls: list[Callable[[], None]] | None = None
 

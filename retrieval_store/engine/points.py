@@ -377,8 +377,8 @@ class PointStore:
     def facet(
         self, path: PayloadPath, expression: Expression | None, limit: int | None
     ) -> list[tuple[Scalar, int]]:
-        """The distinct values at the path, each with the number of matching points that have it;
-        the most frequent come first. For a list, the elements count as values."""
+        """The distinct values at the path, each with the number of matching points that have it.
+        The most frequent values come first. For a list, the elements count as values."""
         return self.facet_of(
             (ValuesAt(path, "whole"), ValuesAt(path, "element")), expression, limit
         )

@@ -77,11 +77,11 @@ _CLOSE = partial(ClientClosedError, "the copy is finished")
 
 
 def copy_collection(access: Access, directory: Path) -> None:
-    """Copy the files of a collection, as of one moment, into a new directory. Others may write
-    meanwhile: committed rows of vector files never change, and one transaction copies the rest.
-    Copying the rows can take minutes, and no thread of the process can fork during a transaction.
-    So the rows are copied after the transaction. The memory maps keep the rows even if the files
-    are removed."""
+    """Copy the files of a collection, as of one moment, into a new directory. Other threads and
+    processes may write meanwhile: committed rows of vector files never change, and one transaction
+    copies all other data. Copying the rows can take minutes, and no thread of the process can fork
+    during a transaction. So the rows are copied after the transaction. The memory maps keep the
+    rows even if the files are removed."""
     directory.mkdir()
     state, has_dead = access.read(_copy_state, directory)
     with translate_errors(directory):
@@ -239,7 +239,7 @@ def _manifest_bytes(manifest: Manifest, entries: Mapping[str, _ZipEntry]) -> byt
 
 
 def unpack(snapshot: Path, directory: Path) -> Manifest:
-    """Write the files of a snapshot into a directory, and check each while it is read. Raises
+    """Write the files of a snapshot into a directory, and check each file while it is read. Raises
     DamagedError if a check fails, and FormatError if a newer version wrote the snapshot."""
     with _open_archive(snapshot) as archive:
         manifest, entries = _read_manifest(archive, snapshot)

@@ -104,8 +104,8 @@ class Format:
 
 
 class StepLimiter:
-    """Progress handler of a connection: counts its steps, and stops a statement that takes too
-    many. SQLite calls it regularly, so Ctrl-C is also handled in it. path: the path of the
+    """Progress handler of a connection: counts its steps, and stops a statement that takes too many
+    steps. SQLite calls it regularly, so Ctrl-C is also handled in it. path: the path of the
     database, None in memory."""
 
     def __init__(self, path: Path | None) -> None:
@@ -398,8 +398,8 @@ def _register_checksum_vfs() -> None:
 
 def _load_checksum_vfs(connection: apsw.Connection) -> None:
     """Load the extension with the checksum VFS from its path in apsw's wheels. If it isn't there,
-    apsw searches for it. That search imports so much of the standard library that the first opening
-    takes 8 ms longer."""
+    apsw searches for the extension. That search imports so much of the standard library that the
+    first opening takes 8 ms longer."""
     connection.enable_load_extension(True)
     try:
         connection.load_extension(str(Path(apsw.__file__).parent / EXTENSION))
@@ -486,8 +486,8 @@ def make_tables(connection: apsw.Connection, format: Format, fill: Fill | None =
 @dataclass(frozen=True, slots=True)
 class Lease:
     """A connection of a pool, and the counter of its steps. It isn't a subclass of apsw's
-    Connection, and there are no weak references to connections. With both, the interpreter crashed
-    when threads closed connections."""
+    Connection, and there are no weak references to connections. With a subclass and weak
+    references, the interpreter crashed when threads closed connections."""
 
     connection: apsw.Connection
     steps: StepLimiter

@@ -135,7 +135,7 @@ class OpenCollections:
 
     def count(self, collection_id: str, points: "PointStore") -> None:
         """Count the file descriptors of a collection that is about to be used. If there are too
-        many, other collections close their files."""
+        many descriptors, other collections close their files."""
         if points.access.counted:
             return
         with self._lock:
@@ -149,7 +149,8 @@ class OpenCollections:
 
     def _measure(self, new: "PointStore") -> None:
         """Measure the descriptors of a new PointStore, and of the next few PointStores that are
-        already counted. The new one is assumed to use at least the average of the others."""
+        already counted. The new PointStore is assumed to use at least the average of the other
+        PointStores."""
         other_points = [*self._counted]
         start = self._turn % max(1, len(other_points))
         for points in other_points[start : start + MEASURED]:
@@ -690,7 +691,7 @@ class Store:
         )
 
     def _find_damage(self, access: "Access") -> str | None:
-        """The damage in a collection's files; None if there is none."""
+        """The damage in a collection's files; None if there is no damage."""
         from retrieval_store.engine.maintenance.verify import no_analyzer, verify_collection
 
         if access.directory is None:

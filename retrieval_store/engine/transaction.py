@@ -126,9 +126,10 @@ class Overlay:
 
     @property
     def _can_use_committed_results(self) -> bool:
-        """Whether matching points can be found from the committed state and the touched points. Not
-        in a memory-only collection, whose single connection can no longer show the committed state.
-        Not in a very long transaction either, if the change log doesn't reach back to its start."""
+        """Whether matching points can be found from the committed state and the touched points.
+        False in a memory-only collection, whose single connection can no longer show the committed
+        state. Also False in a very long transaction, if the change log doesn't reach back to its
+        start."""
         head, begun = self._write.head, self._write.begun
         has_written = self._access.directory is not None and head.seq > begun.seq
         return has_written and head.log_floor <= begun.seq

@@ -40,7 +40,8 @@ How: TypeAlias = Mapping[str, Any]  # arguments of Collection.query
 
 
 def modes_of(modes: Any) -> tuple[EvaluatedMode, ...] | None:
-    """The passed modes without duplicates; None if the collection decides."""
+    """The passed modes without duplicates. None if `modes` is None; then the modes depend on the
+    collection."""
     if modes is None:
         return None
     mode_list = [modes] if isinstance(modes, str) else modes
@@ -139,8 +140,8 @@ def answerable(collection: Collection, questions: Sequence[Question]) -> list[Ev
 def prepare_questions(
     collection: Collection, questions: Sequence[Question], needs_vectors: bool
 ) -> QueryInputs:
-    """The questions in the form for `query`. If vectors are needed, each is the question's own
-    vector, or computed by the collection's embedding function."""
+    """The questions in the form for `query`. If vectors are needed, each question has its own
+    vector, or a vector that the collection's embedding function computes."""
     texts = [question.query for question in questions]
     return QueryInputs(texts, _vectors(collection, questions) if needs_vectors else None)
 
@@ -218,11 +219,11 @@ def evaluate(
     """Measure how well a collection finds the right records: recall@k, MRR@k and nDCG@k by mode and
     by setting, with the values of each question.
 
-    recall: the share of a question's expected ids that are among the k found. MRR: 1 / the rank of
-    the first expected id, 0 if none is found. nDCG: the gains found over the greatest possible,
-    where a gain is the grade by 1 / log2(rank + 1) (Järvelin and Kekäläinen 2002, with the gains of
-    trec_eval). Each mean has a percentile interval by bootstrap over the questions (Efron and
-    Tibshirani 1993), the same for the same seed.
+    recall: the share of a question's expected ids that are among the k ids found. MRR: 1 / the rank
+    of the first expected id, 0 if no expected id is found. nDCG: the sum of the gains found,
+    divided by the greatest possible sum. A gain is the grade of an id, times 1 / log2(rank + 1)
+    (Järvelin and Kekäläinen 2002, with the gains of trec_eval). Each mean has a percentile interval
+    by bootstrap over the questions (Efron and Tibshirani 1993). Equal seeds give equal intervals.
 
     An id that no point has counts as not found; it is listed in `missing`, and logged.
 
@@ -291,7 +292,7 @@ def _ids_found(
     collection: Collection, inputs: QueryInputs, k: int, how: How, setting: str | None
 ) -> list[tuple[str, ...]]:
     """For each question the ids that a setting finds. setting: the name that the caller has given
-    to the setting, for error messages; None if there is none."""
+    to the setting, for error messages; None if the setting has no name."""
     try:
         return ids_found_by(collection, inputs, k, how)
     except InvalidArgumentError as error:

@@ -239,7 +239,7 @@ def measure_questions(
 ) -> dict[Measure, Floats]:
     """For each measure the values of all questions, (q,) from 0 to 1.
 
-    ranked_ids: for each question the ids that were found, best first; the first k count.
+    ranked_ids: for each question the ids that were found, best first; only the first k ids count.
     """
     gains = _pad_rows(
         [
@@ -259,7 +259,7 @@ def measure_questions(
 
 
 def reciprocal_ranks(gains: Floats) -> Floats:
-    """(q,): for each question 1 / the rank of the first hit with a gain; 0 if no hit has one.
+    """(q,): for each question 1 / the rank of the first hit with a gain; 0 if no hit has a gain.
     gains: (q, k), best hits first."""
     relevant = gains > 0
     return np.where(relevant.any(axis=1), 1 / (1 + relevant.argmax(axis=1)), 0.0)
@@ -273,15 +273,16 @@ def discounted_gain(gains: Floats) -> Floats:
 
 
 def _share_of(gains: Floats, ideal: Floats) -> Floats:
-    """(q,): nDCG. Grades are first divided by the question's greatest grade, so that no sum
-    overflows."""
+    """(q,): nDCG. gains: the grades of the hits, the best hits first; ideal: the greatest grades of
+    the expected ids, in descending order. Grades are first divided by the question's greatest
+    grade, so that no sum overflows."""
     greatest = ideal[:, :1]
     return discounted_gain(gains / greatest) / discounted_gain(ideal / greatest)
 
 
 def _pad_rows(rows: Sequence[Sequence[float]], k: int) -> Floats:
-    """The rows as a matrix with zeros at the ends of shorter rows. It has at most k columns, and no
-    more than the longest row."""
+    """The rows as a matrix with zeros at the ends of shorter rows. It has at most k columns, and at
+    most as many as the longest row has numbers."""
     width = min(k, max(map(len, rows)))
     padded = np.zeros((len(rows), max(width, 1)))
     for row, values in zip(padded, rows, strict=True):
@@ -367,7 +368,7 @@ class Change:
 
     @property
     def difference(self) -> float:
-        """The value in the second setting minus the value in the first."""
+        """The value in the second setting minus the value in the first setting."""
         return self.second - self.first
 
 
@@ -375,8 +376,9 @@ class Change:
 class Comparison:
     """Two settings, question by question. `print` shows a summary and the greatest changes.
 
-    first, second: the names of the settings; difference: the mean of second - first, with the
-    interval by paired bootstrap; changes: all questions, in their order.
+    first, second: the names of the settings; difference: the mean of the second setting's value
+    minus the first setting's value, with the interval by paired bootstrap; changes: all questions,
+    in their order.
     """
 
     first: str

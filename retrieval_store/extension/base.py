@@ -101,7 +101,7 @@ class ScanRanker:
         return ranking
 
     def batch_key(self, step: QueryStep) -> Hashable:
-        """None: each step is executed by itself."""
+        """Always None, because each step is executed by itself."""
         return None
 
     def metric(self, space: str) -> Metric:
@@ -275,14 +275,16 @@ class BaseStore(ABC):
         for an unknown id."""
 
     def by_name(self, name: str) -> CollectionRecord:
-        """The record of the collection with this name; raises NotFoundError if there is none."""
+        """The record of the collection with this name; raises NotFoundError if there is no such
+        collection."""
         for record in self.page(None, 0):
             if record.name == name:
                 return record
         raise NotFoundError(f"there is no collection {name!r}")
 
     def record(self, collection_id: str) -> CollectionRecord:
-        """The record of the collection with this id; raises NotFoundError if there is none."""
+        """The record of the collection with this id; raises NotFoundError if there is no such
+        collection."""
         for record in self.page(None, 0):
             if record.id == collection_id:
                 return record
@@ -303,8 +305,8 @@ class BaseStore(ABC):
 
     @contextmanager
     def open_copy(self, collection_id: str) -> Iterator[PointsBackend]:
-        """A context manager that yields the points of a collection itself. Others may change or
-        delete them meanwhile."""
+        """A context manager that yields the points of the collection, not a copy. Other clients may
+        change or delete them meanwhile."""
         yield self.points(collection_id)
 
     def gauges(self) -> Iterable[tuple[str, Gauges]]:
@@ -372,7 +374,7 @@ class BasePoints(ABC):
         return nullcontext()
 
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
-        """Insert and update points, by the rules."""
+        """Insert and update points. `rules` decides how existing and missing points are treated."""
         with self.transaction():
             return self._put(batch, rules)
 
@@ -480,8 +482,8 @@ class BasePoints(ABC):
     def delete(
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
     ) -> int:
-        """Delete the first `limit` points with these ids that match. Returns the number of deleted
-        points."""
+        """Delete the first `limit` points that have one of these ids and match. Returns the number
+        of deleted points."""
         with self.transaction():
             found = self.get(ids, expression, limit, 0, Fields()).ids
             self.remove(found)
@@ -502,8 +504,8 @@ class BasePoints(ABC):
         offset: int,
         fields: Fields,
     ) -> Points:
-        """The points with these ids that match, in the order of `ids`; without ids all points that
-        match, in the order of first insertion."""
+        """The points that have one of these ids and match, in the order of `ids`. If `ids` is None,
+        all points that match are returned, in the order of first insertion."""
         points = self.read(ids)
         places: Iterable[int] = range(len(points.ids))
         if ids is not None:
@@ -514,7 +516,7 @@ class BasePoints(ABC):
         return points.at(np.array(found[offset:stop], np.int64)).only(fields)
 
     def sample(self, expression: Expression | None, size: int, fields: Fields) -> Points:
-        """At most `size` of the points that match, spread evenly over all of them."""
+        """At most `size` of the points that match, spread evenly over all points that match."""
         points = self.get(None, expression, None, 0, fields)
         last = len(points.ids) - 1
         places = np.linspace(0, last, min(size, last + 1)).round().astype(np.int64)
@@ -613,7 +615,8 @@ class BasePoints(ABC):
     def facet(
         self, path: PayloadPath, expression: Expression | None, limit: int | None
     ) -> list[tuple[Scalar, int]]:
-        """The values that matching points have at the path, and how many points have each."""
+        """The values that matching points have at the path, and how many matching points have each
+        value."""
         points = self.get(None, expression, None, 0, Fields(payload=True))
         values = [value_at(payload, path) for payload in points.payloads or ()]
         scalars = [

@@ -275,8 +275,8 @@ def sort_key(
     payload: Payload | None, path: PayloadPath, descending: bool
 ) -> tuple[int, float] | None:
     """The sort key of a payload by the numbers and dates at a path: (0, number) or (1, microseconds
-    since 1970). If there are several values, the first one in sort order is used. None for a
-    payload without numbers and dates. A single key with dots is read as a path if the payload
+    since 1970). If there are several values, the value that comes first in sort order is used. None
+    for a payload without numbers and dates. A single key with dots is read as a path if the payload
     doesn't have that key itself."""
     found, others = values_at_end(payload, path), split_dotted(path)
     if others is not None and found in ([], [None], [[]]):

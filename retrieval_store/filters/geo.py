@@ -41,7 +41,7 @@ class PlaceLeaf(ColumnLeaf):
 @dataclass(frozen=True, slots=True)
 class InBox(PlaceLeaf):
     """Points with a location between two parallels and two meridians. If the western meridian is
-    east of the eastern one, the box crosses the 180th meridian."""
+    east of the eastern meridian, the box crosses the 180th meridian."""
 
     at: PlacesAt
     west: float
@@ -106,8 +106,8 @@ def _around(ring: Ring, lon: Floats, lat: Floats) -> Ints:
 
 
 def distances(lon: float, lat: float, lons: Floats, lats: Floats) -> Floats:
-    """The distances in metres from one location to the others: (n,), on a sphere, by the haversine
-    formula."""
+    """The distances in metres from one location to n other locations: (n,), on a sphere, by the
+    haversine formula."""
     from_lat, to_lats = np.radians(lat), np.radians(lats)
     half_lat, half_lon = (to_lats - from_lat) / 2, np.radians(lons - lon) / 2
     part = np.sin(half_lat) ** 2 + np.cos(from_lat) * np.cos(to_lats) * np.sin(half_lon) ** 2

@@ -70,8 +70,9 @@ class ColumnLeaf(Expression):
         raise NotImplementedError
 
     def find_rows(self, kept: Any) -> "RowSet | None":
-        """The rows of points that fulfil the condition, looked up in the stored values of the
-        column, which implement one of the protocols below. None if they can't be looked up."""
+        """The rows of points that fulfil the condition. kept: the stored values of the column, in
+        which the rows are looked up; they implement a protocol such as `KeptValues`. None if the
+        rows can't be looked up."""
         return None
 
     def bound(self, pushdown: "Pushdown") -> Bound:
@@ -151,7 +152,7 @@ class KeptValues(Protocol):
         """The rows that have any of these values. The column defines when values are equal."""
 
     def other_than(self, values: Sequence[Scalar]) -> RowSet:
-        """The rows that have any value that isn't among these."""
+        """The rows that have any value that isn't among these values."""
 
     def between(self, bounds: Interval) -> RowSet:
         """The rows that have a number inside the bounds."""
@@ -194,7 +195,7 @@ class KeptElements(Protocol):
 class Pushdown(Protocol):
     """Builds the conditions by which a remote store filters by the values of a column. The store's
     condition can match more points than the leaf, or, in a negation, fewer. A leaf doesn't know
-    which of these is wanted, so it returns an exact condition, or `undecided()`."""
+    whether it is negated, so it returns an exact condition, or `undecided()`."""
 
     def equal(self, values: Sequence[Scalar]) -> Bound:
         """The condition that any value of the column equals any of these values."""
@@ -471,7 +472,8 @@ def any_element(path: JsonPath, expression: Expression) -> AnyElement:
 class Candidate:
     """The data of a point that a filter needs. The point doesn't have to be in a store.
 
-    id: as in a store. payload: the metadata, None for none. document, uri: None for none.
+    id: as in a store. payload: the metadata, None if the point has no metadata. document, uri: None
+    if the point lacks them.
     """
 
     id: str | int

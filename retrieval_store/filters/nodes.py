@@ -25,7 +25,7 @@ NODES: set[type] = set()
 
 
 class Expression:
-    """A condition that a point fulfils or doesn't."""
+    """A condition that a point fulfils or doesn't fulfil."""
 
     __slots__ = ()
 

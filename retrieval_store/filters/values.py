@@ -231,7 +231,8 @@ def _check_several(path: PayloadPath, values: Any) -> None:
 
 
 def _check_text(path: PayloadPath, should: str, text: Any) -> None:
-    """Raise InvalidFilterError if an operand isn't a string of valid Unicode."""
+    """Raise InvalidFilterError if an operand isn't a string of valid Unicode. should: the verb of
+    the condition, for the message."""
     if not (isinstance(text, str) and is_unicode(text)):
         raise InvalidFilterError(
             f"strings at {path!r} should {should} {quote(text)}, expected a string without lone "
@@ -357,8 +358,8 @@ class TextMatches(ValueLeaf, TextLeaf):
 class TextRange(ValueLeaf):
     """Points with a string at `path` inside the bounds: after `gt`, from `gte` on, before `lt`, up
     to `lte`; None leaves a side unbounded. If a bound and a string are both times (see `dates`),
-    they are compared as times, otherwise by code points. With `times`, only strings that are times
-    match."""
+    they are compared as times; otherwise they are compared by code points. times: whether only
+    strings that are times match."""
 
     path: PayloadPath
     gt: str | None = None

@@ -94,8 +94,8 @@ class OpenedCollection:
 
     collection: the collection. client: the client that was opened for it; None if the caller passed
     a client or a collection. owner: the client to which the collection belongs; None if the caller
-    passed a collection. settings_left: the settings of the collection after it was deleted by this
-    object, for `again`.
+    passed a collection. settings_left: if this object has deleted the collection, its settings,
+    with which `again` creates it.
     """
 
     collection: Collection
@@ -111,7 +111,7 @@ class OpenedCollection:
 
     def delete_collection(self) -> "OpenedCollection":
         """Delete the collection, with all that is in it, and keep its settings. Returns the object
-        that replaces this one.
+        that replaces this object.
 
         Raises:
             NotFoundError: the collection doesn't exist any more.
@@ -129,7 +129,7 @@ class OpenedCollection:
 
     def again(self, make: Callable[..., "OpenedCollection"]) -> "OpenedCollection":
         """The collection, created again with its settings if it was deleted by this object. Returns
-        the object that replaces this one.
+        the object that replaces this object.
 
         Args:
             make: `open_collection` with its original arguments, except for the location: it is
@@ -165,11 +165,11 @@ def open_collection(
     create: bool = True,
     sparse_model: Any = None,
 ) -> OpenedCollection:
-    """The collection at one of `path`, `url`, `client` and `collection`, created if it doesn't
-    exist; with none of them, in memory.
+    """Open a collection, or create it if it doesn't exist. Its location is one of `path`, `url`,
+    `client` and `collection`; if all of these are None, it is in memory.
 
-    A `collection` is used unchanged: `name`, `metadata`, `embedding_function`, `check_model` and
-    `create` are ignored beside it.
+    A `collection` is used unchanged. If it is passed, `name`, `metadata`, `embedding_function`,
+    `check_model` and `create` are ignored.
 
     Args:
         name: the name of the collection.
@@ -181,8 +181,8 @@ def open_collection(
             passed, an existing collection must have it.
         configuration: the configuration of a new collection, as in `Client.create_collection`; an
             existing collection must agree with it.
-        metadata: the metadata of a new collection; those of an existing collection aren't compared
-            with them.
+        metadata: the metadata of a new collection. The metadata of an existing collection aren't
+            compared with them.
         embedding_function: computes the vectors. A new collection stores the name of its model; for
             an existing collection the stored name is compared.
         check_model: False to skip that comparison.
@@ -245,7 +245,7 @@ def _check_is_collection(collection: Any) -> None:
 def _refuse_made_otherwise(
     collection: Collection, distance: str | None, configuration: Mapping[str, Any] | None
 ) -> None:
-    """Raise ConflictError if the collection has other settings than the requested ones."""
+    """Raise ConflictError if the collection has other settings than the requested settings."""
     stored = all_settings(collection._record())
     required, _ = function_apart(_with_distance(configuration, distance, {}), DEFAULT)
     for name, value in merge_given(stored, given_settings(required, None)).items():
@@ -333,9 +333,9 @@ def _existing(
 
 
 def _is_unverifiable(existing: Collection, function: Any) -> bool:
-    """Whether it is unknown if this function computed the vectors of a collection; then a warning
-    is logged. A collection may have stored a registered function although its vectors have another
-    origin."""
+    """Whether it is unknown if this function computed the vectors of a collection. If it is
+    unknown, a warning is logged. A collection may have stored a registered function although its
+    vectors have another origin."""
     remembered = existing.configuration["embedding_function"] or {}
     if function is None or "name" not in remembered or is_identifiable(function):
         return False
@@ -376,12 +376,12 @@ def refuse_unknown(names: Iterable[str], known: Iterable[str], caller: str) -> N
     """Check that a method with `**kwargs` knows the passed arguments.
 
     Args:
-        names: the names of the passed arguments; may be the dict of them.
-        known: the names that exist.
+        names: the names of the passed arguments, or a dict with these names as keys.
+        known: the names of the arguments that the method takes.
         caller: the name of the method, for the message.
 
     Raises:
-        InvalidTypeError: an unknown argument; the message lists the known ones.
+        InvalidTypeError: an unknown argument; the message lists the known arguments.
     """
     unknown = sorted(set(names) - set(known), key=str)
     if unknown:
@@ -394,11 +394,12 @@ def query_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Translate options, which frameworks pass on one by one, into arguments of `Collection.query`.
 
     Args:
-        options: arguments of `Collection.query`, and these: "search_params", those of Qdrant, as
-            its model or a dict, of which only "hnsw_ef" and "exact" have a meaning here; "fusion",
-            "alpha" and "depth" of mode "hybrid", which become a `Hybrid`; "group_size", of
-            `group_by`; "rerank_from" and "rerank_query", the candidates and the query of `rerank`.
-            None counts as omitted.
+        options: arguments of `Collection.query`, and the following options. "search_params":
+            the search parameters of Qdrant, as its model or a dict; only "hnsw_ef" and "exact" have
+            a meaning here. "fusion", "alpha" and "depth": parts of the mode "hybrid", which become
+            a `Hybrid`. "group_size": the size of the groups of `group_by`. "rerank_from" and
+            "rerank_query": the candidates and the query of `rerank`. An option that is None counts
+            as omitted.
 
     Returns:
         The arguments of `Collection.query`.
@@ -419,8 +420,8 @@ def query_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _join_parts(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options; those that are parts of `mode`, `group_by` and `rerank` are moved into these
-    arguments."""
+    """The options, in which options that are parts of `mode`, `group_by` or `rerank` are moved into
+    these arguments."""
     arguments = {name: value for name, value in options.items() if name not in _PARTS}
     parts = {name: value for name in _PARTS if (value := options.get(name)) is not None}
     if not parts:
@@ -485,10 +486,10 @@ def refuse_reserved(metadata: Mapping[str, Any], of_what: str) -> None:
 
     Args:
         metadata: the metadata.
-        of_what: its owner, for the message: "a document".
+        of_what: the owner of the metadata, for the message, such as "a document".
 
     Raises:
-        InvalidArgumentError: they have one.
+        InvalidArgumentError: the metadata have a reserved key.
     """
     reserved = RESERVED & set(metadata)
     if reserved:
@@ -502,7 +503,7 @@ class WrappedFunction:
     text or for several."""
 
     def __init__(self, function: Any, argument: str = "function") -> None:
-        """Take a function, or make a registered one.
+        """Wrap a function, or a registered function, which is created here.
 
         Args:
             function: a function that takes a list and returns a vector for each item, or the name
@@ -511,7 +512,7 @@ class WrappedFunction:
 
         Raises:
             InvalidArgumentError: a name that isn't registered, or whose class needs settings.
-            RetrievalStoreError: raised by the function's own `check`, where it lacks something.
+            RetrievalStoreError: the function's own `check` raised it, because something is missing.
         """
         is_name = isinstance(function, str)
         self.function = function_of(function, argument) if is_name else function
@@ -523,7 +524,8 @@ class WrappedFunction:
         return _lists_of(self.function, inputs)
 
     def embed_query(self, text: str) -> list[float]:
-        """The vector of a query, by the function's `embed_query` if it has one."""
+        """The vector of a query, by the method `embed_query` of the function, if it has this
+        method."""
         return _lists_of(getattr(self.function, "embed_query", self.function), [text])[0]
 
 
@@ -553,15 +555,15 @@ def refuse_blank(ids: Sequence[str], texts: Sequence[str], vectors: Iterable[Any
 
 
 def check_sparse_model(model: Any, name: str) -> Any:
-    """The model of sparse vectors, unchanged, or None.
+    """The model of sparse vectors, unchanged, or None if `model` is None.
 
     Args:
         model: an embedding function of ours that makes sparse vectors, an object with
             `embed_documents` and `embed_query` like LangChain's, or a function of LlamaIndex's.
-        name: of the argument, for the message.
+        name: the name of the argument, for the message.
 
     Raises:
-        InvalidTypeError: anything else.
+        InvalidTypeError: the model is anything else.
     """
     alike = hasattr(model, "embed_documents") or callable(model)
     if model is None or (alike and not isinstance(model, type)):
@@ -570,14 +572,14 @@ def check_sparse_model(model: Any, name: str) -> Any:
 
 
 def sparse_vectors(model: Any, texts: Sequence[str], *, queries: bool = False) -> list[Any]:
-    """A sparse vector for each text, as `sparse_embeddings` and `query_sparse` of a Collection take
-    them.
+    """A sparse vector for each text, in the form of the arguments `sparse_embeddings` and
+    `query_sparse` of a Collection.
 
     Args:
-        model: as of `check_sparse_model`. A function of LlamaIndex's returns lists of indices and
+        model: as in `check_sparse_model`. A function of LlamaIndex's returns lists of indices and
             lists of values.
         texts: the texts to embed.
-        queries: whether they are queries, which some models embed in another way.
+        queries: whether the texts are queries, which some models embed in another way.
 
     Raises:
         EmbeddingFunctionError: the number of vectors differs from the number of texts, or the
@@ -623,7 +625,8 @@ class Operand:
     contain the comparison, its value, and what would be right.
 
     path: the keys that lead to the field. value: the operand, unchecked. subject: the beginning of
-    the message, in the framework's words, up to the value: "'year' is compared by 'gt' with".
+    the message, in the framework's words, up to the value, for example "'year' is compared by 'gt'
+    with".
     """
 
     path: PayloadPath
@@ -653,19 +656,19 @@ class Operand:
 
 
 def parse_filters(filters: Mapping[str, Any], under: str | None = None) -> Expression | None:
-    """All filters combined to one, in the form of `where` of a Collection. None if no filter
-    restricts anything; a caller can then refuse to delete everything.
+    """All filters, combined into one filter in the form of `where` of a Collection. None if no
+    filter restricts anything. A caller can then refuse, for example, to delete everything.
 
     Args:
         filters: the filters by the names of their arguments. Each is a dict in the shape of
             Chroma's `where`, an expression of `retrieval_store.filters`, a `Filter` of
             qdrant-client's models, or None.
-        under: a key that contains the metadata which dicts and expressions name; a `Filter` has
-            full paths.
+        under: the key under which the payload has the metadata that dicts and expressions name.
+            A `Filter` has full paths instead.
 
     Raises:
         InvalidFilterError: an invalid filter.
-        InvalidTypeError: anything but a filter.
+        InvalidTypeError: a value isn't a filter.
     """
     whole = all_of(*(_parse(value, name, under) for name, value in filters.items()))
     return None if whole is None else Parsed(whole)
@@ -697,7 +700,8 @@ def _enough(terms: list[bool | None], count: int) -> bool | None:
 
 
 def _parse(value: Any, name: str, under: str | None) -> Expression | None:
-    """A filter, checked; None where it restricts nothing."""
+    """The checked expression of a filter; None if the filter restricts nothing. name: the name of
+    its argument; under: see `parse_filters`."""
     expression = _expression_of(value, name)
     if expression is None or _always(expression) is True:
         return None
@@ -768,7 +772,7 @@ def refuse_depth(depth: int, nested: str) -> None:
 
     Args:
         depth: how many terms contain it, itself included.
-        nested: subject and verb of the message: "the filter is".
+        nested: the subject and verb of the message, for example "the filter is".
 
     Raises:
         InvalidFilterError: the depth is greater than `MAX_DEPTH` of
@@ -786,7 +790,7 @@ def diversify(query: Any, vectors: Sequence[Any], k: int, lambda_mult: float) ->
         query: (dim,) numbers.
         vectors: (n, dim) numbers, such as the "embeddings" of a query's hits.
         k: how many to select; at most n.
-        lambda_mult: from 1, only nearness counts, to 0, only variety counts.
+        lambda_mult: from 0 (only variety counts) to 1 (only nearness counts).
 
     Returns:
         The positions of the selected vectors.

@@ -38,7 +38,8 @@ def is_installed(name: str) -> bool:
 
 
 def recall_of(ef: int | None) -> float:
-    """The recall that corresponds to searching a graph with `ef` candidates."""
+    """The recall that corresponds to searching a graph with `ef` candidates. For None, the default
+    recall is returned."""
     if ef is None:
         return DEFAULT_RECALL
     return next((recall for most, recall in RECALL_OF_EF if ef <= most), GREATEST_RECALL)
@@ -85,8 +86,8 @@ class VectorIndex(Protocol):
         """Write the whole index to a new file."""
 
     def load(self, path: Path, count: int) -> None:
-        """Read a file that `save` has written into an index without vectors. The file should
-        contain `count` vectors.
+        """Read a file that `save` has written. This index must not have vectors yet. The file
+        should contain `count` vectors.
 
         The file may be malicious. Content that could crash the process must be detected first, and
         raise a ValueError.

@@ -193,7 +193,8 @@ class ScanBuffers:
     def of(
         cls, queries: int, k: int, most: int, room: int = 0, floor: float = -np.inf
     ) -> "ScanBuffers":
-        """Buffers of these sizes without results. They are taken from the pool if possible."""
+        """Buffers of these sizes without results. They are taken from the pool if possible. For the
+        arguments, see the class."""
         try:
             kept = _pool[queries, k, most, room, floor].pop()
         except (KeyError, IndexError):
@@ -334,9 +335,9 @@ def nearest(
     """For each query, the k nearest rows of `matrix`, and all rows that tie with the k-th.
 
     queries: (q, dim) float32. matrix: (n, dim). norms: a function that returns the norms of the
-    matrix's rows; it is called only if needed. slots: the rows that can be found, None for all.
-    Distances: squared for "l2", the sum of absolute differences for "l1", -dot for "ip", 1 - cos
-    for "cosine" (1 if a vector is zero).
+    matrix's rows; it is called only if needed. slots: the rows that can be found, None for all
+    rows. Distances: squared for "l2", the sum of absolute differences for "l1", -dot for "ip", 1 -
+    cos for "cosine" (1 if a vector is zero).
     """
     compiled = kernel()
     if compiled is not None and (metric == "l1" or len(queries) < MANY_QUERIES):
@@ -565,7 +566,8 @@ def _candidates(
     dimension: int,
 ) -> Ints:
     """The slots that may be among the k nearest, in view of the bounds of float32's rounding
-    errors."""
+    errors. products: the dot products of one query with the rows `slots`; length: the length of the
+    query."""
     units = (dimension + 8) * UNIT_ROUNDOFF  # n + 8 in the module's docstring
     gamma = units / (1 - units)
     chosen = slice(None) if slots is None else slots

@@ -200,7 +200,7 @@ def rotate(rows: Floats, frame: Frame) -> Floats:
 def _by_hadamard(rows: Floats) -> Floats:
     """Multiply rows by Hadamard's matrix, divided by the root of its size. The size is split into
     factors, and one multiplication is made for each factor. Each multiplication takes the last axis
-    and makes it the first. The product of each row is separate, and so small that BLAS uses no
+    and makes it the first axis. The product of each row is separate, and so small that BLAS uses no
     threads."""
     count, size = rows.shape
     remaining = size
@@ -392,8 +392,9 @@ def best_frame(rows: Stored, metric: Metric, seed: int) -> Frame:
 
 
 def serves(frame: Frame, best: Frame, rows: Stored) -> bool:
-    """Whether `frame` suits these rows nearly as well as the frame `best`: whether the median
-    length of their coded part y is at most CENTRE_SERVES times as long."""
+    """Whether `frame` suits these rows nearly as well as the frame `best`: whether, with `frame`,
+    the median length of their coded part y is at most CENTRE_SERVES times the median length with
+    `best`."""
     sample = _sample(rows, frame.metric)
     return _median_length(sample, frame) <= CENTRE_SERVES * _median_length(sample, best)
 
@@ -495,7 +496,7 @@ class SearchGoal(NamedTuple):
     filter that is tested for rows that may be near; None if all slots can be hits. It isn't used
     for codes with their own `slots` (`Codes.slots`). within: the greatest distance of a hit (see
     `exact.nearest`). errors: the number of standard errors by which scores from signs may be wrong
-    for true neighbours, None for a proof instead.
+    for true neighbours, None if only proven bounds of scores are used.
     """
 
     k: int

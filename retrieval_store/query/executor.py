@@ -130,7 +130,7 @@ class Labelling(Protocol):
 
     @property
     def points_per_occurrence(self) -> int:
-        """One point in how many has a certain value, on average; 0 if unknown."""
+        """The number n for which, on average, one in n points has a given value; 0 if unknown."""
 
 
 class Ranker(Protocol):
@@ -143,8 +143,8 @@ class Ranker(Protocol):
 
     def rank(self, step: QueryStep) -> list[Ranked]:
         """For each query vector or text of a step without prefetches, one ranking of the points
-        that fulfil the step's filter. It has at least the `depth` best points, or all if there are
-        fewer. Raises InvalidArgumentError if the store doesn't have the scoring."""
+        that fulfil the step's filter. It has at least the `depth` best points, or all points if
+        there are fewer. Raises InvalidArgumentError if the store doesn't support the scoring."""
 
     def rank_among(self, step: QueryStep, rankings: Sequence[Ranked]) -> Ranked:
         """One ranking by a step with a single query vector or text. It ranks only the points that
@@ -426,8 +426,8 @@ SHOWN_AS: Mapping[type, str] = {
 
 def leg_names(steps: Sequence[QueryStep], above: str) -> list[str]:
     """The names of steps in an explanation. A step is named after its vector space, or after its
-    kind if the space has no name. above: the name of the step that these are prefetches of; it
-    comes first. Repeated names get a number."""
+    kind if the space has no name. above: the name of the step whose prefetches these steps are;
+    each name begins with it. Repeated names get a number."""
     times: Counter[str] = Counter()
     names = []
     for step in steps:
@@ -628,7 +628,7 @@ class _Gathered:
 
     def _sort_key(self, hit: _Hit) -> int | float:
         """The number that sorts hits from best to worst: the sort key of the hit, or its score if
-        it has none. The number is negated if greater is better."""
+        it has no sort key. The number is negated if greater is better."""
         key = hit.score if hit.value is None else hit.value
         return key if self.ascending else -key
 

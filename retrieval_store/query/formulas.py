@@ -46,7 +46,7 @@ class NumberAt:
 @dataclass(frozen=True, slots=True)
 class TimeAt:
     """The point in time at a path of the payload, in seconds since 1970, or `default` if there is
-    none."""
+    no time."""
 
     at: Variable
     default: float | None

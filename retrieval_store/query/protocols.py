@@ -95,8 +95,8 @@ class PointsBackend(Protocol):
 
     def sample(self, expression: Expression | None, size: int, fields: Fields) -> Points:
         """At most `size` of the matching points, in the order of first insertion. Repeated calls
-        return the same points. They are spread evenly over all matching points, and include the
-        first and the last; on a cluster they are practically random."""
+        return the same points. The returned points are spread evenly over all matching points, and
+        include the first and the last matching point. On a cluster they are practically random."""
 
     def ask(self, question: Query) -> list[Hits]:
         """Execute a query against one state. Returns one `Hits` for each query vector or text of
@@ -172,7 +172,7 @@ class PointsBackend(Protocol):
 
 class Changes(Protocol):
     """The operations of one transaction. Each operation sees the writes of the operations before
-    it. Readers see none of them until the transaction is committed."""
+    it. Readers see none of these writes until the transaction is committed."""
 
     @property
     def operation(self) -> int:
@@ -193,8 +193,8 @@ class Changes(Protocol):
         strict: bool,
     ) -> int:
         """Replace the content of each point that has one of these ids and matches. `edit` computes
-        the new content from the old. Returns the number of points. strict: raise NotFoundError for
-        an id that doesn't exist."""
+        the new content from the old content. Returns the number of points. strict: raise
+        NotFoundError for an id that doesn't exist."""
 
     def delete_vectors(
         self,
@@ -250,9 +250,9 @@ class EmbeddedPoints(EnginePoints, Protocol):
 
     def transact(self, change: Callable[[Changes], T], most: int | None = None) -> T:
         """Call `change` with one transaction, and return its result. All its changes are committed
-        together; if `change` raises, none are. most: the greatest number of points that `change`
-        changes. If it isn't None, `change` may be called in another thread, and called once more
-        after a failure."""
+        together; if `change` raises, none of them is committed. most: the greatest number of points
+        that `change` changes. If it isn't None, `change` may be called in another thread, and
+        called once more after a failure."""
 
     def page(
         self,
@@ -362,7 +362,7 @@ class CollectionStore(Protocol):
 
     def budget(self) -> Mapping[str, int]:
         """The memory limit on all stores of this process, and their present memory use, in bytes.
-        Empty for a cluster."""
+        The result is empty for a cluster."""
 
     def optimize(self, collection_id: str, progress: Progress) -> None:
         """Compact a collection, so that its files contain no deleted data."""

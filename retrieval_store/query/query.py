@@ -101,10 +101,10 @@ class Recommend:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Discover:
-    """Ranks by pairs of examples. A point ranks higher the more pairs there are whose first example
-    is nearer to it than the second. Points with equal numbers of such pairs are ranked by nearness
-    to the target. Without a target, the score sums up how far the point is on the wrong side of
-    each pair, and less is better."""
+    """Ranks by pairs of examples. The more pairs have a first example that is nearer to a point
+    than their second example, the higher the point ranks. Points with equal numbers of such pairs
+    are ranked by nearness to the target. Without a target, the score sums up how far the point is
+    on the wrong side of each pair, and less is better."""
 
     space: str
     target: Example | None
@@ -114,9 +114,9 @@ class Discover:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RelevanceFeedback:
-    """Ranks by the sum of two terms. The first is the nearness to a target, times `own`. The second
-    adds up over the pairs how much nearer the point is to a pair's first example than to its
-    second, times the pair's weight."""
+    """Ranks by the sum of two terms. The first term is the nearness to a target, times `own`. The
+    second term is a sum over pairs of examples. Each pair adds its weight times how much nearer the
+    point is to the pair's first example than to its second example."""
 
     space: str
     target: Example
@@ -219,7 +219,8 @@ class QueryStep:
 
     @property
     def leaves(self) -> "list[QueryStep]":
-        """All steps below this step that have no prefetches, or the step itself if it has none."""
+        """All steps below this step that have no prefetches, or the step itself if it has no
+        prefetches."""
         return [leaf for before in self.prefetch for leaf in before.leaves] or [self]
 
 

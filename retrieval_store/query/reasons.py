@@ -90,7 +90,7 @@ def walk_conditions(conditions: Iterable[Condition]) -> Iterator[Condition]:
 def failing_parts(condition: Condition, holds: Callable[[Condition], bool]) -> list[Condition]:
     """The smallest parts of a condition that exclude a record, or an empty list if the record
     matches. For the record to match, all these parts or only one of them must change, depending on
-    the condition."""
+    the condition. holds: returns whether the record fulfils a condition."""
     if holds(condition):
         return []
     if condition.kind == "one":
@@ -182,8 +182,8 @@ class Reason:
     in text search (None on a cluster). missing_words: words of the query that the document lacks.
     ahead: the ids before the record, best first, 100 at most. same: hits that have the record's
     value under the key that the caller named. advice: what would have to change, in sentences.
-    reranked: the re-ranker's result, if it has scored the record. In that case place and ahead are
-    those after re-ranking, rank and legs those before.
+    reranked: the re-ranker's result, if it has scored the record. In that case place and ahead
+    describe the order after re-ranking, and rank and legs the order before it.
     """
 
     id: str | int
@@ -526,10 +526,11 @@ MAX_CONTAINING = 20  # records that contain a text
 
 @dataclass(frozen=True, slots=True)
 class WhyRequest:
-    """A query, and the records to explain: those with these ids, or the first records that contain
-    a text. conditions: the query's filters as the caller wrote them. beside: further kinds of
-    search that the query doesn't use. same: the key that the caller named. spelled: for each word
-    of the analyzer, its spelling in the query. names: the names of the caller's arguments."""
+    """A query, and the records to explain: the records with these `ids`, or the first records that
+    contain the text `containing`. conditions: the query's filters as the caller wrote them. beside:
+    further kinds of search that the query doesn't use. same: a metadata key; hits that have a
+    record's value under this key are reported. spelled: for each word of the analyzer, its spelling
+    in the query. names: the names of the caller's arguments."""
 
     question: Query
     ids: Sequence[PointId] | None
@@ -543,8 +544,8 @@ class WhyRequest:
 
 def reasons_of(points: PointsBackend, case: WhyRequest) -> Reasons:
     """The reasons of the records, in the order of the ids, or of insertion. Raises
-    InvalidArgumentError unless exactly one of ids and text is set, or if the query has several
-    query vectors or texts."""
+    InvalidArgumentError unless exactly one of `ids` and `containing` is set, or if the query has
+    several query vectors or texts."""
     _check_named(case.ids, case.containing)
     limit = MAX_CONTAINING if case.ids is None else len(case.ids)
     groups = case.question.groups
@@ -660,7 +661,7 @@ def _reason(case: WhyRequest, report: RankReport, at: int, record: Candidate) ->
 
 def _shared_words(case: WhyRequest, report: RankReport, at: int) -> dict[str, float | None]:
     """The words that a record shares with the query, each with its contribution to the score, in
-    descending order of contribution."""
+    descending order of contribution. at: the record's position in the report."""
     shared = {
         case.spelled.get(word.word, word.word): _number(word.shares, at)
         for word in report.words

@@ -110,9 +110,9 @@ class WriteRules:
     the batch doesn't contain, including vectors. "ignore" leaves the point unchanged. "refuse"
     raises IDAlreadyExistsError. on_missing: "insert" and "ignore" insert or skip the point;
     "refuse" raises NotFoundError. merge_payloads: keys of the new payload replace keys of the old
-    one, and None deletes a key; otherwise the new payload replaces the whole old one. needs_vector:
-    the space in which each new point must have a vector, None if points don't need a vector. where:
-    a filter; existing points that don't fulfil it are ignored.
+    payload, and None deletes a key; otherwise the new payload replaces the whole old payload.
+    needs_vector: the space in which each new point must have a vector, None if points don't need a
+    vector. where: a filter; existing points that don't fulfil it are ignored.
     """
 
     on_existing: Literal["refuse", "update", "replace", "ignore"]
@@ -136,8 +136,8 @@ class Content:
 
 
 def merge_payload(old: Payload | None, new: Payload | None) -> Payload | None:
-    """A copy of `old` in which the keys of `new` replace its own. A value of None deletes the key.
-    If `new` is None, `old` is returned."""
+    """A copy of `old`, with the keys of `new` added. If both have a key, the value in `new` is
+    used. A value of None deletes the key. If `new` is None, `old` is returned."""
     if new is None:
         return old
     merged = {**(old or {}), **new}
@@ -168,8 +168,9 @@ class Position:
 @dataclass(frozen=True, slots=True)
 class ChangedPoints:
     """The changes since an earlier position. position: the new position. ids: the ids of existing
-    points that were inserted or changed since the earlier position, in the order of insertion. None
-    if the log doesn't reach back that far. inserted: how many of these points are new."""
+    points that were inserted or changed since the earlier position, in the order of insertion; ids
+    is None if the log doesn't reach back to the earlier position. inserted: how many of these
+    points are new."""
 
     position: Position
     ids: Sequence[PointId] | None
@@ -392,7 +393,7 @@ class CollectionRecord:
 @dataclass(frozen=True, slots=True)
 class FileReport:
     """The result of verifying one file. bytes: its size. problem: a description of the damage, None
-    if there is none."""
+    if the file is undamaged."""
 
     file: Path
     bytes: int

@@ -432,7 +432,7 @@ def add_file(
             the content at the record's URI.
         batch: how many records to write at once, durably and atomically. If a batch fails, the
             batches before it stay written.
-        resume: skip records whose ids exist, so that this call continues an interrupted one.
+        resume: skip records whose ids exist, so that this call continues an interrupted call.
         upsert: update records whose ids exist, as `Collection.upsert` does.
         max_line_bytes: as in `check`.
         show_progress: show a progress bar of the records.

@@ -58,7 +58,7 @@ class FolderRules:
     readers: frozenset[str] = frozenset()
 
     def why_not(self, path: str) -> str | None:
-        """The reason why a file with this path is left out; None if it isn't."""
+        """The reason why a file with this path is left out; None if it isn't left out."""
         name = path.rpartition("/")[2]
         if name.startswith("."):
             return "its name begins with a dot"

@@ -57,9 +57,9 @@ def build_function(kind: Any, settings: Mapping[str, Any]) -> Embeds:
 
 def function_of_file(spec: Mapping[str, Any], trust: bool) -> Any:
     """The embedding function that computed the vectors of a file, built from the name and settings
-    in that file. None if no registered function has that name, or if it can't be built. Without
-    `trust` also None for a function that may access hosts or files, since the author of the file
-    chose it."""
+    in that file. None if no registered function has that name, or if the function can't be built.
+    trust: whether the function may access hosts or files. Without `trust`, the result is also None
+    for a function that could access them, since the author of the file chose it."""
     name, settings = spec.get("name"), spec.get("settings")
     group = plugins.EMBEDDING_FUNCTIONS
     if not isinstance(name, str) or not isinstance(settings, dict):

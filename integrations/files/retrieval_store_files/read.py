@@ -181,9 +181,9 @@ def read_folder(
         chunk: as in `sync_folder`.
         overlap: as in `sync_folder`.
         metadata: as in `sync_folder`.
-        function: an embedding function, or the name of one. Passages are short enough for it to
-            read each one whole. By default passages have up to 200 words, and a model may truncate
-            them.
+        function: an embedding function, or the name of a registered function. Passages are short
+            enough for the function to read each passage whole. By default passages have up to 200
+            words, and a model may truncate them.
         max_bytes: the largest size of a file in bytes.
         passwords: as in `sync_folder`.
         ocr: as in `sync_folder`.
@@ -246,8 +246,8 @@ class RecordReader:
         remembers: bool = True,
     ) -> None:
         """readers: the process that reads files. hashes: the hashes of files that this process has
-        read before. remembers: whether each file is read twice. If so, its records are cached for
-        the second reading, up to a size limit."""
+        read before. remembers: whether each file is read twice. If it is, its records are cached
+        for the second reading, up to a size limit."""
         self.folder, self.name, self.how = folder, how.name, how
         self._readers, self._hashes = readers, hashes
         self._sources = {

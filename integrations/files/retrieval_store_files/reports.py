@@ -20,8 +20,9 @@ class Exported:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The result of checking a file whose records are all valid. dimension: the dimension of its
-    embeddings, None if it has none; embedded: the number of records that have an embedding."""
+    """The result of checking a file whose records are all valid. dimension: the dimension of the
+    embeddings, None if the file has no embeddings; embedded: the number of records that have an
+    embedding."""
 
     path: Path
     records: int

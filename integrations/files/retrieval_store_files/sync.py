@@ -499,7 +499,7 @@ class _Plan:
 
     def users_metadata(self, record: FileRecord) -> dict[str, Any]:
         """The metadata that users added to the existing record with the same text. If no record has
-        that text, the metadata of the record at the same position in the file."""
+        that text, the metadata are those of the record at the same position in the file."""
         path, digest = record.metadata["path"], record.metadata.get("text_hash")
         same = [self.existing[point_id] for point_id in self._ids_by_path.get(path, [])]
         alike = [candidate for candidate in same if candidate.metadata.get("text_hash") == digest]

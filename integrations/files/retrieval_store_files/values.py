@@ -111,8 +111,8 @@ def path_of(path: Any, name: str) -> Path:
 @contextmanager
 def needing(feature: str, package: str | None, requirement: str) -> Iterator[None]:
     """A context manager that raises MissingDependencyError if an import within it fails. feature:
-    the feature that needs the package; package: its name, by default the imported module's;
-    requirement: what to install with pip, or "[EXTRA]" of this package."""
+    the feature that needs the package; package: the name of the package, by default the name of the
+    imported module; requirement: what to install with pip, or "[EXTRA]" of this package."""
     try:
         yield
     except ImportError as error:

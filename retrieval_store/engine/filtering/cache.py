@@ -205,8 +205,9 @@ class FilterResult:
     def filter_for_codes(self, space: SpaceState, stop: int) -> "Bits | RowFilter":
         """A filter of the slots below `stop` for a scan of codes. With a bit for each slot, the
         scan skips blocks without a matching slot. If few blocks can be skipped, the filter tests
-        the row of each slot instead, by the test or by the bits of rows. Building the bits of slots
-        takes longer than most searches, so it pays only after several searches."""
+        the row of each slot instead. It uses the result's test of rows, or the bits of rows.
+        Building the bits of slots takes longer than most searches, so it pays only after several
+        searches."""
         name = space.space.name
         self._by_rows[name] = times = self._by_rows.get(name, 0) + 1
         few = self._bits is not None and space.space.slots <= FEW_SLOTS
@@ -327,8 +328,8 @@ def key_of(expression: Expression | None) -> Key | None:
 
 
 def _has_infinite(node: Any) -> bool:
-    """Whether a number in a node is infinite or NaN. Also True if the sum of its numbers
-    overflows."""
+    """Whether a number in a node is infinite or NaN. The result is also True if the sum of the
+    node's numbers overflows."""
     return _are_infinite([getattr(node, name) for name in node.__dataclass_fields__])
 
 
@@ -347,9 +348,9 @@ def _may_mean_integers(node: Expression) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """A filter for the expired points, or None if no point has expired. It is valid for the state
-    as of the write `seq`, from the time `since` until just before `until`, in seconds since
-    1970."""
+    """The filter for expired points, and the period in which it is valid. condition: the filter,
+    None if no point has expired. It is valid for the state as of the write `seq`, from the time
+    `since` until just before `until`, in seconds since 1970."""
 
     seq: int
     since: float

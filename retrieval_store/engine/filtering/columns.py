@@ -516,7 +516,8 @@ def _check_path(path: object) -> PayloadPath:
 
 def _rows_here(pks: Ints, written: Ints) -> Ints | None:
     """The current row of each point in the file: (n,), -1 for a deleted point. None if the points
-    of the file are still the first rows, in the same order."""
+    of the file are still the first rows, in the same order. written: the pks of the points in the
+    file; pks: the pks of all rows."""
     if np.array_equal(pks[: len(written)], written):
         return None
     return rows_of(pks, written)

@@ -75,8 +75,9 @@ def facet(
 
 
 def _leave_foremost(parts: Sequence[_Part], numbers_of_parts: list[Ints], limit: int) -> None:
-    """Reduce the values of the largest part to those that may be among the `limit` most frequent.
-    These are the most frequent values of that part, and the values that other parts also have."""
+    """Reduce the values of the largest part to values that may be among the `limit` most frequent
+    values of all parts. These are the most frequent values of the largest part, and the values that
+    other parts also have."""
     largest = max(range(len(parts)), key=lambda i: len(numbers_of_parts[i]))
     postings, counts = parts[largest]
     if len(postings.numbers) > 1:  # numbers of different types may be equal
@@ -244,8 +245,8 @@ def _ends(
     descending: bool,
 ) -> list[_Ordered]:
     """For each segment of the column, the rows that fulfil the expression and have numbers within
-    the bounds, with these numbers. If there are many, only the rows with which the order begins are
-    returned."""
+    the bounds, with these numbers. If there are many such rows, only the rows with which the order
+    begins are returned."""
     allowed = _allowed(view, expression)
     return [
         _end_of(segment.values, allowed, above, bounds, limit, descending)
@@ -264,7 +265,8 @@ def _end_of(
 ) -> _Ordered:
     """For one segment, the rows that are allowed and have numbers within the bounds, with these
     numbers. The pairs are scanned in pieces, from the end with which the order begins. Each piece
-    is four times as large as the piece before."""
+    is four times as large as the piece before. above: the rows that segments above this segment
+    contain; they are left out."""
     (part,) = postings.numbers  # an index contains numbers of one type
     offsets = postings.groups.offsets
     first, stop = part.between(bounds)
@@ -355,7 +357,7 @@ def _first_rows(
     view: FilterView, allowed: FilterResult, start: PointId | None, limit: int | None
 ) -> Ints:
     """At most `limit` rows that fulfil a filter, in the order of their ids, beginning with the id
-    `start`."""
+    `start`. allowed: the result of the filter."""
     count = allowed.count
     most = count if limit is None else min(limit, count)
     steps = most * view.state.count // max(1, count)
@@ -388,7 +390,8 @@ def _first_matching(
 
 def _walk(view: FilterView, start: PointId | None, steps: int) -> Iterator[Ints]:
     """Yield the rows of all points in the order of their ids, beginning with the id `start`, in
-    pieces. Each piece is twice as large as the piece before."""
+    pieces. Each piece is twice as large as the piece before. steps: the wanted size of the first
+    piece."""
     steps = max(FIRST_STEPS, min(steps, MAX_STEPS))
     pks = _ids_from(view.connection, start, steps)
     while len(pks):

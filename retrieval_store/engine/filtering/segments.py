@@ -215,7 +215,8 @@ def rows_found_in_segments(
 ) -> FoundRows | None:
     """The rows that a condition finds in the segments of a column, beginning with the lowest
     segment. rows: the rows of each segment. dead_rows: rows without a point, ascending. None if the
-    lowest segment can't return the value of a row, or if many rows have changed."""
+    lowest segment can't return the value of a row, or if many rows have changed. height: the number
+    of rows of the state."""
     in_runs = [as_runs for row_set in row_sets if (as_runs := _as_runs(row_set)) is not None]
     changed = len(dead_rows) + sum(map(len, rows[1:]))
     if len(in_runs) < len(row_sets) or changed > MOST_CHANGED:
@@ -346,8 +347,8 @@ class DistinctNumbers:
     first: int
 
     def between(self, bounds: Interval) -> Run:
-        """The run of the scalars inside the bounds: the number of the first, and the number after
-        the last."""
+        """The run of the scalars inside the bounds: the number of the first scalar, and the number
+        after the last scalar's number."""
         start, stop = 0, len(self.values)
         if bounds.gt is not None:
             start = max(start, self._count_below(bounds.gt, or_equal=True))
@@ -405,7 +406,8 @@ class Postings:
         return self.text_bytes + self.groups.nbytes + arrays
 
     def other_than(self, values: Sequence[Scalar], loose: bool) -> RowsInRuns:
-        """The rows that have any value that isn't among these."""
+        """The rows that have any value that isn't among these values. loose: whether an integer can
+        equal a float."""
         left_out = [(n, n + 1) for n in sorted(set(self.numbers_of(values, loose)))]
         # The ends of the runs between these.
         edges = [0, *chain.from_iterable(left_out), self.false + 2]
@@ -442,9 +444,10 @@ class Postings:
         return scalars + [bool(number > self.false) for number in bools.tolist()]
 
     def numbers_of_most_frequent(self, counts: Ints, limit: int) -> Ints:
-        """The numbers of some scalars that include the `limit` most frequent. Of equally frequent
-        scalars, lower ones come first: bools, then numbers, then strings. All numeric scalars must
-        have the same type."""
+        """The numbers of the `limit` most frequent scalars, and possibly of some more scalars.
+        counts: for each scalar number, how many rows have the scalar. Of equally frequent scalars,
+        lower scalars come first: bools, then numbers, then strings. All numeric scalars must have
+        the same type."""
         present = np.flatnonzero(counts)
         if not 0 < limit < len(present):
             return present
@@ -627,7 +630,7 @@ class ValueSegment:
         return RowsInRuns(self.values.groups, runs_of(numbers))
 
     def other_than(self, values: Sequence[Scalar]) -> "Either":
-        """The rows that have any value that isn't among these."""
+        """The rows that have any value that isn't among these values."""
         return Either((self.values.other_than(values, self.loose), Rows(self.others)))
 
     def between(self, bounds: Interval) -> RowsInRuns:
@@ -756,7 +759,8 @@ def build_segment(
 def _values_at_end(
     column: Column, beyond: Sequence[Step], owners: Ints, values: Sequence[Any]
 ) -> tuple[Ints, Sequence[Any]]:
-    """The values at the end of the column's path, with the row of each value."""
+    """The values at the end of the column's path, with the row of each value. beyond: the steps of
+    the path after the keys that were read. owners: the row of each of `values`."""
     groups = [values_at_end(value, beyond) for value in values]
     if isinstance(column, ValuesAt) and column.sees_nothing:
         groups = [group or [NOTHING] for group in groups]
@@ -764,14 +768,16 @@ def _values_at_end(
 
 
 def _items(owners: Ints, values: Sequence[Any]) -> tuple[Ints, Sequence[Any]]:
-    """The values, with lists replaced by their elements, and the row of each resulting value."""
+    """The values, with lists replaced by their elements, and the row of each resulting value.
+    owners: the row of each of `values`."""
     if list not in set(map(type, values)):
         return owners, values
     return _join_groups(owners, [value if type(value) is list else [value] for value in values])
 
 
 def _join_groups(owners: Ints, groups: Sequence[Values]) -> tuple[Ints, list[Any]]:
-    """The values of all groups in one list, and for each value the row of its group."""
+    """The values of all groups in one list, and for each value the row of its group. owners: the
+    row of each group."""
     sizes = np.fromiter(map(len, groups), np.int64, len(groups))
     return np.repeat(owners, sizes), [value for group in groups for value in group]
 
@@ -972,7 +978,8 @@ def _join_texts(
 
 def _invert(codes: Ints32, texts: Ints32, count: int) -> tuple[Ints32, Ints]:
     """For each token, the distinct texts that contain it, ascending. The texts of all tokens are
-    concatenated, with the offset of each token's texts."""
+    concatenated, with the offset of each token's texts. codes: token numbers; texts: the text of
+    each of `codes`; count: the number of tokens."""
     order = stable_order(codes)
     codes, texts = codes[order], texts[order]
     first = np.ones(len(codes), np.bool_)

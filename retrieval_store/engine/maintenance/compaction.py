@@ -96,8 +96,8 @@ def _copy_and_switch(
 
 def _remove_unfinished(access: Access) -> None:
     """Remove the files of a failed compaction, if that is possible now; the next compaction removes
-    the rest. Errors in this function are ignored, so that the caller gets the error of the
-    compaction."""
+    the remaining files. Errors in this function are ignored, so that the caller gets the error of
+    the compaction."""
     with suppress(Exception):
         # Not from memory: the switch may have been committed before the error occurred.
         generation = access.use(read_head).generation
@@ -139,8 +139,8 @@ def _copy_space(
 def _take_in_codes(
     access: Access, copy: Space, generation: int, check_cancelled: Callable[[], object]
 ) -> None:
-    """Compute the codes of the copied vectors for the next generation, so that queries have codes
-    as soon as it is valid."""
+    """Compute the codes of the copied vectors for the next generation. So queries have codes as
+    soon as that generation is valid."""
     assert copy.dimension is not None
     vectors, slots = access.memory.open_vectors(copy, generation), copy.slots
     if not codes_pay_off(slots, copy.dimension, copy.metric):
@@ -210,7 +210,7 @@ def _forget_blocks(write: WriteTransaction, generation: int) -> None:
 
 
 def _index_to_build(access: Access, space: Space, generation: int, count: int) -> SpaceIndex | None:
-    """The index of the next generation; None if it shouldn't have one."""
+    """The index of the next generation; None if that generation shouldn't have an index."""
     assert space.dimension is not None
     index = access.memory.open_space(space, generation).index
     worth = index_is_worth_building(count, space.dimension, space.metric)
@@ -284,8 +284,9 @@ def _forget_leftovers(write: WriteTransaction, generation: int) -> None:
 
 
 def _sync_log(directory: Path) -> None:
-    """Sync the record of the valid generation before the files of other generations are removed. If
-    commits aren't synced, a power cut could otherwise undo the commit but not the removal."""
+    """Sync the record of the valid generation before the files of other generations are removed.
+    Commits may not be synced. Without this sync, a power cut could then undo the commit, but not
+    the removal of the files."""
     with suppress(FileNotFoundError):  # in that case its data is in the database, which was synced
         sync_file(directory / f"{POINTS_NAME}-wal")
 
@@ -304,7 +305,7 @@ def has_leftovers(view: SearchView, directory: Path | None) -> bool:
 
 def _is_of_other(key: str, generation: int, is_dropped: Callable[[int], bool]) -> bool:
     """Whether the file with this key belongs to another generation, to a deleted space, or to an
-    obsolete kind."""
+    obsolete kind. is_dropped: returns whether a space with this number was deleted."""
     kind, *numbers = key.split(".")
     is_of_other = kind in derived.KINDS_BEFORE
     is_of_other = is_of_other or (kind in derived.OF_VECTORS and numbers[1:2] != [str(generation)])
@@ -317,7 +318,8 @@ def _kind_of(key: str) -> str:
 
 
 def _space_of(key: str) -> int:
-    """The number of the vector space to which a derived file belongs; -1 if it belongs to none."""
+    """The number of the vector space to which a derived file belongs; -1 if the file belongs to no
+    vector space."""
     kind, *numbers = key.split(".")
     return int(numbers[0]) if kind in OF_SPACES and numbers and numbers[0].isdecimal() else -1
 

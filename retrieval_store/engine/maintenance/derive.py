@@ -135,8 +135,8 @@ def _save_grown_kinds(
     growth: float = GROWTH_TO_SAVE,
 ) -> bool:
     """Write the files of those kinds that have changed enough since they were saved; returns
-    whether there was room for all. Rewriting a file also removes deleted or replaced data from
-    it."""
+    whether there was room for all of these files. Rewriting a file also removes deleted or replaced
+    data from it."""
     had_room = True
     for kind in kinds:  # a separate read for each, because writing a file takes some time
         check_cancelled()
@@ -149,7 +149,7 @@ def _save_grown_kinds(
 
 def _has_grown(view: SearchView, kind: AnyKind, growth: float) -> bool:
     """Whether enough has changed since the file was written, or since writing it failed for lack of
-    room."""
+    room. growth: the share of the points that must have changed."""
     changed, without = kind.count_changed(view), view.caches.without_room.get(kind.key, 0)
     return changed > growth * view.state.count and view.state.count > GROWN_AGAIN * without
 
@@ -162,8 +162,9 @@ def _note_room(view: SearchView, kind: AnyKind, saved: bool) -> None:
 
 
 def save_index(access: Access, name: str, growth: float) -> None:
-    """Save the index of a space if it has grown by more than this share since it was saved. Only
-    the one process that does maintenance is allowed to call this."""
+    """Save the index of a space if it has grown enough since it was saved. growth: the index is
+    saved if more than this share of its vectors is missing from the file. Only the one process that
+    does maintenance is allowed to call this."""
     cached = access.current_state()
     if name not in cached.caches.spaces or access.directory is None:
         return
@@ -187,8 +188,8 @@ def save_state(
     every: bool = False,
     most: int | None = None,
 ) -> None:
-    """Save the state of a large collection if enough has changed since it was saved; with `every`,
-    if anything has changed. Nothing is saved if there are more than `most` points. Only the one
+    """Save the state of a large collection if enough has changed since it was saved. every: whether
+    any change is enough. Nothing is saved if there are more than `most` points. Only the one
     process that does maintenance is allowed to call this. check_cancelled: called regularly; it can
     raise."""
     rests = time.monotonic() < access.memory.state_rests_until
@@ -206,7 +207,8 @@ def save_state(
 def _state_to_save(
     view: SearchView, access: Access, every: bool, most: int | None
 ) -> StateFile | None:
-    """The file of the state if it must be written, otherwise None."""
+    """The file of the state if it must be written, otherwise None. every, most: see
+    `save_state`."""
     count = view.state.count
     kind = StateFile(view.state.head.generation, access.memory.open_vectors)
     few = not is_worth_a_file(count) or (most is not None and count > most)
@@ -215,7 +217,8 @@ def _state_to_save(
 
 def _state_has_changed(view: SearchView, kind: StateFile, every: bool) -> bool:
     """Whether so much was written since the state was saved that updating it from the change log
-    takes long. Also True if the log may soon no longer reach back to the saved state."""
+    takes long. Also True if the log may soon no longer reach back to the saved state. every:
+    whether any change is enough."""
     head, saved_file = view.state.head, derived.find(view.connection, kind.key)
     if saved_file is None or every or head.seq - saved_file.seq > LOG_WRITTEN * LOG_WRITES:
         return saved_file is None or head.seq != saved_file.seq or is_useless(view, saved_file)
@@ -364,11 +367,11 @@ def _is_small(view: SearchView, key: ListKey) -> bool:
 def save_columns(
     access: Access, check_cancelled: CheckCancelled, before: Sequence[ColumnFile] = ()
 ) -> None:
-    """Save the columns that were used more than once and have changed enough since they were saved,
-    the most recently used first. Then save columns of keys that are likely to be used
-    (`usual_keys`). Saving ends if there is no more room. Only the one process that does maintenance
-    is allowed to call this. before: columns that were used before compaction, which drops them from
-    memory. check_cancelled: called regularly; it can raise."""
+    """Save the columns that were used more than once and have changed enough since they were saved.
+    The most recently used columns are saved first. Then save columns of keys that are likely to be
+    used (`usual_keys`). Saving ends if there is no more room. Only the one process that does
+    maintenance is allowed to call this. before: columns that were used before compaction, which
+    drops them from memory. check_cancelled: called regularly; it can raise."""
     if access.directory is None:
         return
     used = dict.fromkeys([*access.read(columns_worth_saving), *before][:MAX_COLUMNS])
@@ -431,14 +434,15 @@ def _save_ahead(
 
 
 def _forget_all(write: WriteTransaction, keys: Sequence[str]) -> bool:
-    """Delete the records of the column files with these keys; returns whether there were any."""
+    """Delete the records of the column files with these keys; returns whether there were any such
+    records."""
     present_keys = [file.key for file in _column_files(write.connection) if file.key in keys]
     derived.forget(write.connection, present_keys)
     return bool(present_keys)
 
 
 def _forget_oldest(write: WriteTransaction) -> None:
-    """If there are too many column files, delete the records of the oldest."""
+    """If there are too many column files, delete the records of the oldest column files."""
     files = sorted(_column_files(write.connection), key=lambda file: -file.seq)
     derived.forget(write.connection, [file.key for file in files[MAX_COLUMNS:]])
 
@@ -460,10 +464,10 @@ _NO_CONTENT = tuple(f"{kind}." for kind in (*derived.OF_VECTORS, FILE_KIND))
 
 
 def renew(access: Access, held: Sequence[ListFile], used: Sequence[ColumnFile]) -> None:
-    """Rewrite the files of lists and columns if points have changed since they were written. This
-    concerns the lists in `held`, the columns in `used`, and all that already have files. Delete the
-    records of all other files of lists and columns, and of those for which there is no room. Only
-    the one process that does maintenance is allowed to call this."""
+    """Rewrite the files of lists and columns if points have changed since they were written. The
+    lists in `held` and the columns in `used` are renewed, and so are all lists and columns that
+    already have files. Delete the records of all other files of lists and columns, and of files for
+    which there is no room. Only the one process that does maintenance is allowed to call this."""
     if access.directory is None:
         return
     access.read(_forget_read, held)
@@ -504,8 +508,9 @@ def _kinds_to_renew(
     view: SearchView, held: Sequence[ListFile], used: Sequence[ColumnFile]
 ) -> list[AnyKind]:
     """The files of the lists and columns that are in `held` or `used`, or already have files. Of
-    the lists of words, only those used last are included, or, if this process has used none, those
-    saved last. There are at most as many columns as can be saved."""
+    the lists of words, only those in `held` are included. If `held` has no lists of words, the
+    lists of words that were saved last are included. There are at most as many columns as can be
+    saved."""
     numbers = {space.number for space in view.state.non_dense.values() if space.kind == "sparse"}
     saved = _saved_kinds(view, ListFile)
     word_lists = [kind for kind in saved if kind.list_key[0] == "words"]
@@ -573,9 +578,9 @@ def _should_have_codes(space: SpaceState) -> bool:
 
 
 def save_codes(access: Access, name: str, every: bool = False) -> None:
-    """Write full segments of codes that aren't in files yet, if there are enough of them; with
-    `every`, even if there are few. Only the one process that does maintenance is allowed to call
-    this."""
+    """Write full segments of codes that aren't in files yet, if there are enough such segments.
+    every: whether to write even a few segments. Only the one process that does maintenance is
+    allowed to call this."""
     # Another process may have saved more codes than this process has.
     cached = access.read(_with_saved_codes, name)
     codes = cached.caches.spaces[name].codes_at_hand if name in cached.caches.spaces else None
@@ -652,10 +657,10 @@ _warned: set[WarnedKey] = set()
 
 def load_index(access: Access, name: str, at_once: bool = True, waits: bool = True) -> None:
     """Load the index of a space from its file if the file has many more vectors than the index in
-    memory. The space must be large enough to benefit from an index. Without `at_once`, it is loaded
-    only when queries have lost as much time without it as loading takes. waits: whether to wait for
-    another thread that is loading or filling the index, which can take minutes; if not, the other
-    thread is left to do it."""
+    memory. The space must be large enough to benefit from an index. at_once: whether to load it
+    now; otherwise it is loaded only when queries have lost as much time without it as loading
+    takes. waits: whether to wait for another thread that is loading or filling the index, which can
+    take minutes. If False, the index isn't loaded here while that thread works."""
     index, derived_file = access.read(_index_to_load, name, at_once)
     if index is not None and derived_file is not None:
         # Outside of the transaction, because forks and the emptying of the log wait for its end.
@@ -684,7 +689,8 @@ def fill_index(
 ) -> bool:
     """Add the missing vectors to the index of a space, after loading its file (`load_index`).
     Returns whether the index is still incomplete, because another process builds it, a compaction
-    has replaced the files, or the collection was closed as idle."""
+    has replaced the files, or the collection was closed as idle. may_begin: whether an empty index
+    can be filled. at_once: see `load_index`."""
     load_index(access, name, at_once)
     index, state = access.read(_index_and_state, name)
     if index is None or (index.rests and not at_once):

@@ -83,8 +83,9 @@ T = TypeVar("T")
 
 
 class _Locks:
-    """For each directory, the lock for which the threads of this process queue. files: the open
-    lock files whose locks this process holds."""
+    """The locks with which the threads and processes take turns at maintenance. There is one lock
+    for each directory, for which the threads of this process queue. files: the open lock files
+    whose locks this process holds."""
 
     def __init__(self) -> None:
         self._of_threads: dict[Path, FifoLock] = {}

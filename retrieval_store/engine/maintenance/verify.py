@@ -311,14 +311,15 @@ def _refuse_other_codes(
     space: SpaceState, first: int, is_over: Event, saved: MappedSegments
 ) -> None:
     """Raise ValueError unless the codes in a file are valid for the vectors of a space. first: the
-    slot of the file's first code."""
+    slot of the file's first code. is_over: see `_end_if`."""
     for number, codes in enumerate(saved.segments):
         _end_if(is_over)
         _refuse_wrong_codes(codes, space, first + number * SEGMENT)
 
 
 def _end_if(is_over: Event) -> None:
-    """Raise CancelledError if nobody is waiting for the result of this thread any more."""
+    """Raise CancelledError if nobody is waiting for the result of this thread any more. is_over:
+    set once nobody is waiting."""
     if is_over.is_set():
         raise CancelledError
 
@@ -360,8 +361,9 @@ def _holds(codes: Codes, start: int, vectors: Floats) -> Bools:
 
 
 def _signs_hold(codes: Codes, span: slice, turned: Floats, sides: Floats) -> Bools:
-    """Whether the signs and the factors of some rows are correct. Signs of numbers so near 0 that
-    rounding decides can be either. The rows must form complete blocks."""
+    """Whether the signs and the factors of some rows are correct. If a number is so near 0 that
+    rounding decides, either sign is correct. turned: the rotated rows; sides: the parts of the rows
+    that are stored exactly. The rows must form complete blocks."""
     factors, sides_beside = factors_and_sides(codes, slice(span.start // BLOCK, span.stop // BLOCK))
     signs, longest = signs_of(codes, np.arange(span.start, span.stop)), _length(turned)
     doubtful = np.abs(turned) <= SIGNS_ROUNDED * longest[:, None]
@@ -669,7 +671,8 @@ def _recall_comparisons(
     view: SearchView, sound: list[SpaceState], is_over: Event
 ) -> dict[str, Comparison]:
     """Like `_comparisons`, but for measured recalls. Only the codes in files are needed for the
-    comparison, so other threads can do it."""
+    comparison, so other threads can do it. sound: the spaces whose vectors are undamaged. is_over:
+    see `_end_if`."""
     comparisons: dict[str, Comparison] = {}
     for space in sound:
         caches = view.caches.spaces[space.space.name]
@@ -684,7 +687,7 @@ def _refuse_other_recall(
     space: SpaceState, coded: CodeSnapshot, is_over: Event, path: Path, derived_file: DerivedFile
 ) -> None:
     """Raise ValueError unless searches find about the recorded share of the nearest vectors. The
-    check is skipped if too few vectors have codes in files."""
+    check is skipped if too few vectors have codes in files. is_over: see `_end_if`."""
     recall = Recall.from_json(path.read_bytes())
     if coded.together is None or recall.vectors > 2 * coded.stop:
         return
@@ -707,7 +710,8 @@ def _codes_comparisons(
     view: SearchView, sound: list[SpaceState], is_over: Event
 ) -> dict[str, Comparison]:
     """Like `_comparisons`, but for codes. Only vectors and codes are needed for the comparison, so
-    other threads can do it."""
+    other threads can do it. sound: the spaces whose vectors are undamaged. is_over: see
+    `_end_if`."""
     codes_of_spaces = [(space, view.caches.spaces[space.space.name].codes) for space in sound]
     slots = FILE_SEGMENTS * SEGMENT
     return {

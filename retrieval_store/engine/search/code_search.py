@@ -52,8 +52,8 @@ class PackedCodes:
 @dataclass(frozen=True, slots=True)
 class _ScanParts:
     """The input of a search by codes. pieces: the codes to scan. allowed: the slots that fulfil the
-    filter; see `quantized.candidates`. rest: such slots without codes, which are searched as
-    floats."""
+    filter; see `quantized.candidates`. rest: the slots that fulfil the filter but have no codes;
+    their vectors are searched as floats."""
 
     pieces: CodeSegments | None
     allowed: Bits | RowFilter | None
@@ -82,7 +82,8 @@ def by_codes(
     errors: float | None,
 ) -> list[Neighbors | None]:
     """The k nearest vectors to each of the query vectors at `query_numbers`, found by a scan of
-    codes. The result of a query is None if the scan leaves too many candidates."""
+    codes. The result of a query is None if the scan leaves too many candidates. coded: the codes to
+    scan; errors: see `SearchGoal`."""
     parts = _parts(context, coded)
     if parts.pieces is None or len(parts.rest):
         neighbors_by_query = _with_rest(context, parts, query_numbers, errors)
@@ -103,7 +104,7 @@ def _nearest_by_codes(
     query_numbers: list[int],
     errors: float | None,
 ) -> list[Nearest | None]:
-    """The nearest among the vectors that have codes."""
+    """The nearest among the vectors that have codes. errors: see `SearchGoal`."""
     queries_and_lengths = (
         context.vectors_at(query_numbers),
         [context.lengths[i] for i in query_numbers],
@@ -120,7 +121,7 @@ def _with_rest(
     context: SearchContext, parts: _ScanParts, query_numbers: list[int], errors: float | None
 ) -> list[Neighbors | None]:
     """The nearest vectors if some vectors that fulfil the filter have no codes. Vectors without
-    codes are searched as floats."""
+    codes are searched as floats. errors: see `SearchGoal`."""
     rest = context.nearest_of(query_numbers, parts.rest)
     if parts.pieces is None:
         return [context.rank(i, slots) for i, slots in zip(query_numbers, rest, strict=True)]

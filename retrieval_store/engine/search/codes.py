@@ -147,7 +147,7 @@ class CodeSnapshot:
         self, allowed: FilterResult, space: SpaceState, k: int, errors: float | None
     ) -> CodePass:
         """A prepared scan of all codes for the k nearest vectors that fulfil a filter. errors: see
-        `SearchGoal`."""
+        `SearchGoal`. allowed: the result of the filter."""
         assert self.together is not None
         most = max_candidates(allowed.about_count, MAX_SHARE, k)
         of_slots = allowed.filter_for_codes(space, self.stop)
@@ -311,7 +311,8 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
 
     def take_in(self, slots: int, rows_of: RowsOf, tell: Callable[[], object]) -> None:
         """Compute the codes of the first `slots` slots, segment by segment, if that is worthwhile.
-        tell: called after each segment."""
+        tell: called after each segment. rows_of: returns the vectors from one slot to before
+        another slot."""
         while self.lacks(slots) and not self.closed:
             self.filling.take(partial(self._take_in, slots, rows_of))
             tell()
@@ -323,7 +324,8 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         return behind * (self._space.dimension or 0) > MIN_CELLS
 
     def _take_in(self, slots: int, rows_of: RowsOf) -> None:
-        """Compute the codes of the next segment that lacks codes, or of the tail."""
+        """Compute the codes of the next segment that lacks codes, or of the tail. slots, rows_of:
+        see `take_in`."""
         for number in range(-(-slots // SEGMENT)):
             stop = min(slots, (number + 1) * SEGMENT)
             if not self._has(number, stop):
@@ -343,7 +345,8 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         return tail[1] if tail is not None and tail[0] == number else None
 
     def _code(self, number: int, stop: int, rows_of: RowsOf) -> None:
-        """Compute the codes of a segment, up to the slot `stop`, into memory."""
+        """Compute the codes of a segment, up to the slot `stop`, into memory. number: the number of
+        the segment; rows_of: see `take_in`."""
         first = number * SEGMENT
         tail = self._tail_of(number)
         tail_rows = 0 if tail is None else tail.count

@@ -152,7 +152,7 @@ class KeptScan:
 
     def nearest(self, vector: Matrix, allowed: FilterResult) -> Nearest | None:
         """The nearest points that fulfil a filter, which is tested row by row. None if this query
-        must be answered in another way."""
+        must be answered in another way. allowed: the result of the filter."""
         inputs, space, at_hand = self.inputs, self.validity.space, self.validity.at_hand
         assert at_hand is not None
         matching, lacks_bits = min(allowed.about_count, inputs.matching), allowed.lacks_bits(space)
@@ -208,12 +208,14 @@ class SearchCache:
         self._searches = WeakKeyDictionary[Filter, dict[SearchKey, Kept]]()
 
     def get(self, allowed: Filter, key: SearchKey) -> Kept | None:
-        """The search that is kept for this filter and key, whether it is still valid or not."""
+        """The search that is kept for this filter and key, whether it is still valid or not.
+        allowed: the result of the filter, or `ANY_FILTER`."""
         of_filter = self._searches.get(allowed)
         return None if of_filter is None else of_filter.get(key)
 
     def put(self, allowed: Filter, key: SearchKey, kept: Kept) -> None:
-        """Keep a search for this filter and key."""
+        """Keep a search for this filter and key. allowed: the result of the filter, or
+        `ANY_FILTER`."""
         of_filter = self._searches.setdefault(allowed, {})
         if len(of_filter) >= MOST_KEPT and key not in of_filter:
             of_filter.clear()
@@ -322,9 +324,9 @@ class OpenSpace:
         self._searches.clear()
 
     def find_search(self, allowed: FilterResult, key: SearchKey, space: SpaceState) -> Kept | None:
-        """The prepared search for this filter. If there is none, the search of all vectors
-        (`ANY_FILTER`), which tests rows during the scan. None if neither search is cached and valid
-        in this state."""
+        """The prepared search for this filter. If there is no such search, the search of all
+        vectors (`ANY_FILTER`) is returned, which tests rows during the scan. None if neither search
+        is cached and valid in this state. allowed: the result of the filter."""
         kept = self._searches.get(allowed, key)
         if kept is None and allowed.tested is not None:
             kept = self._searches.get(ANY_FILTER, key)
@@ -332,7 +334,7 @@ class OpenSpace:
 
     def keep_search(self, allowed: Filter, key: SearchKey, kept: Kept) -> None:
         """Keep a search for the next query, unless the objects from which it was prepared were
-        replaced."""
+        replaced. allowed: the result of the search's filter, or `ANY_FILTER`."""
         self._searches.put(allowed, key, kept)
         if self._closed or not kept.validity.holds(kept.validity.space):
             self._searches.clear()
@@ -372,8 +374,9 @@ class EngineTrace(answering.Trace):
     read-only. last: when the last lap ended.
 
     lacking_cells: the amount of missing work, as the number of vectors times the dimension. It is
-    the maximum for fresh, uncoded and unmeasured vectors (the latter two weighted by UNCODED). It
-    is recorded for every call, because it decides whether maintenance starts.
+    the greatest of three amounts: for fresh, for uncoded, and for unmeasured vectors. The amounts
+    for uncoded and unmeasured vectors are weighted by UNCODED. It is recorded for every call,
+    because it decides whether maintenance starts.
     """
 
     __slots__ = (
@@ -531,7 +534,7 @@ class SearchContext:
         )
 
     def rank(self, i: int, slots: Ints) -> Neighbors:
-        """Among these slots, the k whose vectors are nearest to the i-th query vector, with exact
+        """The k of these slots whose vectors are nearest to the i-th query vector, with exact
         distances."""
         self.verify_once(slots)
         vector, k = self.vectors[i], self.k

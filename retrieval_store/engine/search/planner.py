@@ -174,7 +174,7 @@ def _candidate(dimension: int) -> float:
 
 def candidates(inputs: CostInputs) -> int:
     """How many candidates to request so that they contain the k nearest matching points. On
-    average, one candidate of slots/matching matches."""
+    average, one of slots / matching candidates fulfils the filter."""
     last_rank = inputs.k * inputs.slots / inputs.matching
     growth = max(1.0, inputs.slots / USUAL_SLOTS) ** EF_GROWTH
     return int(growth * (inputs.ef_search + EF_PER_RANK * max(0.0, last_rank - USUAL_K)))
@@ -216,7 +216,8 @@ def _streamed_cost(
     inputs: CostInputs, row_cost: float, row_bytes: float, number_bytes: float
 ) -> float:
     """The cost of scanning one row. row_cost: the cost if the row's bytes are in the processor's
-    cache."""
+    cache. number_bytes: the bytes that are read for each number of the row's vector; row_bytes: the
+    further bytes that are read for the row."""
     far = _rows_in_blocks(inputs) * inputs.dimension * number_bytes > CODE_CACHE_BYTES
     return max(row_cost, (row_bytes + number_bytes * inputs.dimension) * BYTE_READ if far else 0.0)
 

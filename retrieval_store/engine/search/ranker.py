@@ -267,8 +267,9 @@ class _DenseSearch:
         )
 
     def _lies_together(self, coded: bool) -> bool:
-        """Whether the vectors (or codes) that fulfil the filter are contiguous. They are if all
-        vectors fulfil it, or if there is a copy of their codes, or this call will make one."""
+        """Whether the vectors (or, with `coded`, the codes) that fulfil the filter are contiguous.
+        They are contiguous if all vectors fulfil the filter. Codes are also contiguous if there is
+        a copy of them, or if this call will make a copy."""
         allowed = self._context.allowed
         if not allowed.restricts and not self._context.space.dead:
             return True
@@ -353,7 +354,8 @@ class _DenseSearch:
 
     def _note_signs(self, errors: float | None, hits: Nearest | None) -> None:
         """If a search scanned signs first, record a report on it for `explain`. hits: its hits for
-        the only query vector."""
+        the only query vector. errors: the number of standard errors that it allowed for; None if it
+        scanned no signs."""
         if errors is None or not self._trace.is_recording:
             return
         from retrieval_store.engine.search.code_search import estimate_recall

@@ -300,8 +300,8 @@ class Measurement:
         )
 
     def measure_with(self, recall: Recall) -> list[Measured]:
-        """The recall of each kind of questions with the number of errors from an earlier
-        measurement. The list is empty if there is too little data for questions."""
+        """The recall of each kind of questions, if searches allow for the number of standard errors
+        in an earlier measurement. The list is empty if there is too little data for questions."""
         errors = recall.errors[TARGETS.index(DEFAULT_RECALL)]
         measured_groups = [
             self._measure(answers, errors) for answers in self._questions_with_answers()
@@ -508,8 +508,8 @@ class Measurement:
         return scores, errors
 
     def _measure(self, answered: _Answered, errors: float) -> list[Measured]:
-        """The recall of searches that allow for this number of errors, for each number of hits in
-        HITS."""
+        """The recall of searches that allow for this number of standard errors, for each number of
+        hits in HITS. errors: the number of standard errors."""
         (group, true), measurements = answered, []
         for k in HITS:
             answerable = [
@@ -551,8 +551,8 @@ class Measurement:
         return hits
 
     def _share(self, question: _Question, true: Nearest, k: int, errors: float) -> float:
-        """The share of the true k nearest that one search finds. Other hits at the same distance
-        are counted too."""
+        """The share of the true k nearest vectors that one search finds. Other hits at the same
+        distance are counted too."""
         hits = self._search(question, k, errors)
         # Without hits, the question is answered exactly.
         return 1.0 if hits is None else hits.share_of(true, k)

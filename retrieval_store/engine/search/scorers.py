@@ -318,7 +318,8 @@ class _FormulaRows:
         filler: Any = 0.0,
     ) -> Floats:
         """For each row, one value of the variable, or `filler` if the value isn't needed. Each key
-        is read only once, because a formula may use a key many times."""
+        is read only once, because a formula may use a key many times. convert: returns a usable
+        form of a value, or None. default: the value for points without a value."""
         key = variable, convert, default, filler
         cached_values = self._known.get(key)
         if cached_values is None:
@@ -588,7 +589,8 @@ class Scorings:
 
     def _rank_by_examples(self, step: QueryStep, scoring: ByExamples, within: Within) -> Ranked:
         """Rank by a combination of the similarities to examples. The scores are computed
-        approximately for all rows, then exactly for the rows that may be among the best."""
+        approximately for all rows, then exactly for the rows that may be among the best. within:
+        the rows to rank, None for all rows that fulfil the filter."""
         view = self._view
         comparison = comparison_of(scoring)
         name, examples = comparison.space, comparison.examples
@@ -779,7 +781,7 @@ class RowLabels:
 
     @property
     def points_per_occurrence(self) -> int:
-        """One point in how many has a certain value, on average; 0 if unknown."""
+        """The number n for which, on average, one in n points has a given value; 0 if unknown."""
         if not self._layers:
             return 0
         largest = max(self._layers, key=lambda segment: len(segment.rows))

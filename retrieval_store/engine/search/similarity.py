@@ -125,7 +125,7 @@ def similarities(
 ) -> Floats:
     """The similarities of m examples to n rows: (m, n) float64. All the rows must have a vector.
     weighted: multiply by idf if the space is sparse and has idf. corpus: the rows over which idf is
-    computed, None for all."""
+    computed, None for all rows."""
     if not examples or not len(rows):
         return np.empty((len(examples), len(rows)))
     check_examples(view, name, examples)
@@ -415,8 +415,8 @@ def pairs(
 def _nearest_others(
     view: SearchView, space: str, rows: Ints, most: int
 ) -> tuple[Ints, Ints, Floats]:
-    """For each row, its nearest other rows, best first, at most `most`. Returns pairs of positions,
-    with their similarities. Sparse vectors that share no index aren't compared."""
+    """For each row, at most `most` nearest other rows, best first. Returns pairs of positions, with
+    their similarities. Sparse vectors that share no index aren't compared."""
     examples, step = examples_of(view, space, rows), max(1, CELLS // max(1, len(rows)))
     compared = _comparable(examples)
     nearest, scores = [np.empty(0, np.int64)], [np.empty(0)]
@@ -474,8 +474,9 @@ def _proven(
     example: Example,
     exactly: Callable[[Example, Ints], tuple[Ints, Floats]],
 ) -> tuple[Ints, Floats] | None:
-    """The best rows by exact scores, chosen from the best by approximate scores. None if any other
-    row may be better."""
+    """For the example number `i`, the best of the rows `others` by exact scores. Exact scores are
+    computed only for the rows with the best approximate scores. None if any other row may be
+    better. exactly: returns the best of some rows, with their exact scores."""
     scores = approximate.scores[i, others]
     chosen = np.sort(best_of(scores, most))
     places, alike = exactly(example, others[chosen])

@@ -161,7 +161,7 @@ class Cache(Generic[K, V]):
         return key in self._entries
 
     def get(self, key: K) -> V | None:
-        """The value of a key, None if there is none. This counts as a use."""
+        """The value of a key, None if the key has no value. This counts as a use."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -225,8 +225,8 @@ S = TypeVar("S", bound=Segment)
 
 @dataclass(frozen=True, slots=True)
 class Layers(Generic[S]):
-    """Segments from the lowest to the uppermost, valid for all rows except the stale ones. memory:
-    if the arrays of the lowest segment are in a file, the map of this file."""
+    """Segments from the lowest to the uppermost, valid for all rows except stale rows. memory: if
+    the arrays of the lowest segment are in a file, the map of this file."""
 
     segments: tuple[S, ...]
     stale: Ints
@@ -394,7 +394,7 @@ class LayerCache:
 
     Layers may have been built by another thread for a state before or after a reader's state. In
     both cases they differ from the reader's state only in rows that were changed by writes between
-    the two. The change log lists these rows, and `at` returns them as stale.
+    the two states. The change log lists these rows, and `at` returns them as stale.
 
     A caller can request any key, even a key without data in any row. Of layers without data only
     the last few are kept, so that many different keys take no memory.
@@ -512,8 +512,8 @@ class LayerCache:
         return len({id(memory) for memory in maps if memory is not None})
 
     def unmap(self, keys: Collection[Hashable] | None = None) -> None:
-        """Release layers that are mapped from files, either those of these keys or all. They are
-        loaded again when needed."""
+        """Release layers that are mapped from files. keys: the keys of the layers to release, None
+        for all layers. They are loaded again when needed."""
         for key, (_, layers) in self._layers.items():
             if layers.memory is not None and (keys is None or key in keys):
                 self._layers.drop(key)

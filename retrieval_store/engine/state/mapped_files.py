@@ -61,8 +61,9 @@ CheckCancelled: TypeAlias = Callable[[], object]
 
 class PointsFile(DerivedKind[V_contra, T_co]):
     """A file that is built from the points of a view, and updated by the change log. parts: the
-    parts of points from which the file is built, None for all. keys: the numbers of the payload
-    keys from which it is built, None for any. key: the key under which the file is recorded."""
+    parts of points from which the file is built, None for all parts. keys: the numbers of the
+    payload keys from which it is built, None for all keys. key: the key under which the file is
+    recorded."""
 
     @property
     def parts(self) -> int | None:
@@ -94,8 +95,8 @@ class PointsFile(DerivedKind[V_contra, T_co]):
         """Release the maps of the previous file, after a new file was written."""
 
     def count_changed(self, view: V_contra) -> int:
-        """For how many points the parts from which the file is built were written after the file.
-        If the file is useless, the number of all points."""
+        """The number of points of which a part was written after the file, if the file is built
+        from that part. If the file is useless, all points are counted."""
         head, saved_file = view.state.head, find(view.connection, self.key)
         if saved_file is None or saved_file.seq < head.log_floor or is_useless(view, saved_file):
             return view.state.count

@@ -172,7 +172,7 @@ class Entries:
 
     def _has_aliases(self) -> bool:
         """Whether there can be aliases. Formats before 4, which can be read without migration, have
-        none."""
+        no aliases."""
         return bool(self._connection.pragma("user_version") >= 4)
 
     def with_id(self, collection_id: str) -> CollectionRecord:

@@ -127,7 +127,7 @@ class DerivedKind(Generic[S_contra, T_co]):
 
 
 def find(connection: apsw.Connection, key: str) -> DerivedFile | None:
-    """The record with this key; None if there is none."""
+    """The record with this key; None if there is no such record."""
     files = _records(connection, "WHERE key = ?", key)
     return files[0] if files else None
 

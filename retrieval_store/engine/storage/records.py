@@ -89,9 +89,9 @@ def read_sparsely(
     connection: apsw.Connection, pks: Ints, paths: Sequence[PayloadPath]
 ) -> list[tuple[Ints, list[Any]]]:
     """For each path, the positions of the points whose payloads have a value there, ascending, and
-    these values. Unlike in `read_values`, points without a value are left out. Made for many paths
-    of which each point has only a few. Each payload is read once, and its own keys are looked up
-    among the paths."""
+    these values. Unlike in `read_values`, points without a value are left out. This is fast for
+    many paths if each point has values at only a few of them. Each payload is read once, and its
+    own keys are looked up among the paths."""
     if not paths:
         return []  # without reading any payload
     places: list[list[int]] = [[] for _ in paths]

@@ -190,8 +190,8 @@ _WITH_VERSIONS: "WeakSet[apsw.Connection]" = WeakSet()
 
 
 def has_versions(connection: apsw.Connection) -> bool:
-    """Whether points have versions. Files of formats before 5, which can be read without migration,
-    have none."""
+    """Whether points have versions. In files of formats before 5, which can be read without
+    migration, points have no versions."""
     if connection in _WITH_VERSIONS:
         return True
     if connection.pragma("user_version") < 5:

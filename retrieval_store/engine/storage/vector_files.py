@@ -133,7 +133,7 @@ class _Blocks:
             self._complete = len(matrix)
 
     def _cover(self, matrix: Stored) -> None:
-        """Extend the counts so that each block of `matrix` has one."""
+        """Extend the counts so that each block of `matrix` has a count."""
         capacity = len(matrix) + len(matrix) // 2 + self._rows
         if len(self._counts) * self._rows < len(matrix):
             self._counts = _longer(self._counts, -(-capacity // self._rows))

@@ -253,7 +253,8 @@ def delete(write: WriteTransaction, pks: Ints) -> None:
 
 
 def edit(write: WriteTransaction, pks: Ints, make: Callable[[Content], Content]) -> None:
-    """Replace the content of each of these points. `make` computes the new content from the old."""
+    """Replace the content of each of these points. `make` computes the new content from the old
+    content."""
     if not len(pks):
         return
     pks, version, changed = np.sort(pks), write.head.seq + 1, _ContentChanges()
@@ -338,8 +339,8 @@ def delete_vectors(
 
 def _pks(connection: apsw.Connection, batch: PointBatch, rules: WriteRules) -> Ints:
     """The pks of the points of a batch: (n,), -1 for missing points. If the rules refuse existing
-    points and insert missing ones, points aren't looked up, and all pks are -1. In that case
-    existing points violate SQLite's unique constraint; only integer ids that are given as strings
+    points and insert missing points, points aren't looked up, and all pks are -1. In that case
+    SQLite's unique constraint detects existing points; only integer ids that are given as strings
     are looked up."""
     if rules.on_existing == "refuse" and rules.on_missing == "insert":
         shown_ids = batch.ids if isinstance(batch.ids, ShownIds) else ShownIds()
@@ -566,8 +567,9 @@ def _as_kept(space: Space, vectors: Vectors, ids: Sequence[PointId]) -> Stored:
 
 
 def _beyond_halves(matrix: Matrix) -> tuple[int, int] | None:
-    """The row and column of the first number that exceeds float16's range, None if there is none.
-    FLOAT16_INFINITY is accepted, because it is written on purpose for a number out of range."""
+    """The row and column of the first number that exceeds float16's range, None if there is no such
+    number. FLOAT16_INFINITY is accepted, because it is written on purpose for a number out of
+    range."""
     if max(matrix.max(initial=0), -matrix.min(initial=0)) <= FLOAT16_MAX:
         return None
     size = np.abs(matrix)

@@ -57,12 +57,12 @@ Whole: TypeAlias = npt.NDArray[np.integer[Any]]
 class Lists:
     """The inverted lists of some rows.
 
-    rows: (n,) ascending. sizes: (n,) float32, the number of words of each row. codes: for words,
-    the number c of each term. terms: for other terms, (t,) ascending int64; the number of a term is
-    its position. owners[offsets[c]:offsets[c + 1]]: the rows that have term c, ascending, int32.
-    weights[…]: for these rows, the count or value of the term, float32; empty for trigrams.
-    from_file: whether the lists were read from a file. has_unused: whether there may be terms
-    without rows.
+    rows: (n,) ascending. sizes: (n,) float32, the number of words of each row. codes: if terms are
+    words, the number c of each word. terms: if terms aren't words, (t,) ascending int64; the number
+    of a term is its position. owners[offsets[c]:offsets[c + 1]]: the rows that have term c,
+    ascending, int32. weights[…]: for these rows, the count or value of the term, float32; empty for
+    trigrams. from_file: whether the lists were read from a file. has_unused: whether there may be
+    terms without rows.
     """
 
     rows: Ints
@@ -126,7 +126,7 @@ def find_in(
 
 
 def combine_lists(parts: Sequence[Lists]) -> Lists:
-    """Combine the lists of several parts into one. The parts must be in the order of their rows."""
+    """Combine several `Lists` into one. They must be in the order of their rows."""
     if len(parts) == 1:
         return parts[0]
     terms, codes = _common_terms(parts)
@@ -203,8 +203,9 @@ def merge_lists(segments: Sequence[Lists], alive: Bools) -> Lists:
 
 
 def _living_part(part: Lists, rows_above: Ints | None, alive: Bools) -> tuple[Lists, Ints]:
-    """The part of a segment's lists whose rows have an existing point and aren't in the segments
-    above it. Also returns, for each owner, the number of its term."""
+    """The lists of a segment, restricted to the rows that have an existing point and aren't in the
+    segments above it. part: the lists; rows_above: the rows of the segments above. Also returns the
+    number of the term of each of the restricted `owners`."""
     good = part.rows < len(alive)
     good[good] = alive[part.rows[good]]
     if rows_above is not None:

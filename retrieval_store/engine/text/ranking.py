@@ -174,7 +174,7 @@ def make_lists_in_steps(
     written in the meantime are indexed in the last read. Returns the number of rows with lists.
 
     read: calls a function with the current view. check_cancelled: called between two reads; it can
-    raise. most: the maximum number of rows, None for all.
+    raise. most: the maximum number of rows, None for all rows.
     """
 
     def begin(view: ListView) -> tuple[LayerCache, Ints]:
@@ -376,7 +376,8 @@ def rank_weighed_texts(
 ) -> list[tuple[Ranking, float]]:
     """Like `rank_texts`, but the idf of words that look like identifiers is multiplied by the
     factor `identifiers`. With each ranking, it returns the greatest share of the text that one of
-    the best documents contains (`base.fusion.held_share`)."""
+    the best documents contains (`base.fusion.held_share`). mask: the rows that can be ranked, None
+    for all rows."""
     texts_of = _Texts(view, analyzer, identifiers)
     rankings = []
     for text in texts:
@@ -435,7 +436,8 @@ class _Texts:
         return parts, weights
 
     def share(self, hit_rows: Ints, parts: Sequence[Part], weights: Sequence[float]) -> float:
-        """The greatest share of a text that the document of one of the hits contains."""
+        """The greatest share of a text that the document of one of the hits contains. parts,
+        weights: see `parts`."""
         is_hit = np.zeros(self.height, np.bool_)
         is_hit[hit_rows] = True
         weight_of_row = np.zeros(self.height)  # the weight of the text's words in each row
@@ -460,7 +462,8 @@ def _damping(measures: Measures, rows: Ints32) -> Matrix:
 
 def _best_rows(parts: Sequence[Part], k: int, mask: Bools | None, height: int) -> Ranking:
     """The k rows with the greatest sums of weights over the parts; equal sums are in the order of
-    rows. A row can occur only once in a part."""
+    rows. A row can occur only once in a part. mask: the rows that can be returned, None for all
+    rows. height: the number of rows of the state."""
     rows, shares = _side_by_side(parts)
     if len(rows) * 8 < height:
         candidates, places = np.unique(rows, return_inverse=True)
@@ -542,7 +545,7 @@ def sparse_scores(
 ) -> Floats:
     """The dot products of a query vector with the vectors of these rows: (n,). weighted: whether to
     multiply by idf, if the space has that setting. corpus: the rows over which idf is computed,
-    None for all."""
+    None for all rows."""
     mask = np.zeros(len(view.state.pks), np.bool_)
     mask[rows] = True
     ((ranked_rows, totals),) = rank_sparse(view, space, [query], len(rows), mask, corpus, weighted)

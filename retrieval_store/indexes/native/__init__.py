@@ -264,7 +264,7 @@ def _names(library: ctypes.CDLL) -> list[str]:
 
 @cache
 def kernel() -> Kernel | None:
-    """The compiled library; None if there is none, or if the user has disabled it."""
+    """The compiled library; None if there is no such library, or if the user has disabled it."""
     chosen = os.environ.get(CHOICE) or None
     if chosen == NONE:
         return None
@@ -301,8 +301,9 @@ class Numbered(NamedTuple):
     isn't None, the bit of the number must also be set; the first bit belongs to the last multiple
     of eight that isn't above the start of the run. numbers: the numbers of consecutive rows.
     packed: the address of the first number, the size of a number in bytes, the first row, and the
-    count of the rows; other rows have no number. over: exceptions, ascending; of these rows exactly
-    those in `held`, ascending, match, whatever their numbers."""
+    count of the rows; other rows have no number. over: exceptional rows, ascending, whose numbers
+    aren't tested. An exceptional row fulfils the condition if it is in `held`, which also
+    ascends."""
 
     numbers: Unsigned
     packed: tuple[int, int, int, int]
@@ -418,8 +419,8 @@ class RowTest:
 
 
 class RowFilter:
-    """A filter of slots. A slot passes if its row fulfils both `bits` and `test`; None for one of
-    them means that all rows fulfil it. row_of_slot: (slots,), negative for slots without a row.
+    """A filter of slots. A slot passes if its row fulfils both `bits` and `test`. If `bits` or
+    `test` is None, all rows fulfil it. row_of_slot: (slots,), negative for slots without a row.
     bits: a bit for each row, packed 8 to a byte. test: a test of rows. record: the filter in the
     form for the compiled part, which points into the filter's arrays."""
 

@@ -95,8 +95,8 @@ class IncomingRecords:
 
     def loader(self, spec: dict[str, Any] | None) -> dict[str, Any]:
         """The arguments that give a collection a loader for the images of a folder, or for a file's
-        uris. Empty if no images have to be loaded. spec: the embedding function of the
-        collection."""
+        uris. The result is empty if no images have to be loaded. spec: the embedding function of
+        the collection."""
         if not self.is_folder:
             return _loader_of(self.images, spec, "") if self.embed == "uris" else {}
         wants_images = self.which["kind"] == "images" or self.which["captions"]
@@ -137,7 +137,8 @@ class IncomingRecords:
 
 def _loader_of(folder: Path, spec: dict[str, Any] | None, remedy: str) -> dict[str, Any]:
     """The arguments that give a collection a loader for the images in a folder, and for no other
-    images. Raises an error if the embedding function can't embed images."""
+    images. Raises an error if the embedding function can't embed images. spec: the embedding
+    function of the collection; remedy: the end of the error message."""
     plugin.refuse_images(spec, remedy)
     from retrieval_store import ImageLoader
 
@@ -242,7 +243,7 @@ def report_unreadable(files: Sequence[Any], what: str) -> None:
 
 def correct_path(path: Path) -> Path:
     """The path relative to the current directory, if it lies in that directory. Otherwise the path
-    itself."""
+    is returned unchanged."""
     folder = Path.cwd()
     return path.relative_to(folder) if path.is_relative_to(folder) else path
 

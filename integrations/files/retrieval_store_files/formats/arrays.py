@@ -41,9 +41,9 @@ def export_arrays(
     batch: int = 1_000,
     show_progress: bool = False,
 ) -> Exported:
-    """Write the points that match the filters, by default all, into a new directory. All points
-    come from one snapshot of the collection. `embeddings.npy` is an array that numpy.load reads,
-    also as a memory map. `records.jsonl` has all other fields, one record per line.
+    """Write the points that match the filters, by default all points, into a new directory. All
+    points come from one snapshot of the collection. `embeddings.npy` is an array that numpy.load
+    reads, also as a memory map. `records.jsonl` has all other fields, one record per line.
     `collection.json` has the collection's name, metadata and configuration. After an error nothing
     is left behind.
 
@@ -98,7 +98,8 @@ def _write_lines(
 
 
 def _head(count: int, dimension: int, kind: np.dtype[Any]) -> bytes:
-    """The header of a .npy file, version 1.0, for an array (count, dimension)."""
+    """The header of a .npy file, version 1.0, for an array (count, dimension). kind: the type of
+    its numbers."""
     about = {"descr": kind.str, "fortran_order": False, "shape": (count, dimension)}
     room = _HEAD - len(_MAGIC) - 2
     return _MAGIC + room.to_bytes(2, "little") + repr(about).encode().ljust(room - 1) + b"\n"

@@ -48,7 +48,7 @@ class FilePlace:
 
     def error(self, number: int, why: object) -> InvalidArgumentError:
         """An error that names the row and the reason `why`. If `why` is an InvalidArgumentError,
-        the new error has the same class."""
+        the new error has the same class. number: the number of the row."""
         kind = type(why) if isinstance(why, InvalidArgumentError) else InvalidArgumentError
         return kind(f"{self.name}, {self.unit} {number}: {why}")
 

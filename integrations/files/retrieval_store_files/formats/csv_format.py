@@ -57,8 +57,9 @@ def export_csv(
     batch: int = 1_000,
     show_progress: bool = False,
 ) -> Exported:
-    """Write the points that match the filters, by default all, into a new CSV file, one record per
-    row. All points come from one snapshot of the collection. After an error no file is left behind.
+    """Write the points that match the filters, by default all points, into a new CSV file, one
+    record per row. All points come from one snapshot of the collection. After an error no file is
+    left behind.
 
     Args:
         collection: the collection.
@@ -116,7 +117,8 @@ def rows_of_csv(path: Path, columns: FileColumns, most: int, delimiter: str) -> 
 
 def _delimiter_of(path: Path, columns: FileColumns, most: int, usual: str) -> str:
     """The delimiter of a CSV file: the one that its first line declares, such as "sep=;". Otherwise
-    it is `usual`, unless only another delimiter gives the first line a column of ids."""
+    it is `usual`, unless only another delimiter gives the first line a column of ids. most: see
+    `rows_of_csv`."""
     with open_regular(path) as file:
         line = file.readline(most).decode("utf-8-sig", "replace")
     if declaration := _DECLARATION.fullmatch(line):
@@ -161,7 +163,8 @@ def _cell(field: str, text: str) -> Any:
 
 
 def _kinds(path: Path, columns: FileColumns, most: int, delimiter: str) -> dict[str, Reads]:
-    """The parser for the cells of each column. All cells are read to choose it."""
+    """The parser for the cells of each column. All cells are read to choose it. most: see
+    `rows_of_csv`."""
     left: dict[str, list[Reads]] = {}
     meant: dict[str, str] = {}
     for _, (names, values), _ in _rows(path, FilePlace(path.name, "row"), most, delimiter):
@@ -185,7 +188,7 @@ def _rows(
     path: Path, place: FilePlace, most: int, delimiter: str
 ) -> Iterator[tuple[int, tuple[list[str], list[str | None]], int]]:
     """Yield the number of each row, its column names and cells, and its size in bytes. Empty cells
-    without quotation marks are None."""
+    without quotation marks are None. most: see `rows_of_csv`."""
     # The csv module refuses a cell of more than 131,072 characters, unless its limit is raised,
     # which applies to the whole process. It is only ever raised, so that readable cells stay
     # readable.

@@ -49,9 +49,9 @@ def export_jsonl(
     batch: int = 1_000,
     show_progress: bool = False,
 ) -> Exported:
-    """Write the points that match the filters, by default all, into a new JSON lines file, one
-    record per line. All points come from one snapshot of the collection. After an error no file is
-    left behind.
+    """Write the points that match the filters, by default all points, into a new JSON lines file,
+    one record per line. All points come from one snapshot of the collection. After an error no file
+    is left behind.
 
     Args:
         collection: the collection.

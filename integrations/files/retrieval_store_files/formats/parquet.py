@@ -147,9 +147,9 @@ def export_parquet(
     batch: int = 2_000,
     show_progress: bool = False,
 ) -> Exported:
-    """Write the points that match the filters, by default all, into a new Parquet file, one record
-    per row. All points come from one snapshot of the collection. After an error no file is left
-    behind.
+    """Write the points that match the filters, by default all points, into a new Parquet file, one
+    record per row. All points come from one snapshot of the collection. After an error no file is
+    left behind.
 
     Args:
         collection: the collection.

@@ -76,11 +76,11 @@ def import_chroma(
     Chroma opens a directory for writing. So a copy of it in the temporary directory is opened.
     Close the programs that write to the directory first.
 
-    names: the collections to import, as a list, or as a dict with their new names; by default all.
-    embedding_functions: for a collection of Chroma, by name, the function that computed its
-    vectors, or that function's name. By default the function that Chroma has stored is looked up.
-    It is built only if its class declares that it accesses no files or hosts. Set `trust` to build
-    any function, if you trust the author of the directory.
+    names: the collections to import, as a list, or as a dict with their new names; by default all
+    collections. embedding_functions: for a collection of Chroma, by name, the function that
+    computed its vectors, or that function's name. By default the function that Chroma has stored is
+    looked up. It is built only if its class declares that it accesses no files or hosts. Set
+    `trust` to build any function, if you trust the author of the directory.
 
     Chroma's default function is `minilm` in this project. A collection stores it unless another
     function clearly computed its vectors. After an error nothing is imported. Raises
@@ -108,7 +108,7 @@ def import_chroma(
 
 def _by_name(value: Any, existing: Iterable[str]) -> dict[str, Embeds]:
     """The embedding functions that the user passed, by collection. Raises InvalidArgumentError for
-    a collection that doesn't exist."""
+    a collection that doesn't exist. existing: the names of all collections."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):
@@ -241,7 +241,8 @@ def _metadata(
     metadata: Mapping[str, Any] | None, hnsw: Mapping[str, Any], left: Leftovers
 ) -> dict[str, Any] | None:
     """The metadata of a collection, without outdated settings. When a setting is changed in Chroma,
-    its old value stays in the metadata."""
+    its old value stays in the metadata. hnsw: the present settings of the index; left: records the
+    outdated settings."""
     kept = dict(metadata or {})
     for key, name in IN_METADATA.items():
         if key in kept and kept[key] != hnsw.get(name, kept[key]):

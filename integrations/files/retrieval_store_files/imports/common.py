@@ -85,12 +85,13 @@ class Leftovers:
         self._entries: dict[tuple[str, str], Left] = {}
 
     def setting(self, what: str, why: str) -> None:
-        """Record that data which aren't part of a record, such as a setting, couldn't be
-        imported."""
+        """Record that data which aren't part of a record, such as a setting, couldn't be imported.
+        what: the kind of data; why: the reason."""
         self._entries.setdefault((what, why), Left(what, why))
 
     def record(self, what: str, why: str, point_id: Any) -> None:
-        """Record that a record of the source, or a part of it, couldn't be imported."""
+        """Record that a record of the source, or a part of it, couldn't be imported. what: the kind
+        of data; why: the reason."""
         before = self._entries.get((what, why))
         example = str(point_id) if before is None else before.example
         count = 1 if before is None else before.records + 1
@@ -184,7 +185,8 @@ Names = Sequence[str] | Mapping[str, str] | None
 
 def choose_names(names: Any, existing: Sequence[str], what: str) -> dict[str, str]:
     """The new name of each collection to import: of all existing collections, or of those in
-    `names`, which is a list, or a dict of new names."""
+    `names`, which is a list, or a dict of new names. what: the word for a collection in
+    messages."""
     if names is None:
         return {name: name for name in existing}
     if isinstance(names, str) or not isinstance(names, Mapping | Sequence):

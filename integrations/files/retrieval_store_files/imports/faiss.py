@@ -41,9 +41,9 @@ def import_faiss(
 
     metadata_jsonl: a file with a line for each vector, in the order in which the vectors were added
     to the index. The lines are records as in `add_file`, without embeddings. If a record has no id,
-    its id is the number of its vector in the index. With None the records have only these ids. The
-    distance is the distance of the index. If the index compresses vectors, approximate vectors are
-    imported, and the report says so.
+    its id is the number of its vector in the index. If `metadata_jsonl` is None, the records have
+    only such ids. The collection gets the distance of the index. If the index compresses vectors,
+    approximate vectors are imported, and the report says so.
 
     Faiss trusts its input, so never pass an untrusted file. After an error nothing is imported.
     Raises AlreadyExistsError if the name is taken, and MissingDependencyError if faiss isn't
@@ -84,7 +84,8 @@ def _refuse_other_number(
     vectors: "_Vectors", path: Path, lines: Path, columns: FileColumns, most: int
 ) -> None:
     """Raise InvalidArgumentError if a line is invalid, or if the number of lines isn't the number
-    of vectors. All lines are read before anything is created."""
+    of vectors. All lines are read before anything is created. most: the largest size of a line in
+    bytes."""
     count, place = 0, FilePlace(lines.name, "line")
     for row in rows_of_lines(lines, columns, most):
         count += 1

@@ -151,7 +151,8 @@ def _records(
 
 
 def _columns_to_read(schema: Any, columns: _Columns, left: Leftovers) -> dict[str, str]:
-    """The columns to read, and the field that each of them becomes."""
+    """The columns to read, and the field that each of them becomes. left: records columns that
+    can't be read."""
     meant = {columns.vector: "embedding"}
     if columns.text is not None:
         meant[columns.text] = "document"
@@ -208,7 +209,7 @@ def _datatype(kind: Any, left: Leftovers) -> str:
 
 
 def _space(table: Any, vector_column: str) -> str:
-    """The distance of the vector index of a table; "l2" if it has none."""
+    """The distance of the vector index of a table; "l2" if the table has no vector index."""
     for index in table.list_indices():
         if vector_column in index.columns:
             distance = getattr(table.index_stats(index.name), "distance_type", None)

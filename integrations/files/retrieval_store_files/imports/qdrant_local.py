@@ -57,8 +57,8 @@ def import_qdrant_local(
     directory is read. Close the program that uses it first.
 
     client: a client of `retrieval_store.qdrant`, or a `Client` of a directory. names: the
-    collections to import, as a list, or as a dict with their new names; by default all. After an
-    error nothing is imported. Raises AlreadyExistsError if a name is taken, and
+    collections to import, as a list, or as a dict with their new names; by default all collections.
+    After an error nothing is imported. Raises AlreadyExistsError if a name is taken, and
     MissingDependencyError if qdrant-client isn't installed.
     """
     size = whole_number(batch, "batch", 1)

@@ -198,7 +198,7 @@ def _check_unencrypted(book: PackedFile, chapters: set[str]) -> None:
 
 
 def _titles(book: PackedFile, contents: list[_Item]) -> dict[str, str]:
-    """The title of each file: the first one that the tables of contents have for it."""
+    """The title of each file: the first title that the tables of contents have for this file."""
     titles: dict[str, str] = {}
     for item in contents:
         try:

@@ -167,7 +167,7 @@ def _receive(file: IO[bytes], most: int) -> bytes | None:
 
 def serve(seconds: float) -> None:
     """Read files in this process, one for each request on the standard input, until that input
-    ends."""
+    ends. seconds: the time limit for each file; larger files get more time."""
     sys.stdout.flush()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a library's output isn't a response

@@ -67,7 +67,8 @@ def _sections_of_body(
     text: str, starts: list[int], body: list[Any], path: tuple[str, ...], first: int, end: int
 ) -> Iterator[Section]:
     """The sections of the statements in the lines from `first` to before `end`. Each definition
-    becomes a section, and so do the lines between two definitions."""
+    becomes a section, and so do the lines between two definitions. starts: the positions at which
+    lines begin; path: the headings of the body."""
     at = first
     for statement in body:
         if not isinstance(statement, _Definition):
@@ -87,7 +88,8 @@ def _sections_of_body(
 
 def _with_comments(text: str, starts: list[int], line: int, first: int) -> int:
     """The first line of the comments directly above the definition at `line`; `line` itself if
-    there are none. Lines before `first` are ignored."""
+    there are no comments. Lines before `first` are ignored. starts: the positions at which lines
+    begin."""
     while line > first and text[starts[line - 1] : starts[line]].lstrip().startswith("#"):
         line -= 1
     return line
@@ -108,7 +110,8 @@ def lines_of_code(text: str, gaps: tuple[str, ...]) -> FileText:
 def _code_sections(
     text: str, starts: list[int], path: tuple[str, ...], first: int, end: int
 ) -> Iterator[Section]:
-    """Split lines into sections, which end at a blank line where possible. path: their headings."""
+    """Split lines into sections, which end at a blank line where possible. path: their headings.
+    starts: the positions at which lines begin; first, end: the range of lines."""
     while first < end:
         last = min(first + LINES, end)
         if last < end:
@@ -224,9 +227,9 @@ class _CountedLines:
 
 def _dialect_of(text: str, name: str) -> Any:
     """The dialect in which the csv module should read a table. It is detected from the table's name
-    and beginning. Two quotation marks in a quoted cell always mean one, as in the output of all
-    spreadsheets. An apostrophe is never a quotation mark, since words in a cell may begin with
-    one."""
+    and beginning. Two quotation marks in a quoted cell always mean one quotation mark, as in the
+    output of all spreadsheets. An apostrophe is never a quotation mark, since words in a cell may
+    begin with an apostrophe."""
     sample = text[:_SAMPLE]
     if len(text) > _SAMPLE and "\n" in sample:
         sample = sample[: sample.rindex("\n")]

@@ -45,7 +45,7 @@ def codec_of(label: str) -> str | None:
 
 def _codec_of_python(label: str) -> str | None:
     """The name of Python's codec for a label that the encoding standard doesn't have, such as
-    "cp437" or "utf-7". None if Python doesn't know it either."""
+    "cp437" or "utf-7". None if Python doesn't know the label either."""
     try:
         codec = codecs.lookup(label)
     except (LookupError, ValueError):
@@ -55,16 +55,17 @@ def _codec_of_python(label: str) -> str | None:
 
 
 def label_in_xml(data: bytes) -> str | None:
-    """The encoding label in an XML declaration; None if there is none. The declaration is searched
-    as ASCII. Data in which it is found aren't UTF-16 or UTF-32, even if the declaration says so."""
+    """The encoding label in an XML declaration; None if there is no label. The declaration is
+    searched as ASCII. Data in which it is found aren't UTF-16 or UTF-32, even if the declaration
+    says so."""
     match = _IN_XML.match(data.removeprefix(codecs.BOM_UTF8))
     label = match[1].decode() if match else None
     return None if label is None or label.lower().startswith(_WIDE) else label
 
 
 def label_in_page(data: bytes) -> str | None:
-    """The encoding label at the beginning of an HTML page, as browsers find it; None if there is
-    none. It is in a <meta> tag outside of comments and other tags, or in the XML declaration of
+    """The encoding label at the beginning of an HTML page, as browsers find it; None if there is no
+    label. It is in a <meta> tag outside of comments and other tags, or in the XML declaration of
     XHTML."""
     for label in _labels_of_metas(data[:_PRESCANNED]):
         codec = codec_of(label)

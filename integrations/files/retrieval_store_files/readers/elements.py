@@ -44,7 +44,8 @@ class Element:
     children: "list[Element | str]"
 
     def get(self, name: str) -> str:
-        """The value of an attribute; "" if it has none."""
+        """The value of an attribute; "" if the element has no such attribute, or the attribute has
+        no value."""
         return self.attributes.get(name) or ""
 
     def elements(self) -> "Iterator[Element]":
@@ -143,7 +144,8 @@ def _kept(attributes: dict[str, str | None]) -> Mapping[str, str | None]:
 
 def _is_shadow(host: Element, template: Element, known: list[tuple[Element, Element]]) -> bool:
     """Whether a template is the shadow root of its parent `host`. Only the first declared template
-    of a parent is its shadow root."""
+    of a parent is its shadow root. known: the hosts with their shadow roots that were found so
+    far."""
     is_declared = template.get("shadowrootmode").lower() in ("open", "closed")
     may_have = host.tag in _HOSTS or "-" in host.tag
     return is_declared and may_have and not (known and known[-1][0] is host)

@@ -74,9 +74,9 @@ def decode_text(data: bytes) -> str:
 
 def decode(data: bytes, declared: str | None = None) -> Decoded:
     """Decode the bytes of a text file. A guessed encoding and replaced bytes are reported as gaps.
-    If most lines end with a carriage return alone, line feeds replace these. declared: the encoding
-    label that the file declares. It counts only if there is no byte order mark and the bytes aren't
-    UTF-8. Raises DataLoaderError if they aren't text."""
+    If most lines end with a carriage return alone, these carriage returns become line feeds.
+    declared: the encoding label that the file declares. It counts only if there is no byte order
+    mark and the bytes aren't UTF-8. Raises DataLoaderError if the bytes aren't text."""
     text, gaps = _decode(data, None if declared is None else codec_of(declared))
     return Decoded(_with_line_ends(text), gaps)
 
@@ -130,7 +130,8 @@ def _without_mark(data: bytes) -> str | None:
 
 def _share_of_utf_8(data: bytes) -> float:
     """The share of the non-ASCII bytes that belong to valid UTF-8 characters. A truncated last
-    character is ignored if one byte of it is left; two or three bytes of it count as valid."""
+    character is ignored if only its first byte is left. If two or three of its bytes are left, they
+    count as valid."""
     wrong = len(data) - len(data.decode("utf-8", "ignore").encode())
     valid = len(data.translate(None, _ASCII)) - wrong
     cut = _bytes_of_cut_character(data)
@@ -262,7 +263,7 @@ def _shifted(match: re.Match[bytes]) -> bytes:
 
 def _of_windows(error: UnicodeError) -> tuple[str, int]:
     """A decoding error handler for EUC-JP. It returns the character that Windows' variant has where
-    EUC-JP has none."""
+    EUC-JP has no character."""
     assert isinstance(error, UnicodeDecodeError)
     pair = _BOTH_BYTES.match(error.object, error.start)
     if pair is None:

@@ -24,7 +24,7 @@ _UNI, _U = re.compile(r"uni((?:[0-9A-F]{4})+)"), re.compile(r"u([0-9A-F]{4,6})")
 def with_letters_of_glyphs(data: bytes) -> bytes | None:
     """Return the PDF, changed so that its fonts map unmapped characters to letters. The names of
     the glyphs define the letters. The file must not be encrypted. Composite fonts aren't changed.
-    None if no glyph's name means any letters."""
+    Returns None if no glyph's name means any letters."""
     try:
         from pypdf import PdfWriter
     except ImportError as error:
@@ -66,7 +66,7 @@ def _resolved(value: Any) -> Any:
 
 
 def _mend(writer: Any, font: Any) -> bool:
-    """Map the unmapped characters of a font to letters; returns whether there were any."""
+    """Map the unmapped characters of a font to letters; returns whether the font was changed."""
     stream, encoding = (_resolved(font.get(key)) for key in ("/ToUnicode", "/Encoding"))
     if not hasattr(encoding, "get"):
         return False

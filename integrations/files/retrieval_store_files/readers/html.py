@@ -249,7 +249,7 @@ class _Page:
 
     def _part(self, element: Element, tag: str) -> None:
         """Add the main part of a page, or its footer, as sections of its own. The text around this
-        element goes to other sections, so that passages don't mix both."""
+        element goes to other sections, so that no passage mixes it with the text of the element."""
         self._end_section()
         if tag == "footer":
             self._path = []

@@ -45,7 +45,8 @@ class _Parts:
         self._name, self.gaps = name, list[str]()
 
     def read(self, part: Any, depth: int) -> Iterator[Section]:
-        """The sections of a part, in the order in which a mail program shows them."""
+        """The sections of a part, in the order in which a mail program shows them. depth: how many
+        parts contain this part."""
         kind = part.get_content_type()
         if depth > _DEEPEST:
             self.gaps.append(f"a mail within {_DEEPEST} others isn't read")

@@ -66,8 +66,8 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _title(text: str, headings: list[_Heading]) -> str | None:
-    """The title of a text: its first heading, if that has level 0 and there is no text before it;
-    otherwise None."""
+    """The title of a text: its first heading, if this heading has level 0 and there is no text
+    before it. Otherwise None."""
     first = headings[0] if headings else None
     if first is None or first.level != 0 or _TEXT_LINE.search(text[: first.start]):
         return None
@@ -132,8 +132,9 @@ def _asciidoc_headings(text: str) -> Iterator[_Heading]:
 
 
 def _underlined_level(before: list[tuple[int, str]], line: str) -> int | None:
-    """The level of the heading that `line` underlines; None if it underlines none. The underline is
-    as long as the heading, plus or minus one character. The line before the heading has no text."""
+    """The level of the heading that `line` underlines; None if it underlines no heading. The
+    underline is as long as the heading, plus or minus one character. The line before the heading
+    has no text."""
     (_, above), (_, title) = before
     title = title.rstrip()
     is_title = title[:1] not in ("", ".", "[", " ", "|") and any(map(str.isalnum, title))

@@ -44,8 +44,8 @@ def read_rst(data: bytes, name: str) -> FileText:
 
 class CodeBlocks:
     """Finds the lines of Markdown that are in blocks of code. Each line must be passed to
-    `goes_on`, in order. By CommonMark, a block ends at a line that has only marks, at least as many
-    as the block's first line. It also ends with the list item that contains it."""
+    `goes_on`, in order. By CommonMark, a block ends at a line that has only marks, and at least as
+    many marks as the block's first line. It also ends with the list item that contains it."""
 
     def __init__(self) -> None:
         self._marks = ""  # the open block's
@@ -99,10 +99,11 @@ def fenced(code: str, language: str = "") -> str:
 
 
 def file_text_of(text: str, has_fences: bool = True, keeps_fields: bool = True) -> FileText:
-    """Split a text at its headings. Its title is the one in its front matter, a block of YAML
-    between two lines of "---". Otherwise it is its first heading, if that has level 1 and no text
-    before it. has_fences: whether rows of marks enclose blocks of code, as in Markdown.
-    keeps_fields: whether the other fields of the front matter become a section."""
+    """Split a text at its headings. The title of the text is taken from its front matter, a block
+    of YAML between two lines of "---". If the front matter has no title, the first heading is the
+    title, if it has level 1 and no text before it. has_fences: whether rows of marks enclose blocks
+    of code, as in Markdown. keeps_fields: whether fields of the front matter that aren't metadata
+    of the file become a section."""
     front = _front_matter(text)
     parts = _parts(text, front.end, has_fences)
     own = parts[1].title if len(parts) > 1 and parts[1].level == 1 and parts[0].is_blank else None
@@ -185,7 +186,8 @@ class _Part:
 
 
 def _parts(text: str, start: int, has_fences: bool) -> list[_Part]:
-    """The parts of a text from `start` on, one for each heading. A part can be empty."""
+    """The parts of a text from `start` on, one for each heading. A part can be empty. has_fences:
+    see `file_text_of`."""
     parts = [_Part(0, "", start)]
     code = CodeBlocks()  # in which "#" begins a comment
     rules: list[str] = []  # the underline characters of headings, the highest first
@@ -219,8 +221,8 @@ def _without_closing(title: str) -> str:
 
 def _take_underlined_heading(lines: list[tuple[int, str]], rule: str, may_be_shorter: bool) -> str:
     """Remove and return the heading at the end of `lines` that the row `rule` underlines; "" if
-    there is none. An equal row above the heading is removed too. may_be_shorter: whether `rule` can
-    be shorter than a heading that has no row above it, as in Markdown."""
+    there is no such heading. An equal row above the heading is removed too. may_be_shorter: whether
+    `rule` can be shorter than a heading that has no row above it, as in Markdown."""
     *above, title = ["", "", *(line for _, line in lines[-2:])][-2:]
     is_between, is_alone = above[0].strip() == rule, not above[0].strip()
     is_long_enough = len(title.rstrip()) <= len(rule)

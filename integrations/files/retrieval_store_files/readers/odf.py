@@ -62,8 +62,8 @@ class StylesOfText:
                 self.numbered.add((name, int(level)))
 
     def heading_number(self, heading: Any, counts: list[int]) -> str:
-        """The number of a heading as text; "" if it has none. counts: the number of headings so far
-        on each level, from level 1; this call updates it."""
+        """The number of a heading as text; "" if the heading has no number. counts: the number of
+        headings so far on each level, from level 1; this call updates it."""
         level = count_of(heading, attribute("text", "outline-level"), MAX_LEVEL)
         is_listed = heading.get(attribute("text", "is-list-header")) != "true"
         if not is_listed or level not in self.outline or heading.get(STYLE) in self.unnumbered:
@@ -174,8 +174,8 @@ def rows_of(table: Any) -> Iterator[Any]:
 
 
 def equation_text(math: Any) -> str:
-    """An equation in the syntax of the formula editor. If the file lacks that, the symbols of the
-    equation."""
+    """An equation in the syntax of the formula editor. If the file doesn't contain this syntax, the
+    result is the symbols of the equation."""
     notes = [element for element in math.iter() if local_name(element) == "annotation"]
     if notes and all_text(notes[0]):
         return all_text(notes[0])

@@ -179,8 +179,8 @@ def _decrypt(data: bytes) -> bytes:
 @contextmanager
 def reading(kind: str, packed: PackedFile, part: str | None = None) -> Iterator[None]:
     """A context manager in which the errors of a library name the damaged part. That is the first
-    part that can't be unpacked or isn't XML. If there is none, it is `part`, the part that is being
-    read. kind: the kind of document, such as "a spreadsheet"."""
+    part that can't be unpacked or isn't XML. If there is no such part, it is `part`, the part that
+    is being read. kind: the kind of document, such as "a spreadsheet"."""
     try:
         yield
     except (MemoryError, RecursionError, DataLoaderError, MissingDependencyError):
@@ -214,7 +214,7 @@ def parse_xml(data: bytes) -> Any:
 
 def office_metadata(packed: PackedFile, core: Any) -> dict[str, Any]:
     """The metadata of a document, as arguments of FileText. core: its metadata in the library,
-    which invents them if the document has none."""
+    which invents metadata for a document without metadata."""
     if not any(name.lower().endswith("core.xml") for name in packed.names()):
         return {}
     return {
@@ -320,7 +320,7 @@ def chart_text(root: Any) -> str:
 def _values(series: Any, name: str) -> dict[str, str]:
     """The values of a series in a chart, by position. name: the kind of values, such as categories.
     Categories can have several levels. The innermost level comes first; a value of an outer level
-    applies until the next one."""
+    applies until the next value of that level."""
     path = f"{_CHART}{name}"
     values: dict[str, str] = {}
     for level in series.findall(f"{path}//{_CHART}lvl") or series.findall(path):

@@ -163,7 +163,7 @@ def _general(value: float) -> str:
 
 def _number(value: float, form: str) -> str:
     """A number in a format of Excel, such as '#,##0.00" kg"'. If the format can't be parsed, the
-    number in the format "General"."""
+    format "General" is used."""
     parts = form.split(";")
     index = 0 if value > 0 or len(parts) == 1 else 1 if value < 0 else min(2, len(parts) - 1)
     index = 0 if value == 0 and len(parts) < 3 else index
@@ -266,8 +266,9 @@ def _decode(value: Any, encoding: str) -> str | None:
 
 
 def _texts_beside(stream: bytes, encoding: str, gaps: list[str]) -> Iterator[str]:
-    """The headers and footers of sheets, and the texts of boxes and charts. They can't be read from
-    files before Excel 97; then their number is added to the gaps."""
+    """The headers and footers of sheets, and the texts of boxes and charts. From files before Excel
+    97, only headers and footers can be read. For such files, the number of boxes, charts and other
+    objects is added to the gaps."""
     is_new, kind, objects = False, 0, 0
     records = _records(stream)
     for record, body in records:

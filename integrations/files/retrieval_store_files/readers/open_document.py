@@ -156,7 +156,8 @@ class _DocumentReader:
 
     def _list(self, element: Any, lists: tuple[str, ...]) -> None:
         """Add the items of a list. lists: the style names of the lists that contain the items; the
-        last one is this list's. The numbers of the items can continue those of an earlier list."""
+        last name is the style of this list. The numbering of the items can continue the numbering
+        of an earlier list."""
         key = (lists[-1], len(lists))
         goes_on = element.get(_CONTINUED) == "true" or element.get(_CONTINUED_LIST)
         number = self._numbers.get(key, 0) if goes_on else 0
@@ -282,7 +283,8 @@ class _DocumentReader:
         return f"Comment{by}: {' '.join(texts)}"
 
     def _frame(self, frame: Any) -> str:
-        """The text of a box, a table or an embedded object. For a picture, its description."""
+        """The text of a box, a table or an embedded object. For a picture, the result is its
+        description."""
         texts = []
         for part in frame:
             kind = local_name(part)
@@ -326,8 +328,8 @@ class _DocumentReader:
         return "\n\n".join("\n".join(self._chart(body)) for body in bodies)
 
     def _chart(self, body: Any) -> Iterator[str]:
-        """The titles of a chart, and tables of its data. If the object is another document, its
-        whole text."""
+        """The titles of a chart, and tables of its data. If the object is another kind of document,
+        the result is its whole text."""
         for chart in body.iter(attribute("chart", "chart")):
             for place in [*chart.iter(attribute("drawing", "g"))]:
                 place.clear()  # the cell of the data in its sheet
@@ -534,7 +536,7 @@ class _DocumentReader:
 
     def headers_and_footers(self) -> None:
         """Add a section with the headers and footers of a text document or a spreadsheet. For
-        slides it has the texts of their master, which each slide repeats."""
+        slides, the section has the texts of their master, which each slide repeats."""
         if self._parts.styles is None:
             return
         lines: list[str] = []

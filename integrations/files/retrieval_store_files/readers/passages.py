@@ -61,11 +61,11 @@ def passages_of(
 ) -> list[str]:
     """Split a text into passages of `shortest` to `longest` words, at its headings and paragraphs.
 
-    A short paragraph is joined with later ones. If the last paragraphs of a section are short, they
-    are joined with the passage before. A paragraph that is too long is split between list items,
-    sentences or lines. A table is split between rows, and its header is repeated above each part. A
-    block of code is split between lines. Only parts that are still too long are split between
-    words.
+    A short paragraph is joined with later paragraphs. If the last paragraphs of a section are
+    short, they are joined with the passage before them. A paragraph that is too long is split
+    between list items, sentences or lines. A table is split between rows, and its header is
+    repeated above each part. A block of code is split between lines. Only parts that are still too
+    long are split between words.
 
     shortest: by default three eighths of `longest`. overlap: the number of words at the end of a
     passage that the next passage under the same heading repeats. Whole sentences are repeated if
@@ -82,10 +82,10 @@ def passages_of(
     of blocks of code that begin with "#" to "######". A line above a row of "=", "-" or similar
     characters of its length is a heading too, if it is alone there.
 
-    heading: a heading that is put before all others if the text has no title. The title is the one
-    in the front matter, or the first heading, if that has level 1 and no text before it. Front
-    matter, a block of YAML between two lines of "---" at the beginning, is left out. A heading
-    without a text becomes a passage. A text without words has no passages.
+    heading: a heading that is put before all others if the text has no title. The title is taken
+    from the front matter. Otherwise it is the first heading, if this heading has level 1 and no
+    text before it. Front matter, a block of YAML between two lines of "---" at the beginning, is
+    left out. A heading without a text becomes a passage. A text without words has no passages.
     """
     if not isinstance(text, str):
         raise InvalidTypeError(f"text is {quote(text)}, expected a str")
@@ -184,10 +184,10 @@ def _path_of(section: Section, front: str) -> tuple[str, ...]:
 @dataclass(frozen=True, slots=True)
 class Cutter:
     """Splits files into passages, and joins short blocks. count: returns the sizes of texts in
-    words or tokens; marks: the size of an empty text, which is subtracted from these sizes. So
-    joined texts are no larger than the sum of the texts and the separators. most, least: the
-    greatest and least size of a passage; overlap: the size of the text that a passage repeats from
-    the passage before."""
+    words or tokens; marks: the size of an empty text, which is subtracted from these sizes. So the
+    size of joined texts is at most the sum of the sizes of the texts and the separators. most,
+    least: the greatest and least size of a passage; overlap: the size of the text that a passage
+    repeats from the passage before."""
 
     count: Count
     marks: int
@@ -224,8 +224,9 @@ class Cutter:
     def _passages_of_headings(
         self, section: Section, before: str, rest: list[str]
     ) -> Iterator[Passage]:
-        """Passages for the headings of a section that no other passage has. Their position is the
-        section's. before: the line of headings before each passage; rest: these headings."""
+        """Passages for the headings of a section that no other passage contains. These passages
+        have the position of the section. before: the line of headings before each passage; rest:
+        the headings that no other passage contains."""
         unread = replace(section, text=" > ".join(rest), is_code=False)
         for passage in self._passages_of_section(unread, before) if rest else ():
             yield replace(passage, start=section.start, end=section.end)

@@ -107,7 +107,7 @@ def _with_letters(pdf: Any, numbers: list[int]) -> Any:
 
 def _unnamed_gaps(pages: list[str]) -> list[str]:
     """A gap that says how many characters have no known letters, and on which pages; an empty list
-    if there are none."""
+    if there are no such characters."""
     found = [(page, text.count(UNKNOWN)) for page, text in enumerate(pages, 1) if UNKNOWN in text]
     gaps = count_phrase(
         sum(count for _, count in found), "character whose letter the file doesn't name", _UNNAMED
@@ -142,7 +142,8 @@ def _open_document(data: bytes) -> Any:
 
 
 def _read_page(pdf: Any, number: int, mended: Any) -> tuple[str, bool]:
-    """The text of a page, and whether the page is a picture, alone or with a few words."""
+    """The text of a page, and whether the page is a picture, alone or with a few words. mended: see
+    `_read_page_or_why`."""
     page = pdf[number - 1]
     shown = (mended or page).get_textpage()
     text = _with_unknown(shown, shown.get_text_range())
@@ -186,7 +187,8 @@ def _is_pictured(page: Any) -> bool:
 
 def _plainer(text: str) -> str:
     """The text of a page without the dot leaders of a table of contents. Ligatures become letters,
-    and words that are divided at the end of a line are joined, since queries contain neither."""
+    and words that are divided at the end of a line are joined. Queries contain neither ligatures
+    nor divided words."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").translate(_LIGATURES)
     lines = _UNKNOWN.sub(UNKNOWN, lines)
     return _DOTS.sub("… ", _DIVIDED.sub(_join_division, lines)).strip()
@@ -311,8 +313,8 @@ def _outline_of(pdf: Any) -> Marks:
 
 def _sections_of_pages(pages: list[str], marks: Marks) -> Iterator[Section]:
     """The sections of pages. Each page is split at the lines that are headings in the outline.
-    marks: the headings of each page in the outline. If none of them is found on the page, the page
-    belongs to the first of them."""
+    marks: the headings of each page in the outline. If none of these headings is found on the page,
+    the page belongs to the first of these headings."""
     current: tuple[str, ...] = ()
     shown: dict[tuple[str, ...], tuple[str, ...]] = {}  # with the pages' numbers
     for page, text in enumerate(pages, 1):

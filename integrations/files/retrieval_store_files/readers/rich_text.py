@@ -210,7 +210,7 @@ def _with_notes_after(source: str) -> str:
 
 def _paragraphs_with(source: str, notes: list[str]) -> list[str]:
     """A part of the source, with the notes inserted where its first paragraph ends; `notes` is then
-    emptied. If no paragraph ends in this part, both stay unchanged."""
+    emptied. If no paragraph ends in this part, the part and `notes` stay unchanged."""
     end = _END_PARAGRAPH.search(source) if notes else None
     if end is None:
         return [source]
@@ -246,7 +246,7 @@ def _plain(source: str, convert: Callable[..., Any]) -> str:
 
 def _metadata(source: str, convert: Callable[..., Any]) -> dict[str, Any]:
     """The title, the author, and the time of the last change or the creation, from the group with
-    the metadata."""
+    the metadata. convert: see `_plain`."""
     start = source.find("{\\info")
     info = source[start : start + 20 * _GROUP_LENGTH] if start >= 0 else ""
     page = "".join(_CODE_PAGE.findall(source[:_GROUP_LENGTH]))
@@ -260,7 +260,8 @@ def _metadata(source: str, convert: Callable[..., Any]) -> dict[str, Any]:
 
 def _group_text(info: str, word: str, page: str, convert: Callable[..., Any]) -> str | None:
     """The text of a group in the metadata; None if it is missing. word: the control word of the
-    group; page: the source's declaration of its code page."""
+    group; page: the source's declaration of its code page. info: the metadata in the source;
+    convert: see `_plain`."""
     match = re.search(rf"\{{\\{word} ((?:[^{{}}]|\{{[^{{}}]*\}})*)\}}", info)
     if match is None or len(match[1]) > _GROUP_LENGTH:
         return None
@@ -277,8 +278,8 @@ def _date(info: str, word: str) -> str | None:
 
 
 def _gaps(source: str) -> list[str]:
-    """The number of embedded objects, which aren't read, and of tracked deletions, which are read,
-    as gaps."""
+    """Gaps that say how many embedded objects weren't read, and how many tracked deletions were
+    read as text."""
 
     def number(pattern: str) -> int:
         return len(re.findall(rf"\\{pattern}(?![a-zA-Z0-9])", source))

@@ -159,7 +159,7 @@ def _paths_of_sheets(packed: PackedFile) -> dict[str, str]:
 
 def _beside(packed: PackedFile, path: str | None) -> tuple[list[str], int]:
     """The content of a sheet outside of its cells: the texts of its comments, each with the name of
-    its cell, and the texts of its drawings. Also the number of embedded objects."""
+    its cell, and the texts of its drawings. Also returns the number of embedded objects."""
     texts: list[str] = []
     objects = 0
     relations = [*related_parts(packed, path)] if path else []

@@ -32,8 +32,8 @@ _OF_NOTES = ("sldImg", "sldNum", "dt", "hdr", "ftr")  # shapes of notes pages ot
 
 
 def read_pptx(data: bytes, name: str) -> FileText:
-    """Read slides. Each slide becomes a section with its notes and comments, whose page is the
-    slide's number. The texts of layouts are a section at the end."""
+    """Read slides. Each slide becomes a section with its notes and comments. The page of the
+    section is the slide's number. The texts of layouts are a section at the end."""
     try:
         import pptx
     except ImportError as error:

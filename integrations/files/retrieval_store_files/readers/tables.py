@@ -51,9 +51,9 @@ def spread(rows: Iterable[Sequence[Cell]]) -> list[list[str]]:
 
 
 def _fill(row: list[str], below: dict[int, tuple[str, int]]) -> None:
-    """Append cells of rows above to a row, as long as such a cell reaches into its next column.
-    below: for each column the text of that cell, and the number of rows that it still covers; this
-    call updates it."""
+    """Append to a row the texts of cells in rows above that reach down into its next columns.
+    below: for each column into which such a cell reaches, the text of the cell, and the number of
+    rows that it still covers. This call updates it."""
     while (known := below.get(len(row))) is not None:
         text, height = known
         if height > 1:
@@ -67,7 +67,7 @@ def table_sections(
     rows: list[tuple[int, int, list[str]]], headings: tuple[str, ...]
 ) -> Iterator[Section]:
     """Split a table into sections of rows, each with the header. rows: for each row its start and
-    end in the file, and its cells."""
+    end in the file, and its cells. headings: the headings of these sections."""
     if not rows:
         return
     header = rows[0][2]
@@ -79,7 +79,8 @@ def table_sections(
 
 
 def sheet_sections(rows: list[list[str]], headings: tuple[str, ...]) -> list[Section]:
-    """Split a sheet of a spreadsheet into sections of rows, each with the header."""
+    """Split a sheet of a spreadsheet into sections of rows, each with the header. headings: the
+    headings of these sections."""
     placed = [(0, 0, row) for row in rows]
     return [Section(part.text, part.headings) for part in table_sections(placed, headings)]
 

@@ -252,7 +252,7 @@ _MOST_COLUMNS = 500
 
 def _span(element: Any, default: int) -> int:
     """The number in an element, such as the number of columns that a cell spans; `default` if there
-    is none."""
+    is no such number."""
     value = None if element is None else element.get(f"{_WORD}val")
     return min(int(value), _MOST_COLUMNS) if value and re.fullmatch(r"\d{1,4}", value) else default
 

@@ -58,9 +58,9 @@ DEFAULT = Default.DEFAULT
 @dataclass(frozen=True, slots=True)
 class Records:
     """Records to write. All fields have the same length; a field that was not passed is None.
-    embed: the name of the field from which vectors are computed. The other fields are then stored
-    with the vectors. If embed is None, each record has at most one of document, image and uri,
-    which replaces the stored ones."""
+    embed: the name of the field from which vectors are computed. If it is set, the other fields are
+    stored, too. If it is None, each record has at most one of document, image and uri, and this one
+    replaces any of the three that is stored."""
 
     ids: list[str]
     embeddings: Matrix | None
@@ -141,9 +141,9 @@ def check_records(
     *,
     embed: Embed | None = None,
 ) -> dict[str, Any]:
-    """Check records before their collection exists. Records that `Collection.add` would refuse for
-    any collection are refused. Returns the fields that were passed, in the form in which they would
-    be stored.
+    """Check records before their collection exists. Records are refused if `Collection.add` would
+    refuse them whatever the collection. Returns the fields that were passed, in the form in which
+    they would be stored.
 
     Args:
         ids: as of `Collection.add`.

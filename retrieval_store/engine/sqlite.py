@@ -279,8 +279,9 @@ CORRUPTION_ERRORS = (LookupError, OverflowError, TypeError, ValueError)
 
 @contextmanager
 def corruption_as_damage(path: Path) -> Iterator[None]:
-    """Context manager: converts errors that only stored values can cause into DamagedError. The
-    checksums of such values are correct, so the damage shows only when the values are used."""
+    """Context manager: raises DamagedError instead of an error that only a wrong stored value can
+    cause. Such a value can have a correct checksum, so the damage shows only when the value is
+    used."""
     try:
         yield
     except RetrievalStoreError:

@@ -588,9 +588,9 @@ class _QueryParser:
         return QueryStep(scoring, limit, expression, (), least, offset), used_ids
 
     def _threshold(self, scoring: Scoring, threshold: float) -> float:
-        """The threshold for the engine, which keeps hits whose score equals the threshold. A server
-        that compares vectors drops such hits, and its scores are float32. So the engine's threshold
-        is the smallest number that is rounded to a better float32."""
+        """The threshold to pass to the engine, which keeps hits whose score equals the threshold. A
+        Qdrant server drops such hits if it compares vectors, and its scores are float32. So the
+        result is the smallest number that is rounded to a float32 better than `threshold`."""
         compared = scoring.near if isinstance(scoring, Mmr) else scoring
         if not isinstance(compared, COMPARING_VECTORS):
             return math.inf if math.isnan(threshold) else threshold  # no score is as good as NaN

@@ -319,10 +319,10 @@ class ExplainRequest:
     """A query with one step and one query vector or text, and the records to explain: the first
     `limit` records that fulfil the filter `records`.
 
-    beside: further steps without prefetches that rank the records too, though the query doesn't
-    contain them. conditions: the report says for each condition which records fulfil it. same: a
-    path; the report lists the hits that have the same value there as a record. ahead: at most this
-    many ids are reported that precede a record in the ranking.
+    beside: further steps without prefetches, by which the records are ranked, too, although the
+    query does not contain these steps. conditions: for each condition the report says which records
+    fulfil it. same: a path; for each record the report lists the hits with the same value at this
+    path. ahead: the maximum number of ids that are reported of the hits before a record.
     """
 
     question: Query

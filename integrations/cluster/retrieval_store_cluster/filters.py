@@ -125,9 +125,9 @@ def parts_of(
 
 
 def _doubt(expression: Expression, indexes: PayloadIndexes, depth: int = 0) -> Bound:
-    """A condition that matches at least those points of the superset that are not in the subset
-    (see `parts_of`). For a combination of terms these are the points in doubt for one of the
-    terms."""
+    """A condition that matches every point that is in the superset but not in the subset (see
+    `parts_of`), and perhaps other points. For a combination of terms, it matches every point that
+    is in doubt for at least one term."""
     if depth > DEEPEST:
         return True
     if isinstance(expression, And | Or | Not):

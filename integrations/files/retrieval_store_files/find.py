@@ -194,8 +194,8 @@ def _why_not_enter(
 
 
 class _Ignored:
-    """The patterns of all .gitignore files in a folder, by the path of the folder that contains the
-    file."""
+    """The patterns of all .gitignore files in a folder and its subfolders, by the path of the
+    folder that contains the .gitignore file."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -325,9 +325,10 @@ def split(view: FilterView, expression: Expression) -> tuple[Expression | None, 
 def _split_terms(
     view: FilterView, columns: Columns, terms: Iterable[Expression]
 ) -> tuple[list[Expression], list[Expression], dict[Column, bool]]:
-    """Two lists: the terms that columns in memory evaluate, and the terms for which points must be
-    read. In both lists, terms on documents come last. The third result contains the columns that
-    lack rows, each with whether a simple term needs it (see `_is_simple`)."""
+    """Divide terms by how they are evaluated. Returns the terms that columns in memory evaluate,
+    and the terms for which points must be read; in both lists, terms on documents come last. The
+    third result maps each column in which rows are stale to whether a simple term needs it (see
+    `_is_simple`)."""
     parts: tuple[list[Expression], ...] = ([], [], [], [])
     lacking: dict[Column, bool] = {}
     for term in terms:

@@ -113,7 +113,7 @@ def read_sparsely(
 
 
 def _by_first_key(paths: Sequence[PayloadPath]) -> dict[str, list[int]]:
-    """For each key, the numbers of the paths whose values may begin at this key."""
+    """For each key, the positions of the paths that can begin with this key."""
     numbers_by_key: dict[str, list[int]] = {}
     for number, path in enumerate(paths):
         for spelling in (path, split_dotted(path)):

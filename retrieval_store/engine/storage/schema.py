@@ -324,8 +324,8 @@ def pks_of_ids(connection: apsw.Connection, ids: Sequence[PointId]) -> dict[Poin
 def pks_of_shown_integers(
     connection: apsw.Connection, ids: ShownIds, texts: Container[PointId] = ()
 ) -> dict[PointId, int]:
-    """The pks of points with integer ids, by the decimal form of the id. Of `ids`, strings that are
-    no integers, and those in `texts`, are left out."""
+    """The pks of points with integer ids, by the id as a string. It looks up the strings in `ids`
+    that are integers, except those in `texts`."""
     digits = [text for text in ids if text not in texts and shows_an_integer(text)]
     if not digits or not _has_integers(connection):
         return {}

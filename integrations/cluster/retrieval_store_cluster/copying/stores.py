@@ -119,9 +119,9 @@ def _compare_copy(copy: CollectionCopy, target: Session) -> Copied:
 def _aliases_of(
     source: Session, target: Session, copies: Sequence[CollectionCopy]
 ) -> Mapping[str, str]:
-    """The source's aliases of these collections that the target lacks, each with its collection.
-    Empty if one of the stores is a cluster. Raises AlreadyExistsError for an alias that is the name
-    of a collection in the target."""
+    """The aliases that the source has for the copied collections, and that do not exist in the
+    target, each with its collection. Empty if one of the stores is a cluster. Raises
+    AlreadyExistsError if a collection of the target has the name of such an alias."""
     source_engine, target_engine = source.store.engine, target.store.engine
     if source_engine is None or target_engine is None:
         return {}

@@ -69,8 +69,8 @@ def read_html(data: bytes, name: str) -> FileText:
 
 
 def _xhtml_of(data: bytes) -> tuple[Element, tuple[str, ...]]:
-    """Parse an XHTML page. Returns its root, and the gap if its encoding was guessed. A page that
-    isn't well-formed XML is parsed as HTML."""
+    """Parse an XHTML page. Returns its root, and a note if its encoding was guessed, as a tuple. A
+    page that isn't well-formed XML is parsed as HTML."""
     try:
         root = xml_root(data, "the page")
     except DataLoaderError:

@@ -466,7 +466,7 @@ def _read_unset(data: Any, arrays: Arrays) -> Unset:
 
 
 def _read_ids(data: Any, arrays: Arrays) -> Sequence[PointId]:
-    """A list of ids. There may be many, so the list from the JSON itself is returned."""
+    """A list of ids. It may be long, so the list in the JSON data is returned without a copy."""
     ids = list_in(data if type(data) is list else data.get("ids"))
     if not ({str, int} if ids is data else {str}).issuperset(map(type, ids)):
         raise MalformedError("ids are neither strings nor integers")

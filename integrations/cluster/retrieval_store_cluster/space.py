@@ -137,10 +137,10 @@ class QdrantCollection:
         return self.cluster.call(method, self.settings.name, **arguments)
 
     def apply(self, method: str, queued_for: float | None, **arguments: Any) -> None:
-        """Run an operation on the server. queued_for: if given, the operation is queued, and this
-        waits for at least so many seconds until all queued operations are done; None to wait for
-        the request. If a queued operation has failed, this operation is sent again without
-        queueing, to get the server's error."""
+        """Run an operation on the server. queued_for: None to wait until the request is done.
+        Otherwise the operation is queued, and this waits at least that many seconds for all queued
+        operations. If a queued operation has failed, this operation is sent again without queueing,
+        to get the server's error."""
         if queued_for is not None:
             self.call(method, **arguments, wait=False)
             if self._has_done_all(queued_for):

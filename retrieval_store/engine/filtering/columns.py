@@ -219,7 +219,8 @@ class _Read:
         return build_segment(column, rows, values, types=types)
 
     def _values(self, column: Column) -> list[Any]:
-        """For each point, the value at the keys with which the column's path begins."""
+        """For each point, the value that is found by following the keys at the beginning of the
+        column's path."""
         if not isinstance(column.path, JsonPath):
             return self._few[column.path]
         values = self._exact[column.path.keys]

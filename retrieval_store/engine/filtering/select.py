@@ -252,7 +252,8 @@ def expired_filter(view: FilterView, path: JsonPath) -> Expression | None:
 
 
 def expired_by_now(path: JsonPath) -> Expression:
-    """The filter for points that have expired by now, even if no point has expired."""
+    """The filter for points that have expired by now. It is returned even if no point has
+    expired."""
     moment, units = now(), _units(path)
     return Or(tuple(Between(values, lte=moment * unit) for values, unit in units.items()))
 

@@ -431,8 +431,8 @@ def _refuse_wrong_distances(
     index: VectorIndex, rows: Stored, lengths: Floats, metric: Metric
 ) -> None:
     """Search the index for each vector whose length is safe for float32 products. Raise ValueError
-    unless each hit exists, occurs once, and has the distance that the index returns. An index is
-    allowed to miss some of the vectors, but not all."""
+    unless each hit exists, occurs once, and has a returned distance that agrees with its stored
+    vector. An index is allowed to miss some of the vectors, but not all."""
     searched = np.flatnonzero((lengths >= SAFE_LENGTHS[0]) & (lengths <= SAFE_LENGTHS[1]))
     hits = 0
     for start in range(0, len(searched), SEARCHED_AT_ONCE):

@@ -241,9 +241,9 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
     # Loading and computing codes.
 
     def load_saved(self, connection: apsw.Connection, slots: int, newer: bool = False) -> None:
-        """Load those recorded files of the first `slots` slots that are complete. Files are loaded
-        only on the first call, unless `newer`. Does nothing while another thread loads or computes
-        codes."""
+        """Load the recorded files that lie completely within the first `slots` slots. Only the
+        first call loads files; later calls load files if `newer`. Does nothing while another thread
+        loads or computes codes."""
         if newer or not self._looked:
             load = partial(self._load_found, connection, slots)
             self.filling.take_in_time(0, load, lambda: None)

@@ -104,7 +104,8 @@ def find_in(
 ) -> tuple[Rows32, Matrix]:
     """The rows of existing points that have the term, and their weights. If several segments
     contain a row, the uppermost segment decides. above: see `Layers.above`. some_dead: whether any
-    row is dead; if none is, rows aren't tested for that, which would take most of the time."""
+    row is dead. If none is, the test for dead rows is skipped, since it would take most of the
+    time."""
     rows, weights = [np.empty(0, np.int32)], [np.empty(0, np.float32)]
     for segment, rows_above in zip(layers.segments, above, strict=True):
         term_rows, values = segment.find(term)

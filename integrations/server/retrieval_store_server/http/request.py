@@ -221,8 +221,9 @@ def _path_pattern(folder: str, end: str) -> re.Pattern[str]:
 
 class Served:
     """A store, and the objects that handle requests for it. session: the session of the store;
-    close: closes the session, or does nothing if the caller owns the client. If only the page of
-    `view` is served, the store can be remote. Then only the attribute `views` can be used."""
+    close: closes the session, or does nothing if the caller owns the client. A remote store is
+    allowed only if nothing but the page of `view` is served. For a remote store, only the attribute
+    `views` can be used."""
 
     def __init__(
         self, session: Session, close: Callable[[], object], inference: Inference, views: Views

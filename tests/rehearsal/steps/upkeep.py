@@ -165,7 +165,7 @@ def _check_recall(scenario: Scenario, collection: Any, truth: Truth, when: str) 
         shares = []
         # Of near-duplicates, one question in some hundreds loses all its hits at once: so many are
         # asked that the mean says what is promised, not which question was drawn.
-        for query in scenario.queries(scenario.times(6, 300, 300)):
+        for query in scenario.queries(scenario.times(150, 300, 300)):
             got = collection.query([query], n_results=10, where=where, include=["distances"])
             hits = got["ids"][0], got["distances"][0]
             shares.append(check_hits(truth, query, *hits, 10, allowed))

@@ -366,7 +366,7 @@ class QueryBuilder:
         if mode == "dense":
             step = QueryStep(self._near(_dense_source(request), exactness), count, expression)
         elif mode == "hybrid":
-            step, measured = self._hybrid(request, exactness, expression)
+            step, measured = self._hybrid(request, exactness, count, skipped, expression)
         else:
             step = QueryStep(self._words(*_sides(request, mode), False), count, expression)
         if mode == "hybrid" and threshold is not None and isinstance(step.scoring, NearestDense):
@@ -382,6 +382,8 @@ class QueryBuilder:
         self,
         request: QueryRequest,
         exactness: Exactness,
+        count: int,
+        skipped: int,
         expression: Expression | None,
     ) -> tuple[QueryStep, NearestDense | None]:
         """The step of a hybrid query, and its ranking by vectors, to which the distances of hits
@@ -389,7 +391,6 @@ class QueryBuilder:
         hybrid = request.mode if isinstance(request.mode, Hybrid) else _USUAL
         texts, sparse = _sides(request, "hybrid")
         fusion, alpha = hybrid.fusion_and_weight(sparse is None)
-        count, skipped = request.window()
         if alpha == 0:
             return QueryStep(self._words(texts, sparse, False), count, expression), None
         number = None if self.holds_several else len(sparse or texts or ())

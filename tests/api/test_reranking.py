@@ -301,12 +301,12 @@ def token_scores(query, documents):
     def cosine(one, other):
         return one @ other / np.linalg.norm(one) / np.linalg.norm(other)
 
-    request = vectors(query)
-    weights = np.array([np.linalg.norm(one) for one in request])
+    query_vectors = vectors(query)
+    weights = np.array([np.linalg.norm(one) for one in query_vectors])
     return [
         sum(
             weight * max(cosine(one, other) for other in vectors(text))
-            for one, weight in zip(request, weights, strict=True)
+            for one, weight in zip(query_vectors, weights, strict=True)
         )
         / weights.sum()
         for text in documents

@@ -99,13 +99,13 @@ def test_a_collection_is_made_only_with_a_key(monkeypatch, tmp_path):
 
 
 def test_a_server_embeds_in_batches_and_the_key_is_never_stored(server, tmp_path):
-    url, query, _ = server
+    url, requests, _ = server
     embed = OpenAIEmbeddingFunction("small", url, "TEST_KEY", dimensions=3, batch_size=2)
     assert embed(["a", "bb", "ccc"]).tolist() == [[1] * 3, [2] * 3, [3] * 3]
-    assert [len(body["input"]) for _, _, body in query] == [2, 1]
-    assert query[0][0] == "/v1/embeddings"
-    assert query[0][1] == "Bearer s3cret"
-    assert query[0][2]["model"] == "small"
+    assert [len(body["input"]) for _, _, body in requests] == [2, 1]
+    assert requests[0][0] == "/v1/embeddings"
+    assert requests[0][1] == "Bearer s3cret"
+    assert requests[0][2]["model"] == "small"
     with retrieval_store.Client(tmp_path) as client:
         things = client.create_collection("things", embedding_function=embed)
         things.add(ids=["x"], documents=["four"])
@@ -549,13 +549,13 @@ def test_arguments_that_ollama_could_not_use_are_refused():
 
 
 def test_a_collection_remembers_how_many_texts_its_server_takes_at_once(server, tmp_path):
-    url, query, _ = server
+    url, requests, _ = server
     few = OpenAIEmbeddingFunction("small", url, None, batch_size=2)
     with retrieval_store.Client(tmp_path) as client:
         client.create_collection("notes", embedding_function=few)
     with retrieval_store.Client(tmp_path, trust=True) as client:
         client.get_collection("notes").add(list("abcde"), documents=list("abcde"))
-        assert [len(body["input"]) for _, _, body in query] == [2, 2, 1]
+        assert [len(body["input"]) for _, _, body in requests] == [2, 2, 1]
         usual, other = (OpenAIEmbeddingFunction(model, url, None) for model in ("small", "other"))
         client.get_collection("notes", embedding_function=usual)
         with pytest.raises(ConflictError):

@@ -227,13 +227,13 @@ def evaluates(scenario: Scenario) -> None:
     """Recall by brute force, and by words that one record has."""
     ids = scenario.some(scenario.times(20, 100, 300))
     documents = [scenario.truth.records[one].document for one in ids]
-    query = [" ".join(d.split()[20:32]) + " " + own_word(d) for d in documents]
+    queries = [" ".join(d.split()[20:32]) + " " + own_word(d) for d in documents]
     file = scenario.new_path("questions.jsonl")
-    rows = ({"query": text, "ids": [one]} for text, one in zip(query, ids, strict=True))
+    rows = ({"query": text, "ids": [one]} for text, one in zip(queries, ids, strict=True))
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     how = ("--model", "wordllama", "-k", 10, "--mode", "dense", "--mode", "text")
     settings = json_output("evaluate", named(scenario), "scenario", file, *how)["settings"]
-    vectors = np.asarray(retrieval_store.WordLlamaEmbedding()(query))
+    vectors = np.asarray(retrieval_store.WordLlamaEmbedding()(queries))
     places = {name: place for place, name in enumerate(scenario.truth.ids)}
     least, most = 0, 0
     for one, vector in zip(ids, vectors, strict=True):

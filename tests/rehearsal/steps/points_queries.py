@@ -98,12 +98,12 @@ def nearest_points(scenario: Scenario) -> None:
 def nearest_points_with_every_filter(scenario: Scenario) -> None:
     """What is promised is promised of all together, since a query of each tells little."""
     kept = indexed(scenario)
-    request = {**asked_of(scenario.shape.kinds, kept.truth), **SPLIT}
+    requests = {**asked_of(scenario.shape.kinds, kept.truth), **SPLIT}
     if "texts" in scenario.shape.kinds:
-        request |= LONG
-    right = [(given, kept.truth.matching(holds)) for given, holds in request.values()]
+        requests |= LONG
+    right = [(given, kept.truth.matching(holds)) for given, holds in requests.values()]
     for name in NAMES:
-        queries, shares = asked_for(scenario, kept, name, len(request)), []
+        queries, shares = asked_for(scenario, kept, name, len(requests)), []
         for query, (given, allowed) in zip(queries, right, strict=True):
             named = {"query_filter": given, "allowed": allowed}
             shares += shares_found(scenario, kept, name, [query], 10, **named)
@@ -240,12 +240,12 @@ def fusions(scenario: Scenario) -> None:
             ),
             "dbsf": summed([by_deviation(one) for one in rankings]),
         }
-        request = {
+        requests = {
             "rrf": models.FusionQuery(fusion=models.Fusion.RRF),
             "weighed": models.RrfQuery(rrf=models.Rrf(k=60, weights=[3.0, 1.0, 0.5])),
             "dbsf": models.FusionQuery(fusion=models.Fusion.DBSF),
         }
-        for name, query in request.items():
+        for name, query in requests.items():
             got = kept.client.query_points(NAME, query, prefetch=legs, limit=500).points
             share = check_points(got, right[name], 500)
             assert share == 1.0, name
@@ -471,7 +471,7 @@ def many_queries_at_once(scenario: Scenario) -> None:
     given, holds = third(len(kept.original), 2)
     some = kept.truth.matching(holds)
     drawn = {name: asked_for(scenario, kept, name, 50) for name in NAMES}
-    request = [
+    requests = [
         (name, query, given if i % 2 else None)
         for name, queries in drawn.items()
         for i, query in enumerate(queries)
@@ -480,10 +480,10 @@ def many_queries_at_once(scenario: Scenario) -> None:
         NAME,
         [
             models.QueryRequest(query=vector_of(query), using=name, filter=only, limit=15)
-            for name, query, only in request
+            for name, query, only in requests
         ],
     )
-    assert len(got) == len(request)
+    assert len(got) == len(requests)
     shares = [
         check_points(
             own.points,
@@ -492,7 +492,7 @@ def many_queries_at_once(scenario: Scenario) -> None:
             sign_of(kept.truth, name),
             None if only is None else some,
         )
-        for own, (name, query, only) in list(zip(got, request, strict=True))[
+        for own, (name, query, only) in list(zip(got, requests, strict=True))[
             :: scenario.times(4, 2, 1)
         ]
     ]

@@ -128,9 +128,9 @@ def shares_found(
         allowed = scenario.truth.matching(where, document)
     shares = []
     for first in range(0, len(queries), batch):
-        request = queries[first : first + batch]
-        got = scenario.collection.query(request, n_results=k, include=["distances"], **named)
-        for i, query in enumerate(request):
+        requests = queries[first : first + batch]
+        got = scenario.collection.query(requests, n_results=k, include=["distances"], **named)
+        for i, query in enumerate(requests):
             hits = (got["ids"][i], got["distances"][i])
             shares.append(check_hits(scenario.truth, query, *hits, k, allowed))
     return shares

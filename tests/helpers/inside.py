@@ -324,7 +324,13 @@ def keeps_search(access: Any, expression: Expression | None) -> bool:
 def searches_kept(access: Any) -> int:
     """How many searches are kept of one filter at most."""
     opened = access.read(lambda view: view.caches.spaces[""])
-    return max(map(len, opened._searches._searches.values()))
+    return max(map(len, opened._searches._searches.values()), default=0)
+
+
+def code_files(access: Any) -> int:
+    """How many files of codes are open."""
+    opened = access.read(lambda view: view.caches.spaces[""])
+    return int(opened.descriptors) - 1
 
 
 def note_recall(access: Any) -> None:

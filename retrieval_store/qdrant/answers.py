@@ -37,7 +37,7 @@ from retrieval_store.query.types import Hits, PointId
 
 AT_ONCE = 10_000  # pairs
 SEARCH = 10_000  # bytes that a search takes until it is answered
-GROUPS, SIZE, SAMPLE = 10, 3, 10
+GROUPS, SAMPLE = 10, 10
 UNSCORED = OrderBy, Unranked
 _NOTHING_ASKED: dict[str, Any] = dict.fromkeys(models.QueryRequest.model_fields)
 

@@ -5,11 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrieval_store.base.arrays import CowArray, bits_of
+from retrieval_store.base.arrays import bits_of
 from retrieval_store.indexes.native import (
     Listed,
     Numbered,
-    RowFilter,
     RowTest,
     Terms,
     address,
@@ -117,20 +116,3 @@ def test_of_no_conditions_all_hold_and_none_does(way, kind, expected):
     assert test.has(range(0)).tolist() == []
     assert test.count(range(5)) == 5 * expected
     assert (test.bits(3) == bits_of(np.full(3, expected))).all()
-
-
-def test_a_filter_passes_the_slots_whose_rows_fulfil_its_test_and_its_bits():
-    rows = CowArray(np.array([3, 2, -1, 1, 0]), np.array([1, 4]), np.array([5, -1]))
-    test = RowTest.of(Listed(np.array([1, 3, 5])))
-    slots = np.array([0, 1, 2, 3, 4, 5])  # the last is of no row that this state knows
-    assert RowFilter(rows, None).passes(slots).tolist() == [True, True, False, True, False, False]
-    assert RowFilter(rows, None, test).passes(slots[:4]).tolist() == [True, True, False, True]
-    bits = bits_of(np.array([0, 1, 0, 0, 0, 1], np.bool_))
-    assert RowFilter(rows, bits, test).passes(slots).tolist() == [
-        False,
-        True,
-        False,
-        True,
-        False,
-        False,
-    ]

@@ -432,13 +432,3 @@ class RowFilter:
         tests = address(bits), 0 if test is None else address(test.record)
         base_map = address(row_of_slot.base), len(row_of_slot)
         self.record = record(ROW_FILTER, *base_map, *moved, *tests)
-
-    def passes(self, slots: Ints) -> Bools:
-        """Which of the slots pass the filter: (slots,) bool."""
-        rows = np.full(slots.shape, -1, np.int64)
-        in_range = slots < len(self.row_of_slot)
-        rows[in_range] = self.row_of_slot[slots[in_range]]
-        passing = rows >= 0
-        if self.test is not None:
-            passing[passing] = self.test.condition.has(rows[passing])
-        return passing if self.bits is None else passing & bits_at(self.bits, rows)

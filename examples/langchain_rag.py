@@ -5,6 +5,8 @@
 Needs no network: the texts are the language reference behind `help()`, the embedding is wordllama,
 and the "language model" is a stand-in that only repeats what it was given, and says so. Put a real
 chat model in its place.
+
+Needs: pip install . ./integrations/files ./integrations/langchain langchain-text-splitters
 """
 
 import argparse

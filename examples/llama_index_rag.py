@@ -5,6 +5,8 @@
 Needs no network: the texts are the language reference behind `help()`, the embedding is wordllama,
 and the language model is LlamaIndex's mock, which only repeats its prompt, and says so here. Put a
 real one in its place.
+
+Needs: pip install . ./integrations/files ./integrations/llama_index
 """
 
 import argparse

@@ -60,8 +60,8 @@ class VectorConfiguration(TypedDict, total=False):
 
 
 class SparseConfiguration(TypedDict, total=False):
-    """Whether points can have sparse vectors, and whether the numbers of these vectors are weighted
-    by idf."""
+    """The settings of sparse vectors. A collection without them has no sparse vectors. idf: whether
+    queries weight each index of a sparse vector by its inverse document frequency."""
 
     idf: bool
 

@@ -182,8 +182,9 @@ HowLoaded: TypeAlias = Literal["kept", "loaded", "built"]
 
 
 class WarmedSpace(TypedDict):
-    """A dense vector space after `Collection.warm`: the number of vectors, and how many slots,
-    including dead ones, have codes and are in the index in memory."""
+    """A dense vector space after `Collection.warm`. vectors: the number of vectors; coded_slots:
+    how many slots have codes in memory; indexed_slots: how many slots the index in memory contains.
+    Both numbers of slots include dead ones."""
 
     vectors: int
     coded_slots: int

@@ -41,9 +41,11 @@ def case_of(
     same: Any,
     has_codes: bool,
 ) -> WhyRequest:
-    """The request to explain a query. request: the query as the caller passed it; question: the
-    same query in the form for the store; analyzer: returns the collection's analyzer, called only
-    if the explanation needs words; has_codes: whether the search uses codes without an index."""
+    """The request to explain why a query returns or misses some records. request: the query as the
+    caller passed it; question: the same query in the form for the store; analyzer: returns the
+    collection's analyzer, and is called only if the explanation needs words; records, containing,
+    same: the arguments of `Collection.why`; has_codes: whether the query compares codes instead of
+    using an index."""
     ids = check_ids(records, "records")
     text = _text_of(request.query_texts)
     beside: tuple[QueryStep, ...] = ()

@@ -481,9 +481,9 @@ def _plain(value: Any) -> Any:
 
 
 def _show(records: Iterable[Mapping[str, Any]], as_json: bool, are_hits: bool = False) -> None:
-    """Print records. With `as_json` they are JSON with all fields. Otherwise hits with a document
-    are printed as a few lines each, and other records as a table. The metadata keys of a sync or of
-    LlamaIndex are then left out."""
+    """Print records, without the metadata keys that a sync or LlamaIndex adds. With `as_json`, each
+    is JSON with all fields. Otherwise hits with a document are printed as a few lines each, and
+    other records as a table."""
     if as_json:
         for record in records:
             print_json(record)

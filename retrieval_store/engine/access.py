@@ -622,9 +622,9 @@ class Access:
                     raise damage from error
 
     def _damage_behind(self, error: Exception) -> DamagedError:
-        """After an error, check all bytes, and return the damage found as an error. If the check
-        finds no damage, `error` itself is raised. After each write, all bytes are checked at most
-        once."""
+        """After an error, check all bytes of the files. Returns the damage as an error; raises
+        `error` itself if there is none. A state without damage isn't checked again until the next
+        write."""
         path, problem = self._database.path, None
         if not isinstance(error, ContradictionError):
             with corruption_as_damage(path):

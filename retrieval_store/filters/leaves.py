@@ -288,8 +288,8 @@ def compile_pattern(pattern: str) -> Any:
     """Compile an RE2 pattern. Raises InvalidFilterError for a pattern that RE2 rejects, or that
     exceeds the limits on the length, depth or size of users' patterns.
 
-    RE2 needs time linear in the text. When it reaches its memory limit, it continues with a slower
-    automaton that needs no memory, so a result is never wrong.
+    RE2 needs time linear in the text. When RE2's cache of states has reached its memory limit, RE2
+    goes on with a slower method without this cache, so a result is never wrong.
     """
     if len(pattern) > MAX_PATTERN:
         raise InvalidFilterError(

@@ -566,8 +566,8 @@ def _candidates(
     dimension: int,
 ) -> Ints:
     """The slots that may be among the k nearest, in view of the bounds of float32's rounding
-    errors. products: the dot products of one query with the rows `slots`; length: the length of the
-    query."""
+    errors. products: the dot products of one query vector with the rows `slots`; length: the
+    Euclidean norm of the query vector."""
     units = (dimension + 8) * UNIT_ROUNDOFF  # n + 8 in the module's docstring
     gamma = units / (1 - units)
     chosen = slice(None) if slots is None else slots

@@ -723,7 +723,7 @@ def _decide(
     matrix: Stored,
 ) -> None:
     """Compute the exact distances of a scan's candidates for one query, and select the nearest. The
-    rest of the scratch space isn't used again."""
+    scan must be finished, because this reuses its scratch space."""
     compiled = kernel()
     assert compiled is not None
     at = buffers.room_offset + DISTANCES.size
@@ -743,8 +743,8 @@ def _passes(
     sharing: int = 1,
 ) -> Iterator[tuple[int, ScanBuffers]]:
     """Yield the results of scans, each with the index of its first query. A scan covers as many
-    queries as fit into the room for candidates. matrix: the vectors, if the scan should also
-    compute distances. sharing: the number of threads that share the room."""
+    queries as its buffer for candidates allows. matrix: the vectors, if the scan should also
+    compute distances. sharing: the number of threads that share the buffer."""
     step = max(1, NOTED // (NOTED_FACTOR * goal.most * sharing))
     for start in range(0, len(queries), step):
         span = slice(start, start + step)

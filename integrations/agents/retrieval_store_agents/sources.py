@@ -94,7 +94,7 @@ class CollectionSource:
         return self.collection
 
     def create(self, name: str, forgets: bool) -> Collection:
-        """As `open`."""
+        """The collection, like `open`, since this source never creates another. forgets: unused."""
         return self.open(name)
 
     def allowed_names(self) -> tuple[str, ...]:

@@ -104,10 +104,11 @@ class Parts:
 def parts_of(
     expression: Expression | None, indexes: PayloadIndexes, limits_now: "Callable[[], StrictLimits]"
 ) -> Parts:
-    """The parts of an expression, within the server's limits. They follow from conditions for a
-    superset and a subset of the points that fulfil the expression. If both are the same condition,
-    no points are in doubt. So both also contain conditions on which values are lists. limits_now:
-    returns the limits, which reading the indexes may have changed."""
+    """The parts of an expression, within the server's limits. `_bound` computes two conditions: one
+    for a superset and one for a subset of the points that fulfil the expression. If the two are
+    equal, no points are in doubt. To compare them, both must treat lists in the same way, so both
+    contain the conditions on which values are lists. limits_now: returns the limits, which reading
+    the indexes may have changed."""
     if expression is None:
         return Parts(True, False)
     superset = _bound(expression, True, indexes, checks_lists=True)
@@ -230,9 +231,9 @@ def _bound_of_value(
 
 
 def _leaves_out_lists(leaf: ValueLeaf, checks_lists: bool) -> bool:
-    """Whether a superset has a condition on lists. It has none for lists within lists, which are
-    not recorded. It has none for a user's own condition either, since it is unknown whether that
-    means lists."""
+    """Whether the superset for a leaf contains a condition that excludes lists. It contains none
+    for lists within lists, whose positions aren't recorded. It contains none for a user's own
+    condition (`as it is`) either, because such a condition may be meant for lists."""
     return checks_lists and len(leaf.path) == 1 and leaf.reading != "as it is"
 
 

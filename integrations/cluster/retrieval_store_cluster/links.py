@@ -135,7 +135,8 @@ def _scores(
     filters: list[models.Filter],
     way: models.AcornSearchParams | None,
 ) -> list[list[float]]:
-    """The scores of the hits of each query, for one filter after another."""
+    """The scores of the hits of each query. The queries use the filters in turn: the first query
+    uses the first filter, and so on, beginning again after the last filter."""
     ef, most = collection.settings.ef, collection.limits.ef
     params = models.SearchParams(hnsw_ef=ef if most is None else min(ef, most), acorn=way)
     requests = [

@@ -147,7 +147,9 @@ def _by_index(order: KeyOrder, bound: Bound) -> list[ListedPoint] | None:
 
 
 def _is_enough(order: KeyOrder, passing: list[ListedPoint], last: ListedPoint) -> bool:
-    """Whether no point after the last listed point can precede a needed point."""
+    """Whether the needed points are among the listed ones. If so, every point that Qdrant would
+    list after `last` has a greater sort key than the last needed point, even with the error of
+    Qdrant's rounding."""
     assert order.count is not None
     if not order.count:
         return True

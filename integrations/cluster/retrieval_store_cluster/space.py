@@ -191,7 +191,7 @@ class QdrantCollection:
         return number
 
     def number(self, bound: Bound) -> int:
-        """The number of points within a bound."""
+        """The number of points that fulfil a condition. False is fulfilled by none."""
         return 0 if bound is False else self.count(as_filter(bound))
 
     def about(self) -> tuple[int, bool]:
@@ -247,8 +247,9 @@ class QdrantCollection:
         return fits(others, self.limits) and not self.count(others)
 
     def has_changed(self, error: ClusterError) -> bool:
-        """Whether the server's limits differ from the known limits, after it has refused a request.
-        Then another request can succeed."""
+        """After the server has refused a request, read its limits again. Returns whether they
+        differ from the limits that were known. If they do, it is worth sending the request
+        again."""
         if not was_refused(error):
             return False
         before = (self.limits, self.indexes.kinds_last_read)
@@ -471,7 +472,8 @@ class Listing:
         return self._end(models.Direction.DESC)
 
     def at(self, offset: int) -> Iterator[ListedPoint]:
-        """All points except the first `offset`. If Qdrant can count these, they are not read."""
+        """All points after the first `offset` ones. The first ones are counted instead of read, if
+        Qdrant can count them."""
         countable = self.collection.limits.exact  # otherwise the counted points are read anyway
         start, before = self._place_of(offset) if countable and offset else (0, 0)
         reach = min(PAGE, self.expected + offset - before)

@@ -623,7 +623,7 @@ class CreatingClusterPoints(ClusterPoints):
 
     @_retried
     def count(self) -> int:
-        """How many of the points that existed at the beginning still exist."""
+        """How many of the points that existed when this object was created still exist."""
         return self._collection.number(orders_within(lte=self._last_order))
 
     @_traced("get", counts_of_results)

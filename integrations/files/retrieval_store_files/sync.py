@@ -300,9 +300,9 @@ def _changes_in(folder: Path) -> Iterator[set[Any]]:
 def files_to_sync(
     collection: Collection, folder: Path, name: str, rules: FolderRules, allow_empty: bool
 ) -> tuple[FolderFiles, FolderRules]:
-    """The files of a folder that a collection can store, and the rules, which then say whether
-    images can be loaded. Raises InvalidArgumentError if the path isn't a folder. An empty folder is
-    refused unless `allow_empty` is set."""
+    """The files of a folder that a collection can store, and the rules, completed with whether the
+    collection can load images. Raises InvalidArgumentError if the path isn't a folder, or if the
+    folder is empty and `allow_empty` is False."""
     if folder.exists() and not folder.is_dir():
         raise InvalidArgumentError(f"path is {str(folder)!r}, expected a folder")
     expected = expectations_of(collection)
@@ -424,7 +424,7 @@ class _Plan:
         )
 
     def unreadable(self, path: str, why: str) -> None:
-        """Add a file that can't be read to the report, with the reason."""
+        """Report that a file can't be read, with the reason."""
         self.folder_files.unreadable.append(Unreadable(self.reader.folder / path, why))
 
     def _compare(self, path: str) -> None:

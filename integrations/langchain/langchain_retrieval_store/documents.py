@@ -69,7 +69,7 @@ class PointLayout:
         return self.payload(caption, {"uri": uri, **metadata})
 
     def key(self, name: Any) -> Any:
-        """The metadata key of a point for a metadata key of its document."""
+        """The metadata key under which a point stores the metadata value `name` of its document."""
         inside = self.metadata_key is not None and isinstance(name, str)
         return f"{self.metadata_key}.{name}" if inside else name
 
@@ -209,8 +209,9 @@ def documents_in(documents: Any) -> list[Document]:
 
 
 def document_batches(documents: Any, kwargs: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield arguments of `add_texts` for documents: one dict for all documents. With a batch size
-    and without ids, there is one for each `batch_size` documents, which are read lazily."""
+    """Yield the arguments of `add_texts` for documents. Usually one dict contains all documents.
+    But if `kwargs` has a `batch_size` and no ids, and the documents come from an iterator, they are
+    read lazily, and each dict contains `batch_size` documents."""
     size = kwargs.get("batch_size")
     if size is None or kwargs.get("ids") is not None or isinstance(documents, Sequence):
         yield _arguments(documents_in(documents), kwargs)

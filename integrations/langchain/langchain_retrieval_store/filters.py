@@ -163,8 +163,8 @@ def _is_time(text: str) -> bool:
 
 
 def _time(value: Any) -> str | None:
-    """A date or time as a string; it can be a dict in LangChain's form. None for any other
-    value."""
+    """A date or time as a string; None for any other value. value: a `date` or `datetime`, or a
+    dict in the form that LangChain uses for dates."""
     match value:
         case date():
             return value.isoformat()

@@ -576,8 +576,8 @@ class Searches:
         return ask, await self._asources(ask, query) if count_of(k) > 0 else {}
 
     def _sources(self, ask: Ask, query: str, vector: Any = None) -> dict[str, Any]:
-        """The texts or vectors that a search passes to the collection, by argument. vector: the
-        text's embedding, if it is known."""
+        """The keyword arguments with texts or vectors that a search passes to the collection.
+        vector: the text's embedding, if it is known."""
         if ask.embeds_query and vector is None:
             vector = self._require_embedding().embed_query(query)
         return self._all_sources(ask, query, vector)

@@ -163,7 +163,8 @@ class Protocol(HttpToolsProtocol):
             raise ValueError("the server is named twice")
 
     def parse_again(self) -> HttpRequestParser:
-        """A new parser that has parsed the same head without the upgrade header."""
+        """A new parser, which has parsed the head of the current request without its upgrade
+        header."""
         version = self.parser.get_http_version().encode()
         head = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
         head += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
@@ -200,10 +201,10 @@ _OF_CYCLE = (
 
 
 class WholeExchange:
-    """Receives a request as a whole, and sends its response as a whole. ASGI's messages would take
-    a system call for each part of a response. It changes uvicorn's cycle as the messages would.
-    With a release of uvicorn whose cycle has other fields it does nothing, so the messages are
-    used. hold: see `Protocol.hold`."""
+    """Receives a whole request, and sends a whole response, through fields of uvicorn's cycle.
+    ASGI's messages would take a system call for each part of a response. If a release of uvicorn
+    has a cycle with other fields, this class does nothing, and the server uses ASGI's messages.
+    hold: see `Protocol.hold`."""
 
     __slots__ = ("_cycle", "_fits", "hold")
 

@@ -132,8 +132,8 @@ def current_columns(view: FilterView, columns: Iterable[Column]) -> Columns:
 
 
 def _others_behind(view: FilterView, current: Columns) -> Columns:
-    """The other cached columns, if they have some stale rows, but only a few. (The cache also
-    contains labels of groups, which aren't columns.)"""
+    """The cached columns that aren't among the current ones and have a few stale rows, but not
+    many. (The cache also contains labels of groups, which aren't columns.)"""
     cache, seq, rows = view.caches.columns, view.state.head.seq, len(view.state.pks)
     kept_columns = {
         column: layers

@@ -688,9 +688,9 @@ def fill_index(
     access: Access, name: str, may_begin: bool, progress: Progress, at_once: bool = True
 ) -> bool:
     """Add the missing vectors to the index of a space, after loading its file (`load_index`).
-    Returns whether the index is still incomplete, because another process builds it, a compaction
-    has replaced the files, or the collection was closed as idle. may_begin: whether an empty index
-    can be filled. at_once: see `load_index`."""
+    Returns whether vectors are still missing. That is so if another process builds the index, a
+    compaction has replaced the files, or the collection was closed as idle. may_begin: whether an
+    empty index can be filled. at_once: see `load_index`."""
     load_index(access, name, at_once)
     index, state = access.read(_index_and_state, name)
     if index is None or (index.rests and not at_once):

@@ -323,8 +323,8 @@ class _Pass:
             raise _Overgrown
 
     def _codes_first(self, done: int, total: int) -> None:
-        """Called between two steps of work that can wait. Computes the codes of vectors that were
-        written meanwhile, because queries scan vectors without codes one by one."""
+        """Called between two steps of long work. Computes the codes of vectors that were written
+        during the work, since queries compare vectors without codes one by one, which is slow."""
         self._report(done, total)
         if time.monotonic() >= self.coded_at + CODED_EVERY:
             self._code_all()

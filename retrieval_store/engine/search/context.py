@@ -84,7 +84,8 @@ class CodesAtHand(NamedTuple):
     known: "Recall | None"
 
     def are_current(self) -> bool:
-        """Whether these are still the current codes and recall of the space."""
+        """Whether the space still has these codes and this measured recall; both are replaced when
+        they change."""
         return self.codes.snapshot() is self.shown and self.recall.known is self.known
 
 

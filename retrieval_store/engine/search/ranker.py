@@ -238,8 +238,8 @@ class _DenseSearch:
         return index.wanted and (self._policy.graph or index.held is not None)
 
     def _note_plan(self, plan: SearchPlan, inputs: CostInputs, queries: int) -> None:
-        """Record the plan of some queries, and the time that they lose because codes aren't
-        copied."""
+        """Record the plan of some queries, and how much time these queries lose because the codes
+        of matching points weren't copied together."""
         self._trace.note_plan(plan, queries)
         if plan.costs:
             self._context.note_lost(inputs, plan, queries)

@@ -415,8 +415,9 @@ def pairs(
 def _nearest_others(
     view: SearchView, space: str, rows: Ints, most: int
 ) -> tuple[Ints, Ints, Floats]:
-    """For each row, at most `most` nearest other rows, best first. Returns pairs of positions, with
-    their similarities. Sparse vectors that share no index aren't compared."""
+    """For each of the rows, find at most `most` other ones that are nearest, best first. Returns
+    pairs of positions in `rows`, and the similarity of each pair. Sparse vectors that share no
+    index aren't compared."""
     examples, step = examples_of(view, space, rows), max(1, CELLS // max(1, len(rows)))
     compared = _comparable(examples)
     nearest, scores = [np.empty(0, np.int64)], [np.empty(0)]

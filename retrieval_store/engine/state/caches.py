@@ -367,7 +367,8 @@ class Payback(dict[Hashable, float]):
         return total
 
     def wanted_keys(self) -> list[Hashable]:
-        """The keys of layers that would have been used at least WANTED_AFTER times."""
+        """The keys of layers that queries have wanted at least WANTED_AFTER times while the layers
+        weren't cached."""
         return [key for key, times in [*self.items()] if times >= WANTED_AFTER] if self else []
 
 

@@ -223,8 +223,9 @@ def _read(
     head: CollectionHead,
     open_vectors: OpenVectors,
 ) -> State:
-    """The state that was written at `derived_file.seq`, mapped. Raises OutdatedError if the log
-    doesn't reach back to it, and ValueError for content that no file of ours has."""
+    """Map a file with the state that was written at `derived_file.seq`. Raises OutdatedError if the
+    log begins after that write, and ValueError if this package can't have written the file's
+    content."""
     refuse_unknown_writes(derived_file, head)
     memory = map_file(path, private=True)
     rows, spaces, places = _header(memory, read_spaces(connection).values())

@@ -395,9 +395,9 @@ class _NewSlots:
 
 @dataclass(frozen=True, slots=True)
 class _VectorStep:
-    """Computes the states of vector spaces in the step from an earlier state. pks: the pks of all
-    rows after the step. dead_rows: the rows of points deleted since. lost: the rows of points whose
-    vectors may have been deleted."""
+    """Computes the states of vector spaces after a step, from the states before it. pks: the pks of
+    all rows after the step. dead_rows: the rows of points that were deleted in the step. lost: the
+    rows of points that may have lost their vector in the step."""
 
     state: State
     connection: apsw.Connection

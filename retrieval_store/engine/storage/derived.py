@@ -218,8 +218,9 @@ def path_of(directory: Path, derived_file: DerivedFile) -> Path:
 def refuse_damaged(
     path: Path, derived_file: DerivedFile, use: Callable[[], None] | None = None
 ) -> None:
-    """Raise DamagedError unless the checksum is correct. Meanwhile `use` runs in this thread; if
-    the file is damaged, its result must be discarded."""
+    """Raise DamagedError unless the file's checksum is correct. use: a function that uses the file;
+    it is called in this thread while another thread computes the checksum. If DamagedError is
+    raised, the caller must discard what `use` has computed."""
     checksums: list[int] = []
 
     def read() -> None:

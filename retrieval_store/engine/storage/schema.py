@@ -274,8 +274,8 @@ def delete_space(connection: apsw.Connection, number: int) -> None:
 
 
 def dropped_spaces(connection: apsw.Connection) -> Callable[[int], bool]:
-    """A function that returns whether a number belonged to a vector space that was deleted. Raises
-    ContradictionError if the next number in the head is invalid."""
+    """A function that tells for a number whether it belonged to a vector space that was deleted.
+    Raises ContradictionError if the head doesn't have a valid next number for spaces."""
     ((next_space,),) = select(connection, "SELECT next_space FROM head")
     if not isinstance(next_space, int):
         raise ContradictionError(f"the next vector space can't have the number {next_space!r}")
@@ -334,7 +334,8 @@ def pks_of_shown_integers(
 
 
 def _has_integers(connection: apsw.Connection) -> bool:
-    """Whether any point has an integer id. Integer ids come before all strings."""
+    """Whether any point has an integer id. (In SQLite's order, integers come before all
+    strings.)"""
     return bool(select(connection, "SELECT 1 FROM points WHERE id < '' LIMIT 1"))
 
 

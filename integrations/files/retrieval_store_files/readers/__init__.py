@@ -51,8 +51,8 @@ class Section:
 
 
 class PicturePage(NamedTuple):
-    """The number of a page that is wholly or mostly a picture, from 1, and the number of words of
-    text on it."""
+    """A page that is wholly or mostly a picture. page: its number, from 1; words: the number of
+    words of text on it."""
 
     page: int
     words: int

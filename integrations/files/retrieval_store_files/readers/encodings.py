@@ -167,8 +167,8 @@ def _bytes_of_cut_character(data: bytes) -> int:
 
 
 def _decode_as(data: bytes, encoding: str) -> Decoded:
-    """Decode data in an encoding. Invalid bytes are replaced, and a gap lists them with their
-    lines."""
+    """Decode data in an encoding. Invalid bytes are replaced; then the result has a gap, which says
+    how many there are and in which lines."""
     with contextlib.suppress(UnicodeError):
         return Decoded(_decoded(data, encoding))
     text = _decoded(data, encoding, "replace")

@@ -252,9 +252,9 @@ def related_parts(packed: PackedFile, path: str) -> list[tuple[str, str, str]]:
 
 
 def elements(parent: Any, tags: Collection[str], no_text: frozenset[str]) -> Iterator[Any]:
-    """Yield the elements inside `parent` that have one of the tags. Elements inside a yielded
-    element, or inside an element with a tag in `no_text`, are skipped. Not recursive, since a file
-    may nest elements deeply."""
+    """Yield the elements at any depth in `parent` that have one of the tags. Elements inside a
+    yielded element, or inside an element with a tag in `no_text`, are skipped. A loop is used
+    instead of recursion, since a file may nest elements deeply."""
     waiting = [iter(parent)]
     while waiting:
         element = next(waiting[-1], None)

@@ -224,9 +224,9 @@ class Cutter:
     def _passages_of_headings(
         self, section: Section, before: str, rest: list[str]
     ) -> Iterator[Passage]:
-        """Passages for the headings of a section that no other passage contains. These passages
-        have the position of the section. before: the line of headings before each passage; rest:
-        the headings that no other passage contains."""
+        """Passages that contain only headings: those headings of a section that aren't in any other
+        passage. These passages have the position of the section. before: the line of headings
+        before each passage; rest: the headings for these passages."""
         unread = replace(section, text=" > ".join(rest), is_code=False)
         for passage in self._passages_of_section(unread, before) if rest else ():
             yield replace(passage, start=section.start, end=section.end)

@@ -208,7 +208,8 @@ class ServedStore:
         _compare_and_set(self.aliases, edit, self._exchange_aliases)
 
     def points(self, collection_id: str) -> ServedPoints:
-        """The points of a collection. The first call shows whether it exists."""
+        """The points of a collection. A collection that doesn't exist causes an error only when a
+        method of the result is called."""
         name = self._names.get(collection_id, collection_id)
         return ServedPoints(self._connection, collection_id, name)
 

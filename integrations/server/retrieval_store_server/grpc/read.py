@@ -74,7 +74,8 @@ class Reading(GrpcToRest):
 
     @classmethod
     def convert_point_id(cls, model: Message) -> Any:
-        """A point id; an id that is neither an integer nor a UUID is recorded."""
+        """The id of a point. If it is neither an integer nor a UUID, it is also added to the
+        strings that the request's `noticing` block collects."""
         if model.WhichOneof("point_id_options") == "num":
             return model.num
         text = model.uuid

@@ -270,7 +270,7 @@ class Procedure:
 
     def request_of(self, message: Message, served: Served, reads: bool) -> RequestContext:
         """The request that a message contains. Raises Refused (400) if it cannot be read. reads:
-        whether the procedure only reads, so that a timeout of 0 is refused."""
+        whether the procedure is a read; a timeout of 0 is refused in reads."""
         fields = message.DESCRIPTOR.fields_by_name
         names = {name: getattr(message, name) for name in PATH_NAMES if name in fields}
         _check_names(names)

@@ -302,8 +302,9 @@ def prepare(*kinds: Any) -> None:
 
 
 def parse_body(kind: Any, value: Any, strings: list[str]) -> Any:
-    """A body as an instance of `kind`, which must be prepared. Raises Refused (400) if it is
-    invalid. strings: a list to which ids are added that are neither integers nor UUIDs."""
+    """Validate a body as an instance of `kind`, for which a validator must have been created.
+    Raises Refused (400) if the body is invalid. strings: a list to which ids are added that are
+    neither integers nor UUIDs."""
     try:
         return _validators[kind].validate_python(value, context={"strings": strings})
     except ValidationError as error:

@@ -110,23 +110,24 @@ def _unusable(name: str, error: RetrievalStoreError) -> click.Command:
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="retrieval-store", prog_name=PROGRAM)
 def commands() -> None:
-    """Look into stores, search them, fill them, move them, and keep them whole.
+    """Fill, search, inspect, copy and repair stores.
 
-    STORE is a directory, or the URL of one that is served, or of a Qdrant cluster (or those of
-    several of its nodes, with commas between); its key is in RETRIEVAL_STORE_API_KEY or
+    STORE is a directory, or the URL of a served store or a Qdrant cluster. The URLs of several
+    nodes of a cluster are separated by commas. API keys are read from RETRIEVAL_STORE_API_KEY or
     QDRANT_API_KEY.
 
-    Exit codes: 0 done, 1 failed, 2 asked in a way that can't be, 3 damaged, 130 interrupted.
+    Exit codes: 0 success, 1 failure, 2 wrong arguments, 3 damage, 130 interrupt.
     """
 
 
 @commands.command()
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion(shell: str) -> None:
-    """Print what makes a shell complete commands, stores and collections.
+    """Print a script that makes a shell complete commands, stores and collections.
 
-    Put `eval "$(retrieval-store completion bash)"` into ~/.bashrc, or the same for zsh into
-    ~/.zshrc, or `retrieval-store completion fish | source` into fish's configuration.
+    bash: put `eval "$(retrieval-store completion bash)"` into ~/.bashrc. zsh: put the same with
+    `zsh` into ~/.zshrc. fish: put `retrieval-store completion fish | source` into its
+    configuration.
     """
     made = get_completion_class(shell)
     if made is None:

@@ -59,7 +59,7 @@ BEGINNING = b"PK\x03\x04"  # of a snapshot
 @shared.quiet
 @click.pass_context
 def verify(ctx: click.Context, store: str, as_json: bool, quiet: bool) -> None:
-    """Check every byte of a store's files; the exit code is 3 if any is damaged."""
+    """Check every byte of a store's files. The exit code is 3 if a file is damaged."""
     with open_client(store) as client:
         if client._session.on_cluster:
             raise click.UsageError("verify checks the files of a store; a cluster checks its own")
@@ -105,11 +105,11 @@ def _report_damaged(store: str, root: Path, damaged: "list[FileReport]") -> None
 @click.command()
 @shared.store
 @click.argument("collections", type=shared.TEXT, nargs=-1, shell_complete=names_completed)
-@click.option("--rebuild", is_flag=True, help="Make codes, indexes and other derived files anew.")
+@click.option("--rebuild", is_flag=True, help="Rebuild codes, indexes and other derived files.")
 @shared.quiet
 def optimize(store: str, collections: tuple[str, ...], rebuild: bool, quiet: bool) -> None:
-    """Compact collections (all, if none is named), so that their files hold nothing deleted, and
-    complete their codes and indexes."""
+    """Remove deleted data from the files of these collections (default: all), and complete
+    their codes and indexes."""
     from retrieval_store.base.tracing import progress_bar
 
     if rebuild and is_url(store):
@@ -143,10 +143,14 @@ def _bytes_of(session: "Session") -> int:
 @shared.store
 @click.argument("target", type=FILE)
 @click.option(
-    "--collection", type=shared.TEXT, shell_complete=names_completed, help="Snapshot only this one."
+    "--collection",
+    type=shared.TEXT,
+    shell_complete=names_completed,
+    help="Snapshot only this collection.",
 )
 def snapshot(store: str, target: Path, collection: str | None) -> None:
-    """Write a store, or one collection, into a new file TARGET, while others go on writing."""
+    """Write a store, or one collection, into a new file TARGET. Other processes can write
+    meanwhile."""
     from retrieval_store import backends
 
     with open_session(store) as session:
@@ -160,11 +164,11 @@ def snapshot(store: str, target: Path, collection: str | None) -> None:
 @click.argument("source", type=FILE)
 @click.argument("store", type=click.Path(file_okay=False))
 @click.option(
-    "--name", type=shared.TEXT, help="Name for the collection, if the snapshot holds one."
+    "--name", type=shared.TEXT, help="Name for the collection, if the snapshot contains only one."
 )
 def restore(source: Path, store: str, name: str | None) -> None:
-    """Make a new store of the snapshot SOURCE, or add its collection to an existing store. The
-    snapshot is checked first, and nothing is replaced."""
+    """Create a store from the snapshot SOURCE, or add its collection to an existing store. The
+    snapshot is checked first. No collection is replaced."""
     from retrieval_store import restore as restored
 
     if "://" in store:
@@ -268,8 +272,8 @@ FORMAT_AT = slice(60, 64)  # of an SQLite file: the version that its program gav
 @click.argument("collection", type=shared.TEXT, required=False, shell_complete=names_completed)
 @shared.as_json
 def info(store: str, collection: str | None, as_json: bool) -> None:
-    """Show what a store or one of its collections holds: sizes, counts, vectors, index, format, who
-    has it open, and which models of texts are installed here."""
+    """Show facts about a store or a collection: numbers of records, sizes, settings, format,
+    the processes that have it open, and the installed embedding models."""
     with open_session(store) as session:
         facts_of = (
             _store_facts(store, session)
@@ -287,7 +291,7 @@ def info(store: str, collection: str | None, as_json: bool) -> None:
 @shared.as_json
 @click.pass_context
 def list_(ctx: click.Context, /, store: str, as_json: bool) -> None:
-    """List the collections of a store; the exit code is 3 if one can't be read."""
+    """List the collections of a store. The exit code is 3 if one can't be read."""
     with open_session(store) as session:
         gauges = dict(session.store.gauges())
         rows = [_row(record, gauges.get(record.name)) for record in session.store.page(None, 0)]

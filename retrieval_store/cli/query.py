@@ -97,8 +97,8 @@ def get(
     embeddings: bool,
     as_json: bool,
 ) -> None:
-    """Show records by their ids, by filters, or all. With --json, one record per line, as
-    `add` reads them."""
+    """Show the records with these ids, those that match filters, or all. With --json, print one
+    record per line, in a format that `add` reads."""
     with open_client(store) as client:
         result = collection_of(client, collection).get(
             list(ids) or None,
@@ -137,7 +137,7 @@ def facet(
     where_document: Any,
     as_json: bool,
 ) -> None:
-    """Count the records per value of a metadata KEY, the most frequent first."""
+    """Count the records for each value of a metadata KEY, the most frequent value first."""
     with open_client(store) as client:
         counted = collection_of(client, collection).facet(key, where, where_document, limit)
     if not as_json:
@@ -184,9 +184,9 @@ _QUESTION: Sequence[Callable[[Any], Any]] = (
     click.option(
         "--offset", type=click.IntRange(0), default=0, help="Number of best records to skip."
     ),
-    click.option("--max-distance", type=float, help="Leave out records farther than this."),
+    click.option("--max-distance", type=float, help="Omit records with a greater distance."),
     click.option(
-        "--min-score", type=float, help="Leave out records with a lower score (not in dense mode)."
+        "--min-score", type=float, help="Omit records with a lower score (not in dense mode)."
     ),
     click.option(
         "--rerank",
@@ -200,16 +200,18 @@ _QUESTION: Sequence[Callable[[Any], Any]] = (
         help="Number of records to re-rank.  [default: 50, or -k]",
     ),
     model,
-    click.option("--exact", is_flag=True, help="Find exactly the nearest, without an index."),
-    click.option("--recall", type=float, help="Share of the true nearest to find, from 0 to 1."),
+    click.option(
+        "--exact", is_flag=True, help="Find exactly the nearest records, without an index."
+    ),
+    click.option(
+        "--recall", type=float, help="Share of the true nearest records to find, from 0 to 1."
+    ),
 )
 
 
 @click.command()
 @question
-@click.option(
-    "--explain", is_flag=True, help="Print how the query was executed instead of its hits."
-)
+@click.option("--explain", is_flag=True, help="Print how the query was run, instead of its hits.")
 @embeddings
 @shared.trust
 @shared.as_json
@@ -222,9 +224,9 @@ def query(
     as_json: bool,
     **how: Any,
 ) -> None:
-    """Find the best records for a TEXT, an image or a vector, best first.
+    """Find the records that match a TEXT, an image or a vector best.
 
-    Texts and images are embedded by the function that the collection remembers.
+    The collection's embedding function embeds the text or image.
     """
     with _open_and_parse(store, collection, trust, how) as (points, arguments):
         if explain:
@@ -251,13 +253,13 @@ def query(
     "--containing",
     type=shared.TEXT,
     metavar="PASSAGE",
-    help="Explain the records whose document contains this.",
+    help="Explain records whose document contains this text.",
 )
 @click.option(
     "--same",
     type=shared.TEXT,
     metavar="KEY",
-    help="Name the hits with the same value under this key.",
+    help="Report hits with the same value under this key.",
 )
 @shared.trust
 @shared.as_json
@@ -271,11 +273,11 @@ def why(
     as_json: bool,
     **how: Any,
 ) -> None:
-    """Explain why a query finds records or doesn't: their exact ranks, what leaves them out, and
-    what would have to change.
+    """Explain why a query finds or misses records: their exact ranks, the conditions that exclude
+    them, and the changes that would include them.
 
-    The query is that of the command `query`. Records are named by --id, or by a passage that their
-    documents contain.
+    The query is given as in the command `query`. Choose the records with --id, or with
+    --containing by a text in their documents.
     """
     if bool(ids) == (containing is not None):
         raise click.UsageError("expected either --id or --containing, to say what is meant")
@@ -374,8 +376,8 @@ def evaluate(
 ) -> None:
     """Measure how often a search finds the right records: recall, MRR and nDCG, by mode.
 
-    QUESTIONS is a file of JSON lines, {"query": "…", "ids": ["…"]}, where "ids" are those that
-    should be found, or an object of these and their grades.
+    QUESTIONS is a file with one JSON object per line: {"query": "…", "ids": ["…"]}. "ids" lists
+    the right records, or is an object with a grade for each of them.
     """
     if compare and modes and not {*compare} <= {*modes}:
         raise click.UsageError("--compare wants two of those that --mode names")

@@ -267,7 +267,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON inste
 trust = click.option(
     "--trust",
     is_flag=True,
-    help="Let the embedding function that the store names use the network, the environment, files.",
+    help="Let the store's embedding function use the network, environment variables and files.",
 )
 yes = click.option("-y", "--yes", is_flag=True, help="Don't ask for confirmation.")
 quiet = click.option("-q", "--quiet", is_flag=True, help="Show no progress bar.")

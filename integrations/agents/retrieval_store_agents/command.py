@@ -25,7 +25,7 @@ INTERRUPTED = 130  # exit code
     metavar="NAME",
     help="Serve only this collection (repeatable).",
 )
-@click.option("--write", is_flag=True, help="Offer the tools add, update and delete too.")
+@click.option("--write", is_flag=True, help="Offer the tools add, update and delete, too.")
 @click.option(
     "--http", metavar="HOST:PORT", help="Serve over HTTP instead of standard input and output."
 )
@@ -41,9 +41,9 @@ def mcp(
 ) -> None:
     """Serve a store to agents, as tools of the Model Context Protocol.
 
-    Over standard input and output: the client starts this command, and it ends with the client. A
-    directory that doesn't exist is made with --write. With --http keys are read as a server
-    reads them.
+    The client starts this command, and talks to it through standard input and output. The command
+    ends with the client. With --write, a missing directory is created. With --http, API keys are
+    read as by `serve`.
     """
     parent = os.getppid()  # before slow imports, during which the parent may exit
     if not (write or plugin.is_store(store)):

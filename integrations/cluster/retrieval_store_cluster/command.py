@@ -45,10 +45,11 @@ def copy(
     to_local_mode: bool,
     quiet: bool,
 ) -> None:
-    """Copy collections from a store to another: directories and URLs, in any direction.
+    """Copy collections from one store to another. Each store is a directory or a URL.
 
-    Each is copied as it is at one moment, and compared at the end. Broken off, the same command
-    goes on where it stopped; later, it copies what has changed. Nothing else is replaced.
+    Each collection is copied as of one moment, and compared at the end. Repeat the command to
+    resume an interrupted copy, or to copy later changes. Other collections of TARGET stay
+    unchanged.
     """
     # The journal of a copy to a server lies beside the source.
     noted_here = target.startswith(("http://", "https://")) and os.access(source, os.W_OK)

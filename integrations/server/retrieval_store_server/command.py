@@ -60,7 +60,7 @@ class NumberOfWorkers(click.ParamType):  # type: ignore[type-arg]  # since click
 @click.option(
     "--api-key-file",
     type=FILE,
-    help="File with an API key per line; 'read-only KEY' for a reader's.",
+    help="File with one API key per line; 'read-only KEY' for a key that can only read.",
 )
 @click.option("--no-auth", is_flag=True, help="Let other machines connect without an API key.")
 @click.option(
@@ -84,7 +84,7 @@ class NumberOfWorkers(click.ParamType):  # type: ignore[type-arg]  # since click
     "--memory-budget",
     type=click.IntRange(1),
     metavar="MB",
-    help="Megabytes that each process may keep of what it has read.  [default: 256, or an eighth]",
+    help="Size of the cache of each process, in megabytes.  [default: 256, or an eighth]",
 )
 @click.option("--access-log", is_flag=True, help="Log every request.")
 def serve(
@@ -107,11 +107,12 @@ def serve(
     memory_budget: int | None,
     access_log: bool,
 ) -> None:
-    """Serve a store over HTTP and gRPC, as a Qdrant does, until the process is told to end.
+    """Serve a store over HTTP and gRPC with Qdrant's API, until the process is stopped.
 
-    STORE is a directory, made if there is none, or ":memory:". Keys are read from
-    RETRIEVAL_STORE_API_KEYS and RETRIEVAL_STORE_READ_ONLY_API_KEYS, with commas between them, from
-    QDRANT__SERVICE__API_KEY and QDRANT__SERVICE__READ_ONLY_API_KEY, and from --api-key-file.
+    STORE is a directory or ":memory:". A missing directory is created. API keys are read from
+    RETRIEVAL_STORE_API_KEYS and RETRIEVAL_STORE_READ_ONLY_API_KEYS (several are separated by
+    commas), from QDRANT__SERVICE__API_KEY and QDRANT__SERVICE__READ_ONLY_API_KEY, and from
+    --api-key-file.
     """
     if (store is None) != temporary:
         raise click.UsageError("give STORE, or --temporary")
@@ -196,10 +197,10 @@ def _grpc_port(option: str | None, host: str) -> int | None:
     "--image-root", type=FOLDER, help="Show pictures and pages of files below this folder."
 )
 def view(store: str, port: int, no_browser: bool, trust: bool, image_root: Path | None) -> None:
-    """Look into a store in the browser, until the process is told to end; nothing is changed.
+    """Show a store in the browser, until the process is stopped. The page changes nothing.
 
-    Others may write to it meanwhile. The page is served to this machine alone, and answers to
-    whoever has its address.
+    Other processes can write to the store meanwhile. Everyone on this machine who knows the page's
+    address can see it.
     """
     with needing("a page", None, "retrieval-store-server"):
         from retrieval_store_server import run

@@ -40,7 +40,7 @@ _OPTIONS = (
     click.option("--document-column", type=plugin.TEXT, default=DOCUMENT_COLUMN,
                  show_default=True, help="Column of the documents."),
     click.option("--embed", type=click.Choice(["documents", "uris"]),
-                 help="What to embed of records that have both."),
+                 help="What to embed for records with a document and a uri."),
     click.option(
         "--distance",
         type=DISTANCES,
@@ -177,9 +177,9 @@ def add(
     trust: bool,
     quiet: bool,
 ) -> None:
-    """Add the records of a file (JSONL, CSV, Parquet, "-" for JSONL from stdin), or the texts and
-    images in a folder. Everything is checked before anything is written. A store and a collection
-    that don't exist are made. After an interruption, --resume goes on."""
+    """Add the records of a file (JSONL, CSV, Parquet, or "-" for JSONL from stdin), or the
+    texts and images in a folder. The whole file is checked before the first write. A missing
+    store or collection is created. After an interruption, repeat the command with --resume."""
     if resume and upsert:
         raise click.UsageError("--resume and --upsert: what is there is left out, or updated")
     if str(source) != "-" and not source.exists():

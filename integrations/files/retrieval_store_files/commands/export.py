@@ -25,7 +25,7 @@ UNITS = ("B", "kB", "MB", "GB", "TB")
     type=click.Choice(["list", "base64", "none"]),
     default="list",
     show_default=True,
-    help="How JSONL holds embeddings; none leaves them out (not of arrays).",
+    help="Format of embeddings in JSONL; none omits them (except in arrays).",
 )
 @plugin.quiet
 def export(
@@ -38,8 +38,9 @@ def export(
     embeddings: Any,
     quiet: bool,
 ) -> None:
-    """Write a collection, or what matches, into a new file TARGET: JSONL, CSV or Parquet, by its
-    name, or a directory of numpy's arrays and JSON ("arrays/"). "-" prints JSONL."""
+    """Write a collection, or the matching records, into a new file TARGET. Its name selects
+    JSONL, CSV or Parquet, or a directory of numpy arrays and JSON ("arrays/"). "-" prints
+    JSONL."""
     import retrieval_store_files as files
 
     path = Path(target)

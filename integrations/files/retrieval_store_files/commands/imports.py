@@ -43,7 +43,7 @@ class _Imports(click.Group):
 
 @click.group("import", cls=_Imports)
 def import_() -> None:
-    """Import what other programs have stored. The source is only read."""
+    """Import the data of other programs. The source isn't changed."""
 
 
 @import_.command()

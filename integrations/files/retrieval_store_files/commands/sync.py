@@ -61,14 +61,14 @@ from retrieval_store_files.commands.add import (
     multiple=True,
     type=plugin.TEXT,
     metavar="PATTERN",
-    help="Skip what matches, such as drafts (repeatable).",
+    help="Skip files that match, such as drafts (repeatable).",
 )
 @click.option(
     "--passwords",
     type=click.File(encoding="utf-8"),
-    help="File with passwords of encrypted PDFs and Office documents, one a line.",
+    help="File with passwords for encrypted PDF and Office files, one per line.",
 )
-@click.option("--gitignore", is_flag=True, help="Skip what .gitignore files name.")
+@click.option("--gitignore", is_flag=True, help="Skip files that .gitignore files exclude.")
 @click.option("--links", is_flag=True, help="Follow symbolic links to files.")
 @click.option(
     "--watch", is_flag=True, help="Keep running and sync after each change, until Ctrl-C."
@@ -87,7 +87,7 @@ from retrieval_store_files.commands.add import (
     type=click.IntRange(1),
     help="Number of records per write.",
 )
-@click.option("--dry-run", is_flag=True, help="Only print what would be done.")
+@click.option("--dry-run", is_flag=True, help="Print the changes without making them.")
 @click.option(
     "--allow-empty", is_flag=True, help="Delete all records of a folder that is empty or gone."
 )
@@ -119,9 +119,9 @@ def sync(
     trust: bool,
     quiet: bool,
 ) -> None:
-    """Bring a collection up to date with the files in a folder, such as texts, PDFs and images:
-    embed what is new or has changed, and delete what is gone. Other records are left alone. A store
-    and a collection that don't exist are made. After an interruption, run the command again."""
+    """Update a collection from the files in a folder, such as texts, PDFs and images. New and
+    changed files are embedded, and the records of deleted files are deleted. Other records
+    stay. A missing store or collection is created. After an interruption, repeat the command."""
     if captions and kind == "texts":
         raise click.UsageError("--captions is for images, which --kind texts leaves out")
     if watch and dry_run:

@@ -131,7 +131,7 @@ def max_candidates(count: int, share: int, k: int) -> int:
 
 class _QueryStruct(NamedTuple):
     """The fields of the C struct SOUGHT: the arguments of a query and its results so far
-    (`native/kernel.h`)."""
+    (`native/layout.h`)."""
 
     floor: float
     best: int  # the address of an array, as are slots and uppers

@@ -227,7 +227,7 @@ def _hadamard(size: int) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """Codes of `count` rows, in blocks of 32 (the layout is in `native/kernel.h`).
+    """Codes of `count` rows, in blocks of 32 (the layout is in `native/layout.h`).
 
     high: (blocks, 32 / t, chunks, t, 4) uint8, the upper halves, t rows together
     (`native.tile_rows`). low: (m, chunks, 4) uint8, the lower halves, where m = 32 * blocks. rows:
@@ -347,7 +347,7 @@ def signs_at(codes: Codes, number: int) -> Bools:
 
 class TurnedQuery(NamedTuple):
     """A query transformed by a frame. own: (dim,), the rotated part that is multiplied with the
-    coded parts of rows. by_side, offset: see `native/kernel.h`."""
+    coded parts of rows. by_side, offset: see `native/layout.h`."""
 
     own: Floats
     by_side: float
@@ -647,7 +647,7 @@ class CodePass:
         scan, distances = room + SEARCH.size, room + SEARCH.size + SCAN.size
         buffers.put(
             CODE_SEARCH, buffers.room_offset,
-            # `Search` of kernel.h
+            # `Search` of layout.h
             vector, *self._frames, wide, turned, digits, tables, scan, distances, 0,
             # `Scan`
             *self._codes, turned, at, 1, self._chunks, *self._goal.filters, 0, 0, CALL_BYTES,

@@ -13,7 +13,7 @@ compiled part no collection has codes.
 
 A file contains consecutive segments of equal size. A segment has a header, the centre and the
 floats of its rows. At multiples of 64 bytes, it then has the upper and the lower halves of its
-codes and the signs, in their layout in memory (`indexes/native/kernel.h`). All numbers are
+codes and the signs, in their layout in memory (`indexes/native/layout.h`). All numbers are
 little-endian. The header contains the number of rows, their dimension and metric, and the seed of
 the rotation. All of these except the seed must equal the values that the reader expects, so a
 forged header changes nothing. Files are mapped, so that all processes share them.

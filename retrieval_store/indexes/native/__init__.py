@@ -16,7 +16,7 @@ is a tree of conditions, each on a few arrays: rows whose number is in a range (
 listed rows (`Listed`). A `RowFilter` tests slots, by the rows that they belong to. The compiled
 part reads both from memory; without it numpy tests them.
 
-Structures that Python and C share have fields of eight bytes, as in `kernel.h`. Addresses in them
+Structures that Python and C share have fields of eight bytes, as in `layout.h`. Addresses in them
 are integers, so whoever creates a structure must keep references to the arrays that it points to.
 """
 
@@ -128,7 +128,7 @@ def signs_bytes(dimension: int) -> int:
 
 
 PATH = Path(__file__).with_name("kernel.dll" if os.name == "nt" else "kernel.so")
-DONE, MORE, OUTSIDE, UNSAFE = range(4)  # results of a search; see native/kernel.h
+DONE, MORE, OUTSIDE, UNSAFE = range(4)  # results of a search; see native/layout.h
 REMEDY = (
     "install the package anew where there is a C compiler (gcc, clang, or Visual Studio's), "
     "or from a wheel"
@@ -291,7 +291,7 @@ def _warn(why: str) -> None:
 
 
 Junction: TypeAlias = Literal["all", "any", "none"]
-KINDS: dict[Junction, int] = {"all": 0, "any": 1, "none": 2}  # as in native/kernel.h
+KINDS: dict[Junction, int] = {"all": 0, "any": 1, "none": 2}  # as in native/layout.h
 NUMBERED, LISTED = 3, 4
 BITS = 32  # in a word of bits
 

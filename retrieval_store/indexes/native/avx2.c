@@ -1,10 +1,10 @@
-/* AVX2, as in x86 processors since 2013: some chunks of a tile in a register, each row's in lanes of 32
-   bits.
+/* AVX2, for x86 processors since 2013. A register contains some chunks of a tile, with lanes of 32 bits for
+   each row.
 
-   A product of four bits with seven and a sign is at most 15 × 127, and 16 bits hold eight pairs of
-   those; so sums are widened after four registers. */
+   The product of a half code and a digit is at most 15 × 127. Sums of eight pairs of such products fit into
+   16 bits, so sums are widened after four registers. */
 
-#include "kernel.h"
+#include "layout.h"
 
 #if defined(__x86_64__) || defined(_M_X64)
 
@@ -20,8 +20,8 @@
 
 #include "widening.h"
 
-#define TOGETHER 128 /* bytes whose sums fit into 16 bits */
-#define AHEAD 2048   /* bytes from here are fetched, which the processor would do too late */
+#define TOGETHER 128 /* bytes whose products are added in 16 bits */
+#define AHEAD 2048   /* prefetch distance in bytes; the processor's own prefetching is too late */
 
 static inline __m256i lower_half(__m256i bytes)
 {
@@ -51,7 +51,7 @@ static inline __m256i products_of(const uint8_t *bytes, const int8_t *lower, con
                          _mm256_loadu_si256((const __m256i *)upper));
 }
 
-/* The same of what is left behind the last whole register: a multiple of four bytes. */
+/* Like `products_of`, for the bytes after the last whole register, a multiple of four. */
 static inline __m256i products_of_last(const uint8_t *bytes, const int8_t *lower, const int8_t *upper,
                                        int64_t count)
 {
@@ -62,7 +62,7 @@ static inline __m256i products_of_last(const uint8_t *bytes, const int8_t *lower
                          _mm256_maskload_epi32((const int *)upper, there));
 }
 
-/* The sums of a tile, of each of its rows in lanes at its distance. */
+/* The sums of a tile. The lanes of its rows alternate. */
 static inline __m256i tile_sums(const uint8_t *tile, const int8_t *lower, int64_t bytes)
 {
     const int8_t *upper = lower + bytes;
@@ -89,7 +89,7 @@ static inline __m256i both_pairs(__m256i one, __m256i other)
     return _mm256_add_epi32(_mm256_unpacklo_epi64(one, other), _mm256_unpackhi_epi64(one, other));
 }
 
-/* In both halves the sums of four rows, of the tiles that hold them. */
+/* The sums of four rows, in both halves of a register. tiles: the lanes of the tiles that contain the rows. */
 static inline __m256i sums_of_four_rows(const __m256i *tiles, int rows_of_tile)
 {
     if (rows_of_tile == 4)
@@ -99,7 +99,7 @@ static inline __m256i sums_of_four_rows(const __m256i *tiles, int rows_of_tile)
     return _mm256_hadd_epi32(_mm256_hadd_epi32(tiles[0], tiles[1]), _mm256_hadd_epi32(tiles[2], tiles[3]));
 }
 
-/* The halves of two such added up: the sums of eight rows. */
+/* The sums of eight rows: both halves of two registers with the sums of four rows, added. */
 static inline __m256i sums_of_eight_rows(__m256i one, __m256i other)
 {
     return _mm256_add_epi32(_mm256_permute2x128_si256(one, other, 0x20),
@@ -145,7 +145,7 @@ static inline __m256i four_bytes(const int8_t *digits)
     return _mm256_set1_epi32(bits);
 }
 
-/* The sixteen rows of half a block with four queries, so that bits are taken apart once for all. */
+/* The products of the sixteen rows of half a block with four queries. The half codes are separated only once. */
 static void half_block_of_four(const uint8_t *codes, const int8_t *const digits[4], int64_t chunks,
                                int32_t products[4][BLOCK], int first)
 {
@@ -214,7 +214,7 @@ static int64_t row_product(const uint8_t *low, const int8_t *digits, int64_t chu
     return sum;
 }
 
-/* The floats of eight rows, each of its own kind: of rows 0, 2, 4, 6, then 1, 3, 5, 7. */
+/* The floats of eight rows, sorted by kind. The rows are in the order 0, 2, 4, 6, 1, 3, 5, 7. */
 static inline void load_of_rows(const float *rows, __m256 kinds[OF_ROW])
 {
     __m256 one = _mm256_loadu_ps(rows), two = _mm256_loadu_ps(rows + 8);
@@ -306,8 +306,8 @@ static float row_distance(const float *row, const float *query, int64_t dimensio
     return sum;
 }
 
-/* A table's entries are at most 63, so that four fit into a byte; bytes become 16 bits as the lower and
-   the upper ones of pairs, which are put in order at the end. */
+/* A table's entries are at most 63, so the sum of four fits into a byte. Bytes are widened to 16 bits as the
+   lower and the upper byte of each pair, and brought into order at the end. */
 static void sums_of_signs(const uint8_t *bits, const uint8_t *tables, int64_t groups, uint16_t *sums)
 {
     const __m256i bytes = _mm256_set1_epi16(255);

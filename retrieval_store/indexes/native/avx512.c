@@ -1,7 +1,7 @@
-/* AVX-512 with VNNI, as in x86 servers since 2019: some chunks of a tile in a register, each row's in
-   lanes of 32 bits, to which one instruction adds four products. */
+/* AVX-512 with VNNI, for x86 servers since 2019. A register contains some chunks of a tile, with lanes of 32
+   bits for each row. One instruction adds four products to a lane. */
 
-#include "kernel.h"
+#include "layout.h"
 
 #if defined(__x86_64__) || defined(_M_X64)
 
@@ -17,7 +17,7 @@
 
 #include "widening.h"
 
-#define AHEAD 2048 /* bytes from here are fetched, which the processor would do too late */
+#define AHEAD 2048 /* prefetch distance in bytes; the processor's own prefetching is too late */
 
 static inline __m512i lower_half(__m512i bytes)
 {
@@ -29,13 +29,13 @@ static inline __m512i upper_half(__m512i bytes)
     return lower_half(_mm512_srli_epi16(bytes, 4));
 }
 
-/* The first bytes of those that are left, up to a register. */
+/* A mask of the remaining bytes, at most one register. */
 static inline __mmask64 bytes_left(int64_t bytes)
 {
     return bytes >= 64 ? ~(__mmask64)0 : ((__mmask64)1 << bytes) - 1;
 }
 
-/* The sums of a tile, of each of its rows in lanes at its distance. */
+/* The sums of a tile. The lanes of its rows alternate. */
 static inline __m512i tile_sums(const uint8_t *tile, const int8_t *lower, int64_t bytes)
 {
     const int8_t *upper = lower + bytes;
@@ -66,7 +66,7 @@ static inline __m512i both_pairs(__m512i one, __m512i other)
     return _mm512_add_epi32(_mm512_unpacklo_epi64(one, other), _mm512_unpackhi_epi64(one, other));
 }
 
-/* In each quarter the sums of four rows, of the tiles that hold them. */
+/* The sums of four rows, in each quarter of a register. tiles: the lanes of the tiles that contain the rows. */
 static inline __m512i sums_of_four_rows(const __m512i *tiles, int rows_of_tile)
 {
     if (rows_of_tile == 4)
@@ -76,7 +76,7 @@ static inline __m512i sums_of_four_rows(const __m512i *tiles, int rows_of_tile)
     return both_pairs(both_ones(tiles[0], tiles[1]), both_ones(tiles[2], tiles[3]));
 }
 
-/* The quarters of four such added up: the sums of sixteen rows. */
+/* The sums of sixteen rows: the quarters of four registers with the sums of four rows, added. */
 static inline __m512i sums_of_rows(const __m512i fours[4])
 {
     __m512i one = _mm512_add_epi32(_mm512_shuffle_i64x2(fours[0], fours[1], 0x44),
@@ -124,7 +124,7 @@ static inline __m512i four_bytes(const int8_t *digits)
     return _mm512_set1_epi32(bits);
 }
 
-/* Bits are taken apart once for all four queries. */
+/* The half codes are separated once for all four queries. */
 static void block_products_of_four(const uint8_t *codes, const int8_t *const digits[4],
                                    int64_t chunks, int32_t products[4][BLOCK])
 {
@@ -165,7 +165,7 @@ static int64_t row_product(const uint8_t *low, const int8_t *digits, int64_t chu
     return _mm512_reduce_add_epi32(_mm512_add_epi32(one, other));
 }
 
-/* The floats of sixteen rows, each of its own kind: of rows 0, 4, 8, 12, then 1, 5, 9, 13 and so on. */
+/* The floats of sixteen rows, sorted by kind. The rows are in the order 0, 4, 8, 12, 1, 5, 9, 13 and so on. */
 static inline void load_of_rows(const float *rows, __m512 kinds[OF_ROW])
 {
     __m512 one = _mm512_loadu_ps(rows), two = _mm512_loadu_ps(rows + 16);
@@ -181,7 +181,7 @@ static inline void load_of_rows(const float *rows, __m512 kinds[OF_ROW])
 static uint32_t may_reach(const int32_t *products, const float *rows, const Bounds *bounds)
 {
     const __m512i turn = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    uint32_t found = 0; /* the same turn twice is none */
+    uint32_t found = 0; /* this permutation is its own inverse */
     for (int row = 0; row < BLOCK; row += 16) {
         __m512 kinds[OF_ROW];
         load_of_rows(rows + row * OF_ROW, kinds);
@@ -241,8 +241,8 @@ static float row_distance(const float *row, const float *query, int64_t dimensio
     return _mm512_reduce_add_ps(sum);
 }
 
-/* A table's entries are at most 63, so that four fit into a byte: both halves of two bytes of a row. A
-   register holds the bits of a group, of which each half is summed up by itself. */
+/* A table's entries are at most 63, so the sum of four fits into a byte: those for both halves of two bytes
+   of a row. A register contains the signs of one group, and its two halves are added separately. */
 static void sums_of_signs(const uint8_t *bits, const uint8_t *tables, int64_t groups, uint16_t *sums)
 {
     const __m512i bytes = _mm512_set1_epi16(255);

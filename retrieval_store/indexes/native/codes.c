@@ -1,20 +1,20 @@
-/* Making codes of rows, and digits of queries. */
+/* Quantizes rows to codes, and queries to digits. */
 
 #include "exported.h"
-#include "kernel.h"
+#include "layout.h"
 #include "widening.h"
 
 #include <math.h>
 #include <string.h>
 
-#define NOTHING 1e-30          /* what is no longer stands for 0 */
-#define UNDERFLOW 1e-34        /* more than float32 loses of scores whose terms are too small for it */
-#define UP (1 + 16 * ROUNDOFF) /* for what is rounded to float32 afterwards, and added up */
+#define NOTHING 1e-30          /* a shorter vector counts as 0 */
+#define UNDERFLOW 1e-34        /* greater than the error of float32 in scores whose terms underflow */
+#define UP (1 + 16 * ROUNDOFF) /* for values that are then added, and rounded to float32 */
 
-/* The same orthogonal map in float32, for rows, and in float64, for queries: Hadamard's matrix over
-   the longest power of two from the front, and again over as many numbers at the end, behind random
-   signs, twice. What rounding gets wrong is a share of the length: of each pass that of one addition
-   a step and of one product, log₂ 2¹⁵ + 2 = 17 at most, and four passes: 68 roundings. */
+/* The same rotation in float32, for rows, and in float64, for queries: random signs, then the Hadamard matrix
+   of the greatest power of two on the first numbers, and again on the last numbers. All of this is done
+   twice. The rounding error is a share of the norm: in each pass one rounding for each step and one for the
+   scaling, at most log₂ 2¹⁵ + 2 = 17. With four passes these are 68 roundings. */
 #define ROTATION_ROUNDINGS 68
 
 static int64_t longest_power(int64_t dimension)
@@ -77,7 +77,8 @@ static double square_of(const double *numbers, int64_t count)
     return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
-/* Take from a row or a query what isn't coded of it; return the share of the direction. */
+/* Subtract the centre or the component in its direction, which aren't quantized. share: set to that
+   component. Returns the squared norm of the direction. */
 static double apart_from_centre(double *x, const Frame *frame, double *share)
 {
     const float *centre = frame->centre;
@@ -101,10 +102,11 @@ static int is_safe(double length) { return (length >= 1e-12 && length <= 1e12) |
 
 static float up(double number) { return nextafterf((float)number, INFINITY); }
 
-/* What a row's numbers become, and how far they are off, in sums of lanes that compilers make of
-   whole registers. */
+/* Sums over a quantized row, each of eight lanes, so that compilers use whole registers. coarse, fine: the
+   squared error of the upper four bits and of all eight bits. upper, all: the squared norm of what these bits
+   stand for. */
 typedef struct {
-    double coarse, fine, upper, all; /* squares of what is left and of what is held, by 4 and 8 bits */
+    double coarse, fine, upper, all; 
 } Left;
 
 static Left quantize(const float *x, int64_t dimension, float scale, uint8_t *codes)
@@ -115,7 +117,7 @@ static Left quantize(const float *x, int64_t dimension, float scale, uint8_t *co
         int64_t count = dimension - start < 8 ? dimension - start : 8;
         for (int lane = 0; lane < count; lane++) {
             float number = x[start + lane], place = number * inverse + 128;
-            int code = (int)(place > 0 ? place < 255 ? place : 255 : 0); /* 0 for NaN, too */
+            int code = (int)(place > 0 ? place < 255 ? place : 255 : 0); /* NaN becomes 0 */
             float high = (float)(code >> 4) - 7.5f, whole = (float)code - 127.5f;
             float far = number - high * scale, near = number - whole * finer;
             codes[start + lane] = (uint8_t)code;
@@ -135,14 +137,15 @@ static Left quantize(const float *x, int64_t dimension, float scale, uint8_t *co
     return left;
 }
 
-/* Where the first chunk of a row's upper bits is; the others follow at `tile_rows` × 4 bytes. */
+/* The position of the first chunk of a row's upper bits. The next chunks follow at distances of `tile_rows` ×
+   4 bytes. */
 static int64_t place_in_tile(int64_t row, int64_t chunks)
 {
     int64_t in = row % tile_rows(chunks);
     return (row - in) * 4 * chunks + 4 * in;
 }
 
-/* Put the halves of the codes where they belong. */
+/* Store the upper and lower halves of a row's codes. */
 static void place_codes(const Encoding *to, int64_t row, const uint8_t *codes)
 {
     int64_t dimension = to->frame->dimension, chunks = chunks_of(dimension);
@@ -158,7 +161,7 @@ static void place_codes(const Encoding *to, int64_t row, const uint8_t *codes)
         }
 }
 
-/* Put the signs of a row's numbers where they belong; return the sum of the numbers' sizes. */
+/* Store the signs of a row's numbers. Returns the sum of their absolute values. */
 static double place_signs(const Encoding *to, int64_t row, const float *x)
 {
     int64_t dimension = to->frame->dimension, chunks = chunks_of(dimension);
@@ -175,7 +178,7 @@ static double place_signs(const Encoding *to, int64_t row, const float *x)
     return sum;
 }
 
-/* Put beside a row's signs what else its estimate needs. */
+/* Store the floats that belong to the signs of a row. */
 static void place_beside_signs(const Encoding *to, int64_t row, float factor, float side)
 {
     int64_t chunks = chunks_of(to->frame->dimension);
@@ -198,13 +201,13 @@ static void encode_row(const Encoding *to, int64_t index)
         x[i] = !safe ? 0 : frame->metric == COSINE && length > 0 ? x[i] / length : x[i];
     apart_from_centre(x, frame, &share);
     double left_length = sqrt(square_of(x, dimension)), peak = 0;
-    double unit = left_length < NOTHING ? 0 : left_length; /* of a length of 1 nothing underflows */
+    double unit = left_length < NOTHING ? 0 : left_length; /* scaled to norm 1, so that nothing underflows */
     for (int64_t i = 0; i < dimension; i++)
         to->room[i] = (float)(unit > 0 ? x[i] / unit : 0);
     rotate_row(to->room, frame);
     for (int64_t i = 0; i < dimension; i++)
         peak = fabs(to->room[i]) > peak ? fabs(to->room[i]) : peak;
-    uint8_t *codes = (uint8_t *)x; /* whose numbers aren't needed any more */
+    uint8_t *codes = (uint8_t *)x; /* reuses this memory */
     Left left = quantize(to->room, dimension, (float)(peak / 8), codes);
     place_codes(to, row, codes);
     double sizes = place_signs(to, row, to->room);
@@ -227,21 +230,24 @@ EXPORTED void rs_encode(const Encoding *to)
         encode_row(to, index);
 }
 
-/* The number; the nearest within for one beyond, and 0 for NaN: others fit no int8. */
+/* The number, limited to -127 to 127; 0 for NaN. Other numbers don't fit into int8. */
 static double within_127(double number)
 {
     return number >= -127 ? number <= 127 ? number : 127 : number < -127 ? -127 : 0;
 }
 
-#define HIGHEST 63         /* of an entry of a table: four of them fit into a byte */
-#define ERROR_OF_SIGNS 0.6 /* the standard error of a score by signs, in factors × the query's length */
+#define HIGHEST 63         /* greatest entry of a table, so that the sum of four entries fits into a byte */
+#define ERROR_OF_SIGNS 0.6 /* standard error of a score by signs, divided by factor × norm of the query */
 
-/* Make tables of a query for signs, of which the row's factor makes a score: for a row's part y and its
-   signs s, p·y is about |y|² p·s / y·s (RaBitQ, arXiv 2405.12497): unbiased, since signs after a random
-   rotation are wrong in no direction. With c = y·s / (|y| √D) its standard error is |p| |y| √((1 - c²) / (c²
-   D)) = |p| √(1 - c²) times the factor |y|² / y·s; c is nearly √(2/π). A table has of four numbers the sums
-   with all sixteen choices of signs, less the smallest, in steps that are the same for all; each
-   stands there twice, for registers of 32 bytes. Their roundings add to the error. */
+/* Compute a query's tables for scans of signs. For the rotated query p, a rotated row y of dimension D, and
+   the row's signs s, p·y is estimated as |y|² p·s / y·s (RaBitQ, arXiv 2405.12497). This is unbiased, since
+   after a random rotation the signs err in no preferred direction. With c = y·s / (|y| √D), the standard
+   error is |p| |y| √((1 - c²) / (c² D)). That is |p| √(1 - c²) times the factor |y|² / y·s, and c is nearly
+   √(2/π).
+
+   A table contains, for four numbers, their sum with each of the sixteen choices of signs, minus the least of
+   these sums. The entries are in steps of one size for all tables. Each entry is stored twice, for registers
+   of 32 bytes. Rounding the entries adds to the standard error. */
 static void make_tables(const double *p, int64_t dimension, double length, uint8_t *tables, Turned *turned)
 {
     int64_t count = 4 * groups_of(chunks_of(dimension));
@@ -261,7 +267,7 @@ static void make_tables(const double *p, int64_t dimension, double length, uint8
     for (int64_t table = 0; table < count; table++) {
         uint8_t *place = tables + table / 4 * TABLE_BYTES + table % 4 / 2 * 32 + table % 2 * 64;
         for (int signs = 0; signs < 16; signs++) {
-            double sum = 0; /* twice what has the sign that makes it larger */
+            double sum = 0; /* each number with the sign that increases the sum counts twice */
             for (int i = 0; i < 4 && 4 * table + i < dimension; i++)
                 sum += (signs >> i & 1) == (p[4 * table + i] > 0) ? 2 * fabs(p[4 * table + i]) : 0;
             double entry = rint(sum / step);
@@ -270,7 +276,7 @@ static void make_tables(const double *p, int64_t dimension, double length, uint8
     }
 }
 
-/* Make the digits of a query; return the square of what they miss. */
+/* Quantize a query to digits. Returns the squared norm of the error. */
 static double make_digits(const double *p, int64_t dimension, double scale, int8_t *digits, Turned *turned)
 {
     int64_t chunks = chunks_of(dimension), rows = tile_rows(chunks);
@@ -292,7 +298,7 @@ static double make_digits(const double *p, int64_t dimension, double scale, int8
     return error;
 }
 
-/* Make one query ready for codes in a frame. wide: [dimension]; digits: [DIGITS × chunks]; tables:
+/* Rotate and quantize a query for the codes of a frame. wide: [dimension]; digits: [DIGITS × chunks]; tables:
    [groups][TABLE_BYTES] or NULL. */
 void turn_query(const float *query, double length, const Frame *frame, double *wide, int8_t *digits,
                 uint8_t *tables, Turned *turned)
@@ -320,7 +326,7 @@ void turn_query(const float *query, double length, const Frame *frame, double *w
     turned->by_reach = (sqrt(error) + 12 * ROUNDOFF * reach) * UP;
     turned->by_side = 10 * ROUNDOFF * fabs(turned->side) + (l2 ? 0 : 1e-12 * whole);
     turned->spread = 1 / sqrt((double)(dimension > 1 ? dimension : 1));
-    double of_one = frame->metric == COSINE ? 1e-15 : 0; /* lost of a cosine that is taken from 1 */
+    double of_one = frame->metric == COSINE ? 1e-15 : 0; /* rounding error of 1 - cosine */
     turned->constant = (l2 ? reach * reach * 1e-11 : whole * 1e-12 + of_one) + UNDERFLOW;
 }
 
@@ -330,7 +336,7 @@ EXPORTED void rs_turn(const float *query, double length, const Frame *frame, dou
     turn_query(query, length, frame, wide, digits, tables, turned);
 }
 
-/* Copy the signs of a row, and what stands beside them. */
+/* Copy the signs of a row, and the floats that belong to them. */
 static void copy_signs(const Gathering *to, int64_t row, const Piece *from, int64_t old)
 {
     int64_t bytes = signs_bytes(to->chunks), beside = groups_of(to->chunks) * GROUP_BYTES;
@@ -342,7 +348,7 @@ static void copy_signs(const Gathering *to, int64_t row, const Piece *from, int6
         memcpy(into + beside + 4 * (i * BLOCK + row % BLOCK), source + beside + 4 * (i * BLOCK + old % BLOCK), 4);
 }
 
-/* Copy codes of some rows together. */
+/* Copy the codes of some rows into one block of memory. */
 EXPORTED void rs_gather(const Gathering *to)
 {
     int64_t chunks = to->chunks, rows = tile_rows(chunks);

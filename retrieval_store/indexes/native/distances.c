@@ -1,12 +1,12 @@
-/* Distances in float64, by which what may be near is decided. */
+/* Computes distances in float64, and selects the nearest candidates by them. */
 
 #include "exported.h"
-#include "kernel.h"
+#include "layout.h"
 #include "widening.h"
 
 #include <math.h>
 
-#define LANES 4 /* sums go by these, in one order for every row, so that equal rows are equally far */
+#define LANES 4 /* partial sums, added in the same order for every row, so that equal rows have equal distances */
 
 static double all_of(const double *lanes) { return (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]); }
 
@@ -63,13 +63,13 @@ static double distance_of(const Distances *wanted, const float *row)
         return by_difference(row, wanted->query, wanted->dimension, wanted->metric == L1);
     product = by_product(row, wanted->query, wanted->dimension, &length);
     if (wanted->metric == PRODUCT)
-        return -product; /* taken from 1, a small product would lose its digits */
+        return -product; /* 1 - product would lose the digits of a small product */
     length *= wanted->length;
     product = length > 0 ? product / length : 0;
     return 1 - (product > 1 ? 1 : product < -1 ? -1 : product);
 }
 
-#define AHEAD 4 /* rows that lie apart in memory are fetched so many before they are looked at */
+#define AHEAD 4 /* how many rows ahead a row is prefetched if rows aren't consecutive in memory */
 
 static double distance_of_slot(const Distances *wanted, int64_t slot)
 {
@@ -102,8 +102,7 @@ EXPORTED int rs_distances(const Distances *wanted)
     return DONE;
 }
 
-/* Whether the row at the place `one` comes after that at `other`: the farther one does, and of two
-   that are equally far the one with the greater slot. */
+/* Whether candidate `one` comes after candidate `other`: it is farther, or equally far with a greater slot. */
 static int comes_after(const Sought *sought, int64_t one, int64_t other)
 {
     double apart = sought->uppers[one] - sought->uppers[other];
@@ -120,7 +119,7 @@ static void swap(Sought *sought, int64_t one, int64_t other)
     sought->slots[other] = slot;
 }
 
-/* The row at `at` sinks to its place in a heap of the first `count` rows, the last one at its top. */
+/* Restore the heap of the first `count` candidates, with the last one at the top, after a change at `at`. */
 static void sink(Sought *sought, int64_t at, int64_t count)
 {
     int64_t below;
@@ -134,7 +133,7 @@ static void sink(Sought *sought, int64_t at, int64_t count)
     }
 }
 
-/* Heapsort: without memory of its own, and as quick whatever the order was. */
+/* Heapsort needs no further memory, and takes the same time for every order. */
 static void sort(Sought *sought)
 {
     for (int64_t at = sought->found / 2 - 1; at >= 0; at--)
@@ -157,8 +156,8 @@ static void choose_nearest(Sought *sought)
         sought->tied |= sought->uppers[i] == sought->uppers[i - 1];
 }
 
-/* Replace the bounds of what was found by distances, and sort by these. Where more rows than
-   may be are left, the query is hard. */
+/* Replace the upper bounds of all candidates by distances, and sort by them. If more than `left` candidates
+   remain, the query is marked as hard instead. */
 int decide(const Distances *wanted, Sought *sought)
 {
     drop_below_floor(sought);

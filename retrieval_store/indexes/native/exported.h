@@ -1,4 +1,4 @@
-/* What of the library others may call. */
+/* Marks the functions that Python calls. */
 
 #ifdef _WIN32
 #define EXPORTED __declspec(dllexport)

@@ -1,22 +1,22 @@
-/* The search by vectors themselves, the same for all instruction sets. A file that includes this
-   defines before
+/* The scan of vectors, the same for all instruction sets. A file that includes this defines these functions
+   before:
 
    row_sums: Σ x q and Σ x²; row_distance: Σ (x - q)², or Σ |x - q|; all in float32.
 
-   What sums of n float32 in any order get wrong is at most the share γ = n u / (1 - n u) of the sum
-   of the terms' sizes, u = 2⁻²⁴ (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed.,
-   section 3.1); a few more roundings come with each term and with what follows.
+   The error of a sum of n float32 numbers in any order is at most γ = n u / (1 - n u) times the sum of their
+   absolute values, with u = 2⁻²⁴ (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., section
+   3.1). Computing the terms and the score adds a few roundings.
 
-   One row after another: to look at four at once was no faster where rows are short, and took three
-   times as long where they are long, since processors fetch ahead what is read in order. */
+   Rows are scanned one after another. Scanning four at once was no faster for short rows, and took three
+   times as long for long rows, because processors prefetch what is read in order. */
 
 #include "widening.h"
 
 #include <math.h>
 
-#define LARGEST_SQUARE 1e24f            /* of rows and of distances; beyond, nothing is proved */
+#define LARGEST_SQUARE 1e24f            /* greatest squared norm or distance with proven bounds */
 #define SMALLEST_SQUARE 1e-24f
-#define FETCHED 16 /* rows that lie apart in memory are fetched so many before they are looked at */
+#define FETCHED 16 /* how many rows ahead a row is prefetched if rows aren't consecutive in memory */
 
 static Scored scored_by_distance(const FloatScan *scan, const float *row, double gamma)
 {
@@ -30,7 +30,7 @@ static Scored scored_by_distance(const FloatScan *scan, const float *row, double
     return scored;
 }
 
-/* Numbers below 1e-23 have squares that float32 takes for 0, as those of a row of zeros are. */
+/* Whether all numbers of a row are 0. (Numbers below 1e-23 aren't, but float32 rounds their squares to 0.) */
 static int is_zero(const float *row, int64_t dimension)
 {
     for (int64_t i = 0; i < dimension; i++)
@@ -48,12 +48,12 @@ static Scored scored_by_product(const FloatScan *scan, const float *row, double 
         return scored;
     double lengths = sqrt((double)square) * scan->length;
     scored.score = scan->metric == PRODUCT ? product : lengths > 0 ? product / lengths : 0;
-    /* 1e-15: what is lost of a cosine that is taken from 1 */
+    /* 1e-15: the rounding error of 1 - cosine */
     scored.error = scan->metric == PRODUCT ? 2 * gamma * lengths : 4 * gamma + 1e-15;
     return scored;
 }
 
-/* Look at vectors for about as long as `work` says; MORE when any are left. */
+/* Scan about as many vectors as `work` allows. Returns MORE if vectors are left. */
 static int scan_floats(FloatScan *scan)
 {
     double gamma = (double)(scan->dimension + 16) * ROUNDOFF;

@@ -1,19 +1,19 @@
-/* What a query has found so far. Bounds that are no number prove nothing: such a row is kept. */
+/* Records the candidates of a query. A bound that is NaN excludes nothing, so such a row is kept. */
 
-#include "kernel.h"
+#include "layout.h"
 
-/* Put a lower bound among the k best; the least of them, once there are k, is the floor. */
+/* Add a lower bound to the k greatest. Once there are k, the least of them is the floor. */
 static void note_lower(Sought *sought, double lower)
 {
     double *best = sought->best;
     int64_t at, other;
-    if (sought->held < sought->k) { /* a new leaf rises */
+    if (sought->held < sought->k) { /* insert: the new leaf moves up */
         at = sought->held++;
         while (at > 0 && best[other = (at - 1) / 2] > lower) {
             best[at] = best[other];
             at = other;
         }
-    } else { /* the root goes, and what takes its place sinks */
+    } else { /* replace the root: the new number moves down */
         if (lower <= best[0])
             return;
         at = 0;
@@ -31,7 +31,7 @@ static void note_lower(Sought *sought, double lower)
         sought->floor = best[0];
 }
 
-/* Let go of rows that have fallen below the floor. */
+/* Drop the candidates whose upper bound is below the floor. */
 void drop_below_floor(Sought *sought)
 {
     int64_t kept = 0;

@@ -1,13 +1,13 @@
-/* The functions that are called, each for an instruction set of this processor's. */
+/* The functions that Python calls, and the choice of the instruction set. */
 
 #include "exported.h"
-#include "kernel.h"
+#include "layout.h"
 
 #include <stddef.h>
 
 #if defined(_MSC_VER)
 #include <intrin.h>
-/* Not by windows.h, which has other meanings for names of ours, such as UINT8. */
+/* windows.h isn't included, because it defines names that are used here, such as UINT8. */
 __declspec(dllimport) int __stdcall IsProcessorFeaturePresent(unsigned long feature);
 #elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
@@ -21,7 +21,7 @@ static int has_bits(int leaf, int part, unsigned bits)
     return ((unsigned)parts[part] & bits) == bits;
 }
 
-/* The registers that the system saves when it changes threads. */
+/* Whether the system saves these registers when it switches threads. */
 static int saves(unsigned long long registers)
 {
     return has_bits(1, 2, 1u << 27) && (_xgetbv(0) & registers) == registers;
@@ -50,7 +50,7 @@ static int has_avx512(void)
 static int has_dotprod(void)
 {
 #if defined(__APPLE__)
-    return 1; /* all of Apple's that run a system of today */
+    return 1; /* every Apple processor with a current system has it */
 #elif defined(__linux__)
     return (getauxval(AT_HWCAP) >> 20 & 1) != 0; /* ASIMDDP */
 #elif defined(_MSC_VER)
@@ -61,11 +61,11 @@ static int has_dotprod(void)
 }
 #endif
 
-/* Of a query: as SAFE_LENGTHS in ../exact.py. */
+/* The norms of queries that float32 handles safely, as SAFE_LENGTHS in ../exact.py. */
 #define LEAST_LENGTH 1e-12
 #define GREATEST_LENGTH 1e12
 
-/* The sets of this processor, the best first. */
+/* The instruction set with this number among those of this processor, the fastest first; NULL after the last. */
 static const InstructionSet *set_at(int64_t number)
 {
     const InstructionSet *sets[4];
@@ -85,7 +85,7 @@ static const InstructionSet *set_at(int64_t number)
 
 EXPORTED int64_t rs_version(void) { return KERNEL_VERSION; }
 
-/* The name of a set of this processor's, NULL behind the last. */
+/* The name of an instruction set of this processor; NULL after the last. */
 EXPORTED const char *rs_set_name(int64_t number)
 {
     const InstructionSet *set = set_at(number);
@@ -94,10 +94,10 @@ EXPORTED const char *rs_set_name(int64_t number)
 
 EXPORTED const InstructionSet *rs_set(int64_t number) { return set_at(number); }
 
-/* `scan_codes` of scan_body.h, which is compiled once for each instruction set. */
+/* Calls `scan_codes` of scan_body.h, which is compiled once for each instruction set. */
 EXPORTED int rs_scan(const InstructionSet *set, Scan *scan) { return set->scan(scan); }
 
-/* Make the query ready, look at codes, and when all have been looked at, decide. */
+/* Rotate and quantize the query, scan codes, and after the last code compute the candidates' distances. */
 EXPORTED int rs_search(const InstructionSet *set, Search *search)
 {
     Scan *scan = search->scan;
@@ -121,7 +121,7 @@ EXPORTED int rs_search(const InstructionSet *set, Search *search)
     return decide(search->distances, scan->sought);
 }
 
-/* When all vectors have been looked at, the rows found are decided. */
+/* Scan vectors, and after the last one compute the candidates' distances in float64. */
 EXPORTED int rs_scan_floats(const InstructionSet *set, FloatScan *scan)
 {
     if (scan->row == 0) {

@@ -1,7 +1,7 @@
-/* NEON with products of bytes (dotprod), as in ARM processors since 2018: some chunks of a tile in a
-   register, each row's in lanes of 32 bits, to which one instruction adds four products. */
+/* NEON with products of bytes (dotprod), for ARM processors since 2018. A register contains some chunks of a
+   tile, with lanes of 32 bits for each row. One instruction adds four products to a lane. */
 
-#include "kernel.h"
+#include "layout.h"
 
 #if defined(__aarch64__) || defined(_M_ARM64)
 
@@ -27,7 +27,7 @@ static inline int8x16_t upper_half(uint8x16_t bytes)
     return vreinterpretq_s8_u8(vshrq_n_u8(bytes, 4));
 }
 
-/* What is left behind the last whole register, and zeros. */
+/* The bytes after the last whole register, followed by zeros. */
 static inline uint8x16_t last_bytes(const uint8_t *bytes, int64_t count)
 {
     uint8_t room[16] = {0};
@@ -35,7 +35,7 @@ static inline uint8x16_t last_bytes(const uint8_t *bytes, int64_t count)
     return vld1q_u8(room);
 }
 
-/* The sums of a tile, of each of its rows in lanes at its distance. */
+/* The sums of a tile. The lanes of its rows alternate. */
 static inline int32x4_t tile_sums(const uint8_t *tile, const int8_t *lower, int64_t bytes)
 {
     const int8_t *upper = lower + bytes;
@@ -56,7 +56,7 @@ static inline int32x4_t tile_sums(const uint8_t *tile, const int8_t *lower, int6
     return vaddq_s32(low, high);
 }
 
-/* The sums of a tile's rows. */
+/* Store the sum of each row of a tile. */
 static inline void store_sums(int32x4_t sums, int rows, int32_t *products)
 {
     int32_t lanes[4];
@@ -81,7 +81,7 @@ static inline void products_of_tiles(const uint8_t *codes, const int8_t *tiled, 
         tile_products(codes + row * 4 * chunks, tiled, chunks, products + row);
 }
 
-#define REGISTERS 8 /* of a chunk of a block */
+#define REGISTERS 8 /* registers that one chunk of a block takes */
 
 static inline int8x16_t four_bytes(const int8_t *digits)
 {
@@ -190,7 +190,8 @@ static float row_distance(const float *row, const float *query, int64_t dimensio
     return sum;
 }
 
-/* A table's entries are at most 63, so that four fit into a byte: both halves of two bytes of a row. */
+/* A table's entries are at most 63, so the sum of four fits into a byte: those for both halves of two bytes
+   of a row. */
 static void sums_of_signs(const uint8_t *bits, const uint8_t *tables, int64_t groups, uint16_t *sums)
 {
     const uint8x16_t half = vdupq_n_u8(15);

@@ -1,13 +1,13 @@
-/* Conditions on rows, which are asked where rows are looked at. */
+/* Evaluates conditions on rows during a scan. */
 
 #include "exported.h"
-#include "kernel.h"
+#include "layout.h"
 
 #include <string.h>
 
 #define EVERY 0xffffffffu
 
-/* Where a number comes among ascending ones: before those that aren't less. */
+/* The position of a number in ascending numbers: before those that are equal or greater. */
 static int64_t place_among(const int64_t *numbers, int64_t count, int64_t number)
 {
     int64_t low = 0;
@@ -51,7 +51,7 @@ static int has_number(const RowTestNode *test, int64_t row)
     return place >= 0 && place < test->count && number_fits(test, number_at(test, place));
 }
 
-/* A bit for each of 32 bytes that are 0 or 1: a product moves those of eight bytes into one. */
+/* A bit for each of 32 bytes that are 0 or 1. A multiplication gathers the bits of eight bytes in one byte. */
 static uint32_t bits_of(const uint8_t *flags)
 {
     uint32_t bits = 0;
@@ -77,7 +77,7 @@ DEFINE_IN_RANGE(uint8_t, bytes_in_range)
 DEFINE_IN_RANGE(uint16_t, shorts_in_range)
 DEFINE_IN_RANGE(uint32_t, words_in_range)
 
-/* A bit for each of the ascending rows that lies in a block. */
+/* A bit for each row of a block that is in the ascending list. */
 static uint32_t bits_in_block(const int64_t *rows, int64_t count, int64_t row)
 {
     uint32_t bits = 0;
@@ -88,8 +88,9 @@ static uint32_t bits_in_block(const int64_t *rows, int64_t count, int64_t row)
     return bits;
 }
 
-/* The same for a block of rows that follow one another, all of which have numbers, by registers. Where
-   the range has all numbers that the width can say, its span doesn't fit, and needn't. */
+/* A bit for each row of a block of consecutive rows that all have numbers, computed in registers. Returns 0
+   if the block isn't of this kind. A range of all numbers of the width is handled first, because its span
+   doesn't fit into the width. */
 static int block_in_range(const RowTestNode *test, int64_t row, uint32_t *found)
 {
     int64_t place = row - test->base, most = ((int64_t)1 << 8 * test->width) - 1;
@@ -121,7 +122,7 @@ static int fulfils_leaf(const RowTestNode *test, int64_t row)
                                   : is_among(test->held, test->held_count, row);
 }
 
-/* Whether one row fulfils a test. Recursive, as `rows_that`. */
+/* Whether one row fulfils a condition. Recursive, like `rows_that`. */
 static int fulfils(const RowTestNode *test, int64_t row)
 {
     int64_t kind = test->kind;
@@ -146,8 +147,9 @@ static uint32_t rows_of_leaf(const RowTestNode *test, const int64_t *rows, int i
     return found;
 }
 
-/* in_turn: whether all BLOCK rows are there, and follow one another. A term is asked only of the rows
-   that no term before has decided. Recursive; the caller bounds how deep conditions are nested. */
+/* The rows among `wanted` that fulfil a condition, as bits. in_turn: whether there are BLOCK consecutive
+   rows. A term is evaluated only for rows that earlier terms haven't decided. Recursive; the caller limits
+   the depth of conditions. */
 static uint32_t rows_that(const RowTestNode *test, const int64_t *rows, int in_turn, uint32_t wanted)
 {
     uint32_t left = wanted;
@@ -170,7 +172,7 @@ static int64_t row_of(const RowFilter *filter, int64_t slot)
     return filter->row_of_slot[slot];
 }
 
-/* Whether a block of slots belongs to rows that follow one another. */
+/* Whether the slots of a block belong to consecutive rows. */
 static int belong_to_a_run(const RowFilter *filter, int64_t first)
 {
     if (first + BLOCK > filter->slots)
@@ -199,7 +201,7 @@ static int slot_is_allowed(const RowFilter *filter, int64_t slot)
     return row_is_allowed(filter, slot < filter->slots ? row_of(filter, slot) : -1);
 }
 
-/* The bits of BLOCK rows from this one on, all of which there are. */
+/* The bits of BLOCK rows from this row on, all of which exist. */
 static uint32_t bits_from(const uint8_t *mask, int64_t row)
 {
     uint64_t bits = 0;
@@ -224,8 +226,9 @@ uint32_t allowed_slots(const RowFilter *filter, int64_t first, uint32_t wanted)
     return found;
 }
 
-/* How many of `count` rows fulfil the test: of those from `start` on, where rows is NULL. bits: [count /
-   32, rounded up], or NULL: the i-th is set where the i-th row does. */
+/* The number of rows that fulfil a condition, among `count` rows: those in `rows`, or if it is NULL, those
+   from `start` on. bits: [count / 32, rounded up], or NULL; bit i is set to whether the i-th row fulfils the
+   condition. */
 EXPORTED int64_t rs_test_rows(const RowTestNode *test, const int64_t *rows, int64_t start, int64_t count,
                               uint32_t *bits)
 {

@@ -1,6 +1,6 @@
-/* Plain C, for processors without any of the other sets. */
+/* Plain C, for processors with none of the other instruction sets. */
 
-#include "kernel.h"
+#include "layout.h"
 #include "widening.h"
 
 #include <math.h>
@@ -74,7 +74,7 @@ static uint32_t may_reach(const int32_t *products, const float *rows, const Boun
 static void row_sums(const float *row, const float *query, int64_t dimension, float *product,
                      float *square)
 {
-    float products[8] = {0}, squares[8] = {0}; /* lanes, of which compilers make registers */
+    float products[8] = {0}, squares[8] = {0}; /* lanes, which compilers put into registers */
     int64_t i = 0;
     for (; i + 8 <= dimension; i += 8)
         for (int lane = 0; lane < 8; lane++) {

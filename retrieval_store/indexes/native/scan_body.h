@@ -1,13 +1,21 @@
-/* The search by codes, the same for all instruction sets. A file that includes this defines before
+/* The scan of codes, the same for all instruction sets. A file that includes this defines these functions
+   before:
 
-   products_of_tiles: of a block's upper bits, in tiles of so many rows, with the tiled digits of one query,
-   int32[BLOCK];
-   block_products_of_four: of a block [chunks][BLOCK][4] with the digits of four queries, int32[4][BLOCK];
-   tile_products: of a tile's upper bits with the tiled digits, int32[tile_rows];
-   row_product: of a row's lower bits;
-   may_reach: one bit for each row of a block whose upper bound isn't below a threshold;
-   sums_of_signs: of a block's signs with the tables of a query, uint16[BLOCK];
-   at_least: one bit for each of BLOCK scores that isn't below a threshold. */
+   products_of_tiles: the products of a block's upper bits, in tiles of a given number of rows, with the tiled
+   digits of one query, int32[BLOCK];
+
+   block_products_of_four: the products of a block [chunks][BLOCK][4] with the digits of four queries,
+   int32[4][BLOCK];
+
+   tile_products: the products of a tile's upper bits with the tiled digits, int32[tile_rows];
+
+   row_product: the product of a row's lower bits with the digits;
+
+   may_reach: a bit for each row of a block whose upper bound isn't below a threshold;
+
+   sums_of_signs: the sums of a query's table entries for a block's signs, uint16[BLOCK];
+
+   at_least: a bit for each of BLOCK scores that isn't below a threshold. */
 
 #include <math.h>
 
@@ -15,7 +23,7 @@
 static void block_products(const uint8_t *codes, const int8_t *tiled, int64_t chunks, int32_t *products)
 {
     int rows_of_tile = tile_rows(chunks);
-    if (rows_of_tile == 4) /* each with a number that the compiler knows */
+    if (rows_of_tile == 4) /* a constant for the compiler in each call */
         products_of_tiles(codes, tiled, chunks, products, 4);
     else if (rows_of_tile == 2)
         products_of_tiles(codes, tiled, chunks, products, 2);
@@ -32,7 +40,7 @@ static uint32_t wanted_rows(const Scan *scan, const Piece *piece, int64_t block)
     return there;
 }
 
-/* A floor in the units of float32, rounded down. */
+/* The floor as a threshold for scores without the offset, in float32, rounded down. */
 static float threshold_of(const Sought *sought, const Turned *turned)
 {
     double floor = sought->floor - turned->offset;
@@ -44,7 +52,7 @@ static float threshold_of(const Sought *sought, const Turned *turned)
 static Bounds bounds_of(const Turned *turned, const Sought *sought)
 {
     Bounds bounds;
-    bounds.base = (int32_t)(uint32_t)(15 * (uint64_t)turned->sum); /* which wraps, for any sum */
+    bounds.base = (int32_t)(uint32_t)(15 * (uint64_t)turned->sum); /* wraps around as intended, for any sum */
     bounds.scale = (float)turned->scale;
     bounds.side = (float)turned->side;
     bounds.by_residual = (float)turned->by_residual;
@@ -60,13 +68,13 @@ static int64_t slot_of(const Piece *piece, int64_t row)
     return piece->slots ? piece->slots[row] : piece->first + row;
 }
 
-/* The score of a row by all its bits, of which `product` is that of the upper ones. */
+/* The score of a row by all bits of its code. product: the product of the upper bits. */
 static Scored scored_by_bits(const Scan *scan, const Piece *piece, int64_t row, int64_t product,
                              const Turned *turned)
 {
     const float *of_row = piece->rows + row * OF_ROW;
     int64_t low = row_product(piece->low + row * 4 * scan->chunks, turned->digits, scan->chunks);
-    /* Exact: all of these are integers far below 2⁵³. */
+    /* Exact, because all of these are integers far below 2⁵³. */
     double whole = (double)(2 * (16 * product + low)) - 255.0 * (double)turned->sum;
     double side = of_row[SIDE];
     Scored scored;
@@ -76,7 +84,7 @@ static Scored scored_by_bits(const Scan *scan, const Piece *piece, int64_t row, 
     return scored;
 }
 
-/* Look at the rows of a block that may reach the floor, by all their bits. */
+/* Compare these rows of a block by all bits. */
 static void look_closer(const Scan *scan, const Piece *piece, int64_t block, uint32_t rows,
                         const int32_t *products, const Turned *turned, Sought *sought)
 {
@@ -88,8 +96,8 @@ static void look_closer(const Scan *scan, const Piece *piece, int64_t block, uin
     }
 }
 
-/* Look at the rows of a block that may reach the floor, which then may rise. A filter is asked for these
-   alone. */
+/* Compare the rows of a block that may reach the floor, which may raise the floor. The filter is applied only
+   to these rows. */
 static void look_at_block(const Scan *scan, const Piece *piece, int64_t block, uint32_t wanted,
                           const int32_t *products, const Turned *turned, Sought *sought,
                           Bounds *bounds)
@@ -120,8 +128,8 @@ static void blocks_for_one(const Scan *scan, const Piece *piece, int64_t start, 
     }
 }
 
-/* The upper bits of some blocks by chunks instead of by tiles, so that no sum has to be taken out of a
-   register: worth it for several queries. */
+/* Copy the upper bits of some blocks in the order of chunks instead of tiles. Then no lanes of a register
+   have to be added up, which pays off for several queries. */
 static void put_by_chunks(const Scan *scan, const Piece *piece, int64_t start, int64_t stop)
 {
     int64_t chunks = scan->chunks, rows = tile_rows(chunks), unit = 4 * rows;
@@ -134,7 +142,7 @@ static void put_by_chunks(const Scan *scan, const Piece *piece, int64_t start, i
             for (int64_t tile = 0; tile < BLOCK / rows; tile++) {
                 const uint8_t *from = tiles + (tile * chunks + chunk) * unit;
                 uint8_t *to = room + (chunk * BLOCK / rows + tile) * unit;
-                if (rows == 2) /* each of a size that the compiler knows */
+                if (rows == 2) /* a constant size for the compiler in each call */
                     memcpy(to, from, 8);
                 else if (rows == 1)
                     memcpy(to, from, 4);
@@ -144,7 +152,7 @@ static void put_by_chunks(const Scan *scan, const Piece *piece, int64_t start, i
     }
 }
 
-/* The same for four queries, of which the bits of codes are taken apart once. */
+/* Like `blocks_for_one`, but for four queries at once: the halves of the codes are separated only once. */
 static void blocks_for_four(const Scan *scan, const Piece *piece, int64_t start, int64_t stop,
                             const int64_t queries[4])
 {
@@ -169,7 +177,7 @@ static void blocks_for_four(const Scan *scan, const Piece *piece, int64_t start,
     }
 }
 
-/* Rows that wait until those of several blocks can be fetched together. */
+/* Rows that wait, so that those of several blocks are prefetched together. */
 #define WAITING 16
 typedef struct {
     int64_t blocks[WAITING];
@@ -177,14 +185,14 @@ typedef struct {
     int count;
 } Waiting;
 
-/* A row of those, the product of its upper bits, and later its score by all bits. */
+/* A waiting row, the product of its upper bits, and later its score by all bits. */
 typedef struct {
     int64_t row;
     int32_t product;
     Scored scored;
 } Near;
 
-/* What signs say of the rows of a block: one bit for each that may reach the floor. */
+/* The rows of a block that may reach the floor by their signs, as bits. */
 static uint32_t reached_by_signs(const uint8_t *signs, int64_t groups, const Turned *turned, double errors,
                                  float threshold)
 {
@@ -212,7 +220,7 @@ static void fetch_bytes(const void *bytes, int64_t count)
 #endif
 }
 
-/* The tiles of some rows of a block: the bit of the first row of each. */
+/* The tiles that contain these rows of a block: the bit of the first row of each tile. */
 static uint32_t tiles_of(uint32_t rows, int tiled)
 {
     if (tiled == 1)
@@ -221,7 +229,7 @@ static uint32_t tiles_of(uint32_t rows, int tiled)
     return tiled == 2 ? rows & 0x55555555u : (rows | rows >> 2) & 0x11111111u;
 }
 
-/* Let the rows of a block wait, of which tiles and what belongs to the rows are fetched meanwhile. */
+/* Add the rows of a block to the waiting rows, and prefetch their tiles and floats. */
 static void let_wait(const Scan *scan, const Piece *piece, int64_t block, uint32_t rows, Waiting *waiting)
 {
     int tiled = tile_rows(scan->chunks);
@@ -234,9 +242,9 @@ static void let_wait(const Scan *scan, const Piece *piece, int64_t block, uint32
     waiting->rows[waiting->count++] = rows;
 }
 
-#define WHOLE 18 /* rows of a block's tiles from which on all are looked at at once */
+#define WHOLE 18 /* if the needed tiles contain this many rows, the products of the whole block are computed */
 
-/* The same as `may_reach` for one row. */
+/* Like `may_reach`, but for one row. */
 static int row_may_reach(int32_t product, const float *of_row, const Bounds *bounds)
 {
     float whole = (float)(int32_t)(2 * (uint32_t)product - (uint32_t)bounds->base);
@@ -246,7 +254,7 @@ static int row_may_reach(int32_t product, const float *of_row, const Bounds *bou
     return !(score + error < bounds->threshold);
 }
 
-/* Which of some rows of a block may reach the floor by their upper bits, and their products. */
+/* Which of these rows of a block may reach the floor by their upper bits. Sets the rows' products. */
 static uint32_t reached_by_upper_bits(const Piece *piece, int64_t block, uint32_t rows, int64_t chunks,
                                       const int8_t *tiled, const Bounds *bounds, int32_t *products)
 {
@@ -267,9 +275,9 @@ static uint32_t reached_by_upper_bits(const Piece *piece, int64_t block, uint32_
     return found;
 }
 
-#define MORE_ERRORS 0.5 /* that upper bits may be off by, since they are asked after the signs */
+#define MORE_ERRORS 0.5 /* standard errors that are added for upper bits, because they are compared after the signs */
 
-/* The rows of those that wait which may reach the floor by their upper bits, too. */
+/* The waiting rows that may also reach the floor by their upper bits. */
 static int near_by_upper_bits(const Scan *scan, const Piece *piece, const Waiting *waiting,
                               const Turned *turned, Sought *sought, Near *near)
 {
@@ -277,7 +285,7 @@ static int near_by_upper_bits(const Scan *scan, const Piece *piece, const Waitin
     double share = (scan->errors + MORE_ERRORS) * turned->spread;
     int32_t products[BLOCK];
     int count = 0;
-    if (share < 1) { /* more than the proof wants is never wanted */
+    if (share < 1) { /* never more than the proven bound */
         bounds.by_residual *= (float)share;
         bounds.by_reach *= (float)share;
     }
@@ -297,18 +305,18 @@ static int near_by_upper_bits(const Scan *scan, const Piece *piece, const Waitin
     return count;
 }
 
-/* Measure a row. A vector that contradicts its code isn't what was written: it is kept, so that it is
-   found out. */
+/* Compute the exact score of a row. If it contradicts the row's code, the stored vector is damaged. Such a
+   row is kept as a candidate, so that the damage is noticed. */
 static void measure(const Distances *rows, Sought *sought, int64_t slot, Scored by_bits)
 {
-    int there = slot >= 0 && slot < rows->row_count; /* if not, `decide` says so */
+    int there = slot >= 0 && slot < rows->row_count; /* otherwise `decide` reports an error */
     double score = there ? score_of_slot(rows, slot) : NAN;
     int agrees = fabs(score - by_bits.score) <= by_bits.error;
     sought->measured++;
     keep_candidate(sought, slot, score, agrees ? score : INFINITY);
 }
 
-/* Look closer at all that wait: by upper bits, by all bits, and by distances. */
+/* Compare all waiting rows by upper bits, by all bits, and by distances. */
 static void look_at_waiting(const Scan *scan, const Piece *piece, Waiting *waiting, const Turned *turned,
                             Sought *sought, const Distances *rows)
 {
@@ -327,7 +335,7 @@ static void look_at_waiting(const Scan *scan, const Piece *piece, Waiting *waiti
             measure(rows, sought, slot_of(piece, near[i].row), near[i].scored);
 }
 
-/* Those of a block's rows that weren't found yet. */
+/* The rows of a block that aren't candidates yet. */
 static uint32_t not_found_yet(const Piece *piece, int64_t block, uint32_t rows, const Sought *sought)
 {
     for (uint32_t left = rows; left; left &= left - 1) {
@@ -340,7 +348,7 @@ static uint32_t not_found_yet(const Piece *piece, int64_t block, uint32_t rows, 
     return rows;
 }
 
-#define FETCHED_BLOCKS 4 /* blocks of signs are fetched so many before they are looked at */
+#define FETCHED_BLOCKS 4 /* how many blocks ahead the signs are prefetched */
 
 static void blocks_by_signs(const Scan *scan, const Piece *piece, int64_t start, int64_t stop,
                             int64_t query)
@@ -375,7 +383,7 @@ static void blocks_by_signs(const Scan *scan, const Piece *piece, int64_t start,
         look_at_waiting(scan, piece, &waiting, turned, sought, scan->distances + query);
 }
 
-/* Some blocks for all queries, while the cache holds them. Hard queries are passed over. */
+/* Scan some blocks for all queries, while they are in the cache. Hard queries are skipped. */
 static void blocks_for_all(const Scan *scan, const Piece *piece, int64_t start, int64_t stop)
 {
     int64_t waiting[4], count = 0;
@@ -401,7 +409,7 @@ static void blocks_for_all(const Scan *scan, const Piece *piece, int64_t start, 
 
 static int64_t smaller(int64_t one, int64_t other) { return one < other ? one : other; }
 
-/* Look at codes for about as long as `work` says; MORE when any are left. */
+/* Scan about as many codes as `work` allows. Returns MORE if codes are left. */
 static int scan_codes(Scan *scan)
 {
     if (scan->chunks < 1 || scan->queries < 1)
@@ -422,7 +430,7 @@ static int scan_codes(Scan *scan)
                 scan->block = stop;
             }
         }
-        scan->piece = scan->sampling ? 0 : scan->piece; /* from the first again, now all */
+        scan->piece = scan->sampling ? 0 : scan->piece; /* after the sample, scan all blocks from the first piece on */
     } while (scan->sampling-- > 0);
     scan->sampling = 0;
     return DONE;

@@ -1,16 +1,16 @@
-/* Numbers of all datatypes as float32 and float64. */
+/* Conversion of numbers of all datatypes to float32. */
 
 #ifndef RETRIEVAL_STORE_WIDENING_H
 #define RETRIEVAL_STORE_WIDENING_H
 
-#include "kernel.h"
+#include "layout.h"
 
 #include <string.h>
 
 #define HALF_SCALE 5192296858534827628530496329220096.0f /* 2¹¹² */
 
-/* The bits of a float16 moved by 13 are those of a float32 that is 2¹¹² times smaller, denormals
-   included; infinity becomes 65536, so that nothing is infinite where it is searched. */
+/* Shifted left by 13, the bits of a float16 are those of a float32 that is 2¹¹² times smaller, also for
+   subnormal numbers. Infinity becomes 65,536, so that scans meet no infinite number. */
 static inline float of_half(uint16_t half)
 {
     uint32_t bits = (uint32_t)((int32_t)(int16_t)half) << 13 & 0x8fffe000u;
@@ -19,7 +19,7 @@ static inline float of_half(uint16_t half)
     return number * HALF_SCALE;
 }
 
-/* A row as float32: where it lies if it is that already, else in `room`. */
+/* A row as float32: its own memory if it is float32 already, otherwise a copy in `room`. */
 static inline const float *widened(const void *rows, int64_t row, int64_t dimension,
                                    int64_t datatype, float *room)
 {
@@ -34,8 +34,8 @@ static inline const float *widened(const void *rows, int64_t row, int64_t dimens
     return room;
 }
 
-/* Have the processor fetch a row into its second cache: of rows that don't follow one another it can't
-   know which is next. */
+/* Prefetch a row into the second-level cache. If rows aren't consecutive, the processor can't predict which
+   one is next. */
 static inline void fetch(const void *rows, int64_t row, int64_t dimension, int64_t datatype)
 {
 #if defined(__GNUC__) || defined(__clang__)

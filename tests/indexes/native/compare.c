@@ -3,7 +3,7 @@
 
        cc compare.c ../../../retrieval_store/indexes/native/[sources].c -o compare -lm && ./compare */
 
-#include "kernel.h"
+#include "layout.h"
 
 #include <float.h>
 #include <math.h>

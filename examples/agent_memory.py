@@ -2,10 +2,10 @@
 
     python examples/agent_memory.py [STORE] [--address URL --model NAME]
 
-The assistant starts `retrieval-store mcp STORE --write` and lets its model use the tools: it
-searches what was said before, and keeps notes. --address: of an API like OpenAI's, such as
-Ollama's, http://localhost:11434/v1; the key, if it needs one, is in OPENAI_API_KEY. Without a model
-a stand-in answers, which is none: it keeps each statement, and searches for each question.
+The assistant starts `retrieval-store mcp STORE --write`. Its model uses the server's tools to
+search earlier conversations and to take notes. --address: the URL of an API like OpenAI's, such as
+Ollama's http://localhost:11434/v1; an API key is read from OPENAI_API_KEY. Without --address, a
+simple function replaces the model: it stores every statement, and searches for every question.
 
 Needs: pip install . ./integrations/agents
 """
@@ -25,11 +25,11 @@ TASK = (
     "You have a memory. Search it before you answer, and keep what the user tells you of lasting "
     "worth by `add`. Answer in one or two sentences."
 )
-MOST_STEPS = 8  # calls of the model for one answer
+MOST_STEPS = 8  # greatest number of model calls for one answer
 
 
 class Assistant:
-    """Answers with a model, and the tools of a server."""
+    """Answers with a model and the tools of an MCP server."""
 
     def __init__(self, client: Client, tools: list[Any], address: str | None, model: str) -> None:
         self._client, self._tools = client, tools
@@ -37,7 +37,7 @@ class Assistant:
         self._said: list[dict[str, Any]] = [{"role": "system", "content": TASK}]
 
     async def answer(self, text: str) -> str:
-        """The answer to what a user says."""
+        """The answer to a user's statement or question."""
         if self._address is None:
             return await self._stand_in(text)
         self._said.append({"role": "user", "content": text})
@@ -84,7 +84,7 @@ class Assistant:
 
 
 async def main() -> None:
-    """Talk until the input ends."""
+    """Talk until the end of the input."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("store", nargs="?", default="./memory", help="a directory, made if needed")
     parser.add_argument("--address", help="of an API like OpenAI's")

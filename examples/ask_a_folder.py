@@ -1,12 +1,12 @@
-"""A chat over a folder of files: answers with their sources, by any model, or by none.
+"""A chat over a folder of files, whose answers name their sources.
 
     python examples/ask_a_folder.py [FOLDER] [--ask QUESTION] [--address URL --model NAME]
 
-Reads Markdown, PDF, Word and other files into a store; run again, it reads only what has changed.
-Passages are found by meaning and by words, and the best of them are looked at word by word.
---address: of an API like OpenAI's, such as Ollama's, http://localhost:11434/v1; the key, if it
-needs one, is in OPENAI_API_KEY. Without it the best passages are shown as they are. Without FOLDER
-the docs of this project answer.
+The program reads Markdown, PDF, Word and other files into a store. The next run reads only changed
+files. Hybrid queries find passages, and a re-ranker compares the best of them word by word.
+--address: the URL of an API like OpenAI's, such as Ollama's http://localhost:11434/v1; an API key
+is read from OPENAI_API_KEY. Without --address, the best passages are the answer. The default FOLDER
+is this project's documentation.
 
 Needs: pip install . ./integrations/files, in a checkout
 """
@@ -31,7 +31,7 @@ QUESTIONS = [
     "How do I back up a store while others write?",
 ]
 PASSAGES = 4  # for one answer
-REMEMBERED = 6  # messages of the conversation that the model sees again
+REMEMBERED = 6  # messages of the conversation that the model gets again
 TASK = (
     "Answer from the numbered passages alone, in a few sentences, and name the numbers of those "
     "that you used, like [1]. If they don't answer the question, say so."
@@ -39,7 +39,7 @@ TASK = (
 
 
 class Chat:
-    """Questions and answers about the files of a folder in a collection."""
+    """Answers questions about the files of a folder, from a collection."""
 
     def __init__(
         self, files: retrieval_store.Collection, folder: Path, address: str | None, model: str
@@ -48,7 +48,7 @@ class Chat:
         self._said: list[dict[str, str]] = []
 
     def answer(self, question: str) -> str:
-        """The answer, and below it the places that it is from."""
+        """The answer, and below it its sources."""
         found = self._files.query(
             query_texts=question,
             where={"source": str(self._folder)},
@@ -82,13 +82,13 @@ class Chat:
 
 
 def typed() -> Iterable[str]:
-    """Questions from the keyboard, until the input ends."""
+    """Yield questions from the keyboard, until the end of the input."""
     print("\nAsk, or press Ctrl-D to end:", flush=True)
     return (line.strip() for line in sys.stdin if line.strip())
 
 
 def main() -> None:
-    """Bring the store in step with the folder, then talk."""
+    """Sync the store with the folder, then answer questions."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -103,7 +103,7 @@ def main() -> None:
         parser.error(f"{folder} is no folder")
     with retrieval_store.Client(chosen.store) as client:
         files = client.get_or_create_collection("files", embedding_function="wordllama")
-        # Ids begin with the folder, since several may have files of the same name.
+        # Ids begin with the folder, since several folders may have files of the same name.
         print(sync_folder(files, folder, prefix=f"{folder}/", kind="texts", allow_empty=True))
         chat = Chat(files, folder, chosen.address, chosen.model)
         for question in chosen.ask or (typed() if chosen.folder else QUESTIONS):

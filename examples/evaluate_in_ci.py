@@ -1,14 +1,15 @@
-"""A check for continuous integration: does the search still find what it should?
+"""A check for continuous integration: do queries find enough?
 
     python examples/evaluate_in_ci.py [FOLDER --questions FILE] [--least 0.6] [--mode hybrid]
 
-Reads a folder into a store in memory, asks questions of which the right file is known, and prints
-what each mode finds. It names the questions that have no right answer among the first five, and
-ends with 1 if the mean reciprocal rank of --mode is below --least. The questions are JSON lines:
+The program reads a folder into a store in memory, runs questions with known right files, and prints
+the measures of each mode. It lists the questions without a right file among the first five hits.
+The exit code is 1 if the mean reciprocal rank of --mode is below --least. The file has one question
+per line, in JSON:
 
     {"query": "does a write survive a power cut?", "files": ["durability.md"]}
 
-Without FOLDER it checks the docs of this project by ten questions. A step of GitHub Actions:
+Without FOLDER, ten questions about this project's documentation are used. A step of GitHub Actions:
 
     - run: python examples/evaluate_in_ci.py handbook --questions handbook.jsonl --least 0.7
 
@@ -24,7 +25,7 @@ import retrieval_store
 from retrieval_store_files import sync_folder
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-FIRST = 5  # hits that a reader looks at
+FIRST = 5  # hits that count
 QUESTIONS = [
     ("does an acknowledged write survive a power cut?", ["durability.md"]),
     ("where_document $contains and regular expressions", ["filters.md"]),
@@ -40,7 +41,7 @@ QUESTIONS = [
 
 
 def questions_of(file: Path | None) -> list[tuple[str, list[str]]]:
-    """The questions, each with the files of which any answers it."""
+    """The questions, each with its right files."""
     if file is None:
         return QUESTIONS
     lines = (json.loads(line) for line in file.read_text("utf-8").splitlines() if line.strip())
@@ -50,7 +51,7 @@ def questions_of(file: Path | None) -> list[tuple[str, list[str]]]:
 def with_ids(
     collection: retrieval_store.Collection, questions: list[tuple[str, list[str]]]
 ) -> list[dict]:
-    """The questions as `evaluate` takes them: each passage of a right file is right."""
+    """The questions in the form for `evaluate`: every passage of a right file is right."""
     asked = []
     for query, files in questions:
         ids = collection.get(where={"path": {"$in": files}}, include=[])["ids"]
@@ -63,7 +64,8 @@ def with_ids(
 def missed(
     collection: retrieval_store.Collection, questions: list[tuple[str, list[str]]], mode: str
 ) -> list[str]:
-    """Of each question without a right file among the first hits: what was found instead."""
+    """For each question without a right file among the first hits, the files that were found
+    instead."""
     texts = [query for query, _ in questions]
     found = collection.query(query_texts=texts, n_results=FIRST, mode=mode, include=["metadatas"])[
         "metadatas"
@@ -77,7 +79,7 @@ def missed(
 
 
 def main() -> None:
-    """Index, ask, judge."""
+    """Index the folder, run the questions, and compare the result with --least."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -2,8 +2,8 @@
 
     python examples/langchain_rag.py [--ask QUESTION] [FOLDER OF THE STORE]
 
-Needs no network: the texts are the language reference behind `help()`, the embedding is wordllama,
-and the "language model" is a stand-in that only repeats what it was given, and says so. Put a real
+The program needs no network. The texts are Python's language reference (as in `help()`), and
+wordllama embeds them. A function that repeats its prompt replaces the language model; put your own
 chat model in its place.
 
 Needs: pip install . ./integrations/files ./integrations/langchain langchain-text-splitters
@@ -26,7 +26,7 @@ QUESTIONS = ["What happens in a finally clause?", "How are slices written?"]
 
 
 def passages() -> list[Document]:
-    """The language reference, paragraph by paragraph."""
+    """The language reference, cut into paragraphs."""
     return [
         Document(id=f"{topic}-{i}", page_content=" ".join(text.split()), metadata={"topic": topic})
         for topic, page in topics.items()
@@ -36,7 +36,7 @@ def passages() -> list[Document]:
 
 
 def main() -> None:
-    """Index, ask, print."""
+    """Index the texts, ask, and print the answers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", nargs="?", help="of the store; a temporary one if left out")
     parser.add_argument("--ask", action="append", help="a question of your own")

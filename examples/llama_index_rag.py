@@ -2,9 +2,9 @@
 
     python examples/llama_index_rag.py [--ask QUESTION] [FOLDER OF THE STORE]
 
-Needs no network: the texts are the language reference behind `help()`, the embedding is wordllama,
-and the language model is LlamaIndex's mock, which only repeats its prompt, and says so here. Put a
-real one in its place.
+The program needs no network. The texts are Python's language reference (as in `help()`), and
+wordllama embeds them. LlamaIndex's mock, which repeats its prompt, replaces the language model; put
+your own in its place.
 
 Needs: pip install . ./integrations/files ./integrations/llama_index
 """
@@ -27,7 +27,7 @@ EMBED = WordLlamaEmbedding()
 
 
 class WordLlama(BaseEmbedding):
-    """Our embedding function as LlamaIndex's."""
+    """wordllama as an embedding of LlamaIndex."""
 
     def _get_text_embedding(self, text: str) -> list[float]:
         return EMBED([text])[0].tolist()
@@ -43,7 +43,7 @@ class WordLlama(BaseEmbedding):
 
 
 def nodes() -> list[TextNode]:
-    """The language reference, paragraph by paragraph; a topic is the document of its nodes."""
+    """The language reference, cut into paragraphs. Each topic is the document of its nodes."""
     return [
         TextNode(
             id_=f"{topic}-{i}",
@@ -58,7 +58,7 @@ def nodes() -> list[TextNode]:
 
 
 def main() -> None:
-    """Index, ask, print."""
+    """Index the texts, ask, and print the answers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", nargs="?", help="of the store; a temporary one if left out")
     parser.add_argument("--ask", action="append", help="a question of your own")

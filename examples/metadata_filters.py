@@ -1,4 +1,4 @@
-"""What `where` and `where_document` can say, on a handful of books. Needs no embedding model.
+"""Twelve filters (`where` and `where_document`) on four books. Needs no embedding model.
 
 python examples/metadata_filters.py
 """

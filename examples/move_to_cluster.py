@@ -1,11 +1,11 @@
-"""Move a running application from a directory to a Qdrant cluster, without stopping it.
+"""Move a running application from a directory to a Qdrant cluster, with a short pause.
 
     python examples/move_to_cluster.py [--url https://qdrant.example:6333] [--api-key KEY]
 
-The application below writes into a directory all the time. Its collection is copied meanwhile,
-then once more during a short pause, after which both must give the same answers, and the
-application goes on with the cluster, by the same code. Without --url a cluster in memory,
-qdrant-client's, stands in.
+The application writes into a directory all the time. The program copies its collection meanwhile.
+Then it pauses the application, copies the latest changes, and compares the answers of both stores.
+The application continues on the cluster with the same code. Without --url, qdrant-client's store in
+memory replaces the cluster.
 
 Needs: pip install . ./integrations/cluster
 """
@@ -30,7 +30,8 @@ QUESTIONS = ["garden work", "money", "a hot drink", "travelling"]
 
 
 class Application:
-    """Writes a note every few milliseconds, and answers questions; it doesn't know where."""
+    """Writes a note every few milliseconds, and answers questions. It doesn't know which store it
+    uses."""
 
     def __init__(self, client: retrieval_store.Client) -> None:
         self._client, self._resting = client, threading.Lock()
@@ -38,7 +39,7 @@ class Application:
 
     @property
     def notes(self) -> retrieval_store.Collection:
-        """The collection, wherever it is now."""
+        """The collection in the current store."""
         return self._client.get_or_create_collection("notes", embedding_function="wordllama")
 
     def write(self, ends: threading.Event) -> None:
@@ -50,7 +51,7 @@ class Application:
                 self.written += 1
 
     def pause(self) -> AbstractContextManager[bool]:
-        """Nothing is written meanwhile."""
+        """A context manager: nothing is written in its `with` block."""
         return self._resting
 
     def go_on_with(self, client: retrieval_store.Client) -> None:
@@ -59,7 +60,7 @@ class Application:
 
 
 def answers(client: retrieval_store.Client) -> list[list[str]]:
-    """What all questions find there."""
+    """The ids that each question finds in a collection."""
     notes = client.get_collection("notes")
     return notes.query(query_texts=QUESTIONS, n_results=3, include=[])["ids"]
 
@@ -67,13 +68,14 @@ def answers(client: retrieval_store.Client) -> list[list[str]]:
 def move(
     application: Application, here: retrieval_store.Client, there: retrieval_store.Client
 ) -> None:
-    """Copy while it writes; then let it rest for the last writes, and go on over there."""
+    """Copy while the application writes. Then pause it, copy the last writes, and let it continue
+    on the other store."""
     start = time.perf_counter()
     here.copy_to(there)
     print(f"copied in {time.perf_counter() - start:.2f} s, while it wrote")
     with application.pause():
         start = time.perf_counter()
-        here.copy_to(there)  # only what was written since
+        here.copy_to(there)  # copies only later writes
         counts = [one.get_collection("notes").count() for one in (here, there)]
         assert counts[0] == counts[1] and answers(here) == answers(there)
         application.go_on_with(there)
@@ -81,7 +83,7 @@ def move(
 
 
 def main() -> None:
-    """Write, move, and see that nothing is missing."""
+    """Write, move, and check that nothing is missing."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

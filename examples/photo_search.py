@@ -1,13 +1,13 @@
-"""Search photos by words, or by one that others are like, on a page in the browser.
+"""Search photos in the browser, by words or by a similar photo.
 
     python examples/photo_search.py [FOLDER] [--clip] [--port 8010]
 
-Keeps a collection in step with the images of a folder, and serves a page: type what the photos
-should show, or click one to see what is like it. With --clip a model of OpenCLIP embeds photos and
-words (it downloads some 600 MB, once). Without, a function stands in that knows nine colours and
-their names, so try "red". Without FOLDER it paints some pictures to look for.
+The program keeps a collection in step with the images of a folder, and serves a page. Type what the
+photos should show, or click a photo to see similar ones. With --clip, an OpenCLIP model embeds
+photos and words (the first run downloads some 600 MB). Without --clip, a function replaces it that
+knows nine colours and their names, so try "red". Without FOLDER, the program paints some pictures.
 
-Needs: pip install . ./integrations/files, for --clip ".[open-clip]" too
+Needs: pip install . ./integrations/files, and for --clip also ".[open-clip]"
 """
 
 import argparse
@@ -49,7 +49,7 @@ def colours(input: list) -> np.ndarray:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers with the page, or with a photo."""
+    """Serves the page and the photos."""
 
     photos: retrieval_store.Collection
 
@@ -69,7 +69,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def page(photos: retrieval_store.Collection, given: dict[str, str]) -> str:
-    """The page for what was asked: `q`, words, or `like`, the id of a photo."""
+    """The page for a query: `q` (words), or `like` (the id of a photo)."""
     asked, said = given.get("q", ""), f"{photos.count()} photos"
     if given.get("like") in photos:
         ids, said = photos.query(like=[given["like"]], n_results=SHOWN)["ids"][0], given["like"]
@@ -82,7 +82,7 @@ def page(photos: retrieval_store.Collection, given: dict[str, str]) -> str:
 
 
 def paint(folder: Path) -> None:
-    """A shape of each colour on two grounds, unless something is there."""
+    """Paint a shape of each colour on two backgrounds, unless the folder has files."""
     if not folder.exists():
         folder.mkdir(parents=True)
         for name in COLOURS[:6]:
@@ -95,7 +95,7 @@ def paint(folder: Path) -> None:
 
 
 def main() -> None:
-    """Look through the folder, then serve until Ctrl-C."""
+    """Sync the folder, then serve until Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", type=Path, help="of images; painted if left out")
     parser.add_argument("--clip", action="store_true", help="embed with OpenCLIP")

@@ -1,8 +1,8 @@
-"""A web service for notes: several worker processes on one store directory.
+"""A web service for notes: several worker processes use one store directory.
 
     python examples/web_service.py [--workers 4] [--port 8000] [--store notes_service]
 
-Its documentation is at http://127.0.0.1:8000/docs. What one worker wrote is found by all at once.
+Its documentation is at http://127.0.0.1:8000/docs. All workers find a new note at once.
 
     curl -X PUT localhost:8000/notes/cat --json '{"text": "A cat sleeps here.", "topic": "home"}'
     curl 'localhost:8000/search?q=where+is+the+kitten&topic=home'
@@ -24,18 +24,18 @@ from pydantic import BaseModel, Field
 import retrieval_store
 from retrieval_store.errors import InvalidArgumentError, LockTimeoutError, RetrievalStoreError
 
-STORE = "NOTES_STORE"  # the variable that tells workers which directory is theirs
+STORE = "NOTES_STORE"  # the variable that tells the workers the directory
 
 
 class Note(BaseModel):
-    """What a note says, and about what."""
+    """The text and topic of a note."""
 
     text: str = Field(min_length=1, max_length=10_000)
     topic: str | None = None
 
 
 class Hit(Note):
-    """A note that is there; of those found, a greater score is better."""
+    """A stored note. score: greater is better; None if no search found the note."""
 
     id: str
     score: float | None = None
@@ -43,7 +43,7 @@ class Hit(Note):
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Each worker opens the directory once, and loads what the first request would wait for."""
+    """Open the directory once per worker, and load data for the first request."""
     with retrieval_store.Client(os.environ[STORE]) as client:
         app.state.notes = client.get_or_create_collection("notes")
         app.state.notes.warm(keys=["topic"], text=True)
@@ -52,7 +52,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def opened(request: Request, response: Response) -> retrieval_store.Collection:
-    """The worker's collection."""
+    """The collection of this worker."""
     response.headers["X-Worker"] = str(os.getpid())
     return request.app.state.notes
 
@@ -60,12 +60,12 @@ def opened(request: Request, response: Response) -> retrieval_store.Collection:
 app = FastAPI(title="Notes", lifespan=lifespan)
 Notes = Annotated[retrieval_store.Collection, Depends(opened)]
 
-# Handlers are plain functions, which run in threads: a call that waits holds up nobody else.
+# Handlers are plain functions, which run in threads, so a waiting call blocks no other.
 
 
 @app.put("/notes/{note_id}")
 def put(note_id: str, note: Note, notes: Notes) -> Hit:
-    """Write a note, or replace it."""
+    """Add or replace a note."""
     metadata = note.model_dump(exclude={"text"}, exclude_none=True)
     notes.upsert(ids=note_id, documents=note.text, metadatas=metadata or None, replace=True)
     return Hit(id=note_id, **note.model_dump())
@@ -73,7 +73,7 @@ def put(note_id: str, note: Note, notes: Notes) -> Hit:
 
 @app.get("/notes/{note_id}")
 def read(note_id: str, notes: Notes) -> Hit:
-    """One note."""
+    """Return a note."""
     found = notes.get(ids=note_id)
     if not found["ids"]:
         raise HTTPException(404, f"there is no note {note_id!r}")
@@ -82,7 +82,7 @@ def read(note_id: str, notes: Notes) -> Hit:
 
 @app.delete("/notes/{note_id}")
 def delete(note_id: str, notes: Notes) -> dict[str, int]:
-    """Delete a note; how many were deleted, 1 or 0."""
+    """Delete a note; return how many were deleted, 1 or 0."""
     return notes.delete(ids=[note_id])
 
 
@@ -93,7 +93,7 @@ def search(
     topic: str | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 5,
 ) -> list[Hit]:
-    """The best notes for a question, all or of one topic."""
+    """The notes that match a question best, all or of one topic."""
     where = None if topic is None else {"topic": topic}
     found = notes.query(query_texts=q, n_results=limit, where=where, mode="hybrid")
     columns = (found[key][0] for key in ("ids", "documents", "metadatas", "scores"))
@@ -102,7 +102,7 @@ def search(
 
 @app.exception_handler(RetrievalStoreError)
 def failed(request: Request, error: RetrievalStoreError) -> Response:
-    """What the store refuses, in the words of HTTP; the log says what else fails."""
+    """Errors of the store as HTTP errors; others are logged."""
     if not isinstance(error, InvalidArgumentError | LockTimeoutError):
         raise error
     status = 422 if isinstance(error, InvalidArgumentError) else 503
@@ -116,5 +116,5 @@ if __name__ == "__main__":
     parser.add_argument("--store", default="notes_service", help="a directory, made if needed")
     chosen = parser.parse_args()
     os.environ[STORE] = chosen.store
-    how = {"workers": chosen.workers, "timeout_worker_healthcheck": 60}  # they load for a while
+    how = {"workers": chosen.workers, "timeout_worker_healthcheck": 60}  # loading takes a while
     uvicorn.run("web_service:app", port=chosen.port, **how)

@@ -1,10 +1,10 @@
-"""usearch as an index of retrieval-store.
+"""usearch as an index for retrieval-store.
 
     pip install ./examples/index_plugin
     index = {"name": "usearch", "settings": {"expansion": 96}}
     client.create_collection("things", configuration={"index": index})
 
-It follows `retrieval_store.indexes.VectorIndex`; nothing has to be inherited.
+The class implements the protocol `retrieval_store.indexes.VectorIndex`, without inheriting from it.
 """
 
 from pathlib import Path
@@ -19,9 +19,9 @@ LIMITS = {"connectivity": 1_024, "expansion": 100_000}
 
 
 class UsearchIndex:
-    """settings: connectivity (links of a vector) and expansion (candidates looked at)."""
+    """settings: connectivity (links per vector) and expansion (number of candidates)."""
 
-    # Settings come from the store, whoever made that: these are numbers, checked, and lead nowhere.
+    # Settings come from a store that someone else may have written. They are checked numbers.
     self_contained = True
 
     def __init__(self, dimension: int, metric: str, settings: dict[str, Any]) -> None:
@@ -52,8 +52,8 @@ class UsearchIndex:
         return found.keys.reshape(shape).astype(np.int64), found.distances.reshape(shape)
 
     def save(self, path: Path) -> None:
-        # usearch trusts its files as hnswlib does, and nothing here checks its links. So the file
-        # holds the vectors alone, and loading builds the graph anew.
+        # usearch doesn't check the links in its files. So the file contains only the vectors, and
+        # `load` builds the graph anew.
         vectors = self._index.get(np.arange(len(self)))
         with path.open("wb") as file:
             np.save(file, vectors, allow_pickle=False)

@@ -1,9 +1,9 @@
-"""Images by their colours: an embedding function and a loader, as a package of its own.
+"""A package with an embedding function for the colours of images, and a data loader.
 
     pip install ./examples/plugin_package
 
-Nothing has to be inherited: an embedding function is a callable, and `settings()` lets collections
-remember it; a data loader is a callable too.
+An embedding function and a data loader are callables, which inherit from nothing. A collection
+stores the result of `settings()`, to create the function again.
 """
 
 from pathlib import Path
@@ -14,10 +14,11 @@ from PIL import Image
 
 
 class ColourHistogram:
-    """How much of each colour an image has; bins: steps of each of red, green and blue."""
+    """Embeds images by how often each colour occurs. bins: the number of steps of red, green and
+    blue each."""
 
-    # Made with any settings, it reaches no network, environment or file: so collections may make it
-    # again of what a store says, whoever made that.
+    # With any settings, it reaches no network, environment variable or file. So it can be created
+    # again for a store that someone else wrote.
     self_contained = True
 
     def __init__(self, bins: int = 4) -> None:
@@ -41,7 +42,7 @@ class ColourHistogram:
 
 
 class FolderLoader:
-    """Loads images by their names in a folder."""
+    """Loads images by their file names in a folder."""
 
     def __init__(self, folder: str = ".") -> None:
         self._folder = Path(folder)

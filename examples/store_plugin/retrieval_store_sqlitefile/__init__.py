@@ -1,9 +1,9 @@
-"""Collections in a single file of SQLite: vectors are blobs, and a query compares all of them.
+"""A store in one SQLite file. Vectors are blobs, and a query compares all of them.
 
     pip install ./examples/store_plugin
     client = retrieval_store.Client(url="sqlitefile:///home/me/notes.db")
 
-It is small since `BaseStore` and `BasePoints` have all that follows from reading and writing.
+It is small, because `BaseStore` and `BasePoints` derive all other methods from reads and writes.
 """
 
 import json
@@ -51,7 +51,7 @@ ON CONFLICT (collection, id) DO UPDATE SET payload = excluded.payload,
 def open_url(
     url: str, consistency: Any, creates_indexes: bool, options: Mapping[str, Any]
 ) -> Session:
-    """The store in the file that a URL names, which is made if there is none."""
+    """The store in the file that a URL names. A missing file is created."""
     if consistency is not None or options:
         raise InvalidArgumentError(f"a file takes no {', '.join(options) or 'consistency'}")
     path = unquote(urlsplit(url).path)
@@ -62,7 +62,7 @@ def open_url(
 
 
 class Database:
-    """A file of SQLite, for any number of threads; its errors become ours."""
+    """A SQLite file, for any number of threads. Its errors are raised as StorageError."""
 
     def __init__(self, path: str) -> None:
         self._path, self._lock = path, RLock()
@@ -81,8 +81,8 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """No other thread or process writes in the `with` block, whose writes are kept all, or
-        none; one within another is part of it."""
+        """A context manager: in its `with` block, no other thread or process writes. All writes of
+        the block are stored, or none. A block within another belongs to the outer block."""
         with self._held():
             if self.connection.in_transaction:
                 yield
@@ -96,12 +96,12 @@ class Database:
             self.connection.commit()
 
     def rows(self, statement: str, *values: Any) -> list[Any]:
-        """What a statement returns."""
+        """The rows that a statement returns."""
         with self._held():
             return self.connection.execute(statement, values).fetchall()
 
     def run(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
-        """Do a statement for each of some rows."""
+        """Run a statement for each of these rows of parameters."""
         with self.transaction():
             self.connection.executemany(statement, rows)
 

@@ -1,4 +1,4 @@
-# Sourced by the other scripts: shows how they are used, finds a Python and makes virtual environments.
+# Functions of the other scripts: show their help, find a Python, and create virtual environments.
 
 # show_help SCRIPT: the comment at its beginning
 show_help() { sed -nE '1d; /^#/!q; s/^# ?//p' "$1"; }
@@ -12,10 +12,10 @@ done
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# Without bytecode each of the many processes that tests start compiles all that it imports.
+# Without bytecode, each of the many processes that tests start would compile all that it imports.
 unset PYTHONDONTWRITEBYTECODE
 
-# is_python PROGRAM [VERSION]: whether it runs, and is of that version, or of any that is supported
+# is_python PROGRAM [VERSION]: whether it runs, and has this version, or any supported version
 is_python() {
     "$1" - "${2:-}" 2>/dev/null <<'PROGRAM'
 import sys
@@ -24,8 +24,8 @@ sys.exit("%d.%d" % here != wanted if wanted else not (3, 11) <= here < (3, 15))
 PROGRAM
 }
 
-# find_python [VERSION]: a Python of that version, such as 3.13, else PYTHON or any that is
-# supported; among pyenv's too, whose shims are on PATH and lead only to the one that is chosen
+# find_python [VERSION]: a Python of this version, such as 3.13, otherwise PYTHON or any supported
+# version. It also looks among pyenv's versions, because pyenv's shims on PATH lead only to the chosen one.
 find_python() {
     local candidate candidates=("${PYTHON:-python3}" python3) version folder
     for version in ${1:-3.13 3.12 3.11 3.14}; do
@@ -44,12 +44,12 @@ find_python() {
     return 1
 }
 
-# told_to_pip SETTING: what pip is told by its configuration and environment, where uv doesn't look
+# told_to_pip SETTING: a setting of pip in its configuration and environment, which uv doesn't read
 told_to_pip() {
     { "$(find_python)" -m pip config list 2>/dev/null || true; } | sed -nE "s/^(:env:|[a-z]+)\.$1='(.*)'$/\2/p"
 }
 
-# has_cpu_torch VERSION: whether a build of torch without CUDA can be had for that Python
+# has_cpu_torch VERSION: whether a build of torch without CUDA is available for this Python
 has_cpu_torch() {
     local folder
     [ "$(uname)" != Darwin ] && [ -z "${UV_TORCH_BACKEND:-}" ] || return 0
@@ -59,8 +59,8 @@ has_cpu_torch() {
     return 1
 }
 
-# is_installed FOLDER: whether what is in this environment is of what lies here: the requirements,
-# and the library compiled of its sources, which all environments share
+# is_installed FOLDER: whether this environment is up to date with the requirements, and with the
+# sources of the compiled library, which all environments share
 is_installed() {
     local native=retrieval_store/indexes/native file
     [ -e "$native/kernel.so" ] || return 1
@@ -70,7 +70,7 @@ is_installed() {
     done
 }
 
-# tell_uv: sets told to arguments of uv by which it looks where pip is told to look
+# tell_uv: sets `told` to arguments that make uv look where pip is configured to look
 tell_uv() {
     local link index certificates
     told=()
@@ -81,7 +81,7 @@ tell_uv() {
 }
 
 constraints=constraints.txt
-# install_into FOLDER ARGUMENT...: packages into a virtual environment, in the versions of $constraints
+# install_into FOLDER ARGUMENT...: installs packages into a virtual environment, with the versions of $constraints
 install_into() {
     local folder=$1 told
     shift
@@ -90,9 +90,9 @@ install_into() {
         ${told[@]+"${told[@]}"} --constraint "$constraints" "$@"
 }
 
-# environment FOLDER REQUIREMENT...: a virtual environment with this project, editable, and what is
-# named, in the versions of $constraints, those it is built with too; of the Python $version, where
-# that is set. Installed anew only when what is needed may have changed, since asking takes seconds.
+# environment FOLDER REQUIREMENT...: a virtual environment with this project, editable, and the named
+# requirements, with the versions of $constraints, also for building, and with the Python $version if
+# that is set. It is installed again only if the requirements may have changed, because a check takes seconds.
 environment() {
     local folder=$1 python
     shift
@@ -109,7 +109,7 @@ environment() {
     fi
 }
 
-# all_packages: sets packages to arguments that install those around the core, editable
+# all_packages: sets `packages` to arguments that install the packages around the core, editable
 all_packages() {
     local project
     packages=()
@@ -119,14 +119,14 @@ all_packages() {
 }
 
 extras=standard,minilm,hnsw,text,remote-files,qdrant,telemetry # that the core's tests need
-# environment_of_core: that of the core's tests, .venv-test, or .venv-test-$version where that is set
+# environment_of_core: the environment of the core's tests, .venv-test, or .venv-test-$version if that is set
 environment_of_core() {
     environment ".venv-test${version:+-$version}" --group tests --editable ".[$extras]"
 }
 
-# for_all [torch]: sets needed to arguments that install the project and the packages around it,
-# editable, with what tests of these and beside other stores need; with models by torch, too, where
-# that is asked for
+# for_all [torch]: sets `needed` to arguments that install the project and the packages around it,
+# editable, with the requirements of their tests and of tests with other stores; with `torch`, also of
+# models that need torch
 for_all() {
     local group project
     all_packages
@@ -139,7 +139,7 @@ for_all() {
     done
 }
 
-# environment_of_all: that of all tests, .venv-all, or .venv-all-$version where that is set
+# environment_of_all: the environment of all tests, .venv-all, or .venv-all-$version if that is set
 environment_of_all() {
     local torch=torch needed
     if [ -n "${version:-}" ] && ! has_cpu_torch "$version"; then

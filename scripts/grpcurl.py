@@ -1,9 +1,9 @@
-"""Stands for grpcurl where it can't be installed: makes a call with the messages of qdrant-client.
+"""Replaces grpcurl where it can't be installed: makes a call with the messages of qdrant-client.
 
     python scripts/grpcurl.py -plaintext [-H NAME:VALUE] [-d JSON] HOST:PORT SERVICE/METHOD
 
-Qdrant's own tests of its gRPC interface start grpcurl in a container; `scripts/qdrant-suite` gives
-them this instead. What only reads descriptions of messages does nothing.
+Qdrant's own tests of its gRPC interface start grpcurl in a container. `scripts/qdrant-suite` gives
+them this program instead. Calls that only read descriptions of messages do nothing.
 """
 
 import sys
@@ -20,7 +20,7 @@ WITH_VALUE = ("-d", "-H", "-import-path", "-proto")
 
 
 def call(host: str, method: str, sent: str, headers: Sequence[tuple[str, str]]) -> str:
-    """The answer to a call, as JSON."""
+    """The response to a call, as JSON."""
     service, name = method.split("/")
     found = descriptor_pool.Default().FindServiceByName(service).FindMethodByName(name)
     asked: Any = message_factory.GetMessageClass(found.input_type)
@@ -34,7 +34,7 @@ def call(host: str, method: str, sent: str, headers: Sequence[tuple[str, str]]) 
 
 
 def main(words: list[str]) -> int:
-    """Make the call; 1 where it is refused, with the reason on the standard error."""
+    """Make the call. Returns 1 if it is refused, and writes the reason to standard error."""
     given, rest, at = [], [], iter(words)
     for word in at:
         if word in WITH_VALUE:

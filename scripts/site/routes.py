@@ -2,9 +2,8 @@
 
     python scripts/site/routes.py
 
-Between `<!-- generated: NAME -->` and `<!-- /generated -->` the page has what the function of that
-name below makes of the server's own tables. Nothing there is written by hand, and a test holds the
-page against them.
+Between `<!-- generated: NAME -->` and `<!-- /generated -->`, the page contains the result of the
+function NAME below, which reads the server's own tables. A test compares the page with them.
 """
 
 import re

@@ -1,5 +1,5 @@
-"""Gives the reference what can't be seen without running the source: which methods
-`AsyncCollection` has. And where a docstring says "ef: how many candidates", the name stands out.
+"""Extends the reference: adds the methods of `AsyncCollection`, which only exist at run time, and
+marks the names of parameters in docstrings ("ef: how many candidates").
 """
 
 import re

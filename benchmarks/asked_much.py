@@ -1,12 +1,13 @@
-"""What a server does when it is asked for much: seconds, memory while and after, and the answer.
+"""The cost of expensive requests to a server: seconds, memory during and after, and the response.
 
     python benchmarks/asked_much.py [--only NAME ...] [--output FOLDER]
 
-Each request goes to a server of its own with 5,000 points of 32 numbers (the last: 50,000), by a
-key that may only read. `peak` and `after` are MB more than before the request, after it one second
-later. `gone` is a client that closes its connection after a second: CPU seconds of the server in
-the three seconds that follow. `mixed`: 200 connections at once, of which 45 ask plain queries and
-five write points, while the others ask for all of that. Prints JSON, and saves it.
+Each request goes to a new server with 5,000 points of 32 numbers (the last one: 50,000), with a
+read-only key. `peak` and `after` are MB above the memory before the request; `after` is measured
+one second later. `gone`: a client closes its connection after a second, and the figure is the
+server's CPU seconds in the next three. `mixed`: of 200 simultaneous connections, 45 send plain
+queries and five write points, while the others send all expensive requests. Prints JSON, and saves
+it.
 """
 
 import argparse
@@ -97,7 +98,7 @@ def make(folder: Path, points: int) -> None:
 
 
 class Asked:
-    """A server that is asked."""
+    """A client of the server under load."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -110,7 +111,7 @@ class Asked:
         method: str = "POST",
         key: str = "reader",
     ) -> tuple[int, bytes]:
-        """The status and the body of its answer."""
+        """The status and the body of the server's response."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)
         headers = {"api-key": key, "content-type": "application/json"}
         try:
@@ -122,7 +123,7 @@ class Asked:
 
 
 class Server(Asked):
-    """A server of a store, and what its process takes."""
+    """A server of a store, with figures of its process."""
 
     def __init__(self, store: Path, keys: Path) -> None:
         arguments = ["serve", str(store), "--port", "0", "--grpc-port", "0"]
@@ -148,19 +149,19 @@ class Server(Asked):
 
     @property
     def memory(self) -> float:
-        """MB in use."""
+        """The memory of the process in MB."""
         told = Path(f"/proc/{self.process.pid}/statm").read_text().split()
         return int(told[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
     @property
     def cpu(self) -> float:
-        """Seconds of CPU so far."""
+        """CPU seconds of the process so far."""
         told = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def measured(server: Server, path: str, content: bytes) -> dict[str, Any]:
-    """One request, and what it took."""
+    """Send one request; returns its figures."""
     server.ask(QUERY, body({"query": VECTOR}))
     before, highest, done = server.memory, 0.0, threading.Event()
 
@@ -191,7 +192,7 @@ def measured(server: Server, path: str, content: bytes) -> dict[str, Any]:
 
 
 def gone(server: Server, path: str, content: bytes) -> float:
-    """CPU seconds that a server takes in the three seconds after a client has gone."""
+    """CPU seconds that a server uses in the three seconds after a client has disconnected."""
     try:
         server.ask(path, content, 1.0)
     except OSError:
@@ -202,7 +203,7 @@ def gone(server: Server, path: str, content: bytes) -> float:
 
 
 def ask_for_much(port: int, until: float, connections: int) -> None:
-    """Ask for all of it again and again, over so many connections."""
+    """Send all expensive requests again and again, over this many connections."""
     server = Asked(port)
     made = [(path, content()) for path, content in REQUESTS.values()]
 
@@ -223,8 +224,8 @@ def ask_for_much(port: int, until: float, connections: int) -> None:
 
 
 def ask_as_usual(port: int, until: float, connections: int, results: Any) -> None:
-    """Ask plain queries, and write points one by one, over so many connections; report the seconds
-    of each query, and the ids of points whose writing was acknowledged."""
+    """Send plain queries, and write points one by one, over this many connections. Reports the
+    seconds of each query, and the ids of points whose writes were acknowledged."""
     server = Asked(port)
     seconds: list[float] = []
     written: list[int] = []
@@ -256,7 +257,7 @@ def ask_as_usual(port: int, until: float, connections: int, results: Any) -> Non
 
 
 def mixed(store: Path, keys: Path, seconds: float, connections: int = 200) -> dict[str, Any]:
-    """Ordinary queries beside all the others, for a minute."""
+    """Plain queries and writes beside all expensive requests, for a minute."""
     with Server(store, keys) as server:
         until, results = time.time() + seconds, multiprocessing.Queue()
         usual = connections // 4

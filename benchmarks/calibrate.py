@@ -1,12 +1,12 @@
-"""What the planner's estimates are made of, measured: microseconds for each row and each number of
-it, by passes over vectors and over codes, and for each candidate of an index; and how many
-candidates a filter needs.
+"""Measures the planner's constants: the cost of scans and of an index's candidates.
 
     python benchmarks/calibrate.py [--points 50000] [--dimension 256]
 
-The vectors are normal around 2,000 centres, like real embeddings neither uniform nor apart. Prints
-a table for each instruction set that the processor has; `retrieval_store/engine/search/planner.py`
-has the constants.
+Costs are microseconds per row, and per number of a row, for scans of vectors and of codes, and per
+candidate of an index. It also measures how many candidates a filter needs. The vectors are normally
+distributed around 2,000 centres, so they are neither uniform nor well separated, like real
+embeddings. Prints a table for each instruction set of the processor.
+`retrieval_store/engine/search/planner.py` has the constants.
 """
 
 import argparse
@@ -54,8 +54,8 @@ def median_us(call: Callable[[int], object]) -> float:
 
 
 def exact_costs(vectors: np.ndarray, queries: np.ndarray) -> None:
-    """Microseconds of a pass over vectors, over rows together and scattered, as many as are
-    allowed."""
+    """Microseconds of a scan of vectors, for contiguous and for scattered rows, by the number of
+    matching rows."""
     random = np.random.default_rng(1)
     print("rows allowed  together (us, ns/row)  scattered (us, ns/row)")
     for share in (0.005, 0.02, 0.05, 0.12, 0.27, 0.5, 1.0):
@@ -73,7 +73,7 @@ def exact_costs(vectors: np.ndarray, queries: np.ndarray) -> None:
 
 
 def code_costs(vectors: np.ndarray, queries: np.ndarray) -> None:
-    """Microseconds of a pass over codes, of all and under a filter."""
+    """Microseconds of a scan of codes, of all rows and with a filter."""
     lengths = [length_of(query) for query in queries]
     codes = allocate_codes(len(vectors), best_frame(vectors, "cosine", 1))
     start = time.perf_counter()
@@ -100,7 +100,7 @@ def code_costs(vectors: np.ndarray, queries: np.ndarray) -> None:
 
 
 def index_costs(vectors: np.ndarray, queries: np.ndarray) -> None:
-    """Microseconds for each candidate, and recall under filters by candidates a rank."""
+    """Microseconds per candidate, and recall with filters by the number of candidates per rank."""
     index = HNSWIndex(vectors.shape[1], "cosine", {})
     index.add(vectors)
 

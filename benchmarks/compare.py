@@ -1,13 +1,13 @@
-"""The same work through this store and what one would use instead, each in a process of its own.
+"""The same work in this store and in its alternatives, each in its own process.
 
     pip install ".[bench]"
     python benchmarks/compare.py [--points 50000] [--dimension 256] [--vectors FILE.npy]
                                  [--only NAME ...] [--output docs/benchmarks] [--redraw]
 
-Texts are the glosses of WordNet where Debian's package wordnet-base is installed, otherwise windows
-of the standard library's source; embeddings are wordllama's. One thread for a query, batches as
-each system does them. Writes JSON, a table, and plots. Figures of one run can be compared with one
-another; those of two runs on a busy machine can't.
+Texts are the glosses of WordNet if Debian's package wordnet-base is installed, otherwise windows of
+the standard library's source. Embeddings are by wordllama. A query uses one thread; batches use
+each system's default. Writes JSON, a table, and plots. Compare only figures of one run: a busy
+machine changes them between runs.
 """
 
 import argparse
@@ -44,14 +44,14 @@ WORDNET = Path("/usr/share/wordnet")
 
 
 def glosses() -> Iterator[str]:
-    """What WordNet says of each of its synsets."""
+    """The glosses of WordNet's synsets."""
     for part in ("noun", "verb", "adj", "adv"):
         with (WORDNET / f"data.{part}").open(encoding="latin-1") as lines:
             yield from (line.partition(" | ")[2].strip() for line in lines if line[0] != " ")
 
 
 def windows(count: int) -> Iterator[str]:
-    """So many windows of words over all the text there is."""
+    """`count` windows of words over all available text."""
     words = " ".join(glosses()).split() if WORDNET.is_dir() else []
     for file in sorted(Path(sysconfig.get_path("stdlib")).rglob("*.py")):
         if len(words) > 7 * count:
@@ -63,7 +63,7 @@ def windows(count: int) -> Iterator[str]:
 
 
 def texts(count: int) -> list[str]:
-    """Real texts, in random order."""
+    """Real texts in random order."""
     found = list(glosses()) if WORDNET.is_dir() else []
     if len(found) < count:
         found = list(windows(count))
@@ -72,7 +72,7 @@ def texts(count: int) -> list[str]:
 
 
 def embedded(documents: list[str], dimension: int) -> np.ndarray:
-    """Embeddings of wordllama, cut to the dimension."""
+    """Embeddings by wordllama, truncated to the dimension."""
     from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
 
     embed = WordLlamaEmbedding()
@@ -83,7 +83,7 @@ def embedded(documents: list[str], dimension: int) -> np.ndarray:
 
 
 def prepare(folder: Path, points: int, dimension: int, vectors_file: str | None) -> None:
-    """Write what the systems read."""
+    """Write the input files of all systems."""
     documents = texts(points + QUERIES)
     if vectors_file:
         vectors = np.load(vectors_file)[: points + QUERIES]
@@ -107,7 +107,7 @@ def prepare(folder: Path, points: int, dimension: int, vectors_file: str | None)
 
 
 def run(name: str, folder: Path) -> dict[str, Any]:
-    """All figures of one system."""
+    """Run one system; returns all its figures."""
     figures: dict[str, Any] = {}
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "2"}
     for mode in ([], ["cold"], ["cold"], ["cold"]):
@@ -129,7 +129,7 @@ def run(name: str, folder: Path) -> dict[str, Any]:
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:
-    """The figures as Markdown, a row each."""
+    """The figures as a Markdown table, one row per system."""
     names = list(results)
     rows = [
         "| figure | " + " | ".join(SHOWN.get(name, name) for name in names) + " |",
@@ -151,7 +151,7 @@ def _shown(key: str, value: float | None) -> str:
 
 
 def plot_systems(results: dict[str, dict[str, Any]], file: Path) -> None:
-    """Microseconds of a query by filter, on a logarithmic scale."""
+    """Plot microseconds of a query by filter, on a logarithmic scale."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -179,8 +179,9 @@ def plot_systems(results: dict[str, dict[str, Any]], file: Path) -> None:
 
 
 def front_figures(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """The figures of the front page: a query under a filter of new values, as most are, and of
-    known ones, in the median of the filters; what it finds, in their mean; until it can."""
+    """The figures of the front page: the median time of a query over all filters, with new values
+    (the usual case) and with repeated ones; the mean recall; the time until a store can be
+    queried."""
 
     def of_filters(figures: dict[str, Any], kind: str) -> list[float]:
         return [figures[f"{kind}, {label}"] for label in FILTERS if label != "none"]
@@ -198,12 +199,12 @@ def front_figures(results: dict[str, dict[str, Any]]) -> dict[str, dict[str, flo
 
 
 def front_cell(key: str, value: float) -> str:
-    """A figure of the front page as it is shown."""
+    """A figure of the front page, formatted."""
     return f"{value:,.2f}" if key.startswith("ms") and value < 10 else f"{value:,.1f}"
 
 
 def plot_front(results: dict[str, dict[str, Any]], file: Path) -> None:
-    """The figures as bars, a panel each."""
+    """Plot the figures as bars, one panel each."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -242,14 +243,14 @@ def plot_front(results: dict[str, dict[str, Any]], file: Path) -> None:
 
 
 def draw(results: dict[str, dict[str, Any]], output: Path) -> None:
-    """The pictures of a run."""
+    """Draw the plots of a run."""
     plot_systems(results, output / "systems.png")
     if SHOWN.keys() <= results.keys():
         plot_front(results, output / "front.svg")
 
 
 def measure(chosen: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """All figures of all that were chosen."""
+    """All figures of the chosen systems."""
     results: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         prepare(Path(temporary), chosen.points, chosen.dimension, chosen.vectors)
@@ -261,7 +262,7 @@ def measure(chosen: argparse.Namespace) -> dict[str, dict[str, Any]]:
 
 
 def main() -> None:
-    """Run, print the table, write the files."""
+    """Run, print the table and write the files."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--points", type=int, default=50_000)
     parser.add_argument("--dimension", type=int, default=256)

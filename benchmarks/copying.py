@@ -2,10 +2,11 @@
 
     python benchmarks/copying.py [--points 100000] [--dimension 384] [--url http://localhost:6333]
 
-Each point has a vector, a text of 200 characters and four keys of metadata. Without --url the
-server is the one of the tests: this process' own, in Python, behind a real socket, with Qdrant's
-engine in it, which gets a twentieth of the points; what it can take is part of the figure. Beside
-each is the bare work: reading all points, and adding them to a new collection in batches of 1,000.
+Each point has a vector, a text of 200 characters and four keys of metadata. Without --url, the
+server is the tests' server: it runs in this process, in Python, with Qdrant's engine, behind a real
+socket. It gets a twentieth of the points, and its own speed is part of the figure. For comparison,
+the minimal work is measured too: reading all points, and adding them to a new collection in batches
+of 1,000.
 """
 
 import argparse
@@ -24,7 +25,8 @@ FIELDS = ["documents", "metadatas", "embeddings"]
 
 
 def fill(collection, points, dimension, text="text {i} "):
-    """Points with a vector, four keys of metadata, and a text of 200 characters that begins so."""
+    """Add points with a vector, four keys of metadata, and a text of 200 characters that begins
+    with `text`."""
     rng = np.random.default_rng(0)
     for start in range(0, points, 10_000):
         rows = range(start, min(start + 10_000, points))
@@ -37,7 +39,7 @@ def fill(collection, points, dimension, text="text {i} "):
 
 
 def rate(points, work):
-    """Points a second."""
+    """Points per second."""
     start = time.perf_counter()
     work()
     return round(points / (time.perf_counter() - start))
@@ -88,7 +90,7 @@ def main():
 
 
 def served(url):
-    """A server's URL."""
+    """The URL of a server."""
     if url is not None:
         return nullcontext(url)
     sys.path.insert(0, str(Path(__file__).parents[1]))

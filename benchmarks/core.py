@@ -1,12 +1,12 @@
-"""Figures of the core, each beside the bare work it can't do without, measured in one run.
+"""Figures of the core, each beside the minimal work it needs, measured in one run.
 
     python benchmarks/core.py [--points 100000] [--dimension 384] [--folder PATH] [--calls]
 
-Calls: whole calls of a Collection of 2,000 points of 64 numbers, with documents and metadata, each
-as a multiple of the work that it can't do without, in turns with it, tenth percentile of 400 (see
-`Bare`); with --calls nothing else. Ingest: durable batches of 1,000 with documents and four
-metadata fields. Query: exact, k = 10, against the bare numpy matrix product. Filters: the time to
-turn a filter into a mask, once its columns exist. Prints JSON.
+Calls: whole calls of a Collection of 2,000 points of 64 numbers, with documents and metadata,
+alternating with the minimal work (see `Bare`). Each figure is a median of CPU time over 400 calls,
+with its ratio. With --calls, only these are measured. Ingest: durable batches of 1,000 with
+documents and four metadata fields. Query: exact, k = 10, beside the matrix product by numpy.
+Filters: the time to evaluate a filter as a mask, once its columns exist. Prints JSON.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def ingest(collection: retrieval_store.Collection, vectors: np.ndarray) -> dict[
 
 
 def masks(view):
-    """The mask of each filter alone, inside one snapshot."""
+    """The time of each filter's mask alone, in one view."""
     expressions = {name: parse_where(where) for name, where in FILTERS.items()}
     return {
         f"mask, {name}, ms": median_ms(lambda e=expression: matching(view, e), 99)
@@ -87,10 +87,10 @@ def masks(view):
 
 
 class Bare:
-    """The work that a call of a collection can't do without, on the files of a closed store, by the
-    same libraries: for a query BEGIN, the products and the ten best by numpy, their ten rows by
-    number, their JSON, COMMIT; for `get` the one row; for `count` an empty read; for an upsert what
-    it writes, and its syncs. Filters are left out: a kept one costs nothing that must be."""
+    """The minimal work of each call of a collection, by the same libraries on the files of a closed
+    store. For a query: BEGIN, the products and the ten best by numpy, their ten rows by number,
+    their JSON, COMMIT. For `get`: one row. For `count`: an empty read. For an upsert: its rows and
+    its syncs. Filters are left out, because a cached filter needs no work."""
 
     TEN = "SELECT id, payload, document FROM carray(?) CROSS JOIN points ON pk = value"
 
@@ -113,7 +113,7 @@ class Bare:
         return found
 
     def get(self, ids: tuple[str, ...]) -> list[Any]:
-        """Some points by their ids."""
+        """Points by their ids."""
         self.connection.execute("BEGIN")
         marks = "?" + ", ?" * (len(ids) - 1)
         query = f"SELECT id, payload, document FROM points WHERE id IN ({marks})"
@@ -129,8 +129,8 @@ class Bare:
         self.connection.execute("COMMIT")
 
     def upsert(self, row: int, vector: np.ndarray) -> None:
-        """One point's row, and a vector appended: the statements and syncs that make both durable
-        and tell readers of it."""
+        """Write one point's row and append its vector. The statements and syncs are those that make
+        both durable and visible to readers."""
         seq, connection = self.seq(), self.connection
         connection.execute("BEGIN IMMEDIATE")
         descriptor = os.open(self.file, os.O_RDWR)
@@ -147,8 +147,8 @@ class Bare:
 
 
 class Way:
-    """Which functions a call passes, once it has been called before: how many of Python, how many
-    with those in C, and in which files of ours."""
+    """Counts the functions that a call runs: Python functions, those plus C functions, and the
+    project's files that contain them. The call has run once before."""
 
     def __init__(self, call: Callable[[], object]) -> None:
         self.files: set[str] = set()
@@ -169,8 +169,8 @@ class Way:
 
 
 def in_turns(pairs: dict[str, tuple[Callable[[], object], Callable[[], object]]]) -> dict[str, Any]:
-    """Median microseconds of CPU of calls of ours and of the bare work, called in turns, and the
-    ways of ours."""
+    """Median CPU microseconds of our calls and of the minimal work, which alternate, with the
+    counts of our calls."""
     figures: dict[str, Any] = {}
     for name, pair in pairs.items():
         times: tuple[list[float], list[float]] = [], []
@@ -260,7 +260,7 @@ def calls(folder: str) -> dict[str, Any]:
 def by_qdrant_client(
     vectors: np.ndarray, query: np.ndarray, bare_query: Callable[[], object]
 ) -> dict[str, Any]:
-    """The figures of a query of a QdrantClient, in memory, with a filter."""
+    """The figures of a filtered query of a QdrantClient in memory."""
     with QdrantClient(":memory:") as client:
         settings = models.VectorParams(size=CALLS_DIMENSION, distance=models.Distance.COSINE)
         client.create_collection("bench", settings)
@@ -283,7 +283,7 @@ def by_qdrant_client(
 
 
 def shown(figures: dict[str, Any]) -> str:
-    """A line for each call."""
+    """One line for each call."""
     return "\n".join(
         f"{name:36} {one['us']:8.1f} µs  bare {one['bare']:7.1f} µs  {one['ratio']:5.2f} times  "
         f"{one['calls']:4} calls, {one['with C']:4} with C, in {one['files']:2} files"

@@ -1,20 +1,20 @@
-"""What more processors give: from an ingest to quick queries, by threads, by calls, and embedding.
+"""How performance grows with processors: queries, threads, expensive calls, and embedding.
 
     python benchmarks/cores.py [--cores 2 16] [--parts soon threads ...]
                                [--points 1000000] [--output FOLDER]
 
-Each part runs in a process of its own that may use so many processors; all settings are the
-defaults, BLAS' threads too. Vectors have 256 numbers of which the first vary most, as those of
-texts do once they are turned; a number of the metadata lets filters through.
+Each part runs in its own process, limited to the given number of processors. All settings are the
+defaults, also the threads of BLAS. Vectors have 256 numbers, of which the first vary most, as in
+rotated embeddings of texts. A number in the metadata serves for filters.
 
-- soon: points are added (on up to four processors a third of them), and then queries come one after
-  another, with and without a filter, until nothing is left to make. Medians of each second, and
-  how much maintenance took of the processors.
-- threads: queries a second of one process with so many threads, and of so many processes; of a
-  fifth of the points, and then of all.
-- calls: seconds of calls that look at everything, and how many processors they kept busy.
-- embedding: texts a second by a model of MiniLM's shape with random weights, on a GPU if there is
-  one: alone, and by `add`.
+- soon: points are added (with up to four processors, a third of them). Then queries run one after
+  another, with and without a filter, until maintenance is done. Shows the median of each second,
+  and the share of CPU that maintenance used.
+- threads: queries per second of one process with several threads, and of several processes; with a
+  fifth of the points, then with all.
+- calls: seconds of calls that read all points, and how many processors they used.
+- embedding: texts per second by a model of MiniLM's shape with random weights, on a GPU if there is
+  one; by the model alone, and by `add`.
 
 Prints JSON, and saves it.
 """
@@ -45,7 +45,7 @@ Call = Callable[[], object]
 
 
 def vectors(count: int, seed: int) -> np.ndarray:
-    """So many, of which no two are near by chance alone."""
+    """`count` vectors; none is near another by chance alone."""
     draw = np.random.default_rng(seed)
     topics = np.random.default_rng(0).standard_normal((500, DIMENSION), np.float32)
     made = topics[draw.integers(0, len(topics), count)]
@@ -55,7 +55,7 @@ def vectors(count: int, seed: int) -> np.ndarray:
 
 
 def fill(client: Client, points: int) -> Collection:
-    """A collection of so many points."""
+    """A collection of this many points."""
     things = client.create_collection(
         "things", {"hnsw": {"space": "cosine"}}, embedding_function=None
     )
@@ -71,7 +71,7 @@ def fill(client: Client, points: int) -> Collection:
 
 
 def asking(things: Collection, where: Any = None, seed: int = 7) -> Iterator[float]:
-    """The seconds of one query after another."""
+    """Yields the seconds of one query after another."""
     asked = vectors(500, seed)
     while True:
         for vector in asked:
@@ -81,13 +81,13 @@ def asking(things: Collection, where: Any = None, seed: int = 7) -> Iterator[flo
 
 
 class Upkeep:
-    """CPU seconds of the threads that do maintenance."""
+    """Measures the CPU seconds of maintenance threads."""
 
     def __init__(self) -> None:
         self._of: dict[int | None, float] = {}
 
     def seconds(self) -> float:
-        """All of them until now."""
+        """The CPU seconds so far."""
         for thread in threading.enumerate():
             if thread.name == "retrieval-store-maintenance":
                 told = Path(f"/proc/self/task/{thread.native_id}/stat").read_text()
@@ -130,7 +130,7 @@ def soon(points: int, cores: int) -> dict[str, Any]:
 
 
 def rate(things: Collection, threads: int, where: Any, seconds: float = 2.0) -> int:
-    """Queries a second by so many threads."""
+    """Queries per second by this many threads."""
     begin, counts = threading.Barrier(threads + 1), [0] * threads
 
     def ask(which: int) -> None:
@@ -153,7 +153,7 @@ def rate(things: Collection, threads: int, where: Any, seconds: float = 2.0) -> 
 
 
 def in_process(folder: str, where: Any, ready: Any, found: Any) -> None:
-    """One of several processes that ask."""
+    """One of several querying processes."""
     with Client(folder) as client:
         things = client.get_collection("things", embedding_function=None)
         queries = asking(things, where, os.getpid())
@@ -164,7 +164,7 @@ def in_process(folder: str, where: Any, ready: Any, found: Any) -> None:
 
 
 def by_processes(folder: str, processes: int, where: Any) -> int:
-    """Queries a second by so many processes."""
+    """Queries per second by this many processes."""
     spawn = multiprocessing.get_context("spawn")
     ready, found = spawn.Barrier(processes), spawn.Queue()
     started = [
@@ -180,7 +180,7 @@ def by_processes(folder: str, processes: int, where: Any) -> int:
 
 
 def by_threads(points: int, cores: int) -> dict[str, Any]:
-    """Queries by threads and by processes."""
+    """Queries per second by threads and by processes."""
     results: dict[str, Any] = {"points": points}
     with tempfile.TemporaryDirectory() as folder:
         with Client(folder) as client:
@@ -194,12 +194,12 @@ def by_threads(points: int, cores: int) -> dict[str, Any]:
 
 
 def threads(points: int, cores: int) -> dict[str, Any]:
-    """Of a fifth of the points."""
+    """The part `threads`, with a fifth of the points."""
     return by_threads(points // 5, cores)
 
 
 def timed(call: Call) -> dict[str, float]:
-    """The seconds of a call, and the processors that it kept busy."""
+    """The seconds of a call, and how many processors it used."""
     start, used = time.perf_counter(), time.process_time()
     call()
     taken, used = time.perf_counter() - start, time.process_time() - used
@@ -207,7 +207,7 @@ def timed(call: Call) -> dict[str, float]:
 
 
 def calls(points: int, cores: int) -> dict[str, Any]:
-    """Calls that look at everything, or ask for much."""
+    """Calls that read all points, or have large results."""
     points = points if cores > 4 else points // 3
     asked = vectors(500, 3)
     with tempfile.TemporaryDirectory() as folder, Client(Path(folder, "store")) as client:
@@ -256,7 +256,7 @@ def model_at(folder: Path, texts: list[str]) -> str:
 
 
 def embedding(points: int, cores: int) -> dict[str, Any]:
-    """Texts a second."""
+    """Embedded texts per second."""
     import torch
     from embedding import chunks_of
 
@@ -300,7 +300,7 @@ PARTS: dict[str, Callable[[int, int], dict[str, Any]]] = {
 
 
 def alone(part: str, points: int, cores: int) -> dict[str, Any]:
-    """What a process of its own says that may use so many processors."""
+    """The result of a part, run in its own process with this many processors."""
     usable = sorted(os.sched_getaffinity(0))[:cores]
     asked = [sys.executable, __file__, "--part", part, "--points", str(points)]
     told = subprocess.run(

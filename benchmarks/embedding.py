@@ -1,13 +1,12 @@
-"""How long embedding takes, and how much memory, by model; and what the first query of a process
-costs.
+"""Time and memory of embedding by model, and the time of a process's first query.
 
     python benchmarks/embedding.py [--chunks 10000] [--words 200] [--models wordllama "minilm int8"]
                                    [--output FOLDER]
 
-Chunks are runs of so many words of Python's own documentation. Each model runs in a process of its
-own, which first makes a store of ten chunks, and embeds all of them then; another process opens
-that store and asks one question. `sentence-transformers` is the same MiniLM by torch, of the
-directory that --minilm names. Prints JSON, and writes it.
+Chunks are runs of --words words of Python's documentation. Each model runs in its own process. It
+first creates a store of ten chunks, then embeds all chunks. Another process opens that store and
+runs one query. `sentence-transformers` is the same MiniLM by torch, from the directory --minilm.
+Prints JSON, and saves it.
 """
 
 import argparse
@@ -27,7 +26,7 @@ MODELS = ("wordllama", "minilm int8", "minilm float32")
 
 
 def chunks_of(count: int, words: int) -> list[str]:
-    """So many texts, none of which is another."""
+    """`count` texts; no two are equal."""
     from pydoc_data.topics import topics
 
     said = cycle(word for text in topics.values() for word in text.split())
@@ -35,7 +34,8 @@ def chunks_of(count: int, words: int) -> list[str]:
 
 
 def made(model: str, folder: str) -> Any:
-    """The embedding function of that name; folder: of sentence-transformers' model."""
+    """The embedding function of a model. folder: the model's directory, for
+    sentence-transformers."""
     from retrieval_store.api.embedding_functions import build_function
 
     kind, _, precision = model.partition(" ")
@@ -46,7 +46,7 @@ def made(model: str, folder: str) -> Any:
 
 
 def embedded(model: str, store: str, folder: str, chunks: list[str]) -> dict[str, float]:
-    """Seconds and memory of all of it, in this process."""
+    """Seconds and memory of embedding all chunks, in this process."""
     import retrieval_store
 
     function = made(model, folder)
@@ -68,7 +68,7 @@ def embedded(model: str, store: str, folder: str, chunks: list[str]) -> dict[str
 
 
 def first_query(model: str, store: str, folder: str) -> dict[str, float]:
-    """Milliseconds from the start of Python's own work to the answer, by step."""
+    """Milliseconds of each step, from the start of the program to the response."""
     start = time.perf_counter()
     import retrieval_store
 
@@ -89,14 +89,14 @@ def first_query(model: str, store: str, folder: str) -> dict[str, float]:
 
 
 def alone(step: str, *words: str) -> dict[str, float]:
-    """What a process of its own says."""
+    """The result of a step, run in its own process."""
     asked = [sys.executable, __file__, "--step", step, *words]
     found: dict[str, float] = json.loads(subprocess.check_output(asked).splitlines()[-1])
     return found
 
 
 def main() -> None:
-    """Measure, print, and keep."""
+    """Measure, print and save."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--chunks", type=int, default=10_000)
     parser.add_argument("--words", type=int, default=200)

@@ -1,22 +1,22 @@
-"""How often a question finds its answer in a folder of files, and what keeping up with one costs.
+"""How often a question finds its answer in a folder of files, and the cost of syncing one.
 
     python benchmarks/folder_answers.py --make FOLDER
     python benchmarks/folder_answers.py [--model wordllama] [--doc FOLDER ...] [--whole FOLDER]
                                         [--files 5000] [--output FOLDER]
 
-Of Debian's documentation it wants what these packages have in /usr/share/doc, or in folders that
-`apt-get download` and `dpkg-deb -x` made of them, which --doc names, too:
+It needs these packages of Debian's documentation, in /usr/share/doc, or in folders made by `apt-get
+download` and `dpkg-deb -x`, which --doc names:
 
     apt-get install python3-doc bash-doc dvdisaster-doc libconfig-doc ne-doc speex-doc xmlstarlet
 
-Of the library's pages those in MODULES are taken, so that a model can embed all in minutes. Beside
-them stand the fifty files that --make makes. The questions are in folder_questions.json: they were
-written from the pages, with all pages on which an answer is, before any was asked, and are never
-changed for what is found. A hit counts if its file is right and, in a PDF, its page.
+Of Python's library reference only the pages in MODULES are used, so that a model embeds all of them
+in minutes. The fifty files that --make creates are added. The questions are in
+folder_questions.json, each with all pages that answer it. They were written from the pages before
+any query ran, and are never changed because of results. A hit counts if its file is right and, in a
+PDF, its page.
 
-With --whole a folder such as /usr/share/doc is looked through without embedding it: is each of its
-files read or named? --tests-model takes the weights of minilm that tests have. Prints JSON, and
-writes it.
+With --whole, a folder such as /usr/share/doc is read without embedding, to check that each file is
+read or reported. --tests-model uses the test weights of minilm. Prints JSON, and saves it.
 """
 
 import argparse
@@ -65,7 +65,7 @@ MODES: dict[str, Settings] = {
 
 
 def copied(docs: Iterable[Path], folder: Path) -> list[str]:
-    """Put the documentation in a folder, unpacked; returns the places that have none."""
+    """Copy the documentation into a folder, unpacked. Returns the places without documentation."""
     missing = []
     for place in LOCATIONS:
         found = [(doc, path) for doc in docs for path in sorted(doc.glob(place))]
@@ -92,7 +92,7 @@ def model_of(name: str) -> Any:
 
 
 class Timed:
-    """An embedding function, and how long all its calls took."""
+    """An embedding function that records how long its calls took."""
 
     def __init__(self, function: Any) -> None:
         self._function, self.seconds, self.texts = function, 0.0, 0
@@ -109,14 +109,14 @@ class Timed:
 
 
 def timed(call: Callable[[], Any]) -> tuple[Any, float]:
-    """What a call returns, and its seconds."""
+    """The result of a call, and its seconds."""
     start = time.perf_counter()
     result = call()
     return result, round(time.perf_counter() - start, 3)
 
 
 def told(report: Any, folder: Path) -> dict[str, Any]:
-    """What a report says of files: how many were read, and why others weren't."""
+    """Summarize a report of a sync: how many files were read, and why others weren't."""
     named: dict[str, Any] = {"read": len(report.added) + len(report.changed) + report.unchanged}
     for kind in ("left_out", "unreadable", "gaps"):
         some = getattr(report, kind)
@@ -130,7 +130,7 @@ def _reason(why: str) -> str:
 
 
 def unnamed(report: Any, folder: Path) -> list[str]:
-    """The files of a folder that a report of a first sync says nothing about."""
+    """The files of a folder that the report of its first sync doesn't mention."""
     said = {folder / one for one in report.added}
     said |= {one.path for one in (*report.left_out, *report.unreadable)}
     files = [one for one in sorted(folder.rglob("*")) if one.is_file()]
@@ -138,7 +138,7 @@ def unnamed(report: Any, folder: Path) -> list[str]:
 
 
 def unread(collection: Any) -> list[str]:
-    """Of the files that were made, those whose own sentence isn't in their records."""
+    """Of the generated files, those whose own sentence is in no record."""
     found = collection.get(where={"path": {"$exists": True}}, include=["metadatas", "documents"])
     texts: dict[str, str] = {}
     for metadata, text in zip(found["metadatas"], found["documents"], strict=True):
@@ -148,7 +148,7 @@ def unread(collection: Any) -> list[str]:
 
 
 def made_files() -> list[str]:
-    """The names of the files that can be read."""
+    """The names of the generated files that can be read."""
     from folder_files import KINDS
 
     names = [one for _, each in KINDS for one in each.split()]
@@ -156,8 +156,8 @@ def made_files() -> list[str]:
 
 
 def asked(collection: Any, settings: Settings) -> list[dict[str, Any]]:
-    """For each question the rank of the first right hit, of the first of the right file, and what
-    came first."""
+    """For each question: the rank of the first right hit, the rank of the first hit from the right
+    file, and the first hit."""
     texts = [one["question"] for one in QUESTIONS]
     found = collection.query(query_texts=texts, n_results=SHOWN, **settings)
     rows = []
@@ -176,7 +176,7 @@ def _first(right: list[bool]) -> int | None:
 
 
 def answers(docs: list[Path], embed: Any, place: Path) -> dict[str, Any]:
-    """Sync the files that were made and the documentation, and ask the questions."""
+    """Sync the generated files and the documentation, and run the questions."""
     folder = place / "folder"
     found: dict[str, Any] = {"not made": make(folder / "made"), "not there": copied(docs, folder)}
     with retrieval_store.Client(place / "store") as client:
@@ -197,7 +197,8 @@ def answers(docs: list[Path], embed: Any, place: Path) -> dict[str, Any]:
 
 
 def kept_up(files: int, embed: Any, place: Path) -> dict[str, Any]:
-    """What a sync of many small files costs: the first, another, and one after a change."""
+    """The cost of syncing many small files: the first sync, a second one, and one after a
+    change."""
     folder = place / "many"
     for i in range(files):
         path = folder / str(i // 100) / f"{i}.md"
@@ -221,7 +222,7 @@ def kept_up(files: int, embed: Any, place: Path) -> dict[str, Any]:
 
 
 def looked_through(folder: Path, place: Path) -> dict[str, Any]:
-    """What a sync of a whole folder would do, by its report."""
+    """What a sync of a whole folder would do, according to its report."""
     with retrieval_store.Client(place / "whole-store") as client:
         function = retrieval_store.WordLlamaEmbedding()
         things = client.create_collection("whole", embedding_function=function)
@@ -231,7 +232,7 @@ def looked_through(folder: Path, place: Path) -> dict[str, Any]:
 
 
 def short(found: Any) -> Any:
-    """Without the rows of single questions but those that weren't found."""
+    """The results without the rows of single questions, except of those without a right hit."""
     if not isinstance(found, dict):
         return found
     return {

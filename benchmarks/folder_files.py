@@ -1,9 +1,9 @@
-"""Makes a folder of fifty files of all kinds, as the libraries that people use write them.
+"""Creates a folder of fifty files of all kinds, by the libraries that people use.
 
-`folder_answers.py --make FOLDER` calls it. Long texts are topics of Python's own help; each file
-also says a sentence of its own, `mark_of` its path, by which it can be seen whether all of it was
-read. PDFs are written by reportlab, which isn't among the project's dependencies: where it is
-missing, those are left out, and named.
+`folder_answers.py --make FOLDER` calls it. Long texts are topics of Python's help. Each file also
+contains a sentence of its own (`mark_of` its path), which shows whether the whole file was read.
+PDFs are written by reportlab, which isn't among the project's dependencies. Without it, PDFs are
+left out and named.
 """
 
 import csv
@@ -35,7 +35,7 @@ BROKEN = ("broken.docx", "encrypted.pdf", "picture.pdf", "setup.exe", ".hidden.t
 
 
 def mark_of(name: str) -> str:
-    """The sentence that a file of this name says."""
+    """The sentence that the file of this name contains."""
     number = sum(map(ord, name)) * 7919 % 9000 + 1000
     return f"The inventory lists this document under number {number}."
 
@@ -189,7 +189,7 @@ def _sheets(name: str, number: int) -> bytes:
 
 
 def _pdf(name: str, number: int) -> bytes:
-    """Pages with an outline, the last of which has the mark."""
+    """Write a PDF with an outline; its last page has the file's sentence."""
     from reportlab.pdfgen.canvas import Canvas
 
     out = io.BytesIO()
@@ -255,7 +255,7 @@ KINDS: list[tuple[Maker, str]] = [
 
 
 def make(folder: Path) -> list[str]:
-    """Write the files; returns those that couldn't be made, as their library is missing."""
+    """Write the files. Returns those that couldn't be written because a library is missing."""
     missing, number = [], 0
     for maker, names in KINDS:
         for name in names.split():

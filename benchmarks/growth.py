@@ -1,11 +1,10 @@
-"""How the cost of every operation grows: with points, collections, filter keys, threads and writes.
+"""How the cost of every operation grows: with points, collections, filter keys, threads, writes.
 
     python benchmarks/growth.py [--most 1000000] [--output docs/benchmarks]
 
-Prints a table for each of these, in milliseconds of one call in the median, and marks what costs
-more than three times the step before: of what looks at all points, more than three times what the
-number of points grew by. Writes them as JSON, and as a plot. It is the guard against the next
-cliff.
+Prints a table for each of these, in median milliseconds of one call. A cliff is marked: a step that
+costs more than three times the step before. For operations that read all points, the limit is three
+times the growth of the number of points. Saves the tables as JSON and as a plot.
 """
 
 import argparse
@@ -47,15 +46,15 @@ Table = dict[str, dict[str, float]]  # operation → column → milliseconds
 
 
 def milliseconds(call: Call) -> float:
-    """How long one call takes."""
+    """Milliseconds of one call."""
     start = time.perf_counter()
     call()
     return (time.perf_counter() - start) * 1e3
 
 
 def median(call: Call, before: Call | None = None, seconds: float = 0.6) -> float:
-    """The median of as many calls as fit into some time, at least 5; `before` each, something that
-    isn't counted."""
+    """The median over as many calls as fit into this many seconds, at least 5. before: runs before
+    each call, and isn't measured."""
     times: list[float] = []
     end = time.perf_counter() + seconds
     while len(times) < 5 or (time.perf_counter() < end and len(times) < 300):
@@ -66,7 +65,7 @@ def median(call: Call, before: Call | None = None, seconds: float = 0.6) -> floa
 
 
 def fill(things: Collection, points: int, keys: int, batch: int = 10_000) -> None:
-    """Add points with so many keys besides two."""
+    """Add points with this many keys besides two others."""
     random = np.random.default_rng(0)
     for at in range(0, points, batch):
         some = range(at, min(at + batch, points))
@@ -87,7 +86,7 @@ def fill(things: Collection, points: int, keys: int, batch: int = 10_000) -> Non
 
 
 class Work:
-    """The operations of one collection, each with other arguments at each call."""
+    """The operations of a collection; each call gets other arguments."""
 
     def __init__(self, things: Collection, points: int) -> None:
         self.things, self.points = things, points
@@ -109,7 +108,7 @@ class Work:
         return self.things.query(query_embeddings=self._vector(), n_results=10, **arguments)
 
     def reads(self) -> dict[str, Call]:
-        """Operations that change nothing."""
+        """The operations that change nothing."""
         get, rare = self.things.get, lambda: {"rare": int(self._random.integers(self.points // 5))}
         return {
             "get by id": lambda: get(ids=[self._id()]),
@@ -131,7 +130,7 @@ class Work:
         }
 
     def writes(self) -> dict[str, Call]:
-        """Operations that change one point."""
+        """The operations that change one point."""
         return {
             "add": self.add,
             "upsert": self.upsert,
@@ -140,23 +139,23 @@ class Work:
         }
 
     def add(self) -> None:
-        """A new point."""
+        """Add a new point."""
         self._next += 1
         self.things.add(ids=[str(self._next)], embeddings=[self._vector()], documents=["new"])
 
     def upsert(self, points: int = 1) -> None:
-        """Points that are there, with other vectors and documents."""
+        """Replace the vectors and documents of existing points."""
         ids = [str(next(self._written) % self.points) for _ in range(points)]
         vectors, texts = [self._vector()] * len(ids), ["changed"] * len(ids)
         self.things.upsert(ids=ids, embeddings=vectors, documents=texts)
 
     def update(self) -> None:
-        """The metadata of one."""
+        """Replace the metadata of one point."""
         self.things.update(ids=[self._id()], metadatas=[{"share": 7}])
 
 
 def created(client: Client, name: str, points: int, keys: int = 6) -> Work:
-    """A filled collection, without an index: it would take minutes to build."""
+    """A filled collection, without an index, which would take minutes to build."""
     things = client.create_collection(name, {"index": "exact"}, embedding_function=None)
     fill(things, points, keys)
     things.optimize()
@@ -164,7 +163,7 @@ def created(client: Client, name: str, points: int, keys: int = 6) -> Work:
 
 
 def by_points(folder: Path, sizes: list[int]) -> Iterator[tuple[str, str, float]]:
-    """Every operation in collections of several sizes."""
+    """All operations, in collections of several sizes."""
     for size in sizes:
         path, column = folder / str(size), f"{size:,}"
         with Client(path) as client:
@@ -188,7 +187,7 @@ def by_points(folder: Path, sizes: list[int]) -> Iterator[tuple[str, str, float]
 
 
 def after_writes(folder: Path, points: int) -> Iterator[tuple[str, str, float]]:
-    """Reads after nothing was written, one point, or a thousand."""
+    """Reads after no write, after a write of one point, and after a write of a thousand."""
     with Client(folder) as client:
         work = created(client, "things", points)
         befores: dict[str, Call | None] = {
@@ -204,7 +203,7 @@ def after_writes(folder: Path, points: int) -> Iterator[tuple[str, str, float]]:
 
 
 def by_collections(folder: Path) -> Iterator[tuple[str, str, float]]:
-    """Reads of so many collections of 5,000 points in turn."""
+    """Reads of this many collections of 5,000 points in turn."""
     with Client(folder) as client:
         works = [created(client, f"things{i}", 5_000) for i in range(max(COLLECTIONS))]
         yield from _many_collections(client, works)
@@ -226,7 +225,7 @@ def _many_collections(client: Client, works: list[Work]) -> Iterator[tuple[str, 
 
 
 def _in_turn(calls: list[Call]) -> Call:
-    """Makes one of the calls each time."""
+    """A function that makes one of the calls each time, in turn."""
     turns = cycle(calls)
 
     def call() -> object:
@@ -236,7 +235,7 @@ def _in_turn(calls: list[Call]) -> Call:
 
 
 def by_keys(folder: Path) -> Iterator[tuple[str, str, float]]:
-    """Filters on so many keys in turn, at 10,000 points that have them all."""
+    """Filters on this many keys in turn, in 10,000 points that have all keys."""
     with Client(folder) as client:
         work = created(client, "things", 10_000, max(KEYS))
         for keys in KEYS:
@@ -248,7 +247,8 @@ def by_keys(folder: Path) -> Iterator[tuple[str, str, float]]:
 
 
 def by_threads(folder: Path) -> Iterator[tuple[str, str, float]]:
-    """Milliseconds of one call, all threads together: the time that passes by their number."""
+    """Milliseconds of one call with several threads: the elapsed time divided by the number of
+    calls."""
     with Client(folder) as client:
         few, many = created(client, "few", 7_000), created(client, "many", 100_000)
         for where, work in (("7,000 points: ", few), ("100,000 points: ", many)):
@@ -276,7 +276,7 @@ def _together(work: Work, name: str, threads: int, seconds: float = 1.5) -> floa
 
 
 def tabled(found: Iterator[tuple[str, str, float]]) -> Table:
-    """What was found, by operation and column; told as it comes."""
+    """The results by operation and column, printed as they come."""
     table: Table = {}
     for name, column, value in found:
         table.setdefault(name, {})[column] = value
@@ -285,14 +285,14 @@ def tabled(found: Iterator[tuple[str, str, float]]) -> Table:
 
 
 def is_cliff(name: str, table: str, before: str, column: str, ratio: float) -> bool:
-    """Whether a step costs much more than the work grows."""
+    """Whether a step costs much more than the amount of work explains."""
     grows = table == "points" and name in READS_ALL
     work = float(column.replace(",", "")) / float(before.replace(",", "")) if grows else 1.0
     return ratio > STEP * work
 
 
 def shown(title: str, table: Table) -> str:
-    """A table for people, with ! behind a cliff."""
+    """A table for people; ! marks a cliff."""
     columns = list(dict.fromkeys(column for row in table.values() for column in row))
     lines = [f"| {title} | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for name, row in table.items():
@@ -309,7 +309,7 @@ def shown(title: str, table: Table) -> str:
 
 
 def plot(tables: dict[str, Table], file: Path) -> None:
-    """A line for each operation in a picture for each table."""
+    """Plot one picture for each table, with a line for each operation."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -332,7 +332,7 @@ def plot(tables: dict[str, Table], file: Path) -> None:
 
 
 def main() -> None:
-    """Run, print the tables, write the files."""
+    """Run, print the tables and write the files."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--most", type=int, default=1_000_000, help="points")
     parser.add_argument("--only", nargs="+", help="of points, writes, collections, keys, threads")

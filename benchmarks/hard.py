@@ -1,11 +1,11 @@
-"""Vectors that are hard to tell apart by codes: how many are left to floats, and what a query
-costs.
+"""Vectors that codes hardly distinguish: how many rows remain, and the time of a query.
 
     python benchmarks/hard.py [--points 100000] [--dimension 384]
 
-For each kind of data and each instruction set: rows left for float64 in the median and at most, and
-milliseconds of a query by codes and of a pass over the vectors, each with its float64. Where codes
-give up, floats follow, and both are counted; a store remembers that.
+For each kind of data and each instruction set: the rows left for float64 (median and maximum), and
+milliseconds of a query by codes and of a scan of the vectors, both including float64. If codes are
+ineffective, the scan of vectors follows, and both are counted. A store remembers this and skips
+codes.
 """
 
 import argparse
@@ -40,14 +40,13 @@ def few_large(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray
 
 
 def windows(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    """Means of fifty vectors that follow one another, as of sliding windows of a text; in their
-    order."""
+    """Means of fifty consecutive vectors, as in sliding windows over a text, in their order."""
     sums = np.cumsum(random.standard_normal((shape[0] + 50, shape[1])), axis=0)
     return sums[50:] - sums[:-50]
 
 
 def duplicates(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    """A hundred of each, nearly, one group after the other."""
+    """About a hundred near duplicates of each vector, group by group."""
     each = random.standard_normal((shape[0] // 100 + 1, shape[1]))
     return np.repeat(each, 100, axis=0)[: shape[0]] + 0.05 * random.standard_normal(shape)
 
@@ -75,7 +74,7 @@ KINDS: dict[str, tuple[Made, Metric]] = {
 
 
 def milliseconds(call: Callable[[int], object]) -> float:
-    """Of one query, in the median."""
+    """Median milliseconds of a query."""
     times = []
     for i in range(QUERIES):
         start = time.perf_counter()
@@ -85,7 +84,7 @@ def milliseconds(call: Callable[[int], object]) -> float:
 
 
 def measure(kind: str, points: int, dimension: int) -> float:
-    """Print a line for each instruction set; the worst ratio to floats."""
+    """Print a line for each instruction set; returns the worst ratio to floats."""
     make, metric = KINDS[kind]
     every = make(np.random.default_rng(0), (points + QUERIES, dimension)).astype(np.float32)
     random = np.random.default_rng(1)
@@ -126,7 +125,7 @@ def measure(kind: str, points: int, dimension: int) -> float:
 
 
 def main() -> None:
-    """Measure all kinds."""
+    """Measure all kinds of data."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--points", type=int, default=100_000)
     parser.add_argument("--dimension", type=int, default=384)

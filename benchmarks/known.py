@@ -1,13 +1,13 @@
-"""What is kept for filters gives and costs: the same filters again and again, and many of them.
+"""What cached filters gain and cost: the same filters again and again, and many filters.
 
     python benchmarks/known.py [--points 100000] [--dimension 384] [--store FOLDER]
 
-Clustered vectors in a directory (made where the folder has no store), each with a year of 25 and a
-price. Two processes ask the same, one with the usual `memory_budget` and one with 100 MB: 25 broad
-filters (`{"year": {"$ne": y}}`) in turn, 80 on a price, of which the narrowest lets through one
-record in 80 and the broadest all but a few, and six of several shares alone. Prints a table in
-Markdown: milliseconds of a query's own thread, in the median, for the first use of a filter, the
-second, the third, and later ones; and megabytes that the process has gained by the filters.
+A directory has clustered vectors, each with one of 25 years and a price; it is created if the
+folder has no store. Two processes run the same queries, one with the default `memory_budget` and
+one with 100 MB. The filters are 25 broad ones (`{"year": {"$ne": y}}`) in turn, 80 on a price,
+which select from one record in 80 to nearly all, and six of several selectivities, each alone.
+Prints a table in Markdown: median milliseconds of the query's thread for a filter's first use, its
+second, its third, and later ones, and megabytes by which the process has grown.
 """
 
 import argparse
@@ -36,7 +36,7 @@ SMALL = 100_000_000
 
 
 def fill(folder: Path, points: int, dimension: int) -> None:
-    """A collection to be asked."""
+    """Create a collection and fill it."""
     vectors, random = clustered(points + QUERIES, dimension), np.random.default_rng(0)
     np.save(folder / "queries.npy", vectors[points:])
     with retrieval_store.Client(folder / "store") as client:
@@ -55,14 +55,14 @@ def fill(folder: Path, points: int, dimension: int) -> None:
 
 
 def spent(work: Callable[[], object]) -> float:
-    """Milliseconds of this thread."""
+    """Milliseconds of CPU of this thread."""
     start = time.thread_time()
     work()
     return (time.thread_time() - start) * 1e3
 
 
 def rounds(ask: Callable[..., object], filters: Iterable[dict]) -> dict[str, float]:
-    """What the uses of these filters take, which come in turn."""
+    """The times of these filters' first, second and later uses; the filters are used in turn."""
     turns = [[spent(partial(ask, where=one)) for one in filters] for _ in range(ROUNDS)]
     first, second, *_ = medians = [*map(statistics.median, turns)]
     return {"first": first, "second": second, "later": statistics.median(medians[-LAST:])}

@@ -1,13 +1,13 @@
-"""A large collection: what a query waits for while it grows, after it has, and after opening it.
+"""A large collection: times of queries while it grows, afterwards, and after opening it.
 
     python benchmarks/large.py [--points 1000000] [--dimension 128] [--index codes]
                                [--output docs/benchmarks]
 
-Clustered vectors in a directory, with a number and a word each to filter by. Writes JSON: as it
-grows, points a second, the first query after ingest, and the memory of its own; at last queries
-without a filter and under filters of several shares; after opening in a new process, how long it
-takes to open, to answer first, and to answer first under a filter on each key. Then, in a
-collection of its own, a query every 50 ms beside an ingest: from when it was due to its answer.
+Clustered vectors in a directory, each with a number and a word for filters. Saves JSON: during
+growth, points per second, the first query after ingest, and the process's own memory; at the end,
+queries without a filter and with filters of several selectivities; after opening in a new process,
+the times of opening, of the first query, and of the first query with a filter on each key. Then, in
+another collection, a query every 50 ms during an ingest, timed from when it was due.
 """
 
 import argparse
@@ -36,7 +36,7 @@ CENTRES, WORDS = 2_000, 100
 
 
 def batches(points: int, dimension: int, seed: int = 0) -> Iterator[np.ndarray]:
-    """Vectors around the same centres, which never are in memory all at once."""
+    """Batches of vectors around the same centres. They are never all in memory at once."""
     centres = np.random.default_rng(7).standard_normal((CENTRES, dimension), np.float32)
     random = np.random.default_rng(seed)
     for at in range(0, points, BATCH):
@@ -46,12 +46,12 @@ def batches(points: int, dimension: int, seed: int = 0) -> Iterator[np.ndarray]:
 
 
 def near(dimension: int) -> np.ndarray:
-    """Queries like the vectors."""
+    """Queries from the same distribution as the vectors."""
     return next(batches(QUERIES, dimension, 1))
 
 
 def own_megabytes() -> float:
-    """Memory of this process that isn't a file's."""
+    """Megabytes of this process's memory that don't belong to mapped files."""
     memory = psutil.Process().memory_info()
     return (memory.rss - memory.shared) / 1e6
 
@@ -62,14 +62,14 @@ def opened(folder: Path) -> retrieval_store.Collection:
 
 
 def created(folder: Path, index: str) -> retrieval_store.Collection:
-    """A new one."""
+    """A new collection in this folder."""
     configuration = {"hnsw": {"space": "cosine"}, "index": index}
     client = retrieval_store.Client(folder)
     return client.create_collection("things", configuration, embedding_function=None)
 
 
 def ingest(things: retrieval_store.Collection, points: int, dimension: int) -> Iterator[int]:
-    """Add them; how many there are after each batch."""
+    """Add the vectors; yields the number of points after each batch."""
     random, at = np.random.default_rng(0), 0
     for some in batches(points, dimension):
         ids = [str(i) for i in range(at, at + len(some))]
@@ -82,14 +82,14 @@ def ingest(things: retrieval_store.Collection, points: int, dimension: int) -> I
 
 
 def milliseconds(call: Callable[[], object]) -> float:
-    """How long one call takes."""
+    """Milliseconds of one call."""
     start = time.perf_counter()
     call()
     return (time.perf_counter() - start) * 1e3
 
 
 def queries(things: retrieval_store.Collection, vectors: np.ndarray) -> dict[str, float]:
-    """Milliseconds in the median, and recall, by the share that a filter allows."""
+    """Median milliseconds, and recall, by the share of points that a filter selects."""
     found = {}
     for share in SHARES:
         where = None if share == 1 else {"r": {"$lt": share}}
@@ -108,7 +108,7 @@ def queries(things: retrieval_store.Collection, vectors: np.ndarray) -> dict[str
 
 
 def growing(things: retrieval_store.Collection, points: int, dimension: int) -> dict[str, object]:
-    """What is there to tell at each stage of an ingest."""
+    """Figures of each stage of an ingest."""
     stages: dict[str, object] = {}
     began, asked = time.perf_counter(), near(dimension)
     for count in ingest(things, points, dimension):
@@ -127,7 +127,7 @@ def growing(things: retrieval_store.Collection, points: int, dimension: int) -> 
 
 
 def first_after_opening(folder: Path, dimension: int) -> None:
-    """Print what this process, which begins with the store, waits for, and its memory."""
+    """Print the first times of a process that opens the store, and its memory."""
     asked, before = near(dimension), own_megabytes()
     start = time.perf_counter()
     things = opened(folder)
@@ -152,7 +152,7 @@ def first_after_opening(folder: Path, dimension: int) -> None:
 
 
 def beside(folder: Path, index: str, points: int, dimension: int) -> dict[str, float]:
-    """Queries every 50 ms while so many points come in."""
+    """Queries every 50 ms while this many points are added."""
     things = created(folder, index)
     asked, done, times = near(dimension), threading.Event(), []
 

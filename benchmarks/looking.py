@@ -1,11 +1,11 @@
-"""What looking into a large store costs: what the page of `view` asks, and `why`.
+"""The cost of looking into a large store: the requests of the page of `view`, and `why`.
 
     python benchmarks/looking.py [--points N] [--store FOLDER] [--output FOLDER]
 
-A collection of 384 numbers each in clouds, with short documents and two keys, is made where the
-folder has no store. Each call is made in this process, as the page asks it, the first time and then
-three times more: milliseconds of the first, which loads what isn't in memory yet, and the median of
-the others. Prints JSON, and writes it.
+If the folder has no store, a collection is created: clustered vectors of 384 numbers, with short
+documents and two keys. Each request of the page is made in this process once, then three times
+more. Shows milliseconds of the first call, which loads data into memory, and the median of the
+others. Prints JSON, and saves it.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def fill(folder: str, points: int) -> None:
 
 
 def timed(call: Callable[[], object]) -> dict[str, float]:
-    """Milliseconds of the first call, and the median of later ones."""
+    """Milliseconds of the first call, and the median of later calls."""
     took = []
     for _ in range(1 + AGAIN):
         began = time.perf_counter()
@@ -61,7 +61,7 @@ def timed(call: Callable[[], object]) -> dict[str, float]:
 
 
 def asked_of(views: Views) -> Mapping[str, Callable[[], object]]:
-    """What the page asks, in the order in which a user comes to it."""
+    """The requests of the page, in the order in which a user makes them."""
     (told,) = CALLS["store"](views, {})["collections"]
     large = {"collection": told["collection"]}
     years = iter(range(1600, 2000))
@@ -86,7 +86,7 @@ def asked_of(views: Views) -> Mapping[str, Callable[[], object]]:
 
 
 def why_of(collection: Collection) -> Mapping[str, Callable[[], object]]:
-    """The same of `why`, by each way of searching."""
+    """The times of `why`, by each search method."""
     vector = collection.get(ids="p1", include=["embeddings"])["embeddings"][0]
     text = "storm at the harbour"
     records = ["p2", "p3", "p4"]

@@ -1,11 +1,11 @@
-"""How long others wait while a collection is compacted, and while its index follows new points.
+"""How long calls wait during compaction, and while an index is updated.
 
     python benchmarks/maintenance.py [--points 100000] [--dimension 384]
 
-Half of the points are replaced first. Then one thread compacts (and builds the index anew), one
-writes single points, one reads and one searches, each noting how long its calls take. Then a tenth
-more points are added, which the index takes in beside the searches. Prints the longest waits, and
-those without any of it.
+Half of the points are replaced first. Then one thread compacts (and rebuilds the index), one writes
+single points, one reads and one searches; each records the times of its calls. Then a tenth more
+points are added, which the index takes in during searches. Prints the longest times, and those
+without maintenance.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import retrieval_store
 
 
 def waits(call, until):
-    """How long each call took, in milliseconds, until the event."""
+    """Milliseconds of each call, until the event."""
     times = []
     while not until.is_set():
         start = time.perf_counter()
@@ -30,7 +30,7 @@ def waits(call, until):
 
 
 def measured(collection, dimension, work):
-    """Waits of a reader and a writer while `work` runs in this thread."""
+    """The waits of a reader and a writer while `work` runs in this thread."""
     done, results = threading.Event(), {}
     calls = {
         "reader": lambda: collection.get(ids=["5", "77"]),
@@ -57,7 +57,7 @@ def measured(collection, dimension, work):
 
 
 def until_indexed(collection):
-    """Wait until the index has taken in nearly all there is."""
+    """Wait until the index contains nearly all points."""
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         space = collection.stats()["spaces"][""]

@@ -1,10 +1,9 @@
-"""What many collections cost in memory and descriptors, and what checksums cost.
+"""Memory and descriptors of many collections, and the cost of checksums.
 
     python benchmarks/many.py [--collections 2000] [--points 100000]
 
-Checksums: ingest and exact queries as they are, and with the CRC of vector blocks left out; the
-databases' own checksums can't be switched off, so they are compared on a table of their own. Prints
-JSON.
+Checksums: ingest and exact queries with and without the CRC of vector blocks. The databases' own
+checksums can't be switched off, so they are compared on a separate table. Prints JSON.
 """
 
 import argparse
@@ -24,7 +23,7 @@ from retrieval_store.engine.sqlite import CHECKSUM_BYTES, CHECKSUM_VFS
 
 
 def resident() -> float:
-    """Megabytes of memory of this process."""
+    """Megabytes of this process's memory."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmRSS"):
             return int(line.split()[1]) / 1e3
@@ -32,7 +31,7 @@ def resident() -> float:
 
 
 def many(collections: int, folder: Path) -> dict[str, float]:
-    """So many collections, each made, filled a little, and used."""
+    """Create this many collections, fill each with a few points, and use them."""
     before, start = resident(), time.perf_counter()
     most = 0
     with retrieval_store.Client(folder) as client:

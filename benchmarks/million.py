@@ -4,12 +4,12 @@
                                 [--output FOLDER] [--keep]
 
 Texts are WordNet's glosses and the entries of two dictionaries (Debian's packages wordnet-base,
-dict-gcide and dict-foldoc), sentence by sentence, and then windows of their words, until there are
-enough; embeddings are wordllama's, and are kept in the cache. All systems have their defaults. Each
-is asked 300 other texts, one at a time, without a filter and under filters on a number that let
-through so many points: a value known from the 500 queries before, and new ones. Found is the share
-of the true ten by brute force. Each system runs in a process of its own. --keep asks what an
-earlier run has made. Prints a table, and writes JSON.
+dict-gcide and dict-foldoc), by sentence, and then windows of their words until there are enough.
+Embeddings are by wordllama, and are cached. All systems have default settings. Each gets 300 other
+texts as queries, one at a time: without a filter, and with filters on a number. A filter's value is
+either known from the 500 queries before, or new. `Found` is recall@10 beside brute force. Each
+system runs in its own process. --keep queries the stores of an earlier run. Prints a table, and
+saves JSON.
 """
 
 import argparse
@@ -36,7 +36,7 @@ Ask = Callable[[np.ndarray, float | None], list[int]]
 
 
 def sentences() -> Iterator[str]:
-    """Those of all dictionaries that are there."""
+    """The sentences of all installed dictionaries."""
     for part in ("noun", "verb", "adj", "adv"):
         if (file := WORDNET / f"data.{part}").exists():
             for line in file.read_text("latin-1").splitlines():
@@ -48,7 +48,7 @@ def sentences() -> Iterator[str]:
 
 
 def texts(count: int) -> list[str]:
-    """So many different ones, in random order."""
+    """`count` different texts, in random order."""
     cleaned = (re.sub(r"[{}\[\]\\\s]+|<[^>]*>", " ", one).strip() for one in sentences())
     found = dict.fromkeys(one for one in cleaned if 25 <= len(one) <= 400)
     chance, long = random.Random(0), [words for one in found if len(words := one.split()) >= 12]
@@ -63,7 +63,7 @@ def texts(count: int) -> list[str]:
 
 
 def vectors_of(count: int, cache: Path) -> tuple[np.ndarray, np.ndarray]:
-    """(count, 256) the points, and (300, 256) the queries, of length 1."""
+    """The points, (count, 256), and the queries, (300, 256), all of length 1."""
     file = cache / f"texts-{count}.npy"
     if not file.exists():
         from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
@@ -78,7 +78,7 @@ def vectors_of(count: int, cache: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def numbers(count: int) -> np.ndarray:
-    """What filters compare: of each point a number from 0 to 1."""
+    """The number of each point, from 0 to 1, that filters compare."""
     return np.random.default_rng(0).random(count)
 
 
@@ -96,7 +96,7 @@ class Ours:
         )
 
     def fill(self, vectors: np.ndarray) -> None:
-        """Add all, and wait until it is at its best."""
+        """Add all vectors, and wait until maintenance is done."""
         of = numbers(len(vectors))
         for at in range(0, len(vectors), BATCH):
             some = range(at, min(at + BATCH, len(vectors)))
@@ -108,7 +108,7 @@ class Ours:
         self._things.optimize()
 
     def ask(self, vector: np.ndarray, below: float | None) -> list[int]:
-        """The points that are found."""
+        """The ids of the hits."""
         where = None if below is None else {"number": {"$lt": below}}
         found = self._things.query(
             query_embeddings=vector, n_results=K, where=where, include=[], **self._settings
@@ -155,7 +155,7 @@ class Zvec:
         self._things.optimize()
 
     def ask(self, vector: np.ndarray, below: float | None) -> list[int]:
-        """The points that are found."""
+        """The ids of the hits."""
         query = self._zvec.Query("v", vector=vector.tolist(), param=self._param)
         where = None if below is None else f"number < {below!r}"
         found = self._things.query(query, topk=K, filter=where, output_fields=[])
@@ -190,7 +190,7 @@ class Edge:
         self._shard.close()
 
     def ask(self, vector: np.ndarray, below: float | None) -> list[int]:
-        """The points that are found."""
+        """The ids of the hits."""
         edge = self._edge
         where = None
         if below is not None:
@@ -203,7 +203,7 @@ class Edge:
 
 
 class Hnswlib:
-    """The bare graph: ids alone, no filter, ef as many as find .95 or so."""
+    """The bare graph: ids only, no filter. Its ef is as large as a recall of about .95 needs."""
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         import hnswlib
@@ -221,7 +221,7 @@ class Hnswlib:
         self._index.save_index(str(self._file))
 
     def ask(self, vector: np.ndarray, below: float | None) -> list[int]:
-        """The points that are found."""
+        """The ids of the hits."""
         return [] if below is not None else self._index.knn_query(vector, K)[0][0].tolist()
 
 
@@ -237,7 +237,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
 def timed(
     ask: Ask, queries: np.ndarray, below: list[float | None]
 ) -> tuple[float, list[list[int]]]:
-    """Median microseconds of a query, and what was found."""
+    """Median microseconds of a query, and the hits of each."""
     spent, found = [], []
     for query, bound in zip(queries, below, strict=True):
         start = time.perf_counter()
@@ -249,7 +249,7 @@ def timed(
 def true_ones(
     vectors: np.ndarray, queries: np.ndarray, below: list[float | None]
 ) -> list[set[int]]:
-    """The ten nearest that fulfil each filter."""
+    """The ten nearest points that fulfil each filter."""
     of, best = numbers(len(vectors)), []
     for query, bound in zip(queries, below, strict=True):
         near = vectors @ query
@@ -259,7 +259,7 @@ def true_ones(
 
 
 def measured(name: str, settings: dict[str, Any], count: int, cache: Path) -> dict[str, Any]:
-    """All figures of one system, in this process."""
+    """All figures of one system, measured in this process."""
     vectors, queries = vectors_of(count, cache)
     whole, row = np.asarray(vectors), {"system": name, "settings": settings, "queries": {}}
     for file in files_of(cache / name):  # so that no query waits for the disk
@@ -288,19 +288,19 @@ def measured(name: str, settings: dict[str, Any], count: int, cache: Path) -> di
 
 
 def files_of(place: Path) -> list[Path]:
-    """A file, or all in a folder."""
+    """A file, or all files in a folder."""
     return [place] if place.is_file() else [one for one in place.rglob("*") if one.is_file()]
 
 
 def in_a_process(*arguments: Any) -> Any:
-    """What this program prints, called with these arguments."""
+    """The output of this program, run in a new process with these arguments."""
     command = [sys.executable, __file__, *map(str, arguments)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def main() -> None:
-    """Run all systems, or one step of one."""
+    """Run all systems, or one step of one system."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--cache", type=Path, default=Path("million"))

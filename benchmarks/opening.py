@@ -1,12 +1,12 @@
-"""What the first calls of a process wait for, once a store is opened, and what `warm` saves them.
+"""Times of a process's first calls after opening a store, and what `warm` saves.
 
     python benchmarks/opening.py [--points 200000] [--dimension 64] [--times 5]
 
-Makes a store with a document and four metadata keys a point: few strings, integers, as many floats
-as points, and lists of strings. Each is filtered by, and words are searched for, until all that can
-be saved is; then new processes open the store, and each times the first and the second call of
-each kind. Prints JSON: the best milliseconds of so many processes, as they are and after `warm`,
-and what `warm` itself took.
+Creates a store with a document and four metadata keys per point: few distinct strings, integers,
+distinct floats, and lists of strings. Filters on each key and searches for words run until all
+derived data is saved. Then new processes open the store, and each times the first and the second
+call of each kind. Prints JSON: the best milliseconds over these processes, without and after
+`warm`, and the time of `warm` itself.
 """
 
 import argparse
@@ -35,7 +35,7 @@ TEXT = {"query_texts": ["w12 w70"], "mode": "text"}
 
 
 def make(folder: Path, points: int, dimension: int) -> None:
-    """A store in which all that can be saved is saved."""
+    """Create a store and save all derived data."""
     random = np.random.default_rng(0)
     with retrieval_store.Client(folder) as client:
         things = client.create_collection("things", embedding_function=None)
@@ -53,7 +53,7 @@ def make(folder: Path, points: int, dimension: int) -> None:
 
 
 def metadata(n: int) -> dict[str, Any]:
-    """That of one point."""
+    """The metadata of one point."""
     return {
         "lang": ("de", "en", "fr")[n % 3],
         "year": 1900 + n % 120,
@@ -63,7 +63,7 @@ def metadata(n: int) -> dict[str, Any]:
 
 
 def calls(folder: Path, dimension: int, is_warmed: bool) -> None:
-    """Print what this process, which begins with the store, waits for."""
+    """Open the store in this process, and print the times of its first calls."""
     told: dict[str, list[float]] = {}
 
     def twice(name: str, call: Callable[[], object]) -> None:
@@ -84,14 +84,14 @@ def calls(folder: Path, dimension: int, is_warmed: bool) -> None:
 
 
 def milliseconds(call: Callable[[], object]) -> float:
-    """What one call takes."""
+    """Milliseconds of one call."""
     begun = time.perf_counter()
     call()
     return (time.perf_counter() - begun) * 1e3
 
 
 def best_of(folder: Path, dimension: int, times: int, *options: str) -> dict[str, list[float]]:
-    """The best of what so many new processes tell."""
+    """The best times of this many new processes."""
     command = [sys.executable, __file__, "--calls", str(folder), "--dimension", str(dimension)]
     command += options
     told = [

@@ -2,9 +2,9 @@
 
     python benchmarks/pages.py
 
-Between `<!-- figures: NAME -->` and `<!-- /figures -->` a page of the README or docs/ has what the
-function of that name below makes of a run. Nothing there is written by hand, and a test holds each
-page against the files.
+On a page of docs/ or README, the text between `<!-- figures: NAME -->` and `<!-- /figures -->` is
+the result of the function NAME below. Nothing there is written by hand, and a test compares each
+page with the files.
 """
 
 import json
@@ -26,32 +26,32 @@ Row = Mapping[str, float]
 
 
 def run_of(name: str) -> dict[str, Any]:
-    """A run that a benchmark has kept."""
+    """A saved run of a benchmark."""
     return json.loads((RUNS / f"{name}.json").read_text())
 
 
 def measured(name: str) -> str:
-    """When, where and with what."""
+    """The date, machine and versions of a run."""
     run = run_of(name)
     packages = [f"{package} {version}" for package, version in run["versions"].items()]
     return ", ".join([run["date"], run["machine"], f"Python {run['python']}", *packages]) + ".\n"
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table."""
+    """A table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def milliseconds(value: float | None) -> str:
-    """Two digits that count."""
+    """A time with two significant digits."""
     if value is None:
         return ""
     return f"{value:,.0f}" if value >= 9.95 else f"{value:.2g}"
 
 
 def rounded_down(recall: float) -> str:
-    """A recall that is never shown as more than it is."""
+    """A recall, rounded down, so that it is never overstated."""
     return f"{floor(1_000 * recall) / 1_000:.3f}"
 
 
@@ -77,7 +77,7 @@ MILLION = {
 
 
 def million() -> str:
-    """Each system with each of its settings: the time of a query, and what it finds."""
+    """Each system with each of its settings: the time of a query, and its recall."""
     shares = {"None": "all", "0.7": "70 %", "0.27": "27 %", "0.12": "12 %", "0.007": "0.7 %"}
     rows = []
     for run in run_of("million")["results"]:
@@ -94,8 +94,8 @@ def million() -> str:
 
 
 def hard_questions() -> str:
-    """What each system finds of each kind of question, the hardest for the others first: recall,
-    that of the worst question, and the median in milliseconds."""
+    """The recall of each system for each kind of question, the hardest kind for the others first:
+    the mean, the worst question, and the median milliseconds."""
     runs = [run for run in run_of("recall")["results"] if run["when"] == "built"]
     others = [run for run in runs if run["system"] != "retrieval-store"]
 
@@ -116,7 +116,7 @@ def hard_questions() -> str:
 
 
 def large() -> str:
-    """What the largest collection that was measured takes."""
+    """The costs of the largest measured collection."""
     found = run_of("large")["results"]
     queries, opened = found["queries"], found["after opening"]
     rows = [
@@ -144,8 +144,8 @@ def large() -> str:
 
 
 def hard_summary() -> str:
-    """Each system over all kinds of hard questions, that which finds least first: its recall of the
-    worst kind, of the worst question, and the median time of the slowest kind."""
+    """Each system over all kinds of hard questions, ordered by recall: the recall of its worst kind
+    and of its worst question, and the median time of its slowest kind."""
     rows = []
     for run in run_of("recall")["results"]:
         if run["when"] == "built":
@@ -169,12 +169,13 @@ def hard_summary() -> str:
 
 
 def worst_recall(run: Mapping[str, Any]) -> float:
-    """The mean recall of the kind of hard questions of which a system finds least."""
+    """A system's mean recall for its worst kind of hard questions."""
     return min(kind["recall"] for kind in run["questions"].values())
 
 
 def held_recall() -> str:
-    """The same in a sentence of the front page: this store, and the best of the others."""
+    """The worst recall in one sentence for the front page: this store's, and the best of the
+    others."""
     runs = [run for run in run_of("recall")["results"] if run["when"] == "built"]
     ours = next(worst_recall(run) for run in runs if run["system"] == "retrieval-store")
     others = max(worst_recall(run) for run in runs if run["system"] != "retrieval-store")
@@ -190,8 +191,9 @@ OF_A_MILLION = "1 million × 256"
 
 
 def scale_rows() -> list[dict[str, Any]]:
-    """What large collections cost with the defaults, the slowest first: milliseconds of a query of
-    all and under the slowest filter, the lowest recall, CPU seconds until ready, MB on disk."""
+    """The costs of large collections with default settings, the slowest first: milliseconds of an
+    unfiltered query and of the slowest filtered one, the lowest recall, CPU seconds until ready,
+    and MB on disk."""
     rows = []
     for run in run_of("million")["results"]:
         if not run["settings"] and run["system"] != "hnswlib":
@@ -209,7 +211,7 @@ def scale_rows() -> list[dict[str, Any]]:
 
 
 def scale() -> str:
-    """The same as a table."""
+    """The costs of large collections as a table."""
     rows = [
         [
             row["of"],
@@ -227,7 +229,7 @@ def scale() -> str:
 
 
 def ends() -> str:
-    """The same in sentences of the front page, those of this store first."""
+    """The costs of large collections in sentences for the front page, those of this store first."""
     rows = sorted(scale_rows(), key=lambda row: row["store"] != MILLION["ours"])
     lines = ["Time grows with the number of vectors; a query takes\n\n"]
     for row in rows:
@@ -239,7 +241,7 @@ def ends() -> str:
 
 
 def exactly() -> str:
-    """What an exact search of the largest collection takes."""
+    """The time of an exact search of the largest collection."""
     found = run_of("large")["results"]
     vectors = f"{found['points'] // 1_000_000} million vectors of {found['dimension']} numbers"
     taken = f"{found['queries']['exact ms']:.0f} ms"
@@ -247,7 +249,7 @@ def exactly() -> str:
 
 
 def cores_soon() -> str:
-    """What queries take in each second after an ingest: all, and under a filter."""
+    """The times of queries in each second after an ingest: unfiltered, and filtered."""
     rows = []
     for cores, parts in run_of("cores")["results"].items():
         found = parts["soon"]
@@ -259,7 +261,7 @@ def cores_soon() -> str:
 
 
 def cores_threads() -> str:
-    """Queries a second by so many threads and processes."""
+    """Queries per second by this many threads and processes."""
     rows = []
     for cores, parts in run_of("cores")["results"].items():
         for part in ("threads", "threads of all"):
@@ -273,7 +275,7 @@ def cores_threads() -> str:
 
 
 def cores_calls() -> str:
-    """What calls take that look at everything, and how many processors they keep busy."""
+    """The times of calls that read all points, and how many processors they use."""
     found = {cores: parts["calls"] for cores, parts in run_of("cores")["results"].items()}
     names = [name for name in next(iter(found.values())) if name != "points"]
 
@@ -287,7 +289,7 @@ def cores_calls() -> str:
 
 
 def cores_embedding() -> str:
-    """Texts embedded a second by a model alone, and by `add`."""
+    """Texts embedded per second by a model alone, and by `add`."""
     rows = []
     for parts in run_of("cores")["results"].values():
         for size, found in parts.get("embedding", {}).items():
@@ -299,7 +301,7 @@ def cores_embedding() -> str:
 
 
 def chosen(part: str, rows: Mapping[str, str]) -> str:
-    """Some rows of a part of `growth`, under the names of calls, in milliseconds."""
+    """The chosen rows of a part of `growth`, named by calls, in milliseconds."""
     found = run_of("growth")["results"][part]
     columns = list(dict.fromkeys(column for row in found.values() for column in row))
     cells = [
@@ -334,7 +336,7 @@ THREADS = ("get by id", "query", "query, 27 %", "query, text")
 
 
 def growth_points() -> str:
-    """What calls cost by the number of points."""
+    """The cost of calls by the number of points."""
     return chosen("points", CALLS | WRITES)
 
 
@@ -345,18 +347,18 @@ def growth_calls() -> str:
 
 
 def growth_writes() -> str:
-    """What reads cost after a write."""
+    """The cost of reads after a write."""
     read = ("get by id", "get, limit 10", "query", "query, 27 %", "query, text")
     return chosen("writes", {name: CALLS[name] for name in read})
 
 
 def growth_collections() -> str:
-    """What calls cost by the number of collections."""
+    """The cost of calls by the number of collections."""
     return chosen("collections", {name: CALLS[name] for name in THREADS})
 
 
 def growth_threads() -> str:
-    """What calls cost, all threads together."""
+    """The cost of calls made by several threads."""
     sizes = ("7,000 points", "100,000 points")
     return chosen(
         "threads",
@@ -389,7 +391,8 @@ def _renamed(row: Row) -> dict[str, float]:
 
 
 def qdrant_kinds() -> str:
-    """Kinds of queries beside plain ones, and the same query by other doors."""
+    """The times of other kinds of queries beside plain ones, and of the same query through other
+    interfaces."""
     found = run_of("qdrant_front")["results"]
     rows = []
     for call, row in (found["by three doors"] | found["beside a plain query"]).items():
@@ -402,8 +405,8 @@ def qdrant_kinds() -> str:
 
 
 def quality() -> str:
-    """nDCG@10 by setting, the mean over seeds: with plain words, and with English ones in brackets;
-    the best with plain words in bold."""
+    """nDCG@10 by setting, averaged over seeds, with plain words and (in brackets) with English
+    stems. The best values with plain words are bold."""
     modes = ("text", "dense", "hybrid", "rrf")
     runs: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for run in run_of("quality")["results"]:
@@ -434,7 +437,7 @@ def quality() -> str:
 
 
 def models() -> str:
-    """What each model of texts finds by vectors alone, and what it takes."""
+    """The quality of each text model by vectors alone, and its cost."""
     names, words = ("wordllama", "minilm int8"), run_of("embedding")["words"]
     found: dict[str, dict[str, list[float]]] = {}
     for run in run_of("quality")["results"]:
@@ -457,7 +460,7 @@ def models() -> str:
 
 
 def server_times() -> str:
-    """Where the time of a request goes, beside the same calls in process."""
+    """The time of each part of a request, beside the same calls in process."""
     found = run_of("server")["results"]
     names = {
         "health": "`/healthz`: the loop alone",
@@ -481,7 +484,7 @@ def server_times() -> str:
 
 
 def server_rates() -> str:
-    """How many queries a second, how long uploads take, and health under load."""
+    """Queries per second, times of uploads, and times of health checks under load."""
     found = run_of("server")["results"]
     rows = [
         [
@@ -510,7 +513,7 @@ def server_rates() -> str:
 
 
 def served() -> str:
-    """What a client of a served store costs, beside the same calls on a directory."""
+    """The cost of calls of a served store, beside the same calls on a directory."""
     found = run_of("served")["results"]
     names = next(iter(found.values()))
     rows = [[call, *(f"{one[name]:,}" for name in names)] for call, one in found.items()]
@@ -518,13 +521,13 @@ def served() -> str:
 
 
 def ticking_gaps() -> str:
-    """How long an event loop stands still."""
+    """How long an event loop is blocked."""
     found = run_of("ticking")["results"]["gaps"]
     return markdown(["meanwhile", "ms"], [[what, f"{gap:.0f}"] for what, gap in found.items()])
 
 
 def ticking_queries() -> str:
-    """How many queries an event loop gets answered, beside threads."""
+    """How many queries an event loop completes, beside threads."""
     found = run_of("ticking")["results"]["queries"]
     rows = [
         [kind, tasks, f"{one['awaited']:,}", f"{one['threads']:,}", f"{one['ratio']:.2f}"]
@@ -547,19 +550,19 @@ def reranking() -> str:
 
 
 def looking() -> str:
-    """What looking into a large store costs."""
+    """The cost of looking into a large store."""
     found = run_of("looking")["results"]
     rows = [[call, *(f"{one[name]:,.0f}" for name in one)] for call, one in found.items()]
     return markdown(["milliseconds", "the first time", "again"], rows)
 
 
 def sizing() -> str:
-    """What a collection needs, by its number of points."""
+    """The needs of a collection by its number of points."""
     return table(run_of("sizing")["results"]) + "\n"
 
 
 def tenants() -> str:
-    """A collection for each tenant, or one with a filter."""
+    """The costs of one collection per tenant, and of one collection with a filter."""
     return table(run_of("tenants")["results"]) + "\n"
 
 
@@ -573,7 +576,7 @@ WHERE = {
 
 
 def rehearsed(run: str = "rehearsal") -> str:
-    """Each store that was rehearsed: its records, the steps, how many were right, and minutes."""
+    """Each rehearsed store: its records, steps, how many were right, and minutes."""
     rows = []
     for name, steps in run_of(run)["results"].items():
         shape, place, size = name.split("-")
@@ -594,7 +597,7 @@ def rehearsed(run: str = "rehearsal") -> str:
 
 
 def steps() -> str:
-    """What was done, by its kind."""
+    """The rehearsed steps by kind."""
     kinds: dict[str, dict[str, None]] = {}
     for own in run_of("rehearsal")["results"].values():
         for step in own:
@@ -613,7 +616,7 @@ LOCATIONS = {
 
 
 def places(points: str) -> str:
-    """What the same calls cost wherever so many points are."""
+    """The cost of the same calls on each kind of store with this many points."""
     run = run_of("places")["results"][points]
     names = [name for name in LOCATIONS if name in run]
     calls = dict.fromkeys(call for name in names for call in run[name])
@@ -663,7 +666,7 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def filled(text: str) -> str:
-    """A page with the figures of the files in its blocks."""
+    """A page whose blocks contain the current figures."""
 
     def block(found: re.Match[str]) -> str:
         name = found[2]
@@ -674,7 +677,7 @@ def filled(text: str) -> str:
 
 
 def main() -> None:
-    """Fill all pages."""
+    """Write the figures into all pages."""
     for page in PAGES:
         text = page.read_text()
         if (new := filled(text)) != text:

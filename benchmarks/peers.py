@@ -1,9 +1,9 @@
-"""One system put through the benchmark's work, in a process of its own; see `compare.py`.
+"""Runs the benchmark's work in one system, in its own process; see `compare.py`.
 
     python benchmarks/peers.py NAME FOLDER [cold]
 
-FOLDER holds vectors.npy, queries.npy and records.json. Prints JSON. With `cold`, only opens what a
-run before has built and answers one query.
+FOLDER has vectors.npy, queries.npy and records.json. Prints JSON. With `cold`, it only opens the
+store of an earlier run and runs one query.
 """
 
 import json
@@ -81,13 +81,13 @@ class Ours:
 
 
 class WithRecall(Ours):
-    """retrieval-store asked for 98 of 100 of the nearest, as graphs find them, not for all."""
+    """retrieval-store with a requested recall of .98, which is about the recall of graphs."""
 
     configuration: ClassVar[dict[str, Any]] = {**Ours.configuration, "recall": 0.98}
 
 
 class Chroma(Ours):
-    """chromadb, on the same calls."""
+    """chromadb, with the same calls."""
 
     packages = ("chromadb",)
 
@@ -109,7 +109,7 @@ class Chroma(Ours):
         super().add(ids, vectors, records)
 
     def close(self) -> None:
-        """It has no need of that."""
+        """Does nothing."""
 
 
 class QdrantLocal:
@@ -139,7 +139,7 @@ class QdrantLocal:
         self._client.upsert("things", points)
 
     def build(self) -> None:
-        """It searches everything."""
+        """Builds nothing, since local mode scans all points."""
 
     def where(self, conditions: Filter) -> Any:
         m = self._models
@@ -273,7 +273,7 @@ class LanceDB:
         return [self.query(vector, None) for vector in vectors]
 
     def close(self) -> None:
-        """It has no need of that."""
+        """Does nothing."""
 
 
 class HNSWLib:
@@ -312,7 +312,7 @@ class HNSWLib:
         return self._index.knn_query(vectors, k=K)
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Does nothing."""
 
 
 class Faiss(HNSWLib):
@@ -370,7 +370,7 @@ def mask_of(conditions: Filter, metadatas: list[dict[str, Any]]) -> np.ndarray:
 
 
 def measured(query: Callable[[int], list[int]], count: int) -> tuple[float, list[list[int]]]:
-    """Median microseconds of a query, and what each found."""
+    """Median microseconds of a query, and the hits of each."""
     times, found = [], []
     for i in range(count):
         start = time.perf_counter()
@@ -380,7 +380,7 @@ def measured(query: Callable[[int], list[int]], count: int) -> tuple[float, list
 
 
 def recall_of(found: Sequence[Sequence[int]], similarity: np.ndarray, mask: np.ndarray) -> float:
-    """recall@10; ties count."""
+    """recall@10; a tie with the last true hit counts."""
     allowed = np.where(mask, similarity, -np.inf)
     last = -np.partition(-allowed, K - 1, axis=1)[:, K - 1]
     hits = sum(
@@ -390,14 +390,14 @@ def recall_of(found: Sequence[Sequence[int]], similarity: np.ndarray, mask: np.n
 
 
 def resident() -> int:
-    """Bytes of memory of this process."""
+    """Bytes of this process's memory."""
     import psutil
 
     return psutil.Process().memory_info().rss
 
 
 def installed(packages: Sequence[str]) -> int:
-    """Bytes on disk of the packages and all they need."""
+    """Bytes on disk of the packages and their dependencies."""
     from packaging.requirements import Requirement
 
     seen, left, total = set(), list(packages), 0
@@ -468,7 +468,7 @@ def warm(name: str, folder: Path, queries: int) -> dict[str, Any]:
 
 
 def cold(name: str, folder: Path) -> dict[str, Any]:
-    """Open and answer, imports not counted."""
+    """Open the store and run one query; imports aren't counted."""
     wanted = np.load(folder / "queries.npy")
     dimension = wanted.shape[1]
     modules = {

@@ -1,15 +1,15 @@
-"""What the same program costs wherever its collection lives.
+"""The cost of the same program on each kind of store.
 
     python benchmarks/places.py POINTS NAME=ADDRESS [NAME=ADDRESS …] [--indexes] [--keep]
         [--output FOLDER]
 
-An address is a directory, or a URL; of several nodes of a cluster with commas between. With the
-name `client` it is a Qdrant's, where the same is done by qdrant-client: on the collection that is
-kept there, or on one of its own, with payload indexes that are made before the points are loaded.
-Each place gets the same points: 256 numbers, a sentence, and five values. Medians, in milliseconds,
-but for rates a second. Prints JSON, and adds what it has measured to a run. With `--indexes`, for
-clusters, collections of ours have payload indexes before they are loaded, too; with `--keep`
-collections stay there, and one that is there is measured as it is.
+An address is a directory or a URL; the nodes of a cluster are separated by commas. The name
+`client` stands for a Qdrant server on which qdrant-client does the same, either on the collection
+kept there, or on its own, whose payload indexes are created before the points are loaded. Each
+place gets the same points: 256 numbers, a sentence, and five values. Figures are medians in
+milliseconds, except for rates per second. Prints JSON, and adds the figures to a run. With
+`--indexes`, our collections on clusters get payload indexes before they are loaded, too. With
+`--keep`, collections stay there, and an existing one is measured as it is.
 """
 
 import argparse
@@ -36,12 +36,12 @@ Calls = dict[str, Callable[[], object]]
 
 
 def centres_of_points() -> Any:
-    """Near which points and questions lie."""
+    """The centres of the clusters of points and questions."""
     return np.random.default_rng(2).normal(size=(200, DIMENSION)).astype(np.float32)
 
 
 def batches(points: int) -> Iterator[dict[str, Any]]:
-    """All points, of mixed clusters, in batches as a program adds them."""
+    """All points, from a mixture of clusters, in batches."""
     rng, centres = np.random.default_rng(0), centres_of_points()
     for start in range(0, points, BATCH):
         numbers = range(start, min(start + BATCH, points))
@@ -65,7 +65,7 @@ def batches(points: int) -> Iterator[dict[str, Any]]:
 
 
 def questions() -> Iterator[Any]:
-    """Vectors that no point has, again and again others."""
+    """Yields query vectors, none of which is stored."""
     rng, centres = np.random.default_rng(1), centres_of_points()
     while True:
         near = centres[rng.integers(0, len(centres))]
@@ -99,7 +99,7 @@ def in_collection(things: retrieval_store.Collection, points: int) -> Calls:
 
 
 def by_client(client: QdrantClient) -> Calls:
-    """The same by qdrant-client, on any collection with these points."""
+    """The same calls by qdrant-client, on any collection with these points."""
     asked, numbers = questions(), count()
     tenth = models.FieldCondition(key="tenth", match=models.MatchValue(value="k3"))
     others = models.Filter(
@@ -144,8 +144,8 @@ def fiftieth(number: int) -> models.Filter:
 
 
 def timed(calls: Calls, is_at_rest: Callable[[], bool]) -> dict[str, float]:
-    """Milliseconds of each call, the median, and of the first one where it took much longer.
-    Changes begin when the place is at rest, which a server isn't for a while after others."""
+    """Median milliseconds of each call, and the first one's if it took much longer. Changes begin
+    when the store is idle; a server is busy for a while after other changes."""
     took = {}
     for name, call in calls.items():
         times: list[float] = []
@@ -165,7 +165,7 @@ def timed(calls: Calls, is_at_rest: Callable[[], bool]) -> dict[str, float]:
 
 
 def loaded(put: Callable[[dict[str, Any]], object], points: int) -> float:
-    """Points a second that are written batch by batch."""
+    """Points per second, written batch by batch."""
     began = time.perf_counter()
     for batch in batches(points):
         put(batch)
@@ -173,7 +173,7 @@ def loaded(put: Callable[[dict[str, Any]], object], points: int) -> float:
 
 
 def until(is_ready: Callable[[], bool]) -> float:
-    """Seconds until it is."""
+    """Seconds until the condition holds."""
     began = time.perf_counter()
     while not is_ready():
         time.sleep(0.2)
@@ -181,7 +181,7 @@ def until(is_ready: Callable[[], bool]) -> float:
 
 
 def loaded_by_client(client: QdrantClient, points: int) -> dict[str, float]:
-    """Load the points, into a collection with payload indexes."""
+    """Load the points into a collection with payload indexes."""
     size = models.VectorParams(size=DIMENSION, distance=models.Distance.EUCLID)
     client.delete_collection(NAME)
     client.create_collection(NAME, vectors_config=size)
@@ -222,7 +222,7 @@ def measured_by_client(url: str, points: int, keep: bool) -> dict[str, float]:
 def loaded_anew(
     client: retrieval_store.Client, points: int, nodes: int, indexed: bool
 ) -> dict[str, float]:
-    """Load the points into a new collection; on several nodes with two copies of each."""
+    """Load the points into a new collection. On several nodes, it has two replicas."""
     if NAME in [collection.name for collection in client.list_collections()]:
         client.delete_collection(NAME)
     settings: dict[str, Any] = {"indexes": INDEXES} if indexed else {}
@@ -263,7 +263,7 @@ def measured(address: str, points: int, keep: bool, indexed: bool = False) -> di
 
 
 def main() -> None:
-    """Measure each place, and add it to the run."""
+    """Measure each place, and add the figures to the run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("points", type=int)
     parser.add_argument("places", nargs="+")

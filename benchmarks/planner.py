@@ -1,11 +1,11 @@
-"""Whether the planner's choice is the fastest: each way to answer, forced, beside the one it chose.
+"""Whether the planner chooses the fastest method: each method, forced, beside the choice.
 
     python benchmarks/planner.py [--points 20000 100000] [--dimensions 64 256 768]
 
-Clustered vectors in memory, filters of several shares, new ones and kept ones, with an index and
-without. A line for each inputs: microseconds by method, the choice, and how much slower that is
-than the best; at the end the worst of all. Ways are timed in turn, so that a busy machine is busy
-for all of them.
+Clustered vectors in memory, filters of several selectivities, new and cached, with and without an
+index. Prints a line for each combination: microseconds by method, the choice, and how much slower
+it is than the best; at the end the worst of all. Methods alternate, so that other load affects them
+equally.
 """
 
 import argparse
@@ -29,7 +29,7 @@ K = 10
 
 @contextmanager
 def forced(method: str | None) -> Iterator[list[str]]:
-    """Have every search use this method if it can; yields those that were used."""
+    """Make every search use this method where possible; yields the methods that were used."""
     used: list[str] = []
 
     def choice(at: CostInputs, wider: int = 1) -> SearchPlan:
@@ -51,12 +51,13 @@ def forced(method: str | None) -> Iterator[list[str]]:
 
 
 def where(share: float, number: int) -> dict | None:
-    """A filter of that share; another for each number."""
+    """A filter with that selectivity, different for each number."""
     return None if share == 1 else {"r": {"$lt": share + number * 1e-9}}
 
 
 def measured(things: retrieval_store.Collection, share: float, fresh: bool) -> dict[str, float]:
-    """Microseconds of each way, in the middle of runs taken in turn; "" is what was chosen."""
+    """Microseconds of each method, the median of alternating runs. The key "" is the planner's
+    choice."""
     queries = clustered(RUNS + 3, things.stats()["spaces"][""]["dimension"], 9)
     times: dict[str, list[float]] = {method: [] for method in ("", *METHODS)}
     for i, query in enumerate(queries):
@@ -73,7 +74,8 @@ def measured(things: retrieval_store.Collection, share: float, fresh: bool) -> d
 
 
 def situations(points: int, dimension: int, index: str) -> Iterator[float]:
-    """Measure all filters over one collection; how much slower than the best the choices were."""
+    """Measure all filters on one collection; yields how much slower each choice was than the best
+    method."""
     configuration = {"index": "exact"} if index == "exact" else None
     vectors, random = clustered(points, dimension), np.random.default_rng(0).random(points)
     with retrieval_store.Client() as client:

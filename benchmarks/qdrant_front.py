@@ -1,14 +1,13 @@
-"""Figures of Qdrant's client on our engine, beside its own local mode and our other ways to ask.
+"""Qdrant's client on our engine, beside its own local mode and our other interfaces.
 
     python benchmarks/qdrant_front.py [--points 20000] [--dimension 128] [--folder PATH]
                                       [--output FOLDER] [--doors]
 
-The same points and calls go to our QdrantClient and to qdrant_client's, both with `path=`, and
-where it says so to Collection and to the engine, on the same files. What is compared is asked in
-turns, in one run, and what takes little several times in each turn, as who uses it does; figures
-are medians. Filters have a value that none before had, so that no cache helps, but where they are
-called repeated. Prints JSON, and writes it. With --doors only our own ways to ask are compared,
-which takes seconds, and nothing is written.
+The same points and calls go to our QdrantClient and to qdrant_client's, both with `path=`. Some
+calls also go to Collection and to the engine, on the same files. Compared calls alternate in one
+run; short calls are made several times in each turn. Figures are medians. Each filter has a new
+value, so that no cache helps, except for those named repeated. Prints JSON, and saves it. With
+--doors, only our own interfaces are compared, which takes seconds, and nothing is saved.
 """
 
 import argparse
@@ -72,8 +71,8 @@ def payload_of(i: int) -> dict[str, Any]:
 def in_turns(
     calls: Mapping[str, Call], rounds: int, slow: Sequence[str] = (), times: int = TIMES
 ) -> dict[str, float]:
-    """Median microseconds of each call, after a round that isn't counted. In every round each is
-    asked several times, the slow ones once, and in a few rounds."""
+    """Median microseconds of each call, after a warm-up round. In each round every call is made
+    several times; slow calls are made once, and only in a few rounds."""
     took: dict[str, list[float]] = {name: [] for name in calls}
     for i in range(rounds + 1):
         for name, call in calls.items():
@@ -93,14 +92,14 @@ def beside(
     slow: Sequence[str] = ("local mode",),
     times: int = TIMES,
 ) -> dict[str, float]:
-    """Microseconds of ours and of others, and how many times ours each of these takes."""
+    """Microseconds of our call and of the others, and the ratio of each to ours."""
     took = in_turns({"ours": ours, **others}, rounds, slow, times)
     times = {f"{name} / ours": took[name] / took["ours"] for name in others}
     return {**{f"{name}, us": value for name, value in took.items()}, **times}
 
 
 class Bench:
-    """The clients, with the same points in them."""
+    """The clients, with the same points."""
 
     def __init__(self, folder: Path, points: int, dimension: int, rounds: int) -> None:
         self.rounds = rounds
@@ -116,12 +115,12 @@ class Bench:
         self.client = retrieval_store.Client(folder / "ours")
 
     def close(self) -> None:
-        """Let go of all."""
+        """Close the clients."""
         for one in (self.client, self.front, self.local):
             one.close()
 
     def ingest(self) -> dict[str, float]:
-        """Everything in batches, in turns."""
+        """Add all points in batches, alternating between the clients."""
         batches = [
             [
                 m.PointStruct(id=i, vector=self.vectors[i].tolist(), payload=payload_of(i))
@@ -140,7 +139,7 @@ class Bench:
         }
 
     def fill(self) -> None:
-        """Everything in ours alone."""
+        """Add all points to our client only."""
         for start in range(0, len(self.vectors), BATCH):
             ids = list(range(start, min(start + BATCH, len(self.vectors))))
             payloads = [payload_of(i) for i in ids]
@@ -148,7 +147,7 @@ class Bench:
             self.front.upsert(NAME, m.Batch(ids=ids, vectors=vectors, payloads=payloads))
 
     def compare(self, call: Callable[[Any, int], object]) -> dict[str, float]:
-        """A call of both clients."""
+        """Compare one call of both clients."""
         others: dict[str, Call] = {"local mode": lambda i: call(self.local, i)}
         return beside(lambda i: call(self.front, i), others, self.rounds)
 
@@ -185,11 +184,11 @@ class Bench:
         return found
 
     def plain(self, i: int) -> object:
-        """What the others are compared with."""
+        """The plain query, to which others are compared."""
         return self.front.query_points(NAME, self.lists[i])
 
     def layers(self) -> dict[str, Any]:
-        """One question, by three doors, and 64 of them at once."""
+        """The same query through three interfaces, and 64 queries at once."""
         things = self.client.get_collection(NAME)
         points = things._backend.points
         fields = Fields(payload=True, document=True, uri=False)
@@ -237,7 +236,7 @@ class Bench:
         }
 
     def short_calls(self) -> dict[str, Any]:
-        """Calls of both our fronts that take so little that what a front does itself shows."""
+        """Short calls of our two fronts, whose time is mostly the front's own."""
         things, front, points = self.client.get_collection(NAME), self.front, len(self.vectors)
         everything: Any = ["metadatas", "documents", "embeddings"]
 
@@ -286,7 +285,7 @@ class Bench:
         }
 
     def kinds(self) -> dict[str, Any]:
-        """Every other kind of query / a plain one."""
+        """Every other kind of query beside a plain one."""
         return {
             name: inverted(beside(call, {"plain query": self.plain}, self.rounds))
             for name, call in self._kinds().items()
@@ -337,7 +336,7 @@ class Bench:
 
 
 def inverted(figures: Mapping[str, float]) -> dict[str, float]:
-    """The same, with how many times the others ours takes."""
+    """The same comparison, with the ratio of the others to ours."""
     times = {
         f"ours / {name.removesuffix(' / ours')}": 1 / value
         for name, value in figures.items()
@@ -347,7 +346,7 @@ def inverted(figures: Mapping[str, float]) -> dict[str, float]:
 
 
 def late_interaction(points: int, rounds: int) -> dict[str, float]:
-    """Points of 4 vectors x 64, by three query vectors; the first query reads them all."""
+    """Points of 4 × 64 numbers, queried with three vectors. The first query reads all of them."""
     random = np.random.default_rng(1)
     vectors = random.standard_normal((points, 4, 64), dtype=np.float32)
     several = m.MultiVectorConfig(comparator=m.MultiVectorComparator.MAX_SIM)

@@ -1,12 +1,12 @@
-"""How well text, dense and hybrid queries find what they should, on tasks made from real text.
+"""How well text, dense and hybrid queries work, on tasks made from real text.
 
     python benchmarks/quality.py [--models wordllama minilm] [--seeds 0 1] [--cranfield FILE]
                                  [--wordnet FOLDER] [--output FOLDER]
 
-`tasks.py` says what the tasks are. Questions are halved by their own texts: the constants of
-adaptive fusion were found on the first half, and figures are of the second; a seed chooses 2,000
-questions, and of WordNet 3,000 documents. Each task is measured with plain words and with
-English stems without stopwords. Prints a line as each is done, and writes JSON.
+`tasks.py` describes the tasks. Questions are split in halves by their texts: the constants of
+adaptive fusion were found on the first half, and the figures are for the second. A seed chooses
+2,000 questions, and 3,000 documents of WordNet. Each task is measured with plain words, and with
+English stems without stopwords. Prints a line for each, and saves JSON.
 """
 
 import argparse
@@ -36,13 +36,13 @@ WORDS: dict[str, dict[str, Any]] = {
 
 
 def second_half(task: Task) -> Task:
-    """The documents, and the questions that figures are of."""
+    """The documents, and the half of the questions that the figures are about."""
     asked = [one for one in task.questions if zlib.crc32(str(one["query"]).encode()) % 2]
     return Task(task.documents, asked)
 
 
 def tasks_of(seed: int, chosen: argparse.Namespace) -> dict[str, Task]:
-    """All tasks that there is text for."""
+    """All tasks whose texts are available."""
     found = {
         "Python": of_python(),
         "names": of_names(),
@@ -61,7 +61,7 @@ def tasks_of(seed: int, chosen: argparse.Namespace) -> dict[str, Task]:
 
 
 class Embedded:
-    """A model, and the vectors that it has made of documents."""
+    """A model, and the vectors of documents."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -71,7 +71,7 @@ class Embedded:
         self._made: dict[int, tuple[Any, float]] = {}
 
     def of(self, documents: list[str]) -> tuple[Any, float]:
-        """Their vectors, and how many of them a second it made."""
+        """The documents' vectors, and documents embedded per second."""
         key = hash(tuple(documents))
         if key not in self._made:
             start = time.perf_counter()
@@ -80,7 +80,7 @@ class Embedded:
         return self._made[key]
 
     def of_queries(self, texts: list[str]) -> Any:
-        """The vectors of what is asked."""
+        """The vectors of the questions."""
         return self._all(texts, getattr(self._function, "embed_query", self._function))
 
     def _all(self, texts: list[str], embed: Any) -> Any:
@@ -88,7 +88,8 @@ class Embedded:
 
 
 def measured(task: Task, words: dict[str, Any], model: Embedded) -> dict[str, Any]:
-    """nDCG@10 by setting, with its interval, and the ratio of hybrid to the better of its sides."""
+    """nDCG@10 by setting, with its interval, and the ratio of hybrid to the better of its two
+    rankings."""
     vectors, speed = model.of(task.documents)
     asked = model.of_queries([str(one["query"]) for one in task.questions])
     questions = [
@@ -109,7 +110,7 @@ def measured(task: Task, words: dict[str, Any], model: Embedded) -> dict[str, An
 
 
 def main() -> None:
-    """Measure, print, and keep."""
+    """Measure, print and save."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="+", default=["wordllama", "minilm int8"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])

@@ -1,24 +1,24 @@
-"""Whether the promised recall is held, for hard questions.
+"""Whether the promised recall is held for hard questions.
 
     python benchmarks/recall.py made | drift | FILE.npy [--questions 200] [--recall 0.98]
                                 [--points 50000] [--at-once] [--seed 0] [--folder FOLDER]
                                 [--peers qdrant-edge,zvec,lancedb,hnswlib] [--json FILE.json]
 
-The vectors (rows of a file, or made around centres) lie in a collection with default settings and
-the distance "cosine". Each has a `category`, the nearest of forty of them (of those made, their
-centre), a `fifth` of the categories, a random `part` of a hundred, and a `region`, whether its
-first number is among the greatest fifth. "drift" is 160,000 vectors, after which the background's
-work is done, and then 38,000 around other centres.
+The vectors (rows of a file, or generated around centres) are in a collection with default settings
+and the distance "cosine". Each has a `category`, the nearest of forty vectors (for generated
+vectors: their centre), a `fifth` of the categories, a random `part` of a hundred, and a `region`:
+whether its first number is among the greatest fifth. "drift" is 160,000 vectors, after which all
+maintenance is done, and then 38,000 around other centres.
 
-Asked is for the ten nearest, and once a hundred: near a stored vector, between stored ones, in any
-direction, and near a stored one under filters that have little to do with it. Of each kind: mean
-recall, the least of one question, and milliseconds in the median and the 95th percentile, Python
-included, the best of three calls for each question, one after another; ids and distances are
-returned. A hit counts if it is as near as the last true one by brute force in float64, or farther
-by 1e-6 at most. "method" is what `explain` tells of the first five questions.
+Queries ask for the ten nearest, and one kind for a hundred: near a stored vector, between stored
+vectors, in random directions, and near a stored vector with filters that are nearly independent of
+it. For each kind it shows the mean recall, the worst recall of a question, and the median and 95th
+percentile in milliseconds, Python included. A time is the best of three calls, made one after
+another, which return ids and distances. A hit counts if it is at most 1e-6 farther than the last
+true hit by brute force in float64. "method" is what `explain` shows for the first five questions.
 
---at-once asks right after the ingest, too; --points takes the first so many; --peers asks the same
-of others, with their defaults and a stronger setting.
+--at-once queries right after the ingest, too; --points uses only the first vectors; --peers runs
+the same in other systems, with their defaults and a stronger setting.
 """
 
 import argparse
@@ -50,15 +50,15 @@ Condition = tuple[str, str, int]  # a key, one of COMPARE, a value
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """What is stored. vectors: (n, dimension) of length 1; columns: (n,) by key; known: how many
-    there are when the background's work is done for the first time."""
+    """The stored records. vectors: (n, dimension) of length 1; columns: (n,) by key; known: how
+    many records there are when maintenance is done for the first time."""
 
     vectors: Vectors
     columns: dict[str, NDArray[np.int64]]
     known: int
 
     def allowed(self, condition: Condition, rows: Any) -> NDArray[np.bool_]:
-        """Which of the rows, a slice or numbers, fulfil the condition."""
+        """Which of the rows (a slice or row numbers) fulfil the condition."""
         key, name, value = condition
         mask: NDArray[np.bool_] = COMPARE[name](self.columns[key][rows], value)
         return mask
@@ -66,8 +66,8 @@ class Records:
 
 @dataclass(frozen=True, slots=True)
 class QuestionKind:
-    """Questions of one kind: (questions, dimension) vectors, for the k nearest under the filters,
-    one for each; None for all of them where nothing is filtered."""
+    """Questions of one kind: (questions, dimension) vectors, k, and one filter for each question;
+    filters are None if no question is filtered."""
 
     name: str
     vectors: Vectors
@@ -76,25 +76,25 @@ class QuestionKind:
 
     @property
     def conditions(self) -> list[Condition | None]:
-        """Of each question."""
+        """The condition of each question."""
         return [None] * len(self.vectors) if self.filters is None else list(self.filters)
 
 
 def unit(vectors: NDArray[Any]) -> Vectors:
-    """The same directions with length 1."""
+    """The vectors, scaled to length 1."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.ascontiguousarray(vectors / lengths, np.float32)
 
 
 def precise(vectors: Vectors) -> NDArray[np.float64]:
-    """The same, more precisely."""
+    """The vectors in float64, scaled to length 1."""
     double = vectors.astype(np.float64)
     double /= np.linalg.norm(double, axis=1, keepdims=True)
     return double
 
 
 def around(centres: Vectors, owners: NDArray[np.int64], spread: float, random: Any) -> Vectors:
-    """A vector for each owner, a number of a centre."""
+    """A vector around each owner's centre. owners: for each vector, the number of its centre."""
     noise = random.standard_normal((len(owners), centres.shape[1]), np.float32)
     return unit(centres[owners] + np.float32(spread) * noise)
 
@@ -108,7 +108,8 @@ def made(random: np.random.Generator) -> tuple[Vectors, NDArray[np.int64]]:
 
 
 def drift(random: np.random.Generator) -> tuple[Vectors, NDArray[np.int64]]:
-    """Vectors around centres, then some around others, wider apart; and the centre of each."""
+    """Vectors around centres, then others around other centres with a wider spread; and the centre
+    of each."""
     first = random.standard_normal((BEFORE, 64), np.float32)
     other = 3 + 2 * random.standard_normal((AFTER, 64), np.float32)
     before, after = DRIFT
@@ -124,7 +125,7 @@ def nearest_of(vectors: Vectors, centres: Vectors) -> NDArray[np.int64]:
 
 
 def records_of(source: str, points: int | None, seed: int) -> Records:
-    """What a name or a file stands for."""
+    """The records that a name or a file stands for."""
     random = np.random.default_rng(seed)
     if source in ("made", "drift"):
         vectors, category = (made if source == "made" else drift)(random)
@@ -143,7 +144,7 @@ def records_of(source: str, points: int | None, seed: int) -> Records:
 
 
 def kinds_of(records: Records, count: int, seed: int) -> list[QuestionKind]:
-    """All kinds of questions, so many of each."""
+    """All kinds of questions, this many of each."""
     stored, random = records.vectors, np.random.default_rng(seed + 1)
     total, dimension = stored.shape
 
@@ -175,7 +176,7 @@ def kinds_of(records: Records, count: int, seed: int) -> list[QuestionKind]:
 def filtered(
     asked: Vectors, category: NDArray[np.int64], rows: NDArray[np.int64]
 ) -> list[QuestionKind]:
-    """Kinds of questions near these rows, under filters."""
+    """Kinds of questions near these rows, with filters."""
     own: list[int] = category[rows].tolist()
     middle = int(np.median(np.unique(category)))
     return [
@@ -194,7 +195,7 @@ def filtered(
 
 
 class System:
-    """A store in a folder. settings: what queries are asked with, by name."""
+    """A store in a folder. settings: the query settings, by name."""
 
     packages: ClassVar[tuple[str, ...]] = ()
     settings: ClassVar[dict[str, dict[str, Any]]] = {}
@@ -203,26 +204,26 @@ class System:
         raise NotImplementedError
 
     def add(self, first: int, vectors: Vectors, rows: list[dict[str, int]]) -> None:
-        """Store vectors, whose ids go on from the first, with their metadata."""
+        """Store vectors with metadata; their ids start at `first`."""
         raise NotImplementedError
 
     def build(self) -> None:
-        """Do what the background would do, or what queries are to be prepared by."""
+        """Do all maintenance, or build the indexes that queries need."""
 
     def where(self, condition: Condition | None) -> Any:
-        """The condition as queries take it."""
+        """The condition in the form that queries take."""
         raise NotImplementedError
 
     def query(self, vector: Vectors, k: int, where: Any, **setting: Any) -> list[int]:
-        """The ids of the nearest."""
+        """The ids of the nearest points."""
         raise NotImplementedError
 
     def method(self, vector: Vectors, k: int, where: Any, **setting: Any) -> str:
-        """How such a query is answered, where it can be told."""
+        """The method that such a query uses, if it is known."""
         return ""
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the store."""
 
 
 class Ours(System):
@@ -398,8 +399,8 @@ class LanceDB(System):
 
 
 class HNSWLib(System):
-    """hnswlib alone: ids and distances, filters by a function that is asked about each record; it
-    finds nothing where it would find fewer than k."""
+    """hnswlib alone: ids and distances. Filters are a function that is called for each record. If
+    fewer than k records match, it finds nothing."""
 
     packages = ("hnswlib",)
     settings: ClassVar[dict[str, dict[str, Any]]] = {"ef 140": {"ef": 140}, "ef 512": {"ef": 512}}
@@ -429,7 +430,7 @@ class HNSWLib(System):
 
 
 def in_sql(condition: Condition | None) -> str | None:
-    """The condition as databases read it."""
+    """The condition in SQL."""
     if condition is None:
         return None
     key, name, value = condition
@@ -448,8 +449,8 @@ SYSTEMS: dict[str, type[System]] = {
 
 
 def last_scores(records: Records, kind: QuestionKind) -> NDArray[np.float64]:
-    """(questions, k) cosines of the true nearest of each, ascending; minus infinity where fewer
-    records are allowed."""
+    """The cosines of the true nearest points of each question, ascending: (questions, k). Minus
+    infinity if fewer records match."""
     asked = precise(kind.vectors)
     best = np.full((len(asked), kind.k), -np.inf)
     for at in range(0, len(records.vectors), CHUNK):
@@ -470,7 +471,7 @@ def share_found(
     found: Sequence[int],
     best: NDArray[np.float64],
 ) -> float:
-    """The recall of one question, whose true ones have these scores; ties count."""
+    """The recall of one question. best: the scores of its true hits; ties count."""
     true = best[np.isfinite(best)]
     rows = np.unique(np.asarray(found, np.int64))
     if condition is not None:
@@ -488,7 +489,7 @@ def measured(
     kind: QuestionKind,
     best: NDArray[np.float64],
 ) -> dict[str, Any]:
-    """Figures of one kind of questions."""
+    """The figures of one kind of questions."""
     shares, times, methods = [], [], dict[str, None]()
     asked = precise(kind.vectors)
     for i, (vector, condition) in enumerate(zip(kind.vectors, kind.conditions, strict=True)):
@@ -527,7 +528,7 @@ def print_row(name: str, cells: Sequence[str]) -> None:
 
 
 class Run:
-    """Records and questions, what is true, and what was found."""
+    """Records and questions, with the true hits and the results."""
 
     def __init__(self, records: Records, kinds: Sequence[QuestionKind], at_once: bool) -> None:
         self._records, self._kinds, self._at_once = records, kinds, at_once
@@ -535,7 +536,7 @@ class Run:
         self.rows: list[dict[str, Any]] = []
 
     def of(self, name: str, settings: dict[str, dict[str, Any]], folder: Path) -> None:
-        """Fill a system, and ask it with each of the settings."""
+        """Fill a system, and run the questions with each of the settings."""
         records, total = self._records, len(self._records.vectors)
         system, started = SYSTEMS[name](folder, records), time.perf_counter()
         add_all(system, records, range(records.known))
@@ -551,8 +552,8 @@ class Run:
         system.close()
 
     def _build(self, system: System, settings: dict[str, dict[str, Any]], wanted: bool) -> None:
-        """Have the background's work done, after a query by which a store knows what is asked
-        for."""
+        """Wait until maintenance is done. A query runs first, so that the store knows what will be
+        queried."""
         if wanted:
             for setting in settings.values():
                 system.query(self._records.vectors[0], K, None, **setting)
@@ -582,14 +583,14 @@ class Run:
 
 
 def instructions() -> str:
-    """The set of the processor's instructions that this store uses."""
+    """The processor's instruction set that this store uses."""
     with retrieval_store.Client() as client:
         told: Any = client.create_collection("things", embedding_function=None).stats()
     return str(told["compiled"]["instructions"])
 
 
 def main() -> None:
-    """Measure, print, and keep."""
+    """Measure, print and save."""
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("source", help="made, drift, or a file of vectors")
     parser.add_argument("--questions", type=int, default=200)

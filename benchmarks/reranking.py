@@ -1,10 +1,10 @@
-"""How much re-ranking finds: the best of a small model's hits, read by a better one.
+"""How much re-ranking improves search: a small model's hits, re-ranked by a better model.
 
     python benchmarks/reranking.py [--questions 100] [--wordnet FOLDER] [--output FOLDER]
 
-Documents are embedded by wordllama; what it finds is re-ranked by the cosines of MiniLM's vectors,
-which are made of 20 or 50 documents a question instead of all. Beside it stands MiniLM for all
-documents. The tasks are those of `quality.py`. Prints a line for each setting, and writes JSON.
+Documents are embedded by wordllama. Its hits are re-ranked by the cosines of MiniLM's vectors,
+computed for only 20 or 50 documents per question. For comparison, MiniLM embeds all documents. The
+tasks are those of `quality.py`. Prints a line for each setting, and saves JSON.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def measured(task: Task, embed: Any, rerankers: dict[str, dict[str, Any]]) -> li
 
 
 def main() -> None:
-    """Measure, print, and keep."""
+    """Measure, print and save."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", type=int, default=100)
     parser.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"))

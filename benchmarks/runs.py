@@ -1,6 +1,6 @@
-"""What every benchmark keeps of a run: figures, and what has to be known to read them.
+"""Saves the results of benchmarks, with the machine and versions needed to compare them.
 
-Runs lie in docs/benchmarks as NAME.json; `pages.py` makes the tables of the docs of them.
+Runs are saved in docs/benchmarks as NAME.json; `pages.py` writes the tables of the docs from them.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 
 
 def processor() -> str:
-    """What the system calls the processor: figures of two can't be compared."""
+    """The processor's name. Figures from different processors can't be compared."""
     told = Path("/proc/cpuinfo")
     lines = told.read_text().splitlines() if told.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -21,7 +21,7 @@ def processor() -> str:
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Of the packages that are installed."""
+    """The versions of installed packages."""
     found = {}
     for name in sorted(set(packages)):
         try:
@@ -32,7 +32,7 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 
 
 def save(output: Path, name: str, results: Any, packages: Iterable[str], **asked: Any) -> None:
-    """Keep a run: what was asked for, on what, and what came of it."""
+    """Save a run: its arguments, the machine, and the results."""
     output.mkdir(parents=True, exist_ok=True)
     run = {
         "machine": processor(),

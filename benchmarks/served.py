@@ -2,9 +2,9 @@
 
     python benchmarks/served.py [--output FOLDER]
 
-A server in a process of its own, on loopback; each call is made in turns, on the directory that
-this process has open and by the URL, on stores that hold the same. Medians, in milliseconds. Prints
-JSON, and writes it.
+The server runs in its own process and is reached by loopback. Each call alternates between the
+directory, opened by this process, and the URL, on stores with equal contents. Figures are medians
+in milliseconds. Prints JSON, and saves it.
 """
 
 import argparse
@@ -32,7 +32,7 @@ EVERYTHING = ["documents", "metadatas", "embeddings"]
 
 @contextmanager
 def served(folder: str) -> Iterator[str]:
-    """A server of a directory; gives its URL."""
+    """Start a server of a directory; yields its URL."""
     command = [sys.executable, "-m", "retrieval_store", "serve", folder, "--port", "0"]
     command += ["--grpc-port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -59,8 +59,8 @@ def records(start: int, count: int, rng: Any) -> dict[str, Any]:
 def in_turns(
     calls: Mapping[str, Callable[[], object]], rounds: int, warm: int = 2
 ) -> dict[str, float]:
-    """Medians of calls that are made in turns, each once before it is measured, as a program that
-    makes the same call again and again finds it."""
+    """Medians of alternating calls. Each call is repeated once right before it is measured, as in a
+    program that makes it again and again."""
     took: dict[str, list[float]] = {name: [] for name in calls}
     for i in range(rounds + warm):
         for name, call in calls.items():

@@ -1,19 +1,19 @@
-"""What a store costs that is served over HTTP and gRPC, beside calls in process and Qdrant Edge's.
+"""The cost of a store served over HTTP and gRPC, beside calls in process and Qdrant Edge.
 
     python benchmarks/server.py [--seconds 3] [--output FOLDER]
 
-A server of one worker, then one of two, on the directory that this process has open too. Requests
-are prepared bytes on bare sockets, so what is measured is the server, the system's sockets and the
-wake-ups of two processes, and no client library; calls in process and requests are made in turns,
-in one run, and all figures are medians in microseconds unless they say otherwise. k = 10, with
-payloads. Prints JSON, and writes it.
+A server of one worker, then one of two, serves the directory that this process has open too.
+Requests are prepared bytes on plain sockets. So the figures include the server, the system's
+sockets and the wake-ups of two processes, but no client library. Calls in process and requests
+alternate in one run. Figures are medians in microseconds unless stated otherwise. k = 10, with
+payloads. Prints JSON, and saves it.
 
-Calls over gRPC are made by gRPC's own stub for Python with messages that are made before; its share
-is that of a client library. Besides, a query is asked by qdrant-client over both.
+Calls over gRPC use gRPC's own stub for Python with prepared messages, so they include that client
+library's cost. In addition, qdrant-client sends a query over both protocols.
 
-Where a request's time goes is told by requests that stop at a place on the way: /healthz is
-answered on the loop; /readyz in a thread besides, with a look at the store; a count reads a body,
-and the store for a moment; a query does all.
+The stages of a request are measured by requests that stop early: /healthz is answered on the event
+loop; /readyz also uses a thread and reads from the store; a count also parses a body; a query does
+everything.
 """
 
 import argparse
@@ -48,14 +48,14 @@ QUERY = f"/collections/{NAME}/points/query"
 
 
 class Connection:
-    """One that is kept open, and speaks as little HTTP as there needs to be."""
+    """A persistent connection with minimal HTTP."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=60)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def ask(self, request: bytes) -> bytes:
-        """The body of the answer."""
+        """The body of the response."""
         self._socket.sendall(request)
         found = self._socket.recv(1 << 20)
         while b"\r\n\r\n" not in found:
@@ -69,12 +69,12 @@ class Connection:
         return body
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
         self._socket.close()
 
 
 def request(method: str, path: str, body: Any = None) -> bytes:
-    """A request as it is sent."""
+    """The bytes of a request."""
     sent = b"" if body is None else orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
     head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(sent)}\r\n\r\n"
     return head.encode() + sent
@@ -82,7 +82,7 @@ def request(method: str, path: str, body: Any = None) -> bytes:
 
 @contextmanager
 def served(folder: str, workers: int) -> Iterator[tuple[int, int]]:
-    """A server of a directory; gives its ports for HTTP and gRPC."""
+    """Start a server of a directory; yields its ports for HTTP and gRPC."""
     command = [sys.executable, "-m", "retrieval_store", "serve", folder, "--port", "0"]
     process = subprocess.Popen(
         [*command, "--grpc-port", "any", "--workers", str(workers)],
@@ -110,14 +110,14 @@ def _wait_for(port: int) -> None:
 
 
 def timed(call: Callable[[], object]) -> float:
-    """Microseconds that a call takes."""
+    """Microseconds of a call."""
     began = time.perf_counter()
     call()
     return (time.perf_counter() - began) * 1e6
 
 
 class Calls:
-    """Calls over gRPC, with messages that are made before."""
+    """Calls over gRPC, with prepared messages."""
 
     def __init__(self, port: int) -> None:
         options = [("grpc.max_send_message_length", -1)]
@@ -130,7 +130,7 @@ class Calls:
 
 
 def query_message(vector: list[float]) -> Any:
-    """A query as it is sent over gRPC."""
+    """The gRPC message of a query."""
     nearest = q.Query(nearest=q.VectorInput(dense=q.DenseVector(data=vector)))
     shown = q.WithPayloadSelector(enable=True)
     return q.QueryPoints(collection_name=NAME, query=nearest, limit=10, with_payload=shown)
@@ -139,7 +139,7 @@ def query_message(vector: list[float]) -> Any:
 def stages(
     ports: tuple[int, int], in_process: QdrantClient, edge: Any, queries: list[Any]
 ) -> dict[str, float]:
-    """Medians of what is asked in turns."""
+    """Medians of alternating requests."""
     port, grpc_port = ports
     connection, rpc = Connection(port), Calls(grpc_port)
     where = {"url": f"http://127.0.0.1:{port}", "grpc_port": grpc_port, "timeout": 60}
@@ -176,7 +176,7 @@ def stages(
 
 
 def rates(port: int, queries: list[Any], seconds: float) -> dict[str, int]:
-    """Queries a second, of one connection and of several at once, each in a thread."""
+    """Queries per second, over one connection and over several at once, each in its own thread."""
     asked = [request("POST", QUERY, {"query": q, "with_payload": True}) for q in queries]
     found = {}
     for connections in CONNECTIONS:
@@ -204,7 +204,7 @@ def _in_threads(work: Callable[[int], object], count: int) -> None:
 
 
 def points_message(ids: Any, vectors: Any) -> Any:
-    """An upsert as it is sent over gRPC."""
+    """The gRPC message of an upsert."""
     points = [
         {
             "id": {"num": one},
@@ -253,8 +253,8 @@ def uploads(
 
 
 def health_under_load(port: int, queries: list[Any], dimension: int, seconds: float) -> float:
-    """Milliseconds within which 99 of 100 requests for /healthz are answered, while eight
-    connections upload and eight query."""
+    """The 99th percentile of requests for /healthz in milliseconds, while eight connections upload
+    and eight query."""
     asked = [request("POST", QUERY, {"query": q, "with_payload": True}) for q in queries]
     rng, ends, took = np.random.default_rng(1), time.perf_counter() + seconds, []
     points = [
@@ -298,7 +298,7 @@ def fill(client: QdrantClient, vectors: Any) -> None:
 
 
 def edge_query(folder: Path, vectors: Any) -> Callable[[Any], object]:
-    """What asks Qdrant Edge, in process, for the same of the same points."""
+    """A function that runs the same query in Qdrant Edge, in process, on the same points."""
     import qdrant_edge as e  # of the extra bench
 
     params = e.EdgeVectorParams(size=vectors.shape[1], distance=e.Distance.Cosine)

@@ -3,12 +3,11 @@
     python benchmarks/sizing.py [--points 10000 100000 1000000] [--dimension 384] [--index codes]
                                 [--output FOLDER]
 
-Clustered vectors in a directory, each with a text of twelve words and a number to filter by. Prints
-a table in Markdown, a column for each number of points: points added a second, megabytes on disk
-by part once the collection was optimized, and, in a new process, the first query, the median of
-some queries of each kind, megabytes that `stats` says are held, that the process has, and that it
-has mapped from files, which the system takes back when it needs them (on Linux). `--index exact`
-makes none.
+Clustered vectors in a directory, each with a text of twelve words and a number for filters. Prints
+a table in Markdown with a column for each number of points: points added per second, megabytes on
+disk by part after `optimize`, and, in a new process, the time of the first query, the median of
+each kind of query, and megabytes: those that `stats` reports, the process's memory, and mapped
+files, which the system can reclaim (on Linux). `--index exact` builds no index.
 """
 
 import argparse
@@ -35,13 +34,13 @@ MEGA = 1e6
 
 
 def texts(count: int, random: np.random.Generator) -> list[str]:
-    """Words that are the rarer the higher their numbers are."""
+    """Texts whose words are the rarer the higher their numbers are."""
     words = np.minimum(random.zipf(1.3, (count, LONG)), WORDS)
     return [" ".join(f"w{word}" for word in row) for row in words.tolist()]
 
 
 def fill(folder: Path, vectors: np.ndarray, index: str) -> dict[str, float]:
-    """A collection of these vectors: how fast it came to be, and what it takes on disk."""
+    """Create and fill a collection; returns its speed of ingestion and size on disk."""
     random, spent = np.random.default_rng(0), 0.0
     with retrieval_store.Client(folder) as client:
         things = client.create_collection("things", {"index": index}, embedding_function=None)
@@ -68,7 +67,7 @@ def fill(folder: Path, vectors: np.ndarray, index: str) -> dict[str, float]:
 
 
 def median(call: Callable[[int], object]) -> float:
-    """Milliseconds of one call, given its number."""
+    """Median milliseconds of a call, which gets a running number."""
     times = []
     for i in range(WARM + QUERIES):
         start = time.perf_counter()
@@ -78,7 +77,7 @@ def median(call: Callable[[int], object]) -> float:
 
 
 def ask(folder: Path) -> dict[str, float]:
-    """What queries take in a process that has just opened the collection."""
+    """The times of queries in a process that has just opened the collection."""
     vectors = np.load(folder.with_name("queries.npy"))
     open_client = retrieval_store.Client  # which imports what it needs
     start = time.perf_counter()
@@ -105,7 +104,7 @@ def ask(folder: Path) -> dict[str, float]:
 
 
 def measure(points: int, dimension: int, index: str) -> dict[str, float]:
-    """All figures for so many points."""
+    """All figures for this many points."""
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made) / "store"
         vectors = clustered(points + WARM + QUERIES, dimension)
@@ -117,7 +116,7 @@ def measure(points: int, dimension: int, index: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measures, and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--points", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--dimension", type=int, default=384)

@@ -1,12 +1,12 @@
-"""Durable writes of one record each, beside a bare SQLite commit of the same bytes.
+"""Durable writes of one record each, beside a plain SQLite commit of the same bytes.
 
     python benchmarks/small_writes.py [--folder PATH] [--seconds 5]
 
-One: `add` of a record with a vector of 384 numbers, a document and metadata, in turns with a commit
-of SQLite's (write-ahead log, synchronous = FULL) that inserts the same into one table; median of
-both, and their ratio. Threads: writes a second of one thread and of 16, each record in a call of
-its own. Processes: two with four threads each, on one collection; how many writes each got done,
-and the longest that a write took. Prints JSON.
+One: `add` of a record with a vector of 384 numbers, a document and metadata, alternating with a
+SQLite commit (write-ahead log, synchronous = FULL) that inserts the same bytes into one table; the
+median of both, and their ratio. Threads: writes per second of one thread and of 16; each call
+writes one record. Processes: two with four threads each, on one collection; the number of writes of
+each, and the longest time of a write. Prints JSON.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def add(collection: retrieval_store.Collection, name: str, number: int) -> None:
 
 
 def filled(client: retrieval_store.Client) -> retrieval_store.Collection:
-    """A collection with something in it."""
+    """A collection with a few records."""
     collection = client.create_collection(NAME, embedding_function=None)
     collection.add(ids=[f"id-{i}" for i in range(FILLED)], embeddings=VECTORS)
     return collection
@@ -64,13 +64,13 @@ def bare(path: Path) -> apsw.Connection:
 
 
 def insert(connection: apsw.Connection, number: int) -> None:
-    """Insert what `add` adds."""
+    """Insert the data of one `add`."""
     row = (f"one-{number}", DOCUMENT, orjson.dumps({"n": number}), VECTORS[number % FILLED])
     connection.execute("INSERT INTO records VALUES (?, ?, ?, ?)", row)
 
 
 def one(folder: Path) -> dict[str, float]:
-    """One record at a time, in turns."""
+    """Writes of one record each, alternating with the bare insert."""
     times: tuple[list[float], list[float]] = [], []
     connection = bare(folder / "bare.sqlite")
     with retrieval_store.Client(folder / "one") as client:
@@ -88,7 +88,7 @@ def one(folder: Path) -> dict[str, float]:
 
 
 def busy(collection: retrieval_store.Collection, name: str, threads: int, seconds: float) -> Any:
-    """How many writes so many threads get done in that time, and the longest that one took."""
+    """How many writes this many threads complete in that time, and the longest time of one."""
     done, longest, end = [0] * threads, [0.0] * threads, time.perf_counter() + seconds
 
     def work(thread: int) -> None:
@@ -107,7 +107,7 @@ def busy(collection: retrieval_store.Collection, name: str, threads: int, second
 
 
 def several_threads(folder: Path, seconds: float) -> dict[str, Any]:
-    """Writes a second of one thread and of several."""
+    """Writes per second of one thread and of several."""
     figures = {}
     with retrieval_store.Client(folder / "threads") as client:
         collection = filled(client)
@@ -120,7 +120,7 @@ def several_threads(folder: Path, seconds: float) -> dict[str, Any]:
 
 
 def several_processes(folder: Path, seconds: float) -> list[dict[str, Any]]:
-    """What each of several processes gets done beside the others."""
+    """How many writes each of several concurrent processes completes."""
     with retrieval_store.Client(folder / "processes") as client:
         filled(client)
     command = [sys.executable, __file__, "--seconds", str(seconds), "--worker"]

@@ -1,11 +1,11 @@
-"""Tasks made of real text: documents, and questions with the documents that should be found.
+"""Tasks made from real text: documents, and questions with the documents that answer them.
 
-Python: a document is a function's name and its docstring without the first line, which is asked.
-Names: a document is a whole docstring; asked are the words of the function's name. Codes: each of
-these docstrings ends with a code of its own, and asked is "what is ref00012 about", the code alone,
-or a long sentence with the code in it. WordNet: a document is what stands for a synset without its
-definition, its words and the examples of their use; asked is the definition, without the synset's
-own words. Cranfield: abstracts on aerodynamics, and the questions of researchers.
+Python: a document is a function's name and its docstring without the first line, which is the
+question. Names: a document is a whole docstring; the question is the words of the function's name.
+Codes: each of these docstrings ends with a unique code. The question is "what is ref00012 about",
+the code alone, or a long sentence with the code in it. WordNet: a document is the words of a synset
+and the examples of their use; the question is the definition, without the synset's own words.
+Cranfield: abstracts on aerodynamics, and researchers' questions.
 """
 
 import ast
@@ -25,19 +25,20 @@ OTHERS = {"site-packages", "test", "tests", "idlelib"}  # folders beside the sta
 
 @dataclass(frozen=True)
 class Task:
-    """documents: their ids are their places, as strings; questions: as of `evaluate`."""
+    """Documents and questions. documents: a document's id is its position, as a string; questions:
+    as in `evaluate`."""
 
     documents: list[str]
     questions: list[dict[str, object]]
 
     def some(self, count: int, seed: int) -> "Task":
-        """The same documents, and so many of the questions."""
+        """The same documents, and this many of the questions."""
         order = np.random.default_rng(seed).permutation(len(self.questions))[:count]
         return Task(self.documents, [self.questions[i] for i in order])
 
 
 def of_pairs(pairs: list[tuple[str, str]]) -> Task:
-    """Of documents and the one question that each should be found by."""
+    """A task of documents, each with the one question that should find it."""
     asked = [{"query": question, "ids": [str(i)]} for i, (_, question) in enumerate(pairs)]
     return Task([document for document, _ in pairs], asked)
 
@@ -54,8 +55,8 @@ def modules() -> Iterator[tuple[str, ast.Module]]:
 
 
 def docstrings() -> Iterator[tuple[str, str, str]]:
-    """The module and name, the first line, and the rest, of each docstring of more lines in the
-    standard library."""
+    """The module and name, the first line, and the rest of each docstring in the standard library
+    that has several lines."""
     for module, tree in modules():
         for node in ast.walk(tree):
             text = ast.get_docstring(node) if isinstance(node, ast.FunctionDef) else None
@@ -65,13 +66,13 @@ def docstrings() -> Iterator[tuple[str, str, str]]:
 
 
 def of_python() -> Task:
-    """Docstrings by their first lines."""
+    """Docstrings, queried by their first lines."""
     return of_pairs([(f"{name}: {rest}", first) for name, first, rest in docstrings()])
 
 
 def of_names() -> Task:
-    """Docstrings by the words of the function's name, where there are two at least, and no other
-    function has the same."""
+    """Docstrings, queried by the words of the function's name. Only unique names with at least two
+    words are used."""
     documents, named = [], {}
     for i, (name, first, rest) in enumerate(docstrings()):
         documents.append(f"{first}\n{rest}")
@@ -82,7 +83,7 @@ def of_names() -> Task:
 
 
 def of_codes(asked: str) -> Callable[[], Task]:
-    """Docstrings that end with a code, which stands in what is asked."""
+    """Docstrings that end with a code. Questions contain this code."""
 
     def task() -> Task:
         codes = [f"ref{i:05d}" for i, _ in enumerate(docstrings())]
@@ -95,7 +96,7 @@ def of_codes(asked: str) -> Callable[[], Task]:
 
 
 def of_wordnet(folder: Path, count: int, seed: int) -> Task:
-    """So many of the synsets that have examples and a definition."""
+    """`count` synsets that have examples and a definition."""
     pairs = list(_synsets(folder))
     order = np.random.default_rng(seed).permutation(len(pairs))[:count]
     return of_pairs([pairs[i] for i in order])
@@ -120,7 +121,7 @@ def _synsets(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def of_cranfield(file: Path) -> Task:
-    """All of it; each document that is relevant counts alike."""
+    """The whole collection; relevant documents count equally."""
     with gzip.open(file, "rt", encoding="utf-8") as lines:
         told = [json.loads(line) for line in lines]
     documents = {one["document"]: one["text"] for one in told if "document" in one}

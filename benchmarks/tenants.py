@@ -1,10 +1,10 @@
-"""A collection for each tenant, or one collection with a filter: what each costs.
+"""A collection for each tenant, or one collection with a filter: the cost of each design.
 
     python benchmarks/tenants.py [--tenants 1000] [--points 100] [--dimension 256] [--output FOLDER]
 
-So many tenants with so many points each, in two stores that hold the same. A query is for one
-tenant's nearest, in the median over tenants that come in turn: the first time that a process asks
-for a tenant, and again. Prints a table in Markdown.
+--tenants tenants with --points points each, in two stores with the same data. A query searches one
+tenant's points. Shows medians over tenants: of a tenant's first query in a process, and of a
+repeated one. Prints a table in Markdown.
 """
 
 import argparse
@@ -33,12 +33,12 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def median(works: Iterable[Callable[[], object]]) -> float:
-    """Milliseconds of a call in the median."""
+    """Median milliseconds of a call."""
     return statistics.median(map(timed, works))
 
 
 def apart(client: retrieval_store.Client, vectors: np.ndarray) -> tuple[float, float]:
-    """A collection for each tenant: milliseconds of making one, and of its first add."""
+    """One collection per tenant: milliseconds of creating one, and of its first add."""
     making, adding = [], []
     for tenant, some in enumerate(vectors):
         name, ids = f"tenant-{tenant:05}", [str(i) for i in range(len(some))]
@@ -51,7 +51,7 @@ def apart(client: retrieval_store.Client, vectors: np.ndarray) -> tuple[float, f
 
 
 def together(client: retrieval_store.Client, vectors: np.ndarray) -> tuple[float, float]:
-    """One collection for all: milliseconds of making it, and of the add for one tenant."""
+    """One collection for all tenants: milliseconds of creating it, and of adding one tenant."""
     adding = []
     making = timed(lambda: client.create_collection("all", embedding_function=None))
     things = client.get_collection("all", None)
@@ -65,7 +65,7 @@ def together(client: retrieval_store.Client, vectors: np.ndarray) -> tuple[float
 
 
 def queries(client: retrieval_store.Client, vectors: np.ndarray, is_apart: bool) -> list[float]:
-    """Milliseconds of a query for a tenant that wasn't asked for before, and of one that was."""
+    """Milliseconds of a tenant's first query, and of a repeated one."""
     tenants = np.linspace(0, len(vectors) - 1, ASKED).astype(int).tolist()
 
     def ask(tenant: int) -> Callable[[], object]:
@@ -81,7 +81,7 @@ def queries(client: retrieval_store.Client, vectors: np.ndarray, is_apart: bool)
 
 
 def measured(folder: Path, vectors: np.ndarray, is_apart: bool) -> dict[str, float]:
-    """The figures of one of the two ways."""
+    """The figures of one of the two designs."""
     with retrieval_store.Client(folder) as client:
         making, adding = (apart if is_apart else together)(client, vectors)
         snapshot = timed(lambda: client.snapshot(folder.with_suffix(".zip")))

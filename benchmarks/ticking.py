@@ -1,16 +1,15 @@
-"""How long an event loop stands still while `AsyncCollection` writes, and how many queries it gets.
+"""How long `AsyncCollection` blocks an event loop, and how many queries a loop completes.
 
     python benchmarks/ticking.py [--output FOLDER] [--holders]
 
-A task wakes every millisecond. The longest time between two of its turns, in milliseconds: idle,
-and while 100,000 records of 384 numbers with documents and metadata are added, in one call and in
-batches of 1,000, to a new directory; while all are read by one `get` and by `iterate`; and while
-hnswlib builds an index of 10,000, which so few don't get by themselves. --holders prints what other
-threads were at when a turn came late.
+A task wakes every millisecond. Figures are the longest times between two wake-ups, in milliseconds:
+idle; while 100,000 records of 384 numbers with documents and metadata are added to a new directory,
+in one call and in batches of 1,000; while all are read by one `get` and by `iterate`; and while
+hnswlib builds an index of 10,000. --holders prints what other threads did when a wake-up was late.
 
-Queries a second of 1, 16 and 256 tasks that each await one after the other, on 10,000 records, and
-of threads that call the client that isn't asynchronous, as many as tasks but no more than 16: the
-best of five runs of each, in turns, and the ratio of both. Prints JSON, and writes it.
+Queries per second of 1, 16 and 256 tasks, each of which awaits one query after another, on 10,000
+records; and of threads that use the synchronous client, as many as tasks but at most 16. Figures
+are the best of five alternating runs, and their ratio. Prints JSON, and saves it.
 """
 
 import argparse
@@ -41,14 +40,15 @@ LATE = 0.015  # seconds, after which it is printed who made a turn wait
 
 
 class Ticks:
-    """A task that wakes every millisecond. longest: seconds between two of its turns."""
+    """A task that wakes every millisecond. longest: the longest time between two wake-ups, in
+    seconds."""
 
     def __init__(self, tells: bool) -> None:
         self.longest = 0.0
         self._tells = tells
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Run until cancelled."""
         last = time.perf_counter()
         while True:
             await asyncio.sleep(0.001)
@@ -71,7 +71,7 @@ def _print_holders(late: float) -> None:
 
 @asynccontextmanager
 async def ticking(tells: bool) -> AsyncIterator[Ticks]:
-    """Ticks beside what is done meanwhile."""
+    """Ticks while the caller's block runs."""
     ticks = Ticks(tells)
     task = asyncio.create_task(ticks.run())
     await asyncio.sleep(0.01)
@@ -83,7 +83,7 @@ async def ticking(tells: bool) -> AsyncIterator[Ticks]:
 
 
 def records(count: int) -> dict[str, Any]:
-    """What is added."""
+    """The records to add."""
     rng = np.random.default_rng(1)
     return {
         "ids": [f"p{i}" for i in range(count)],
@@ -104,7 +104,7 @@ async def filled(client: AsyncClient, given: dict[str, Any], batch: int) -> Asyn
 
 
 async def iterated(things: AsyncCollection) -> None:
-    """Reads all records, a thousand at once."""
+    """Read all records, a thousand at once."""
     async for _ in things.iterate():
         pass
 
@@ -136,7 +136,7 @@ async def run(given: dict[str, Any], tells: bool) -> dict[str, float]:
 
 
 async def gaps(tells: bool) -> dict[str, float]:
-    """The least of several runs, since other programs make them longer, and nothing shorter."""
+    """The least gap of several runs, since other programs can only make it longer."""
     given = records(RECORDS)
     gc.freeze()  # so that what this program holds isn't looked at again and again
     runs = [await run(given, tells) for _ in range(ROUNDS)]
@@ -145,7 +145,7 @@ async def gaps(tells: bool) -> dict[str, float]:
 
 
 async def awaited(things: AsyncCollection, tasks: int) -> float:
-    """Queries a second of so many tasks."""
+    """Queries per second of this many tasks."""
     ends, vectors = time.perf_counter() + SECONDS, _queries()
 
     async def ask(first: int) -> int:
@@ -161,7 +161,7 @@ async def awaited(things: AsyncCollection, tasks: int) -> float:
 
 
 def threaded(things: Collection, threads: int) -> float:
-    """Queries a second of so many threads."""
+    """Queries per second of this many threads."""
     ends, vectors, done = time.perf_counter() + SECONDS, _queries(), [0] * threads
 
     def ask(own: int) -> None:
@@ -183,7 +183,7 @@ def _queries() -> Any:
 
 
 async def rates(client: AsyncClient, other: Client) -> dict[str, Any]:
-    """Of one kind of store."""
+    """The query rates of one kind of store."""
     things = await client.get_collection("things", None)
     twin = other.get_collection("things", None)
     found = {}
@@ -202,7 +202,7 @@ async def rates(client: AsyncClient, other: Client) -> dict[str, Any]:
 
 
 async def throughput() -> dict[str, Any]:
-    """Of each kind of store."""
+    """The query rates of each kind of store."""
     given, found = records(HELD), {}
     for kind in ("memory", "disk", "served"):
         with tempfile.TemporaryDirectory() as folder:
@@ -225,7 +225,7 @@ async def throughput() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, print, and keep."""
+    """Measure, print and save."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--output", type=Path, help="keeps the run in this folder")
     parser.add_argument("--holders", action="store_true", help="prints who makes turns late")

@@ -2,10 +2,10 @@
 
     python benchmarks/uploading.py [--points 20000] [--dimension 128] [--url http://localhost:6333]
 
-Each point has a vector, a text of 200 characters and four keys of metadata. Beside the copy stands
-`upload_collection` of the vectors alone, which is the bare work, and `upload_points` of all that
-the copy writes: vectors, sparse vectors of words, and payloads. Each is done three times, by turns,
-and the best counts; without --url the server is the one of the tests, in a process of its own.
+Each point has a vector, a text of 200 characters and four keys of metadata. The copy is compared
+with `upload_collection` of the vectors alone (the minimal work) and `upload_points` of everything
+the copy writes: vectors, sparse vectors of words, and payloads. Each runs three times, alternating,
+and the best counts. Without --url, the server is the tests' server, in its own process.
 """
 
 import argparse
@@ -30,7 +30,7 @@ TEXTS = (
 
 
 def copied(source, url):
-    """Seconds; the collection is left there."""
+    """Seconds of a copy; the copied collection stays."""
     with retrieval_store.Client(url=url) as target:
         start = time.perf_counter()
         source.copy_to(target)
@@ -38,7 +38,7 @@ def copied(source, url):
 
 
 def uploaded(qdrant, dimension, words, upload):
-    """Seconds of what `upload` does with a new collection."""
+    """Seconds of `upload` into a new collection."""
     qdrant.create_collection(
         "uploaded",
         {"embedding": models.VectorParams(size=dimension, distance="Cosine")},
@@ -52,7 +52,7 @@ def uploaded(qdrant, dimension, words, upload):
 
 
 def all_points(qdrant):
-    """The points of the copy, as they are there."""
+    """The points of the copy, as stored on the server."""
     found, offset = [], None
     while True:
         page, offset = qdrant.scroll("things", None, 1000, offset=offset, with_vectors=True)
@@ -105,7 +105,7 @@ def main():
 
 @contextmanager
 def served(url):
-    """A server's URL."""
+    """The URL of a server."""
     if url is not None:
         yield url
         return

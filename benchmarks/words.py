@@ -1,8 +1,8 @@
-"""Figures of words and sparse vectors, over WordNet's glosses or what stands in for them.
+"""Figures of words and sparse vectors, on WordNet's glosses or a substitute.
 
     python benchmarks/words.py [--points 100000]
 
-Text queries are sentence-like: whole texts of the collection. Prints JSON.
+Text queries are whole texts of the collection, so they are as long as sentences. Prints JSON.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def words(points: int, folder: Path) -> dict[str, float]:
         }
         deadline = time.monotonic() + 120
         while "trigrams" not in str(
-            things._backend.points.access.memory.cached_state.caches.lists.held_keys()
+            things._backend.points.access.memory.cached_state.caches.lists.nonempty_keys()
         ):
             assert time.monotonic() < deadline
             substring(0)
@@ -92,7 +92,8 @@ def words(points: int, folder: Path) -> dict[str, float]:
 
 
 def sparse(points: int, folder: Path) -> dict[str, float]:
-    """Sparse queries, with as many non-zeros in queries as in points; indices like words."""
+    """Sparse queries, with as many non-zeros as the points have. Indices are distributed like
+    words."""
     numbers = np.random.default_rng(1)
     popular = 1 / np.arange(1, TERMS + 1) ** 0.8
     popular /= popular.sum()

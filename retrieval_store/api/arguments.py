@@ -119,7 +119,7 @@ def records_of(request: WriteRequest) -> Records:
         sparse_embeddings=None if sparse is None else sparse_of(sparse, "sparse_embeddings"),
         embed=None if request.embed is None else embed_of(request.embed),
     )
-    _refuse_beside_embed(records)
+    _refuse_conflict_with_embed(records)
     for name in FIELDS:
         values = getattr(records, name)
         if values is not None and len(values) != len(records.ids):
@@ -175,7 +175,7 @@ def embed_of(embed: Any, allowed: tuple[str, ...] = get_args(Embed)) -> Embed:
     return embed  # type: ignore[no-any-return]
 
 
-def _refuse_beside_embed(records: Records) -> None:
+def _refuse_conflict_with_embed(records: Records) -> None:
     if records.embed is not None and records.embeddings is not None:
         raise InvalidArgumentError(
             f"embeddings and embed={records.embed!r} are both given: either vectors are, or what "

@@ -28,11 +28,11 @@ from retrieval_store.api.configuration import (
     all_settings,
     analyzer_of,
     check_space,
-    function_apart,
     given_settings,
     merge_given,
     refuse_conflict,
     spaces_of,
+    split_function,
     stored_settings,
     to_store,
 )
@@ -288,7 +288,7 @@ class Client:
                 embedding function's `supported_spaces()`, or the name of an unknown function.
         """
         collection_name(name)
-        configuration, embedding_function = function_apart(configuration, embedding_function)
+        configuration, embedding_function = split_function(configuration, embedding_function)
         function = _function_of(embedding_function)
         check_callable(data_loader, "data_loader")
         checked = None if metadata is None else check_metadata(metadata, "metadata")
@@ -733,7 +733,7 @@ def existing_collection(
 ) -> "Collection":
     """The existing collection of this name, opened as by `get_or_create_collection`, with the same
     errors; raises NotFoundError if it doesn't exist."""
-    configuration, function = function_apart(configuration, embedding_function)
+    configuration, function = split_function(configuration, embedding_function)
     use = _Using(_function_of(function), None, client._trust, check_model)
     record = client._record_named(collection_name(name))
     return client._opened(record, given_settings(configuration, None), use)

@@ -627,7 +627,7 @@ class Collection:
         keys = NamedKeys(filter_of(where, where_document))
         return [sentence for _, sentence in unknown_keys(self._points(), keys, ())]
 
-    def _asked_query(self, request: QueryRequest) -> AskedQuery:
+    def _build_query(self, request: QueryRequest) -> AskedQuery:
         """The query for the store that a request describes."""
         if request.query_sparse is not None:
             require_sparse("query_sparse", self._record())
@@ -792,7 +792,7 @@ class Collection:
             ef=ef, recall=recall, like=like, unlike=unlike, offset=offset,
             max_distance=max_distance, min_score=min_score, group_by=group_by, rerank=rerank,
         )  # fmt: skip
-        asked = self._asked_query(request)
+        asked = self._build_query(request)
         self._note_texts(asked.filter)
         hits = self._points().ask(asked.query)
         if not [found for found in hits if found.points.ids]:
@@ -897,7 +897,7 @@ class Collection:
             ef=ef, recall=recall, like=like, unlike=unlike, offset=offset,
             max_distance=max_distance, min_score=min_score, group_by=group_by, rerank=rerank,
         )  # fmt: skip
-        asked = self._asked_query(request)
+        asked = self._build_query(request)
         explanation = explanation_of(self._points().explain(asked.query))
         if asked.filter is not None and not explanation.get("matching", 1):
             from retrieval_store.api.unknown_keys import NamedKeys, unknown_keys
@@ -999,7 +999,7 @@ class Collection:
             ef=ef, recall=recall, like=like, unlike=unlike, offset=offset,
             max_distance=max_distance, min_score=min_score, group_by=group_by, rerank=rerank,
         )  # fmt: skip
-        asked = self._asked_query(request)
+        asked = self._build_query(request)
         spaces = spaces_of(all_settings(self._record()))
         coded = not self._backend.on_cluster and uses_codes(spaces[SPACE])
         case = case_of(request, asked.query, self._analyzer, records, containing, same, coded)

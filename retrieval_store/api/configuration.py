@@ -146,7 +146,7 @@ def _note(key: str) -> None:
     _log.warning("%r has no meaning here, where vectors are found without it", key)
 
 
-def function_apart(configuration: Any, function: Any) -> tuple[Any, Any]:
+def split_function(configuration: Any, function: Any) -> tuple[Any, Any]:
     """The configuration without its embedding function, and that function; the passed function if
     the configuration has none. Raises ConflictError if both are given and differ."""
     if not isinstance(configuration, Mapping) or "embedding_function" not in configuration:

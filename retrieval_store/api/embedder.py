@@ -46,16 +46,16 @@ class Embedder:
         return self._spec
 
     @property
-    def may_be_made(self) -> bool:
+    def may_create(self) -> bool:
         """Whether this client is allowed to create the stored function. Raises PluginError if no
         function with its name is installed."""
         from retrieval_store import plugins
-        from retrieval_store.api.embedding_functions import may_be_made
+        from retrieval_store.api.embedding_functions import may_create
 
         if self._spec is None or "name" not in self._spec:
             return False
         kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, str(self._spec["name"]))
-        return may_be_made(kind, self._spec, self._trust)
+        return may_create(kind, self._spec, self._trust)
 
     @property
     def is_there(self) -> bool:

@@ -306,7 +306,7 @@ def restore_function(spec: Spec | None, trust: bool) -> Embeds:
             "vectors"
         )
     kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, str(spec["name"]))
-    if not may_be_made(kind, spec, trust):
+    if not may_create(kind, spec, trust):
         raise EmbeddingFunctionError(
             f"the collection was created with the embedding function {_name_of_spec(spec)}. It may "
             "reach the network, the environment or files, so it isn't made of what a store says "
@@ -325,7 +325,7 @@ def restore_function(spec: Spec | None, trust: bool) -> Embeds:
         ) from error
 
 
-def may_be_made(kind: Any, spec: Spec, trust: bool) -> bool:
+def may_create(kind: Any, spec: Spec, trust: bool) -> bool:
     """Whether this process is allowed to create a function of this class from a stored
     specification."""
     return trust or plugins.is_self_contained(kind) or _canonical(spec) in _given_specs
@@ -490,11 +490,11 @@ def _may_be_same(requested: Spec, stored: Spec) -> bool:
 def _contradict(requested: Spec, stored: Spec) -> bool:
     """Whether a setting that decides the vectors has different values in both specifications. None
     counts as a missing value."""
-    one, other = (_said_settings(spec) for spec in (requested, stored))
+    one, other = (_settings_for_message(spec) for spec in (requested, stored))
     return any(one[name] != other[name] for name in one.keys() & other.keys() - {*MODEL_NAMES})
 
 
-def _said_settings(spec: Spec) -> dict[str, JSONValue]:
+def _settings_for_message(spec: Spec) -> dict[str, JSONValue]:
     is_known = plugins.is_known(plugins.EMBEDDING_FUNCTIONS, str(spec.get("name")))
     decisive = _decisive(spec) if is_known else spec
     settings = decisive.get("settings")

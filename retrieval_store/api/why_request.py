@@ -52,7 +52,7 @@ def case_of(
     spelled: dict[str, str] = {}
     if text is not None:
         words = analyzer()
-        beside, spelled = words_beside(question, text, words), spellings(words, text)
+        beside, spelled = ranking_by_words(question, text, words), spellings(words, text)
     conditions = chain(
         _conditions_of_ids(request.ids),
         _conditions_of_where(request.where),
@@ -108,7 +108,7 @@ def reasons_for(
         ids,
         containing,
         tuple(conditions),
-        () if text is None else words_beside(question, text, analyzer),
+        () if text is None else ranking_by_words(question, text, analyzer),
         spelled={} if text is None else spellings(analyzer, text),
         names=ArgumentNames(**(names or {})),
     )
@@ -169,7 +169,7 @@ def _terms(request: QueryRequest) -> ArgumentNames:
     return ArgumentNames(count="candidates", threshold=threshold, showing=showing)
 
 
-def words_beside(question: Query, text: str, analyzer: Analyzer) -> tuple[QueryStep, ...]:
+def ranking_by_words(question: Query, text: str, analyzer: Analyzer) -> tuple[QueryStep, ...]:
     """A ranking by the words of `text`, to be reported with the query's own rankings; empty if the
     query itself ranks by words."""
     (step,) = question.steps

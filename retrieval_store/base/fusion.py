@@ -14,7 +14,7 @@ from retrieval_store.base.arrays import RRF_K, Floats, FusionKind, Ints, Matrix
 # and are evaluated on the other half.
 IDENTIFIER_WEIGHT = 4.0  # by which the idf of words is multiplied that `analysis.is_identifier`
 RARITY_POWER = 3  # the power of the idf by which the words of a query are compared
-UNKNOWN_PART = 0.5  # the share of the greatest idf that is added: see `held_share`
+UNKNOWN_PART = 0.5  # the share of the greatest idf that is added: see `contained_share`
 MAX_WORD_WEIGHT = 1.5  # the greatest weight of words, relative to the weight 1 of vectors
 FIRST = 100  # hits of a ranking that determine the scaling of its scores
 # Numbers; for vectors of up to this total size, comparing all is as fast as comparing candidates.
@@ -57,7 +57,7 @@ def fuse(
     return items[best], totals[best]
 
 
-def held_share(shared: float, total: float, greatest: float) -> float:
+def contained_share(shared: float, total: float, greatest: float) -> float:
     """The share of a query's words that a document contains, weighted by rarity, from 0 to 1.
     shared: Σ idf³ over the query's words in the document. total: Σ idf³ over all words of the
     query. greatest: the idf of a word that occurs in a single document, which is also assumed for a

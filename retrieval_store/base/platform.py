@@ -10,7 +10,7 @@ POSIX and Windows are in this module. A store relies on the following guarantees
   the file is closed or the process dies, for any reason.
 - **Lock files** (`open_lock_file`, `remove_lock_file`): nobody can hold the lock of a removed file
   and mistake it for the lock of the file that has its name now.
-- **Private directories** (`own_directory`): other processes can see whether the owner of a
+- **Private directories** (`lock_directory`): other processes can see whether the owner of a
   directory is alive.
 - **Bytes** (`write_at`, `read_at`) read or write all of the bytes, at an offset.
 - **Syncs**: after `sync`, `sync_file` and `flush`, data that any process wrote to a file survives
@@ -251,7 +251,7 @@ if sys.platform == "win32":
             path.unlink()
 
     @contextmanager
-    def own_directory(directory: Path) -> Iterator[bool | None]:
+    def lock_directory(directory: Path) -> Iterator[bool | None]:
         if not directory.is_dir():
             yield False
             return
@@ -335,7 +335,7 @@ else:
             path.unlink(missing_ok=True)
 
     @contextmanager
-    def own_directory(directory: Path) -> Iterator[bool | None]:
+    def lock_directory(directory: Path) -> Iterator[bool | None]:
         """Context manager: yields whether this call owns a private directory now. It owns the
         directory if it holds the directory's lock, and the directory still exists. Yields None if
         directories have no locks, as on a network. Also yields None for another user's directory,

@@ -220,7 +220,7 @@ def shortens_tracebacks(kind: ClassT) -> ClassT:
     if not HAS_ALL_FRAMES:
         for name, attribute in list(vars(kind).items()):
             if isinstance(attribute, FunctionType) and (name == "__init__" or name[0] != "_"):
-                setattr(kind, name, _hide_own_frames(attribute))
+                setattr(kind, name, _hide_internal_frames(attribute))
     return kind
 
 
@@ -249,7 +249,7 @@ def is_shown_without_frames(error: RetrievalStoreError) -> bool:
     return True
 
 
-def _hide_own_frames(method: Callable[..., Any]) -> Callable[..., Any]:
+def _hide_internal_frames(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
     def call_and_shorten_traceback(*arguments: Any, **keywords: Any) -> Any:
         try:

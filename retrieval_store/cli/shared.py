@@ -536,7 +536,7 @@ def collection_by(
     except ConflictError:
         if name_of_function(spec) == model:  # by other settings, which are its own
             return client.get_collection(name, **arguments)
-        is_missing = spec is not None and not _is_here(spec)
+        is_missing = spec is not None and not _is_installed(spec)
         if is_missing and not refuse_if_remembered_is_missing:
             return client.get_collection(
                 name, embedding_function=function, check_model=False, **arguments
@@ -546,7 +546,7 @@ def collection_by(
         ) from None
 
 
-def _is_here(spec: dict[str, Any]) -> bool:
+def _is_installed(spec: dict[str, Any]) -> bool:
     from retrieval_store import plugins
 
     name = spec.get("name")

@@ -38,7 +38,7 @@ class EmbeddingFunctionTests:
         assert np.isfinite(vectors).all()
         assert all(vector.any() for vector in vectors), "a vector of zeros is near to nothing"
 
-    def test_a_vector_does_not_depend_on_what_it_is_embedded_with(
+    def test_a_vector_does_not_depend_on_the_other_inputs(
         self, function: Any, inputs: list[Any]
     ) -> None:
         together = np.asarray(function(inputs), np.float64)
@@ -52,7 +52,7 @@ class EmbeddingFunctionTests:
         asked, made = np.asarray(ask(inputs[:2])), np.asarray(function(inputs[:2]))
         assert asked.shape == made.shape
 
-    def test_its_settings_are_json_that_makes_it_again(
+    def test_settings_are_json_that_recreates_the_function(
         self, function: Any, inputs: list[Any]
     ) -> None:
         if not hasattr(function, "settings"):
@@ -60,7 +60,7 @@ class EmbeddingFunctionTests:
         again = type(function)(**json.loads(json.dumps(function.settings())))
         np.testing.assert_allclose(again(inputs), function(inputs), rtol=1e-3, atol=1e-3)
 
-    def test_the_tokens_that_it_says_it_reads_can_be_counted(self, function: Any) -> None:
+    def test_tokens_up_to_max_tokens_can_be_counted(self, function: Any) -> None:
         most = getattr(function, "max_tokens", None)
         if most is None or not hasattr(function, "count_tokens"):
             pytest.skip("it tells of no tokens")
@@ -68,7 +68,7 @@ class EmbeddingFunctionTests:
         short, long = function.count_tokens(["word", "word " * 2 * most])
         assert 0 < short < most < long
 
-    def test_a_collection_finds_what_it_embeds(self, function: Any, inputs: list[Any]) -> None:
+    def test_a_collection_finds_embedded_inputs(self, function: Any, inputs: list[Any]) -> None:
         if not all(isinstance(one, str) for one in inputs):
             pytest.skip("it embeds no texts")
         with retrieval_store.Client() as client:
@@ -91,16 +91,16 @@ class DataLoaderTests:
         """At least two URIs that can be loaded."""
         raise NotImplementedError("define the fixture `uris`")
 
-    def test_each_uri_has_an_item_in_its_place(self, loader: Any, uris: list[str]) -> None:
+    def test_each_uri_has_an_item_at_its_position(self, loader: Any, uris: list[str]) -> None:
         items = loader(uris)
         assert len(items) == len(uris) and all(item is not None for item in items)
         for uri, item in zip(uris, items, strict=True):
             np.testing.assert_array_equal(np.asarray(loader([uri])[0]), np.asarray(item))
 
-    def test_no_uris_are_no_items(self, loader: Any) -> None:
+    def test_no_uris_give_no_items(self, loader: Any) -> None:
         assert len(loader([])) == 0
 
-    def test_what_cannot_be_loaded_is_an_error_or_nothing(
+    def test_an_unloadable_uri_raises_an_error_or_gives_none(
         self, loader: Any, tmp_path: Path
     ) -> None:
         try:
@@ -130,10 +130,10 @@ class IndexTests:
         """A new index without vectors."""
         return self.index_class(DIMENSION, metric, self.settings)
 
-    def test_it_says_that_its_settings_lead_nowhere(self) -> None:
+    def test_the_class_declares_that_it_is_self_contained(self) -> None:
         assert getattr(self.index_class, "self_contained", False) is True
 
-    def test_settings_that_it_does_not_know_are_refused(self) -> None:
+    def test_unknown_settings_are_refused(self) -> None:
         with pytest.raises(ValueError, match="no_such_setting"):
             self.index_class(DIMENSION, "l2", {**self.settings, "no_such_setting": 1})
 
@@ -159,7 +159,7 @@ class IndexTests:
             np.testing.assert_allclose(distances, said, rtol=1e-3, atol=1e-4)
             assert (np.diff(distances, axis=1) >= 0).all(), "the nearest come first"
 
-    def test_what_is_saved_is_loaded_and_goes_on(
+    def test_a_saved_index_can_be_loaded_and_extended(
         self, vectors: npt.NDArray[np.float32], tmp_path: Path
     ) -> None:
         index, loaded = self.make(), self.make()

@@ -119,7 +119,7 @@ class StoreTests:
 
     # Collections
 
-    def test_a_collection_is_made_listed_found_and_deleted(self, client: Client) -> None:
+    def test_a_collection_is_created_listed_opened_and_deleted(self, client: Client) -> None:
         made = client.create_collection(NAME, metadata={"about": "tests"}, embedding_function=None)
         assert [one.name for one in client.list_collections()] == [NAME]
         got = client.get_collection(NAME, embedding_function=None)
@@ -131,14 +131,14 @@ class StoreTests:
         with pytest.raises(NotFoundError):
             made.count()
 
-    def test_a_name_that_is_taken_is_refused(self, client: Client, filled: Collection) -> None:
+    def test_an_existing_name_is_refused(self, client: Client, filled: Collection) -> None:
         with pytest.raises(AlreadyExistsError):
             client.create_collection(NAME, embedding_function=None)
         assert client.get_or_create_collection(NAME, embedding_function=None).count() == COUNT
 
     # Records
 
-    def test_what_was_added_is_read_as_it_was(self, filled: Collection) -> None:
+    def test_records_are_read_as_they_were_added(self, filled: Collection) -> None:
         got = filled.get(include=["embeddings", "metadatas", "documents"])
         assert got["ids"] == IDS
         assert got["metadatas"] == METADATAS
@@ -153,25 +153,27 @@ class StoreTests:
         assert [len(page) for page in pages] == [15, 15, 10, 0]
         assert [one for page in pages for one in page] == IDS
 
-    def test_a_record_may_have_a_vector_alone(self, collection: Collection) -> None:
+    def test_a_record_can_consist_of_a_vector_only(self, collection: Collection) -> None:
         collection.add("bare", [[1.0] * DIMENSION])
         got: Any = collection.get("bare", include=["metadatas", "documents"])
         for field in (got["metadatas"], got["documents"]):
             assert field == [None]
 
-    def test_an_id_that_is_there_is_refused_and_nothing_written(self, filled: Collection) -> None:
+    def test_an_existing_id_is_refused_and_nothing_is_written(self, filled: Collection) -> None:
         with pytest.raises(IDAlreadyExistsError):
             filled.add(["new", IDS[0]], VECTORS[:2])
         assert filled.count() == COUNT and filled.get("new")["ids"] == []
 
-    def test_a_vector_of_another_length_is_refused(self, filled: Collection) -> None:
+    def test_a_vector_of_another_dimension_is_refused(self, filled: Collection) -> None:
         with pytest.raises(DimensionMismatchError):
             filled.add("new", [[1.0] * (DIMENSION + 1)])
         with pytest.raises(DimensionMismatchError):
             filled.query(query_embeddings=[[1.0] * (DIMENSION + 1)])
         assert filled.count() == COUNT
 
-    def test_lists_of_other_lengths_than_the_ids_are_refused(self, collection: Collection) -> None:
+    def test_lists_whose_lengths_differ_from_the_ids_are_refused(
+        self, collection: Collection
+    ) -> None:
         with pytest.raises(InvalidArgumentError):
             collection.add(["a", "b"], VECTORS[:3])
         with pytest.raises(InvalidArgumentError):
@@ -180,7 +182,7 @@ class StoreTests:
 
     # Queries
 
-    def test_the_nearest_are_those_of_all_records(self, client: Client) -> None:
+    def test_hits_are_the_nearest_of_all_records(self, client: Client) -> None:
         for metric in self.metrics:
             configuration: Any = {"hnsw": {"space": metric}}
             made = client.create_collection(
@@ -197,11 +199,11 @@ class StoreTests:
                 assert ids == [IDS[i] for i in order], metric
                 np.testing.assert_allclose(distances, expected[order], rtol=1e-4, atol=1e-5)
 
-    def test_more_results_than_records_are_all_records(self, filled: Collection) -> None:
+    def test_more_results_than_records_returns_all_records(self, filled: Collection) -> None:
         (ids,) = filled.query(query_embeddings=QUERIES[:1], n_results=3 * COUNT)["ids"]
         assert sorted(ids) == sorted(IDS)
 
-    def test_a_query_gives_what_is_asked_for(self, filled: Collection) -> None:
+    def test_a_query_returns_the_included_parts(self, filled: Collection) -> None:
         found = filled.query(
             query_embeddings=VECTORS[5:6],
             n_results=1,
@@ -246,9 +248,7 @@ class StoreTests:
             )["ids"]
             assert ids == [IDS[i] for i in np.argsort(-scores, kind="stable")[:10]], alpha
 
-    def test_a_hybrid_trusts_words_by_how_much_of_the_text_they_are(
-        self, filled: Collection
-    ) -> None:
+    def test_a_hybrid_weights_words_by_their_share_of_the_query(self, filled: Collection) -> None:
         vectors, texts = VECTORS[[9, 9]], ["7", "7 zeppelin airship"]
         found = filled.query(vectors, texts, n_results=1, mode="hybrid")["ids"]
         assert found == [[IDS[7]], [IDS[9]]]
@@ -267,7 +267,7 @@ class StoreTests:
     def test_a_filter_restricts_ids(self, filled: Collection) -> None:
         assert filled.get(IDS[:10], where={"even": True})["ids"] == IDS[:10:2]
 
-    def test_documents_are_filtered_by_what_they_contain(self, filled: Collection) -> None:
+    def test_documents_are_filtered_by_their_content(self, filled: Collection) -> None:
         if not self.has_document_filters:
             pytest.skip("has_document_filters is False")
         boats = [i for i, document in enumerate(DOCUMENTS) if "boat" in document]
@@ -286,7 +286,7 @@ class StoreTests:
 
     # Changes
 
-    def test_what_was_deleted_is_found_no_more(self, filled: Collection) -> None:
+    def test_deleted_records_are_not_found(self, filled: Collection) -> None:
         filled.delete(IDS[:4])
         filled.delete(where={"word": "cloud"})
         left = [i for i in range(4, COUNT) if METADATAS[i].get("word") != "cloud"]

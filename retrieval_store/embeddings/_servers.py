@@ -170,7 +170,7 @@ def _answer(url: str, body: bytes, headers: Mapping[str, str], timeout: float) -
         url, body, {"Content-Type": "application/json", **headers}, method="POST"
     )
     # A proxy is another machine, and what runs on this one is never asked through it.
-    proxies: dict[str, str] | None = {} if _is_here(url) else None
+    proxies: dict[str, str] | None = {} if _is_local(url) else None
     opener = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler(proxies))
     with opener.open(request, timeout=timeout) as response:
         try:
@@ -179,7 +179,7 @@ def _answer(url: str, body: bytes, headers: Mapping[str, str], timeout: float) -
             raise EmbeddingFunctionError(f"{url} didn't answer JSON") from error
 
 
-def _is_here(url: str) -> bool:
+def _is_local(url: str) -> bool:
     """Whether the host of a URL is this machine."""
     host = (urllib.parse.urlsplit(url).hostname or "").rstrip(".")
     with suppress(ValueError, OSError):

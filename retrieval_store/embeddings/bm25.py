@@ -14,7 +14,7 @@ import numpy as np
 
 from retrieval_store.base.analysis import K1, B, Words, analyzer, is_identifier
 from retrieval_store.base.arrays import Floats, SparseVector, plain_scalar
-from retrieval_store.base.fusion import FIRST, RARITY_POWER, held_share
+from retrieval_store.base.fusion import FIRST, RARITY_POWER, contained_share
 from retrieval_store.base.system import needing
 from retrieval_store.base.validation import quote
 from retrieval_store.errors import InvalidArgumentError
@@ -96,14 +96,14 @@ class BM25Embedding:
             for indices, _ in self._count_words(words, len(input))
         ]
 
-    def held_share(
+    def contained_share(
         self, query: SparseVector, documents: Sequence[str], scores: Floats, count: int
     ) -> float:
         """The greatest share of a query that a single one of the best documents contains; see
-        `base.fusion.held_share`. It is estimated from the scores that a server with idf returned,
-        for a collection of `count` documents. The idf of each word is fitted to the scores by least
-        squares. A word that none of these documents contains counts as if no document in the
-        collection contained it."""
+        `base.fusion.contained_share`. It is estimated from the scores that a server with idf
+        returned, for a collection of `count` documents. The idf of each word is fitted to the
+        scores by least squares. A word that none of these documents contains counts as if no
+        document in the collection contained it."""
         documents, scores = documents[:FIRST], scores[:FIRST]
         if not (len(documents) and len(query.indices)):
             return 0.0
@@ -112,7 +112,7 @@ class BM25Embedding:
         found_idf = np.maximum(np.linalg.lstsq(values, scores, rcond=None)[0], 0.0)
         rarity = np.where(is_known, found_idf, greatest_idf * query.values) ** RARITY_POWER
         shared = float(((values > 0) @ rarity).max())
-        return held_share(shared, float(rarity.sum()), greatest_idf)
+        return contained_share(shared, float(rarity.sum()), greatest_idf)
 
     def _values_in(self, documents: Sequence[str], query: SparseVector) -> Floats:
         """(documents, words): the values of the query's words in each document."""

@@ -88,7 +88,7 @@ from retrieval_store.engine.text.inverted import (
     OF_DOCUMENTS,
     OF_VECTORS,
     measures_still_valid,
-    renumber_kept,
+    renumber_cached_lists,
     source_of_lists,
 )
 from retrieval_store.errors import (
@@ -287,7 +287,7 @@ class Memory:
         """Whether there are lists of words or of sparse vectors that queries have used."""
         cached = self._cached
         return bool(self.lists_in_use[1]) or (
-            cached is not None and bool(cached.caches.lists.asked_keys())
+            cached is not None and bool(cached.caches.lists.used_keys())
         )
 
     def has_something_to_save(self) -> bool:
@@ -295,7 +295,7 @@ class Memory:
         index or codes that have grown since they were saved."""
         cached = self._cached
         if cached is not None and (
-            cached.caches.lists.held_keys() or is_worth_a_file(cached.state.count)
+            cached.caches.lists.nonempty_keys() or is_worth_a_file(cached.state.count)
         ):
             return True
         return any(space.has_something_to_save for space in list(self._spaces.values()))
@@ -377,7 +377,7 @@ def with_lists_of(
     changed = changes_since(old.state, new, connection)
     if changed is None:
         return caches
-    return replace(caches, lists=renumber_kept(old.caches.lists, old.state, new, changed))
+    return replace(caches, lists=renumber_cached_lists(old.caches.lists, old.state, new, changed))
 
 
 def caches_after(
@@ -617,11 +617,11 @@ class Access:
                     self.memory.forget()
                     is_new = True
                     continue
-                damage = self._damage_behind(error)
+                damage = self._check_after_error(error)
                 if not self._should_retry(damage, states_read):
                     raise damage from error
 
-    def _damage_behind(self, error: Exception) -> DamagedError:
+    def _check_after_error(self, error: Exception) -> DamagedError:
         """After an error, check all bytes of the files. Returns the damage as an error; raises
         `error` itself if there is none. A state without damage isn't checked again until the next
         write."""
@@ -669,7 +669,7 @@ class Access:
         its state. The error isn't raised here: its traceback would keep all local objects of the
         call alive."""
         if isinstance(error, StorageError):
-            self.refuse_if_gone()
+            self.refuse_if_deleted()
         return (
             isinstance(error, DamagedError)
             and bool(states_read)
@@ -712,7 +712,7 @@ class Access:
         except RetrievalStoreError:
             raise
         except CORRUPTION_ERRORS as error:
-            raise self._damage_behind(error) from error
+            raise self._check_after_error(error) from error
         CACHE_BUDGET.settle(self._budget_entry)
         return result
 
@@ -728,7 +728,7 @@ class Access:
                 result = self._database.write(make, committed)
             except Exception as error:
                 if committed or not joined:
-                    self._refuse_what_explains(error)
+                    self._raise_known_cause(error)
                     raise
                 joins = False
             else:
@@ -821,10 +821,10 @@ class Access:
         try:
             return self._database.use(work, *arguments)
         except StorageError as error:
-            self._refuse_what_explains(error)
+            self._raise_known_cause(error)
             raise
 
-    def _refuse_what_explains(self, error: Exception) -> None:
+    def _raise_known_cause(self, error: Exception) -> None:
         """Raise a more precise error than `error`, if the cause is known. It is NotFoundError if
         the collection is deleted, or an error that names the collection and the process that has
         locked it. Otherwise nothing is raised."""
@@ -833,9 +833,9 @@ class Access:
             subject = f"collection {self.name!r} in {path.parent.parent}"
             raise lock_timeout(subject, path) from error
         if isinstance(error, StorageError):
-            self.refuse_if_gone()
+            self.refuse_if_deleted()
 
-    def refuse_if_gone(self) -> None:
+    def refuse_if_deleted(self) -> None:
         """Raise NotFoundError if the collection's directory is gone, which means that it was
         deleted. Raise StorageError if the store's directory is gone. For a collection in memory,
         raise NotFoundError if it is marked as deleted."""

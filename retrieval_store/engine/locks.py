@@ -95,7 +95,7 @@ class SharedLock:
     def share(self, work: Callable[[*Ts], T], *arguments: *Ts) -> T:
         """Call `work` with these arguments while no thread holds the lock exclusively, and return
         its result."""
-        inside = self._inside.get(threading.get_ident()) or _own_lock(self._inside)
+        inside = self._inside.get(threading.get_ident()) or _lock_of_thread(self._inside)
         if inside.is_mine():  # an exclusive thread already waits for this thread
             return work(*arguments)
         with inside:
@@ -106,7 +106,7 @@ class SharedLock:
     def share_at_once(self, work: Callable[[], T], on_timeout: Callable[[], T]) -> T:
         """Like `share`, but without waiting. If another thread holds the lock exclusively, or waits
         to do so, the result of `on_timeout` is returned."""
-        inside = _own_lock(self._inside)
+        inside = _lock_of_thread(self._inside)
         if inside.is_mine():
             return work()
         with inside:
@@ -115,8 +115,8 @@ class SharedLock:
         return on_timeout()
 
     def _share_in_turn(self, work: Callable[[*Ts], T], *arguments: *Ts) -> T:
-        inside = _own_lock(self._inside)
-        with _own_lock(self._waiting):
+        inside = _lock_of_thread(self._inside)
+        with _lock_of_thread(self._waiting):
             while True:
                 with self.barrier:
                     pass
@@ -143,14 +143,14 @@ class SharedLock:
 
     def is_mine(self) -> bool:
         """Whether this thread shares the lock."""
-        return _own_lock(self._inside).is_mine()
+        return _lock_of_thread(self._inside).is_mine()
 
     def forget_others(self) -> None:
         """Drop the locks of other threads; called in a forked child, which has only one thread."""
         self._inside, self._waiting = {}, {}
 
 
-def _own_lock(locks: dict[int, ReentrantLock]) -> ReentrantLock:
+def _lock_of_thread(locks: dict[int, ReentrantLock]) -> ReentrantLock:
     """The lock of the calling thread. A new thread may have the ident of a thread that has ended;
     then it gets that thread's lock, which is free."""
     me = threading.get_ident()
@@ -325,7 +325,7 @@ class QuestionLine(Generic[Q, A]):
     """
 
     def __init__(self, are_alike: Callable[[Q, Q], bool]) -> None:
-        self._are_alike = are_alike
+        self._have_same_fields = are_alike
         self._line: deque[_Waiting[Q, A]] = deque()
         self._seats = [Lock() for _ in range(SEATS)]
 
@@ -340,7 +340,7 @@ class QuestionLine(Generic[Q, A]):
                 return (waiting.answers or answer_all([question]))[0]
         try:
             if self._line:
-                return _answer_together(question, self._take_others(question), answer_all)
+                return _answer_group(question, self._take_others(question), answer_all)
             return answer_all([question])[0]
         finally:
             seat.release()
@@ -392,16 +392,14 @@ class QuestionLine(Generic[Q, A]):
                 other = self._line.popleft()
             except IndexError:
                 break
-            if not self._are_alike(other.question, question):
+            if not self._have_same_fields(other.question, question):
                 self._line.appendleft(other)
                 break
             others.append(other)
         return others
 
 
-def _answer_together(
-    question: Q, others: Sequence[_Waiting[Q, A]], answer_all: AnswerAll[Q, A]
-) -> A:
+def _answer_group(question: Q, others: Sequence[_Waiting[Q, A]], answer_all: AnswerAll[Q, A]) -> A:
     """Answer a query and the waiting queries of other threads together. Returns the answer to
     `question`, and stores the other answers in `others`."""
     try:

@@ -111,7 +111,7 @@ class PointStore:
     def __init__(self, access: Access) -> None:
         self.access = access
         self._unmaintained = 0
-        self._line = QuestionLine[Query, Hits](_are_alike)
+        self._line = QuestionLine[Query, Hits](_have_same_fields)
         self._sweep_at = 0.0  # when maintenance should delete expired points again
 
     @property
@@ -634,7 +634,7 @@ def _can_be_batched(question: Query) -> bool:
     return budget.may_wait()
 
 
-def _are_alike(question: Query, other: Query) -> bool:
+def _have_same_fields(question: Query, other: Query) -> bool:
     return question.fields == other.fields
 
 

@@ -165,7 +165,7 @@ def guard(connection: apsw.Connection, path: Path | None) -> StepLimiter:
     return steps
 
 
-def refuse_odd_files_beside(path: Path) -> None:
+def refuse_foreign_journals(path: Path) -> None:
     """Raise DamagedError if SQLite would use a file next to the database that isn't ours. Our
     databases have no journals. A journal of another program can hang SQLite, change the database,
     and, with an old SQLite, have any file deleted."""
@@ -499,7 +499,7 @@ def connect(path: Path, format: Format, mode: Mode, is_small: bool = False) -> L
     """A connection to an existing database. Raises FormatError if it isn't a database of ours.
     is_small: whether the connection gets a small cache."""
     with translate_errors(path), corruption_as_damage(path):
-        refuse_odd_files_beside(path)
+        refuse_foreign_journals(path)
         connection = _open_file(path, apsw.SQLITE_OPEN_READWRITE, mode)
         try:
             steps = guard(connection, path)

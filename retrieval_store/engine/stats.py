@@ -175,7 +175,7 @@ def gauges(access: Access, mode: Mode) -> Gauges:
         with corruption_as_damage(path):
             return database.read(look)
     except (StorageError, FormatError) as error:
-        access.refuse_if_gone()
+        access.refuse_if_deleted()
         return Gauges(disk=_on_disk(access.directory), problem=str(error))
     finally:
         database.close(partial(ClientClosedError, "it was looked at"))
@@ -196,7 +196,7 @@ def _gauges_of(
     spaces = [] if state is None else state.spaces.values()
     lag = uncoded = None
     if state is not None and caches is not None and _is_at_hand(state, head.generation):
-        lag, uncoded = _behind(connection, state, caches)
+        lag, uncoded = _count_missing(connection, state, caches)
     return Gauges(
         points=count_present(connection),
         seq=head.seq,
@@ -215,7 +215,7 @@ def _is_at_hand(state: State, generation: int) -> bool:
     return state.is_whole and state.head.generation == generation
 
 
-def _behind(connection: apsw.Connection, state: State, caches: Caches) -> tuple[int, int]:
+def _count_missing(connection: apsw.Connection, state: State, caches: Caches) -> tuple[int, int]:
     """How many vectors of points are missing from an index, and how many lack codes that they
     should have. Both memory and files are counted."""
     lag = uncoded = 0
@@ -465,7 +465,9 @@ def _columns(view: SearchView, paths: Sequence[PayloadPath]) -> dict[str, str]:
     """How the columns of each path came into memory. The keys of the result are the first keys of
     the paths."""
     columns = {path: ValuesAt(path, "whole") for path in paths}
-    in_memory_before = {path: _is_there(view, view.caches.columns, columns[path]) for path in paths}
+    in_memory_before = {
+        path: _is_cached(view, view.caches.columns, columns[path]) for path in paths
+    }
     for path in paths:
         note_use(view, path, USES_WORTH)
     loaded = current_columns(
@@ -491,7 +493,7 @@ def _lists(view: SearchView, analyzer: Analyzer | None) -> dict[str, str]:
 
 def _list(view: SearchView, key: Hashable, scoring: Scoring) -> str:
     cache, seq, height = view.caches.lists, view.state.head.seq, len(view.state.pks)
-    in_memory_before = _is_there(view, cache, key)
+    in_memory_before = _is_cached(view, cache, key)
     _ask(view, scoring)
     return _where_index_is(in_memory_before, cache.at(key, seq, height).memory is not None)
 
@@ -503,7 +505,7 @@ def _ask(view: SearchView, scoring: Scoring) -> EngineTrace:
     return trace
 
 
-def _is_there(view: SearchView, cache: LayerCache, key: Hashable) -> bool:
+def _is_cached(view: SearchView, cache: LayerCache, key: Hashable) -> bool:
     return cache.find(key, view.state.head.seq, len(view.state.pks)) is not None
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from retrieval_store.base.analysis import K1, B, Words, idf_of, is_identifier
 from retrieval_store.base.arrays import Floats, Ints, Matrix, Metric
-from retrieval_store.base.fusion import FIRST, RARITY_POWER, held_share
+from retrieval_store.base.fusion import FIRST, RARITY_POWER, contained_share
 from retrieval_store.base.pca import draw_sample
 from retrieval_store.base.validation import (
     JSONValue,
@@ -193,7 +193,7 @@ class ScanRanker:
             weights = np.bincount(query_words.codes, minlength=len(idf)) * idf**RARITY_POWER
             held = weights @ (shares[:, ranking.items[:FIRST]] > 0)
             shared, total = float(held.max(initial=0.0)), float(weights.sum())
-            ranking.share = held_share(shared, total, greatest_idf)
+            ranking.share = contained_share(shared, total, greatest_idf)
         return ranking
 
     def _word_shares(self, text: Bm25, query: str) -> tuple[Words, Floats, Floats, float]:

@@ -157,7 +157,7 @@ class KeptValues(Protocol):
     def between(self, bounds: Interval) -> RowSet:
         """The rows that have a number inside the bounds."""
 
-    def texts_that(self, fulfil: Callable[[Sequence[str]], Sequence[bool]]) -> RowSet:
+    def rows_of_matching_texts(self, fulfil: Callable[[Sequence[str]], Sequence[bool]]) -> RowSet:
         """The rows of the strings that fulfil a condition. The function `fulfil` is called once
         with all strings."""
 

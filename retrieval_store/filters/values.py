@@ -253,7 +253,7 @@ class TextLeaf(ColumnLeaf):
         return isinstance(value, str) and self.among([value])[0]
 
     def find_rows(self, kept: KeptValues) -> RowSet:
-        return kept.texts_that(self.among)
+        return kept.rows_of_matching_texts(self.among)
 
 
 class Substring(TextLeaf):

@@ -31,9 +31,9 @@ from retrieval_store.api.configuration import (
     PARTS,
     agreeing,
     all_settings,
-    function_apart,
     given_settings,
     merge_given,
+    split_function,
 )
 from retrieval_store.api.embedding_functions import (
     check_ready,
@@ -208,14 +208,14 @@ def open_collection(
         )
     if collection is not None:
         _check_is_collection(collection)
-        _refuse_made_otherwise(collection, distance, configuration)
+        _refuse_other_settings(collection, distance, configuration)
         _require_sparse(collection, sparse_model)
         return OpenedCollection(collection, None)
     opened = _client(path, url, create) if client is None else None
     spec = _CollectionSpec(distance, configuration, metadata, create, sparse_model)
     using = {"embedding_function": embedding_function, "check_model": check_model}
     try:
-        target = _got_or_made(client or opened, name, spec, using)
+        target = _get_or_create(client or opened, name, spec, using)
     except BaseException:
         if opened is not None:
             opened.close()
@@ -242,12 +242,12 @@ def _check_is_collection(collection: Any) -> None:
         )
 
 
-def _refuse_made_otherwise(
+def _refuse_other_settings(
     collection: Collection, distance: str | None, configuration: Mapping[str, Any] | None
 ) -> None:
     """Raise ConflictError if the collection has other settings than the requested settings."""
     stored = all_settings(collection._record())
-    required, _ = function_apart(_with_distance(configuration, distance, {}), DEFAULT)
+    required, _ = split_function(_with_distance(configuration, distance, {}), DEFAULT)
     for name, value in merge_given(stored, given_settings(required, None)).items():
         if value != stored[name]:
             raise ConflictError(
@@ -283,7 +283,7 @@ def _require_sparse(collection: Collection, sparse_model: Any) -> None:
         )
 
 
-def _got_or_made(
+def _get_or_create(
     client: Any, name: str, spec: _CollectionSpec, using: dict[str, Any]
 ) -> Collection:
     metadata = spec.metadata or {}

@@ -27,7 +27,8 @@ its float32 approximation, and e a bound of the error, |a - d| ≤ e.
    d ≤ A + e, so the k-th least d is at most A + e, and a row among the k nearest has
    a ≤ d + e ≤ A + 2e. All rows with a ≤ A + 2e are candidates (`_within_common`).
 4. If each row has its own e: let L be the k-th least a + e. At least k rows have d ≤ L, so a row
-   among the k nearest has a - e ≤ d ≤ L. All rows with a - e ≤ L are candidates (`_within_own`).
+   among the k nearest has a - e ≤ d ≤ L. All rows with a - e ≤ L are candidates
+   (`_within_own_bounds`).
 5. "l1": all terms of d = Σ|xᵢ - qᵢ| are positive, so the error is relative to d itself:
    |a - d| ≤ γ d. With A as above, the k-th least d is at most A / (1 - γ), so a row among the k
    nearest has a ≤ (1 + γ) A / (1 - γ), which is less than (1 + 4 (n + 8) u) A.
@@ -520,7 +521,7 @@ def _products(queries: Matrix, matrix: Stored, slots: Ints | None) -> Matrix:
     """The dot products of the queries and the rows `slots`: (q, m) float32. The cheaper of two
     methods is used."""
     if slots is not None and len(slots) * GATHER_FACTOR <= len(matrix):
-        return _products_of_some(queries, matrix, slots)
+        return _products_of_slots(queries, matrix, slots)
     products = _products_of_all(queries, matrix)
     return products if slots is None else products[:, slots]
 
@@ -538,7 +539,7 @@ def _products_of_all(queries: Matrix, matrix: Stored) -> Matrix:
     return products
 
 
-def _products_of_some(queries: Matrix, matrix: Stored, slots: Ints) -> Matrix:
+def _products_of_slots(queries: Matrix, matrix: Stored, slots: Ints) -> Matrix:
 
     products = np.empty((len(queries), len(slots)), np.float32)
     wide = np.empty((_at_once(matrix), matrix.shape[1]), np.float32)
@@ -583,7 +584,7 @@ def _candidates(
         if len(places) > MANY_CANDIDATES_PER_HIT * k + MIN_CANDIDATES:
             # A few long rows make the common bound loose, so each row gets its own bound.
             errors = gamma * _scale(norms.lengths[chosen], length, metric)
-            places = _within_own(approximate, errors, k)
+            places = _within_own_bounds(approximate, errors, k)
     return places if slots is None else slots[places]
 
 
@@ -597,7 +598,7 @@ def _within_common(approximate: Matrix, error: Floats | float, k: int) -> Ints:
     return np.flatnonzero(approximate <= np.nextafter(np.float32(limit), np.float32(np.inf)))
 
 
-def _within_own(approximate: Matrix, errors: Floats | float, k: int) -> Ints:
+def _within_own_bounds(approximate: Matrix, errors: Floats | float, k: int) -> Ints:
     limit = np.partition(approximate + errors, k - 1)[k - 1]
     return np.flatnonzero(approximate - errors <= limit)
 

@@ -13,8 +13,8 @@ from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 __all__ = [
     "cite",
     "ids_around",
-    "is_beside",
     "is_of_folder",
+    "is_same_file_version",
     "show_metadata",
     "without_keys_of_sync",
 ]
@@ -116,7 +116,7 @@ def ids_around(point_id: str, metadata: Mapping[str, Any], number: int) -> list[
     return [f"{start}#{i}" for i in range(first, last + 1)]
 
 
-def is_beside(other: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
+def is_same_file_version(other: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
     """Whether two passages, given by their metadata, are from the same version of the same file."""
     return all(other.get(key) == metadata.get(key) for key in ("source", "path", "hash"))
 

@@ -139,7 +139,7 @@ def query_batch(
     versions = any(not isinstance(step.scoring, UNSCORED) for step in steps)
     fields = selections[0].fields(versions)
     for selection in selections[1:]:
-        fields = selection.with_those(fields)
+        fields = selection.merged_with(fields)
     hits_by_step: list[Hits | None] = [
         *_ask(collections, opened, Query(tuple(steps), fields), requests[0])
     ]

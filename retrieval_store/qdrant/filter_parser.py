@@ -273,9 +273,9 @@ def merge_filters(
             min_count=max(first.min_should.min_count, second.min_should.min_count),
         )
     return models.Filter(
-        must=_together(first.must, second.must),
-        must_not=_together(first.must_not, second.must_not),
-        should=_together(first.should, second.should),
+        must=_joined(first.must, second.must),
+        must_not=_joined(first.must_not, second.must_not),
+        should=_joined(first.should, second.should),
         min_should=least,
     )
 
@@ -285,7 +285,7 @@ def _says_nothing(filter_: models.Filter) -> bool:
     return not has_conditions and filter_.min_should is None
 
 
-def _together(conditions: Any, others: Any) -> Any:
+def _joined(conditions: Any, others: Any) -> Any:
     if conditions is None or others is None:
         return others if conditions is None else conditions
     lists = [value if isinstance(value, list) else [value] for value in (conditions, others)]

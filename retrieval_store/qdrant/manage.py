@@ -264,7 +264,7 @@ def drop_vector(
             },
         )
 
-    def drop_what_is_left(configuration: CollectionConfig) -> CollectionConfig:
+    def drop_remaining_space(configuration: CollectionConfig) -> CollectionConfig:
         if vector_name not in configuration.by_name:  # or else someone has made it anew meanwhile
             with contextlib.suppress(NotFoundError):  # someone else has dropped it, too
                 opened.points.drop_space(vector_name)
@@ -272,7 +272,7 @@ def drop_vector(
 
     if vector_name in opened.configuration.by_name:
         collections.change(opened, edit)
-        collections.change(opened, drop_what_is_left)
+        collections.change(opened, drop_remaining_space)
     return _completed_update(opened)
 
 
@@ -414,7 +414,7 @@ class Snapshots:
         folder = self._folder
         paths = folder.glob(f"*{SUFFIX}") if folder.is_dir() else ()
         snapshots = []
-        for path in filter(self._is_own, sorted(paths)):
+        for path in filter(self._is_snapshot_file, sorted(paths)):
             with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
                 snapshots.append(_describe_snapshot(path))
         return snapshots
@@ -430,11 +430,11 @@ class Snapshots:
     def path_of(self, name: Any) -> Path:
         """The path of the snapshot of this name; raises Refused if there is none."""
         path = self._folder / str(name)
-        if not (isinstance(name, str) and _NAME.fullmatch(name) and self._is_own(path)):
+        if not (isinstance(name, str) and _NAME.fullmatch(name) and self._is_snapshot_file(path)):
             raise not_found(f"Not found: there is no snapshot {name!r}")
         return path
 
-    def _is_own(self, path: Path) -> bool:
+    def _is_snapshot_file(self, path: Path) -> bool:
         """Whether a file exists and isn't a link that leads out of the directory for snapshots. The
         author of the store may have placed such a link there."""
         return path.is_file() and path.resolve().is_relative_to(self.root.resolve())

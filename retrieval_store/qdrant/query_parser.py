@@ -201,7 +201,7 @@ class Inputs:
         stored = self.read[point_id]
         if self.source.record.id == self.opened.record.id:
             self.used_ids.append(point_id)
-        return stored if isinstance(stored, SparseVector) else _as_kept(self.origin, stored)
+        return stored if isinstance(stored, SparseVector) else _as_returned(self.origin, stored)
 
 
 def _is_id(value: Any) -> bool:
@@ -244,7 +244,7 @@ def _matrices(examples: list[Example]) -> list[Matrix]:
     return [matrix for matrix in examples if isinstance(matrix, np.ndarray)]
 
 
-def _as_kept(vector: Vector, matrix: Matrix) -> Matrix:
+def _as_returned(vector: Vector, matrix: Matrix) -> Matrix:
     """A stored vector in the form in which a server would return it."""
     return normalise_rows(vector, np.atleast_2d(matrix)).reshape(matrix.shape)
 

@@ -252,7 +252,7 @@ class Selection:
         """The fields to read."""
         return _fields(self._show is not None, self._existing, version)
 
-    def with_those(self, others: Fields) -> Fields:
+    def merged_with(self, others: Fields) -> Fields:
         """The fields to read for this selection and the other fields together."""
         payload = self._show is not None or others.payload
         names = tuple(dict.fromkeys((*others.vectors, *self._existing)))

@@ -347,7 +347,7 @@ def advice_on(reason: Reason, about: AdviceContext) -> list[str]:
     if reason.found:
         return [*_on_found(reason)]
     if reason.excluded_by:
-        return [*map(_on_excluded, reason.excluded_by), *_beside_those_that_match(reason, about)]
+        return [*map(_on_excluded, reason.excluded_by), *_remaining_obstacles(reason, about)]
     return [*_on_groups(reason, about), *_on_rank(reason, about), *_on_words(reason, about)]
 
 
@@ -367,7 +367,7 @@ def _on_excluded(excluded: Excluded) -> str:
     return f"{excluded.argument} {excluded.condition!r} leaves it out: {met}"
 
 
-def _beside_those_that_match(reason: Reason, about: AdviceContext) -> Iterator[str]:
+def _remaining_obstacles(reason: Reason, about: AdviceContext) -> Iterator[str]:
     """Advice for a record that conditions exclude: the obstacles that would remain without these
     conditions."""
     legs = {name: leg for name, leg in reason.legs.items() if leg.asked is not None}

@@ -53,7 +53,7 @@ def why(ranker: Ranker, inquiry: ExplainRequest, max_hits: int) -> RankReport:
     ways = _Ways(ranker, inquiry.records, items, max_hits)
     whole = ways.whole_ranking(question.steps[0], "")
     for step in inquiry.beside:
-        ways.rank_beside(step)
+        ways.report_ranking(step)
     ranks = _places(whole.items, items)
     fields = Fields(payload=True, document=True, uri=True)
     (points,) = ranker.fetch([items], fields)
@@ -135,7 +135,7 @@ class _Ways:
             return ranking
         return self._ranker.rank_among(self._whole(step), legs)
 
-    def rank_beside(self, step: QueryStep) -> None:
+    def report_ranking(self, step: QueryStep) -> None:
         """Report how a step that isn't part of the query ranks the items."""
         self._rank(step, leg_names([step], "")[0], None)
 

@@ -112,9 +112,9 @@ def test_what_a_collection_remembers_of_its_function_is_told(client):
     client.create_collection("reaching", embedding_function=Reaching())
     store = session_of(client).store
     nothing = embedder_of(store.by_name("plain"), True)
-    assert nothing.spec is None and not nothing.may_be_made and nothing.function is None
+    assert nothing.spec is None and not nothing.may_create and nothing.function is None
     embedder = embedder_of(store.by_name("reaching"), True)
-    assert embedder.spec["name"] == "tests-for-servers" and embedder.may_be_made
+    assert embedder.spec["name"] == "tests-for-servers" and embedder.may_create
     assert embedder.embed_query(["abc"]).tolist() == [[3.0, 1.0]]
 
 

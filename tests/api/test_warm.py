@@ -83,7 +83,7 @@ def test_without_arguments_only_vectors_are_loaded(client):
     warmed = things.warm()
     assert warmed["keys"] == warmed["lists"] == {}
     held = kept_of(things)
-    assert held.columns.held_keys() == held.lists.held_keys() == []
+    assert held.columns.nonempty_keys() == held.lists.nonempty_keys() == []
 
 
 @pytest.mark.embedded

@@ -66,7 +66,11 @@ def in_mode(mode):
 
 
 FAULTS = {
-    "a record is lost": ("get", lambda f: without(f, last_id), "what_was_added_is_read_as_it_was"),
+    "a record is lost": (
+        "get",
+        lambda f: without(f, last_id),
+        "records_are_read_as_they_were_added",
+    ),
     "a page is too short": ("get", lambda f: without(f, last_id), "records_are_read_by_ids"),
     "the farthest comes first": ("query", lambda f: without(f, nearest), "filters_mean_the_same"),
     "get ignores filters": ("get", not_where, "filters_mean_the_same"),
@@ -75,11 +79,15 @@ FAULTS = {
     "a repeated word counts once": ("query", each_word_once, "a_word_that_is_repeated"),
     "words count for nothing": ("query", in_mode(Hybrid(alpha=1.0)), "a_hybrid_with_a_weight"),
     "vectors count for nothing": ("query", in_mode(Hybrid(alpha=0.0)), "a_hybrid_with_a_weight"),
-    "words have one weight": ("query", in_mode(Hybrid("weighted", 0.5)), "a_hybrid_trusts_words"),
+    "words have one weight": ("query", in_mode(Hybrid("weighted", 0.5)), "a_hybrid_weights_words"),
     "a count is off by one": ("count", lambda f: lambda *a: f(*a) + 1, "filters_mean_the_same"),
-    "nothing is deleted": ("delete", lambda f: lambda *a, **k: None, "what_was_deleted"),
+    "nothing is deleted": (
+        "delete",
+        lambda f: lambda *a, **k: None,
+        "deleted_records_are_not_found",
+    ),
     "nothing is updated": ("update", lambda f: lambda *a, **k: None, "records_are_updated"),
-    "ids are overwritten": ("add", lambda f: f.__self__.upsert, "an_id_that_is_there_is_refused"),
+    "ids are overwritten": ("add", lambda f: f.__self__.upsert, "an_existing_id_is_refused"),
 }
 
 
@@ -105,7 +113,7 @@ def test_a_faulty_store_is_noticed(fault):
         (lambda texts: [[1.0, 2.0]] * (len(texts) - 1), "each_input_has_a_vector_of_one_length"),
         (lambda texts: [[0.0, 0.0]] * len(texts), "each_input_has_a_vector_of_one_length"),
         (lambda texts: [[len(texts), 1.0]] * len(texts), "a_vector_does_not_depend_on"),
-        (lambda texts: [[1.0, 2.0]] * len(texts), "a_collection_finds_what_it_embeds"),
+        (lambda texts: [[1.0, 2.0]] * len(texts), "a_collection_finds_embedded_inputs"),
     ],
 )
 def test_a_faulty_function_is_noticed(function, test):
@@ -117,7 +125,7 @@ def test_a_faulty_function_is_noticed(function, test):
 
 def test_a_loader_that_changes_the_order_is_noticed():
     with pytest.raises(AssertionError):
-        DataLoaderTests().test_each_uri_has_an_item_in_its_place(
+        DataLoaderTests().test_each_uri_has_an_item_at_its_position(
             lambda uris: [np.array([hash(uri)]) for uri in reversed(uris)], ["a", "b"]
         )
 

@@ -76,7 +76,7 @@ def encode_value(value: JSONValue) -> JSONValue:
 
 def exact_text(payload: Payload) -> str | None:
     """JSON of the parts of a payload that Qdrant cannot preserve; None if there are none."""
-    moved = {name: value for name, value in payload.items() if not _is_kept(value)}
+    moved = {name: value for name, value in payload.items() if not _is_returned_unchanged(value)}
     return orjson.dumps(moved).decode() if moved else None
 
 
@@ -85,7 +85,7 @@ def decode_payload(payload: Payload, text: Any) -> Payload:
     are kept. Raises DamagedError if another program changed the text itself."""
     exact = _exact(text)
     return {
-        name: exact[name] if name in exact and _alike(value, exact[name]) else value
+        name: exact[name] if name in exact and _are_nearly_equal(value, exact[name]) else value
         for name, value in payload.items()
     }
 
@@ -110,7 +110,7 @@ def _round_number(number: float) -> float:
     return float(near)
 
 
-def _is_kept(value: JSONValue) -> bool:
+def _is_returned_unchanged(value: JSONValue) -> bool:
     """Whether Qdrant returns the value unchanged."""
     match value:
         case float():
@@ -120,19 +120,21 @@ def _is_kept(value: JSONValue) -> bool:
         case int():
             return value <= LARGEST_INTEGER
         case list():
-            return all(map(_is_kept, value))
+            return all(map(_is_returned_unchanged, value))
         case dict():
-            return all(map(_is_kept, value.values()))
+            return all(map(_is_returned_unchanged, value.values()))
     return True
 
 
-def _alike(value: Any, other: Any) -> bool:
+def _are_nearly_equal(value: Any, other: Any) -> bool:
     """Whether two values differ only by rounding."""
     match value, other:
         case list(), list():
-            return len(value) == len(other) and all(map(_alike, value, other))
+            return len(value) == len(other) and all(map(_are_nearly_equal, value, other))
         case dict(), dict():
-            return value.keys() == other.keys() and all(_alike(value[n], other[n]) for n in value)
+            return value.keys() == other.keys() and all(
+                _are_nearly_equal(value[n], other[n]) for n in value
+            )
         case float(), float() | int() if isinstance(other, float) or other > LARGEST_INTEGER:
             return math.isclose(value, other, rel_tol=ROUNDED, abs_tol=1e-300)
     return bool(type(value) is type(other) and value == other)

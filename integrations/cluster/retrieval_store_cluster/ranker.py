@@ -676,7 +676,7 @@ class ClusterRanker:
         self.trace.requests += was_asked
         for vector, ranking in zip(search.vectors, rankings, strict=True):
             documents = [self._points_found[i].document or "" for i in ranking.items.tolist()]
-            ranking.share = model.held_share(vector, documents, ranking.scores, count)
+            ranking.share = model.contained_share(vector, documents, ranking.scores, count)
         return rankings
 
     def _by_sparse_vectors(

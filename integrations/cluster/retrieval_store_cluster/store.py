@@ -680,13 +680,15 @@ class CreatingClusterPoints(ClusterPoints):
         """The next points, beginning with the points of the last response that were not returned
         yet."""
         if self._wanted != (expression, fields):
-            self._reading = self._behind(expression, fields)
+            self._reading = self._rest_of_points(expression, fields)
         self._wanted = None  # until reading has succeeded
         page = list(islice(self._reading, limit))
         self._wanted = expression, fields
         return page
 
-    def _behind(self, expression: Expression | None, fields: Fields) -> Iterator[ListedPoint]:
+    def _rest_of_points(
+        self, expression: Expression | None, fields: Fields
+    ) -> Iterator[ListedPoint]:
         """The points that follow those of earlier pages."""
         payload, before = payload_for(fields, expression), self._before
         listing = self._listing(expression, fields.vectors, PAGE, payload)

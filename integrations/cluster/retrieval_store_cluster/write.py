@@ -390,7 +390,7 @@ def _send_operations(collection: QdrantCollection, operations: list[Any]) -> Non
     try:
         _batch(collection, operations)
     except ClusterError as error:
-        left = _on_points_there(collection, operations) if NO_POINT in str(error) else operations
+        left = _on_existing_points(collection, operations) if NO_POINT in str(error) else operations
         if len(left) < len(operations):
             _send_operations(collection, left)
             return
@@ -401,7 +401,7 @@ def _send_operations(collection: QdrantCollection, operations: list[Any]) -> Non
             _batch(collection, operations[start : start + most])
 
 
-def _on_points_there(collection: QdrantCollection, operations: list[Any]) -> list[Any]:
+def _on_existing_points(collection: QdrantCollection, operations: list[Any]) -> list[Any]:
     """The operations, without those that change points that do not exist."""
     changed = [_changed_id(operation) for operation in operations]
     asked = [own_id for own_id in dict.fromkeys(changed) if own_id is not None]

@@ -268,12 +268,12 @@ class Checker:
             try:
                 if not fits:
                     _check_alone(row.record)
-                self._check_beside(row.record)
+                self._check_record(row.record)
             except InvalidArgumentError as error:
                 raise self._place.error(row.number, error) from None
         self.records += len(rows)
 
-    def _check_beside(self, record: Mapping[str, Any]) -> None:
+    def _check_record(self, record: Mapping[str, Any]) -> None:
         """Check that a record fits the collection, and that no earlier record of the file has the
         same id."""
         if record.get("sparse_embedding") is not None and not self._expected.sparse:

@@ -38,7 +38,7 @@ from retrieval_store.errors import (
     RetrievalStoreError,
 )
 from retrieval_store.frameworks import progress_bar
-from retrieval_store.loaders.passages import ids_around, is_beside, is_of_folder
+from retrieval_store.loaders.passages import ids_around, is_of_folder, is_same_file_version
 from retrieval_store_files.add import expectations_of, ids_in
 from retrieval_store_files.find import (
     IN_GITIGNORE,
@@ -311,7 +311,7 @@ def files_to_sync(
     is_there = folder.is_dir()
     files = find_files(folder, fit) if is_there else FolderFiles()
     if not files.ids and not allow_empty:
-        problem = _what_it_lacks(files, fit) if is_there else "isn't there"
+        problem = _no_files_message(files, fit) if is_there else "isn't there"
         if _records_of_kind(records_of_sync(collection, name), rules.kind):
             problem += ", so that all its records would be deleted; allow_empty=True does that"
         raise InvalidArgumentError(f"the folder {str(folder)!r} {problem}")
@@ -319,7 +319,7 @@ def files_to_sync(
     return files, fit
 
 
-def _what_it_lacks(files: FolderFiles, rules: FolderRules) -> str:
+def _no_files_message(files: FolderFiles, rules: FolderRules) -> str:
     """The error message for a folder that has no readable files. It says what the folder
     contains."""
     kind = rules.kind or ("texts or images" if rules.loads else "texts")
@@ -739,7 +739,7 @@ def with_neighbours(
             records[other]
             for other in around[point_id]
             if other in records
-            and is_beside(records[other]["metadata"], records[point_id]["metadata"])
+            and is_same_file_version(records[other]["metadata"], records[point_id]["metadata"])
         ]
         for point_id in requested
     ]

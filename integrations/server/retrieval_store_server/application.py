@@ -358,7 +358,7 @@ class Application:
         seconds = min(timeout or longest, longest)
         match route.access:
             case "open":
-                answer, job = await self._aside.run(work, request.wait_until_gone, seconds)
+                answer, job = await self._aside.run(work, request.wait_for_disconnect, seconds)
             case "read":
                 # `Client(url=)` sets its own timeout, and may request whole collections.
                 timeout = OWN_SECONDS if route.is_own else timeout
@@ -368,11 +368,11 @@ class Application:
                 named = request.names.get("collection_name")
                 kind = None if shape is None else (route.name, named, shape)
                 pending = workers.read(
-                    work, request.wait_until_gone, seconds, timeout, is_large, kind
+                    work, request.wait_for_disconnect, seconds, timeout, is_large, kind
                 )
                 answer, job = await pending
             case _:
-                answer, job = await workers.run(work, request.wait_until_gone, seconds)
+                answer, job = await workers.run(work, request.wait_for_disconnect, seconds)
         if job is not None:
             self._do_later(job)
         return answer  # type: ignore[no-any-return]

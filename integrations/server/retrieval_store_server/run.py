@@ -615,10 +615,10 @@ class PortOfWorkers(socket.socket):
     shared socket, the first process to accept would get all connections that arrive together."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _listening_beside, (self.family, self.getsockname())
+        return _listen_on_same_port, (self.family, self.getsockname())
 
 
-def _listening_beside(family: int, address: Any) -> socket.socket:
+def _listen_on_same_port(family: int, address: Any) -> socket.socket:
     beside = socket.socket(family, socket.SOCK_STREAM)
     beside.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     beside.bind(address)

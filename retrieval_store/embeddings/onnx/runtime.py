@@ -234,7 +234,7 @@ def shared_model(layout: ModelLayout, name: str, threads: int) -> RunningModel:
         return model
 
 
-def _begin_anew() -> None:
+def _abandon_sessions() -> None:
     """Abandon the sessions in a forked child. They have lost their threads, so they can be neither
     used nor destroyed: destroying a session waits for its threads, at the latest when the process
     ends. So each session is held by a reference that is never released."""
@@ -243,4 +243,4 @@ def _begin_anew() -> None:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(model))
 
 
-at_fork(after_in_child=_begin_anew)
+at_fork(after_in_child=_abandon_sessions)

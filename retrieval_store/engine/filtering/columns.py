@@ -119,7 +119,7 @@ def current_columns(view: FilterView, columns: Iterable[Column]) -> Columns:
             key: plan_refresh(layers, rows) for key, layers in current.items() if len(layers.stale)
         }
         if plans and max(len(layers.stale) for layers in current.values()) <= FOLLOWED:
-            followed = _others_behind(view, current)
+            followed = _other_stale_columns(view, current)
             plans |= {key: plan_refresh(layers, rows) for key, layers in followed.items()}
             current |= followed
         lacking = {column: stale for column, (_, stale) in plans.items()}
@@ -131,13 +131,13 @@ def current_columns(view: FilterView, columns: Iterable[Column]) -> Columns:
     return current
 
 
-def _others_behind(view: FilterView, current: Columns) -> Columns:
+def _other_stale_columns(view: FilterView, current: Columns) -> Columns:
     """The cached columns that aren't among the current ones and have a few stale rows, but not
     many. (The cache also contains labels of groups, which aren't columns.)"""
     cache, seq, rows = view.caches.columns, view.state.head.seq, len(view.state.pks)
     kept_columns = {
         column: layers
-        for column in cache.held_keys()
+        for column in cache.nonempty_keys()
         if isinstance(column, Column)
         and column not in current
         and (layers := cache.find(column, seq, rows)) is not None
@@ -413,7 +413,7 @@ class ColumnFile(PointsFile[FilterView, SavedColumns]):
             or (pks[1:] <= pks[:-1]).any()
         ):
             raise ValueError(f"{path} has other values than points, or those at another path")
-        rows = _rows_here(source.state.pks, pks)
+        rows = _current_rows(source.state.pks, pks)
         living = every_row(len(pks)) if rows is None else rows[rows >= 0]
         by_column = {}
         for i, column in enumerate(columns):
@@ -515,7 +515,7 @@ def _check_path(path: object) -> PayloadPath:
     return tuple(path)
 
 
-def _rows_here(pks: Ints, written: Ints) -> Ints | None:
+def _current_rows(pks: Ints, written: Ints) -> Ints | None:
     """The current row of each point in the file: (n,), -1 for a deleted point. None if the points
     of the file are still the first rows, in the same order. written: the pks of the points in the
     file; pks: the pks of all rows."""

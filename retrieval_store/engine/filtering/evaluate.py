@@ -622,7 +622,7 @@ def is_listed(view: FilterView, leaf: DocumentLeaf) -> bool:
     condition can be found."""
     if view.state.count < TRIGRAMS_WORTH or not isinstance(leaf, DocumentContains):
         return False
-    return _has_trigrams(leaf.text) and _are_there(view)
+    return _has_trigrams(leaf.text) and _has_trigram_lists(view)
 
 
 def _has_trigrams(text: str) -> bool:
@@ -632,7 +632,7 @@ def _has_trigrams(text: str) -> bool:
     return bool(trigrams_of(text))
 
 
-def _are_there(view: FilterView) -> bool:
+def _has_trigram_lists(view: FilterView) -> bool:
     return view.caches.lists.has(TRIGRAMS, view.state.head.seq, len(view.state.pks))
 
 
@@ -648,7 +648,7 @@ def _with_trigrams_of(view: FilterView, text: str, count: int) -> Bools | None:
     caches, trigrams = view.caches, trigrams_of(text)
     if not trigrams:
         return None
-    if not _are_there(view):
+    if not _has_trigram_lists(view):
         times = caches.lists.demand.spend(TRIGRAMS)
         if times > 1 or find(view.connection, file_key(TRIGRAMS)) is None:
             return None

@@ -99,12 +99,12 @@ def _count_by_segment(
     """For each segment of the column that contains values, yield how many points have each value.
     Only points that fulfil the expression are counted."""
     mask = filter_result(view, expression, evaluate).mask
-    height, some_dead = len(view.state.pks), view.state.some_dead
+    height, has_dead_rows = len(view.state.pks), view.state.has_dead_rows
     column = current_columns(view, [values])[values]
     for i, (segment, above) in enumerate(zip(column.segments, column.above(), strict=True)):
         assert isinstance(segment, ValueSegment)
         among = mask
-        if mask is None and (some_dead or (len(segment.rows) and segment.rows[-1] >= height)):
+        if mask is None and (has_dead_rows or (len(segment.rows) and segment.rows[-1] >= height)):
             among = view.state.alive
         counts = segment.values.groups.counts(among, above)
         if counts is None:

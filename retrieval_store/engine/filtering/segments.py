@@ -363,7 +363,7 @@ class DistinctNumbers:
     def equal(self, numbers: Iterable[Number]) -> list[int]:
         """The scalar numbers of the values that equal any of these numbers."""
         dtype = self.values.dtype
-        exact = np.array([number for number in numbers if _is_held(number, dtype)], dtype)
+        exact = np.array([number for number in numbers if _is_representable(number, dtype)], dtype)
         starts = self.values.searchsorted(exact, side="left")
         stops = self.values.searchsorted(exact, side="right")
         equal_numbers: list[int] = (self.first + starts[starts < stops]).tolist()
@@ -582,7 +582,7 @@ def _nearest_float(bound: Number, or_equal: bool) -> tuple[float, bool]:
     return nearest, or_equal if nearest == bound else nearest < bound
 
 
-def _is_held(number: Number, dtype: np.dtype[Any]) -> bool:
+def _is_representable(number: Number, dtype: np.dtype[Any]) -> bool:
     """Whether the dtype can represent exactly this number."""
     if dtype.kind == "f":
         return _nearest_float(number, False) == (number, False)
@@ -639,7 +639,9 @@ class ValueSegment:
             self.values.groups, [part.between(bounds) for part in self.values.numbers]
         )
 
-    def texts_that(self, fulfil: Callable[[Sequence[str]], Sequence[bool]]) -> "RowsInRuns | Rows":
+    def rows_of_matching_texts(
+        self, fulfil: Callable[[Sequence[str]], Sequence[bool]]
+    ) -> "RowsInRuns | Rows":
         """The rows of the strings that fulfil a condition. The function `fulfil` is called once
         with all strings."""
         return self.values.rows_of_texts(np.array(fulfil([*self.values.texts]), np.bool_))

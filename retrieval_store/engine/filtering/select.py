@@ -64,7 +64,7 @@ def select(
         rows = _rows_of_ids(view, ids)
         chosen = rows if expression is None else rows[_allows(view, expression, rows)]
         return chosen[offset:][:limit]
-    if expression is None and not view.state.some_dead:
+    if expression is None and not view.state.has_dead_rows:
         all_rows = range(view.state.count)[offset:][:limit]
         return np.arange(all_rows.start, all_rows.stop)
     if expression is None:

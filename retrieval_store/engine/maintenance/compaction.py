@@ -329,11 +329,11 @@ def give_back_space(access: Access) -> None:
     # may still contain it until it is emptied.
     free, free_before = 0, -1
     while free != free_before:
-        free, free_before = access.write(_vacuum_some), free
+        free, free_before = access.write(_vacuum_batch), free
     access.empty_log()
 
 
-def _vacuum_some(write: WriteTransaction) -> int:
+def _vacuum_batch(write: WriteTransaction) -> int:
     """Release some pages of the database; returns how many free pages are left."""
     select(write.connection, f"PRAGMA incremental_vacuum({SLICE_PAGES})")
     ((free,),) = select(write.connection, "PRAGMA freelist_count")

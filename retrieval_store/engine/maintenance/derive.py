@@ -236,7 +236,7 @@ def follow_with_lists(access: Access, check_cancelled: CheckCancelled) -> None:
     rows were renumbered, the lists are rebuilt. check_cancelled: called regularly; it can raise."""
     cache = access.current_state().caches.lists
     before, used = access.memory.lists_in_use
-    keys = cache.asked_keys()
+    keys = cache.used_keys()
     keys += [key for key in used if before() is not cache and key not in keys]
     behind = sum([make_lists_in_steps(access.read, key, check_cancelled) for key in keys])
     # Only a weak reference, because otherwise released data would stay in memory.
@@ -304,7 +304,7 @@ def _words_ahead(view: SearchView, text_settings: Payload | None) -> "ListKey | 
     otherwise None. It is worthwhile if there are many documents, and more of them are missing from
     a file than a query could scan quickly."""
     count = view.state.count
-    if text_settings is None or count < words.LISTS_WORTH or view.caches.lists.asked_keys():
+    if text_settings is None or count < words.LISTS_WORTH or view.caches.lists.used_keys():
         return None
     nbytes = words.sampled_bytes(view) * count
     if not nbytes or not CACHE_BUDGET.has_room(int(nbytes), 1):
@@ -352,7 +352,7 @@ def worth_saving(cached: CachedState) -> list[ListFile]:
     the most recently used analyzer are included."""
     if cached.state.count < words.LISTS_WORTH:
         return []
-    held: list[ListKey] = cached.caches.lists.held_keys()
+    held: list[ListKey] = cached.caches.lists.nonempty_keys()
     word_keys = [key for key in held if key[0] == "words"]
     return [ListFile(key) for key in held if key[0] != "words" or key == word_keys[-1]]
 
@@ -394,7 +394,7 @@ def columns_worth_saving(view: SearchView) -> list[ColumnFile]:
         return []
     uses = view.caches.uses
     files = {derived_file.key for derived_file in _column_files(view.connection)}
-    held = (column.path for column in reversed(view.caches.columns.held_keys()))
+    held = (column.path for column in reversed(view.caches.columns.nonempty_keys()))
     paths = dict.fromkeys(path for path in held if not isinstance(path, JsonPath))
     possible = map(ColumnFile, filter(columns.may_have_file, paths))  # those that can have files
     return [

@@ -148,15 +148,15 @@ def remove_expired(access: Access) -> int:
     expired = access.read(expired_filter, path)
     if expired is None:
         return 0
-    removed = count = access.write(_remove_some, access, expired)
+    removed = count = access.write(_remove_batch, access, expired)
     while count == AT_ONCE:
-        count = access.write(_remove_some, access, expired)
+        count = access.write(_remove_batch, access, expired)
         removed += count
     _log.info("deleted %d points of collection %r that had expired", removed, access.name)
     return removed
 
 
-def _remove_some(write: WriteTransaction, access: Access, expired: Expression) -> int:
+def _remove_batch(write: WriteTransaction, access: Access, expired: Expression) -> int:
     cached = access.memory.before(write.connection, write.head)
     view = access.view(write.connection, cached)
     rows = select(view, None, expired, AT_ONCE)
@@ -185,7 +185,7 @@ def optimize(access: Access, progress: Progress) -> None:
             _in_turn(access, progress, work)
         _log.debug("optimized %r", access.name)
     except StorageError:
-        access.refuse_if_gone()
+        access.refuse_if_deleted()
         raise
     finally:
         access.account_memory()  # codes or an index may have grown
@@ -195,12 +195,12 @@ def run_once(access: Access, progress: Progress) -> bool:
     """Do all worthwhile maintenance now, without waiting for another process or thread that is
     already doing maintenance. Returns whether work is left to that process or thread, or for
     later."""
-    work = partial(_do_what_is_worth_it, access, progress)
+    work = partial(_do_worthwhile, access, progress)
     return access.maintaining.take_in_time(0, work, lambda: True)
 
 
-def _do_what_is_worth_it(access: Access, progress: Progress) -> bool:
-    return not access.closing and _in_passes(access, progress, 0, _Pass.do_what_is_worth_it)
+def _do_worthwhile(access: Access, progress: Progress) -> bool:
+    return not access.closing and _in_passes(access, progress, 0, _Pass.do_worthwhile)
 
 
 @dataclass(slots=True)
@@ -247,7 +247,7 @@ class _Pass:
         give_back_space(access)
         return True
 
-    def do_what_is_worth_it(self) -> bool:
+    def do_worthwhile(self) -> bool:
         """Do only the maintenance that is worthwhile now. Returns whether work is left to another
         process, or for later."""
         access, is_alone = self.access, self.is_alone
@@ -280,7 +280,9 @@ class _Pass:
         for name in state.spaces:
             _begin(access, INDEXING)
             may_begin = is_alone or access.is_read_only
-            is_left |= fill_index(access, name, may_begin, self._beside_writes, at_once=False)
+            is_left |= fill_index(
+                access, name, may_begin, self._between_background_parts, at_once=False
+            )
             _begin(access, MEASURING)
             is_left |= measure_recall(access, name, is_alone, self._codes_first, at_once=False)
             if is_alone:
@@ -310,7 +312,7 @@ class _Pass:
         self._report(done, total)
         self._compaction_first()
 
-    def _beside_writes(self, done: int, total: int) -> None:
+    def _between_background_parts(self, done: int, total: int) -> None:
         """Like `_between_parts`, but for work that no caller waits for: codes of new vectors are
         computed in between."""
         self._codes_first(done, total)
@@ -373,7 +375,7 @@ def _again(access: Access, progress: Progress, work: Callable[[_Pass], T], is_al
                 return work(_Pass(access, progress, is_alone))
     # A deletion may have released vectors in memory, for example.
     except (LookupError, ValueError):
-        access.refuse_if_gone()
+        access.refuse_if_deleted()
         raise
     finally:
         access.maintained = IDLE

@@ -120,11 +120,11 @@ class KeptSearch:
         search. allowed: unused here, because `one_pass` contains the filter; `KeptScan` uses it."""
         space, at_hand, one_pass = self.validity.space, self.validity.at_hand, self.one_pass
         if at_hand is not None:
-            return _by_kept_codes(at_hand.codes, space, one_pass, vector, self.matching)
+            return _scan_kept_codes(at_hand.codes, space, one_pass, vector, self.matching)
         return one_pass.nearest(vector, space.vectors.rows(space.space.slots))
 
 
-def _by_kept_codes(
+def _scan_kept_codes(
     codes: "SpaceCodes",
     space: SpaceState,
     one_pass: "FloatPass | CodePass",
@@ -164,7 +164,7 @@ class KeptScan:
             return None
         errors = self.errors if plan.method == "signs" else None
         one_pass = at_hand.shown.pass_among(allowed, space, inputs.k, errors)
-        return _by_kept_codes(at_hand.codes, space, one_pass, vector, allowed.about_count)
+        return _scan_kept_codes(at_hand.codes, space, one_pass, vector, allowed.about_count)
 
 
 def _among_few(space: SpaceState, allowed: FilterResult, vector: Matrix, k: int) -> Nearest:

@@ -70,7 +70,7 @@ def multivectors_in_memory(
     """The vectors of all points in a space. None if they would take too much memory, or if reading
     only the needed vectors is cheaper. point_count: how many points this call needs."""
     cache, key, state = view.caches.several, space.number, view.state
-    if key not in cache.held_keys():
+    if key not in cache.nonempty_keys():
         if cache.demand.spend(key, point_count) * LOOKED_AT < state.count:
             return None
         if not CACHE_BUDGET.has_room(_bytes_of(view, space), BUDGET_SHARE):

@@ -257,7 +257,7 @@ class _DenseSearch:
             min(context.allowed.about_count, context.slots - context.space.dead),
             context.dimension,
             context.k,
-            self._lies_together(self._coded is not None),
+            self._is_contiguous(self._coded is not None),
             0 if self._coded is None else self._coded.count_below(context.slots),
             covered,
             ef,
@@ -266,7 +266,7 @@ class _DenseSearch:
             context.allowed.lacks_bits(context.space),
         )
 
-    def _lies_together(self, coded: bool) -> bool:
+    def _is_contiguous(self, coded: bool) -> bool:
         """Whether the vectors (or, with `coded`, the codes) that fulfil the filter are contiguous.
         They are contiguous if all vectors fulfil the filter. Codes are also contiguous if there is
         a copy of them, or if this call will make a copy."""

@@ -393,7 +393,7 @@ class Measurement:
             signs[first : first + len(piece_signs)] = piece_signs
         return signs
 
-    def _own_signs(self, vector: Matrix) -> tuple[Ints, Bools]:
+    def _signs_by_magnitude(self, vector: Matrix) -> tuple[Ints, Bools]:
         """The component numbers of a rotated vector, sorted by magnitude, the largest first; and
         which components are above 0."""
         rotated = turn_query(vector, self._pieces.frames[0]).own
@@ -402,14 +402,14 @@ class Measurement:
     def _other_side(self, vector: Matrix) -> Bools:
         """Which slots have a vector that differs from the question in the sign of the question's
         largest component."""
-        order, signs = self._own_signs(vector)
+        order, signs = self._signs_by_magnitude(vector)
         differs: Bools = self._signs_at(int(order[0])) != signs[order[0]]
         return differs
 
     def _corner(self, vector: Matrix) -> Bools:
         """Which slots have a vector that differs from the question in the signs of several of the
         question's largest components."""
-        order, signs = self._own_signs(vector)
+        order, signs = self._signs_by_magnitude(vector)
         differences = [self._signs_at(int(number)) != signs[number] for number in order[:CORNER]]
         all_differ: Bools = np.logical_and.reduce(differences)
         return all_differ

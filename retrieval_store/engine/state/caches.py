@@ -495,13 +495,13 @@ class LayerCache:
     def __contains__(self, key: Hashable) -> bool:
         return key in self._layers or key in self._empty
 
-    def held_keys(self) -> list[Any]:
+    def nonempty_keys(self) -> list[Any]:
         """The keys of all layers that aren't empty, in the order of their last use."""
         return self._layers.keys()
 
-    def asked_keys(self) -> list[Any]:
+    def used_keys(self) -> list[Any]:
         """The keys of layers that calls have used."""
-        return [key for key in self.held_keys() if key not in self.ahead]
+        return [key for key in self.nonempty_keys() if key not in self.ahead]
 
     @property
     def files(self) -> int:

@@ -185,8 +185,8 @@ def _write(path: Path, state: State, check_cancelled: CheckCancelled) -> int:
 def _arrays(state: State) -> Iterator[tuple[Array, str]]:
     """Yield the arrays of a state's file, with their types. They contain only rows of existing
     points."""
-    yield (state.pks[state.alive] if state.some_dead else state.pks), "<i8"
-    numbers = np.cumsum(state.alive) - 1 if state.some_dead else None
+    yield (state.pks[state.alive] if state.has_dead_rows else state.pks), "<i8"
+    numbers = np.cumsum(state.alive) - 1 if state.has_dead_rows else None
     for space in state.spaces.values():
         rows, slots = space.row_of_slot.whole(), space.slot_of_row.whole()
         if numbers is not None:

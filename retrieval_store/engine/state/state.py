@@ -142,14 +142,14 @@ class State:
         return self.mapped is None or self.mapped.is_whole
 
     @property
-    def some_dead(self) -> bool:
+    def has_dead_rows(self) -> bool:
         """Whether any row belongs to a deleted point."""
         return self.count < len(self.alive)
 
     @property
     def dead_rows(self) -> Ints:
         """The rows of deleted points, ascending."""
-        if not self.some_dead:
+        if not self.has_dead_rows:
             return NOWHERE
         if not self._dead_rows:
             # Another thread would add the same array.
@@ -299,7 +299,7 @@ def catch_up(
     if head.next_pk > old.head.next_pk:
         born = present_pks(connection, old.head.next_pk, head.next_pk)
     changes = read_changes(connection, old.head.seq)
-    dead_rows = _rows_there(old.pks, changes.of(GONE))
+    dead_rows = _existing_rows(old.pks, changes.of(GONE))
     dead_rows = (
         dead_rows[old.alive[dead_rows] & ~are_present(connection, old.pks[dead_rows])]
         if len(dead_rows)
@@ -310,7 +310,7 @@ def catch_up(
     if len(dead_rows):
         alive = alive.copy()
         alive[dead_rows] = False
-    lost = _rows_there(old.pks, changes.of(LOST))
+    lost = _existing_rows(old.pks, changes.of(LOST))
     step = _VectorStep(old, connection, head.generation, open_vectors, pks, dead_rows, lost)
     all_spaces = read_spaces(connection)
     spaces = {
@@ -355,17 +355,17 @@ def _changed_rows(changes: LoggedChanges, pks: Ints, new: Ints) -> ChangedRows:
     """The rows of the changed points. pks: the pks of the state in which changed points are looked
     up; new: the rows of added points."""
     anything, documents, others = (
-        np.concatenate([_rows_there(pks, changes.of(parts)), new])
+        np.concatenate([_existing_rows(pks, changes.of(parts)), new])
         for parts in (None, DOCUMENT, NON_DENSE)
     )
     payload = {
-        keys: _rows_there(pks, changed) for keys, changed in changes.by_keys(PAYLOAD).items()
+        keys: _existing_rows(pks, changed) for keys, changed in changes.by_keys(PAYLOAD).items()
     }
     payload[None] = np.concatenate([payload.get(None, NOWHERE), new])
     return ChangedRows(anything, payload, documents, others)
 
 
-def _rows_there(pks: Ints, sought: Ints) -> Ints:
+def _existing_rows(pks: Ints, sought: Ints) -> Ints:
     rows = rows_of(pks, sought)
     return rows[rows >= 0]
 

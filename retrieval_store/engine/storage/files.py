@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from retrieval_store.base.platform import is_in_use, own_directory, remove_files, remove_tree
+from retrieval_store.base.platform import is_in_use, lock_directory, remove_files, remove_tree
 from retrieval_store.base.tracing import log_of
 from retrieval_store.errors import FormatError
 
@@ -70,7 +70,7 @@ def refuse_foreign(directory: Path) -> None:
     names = sorted(os.listdir(directory))
     if CATALOG_NAME in names:
         return
-    foreign = [name for name in names if not _may_be_there(name)]
+    foreign = [name for name in names if not _may_exist(name)]
     if foreign:
         shown = ", ".join(foreign[:_NAMED]) + (" and others" if len(foreign) > _NAMED else "")
         hints = [hint for end, hint in _HINTS.items() if any(n.endswith(end) for n in foreign)]
@@ -80,7 +80,7 @@ def refuse_foreign(directory: Path) -> None:
         )
 
 
-def _may_be_there(name: str) -> bool:
+def _may_exist(name: str) -> bool:
     made_now = re.fullmatch(_CATALOG, name)  # of another process that is also creating the store
     return bool(made_now) or name.startswith(".") or name == "lost+found"
 
@@ -108,7 +108,7 @@ def private_folder(directory: Path | None) -> Iterator[Path]:
     while True:
         folder = parent / f"{PRIVATE_PREFIX}{uuid.uuid4().hex}"
         folder.mkdir(mode=0o700 if directory is None else 0o777)
-        with own_directory(folder) as is_ours:
+        with lock_directory(folder) as is_ours:
             if is_ours is False:  # another process took it for a lost folder, and is removing it
                 continue
             try:
@@ -123,7 +123,7 @@ def remove_lost_folders(parent: Path) -> None:
     """Remove private folders whose processes have died. Only files with names of ours are removed
     from them."""
     for folder in parent.glob(f"{PRIVATE_PREFIX}*"):
-        with suppress(OSError), own_directory(folder) as is_ours:
+        with suppress(OSError), lock_directory(folder) as is_ours:
             if is_ours:
                 for inside in folder.iterdir():
                     if inside.is_dir():

@@ -531,7 +531,7 @@ def _put_vectors(write: WriteTransaction, name: str, batch: PointBatch, pks: Int
         put_non_dense(write.connection, space, items, owners)
     else:
         _refuse_other_dimension(space, vectors.matrix)
-        rows = _as_kept(space, vectors, batch.ids)
+        rows = _as_stored(space, vectors, batch.ids)
         if space.dimension is None:
             space = replace(space, dimension=rows.shape[1])
         _append_vectors(write, space, rows, owners)
@@ -546,7 +546,7 @@ def _refuse_other_dimension(space: Space, matrix: Matrix) -> None:
         )
 
 
-def _as_kept(space: Space, vectors: Vectors, ids: Sequence[PointId]) -> Stored:
+def _as_stored(space: Space, vectors: Vectors, ids: Sequence[PointId]) -> Stored:
     """The vectors in the datatype of the space. Raises InvalidArgumentError if a number exceeds
     float16's range."""
     matrix = vectors.matrix

@@ -100,11 +100,11 @@ class Lists:
 
 
 def find_in(
-    layers: Layers[Lists], term: Term, above: list[Ints | None], alive: Bools, some_dead: bool
+    layers: Layers[Lists], term: Term, above: list[Ints | None], alive: Bools, has_dead_rows: bool
 ) -> tuple[Rows32, Matrix]:
     """The rows of existing points that have the term, and their weights. If several segments
-    contain a row, the uppermost segment decides. above: see `Layers.above`. some_dead: whether any
-    row is dead. If none is, the test for dead rows is skipped, since it would take most of the
+    contain a row, the uppermost segment decides. above: see `Layers.above`. has_dead_rows: whether
+    any row is dead. If none is, the test for dead rows is skipped, since it would take most of the
     time."""
     rows, weights = [np.empty(0, np.int32)], [np.empty(0, np.float32)]
     for segment, rows_above in zip(layers.segments, above, strict=True):
@@ -113,7 +113,7 @@ def find_in(
         if len(term_rows) and int(term_rows[-1]) >= len(alive):
             term_rows = term_rows[: np.searchsorted(term_rows, len(alive))]
             values = values[: len(term_rows)]
-        if some_dead or rows_above is not None:
+        if has_dead_rows or rows_above is not None:
             good = alive[term_rows]
             if rows_above is not None:
                 good &= outside(term_rows, rows_above)
@@ -425,14 +425,16 @@ class KeptLists:
 ListView: TypeAlias = View[KeptLists]
 
 
-def renumber_kept(lists: LayerCache, before: State, now: State, changed: ChangedRows) -> LayerCache:
+def renumber_cached_lists(
+    lists: LayerCache, before: State, now: State, changed: ChangedRows
+) -> LayerCache:
     """The lists for a state in which rows are numbered differently than in the state `before`.
     Lists that this process built are kept, because rebuilding them takes a minute for a million
     sentences. Lists in files are read again. changed: rows that differ between the states."""
     new_rows, seq = rows_of(now.pks, before.pks), before.head.seq
     renumbered = LayerCache(seq - 1, source_of_lists)
     stale = {OF_DOCUMENTS: [changed.documents], OF_VECTORS: [changed.non_dense]}
-    for key in lists.held_keys():
+    for key in lists.nonempty_keys():
         layers: Layers[Lists] | None = lists.find(key, seq, len(before.pks))
         if layers is None or any(segment.from_file for segment in layers.segments):
             continue

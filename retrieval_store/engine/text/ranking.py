@@ -30,7 +30,7 @@ from retrieval_store.base.arrays import (
     SparseVector,
     distinct,
 )
-from retrieval_store.base.fusion import FIRST, RARITY_POWER, Ranking, held_share
+from retrieval_store.base.fusion import FIRST, RARITY_POWER, Ranking, contained_share
 from retrieval_store.engine.state.caches import LayerCache, Layers, current, outside, refresh
 from retrieval_store.engine.state.mapped_files import CheckCancelled, PointsFile
 from retrieval_store.engine.state.state import AnyView
@@ -156,10 +156,10 @@ def lists_for(view: ListView, key: ListKey) -> Layers[Lists]:
     """The lists of a kind: of the words of all documents, of their trigrams, or of the vectors of a
     sparse space."""
     view.caches.lists.ahead.discard(key)
-    return _made_current(view, key)
+    return _current_lists(view, key)
 
 
-def _made_current(view: ListView, key: ListKey) -> Layers[Lists]:
+def _current_lists(view: ListView, key: ListKey) -> Layers[Lists]:
     seq, alive = view.state.head.seq, view.state.alive
     begin, build = partial(ListFile(key).read_saved, view), partial(_build, view, key)
     return current(view.caches.lists, key, seq, alive, build, begin, inverted.merge_lists)
@@ -202,7 +202,7 @@ def make_lists_in_steps(
         if not read(partial(_put_piece, cache, key, seq, piece, inverted.combine_lists(parts))):
             return start
     if len(rows) and most is None:
-        read(lambda view: view.caches.lists is cache and _made_current(view, key))
+        read(lambda view: view.caches.lists is cache and _current_lists(view, key))
     return len(rows)
 
 
@@ -376,8 +376,8 @@ def rank_weighed_texts(
 ) -> list[tuple[Ranking, float]]:
     """Like `rank_texts`, but the idf of words that look like identifiers is multiplied by the
     factor `identifiers`. With each ranking, it returns the greatest share of the text that one of
-    the best documents contains (`base.fusion.held_share`). mask: the rows that can be ranked, None
-    for all rows."""
+    the best documents contains (`base.fusion.contained_share`). mask: the rows that can be ranked,
+    None for all rows."""
     texts_of = _Texts(view, analyzer, identifiers)
     rankings = []
     for text in texts:
@@ -412,7 +412,7 @@ class _Texts:
         key: ListKey = ("words", analyzer)
         self._layers = lists_for(view, key)
         self._measures = _measures_of(view, key, self._layers)
-        self._living = view.state.alive, view.state.some_dead
+        self._living = view.state.alive, view.state.has_dead_rows
         self._analyzer, self._identifiers = analyzer, identifiers
         self.height = len(view.state.pks)
 
@@ -424,7 +424,7 @@ class _Texts:
     def parts(self, text: str) -> tuple[list[Part], list[float]]:
         """Two lists with an entry for each distinct word of a text. The first contains the rows
         that have the word, their weights, and a factor for these weights. The second contains the
-        word's weight in `held_share`."""
+        word's weight in `contained_share`."""
         measures = self._measures
         parts, weights = [], []
         for word, count in self.count_words(text):
@@ -444,7 +444,7 @@ class _Texts:
         for (rows, _, _), weight in zip(parts, weights, strict=True):
             weight_of_row[rows[is_hit[rows]]] += weight
         greatest_idf = float(idf_of(self._measures.holders, 1))
-        return held_share(
+        return contained_share(
             float(weight_of_row[hit_rows].max(initial=0.0)), sum(weights), greatest_idf
         )
 
@@ -518,7 +518,7 @@ def rows_with_all(view: ListView, trigrams: Sequence[int]) -> Bools:
     layers = lists_for(view, TRIGRAMS)
     height = len(view.state.pks)
     above = layers.above()
-    living = view.state.alive, view.state.some_dead
+    living = view.state.alive, view.state.has_dead_rows
     holders = [inverted.find_in(layers, t, above, *living)[0] for t in trigrams]
     mask = np.zeros(height, np.bool_)
     holders.sort(key=len)
@@ -569,7 +569,7 @@ def rank_sparse(
     rows of a corpus."""
     key: ListKey = ("sparse", space.number)
     layers = lists_for(view, key)
-    measures, living = _measures_of(view, key, layers), (view.state.alive, view.state.some_dead)
+    measures, living = _measures_of(view, key, layers), (view.state.alive, view.state.has_dead_rows)
     by_idf = weighted and space.index.get("idf") is True
     holders = measures.holders if corpus is None else _count_holders(measures, corpus)
 

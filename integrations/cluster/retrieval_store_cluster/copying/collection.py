@@ -223,13 +223,13 @@ class CollectionCopy:
         foreign = None if place.is_there else place.there()
         if if_exists and (foreign or (place.is_there and place.known.finished)):
             place.refuse()
-        if foreign and not self._take_alike(foreign):
+        if foreign and not self._adopt_equal(foreign):
             place.refuse(", and holds something else")
         if place.is_there and place.is_written():
             place.refuse_written()
         self._refuse_changed()
 
-    def _take_alike(self, existing: CollectionRecord) -> bool:
+    def _adopt_equal(self, existing: CollectionRecord) -> bool:
         """Whether the target's collection of this name has the same content and settings. Then
         nothing has to be copied."""
         if existing.settings != self.place.settings.settings:

@@ -225,7 +225,7 @@ def differing(points: Points, others: Points, tolerance: float) -> set[PointId]:
     places = {point: place for place, point in enumerate(others.ids)}
     pairs = [(i, places[point]) for i, point in enumerate(points.ids) if point in places]
     same = {i for i, j in pairs if _has_same_fields(points, i, others, j)}
-    same.intersection_update(*_alike_by_space(points, others, pairs, tolerance))
+    same.intersection_update(*_equal_by_space(points, others, pairs, tolerance))
     return {point for i, point in enumerate(points.ids) if i not in same}
 
 
@@ -238,7 +238,7 @@ def _has_same_fields(points: Points, i: int, others: Points, j: int) -> bool:
     return all(a is None or b is None or _is_same(a[i], b[j]) for a, b in columns)
 
 
-def _alike_by_space(
+def _equal_by_space(
     points: Points, others: Points, pairs: Sequence[tuple[int, int]], tolerance: float
 ) -> Iterator[set[int]]:
     """For each vector space, the positions in `points` of points whose vectors are equal in both.
@@ -249,12 +249,12 @@ def _alike_by_space(
         if other is None:
             yield set()
         elif isinstance(column, np.ndarray) and isinstance(other, np.ndarray):
-            yield _alike_rows(column, other, pairs, tolerance)
+            yield _equal_rows(column, other, pairs, tolerance)
         else:
             yield {i for i, j in pairs if _close(column[i], other[j], tolerance)}
 
 
-def _alike_rows(
+def _equal_rows(
     matrix: Matrix, other: Matrix, pairs: Sequence[tuple[int, int]], tolerance: float
 ) -> set[int]:
     """The positions in `matrix` of rows that are equal in both matrices. pairs: the rows to
@@ -422,7 +422,7 @@ def steps(
     kept = {
         space.name: space
         for space in target
-        if _is_kept(space, source_spaces.get(space.name), known)
+        if _can_stay(space, source_spaces.get(space.name), known)
     }
     return SpaceChanges(
         [space.name for space in target if space.name not in kept],
@@ -435,7 +435,7 @@ def steps(
     )
 
 
-def _is_kept(
+def _can_stay(
     space: SpaceRecord, source: SpaceRecord | None, known: Mapping[str, int] | None
 ) -> bool:
     """Whether a vector space of the target can stay, because it is the source's space, or differs

@@ -46,11 +46,11 @@ def copy_store(
             CollectionCopy(source, target, record, journal, show_progress) for record in records
         ]
         for copy in copies:  # before anything is copied
-            with _deletions_told(copy, target):
+            with _report_deletions(copy, target):
                 copy.refuse(fail_if_exists)
         aliases = _aliases_of(source, target, copies)
         for copy in copies:
-            with _deletions_told(copy, target):
+            with _report_deletions(copy, target):
                 copy.copy()
         _add_aliases(target, aliases)
         copied = [_compare_copy(copy, target) for copy in copies]
@@ -93,7 +93,7 @@ def _records(source: Session, names: Sequence[str] | None) -> list[CollectionRec
 
 
 @contextmanager
-def _deletions_told(copy: CollectionCopy, target: Session) -> Iterator[None]:
+def _report_deletions(copy: CollectionCopy, target: Session) -> Iterator[None]:
     """A context manager that converts an error to one that says whether the source or the target
     was deleted during the copy."""
     try:
@@ -111,7 +111,7 @@ def _deletions_told(copy: CollectionCopy, target: Session) -> Iterator[None]:
 
 
 def _compare_copy(copy: CollectionCopy, target: Session) -> Copied:
-    with _deletions_told(copy, target):
+    with _report_deletions(copy, target):
         points, changed, compared = copy.compare()
         return Copied(copy.name, points, changed, compared, copy.is_level, copy.meanwhile)
 

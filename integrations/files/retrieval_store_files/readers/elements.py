@@ -79,7 +79,7 @@ def html_elements(text: str) -> Element:
     """Parse a page as browsers without scripts do, and return its root. A declared shadow root
     replaces the content of its host."""
     root = _parsed(text).root
-    page = Element("html", _NONE if root is None else _kept(root.attributes), [])
+    page = Element("html", _NONE if root is None else _kept_attributes(root.attributes), [])
     has_shadows = "shadowrootmode" in text.lower()
     shadows: list[tuple[Element, Element]] = []  # the outer ones first
     waiting: list[tuple[Element, Any]] = [(page, root and root.first_child)]
@@ -91,7 +91,7 @@ def html_elements(text: str) -> Element:
             if tag == "-text":
                 children.append(node.text_content or "")
             elif tag and tag[0] != "-" and tag not in _NO_TEXT:
-                attributes = _kept(node.attributes)
+                attributes = _kept_attributes(node.attributes)
                 if attributes is _NONE and tag in _IN_LINE and not has_shadows:
                     waiting.append((parent, node.next))
                     node = node.first_child
@@ -136,7 +136,7 @@ def _first_in(node: Any, tag: str, attributes: Mapping[str, str | None]) -> Any:
     return node.first_child
 
 
-def _kept(attributes: dict[str, str | None]) -> Mapping[str, str | None]:
+def _kept_attributes(attributes: dict[str, str | None]) -> Mapping[str, str | None]:
     if _KEPT.isdisjoint(attributes):
         return _NONE
     return {name: value for name, value in attributes.items() if name in _KEPT}
@@ -207,4 +207,4 @@ def _attributes_of(node: Any) -> Mapping[str, str | None]:
     attributes = dict(node.attrib)
     if language := node.get(_XML_LANGUAGE):
         attributes["xml:lang"] = language
-    return _kept(attributes)
+    return _kept_attributes(attributes)

@@ -71,9 +71,9 @@ def read_xls(data: bytes, name: str) -> FileText:
         if "encrypted" in str(error):
             raise DataLoaderError("it is encrypted, and requires a password") from error
         raise unreadable("a spreadsheet", error, "Excel or LibreOffice") from error
-    stream, metadata, embedded = _beside_the_cells(olefile, data)
+    stream, metadata, embedded = _content_outside_cells(olefile, data)
     gaps += count_phrase(embedded, "embedded object")
-    lines = [*dict.fromkeys(_texts_beside(stream, book.encoding or "cp1252", gaps))]
+    lines = [*dict.fromkeys(_texts_outside_cells(stream, book.encoding or "cp1252", gaps))]
     sections += [Section("\n".join(lines))] if lines else []
     return FileText(sections, **metadata, gaps=few(gaps))
 
@@ -230,7 +230,7 @@ def _column_name(column: int) -> str:
 # Content outside of the cells
 
 
-def _beside_the_cells(olefile: Any, data: bytes) -> tuple[bytes, dict[str, Any], int]:
+def _content_outside_cells(olefile: Any, data: bytes) -> tuple[bytes, dict[str, Any], int]:
     """The content of a spreadsheet outside of its cells: its records in bytes, its metadata, and
     the number of embedded objects."""
     if not data.startswith(OLE):
@@ -265,7 +265,7 @@ def _decode(value: Any, encoding: str) -> str | None:
     return value.strip("\0 ") or None if isinstance(value, str) else None
 
 
-def _texts_beside(stream: bytes, encoding: str, gaps: list[str]) -> Iterator[str]:
+def _texts_outside_cells(stream: bytes, encoding: str, gaps: list[str]) -> Iterator[str]:
     """The headers and footers of sheets, and the texts of boxes and charts. From files before Excel
     97, only headers and footers can be read. For such files, the number of boxes, charts and other
     objects is added to the gaps."""

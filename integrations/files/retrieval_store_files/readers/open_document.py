@@ -544,7 +544,7 @@ class _DocumentReader:
             for element in masters.iter():
                 if isinstance(element.tag, str) and element.tag.startswith(_HEADERS):
                     lines += self._lines_of_each_page(element)
-                elif local_name(element.getparent()) == "master-page" and _is_own_text(element):
+                elif local_name(element.getparent()) == "master-page" and _displays_text(element):
                     lines.append(one_line(self._piece(element)))
         text = "\n".join(dict.fromkeys(line for line in lines if line))
         if text:
@@ -577,7 +577,7 @@ def _with_headings(reader: _DocumentReader) -> list[str]:
     return blocks
 
 
-def _is_own_text(element: Any) -> bool:
+def _displays_text(element: Any) -> bool:
     """Whether a shape on a slide master displays text, instead of being a placeholder for text of
     the slides."""
     return is_shape(element) and element.get(CLASS) in (None, "header", "footer")

@@ -57,7 +57,7 @@ def read_xlsx(data: bytes, name: str) -> FileText:
         sections += sheet_sections(rows, (sheet.title,))
         sections += _section("\n\n".join(raw.texts), sheet.title)
     for sheet in book.chartsheets:
-        texts, _ = _beside(packed, paths.get(sheet.title))
+        texts, _ = _content_outside_cells(packed, paths.get(sheet.title))
         sections += _section("\n\n".join(texts), sheet.title)
     return FileText(sections, **office_metadata(packed, book.properties), gaps=tuple(gaps))
 
@@ -86,7 +86,7 @@ class _Raw:
         printed = (_OF_FORMAT.sub(" ", unescape(text.decode("utf-8", "replace"))) for text in
                    _PRINTED.findall(data))  # fmt: skip
         texts = dict.fromkeys(" ".join(text.split()) for text in printed)
-        beside, objects = _beside(packed, path)
+        beside, objects = _content_outside_cells(packed, path)
         raw.texts = [*beside, *filter(None, texts)]
         unstored = sum(1 for _ in _UNSTORED.finditer(data))
         without = "without a stored value"
@@ -157,7 +157,7 @@ def _paths_of_sheets(packed: PackedFile) -> dict[str, str]:
     return {title: part for title, part in titles.items() if part in packed}
 
 
-def _beside(packed: PackedFile, path: str | None) -> tuple[list[str], int]:
+def _content_outside_cells(packed: PackedFile, path: str | None) -> tuple[list[str], int]:
     """The content of a sheet outside of its cells: the texts of its comments, each with the name of
     its cell, and the texts of its drawings. Also returns the number of embedded objects."""
     texts: list[str] = []

@@ -46,7 +46,7 @@ class Inference:
     def embed(self, body: Any, is_query: bool) -> None:
         """Replace the objects to embed in a body by vectors."""
         groups: dict[tuple[str, str, str], list[Slot]] = {}
-        for inference_object, put in list(_inference_objects(body, _not_there)):
+        for inference_object, put in list(_inference_objects(body, _refuse_bare_text)):
             kind = "image" if isinstance(inference_object, models.Image) else "text"
             key = (inference_object.model, kind, repr(_options(inference_object)))
             groups.setdefault(key, []).append((inference_object, put))
@@ -131,7 +131,7 @@ class Inference:
             raise wrong(f"an image is {describe(image)}, expected a text in base64 or a uri")
         if image.startswith("data:"):
             return image
-        if _BASE64.fullmatch(image) and not self._is_there(image):
+        if _BASE64.fullmatch(image) and not self._is_image_file(image):
             try:
                 binascii.a2b_base64(image)
             except binascii.Error as error:
@@ -144,7 +144,7 @@ class Inference:
             )
         return image
 
-    def _is_there(self, image: str) -> bool:
+    def _is_image_file(self, image: str) -> bool:
         """Whether a string that may be base64 is the path of a file below the image folder. Other
         paths are not checked, since the response would reveal whether such a file exists."""
         if self._root is None:
@@ -186,7 +186,7 @@ def _text(inference_object: Any) -> str:
     return text
 
 
-def _not_there(_: Any) -> None:
+def _refuse_bare_text(_: Any) -> None:
     raise wrong("a text alone is no body")
 
 

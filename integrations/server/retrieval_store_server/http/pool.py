@@ -224,16 +224,16 @@ class Workers:
         call that turns out to be large while others wait is run again."""
         if kind is not None and self._quick.include(kind):
             try:
-                return self._read_here(call, kind)
+                return self._read_on_loop(call, kind)
             except LargeRequestError:
                 pass
         if not (is_large and self.pool.is_busy()):
             with suppress(LargeRequestError):
                 budget = self._budget(timeout, self.pool.is_awaited)
-                return await self._read_there(call, gone, seconds, budget, kind)
+                return await self._read_in_thread(call, gone, seconds, budget, kind)
         return await self._large.run(call, gone, seconds, self._budget(timeout, None))
 
-    def _read_here(self, call: Callable[[], Any], kind: ReadKind) -> Any:
+    def _read_on_loop(self, call: Callable[[], Any], kind: ReadKind) -> Any:
         """Run a call on the event loop. Raises LargeRequestError if it takes longer than other
         calls of its kind."""
         if self.pool.is_closed:
@@ -248,7 +248,7 @@ class Workers:
             self._quick.note(kind, took)
         return result
 
-    async def _read_there(
+    async def _read_in_thread(
         self,
         call: Callable[[], Any],
         gone: Callable[[], Awaitable[object]],

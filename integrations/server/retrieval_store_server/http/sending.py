@@ -111,7 +111,7 @@ class HttpRequest:
         """The seconds since the request arrived."""
         return time.perf_counter() - self.began
 
-    async def wait_until_gone(self) -> None:
+    async def wait_for_disconnect(self) -> None:
         """Wait until the client has closed its connection, or its sending half; both look the same
         here. A message after the end of the body reports it."""
         was_read = self.route is not None and self.route.body is not None
@@ -212,7 +212,7 @@ async def send_stream(
     headers = [*more, *answer.headers, (b"content-type", answer.media_type.encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": answer.first, "more_body": True})
-    gone = asyncio.ensure_future(request.wait_until_gone())
+    gone = asyncio.ensure_future(request.wait_for_disconnect())
     began = sent = time.monotonic()
     try:
         while time.monotonic() - began < STREAMED_FOR and not ends():

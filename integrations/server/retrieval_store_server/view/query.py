@@ -32,7 +32,7 @@ from retrieval_store.extension import (
     reasons_for,
 )
 from retrieval_store.filters.expression import Expression, HasId, Not, all_of
-from retrieval_store.loaders.passages import cite, ids_around, is_beside
+from retrieval_store.loaders.passages import cite, ids_around, is_same_file_version
 from retrieval_store_server.view import checks
 from retrieval_store_server.view.checks import key_of
 from retrieval_store_server.view.live import ViewedCollection, Views
@@ -336,7 +336,9 @@ def _in_its_file(viewed: ViewedCollection, shown: Mapping[str, Any]) -> dict[str
     ids = ids_around(shown["id"], metadata, PASSAGES_AROUND)
     points = viewed.points.get(ids, None, None, 0, SHOWN)
     records = show_records(points, SHOWN_IN_LISTS)
-    beside = [passage for passage in records if is_beside(passage["metadata"] or {}, metadata)]
+    beside = [
+        passage for passage in records if is_same_file_version(passage["metadata"] or {}, metadata)
+    ]
     beside.sort(key=lambda passage: ids.index(passage["id"]))
     return {"cited": cite(metadata), "around": beside}
 

@@ -133,7 +133,7 @@ def _function(views: Views, record: CollectionRecord) -> tuple[Any, bool]:
     name = str(spec["name"])
     try:
         kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, name)
-        if not embedder.may_be_made:
+        if not embedder.may_create:
             why = "it may reach hosts and files, which takes --trust"
             return _unusable(name, why), False
         if plugins.is_self_contained(kind):

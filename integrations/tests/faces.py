@@ -1,8 +1,8 @@
-"""The seven faces of a store, each in a process of its own, and asked by the same words.
+"""The seven interfaces of a store, each in its own process, called by the same names.
 
-`Started` starts one on a directory. A face writes `RECORDS` into a collection, reads, filters,
-searches, changes, exports and explains; what it gives back are ids, and texts with the keys `topic`
-and `year`, whoever wrote them.
+`Started` starts one on a directory. An interface writes `RECORDS` into a collection, reads,
+filters, searches, changes, exports and explains. Results are ids, and texts with the keys `topic`
+and `year`, whichever interface wrote them.
 """
 
 import contextlib
@@ -37,14 +37,14 @@ SINCE = 2000  # what `filtered` asks for, of the year
 
 
 class Face:
-    """What one face does. path: of the directory."""
+    """What one interface can do. path: the directory of the store."""
 
     def __init__(self, path, stack):
         self.path, self.stack = path, stack
         self.open()
 
     def open(self):
-        """Whatever stays open."""
+        """Open what stays open between calls."""
 
     def vector(self, text):
         from retrieval_store import WordLlamaEmbedding
@@ -53,7 +53,8 @@ class Face:
 
 
 def shown(text, metadata):
-    """A record as all faces give it back; some have an empty text for none, or no metadata."""
+    """A record in the common form of all interfaces. Some use an empty text for none, or have no
+    metadata."""
     return [text or "", {key: (metadata or {}).get(key) for key in ("topic", "year")}]
 
 
@@ -112,7 +113,7 @@ class OfClient(Face):
 
 
 def exported(file):
-    """The records of a file, each of which has its vector."""
+    """The records of a file; each has its vector."""
     records = [json.loads(line) for line in file.read_text().splitlines()]
     assert all(len(record["embedding"]) == 256 for record in records)
     return {one["id"]: shown(one.get("document"), one.get("metadata")) for one in records}
@@ -487,7 +488,7 @@ class OfHTTP(Face):
         return {one["id"]: shown(one["payload"].get("_document"), one["payload"]) for one in points}
 
     def explain(self, name, text):
-        """By a client of ours, which speaks HTTP too."""
+        """Explained by our client, over HTTP."""
         import retrieval_store
 
         with retrieval_store.Client(url=self.url) as client:
@@ -496,7 +497,7 @@ class OfHTTP(Face):
             return collection.explain(query_texts=text, where=where)["matching"]
 
     def by_page(self, name, text):
-        """As the page asks, which has no model but what the collection remembers."""
+        """Explained by the page's call, whose only model is the collection's stored function."""
         import retrieval_store
 
         with retrieval_store.Client(url=self.url) as client:
@@ -512,7 +513,7 @@ class OfHTTP(Face):
 
 
 class OfMemories(Face):
-    """The tools of an agent, by the protocol that it speaks."""
+    """The tools of an agent, called by their protocol."""
 
     since: ClassVar = {"year": {"$gte": SINCE}}
 
@@ -606,11 +607,11 @@ FACES = {
 
 
 class FaceError(Exception):
-    """What a face refused, in its words."""
+    """The message with which an interface refuses a call."""
 
 
 class Started:
-    """A face in a process of its own."""
+    """An interface in its own process."""
 
     def __init__(self, name, path):
         self.process = subprocess.Popen(
@@ -639,7 +640,7 @@ class Started:
 
 
 def serve(name, path):
-    """Answer one line after the other until there are no more."""
+    """Answer one line after another until the input ends."""
     answers = sys.stdout
     with contextlib.redirect_stdout(sys.stderr), contextlib.ExitStack() as stack:
         face = FACES[name](path, stack)

@@ -1,4 +1,6 @@
-"""The filters of LangChain and LlamaIndex: which values each operator takes, and what they become."""
+"""The filters of LangChain and LlamaIndex: which values each operator accepts, and their
+translation.
+"""
 
 import pytest
 from langchain_core.structured_query import Comparator, Comparison, Operation, Operator
@@ -62,7 +64,7 @@ def has(value):
 
 
 def equal_to(value):
-    """Of a date the strings that say its time."""
+    """For a date, the strings that mean the same time."""
     first = value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
     if first == DATE:
         return TextRange(PATH, gte="2024-05-01", lte="2024-05-01", times=True)

@@ -1,4 +1,4 @@
-"""A folder of files as documents of the frameworks, with the places that answers are cited by."""
+"""A folder of files as documents of the frameworks, with the places that citations need."""
 
 import pytest
 from langchain_core.embeddings import DeterministicFakeEmbedding, Embeddings
@@ -67,14 +67,14 @@ def test_documents_of_llama_index(folder):
 
 @pytest.fixture
 def numbers(tmp_path):
-    """A folder of texts whose words have more tokens than those of English prose."""
+    """A folder of texts whose words have more tokens than English prose."""
     rows = [" ".join(str(7919 * i * j % 99991) for j in range(1, 60)) for i in range(1, 30)]
     (tmp_path / "numbers.md").write_text("# Numbers\n\n" + "\n\n".join(rows))
     return tmp_path
 
 
 class Inherited(Embeddings):
-    """An embedding that has its model from elsewhere, and tells how long texts may be."""
+    """An embedding that inherits its model, and reports its maximum length of texts."""
 
     max_tokens = 40
 

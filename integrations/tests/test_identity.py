@@ -1,4 +1,4 @@
-"""A collection of LangChain's or LlamaIndex's knows the embedding that it was filled with."""
+"""A collection of LangChain's or LlamaIndex's stores identifies the embedding that filled it."""
 
 import logging
 
@@ -20,7 +20,7 @@ from retrieval_store.errors import (
 
 
 class Flat(Embeddings):
-    """An embedding that tells no model."""
+    """An embedding that doesn't report its model."""
 
     vector = (1.0, 0.0, 0.5)
 
@@ -79,7 +79,7 @@ def test_a_class_of_another_name_with_the_same_vectors_is_logged_and_used(tmp_pa
 
 
 class Counted(Flat):
-    """Notes the texts that each of its methods is given."""
+    """Records the texts that each of its methods receives."""
 
     def __init__(self):
         self.asked = []

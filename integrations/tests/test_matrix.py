@@ -1,5 +1,6 @@
-"""A collection of each face, used by each other one, on one directory and in other processes. What
-can't be is in the tables here, and in that of `docs/exchange.md`."""
+"""A collection written by each interface and used by each other one, on one directory and in other
+processes. The impossible combinations are in the tables here, and in `docs/exchange.md`.
+"""
 
 import itertools
 import re
@@ -52,7 +53,7 @@ def path(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def faces(path):
-    """Each face, in a process of its own, on one directory."""
+    """Each interface, in its own process, on one directory."""
     started = {name: Started(name, path) for name in FACES}
     yield started
     for face in started.values():
@@ -60,7 +61,8 @@ def faces(path):
 
 
 def refusal(writer, other, act):
-    """What the face says that can't do this to a collection of the writer's; None where it can."""
+    """The message with which an interface refuses this action on a collection of the writer's; None
+    if it accepts."""
     never = NEVER.get((other, act))
     needs = NEEDS_FUNCTION.get((other, act)) if writer in NONE_REMEMBERED else None
     return never or needs
@@ -68,14 +70,14 @@ def refusal(writer, other, act):
 
 @pytest.fixture
 def name():
-    """Of a collection of this test alone."""
+    """The name of this test's own collection."""
     return f"crossing-{next(_numbers)}"
 
 
 @pytest.fixture
 def ask(faces, name, writer, other):
-    """Asks the other face about a new collection of the writer's: its answer, or None where it is
-    refused, in the words that it should be."""
+    """Calls the other interface on a new collection of the writer's. Returns the result, or None
+    where the call is refused with the expected message."""
     faces[writer].write(name)
 
     def asked(act, *arguments):

@@ -1,4 +1,6 @@
-"""What None, [] and both mean to adapters where points are named: the table of the docs, row by row."""
+"""How adapters handle None, [] and both as arguments that select points: the table of the docs, row
+by row.
+"""
 
 import numpy as np
 import pytest

@@ -1,5 +1,6 @@
-"""A model is what makes the vectors, whoever wraps it: which functions a collection takes for its
-own, and what it remembers of them."""
+"""A model is identified by its vectors, whichever class wraps it: which functions a collection
+accepts as its own, and what it stores about them.
+"""
 
 import itertools
 import logging
@@ -75,7 +76,7 @@ def test_a_new_collection_has_the_distance_of_the_function_in_an_adapter(client,
 
 
 class Shouting(AsLangChain):
-    """A subclass, which doesn't hand on what its function makes of a text."""
+    """A subclass that embeds changed texts."""
 
     def embed_documents(self, texts):
         return super().embed_documents([text.upper() for text in texts])
@@ -96,7 +97,7 @@ def test_a_subclass_of_an_adapter_is_another_model(client):
 
 
 def searched_by_all(path, name):
-    """The ids that each face finds for a text."""
+    """The ids that each interface finds for a text."""
     with retrieval_store.Client(path) as client:
         for named in ({}, {"embedding_function": "wordllama"}):
             yield client.get_collection(name, **named).query(query_texts="ship")["ids"][0]
@@ -193,7 +194,7 @@ class Lengths:
 
 
 def remember(path, spec, function="wordllama"):
-    """A collection as an earlier version left it."""
+    """A collection as an earlier version stored it."""
     with retrieval_store.Client(path) as client:
         things = client.create_collection(NAME, embedding_function=function)
         things.add("a", documents="A small boat.")
@@ -258,7 +259,7 @@ def test_a_remembered_text_that_is_no_function_runs_nothing(tmp_path, model):
 
 
 class HuggingFaceEmbeddings(Embeddings):
-    """As LangChain's says what it runs."""
+    """Reports its model as LangChain's class does."""
 
     def __init__(self, model, **settings):
         self.model_name = model
@@ -273,7 +274,7 @@ class HuggingFaceEmbeddings(Embeddings):
 
 
 class HuggingFaceEmbedding(MockEmbedding):
-    """As LlamaIndex's says what it runs."""
+    """Reports its model as LlamaIndex's class does."""
 
     normalize: bool = True
     query_instruction: str | None = None

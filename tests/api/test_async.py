@@ -1,5 +1,6 @@
-"""`AsyncClient` and `AsyncCollection`: the same answers as from the others, of every kind of store,
-and a loop that goes on meanwhile."""
+"""`AsyncClient` and `AsyncCollection`: the results equal those of the synchronous classes, on every
+kind of store, and the event loop isn't blocked.
+"""
 
 import asyncio
 import copy
@@ -41,7 +42,7 @@ COUNT = 12
 
 
 class Place:
-    """A store, and what clients of it are given: asynchronous ones, and others."""
+    """A store, and the arguments of its clients: asynchronous and synchronous ones."""
 
     def __init__(self, kind, made, others):
         self.kind, self._made, self.others = kind, made, others
@@ -51,7 +52,7 @@ class Place:
 
     @asynccontextmanager
     async def both(self, **options):
-        """An asynchronous client, and another one of the same store."""
+        """An asynchronous and a synchronous client of the same store."""
         async with self.client(**options) as client:
             if self.kind == "memory":
                 yield client, inside.calls(client).client
@@ -76,14 +77,14 @@ def cluster_url():
 
 
 def kinds_of(names):
-    """Those elsewhere need the packages around the core."""
+    """Remote stores need the packages around the core."""
     marks = pytest.mark.others
     return [pytest.param(x, marks=marks) if x in ELSEWHERE else x for x in names]
 
 
 @pytest.fixture(params=kinds_of([*HERE, *ELSEWHERE]))
 def place(request, tmp_path):
-    """An empty store of each kind. "given": a cluster, by a client of the caller's."""
+    """An empty store of each kind. "given": a cluster, reached by the caller's own client."""
     kind = request.param
     if kind in HERE:
         given = {"path": None if kind == "memory" else tmp_path / "store"}
@@ -119,7 +120,7 @@ def without_place(error):
 
 
 def asking(one, other):
-    """Asks two objects the same, and compares what they answer, or raise."""
+    """Calls two objects in the same way, and compares the results or the errors."""
 
     async def ask(name, *args, **named):
         try:
@@ -378,7 +379,7 @@ async def test_collections_are_equal_when_their_ids_are(place):
 
 @only("disk", "served", "cluster")
 async def test_what_embeds_and_loads_waits_beside_the_loop(place):
-    """Both wait for what the loop does only while they wait."""
+    """Both wait for the loop, which runs only while they wait."""
     request, answered = threading.Event(), threading.Event()
 
     def embed(inputs):
@@ -464,13 +465,13 @@ async def test_a_call_that_is_cancelled_is_done_as_a_whole_or_not_at_all(place):
 
 
 def no_threads():
-    """Whether no client has threads, those apart that were forgotten, perhaps by another test."""
+    """Whether no client has threads, except those that another test has left behind."""
     gc.collect()
     return not [one for one in threading.enumerate() if one.name.startswith(THREADS)]
 
 
 async def until_same(count):
-    """What a server was asked for by a call that was cancelled may be done a little later."""
+    """A server may complete a cancelled call a little later."""
     before, same = -1, 0
     async with asyncio.timeout(PATIENCE):
         while same < 5:
@@ -604,7 +605,7 @@ async def test_spans_of_calls_are_below_the_applications(place, monkeypatch):
 
 @pytest.mark.others
 async def test_the_pause_before_another_attempt_is_awaited(monkeypatch):
-    """The server is there again only if the loop goes on meanwhile."""
+    """The server is back only if the loop runs meanwhile."""
     loops, sleep = threading.get_ident(), time.sleep
     monkeypatch.setattr(
         "time.sleep", lambda s: sleep(s) if threading.get_ident() != loops else 1 / 0

@@ -1,4 +1,4 @@
-"""Pictures with captions: one of several fields is embedded, the others are stored beside it."""
+"""Pictures with captions: one of several fields is embedded, the others are stored with it."""
 
 import numpy as np
 import pytest
@@ -12,14 +12,14 @@ STORED = ["documents", "uris", "embeddings"]
 
 
 def embed(inputs):
-    """The mean colours of pictures; texts are the colours that they name."""
+    """The mean colours of pictures; the named colours of texts."""
     return [
         COLOURS.get(one, (1, 1, 1)) if isinstance(one, str) else one.mean((0, 1)) for one in inputs
     ]
 
 
 class Painter(DataLoader):
-    """Pictures by the names of their colours; what it was asked for is in `loaded`."""
+    """Pictures by the names of their colours. `loaded`: the requested names."""
 
     def __init__(self, on_error="raise"):
         self.loaded, self.on_error = [], on_error

@@ -1,5 +1,6 @@
-"""`Collection.search` against brute force in float64, by what Chroma's pages say of it; and what
-chromadb's own classes write means the same."""
+"""`Collection.search` compared with brute force in float64, according to Chroma's documentation;
+searches built with chromadb's own classes mean the same.
+"""
 
 import itertools
 
@@ -91,7 +92,7 @@ def far_in_words():
 
 
 def column(far, limit, default=None, return_rank=False, among=None):
-    """What a Knn says of each record: NaN for those that it leaves out; and which it has found."""
+    """A Knn's score of each record, NaN for excluded ones; and which records it has found."""
     allowed = np.ones(COUNT, bool) if among is None else among
     order = [i for i in np.argsort(far, kind="stable") if allowed[i] and far[i] != 1.0][:limit]
     found = np.zeros(COUNT, bool)
@@ -102,7 +103,7 @@ def column(far, limit, default=None, return_rank=False, among=None):
 
 
 def check(collection, rank, scores, found, **others):
-    """The search finds the records with a score that any Knn has found, the least first."""
+    """The search returns the records to which any Knn gives a score, least first."""
     known = [i for i in range(COUNT) if found[i] and not np.isnan(scores[i])]
     expected = sorted(known, key=lambda i: scores[i])
     result = collection.search(Search(rank=rank, select=[K.SCORE], **others))

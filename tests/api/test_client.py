@@ -468,7 +468,7 @@ def test_a_client_that_is_collected_lets_go_of_its_files(tmp_path):
 
 
 def frames_of_ours(error):
-    """The frames within the package that a user is shown of an error and of what has caused it."""
+    """The frames within the package in the displayed traceback of an error and its causes."""
     shown = "".join(traceback.format_exception(error))
     return re.findall(r'File ".*[/\\](?:retrieval_store|apsw|contextlib)[/\\.].*', shown)
 

@@ -1,4 +1,4 @@
-"""count, get, peek, query: what comes back, in which order and shape."""
+"""count, get, peek, query: results, their order and their shape."""
 
 import ast
 import inspect

@@ -1,4 +1,4 @@
-"""add, update, upsert, delete, modify: what they do, and that what they refuse changes nothing."""
+"""add, update, upsert, delete, modify: their effects, and that refused calls change nothing."""
 
 import enum
 import logging
@@ -47,11 +47,11 @@ class Point(NamedTuple):
 
 
 class Words(str):
-    """A kind of string."""
+    """A subclass of str."""
 
 
 def content(collection):
-    """All that a collection holds, in a form that compares."""
+    """The whole content of a collection, in a comparable form."""
     got = collection.get(include=EVERYTHING)
     return {
         point_id: (got["metadatas"][i], got["documents"][i], got["uris"][i], *got["embeddings"][i])
@@ -60,7 +60,7 @@ def content(collection):
 
 
 def types_in(metadata):
-    """By key, since a cluster gives keys in any order."""
+    """Sorted by key, since a cluster returns keys in any order."""
     return {key: type(value) for key, value in metadata.items()}
 
 
@@ -289,7 +289,7 @@ def test_values_that_stand_for_json_are_stored_as_it_and_found_again(collection,
 
 
 class Unreadable(UserDict):
-    """As objects that load what they hold when they are asked for it."""
+    """Like objects that load their content when it is accessed."""
 
     def __getitem__(self, key):
         raise KeyError(key)

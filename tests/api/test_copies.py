@@ -1,4 +1,4 @@
-"""Going through all points of one state, and collections that are copies of others."""
+"""Iterating over all points of one state, and copies of collections."""
 
 import gc
 import os

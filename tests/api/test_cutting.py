@@ -1,5 +1,6 @@
-"""Queries that go on, stop at a distance, take the best of each kind, or are like stored points;
-points in the order of a number."""
+"""Queries with offsets, distance limits, groups, or stored points as queries; points ordered by a
+number.
+"""
 
 import numpy as np
 import pytest
@@ -90,7 +91,8 @@ def test_numbers_that_are_equal_are_one_kind(client):
 
 
 def of_kinds(whole, cut):
-    """Of all hits those of a cut, one by one."""
+    """The hits that remain of all hits, by applying groups, distance, offset and limit one by
+    one."""
     times, found = {}, []
     for one, metadata, distance in zip(
         whole["ids"][0], whole["metadatas"][0], whole["distances"][0], strict=True

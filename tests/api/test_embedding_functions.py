@@ -1,4 +1,4 @@
-"""Embedding functions: the default, one's own, what a collection remembers, and data loaders."""
+"""Embedding functions: the default, custom ones, stored ones, and data loaders."""
 
 import importlib.util
 import subprocess
@@ -26,7 +26,7 @@ from tests.helpers.circumstances import install_plugins
 
 
 class Lengths:
-    """Embeds a text as its length and an image as its mean; notes how it was called."""
+    """Embeds a text as its length and an image as its mean; records its calls."""
 
     def __init__(self, factor=1):
         self.factor = factor
@@ -43,7 +43,7 @@ class Lengths:
 
 
 class Asymmetric(Lengths):
-    """Embeds queries in another way than documents."""
+    """Embeds queries and documents differently."""
 
     def embed_query(self, input):
         return [[-1.0] for _ in input]
@@ -51,7 +51,7 @@ class Asymmetric(Lengths):
 
 @pytest.fixture
 def registered(monkeypatch):
-    """`Lengths`, registered as "lengths" by a package, and plugins that are broken."""
+    """`Lengths`, registered as "lengths" by a package, and broken plugins."""
     group = plugins.EMBEDDING_FUNCTIONS
     lengths = EntryPoint("lengths", f"{Lengths.__module__}:Lengths", group)
     broken = EntryPoint("broken", "no_such_module_at_all:Thing", group)
@@ -72,7 +72,7 @@ def test_texts_are_embedded_by_default_without_any_download(client):
 
 
 class Text(str):
-    """Another kind of str, as readers of files have."""
+    """A subclass of str, as readers of files return."""
 
 
 @pytest.mark.parametrize(
@@ -382,7 +382,7 @@ def test_stored_names_lead_only_to_installed_plugins(tmp_path, registered, monke
 
 
 def load(uris):
-    """The number at the end of each uri, as a picture; it's never asked for None."""
+    """The number at the end of each uri, as a picture; never called with None."""
     return [np.full((2, 2), float(uri.rpartition("/")[2])) for uri in uris]
 
 

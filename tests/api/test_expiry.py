@@ -1,4 +1,4 @@
-"""What users are told of records that expire: of every kind of store."""
+"""How expiring records behave for users, on every kind of store."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,6 @@
-"""What a server has of the core beside what users have: it means what `Collection` means."""
+"""The names that the core has for servers besides its public ones: they mean what `Collection`
+means.
+"""
 
 import numpy as np
 import pytest
@@ -28,7 +30,7 @@ VECTORS = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
 
 @pytest.fixture
 def things(client):
-    """A collection, its record, its points and what makes queries of it."""
+    """A collection, its record, its points and its query builder."""
     collection = client.create_collection("things", embedding_function=None)
     collection.add(
         ids=[f"p{i}" for i in range(30)],
@@ -98,7 +100,7 @@ def test_reasons_are_those_of_a_collection_with_the_callers_conditions_and_words
 
 @retrieval_store.register_embedding_function("tests-for-servers")
 class Reaching:
-    """Embeds texts by their lengths; it doesn't say that it reaches nothing."""
+    """Embeds texts by their lengths; it doesn't declare that it accesses nothing."""
 
     def __call__(self, input):
         return [[float(len(one)), 1.0] for one in input]

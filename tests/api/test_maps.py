@@ -1,4 +1,4 @@
-"""`Collection.map`, and what notebooks show of what a collection tells of itself."""
+"""`Collection.map`, and how notebooks display a collection."""
 
 import io
 
@@ -13,7 +13,7 @@ from tests.helpers.oracle import brute_force
 
 @pytest.fixture
 def groups(client):
-    """Three clouds of points, of which the metadata says which."""
+    """Three clusters of points; the metadata names the cluster."""
     rng = np.random.default_rng(5)
     centers = np.array([[9, 0, 0, 0], [-9, 5, 0, 0], [0, -9, 0, 0]])
     which = np.arange(60) % 3
@@ -29,7 +29,7 @@ def groups(client):
 
 
 def rows_of(chart):
-    """The points of a chart of altair's, which puts data aside."""
+    """The points of an altair chart, which stores its data separately."""
     reported = chart.to_dict()
     return (
         reported["datasets"][reported["data"]["name"]]

@@ -1,4 +1,5 @@
-"""min_score against brute force in float64: by words, sparse vectors, and both sides fused."""
+"""min_score compared with brute force in float64: for words, sparse vectors, and fusions of
+both."""
 
 import itertools
 
@@ -32,7 +33,7 @@ def ranked(scores):
 
 
 def bounds_between(pairs):
-    """Numbers between scores that differ, and one on either side of all."""
+    """Numbers between different scores, and one on either side of all."""
     scores = [score for _, score in pairs]
     between = [(a + b) / 2 for a, b in itertools.pairwise(scores) if a - b > 1e-6]
     return [scores[0] + 1, *between[:: max(1, len(between) // 6)], scores[-1] - 1]

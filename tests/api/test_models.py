@@ -1,5 +1,6 @@
-"""Which model the vectors of a collection come from: what it is remembered by, the distance that it
-is made for, and that no other takes its place."""
+"""The model of a collection's vectors: how it is stored, the distance that it needs, and that no
+other model replaces it.
+"""
 
 import math
 from pathlib import Path
@@ -20,7 +21,7 @@ from tests.helpers.circumstances import register_only
 
 
 class Waves(EmbeddingFunction[list[str]]):
-    """As users of Chroma write theirs."""
+    """A function as users of Chroma write it."""
 
     self_contained = True
 
@@ -120,7 +121,7 @@ def test_the_distance_that_a_function_is_made_for_is_taken(client):
 
 
 class Named:
-    """A function that isn't registered, and says what model it runs."""
+    """A function that isn't registered, and reports its model."""
 
     def __init__(self, model):
         self.model_name = model
@@ -143,7 +144,7 @@ def test_another_model_of_as_many_numbers_is_refused(client):
 
 
 class Odd:
-    """A function with members that aren't what their names say."""
+    """A function whose members don't match their names."""
 
     model_name = property(lambda self: 1 / 0)
 

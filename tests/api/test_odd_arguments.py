@@ -1,4 +1,4 @@
-"""Arguments that are seldom given: read once, without an order, of another type, or secret."""
+"""Unusual arguments: single-use iterators, unordered ones, other types, secrets."""
 
 import asyncio
 

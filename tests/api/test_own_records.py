@@ -1,4 +1,4 @@
-"""What several programs that keep records in one collection, and who writes much, need."""
+"""Features for several programs that share a collection, and for programs that write much."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Where a store lies: no store is made by mistake, and messages say where they looked."""
+"""The path of a store: no store is created by mistake, and messages contain the path."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Programs that end without closing their client: they say nothing, and lose nothing."""
+"""Programs that end without closing their client: they print nothing, and lose nothing."""
 
 import subprocess
 import sys
@@ -63,7 +63,7 @@ WAYS = {
 def run(
     program: str, place: str, work: str = "", count: int = COUNT
 ) -> subprocess.CompletedProcess:
-    """What a program says, of which the place of a store is the argument."""
+    """The output of a program whose argument is the path of a store."""
     text = f"import sys\nPLACE, COUNT = sys.argv[1], {count}\nif '://' in PLACE:\n"
     text += "    sys.argv[1] = ''\n"
     text += f"def work():\n    {work or 'pass'}\n{program}\n"
@@ -74,7 +74,7 @@ def run(
 
 
 def assert_silent(done: subprocess.CompletedProcess) -> None:
-    """It has ended well, without a word."""
+    """It exited with success and without output."""
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

@@ -1,4 +1,4 @@
-"""Re-ranking: the order is the re-ranker's, over the hits that the same query gives without it."""
+"""Re-ranking: the order is the re-ranker's, over the hits of the same query without it."""
 
 import numpy as np
 import pytest
@@ -11,12 +11,12 @@ WORDS = ["ash", "birch", "cedar", "elm", "fir", "hazel", "larch", "maple", "oak"
 
 
 def share_of_letters(query, documents):
-    """How many letters of a document the query has."""
+    """How many letters of a document are in the query."""
     return [sum(letter in query for letter in one) / len(one) for one in documents]
 
 
 class OfPairs:
-    """A re-ranker as cross-encoders are called, and which pairs it was given."""
+    """A re-ranker with the interface of cross-encoders; records its pairs."""
 
     def __init__(self, name):
         setattr(self, name, self._score)
@@ -28,7 +28,7 @@ class OfPairs:
 
 
 class WantsGradient:
-    """As a tensor that requires a gradient, which becomes no array."""
+    """Like a tensor that requires a gradient, which can't be converted to an array."""
 
     def __array__(self, *args, **kwargs):
         raise RuntimeError("Can't call numpy() on Tensor that requires grad")
@@ -36,7 +36,7 @@ class WantsGradient:
 
 @pytest.fixture
 def trees(client):
-    """Records with texts of some words each, and three without a text."""
+    """Records with texts of several words, and three without a text."""
     chance = np.random.default_rng(3)
     trees = client.create_collection(
         "trees", {"hnsw": {"space": "cosine"}}, embedding_function=None
@@ -52,7 +52,8 @@ def trees(client):
 
 
 def expected(collection, query, depth, text, **given):
-    """What re-ranking should give, by a sort of what the query gives: ids, scores, distances."""
+    """The expected result of re-ranking, by sorting the hits of the plain query: ids, scores,
+    distances."""
     before = collection.query(n_results=depth, **given)
     distances = (before["distances"][0] if before["distances"] else None) or [None] * depth
     hits = zip(before["ids"][0], before["documents"][0], distances, strict=False)
@@ -291,7 +292,7 @@ def test_equal_scores_of_a_reranker_leave_the_order(trees):
 
 
 def token_scores(query, documents):
-    """What `TokenReranker` says it returns, token by token."""
+    """The documented result of `TokenReranker`, token by token."""
     model = models.wordllama_model()
 
     def vectors(text):

@@ -1,4 +1,4 @@
-"""Sparse vectors beside the dense ones: stored, kept, found, fused, and refused by name."""
+"""Sparse vectors beside dense ones: stored, updated, found, fused, and refused by name."""
 
 import numpy as np
 import pytest

@@ -47,7 +47,7 @@ def records():
 
 
 def results():
-    """As `get` returns them, in two pieces."""
+    """The same records as `get` returns them, in two pieces."""
     every = list(records())
     for some in (every[:10], every[10:]):
         yield {
@@ -335,7 +335,7 @@ def test_images_are_shown_small(client):
 
 @pytest.fixture
 def bare():
-    """A collection in memory: what is refused doesn't depend on where it is kept."""
+    """A collection in memory: refusals don't depend on the kind of store."""
     with retrieval_store.Client() as client:
         yield client.create_collection("bare", embedding_function=None)
 
@@ -450,7 +450,7 @@ ODD = [
 
 
 def with_types(metadatas):
-    """Metadata in which 1 and 1.0 differ, whatever the order of their keys."""
+    """Metadata in a form in which 1 and 1.0 differ, whatever the order of keys."""
     return [one and {key: (type(v), v) for key, v in one.items()} for one in metadatas]
 
 

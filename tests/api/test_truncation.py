@@ -1,4 +1,4 @@
-"""Texts that are longer than the embedding function reads: the log says so, once a collection."""
+"""Texts longer than the embedding function reads: the log reports it once per collection."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""A store from a stranger: what is stored in it leads to no host, no variable and no file."""
+"""An untrusted store: nothing stored in it selects a host, a variable or a file."""
 
 import json
 import sqlite3
@@ -31,14 +31,14 @@ SECRET = "RETRIEVAL_STORE_TEST_SECRET"
 
 @pytest.fixture(autouse=True)
 def nothing_given_yet(monkeypatch):
-    """As in a process that has just begun."""
+    """As in a process that has just started."""
     as_a_new_process(monkeypatch)
     register_only(monkeypatch)
 
 
 @pytest.fixture
 def attacker(monkeypatch):
-    """A server that notes every connection, and answers as OpenAI's would; and a secret to steal."""
+    """A server that records every connection, and responds like OpenAI's; and a secret."""
     seen = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -74,7 +74,7 @@ def stolen(url):
 
 @pytest.fixture
 def store(tmp_path):
-    """A store with one point of two dimensions."""
+    """A store with one two-dimensional point."""
     with retrieval_store.Client(tmp_path / "store") as client:
         things = client.create_collection("things", embedding_function=None)
         things.add(ids=["a"], embeddings=[[1, 2]], documents=["text"], metadatas=[{"n": 1}])
@@ -82,7 +82,7 @@ def store(tmp_path):
 
 
 def put(store, **changes):
-    """Change stored settings by hand, with the checksums made right."""
+    """Change stored settings directly, with correct checksums."""
     catalog = f"file:{store}/catalog.sqlite?mode=ro"
     with closing(sqlite3.connect(catalog, uri=True)) as connection:
         ((settings,),) = connection.execute("SELECT settings FROM collections")
@@ -95,7 +95,7 @@ def put_function(store, name, settings):
 
 
 def uses(things):
-    """All that has to embed something."""
+    """All calls that must embed something."""
     return (
         lambda: things.query(query_texts="private text"),
         lambda: things.query(query_texts="private text", mode="hybrid"),
@@ -232,7 +232,7 @@ def test_settings_that_differ_in_anything_are_not_those_that_were_given(store, a
 
 
 class Noting:
-    """Notes what it is made with; its makers say nothing about what it reaches."""
+    """Records its arguments; it doesn't declare what it accesses."""
 
     made: list = []  # noqa: RUF012
 
@@ -293,7 +293,7 @@ def test_classes_of_the_program_and_of_packages_must_say_that_they_reach_nothing
 
 def test_a_class_does_not_inherit_that_it_reaches_nothing(store):
     class Fetching(WordLlamaEmbedding):
-        """Adds something that its base knows nothing of."""
+        """Adds access that its base class doesn't declare."""
 
         def __init__(self, url):
             raise AssertionError(f"{url} was fetched")
@@ -421,7 +421,7 @@ def test_names_of_no_function_and_of_huge_ones_are_told_shortly(store):
 
 
 class Grasping:
-    """An index whose settings name a file; its makers say nothing about what it reaches."""
+    """An index whose settings name a file; it doesn't declare what it accesses."""
 
     def __init__(self, dimension, metric, settings):
         raise AssertionError(f"{settings} was used")

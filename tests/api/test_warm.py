@@ -1,5 +1,6 @@
-"""What `warm` loads before the first queries, what it tells of it, and that these then wait for
-nothing."""
+"""What `warm` loads before the first queries, what it reports, and that these queries then load
+nothing.
+"""
 
 import numpy as np
 import pytest
@@ -40,13 +41,13 @@ def answers(things):
 
 @pytest.fixture
 def small(monkeypatch):
-    """Files are worth it for few points."""
+    """Derived files are saved for few points already."""
     tuned(monkeypatch, columns_worth=1, lists_worth=1)
 
 
 @pytest.fixture
 def nothing_read(monkeypatch):
-    """From the call on, no payload and no document may be read for columns or lists."""
+    """After this call, no payload and no document may be read for columns or lists."""
 
     def refuse(_, points, *__):
         assert not len(points), "points were read that `warm` should have read"

@@ -1,4 +1,4 @@
-"""Batches that are written while the next is embedded."""
+"""Batches that are written while the next one is embedded."""
 
 import sqlite3
 
@@ -15,7 +15,7 @@ def records(count):
 
 
 class Calls:
-    """An embedding function that makes a call of the test's own before its n-th batch."""
+    """An embedding function that makes a call of the test before its n-th batch."""
 
     def __init__(self):
         self.number, self.before = 0, {}
@@ -39,8 +39,8 @@ def notes(tmp_path, calls):
 
 @pytest.mark.parametrize("upsert", [False, True])
 def test_a_batch_is_written_while_the_next_is_embedded(notes, calls, tmp_path, upsert):
-    """Another process holds the write lock until the second batch is embedded: written in turn, the
-    first would wait for it in vain."""
+    """Another process holds the write lock until the second batch is embedded. Without concurrency,
+    the first write would wait in vain."""
     notes.add(["first"], documents=["text"])
     (file,) = tmp_path.glob("store/**/points.sqlite")
     other = sqlite3.connect(file, isolation_level=None)
@@ -80,7 +80,7 @@ def test_where_embedding_fails_the_batches_before_are_written(notes, calls, erro
 
 
 def test_an_error_of_a_write_comes_before_one_of_embedding(notes, calls):
-    """Both fail: the first batch that lacks is the one to tell of."""
+    """Both fail: the error is about the first missing batch."""
 
     def fail():
         raise OSError("no more")

@@ -1,4 +1,4 @@
-"""Numbers of float16: the nearest, and the same again as float32; numbers each once."""
+"""Numbers in float16: rounding, and conversion back to float32; distinct numbers."""
 
 import numpy as np
 from hypothesis import given

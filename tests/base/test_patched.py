@@ -1,4 +1,4 @@
-"""Arrays whose versions share memory: each version stays what it was."""
+"""Arrays whose versions share memory: a version never changes."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The plane in which vectors differ most is that of numpy's singular value decomposition."""
+"""The plane of greatest variance is that of numpy's singular value decomposition."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from tests.helpers.tuned import tuned
 
 
 def vectors(count, dimension, seed=0):
-    """Vectors that differ more in some directions than in others, around a mean that isn't 0."""
+    """Vectors with different variances by direction, around a mean other than 0."""
     random = np.random.default_rng(seed)
     turned, _ = np.linalg.qr(random.normal(size=(dimension, dimension)))
     spread = 0.7 ** np.arange(dimension)

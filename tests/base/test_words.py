@@ -1,4 +1,4 @@
-"""Words of texts, of any script."""
+"""Words of texts, in any script."""
 
 import re
 import sys
@@ -31,7 +31,7 @@ PIECES += ("AB", "학교", "에서", "ł", "مُ", "ـ", "שָׁ")
 
 
 class Characters(NamedTuple):
-    """Sets of all characters that are so."""
+    """Sets of all characters with a property."""
 
     spaceless: set[str]
     paired: set[str]
@@ -97,7 +97,7 @@ def divided(text):
 
 
 def words_in(text, is_query):
-    """Runs of letters, and of scripts without spaces, and Korean, characters and pairs of them."""
+    """Runs of letters; in Korean and scripts without spaces, characters and pairs of them."""
     yield from (
         "".join(run)
         for run in runs_in(text, characters().spaceless)
@@ -114,7 +114,7 @@ def words_in(text, is_query):
 
 
 def runs_in(text, others):
-    """Runs of word characters with their marks, which end where those among `others` begin or end."""
+    """Runs of word characters with their marks, split where those among `others` begin or end."""
     runs, kind = [], None
     for c in text:
         if c in characters().marks and kind is not None:

@@ -1,1 +1,1 @@
-"""Tests of the room `cli`: what a user types, and what is answered."""
+"""Tests of the room `cli`: commands and their output."""

@@ -1,4 +1,4 @@
-"""Commands do what they say, end with the code that they should, and break nothing."""
+"""Commands have the documented effects and exit codes, and break nothing."""
 
 import json
 import re
@@ -553,7 +553,7 @@ def test_names_that_are_not_there_make_no_target(folder):
 
 
 def test_commands_need_nothing_of_click_that_it_does_not_import_itself():
-    """Which of its modules click imports differs from version to version."""
+    """The modules that click imports differ between versions."""
     program = (
         "import sys, click; vars(click).pop('shell_completion', None)\n"
         "sys.modules.pop('click.shell_completion', None)\n"

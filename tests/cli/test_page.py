@@ -1,4 +1,4 @@
-"""Every command of the page, and what it says that they print."""
+"""Every command of the documentation page, with its documented output."""
 
 import re
 
@@ -15,7 +15,7 @@ NOTES = [
 
 
 def sessions():
-    """Each command of the page with the lines that follow it."""
+    """Each command of the page with the output lines that follow it."""
     for block in re.findall(r"^```console\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL):
         for session in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             command, _, printed = session.partition("\n")
@@ -23,8 +23,8 @@ def sessions():
 
 
 def matches(printed: str, expected: str) -> bool:
-    """Whether it is what the page says, where … stands for anything, and any run of spaces and of
-    lines drawn for another."""
+    """Whether the output is as documented. In the page, … matches anything, and the lengths of runs
+    of spaces and of ─ don't matter."""
 
     def plain(text):
         text = "\n".join(line.rstrip() for line in text.rstrip().splitlines())

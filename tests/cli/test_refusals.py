@@ -1,4 +1,4 @@
-"""Exit codes and messages: what isn't there, what is taken, and what can't be meant so."""
+"""Exit codes and messages for what doesn't exist, exists already, or has no meaning."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from tests.helpers.terminals import brought, environment, on_terminal, run
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A store of one collection of three points, and one of named vectors."""
+    """A store with a collection of three points, and one with named vectors."""
     store = tmp_path_factory.mktemp("made") / "store"
     with retrieval_store.Client(store) as client:
         things = client.create_collection("things", embedding_function=None)

@@ -1,4 +1,4 @@
-"""The tests for stores and plugins notice what is wrong with one."""
+"""The conformance tests for stores and plugins detect faults."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from retrieval_store.indexes.hnsw import HNSWIndex
 
 
 class Faulty:
-    """A collection with another method in the place of one of its own."""
+    """A collection in which one method is replaced."""
 
     def __init__(self, collection, name, method):
         self.collection, self.name, self.method = collection, name, method
@@ -26,7 +26,7 @@ class Faulty:
 
 
 def without(function, drop):
-    """The function, without what `drop` takes away of its result."""
+    """The function; `drop` changes its result."""
 
     def changed(*args, **kwargs):
         result = function(*args, **kwargs)
@@ -45,12 +45,12 @@ def nearest(result):
 
 
 def not_where(function):
-    """The method, which ignores filters."""
+    """The method, ignoring filters."""
     return lambda *args, **kwargs: function(*args, **{**kwargs, "where": None})
 
 
 def each_word_once(function):
-    """The method, for which a word that is repeated in a text counts once."""
+    """The method, counting a repeated word of a text once."""
 
     def changed(*args, query_texts, **kwargs):
         texts = [query_texts] if isinstance(query_texts, str) else query_texts
@@ -61,7 +61,7 @@ def each_word_once(function):
 
 
 def in_mode(mode):
-    """Makes a method that asks in one mode."""
+    """A decorator that sets the mode of queries."""
     return lambda function: lambda *args, **kwargs: function(*args, **{**kwargs, "mode": mode})
 
 

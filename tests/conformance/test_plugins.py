@@ -1,4 +1,4 @@
-"""Our own plugins pass the tests for those of others."""
+"""Our own plugins pass the conformance tests for plugins."""
 
 import numpy as np
 import pytest

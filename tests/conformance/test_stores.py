@@ -1,4 +1,6 @@
-"""Our own stores pass the tests for those of others; packages around the core have theirs."""
+"""Our own stores pass the conformance tests for stores. Packages around the core have their own
+such tests.
+"""
 
 import pytest
 

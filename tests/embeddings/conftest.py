@@ -1,4 +1,4 @@
-"""Tests with models by torch are run where torch is."""
+"""Tests with torch models run only where torch is installed."""
 
 import pytest
 

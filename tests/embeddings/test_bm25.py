@@ -1,4 +1,4 @@
-"""BM25 as sparse vectors: their form, and the settings they can have."""
+"""BM25 as sparse vectors: their form and settings."""
 
 import numpy as np
 import pytest

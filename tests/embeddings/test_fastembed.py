@@ -1,4 +1,4 @@
-"""Models of fastembed, whose package a stand-in takes the place of: its models are downloaded."""
+"""Models of fastembed, replaced by a stand-in, because its models must be downloaded."""
 
 import sys
 from types import SimpleNamespace
@@ -24,7 +24,7 @@ NOMIC = "nomic-ai/nomic-embed-text-v1.5"
 
 
 class TextEmbedding:
-    """What fastembed's does, as far as it is used: vectors of lengths, of documents or of queries."""
+    """The used part of fastembed's class: vectors of lengths, of documents or of queries."""
 
     made: list = []  # noqa: RUF012 - of each test its own
     failure: Exception | None = None
@@ -52,7 +52,7 @@ class TextEmbedding:
 
 @pytest.fixture
 def fastembed(monkeypatch):
-    """A class in the place of fastembed's, in what is as a new process."""
+    """A class in place of fastembed's, in a state like a new process."""
     kind = type("TextEmbedding", (TextEmbedding,), {"made": []})
     monkeypatch.setitem(sys.modules, "fastembed", SimpleNamespace(TextEmbedding=kind))
     as_a_new_process(monkeypatch)

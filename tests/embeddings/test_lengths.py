@@ -1,4 +1,4 @@
-"""Texts that are longer than a model takes in: embedded by their beginnings, in bounded memory."""
+"""Texts longer than a model's limit: truncated, in bounded memory."""
 
 import json
 import logging

@@ -1,5 +1,6 @@
-"""all-MiniLM-L6-v2 from a package: its vectors are those of others who run it, and whatever comes
-to it, from texts, caches, forks and signals, it embeds or says what is wrong."""
+"""all-MiniLM-L6-v2 from a package: its vectors equal those of other implementations. Whatever the
+texts, caches, forks and signals, it embeds or raises a clear error.
+"""
 
 import os
 import subprocess
@@ -36,7 +37,7 @@ INSTALLED = "from tests.helpers import minilm; minilm.install()\n"
 
 
 def run(code, **environment):
-    """What a program prints."""
+    """The output of a program."""
     done = subprocess.run(
         [sys.executable, "-c", INSTALLED + code],
         env={**os.environ, **environment},
@@ -278,7 +279,7 @@ print("ORT_DISABLE_TELEMETRY" in os.environ)
 
 
 def test_onnxruntime_is_kept_from_reporting_to_its_makers(tmp_path):
-    """It would keep an id of the machine in the user's home."""
+    """It would store an id of the machine in the user's home."""
     silent = {name: "" for name in ("CI", "ORT_DISABLE_TELEMETRY") if name in os.environ}
     home = tmp_path / "home"
     home.mkdir()

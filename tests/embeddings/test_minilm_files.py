@@ -1,5 +1,6 @@
-"""Where the files of all-MiniLM-L6-v2 come from: a directory, the cache, a hub; each is checked, and
-nothing is downloaded before the model is used."""
+"""The sources of all-MiniLM-L6-v2's files: a directory, the cache, a hub. Each file is verified,
+and nothing is downloaded before the model is used.
+"""
 
 import hashlib
 import shutil
@@ -55,8 +56,8 @@ print("opened")
 
 @cache
 def small_graph():
-    """The content of a file that stands for the graph in int8, and its digest: each token becomes its
-    number, 384 times. Where a file comes from has nothing to do with what is in it."""
+    """The content of a stand-in for the int8 graph, and its digest: each token becomes its number,
+    384 times. The source of a file doesn't depend on its content."""
     built = bert.Builder()
     numbers = built.add("Cast", "input_ids", to=built.FLOAT)
     each = built.add("Unsqueeze", numbers, built.constant([2]))
@@ -68,7 +69,7 @@ def small_graph():
 
 @pytest.fixture
 def files(tmp_path):
-    """What the hub has, which a test may change."""
+    """The hub's files, which a test may change."""
     folder = tmp_path / "files"
     (folder / INT8).parent.mkdir(parents=True)
     shutil.copy(directory() / TOKENIZER, folder / TOKENIZER)
@@ -83,7 +84,7 @@ def hub(files):
 
 
 def ask(hub, tmp_path, program=EMBEDDING, **more):
-    """What a program says, which is given the place of a store, and its log."""
+    """The output of a program, whose argument is the path of a store, and its log."""
     done = subprocess.run(
         [sys.executable, "-c", ASKING + program, small_graph()[1], str(tmp_path / "store")],
         env=hub.environment(tmp_path / "home") | more,
@@ -233,7 +234,7 @@ def test_missing_packages_are_named_with_the_extra_to_install(monkeypatch, name)
 
 
 def test_what_is_known_of_the_files_is_what_the_repository_has():
-    """The tokenizer is the very file that a package of the weights carries too."""
+    """The tokenizer is the same file as in the package of the weights."""
     import hashlib
 
     content = (Path(directory()) / TOKENIZER).read_bytes()

@@ -174,7 +174,7 @@ def test_without_its_package_a_function_is_refused_before_a_collection_is_made(
 
 @pytest.fixture(scope="module")
 def splade(tmp_path_factory):
-    """A tiny masked language model with random weights, saved as SPLADE wants it."""
+    """A tiny masked language model with random weights, saved in SPLADE's format."""
     torch = pytest.importorskip("torch", reason="torch isn't installed")
     from transformers import BertConfig, BertForMaskedLM, BertTokenizer
 
@@ -265,7 +265,7 @@ CLIP = "ViT-S-32-alt"  # one of the smallest that it knows
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    """A checkpoint of OpenCLIP's real architecture; its weights are random."""
+    """A checkpoint of OpenCLIP's architecture with random weights."""
     torch = pytest.importorskip("torch", reason="torch isn't installed")
     import open_clip
 
@@ -391,7 +391,7 @@ async def test_images_of_langchain_go_through_the_loader(tmp_path, checkpoint):
 
 @pytest.fixture(scope="module")
 def cross_encoder(splade, tmp_path_factory):
-    """A tiny cross-encoder with random weights, saved as sentence-transformers has them."""
+    """A tiny cross-encoder with random weights, saved in sentence-transformers' format."""
     from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
 
     folder = str(tmp_path_factory.mktemp("cross_encoder"))

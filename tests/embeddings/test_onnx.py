@@ -1,5 +1,6 @@
 """Models in the ONNX format from directories, caches and a hub: read as sentence-transformers reads
-them, and refused where that can't be."""
+them, or refused.
+"""
 
 import json
 import logging
@@ -47,8 +48,8 @@ def sentence_transformer(folder):
 
 
 def graph_file(path, *, output="last_hidden_state", rank=3, opset=20, table=None):
-    """A file with a small graph: the ids of the tokens as a vector of one number each, or of all;
-    or the rows of a table for them."""
+    """A file with a small graph: the token ids as vectors of one number, or one vector of all ids,
+    or the tokens' rows of a table."""
     from onnx import TensorProto, helper, numpy_helper
 
     nodes, constants, width = [], [], 1
@@ -76,8 +77,8 @@ def graph_file(path, *, output="last_hidden_state", rank=3, opset=20, table=None
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """A graph that gives each token a vector of its own, for what is about directories, caches and
-    settings, and not about what a model makes of a text."""
+    """A graph that gives each token its own vector, for tests of directories, caches and
+    settings."""
     rows = np.random.default_rng(1).standard_normal((30_522, 8)).astype(np.float32)
     return graph_file(tmp_path_factory.mktemp("small") / "model.onnx", table=(rows, 0))
 
@@ -87,7 +88,7 @@ def small(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory):
-    """MiniLM in sentence-transformers, a mean of tokens that isn't normalised."""
+    """MiniLM in sentence-transformers, with mean pooling and without normalization."""
     return sentence_transformer(write_model(tmp_path_factory.mktemp("theirs") / "model", then=()))
 
 
@@ -302,7 +303,7 @@ def test_settings_that_mean_nothing_are_refused(settings, error, message):
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """An empty cache of Hugging Face's, and an empty home."""
+    """An empty cache of Hugging Face, and an empty home."""
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(os.path, "expanduser", partial(_at_home, tmp_path))

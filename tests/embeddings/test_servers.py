@@ -1,4 +1,4 @@
-"""Embedding functions that ask servers: one with OpenAI's interface, and Ollama's."""
+"""Embedding functions that call servers: one with OpenAI's interface, and Ollama's."""
 
 import json
 import math
@@ -27,7 +27,7 @@ from tests.helpers.tuned import tuned
 
 @contextmanager
 def serving(handler):
-    """The URL of a server that answers by the handler."""
+    """The URL of a server with this handler."""
     running = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=running.serve_forever, args=[0.02])
     thread.start()
@@ -58,8 +58,8 @@ def in_a_new_process_that_waits_little(monkeypatch):
 
 @pytest.fixture
 def server(monkeypatch):
-    """Answers with the lengths of texts, after the failures that the test asks for; notes what it is
-    asked."""
+    """Responds with the lengths of texts, after the failures that the test sets; records
+    requests."""
     query, failures = [], []
 
     class Handler(BaseHTTPRequestHandler):
@@ -157,7 +157,7 @@ def test_passing_failures_are_tried_again_and_others_are_told(server, monkeypatc
 
 @contextmanager
 def falling_silent(text):
-    """The URL of a server that promises more than it sends, and then waits."""
+    """The URL of a server that announces more than it sends, and then waits."""
     done = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
@@ -280,7 +280,7 @@ WIDTH = 4
 
 
 def vector_of(text):
-    """(WIDTH,) of length 1, by the words that the model takes in."""
+    """(WIDTH,) of length 1, from the words within the model's limit."""
     words = text.split()[:CONTEXT]
     numbers = [len(words) + 1, *(sum(map(ord, word)) % 97 for word in words[: WIDTH - 1])]
     numbers += [0] * (WIDTH - len(numbers))
@@ -288,7 +288,7 @@ def vector_of(text):
 
 
 class Ollama:
-    """What Ollama's own server does with a request, as its documentation and its code have it."""
+    """What Ollama's own server does with a request, according to its documentation and code."""
 
     def __init__(self):
         self.models = {"nomic-embed-text:latest", "tiny:latest", "tiny:v2"}
@@ -299,7 +299,7 @@ class Ollama:
         self.asked, self.failures = [], []
 
     def said(self, path, body):
-        """(status, answer)."""
+        """(status, response body)."""
         try:
             body = json.loads(body)
         except ValueError as error:
@@ -326,8 +326,8 @@ class Ollama:
 
 @pytest.fixture
 def ollama():
-    """A server that speaks Ollama's interface: its URL, what it has and was asked, and the failures
-    that it is to answer first."""
+    """A server with Ollama's interface: its URL, its models, the requests, and the failures it
+    returns first."""
     state = Ollama()
 
     class Handler(BaseHTTPRequestHandler):

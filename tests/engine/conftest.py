@@ -1,4 +1,4 @@
-"""Stores as the engine has them, and indexes and lists of the smallest collections."""
+"""The engine's stores, and indexes and lists of the smallest collections."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def texts(client):
 
 @pytest.fixture
 def built(tmp_path):
-    """A closed store whose collection has an index in a file."""
+    """A closed store whose collection has a saved index."""
     with retrieval_store.Client(tmp_path / "store") as client:
         populated(client).optimize()
     return tmp_path / "store"

@@ -1,4 +1,4 @@
-"""Aliases: other names of collections, changed all at once."""
+"""Aliases: alternative names of collections, all changed at once."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Queries of several threads that wait for each other and are answered together: each as alone."""
+"""Queries of several threads that are answered together: each result is as if alone."""
 
 import threading
 import time
@@ -20,14 +20,15 @@ VECTORS = np.random.default_rng(0).normal(size=(COUNT, DIMENSION)).astype(np.flo
 
 @pytest.fixture
 def on_disk(tmp_path):
-    """A client of a store where several threads read at once; in memory there is one connection."""
+    """A client of a store where several threads read at once; a store in memory has one
+    connection."""
     with retrieval_store.Client(tmp_path) as opened:
         yield opened
 
 
 @pytest.fixture
 def things(monkeypatch, on_disk):
-    """A collection whose queries one thread answers at a time, and others wait for long."""
+    """A collection whose queries one thread answers at a time, while others wait long."""
     tuned(monkeypatch, query_seats=1, longest_wait=30.0)
     collection = on_disk.create_collection("things", embedding_function=None)
     collection.add(
@@ -41,8 +42,7 @@ def things(monkeypatch, on_disk):
 
 
 class Held:
-    """Holds back the first query that is answered until so many wait; notes how many each answer
-    was for."""
+    """Delays the first query until this many others wait; records the sizes of batches."""
 
     def __init__(self, patch, things):
         self.sizes, self.wanted, self._things = [], 0, things
@@ -57,8 +57,8 @@ class Held:
         return step(view, question, *trace)
 
     def ask(self, *questions):
-        """The answers of questions of which the first is answered while all others come, in their
-        order."""
+        """The results of these queries, in their order. The first one runs while all others
+        arrive."""
         self.wanted, self.sizes[:] = len(questions) - 1, []
         self.reached.clear()
         with ThreadPoolExecutor(len(questions)) as pool:

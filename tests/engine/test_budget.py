@@ -1,4 +1,4 @@
-"""One budget of memory for all that can be worked out again."""
+"""One memory budget for everything that can be computed again."""
 
 import gc
 import random
@@ -25,7 +25,7 @@ N, DIMENSION = 1_500, 16
 
 @pytest.fixture
 def limit():
-    """Sets the limit of this process' budget, for one test."""
+    """Sets the limit of this process's budget, for one test."""
     gc.collect()  # other tests' stores
     with pytest.MonkeyPatch.context() as patch:
         tuned(patch, memory_budget=inside.budget().limit)  # whoever sets another
@@ -33,7 +33,7 @@ def limit():
 
 
 def budget_now():
-    """How many bytes the budget of this process counts."""
+    """The bytes that this process's budget counts now."""
     return inside.budget().cached_bytes
 
 
@@ -50,7 +50,7 @@ def filled(client, name, seed, count=N):
 
 
 def call(rng, things):
-    """What a random call returns, as it can be compared."""
+    """The result of a random call, in a comparable form."""
     query = np.random.default_rng(rng.randrange(5)).standard_normal(DIMENSION)
     where, at = {f"key{rng.randrange(6)}": rng.randrange(3)}, str(rng.randrange(N))
     match rng.randrange(8):
@@ -73,7 +73,7 @@ def call(rng, things):
 
 
 def answers(directory, seed, after=lambda collections: None):
-    """What many random calls return, in a store of four collections."""
+    """The results of many random calls on a store of four collections."""
     rng, reported = random.Random(seed), []
     with retrieval_store.Client(directory) as client:
         collections = [filled(client, f"things{i}", i) for i in range(4)]
@@ -180,7 +180,7 @@ def test_an_entry_that_an_interrupt_has_cut_short_counts_nothing(monkeypatch):
 
 @pytest.fixture
 def traced():
-    """How many bytes what is made from here on takes, as Python and numpy count them."""
+    """The bytes allocated from here on, as counted by Python and numpy."""
 
     def bytes_now():
         gc.collect()
@@ -403,14 +403,14 @@ def test_what_was_closed_counts_no_longer_for_who_still_has_it(tmp_path, limit):
 
 
 def cursors():
-    """How many cursors of SQLite there are in this process."""
+    """The number of SQLite cursors in this process."""
     gc.collect()
     return sum(isinstance(one, apsw.Cursor) for one in gc.get_objects())
 
 
 def test_calls_leave_no_cursors(tmp_path):
-    """A connection looks through its cursors at each statement: more of them make it slower, too.
-    (apsw 3.54.0.0 kept those that were closed.)"""
+    """A connection visits its cursors at each statement, so more of them also make it slower. (apsw
+    3.54.0.0 kept closed ones.)"""
     with retrieval_store.Client(tmp_path) as client:
         things = filled(client, "things", 1)
         for calls in (1, 20):  # the first opens connections

@@ -1,5 +1,6 @@
-"""Several operations in one transaction: each sees what those before it wrote, and nobody else sees
-any of it before all of them are committed."""
+"""Several operations in one transaction: each sees the earlier ones, and others see nothing before
+the commit.
+"""
 
 import shutil
 import tempfile
@@ -399,7 +400,7 @@ def order(i):
 
 
 class Transactions(RuleBasedStateMachine):
-    """held: the points that there should be, in the order in which they were inserted."""
+    """held: the expected points, in the order of insertion."""
 
     @initialize()
     def start(self):
@@ -522,7 +523,7 @@ class Transactions(RuleBasedStateMachine):
 
 
 def numbers_in(vectors):
-    """The model's values of what was read; a dense space without any vector has no dimension."""
+    """The model's values for the read vectors. A dense space without vectors has no dimension."""
     if isinstance(vectors, list):
         return [None if one is None else int(one.indices[0]) for one in vectors]
     if not vectors.shape[1]:

@@ -1,4 +1,4 @@
-"""Expiry against a model: a dictionary from which what has expired is taken away."""
+"""Expiry compared with a model: a dict from which expired points are removed."""
 
 import random
 import shutil
@@ -23,7 +23,7 @@ ISO = (
 
 
 class Clock:
-    """What this machine's clock is made to say."""
+    """The time that this machine's clock shows."""
 
     def __init__(self, monkeypatch):
         self.now = 1_000.0
@@ -48,7 +48,7 @@ def moment(metadata):
 
 
 class Model:
-    """What a collection should hold, in the order of insertion."""
+    """The expected content of a collection, in the order of insertion."""
 
     def __init__(self, clock):
         self.clock, self.all = clock, {}

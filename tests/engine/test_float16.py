@@ -1,4 +1,4 @@
-"""Vectors kept as float16: half the room, and every answer is that of the rounded numbers."""
+"""Vectors stored as float16: half the size, and every result is that for the rounded numbers."""
 
 import zlib
 
@@ -55,7 +55,7 @@ def as_held(count=COUNT):
 
 
 def check_answers(things, held, metric, seed=5, below=None):
-    """Hits are those of float64 brute force over the rounded vectors, by id."""
+    """The hits, by id, equal those of float64 brute force over the rounded vectors."""
     ids = [i for i in held if below is None or int(i) < below]
     where = None if below is None else {"n": {"$lt": below}}
     queries = cloud(4, seed)

@@ -1,4 +1,4 @@
-"""Points in the order of their ids: integers, and then strings, by their bytes."""
+"""Points in the order of their ids: integers, then strings by their bytes."""
 
 import itertools
 import uuid
@@ -34,7 +34,7 @@ EXPRESSIONS = {
 
 
 def order(point_id):
-    """As a server scrolls."""
+    """The order in which a server scrolls."""
     return isinstance(point_id, str), point_id.encode() if isinstance(point_id, str) else point_id
 
 

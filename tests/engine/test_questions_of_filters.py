@@ -1,5 +1,6 @@
-"""Filters that were asked before, new ones, and old ones narrowed, in any order and by several ways,
-between writes to what they look at. The oracle is a predicate on one record."""
+"""Repeated filters, new ones, and narrowed ones, in any order and through several interfaces,
+between writes that affect them. The oracle is a predicate on one record.
+"""
 
 import pytest
 from hypothesis import strategies as st
@@ -60,8 +61,7 @@ QUESTIONS = {
 
 
 class Filters(Asked):
-    """held: for each id its metadata and its document, in the order of insertion; known: filters
-    that were asked before."""
+    """held: metadata and document by id, in the order of insertion; known: filters used before."""
 
     @initialize(on_disk=st.booleans(), ways=WAYS, trigrams=st.booleans(), found=records)
     def begin(self, on_disk, ways, trigrams, found):
@@ -92,7 +92,7 @@ class Filters(Asked):
         self.put([(f"r{number}", (metadata, text))])
 
     def mix(self, numbers, place):
-        """The metadata and texts of some go to others."""
+        """Give the metadata and texts of some points to others."""
         given = [*self.held.values()]
         if given:
             self.put([(f"r{i}", given[(place + i) % len(given)]) for i in numbers])
@@ -169,14 +169,14 @@ class Filters(Asked):
             self.ask(who, asked, way, number)
 
     def ask_together(self, who, at, other, way):
-        """Two known filters, by operators that differ in nothing but their names."""
+        """Two known filters whose operators differ only in name."""
         known = [where for where, _ in self.known if where is not None]
         terms = [known[at % len(known)], known[other % len(known)]]
         for operator in ("$and", "$or", "$nor"):
             self.ask(who, ({operator: terms}, None), way, at)
 
     def ask_alike(self, who, value, way):
-        """For values that are alike."""
+        """Filters by equal values."""
         for condition in (value, {"$ne": value}, {"$in": [value]}, {"$nin": [value]}):
             self.ask(who, ({"a": condition}, None), way)
 
@@ -202,7 +202,7 @@ class Filters(Asked):
         data=st.data(),
     )
     def turn(self, event, upkeep, who, ways, question, data):
-        """A new filter about what there is, what comes then, and questions that came before."""
+        """A new filter on the content, then an event, then repeated queries."""
         where = data.draw(st.none() | wheres_about([*self.held.values()]) | wheres)
         where_document = data.draw(st.none() | where_documents if where else where_documents)
         self.ask_new(who, (where, where_document), ways)

@@ -1,6 +1,7 @@
-"""Questions for the nearest, in any order, between writes: each is asked several times in a row, since
-a search is kept ready only for what comes again, with other parameters in between. The oracle is
-brute force in float64."""
+"""Searches for the nearest, in any order, between writes. Each is repeated several times, since
+only repeated searches are cached, with other parameters in between. The oracle is brute force in
+float64.
+"""
 
 from collections import defaultdict
 
@@ -33,7 +34,7 @@ KNOWN = (None, {"kind": "a"}, {"kind": {"$ne": "a"}}, {"n": {"$lt": 60}}, {"kind
 
 
 def cloud(count, seed):
-    """Vectors of few different numbers, so that many are equally near."""
+    """Vectors of few distinct numbers, so that many are equally near."""
     return np.random.default_rng(seed).integers(-1, 2, (count, DIMENSION)).astype(np.float32)
 
 
@@ -75,7 +76,7 @@ questions = st.fixed_dictionaries(
 
 
 class Vectors(Asked):
-    """held: for each id its vector and metadata, in the order of insertion."""
+    """held: vector and metadata by id, in the order of insertion."""
 
     def __init__(self, way):
         super().__init__()
@@ -137,7 +138,7 @@ class Vectors(Asked):
         self.held = {i: one for i, one in self.held.items() if not matches(one[1], where)}
 
     def code(self):
-        """Make codes, as the background does, and measure nothing."""
+        """Make codes as maintenance does, without measuring."""
         if self.way in ("codes", "signs"):
             for things in self.all_things:
                 inside.make_codes(inside.access(things))
@@ -156,8 +157,8 @@ class Vectors(Asked):
 
     @rule(question=questions, before=calls(EVENTS), after=calls(EVENTS), other=calls(SINGLE))
     def turn(self, question, before, after, other):
-        """The same questions after one event and after another, of which the last before it is the
-        first after it, and others at last."""
+        """The same queries after one event and after another. The last query before the second
+        event is the first after it; other queries come last."""
         who, kind, k = question["who"], question["kind"], question["k"]
         ways = [(k - 2, {})]
         for how in question["hows"]:
@@ -173,7 +174,7 @@ class Vectors(Asked):
         self.within(who, kind, k, *question["near"])
 
     def filter(self, kind):
-        """A filter that may have been asked, or never was."""
+        """A filter that is new, or may have been used."""
         what, of = kind
         self.asked += 1
         fresh = self.asked / 10_000
@@ -192,7 +193,7 @@ class Vectors(Asked):
         self.shares[target] += shares
 
     def target(self, things, how):
-        """The recall that is to be reached; 1 where all must be found."""
+        """The requested recall; 1 if all must be found."""
         names_none = "recall" not in how and self.recall is None
         if how.get("exact") or self.way in ("floats", "codes"):
             return 1.0
@@ -205,13 +206,13 @@ class Vectors(Asked):
         return 0.0
 
     def ask_once(self, things, where, k, how):
-        """The share of the nearest that is found; None where none is."""
+        """The share of the nearest that is found; None if there are none."""
         query = cloud(1, 1_000 + self.asked)[0] + np.float32(0.25)
         found = things.query(query_embeddings=query, n_results=k, where=where, **how)
         return self.compare(found, 0, query, where, k, self.target(things, how) == 1)
 
     def truth(self, query, where):
-        """The ids of all that may be found, and how far they are, in the order of insertion."""
+        """The ids of all possible hits, and their distances, in the order of insertion."""
         ids = [
             i for i, (_, metadata) in self.held.items() if where is None or matches(metadata, where)
         ]
@@ -257,11 +258,11 @@ class Vectors(Asked):
             self.compare(found, number, query, where, k, target == 1)
 
     def many_as_before(self):
-        """What was asked one by one."""
+        """The same queries in one call."""
         self.many(*self.last)
 
     def others_as_before(self, kind):
-        """With another filter."""
+        """The same queries with another filter."""
         who, _, k, how = self.last
         self.ask_often(who, kind, k, how, times=1)
 
@@ -278,7 +279,7 @@ class Vectors(Asked):
         assert found["ids"][0] == [*best.values()]
 
     def measure_at_last(self):
-        """What was kept for what was known before isn't asked any more."""
+        """Searches that were cached for the earlier state aren't used any more."""
         self.optimize()
         self.code()
         for _ in range(2):

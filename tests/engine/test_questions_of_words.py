@@ -1,5 +1,6 @@
-"""Words, substrings and patterns that are asked for, in any order, between documents that come, change
-and go, and what maintenance makes of their lists. The oracle is BM25 by its formula, and `in`."""
+"""Queries by words, substrings and patterns, in any order, between added, changed and deleted
+documents, and maintenance of their lists. The oracle is BM25 by its formula, and `in`.
+"""
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ QUESTIONS = {
 
 
 class Words(Asked):
-    """held: for each id its document and the number it has, in the order of insertion."""
+    """held: document and number by id, in the order of insertion."""
 
     @initialize(on_disk=st.booleans(), trigrams=st.booleans(), rows=st.sampled_from([7, 500]))
     def begin(self, on_disk, trigrams, rows):
@@ -85,7 +86,7 @@ class Words(Asked):
             self.held[str(number)] = text or "z", self.held[str(number)][1]
 
     def come_and_go(self, number, word):
-        """A word, from one question for it to the next."""
+        """A word that appears from one query for it to the next, or disappears."""
         for text in (word, "gnu", word, "gnu"):
             self.replace_one(number, text)
             self.ask_what_documents_hold(0, word, "$contains")
@@ -120,7 +121,7 @@ class Words(Asked):
         self._opened()  # the others learn of it when they get the collection
 
     def maintain_beside(self, is_quiet, writes):
-        """writes: each at one of the steps of maintenance, from one number on."""
+        """writes: one at each step of maintenance, from one number on."""
         tuned(self.patch, seconds_until_quiet=0 if is_quiet else 60)
         done = []
 
@@ -135,7 +136,7 @@ class Words(Asked):
     # Questions
 
     def best(self, asked, k, n):
-        """The hits by the formula, the first inserted of equally good ones first."""
+        """The hits by the formula; ties in the order of insertion."""
         words = " ".join(word for word in asked.split() if word not in self.stopwords)
         ids = [one for one, (text, _) in self.held.items() if self.indexed(text)]
         if not ids or not words:
@@ -176,7 +177,7 @@ class Words(Asked):
         questions=st.lists(calls(QUESTIONS), min_size=2, max_size=2),
     )
     def turn(self, event, upkeep, questions):
-        """The same questions after a write and after what changes nothing of the answers."""
+        """The same queries after a write, and after events that don't change the results."""
         for call in (event, upkeep):
             self.call(call)
             for question in questions:

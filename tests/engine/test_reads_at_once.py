@@ -1,5 +1,6 @@
-"""Reads that are one statement: a few points by their ids, the count, a collection by its name.
-They tell the same as reads in a transaction, of one state."""
+"""Reads that are a single statement: a few points by ids, the count, a collection by name. The
+results equal those of reads in a transaction, of one state.
+"""
 
 import subprocess
 import sys
@@ -41,7 +42,7 @@ def filled(things, ids):
 
 
 def statements(points, use):
-    """The statements that SQLite runs in the collection for what is called."""
+    """The collection's statements that SQLite runs during a call."""
     seen = []
 
     def trace(flags):
@@ -55,7 +56,7 @@ def statements(points, use):
 
 
 def read(points, ids, fields=TEXTS):
-    """What is got by few ids; the same ids among many that aren't there tell the truth."""
+    """The result for a few ids. The expected one is read with many missing ids added."""
     found = points.get(ids, None, None, 0, fields)
     others = [f"not there {i}" for i in range(inside.FEW_IDS)]
     among_many = points.get(type(ids)([*ids, *others]), None, None, 0, fields)

@@ -1,4 +1,4 @@
-"""Vector spaces: what they keep of numbers, how far apart these are, and how spaces come and go."""
+"""Vector spaces: precision, distances, and how spaces are added and dropped."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A store of collections: many of them, made whole, and deleted whole."""
+"""A store with many collections, created as a whole and deleted as a whole."""
 
 import errno
 import gc
@@ -68,13 +68,13 @@ def test_the_work_of_finding_a_collection_does_not_grow_with_their_number(tmp_pa
 
 
 def add_to_catalog(client, name, settings):
-    """A collection without files, as nobody looks for them until it is used."""
+    """A catalog entry without files, which are needed only when the collection is used."""
     record = CollectionRecord(str(uuid.uuid4()), name, settings)
     inside.catalog(inside.store(client)).write(lambda entries: entries.insert(record))
 
 
 def steps_in_catalog(client, use):
-    """How many steps SQLite takes in the catalog for what is called."""
+    """How many steps SQLite takes in the catalog during a call."""
     taken = []
 
     def trace(flags):
@@ -363,7 +363,7 @@ def test_a_collection_whose_creation_fails_after_its_commit_is_closed(either, mo
 def test_a_copy_that_another_process_takes_for_a_leftover_is_removed_if_it_fails(
     tmp_path, monkeypatch
 ):
-    """Whoever opens the store once the copy is begun forgets it."""
+    """A process that opens the store during the copy removes the copy's entry."""
     store = inside.opened(tmp_path)
     record = store.create("things", {}, {"vectors": NewSpace("l2")})
     opened = []

@@ -1,4 +1,4 @@
-"""What `evaluate` finds out about collections wherever they live, and how it asks them."""
+"""The results of `evaluate` for collections in every kind of store, and its queries."""
 
 import html
 import json
@@ -19,7 +19,7 @@ WORDS = ("red", "green", "blue", "soup")
 
 
 class Counting:
-    """An embedding function by the words of a text, which counts the texts that it was given."""
+    """An embedding function by the words of a text; counts its texts."""
 
     def __init__(self):
         self.calls = []

@@ -1,4 +1,4 @@
-"""Recall, MRR, nDCG and their intervals, against those of others and by hand."""
+"""Recall, MRR, nDCG and their intervals, compared with other libraries and values by hand."""
 
 import numpy as np
 import pytest

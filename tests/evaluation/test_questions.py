@@ -1,5 +1,4 @@
-"""Questions that can't be used are refused by their place, and those that can mean the same
-wherever they come from."""
+"""Unusable questions are refused by their position; equivalent ones are accepted in any form."""
 
 import json
 

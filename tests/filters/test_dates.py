@@ -1,4 +1,4 @@
-"""Which strings are times, and which times they say: as today's Qdrant engine reads them."""
+"""Which strings are times, and which times they mean, compared with today's Qdrant engine."""
 
 from calendar import monthrange
 from contextlib import closing

@@ -1,6 +1,6 @@
-"""Filters out of anything: each is answered or refused by an InvalidArgumentError, whatever it is.
+"""Filters made of any values: each is evaluated or refused by an InvalidArgumentError.
 
-FILTER_EXAMPLES says how many are tried; the seconds that each test takes grow with it.
+FILTER_EXAMPLES is the number of examples; the time of each test grows with it.
 """
 
 import os

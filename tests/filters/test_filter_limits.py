@@ -1,4 +1,4 @@
-"""Filters made to cost more than they may: patterns, depth, width."""
+"""Filters that would cost too much: patterns, depth, width."""
 
 import datetime
 import json
@@ -52,7 +52,7 @@ def nested(depth, kind=Not, leaf=FOUND):
 
 
 def entries(collection):
-    """The ways by which an expression enters, each as a call."""
+    """Every method that takes an expression, as a call."""
     return [
         lambda e: collection.get(where=e),
         lambda e: collection.delete(where=e),
@@ -84,7 +84,7 @@ def test_the_deepest_expression_that_is_allowed_has_the_right_answer(populated, 
 
 @pytest.mark.parametrize("inner", ["#document", "n"])
 def test_levels_are_counted_through_documents_and_operators(populated, inner):
-    """Each part alone is allowed, and both together are deeper than that."""
+    """Each part alone is allowed, but both together are too deep."""
     half = leaves.MAX_DEPTH // 2 + 5
     condition = {"$contains": "document 2"} if inner == "#document" else {"$eq": 2}
     for _ in range(half):
@@ -107,7 +107,7 @@ def test_the_deepest_where_has_the_right_answer_even_where_each_level_means_two(
 
 
 def test_the_deepest_where_needs_one_call_for_each_level_of_terms():
-    """So that programs that are deep in calls themselves can use it."""
+    """So that programs with a deep call stack can use it."""
     condition = {"k": 1}
     for _ in range(leaves.MAX_DEPTH - 1):
         condition = {"k": 1, "$or": [condition]}
@@ -151,7 +151,7 @@ def test_very_many_terms_are_answered(populated, kind):
 
 def test_what_is_no_expression_in_an_expression_is_named(populated):
     class Own(Expression):
-        """A condition that nobody knows."""
+        """A condition of an unknown class."""
 
     for wrong in (Own(), And((FOUND, Own())), Not({"n": 1}), Or((FOUND, None))):
         with pytest.raises(
@@ -184,7 +184,7 @@ def test_patterns_in_expressions_are_checked_as_those_in_dicts_are(populated):
 
 
 def test_values_that_python_refuses_to_write_are_refused_or_answered(populated):
-    """Integers of more than 4,300 digits; keys and values that are too long for a message."""
+    """Integers of more than 4,300 digits; keys and values too long for a message."""
     huge = 10**5_000
     assert populated.get(where={"n": {"$lt": huge}})["ids"] == populated.get()["ids"]
     assert populated.get(where={"n": huge})["ids"] == []
@@ -239,8 +239,8 @@ with retrieval_store.Client() as client:
 
 
 def measured(patterns, texts=("ab" * 3_000 + "c",)):
-    """What searches say one after another in a process of their own, and by how many MiB its memory
-    has grown by then."""
+    """The results of searches run one after another in a new process, and the MiB by which its
+    memory has grown."""
     done = subprocess.run(
         [sys.executable, "-c", MEASURED],
         input=json.dumps([patterns, list(texts)]),
@@ -341,8 +341,8 @@ def test_parentheses_that_open_no_group_are_not_counted(populated):
 
 @given(st.integers(1, 300), st.integers(0, 400), st.randoms(use_true_random=False))
 def test_an_answer_is_right_even_where_the_memory_ends(after, length, chance):
-    """An `a` so many letters before the end: the quick automaton has 2^after states, far too many
-    for 8 KiB, and Python's slices know the answer."""
+    """An `a` this many letters before the end: the fast automaton has 2^after states, far too many
+    for 8 KiB. Python's slices give the expected result."""
     options = leaves._options()
     options.max_mem = 1 << 13
     text = "".join(chance.choice("ab") for _ in range(length))
@@ -400,7 +400,7 @@ def test_conditions_of_the_other_client_alone_are_refused_as_such(client, wrong)
 
 
 class Nowhen(datetime.date):
-    """As NaT of pandas: a date without a moment."""
+    """Like pandas' NaT: a date without a time."""
 
     def isoformat(self):
         return "NaT"

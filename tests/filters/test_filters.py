@@ -1,4 +1,4 @@
-"""Filters by example: what is decided, what is refused, and what must stay quick."""
+"""Filters by example: results, refusals, and queries that must stay fast."""
 
 from datetime import UTC, date, datetime
 

@@ -1,4 +1,6 @@
-"""Nodes of the filter language: each says to every evaluator what it means, or that it is asked."""
+"""Nodes of the filter language: each defines its meaning for every evaluator, or is evaluated point
+by point.
+"""
 
 import math
 from dataclasses import dataclass
@@ -37,13 +39,13 @@ ASKED = {
 
 
 def leaves(kind):
-    """The classes of a kind that the language has."""
+    """The language's classes of a kind."""
     found = [getattr(expression, name) for name in expression.__all__]
     return [one for one in found if isinstance(one, type) and issubclass(one, kind) and one != kind]
 
 
 def lacking():
-    """Which node lacks its own way for which evaluator."""
+    """Pairs of a node and an evaluator for which the node has no special method."""
     for kind, evaluators in EVALUATORS.items():
         for leaf in leaves(kind):
             for evaluator, method in evaluators.items():
@@ -67,7 +69,7 @@ def test_ids_that_were_looked_up_leave_the_filter_its_key():
 
 @dataclass(frozen=True, slots=True)
 class Odd(ValueLeaf):
-    """Points with an odd integer at `path`: a node that says what it means, and nothing else."""
+    """Points with an odd integer at `path`: a node that defines only its meaning."""
 
     path: tuple[str, ...]
 
@@ -77,7 +79,7 @@ class Odd(ValueLeaf):
 
 @dataclass(frozen=True, slots=True)
 class OddElement(ValueLeaf):
-    """Points with an odd integer in a list at `path`: one that is asked of another reading."""
+    """Points with an odd integer in a list at `path`, with another reading."""
 
     path: tuple[str, ...]
     reading = "element"
@@ -88,7 +90,7 @@ class OddElement(ValueLeaf):
 
 @dataclass(frozen=True, slots=True)
 class EndsWith(DocumentLeaf):
-    """Points with a document that ends so."""
+    """Points whose document ends with a suffix."""
 
     end: str
 
@@ -131,7 +133,8 @@ def test_a_node_is_asked_of_the_values_that_its_reading_sees(populated):
 
 @dataclass(frozen=True, slots=True)
 class Divides(ValueLeaf):
-    """Points with a multiple at `path` of what it keeps to itself; true as numbers are."""
+    """Points with a multiple of its private number at `path`. It returns numbers as truth
+    values."""
 
     path: tuple[str, ...]
     _by: int
@@ -157,7 +160,7 @@ def test_nodes_of_a_users_own_are_asked_anew(populated, by):
 
 @dataclass(frozen=True, slots=True)
 class Failing(ValueLeaf):
-    """A node with a mistake."""
+    """A node with a programming error."""
 
     path: tuple[str, ...]
 

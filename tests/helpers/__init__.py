@@ -1,4 +1,4 @@
-"""What tests of several rooms share."""
+"""Helpers that tests of several rooms share."""
 
 import os
 import socket
@@ -10,14 +10,14 @@ PATIENCE = 120  # seconds after which something hangs, on however busy a machine
 
 
 def free_port() -> int:
-    """A port at which nobody listens now."""
+    """A free port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         return int(free.getsockname()[1])
 
 
 def open_files(folder: Path | str = "/") -> list[str]:
-    """The files in a folder that this process has open, those that are deleted too; none where the
-    system doesn't tell."""
+    """The files in a folder that this process has open, deleted ones included; empty if the system
+    doesn't list them."""
     found = []
     for link in [*Path("/proc/self/fd").glob("*")]:
         with suppress(FileNotFoundError):  # of the listing itself

@@ -1,6 +1,6 @@
-"""What state machines that ask a collection share: it lies in memory or on disk, where a client that
-only reads asks beside the one that writes, with caches of its own. What the background does is done
-by rules alone."""
+"""The common base of state machines that query a collection. It is in memory or on disk. On disk, a
+read-only client with its own caches runs the same queries. Maintenance runs only by rules.
+"""
 
 import gc
 import tempfile
@@ -19,16 +19,16 @@ whoever = st.integers(0, 1)
 
 
 def turns(examples, steps):
-    """So many examples of so many steps. One that fails is shown as it is: to shorten it takes
-    minutes."""
+    """This many examples with this many steps. A failing example is shown as it is, since shrinking
+    it takes minutes."""
     phases = (Phase.explicit, Phase.reuse, Phase.generate)
     return settings(max_examples=examples, stateful_step_count=steps, phases=phases)
 
 
 def calls(events):
-    """A strategy of calls of a machine: the name of a method, and its arguments, by the strategies
-    that `events` has for that. Machines take them in few rules, of which hypothesis leaves out some
-    for the whole of an example: each step is to write and to ask."""
+    """A strategy of calls of a machine: the name of a method, and its arguments from the strategies
+    in `events`. A machine groups its calls in few rules, because hypothesis disables some rules for
+    a whole example, and each step should write and query."""
     return st.sampled_from([*events]).flatmap(lambda name: st.tuples(st.just(name), *events[name]))
 
 
@@ -36,14 +36,14 @@ UPKEEP = {"optimize": (), "maintain": (), "close_files": (whoever,), "reopen": (
 
 
 class Asked(RuleBasedStateMachine):
-    """`things` is the collection as its writer has it."""
+    """`things` is the writer's collection."""
 
     def call(self, call):
         name, *arguments = call
         getattr(self, name)(*arguments)
 
     def nothing(self):
-        """Only the next question comes."""
+        """No event before the next query."""
 
     def open(self, on_disk, configuration=None):
         self.patch = pytest.MonkeyPatch()

@@ -1,4 +1,4 @@
-"""Points as the engine takes them: in batches, with vectors of every kind."""
+"""Points in the engine's form: in batches, with vectors of every kind."""
 
 import numpy as np
 import scipy.sparse
@@ -25,7 +25,7 @@ def put(points, ids, items, rules=UPSERT, **more):
 
 
 def points_of(store, **spaces):
-    """A new collection with these spaces, of which some are given by their metric alone."""
+    """A new collection with these spaces; a metric alone is enough for a space."""
     new = {
         name: NewSpace(space) if isinstance(space, str) else space for name, space in spaces.items()
     }

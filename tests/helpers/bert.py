@@ -1,5 +1,6 @@
-"""Builds the graph of a BERT model in the ONNX format, node by node, from weights: for tests, whose
-package carries weights and no graph."""
+"""Builds the graph of a BERT model in the ONNX format, node by node, from weights. The tests'
+package has weights but no graph.
+"""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -12,7 +13,7 @@ IR_VERSION = 9  # that of opset 20, which onnxruntime reads from 1.17 on
 
 
 class Builder:
-    """Nodes and constants, which have names of their own. prefix: what these begin with."""
+    """Nodes and constants with unique names. prefix: the beginning of their names."""
 
     FLOAT: ClassVar[int] = 1  # numbers of onnx.TensorProto
     INT64: ClassVar[int] = 7
@@ -24,7 +25,7 @@ class Builder:
         self.constants: list[Any] = []
 
     def constant(self, value: Any) -> str:
-        """A constant: an array, as it is; a list, as int64; a number, as float32."""
+        """A constant: an array unchanged, a list as int64, a number as float32."""
         kinds: dict[type, type] = {list: np.int64, float: np.float32}
         array = np.ascontiguousarray(np.asarray(value, kinds.get(type(value))))
         # A scalar would have become an array of one number.
@@ -33,18 +34,18 @@ class Builder:
         return str(self.constants[-1].name)
 
     def add(self, kind: str, *inputs: str, **settings: Any) -> str:
-        """A node; what its output is called."""
+        """Add a node; returns the name of its output."""
         output = self._new()
         self.nodes.append(self._onnx.helper.make_node(kind, list(inputs), [output], **settings))
         return output
 
     def name(self, value: str, name: str) -> None:
-        """Let a value also be called so."""
+        """Give a value another name."""
         self.nodes.append(self._onnx.helper.make_node("Identity", [value], [name]))
 
     def model(self, name: str, opset: int, inputs: list[str], output: tuple[str, int]) -> Any:
-        """All of it as a model of int64 inputs, (n, tokens), and an output of float32, (n, tokens,
-        dim)."""
+        """The whole graph as a model with int64 inputs, (n, tokens), and a float32 output, (n,
+        tokens, dim)."""
         helper = self._onnx.helper
         given = [helper.make_tensor_value_info(one, self.INT64, ["n", "tokens"]) for one in inputs]
         shape = ["n", "tokens", output[1]]
@@ -99,7 +100,7 @@ class _Bert:
         self._heads, self._epsilon, self._far = heads, epsilon, far
 
     def embedded(self) -> str:
-        """The sum of what stands for a word, for its place, and for the first text of a pair."""
+        """The sum of the embeddings of a word, of its position, and of the first text of a pair."""
         built, weights = self._built, self._weights
         words = built.constant(weights["embeddings.word_embeddings.weight"])
         places = weights["embeddings.position_embeddings.weight"]
@@ -112,7 +113,7 @@ class _Bert:
         return self._normalised(both, "embeddings.LayerNorm")
 
     def layer(self, tokens: str, name: str) -> str:
-        """What attention and the two dense layers after it make of all tokens."""
+        """The result of attention and the two following dense layers for all tokens."""
         add = self._built.add
         seen = self._dense(
             self._attended(tokens, name + "attention.self."), name, "attention.output.dense"

@@ -1,5 +1,6 @@
-"""What a process remembers, forgotten for a test: functions that were registered or given, and what
-was told once."""
+"""Resets the state of a process for a test: registered functions, functions passed as arguments,
+and messages that are shown once.
+"""
 
 import pytest
 
@@ -10,30 +11,30 @@ from retrieval_store.embeddings import _common
 
 
 def register_only(patch: pytest.MonkeyPatch, **classes: type) -> None:
-    """This program has registered these embedding functions by these names, and no others; what it
-    registers from now on is forgotten with the test."""
+    """Register only these embedding functions in this program. Later registrations are undone with
+    the test."""
     patch.setattr(plugins, "_registered", classes)
 
 
 def register_besides(patch: pytest.MonkeyPatch, **classes: type) -> None:
-    """This program has registered these embedding functions too, until the test ends."""
+    """Also register these embedding functions, until the test ends."""
     patch.setattr(plugins, "_registered", {**plugins._registered, **classes})
 
 
 def install_plugins(patch: pytest.MonkeyPatch, **entries: object) -> None:
-    """Packages bring these entry points besides those that are installed, each by its name."""
+    """Add these entry points to those of installed packages, each by its name."""
     installed = plugins._entry_points(plugins.EMBEDDING_FUNCTIONS)
     patch.setattr(plugins, "_entry_points", lambda _: {**installed, **entries})
 
 
 def as_a_new_process(patch: pytest.MonkeyPatch) -> None:
-    """No function was given yet, and nothing told of what is told once."""
+    """No function was passed yet, and no message was shown yet."""
     patch.setattr(embedding_functions, "_given_specs", set())
     patch.setattr(_common, "_warned", set())
 
 
 def note_settings_anew(patch: pytest.MonkeyPatch) -> None:
-    """No setting without meaning was noted yet, which is done once for each."""
+    """No meaningless setting was reported yet; each is reported once."""
     from retrieval_store.qdrant import config
 
     patch.setattr(config, "_logged", set())
@@ -41,11 +42,11 @@ def note_settings_anew(patch: pytest.MonkeyPatch) -> None:
 
 
 def forget_given() -> None:
-    """No function was given yet, as in another process."""
+    """No function was passed yet, as in another process."""
     embedding_functions._given_specs.clear()
 
 
 def forget_stemmers() -> None:
-    """Look for the package of stemmers anew."""
+    """Look for the package of stemmers again."""
     stemmer.cache_clear()
     cached_analyzer.cache_clear()

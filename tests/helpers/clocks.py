@@ -1,4 +1,4 @@
-"""Clocks of the package that a test sets."""
+"""Clocks of the package that tests can set."""
 
 from pkgutil import resolve_name
 from types import SimpleNamespace
@@ -19,7 +19,7 @@ CLOCKS = {  # what looks at the clock: where its module `time` is
 
 
 class Ticking:
-    """A second passes between two looks."""
+    """Each call returns a second more than the last."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -30,7 +30,7 @@ class Ticking:
 
 
 class Standing:
-    """It says the same number of nanoseconds whenever it is looked at."""
+    """Returns the same number of nanoseconds at every call."""
 
     def __init__(self, nanoseconds: int) -> None:
         self.nanoseconds = nanoseconds
@@ -40,13 +40,13 @@ class Standing:
 
 
 def set_clock(patch: pytest.MonkeyPatch, whose: str, clock: Any) -> None:
-    """Have `clock` in the place of the module `time`, where one thing of the table above looks."""
+    """Replace the module `time` by `clock` for one module of the table above."""
     place, _, name = CLOCKS[whose].rpartition(".")
     patch.setattr(resolve_name(place), name, clock)
 
 
 def noted_pauses(patch: pytest.MonkeyPatch, whose: str) -> list[float]:
-    """The pauses that would be made from now on, in seconds; none is made."""
+    """The pauses requested from now on, in seconds; none is made."""
     pauses: list[float] = []
     set_clock(patch, whose, SimpleNamespace(sleep=pauses.append))
     return pauses

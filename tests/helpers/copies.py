@@ -1,4 +1,4 @@
-"""Copies of stores that travel in pages, and break off."""
+"""Copies of stores in pages, and interrupted copies."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -11,15 +11,15 @@ from tests.helpers.tuned import tuned
 
 
 def by_points(patch: pytest.MonkeyPatch | None = None, page: int | None = None) -> None:
-    """Copy points in pages, of so many, also where files could be copied: until `patch` is undone, or
-    for good in a process of its own."""
+    """Copy points in pages of this size, even if files could be copied. Without `patch` the change
+    is permanent, for a process of its own."""
     steps.replace(patch or pytest.MonkeyPatch(), "copies_by_files", property(lambda copying: False))
     if page is not None:
         tuned(patch, copied_pages=page)
 
 
 def broken_off(patch: pytest.MonkeyPatch, after: int) -> None:
-    """Copies break off when so many pages have been written."""
+    """Interrupt copies after this many pages."""
     left = [None] * after
 
     def breaking(write: Callable[..., Any], target: Any, found: Iterator[Any]) -> Iterator[Any]:

@@ -1,5 +1,4 @@
-"""Derived files, read and put together by one who knows their layout: arrays behind a header, after
-eight bytes that say what kind it is."""
+"""Reads and builds derived files by their layout: eight bytes for the kind, a header, arrays."""
 
 from retrieval_store.engine.filtering import columns
 from retrieval_store.engine.state.mapped_files import pieces, read_arrays

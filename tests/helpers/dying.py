@@ -9,9 +9,9 @@ from collections.abc import Callable
 def at_each_step(
     prepare: Callable[[int], str], work: Callable[[str], object], names: tuple[str, ...], every: int
 ) -> None:
-    """Call `work` in children, with what `prepare` returns for each: the first is killed at the
-    first call of one of these functions of `os`, each other one so many calls later, until one
-    comes to its end. Prints what was prepared, and the status of each child."""
+    """Call `work` in children, with the result of `prepare` for each. The first child is killed at
+    the first call of one of these functions of `os`, and each further one `every` calls later,
+    until one completes. Prints the prepared values, and the status of each child."""
     for step in range(1, 100):
         path = prepare(step)
         child = os.fork()

@@ -103,7 +103,7 @@ records = st.lists(st.tuples(metadatas, documents), min_size=1, max_size=12)
 
 
 def held_by(client, found):
-    """A new collection of these records, and by id what it holds."""
+    """A new collection of these records, and its content by id."""
     collection = client.create_collection("records", embedding_function=None)
     ids = [f"r{i}" for i in range(len(found))]
     collection.add(
@@ -125,7 +125,7 @@ def _placed(found):
 
 
 def _about(key, value):
-    """A condition on the key for which the value makes a difference."""
+    """A condition on the key that the value influences."""
     if isinstance(value, list):
         elements = [v for v in value if isinstance(v, bool | int | float | str)] or [1]
         return st.builds(
@@ -160,7 +160,7 @@ def _about(key, value):
 
 
 def wheres_about(found):
-    """Filters on metadata, most of whose conditions some of these records meet."""
+    """Filters on metadata; some of these records meet most of their conditions."""
     placed = _placed(found)
     if not placed:
         return wheres
@@ -179,7 +179,7 @@ records_and_wheres = records.flatmap(
 
 
 def _leaves_about(key, value, document):
-    """Nodes for which the value at the key, or the document, makes a difference."""
+    """Nodes that the value at the key, or the document, influences."""
     path, text = (key,), st.sampled_from([str.upper, str.lower, str])
     nodes = [st.just(Exists(path)), st.just(HasId(("r0", "r2")))]
     if isinstance(value, dict) and value:
@@ -209,7 +209,7 @@ def _leaves_about(key, value, document):
 
 
 def expressions_about(found):
-    """Expressions, most of whose leaves some of these records fulfil."""
+    """Expressions; some of these records fulfil most of their leaves."""
     places = [
         (key, value, document)
         for metadata, document in found

@@ -1,4 +1,4 @@
-"""Children of a test's process, forked with all that is in it."""
+"""Forked children of a test's process."""
 
 import faulthandler
 import gc
@@ -12,7 +12,7 @@ from tests.helpers import PATIENCE
 
 
 def in_child(work: Callable[[], object]) -> int:
-    """Do `work` in a forked child; its exit status, 1 after an error."""
+    """Run `work` in a forked child. Returns its exit status, which is 1 after an error."""
     child = os.fork()
     if child == 0:
         status = 1
@@ -28,8 +28,8 @@ def in_child(work: Callable[[], object]) -> int:
 
 
 def begin_child() -> None:
-    """What a forked child does first: if it hangs it says where, and is killed; and it collects no
-    garbage, since this may be gRPC's, whose finalizers wait for threads that only the parent has."""
+    """The first call in a forked child. If the child hangs, it prints its traceback and is killed.
+    Garbage collection is off, since gRPC's finalizers may wait for threads of the parent."""
     gc.disable()
     faulthandler.register(signal.SIGALRM, file=sys.__stderr__, chain=True)
     signal.alarm(PATIENCE)

@@ -1,4 +1,4 @@
-"""A hub of models on loopback, as much of it as the client of Hugging Face asks for."""
+"""A hub of models on loopback, with the interface that Hugging Face's client uses."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from typing import Any, Self
 
 
 class Hub(BaseHTTPRequestHandler):
-    """As much of a hub as the client of Hugging Face asks: the files of one model."""
+    """The interface that Hugging Face's client uses, with the files of one model."""
 
     files: Path
     model: str
@@ -58,7 +58,7 @@ class Hub(BaseHTTPRequestHandler):
 
 
 class RunningHub:
-    """A hub with the files of one model in one revision; `asked` are the paths asked for."""
+    """A hub with the files of one model in one revision. `asked`: the requested paths."""
 
     def __init__(self, files: Path, model: str, commit: str, cut_off: int | None) -> None:
         self.asked: list[str] = []
@@ -77,7 +77,7 @@ class RunningHub:
         self._server.server_close()
 
     def environment(self, home: Path | str) -> dict[str, str]:
-        """That of a process that asks this hub, and keeps what it gets in a directory."""
+        """The environment of a process that uses this hub, and caches files in a directory."""
         unset = ("HF_HUB_CACHE", "HF_HUB_OFFLINE")
         given = {
             name: value
@@ -91,5 +91,6 @@ class RunningHub:
 def running_hub(
     files: Path, model: str, commit: str = "1" * 40, cut_off: int | None = None
 ) -> RunningHub:
-    """A hub that runs inside `with`. cut_off: after so many bytes of a file the line is cut."""
+    """A hub that runs inside `with`. cut_off: the connection is closed after this many bytes of a
+    file."""
     return RunningHub(files, model, commit, cut_off)

@@ -1,4 +1,4 @@
-"""Collections that have an index: their vectors, and how far the index is."""
+"""Collections with an index: their vectors, and the state of the index."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ SMALL = {"index": "hnsw", "hnsw": {"ef_search": 20, "max_neighbors": 8, "ef_cons
 
 
 def until(condition, what):
-    """Wait for what happens in the background."""
+    """Wait until the background has made the condition true."""
     over = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < over, what
@@ -40,8 +40,8 @@ def populated(client, count=1_000, configuration=SMALL):
 
 
 def once_compacted(patch, things, count, look):
-    """What `look` tells when a compaction has ended, after so many records were deleted, and
-    nothing more is made yet."""
+    """The result of `look` when a compaction has ended, after this many records were deleted,
+    before anything else is built."""
     things.optimize()
     inside.without_background(patch)  # only what follows here
     things.delete(ids=[str(i) for i in range(count)])
@@ -56,14 +56,14 @@ def space_of(collection):
 
 
 def load_index(collection):
-    """Load the file of its index now, as the background does after the first query; how many vectors
-    came of it."""
+    """Load the saved index now, as the background does after the first query. Returns how many
+    vectors it has."""
     inside.load_index(inside.access(collection))
     return indexed_at_hand(collection)
 
 
 def indexed_at_hand(collection):
-    """How many vectors the index has that is in memory."""
+    """How many vectors the index in memory has."""
     stats = collection.stats()
     return stats["spaces"][""]["indexed_slots"] if stats["memory"]["indexes"] else 0
 

@@ -1,6 +1,7 @@
-"""What tests reach inside the package for: the parts of a client and a collection that users don't
-see, and work of the background that a test does itself. No test reaches for them by another way, so
-that a change inside is followed here alone."""
+"""All private parts of the package that tests use: parts of a client and a collection that users
+don't see, and background work that a test runs itself. Tests use no others, so an internal change
+needs a change only here.
+"""
 
 import threading
 import time
@@ -56,7 +57,7 @@ if TYPE_CHECKING:  # it takes a second
 
 # Of messages between processes: how many classes were looked up by their names.
 def class_cache() -> Any:
-    """What is cached of them."""
+    """The cache of classes."""
     return queries._class_named.cache_info()
 
 
@@ -75,32 +76,32 @@ SNAPSHOT_COMMENT = snapshots._COMMENT
 
 
 def session(client: retrieval_store.Client) -> Any:
-    """A client's share in a store."""
+    """A client's session."""
     return client._session
 
 
 def store(client: retrieval_store.Client) -> Any:
-    """The store of a client, wherever it is."""
+    """The store of a client, of any kind."""
     return client._session.store
 
 
 def qdrant_client(client: retrieval_store.Client) -> Any:
-    """The client of qdrant-client's that asks the cluster of a client."""
+    """The qdrant-client that calls the cluster of a client."""
     return store(client).cluster._nodes.present[1]
 
 
 def backend(collection: retrieval_store.Collection) -> Any:
-    """What a collection's calls go to."""
+    """The backend of a collection's calls."""
     return collection._backend
 
 
 def points(collection: retrieval_store.Collection) -> Any:
-    """The points of a collection, as the store of its kind has them."""
+    """The points of a collection, of its kind of store."""
     return collection._backend.points
 
 
 def access(collection: retrieval_store.Collection) -> Any:
-    """What reads and writes a collection of the engine's in transactions."""
+    """The engine collection's transactions for reads and writes."""
     points: Any = collection._backend.points
     return points.access
 
@@ -108,56 +109,56 @@ def access(collection: retrieval_store.Collection) -> Any:
 def around_answers(
     patch: pytest.MonkeyPatch, collection: retrieval_store.Collection, call: Callable[..., Any]
 ) -> None:
-    """Call `call` in the place of what answers queries of this collection, with that and its
-    arguments: the view, the query and its trace."""
+    """Replace the function that answers this collection's queries by `call`. It gets that function
+    and its arguments: the view, the query and its trace."""
     points: Any = collection._last_points
     patch.setattr(points, "_hits", partial(call, points._hits))
 
 
 def waiting(collection: retrieval_store.Collection) -> int:
-    """How many queries wait to be answered."""
+    """How many queries wait for a batch."""
     points: Any = collection._last_points
     return len(points._line._line)
 
 
 def last_access(collection: retrieval_store.Collection) -> Any:
-    """The access that the last call of a collection used."""
+    """The access that the collection's last call used."""
     points: Any = collection._last_points
     return points.access
 
 
 def calls(client: retrieval_store.AsyncClient) -> Any:
-    """The threads in which an asynchronous client's calls run, and the client that they call."""
+    """The threads that run an asynchronous client's calls, and its synchronous client."""
     return client._calls
 
 
 def embedded(client: "QdrantClient") -> Any:
-    """What a client of Qdrant's interface asks: our store, or Qdrant's own client of a server."""
+    """The backend of a client of Qdrant's interface: our store, or qdrant-client for a server."""
     return client._client
 
 
 def configurations(client: "QdrantClient") -> Any:
-    """The configurations of collections that such a client keeps."""
+    """The cached configurations of collections in such a client."""
     return client._client.collections._configurations
 
 
 def without_templates(patch: pytest.MonkeyPatch) -> None:
-    """No new database is kept from before."""
+    """No cached template of a new database."""
     patch.setattr(sqlite, "_templates", {})
 
 
 def templates() -> dict[str, bytes]:
-    """The new databases that are kept for the next collections that are alike."""
+    """The cached templates of new databases, for further collections of the same form."""
     return sqlite._templates
 
 
 def named(client: retrieval_store.Client, name: str) -> Any:
-    """The points of the collection of this name, of whatever front it is."""
+    """The points of the collection of this name, created by any interface."""
     return store(client).points(store(client).by_name(name).id)
 
 
 def opened(path: Path | None, mode: Mode = "full", **options: Any) -> Store:
-    """A store of the engine's alone, without a front: in a directory, or in memory."""
+    """An engine store without an interface for users, in a directory or in memory."""
     return Store(path, mode, **options)
 
 
@@ -172,7 +173,7 @@ def open_collections(store: Store) -> Any:
 
 
 def counted_collections(store: Store) -> list[Any]:
-    """Those of them whose descriptors are counted."""
+    """The open collections whose descriptors are counted."""
     return [*store._open._counted]
 
 
@@ -180,12 +181,12 @@ def counted_collections(store: Store) -> list[Any]:
 
 
 def bodies(application: Any) -> Any:
-    """The budget of what requests send."""
+    """The budget of request bodies."""
     return application._bodies
 
 
 def jobs(application: Any) -> Any:
-    """The threads that do what goes on after an answer."""
+    """The threads of jobs that continue after a response."""
     return application._jobs
 
 
@@ -195,12 +196,12 @@ def pool(application: Any) -> Any:
 
 
 def threads(application: Any) -> int:
-    """How many of those there are."""
+    """The number of those threads."""
     return int(application._limits.threads)
 
 
 def streams(application: Any) -> int:
-    """How many clients are listening."""
+    """How many clients listen."""
     return int(application._streams)
 
 
@@ -208,7 +209,7 @@ def streams(application: Any) -> int:
 
 
 def state(access: Any) -> Any:
-    """The state in memory, however old."""
+    """The state in memory, of any age."""
     return access.memory.cached_state.state
 
 
@@ -223,7 +224,7 @@ def is_awake(access: Any) -> bool:
 
 
 def writers(access: Any) -> Any:
-    """The line in which its writers wait."""
+    """The queue of its writers."""
     return access._writers
 
 
@@ -233,8 +234,8 @@ def in_line(access: Any) -> int:
 
 
 def together(access: Any, calls: Sequence[Callable[[], object]]) -> None:
-    """Make calls that write in threads which all wait, in this order, before the first one goes on,
-    and wait for all."""
+    """Make writing calls in threads. They queue in this order before the first one continues. Waits
+    for all."""
     threads = [threading.Thread(target=call) for call in calls]
 
     def gather() -> None:
@@ -251,32 +252,32 @@ def together(access: Any, calls: Sequence[Callable[[], object]]) -> None:
 
 
 def descriptors(access: Any) -> int:
-    """How many file descriptors its open files take, without its database's."""
+    """How many file descriptors its open files use, without its database."""
     return int(access.memory.descriptors)
 
 
 def close_files(access: Any) -> None:
-    """Close its files, as where too many are open."""
+    """Close its files, as happens if too many are open."""
     access.close_idle()
 
 
 def bytes_held(access: Any) -> int:
-    """How many bytes its state, codes and indexes take."""
+    """The bytes of its state, codes and indexes."""
     return int(access.memory.nbytes)
 
 
 def bytes_counted(access: Any) -> int:
-    """How many bytes of these the budget of memory counts."""
+    """How many of these bytes the memory budget counts."""
     return int(access._budget_entry.nbytes)
 
 
 def budget() -> MemoryBudget:
-    """The budget of memory of all stores of this process."""
+    """The memory budget of all stores of this process."""
     return CACHE_BUDGET
 
 
 def usual_budget() -> int:
-    """The bytes that the budget of a process has, if nobody sets another."""
+    """The bytes of a process's default budget."""
     return usual_limit()
 
 
@@ -286,7 +287,7 @@ def matching(view: Any, expression: Expression | None) -> Any:
 
 
 def answer(view: Any, question: Query) -> Any:
-    """What a question finds in a view."""
+    """The result of a query in a view."""
     return executor.answer(EngineRanker(view, EngineTrace()), question)
 
 
@@ -301,7 +302,7 @@ def fetch_vectors(view: Any, rows: Any, space: str) -> Any:
 
 
 def let_through(view: Any, where: dict[str, Any] | None) -> tuple[int, int]:
-    """How many points of a view a filter allows, as it counts them, and in how many slots."""
+    """How many points of a view a filter matches, as counted, and how many slots."""
     expression = None if where is None else parse_where(where)
     result = cache.filter_result(view, expression, evaluate)
     (space,) = view.state.spaces.values()
@@ -310,7 +311,7 @@ def let_through(view: Any, where: dict[str, Any] | None) -> tuple[int, int]:
 
 
 def keeps_search(access: Any, expression: Expression | None) -> bool:
-    """Whether a search by a filter is kept for the next query, as one that was used often is."""
+    """Whether a search with a filter is cached for the next query, as for frequent ones."""
 
     def look(view: Any) -> bool:
         result = cache.filter_result(view, expression, evaluate)
@@ -322,7 +323,7 @@ def keeps_search(access: Any, expression: Expression | None) -> bool:
 
 
 def searches_kept(access: Any) -> int:
-    """How many searches are kept of one filter at most."""
+    """The maximum number of searches cached for one filter."""
     opened = access.read(lambda view: view.caches.spaces[""])
     return max(map(len, opened._searches._searches.values()), default=0)
 
@@ -334,19 +335,19 @@ def code_files(access: Any) -> int:
 
 
 def note_recall(access: Any) -> None:
-    """Have a recall by signs measured anew."""
+    """Request a new measurement of the recall by signs."""
     opened = access.read(lambda view: view.caches.spaces[""])
     opened.recall.note(Recall(400, 1, UNMEASURED, (), 0.0, 0.0))
 
 
 def hold_index(access: Any) -> None:
-    """Have an index, as maintenance loads it."""
+    """Load and keep an index, as maintenance does."""
     index = access.read(lambda view: view.caches.spaces[""]).index
     index.held = builtin_index("hnsw")(6, "l2", {})
 
 
 def found_by(access: Any, where: dict[str, Any]) -> Any:
-    """How a filter that was never asked finds its points: by a test of rows, or a mask."""
+    """How a new filter finds its points: by a test of rows, or by a mask."""
     return access.read(lambda view: evaluate.test_or_mask(view, parse_where(where)))
 
 
@@ -356,24 +357,24 @@ def is_one_range(found: Any) -> bool:
 
 
 def keeps_result(access: Any, where: dict[str, Any]) -> bool:
-    """Whether the result of a filter is kept."""
+    """Whether the result of a filter is cached."""
     key = cache.key_of(parse_where(where))
     return bool(access.read(lambda view: view.caches.allowed.at(key, view.state)[0] is not None))
 
 
 def filter_key(expression: Expression) -> bytes | None:
-    """The key under which the result of a filter is kept; None for one that has none."""
+    """The cache key of a filter; None for one without a key."""
     return cache.key_of(expression)
 
 
 def gathering(ranker: Any, groups: Any, labels: Any) -> Any:
-    """What puts the hits of one ranking after the other into groups."""
+    """The object that collects hits of successive rankings in groups."""
     return executor._Gathered(ranker, groups, labels, True)
 
 
 def measured(access: Any, space: str = "") -> Any:
-    """What a measurement of searches by signs, made now, finds of each kind; nothing where it can't
-    tell."""
+    """The recall of searches by signs for each kind of query, measured now; empty if it can't be
+    measured."""
     cached = access.current_state()
     opened = cached.caches.spaces[space]
     measurement = Measurement(cached.state.spaces[space], opened.codes.snapshot(), lambda: None)
@@ -382,28 +383,28 @@ def measured(access: Any, space: str = "") -> Any:
 
 
 def compared_by(scoring: Any) -> Any:
-    """The examples of a scoring, and what is made of the likenesses to them."""
+    """The examples of a scoring, and how it combines the similarities to them."""
     return similarity.comparison_of(scoring)[1:3]
 
 
 def multiplying() -> AbstractContextManager[Any]:
-    """As long as a thread of this process multiplies many vectors, which only one does at a time."""
+    """Holds the lock of products of many vectors, as a thread that multiplies does."""
     lock: AbstractContextManager[Any] = exact._turn.lock
     return lock
 
 
 def is_multiplying() -> bool:
-    """Whether a thread of this process is at it."""
+    """Whether a thread of this process holds that lock."""
     return bool(exact._turn.lock.locked())
 
 
 def ask_rows_by_numpy(patch: Any) -> None:
-    """Have conditions on rows asked as where nothing is compiled."""
+    """Evaluate conditions on rows by numpy, as without the compiled part."""
     patch.setattr(native, "kernel", lambda: None)
 
 
 def rotated(rows: Any, frame: Any) -> Any:
-    """Vectors as a frame of codes turns them, in float64."""
+    """Vectors rotated by the frame of codes, in float64."""
     return quantized.rotate(rows, frame)
 
 
@@ -411,8 +412,8 @@ def rotated(rows: Any, frame: Any) -> Any:
 
 
 def without_background(patch: pytest.MonkeyPatch, stopped: bool = True) -> None:
-    """Nothing is done in the background of this process, until the test does it, and what was under
-    way has ended; or, with False, it is done again."""
+    """Run no maintenance in the background of this process until the test does, and wait for
+    running work. With stopped=False, resume it."""
     patch.setattr(background._maintenance, "_stopping", stopped)
     thread = background._maintenance._thread
     if stopped and thread is not None:
@@ -426,75 +427,75 @@ def is_background_idle() -> bool:
 
 
 def maintain(access: Any) -> bool:
-    """Do what the background does in one turn; whether there is more to do."""
+    """Do one turn of background maintenance. Returns whether there is more to do."""
     return run.run_once(access, _report_nothing)
 
 
 def background_turn(access: Any) -> bool:
-    """The same with what it says of failures."""
+    """The same, with its log of failures."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(background._maintenance, "_stopping", False)
         return background._maintenance._maintain(access)
 
 
 def optimize(access: Any, progress: Callable[[int, int], object] | None = None) -> None:
-    """Do what `optimize` does of a collection."""
+    """Do what `optimize` does for a collection."""
     run.optimize(access, progress or _report_nothing)
 
 
 def alone(access: Any, milliseconds: int, work: Callable[[bool], Any]) -> Any:
-    """Call `work` with whether this is the only process at maintenance of a collection, which is
-    waited for so long."""
+    """Call `work` with whether this is the only process that maintains the collection. Waits for
+    others up to this many milliseconds."""
     return run.as_only_process(access, milliseconds, work)
 
 
 def maintain_now_and_then(points: Any, written: int) -> None:
-    """Call the background, if so many points written are worth it."""
+    """Schedule the background if this many written points are worth it."""
     points._maintain_after_writes(written)
 
 
 def report_progress(access: Any, what: str, done: int, total: int) -> None:
-    """Say how far maintenance is, as who is at it does."""
+    """Report progress as maintenance does."""
     access.maintained = MaintenanceProgress(what, done, total)
 
 
 def while_maintaining(access: Any, work: Callable[[], object]) -> None:
-    """Call `work` once no other thread is at maintenance, and let none be until it is done."""
+    """Call `work` while no other thread maintains the collection."""
     access.maintaining.take(work)
 
 
 def load_index(access: Any, space: str = "") -> None:
-    """Load the file of an index."""
+    """Load a saved index."""
     derive.load_index(access, space)
 
 
 def make_codes(access: Any, space: str = "") -> None:
-    """Make the codes of vectors that have none yet."""
+    """Make codes of the vectors that have none."""
     derive.build_codes(access, space, _report_nothing)
 
 
 def remove_expired(access: Any) -> int:
-    """Delete what has expired; how many points."""
+    """Delete expired points; returns how many."""
     return run.remove_expired(access)
 
 
 def remove_leftovers(access: Any) -> None:
-    """Remove what belongs to later generations than the first."""
+    """Remove the files of later generations than the first."""
     compaction.remove_leftovers(access, 0)
 
 
 def follow_with_lists(access: Any, check_cancelled: Callable[[], object]) -> None:
-    """Bring the lists of words that are in use up to date."""
+    """Update the lists of words that are in use."""
     derive.follow_with_lists(access, check_cancelled)
 
 
 def leave_in_line(access: Any) -> None:
-    """Leave the place of a thread that doesn't wait to read any more where others wait."""
+    """Remove the entry of a thread that no longer waits to read."""
     access._database._waiting.append(QueueEntry())
 
 
 def save_lists(access: Any, check_cancelled: Callable[[], object]) -> None:
-    """Save lists of words, as long as `check_cancelled` doesn't raise an error."""
+    """Save lists of words, until `check_cancelled` raises an error."""
     alone(access, 0, lambda _: derive.save_lists(access, check_cancelled))
 
 
@@ -504,7 +505,8 @@ def save_columns(access: Any) -> None:
 
 
 def save_state(access: Any, every: bool) -> None:
-    """Save the state, once no other process is at maintenance, which sweeps what isn't recorded."""
+    """Save the state once no other process does maintenance, which would remove unrecorded
+    files."""
 
     def save(is_alone: bool) -> None:
         assert is_alone
@@ -536,17 +538,17 @@ def verify_files(directory: Path, analyzer: Callable[[], Any]) -> Any:
 
 
 def rows_per_block(row_bytes: int) -> int:
-    """How many vectors of so many bytes have one checksum."""
+    """How many vectors of this many bytes share one checksum."""
     return vector_files.rows_per_block(row_bytes)
 
 
 def remove_lost_folders(directory: Path) -> None:
-    """Remove folders that a process left which died while it made a snapshot or restored one."""
+    """Remove the folders of a process that died while it took or restored a snapshot."""
     files.remove_lost_folders(directory)
 
 
 def break_migration(patch: pytest.MonkeyPatch, version: int) -> None:
-    """The step that brings a collection's database from this version to the next fails at its end."""
+    """The step that upgrades a collection's database from this version fails at its end."""
     steps = {**POINTS.migrations, version: POINTS.migrations[version] + "; SELECT * FROM nowhere"}
     patch.setattr(engine_access, "POINTS", replace(POINTS, migrations=steps))
 

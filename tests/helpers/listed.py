@@ -24,7 +24,7 @@ def kept_of(collection):
 
 
 def ready(collection):
-    """Ask for a substring until the trigrams have been built."""
+    """Query for a substring until the trigrams have been built."""
     collection.get(where_document={"$contains": "never there"})
     until(lambda: TRIGRAMS in kept_of(collection).lists.nonempty_keys(), "no trigrams were built")
 

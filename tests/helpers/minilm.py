@@ -1,9 +1,9 @@
-"""all-MiniLM-L6-v2 as tests want it: texts to embed, and directories with its model in them.
+"""all-MiniLM-L6-v2 for tests: texts to embed, and directories with the model.
 
-Its weights come in a package that is of the tests alone. The graphs of its repository, which the
-product downloads, can't be had so: `install` puts graphs made here of the same weights in their
-place, under their names, with their own digests. What the product does to find, download and check
-the files is the same.
+Its weights come from a package that only the tests use. The graphs of its repository, which the
+product downloads, aren't available to tests. `install` puts graphs built here from the same weights
+in their place, under their names, with their own digests. The product finds, downloads and verifies
+them in the same way.
 """
 
 import importlib.util
@@ -40,7 +40,7 @@ DIGESTS = "digests.json"  # of the graphs that were made here
 
 @cache
 def weights_folder() -> Path:
-    """The directory with the weights, in the layout of sentence-transformers: unpacked once in an
+    """The directory with the weights, in the layout of sentence-transformers; unpacked once per
     environment."""
     folder = Path(sys.prefix) / "share" / PACKAGE
     if not folder.exists():
@@ -67,8 +67,8 @@ def read_weights(path: Path) -> dict[str, NDArray[Any]]:
 
 @cache
 def directory() -> Path:
-    """The files of the model's repository, made once in an environment: a snapshot in a cache of
-    Hugging Face's."""
+    """The files of the model's repository, built once per environment: a snapshot in a cache of
+    Hugging Face."""
     maker = Path(__file__).with_name("bert.py")
     made = digest_of(maker)[:8]  # by another version of that module, other graphs
     cached = Path(sys.prefix) / "share" / f"{PACKAGE}-{made}"
@@ -104,7 +104,7 @@ def _write_graphs(folder: Path) -> None:
 
 @contextmanager
 def _renamed_to(folder: Path) -> Iterator[Path]:
-    """A directory to be filled, which then has that name, unless another process was first."""
+    """A directory to fill. It gets its final name afterwards, unless another process was first."""
     folder.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as filled:
         yield Path(filled)
@@ -115,7 +115,8 @@ def _renamed_to(folder: Path) -> Iterator[Path]:
 
 @cache
 def pinned() -> PinnedModel:
-    """The model as the product knows it, but for the digests of the graphs that were made here."""
+    """The model's definition in the product, with the digests of the graphs that were built
+    here."""
     digests = json.loads((directory() / DIGESTS).read_text())
 
     def as_made(file: PinnedFile) -> PinnedFile:
@@ -126,7 +127,7 @@ def pinned() -> PinnedModel:
 
 
 def install() -> None:
-    """Let this process find the model, and expect it, as it was made here."""
+    """Let this process find and accept the model built here."""
     from huggingface_hub import constants
 
     hub = str(directory().parents[2])
@@ -135,14 +136,14 @@ def install() -> None:
 
 
 def expect_graph(patch: pytest.MonkeyPatch, digest: str) -> None:
-    """Have the product take another file for the graph in int8."""
+    """Make the product expect another file for the int8 graph."""
     small = replace(OFFICIAL.files["int8"], digest=digest)
     known = replace(OFFICIAL, files={**OFFICIAL.files, "int8": small})
     patch.setattr(functions, "MINILM", known)
 
 
 def whole_graph() -> Path:
-    """The file of its graph in float32."""
+    """The file of its float32 graph."""
     return directory() / OFFICIAL.files["float32"].name
 
 

@@ -1,4 +1,4 @@
-"""Models inside embedding functions, and what these tell of texts that are cut."""
+"""Models inside embedding functions, and their reports of truncated texts."""
 
 from functools import partial
 from typing import Any
@@ -28,22 +28,22 @@ def wordllama_model() -> Any:
 
 
 def forget_wordllama(patch: pytest.MonkeyPatch) -> None:
-    """As where no test has loaded that model."""
+    """Reset the state in which no test has loaded that model."""
     patch.setattr(wordllama, "_models", [])
 
 
 def model_in(function: Any) -> Any:
-    """The model that a function has loaded; None where it has let go of it."""
+    """The model that a function has loaded; None after it was released."""
     return function._model
 
 
 def fastembed_in(function: Any) -> Any:
-    """The class of fastembed's that a function has made."""
+    """The fastembed class that a function has created."""
     return function._load_once()
 
 
 def note_counted(patch: pytest.MonkeyPatch, function: Any) -> list[str]:
-    """The texts whose tokens a function counts from now on, besides what its model reads."""
+    """The texts whose tokens a function counts from now on, besides those that its model reads."""
     texts: list[str] = []
     model = function._load_once()
     count = function._counter.of(model.tokenizer)
@@ -57,13 +57,13 @@ def note_counted(patch: pytest.MonkeyPatch, function: Any) -> list[str]:
 
 
 def forget_what_is_read(patch: pytest.MonkeyPatch, function: Any) -> None:
-    """As with versions of sentence-transformers whose models don't tell what they read."""
+    """Like versions of sentence-transformers whose models don't report their length limit."""
     model = function._load_once()
     patch.setattr(model, "preprocess", partial(type(model).__mro__[1].preprocess, model))
 
 
 def note_tokenized(patch: pytest.MonkeyPatch, function: Any) -> list[str]:
-    """The texts that the tokenizer of an ONNX model is given from now on."""
+    """The texts that the tokenizer of an ONNX model gets from now on."""
     model, texts = function._ready()[0], []
     encode = model._tokenizer.encode_batch
 
@@ -82,5 +82,5 @@ def threads_of(function: Any) -> int:
 
 
 def number_of_onnx_models() -> int:
-    """How many ONNX models this process has loaded, and not let go of."""
+    """How many ONNX models this process has loaded and not released."""
     return len(runtime._models)

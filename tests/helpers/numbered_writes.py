@@ -1,8 +1,8 @@
-"""A collection of any size whose content follows from the number of the last write to it, so that a
-copy of any kind, made while others write, can be compared record by record.
+"""A collection of any size whose content follows from the number of its last write. So any copy
+that is made during writes can be compared record by record.
 
-Write n changes each record whose number has the remainder that n has, divided by EVERY, and the
-record "last", whose metadata tells n. As `tests.helpers.processes` it is a program, too.
+Write n changes each record whose number equals n modulo EVERY, and the record "last", whose
+metadata has n. Like `tests.helpers.processes`, it is also a program.
 """
 
 import sys
@@ -23,7 +23,7 @@ RECORD_BYTES = 2_500  # in the database, roughly
 
 
 def filled(client: retrieval_store.Client, records: int) -> retrieval_store.Collection:
-    """So many records and "last", as they are before the first write."""
+    """This many records and "last", in their state before the first write."""
     collection = client.create_collection(NAME, embedding_function=None)
     for first in range(0, records, 2_000):
         _put(collection, range(first, min(records, first + 2_000)), 0)
@@ -31,7 +31,7 @@ def filled(client: retrieval_store.Client, records: int) -> retrieval_store.Coll
 
 
 def write_on(path: str, records: str) -> None:
-    """Write again and again, without end; a line for each write."""
+    """Write repeatedly, without end; prints a line for each write."""
     client = retrieval_store.Client(path)
     collection = client.get_collection(NAME, embedding_function=None)
     for number in count(1):
@@ -66,8 +66,8 @@ def _record(number: int, write: int) -> dict[str, Any]:
 
 
 def refuse_others(found: Iterable[Mapping[str, Any]], records: int) -> int:
-    """Assert that these records, as `Collection.iterate` gives them with all fields, are those of
-    one moment; returns the number of its write."""
+    """Assert that these records, with all fields as from `Collection.iterate`, are of one moment.
+    Returns the number of its write."""
     by_id = {one["id"]: one for one in found}
     last = int(by_id.pop(LAST)["metadata"]["write"])
     assert len(by_id) == records

@@ -1,5 +1,6 @@
-"""Right answers by the plainest means: filters as a predicate on one record, distances in float64, BM25
-by its formula, fusion in ten lines."""
+"""Expected results by the simplest methods: filters as a predicate on one record, distances in
+float64, BM25 by its formula, fusion in ten lines.
+"""
 
 import math
 import re
@@ -37,7 +38,7 @@ def compared(value: Any, other: Any) -> int | None:
 
 
 def time_in(text: str) -> datetime | None:
-    """The time that the common ones of ISO's forms say."""
+    """The time of a string in one of ISO's common forms."""
     if not re.fullmatch(r"\d{4}-\d\d-\d\d([ T].*)?", text, re.ASCII):
         return None
     try:
@@ -121,7 +122,7 @@ def is_scalar(value: Any) -> bool:
 
 
 def value_of(metadata: dict[str, Any], key: str) -> Any:
-    """What is under the key, or where there is no such one, under those between its dots."""
+    """The value at the key, or, if there is none, at the path that its dots form."""
     if key in metadata or "." not in key:
         return metadata.get(key)
     value: Any = metadata
@@ -158,13 +159,13 @@ def document_matches(document: str | None, where: dict[str, Any]) -> bool:
 
 
 def brute_force(query, rows, metric):
-    """float64 distances of all rows, as hits carry them."""
+    """float64 distances of all rows, as in hits."""
     measured = brute_measures(query, rows, metric)
     return 1 + measured if metric == "ip" else measured
 
 
 def brute_measures(query, rows, metric):
-    """float64 distances of all rows, as searches measure them: "ip" -dot."""
+    """float64 distances of all rows, as searches compute them: for "ip" -dot."""
     query, rows = query.astype(np.float64), rows.astype(np.float64)
     if metric == "l2":
         return ((rows - query) ** 2).sum(axis=1)
@@ -178,13 +179,14 @@ def brute_measures(query, rows, metric):
 
 
 def is_identifier(word):
-    """Longer than two characters, with an underscore, digits and letters, or five digits."""
+    """Whether a word is longer than two characters and has an underscore, digits with letters, or
+    five digits."""
     mixed = re.search(r"\d", word) and re.search(r"\D", word)
     return len(word) > 2 and bool("_" in word or mixed or re.fullmatch(r"\d{5,}", word))
 
 
 def bm25(documents, query, k1=1.2, b=0.75, identifiers=1):
-    """Scores by the plain formula, a word at a time; identifiers count so many times."""
+    """Scores by the plain formula, one word at a time. identifiers: the weight of identifiers."""
     words = [re.findall(r"\w+", document.lower()) for document in documents]
     filled = [w for w in words if w]
     average = sum(map(len, filled)) / len(filled)
@@ -216,8 +218,8 @@ def oracle_rrf(rankings, weights, k=60):
 
 
 def words_weight(documents, query, found):
-    """What words weigh beside vectors in adaptive fusion: 1.5 s², s being the most of what the query
-    says that one of the documents found holds."""
+    """The weight of words beside vectors in adaptive fusion: 1.5 s², where s is the greatest share
+    of the query that one found document contains."""
     words = [re.findall(r"\w+", document.lower()) for document in documents]
     filled = sum(bool(w) for w in words)
     fields = {}
@@ -231,7 +233,7 @@ def words_weight(documents, query, found):
 
 
 def oracle_weighted(rankings, weights):
-    """Items by the sum of their scores, each ranking's brought to 0 … 1."""
+    """Items by the sum of their scores; each ranking's scores are scaled to 0 … 1."""
     scores = {}
     for ranking, weight in zip(rankings, weights, strict=True):
         least = min((score for _, score in ranking), default=0)

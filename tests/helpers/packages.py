@@ -1,5 +1,6 @@
-"""The packages around the core, and those from outside, installed as a user would, into a folder
-of their own."""
+"""The packages around the core, and example packages, installed as a user would, into their own
+folder.
+"""
 
 import os
 import subprocess
@@ -23,7 +24,7 @@ PACKAGES = {  # those around the core, by the names that are imported
 
 
 def installed(package: str, folder: Path) -> dict[str, str]:
-    """The environment in which the example package is installed, offline and beside ours."""
+    """The environment in which the example package is installed, offline and separate from ours."""
     command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps", "--offline"]
     command += ["--python", sys.executable, "--no-build-isolation", "--no-cache"]
     command += ["--target", str(folder), str(EXAMPLES / package)]

@@ -1,9 +1,9 @@
-"""A disk that can lose power: records what a program writes and syncs, and shows what may be left.
+"""A disk that can lose power: records what a program writes and syncs, and shows what may remain.
 
-`Recorder` notes every write, sync, creation, renaming and removal below a directory: those of SQLite's
-files through a VFS between it and the system, the others by standing in for functions of `os`. A
-`Disk` replays the events. What was synced is durable; of the rest anything may be lost: `crashed`
-writes one possible outcome to a directory.
+`Recorder` records every write, sync, creation, renaming and removal below a directory: for SQLite's
+files through a VFS below SQLite, for others by replacing functions of `os`. A `Disk` replays the
+events. Synced data is durable; anything else may be lost. `crashed` writes one possible outcome to
+a directory.
 
 The model is the strict one of POSIX: syncing a file doesn't make its name durable, syncing its
 directory does. SQLite syncs the directory of a journal or a write-ahead log itself when it first
@@ -28,7 +28,7 @@ JOURNALS = ("-wal", "-journal")
 
 @dataclass
 class Event:
-    """Something that happened to a path: what, and with which arguments."""
+    """An event at a path: its kind and arguments."""
 
     kind: str
     path: str
@@ -176,8 +176,8 @@ class _RecordingFile(apsw.VFSFile):
 
 
 def _install_vfs(kept: list = []) -> None:  # noqa: B006 (the VFS must live as long as the process)
-    """Put the recording VFS below the checksum VFS; the latter takes the default one as its base, so
-    this process must not have used it yet."""
+    """Install the recording VFS below the checksum VFS. The checksum VFS takes the default VFS as
+    its base, so this process must not have used it yet."""
     if not kept:
         assert "cksmvfs" not in apsw.vfs_names(), "run this in a process of its own"
         kept.append(_RecordingVFS())
@@ -185,7 +185,7 @@ def _install_vfs(kept: list = []) -> None:  # noqa: B006 (the VFS must live as l
 
 @dataclass
 class File:
-    """What is durable of a file, and what was written since: (offset, data) or a new size."""
+    """The durable content of a file, and the writes since: (offset, data) or a new size."""
 
     durable: bytearray = field(default_factory=bytearray)
     pending: list[tuple[int, bytes] | int] = field(default_factory=list)
@@ -205,7 +205,7 @@ class File:
 
 @dataclass
 class Directory:
-    """Names as the program sees them, as they are durable, and the changes since, in order."""
+    """The names that the program sees, the durable ones, and the changes since, in order."""
 
     names: dict[str, "File | Directory"] = field(default_factory=dict)
     durable: dict[str, "File | Directory"] = field(default_factory=dict)
@@ -236,7 +236,7 @@ class Directory:
 
 @dataclass
 class Chance:
-    """How much of what wasn't synced survives: the share, drawn anew for each change."""
+    """How much unsynced data survives: the share, drawn again for each change."""
 
     share: float
     random: random.Random
@@ -284,7 +284,7 @@ class Disk:
                 (parent.names[name] if name else self.root).sync()
 
     def crashed(self, target: Path, chance: Chance) -> None:
-        """Write one possible outcome of losing power now to `target`, a new directory."""
+        """Write one possible outcome of a power cut now to `target`, a new directory."""
         _write_out(self.root, target, chance)
 
     def _parent(self, path: str) -> tuple[Directory, str]:

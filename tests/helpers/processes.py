@@ -1,7 +1,7 @@
-"""Other processes that tests start: each is a function of this module, or of one like
-it, run by its name.
+"""Other processes that tests start. Each runs a function of this module, or of a similar one, by
+its name.
 
-They print one line for each thing that has happened, which the test reads.
+They print one line for each event, which the test reads.
 """
 
 import os
@@ -33,7 +33,7 @@ TURNS = 7  # points of which each transaction changes all
 
 @contextmanager
 def running(function, *arguments: object, eager: bool = False) -> Iterator[subprocess.Popen]:
-    """The process, killed at the end if it still runs; eager: see `eager_indexes`."""
+    """The process, killed at the end if it is still running. eager: see `eager_indexes`."""
     mode = "eager" if eager else "usual"
     command = [sys.executable, "-m", function.__module__, mode, function.__name__]
     command += map(str, arguments)
@@ -53,7 +53,7 @@ def running(function, *arguments: object, eager: bool = False) -> Iterator[subpr
 
 
 def ends_within_patience(process: int) -> bool:
-    """Whether a process ends, which isn't a child of this one."""
+    """Whether a process that isn't a child of this one ends in time."""
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         try:
@@ -67,7 +67,7 @@ def ends_within_patience(process: int) -> bool:
 
 
 def _is_zombie(process: int) -> bool:
-    """Whether it has ended, and nobody has asked how: in containers nobody may."""
+    """Whether it has ended without being waited for, which may last in containers."""
     text = Path(f"/proc/{process}/stat").read_text()
     return text.rpartition(")")[2].split()[0] == "Z"
 
@@ -77,12 +77,12 @@ def opened(path: str) -> retrieval_store.Collection:
 
 
 def vector(number: int) -> list[float]:
-    """The vector that belongs to a number, so that a mixture shows."""
+    """A vector that depends on the number, so that mixtures are visible."""
     return [float(number * DIMENSION + i) for i in range(DIMENSION)]
 
 
 def add_batches(path: str, first: int) -> None:
-    """Add batches without end; a line for each that was acknowledged.
+    """Add batches without end; prints a line for each acknowledged one.
 
     Batch b has points b.0 … b.4, and updates the point "counter" to b. Every third batch deletes
     the batch before it.
@@ -104,8 +104,8 @@ def add_batches(path: str, first: int) -> None:
 
 
 def add_in_threads(path: str, first: int) -> None:
-    """Add one point after another in each of several threads, without end; a line for each that was
-    acknowledged."""
+    """Add one point after another in each of several threads, without end; prints a line for each
+    acknowledged one."""
     collection = opened(path)
     print("ready", flush=True)
 
@@ -119,7 +119,7 @@ def add_in_threads(path: str, first: int) -> None:
 
 
 def transact(path: str, first: int) -> None:
-    """Make one transaction after another, without end; a line for each that was acknowledged."""
+    """Make one transaction after another, without end; prints a line for each acknowledged one."""
     store = Store(Path(path), "full")
     points = store.points(store.by_name("things").id)
     print("ready", flush=True)
@@ -129,7 +129,8 @@ def transact(path: str, first: int) -> None:
 
 
 def turn(number, changes):
-    """A point gets a vector of its own, all points the number, and another loses its vector."""
+    """One point gets its own vector, all points get the number, and another point loses its
+    vector."""
     vectors = Vectors(np.full((1, DIMENSION), number, np.float32))
     changes.put(PointBatch([number % TURNS], {"v": vectors}), WriteRules("replace", "insert"))
     changes.edit(None, None, lambda content: Content({"number": number}, None, None), True)
@@ -149,7 +150,7 @@ def first_version(path):
 
 
 def rewrite_all(path: str, count: str) -> None:
-    """Give all points one new version after another, each in one batch, without end."""
+    """Write one new version of all points after another, each in one batch, without end."""
     collection = opened(path)
     ids = [str(i) for i in range(int(count))]
     for version in range(1, 10**9):
@@ -163,8 +164,8 @@ def rewrite_all(path: str, count: str) -> None:
 
 
 def check_versions(collection, count: int, rounds: int, least: int = 1) -> int:
-    """How many of `rounds` reads saw a mixture of versions. There are more of them until `least`
-    versions were seen, however seldom the writer gets its turn."""
+    """How many of `rounds` reads saw a mixture of versions. Reads more until `least` versions were
+    seen, in case the writer is slow."""
     mixtures, number, seen, over = 0, 0, set(), time.monotonic() + PATIENCE
     while number < rounds or len(seen) < least:
         assert number < rounds or time.monotonic() < over, "the writer makes no progress"
@@ -179,7 +180,7 @@ def check_versions(collection, count: int, rounds: int, least: int = 1) -> int:
 
 
 def versions_read(collection, count: int, by_query: bool) -> tuple[set[int], int]:
-    """The versions that one read finds in metadata, documents and vectors, and in how many points."""
+    """The versions in metadata, documents and vectors of one read, and the number of points."""
     everything = ["metadatas", "documents", "embeddings"]
     if by_query:
         got = collection.query(
@@ -195,7 +196,7 @@ def versions_read(collection, count: int, by_query: bool) -> tuple[set[int], int
 
 
 def write_counters(path: str, writer: str, seconds: str) -> None:
-    """Add, update and delete one's own points, at least six times; prints what they must be at the
+    """Add, update and delete own points, at least six times. Prints their expected content at the
     end."""
     collection = opened(path)
     stop, held, number = time.monotonic() + float(seconds), {}, 0
@@ -223,7 +224,7 @@ def write_counters(path: str, writer: str, seconds: str) -> None:
 
 
 def read_whole_points(path: str, seconds: str) -> None:
-    """Read until the time is over, at least twenty times; each point must be of one piece, and
+    """Read until the time is over, at least twenty times. Each point must be consistent, and
     versions only grow."""
     collection = opened(path)
     stop, newest, reads = time.monotonic() + float(seconds), {}, 0
@@ -248,7 +249,7 @@ def read_whole_points(path: str, seconds: str) -> None:
 
 
 def optimize_again_and_again(path: str, once: str = "") -> None:
-    """Compact without end, or once; a line for each time."""
+    """Compact without end, or once; prints a line for each time."""
     collection = opened(path)
     print("ready", flush=True)
     while True:
@@ -259,7 +260,7 @@ def optimize_again_and_again(path: str, once: str = "") -> None:
 
 
 def create_or_get(path: str, names: str) -> None:
-    """Create the collections, whoever comes first; prints their ids."""
+    """Create the collections, or get existing ones; prints their ids."""
     print("ready", flush=True)
     sys.stdin.readline()
     with retrieval_store.Client(path) as client:

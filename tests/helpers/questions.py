@@ -1,15 +1,15 @@
-"""Questions of one step, for tests that ask the points of a store."""
+"""Queries of one step, for tests that query the points of a store."""
 
 from retrieval_store.query.query import NearestDense, NearestSparse, Query, QueryStep
 
 
 def nearest_to(space, vectors, k, expression=None, prefetch=(), **how):
-    """The k nearest to each of some vectors, or matrices where points have several vectors."""
+    """The k nearest to each vector; matrices for spaces with several vectors per point."""
     return QueryStep(NearestDense(space, vectors, **how), k, expression, prefetch)
 
 
 def by_sparse(space, vectors, k, expression=None):
-    """The k best for each of some sparse vectors."""
+    """The k best for each sparse vector."""
     return QueryStep(NearestSparse(space, vectors), k, expression)
 
 

@@ -1,7 +1,8 @@
-"""A real Qdrant server for tests, where the environment names one, or the one with its engine.
+"""A real Qdrant server for tests, if the environment names one; otherwise the server with its
+engine.
 
-QDRANT_URL, and QDRANT_API_KEY where it wants one. What a test makes there has names of its own, and
-is deleted when it ends; what else is there isn't seen and stays.
+It uses QDRANT_URL, and QDRANT_API_KEY if it needs a key. Collections of tests get unique names
+there and are deleted at the end. Others are invisible to tests, and stay.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ LONGEST = 200
 
 
 class Apart:
-    """A QdrantClient that gives collections, and their aliases, other names on the server."""
+    """A QdrantClient that renames collections and their aliases on the server."""
 
     def __init__(self, client: QdrantClient) -> None:
         self._client = client
@@ -68,7 +69,7 @@ class Apart:
         return self._client.update_collection_aliases(change_aliases_operations=changed)
 
     def close(self) -> None:
-        """Delete what was made, and close the client."""
+        """Delete the created collections, and close the client."""
         for one in self._client.get_collections().collections:
             if one.name in self._own:
                 self._client.delete_collection(one.name)

@@ -1,4 +1,4 @@
-"""A real server's recorded answers: read, asked again of another client, and compared."""
+"""A real server's recorded responses: read, replayed on another client, and compared."""
 
 import gzip
 import json
@@ -45,7 +45,7 @@ def revived(value: Any) -> Any:
 
 
 def plain(answer: Any) -> Any:
-    """An answer as JSON."""
+    """A response as JSON."""
     if hasattr(answer, "model_dump"):
         return answer.model_dump(mode="json", exclude_none=True, by_alias=True)
     if isinstance(answer, list | tuple):
@@ -77,8 +77,8 @@ def rank(hit: Any) -> Any:
 
 
 def same_hits(some: list[Any], others: list[Any]) -> bool:
-    """Rank by rank, in any order among equal ones, of which not all may have been asked for: those
-    that equal the first or the last."""
+    """Compares rank by rank, in any order among equal scores. Hits with the first or the last score
+    may differ, since not all of them were requested."""
     if not all(agree(rank(one), rank(other)) for one, other in zip(some, others, strict=True)):
         return False
     return all(
@@ -93,8 +93,8 @@ def is_group(value: Any) -> bool:
 
 
 def same_groups(some: list[Any], others: list[Any]) -> bool:
-    """Rank by rank, in any order among those whose best hits are equal, as a point is the best of
-    each of its groups: there a server answers in another order each time it starts."""
+    """Compares rank by rank, in any order among groups with equal best hits. A point is the best of
+    each of its groups, and a server changes their order at each start."""
 
     def best(group: Any) -> Any:
         return rank(group["hits"][0])
@@ -116,21 +116,21 @@ def answered(client: Any, call: Any) -> dict[str, Any]:
 
 
 def calls_of(recording: str) -> Iterator[tuple[int, Any]]:
-    """All calls of a recording that the client sends, with their line."""
+    """All supported calls of a recording, with their line."""
     with gzip.open(RECORDED / f"{recording}.jsonl.gz", "rt") as lines:
         calls = [(i, json.loads(line)) for i, line in enumerate(lines, 1)]
     return ((i, call) for i, call in calls if "client" not in call.get("error", ()))
 
 
 def agrees(got: Any, call: Any) -> bool:
-    """Whether an answer is the recorded one."""
+    """Whether a response equals the recorded one."""
     expected = {key: call[key] for key in ("answer", "error") if key in call}
     return bool(got == expected if "error" in got else agree(got, expected))
 
 
 def assert_agreeing(recording: str, calls: list[tuple[int, Any, bool]]) -> None:
-    """That enough of the calls of a recording, each with its line and whether it was answered as it
-    was recorded, agree: of all, and of each part."""
+    """Assert that enough calls of a recording agree, in total and for each part. calls: each with
+    its line, and whether its response agreed."""
     for part in {call["part"] for _, call, _ in calls}:
         different = [i for i, call, same in calls if call["part"] == part and not same]
         count = sum(call["part"] == part for _, call, _ in calls)

@@ -1,5 +1,6 @@
-"""Small stores: filled, read in every way, written to, verified, and changed by one who knows about the
-checksums."""
+"""Small stores: filled, read in every way, written to, verified, and changed with correct
+checksums.
+"""
 
 import shutil
 import struct
@@ -31,7 +32,7 @@ def fill(path, count):
 
 
 def filled(path, count=2_000, dimension=8):
-    """A larger one, of points that nobody has changed since."""
+    """A larger store, whose points were never changed."""
     with retrieval_store.Client(path) as client:
         collection = client.create_collection("things", embedding_function=None)
         collection.add(
@@ -43,7 +44,7 @@ def filled(path, count=2_000, dimension=8):
 
 
 def everything(path):
-    """All that can be read, by several ways; raises when one of them does."""
+    """Everything that can be read, in several ways; raises if one of them does."""
     with retrieval_store.Client(path) as client:
         (things,) = client.list_collections()
         got = things.get(include=EVERYTHING)
@@ -75,7 +76,7 @@ def delete(store):
 
 
 def problems(path):
-    """The files that verifying finds damaged; that the store can't even be opened counts as well."""
+    """The files that verification reports as damaged, also if the store can't be opened."""
     try:
         with retrieval_store.Client(path) as client:
             return {report.file.name for report in client.verify() if report.problem}
@@ -89,7 +90,7 @@ def points_file(store):
 
 
 def sql(file, statement, *parameters):
-    """Change a database as one who knows about the checksums would."""
+    """Change a database with correct checksums."""
     with retrieval_store.Client(file.parent / "another"):  # registers the checksum VFS
         pass
     database = apsw.Connection(str(file), vfs="cksmvfs")
@@ -99,8 +100,8 @@ def sql(file, statement, *parameters):
 
 
 def endless(database):
-    """Make the tree of the points one whose pages lead to the same pages again and again, with
-    checksums that are right: reading all of it takes longer than anybody lives."""
+    """Make the tree of points refer to the same pages repeatedly, with correct checksums, so that
+    reading all of it never ends."""
     for document in ("x" * 60_000, None):  # which leaves free pages
         sql(database, "UPDATE points SET document = ? WHERE pk = 0", document)
     with closing(apsw.Connection(str(database), vfs="cksmvfs")) as connection:
@@ -115,7 +116,7 @@ def endless(database):
 
 
 def interior(child):
-    """An inner page of a table's tree, all of whose children are the same page."""
+    """An inner page of a table's tree whose children are all the same page."""
     cells = b"".join(struct.pack(">I", child) + bytes([0x81, i]) for i in range(100))
     start = PAGE - CHECKSUM_BYTES - len(cells)
     places = b"".join(struct.pack(">H", start + 6 * i) for i in range(100))

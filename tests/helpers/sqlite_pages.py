@@ -1,4 +1,4 @@
-"""Pages of SQLite's databases, changed by hand, with the checksums of its checksum VFS made right."""
+"""Pages of SQLite's databases, changed directly, with correct checksums of its checksum VFS."""
 
 import struct
 
@@ -8,7 +8,7 @@ PAGE = 4096
 
 
 def words_sum(data, order="<", start=(0, 0)):
-    """SQLite's checksum of its log, and of pages by the checksum VFS: two sums of 32-bit words."""
+    """SQLite's checksum of its log, and of pages in the checksum VFS: two sums of 32-bit words."""
     first, second = start
     words = struct.unpack(f"{order}{len(data) // 4}I", data)
     for even, odd in zip(words[::2], words[1::2], strict=True):
@@ -18,13 +18,13 @@ def words_sum(data, order="<", start=(0, 0)):
 
 
 def sealed(page):
-    """A page with its checksum right."""
+    """A page with a correct checksum."""
     content = bytes(page[: PAGE - CHECKSUM_BYTES])
     return content + struct.pack("<II", *words_sum(content))
 
 
 class Pages:
-    """The pages of a database file, numbered from 1; leaving writes them back."""
+    """The pages of a database file, numbered from 1; they are written at the end of `with`."""
 
     def __init__(self, file):
         self.file = file
@@ -47,5 +47,5 @@ class Pages:
 
     @property
     def inner(self):
-        """The numbers of the pages that have others below them."""
+        """The numbers of pages with child pages."""
         return [n for n in range(2, len(self) + 1) if self[n][0] in (2, 5)]

@@ -1,5 +1,6 @@
-"""Steps that the package takes inside, by plain names: so that a test notes how often one is taken,
-has something happen just before it, or has it fail. One that moves in the package moves here alone."""
+"""Internal steps of the package by plain names, so that a test can count a step, make something
+happen before it, or make it fail. If a step moves in the package, only this table changes.
+"""
 
 import inspect
 from collections.abc import Callable
@@ -142,7 +143,7 @@ STEPS: dict[str, tuple[str, ...]] = {
 
 
 def taken(name: str) -> Any:
-    """A step as the package takes it."""
+    """The function of a step."""
     return resolve_name(_paths_of(name)[0])
 
 
@@ -153,7 +154,7 @@ def _paths_of(name: str) -> tuple[str, ...]:
 
 
 def replace(patch: pytest.MonkeyPatch, name: str, by: Any) -> None:
-    """Have `by` in the place of a step."""
+    """Replace a step by `by`."""
     for path in _paths_of(name):
         place, _, attribute = path.rpartition(".")
         owner = resolve_name(place)
@@ -163,7 +164,7 @@ def replace(patch: pytest.MonkeyPatch, name: str, by: Any) -> None:
 
 
 def around(patch: pytest.MonkeyPatch, name: str, call: Callable[..., Any]) -> None:
-    """Call `call` in the place of a step, with the step and its arguments."""
+    """Replace a step by `call`, which gets the step and its arguments."""
     step = taken(name)
 
     def instead(*arguments: Any, **named: Any) -> Any:
@@ -173,7 +174,7 @@ def around(patch: pytest.MonkeyPatch, name: str, call: Callable[..., Any]) -> No
 
 
 def noted(patch: pytest.MonkeyPatch, name: str) -> list[tuple[Any, ...]]:
-    """The arguments of each time that a step is taken from now on."""
+    """A list that gets the arguments of each call of a step from now on."""
     calls: list[tuple[Any, ...]] = []
 
     def note(step: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
@@ -185,7 +186,7 @@ def noted(patch: pytest.MonkeyPatch, name: str) -> list[tuple[Any, ...]]:
 
 
 def before(patch: pytest.MonkeyPatch, name: str, happen: Callable[[], object]) -> None:
-    """Have something happen before each time that a step is taken."""
+    """Make something happen before each call of a step."""
 
     def first(step: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         happen()
@@ -199,7 +200,7 @@ def fail(
     name: str,
     error: type[BaseException] | BaseException = ZeroDivisionError,
 ) -> None:
-    """Have a step raise an error; by default one that the package raises nowhere itself."""
+    """Make a step raise an error; the default is one that the package never raises itself."""
 
     def failing(*_: Any, **__: Any) -> Any:
         raise error
@@ -208,7 +209,7 @@ def fail(
 
 
 def counted(patch: pytest.MonkeyPatch, name: str, number: Callable[..., Any]) -> list[Any]:
-    """What `number` makes of the arguments of each time that a step is taken from now on."""
+    """A list that gets `number` of the arguments of each call of a step from now on."""
     numbers: list[Any] = []
 
     def count(step: Callable[..., Any], *arguments: Any, **named: Any) -> Any:

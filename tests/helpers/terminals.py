@@ -25,12 +25,12 @@ COLUMNS = 100
 
 
 def brought(*values: object) -> pytest.param:
-    """What a test is given of a command that a package around the core brings."""
+    """The parameters for a test of a command from a package around the core."""
     return pytest.param(*values, marks=pytest.mark.others)
 
 
 def program(folder: Path) -> Path:
-    """A folder with `retrieval-store` in it, of this project and this Python."""
+    """A folder that contains `retrieval-store` of this project and this Python."""
     folder.mkdir(exist_ok=True)
     file = folder / "retrieval-store"
     file.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m retrieval_store "$@"\n')
@@ -53,7 +53,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def on_terminal(command: str, cwd: Path, folder: Path) -> str:
-    """What a shell prints on a terminal, and then what it complains of."""
+    """The output of a shell on a terminal, and its errors."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, COLUMNS, 0, 0))
     with subprocess.Popen(
@@ -83,7 +83,7 @@ def on_terminal(command: str, cwd: Path, folder: Path) -> str:
 
 @dataclass
 class Done:
-    """What a command has ended with."""
+    """The outcome of a command."""
 
     returncode: int
     stdout: bytes
@@ -91,7 +91,7 @@ class Done:
 
 
 class _Stream(io.TextIOWrapper):
-    """A file of this process that is no terminal."""
+    """A file in this process that isn't a terminal."""
 
     def __init__(self, content: bytes = b"") -> None:
         super().__init__(io.BytesIO(content), encoding="utf-8", write_through=True)

@@ -1,5 +1,7 @@
-"""Thresholds of the package, set by plain names: so that the smallest collections have an index, a
-log is trimmed after two writes, and nobody waits. One that moves in the package moves here alone."""
+"""Thresholds of the package by plain names, so that the smallest collections have an index, a log
+is truncated after two writes, and waits are short. If a threshold moves in the package, only this
+table changes.
+"""
 
 from pkgutil import resolve_name
 from typing import Any
@@ -180,8 +182,8 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
 
 
 def tuned(patch: pytest.MonkeyPatch | None = None, /, **values: Any) -> None:
-    """Set thresholds, each by its name in the table above, until `patch` is undone; without one for
-    good, in a process of its own."""
+    """Set thresholds by their names in the table above, until `patch` is undone. Without `patch`
+    they are set permanently, for a process of its own."""
     for name in values:
         if name not in THRESHOLDS:
             raise KeyError(f"there is no threshold {name!r}")
@@ -198,15 +200,15 @@ def tuned(patch: pytest.MonkeyPatch | None = None, /, **values: Any) -> None:
 
 
 def eager_indexes(patch: pytest.MonkeyPatch | None = None) -> None:
-    """Build a graph of the smallest collections at once, and use it wherever it can be used."""
+    """Build a graph for the smallest collections at once, and use it wherever possible."""
     tuned(patch, index_worth=1, fresh_cells=0, maintenance_every=1, dead_cells=2_000)
     tuned(patch, index_load_cost=0)
     use_index(patch)
 
 
 def use_index(patch: pytest.MonkeyPatch | None = None) -> None:
-    """Take passes over codes, and over many vectors, for so slow that a large collection has an
-    index, and uses it, however fast the machine."""
+    """Treat scans of codes and of many vectors as so slow that a large collection gets and uses an
+    index, on any machine."""
     usual = resolve_name("retrieval_store.api.configuration.ALL_DEFAULTS")
     graph = resolve_name("retrieval_store.api.configuration.INDEX_BEFORE")
     if patch is None:
@@ -217,8 +219,8 @@ def use_index(patch: pytest.MonkeyPatch | None = None) -> None:
 
 
 def eager_codes(patch: pytest.MonkeyPatch | None = None) -> None:
-    """Make codes of the smallest collections, in small segments, and use them wherever they can be
-    used."""
+    """Make codes for the smallest collections, in small segments, and use them wherever
+    possible."""
     tuned(patch, coded_cells_everywhere=1, coded_dimensions=1, cells_coded_at_once=0)
     tuned(patch, fresh_cells=0, maintenance_every=1, cost_of_a_pass=-1e9, few_of_all=1)
     tuned(patch, share_of_a_large_result=1, code_segment=128, code_file_segments=2)
@@ -226,12 +228,12 @@ def eager_codes(patch: pytest.MonkeyPatch | None = None) -> None:
 
 
 def eager_signs(patch: pytest.MonkeyPatch | None = None) -> None:
-    """Make codes of the smallest collections, measure what searches by their signs find, and use
-    these wherever a recall is asked for."""
+    """Make codes for the smallest collections, measure searches by signs, and use these wherever a
+    recall is requested."""
     eager_codes(patch)
     tuned(patch, measured_at_least=200, cost_of_signs=-2e9)
 
 
 def use_trigrams(patch: pytest.MonkeyPatch | None = None) -> None:
-    """Build lists of words, and of trigrams, of the smallest collections at the first question."""
+    """Build lists of words and of trigrams for the smallest collections at the first query."""
     tuned(patch, trigrams_worth=1, wanted_after=1, lists_worth=1)

@@ -1,10 +1,10 @@
-"""A system that refuses what Windows refuses, as far as Linux shows what a process has open.
+"""Simulates what Windows refuses, as far as Linux shows a process's open files.
 
-`pretend` loads `base.platform` as on Windows, above a kernel whose locks are those of flock, and
-has the functions of `os` refuse to rename, replace or remove what this process has open or mapped,
-to open directories, and to sync what may not be written to. Only calls of the package are refused:
-what tests do to its files themselves may be more than Windows would allow. As a plugin (`pytest -p
-tests.helpers.windows`) it does so for all tests, and lists what was refused.
+`pretend` loads `base.platform` as on Windows, with locks by flock. It makes functions of `os`
+refuse to rename, replace or remove files that this process has open or mapped, to open directories,
+and to sync read-only files. Only calls from the package are refused, since tests may do more to
+their files than Windows would allow. As a plugin (`pytest -p tests.helpers.windows`) it does so for
+all tests, and lists what was refused.
 """
 
 import ctypes
@@ -36,8 +36,8 @@ refused: Counter[str] = Counter()
 
 
 class Kernel:
-    """The functions that `base.platform` calls, with locks of flock: they belong to an open file,
-    too."""
+    """The functions that `base.platform` calls, with locks by flock, which also belong to an open
+    file."""
 
     def __init__(self, name: str, use_last_error: bool) -> None:
         assert (name, use_last_error) == ("kernel32", True)
@@ -58,8 +58,8 @@ class Kernel:
 
 
 def pretend(whole: bool = False) -> None:
-    """Make this process one on Windows, before it imports the package. whole: also for whoever asks
-    which system it is, and without what POSIX alone has, which only a process of its own bears."""
+    """Simulate Windows in this process, before it imports the package. whole: also change the
+    reported system, and remove POSIX functions, which is only possible in a process of its own."""
     name = "retrieval_store.base.platform"
     assert name not in sys.modules
     if whole:
@@ -90,7 +90,7 @@ def pretend(whole: bool = False) -> None:
 
 
 def _remove_by_paths() -> None:
-    """Let `shutil.rmtree` do without descriptors, as on Windows. Newer Pythons choose once."""
+    """Make `shutil.rmtree` work without descriptors, as on Windows. Newer Pythons decide once."""
     chosen: Any = shutil
     chosen._use_fd_functions = False
     if hasattr(chosen, "_rmtree_impl"):
@@ -98,7 +98,7 @@ def _remove_by_paths() -> None:
 
 
 def _caller() -> str | None:
-    """The place in the package from which the standard library was called, if it was."""
+    """The place in the package that called the standard library, if any."""
     frame = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename.startswith(SKIPPED):
         frame = frame.f_back

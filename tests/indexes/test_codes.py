@@ -1,4 +1,4 @@
-"""What codes bound, against float64: no true neighbour is ever proved out, by no instruction set."""
+"""Bounds by codes compared with float64: no instruction set excludes a true neighbour."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ EVERY_SET = pytest.mark.parametrize(
 
 @pytest.fixture(autouse=True)
 def usual_instructions():
-    """Whatever a test goes on with, the next has the usual ones."""
+    """Each test starts with the default instruction set."""
     usual = kernel().name
     yield
     kernel().use(usual)
@@ -70,7 +70,7 @@ HARD = {
 
 
 def encoded(rows, metric, frame=None):
-    """Codes of rows, with bytes in between that mean nothing."""
+    """Codes of rows, with random bytes in gaps."""
     into = allocate_codes(len(rows), frame or best_frame(rows, metric, 11))
     into.high[:], into.low[:], into.rows[:], into.finer[:] = 255, 255, np.nan, np.nan
     into.signs[:] = 255
@@ -80,12 +80,12 @@ def encoded(rows, metric, frame=None):
 
 
 def candidates(queries, lengths, pieces, *sought, **more):
-    """See `quantized.candidates`; the rest are the fields of what is sought."""
+    """See `quantized.candidates`; the other arguments are the fields of `Sought`."""
     return quantized.candidates(queries, lengths, pieces, quantized.SearchGoal(*sought, **more))
 
 
 def coded(rows, metric, pieces):
-    """Codes of rows in so many pieces, each in a frame of its own."""
+    """Codes of rows in this many pieces, each with its own frame."""
     size = max(BLOCK, -(-len(rows) // pieces // BLOCK) * BLOCK)
     firsts = range(0, len(rows), size)
     made = [encoded(rows[first : first + size], metric) for first in firsts]
@@ -93,7 +93,7 @@ def coded(rows, metric, pieces):
 
 
 def missed(rows, queries, metric, k, found):
-    """Rows that are among the k nearest in float64, ties too, but not among the candidates."""
+    """The rows among the k nearest in float64, ties included, that aren't candidates."""
     lost = []
     for query, slots in zip(queries, found, strict=True):
         if slots is not None:
@@ -159,7 +159,7 @@ def test_no_neighbour_is_proved_out_whatever_the_vectors(data):
 
 
 def filters_of_rows(random, allowed):
-    """Filters of the same slots, some of which are of other rows: by bits, by a test, and by both."""
+    """Filters of the same slots; some are by rows: by bits, by a test, and by both."""
     moved = np.flatnonzero(random.random(len(allowed)) < random.choice([0, 0.01, 0.5]))
     rows = arrays.CowArray(np.arange(len(allowed)), moved, random.permutation(moved))
     allowed_rows = np.zeros(len(allowed), np.bool_)
@@ -213,7 +213,7 @@ def few_large(random):
 
 
 def windows(random):
-    """Means of fifty vectors that follow one another, as of words in sliding windows of a text."""
+    """Means of fifty consecutive vectors, like sliding windows of a text."""
     sums = np.cumsum(gauss(random, count=COUNT + 50), axis=0, dtype=np.float64)
     rows = (sums[50:] - sums[:-50])[: COUNT + 3]
     random.shuffle(rows)
@@ -221,7 +221,8 @@ def windows(random):
 
 
 def near_duplicates(random):
-    """A hundred of each, one group after the other; the queries are near some of them."""
+    """A hundred near duplicates of each vector, group by group; the queries are near some of
+    them."""
     each = np.repeat(gauss(random, count=COUNT // 100), 100, axis=0)[:COUNT]
     rows = np.vstack([each, each[:: COUNT // 3][:3]])
     return rows + 0.05 * gauss(random)
@@ -337,7 +338,7 @@ def test_the_largest_sums_do_not_overflow(instructions):
 
 
 def test_rows_of_very_different_lengths_are_found_wherever_they_stand():
-    """The query is the centre, so that only their length tells rows apart; most aren't allowed."""
+    """The query is the centre, so only lengths distinguish rows; most don't match."""
     base = np.zeros((64, 32), np.float32)
     base[:, 0] = 1
     far = np.repeat(base, 2, axis=0)

@@ -1,4 +1,4 @@
-"""Exact neighbours against float64 brute force, also where float32 arithmetic is treacherous."""
+"""Exact neighbours compared with float64 brute force, also for values that float32 treats badly."""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -26,7 +26,7 @@ CLOUDS = {
 
 
 def nearest(*arguments):
-    """For each query the slots and distances of the k nearest and of those that tie with these."""
+    """The slots and distances of the k nearest of each query, and of ties with them."""
     found = decided_nearest(*arguments)
     for one in found:
         assert (np.diff(one.distances) >= 0).all()

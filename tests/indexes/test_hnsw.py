@@ -1,4 +1,4 @@
-"""Files of hnswlib's, changed so that a careless reader would crash."""
+"""Files of hnswlib, changed so that a careless reader would crash."""
 
 import subprocess
 import sys

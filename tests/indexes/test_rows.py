@@ -1,4 +1,4 @@
-"""Conditions on rows: whoever asks them, compiled or numpy, of some rows or of all."""
+"""Conditions on rows give the same results compiled and by numpy, for some rows and for all."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ some_rows = st.lists(st.integers(0, HEIGHT - 1), unique=True).map(
 
 @st.composite
 def conditions_on_numbers(draw):
-    """Of the rows from a base on, in numbers of one to four bytes."""
+    """Conditions on the rows from a base on, by numbers of one to four bytes."""
     dtype = draw(st.sampled_from(["u1", "u2", "u4"]))
     most = int(np.iinfo(dtype).max)
     base = draw(st.sampled_from([0, 0, 7, 40]))
@@ -58,7 +58,7 @@ conditions = st.recursive(
 
 
 def holds(condition, row):
-    """What a condition says of one row, in plain Python."""
+    """Whether a row fulfils a condition, in plain Python."""
     match condition:
         case Terms("all", terms):
             return all(holds(term, row) for term in terms)
@@ -81,7 +81,7 @@ def holds(condition, row):
 
 @pytest.fixture(params=["compiled", "numpy"])
 def way(request, monkeypatch):
-    """Either way of asking."""
+    """Compiled, or by numpy."""
     if request.param == "numpy":
         inside.ask_rows_by_numpy(monkeypatch)
     elif kernel() is None:

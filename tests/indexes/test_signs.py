@@ -1,4 +1,6 @@
-"""Searches by signs first: what they find, what they may miss, and that no instruction set differs."""
+"""Searches by signs: their hits, their possible misses, and that instruction sets give the same
+results.
+"""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +36,7 @@ NO_LIMIT = 1e9  # errors
 
 
 def groups(random, count, dimension):
-    """Rows around fifty centres, of which those around one are some standard errors apart."""
+    """Rows around fifty centres; those around one centre are a few standard errors apart."""
     centres = random.standard_normal((50, dimension))
     rows = centres[random.integers(0, 50, count)] + 0.5 * random.standard_normal((count, dimension))
     return rows.astype(np.float32)
@@ -47,7 +49,7 @@ def nearest(rows, queries, metric, sought, codes=None):
 
 
 def true_distances(rows, queries, metric, k):
-    """Those of the nearest, for each query."""
+    """The distances of the nearest to each query."""
     every = [brute_measures(query, rows, metric) for query in usable(queries, metric)[0]]
     return [np.sort(far)[:k] for far in every]
 
@@ -109,8 +111,8 @@ def test_hits_are_those_of_all_instruction_sets_and_as_far_as_said(data):
 @EVERY_SET
 @pytest.mark.parametrize(("metric", "dimension"), [("l2", 64), ("ip", 256), ("cosine", 256)])
 def test_as_many_are_found_as_the_errors_say(metric, dimension, instructions):
-    """Of any direction, whose hits all lie just above the threshold, fewer are found than of others,
-    and never fewer than lie within so many standard errors."""
+    """With random directions, all hits are just above the threshold, so fewer are found than
+    otherwise, but never fewer than the number of standard errors implies."""
     kernel().use(instructions)
     random = np.random.default_rng(5)
     rows = groups(random, 10_000, dimension)
@@ -140,7 +142,7 @@ def test_fewer_are_looked_at_more_closely_than_by_a_proof(metric):
 @pytest.mark.parametrize("metric", BY_PRODUCTS)
 @pytest.mark.parametrize("share", [0.5, 0.03])
 def test_a_filter_changes_how_many_are_looked_at_and_not_what_is_found(metric, share):
-    """Also one that lets through nothing near the query."""
+    """Also a filter that matches nothing near the query."""
     random = np.random.default_rng(7)
     rows = groups(random, 20_000, 128)
     codes = coded(rows, metric, 3)

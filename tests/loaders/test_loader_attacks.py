@@ -1,5 +1,6 @@
-"""What loaders do when somebody means harm: servers that dawdle, links that move, files that never
-end, pictures that are larger than they look."""
+"""Loaders under attack: slow servers, changing links, endless files, and pictures larger than they
+look.
+"""
 
 import contextlib
 import io
@@ -33,7 +34,7 @@ TOO_LATE = "took longer than timeout, 0.5 s"
 
 
 def in_time(work):
-    """What `work` gives or raises, which may hang."""
+    """The result or error of `work`, which must not hang."""
     promised = Future()
 
     def keep():
@@ -134,7 +135,7 @@ def test_a_server_that_drips_is_left_when_the_time_is_over(dawdler, where):
 
 
 def refused_when_it_dawdles(where, uri):
-    """The body of a redirect isn't waited for, so nothing but the redirects is wrong with it."""
+    """The body of a redirect isn't read, so only the redirects cause the refusal."""
     if "redirect" in where:
         refused_in_time(web(PATIENCE), uri, "infinite loop")
     else:
@@ -142,7 +143,7 @@ def refused_when_it_dawdles(where, uri):
 
 
 def test_a_chain_of_slow_redirects_is_left_when_the_time_is_over(dawdler):
-    """Each hop takes less than the timeout, and leads to another address."""
+    """Each redirect takes less than the timeout, and leads to another address."""
 
     def hop(connection):
         query = int(connection.recv(65_536, socket.MSG_PEEK).split()[1].strip(b"/"))
@@ -155,7 +156,7 @@ def test_a_chain_of_slow_redirects_is_left_when_the_time_is_over(dawdler):
 
 
 def test_the_body_of_a_redirect_is_not_read(dawdler):
-    """Not even quickly: it may have no end, and be kept."""
+    """Not even a fast body, which may be endless and stay in memory."""
     head = b"HTTP/1.1 302 Found\r\nLocation: file:///x\r\n\r\n"
     address = dawdler.serve(head.replace(b"file:///", b"http://127.0.0.1:1/"), bytes(1 << 24), 0)
     with pytest.raises(DataLoaderError, match="can't be loaded"):
@@ -170,7 +171,7 @@ def test_a_server_that_drips_its_handshake_is_left_when_the_time_is_over(dawdler
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
-    """A server's key and certificate, made here."""
+    """A server's key and certificate, created here."""
     if shutil.which("openssl") is None:
         pytest.skip("needs openssl")
     folder = tmp_path_factory.mktemp("certificate")
@@ -202,7 +203,7 @@ def test_a_name_that_is_looked_up_for_ever_is_left_when_the_time_is_over(monkeyp
 
 
 def test_all_addresses_of_a_name_share_the_time(monkeypatch):
-    """A thousand that don't answer: a socket that listens and has no place left."""
+    """A thousand addresses that don't answer: a listening socket with a full queue."""
     look_up = socket.getaddrinfo
     with socket.socket() as full, contextlib.ExitStack() as waiting:
         full.bind(("127.0.0.1", 0))
@@ -258,7 +259,7 @@ def test_an_address_that_does_not_answer_leaves_time_for_the_next(monkeypatch):
 
 
 def test_an_address_longer_than_servers_take_is_not_sent():
-    """A server that reads slowly would hold the sending of each of its records."""
+    """A slow server could otherwise block for a long time while the address is sent."""
     with pytest.raises(DataLoaderError, match="16,000"):
         web()(["http://127.0.0.1:1/" + "x" * 20_000])
 
@@ -285,7 +286,8 @@ def test_a_file_system_that_hangs_is_left_when_the_time_is_over():
 
 @contextlib.contextmanager
 def swapped(one, two):
-    """Meanwhile, what two names lead to is exchanged as fast as can be; gives how often, in a list."""
+    """Swaps the targets of two names as fast as possible, in a thread; yields the number of swaps,
+    in a list."""
     stop, times, spare = threading.Event(), [0], one.with_name("spare")
 
     def swap():
@@ -305,8 +307,8 @@ def swapped(one, two):
 
 
 def seen_in_both_states(load, uris, most, swaps):
-    """What was loaded: at least `most` times, and until either name's content has come and there
-    were fifty exchanges, however seldom the thread that makes them gets its turn."""
+    """The results of loading: at least `most` times, and until both names' contents have come and
+    there were fifty swaps, even if the swapping thread is slow."""
     seen, over = [], time.monotonic() + PATIENCE
     while len(seen) < most or len({*seen}) < 2 or swaps[0] < 50:
         seen += in_time(lambda: load(uris))
@@ -403,7 +405,7 @@ def test_files_that_the_kernel_makes_up_are_refused(tmp_path):
 
 
 def test_empty_files_and_those_of_holes_alone_are_read(tmp_path):
-    """Their blocks are as many as those of files that the kernel makes up: none."""
+    """They have no blocks, like the kernel's virtual files."""
     (tmp_path / "empty").touch()
     with (tmp_path / "hole").open("wb") as file:
         file.truncate(5)
@@ -424,7 +426,8 @@ def test_a_pipe_that_takes_the_place_of_a_file_does_not_hang(tmp_path):
 
 
 def test_a_file_that_has_nothing_to_read_yet_is_refused_rather_than_empty(monkeypatch):
-    """As one of the kernel's might be that no table knows: opened so, it doesn't wait."""
+    """Like a virtual file of the kernel that isn't in a table. Opened in this way, it doesn't
+    block."""
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
     steps.replace(monkeypatch, "open_source", lambda *_: io.FileIO(reading))
@@ -448,14 +451,15 @@ def png(width, height, depth=8, colour=2, pixels=b""):
 
 @pytest.fixture
 def decoding(monkeypatch):
-    """Pictures that are not decoded, but counted while they would be."""
+    """Pictures that are counted instead of decoded."""
     decoding = Decoding()
     monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", lambda picture: decoding.load(picture))
     return decoding
 
 
 class Decoding:
-    """most: of pixels that were decoded at once. meeting: where each picture waits for others."""
+    """most: the greatest number of pixels decoded at once. meeting: a barrier at which each picture
+    waits for others."""
 
     def __init__(self):
         self.counting, self.now, self.most = threading.Lock(), 0, 0
@@ -507,7 +511,7 @@ def test_pictures_of_usual_size_are_decoded_side_by_side(tmp_path, decoding):
 
 
 def test_neither_interrupts_nor_errors_keep_any_of_the_budget():
-    """Ctrl-C at any moment: afterwards all of it can be had again, by another thread."""
+    """Ctrl-C at any moment: afterwards another thread can use the whole budget."""
     budget, turns, stop = Quota(1_000), itertools.count(), threading.Event()
     interrupts, armed, over = [0], [False], time.monotonic() + PATIENCE
 
@@ -594,7 +598,7 @@ def test_an_icon_that_is_larger_than_it_says_is_refused(tmp_path):
 
 
 def test_what_begins_as_an_icon_is_not_read_as_anything_else(tmp_path):
-    """As TGA, which begins with no mark of its own, it would have 30,000 x 30,000 pixels."""
+    """As TGA, which has no signature of its own, it would have 30,000 x 30,000 pixels."""
     head = struct.pack("<BBBHHBHHHHBB", 0, 0, 1, 0, 0, 0, 0, 0, 30_000, 30_000, 8, 0)
     (tmp_path / "both").write_bytes(head + bytes(100))
     with pytest.raises(DataLoaderError, match="no image that can be read: cannot identify"):
@@ -602,7 +606,7 @@ def test_what_begins_as_an_icon_is_not_read_as_anything_else(tmp_path):
 
 
 def tiled(width, height, tile):
-    """A grey TIFF of one compressed tile, which is larger than the picture."""
+    """A grey TIFF of one compressed tile that is larger than the picture."""
     data = zlib.compress(bytes(tile * tile), 9)
     tags = [
         (256, width), (257, height), (258, 8), (259, 8), (262, 1), (277, 1),
@@ -622,7 +626,7 @@ def test_a_tile_that_is_larger_than_its_picture_is_refused(tmp_path):
 
 
 def test_pictures_in_strips_come_out_as_in_one_piece(tmp_path):
-    """Large enough for several strips, of every mode that is made to colour in its own way."""
+    """The pictures have several strips, in each mode whose conversion to colour differs."""
     tall = Image.radial_gradient("L").resize((900, 3_001))
     colour = Image.merge("RGB", [tall, tall.transpose(Image.Transpose.FLIP_TOP_BOTTOM), tall])
     clear = Image.new("L", tall.size, 255)

@@ -1,4 +1,4 @@
-"""Loading images and texts: real files of every kind, hostile ones, and what they may lead to."""
+"""Loading images and texts: real files of every kind, malicious ones, and refused addresses."""
 
 import base64
 import contextlib
@@ -92,7 +92,7 @@ def test_paths_file_and_data_uris_and_none(tmp_path, monkeypatch):
 
 
 def bomb(width, height):
-    """A PNG whose header promises that many pixels."""
+    """A PNG whose header declares this many pixels."""
 
     def chunk(kind, data):
         body = kind + data
@@ -172,7 +172,7 @@ def test_nothing_outside_of_root_is_read(tmp_path):
 
 @pytest.fixture
 def server(tmp_path):
-    """A web server on this machine; what it has: a photo, redirects, a slow and an endless answer."""
+    """A web server on this machine with a photo, redirects, a slow and an endless response."""
     Image.fromarray(PHOTO).save(tmp_path / "photo.png")
     content, stop = (tmp_path / "photo.png").read_bytes(), threading.Event()
 
@@ -289,7 +289,7 @@ def test_the_web_is_followed_only_when_listed_and_not_into_private_networks(serv
 
 
 def test_a_redirect_to_a_private_address_is_refused(server, monkeypatch):
-    """The first address counts as public here, what it redirects to doesn't."""
+    """The first address counts as public here, but the redirect's target doesn't."""
     seen = []
 
     def refuse_second(address):
@@ -348,7 +348,7 @@ def test_arguments_that_cannot_be_are_refused():
 
 
 def colours(input):
-    """Mean colours of images, and of texts the colour they name."""
+    """The mean colours of images, and the named colours of texts."""
     named = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
     return [
         [c / 255 for c in named.get(x, (9, 9, 9))] if isinstance(x, str) else x.mean((0, 1)) / 255
@@ -472,7 +472,8 @@ def test_public_addresses_are_those_that_can_be_reached_from_everywhere(address)
 
 
 def test_whatever_the_standard_library_calls_private_is_refused():
-    """But for what IANA has declared to be reachable since, which newer versions of it know."""
+    """Except for addresses that IANA has since declared globally reachable, as newer versions of
+    the library know."""
     tables = [ipaddress._IPv4Constants, ipaddress._IPv6Constants]
     for network in [network for table in tables for network in table._private_networks]:
         for address in {network[0], network[-1]}:

@@ -1,8 +1,8 @@
-"""Programs run as a user runs them, without waiting for their imports each time.
+"""Runs programs as a user would, without their import times.
 
-What programs import takes most of their time. So a process imports it once (`python -m
-tests.others.interpreters`) and runs each program in a fork of its own, which waits for its threads
-and calls what is registered with atexit as any Python does.
+Imports take most of a program's time. So one process does them once (`python -m
+tests.others.interpreters`) and runs each program in a fork, which waits for its threads and calls
+the functions registered with atexit, like any Python.
 """
 
 import ast
@@ -25,10 +25,10 @@ FILES = ("stdin", "stdout", "stderr")
 
 
 class Interpreter:
-    """Runs programs; `close` it."""
+    """Runs programs; call `close` at the end."""
 
     def __init__(self, programs: list[str]) -> None:
-        """programs: from whose texts it is known what will be imported."""
+        """programs: their texts show what must be imported."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__],
             cwd=ROOT,
@@ -39,8 +39,8 @@ class Interpreter:
         self._tell(sorted(set().union(*map(imported_by, programs))))
 
     def run(self, *command: object, cwd: Path, says: str = "") -> subprocess.CompletedProcess:
-        """What `python COMMAND` does in that folder, given `says` as its input; a command is -c and
-        a program, or a file and its arguments."""
+        """The outcome of `python COMMAND` in that folder, with `says` as its input. A command is -c
+        and a program, or a file and its arguments."""
         words = [*map(str, command)]
         with tempfile.TemporaryDirectory() as folder:
             files = [Path(folder) / name for name in FILES]
@@ -72,7 +72,7 @@ def imported_by(program: str) -> set[str]:
 
 
 def run(words: list[str], folder: str, *files: str) -> None:
-    """What a fork does."""
+    """What a fork does for one program."""
     for stream, file in enumerate(files):
         how = os.O_WRONLY | os.O_CREAT if stream else os.O_RDONLY
         os.dup2(os.open(file, how), stream)

@@ -1,4 +1,4 @@
-"""What `retrieval_store.frameworks` gives to adapters, apart from any framework."""
+"""What `retrieval_store.frameworks` offers to adapters, without a framework."""
 
 import pytest
 

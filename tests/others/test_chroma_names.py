@@ -64,7 +64,7 @@ def test_what_they_would_mean_otherwise_is_refused_by_name(arguments, named):
 
 @pytest.mark.parametrize("kind", [chromadb.Settings, retrieval_store.Settings])
 def test_settings_may_say_where_a_store_lies(tmp_path, monkeypatch, kind):
-    """As mem0, autogen, semantic-kernel and crewAI write it."""
+    """In the form in which mem0, autogen, semantic-kernel and crewAI write it."""
     path = str(tmp_path / "store")
     settings = kind(anonymized_telemetry=False)
     settings.persist_directory, settings.is_persistent = path, True  # afterwards

@@ -1,4 +1,4 @@
-"""Searches made of Chroma's own classes."""
+"""Searches built with Chroma's own classes."""
 
 import chromadb
 import pytest

@@ -1,5 +1,6 @@
-"""The first lines of code for Chroma, with this package's name for Chroma's: its functions by their
-names, with its arguments, making its vectors."""
+"""The first lines of code for Chroma, with this package's name instead: its embedding functions by
+their names, with its arguments; they give the same vectors.
+"""
 
 import importlib
 import inspect

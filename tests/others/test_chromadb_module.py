@@ -1,4 +1,4 @@
-"""Programs for chromadb, in which the import alone is another."""
+"""Programs for chromadb in which only the import differs."""
 
 import contextlib
 import importlib

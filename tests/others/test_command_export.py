@@ -1,4 +1,4 @@
-"""What `export` writes comes in again."""
+"""Exported files can be imported again."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Examples that show a whole use: run as a user would run them, and again in the same directory."""
+"""Whole example programs: run as a user would run them, twice in the same directory."""
 
 import io
 import json
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.models
 
 @pytest.fixture(scope="module")
 def run():
-    """Runs an example, and gives what it prints. code: with which it is to end."""
+    """Runs an example; returns its output. code: the expected exit code."""
     interpreter = Interpreter([path.read_text() for path in EXAMPLES.glob("*.py")])
 
     def run(name, *arguments, cwd, says="", code=0):
@@ -38,7 +38,7 @@ def run():
 
 
 def answers(output):
-    """What stands below each question."""
+    """The lines below each question."""
     return dict(part.split("\n", 1) for part in output.split("\n? ")[1:])
 
 
@@ -90,7 +90,8 @@ def test_own_files_are_followed_as_they_change(run, tmp_path):
 
 @contextmanager
 def model_at(answer):
-    """The address of what stands for a model's server. answer: makes its message of a request."""
+    """The address of a stand-in for a model's server. answer: makes the response message for a
+    request."""
 
     class Model(BaseHTTPRequestHandler):
         def do_POST(self):
@@ -113,7 +114,7 @@ def model_at(answer):
 
 
 def reads(body):
-    """What a model is asked, and what was said before."""
+    """The question that a model gets, and the earlier messages."""
     passages, question = body["messages"][-1]["content"].split("\n\nQuestion: ")
     before = [one["content"] for one in body["messages"][1:-1] if one["role"] == "user"]
     return {"content": f"{body['model']} reads {passages!r} for {question!r} after {before}"}
@@ -170,7 +171,7 @@ def test_an_assistant_remembers_what_it_was_told(run, tmp_path):
 
 
 def searches(body):
-    """A search for what the user says, then what was found."""
+    """First a search for the user's message, then its results."""
     assert "search" in [one["function"]["name"] for one in body["tools"]]
     last = body["messages"][-1]
     message = {"role": "assistant", "content": f"I know: {last['content']}"}
@@ -195,7 +196,7 @@ def test_a_model_uses_the_memory_by_itself(run, tmp_path):
 
 @contextmanager
 def begun(tmp_path, name, *words):
-    """An example that serves until it is ended, and the lines that it prints."""
+    """An example that serves until it is stopped, and its output lines."""
     command = [sys.executable, str(EXAMPLES / name), *map(str, words)]
     with subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -268,7 +269,7 @@ def test_a_note_written_through_one_worker_is_found_through_all(tmp_path):
 
 
 def answers_at(url):
-    """Whether a service answers there."""
+    """Whether a service answers at this URL."""
     try:
         return httpx.get(f"{url}/docs", timeout=PATIENCE).status_code == 200
     except httpx.TransportError:
@@ -279,7 +280,7 @@ def answers_at(url):
 
 
 def executed(where, monkeypatch):
-    """What the notebook prints, run there by a kernel of this Python."""
+    """The output of the notebook, executed there by a kernel of this Python."""
     import nbclient
     import nbformat
 

@@ -1,4 +1,4 @@
-"""The examples, and every Python snippet of the README and the docs, do what they say."""
+"""The examples and every Python snippet of README and the docs run as documented."""
 
 import os
 import re
@@ -31,7 +31,7 @@ def python_of(page):
 
 @pytest.fixture(scope="module")
 def run():
-    """Runs a program, and gives what it prints."""
+    """Runs a program; returns its output."""
     programs = [path.read_text() for path in (ROOT / "examples").glob("*.py")]
     interpreter = Interpreter([*programs, *map(python_of, PAGES)])
 
@@ -89,8 +89,9 @@ def test_rag_examples_find_what_they_are_asked_and_keep_it(run, tmp_path, name):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_python_snippets_run_and_print_what_the_page_says(page, run, tmp_path):
-    """The Python blocks of a page run in order as one program; a comment `# → x` behind a line that
-    prints says what it prints. Where it leaves files, again in the same directory, as people do."""
+    """The Python blocks of a page run in order as one program. A comment `# → x` after a printing
+    line is its expected output. If the program leaves files, it runs again in the same
+    directory."""
     program = python_of(page)
     expected = [
         line.partition("# → ")[2].rstrip() for line in program.splitlines() if "# → " in line

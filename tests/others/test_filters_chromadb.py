@@ -1,8 +1,8 @@
-"""Filters against chromadb itself, where the two mean the same.
+"""Filters compared with chromadb itself, where both mean the same.
 
-Left out is what chromadb refuses or means in another way: several keys or operators at once (an
-error there), numbers across int and float, integers beyond 64 bits signed, null, nested and mixed
-lists, empty strings and keys, U+0000.
+Left out are filters that chromadb refuses or interprets differently: several keys or operators at
+once (an error there), numbers across int and float, integers beyond signed 64 bits, null, nested
+and mixed lists, empty strings and keys, U+0000.
 """
 
 import uuid

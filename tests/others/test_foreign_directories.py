@@ -1,4 +1,4 @@
-"""What isn't ours stays as it is: other programs' directories, and other files in our own."""
+"""Foreign data stays unchanged: other programs' directories, and other files in our own."""
 
 import hashlib
 import os
@@ -56,7 +56,7 @@ MAKERS = {
 
 
 def contents(path):
-    """Every file and folder below, with what is in it and when it was changed."""
+    """Every file and folder below, with its content and time of modification."""
     return {
         str(one.relative_to(path)): (
             one.stat().st_mtime_ns,

@@ -1,4 +1,4 @@
-"""What a vector store says of the model that its collection was made with."""
+"""What a vector store reports about the model of its collection."""
 
 import pytest
 from langchain_core.embeddings import Embeddings

@@ -1,4 +1,4 @@
-"""What code written for Chroma finds here as it knows it, compared with chromadb itself."""
+"""Behaviour that code written for Chroma relies on, compared with chromadb itself."""
 
 import chromadb
 import numpy as np

@@ -1,4 +1,4 @@
-"""Packages from outside, installed as a user would, into a folder of their own."""
+"""Packages of others, installed as a user would, into their own folder."""
 
 import os
 import subprocess
@@ -46,7 +46,7 @@ def test_an_index_from_another_package_is_built_used_saved_and_loaded(with_usear
 
 
 def run_tests_of(example, environment, folder):
-    """Run an example's own tests, where it is installed."""
+    """Run an example's own tests in the environment where it is installed."""
     tests = ROOT / "examples" / example / "tests"
     program = f"import pytest, sys; sys.exit(pytest.main([{str(tests)!r}, '-q']))"
     done = run(program, environment, folder)

@@ -78,7 +78,7 @@ def qdrant(request, tmp_path):
 
 @pytest.fixture(params=["directory", "server"])
 async def both(request, tmp_path):
-    """A client of each kind, of one place."""
+    """A client of each kind, on the same store."""
     if request.param == "server":
         url = request.getfixturevalue("qdrant_url")
         client, asynchronous = qdrant_client.QdrantClient(url), qdrant_client.AsyncQdrantClient(url)

@@ -1,4 +1,4 @@
-"""The tables of docs/reference/routes.md are those of the server."""
+"""The tables of docs/reference/routes.md match the server's routes."""
 
 import sys
 

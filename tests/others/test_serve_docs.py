@@ -1,5 +1,6 @@
-"""What docs/serve.md says of servers: each command is run against the server that stands above it,
-and units and images name options that there are."""
+"""docs/serve.md: each command runs against the server shown above it, and units and images use
+existing options.
+"""
 
 import re
 import shlex
@@ -26,7 +27,7 @@ def blocks():
 
 
 def parts():
-    """Servers of the page, each with the blocks that follow it up to the next."""
+    """The servers of the page, each with the blocks up to the next one."""
     found = []
     for kind, text in blocks():
         line = text.strip().splitlines()[-1]
@@ -38,7 +39,7 @@ def parts():
 
 
 def sessions(text):
-    """Each command of a block with what it prints. A line that begins with > continues it."""
+    """Each command of a block with its output. A line that begins with > continues the command."""
     for session in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
         lines = session.splitlines()
         count = 1
@@ -67,7 +68,7 @@ def test_each_command_of_the_page_prints_what_it_says(tmp_path):
 
 
 def check_javascript(program):
-    """Run it, where there is a Node; `// → x` says what a line prints."""
+    """Run it if Node is installed; `// → x` is the expected output of a line."""
     if shutil.which("node") is None:
         return
     done = subprocess.run(
@@ -80,7 +81,7 @@ def check_javascript(program):
 
 
 def commands_on(page):
-    """All commands on a page that serve, in units and images too."""
+    """All serving commands of a page, also in units and images."""
     text = page.read_text()
     found = re.findall(r"(?:^|/|\$ )retrieval-store serve ([^\n`&|]*)", text, re.MULTILINE)
     found += re.findall(r"`(?:retrieval-store )?serve ([^`…]+)`", text)

@@ -1,5 +1,4 @@
-"""The documentation site: it is built without network, with every page, and nothing in it leads
-nowhere."""
+"""The documentation site is built without a network, with every page and without broken links."""
 
 import os
 import re
@@ -14,7 +13,7 @@ from tests.helpers import ROOT
 
 
 class Page(HTMLParser):
-    """What a page has to lead to, and where it leads."""
+    """The targets and the links of a page."""
 
     def __init__(self, path):
         super().__init__()
@@ -86,7 +85,7 @@ def test_no_script_or_style_of_the_site_fetches_from_elsewhere(site):
 
 @pytest.mark.checks
 def test_every_page_is_reached_from_the_first_by_what_its_text_says(site):
-    """By links in the pages' own text, not only by the menu that every page has."""
+    """By links in the pages' own text, not only by the menu."""
     home = root_of(site) / "index.html"
     reached, open_ones = {home}, [home]
     while open_ones:

@@ -1,5 +1,6 @@
-"""Adapters to frameworks, and packages around the core, import what users may import, and nothing
-else, as those of others do; a store elsewhere also what the core has for such: `EXTENSION`."""
+"""Adapters and packages around the core import only what users may import, like packages of others.
+Packages with a store also import the core's names for them: `EXTENSION`.
+"""
 
 import ast
 from functools import cache
@@ -54,7 +55,7 @@ LAZY = "f'{__name__}."  # begins what a package loads late of its own
 
 @cache
 def public_names(module):
-    """What is in `__all__`, or else what the module itself defines."""
+    """The names in `__all__`, or else those that the module itself defines."""
     listed = getattr(import_module(module), "__all__", None)
     if listed is not None:
         return set(listed)
@@ -71,7 +72,7 @@ def public_names(module):
 
 
 def late(tree):
-    """The imports in functions, and those that only types need."""
+    """The imports inside functions, and those only for types."""
     for node in ast.walk(tree):
         only_types = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
         if only_types or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -94,7 +95,8 @@ def own_names(package):
 
 
 def is_closed(owner, name, package):
-    """Whether a private name is somebody else's: of what lies at the core, or of no class here."""
+    """Whether a private name belongs to another package: to the core, or to no class of this
+    package."""
     last = owner.rpartition(".")[2].strip("()")
     is_own = owner in OWNERS or owner.startswith("super(") or name.endswith("__")
     if package in FEATURES and last not in {"client", "collection", "points", "session"}:
@@ -103,7 +105,7 @@ def is_closed(owner, name, package):
 
 
 def faults_of(text, package):
-    """What of a module of a package isn't open to users."""
+    """The uses of private names in a module of a package."""
     tree = ast.parse(text)
     loaded_late = {*late(tree)}
     features = FEATURES.get(package, OF_ADAPTERS)

@@ -1,4 +1,4 @@
-"""ARCHITECTURE.md is a short map, and what it and the pages of docs/design name exists."""
+"""ARCHITECTURE.md is a short map, and the names in it and in docs/design exist."""
 
 import re
 
@@ -22,7 +22,7 @@ NAME = re.compile(r"@?[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 
 
 def quoted(page):
-    """What stands in backticks, outside of blocks."""
+    """The texts in backticks, outside of code blocks."""
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
     return set(re.findall(r"`([^`\n]+)`", text))
 

@@ -1,6 +1,6 @@
-"""What is built with a C compiler and without one: wheels, sdists and editable installations.
+"""Builds with and without a C compiler: wheels, sdists and editable installations.
 
-All is built in copies of the tree, by the backend itself, which needs no network.
+Everything is built in copies of the tree, by the build backend itself, without a network.
 """
 
 import os
@@ -49,13 +49,13 @@ pytestmark = pytest.mark.others  # a minute of compiling
 
 @pytest.fixture
 def tree(tmp_path):
-    """A copy of what a wheel is built of, with a library in it that an earlier build has left."""
+    """A copy of the files for a wheel, with the library of an earlier build."""
     return copied(tmp_path / "tree")
 
 
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory):
-    """The wheel that is built where there is a compiler, of such a copy."""
+    """The wheel built from such a copy with a compiler."""
     wheel, warned = built(copied(tmp_path_factory.mktemp("compiled") / "tree"))
     assert not warned
     return wheel
@@ -75,7 +75,7 @@ def copied(tree):
 
 
 def backend(tree, target, environment):
-    """What the backend does when it builds this target into `dist`."""
+    """The result of the backend when it builds this target into `dist`."""
     inherited = {k: v for k, v in os.environ.items() if k not in SET}
     return subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "--target", target],
@@ -87,7 +87,7 @@ def backend(tree, target, environment):
 
 
 def built(tree, target="wheel", **environment):
-    """The file that is built, and the lines that warn."""
+    """The built file, and its warnings."""
     done = backend(tree, target, environment)
     assert done.returncode == 0, done.stderr
     lines = done.stderr.splitlines()
@@ -101,7 +101,7 @@ def contents(wheel):
 
 
 def search(package, folder):
-    """What a program says that searches with the package in this folder."""
+    """The output of a program that searches with the package in this folder."""
     environment = {k: v for k, v in os.environ.items() if k not in SET}
     environment["PYTHONPATH"] = str(package)
     done = subprocess.run(

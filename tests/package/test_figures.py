@@ -1,4 +1,4 @@
-"""Figures in the README and the docs are those of the files that the benchmarks wrote."""
+"""Figures in README and the docs equal those in the benchmarks' files."""
 
 import re
 import sys

@@ -1,4 +1,6 @@
-"""The package stays small enough for a few people: few modules, each class name once, short ways."""
+"""The package stays small enough for a few people: few modules, unique class names, short call
+paths.
+"""
 
 import ast
 import gc
@@ -22,7 +24,7 @@ FOLDERS = {"retrieval_store": ROOT / "retrieval_store", **PACKAGES}
 
 
 def paths():
-    """Each module's name, and its file."""
+    """The name and file of each module."""
     return {
         ".".join((package, *path.relative_to(folder).with_suffix("").parts)).removesuffix(
             ".__init__"
@@ -34,8 +36,8 @@ def paths():
 
 @pytest.fixture(autouse=True, scope="module")
 def without_collecting():
-    """A tree refers to nothing that refers to it; the collector would look at all of them again and
-    again, which takes longer than to parse them."""
+    """Switch off the garbage collector. Trees have no reference cycles, and visiting them takes
+    longer than parsing."""
     gc.disable()
     yield
     modules.cache_clear()
@@ -44,7 +46,7 @@ def without_collecting():
 
 @cache
 def modules():
-    """Each module, parsed, and all that is in it."""
+    """Each module, parsed, with all its nodes."""
     trees = {name: ast.parse(path.read_text()) for name, path in paths().items()}
     return {name: [*ast.walk(tree)] for name, tree in trees.items()}
 
@@ -64,8 +66,8 @@ def test_a_class_name_is_used_once():
 
 
 def test_few_modules_are_imported_by_one_other_alone():
-    """They are pages of it, filed apart; late imports count, and what only types need. A package
-    that hands on the names of its modules is no such page."""
+    """A module imported by only one other module is a part of it in another file. Imports inside
+    functions and for types count. A package that re-exports names doesn't count as an importer."""
     importers = defaultdict(set)
     for name, nodes in modules().items():
         for node in nodes:
@@ -85,7 +87,7 @@ def is_private(name):
 
 
 def private_names():
-    """The names of what the package keeps to itself: attributes, functions, classes, variables."""
+    """The private names of the package: attributes, functions, classes, variables."""
     names = set()
     for node in chain.from_iterable(modules().values()):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
@@ -96,8 +98,8 @@ def private_names():
 
 
 def imported(nodes):
-    """What a test module imports of the package, by the name it has there; and the names of the
-    other modules that it imports."""
+    """A test module's imports from the package, by their local names; and the names of other
+    imported modules."""
     ours, others = {"inside": ""}, {"self", "cls"}
     for node in nodes:
         for one in node.names if isinstance(node, (ast.Import, ast.ImportFrom)) else ():
@@ -111,7 +113,7 @@ def imported(nodes):
 
 
 def replaced(node, ours):
-    """Whether this puts something else in the place of a part of the package."""
+    """Whether this node replaces a part of the package."""
     if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
         return any(isinstance(one, ast.Name) and one.id in ours for one in ast.walk(node.value))
     if not (isinstance(node, ast.Call) and node.args):
@@ -127,8 +129,9 @@ def replaced(node, ours):
 
 
 def test_tests_use_what_a_user_a_plugin_or_the_next_room_may_use():
-    """What they must reach inside for is in tests/helpers: `inside` has the parts, `steps` what is
-    replaced, failed or counted, `tuned` the thresholds. A change inside is followed there alone."""
+    """Other internals are used only by tests/helpers: `inside` has the parts, `steps` the steps to
+    replace, fail or count, `tuned` the thresholds. So an internal change needs a change only
+    there."""
     private, found = private_names(), defaultdict(list)
     for path in sorted((ROOT / "tests").rglob("*.py")):
         if path.is_relative_to(ROOT / "tests/helpers"):
@@ -150,7 +153,7 @@ def test_tests_use_what_a_user_a_plugin_or_the_next_room_may_use():
 
 
 def way(call):
-    """How many files of the package a call runs through, and how many calls that takes."""
+    """The number of files of the package in a call, and the number of function calls."""
     calls = Counter()
 
     def note(frame, event, _):

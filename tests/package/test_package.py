@@ -1,4 +1,4 @@
-"""What importing the package costs, and what it exposes."""
+"""The cost of importing the package, and its public names."""
 
 import re
 import subprocess
@@ -156,7 +156,7 @@ def _is_in(name, those):
 
 
 def test_what_is_needed_later_is_there():
-    """Else the test above would hold whatever is loaded."""
+    """Otherwise the test above would pass whatever is loaded."""
     for name in NEEDED_LATER:
         assert find_spec(f"retrieval_store.{name}") is not None, name
 

@@ -1,4 +1,4 @@
-"""What is installed under which name, who wins, and what goes wrong where."""
+"""Installed plugins and their names, their precedence, and errors."""
 
 import subprocess
 import sys
@@ -103,7 +103,7 @@ print(len(found), [m for m in ("torch", "hnswlib", "PIL", "wordllama") if m in s
 
 @pytest.fixture
 def foreign(monkeypatch):
-    """Entry points of other packages: one takes a name of ours, one is broken."""
+    """Entry points of other packages: one uses a name of ours, one is broken."""
     group = plugins.EMBEDDING_FUNCTIONS
     entries = [
         EntryPoint("wordllama", "evil:Thing", group),

@@ -1,4 +1,4 @@
-"""What the scripts say of themselves."""
+"""The help of the scripts, and their exit codes."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ def test_help_shows_how_a_script_is_used_and_does_nothing(name, tmp_path):
 
 @pytest.mark.parametrize(("words", "fails"), [((), "-m pytest"), (("--all",), "check"), ((), "")])
 def test_what_fails_is_the_exit_status_of_all_tests(words, fails, tmp_path):
-    """In a tree where environments are there, with a Python that runs no test."""
+    """In a tree with environments whose Python runs no test."""
     shutil.copytree(SCRIPTS, tmp_path / "scripts")
     for name in (".venv-test", ".venv-all"):
         (tmp_path / name / "bin").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Both type checkers let typical code pass, and see what is wrong in it."""
+"""Both type checkers accept typical code, and find errors in it."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What those who operate a store can watch: spans, the log, and gauges."""
+"""Monitoring of a store: spans, the log, and metrics."""
 
 import logging
 import subprocess
@@ -96,7 +96,7 @@ def test_a_write_is_a_span_with_what_it_wrote(client, spans):
 
 
 def everything(client):
-    """Calls of all kinds, some of which fail."""
+    """Calls of all kinds; some of them fail."""
     collection = client.create_collection("points", embedding_function=None)
     collection.add(**secrets())
     with pytest.raises(IDAlreadyExistsError, match=SECRET):

@@ -1,5 +1,6 @@
-"""On what looks like Windows: a store in memory works, one on disk says what is there and can be
-tried, and nothing is renamed, replaced or removed that is open or mapped."""
+"""On a simulated Windows: a store in memory works, a store on disk raises an error that names the
+alternatives, and no open or mapped file is renamed, replaced or removed.
+"""
 
 import os
 import re
@@ -185,7 +186,7 @@ OTHERWISE = (
 
 @pytest.mark.slow
 def test_what_is_open_or_mapped_is_neither_renamed_nor_removed():
-    """Tests of the engine, in a process in which that is refused."""
+    """Tests of the engine, in a process where that is refused."""
     left_out = " or ".join(OTHERWISE)
     done = subprocess.run(
         [

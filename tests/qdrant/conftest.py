@@ -1,4 +1,4 @@
-"""Clients of empty stores: on disk, and in memory where all tests are run."""
+"""Clients of empty stores: on disk, and with all tests also in memory."""
 
 import pytest
 

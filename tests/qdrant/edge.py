@@ -1,4 +1,4 @@
-"""Today's Qdrant engine, asked in this process: what filters find in payloads."""
+"""Today's Qdrant engine in this process: the results of filters on payloads."""
 
 import tempfile
 
@@ -13,7 +13,7 @@ EVERYTHING = 1_000_000
 
 
 class Edge:
-    """Payloads by id, in a shard of their own."""
+    """Payloads by id, in their own shard."""
 
     def __init__(self, payloads, indexes):
         self._folder = tempfile.TemporaryDirectory()
@@ -42,7 +42,7 @@ class Edge:
         return point.payload
 
     def found(self, given):
-        """The ids of the points that a filter lets through, in their order."""
+        """The ids of the points that match a filter, in order."""
         request = edge.ScrollRequest(
             filter=filter_of(given), limit=EVERYTHING, with_payload=False, with_vector=False
         )

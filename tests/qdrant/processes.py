@@ -1,4 +1,4 @@
-"""Other processes that tests of this front start, as those of `tests.helpers.processes` are."""
+"""Other processes for tests of this interface, like those of `tests.helpers.processes`."""
 
 import sys
 
@@ -10,7 +10,7 @@ EVERY = range(COUNT)
 
 
 def first_version(path):
-    """A client of a store with points that all have version 0."""
+    """A client of a store whose points all have version 0."""
     client = QdrantClient(path=path)
     client.create_collection(
         "things",
@@ -36,7 +36,7 @@ def of_version(version):
 
 
 def becoming(version):
-    """Operations that together make a new version of all points, each by another way."""
+    """Operations that together write a new version of all points, each in a different way."""
     first, second = EVERY[: COUNT // 2], EVERY[COUNT // 2 :]
     vectors = [models.PointVectors(id=i, vector={"v": [version] * SIZE}) for i in second]
     new = models.Filter(must_not=[of_version(version)])
@@ -50,7 +50,7 @@ def becoming(version):
 
 
 def rewrite(path: str, first: str) -> None:
-    """Make every second version from this one on, each in one batch, without end."""
+    """Write every second version from this one on, each in one batch, without end."""
     with QdrantClient(path=path) as client:
         for version in range(int(first), 10**9, 2):
             client.batch_update_points("things", becoming(version))
@@ -58,7 +58,7 @@ def rewrite(path: str, first: str) -> None:
 
 
 def versions_of(client, number: int) -> tuple[set[int], int]:
-    """The versions that one read finds in payloads and vectors, and in how many points."""
+    """The versions in payloads and vectors of one read, and the number of points."""
     if number % 3:
         points, _ = client.scroll("things", limit=2 * COUNT, with_vectors=True)
         points = [points]
@@ -74,8 +74,8 @@ def versions_of(client, number: int) -> tuple[set[int], int]:
 
 
 def mixtures(client, rounds: int, least: int) -> int:
-    """How many of so many reads saw no one version of all points. There are more of them until so
-    many versions were seen."""
+    """How many of `rounds` reads saw points of different versions. Reads more until `least`
+    versions were seen."""
     found, number, seen = 0, 0, set()
     while number < rounds or len(seen) < least:
         versions, count = versions_of(client, number)
@@ -86,8 +86,8 @@ def mixtures(client, rounds: int, least: int) -> int:
 
 
 def turn(client, number: int) -> None:
-    """In turns, a batch that makes a version of all points and moves a vector from one point to the
-    next; and a switch of aliases."""
+    """Alternately a batch that writes a version of all points and moves a vector from one point to
+    the next, and a switch of aliases."""
     if number % 2:
         client.update_collection_aliases(
             [
@@ -121,7 +121,7 @@ def _no_alias(name):
 
 
 def take_turns(path: str, first: str) -> None:
-    """FifoLock without end; a line for each that was acknowledged."""
+    """Make these changes without end; prints a line for each acknowledged one."""
     with QdrantClient(path=path) as client:
         print("ready", flush=True)
         for number in range(int(first), 10**9):
@@ -130,7 +130,7 @@ def take_turns(path: str, first: str) -> None:
 
 
 def snapshots_again_and_again(path: str) -> None:
-    """Snapshots without end; prints the name of each."""
+    """Take snapshots without end; prints the name of each."""
     with QdrantClient(path=path) as client:
         while True:
             print(client.create_snapshot("things").name, flush=True)

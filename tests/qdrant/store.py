@@ -1,4 +1,4 @@
-"""Points with payloads alone in an engine's store, asked by Qdrant's filters: without a client."""
+"""Points with only payloads in an engine's store, queried by Qdrant's filters without a client."""
 
 from retrieval_store.qdrant.filter_parser import parse_filter, parse_id
 from retrieval_store.qdrant.payload_indexes import by_path, parse_facet, parse_order
@@ -23,7 +23,7 @@ class Payloads:
         self._store.close()
 
     def put(self, payloads):
-        """Payloads by id."""
+        """Write payloads by id."""
         ids = [parse_id(one) for one in payloads]
         self.points.put(PointBatch(ids, payloads=[*payloads.values()]), REPLACE)
 
@@ -31,23 +31,23 @@ class Payloads:
         self.points.delete(ids, None, None)
 
     def index(self, key, schema):
-        """Make an index; None deletes it."""
+        """Create an index; with None, delete it."""
         self.indexes.pop(key, None)
         if schema is not None:
             self.indexes[key] = schema
 
     def found(self, given):
-        """The ids of the points that a filter lets through, in their order."""
+        """The ids of the points that match a filter, in order."""
         points = self.points.get(None, parse_filter(given, by_path(self.indexes)), None, 0, IDS)
         return sorted(points.ids, key=lambda one: (isinstance(one, str), one))
 
     def facet(self, key, given=None):
-        """Values with how many points have them."""
+        """Values with their number of points."""
         at = parse_facet(key, by_path(self.indexes))
         return self.points.facet_of((at,), parse_filter(given, by_path(self.indexes)), None)
 
     def list_in_order(self, by, limit=10, given=None):
-        """Points, and by which of their values they come."""
+        """Points, and the value by which each is ordered."""
         order = parse_order(by, by_path(self.indexes))
         expression = parse_filter(given, by_path(self.indexes))
         return self.points.list_in_order(

@@ -1,4 +1,4 @@
-"""Random payloads, indexes and filters, which meet often enough."""
+"""Random payloads, indexes and filters that often match."""
 
 from hypothesis import strategies as st
 from qdrant_client import models
@@ -69,8 +69,8 @@ bounds = st.none() | st.sampled_from([-2.5, -1.0, 0.0, 0.5, 1.0, 1.5, 3.0, 2.0**
 
 
 def _side(outside, inside):
-    """One bound on a side at most: of two the engine heeds one where it looks a range up in an
-    index, and both elsewhere."""
+    """At most one bound per side. With two, the engine ignores one in an index lookup, but uses
+    both otherwise."""
     return st.one_of(
         st.just({}), bounds.map(lambda one: {outside: one}), bounds.map(lambda one: {inside: one})
     )

@@ -1,5 +1,6 @@
-"""Conditions of all readings in one expression: what they let through is what sets of the points that
-each of them lets through alone make, whether rows or points are asked, and however they are found."""
+"""Conditions of all readings in one expression. The result equals the sets of points of each
+condition alone, combined, whether rows or points are evaluated, and however they are found.
+"""
 
 from contextlib import closing
 
@@ -48,7 +49,7 @@ exact = st.deferred(
 
 
 def combined(inside):
-    """Expressions that have these as their terms."""
+    """Expressions with these as their terms."""
     several = st.lists(inside, max_size=3).map(tuple)
     return st.one_of(
         st.builds(And, several),
@@ -62,7 +63,7 @@ trees = st.recursive(loose | exact, combined, max_leaves=8)
 
 
 def alone(expression, every, found):
-    """The points that fulfil it, of what is found for each part that is no combination."""
+    """The points that fulfil an expression, from the points of each of its conditions."""
     match expression:
         case And(terms):
             return every.intersection(*(alone(term, every, found) for term in terms))

@@ -1,5 +1,6 @@
-"""Arguments that aren't what they should be are refused, by name; nothing of them is written, and
-nobody is told that the store is damaged."""
+"""Invalid arguments are refused by name. Nothing of them is written, and no error reports a damaged
+store.
+"""
 
 import math
 import threading

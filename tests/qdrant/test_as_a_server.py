@@ -1,4 +1,4 @@
-"""What a server does where one would expect something else: at the edges of what may be asked."""
+"""Surprising behaviour of a real server, at the limits of requests."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def qdrant(tmp_path):
 
 
 def put(qdrant, payloads, name="c"):
-    """Points by id, all with a vector."""
+    """Write points by id, all with a vector."""
     points = [
         models.PointStruct(id=i, vector=[1.0, float(i)], payload=payload)
         for i, payload in payloads.items()

@@ -1,4 +1,4 @@
-"""What a request may take is counted before it is made; answers stay what they are."""
+"""The cost of a request is estimated before it runs; the responses stay the same."""
 
 import tracemalloc
 
@@ -78,7 +78,7 @@ def test_the_values_of_a_formula_count(engine):
 
 
 def most_held(call):
-    """What a call returns, and the most memory that it took."""
+    """The result of a call, and the most memory that it used."""
     tracemalloc.start()
     try:
         return call(), tracemalloc.get_traced_memory()[1]

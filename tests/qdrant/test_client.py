@@ -1,4 +1,4 @@
-"""The client itself: where it leads, what it refuses, and how it is closed."""
+"""The client itself: its store, its refusals, and how it is closed."""
 
 import asyncio
 import pickle
@@ -232,7 +232,7 @@ async def test_the_loop_goes_on_while_a_call_is_made(tmp_path):
 
 
 def test_every_public_method_of_the_client_answers_or_refuses_clearly():
-    """None ends in NotImplementedError, but those that hand out a connection to a server."""
+    """None raises NotImplementedError, except those that return a connection to a server."""
     with QdrantClient(":memory:") as client:
         client.create_collection("things", PARAMS)
         assert client.cluster_status().status == "disabled"

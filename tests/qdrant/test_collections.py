@@ -1,5 +1,4 @@
-"""Collections: what they were configured with, what is changed of them, aliases, strict mode, and
-payload indexes."""
+"""Collections: their configuration and its changes, aliases, strict mode, and payload indexes."""
 
 import threading
 
@@ -708,7 +707,7 @@ def test_strict_mode_refuses_what_it_forbids_and_nothing_else(things, limit, ref
     ],
 )
 def test_strict_mode_compares_sizes_before_a_write_as_they_were_measured(things, limit):
-    """They are measured when a collection is made, and again at every 32nd write."""
+    """Sizes are measured when a collection is created, and again at every 32nd write."""
     things.update_collection(
         "things", strict_mode_config=models.StrictModeConfig(enabled=True, **limit)
     )

@@ -1,4 +1,4 @@
-"""Settings in a catalog that somebody has changed are damage, whatever they are."""
+"""Changed settings in a catalog are reported as damage."""
 
 import orjson
 import pytest

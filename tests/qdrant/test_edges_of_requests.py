@@ -1,5 +1,5 @@
-"""What the embedded client answers where arguments are empty, partial or at their edge: as a real
-server does."""
+"""Responses of the embedded client to empty, partial and extreme arguments equal a real
+server's."""
 
 import pytest
 

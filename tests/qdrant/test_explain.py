@@ -1,4 +1,4 @@
-"""`explain` says of any query how it was answered."""
+"""`explain` reports how a query was answered, for any query."""
 
 import pytest
 

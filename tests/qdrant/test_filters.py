@@ -1,4 +1,4 @@
-"""What filters of Qdrant's client are parsed into, and what is refused."""
+"""The parsed form of filters of Qdrant's client, and refused filters."""
 
 import uuid
 from contextlib import closing

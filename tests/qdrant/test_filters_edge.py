@@ -1,4 +1,4 @@
-"""Filters find what today's Qdrant engine finds, without and with indexes of payloads."""
+"""Filters match the same points as in today's Qdrant engine, with and without payload indexes."""
 
 from contextlib import closing, contextmanager
 
@@ -31,7 +31,7 @@ def both(payloads, indexes):
 
 
 def found_one_by_one(payloads, asked, indexes):
-    """The ids of the payloads that fulfil a filter, each asked by itself."""
+    """The ids of the payloads that match a filter, by a predicate on each payload."""
     expression = parse_filter(asked, by_path(indexes))
     return [i for i, p in payloads.items() if fulfils(Candidate(i, p, None), expression)]
 
@@ -126,7 +126,7 @@ def test_points_come_in_the_order_in_which_that_engine_has_them(before, after, d
 
 @pytest.mark.parametrize("kind", [None, "integer", "float"])
 def test_of_two_bounds_on_a_side_both_hold_whatever_is_indexed(kind):
-    """Of which that engine, which looks ranges up in indexes, ignores one then."""
+    """The engine ignores one of them when it looks a range up in an index."""
     payloads = {i: {"v": i} for i in range(6)}
     indexes = {} if kind is None else {"v": models.PayloadSchemaType(kind)}
     with both(payloads, indexes) as (_, ours):

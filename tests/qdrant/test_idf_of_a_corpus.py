@@ -1,4 +1,4 @@
-"""Rarity of words among a part of the points, as a Qdrant 1.19.0 answered."""
+"""Rarity of words among a part of the points, as in responses of Qdrant 1.19.0."""
 
 import random
 

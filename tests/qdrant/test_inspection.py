@@ -1,5 +1,6 @@
-"""What is to be embedded is found wherever qdrant-client finds it, though vectors in numbers aren't
-looked into."""
+"""Inputs for embedding are found wherever qdrant-client finds them, without inspecting numeric
+vectors.
+"""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Models of answers that are made without validation are what validation makes of the same values."""
+"""Response models that are built without validation equal validated ones."""
 
 import copy
 import itertools
@@ -32,7 +32,7 @@ FLAGS = ("by_alias", "exclude_unset", "exclude_defaults", "exclude_none")
 
 
 def both(kind, values):
-    """An instance that is made, and one that is validated, each of values of its own."""
+    """One instance built without validation, and one validated, each from its own values."""
     return make_model(kind, copy.deepcopy(values)), kind(**copy.deepcopy(values))
 
 
@@ -107,7 +107,7 @@ def test_it_can_be_changed_like_a_validated_one():
 
 
 def walked(value):
-    """All models in an answer."""
+    """All models in a response."""
     if isinstance(value, BaseModel):
         yield value
         for _, one in value:

@@ -1,5 +1,6 @@
-"""One store, two fronts: what QdrantClient makes, read and written through Collection, and the
-reverse."""
+"""One store, two interfaces: points of QdrantClient, read and written through Collection, and the
+reverse.
+"""
 
 import math
 

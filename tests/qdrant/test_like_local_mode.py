@@ -1,5 +1,6 @@
-"""Every kind of query, in trees of prefetches, answered as qdrant-client's local mode does where
-that agrees with a server: scores rank by rank."""
+"""Every kind of query, in trees of prefetches, compared with qdrant-client's local mode where that
+agrees with a server: the scores at each rank.
+"""
 
 import warnings
 from unittest import mock
@@ -107,7 +108,8 @@ IDS = st.integers(13, 24)  # all of them have all vectors
 
 
 def an_input(name, half=None, by_id=True):
-    """half: that of what there is to be like, or unlike, so that nothing is both."""
+    """half: the half of the points from which the input comes, so that no point is both a positive
+    and a negative example."""
     ids = {None: IDS, 0: st.integers(13, 18), 1: st.integers(19, 24)}[half]
     examples = {None: slice(None), 0: slice(3), 1: slice(3, None)}[half]
     given = st.sampled_from(EXAMPLES[name][examples])
@@ -121,7 +123,8 @@ def pairs(name, by_id=True):
 
 
 def vector_queries(name, by_id):
-    """Those that give hardly two points one score: which of these comes first is open."""
+    """Queries in which hardly two points have equal scores, since their order would be
+    undefined."""
     one = an_input(name, None, by_id)
     # To local mode no common index is less than a product of 0.
     every = [models.RecommendStrategy.AVERAGE_VECTOR] if name in "si" else models.RecommendStrategy
@@ -149,7 +152,7 @@ def vector_queries(name, by_id):
 
 
 def in_context():
-    """Most points are on the right side, and all of these have one score."""
+    """Most points are on the right side, and all of these have the same score."""
     return st.sampled_from([*VECTORS]).flatmap(
         lambda name: st.builds(
             dict,
@@ -198,8 +201,8 @@ FORMULAS = st.sampled_from(
 
 
 def leaves(by_id=True):
-    """by_id: also by stored points, which don't find themselves. Those that a prefetch names a
-    server leaves out of all that goes on from it, and local mode of what that prefetch finds."""
+    """by_id: also queries by stored points, which aren't their own hits. A server excludes the
+    points named in a prefetch from all later steps, local mode only from that prefetch."""
     return NAMES.flatmap(
         lambda name: st.builds(
             dict,
@@ -238,7 +241,7 @@ TREES = st.recursive(leaves(by_id=False), formulas, max_leaves=4)
 
 
 def by_ranks():
-    """Reciprocal ranks are alike again and again, so nothing is ranked after them."""
+    """Reciprocal ranks are often equal, so no step follows them."""
 
     def weighted(prefetch):
         weights = [1.0, 2.5, 0.5][: len(prefetch)]
@@ -273,7 +276,7 @@ def run_query(client, tree, offset):
 
 
 def asked_after(client, tree, offset, before):
-    """What local mode makes of what is said to have been found by the prefetches."""
+    """The result of local mode, given the hits of the prefetches."""
     if not before:
         return run_query(client, tree, offset)
     sources = [[models.ScoredPoint(id=i, version=0, score=s) for s, i in one] for one in before]
@@ -283,18 +286,18 @@ def asked_after(client, tree, offset, before):
 
 
 def ranks_alone(scores):
-    """The ranks whose score no other has. Of the first and the last that isn't known: theirs may be
-    that of a point that an offset or a limit has cut off."""
+    """The ranks with a unique score. The first and last ranks are unknown: a point cut off by an
+    offset or a limit may have the same score."""
     apart = ~np.isclose(scores[:, None], scores, rtol=4 * LIKE, atol=4 * LIKE)
     return np.flatnonzero(apart.sum(axis=0) == len(scores) - 1)[1:-1].tolist()
 
 
 def compare(both, tree, offset=0):
-    """What is found here, once that and what its prefetches find was compared.
+    """The hits, after comparing them and the hits of all prefetches.
 
-    Of points with one score any may come first, so it is open which ranks they have for a fusion,
-    and which of them a limit cuts off. So each step is compared with that of local mode on what
-    came before it here, which was compared with local mode's itself.
+    Points with equal scores have no defined order, so their ranks for a fusion, and which of them a
+    limit cuts off, are undefined. So each step is compared with local mode's step on our own
+    earlier hits, which were compared before.
     """
     before = [compare(both, one) for one in tree.get("prefetch", ())]
     ours = run_query(both[0], tree, offset)

@@ -1,4 +1,4 @@
-"""What asks for too much is refused, and many at once get what each asked for."""
+"""Excessive requests are refused, and concurrent requests get the right results."""
 
 import asyncio
 import threading
@@ -94,7 +94,7 @@ def test_queries_that_make_no_sense_are_refused(filled, query):
 
 
 def test_sixteen_threads_ask_while_one_writes(filled):
-    """Each answer is of one state: all points of a batch have one version."""
+    """Each result is of one state: all points of a batch have one version."""
     stop, wrong, request = threading.Event(), [], [0] * 16
 
     def ask(number):
@@ -238,21 +238,21 @@ KEYS = [f"key{i}" for i in range(20_000)]
     ],
 )
 def test_very_many_keys_of_payloads_take_no_longer_than_their_number(filled, selector):
-    """Each point would take a second, if its keys were looked for in all of the paths."""
+    """Each point would take a second if its keys were searched in all of the paths."""
     filled.overwrite_payload("x", {f"n{i}": i for i in range(500)}, points=models.Filter())
     found, _ = filled.scroll("x", limit=200, with_payload=selector)
     assert len(found) == 200
 
 
 def test_very_many_keys_are_deleted_at_once(filled):
-    """It would take minutes, if the object were made anew for each of them."""
+    """It would take minutes if each deletion copied the object."""
     filled.overwrite_payload("x", {**dict.fromkeys(KEYS, 1), "n": [{"y": 2}]}, points=[1])
     filled.delete_payload("x", [*KEYS, "n[].y"], points=[1])
     assert filled.retrieve("x", [1])[0].payload == {"n": [{}]}
 
 
 class Asked(Budget):
-    """Counts how often it was asked whether to go on."""
+    """Counts how often it was asked whether to continue."""
 
     times = 0
 

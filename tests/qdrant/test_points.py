@@ -1,4 +1,4 @@
-"""Points as users write and read them: every method of theirs, in memory and on disk."""
+"""Points as users write and read them: every method, in memory and on disk."""
 
 import uuid
 from contextlib import closing

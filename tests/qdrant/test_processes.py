@@ -1,4 +1,4 @@
-"""Several processes on one path, each with a client of its own; some of them are killed."""
+"""Several processes on one path, each with its own client; some of them are killed."""
 
 import random
 import time
@@ -30,7 +30,7 @@ def test_a_reader_beside_two_writing_processes_never_sees_a_mixture(tmp_path):
 
 
 def state_of(client):
-    """The last turns that all points and all aliases speak of."""
+    """The last versions to which all points and all aliases belong."""
     versions, count = versions_of(client, 1)
     (version,) = map(int, versions)
     assert count == COUNT
@@ -49,7 +49,8 @@ def state_of(client):
 
 
 def after(number):
-    """What all points and all aliases speak of after that turn; they begin with the second."""
+    """The expected versions of all points and all aliases after that turn. They begin with the
+    second."""
     batch, aliases = number - number % 2, number - (number + 1) % 2
     return batch if number > 1 else 0, aliases if number > 2 else None
 

@@ -1,4 +1,4 @@
-"""The embedded client answers what a real server has answered."""
+"""The embedded client responds like a recorded real server."""
 
 from functools import cache
 from typing import Any
@@ -18,8 +18,9 @@ def place(request, tmp_path_factory):
 
 @cache
 def replayed(recording: str, place: str) -> list[tuple[int, Any, bool]]:
-    """The calls of a recording, with their line, and whether what is answered is what was; without
-    the part that isn't compared and leaves nothing for others, which takes longer than all."""
+    """The calls of a recording with their line, and whether the response equals the recorded one. A
+    part that isn't compared, and that later parts don't need, is skipped, because it takes longer
+    than all others."""
     client = QdrantClient(place) if place == ":memory:" else QdrantClient(path=place)
     calls = [(i, call) for i, call in calls_of(recording) if call["part"] != "bm25"]
     found = [(i, call, agrees(answered(client, call), call)) for i, call in calls]

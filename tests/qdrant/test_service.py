@@ -1,4 +1,6 @@
-"""Who serves a store in Qdrant's protocols has one class: Qdrant's methods, and what else it needs."""
+"""A server of a store in Qdrant's protocols uses one class: Qdrant's methods, and what else it
+needs.
+"""
 
 import pytest
 
@@ -31,7 +33,7 @@ def test_texts_are_embedded_by_the_class_that_was_registered_last():
 
 @pytest.fixture
 def service(tmp_path):
-    """The service of a store with three points, one of them without the vector "b"."""
+    """The service of a store with three points; one of them has no vector "b"."""
     with QdrantClient(path=tmp_path / "store") as client:
         size = models.VectorParams(size=2, distance=models.Distance.DOT)
         client.create_collection("notes", {"a": size, "b": size})

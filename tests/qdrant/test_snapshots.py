@@ -1,4 +1,4 @@
-"""Snapshots through the front: of a collection, of the whole store, of shard 0."""
+"""Snapshots through this interface: of a collection, of the whole store, of shard 0."""
 
 import asyncio
 import hashlib
@@ -48,7 +48,7 @@ def qdrant(store):
 
 @pytest.mark.parametrize("times", [1, 3])
 def test_who_looks_while_a_collection_is_replaced_finds_the_new_one(qdrant, store, times):
-    """As where a snapshot is recovered between finding a collection and reading it."""
+    """As if a snapshot is recovered between finding a collection and reading it."""
     taken = path_of(store, qdrant.create_snapshot("things"))
     qdrant.delete("things", [0])
     inner, left = inside.embedded(qdrant), [times, times]

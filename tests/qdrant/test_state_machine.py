@@ -1,4 +1,6 @@
-"""Any order of the front's writes, with other clients and reopening, against a plain dict."""
+"""Any order of writes through this interface, with other clients and reopening, compared with a
+dict.
+"""
 
 import copy
 import tempfile
@@ -101,12 +103,12 @@ def merged(old, new):
 
 
 def without_null_texts(payload):
-    """A document that is null is none."""
+    """A document that is null counts as none."""
     return {k: v for k, v in payload.items() if k != "_document" or v is not None}
 
 
 class Collection:
-    """What a collection is to hold: for each point its payload and its vectors."""
+    """The expected content of a collection: payload and vectors of each point."""
 
     def __init__(self):
         self.points = {}
@@ -123,7 +125,7 @@ class Collection:
 
 
 class Writes(RuleBasedStateMachine):
-    """The rules are the writes; after each, what is read is compared."""
+    """The rules are writes; after each, the content is compared."""
 
     @initialize()
     def begin(self):
@@ -152,7 +154,7 @@ class Writes(RuleBasedStateMachine):
             self.folder.cleanup()
 
     def those(self, given):
-        """Vectors of the names that there are."""
+        """Vectors with existing names."""
         return {name: one for name, one in given.items() if name in self.model.names}
 
     @property
@@ -161,11 +163,11 @@ class Writes(RuleBasedStateMachine):
 
     @property
     def name(self):
-        """By an alias where one leads there."""
+        """The collection's name, or an alias if there is one."""
         return "live" if self.aliases.get("live") == "one" else "one"
 
     def fails_without(self, ids, write):
-        """The write, which is refused where an id isn't there; whether it was carried out."""
+        """Run the write, which is refused if an id is missing. Returns whether it was executed."""
         if all(one in self.model.points for one in ids):
             write()
             return True
@@ -272,8 +274,8 @@ class Writes(RuleBasedStateMachine):
 
     @rule(ids=some_ids, new=payloads, first=conditions, second=conditions, fails=st.booleans())
     def several(self, ids, new, first, second, fails):
-        """In one batch: a payload where it matches, points deleted where they match then, and the
-        payload of others cleared; or an id that isn't there, which undoes all of it."""
+        """In one batch: set a payload where a filter matches, delete points that match then, and
+        clear other payloads; or use a missing id, which undoes everything."""
         last = models.SetPayload(payload={}, points=[777])
         write = [
             models.SetPayloadOperation(
@@ -311,7 +313,7 @@ class Writes(RuleBasedStateMachine):
 
     @rule(key=st.sampled_from(["n", "w", "deep.a"]))
     def index_or_not(self, key):
-        """Of what is asked here it changes no answer."""
+        """It changes none of the results that are compared here."""
         kind = {"w": "keyword"}.get(key, "integer")
         if key in self.client.get_collection("one").payload_schema:
             self.client.delete_payload_index("one", key)
@@ -402,8 +404,8 @@ class Writes(RuleBasedStateMachine):
 
     @invariant()
     def hits_are_those_of_the_model(self):
-        """In one request or alone, under filters that were asked before, and for each kind of
-        vectors: known, narrowed, and again with another limit."""
+        """In one request or one by one, with repeated filters, and for each kind of vectors: a
+        known filter, a narrowed one, and a repetition with another limit."""
         if not hasattr(self, "held"):
             return
         self.asked += 1
@@ -415,7 +417,7 @@ class Writes(RuleBasedStateMachine):
         self.ask_as_one(same, way)
 
     def ask_as_one(self, questions, way):
-        """Each question has a name of vectors, conditions, and a limit."""
+        """Each query has a vector name, conditions, and a limit."""
         requests = [
             models.QueryRequest(
                 query=QUERIES[using],

@@ -1,4 +1,4 @@
-"""Tokens of texts are those of today's Qdrant engine, whatever an index of texts is told."""
+"""Tokens of texts are those of today's Qdrant engine, for any parameters of a text index."""
 
 import gc
 import weakref
@@ -141,7 +141,7 @@ def test_beginnings_of_many_words_are_counted_before_they_are_made():
 
 
 class Word(str):
-    """A string to which there can be a weak reference."""
+    """A string that can have a weak reference."""
 
     __slots__ = ("__weakref__",)
 

@@ -1,4 +1,4 @@
-"""`retrieval_store.qdrant.why`: the reasons of what a query finds."""
+"""`retrieval_store.qdrant.why`: why a query finds or misses a point."""
 
 import pytest
 
@@ -147,7 +147,7 @@ def test_filters_of_prefetches_of_prefetches_are_told(things):
 
 
 def test_what_a_query_finds_was_left_out_by_nothing(things):
-    """A server merges what should be, of a query and of its prefetches."""
+    """A server combines the `should` conditions of a query with those of its prefetches."""
     prefetch = models.Prefetch(
         query=[0.0, 1.0],
         using="text",

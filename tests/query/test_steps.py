@@ -1,4 +1,4 @@
-"""Steps of one question don't disturb each other."""
+"""Steps of one query don't affect each other."""
 
 from types import SimpleNamespace
 
@@ -43,7 +43,7 @@ def test_steps_that_are_one_search_keep_thresholds_and_windows_of_their_own(stor
 
 
 class CountingItem(int):
-    """An item that counts how often items are compared."""
+    """An item that counts its comparisons."""
 
     compared = 0
     __hash__ = int.__hash__

@@ -1,4 +1,4 @@
-"""`Collection.why` against the plainest computation of ranks, distances and reasons."""
+"""`Collection.why` compared with the simplest computation of ranks, distances and reasons."""
 
 import random
 import re
@@ -72,8 +72,8 @@ def _random_where(rng, depth=0):
 
 
 def _places(keys, allowed):
-    """The place of each record, from 1, by ascending keys, ties in their order, among those allowed;
-    of another the place that it would have there. None for a key of None."""
+    """The place of each matching record, from 1, by ascending keys, ties in order. For another
+    record, the place that it would have. None for a key of None."""
     order = sorted((i for i in allowed if keys[i] is not None), key=lambda i: (keys[i], i))
     return [
         None if key is None else 1 + sum((keys[j], j) < (key, i) for j in order if j != i)
@@ -82,7 +82,7 @@ def _places(keys, allowed):
 
 
 def _fused(dense, text, similarity, scores, allowed, alpha, fusion):
-    """The ids' order after fusion, of whole rankings."""
+    """The ids in the order after fusion of whole rankings."""
     first = sorted((i for i in allowed), key=lambda i: dense[i])
     second = sorted((i for i in allowed if text[i] is not None), key=lambda i: text[i])
     if fusion == "rrf":
@@ -183,7 +183,7 @@ def test_ranks_distances_and_reasons_are_those_computed_plainly(client, seed):
 
 
 def _leaves(condition):
-    """The keys of a condition that can't be taken apart."""
+    """The keys of a condition's simple parts."""
     if "$not" in condition:
         return _leaves(condition["$not"])
     (operand,) = condition.values()
@@ -245,7 +245,7 @@ def test_advice_says_what_would_have_to_change(populated):
 @pytest.mark.embedded
 @pytest.mark.parametrize("seed", range(4))
 def test_what_is_advised_is_true(client, seed):
-    """A change that is said to show a record shows it."""
+    """A change that is said to make a record a hit really does."""
     rng = random.Random(seed)
     collection, ids, _, _, _ = _random_collection(client, rng, "ip")
     changes = [

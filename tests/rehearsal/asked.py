@@ -1,4 +1,5 @@
-"""Filters of every kind, for the keys that all shapes with keys share, and for those that have all."""
+"""Filters of every kind, for the keys that all shapes with keys have, and for shapes with all
+keys."""
 
 from tests.rehearsal.shapes import Shape
 from tests.rehearsal.truth import Where

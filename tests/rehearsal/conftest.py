@@ -1,5 +1,6 @@
-"""Keeps what a rehearsal found, as JSON, in the folder that REHEARSE_OUTPUT names, and says at once
-what went wrong; gives the steps of each setting to one process, so that its scenario is made once."""
+"""Saves the results of a rehearsal as JSON in the folder REHEARSE_OUTPUT, and prints failures at
+once. Runs all steps of a setting in one process, so that its scenario is created once.
+"""
 
 import os
 from collections import defaultdict
@@ -26,7 +27,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 class BySetting(LoadScopeScheduling):
-    """Tests that are of one setting go to the same process, in their order."""
+    """Tests of the same setting go to the same process, in order."""
 
     def _split_scope(self, nodeid: str) -> str:
         return plan.setting_in(nodeid)

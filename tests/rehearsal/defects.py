@@ -1,5 +1,4 @@
-"""Defects, each of a kind that has been or could be in the product, that are put in on purpose: the
-steps must find them."""
+"""Deliberate defects, each of a kind that occurred or could occur; the steps must detect them."""
 
 import os
 import threading
@@ -27,7 +26,7 @@ def forgets_a_row(patch: Patch) -> None:
 
 
 def doubles_a_record(patch: Patch) -> None:
-    """A page far behind begins with the last record of the page before."""
+    """A late page repeats the last record of the page before."""
 
     def select(
         step: Any, view: Any, ids: Any, expression: Any, limit: Any = None, offset: int = 0
@@ -38,7 +37,7 @@ def doubles_a_record(patch: Patch) -> None:
 
 
 def leaves_out_the_last_batch(patch: Patch) -> None:
-    """A snapshot is without the records that were added last."""
+    """A snapshot lacks the last added records."""
 
     def reduce(step: Any, points: Any) -> Any:
         found = step(points)
@@ -50,14 +49,14 @@ def leaves_out_the_last_batch(patch: Patch) -> None:
 
 
 def filters_miss_changes(patch: Patch) -> None:
-    """What is kept of filters isn't told of changes."""
+    """Cached filter results ignore changes."""
     steps.around(
         patch, "note_change_in_filters", lambda step, own, seq, rows: step(own, seq, rows[:0])
     )
 
 
 def columns_are_stale(patch: Patch) -> None:
-    """A column isn't told of changes once the collection has been compacted."""
+    """A column ignores changes after a compaction."""
     compacted = []
     steps.before(patch, "switch_generation", lambda: compacted.append(True))
 
@@ -68,7 +67,7 @@ def columns_are_stale(patch: Patch) -> None:
 
 
 def words_are_stale(patch: Patch) -> None:
-    """Lists of words aren't told of changed documents."""
+    """Lists of words ignore changed documents."""
 
     def after(step: Any, caches: Any, seq: int, changed: Any, spaces: Any) -> Any:
         return step(caches, seq, replace(changed, documents=changed.documents[:0]), spaces)

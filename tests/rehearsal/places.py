@@ -1,5 +1,6 @@
-"""Where a store lives while it is rehearsed: in a directory, in memory, behind a server of two
-processes over HTTP or gRPC, and on a cluster, which is a server for tests with Qdrant's engine."""
+"""The kinds of stores in a rehearsal: a directory, memory, a server of two processes over HTTP or
+gRPC, and a cluster, for which a test server with Qdrant's engine stands.
+"""
 
 import re
 import threading
@@ -16,9 +17,9 @@ from tests.helpers import PATIENCE
 
 @dataclass(repr=False)
 class Place:
-    """client, qdrant: make another client of the store, of each front. path: the directory, where
-    it is this process' own to open. url: where it is served. processes: those that serve.
-    lines: what they have said on standard error."""
+    """client, qdrant: create another client of the store, of each interface. path: the directory,
+    if this process may open it. url: the URL, if it is served. processes: the server's processes.
+    lines: their standard error."""
 
     name: str
     client: Callable[[], retrieval_store.Client]
@@ -45,7 +46,7 @@ def on_disk(folder: Path) -> Iterator[Place]:
 
 @contextmanager
 def in_memory(folder: Path) -> Iterator[Place]:
-    """One client of each front, since each has a store of its own."""
+    """One client of each interface; each has its own store."""
     with retrieval_store.Client() as client:
         points = _qdrant(location=":memory:")
         try:

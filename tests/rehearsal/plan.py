@@ -1,4 +1,4 @@
-"""Which shapes are rehearsed where, by the length that REHEARSE names."""
+"""Which shapes are rehearsed in which stores, by the length in REHEARSE."""
 
 import os
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ class Setting:
     size: int
 
     def takes(self, step: Step) -> bool:
-        """Whether an step is tried here: where a shape has what others haven't, those about it."""
+        """Whether a step runs here. A shape with special features runs only the steps for these."""
         shape = SHAPES[self.shape]
         if not step.fits(shape.kinds, self.place, LENGTH):
             return False
@@ -67,17 +67,18 @@ class Setting:
 
 
 def id_of(setting: Setting, step: Step) -> str:
-    """What a test is called."""
+    """The name of a test."""
     return f"{setting.name}-{step.name}"
 
 
 def setting_in(nodeid: str) -> str:
-    """The name of the setting of the test with this id, which is all that one without has."""
+    """The name of the setting of a test id; the whole id if it has no setting."""
     return nodeid.rpartition("[")[2].rpartition("-")[0] or nodeid
 
 
 def settings() -> list[Setting]:
-    """Those of this length, of the shapes and places that REHEARSE_ONLY names (passages-disk)."""
+    """The settings of this length, limited to the shapes and places in REHEARSE_ONLY (for example
+    passages-disk)."""
     assert set(SMALLER) == set(PLACES)
     sizes = {"suite": SUITE, "first": FIRST, "full": FULL}[LENGTH]
     only = os.environ.get("REHEARSE_ONLY")

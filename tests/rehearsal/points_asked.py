@@ -1,4 +1,4 @@
-"""Conditions of every kind that filters of QdrantClient have, each beside what it says in Python."""
+"""Conditions of every kind in QdrantClient's filters, each with its meaning in Python."""
 
 import math
 import re
@@ -43,7 +43,7 @@ def should(*conditions: Any) -> models.Filter:
 
 
 def third(size: int, which: int) -> tuple[models.Filter, Holds]:
-    """One of three thirds of so many points, by their number."""
+    """One of three thirds of the points, by number."""
     low, high = which * size // 3, (which + 1) * size // 3
     return must(within("n", gte=low, lt=high)), lambda one, own: low <= own.get("n", -1) < high
 
@@ -59,7 +59,7 @@ CENTRE, RADIUS = {"lon": 3.0, "lat": 4.0}, 700_000.0
 
 
 def metres(one: dict[str, float], two: dict[str, float]) -> float:
-    """By the haversine formula."""
+    """The distance in metres by the haversine formula."""
     lat, lat2 = math.radians(one["lat"]), math.radians(two["lat"])
     lon = math.radians(two["lon"] - one["lon"])
     inner = math.sin((lat2 - lat) / 2) ** 2
@@ -68,7 +68,7 @@ def metres(one: dict[str, float], two: dict[str, float]) -> float:
 
 
 def inside(point: dict[str, float]) -> bool:
-    """Within the box, of which the edges aren't part."""
+    """Whether a point is inside the box, without its edges."""
     return -5 < point["lon"] < 10 and -8 < point["lat"] < 6
 
 
@@ -217,7 +217,7 @@ def split(words: str) -> set[str]:
 
 
 def asked_of(kinds: frozenset[str], truth: Points) -> Asked:
-    """All that don't depend on an index of texts."""
+    """All conditions that don't depend on a text index."""
     some = truth.ids[:: max(1, len(truth) // 100)]
     among, inside = models.HasIdCondition(has_id=[*some, 2**40]), set(some)
     given: Asked = {

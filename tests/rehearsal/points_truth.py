@@ -1,5 +1,6 @@
-"""A collection of QdrantClient beside the scenario's own: how it is made, what it must hold, and the
-scores that it must give, by plain numpy."""
+"""A QdrantClient's collection beside the scenario's own: how it is created, its expected content,
+and the expected scores by numpy.
+"""
 
 import gc
 import re
@@ -28,7 +29,7 @@ PIECES = 4, 8  # of a multivector, the first numbers of the dense one
 
 @dataclass
 class Point:
-    """dense, words and pieces are None where the point has no vector of that name."""
+    """dense, words and pieces are None if the point has no vector of that name."""
 
     dense: NDArray[np.float32] | None
     words: Words | None
@@ -54,7 +55,7 @@ def sparse(words: Words) -> models.SparseVector:
 
 
 class Points:
-    """The truth: points by their ids, in the order of ids, integers before UUIDs."""
+    """The expected points by id, in the order of ids: integers before UUIDs."""
 
     def __init__(self, metric: str, points: dict[Id, Point]) -> None:
         self.metric = metric
@@ -72,7 +73,7 @@ class Points:
         return self._ids
 
     def changed(self) -> None:
-        """Vectors have, or points came or went."""
+        """Note that vectors have changed, or that points were added or deleted."""
         self._rows.clear()
         self._ids = None
 
@@ -80,8 +81,8 @@ class Points:
         return [one for one in self.ids if holds(one, self.points[one].payload)]
 
     def rows(self, name: str) -> tuple[list[Id], Any]:
-        """The ids of the points that have a vector of this name, and all of these vectors: float64,
-        of length 1 where that is how they are compared, or a sparse matrix."""
+        """The ids of the points with a vector of this name, and all of these vectors: float64, of
+        length 1 for cosine, or a sparse matrix."""
         if name not in self._rows:
             ids = [one for one in self.ids if getattr(self.points[one], name) is not None]
             own = [getattr(self.points[one], name) for one in ids]
@@ -95,7 +96,8 @@ class Points:
         return self._rows[name]
 
     def alike(self, query: Any, ids: Sequence[Id] | None = None) -> Floats:
-        """How alike all dense vectors are to one, or those of these points: more is nearer."""
+        """The similarities of all dense vectors to a query, or of those of some points; more is
+        nearer."""
         own, rows = self.rows("dense")
         if ids is not None:
             places = {one: i for i, one in enumerate(own)}
@@ -106,7 +108,7 @@ class Points:
         return rows @ (query / np.linalg.norm(query) if self.metric == "cosine" else query)
 
     def scores(self, query: Any, name: str = "dense") -> dict[Id, float]:
-        """Of all points that a query can find, as it tells them."""
+        """The scores of all possible hits of a query, as returned to users."""
         ids, rows = self.rows(name)
         if name == "dense":
             return dict(zip(ids, self.told(self.alike(query)).tolist(), strict=True))
@@ -118,12 +120,12 @@ class Points:
         return {ids[i]: float(dots[i]) for i in np.flatnonzero(dots)}
 
     def told(self, alike: Floats) -> Floats:
-        """Scores of a dense search: distances where that is what is compared."""
+        """The returned scores of a dense search; for a distance, its values."""
         return np.sqrt(-alike) if self.metric == "l2" else alike
 
     @property
     def sign(self) -> int:
-        """Of dense scores: -1 where the least is the best."""
+        """The sign of dense scores: -1 if the least is the best."""
         return -1 if self.metric == "l2" else 1
 
 
@@ -148,7 +150,7 @@ def matrix_of(rows: Sequence[Words], width: int = WIDTH) -> Any:
 
 
 def best(scores: dict[Id, float], count: int, sign: int = 1) -> list[tuple[Id, float]]:
-    """The best of these, ids in their order among equals."""
+    """The best of these; ties by id."""
     return sorted(scores.items(), key=lambda one: (-sign * one[1], place_of(one[0])))[:count]
 
 
@@ -164,11 +166,9 @@ def check_points(
     allowed: Iterable[Id] | None = None,
     offset: int = 0,
 ) -> float:
-    """The share of the right hits among those that a query gave; fails where one is doubled, isn't
-    allowed, has another score than its own or comes in the wrong order, or where they are too few.
-
-    scores: of all points that could be found. sign: -1 where the least is the best.
-    """
+    """The share of the right hits that a query returned. Fails if a hit is repeated, doesn't match,
+    has a wrong score or position, or if there are too few. scores: of all possible hits. sign: -1
+    if the least is the best."""
     if allowed is not None:
         scores = {one: scores[one] for one in allowed if one in scores}
     ids = [hit.id for hit in hits]
@@ -217,8 +217,8 @@ def payload_of(i: int, metadata: dict[str, Any] | None, random: np.random.Genera
 
 
 def words_of(i: int, records: Records, known: dict[str, int], random: Any) -> Words:
-    """A sparse vector of a text's first words, or of words that there are none of. Their weights
-    are fractions, so that hardly two points get the same score."""
+    """A sparse vector of a text's first words, or of random words if it has none. Weights are
+    fractions, so that scores are rarely equal."""
     if records.documents is None:
         drawn = np.minimum(random.zipf(1.3, 20), 30_000).tolist()
     else:
@@ -231,7 +231,7 @@ def words_of(i: int, records: Records, known: dict[str, int], random: Any) -> Wo
 
 
 def made_of(scenario: Scenario, size: int) -> dict[Id, Point]:
-    """Points of the scenario's records: two thirds have integers as ids, the others UUIDs."""
+    """Points from the scenario's records: two thirds have integer ids, the others UUIDs."""
     random, records, points = np.random.default_rng(5), scenario.records, {}
     known: dict[str, int] = {}
     pieces, width = PIECES
@@ -259,7 +259,7 @@ def structs(points: dict[Id, Point]) -> list[models.PointStruct]:
 
 @dataclass(repr=False)  # which tracebacks would take minutes to print
 class Kept:
-    """What the steps share: a client of their own, and what the collection must hold."""
+    """What the steps share: a client, and the collection's expected content."""
 
     client: Any
     truth: Points
@@ -267,7 +267,7 @@ class Kept:
 
 
 def size_of(scenario: Scenario) -> int:
-    """All records, and fewer where steps are to be short or a call takes long."""
+    """The number of records: all, or fewer in short rehearsals and where calls are slow."""
     if scenario.length == "suite":
         return min(scenario.size, 3_000 if scenario.place.name == "disk" else 1_000)
     few = scenario.length == "first" or scenario.place.name == "grpc"
@@ -275,7 +275,7 @@ def size_of(scenario: Scenario) -> int:
 
 
 def points_of(scenario: Scenario) -> Kept:
-    """The collection of points, which is made where it isn't there yet."""
+    """The collection of points; it is created if it doesn't exist."""
     if "points" not in scenario.kept:
         client = scenario.place.qdrant()
         if scenario.place.name != "memory":  # where all share the one
@@ -310,7 +310,7 @@ def make_collection(scenario: Scenario, client: Any, name: str) -> None:
 
 
 def fill(client: Any, points: dict[Id, Point], name: str = NAME) -> None:
-    """By each method that writes points, each a part."""
+    """Write points, a part by each method that writes."""
     rows = list(points.items())
     batched, uploaded = len(rows) // 3, 2 * len(rows) // 3
     single = len(rows) - min(20, len(rows) // 10)
@@ -335,7 +335,7 @@ def fill(client: Any, points: dict[Id, Point], name: str = NAME) -> None:
 
 
 def batch_of(points: dict[Id, Point]) -> models.Batch:
-    """Points that have all vectors."""
+    """A batch of points that have all vectors."""
     reports = [point.vectors() for point in points.values()]
     return models.Batch(
         ids=list(points),
@@ -345,7 +345,7 @@ def batch_of(points: dict[Id, Point]) -> models.Batch:
 
 
 def put_back(kept: Kept, ids: Iterable[Id]) -> None:
-    """These points as they were at first."""
+    """Restore these points to their first content."""
     own = {one: kept.original[one].copy() for one in ids}
     rows = list(own.items())
     for first in range(0, len(rows), 1000):
@@ -355,7 +355,7 @@ def put_back(kept: Kept, ids: Iterable[Id]) -> None:
 
 
 def pages(client: Any, size: int, name: str = NAME, **named: Any) -> Iterable[list[models.Record]]:
-    """All that a scroll leads to, page by page."""
+    """All points of a scroll, page by page."""
     following = None
     while True:
         page, following = client.scroll(name, limit=size, offset=following, **named)
@@ -365,7 +365,7 @@ def pages(client: Any, size: int, name: str = NAME, **named: Any) -> Iterable[li
 
 
 def words_in(vectors: dict[str, Any]) -> Words | None:
-    """The sparse vector of a point, as float32: JSON has no more digits than that needs."""
+    """The sparse vector of a point, rounded to float32, since JSON has no more digits."""
     found = vectors.get("words")
     if found is None:
         return None
@@ -374,7 +374,7 @@ def words_in(vectors: dict[str, Any]) -> Words | None:
 
 
 def check_whole(truth: Points, records: Iterable[models.Record]) -> None:
-    """That these are what they must be: payloads, and vectors of every kind."""
+    """Check that these records have the expected payloads and vectors."""
     rows, wanted = [], []
     for record in records:
         point, vectors = truth.points[record.id], dict(record.vector)
@@ -399,7 +399,7 @@ def check_whole(truth: Points, records: Iterable[models.Record]) -> None:
 
 
 def check_collection(scenario: Scenario, client: Any, truth: Points, name: str = NAME) -> None:
-    """All ids in their order, and of some points all that they hold."""
+    """Check all ids in order, and the whole content of some points."""
     ids = [record.id for page in pages(client, 10_000, name, with_payload=False) for record in page]
     compare_ids(ids, truth.ids, "ids of points")
     drawn = [ids[i] for i in scenario.random.choice(len(ids), min(300, len(ids)), replace=False)]

@@ -1,8 +1,8 @@
-"""Programs that run beside a scenario, each a function that is run in a process of its own by its
-name, as `tests.helpers.processes.running` starts it.
+"""Programs that run beside a scenario. Each is a function that runs in its own process by its name,
+as `tests.helpers.processes.running` starts it.
 
-A writer writes batch after batch and prints the number of each when it was acknowledged. What it
-has written says which batch it is of, in each part of each record, so that a reader can tell.
+A writer writes batch after batch and prints the number of each acknowledged one. Each part of each
+record contains the number of its batch, so that a reader can check it.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ PIPE_BYTES = 1 << 20  # so that no writer waits for its lines to be read
 
 
 def opened(where: str, name: str = "scenario") -> retrieval_store.Collection:
-    """The collection of the store in a directory, or at a URL."""
+    """The store's collection in a directory, or at a URL."""
     named = {"url": where} if where.startswith("http") else {"path": where}
     return retrieval_store.Client(**named).get_collection(name, embedding_function=None)
 
@@ -47,7 +47,7 @@ def vectors_of(batch: int, dimension: int) -> np.ndarray:
 
 
 def write(where: str, dimension: str, first: str = "0", last: str = "1000000000") -> None:
-    """Add a batch with each turn and delete an old one; the number of each that is done."""
+    """In each turn, add a batch and delete an old one; prints the number of each."""
     faulthandler.register(signal.SIGUSR1)
     # Ignored where the rehearsal was begun in the background of a shell.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -66,7 +66,7 @@ def write(where: str, dimension: str, first: str = "0", last: str = "1000000000"
 
 
 def read(where: str, dimension: str) -> None:
-    """Read whole batches again and again, in several ways; "ready" first, then what was wrong."""
+    """Read whole batches repeatedly, in several ways; prints "ready" first, then errors."""
     collection = opened(where)
     print("ready", flush=True)
     while True:
@@ -100,8 +100,8 @@ def few_descriptors(where: str, limit: str, names: str) -> None:
 
 
 def small_budget(where: str, budget: str, asked: str) -> None:
-    """Answer filters with so many bytes for caches; their ids, and the most bytes that were held
-    between calls, besides the state of the collection."""
+    """Run filters with this many bytes for caches. Prints the ids, and the most bytes in use
+    between calls, without the collection's state."""
     with retrieval_store.Client(where, memory_budget=int(budget)) as client:
         collection = client.get_collection("scenario", embedding_function=None)
         ids, most = [], 0
@@ -122,8 +122,8 @@ def _beside_the_state(client: retrieval_store.Client) -> int:
 
 
 class Beside:
-    """A program that runs, and what it has printed. That is read from its pipes when it is asked
-    for, so that nothing that was printed before is missed."""
+    """A running program and its output. The output is read from its pipes on request, so that
+    nothing is missed."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -141,7 +141,7 @@ class Beside:
 
     @property
     def said(self) -> list[str]:
-        """The lines that it has printed."""
+        """The lines of its standard output."""
         return self._lines(self.process.stdout)
 
     @property
@@ -150,7 +150,7 @@ class Beside:
         return self._lines(self.process.stderr)
 
     def wait(self, lines: int = 1) -> None:
-        """Until it has printed so many lines."""
+        """Wait until it has printed this many lines."""
         until = time.monotonic() + PATIENCE
         while len(message := self.said) < lines:
             assert self.process.poll() is None, self.errors
@@ -159,12 +159,12 @@ class Beside:
 
     @property
     def done(self) -> int:
-        """The number of the last batch that was acknowledged, -1 before the first."""
+        """The number of the last acknowledged batch, -1 before the first."""
         numbers = [line for line in self.said if line.isdigit()]
         return int(numbers[-1]) if numbers else -1
 
     def interrupt(self) -> None:
-        """As Ctrl-C does. Fails where it doesn't end by that, and says where its threads are."""
+        """Interrupt it like Ctrl-C. If it doesn't end, fails and prints its threads' tracebacks."""
         self.process.send_signal(signal.SIGINT)
         try:
             assert self.process.wait(PATIENCE) != 0
@@ -181,7 +181,7 @@ class Beside:
             raise AssertionError("\n".join(reports)) from None
 
     def stop(self) -> None:
-        """Kill it; what it has printed is kept."""
+        """Kill it; its output is kept."""
         self.process.kill()
         self.process.wait()
         for pipe in self._printed:
@@ -191,7 +191,7 @@ class Beside:
 
 @contextmanager
 def beside(function: Any, *arguments: object) -> Iterator[Beside]:
-    """A program that runs beside, once it is ready; killed at the end."""
+    """A program that runs beside, once it is ready; it is killed at the end."""
     with running(function, *arguments) as process:
         program = Beside(process)
         try:
@@ -202,7 +202,7 @@ def beside(function: Any, *arguments: object) -> Iterator[Beside]:
 
 
 def run(function: Any, *arguments: object) -> str:
-    """What a program printed that runs until it ends by itself."""
+    """The output of a program that ends by itself."""
     with running(function, *arguments) as process:
         printed, errors = process.communicate(timeout=10 * PATIENCE)
         assert process.returncode == 0, errors
@@ -210,9 +210,9 @@ def run(function: Any, *arguments: object) -> str:
 
 
 def check_batches(ids: Iterable[str], done_before: int, done_after: int, first: int = 0) -> None:
-    """That the batches among these ids are of one moment: each is whole, and they are those up to
-    one that was acknowledged before the read began, or written before it ended. first: the one that
-    the writer began with."""
+    """Check that the batches among these ids are of one moment: each is complete, and there are all
+    up to one that was acknowledged before the read began, or written before it ended. first: the
+    writer's first batch."""
     counts: dict[int, int] = {}
     for one in ids:
         if one.startswith("beside-"):

@@ -1,4 +1,4 @@
-"""What an step gets, and what is watched while it runs."""
+"""What a step gets, and the checks while it runs."""
 
 import gc
 import logging
@@ -26,8 +26,8 @@ LENGTHS = ("suite", "first", "full")
 
 
 class Collections:
-    """Counts the seconds that Python has spent collecting garbage: among the records that a test knows
-    of a store of its size it takes longer than any call of that store."""
+    """Measures the seconds of Python's garbage collection. With a test's many objects it can take
+    longer than any call of the store."""
 
     def __init__(self) -> None:
         self.seconds, self._began = 0.0, 0.0
@@ -65,7 +65,7 @@ EXPLAINED = {
 
 @dataclass(repr=False)
 class Clock:
-    """How long each call took, by its kind: the method, and what it was asked with."""
+    """The time of each call, by its kind: the method and its arguments."""
 
     size: int
     step: str = ""
@@ -76,7 +76,7 @@ class Clock:
             self.calls[kind].append((self.step, seconds))
 
     def cliffs(self, step: str) -> list[str]:
-        """The calls of an step that took far longer than those of their kind on this scenario."""
+        """The calls of a step that took far longer than others of their kind in this scenario."""
         found = []
         for kind, calls in self.calls.items():
             own = [seconds for acted, seconds in calls if acted == step]
@@ -88,7 +88,7 @@ class Clock:
         return found
 
     def allowed(self, kind: str) -> float:
-        """Seconds that a call of a kind may always take."""
+        """The seconds that a call of a kind may always take."""
         reports = [EXPLAINED[word][0] for word in kind.split() if word in EXPLAINED]
         return max([NOTICED, *(each * self.size / 10_000 for each in reports)])
 
@@ -133,12 +133,12 @@ class Clocked:
 
 
 def has_filter(arguments: tuple[Any, ...]) -> bool:
-    """Whether one of QdrantClient's is among these."""
+    """Whether these contain a filter of QdrantClient."""
     return any(type(one).__name__ == "Filter" for one in arguments)
 
 
 def size_of(arguments: tuple[Any, ...], found: Any) -> list[str]:
-    """Of how many records a call is about, roughly: those of another size are of another kind."""
+    """The rough number of records in a call; calls of different sizes are of different kinds."""
     ids = found.get("ids") if isinstance(found, dict) else None
     sized = ids if ids is not None else arguments[0] if arguments else None
     if not hasattr(sized, "__len__") or isinstance(sized, str | dict):
@@ -148,7 +148,7 @@ def size_of(arguments: tuple[Any, ...], found: Any) -> list[str]:
 
 
 class Heard(logging.Handler):
-    """Notes errors, and warnings of what goes wrong inside: those to users are logged by the root."""
+    """Records errors and internal warnings; warnings for users come from the root logger."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -162,7 +162,7 @@ class Heard(logging.Handler):
 
 @contextmanager
 def heard() -> Iterator[list[str]]:
-    """What is logged as an error meanwhile, and which RuntimeWarnings are given, in any thread."""
+    """The errors logged, and the RuntimeWarnings issued, in any thread while this is active."""
     handler, log = Heard(), logging.getLogger("retrieval_store")
     log.addHandler(handler)
     with warnings.catch_warnings():
@@ -178,7 +178,7 @@ def heard() -> Iterator[list[str]]:
 
 @contextmanager
 def temporary_files_in(folder: Path) -> Iterator[None]:
-    """Temporary files of this process are made there meanwhile."""
+    """Puts temporary files of this process into this folder while it is active."""
     before, tempfile.tempdir = tempfile.tempdir, str(folder)
     try:
         yield
@@ -188,9 +188,10 @@ def temporary_files_in(folder: Path) -> Iterator[None]:
 
 @dataclass(repr=False)  # which tracebacks would take minutes to print
 class Scenario:
-    """A store of one shape in one place, with the truth about its collection.
+    """A store of one shape in one place, with the expected content of its collection.
 
-    An step that changes the collection changes `truth`, too. What it makes besides, it deletes.
+    A step that changes the collection also changes `truth`. It deletes everything else that it
+    creates.
     """
 
     shape: Shape
@@ -216,8 +217,8 @@ class Scenario:
         self.fill()
 
     def _begin(self) -> None:
-        """Have everything open that each call needs, so that what steps leave open shows. Chance says
-        which process of a server gets a connection, and one gets none of these once in 30,000."""
+        """Open all resources that calls need, so that leaks of steps are visible. A random process
+        of a server gets each connection, so one process gets none once in 30,000."""
         self._ask(self.untimed)
         for _ in range(CONNECTIONS if self.place.name in SERVED else 0):
             with self.place.client() as client:
@@ -234,39 +235,39 @@ class Scenario:
 
     @property
     def collection(self) -> Any:
-        """The collection, whose calls are timed."""
+        """The collection, with timed calls."""
         return Clocked(self.untimed, self.clock)
 
     def timed(self, target: Any) -> Any:
-        """Another object whose calls are timed as those of the step."""
+        """Another object whose calls count as those of the step."""
         return Clocked(target, self.clock)
 
     def times(self, suite: int, first: int, full: int) -> int:
-        """How often, by the length of the rehearsal."""
+        """A number of repetitions, by the length of the rehearsal."""
         return (suite, first, full)[LENGTHS.index(self.length)]
 
     def new_path(self, name: str) -> Path:
-        """A path in the scenario's folder where nothing is yet."""
+        """An unused path in the scenario's folder."""
         self._serial += 1
         self._made.append(self.folder / f"{self._serial}-{name}")
         return self._made[-1]
 
     def clear(self) -> None:
-        """Remove what the step has made at new paths."""
+        """Remove what the step has created at new paths."""
         for path in self._made:
             shutil.rmtree(path, ignore_errors=True)
             path.unlink(missing_ok=True)
         self._made.clear()
 
     def more(self, count: int) -> Records:
-        """So many records that never were there."""
+        """This many new records."""
         self._serial += 1
         made = self.shape.make(count, seed=self._serial)
         made.ids = [f"new-{self._serial}-{i}" for i in range(count)]
         return made
 
     def some(self, count: int) -> list[str]:
-        """Ids drawn from those that are there, each once."""
+        """Random ids of existing records, each once."""
         ids = self.truth.ids
         return [ids[i] for i in self.random.choice(len(ids), min(count, len(ids)), replace=False)]
 
@@ -284,7 +285,7 @@ class Scenario:
 
     @property
     def exact(self) -> bool:
-        """Whether nothing may be left out by default; elsewhere .98 is promised."""
+        """Whether searches are exact by default; otherwise .98 is promised."""
         return self.place.name != "cluster" and self.size * self.shape.dimension < 60_000_000
 
     def add(self, records: Records, target: Any = None) -> None:
@@ -300,7 +301,7 @@ class Scenario:
         return client.create_collection(name, configuration, embedding_function=None)
 
     def check(self, collection: Any = None, truth: Truth | None = None) -> None:
-        """All ids in their order, and of some records all that they hold."""
+        """Check all ids in order, and the whole content of some records."""
         collection = self.untimed if collection is None else collection
         truth = self.truth if truth is None else truth
         ids = collection.get(include=[])["ids"]
@@ -309,7 +310,7 @@ class Scenario:
         self.check_records(collection.get(ids=drawn, include=EVERYTHING), truth)
 
     def check_records(self, got: Any, truth: Truth | None = None) -> None:
-        """That these are what they must be, whole."""
+        """Check that these whole records are the expected ones."""
         truth = self.truth if truth is None else truth
         wanted = [truth.records[one] for one in got["ids"]]
         for i, record in enumerate(wanted):
@@ -321,7 +322,7 @@ class Scenario:
         assert not off.any(), f"{got['ids'][int(off.argmax())]} has another vector"
 
     def fill(self) -> None:
-        """The collection as it was at first, whatever an step has left."""
+        """Restore the collection to its first content after a step."""
         self._let_go()
         with self.no_clock():
             if "scenario" in {one.name for one in self.client.list_collections()}:
@@ -333,7 +334,7 @@ class Scenario:
         self.spoilt = False
 
     def reopen(self) -> None:
-        """Close the client and open another, where that leaves the store."""
+        """Close the client and open another, if the store survives that."""
         if self.place.name in ("disk", "served"):
             self.client.close()
             self.client = self.place.client()
@@ -348,14 +349,14 @@ class Scenario:
             self.clock.step = own
 
     def close(self) -> None:
-        """Close what steps keep, and the client; nothing temporary may be left."""
+        """Close shared resources of steps, and the client; check that no temporary files remain."""
         self._let_go()
         self.client.close()
         left = [one.name for one in self._temporary.iterdir()]
         assert not left, f"temporary files: {left[:5]}"
 
     def _let_go(self) -> None:
-        """Of what steps keep for others: what can be called closes something."""
+        """Release what steps share; callables close something."""
         for one in self.kept.values():
             if callable(one):
                 one()
@@ -367,8 +368,8 @@ class Scenario:
     def watched(
         self, step: str, may_be_slow: str | None = None, may_hold: str | None = None
     ) -> Iterator[None]:
-        """Run an step: nothing may be logged as an error, nothing left behind, no call far slower
-        than its like, unless the table says why."""
+        """Run a step. Fails if an error is logged, if something is left behind, or if a call is far
+        slower than others of its kind, unless the table gives a reason."""
         before, message = self._held(), len(self.place.lines)
         self.clock.step = step
         try:
@@ -389,15 +390,15 @@ class Scenario:
             assert not cliffs, cliffs
 
     def _verify_now_and_then(self) -> None:
-        """A directory is whole after each second step of a full rehearsal, where it isn't large, and
-        after some of a shorter."""
+        """Verify a directory after each second step of a full rehearsal, unless it is large, and
+        after some steps of a shorter one."""
         self._acts += 1
         every = self.times(1000, 8, 2 if self.size < LARGE else 16)
         if self.place.path is not None and self._acts % every == 0:
             check_verified(self.client)
 
     def _held_soon(self, before: dict[str, int]) -> dict[str, int]:
-        """What is held, once what ends by itself has had a while to."""
+        """The resources in use, after a short wait for those that end by themselves."""
         until = time.monotonic() + 10
         while True:
             after = self._held()
@@ -424,12 +425,12 @@ def check_verified(client: Any) -> None:
 
 
 def is_bad(line: str) -> bool:
-    """Whether a line of a server's log tells of a fault."""
+    """Whether a line of a server's log reports a fault."""
     return any(word in line for word in ("Traceback", "ERROR", "RuntimeWarning", "CRITICAL"))
 
 
 def family(processes: list[int]) -> list[int]:
-    """These processes and all that they have started, and these."""
+    """These processes and all their descendants."""
     found = list(processes)
     for one in found:
         for task in Path(f"/proc/{one}/task").glob("*/children"):
@@ -438,7 +439,7 @@ def family(processes: list[int]) -> list[int]:
 
 
 def compare(got: list[Any], wanted: list[Any], what: str, ordered: bool = True) -> None:
-    """Fails, and says what is missing, too much, or doubled."""
+    """Fails if the lists differ, with missing, surplus and repeated items."""
     if got == wanted:
         return
     one, two = set(got), set(wanted)

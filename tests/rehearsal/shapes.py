@@ -1,7 +1,7 @@
-"""The table of shapes: what stores look like, made from seeds.
+"""The table of shapes: typical stores, generated from seeds.
 
-A shape says what its records have; an step says what it needs. All is made of plain numpy and of
-texts that every Python brings, so that any machine makes the same.
+A shape defines the features of its records; a step defines those it needs. Everything is made by
+numpy and from texts in every Python, so it is the same on any machine.
 """
 
 import ast
@@ -25,7 +25,7 @@ TAGS = ("old", "new", "long", "short", "draft", "final", "secret", "public")
 
 @dataclass(repr=False)  # which tracebacks would take minutes to print
 class Records:
-    """n records: ids, (n, d) vectors, and of what the shape has n each."""
+    """n records: ids, (n, d) vectors, and n values of each other feature."""
 
     ids: list[str]
     vectors: Floats
@@ -46,8 +46,8 @@ class Records:
 
 @dataclass(frozen=True)
 class Shape:
-    """size: records; keys: how many of `KEYS`, in their order; centres: about how many points the
-    vectors lie; spread: how far from these, 1 being as far as these are from 0."""
+    """size: the number of records; keys: how many of `KEYS`, in order; centres: the number of
+    clusters; spread: the radius of a cluster, relative to the distance of centres from 0."""
 
     name: str
     size: int
@@ -62,7 +62,7 @@ class Shape:
 
     @property
     def kinds(self) -> frozenset[str]:
-        """What steps may need."""
+        """The features that steps may need."""
         fields = {"texts": self.texts, "keys": self.keys > 0, "all keys": self.keys >= len(KEYS)}
         return frozenset({kind for kind, holds in fields.items() if holds} | self.has)
 
@@ -79,7 +79,7 @@ class Shape:
 
 
 def clustered(shape: Shape, size: int, random: np.random.Generator) -> Floats:
-    """Vectors about centres: of a small spread they are nearly the same."""
+    """Vectors around centres; with a small spread they are nearly the same."""
     centres = random.standard_normal((shape.centres, shape.dimension), dtype=np.float32)
     vectors = random.standard_normal((size, shape.dimension), dtype=np.float32)
     spread = np.float32(shape.spread)
@@ -155,8 +155,8 @@ def metadatas_of(size: int, keys: int, random: np.random.Generator) -> list[Meta
 
 
 def passages(size: int, random: np.random.Generator, own: str) -> tuple[list[str], Floats]:
-    """Texts of 150 to 300 words, of whole paragraphs of real text, whose last word is `own` with a
-    number, and their vectors: the means of their paragraphs', weighted by words."""
+    """Texts of 150 to 300 words: whole paragraphs of real text, then `own` with a number. Their
+    vectors are the means of their paragraphs' vectors, weighted by words."""
     texts, lengths, vectors = _paragraphs()
     documents, rows, weights, owners = [], [], [], []
     drawn = random.integers(0, len(texts), size * 40)
@@ -188,8 +188,8 @@ def passages(size: int, random: np.random.Generator, own: str) -> tuple[list[str
 
 @functools.cache
 def _paragraphs() -> tuple[list[str], list[int], Floats]:
-    """Paragraphs of six to a hundred words of Python's own docs, their lengths, and their vectors
-    as the default model has them."""
+    """Paragraphs of six to a hundred words of Python's docs, their lengths, and their vectors by
+    the default model."""
     from retrieval_store import WordLlamaEmbedding
 
     found = dict.fromkeys(" ".join(one.split()) for one in _written())

@@ -1,4 +1,4 @@
-"""Whether the steps find what is wrong, where something is."""
+"""Whether the steps detect deliberate defects."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_a_defect_is_found(
     defect: Callable[[pytest.MonkeyPatch], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """By its step, which finds nothing without it."""
+    """Its step detects the defect, and passes without it."""
     step = next(one for one in table() if one.name == DEFECTS[defect])
     scenario.fill()
     scenario.collection.optimize()

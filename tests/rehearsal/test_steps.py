@@ -1,4 +1,4 @@
-"""Every step in every setting that it fits."""
+"""Every step in every setting that fits."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ EVERY = 3
 
 
 def chosen() -> list[pytest.param]:
-    """In `scripts/test --all` every third step in the first setting that it fits; else all in all."""
+    """With `scripts/test --all`, every third step in the first setting that fits; otherwise all."""
     taken, rows = set(), []
     steps = table()[::EVERY] if plan.LENGTH == "suite" else table()
     for setting in plan.settings():
@@ -29,7 +29,7 @@ def chosen() -> list[pytest.param]:
 
 
 class Scenarios:
-    """Keeps the scenario of one setting open until another is wanted."""
+    """Keeps the scenario of one setting open until another is needed."""
 
     def __init__(self, folders: pytest.TempPathFactory) -> None:
         self.folders = folders

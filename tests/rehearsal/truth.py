@@ -1,5 +1,6 @@
-"""What a collection must hold, kept in plain Python, and what it must answer, by the plainest
-means: filters one record at a time, distances in float64."""
+"""The expected content of a collection in plain Python, and its expected results by the simplest
+methods: filters one record at a time, distances in float64.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ class Record:
 
 
 class Truth:
-    """The records by their ids, in the order of first insertion."""
+    """The records by id, in the order of first insertion."""
 
     def __init__(self, metric: str, records: Records | None = None) -> None:
         self.metric = metric
@@ -37,7 +38,7 @@ class Truth:
         return len(self.records)
 
     def add(self, records: Records) -> None:
-        """Add what is new, or replace it."""
+        """Add new records, and replace existing ones."""
         n = len(records)
         metadatas, documents = records.metadatas or [None] * n, records.documents or [None] * n
         for row in zip(records.ids, records.vectors, metadatas, documents, strict=True):
@@ -45,7 +46,7 @@ class Truth:
         self._changed()
 
     def part(self, ids: Iterable[str], without_metadata: bool = False) -> "Truth":
-        """A truth of these records alone, which changes by itself."""
+        """A separate model with only these records."""
         own = Truth(self.metric)
         for one in ids:
             own.records[one] = replace(self.records[one])
@@ -54,7 +55,7 @@ class Truth:
         return own
 
     def merge(self, ids: Iterable[str], metadata: Callable[[Metadata], Metadata]) -> None:
-        """Change metadata as `update` does: key by key, and None deletes one."""
+        """Change metadata like `update`: key by key; None deletes a key."""
         for one in ids:
             record = self.records[one]
             merged = {**(record.metadata or {}), **metadata(record.metadata or {})}
@@ -87,7 +88,7 @@ class Truth:
     def matching(
         self, where: Where | None = None, where_document: Where | None = None
     ) -> list[str]:
-        """The ids of the records that fulfil both, in order."""
+        """The ids of the records that fulfil both filters, in order."""
         query = repr((where, where_document))
         if query not in self._matching:
             self._matching[query] = self._found(where, where_document)
@@ -102,8 +103,8 @@ class Truth:
         ]
 
     def list_in_order(self, ids: Iterable[str], key: str, descending: bool) -> list[str]:
-        """Those with a number or a moment under a key, numbers first, ties by insertion; or all
-        that backwards."""
+        """The records with a number or a time at a key: numbers first, ties by insertion; or the
+        reverse of that."""
         reports = []
         for place, one in enumerate(ids):
             value = oracle.value_of(self.records[one].metadata or {}, key)
@@ -128,14 +129,14 @@ class Truth:
     def distances(
         self, query: NDArray[Any], ids: Sequence[str] | None = None
     ) -> NDArray[np.float64]:
-        """Of all records or of these, as hits carry them."""
+        """The distances of all records, or of these, as in hits."""
         if ids is None:
             return self._all_distances(np.asarray(query, np.float64))
         rows = np.asarray([self.records[one].vector for one in ids])
         return oracle.brute_force(np.asarray(query), rows, self.metric)
 
     def _all_distances(self, query: NDArray[np.float64]) -> NDArray[np.float64]:
-        """By products, which take a tenth of the time; float64 has digits enough."""
+        """Distances by products, in a tenth of the time; float64 is precise enough."""
         dots = self.matrix @ query
         if self._squares is None:
             self._squares = np.einsum("ij,ij->i", self.matrix, self.matrix)
@@ -148,7 +149,7 @@ class Truth:
     def nearest(
         self, query: NDArray[Any], k: int, allowed: Iterable[str] | None = None
     ) -> NDArray[np.float64]:
-        """The distances of the k nearest, least first, of all or of those that are allowed."""
+        """The distances of the k nearest, least first, of all records or of the matching ones."""
         distances = self.distances(query)
         if allowed is not None:
             chosen = set(allowed)
@@ -159,7 +160,7 @@ class Truth:
 
 
 def own_word(document: str) -> str:
-    """The last word of a text, which no other has."""
+    """The last word of a text, which is unique."""
     return document.split()[-1]
 
 
@@ -171,8 +172,8 @@ def check_hits(
     k: int,
     allowed: Iterable[str] | None = None,
 ) -> float:
-    """The share that was found of the k nearest; fails where a hit is doubled, isn't allowed, has
-    another distance than its record, or comes in the wrong order, or where there are too few."""
+    """The share of the k nearest that was found. Fails if a hit is repeated, doesn't match, has a
+    wrong distance or position, or if there are too few."""
     allowed = None if allowed is None else set(allowed)
     there = len(truth) if allowed is None else len(allowed)
     assert len(ids) == min(k, there), f"{len(ids)} hits of {min(k, there)}"

@@ -1,4 +1,4 @@
-"""Read by every Python that the tests start, examples included (this folder is on PYTHONPATH)."""
+"""Loaded by every Python that the tests start, also by examples (this folder is on PYTHONPATH)."""
 
 import torchvision_beside_cpu_torch
 

@@ -1,6 +1,6 @@
-"""Lets torchvision be imported beside a build of torch that its compiled part doesn't fit: the
-operators that it looks for are declared, and never called. Only where the import fails, and only at
-the first import of torchvision, so that nothing else pays for it.
+"""Makes torchvision importable with a build of torch that its compiled part doesn't fit: it
+declares the missing operators, which are never called. It acts only if the import fails, and only
+at the first import of torchvision, so it costs nothing otherwise.
 """
 
 import importlib.abc
@@ -11,7 +11,7 @@ DECLARED = []  # a library's operators are gone when it is, so this module keeps
 
 
 class Mender(importlib.abc.MetaPathFinder):
-    """At the first import of torchvision, sees whether it works, and mends it if not."""
+    """Tests the first import of torchvision, and applies the workaround if it fails."""
 
     def find_spec(self, name, path=None, target=None):
         if name == "torchvision":

@@ -1,4 +1,4 @@
-"""Filters that come again are brought up to date by asking the points that have changed."""
+"""Repeated filters are updated by evaluating only the changed points."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -22,7 +22,7 @@ def point(i, seed):
 
 
 def write(things, ids, seed, numbers_alone=False):
-    """Points with these ids, or new numbers for those that are there."""
+    """Add points with these ids, or change the numbers of existing ones."""
     new = [point(i, seed) for i in ids]
     named, numbers = [str(i) for i in ids], [{"n": one["n"]} for one in new]
     if numbers_alone:

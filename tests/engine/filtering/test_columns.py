@@ -1,4 +1,4 @@
-"""Columns of payloads, which follow the states that readers hold."""
+"""Columns of payloads are current for the state of each reader."""
 
 import threading
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Counting what matches for as long as there is time, without columns of all points."""
+"""Counting matches within a time limit, without columns of all points."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""Filters against a plain Python predicate, on random records and random nested filters."""
+"""Filters compared with a Python predicate, on random records and random nested filters."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -61,7 +61,7 @@ def test_where_document_means_what_the_predicate_says(found, where_document, whe
 
 
 def test_random_filters_say_something_of_random_records():
-    """Else the tests here would prove nothing."""
+    """Otherwise the tests here would prove nothing."""
     separating = []
 
     @settings(max_examples=30, derandomize=True, database=None)

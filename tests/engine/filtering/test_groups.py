@@ -1,4 +1,6 @@
-"""Rows by the number of their value: compared all at once or set one by one, the answer is one."""
+"""Rows by the number of their value: comparing all at once and setting them one by one give the
+same result.
+"""
 
 from random import Random
 

@@ -1,5 +1,6 @@
-"""What a filter reads: of few points only these, of documents only what nobody knows yet, and for a
-limit no more than it takes. Whatever is read, the answers are the same."""
+"""What a filter reads: single points if there are few, only documents without a cached result, and
+no more than a limit needs. The results are the same in any case.
+"""
 
 import numpy as np
 import pytest
@@ -37,13 +38,13 @@ def points(store):
 
 @pytest.fixture
 def payloads_read(monkeypatch):
-    """How many payloads were read, call by call."""
+    """How many payloads each call read."""
     return steps.counted(monkeypatch, "read_payloads", lambda connection, pks, *_: len(pks))
 
 
 @pytest.fixture
 def documents_read(monkeypatch):
-    """How many documents were read, call by call."""
+    """How many documents each call read."""
     return steps.counted(monkeypatch, "read_documents", lambda connection, names, pks, *_: len(pks))
 
 

@@ -1,4 +1,4 @@
-"""`get(order_by=)` against sorting in plain Python: the first of an order, and any page of it."""
+"""`get(order_by=)` compared with sorting in Python: the first page and any other."""
 
 import pytest
 from hypothesis import given, settings
@@ -18,7 +18,8 @@ VALUES = st.one_of(
 
 
 def _expected(values, descending):
-    """The places of the values in their order: numbers, then dates; of several values the first."""
+    """The positions of the values in their order: numbers, then dates; for several values, the
+    first one."""
     placed = []
     for place, value in enumerate(values):
         several = value if isinstance(value, list) else [value]

@@ -1,5 +1,6 @@
-"""New filters on columns in memory, which are asked of rows where these are looked at: by a list, a
-sample or all rows, in passes over codes and floats, after any writes."""
+"""New filters on columns in memory are tested only for the rows that a scan reads: by a list, a
+sample or all rows, in scans of codes and of floats, after any writes.
+"""
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ def vector(i):
 
 
 def write(things, held, kind, i, seed):
-    """One change, and what it changes of what should be there."""
+    """One change, and its effect on the expected content."""
     if kind == "delete":
         things.delete(ids=[str(i)])
         held.pop(i, None)
@@ -69,7 +70,7 @@ def write(things, held, kind, i, seed):
 
 
 def check(things, held, where, seed):
-    """Ids, count and hits under a filter: those of one point at a time and brute force."""
+    """Ids, count and hits with a filter equal those by a predicate and by brute force."""
     matching = [i for i, one in held.items() if oracle.matches(one, where)]
     if seed % 2:  # first, before anything is kept
         page = things.get(where=where, limit=3, offset=seed % 5, include=[])["ids"]
@@ -86,7 +87,7 @@ def check(things, held, where, seed):
 
 
 def filled(client):
-    """A collection of which all columns are in memory."""
+    """A collection with all columns in memory."""
     things = client.create_collection("things", {"hnsw": {"space": "l2"}}, embedding_function=None)
     ids = range(COUNT)
     things.add(

@@ -40,7 +40,7 @@ from tests.helpers.tuned import eager_indexes, tuned
 
 @pytest.fixture
 def impatient(monkeypatch):
-    """Nobody waits long for a lock."""
+    """All waits for locks are short."""
     tuned(monkeypatch, every_lock_timeout_ms=300)
 
 
@@ -291,8 +291,8 @@ def test_processes_that_make_one_store_at_once_agree(tmp_path):
 
 
 def crowd(path: str, seconds: float) -> None:
-    """Threads that do everything at once with more collections than stay awake, and clients that
-    come and go; prints what went wrong. In a process of its own, since it might crash."""
+    """Threads that use more collections at once than stay open, and clients that come and go.
+    Prints errors. Runs in its own process, since it might crash."""
     eager_indexes()
     client, wrong = retrieval_store.Client(path), []
     every = [client.create_collection(f"many-{i}", embedding_function=None) for i in range(24)]
@@ -420,8 +420,8 @@ def test_the_process_that_holds_a_lock_is_named_and_so_is_the_collection(tmp_pat
 
 
 def asking_at_once(tmp_path, threads, seconds):
-    """Threads that read six times each, for so many seconds; how many were at it, in the median of
-    all that began, and how many reads were made."""
+    """Threads that read six times each, for this many seconds. Returns the median number of
+    concurrent reads, and the total number of reads."""
     inside_now, most, done = [], [], []
 
     def look(view):

@@ -1,4 +1,4 @@
-"""Forking while a store is open: the child opens it anew, and nobody hangs or crashes."""
+"""Forking while a store is open: the child opens it anew, and nothing hangs or crashes."""
 
 import os
 import random

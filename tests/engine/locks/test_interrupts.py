@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment: nothing stays locked, nothing is half written, nobody else notices."""
+"""Ctrl-C at any moment: nothing stays locked or half written, and other threads aren't affected."""
 
 import _imp
 import faulthandler
@@ -34,13 +34,13 @@ EVERY = 20  # moment is interrupted
 
 
 class Interrupt(KeyboardInterrupt):
-    """One that the test has sent."""
+    """An interrupt sent by the test."""
 
 
 def interrupted(call, at):
-    """Call it, and raise Interrupt at the `at`-th moment at which Python would let a signal's
-    handler run in it: when a function of Python's begins, or one of C's has ended. Returns whether
-    there were so many, and what was raised."""
+    """Call it, and raise Interrupt at the `at`-th moment at which Python could run a signal
+    handler: when a Python function begins, or a C function has ended. Returns whether there were
+    that many moments, and the raised error."""
     left = at
 
     def moment(frame, event, argument):
@@ -62,9 +62,9 @@ def interrupted(call, at):
 
 
 def at_every_moment(call, check, stride=1, first=1):
-    """Interrupt `call` at its first moment, at its second, …, until it runs through. Between them
-    `check` is called. All tracebacks are kept, as a notebook does with the last: so that no frame
-    is cleared up by being forgotten."""
+    """Interrupt `call` at its first moment, at its second, and so on, until it completes. `check`
+    is called in between. All tracebacks are kept, as in a notebook, so that no frame is released
+    early."""
     kept = []
     for at in count(first, stride):
         was, error = interrupted(call, at)
@@ -77,9 +77,8 @@ def at_every_moment(call, check, stride=1, first=1):
 
 @pytest.fixture(autouse=True)
 def nobody_interrupts_pytest(monkeypatch):
-    """What finalisers raise is ignored here, and pytest's own hook for it, which would be at work
-    at some of the moments, fails when it is interrupted itself. What was interrupted while it was
-    made goes before that is over, not in the midst of some later test."""
+    """Ignores errors in finalizers, and pytest's own hook for them, which could itself be
+    interrupted. Objects of interrupted constructors are collected here and not in a later test."""
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
     yield
     gc.collect()
@@ -87,7 +86,7 @@ def nobody_interrupts_pytest(monkeypatch):
 
 @pytest.fixture
 def elsewhere():
-    """Runs a function in another thread; an error when it hangs."""
+    """Runs a function in another thread; fails if it hangs."""
     pool = ThreadPoolExecutor(1)
 
     def run(function, *arguments):
@@ -99,7 +98,7 @@ def elsewhere():
 
 @pytest.fixture
 def store(request, tmp_path):
-    """On disk, where the test doesn't say otherwise."""
+    """On disk, unless the test says otherwise."""
     with retrieval_store.Client(None if getattr(request, "param", "") else tmp_path) as client:
         yield client
 
@@ -116,7 +115,7 @@ def numbered(client, monkeypatch=None):
 
 
 class Batches:
-    """Batches of points that are written and, in another thread, looked at."""
+    """Batches of points that are written, and read in another thread."""
 
     def __init__(self, things):
         self.things, self.numbers = things, count()
@@ -131,7 +130,7 @@ class Batches:
         )
 
     def check(self):
-        """What is there is whole, and can be written, searched and deleted."""
+        """The content is whole, and can be written, searched and deleted."""
         got = self.things.get(where={"batch": {"$gte": 0}}, include=["metadatas", "embeddings"])
         held = {}
         for metadata, embedding in zip(got["metadatas"], got["embeddings"], strict=True):
@@ -182,7 +181,7 @@ def test_an_interrupt_at_any_moment_leaves_nothing_locked_or_half_done(store, el
 def test_an_interrupt_of_a_write_with_those_of_other_threads_costs_these_nothing(
     tmp_path, monkeypatch
 ):
-    """Each of them is written once, whether it was committed with the interrupted one or not."""
+    """Each of them is written once, whether or not it was committed with the interrupted one."""
     with retrieval_store.Client(tmp_path) as client:
         things = numbered(client)
         access, numbers = inside.access(things), count()
@@ -390,8 +389,8 @@ def test_sharing_excludes_and_lets_both_sides_in():
 
 @contextmanager
 def alarm(is_meant):
-    """A real signal that raises Interrupt, once, when a function works or waits whose frame is meant;
-    gives that frame, in a list."""
+    """A real signal that raises Interrupt once, when a chosen frame runs or waits. Returns a list
+    that then contains the frame."""
     struck = []
 
     def interrupt(_, frame):
@@ -411,8 +410,8 @@ def alarm(is_meant):
 
 
 def storm(folder, wanted, seed):
-    """Real signals at random moments of random calls, forks among them, until so many of them have
-    interrupted something. A second thread uses the store all the time, and says so when it can't."""
+    """Real signals at random moments of random calls, with forks, until this many have interrupted
+    something. A second thread uses the store all the time, and reports errors."""
     eager_indexes()
     random_ = random.Random(seed)
     client = retrieval_store.Client(folder)
@@ -456,15 +455,15 @@ def storm(folder, wanted, seed):
 
 
 def unlock_imports():
-    """So does importlib, in Python, with the lock of all imports."""
+    """importlib also releases the global import lock in Python code."""
     with suppress(RuntimeError):  # another thread has it, or none
         while True:
             _imp.release_lock()
 
 
 def unlock_logging():
-    """Python's logging takes its lock and gives it back in two steps, around each fork too: what is
-    interrupted between them leaves it locked, and other threads would wait when they log next."""
+    """Python's logging takes and releases its lock in two steps, also around each fork. An
+    interrupt between them leaves it locked, and other threads would hang when they log next."""
     while logging._lock._is_owned():
         logging._lock.release()
 

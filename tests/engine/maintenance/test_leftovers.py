@@ -1,5 +1,6 @@
-"""What a compaction leaves that fails, or whose process dies: files and blocks of a generation that
-doesn't count."""
+"""The leftovers of a failed compaction, or of one whose process died: files and blocks of an unused
+generation.
+"""
 
 import errno
 import os
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.embedded
 
 
 def dead_by_half(path):
-    """A collection in which compaction is worth it, and the files of its vectors now."""
+    """A collection that is worth compacting, and its current vector files."""
     store = inside.opened(path)
     points = points_of(store, v="l2")
     vectors = np.random.default_rng(1).standard_normal((1_200, 8)).astype(np.float32)
@@ -39,7 +40,7 @@ def generations_of_blocks(path):
 
 @pytest.fixture(autouse=True)
 def by_hand(monkeypatch):
-    """Nothing is maintained but by the test, in small steps, and the smallest is worth it."""
+    """Only the test runs maintenance, in small steps, and for the smallest amounts."""
     inside.without_background(monkeypatch)
     tuned(monkeypatch, slice_bytes=4 * 1024, dead_cells=0)
 

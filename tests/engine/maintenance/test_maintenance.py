@@ -1,4 +1,4 @@
-"""Compaction: what was deleted is gone from every file, and nobody notices while it happens."""
+"""Compaction: deleted data is gone from every file, and other users aren't affected meanwhile."""
 
 import os
 import random
@@ -46,7 +46,8 @@ def content(collection):
 
 
 def churned(client, count=2_000):
-    """A collection after many updates and deletes, and strings that must not be found afterwards."""
+    """A collection after many updates and deletions, and strings that must not be found
+    afterwards."""
     things = client.create_collection("things", embedding_function=None)
     random_numbers = np.random.default_rng(0)
     ids = [str(i) for i in range(count)]

@@ -1,4 +1,4 @@
-"""Lists of words, and columns, in files: when they are written, and what of them is."""
+"""Saved lists of words and columns: when they are written, and what they contain."""
 
 import os
 import zlib
@@ -25,7 +25,7 @@ def _lists_of_few_are_worth_a_file(monkeypatch):
 
 @pytest.fixture
 def in_background(monkeypatch):
-    """Nothing is done in the background until the test says so."""
+    """Maintenance runs only when the test starts it."""
     inside.without_background(monkeypatch)
 
 
@@ -262,20 +262,20 @@ def save_columns(things):
 
 
 def sealed(file, data):
-    """Put other content in a derived file, and its size and checksum on record."""
+    """Replace the content of a derived file, and its recorded size and checksum."""
     file.write_bytes(data)
     query = "UPDATE derived SET size = ?, checksum = ? WHERE file = ?"
     sql(file.parent.parent / "points.sqlite", query, len(data), zlib.crc32(data), file.name)
 
 
 def keys_of_files(folder):
-    """The keys that there are columns of in files."""
+    """The keys of saved columns."""
     found = [derived_files.read_arrays(file, derived_files.COLUMNS) for file in files(folder)]
     return sorted(one.header[0][0] for one in found)
 
 
 def file_of(folder, path):
-    """The file of the columns of a path, its header and its arrays."""
+    """The file of a path's columns, its header and its arrays."""
     for file in files(folder):
         found = derived_files.read_arrays(file, derived_files.COLUMNS)
         if found.header[0] == [path]:
@@ -291,12 +291,12 @@ def another_number(header, arrays):
 
 
 def others_rows(header, arrays):
-    """Two points have exchanged their numbers."""
+    """Swap the numbers of two points."""
     arrays[ROWS][[7, 8]] = arrays[ROWS][[8, 7]]
 
 
 def fewer_points(header, arrays):
-    """One point is not said anything of; all others are what they were."""
+    """Leave out one point."""
     for i, array in enumerate(arrays):
         if i % 5 == ROWS:
             arrays[i] = array[array < len(arrays[PKS]) - 1]
@@ -310,7 +310,7 @@ def another_string(header, arrays):
 
 
 def points_in_disorder(header, arrays):
-    """Two points of one value stand in the wrong order."""
+    """Two points of one value are in the wrong order."""
     arrays[ROWS][-1], arrays[ROWS][-2] = arrays[ROWS][-2], arrays[ROWS][-1]
 
 

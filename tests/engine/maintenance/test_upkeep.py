@@ -1,4 +1,4 @@
-"""Upkeep in the background and by hand: beside other uses, and when things go wrong."""
+"""Maintenance in the background and on request: beside other uses, and after failures."""
 
 import gc
 import os
@@ -220,6 +220,6 @@ assert began.wait(30)
 
 
 def test_what_the_end_of_a_process_breaks_off_is_no_failure():
-    """Once a program has ended no thread starts, nor what wants one."""
+    """After the end of a program no thread can start."""
     done = subprocess.run([sys.executable, "-c", ENDS_MEANWHILE], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

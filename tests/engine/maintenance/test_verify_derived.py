@@ -1,5 +1,6 @@
-"""Derived files that someone has made to deceive, with right checksums: `verify` finds them out,
-and a store opened with rebuild=True doesn't use them. Honest ones are never accused."""
+"""Malicious derived files with correct checksums: `verify` detects them, and a store opened with
+rebuild=True doesn't use them. It reports no intact file.
+"""
 
 import itertools
 import os
@@ -33,7 +34,7 @@ COUNT, LINKS = 1_000, 2 * SMALL["hnsw"]["max_neighbors"]
 
 
 def make_all_eagerly(patch):
-    """Indexes and lists, and files of them, of the smallest collections."""
+    """The smallest collections get indexes and lists, and files of them."""
     eager_indexes(patch)
     use_trigrams(patch)
 
@@ -49,7 +50,7 @@ def derived_file(store, kind):
 
 
 def replaced(file, data):
-    """Put other content in a derived file, and its size and checksum on record."""
+    """Replace the content of a derived file, and its recorded size and checksum."""
     file.write_bytes(data)
     query = "UPDATE derived SET size = ?, checksum = ? WHERE file = ?"
     sql(file.parent.parent / "points.sqlite", query, len(data), zlib.crc32(data), file.name)
@@ -71,8 +72,8 @@ def problem_reports(client):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Makes a closed store whose collection has an index of that metric in a file, once for all
-    tests, and tells its place."""
+    """Creates closed stores whose collections have a saved index of the metric, once for all tests.
+    Returns a function from metric to path."""
 
     @cache
     def make(metric):
@@ -87,12 +88,13 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def indexed(made, tmp_path):
-    """A copy of one of them."""
+    """A copy of such a store."""
     return shutil.copytree(made("l2"), tmp_path / "store")
 
 
 def graph(data):
-    """The vectors of a graph at the lowest level, as words: how many links, links, vector, label."""
+    """The vectors of a graph at the lowest level, as words: number of links, links, vector,
+    label."""
     element = 4 * (1 + LINKS + DIMENSION + 2)
     return np.frombuffer(data, "<u4", COUNT * element // 4, HEADER.itemsize).reshape(COUNT, -1)
 
@@ -110,7 +112,7 @@ def replace_one_number(data):
 
 
 def cut_links(data):
-    """Only a ring of the first 200 can be reached."""
+    """Only a ring of the first 200 vectors is reachable."""
     data[HEADER.itemsize + graph(data).nbytes :] = bytes(4 * COUNT)  # the upper levels
     elements = graph(data)
     elements[:, 0] = 0
@@ -145,7 +147,7 @@ def make_false(store, change):
 
 
 def found_and_nearest(store, **options):
-    """What queries find, and what they should; and how many vectors of the index were loaded."""
+    """The found and the true nearest points, and how many vectors of the index were loaded."""
     with retrieval_store.Client(store, **options) as client:
         things = client.get_collection("things", embedding_function=None)
         loaded, queries = load_index(things), cloud(30, 5)
@@ -310,7 +312,7 @@ def test_a_file_that_is_replaced_while_it_is_looked_at_is_no_problem(indexed, mo
 
 
 def test_what_is_replaced_at_each_look_ends_verification_all_the_same(indexed, monkeypatch):
-    """It did nothing but read the whole collection again, as long as a writer was busy."""
+    """It would otherwise only reload the collection as long as another writer is busy."""
     looked = []
 
     def replacing(compare, path, made, comparison):
@@ -418,13 +420,13 @@ PARTS = (
 
 
 def taken_apart(file):
-    """The one segment of a file of lists, as arrays."""
+    """The only segment of a file of lists, as arrays."""
     found = derived_files.read_arrays(file, derived_files.LISTS)
     return dict(zip(PARTS, [array.copy() for array in found.arrays], strict=True))
 
 
 def put_together(file, *segments):
-    """What would be in the file, of the same key, with these segments."""
+    """The content of a file of the same key with these segments."""
     reported, (has_words,) = derived_files.read_arrays(file, derived_files.LISTS).header
     header = [reported, [has_words] * len(segments)]
     arrays = [segment[name] for segment in segments for name in PARTS]
@@ -444,7 +446,7 @@ def without_postings(arrays):
 
 
 def move_one_posting(arrays):
-    """… to a document that hasn't got the term."""
+    """Move it to a document without the term."""
     offsets, owners = arrays["offsets"], arrays["owners"]
     sizes = np.diff(offsets)
     term = int(np.flatnonzero((sizes > 1) & (sizes < len(arrays["pks"]) // 2))[3])
@@ -455,7 +457,7 @@ def move_one_posting(arrays):
 
 
 def leave_one_out(arrays):
-    """A document of which nothing is known."""
+    """Leave out a document."""
     kept = arrays["owners"] != 5
     arrays["offsets"] = np.append(0, np.cumsum(kept))[arrays["offsets"]]
     for name in ("owners", "weights"):
@@ -477,13 +479,13 @@ def words_of(arrays):
 
 
 def disorder_of_terms(arrays):
-    """Two terms aren't found, since they aren't where they are looked for."""
+    """Two terms are out of order, so lookups miss them."""
     name = "order" if len(arrays["order"]) else "terms"
     arrays[name][[0, -1]] = arrays[name][[-1, 0]]
 
 
 def disorder(arrays):
-    """The last list of several documents, backwards: of which a reader may see only a part."""
+    """The last list with several documents, reversed; a reader may see only a part."""
     offsets = arrays["offsets"]
     term = int(np.flatnonzero(np.diff(offsets) > 1)[-1])
     some = slice(offsets[term], offsets[term + 1])
@@ -542,7 +544,7 @@ def test_lists_that_deceive_are_made_of_the_documents_when_what_was_written_sinc
 
 @pytest.fixture(scope="module")
 def right(with_lists):
-    """What is found by lists that are right."""
+    """The hits by correct lists."""
     with pytest.MonkeyPatch.context() as patch:
         make_all_eagerly(patch)
         return texts_found(with_lists, read_only=True)
@@ -725,7 +727,7 @@ def test_an_index_of_a_package_is_compared_by_what_it_finds(with_usearch, tmp_pa
 
 
 def test_a_file_that_goes_before_its_size_is_asked_for_is_no_problem(indexed, monkeypatch):
-    """As one does that another process has replaced just now."""
+    """For example a file that another process has just replaced."""
 
     def removing(compare, path, made, comparison):
         compare(path, made, comparison)

@@ -1,5 +1,6 @@
-"""Collections that are searched by codes: exact, from the first query on, whatever becomes of the
-files."""
+"""Collections searched by codes: results are exact from the first query on, whatever happens to the
+files.
+"""
 
 import logging
 import os
@@ -58,7 +59,7 @@ def methods(things, queries=None, **more):
 
 
 def check_answers(things, held, metric="cosine", seed=5, where=None, allowed=None):
-    """Hits are those of float64 brute force over what is held, by id."""
+    """The hits, by id, equal those of float64 brute force over the stored vectors."""
     ids = sorted(held if allowed is None else set(held) & set(allowed))
     queries = cloud(4, seed)
     found = things.query(query_embeddings=queries, n_results=7, where=where)
@@ -133,8 +134,8 @@ ROWS = 40_000
 
 
 def ask_until_copied(things, where, seed, most, monkeypatch):
-    """How often a filter was asked until the codes of what it allows were copied, if they were;
-    and by how many bytes the memory of filters grew then."""
+    """How many queries with a filter ran until the codes of its points were copied, if they were,
+    and by how many bytes the filter cache grew then."""
     copied = steps.noted(monkeypatch, "gather_codes")
     for query in range(1, most + 1):
         before = things.stats()["memory"]["filters"]
@@ -334,7 +335,7 @@ def test_what_is_deleted_is_in_no_file_after_optimize(tmp_path):
 
 
 def falsify(file):
-    """Without the upper halves of some rows."""
+    """Remove the upper halves of some rows."""
     data = bytearray(file.read_bytes())
     data[len(data) // 3 : len(data) // 3 + 500] = bytes(500)
     file.write_bytes(data)
@@ -368,7 +369,8 @@ def test_vectors_that_codes_cannot_tell_apart_are_searched_as_they_are(client, m
 
 @pytest.mark.parametrize("query", [{"n_results": 210}, {"where": {"n": -1}, "n_results": 3}])
 def test_queries_that_codes_cannot_answer_say_nothing_of_others(client, monkeypatch, query):
-    """The farthest nine hundred can't be told apart: that is no matter for the nearest three."""
+    """The farthest nine hundred can't be distinguished; that doesn't matter for the nearest
+    three."""
     tuned(monkeypatch, share_of_a_large_result=16, exact_at_least=1)
     things = populated(client, 200)
     others = {"embeddings": [-cloud(1, 5)[0]] * 900, "metadatas": [{"n": -1}] * 900}

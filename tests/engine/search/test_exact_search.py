@@ -1,4 +1,4 @@
-"""Collections too small for an index, against float64 brute force."""
+"""Collections too small for an index, compared with float64 brute force."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ WAYS = {
     ["exact", "over-fetch", *(pytest.param(way, marks=with_codes) for way in ("codes", "signs"))],
 )
 def test_dot_products_of_small_vectors_keep_their_digits(way, size, tmp_path, monkeypatch):
-    """1 - dot has lost them; that distance is what hits are told with, and not what ranks them."""
+    """1 - dot would lose them. Hits have that distance, but it isn't used for ranking."""
     WAYS[way](monkeypatch)
     random = np.random.default_rng(8)
     centres = np.repeat(random.standard_normal((150, 24)), 20, axis=0)

@@ -1,4 +1,4 @@
-"""Likeness to examples, against all similarities in float64."""
+"""Similarity to examples, compared with all similarities in float64."""
 
 import numpy as np
 import pytest

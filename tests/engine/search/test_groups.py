@@ -1,4 +1,4 @@
-"""Groups of what is ranked, against plain loops."""
+"""Groups of hits, compared with plain loops."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def labels_in(value):
 
 
 def grouped(held, query, groups, size):
-    """The first groups of all points, ranked by their products with the query."""
+    """The first groups over all points, ranked by their products with the query."""
     found = {}
     for i in sorted(held, key=lambda i: -float(held[i][0] @ query)):
         for label in labels_in(held[i][1]):
@@ -38,7 +38,7 @@ AT = ValuesAt(JsonPath(("key",)), "anything")
 
 
 def grouping(groups, size):
-    """By the values at `key`."""
+    """Group by the values at `key`."""
 
     def among(values):
         return Equals(AT, tuple(values))
@@ -50,7 +50,7 @@ def grouping(groups, size):
 
 
 class Points:
-    """Points with a value at `key`, in a store and beside it."""
+    """Points with a value at `key`, in a store and in a list."""
 
     def __init__(self, store, numbers):
         self.points, self.numbers = points_of(store, v=NewSpace("ip")), numbers

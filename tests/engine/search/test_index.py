@@ -1,4 +1,5 @@
-"""The index: never a wrong or a missing hit, whatever was written, by whom, and while it is built."""
+"""The index: no wrong or missing hit, whatever was written by any process, also while it is
+built."""
 
 import random
 import threading

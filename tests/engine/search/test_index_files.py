@@ -1,5 +1,6 @@
-"""Files of indexes: one process makes them, others load them; damaged, hostile or missing, they are
-made again and never answer a query."""
+"""Saved indexes: one process builds them, others load them. Damaged, malicious or missing files are
+rebuilt and never used.
+"""
 
 import shutil
 import zlib
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("eager")
 
 
 def answers(store):
-    """What queries find, and how many vectors came from a file."""
+    """The hits of queries, and how many vectors came from a file."""
     with retrieval_store.Client(store, read_only=True) as client:
         things = client.get_collection("things", embedding_function=None)
         loaded, queries = load_index(things), cloud(20, 5)

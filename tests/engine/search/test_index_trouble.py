@@ -1,4 +1,4 @@
-"""Indexes when things go wrong: interruptions, odd data, tampering."""
+"""Indexes after interruptions, with unusual data, and after tampering."""
 
 import json
 import zlib

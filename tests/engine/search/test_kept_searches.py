@@ -1,5 +1,4 @@
-"""Filters that are used again and again, whose searches are kept ready: right whatever is written
-between two of them."""
+"""Repeated filters, whose searches are cached: results are right whatever is written in between."""
 
 import gc
 import threading
@@ -48,7 +47,7 @@ def allowed(held, where):
 
 
 def check(things, held, where, metric, seed, k=4):
-    """The hits are those of brute force; of equally near ones those that were inserted first."""
+    """The hits are those of brute force; equally near hits come in the order of insertion."""
     query = cloud(1, seed)[0] + np.float32(0.25)
     some = allowed(held, where)
     found = things.query(query_embeddings=query, n_results=k, where=where)
@@ -68,7 +67,8 @@ def derived_files_open():
 
 
 def closed(things):
-    """Close the files of a collection; whether all are, which maintenance may use for a moment."""
+    """Close the files of a collection. Returns whether all are closed; maintenance may use them for
+    a moment."""
     inside.close_files(inside.access(things))
     gc.collect()
     return not derived_files_open()

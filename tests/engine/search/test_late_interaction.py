@@ -1,4 +1,4 @@
-"""Several vectors a point, against plain loops."""
+"""Several vectors per point, compared with plain loops."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,5 @@
-"""Recall at the defaults, on real embeddings of real text, whatever share of points a filter leaves."""
+"""Recall with default settings, on real embeddings of real text, under filters of any
+selectivity."""
 
 import ast
 import sysconfig
@@ -20,8 +21,8 @@ pytestmark = pytest.mark.models
 
 
 def lines_of_python() -> list[str]:
-    """Distinct lines of the language reference and of the standard library's docstrings, as many
-    as are wanted: it takes long to read them all."""
+    """Distinct lines of the language reference and of the standard library's docstrings, until
+    there are enough; reading all takes long."""
     lines = dict.fromkeys(long_lines(topics.values()))
     for file in sorted(Path(sysconfig.get_path("stdlib")).rglob("*.py")):
         if len(lines) >= POINTS + QUERIES:
@@ -111,7 +112,7 @@ def test_recall_is_at_least_99_percent_under_filters_of_any_share(searched, shar
 
 @pytest.mark.parametrize("share", [0.5, 0.1])
 def test_recall_is_as_good_when_the_filter_names_a_region(searched, share):
-    """The points that the filter allows lie together, near some queries and far from others."""
+    """The matching points lie together, near some queries and far from others."""
     things, vectors, queries, _ = searched
     direction = vectors[17] / np.linalg.norm(vectors[17])
     along = similarities(vectors, direction[None])[0]

@@ -1,5 +1,6 @@
-"""Collections that are searched by signs: as many of the nearest are found as was asked for,
-whatever is written meanwhile, and whatever becomes of the files."""
+"""Collections searched by signs: the requested share of the nearest is found, whatever is written
+meanwhile, and whatever happens to the files.
+"""
 
 import json
 import shutil
@@ -32,7 +33,7 @@ def eager(monkeypatch):
 
 
 def measure_soon(patch=None):
-    """… and quickly: by half of the usual questions."""
+    """Measure soon, and quickly, with half of the usual queries."""
     eager_signs(patch)
     tuned(patch, questions_of_each_kind=12)
 
@@ -43,8 +44,8 @@ def store(tmp_path):
 
 
 def groups(count, seed=0):
-    """Vectors that lie around two hundred centres, as those of texts do around what they are about:
-    the seed chooses the vectors, but never the centres."""
+    """Vectors around two hundred centres, like embeddings of texts on topics. The seed changes the
+    vectors, but not the centres."""
     centres = np.random.default_rng(99).standard_normal((200, DIMENSION))
     drawn = np.random.default_rng(seed).standard_normal((count, DIMENSION + 1))
     chosen = centres[(np.abs(drawn[:, -1]) * 1e6).astype(int) % 200]
@@ -64,7 +65,7 @@ def populated(client, count=COUNT, configuration=CONFIGURATION, name="things"):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A store as most tests want it, of which each has a copy."""
+    """A store for most tests; each gets a copy."""
     path = tmp_path_factory.mktemp("made") / "store"
     with pytest.MonkeyPatch.context() as patch:
         measure_soon(patch)
@@ -98,7 +99,7 @@ def methods(things, queries=None, **more):
 
 
 def found_of(things, true_ones, queries, **more):
-    """The share of the true ones that is found."""
+    """The share of the true hits that is found."""
     hits = things.query(query_embeddings=queries, n_results=10, include=[], **more)["ids"]
     right = [len(set(found) & set(true)) for found, true in zip(hits, true_ones, strict=True)]
     return sum(right) / sum(map(len, true_ones))
@@ -226,7 +227,7 @@ def test_why_names_the_recall_for_what_was_missed(client, monkeypatch):
 
 @pytest.mark.parametrize("metric", ["ip"])
 def test_of_uniform_noise_as_many_are_found(client, metric):
-    """Whose hits lie just above the threshold, all of them."""
+    """Its hits all lie just above the threshold."""
     noise = np.random.default_rng(3).standard_normal((COUNT + 50, 64)).astype(np.float32)
     configuration = {"hnsw": {"space": metric}, "recall": 0.98}
     things = client.create_collection("noise", configuration, embedding_function=None)
@@ -238,7 +239,7 @@ def test_of_uniform_noise_as_many_are_found(client, metric):
 
 
 def test_vectors_from_elsewhere_are_found_at_once(things):
-    """As many as a third of all, that are like nothing that was measured."""
+    """A third of all vectors, unlike any that was measured."""
     more = groups(COUNT // 3, 9) * 0.3 + 4 * np.random.default_rng(1).standard_normal(DIMENSION)
     more = more.astype(np.float32)
     things.add(ids=[f"new {i}" for i in range(len(more))], embeddings=more)
@@ -266,7 +267,7 @@ def test_it_is_measured_again_once_there_are_a_quarter_more(store):
 
 @pytest.mark.parametrize("left", [0, 5])
 def test_of_hardly_any_vectors_nothing_is_measured(things, monkeypatch, left):
-    """Where all others are dead, and nothing has been compacted yet."""
+    """All others are dead, and nothing has been compacted yet."""
     tuned(monkeypatch, dead_cells=10**9)
     known_before = known(things)
     things.delete(ids=[str(i) for i in range(left, COUNT)])
@@ -337,7 +338,7 @@ def test_a_damaged_file_is_made_again(filled, kind, caplog):
 
 
 def replaced(path, content):
-    """Give a derived file another content, and its record the checksum and the size of that."""
+    """Replace the content of a derived file, and its recorded checksum and size."""
     path.write_bytes(content)
     record = "UPDATE derived SET checksum = ?, size = ? WHERE file = ?"
     sql(path.parents[1] / "points.sqlite", record, zlib.crc32(content), len(content), path.name)

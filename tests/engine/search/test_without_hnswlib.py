@@ -1,5 +1,6 @@
-"""Where hnswlib isn't installed there is no graph, and nobody is told to install it: large collections
-have clusters. A store goes to such a place and back."""
+"""Without hnswlib there is no graph, and no message asks to install it. A store can move to such an
+installation and back.
+"""
 
 import subprocess
 import sys

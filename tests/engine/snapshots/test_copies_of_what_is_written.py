@@ -1,7 +1,8 @@
-"""Whatever copies a collection's files, of any size, gives one state of it while others write.
+"""Every way of copying a collection's files, of any size, gives one consistent state while others
+write.
 
-What is in SQLite's log has no checksums of its own pages yet; only copies that are larger than the
-page cache show whether they get them.
+Pages in SQLite's log have no checksums of their own yet. Only copies larger than the page cache
+show whether they get them.
 """
 
 import threading
@@ -62,7 +63,7 @@ def copy(collection, client, path):
 
 
 def copied(path):
-    """The records of a copy; nothing in it may be damaged."""
+    """The records of a copy; fails if anything in it is damaged."""
     with Client(path) as client:
         assert not any(report.problem for report in client.verify())
         collection = client.get_collection(NAME, embedding_function=None)
@@ -106,7 +107,7 @@ def written_by_a_thread(path, collection, records):
 
 
 def refuse_mixtures(tmp_path, megabytes, written):
-    """Copy a database of this size in each way, while it is written to."""
+    """Copy a database of this size in each way during writes, and check its consistency."""
     records = megabytes * 1_000_000 // RECORD_BYTES
     with Client(tmp_path / "store") as client:
         collection = filled(client, records)

@@ -1,5 +1,6 @@
 """While vectors are copied, which may take minutes, the process can fork, and others write, compact
-and delete: the copy has what was there."""
+and delete. The copy has the content of its beginning.
+"""
 
 import os
 
@@ -22,7 +23,7 @@ def store(tmp_path):
 
 
 def copies(store, tmp_path):
-    """Each way of copying, by name, with a function that returns what the copy has."""
+    """Each way of copying, by name, with a function that returns the content of the copy."""
     things = store.get_collection("things")
 
     def snapshot():

@@ -1,4 +1,4 @@
-"""Snapshots: what is in them, that they are of one moment, and that nothing wrong is restored."""
+"""Snapshots: their content, that they are of one moment, and that no damaged one is restored."""
 
 import errno
 import fcntl
@@ -50,7 +50,7 @@ def everything(collection):
 
 @pytest.fixture
 def snapshot(tmp_path):
-    """One of a store with two collections."""
+    """A snapshot of a store with two collections."""
     with Client(tmp_path / "store") as client:
         filled(client, "notes"), filled(client, "letters")
         client.snapshot(tmp_path / "store.zip")
@@ -188,7 +188,7 @@ def test_what_may_never_end_is_no_snapshot(tmp_path):
 
 
 def rewritten(snapshot, change):
-    """The snapshot with other files; its manifest, unless that is changed, stays as it is."""
+    """The snapshot with changed files. Its manifest is unchanged, unless `change` replaces it."""
     with zipfile.ZipFile(snapshot) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
         comment = archive.comment
@@ -207,7 +207,7 @@ def with_manifest(held, **said):
 
 
 def escaping(files):
-    """Names that lead elsewhere, in the archive and in its manifest."""
+    """Names with paths outside, in the archive and in its manifest."""
     data = orjson.loads(files["manifest.json"])
     name = next(iter(data["files"]))
     data["files"]["../escaped"] = data["files"].pop(name)
@@ -227,7 +227,7 @@ def shorter(files):
 
 
 def other_vectors(files):
-    """All checksums of the snapshot right, and those in points.sqlite not."""
+    """All checksums of the snapshot are right, but those in points.sqlite are wrong."""
     data = orjson.loads(files["manifest.json"])
     name = next(name for name in files if name.endswith(".vectors"))
     files[name] = bytes(len(files[name]))
@@ -259,7 +259,7 @@ def test_what_is_wrong_is_refused_and_leaves_nothing(tmp_path, snapshot, change,
 
 @pytest.mark.property
 def test_no_flipped_byte_goes_unseen(tmp_path, snapshot):
-    """Whatever byte of a snapshot is another, it is refused, or what comes back is the same."""
+    """If a byte of a snapshot changes, it is refused, or the restored content is the same."""
     content = snapshot.read_bytes()
     with Client(tmp_path / "store") as client:
         expected = everything(client.get_collection("notes", embedding_function=None))

@@ -1,4 +1,4 @@
-"""Formats: older ones are brought up to date, newer ones and other programs' refused."""
+"""Format versions: older ones are upgraded, newer ones and other programs' are refused."""
 
 import shutil
 import subprocess
@@ -59,20 +59,20 @@ print("apsw.sqlite_extra" in __import__("sys").modules, apsw.vfs_names()[0] != "
 
 
 def as_version_6(store):
-    """Take back what the seventh format version added."""
+    """Undo what the seventh format version added."""
     for file in store.glob("*/points.sqlite"):
         sql(file, "ALTER TABLE changes DROP COLUMN keys; PRAGMA user_version = 6")
 
 
 def as_version_5(store):
-    """And what the sixth did."""
+    """Undo what the sixth version added, too."""
     as_version_6(store)
     for file in store.glob("*/points.sqlite"):
         sql(file, "DROP TABLE unsynced; PRAGMA user_version = 5")
 
 
 def as_version_4(store):
-    """And what the fifth did."""
+    """Undo what the fifth version added, too."""
     as_version_5(store)
     for file in store.glob("*/points.sqlite"):
         sql(
@@ -83,21 +83,21 @@ def as_version_4(store):
 
 
 def as_version_3(store):
-    """And what the fourth did."""
+    """Undo what the fourth version added, too."""
     as_version_4(store)
     for file in store.glob("*/points.sqlite"):
         sql(file, "ALTER TABLE changes DROP COLUMN parts; PRAGMA user_version = 3")
 
 
 def as_version_2(store):
-    """And what the third did."""
+    """Undo what the third version added, too."""
     as_version_3(store)
     for file in store.glob("*/points.sqlite"):
         sql(file, "ALTER TABLE spaces DROP COLUMN datatype; PRAGMA user_version = 2")
 
 
 def as_version_1(store):
-    """And what the second did."""
+    """Undo what the second version added, too."""
     as_version_2(store)
     for file in store.glob("*/points.sqlite"):
         sql(
@@ -108,7 +108,7 @@ def as_version_1(store):
 
 
 def as_catalog_3(store):
-    """Take back what the fourth format version of the catalog added."""
+    """Undo what the fourth format version of the catalog added."""
     sql(
         store / "catalog.sqlite",
         "DROP TABLE aliases; DROP INDEX apart; ALTER TABLE collections DROP COLUMN apart;"
@@ -117,7 +117,7 @@ def as_catalog_3(store):
 
 
 def as_catalog_2(store):
-    """And what the third did."""
+    """Undo what its third version added, too."""
     as_catalog_3(store)
     sql(store / "catalog.sqlite", "DROP INDEX flagged; PRAGMA user_version = 2")
 

@@ -1,4 +1,4 @@
-"""Databases that somebody has made to deceive SQLite itself: journals, schemas, trees without end."""
+"""Malicious databases that attack SQLite itself: journals, schemas, endless trees."""
 
 import os
 import re
@@ -33,7 +33,8 @@ def store(tmp_path):
 
 
 def super_journal(database, victim):
-    """A journal that makes SQLite before 3.53.3 delete the file that it calls its super-journal."""
+    """A journal that makes SQLite before 3.53.3 delete the file that the journal names as its
+    super-journal."""
     magic = bytes.fromhex("d9d505f920a163d7")
     pages, name = database.stat().st_size // 4096, str(victim).encode()
     head = magic + struct.pack(">IIIII", 0, 0, pages, 512, 4096)
@@ -130,7 +131,7 @@ def test_a_tree_without_end_ends(store, monkeypatch):
 
 
 def test_connections_of_many_threads_at_once_have_small_caches(tmp_path):
-    """Dozens of large ones were half a gigabyte."""
+    """Dozens of large caches took half a gigabyte."""
     filled(tmp_path)
     with retrieval_store.Client(tmp_path) as client:
         things = client.get_collection("things")

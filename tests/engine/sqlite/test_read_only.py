@@ -1,4 +1,4 @@
-"""Who may only look at a store changes nothing in it."""
+"""A read-only client changes nothing in a store."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from tests.helpers.small_stores import filled
 
 
 def files(path):
-    """Every file, with what tells whether it was changed."""
+    """Every file, with its stamps and content, to detect changes."""
     found = (one for one in path.rglob("*") if one.is_file())
     return {one: (one.read_bytes(), one.stat().st_mtime_ns) for one in found}
 
@@ -85,7 +85,7 @@ def test_a_log_that_another_process_uses_stays(tmp_path):
 
 
 def test_every_connection_to_a_store_that_is_only_read_is_on_guard(tmp_path, monkeypatch):
-    """What is in a store may be made so that reading it never ends."""
+    """A store may be constructed so that reading it never ends."""
     filled(tmp_path)
     guarded, opened = steps.noted(monkeypatch, "begin_connection"), []
     connection = apsw.Connection

@@ -1,4 +1,6 @@
-"""States in memory: they follow what is written, here and elsewhere, and stay as they were for who holds them."""
+"""States in memory: new states have all writes of this and other processes; a state that a reader
+holds never changes.
+"""
 
 import apsw
 import numpy as np

@@ -50,8 +50,8 @@ builds = st.tuples(st.sampled_from("ab"), few, few, st.integers(0, 2))
 @settings(max_examples=20)
 @given(st.lists(st.one_of(writes, builds), max_size=30), st.sampled_from([3, 1_000]))
 def test_stale_are_all_rows_that_were_changed_since_also_where_changes_were_merged(steps, kept):
-    """Of what the layers are made of, if a change says what it has changed: "a" of a, "b" of b.
-    Some are made of a state, and asked for in one, that isn't the newest any more."""
+    """A change may name its parts, "a" or "b"; then it counts only for layers built from that part.
+    Some layers are built and read in a state that isn't the newest."""
     cache, seq, changed, built, floor = LayerCache(0, frozenset), 0, [], {}, None
     with pytest.MonkeyPatch.context() as patch:
         tuned(patch, changes_kept=kept)

@@ -1,4 +1,4 @@
-"""States in files: mapped when a collection is opened, brought up to date, and never trusted."""
+"""Saved states: mapped when a collection is opened, updated, and never trusted."""
 
 import errno
 import os
@@ -78,7 +78,7 @@ def maps_state(points):
 
 
 def contents(points):
-    """All that a state says, by pks and slots, in lists; and the same as the database says it."""
+    """The content of a state by pks and slots, as lists; and the same from the database."""
     return points.access.read(
         lambda view: (contents_of(view.state), contents_of(points.access.state_in_database(view)))
     )
@@ -106,7 +106,7 @@ def nearest(points, number, space="v"):
 
 
 def replaced(file, data):
-    """Put other content in the file, and its size and checksum on record."""
+    """Replace the content of the file, and its recorded size and checksum."""
     file.write_bytes(data)
     query = "UPDATE derived SET size = ?, checksum = ? WHERE file = ?"
     sql(file.parent.parent / "points.sqlite", query, len(data), zlib.crc32(data), file.name)
@@ -174,7 +174,7 @@ def test_a_write_copies_nothing_as_long_as_there_is_room(folder):
 
 
 class SavedStates(TwoStores):
-    """Any sequence of operations, with states that are saved now and then."""
+    """Any sequence of operations; states are saved now and then."""
 
     @initialize()
     def start(self):
@@ -340,7 +340,7 @@ def test_a_file_that_is_swept_stays_with_who_maps_it(folder):
 
 
 def arrays_of(folder, data):
-    """The arrays in the content of a file, by name, to be changed: those of both spaces."""
+    """The arrays in a file, by name, for changes: those of both spaces."""
     file, (store, points) = state_file(folder), opened(folder, "read-only")
     state = held(points)
     start, found = state.mapped.start, {"pks": state.pks}
@@ -354,7 +354,7 @@ def arrays_of(folder, data):
 
 
 def swap_owners(arrays):
-    """Two points exchange their vectors."""
+    """Swap the vectors of two points."""
     arrays["v rows"][[20, 30]] = arrays["v rows"][[30, 20]]
     arrays["v slots"][arrays["v rows"][[20, 30]]] = [20, 30]
 
@@ -368,7 +368,7 @@ def lose_half(arrays):
 
 
 def forget_a_point(arrays):
-    """A point has the number of one that is gone."""
+    """A point has the number of a deleted one."""
     arrays["pks"][1] = 1
 
 

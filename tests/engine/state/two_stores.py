@@ -1,5 +1,6 @@
-"""Any sequence of operations, through two stores on one directory that are reopened now and then,
-against a plain dict."""
+"""Any sequence of operations, through two stores on one directory that are sometimes reopened,
+compared with a dict.
+"""
 
 import shutil
 import tempfile

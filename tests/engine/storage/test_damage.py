@@ -1,4 +1,4 @@
-"""A flipped bit, anywhere: an error that names the file, or nothing that anybody could notice."""
+"""A flipped bit anywhere: either an error that names the file, or no visible effect."""
 
 import os
 import random
@@ -20,7 +20,7 @@ def flip(file, place, bit):
 
 
 def check_flips(path, tmp_path, places_of):
-    """Flip a bit at each of the places of each file; returns how many flips there were."""
+    """Flip a bit at each of these places of each file; returns the number of flips."""
     whole = everything(path)
     assert problems(path) == set()
     files = [path / "catalog.sqlite", *path.glob("*/points.sqlite"), *path.glob("*/*.vectors")]

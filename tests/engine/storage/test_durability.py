@@ -1,4 +1,6 @@
-"""A writer killed at random moments: what was acknowledged is there, and no batch in part."""
+"""A writer is killed at random moments: acknowledged writes are there, and no batch is there in
+part.
+"""
 
 import random
 import time
@@ -22,7 +24,7 @@ from tests.helpers.processes import (
 
 
 def batches_in(path) -> set[int]:
-    """The batches that the store holds, each of them seen to be whole and right."""
+    """The batches in the store; each is checked to be whole and right."""
     with retrieval_store.Client(path) as client:
         collection = client.get_or_create_collection("things", embedding_function=None)
         got = collection.get(include=["metadatas", "documents", "embeddings"])
@@ -48,13 +50,13 @@ def batches_in(path) -> set[int]:
 
 
 def done(held: set[int], line: str) -> set[int]:
-    """What is held after the write that the line acknowledges."""
+    """The expected content after the acknowledged write."""
     kind, batch = line.split()
     return held | {int(batch)} if kind == "added" else held - {int(batch)}
 
 
 def write_after(line: str | None, first: int) -> str:
-    """The write that the writer makes after the one that the line acknowledges."""
+    """The next write after the acknowledged one."""
     if line is None:
         return f"added {first}"
     kind, batch = line.split()
@@ -64,8 +66,8 @@ def write_after(line: str | None, first: int) -> str:
 
 
 def kill_again_and_again(path, kills: int, seed: int, most: int, eager: bool = False) -> int:
-    """Kill a writer so many times, anywhere in one of its first `most` writes or soon after, and
-    compare after each; returns how many writes there were."""
+    """Kill a writer this many times, anywhere in one of its first `most` writes or soon after, and
+    compare after each kill. Returns the number of writes."""
     moments = random.Random(seed)
     held: set[int] = set()
     first = writes = 0
@@ -120,7 +122,7 @@ def test_of_what_threads_commit_together_a_kill_loses_nothing_acknowledged(tmp_p
 
 
 def turns(number):
-    """Whose vectors there are after that transaction, and all before it."""
+    """The expected vectors after this transaction and all before it."""
     held = {}
     for each in range(number + 1):
         held[each % TURNS] = each

@@ -1,9 +1,8 @@
-"""Every file of a store changed at random, by one who makes all checksums right again: whoever uses
-it then gets an answer or an error of ours, in bounded time and memory, and nothing outside of the
-store changes.
+"""Every file of a store is changed at random, with correct checksums. Each use of it then gives a
+result or an error of ours, in bounded time and memory, and nothing outside of the store changes.
 
-What is changed, and how, depends on the seed alone, and the last one is shown when a test fails:
-`python -m tests.engine.storage.test_format_fuzz TARGET FOLDER SEED SEED+1` does it again.
+The changes depend on the seed alone, and a failing test shows its seed. `python -m
+tests.engine.storage.test_format_fuzz TARGET FOLDER SEED SEED+1` repeats it.
 """
 
 import contextlib
@@ -63,7 +62,7 @@ EVERYTHING = ["metadatas", "documents", "embeddings", "uris"]
 
 
 def make(folder):
-    """A closed store, and beside it the same with what was written last still in its log."""
+    """A closed store, and a copy whose last writes are still in the log."""
     chance = random.Random(0)
     with (
         mock.patch("uuid.uuid4", lambda: uuid.UUID(int=chance.getrandbits(128), version=4)),
@@ -93,7 +92,7 @@ def fill(folder):
 
 
 def with_spaces(client):
-    """A collection that has vector spaces of all kinds, as only the engine can make it."""
+    """A collection that has vector spaces of all kinds, which only the engine can create."""
     store = inside.store(client)
     client.create_collection("things", SMALL, embedding_function=None)
     settings = store.by_name("things").settings
@@ -125,7 +124,7 @@ def put_special(client, count):
 
 
 def lose_some(client):
-    """Vectors, a vector space, and the names that only other fronts know."""
+    """Remove vectors, a vector space, and names that only other interfaces know."""
     points = inside.named(client, "things")
     points.transact(lambda changes: changes.delete_vectors(["8", "9"], None, [SPACE], True))
     points.add_space("gone", NewSpace("ip", kind="sparse"))
@@ -245,7 +244,7 @@ USES = [
 
 
 def use(store, tally):
-    """All that can be done with a store; `tally` counts what came of it."""
+    """Use a store in every way; `tally` counts the outcomes."""
     for calls, options in USES:
         tally["refused"] += 1  # unless all goes well
         with contextlib.suppress(RetrievalStoreError), watched():
@@ -265,8 +264,8 @@ def attempt(call, tally):
 
 @contextlib.contextmanager
 def watched():
-    """What takes too long ends the process, and says where it was. It is the processor's time that
-    counts, of which other programs take nothing away; the clock is for what only waits."""
+    """Ends the process after too long, with a traceback. It measures CPU time, which other programs
+    don't affect, and elapsed time for calls that only wait."""
     spent = resource.getrusage(resource.RUSAGE_SELF)
     most = resource.getrlimit(resource.RLIMIT_CPU)[1]
     resource.setrlimit(resource.RLIMIT_CPU, (int(spent.ru_utime + spent.ru_stime) + LONGEST, most))
@@ -285,7 +284,7 @@ def databases(store):
 
 
 def by_kind(files):
-    """In an order that doesn't depend on the ids in their names."""
+    """Sorted independently of the ids in their names."""
     return sorted(files, key=lambda file: (file.name.split(".")[0], file.stat().st_size))
 
 
@@ -300,14 +299,14 @@ def few(chance):
 
 @contextlib.contextmanager
 def opened(file):
-    """A connection that makes the checksums of pages right, and allows everything."""
+    """A connection that makes the checksums of pages right, and allows every change."""
     with closing(apsw.Connection(str(file), vfs=inside.CHECKSUM_VFS)) as connection:
         connection.execute("PRAGMA ignore_check_constraints = ON; PRAGMA synchronous = OFF")
         yield connection
 
 
 def values(store, chance):
-    """Any value in any column, in some rows or all of them; and rows gone, or there again."""
+    """Random values in any column, in some rows or all; and deleted or restored rows."""
     file = chance.choice([*databases(store), things_file(store), things_file(store)])
     with anything_allowed(file), opened(file) as connection:
         query = "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name"
@@ -319,7 +318,8 @@ def values(store, chance):
 
 @contextlib.contextmanager
 def anything_allowed(file):
-    """Without NOT NULL meanwhile, which the schema must have again when the store is opened."""
+    """Without NOT NULL constraints meanwhile; they are restored, since opening a store checks its
+    schema."""
     query = "SELECT rowid, sql FROM sqlite_schema WHERE sql IS NOT NULL"
     with opened(file) as connection:
         before = connection.execute(query).fetchall()
@@ -361,7 +361,7 @@ def change(connection, table, chance):
 
 
 def another(value, chance):
-    """Something else, often like what was there."""
+    """Another value, often similar to the old one."""
     odd = [0, 1, -1, 7, 2**31, 2**62, 2**63 - 1, -(2**63), 0.5, 1e308, float("inf"), None]
     odd += ["", "x", "1", "\0", "../../outside/precious", "/etc/passwd", "A" * 5_000, "sparse"]
     odd += [b"", bytes(8), b"\xff" * 1024, bytes(1 << 20), chance.randbytes(chance.randrange(500))]
@@ -379,7 +379,7 @@ def another(value, chance):
 
 
 def as_json(value, chance):
-    """JSON with one place replaced by something that doesn't belong there."""
+    """JSON with one place replaced by something invalid."""
     tree = json.loads(value)
     if not isinstance(tree, dict):
         raise TypeError(tree)
@@ -397,7 +397,7 @@ def as_json(value, chance):
 
 
 def changed(data, chance, within=None):
-    """The data with other bytes at some place: few ones, or a number."""
+    """The data with other bytes at some place: a few random ones, or a number."""
     first, stop = within or (0, len(data))
     width = min(chance.choice([1, 1, 2, 4, 4, 8]), stop - first)
     place = chance.randrange(first, max(first + 1, stop - width + 1))
@@ -409,7 +409,7 @@ def changed(data, chance, within=None):
 
 
 def pages(store, chance):
-    """Other bytes in pages, most of all where they say what is in them."""
+    """Change bytes in pages, mostly in their headers."""
     with Pages(chance.choice([*databases(store), things_file(store)])) as file:
         for _ in few(chance):
             number = chance.choice([1, *range(1, len(file) + 1), *file.inner * 3])
@@ -420,15 +420,14 @@ def pages(store, chance):
 
 
 def trees(store, chance):
-    """Pages that lead to other pages than theirs: to some that lead back, to the same ones many
-    times over, to none."""
+    """Change which pages a page refers to: cycles, repeated references, or none."""
     with Pages(chance.choice([things_file(store), things_file(store), *databases(store)])) as file:
         for _ in few(chance):
             chance.choice([redirect, redirect, chain, ladder, ladder])(file, chance)
 
 
 def redirect(file, chance):
-    """One page that leads to others leads somewhere else."""
+    """Change one reference of a page with references."""
     if file.inner:
         page = file[chance.choice(file.inner)]
         count = int.from_bytes(page[3:5], "big")
@@ -439,14 +438,14 @@ def redirect(file, chance):
 
 
 def chain(file, chance):
-    """What is too long for a page goes on in another one: now in any."""
+    """Change the overflow page of a long value to any page."""
     page = file[chance.randrange(2, len(file) + 1)]
     page[:4] = chance.randrange(len(file) + 2).to_bytes(4, "big")
 
 
 def ladder(file, chance):
-    """Pages each of which leads many times to the next, and the last to where the way began: a tree
-    with more leaves than there are atoms, in a few pages."""
+    """Pages that each refer many times to the next one, and the last to the first: a tree with more
+    leaves than there are atoms, in a few pages."""
     if file.inner:
         number = chance.choice(file.inner)
         below = int.from_bytes(file[number][8:12], "big")
@@ -459,7 +458,7 @@ def ladder(file, chance):
 
 
 def rung(below, steps, chance):
-    """A page of a table that leads to one other page, `steps` times and once more."""
+    """A page of a table that refers to one other page, `steps` times and once more."""
     page = bytearray(PAGE)
     end = PAGE - inside.CHECKSUM_BYTES
     size = 6  # a page number and a key of two bytes
@@ -476,7 +475,7 @@ def rung(below, steps, chance):
 
 
 def logs(store, chance):
-    """Write-ahead logs that belong to others, or say something else; and their indexes."""
+    """Write-ahead logs of other stores, or changed ones; and their indexes."""
     shutil.rmtree(store)
     shutil.copytree(store.parent / "open", store)
     held = [log for log in by_kind(store.glob("**/*-wal")) if log.stat().st_size]
@@ -496,8 +495,8 @@ def logs(store, chance):
 
 
 def log_parts(data, kind, chance):
-    """The log again with frames changed, and all its checksums right. A frame is a page behind its
-    number, the size of the database where it ends a transaction, and two salts."""
+    """The log again with changed frames and correct checksums. A frame is a page after its number,
+    the size of the database if it ends a transaction, and two salts."""
     head, size = bytearray(data[:24]), 24 + PAGE
     frames = [bytearray(data[i : i + size]) for i in range(32, len(data) - size + 1, size)]
     chosen = chance.choice(frames) if frames else bytearray(size)
@@ -520,7 +519,7 @@ def log_parts(data, kind, chance):
 
 
 def derived_of(kind):
-    """Other bytes in a derived file, and its record as it should be, or nearly."""
+    """Change bytes in a derived file; its record fits, or nearly."""
 
     def derived(store, chance):
         file = chance.choice(by_kind(store.glob(f"*/derived/{kind}*")))
@@ -549,14 +548,14 @@ def derived_of(kind):
 
 
 def odd_floats(limits):
-    """Those that arithmetic may stumble over."""
+    """Floats that cause errors in arithmetic."""
     extremes = [limits.max, limits.min, limits.smallest_subnormal, 0.0, -0.0]
     return [np.nan, np.inf, -np.inf, *extremes]
 
 
 def vectors(store, chance):
-    """Vectors that aren't numbers, or the largest there are, in blocks with a right checksum, as a
-    rule: there must be some with a wrong one, to see that they are looked at."""
+    """Vectors that aren't numbers, or the largest possible, in blocks that usually have a right
+    checksum. Some are wrong, to see that they are checked."""
     file = chance.choice(sorted(things_file(store).parent.glob("*.vectors")))
     number, generation = map(int, file.name.split(".")[:2])
     with opened(file.parent / "points.sqlite") as connection, file.open("r+b") as stream:
@@ -577,7 +576,7 @@ def vectors(store, chance):
 
 
 def correct_blocks(connection, space, generation, numbers, size):
-    """Make the checksums right of blocks of so many numbers."""
+    """Correct the checksums of blocks of this many numbers."""
     query = "UPDATE blocks SET checksum = ? WHERE space = ? AND generation = ? AND block = ?"
     for block in range(-(-len(numbers) // size)):
         checksum = zlib.crc32(numbers[block * size : (block + 1) * size].tobytes())
@@ -603,7 +602,8 @@ if kernel() is not None:  # else nobody makes or reads codes
 
 
 def main(targets, folder, first, stop):
-    """Change and use a store again and again, within the bounds. targets: several, by commas."""
+    """Change and use a store repeatedly, within the bounds. targets: several, separated by
+    commas."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
     faulthandler.register(signal.SIGXCPU, chain=True)
     notes = Notes()
@@ -624,7 +624,7 @@ def main(targets, folder, first, stop):
 
 
 def used(folder, tamper, seed, notes):
-    """What came of the use of a store that was tampered with."""
+    """The outcome of using a tampered store."""
     shutil.copytree(folder / "made", folder / "store")
     tamper(folder / "store", random.Random(seed))
     tally = {"answered": 0, "refused": 0}
@@ -638,7 +638,7 @@ def used(folder, tamper, seed, notes):
 
 
 def be_eager():
-    """Whatever is built of large collections only is built of small ones too."""
+    """Also small collections get everything that is built for large ones."""
     eager_codes()
     eager_indexes()
     tuned(cost_of_a_pass=1e4)  # more than the index, and less than floats
@@ -651,8 +651,7 @@ def eager_lists(patch=None):
 
 
 class Notes(logging.Handler):
-    """Counts files that were found unusable; an exception in the background that isn't ours ends
-    the process."""
+    """Counts unusable files; an exception in the background that isn't ours ends the process."""
 
     count = 0
 

@@ -1,4 +1,4 @@
-"""Stores that someone has tampered with, checksums made right again: errors, and nothing worse."""
+"""Tampered stores with correct checksums: errors, and nothing worse."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def store(tmp_path):
 
 
 def use(store):
-    """Read everything, verify, write, delete; whatever goes wrong must be an error of ours."""
+    """Read everything, verify, write, delete; every error must be ours."""
     for action in (everything, problems, write, delete):
         try:
             action(store)
@@ -165,7 +165,7 @@ def tamper(store, seed):
 
 
 def main(folder):
-    """Many rounds of tampering and use, within 3 GB of memory and 20 s of CPU time a round."""
+    """Many rounds of tampering and use, each within 3 GB of memory and 20 s of CPU time."""
     resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
     most = resource.getrlimit(resource.RLIMIT_CPU)[1]
     fill(Path(folder) / "made", 8)

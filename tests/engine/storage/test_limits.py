@@ -1,7 +1,7 @@
-"""Full disks, read-only places, limits of the system: a clear error, nothing lost, and the store works
-again when the cause is gone.
+"""Full disks, read-only directories, system limits: a clear error, nothing is lost, and the store
+works again when the cause is gone.
 
-The scenarios run in processes of their own, in a namespace where a small file system can be mounted.
+The scenarios run in their own processes, in a namespace where a small file system can be mounted.
 """
 
 import os
@@ -174,7 +174,7 @@ def run(scenario, path, *prefix):
 
 @pytest.fixture(scope="module")
 def namespace():
-    """What starts a program where a small file system can be mounted."""
+    """The command that starts a program where a small file system can be mounted."""
     prefix = ("unshare", "--map-root-user", "--mount")
     try:
         subprocess.run([*prefix, "true"], check=True, capture_output=True)

@@ -1,7 +1,7 @@
-"""Power cuts at every moment of a mixed workload, simulated: see `power_loss`.
+"""Simulated power cuts at every moment of a mixed workload: see `power_loss`.
 
-Each test runs in a process of its own (`python -m tests.engine.storage.test_power_loss …`), since the
-recording VFS has to be there before SQLite's checksum VFS.
+Each test runs in its own process (`python -m tests.engine.storage.test_power_loss …`), since the
+recording VFS must be installed before SQLite's checksum VFS.
 """
 
 import os
@@ -47,7 +47,7 @@ SharesAt = Callable[[int, Event], tuple[float, ...]]
 
 
 def content(path: Path) -> Holdings:
-    """All that a store holds, in a form that compares."""
+    """The whole content of a store, in a comparable form."""
     held: Holdings = {}
     with retrieval_store.Client(path) as client:
         for collection in client.list_collections():
@@ -69,7 +69,8 @@ def content(path: Path) -> Holdings:
 
 
 def workload(path: Path, durability: str) -> Iterator[None]:
-    """A step of work before each yield: all operations, and files that grow and close and open."""
+    """A step of work before each yield: all operations, with files that grow, are closed and
+    opened."""
     vectors = np.random.default_rng(0).integers(0, 9, (900, DIMENSION)).astype(np.float32)
 
     def records(start, stop):
@@ -162,8 +163,8 @@ def several_operations(vectors: np.ndarray, changes: Changes) -> None:
 def record(
     root: Path, durability: str, monkeypatch, looking: bool
 ) -> tuple[list[Event], list[Holdings]]:
-    """The events of the workload, with an "acknowledged" after each step, and what the store held
-    after each, if that is looked at."""
+    """The events of the workload, with an "acknowledged" after each step, and the store's content
+    after each step, if `looking`."""
     store = root / "store"
     recorder = Recorder(root)
     contents: list[Holdings] = [{"aliases": ("",)}]
@@ -191,8 +192,8 @@ def _stepwise(recorder, store, durability, monkeypatch) -> Iterator[int]:
 
 
 def some_of(number: int, event: Event) -> tuple[float, ...]:
-    """What is left when nothing survives is looked at where it can be other than before, and one of
-    the other shares, in turn, at every sixth moment."""
+    """The case in which nothing survives is checked wherever it can differ from the case before;
+    one of the other shares, in turn, at every sixth moment."""
     if number % 6 == 0:
         return 0, SHARES[1 + number % (len(SHARES) - 1)]
     return (0,) if event.kind in ("acknowledged", "sync", "sync directory") else ()
@@ -201,8 +202,8 @@ def some_of(number: int, event: Event) -> tuple[float, ...]:
 def crashes(
     events: list[Event], shares_at: SharesAt
 ) -> Iterator[tuple[str, Holdings | Exception, int]]:
-    """Crash after each event, in several ways: where that was, what is left (or the error that
-    reading it raised), and how many steps had been acknowledged."""
+    """Crash after each event, in several ways. Yields the event, what is left (or the error of
+    reading it), and how many steps were acknowledged."""
     root = Path(events[0].path)  # the first event makes the directory of the store
     disk, acknowledged = Disk(root.parent), 0
     for number, event in enumerate(events):
@@ -222,7 +223,7 @@ def crashes(
 
 
 def difference(found: Holdings, expected: Holdings) -> str:
-    """Where the two differ, in short."""
+    """A short description of the differences."""
     for name in sorted({*found, *expected}):
         one, other = found.get(name, ()), expected.get(name, ())
         if one != other:
@@ -232,7 +233,8 @@ def difference(found: Holdings, expected: Holdings) -> str:
 
 
 def violations(events: list[Event], contents: list[Holdings], shares_at: SharesAt) -> Iterator[str]:
-    """Where what is left is neither what was acknowledged, nor that and the step under way."""
+    """Cases in which the remaining content is neither the acknowledged one nor that with the
+    current step."""
     for place, found, acknowledged in crashes(events, shares_at):
         if isinstance(found, Exception):
             yield f"{place}: {found!r}"
@@ -243,7 +245,8 @@ def violations(events: list[Event], contents: list[Holdings], shares_at: SharesA
 def inconsistencies(
     events: list[Event], contents: list[Holdings], shares_at: SharesAt
 ) -> Iterator[str]:
-    """The same for relaxed durability: each collection must hold what it held at some time."""
+    """The same for relaxed durability: each collection must have a content that it had at some
+    time."""
     points = {held[1:] for names in contents for held in names.values()}
     for place, found, _ in crashes(events, shares_at):
         if isinstance(found, Exception):
@@ -253,7 +256,7 @@ def inconsistencies(
 
 
 def synced_by_a_creation(root: Path, monkeypatch) -> list[str]:
-    """The kinds of the files that making a collection waits for, in order."""
+    """The kinds of files that creating a collection syncs, in order."""
     recorder = Recorder(root)
     with recorder.recording(monkeypatch), retrieval_store.Client(root / "store") as client:
         client.create_collection("one", embedding_function=None)
@@ -266,7 +269,7 @@ def synced_by_a_creation(root: Path, monkeypatch) -> list[str]:
 def recorded(
     durability: str, left_out: str = "", looking: bool = True
 ) -> tuple[list[Event], list[Holdings]]:
-    """What `record` gives, with a sync left out."""
+    """The result of `record`, with one sync left out."""
     monkeypatch = pytest.MonkeyPatch()
     tuned(monkeypatch, small_bytes=2_048, unsynced_bytes=1_300)  # of 64 and 40 vectors
     if left_out:
@@ -280,7 +283,7 @@ def recorded(
 
 
 def main(check: str, durability: str = "full", shares: str = "some") -> None:
-    """Print what went wrong, and how much was tried. shares: "some" or "all" of them after each
+    """Print the errors, and the number of cases. shares: "some" or "all" of them after each
     event."""
     if check == "creation":
         with tempfile.TemporaryDirectory() as folder:
@@ -310,8 +313,8 @@ def main(check: str, durability: str = "full", shares: str = "some") -> None:
 
 
 def run(*arguments: str) -> str:
-    """What `main` prints, with its files in memory where there are such: syncs are noted, and what
-    they do to a disk isn't looked at."""
+    """The output of `main`, with its files in memory if possible. Syncs are recorded, so their
+    effect on a disk doesn't matter."""
     command = [sys.executable, "-m", __name__, *arguments]
     folder = {"TMPDIR": "/dev/shm"} if os.access("/dev/shm", os.W_OK) else {}
     done = subprocess.run(
@@ -349,7 +352,7 @@ def without_a_sync() -> dict[str, str]:
 @pytest.mark.kills
 @pytest.mark.parametrize("left_out", SYNCS)
 def test_each_sync_is_needed(left_out, without_a_sync):
-    """The simulation notices when one is left out, so each of them is there for a reason."""
+    """The simulation detects each missing sync, so each has a reason."""
     assert without_a_sync[left_out].startswith("after event")
 
 

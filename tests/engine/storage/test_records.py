@@ -1,4 +1,4 @@
-"""Values in payloads, which SQLite finds without their being parsed."""
+"""Values in payloads that SQLite extracts without parsing in Python."""
 
 import pytest
 from hypothesis import given, settings
@@ -43,7 +43,7 @@ paths = st.lists(st.lists(keys, max_size=3).map(tuple), min_size=1, max_size=4)
 
 
 def exactly(value):
-    """What tells 1 from 1.0 and from true."""
+    """Distinguishes 1 from 1.0 and from true."""
     return repr(value)
 
 

@@ -1,4 +1,4 @@
-"""Vector files: torn, cut off, flipped or written little by little."""
+"""Vector files: torn, truncated, with flipped bits, or written in small parts."""
 
 import errno
 import os
@@ -141,7 +141,7 @@ def test_vectors_that_cannot_be_appended_take_no_room_afterwards(tmp_path, monke
 
 
 def lost_to_a_power_cut(path):
-    """A collection of 20 points, of which the vectors of the last ten never reached the disk."""
+    """A collection of 20 points; the vectors of the last ten never reached the disk."""
     with retrieval_store.Client(path) as client:
         things = client.create_collection("things", embedding_function=None)
         things.add(ids=[str(i) for i in range(10)], embeddings=np.eye(10, 8))

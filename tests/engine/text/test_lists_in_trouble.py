@@ -1,4 +1,4 @@
-"""Inverted lists when things go wrong, and beside writers."""
+"""Inverted lists after failures, and beside writers."""
 
 import random
 import threading

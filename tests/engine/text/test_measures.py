@@ -1,4 +1,4 @@
-"""What ranking knows of all documents, from one state to the next."""
+"""The statistics of all documents for ranking, from one state to the next."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Sparse vectors against scipy."""
+"""Sparse vectors compared with scipy."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Substring filters by trigrams, and the files that lists of words and trigrams are kept in."""
+"""Substring filters by trigrams, and the files of lists of words and trigrams."""
 
 import zlib
 

@@ -1,4 +1,4 @@
-"""Searching by words, against an oracle written for the purpose."""
+"""Searches by words, compared with a simple oracle."""
 
 import dataclasses
 import sys
@@ -257,7 +257,7 @@ def test_lists_follow_a_write_before_a_query_asks_for_them(tmp_path, monkeypatch
 
 
 def test_lists_are_made_anew_by_short_reads_between_which_others_write(client, monkeypatch):
-    """In memory whoever reads or writes waits for the end of one."""
+    """In memory, readers and writers wait for the end of each step."""
     inside.without_background(monkeypatch)  # only what follows here
     tuned(monkeypatch, rows_of_text_in_a_step=20, rows_of_text_at_once=60, dead_rows_tolerated=0)
     things = client.create_collection("things", embedding_function=None)

@@ -1,4 +1,4 @@
-"""Lists of words that are made before anybody has asked for them."""
+"""Lists of words that are built before the first query."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,8 @@ def files_of_words(path):
 
 @pytest.fixture
 def eager(monkeypatch):
-    """Lists are made ahead of few documents, as soon as nobody writes, when the test says so."""
+    """Lists are built ahead for few documents already, while nobody writes, when the test starts
+    it."""
     inside.without_background(monkeypatch)
     tuned(
         monkeypatch, lists_worth=50, rows_listed_ahead=10, seconds_until_quiet=0, lists_pause=0

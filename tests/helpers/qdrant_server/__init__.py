@@ -1,11 +1,11 @@
-"""A Qdrant server for tests, whose engine is Qdrant's own (qdrant-edge-py): what it finds, how it
-compares and what it refuses is what a real one does, and what surrounds the engine in a real one is
-here: routes, collections, several shards, strict mode, older versions, keys, and what goes wrong.
+"""A Qdrant server for tests, with Qdrant's own engine (qdrant-edge-py). So its results, comparisons
+and refusals are a real server's. The code here adds what surrounds the engine: routes, collections,
+several shards, strict mode, older versions, keys, and failures.
 
-`server` has the routes, `collection` what is found in one, `writes` what is changed there, `shards`
-the points; `edge_models` and `queries` say to the engine what was asked. `config` is what a server
-tells of a collection, `limits` what it doesn't allow, and `refusals` how it says so. `faults` is the
-way to it in this process, `socket` the way by network.
+`server` has the routes, `collection` the reads of one collection, `writes` its changes, `shards`
+the points. `edge_models` and `queries` translate requests for the engine. `config` is the displayed
+configuration of a collection, `limits` has the limits, and `refusals` the error messages. `faults`
+connects clients in this process, `socket` those over the network.
 """
 
 from tests.helpers.qdrant_server.server import Server

@@ -1,4 +1,4 @@
-"""One collection: what a server says of it, and what it finds in it."""
+"""One collection: its description and its reads."""
 
 import random
 from collections import Counter
@@ -42,10 +42,10 @@ APART = (  # each shard's answers can be merged by their scores
 
 
 class Collection:
-    """Whoever calls takes care that only one does so at a time.
+    """Callers must ensure that only one call runs at a time.
 
-    chance: in which order equal points come, and the keys of payloads; None for always the same.
-    elsewhere: finds the points of another collection.
+    chance: the order of equal points and of payload keys; None for a fixed order. elsewhere: finds
+    the points of another collection.
     """
 
     def __init__(
@@ -63,13 +63,13 @@ class Collection:
         self.shards = Shards(folder, made, self.config["params"]["shard_number"])
 
     def close(self) -> None:
-        """Forget everything."""
+        """Delete everything."""
         self.shards.close()
 
     # what it is
 
     def info(self) -> Json:
-        """As a server says it."""
+        """The description that a server returns."""
         return {
             "status": "green",
             "optimizer_status": "ok",
@@ -82,7 +82,7 @@ class Collection:
         }
 
     def indexes(self) -> Json:
-        """Of payloads: by key, what kind, with which parameters, of how many points."""
+        """The payload indexes: by key, their kind, parameters and number of points."""
         found: Json = {}
         for shard in self.shards.all:
             for key, one in shard.info().payload_schema.items():
@@ -94,21 +94,21 @@ class Collection:
         return found
 
     def measured(self) -> int:
-        """How many points there were when a server last counted them for strict mode, which it does
-        at every 32nd write that is compared."""
+        """The number of points when a server last counted them for strict mode. It counts at every
+        32nd write that is checked."""
         if self._compared % MEASURED_EACH == 0:
             self._measured = self.shards.points()
         self._compared += 1
         return self._measured
 
     def change(self, asked: models.UpdateCollection) -> bool:
-        """Another configuration."""
+        """Change the configuration."""
         self._refuse_unknown(asked.vectors or {})
         config.change(self.config, asked)
         return True
 
     def create_vector(self, name: str, asked: Any) -> Json:
-        """A further vector for each point."""
+        """Add a vector name for all points."""
         params = self.config["params"]
         if isinstance(asked, models.DenseVectorNameConfig):
             made = models.VectorParams(**asked.dense.model_dump())
@@ -128,14 +128,14 @@ class Collection:
         return self._done()
 
     def delete_vector(self, name: str) -> Json:
-        """No such vector any more."""
+        """Remove a vector name."""
         self.shards.update(Operations.delete_vector_name(name))
         for vectors in ("vectors", "sparse_vectors"):
             self.config["params"].get(vectors, {}).pop(name, None)
         return self._done()
 
     def create_index(self, asked: models.CreateFieldIndex) -> Json:
-        """In the place of one of another kind."""
+        """Create a payload index; replaces one of another kind."""
         if asked.field_schema is None:
             raise bad("Field schema is required")
         made = index_of(asked.field_schema)
@@ -146,7 +146,7 @@ class Collection:
         return self._done()
 
     def delete_index(self, key: str) -> Json:
-        """None any more."""
+        """Delete a payload index."""
         self.shards.update(Operations.delete_field_index(key))
         self._schema.pop(parsed(key), None)
         return self._done()
@@ -180,7 +180,7 @@ class Collection:
         return {"count": sum(shard.count(request) for shard in self.shards.all)}
 
     def scroll(self, asked: models.ScrollRequest) -> Json:
-        """A page of points: by id, or by a value of their payload."""
+        """A page of points, in the order of ids or of a value in their payload."""
         limit = _limit(asked)
         if asked.order_by is not None:
             return {"points": self._ordered(asked, limit), "next_page_offset": None}
@@ -209,7 +209,7 @@ class Collection:
         return {"points": points}
 
     def queries(self, asked: models.QueryRequestBatch) -> list[Json]:
-        """One after the other."""
+        """Several queries, one after the other."""
         return [self.query(one) for one in asked.searches]
 
     def facet(self, asked: models.FacetRequest) -> Json:
@@ -252,13 +252,13 @@ class Collection:
         return [self._said(one) for one in found[:limit]]
 
     def _sort(self, found: list[Any], key: Callable[[Any], Any], descending: bool) -> None:
-        """In place; equal ones by chance, where there is any."""
+        """Sort in place; equal ones get a random order, if there is a source of chance."""
         if self._chance:
             self._chance.shuffle(found)
         found.sort(key=key, reverse=descending)
 
     def _order(self, asked: models.QueryRequest) -> tuple[Callable[[Any], Any], bool]:
-        """By what points are ordered, and whether the greatest come first."""
+        """The sort key of points, and whether the greatest come first."""
         query = plain(asked.query)
         if query is None:
             return (lambda one: id_order(point_id(one.id))), False
@@ -299,7 +299,7 @@ def _apart(query: Any) -> bool:
 
 
 def _averages(query: Any) -> bool:
-    """Whether it is for what is nearest to an average."""
+    """Whether a query asks for the nearest to an average."""
     average = (None, models.RecommendStrategy.AVERAGE_VECTOR)
     return isinstance(query, models.RecommendQuery) and query.recommend.strategy in average
 

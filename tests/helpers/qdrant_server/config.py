@@ -1,4 +1,4 @@
-"""What a server says of how a collection is configured."""
+"""A server's description of a collection's configuration."""
 
 from typing import Any
 
@@ -32,14 +32,14 @@ def said(given: Any) -> Any:
 
 
 def by_name(vectors: Any) -> dict[str, models.VectorParams]:
-    """Dense vectors; one that stands alone has no name."""
+    """Dense vectors by name; a single unnamed one has an empty name."""
     if isinstance(vectors, models.VectorParams):
         return {"": vectors}
     return dict(vectors or {})
 
 
 def config_of(made: models.CreateCollection) -> Json:
-    """As a collection is made. Vectors stay by name."""
+    """The configuration at creation, with vectors by name."""
     given = said(made)
     params = {"shard_number": 1, "replication_factor": 1, "write_consistency_factor": 1}
     config: Json = {
@@ -62,7 +62,7 @@ def config_of(made: models.CreateCollection) -> Json:
 
 
 def change(config: Json, asked: models.UpdateCollection) -> None:
-    """What is given replaces what was; in metadata, null removes."""
+    """Given values replace old ones; in metadata, null removes a key."""
     given = said(asked)
     vectors = config["params"]["vectors"]
     for name, diff in given.get("vectors", {}).items():
@@ -81,7 +81,7 @@ def change(config: Json, asked: models.UpdateCollection) -> None:
 
 
 def shown(config: Json) -> Json:
-    """A single vector without a name stands alone."""
+    """The displayed configuration, in which a single unnamed vector stands alone."""
     params = config["params"]
     if set(params["vectors"]) == {""}:
         params = {**params, "vectors": params["vectors"][""]}

@@ -1,4 +1,6 @@
-"""Models of Qdrant's REST interface as its engine takes them, and what it gives, as JSON."""
+"""Converts models of Qdrant's REST interface to those of its engine, and the engine's results to
+JSON.
+"""
 
 import math
 import re
@@ -22,7 +24,7 @@ def named(kind: Any, given: Enum | None) -> Any:
 
 
 def listed(given: Any) -> list[Any]:
-    """What may stand alone, or be missing, as a list."""
+    """A list of values, from a single value, a list, or None."""
     if given is None:
         return []
     return given if isinstance(given, list) else [given]
@@ -32,7 +34,7 @@ def listed(given: Any) -> list[Any]:
 
 
 def point_id(given: Any) -> int | str:
-    """An id as the engine says it; a UUID can be written in several ways."""
+    """An id as the engine writes it, since a UUID has several spellings."""
     if isinstance(given, int) and 0 <= given < 2**64:
         return given
     try:
@@ -47,7 +49,7 @@ def id_order(one: int | str) -> tuple[bool, int]:
 
 
 def parsed(key: str) -> tuple[str, ...]:
-    """A path, whether its steps are quoted or not."""
+    """The path of a key, with quoted or unquoted parts."""
     steps = re.findall(r'"([^"]*)"|([^.\[\]"]+)|(\[\d*\])', key)
     return tuple(quoted or name or place for quoted, name, place in steps)
 
@@ -56,7 +58,7 @@ def parsed(key: str) -> tuple[str, ...]:
 
 
 def filter_of(given: models.Filter | None) -> Any:
-    """None for none."""
+    """A filter; None for None."""
     if given is None:
         return None
     least = given.min_should
@@ -79,7 +81,7 @@ def _least(given: models.MinShould) -> Any:
 
 
 def condition(given: Any) -> Any:
-    """One of a filter."""
+    """A condition of a filter."""
     match given:
         case models.Filter():
             return filter_of(given)
@@ -108,7 +110,7 @@ def _field(given: models.FieldCondition) -> Any:
 
 
 def bad_condition() -> Exception:
-    """A condition that says nothing."""
+    """A condition without content."""
     return invalid("At least one field condition must be specified")
 
 
@@ -127,7 +129,7 @@ def _range(given: Any) -> Any:
 
 
 def geo_point(given: models.GeoPoint) -> Any:
-    """A place."""
+    """A geographical point."""
     return edge.GeoPoint(given.lon, given.lat)
 
 
@@ -187,7 +189,7 @@ def _bm25(given: models.Document) -> Any:
 
 
 def points_of(given: Any) -> list[Any]:
-    """The points of an upsert, whether they come as a list or in columns."""
+    """The points of an upsert, given as a list or in columns."""
     if isinstance(given, models.PointsList):
         return [
             edge.Point(point_id(one.id), vector_of(one.vector), one.payload or {})
@@ -208,8 +210,8 @@ def points_of(given: Any) -> list[Any]:
 
 
 def vector_params(given: models.VectorParams) -> Any:
-    """The configuration of a dense vector. Quantization and graphs are left out: what is searched
-    here is searched exactly."""
+    """The configuration of a dense vector. Quantization and graphs are omitted, since this server
+    searches exactly."""
     if given.size > 65_536:
         raise invalid("vectors.size: value must be 1 to 65536")
     multi = None
@@ -236,7 +238,7 @@ def sparse_params(given: models.SparseVectorParams) -> Any:
 
 
 def index_of(given: Any) -> Any:
-    """What the field shall be indexed as."""
+    """The schema of a payload index."""
     if isinstance(given, models.PayloadSchemaType):
         return named(edge.PayloadSchemaType, given)
     message = {n: value for n, value in given if value is not None and n not in ("type", "memory")}
@@ -269,7 +271,7 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
 
 
 def with_payload(given: Any, default: bool) -> Any:
-    """Which payload is wanted."""
+    """The selection of a payload."""
     match given:
         case models.PayloadSelectorInclude(include=keys):
             return edge.PayloadSelector.Include(keys)
@@ -279,7 +281,7 @@ def with_payload(given: Any, default: bool) -> Any:
 
 
 def number(given: float) -> float | None:
-    """JSON has no infinity."""
+    """A number for JSON, which has no infinity."""
     return given if math.isfinite(given) else None
 
 
@@ -296,7 +298,7 @@ def vector_said(given: Any) -> Any:
 
 
 def record_said(given: Any) -> dict[str, Any]:
-    """A point, found or asked for, as JSON."""
+    """A point as JSON, from a search or a read."""
     message: dict[str, Any] = {"id": point_id(given.id)}
     if hasattr(given, "score"):
         message |= {"version": given.version, "score": number(given.score)}
@@ -309,5 +311,5 @@ def record_said(given: Any) -> dict[str, Any]:
 
 
 def ids_of(given: Sequence[Any]) -> list[int | str]:
-    """Ids as the engine says them."""
+    """Ids as the engine writes them."""
     return [point_id(one) for one in given]

@@ -1,11 +1,11 @@
-"""How a request gets to a server and its answer back, and what goes wrong on the way.
+"""How a request reaches a server and its response the client, and the failures on the way:
 
-- refuse: nothing answers;
-- stall: nothing is done, and no answer comes;
-- lose: it is done, and no answer comes;
-- half: it is done, and the answer breaks off;
-- 500: nothing is done, and the server says that a part of it failed;
-- 500 after: it is done, and the server says so.
+- refuse: the connection is refused;
+- stall: nothing is done, and no response comes;
+- lose: the request is done, and no response comes;
+- half: the request is done, and the response breaks off;
+- 500: nothing is done, and the server reports that a part of it failed;
+- 500 after: the request is done, and the server reports that.
 """
 
 import json
@@ -28,8 +28,8 @@ NUMBER = re.compile(r"(-?)(\d+)\.?(\d*)(?:[eE]([+-]?\d+))?")
 
 
 def as_read(text: str) -> float:
-    """A number as the server reads it, which isn't always the float64 that is nearest: its digits
-    as one integer, rounded, times a power of ten, rounded again."""
+    """A number as the server parses it, which isn't always the nearest float64: the digits as an
+    integer, rounded, times a power of ten, rounded again."""
     if len(text) < 17 and "e" not in text.lower():
         return float(text)  # both are exact: the integer and the power
     sign, whole, fraction, exponent = NUMBER.findall(text)[0]
@@ -60,7 +60,7 @@ class Answers(Protocol):
 
 
 def through(server: Answers, request: httpx.Request) -> httpx.Response:
-    """The answer of the server, when nothing goes wrong; else what httpx raises then."""
+    """The server's response if nothing fails; otherwise raises httpx's error."""
     path = request.url.raw_path.decode().partition("?")[0]
     query = server.arrived(request.method, path)
     if query == "refuse":

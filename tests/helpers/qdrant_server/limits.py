@@ -1,4 +1,4 @@
-"""What a server refuses because of its age, or since a collection is in strict mode."""
+"""What a server refuses because of its version, or because a collection is in strict mode."""
 
 import uuid
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ ALL = ("bool", "datetime", "float", "geo", "integer", "keyword", "text", "uuid")
 
 
 def filters_in(request: Any) -> Iterator[models.Filter]:
-    """All filters of a request, wherever in it they stand; not those inside of filters."""
+    """All filters of a request, at any place; without filters inside filters."""
     if isinstance(request, models.Filter):
         yield request
     elif isinstance(request, BaseModel):
@@ -29,8 +29,7 @@ def filters_in(request: Any) -> Iterator[models.Filter]:
 
 
 def leaves(given: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The conditions of a filter that aren't made of others, and the key of the list in which they
-    stand."""
+    """The simple conditions of a filter, each with the key of its list."""
     if isinstance(given, models.Filter):
         least = given.min_should.conditions if given.min_should else []
         for part in (given.must, given.should, given.must_not, least):
@@ -43,7 +42,7 @@ def leaves(given: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def conditions(request: Any) -> list[tuple[str, Any]]:
-    """The leaves of all its filters."""
+    """The simple conditions of all filters of a request."""
     return [pair for one in filters_in(request) for pair in leaves(one)]
 
 
@@ -56,8 +55,8 @@ def refuse_newer(request: Any, version: Version) -> None:
 
 
 def read_as(request: Any, version: Version, collection: Collection) -> None:
-    """Make of the request what a server of this version understands by it: one before 1.20 finds
-    substrings where a text is asked for and there is no index of texts."""
+    """Change the request to what a server of this version understands. Before 1.20, a match of a
+    text without a text index finds substrings."""
     texts = [
         (parsed(prefix + leaf.key), leaf)
         for prefix, leaf in conditions(request)
@@ -72,7 +71,7 @@ def read_as(request: Any, version: Version, collection: Collection) -> None:
 
 
 def refuse_beyond_strict(collection: Collection, request: Any, writes: bool) -> None:
-    """Raise RefusedError for what the strict mode of the collection doesn't allow."""
+    """Raise RefusedError for a request that the collection's strict mode doesn't allow."""
     strict = collection.config.get("strict_mode_config", {})
     if not strict.get("enabled"):
         return
@@ -95,7 +94,7 @@ def refuse_beyond_strict(collection: Collection, request: Any, writes: bool) -> 
 
 
 def refuse_more_indexes(collection: Collection, key: str) -> None:
-    """Raise RefusedError for an index of a payload that is one too many."""
+    """Raise RefusedError for a payload index beyond the limit."""
     strict = collection.config.get("strict_mode_config", {})
     there = {parsed(one) for one in collection.indexes()} | {parsed(key)}
     if strict.get("enabled"):
@@ -111,7 +110,7 @@ def _refuse_more(strict: dict[str, Any], name: str, given: float, what: str) -> 
 
 
 def _limit(request: Any) -> int:
-    """The greatest number of points that is asked for, by a step of a query or in groups."""
+    """The greatest number of points requested by a step of a query, or in groups."""
     parts = [
         *listed(getattr(request, "searches", None)),
         *listed(getattr(request, "prefetch", None)),
@@ -136,7 +135,7 @@ def _searches(request: Any) -> Iterator[Any]:
 
 
 def _refuse_searches(collection: Collection, strict: dict[str, Any], request: Any) -> None:
-    """For how they look for points."""
+    """Raise RefusedError for search parameters that strict mode doesn't allow."""
     scans = [name for name, one in _graphs(collection).items() if one == 0]
     for one in _searches(request):
         params = getattr(one, "params", None) or models.SearchParams()
@@ -158,7 +157,7 @@ def _graphs(collection: Collection) -> dict[str, int]:
 
 
 def _points(request: Any) -> Iterator[Any]:
-    """Those that are written, whole or with vectors alone."""
+    """The written points, whole or with vectors only."""
     for one in [request, *(next(iter(o))[1] for o in getattr(request, "operations", []))]:
         if isinstance(one, models.UpdateVectors | models.PointsList):
             yield from one.points
@@ -167,7 +166,8 @@ def _points(request: Any) -> Iterator[Any]:
 
 
 def _refuse_long(strict: dict[str, Any], request: Any) -> None:
-    """For sparse vectors with too many numbers, and too many vectors in one."""
+    """Raise RefusedError for sparse vectors with too many numbers, and too many vectors in a
+    multivector."""
     sparse, several = strict.get("sparse_config", {}), strict.get("multivector_config", {})
     for point in _points(request) if sparse or several else ():
         for name, vector in (point.vector if isinstance(point.vector, dict) else {}).items():
@@ -179,7 +179,7 @@ def _refuse_long(strict: dict[str, Any], request: Any) -> None:
 
 
 def _refuse_full(collection: Collection, strict: dict[str, Any], request: Any) -> None:
-    """For a collection that has as many points as it may have, before it gets others."""
+    """Raise RefusedError for new points in a full collection."""
     most = strict.get("max_points_count")
     if most is not None and _upserted(request) and collection.measured() >= most:
         raise refused(400, f"Bad request: Max points count limit of {most} reached. Help: Delete.")
@@ -213,7 +213,7 @@ def _refuse_without_index(collection: Collection, found: list[tuple[str, Any]]) 
 
 
 def _needed(leaf: Any) -> tuple[str, tuple[str, ...]]:
-    """The key of a condition, and the kinds of index that serve it; none for one that needs none."""
+    """The key of a condition, and the kinds of index that serve it; none if it needs no index."""
     match leaf:
         case models.IsEmptyCondition(is_empty=field) | models.IsNullCondition(is_null=field):
             return field.key, ALL
@@ -257,7 +257,7 @@ def _is_uuid(text: str) -> bool:
 
 
 def _serves(index: dict[str, Any], leaf: Any) -> bool:
-    """Whether an index of the right kind has what the condition needs of it."""
+    """Whether an index of the right kind has the parameters that the condition needs."""
     params, match = index.get("params", {}), getattr(leaf, "match", None)
     if isinstance(match, models.MatchSubstring | models.MatchPrefix):
         return False

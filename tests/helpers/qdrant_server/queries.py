@@ -1,4 +1,4 @@
-"""Queries as the engine takes them: with the vectors of the points that they name."""
+"""Queries in the engine's form, with the vectors of the points that they name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ VECTORS = (*NAMED, list, models.SparseVector, models.Document)
 
 
 def request_of(asked: models.QueryRequest, find: Find, limit: int) -> Any:
-    """The whole of a query. limit: of points, those that are left out at the start among them."""
+    """A whole query. limit: the number of points, including those skipped by an offset."""
     return edge.QueryRequest(
         limit,
         prefetches=[_prefetch(one, find) for one in listed(asked.prefetch)],
@@ -55,7 +55,7 @@ def _common(asked: Any, find: Find) -> dict[str, Any]:
 
 
 def _without(found: Any, ids: set[int | str]) -> Any:
-    """The filter, and none of the points that the query names."""
+    """The filter, combined with the exclusion of the points that the query names."""
     if not ids:
         return found
     return edge.Filter(must=found and [found], must_not=[edge.HasIdCondition(set(ids))])
@@ -69,7 +69,7 @@ def _params(given: models.SearchParams | None) -> Any:
 
 @dataclass
 class _Resolved:
-    """One query's vectors, and which points it names."""
+    """One query's vectors, and the points that it names."""
 
     using: str
     lookup: Any
@@ -140,14 +140,14 @@ class _Resolved:
 
 
 def plain(query: Any) -> Any:
-    """The vector alone, where the query is for what is nearest to it."""
+    """The vector of a plain query for the nearest."""
     if isinstance(query, models.NearestQuery) and query.mmr is None:
         return query.nearest
     return query
 
 
 def _average(positive: list[Any], negative: list[Any]) -> Any:
-    """The middle of what is wanted, moved away from the middle of what isn't."""
+    """The average of positive examples, moved away from that of negative ones."""
     if not positive:
         raise bad("At least one positive vector is required for the average_vector strategy")
     if any(not isinstance(one, list) or isinstance(one[0], list) for one in positive + negative):
@@ -185,7 +185,7 @@ def _fusion(asked: Any) -> Any:
 
 
 def order_by(given: Any) -> Any:
-    """By the values of a key, from one of them on."""
+    """An order by the values of a key, starting at one of them."""
     if given is None:
         return None
     if isinstance(given, str):

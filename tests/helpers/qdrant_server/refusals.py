@@ -1,4 +1,4 @@
-"""What a server refuses, and how it says so."""
+"""A server's refusals and their messages."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ UNREADABLE = ("failed to extract", "int too big", "out of range")
 
 
 class RefusedError(Exception):
-    """An answer that isn't the one that was asked for. body: JSON, or the text of what isn't."""
+    """A refusal. body: JSON, or a text otherwise."""
 
     def __init__(self, status: int, body: Any) -> None:
         super().__init__(f"{status}: {body}")
@@ -14,33 +14,33 @@ class RefusedError(Exception):
 
 
 def refused(status: int, said: str) -> RefusedError:
-    """With the words of the server, where it puts them."""
+    """A refusal with this message in the usual place."""
     return RefusedError(status, {"status": {"error": said}, "time": 0.0})
 
 
 def bad(said: str) -> RefusedError:
-    """A request that can't be done."""
+    """The refusal of a request that can't be executed."""
     return refused(400, f"Wrong input: {said}")
 
 
 def malformed(said: str) -> RefusedError:
-    """A request that isn't one."""
+    """The refusal of a malformed request."""
     return refused(400, f"Format error in JSON body: {said}")
 
 
 def invalid(said: str) -> RefusedError:
-    """A request with a value that no such request may have."""
+    """The refusal of an invalid value."""
     return refused(422, f"Validation error in JSON body: [{said}]")
 
 
 def no_collection(name: str) -> RefusedError:
-    """There is none of this name."""
+    """The refusal of an unknown collection."""
     return refused(404, f"Not found: Collection `{name}` doesn't exist!")
 
 
 def by_engine(error: Exception) -> RefusedError | None:
-    """What the engine refuses, in the words that a server puts around its; None for an error that
-    isn't the engine's. It has one kind for most, and Python's for what it can't read."""
+    """The engine's refusal in a server's form; None for an error that isn't the engine's. The
+    engine has one class for most errors, and Python's for unreadable arguments."""
     text = str(error)
     if "No point with id" in text:
         return refused(404, f"Not found: {text}")

@@ -1,4 +1,4 @@
-"""What is asked of a server, and who answers it."""
+"""The routes of a server, and their handlers."""
 
 import os
 import random
@@ -36,13 +36,13 @@ NAME = re.compile(r'[^<>:"/\\|?*\x00\x1f]{1,255}')
 
 
 class Server:
-    """A Qdrant of one node or several, of any version since 1.18, whose engine is Qdrant's own.
+    """A Qdrant of one node or several, of any version since 1.18, with Qdrant's own engine.
 
-    strict: whether collections are made in strict mode; shards: into how many parts a collection
-    is divided, unless it says so itself; seed: of chance, which decides the order of what is equal
-    and of the keys of payloads; api_keys: key → "rw" or "r". requests: what was asked, as (method,
-    path), refused or not. faults: asked before each request, with its number, from 1 on, its method
-    and its path, what goes wrong with it: see `faults`.
+    strict: whether collections are created in strict mode; shards: the default number of shards of
+    a collection; seed: of chance, which decides the order of equal points and of payload keys;
+    api_keys: key → "rw" or "r". requests: all requests as (method, path), also refused ones.
+    faults: called before each request with its number from 1 on, its method and its path; returns
+    the failure to simulate, see `faults`.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Server:
     def answer(
         self, method: str, path: str, query: Mapping[str, str], headers: Any, body: Any
     ) -> tuple[int, Any]:
-        """The status, and the body: JSON, or the text of what isn't."""
+        """The status and the body: JSON, or a text otherwise."""
         with self._turn:
             try:
                 return 200, self._answered(method, path, headers, body)
@@ -77,23 +77,23 @@ class Server:
                 return 501, {"status": {"error": f"not in the stand-in: {error}"}, "time": 0.0}
 
     def arrived(self, method: str, path: str) -> Fault | None:
-        """A request has; returns what goes wrong with it."""
+        """Record a request; returns the failure to simulate."""
         with self._turn:
             self.requests.append((method, path))
             number = len(self.requests)
         return self.faults(number, method, path) if self.faults else None
 
     def transport(self) -> httpx.MockTransport:
-        """For clients in this process; what goes either way is JSON all the same."""
+        """A transport for clients in this process; it also encodes everything as JSON."""
         return httpx.MockTransport(lambda request: through(self, request))
 
     def client(self, **options: Any) -> QdrantClient:
-        """A client of it, without a network."""
+        """A client of this server, without a network."""
         options = {"check_compatibility": False, "timeout": 60, **options}
         return QdrantClient(url="http://qdrant", transport=self.transport(), **options)
 
     def close(self) -> None:
-        """Forget all collections."""
+        """Delete all collections."""
         with self._turn:
             for one in self.collections.values():
                 one.close()
@@ -102,7 +102,7 @@ class Server:
 
     @property
     def since(self) -> limits.Version:
-        """The version, to be compared."""
+        """The version, for comparisons."""
         major, minor, *_ = self.version.split(".")
         return int(major), int(minor)
 
@@ -134,18 +134,18 @@ class Server:
     # collections
 
     def real(self, name: str) -> str:
-        """The name of the collection that is called this; raises RefusedError."""
+        """The real name of a collection or alias; raises RefusedError."""
         found = self.aliases.get(name, name)
         if found not in self.collections:
             raise no_collection(name)
         return found
 
     def collection(self, name: str) -> Collection:
-        """By its name or an alias; raises RefusedError."""
+        """A collection by its name or an alias; raises RefusedError."""
         return self.collections[self.real(name)]
 
     def create(self, made: models.CreateCollection, name: str) -> bool:
-        """A new collection."""
+        """Create a collection."""
         if not NAME.fullmatch(name):
             raise invalid("collection_name: 1 to 255 characters, of those that files may have")
         if name in self.collections:
@@ -162,11 +162,11 @@ class Server:
         return True
 
     def change(self, asked: models.UpdateCollection, name: str) -> bool:
-        """Another configuration."""
+        """Change a collection's configuration."""
         return self.collection(name).change(asked)
 
     def drop(self, _: None, name: str) -> bool:
-        """Delete a collection, and with it its aliases."""
+        """Delete a collection and its aliases."""
         found = self.collections.pop(name, None)
         if found is None:
             return False
@@ -175,13 +175,13 @@ class Server:
         return True
 
     def listed_aliases(self, _: None, name: str | None = None) -> Any:
-        """Of all collections, or of one."""
+        """The aliases of all collections, or of one."""
         of = None if name is None else self.real(name)
         found = [(a, c) for a, c in self.aliases.items() if of in (None, c)]
         return {"aliases": [{"alias_name": a, "collection_name": c} for a, c in found]}
 
     def change_aliases(self, asked: models.ChangeAliasesOperation) -> bool:
-        """One after the other."""
+        """Several changes, one after the other."""
         for action in asked.actions:
             match action:
                 case models.CreateAliasOperation(create_alias=given):
@@ -202,7 +202,7 @@ class Server:
         self.aliases[alias] = name
 
     def allowed(self, name: str, asked: Any, writes: bool) -> Collection:
-        """The collection, of which this may be asked; raises RefusedError."""
+        """The collection, if the request is allowed on it; raises RefusedError."""
         limits.refuse_newer(asked, self.since)
         found = self.collection(name)
         limits.refuse_beyond_strict(found, asked, writes)
@@ -211,8 +211,8 @@ class Server:
 
 
 def _memory() -> str | None:
-    """A folder in memory, where there is one: on a disk a collection takes three times as long.
-    Small ones are left alone, since the engine dies when its files have no room."""
+    """A folder in memory, if there is one with enough room: on disk a collection takes three times
+    as long. The engine crashes if there is no room for its files."""
     folder = "/dev/shm"
     roomy = os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > LEAST_ROOM
     return folder if roomy else None
@@ -220,7 +220,8 @@ def _memory() -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """answer: called with the server, the body and what the pattern found; body: its type."""
+    """answer: called with the server, the body and the groups of the path's pattern; body: its
+    type."""
 
     method: str
     pattern: str
@@ -229,7 +230,7 @@ class Route:
     writes: bool = False
 
     def read(self, body: Any) -> Any:
-        """The body; raises RefusedError for one of another shape."""
+        """The parsed body; raises RefusedError if it is invalid."""
         try:
             return self.body and TypeAdapter(self.body).validate_python(body)
         except ValidationError as error:
@@ -274,7 +275,7 @@ def _reads(method: str) -> Callable[..., Any]:
 
 
 def _writes(kind: str) -> Callable[..., Any]:
-    """One operation by itself, as it stands in a batch."""
+    """A single operation, as an operation of a batch."""
     return lambda server, asked, name: server.allowed(name, asked, True).apply(kind, asked)
 
 

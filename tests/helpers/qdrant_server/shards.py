@@ -1,4 +1,4 @@
-"""The points of a collection, in so many parts, each of which is a shard of the engine's."""
+"""The points of a collection, in several shards of the engine."""
 
 import shutil
 import zlib
@@ -22,31 +22,31 @@ NO_VECTOR = "no vector"  # the engine makes no shard without one
 
 
 class Shards:
-    """New ones, in a folder of their own. Which of them has a point is decided by its id."""
+    """New shards in their own folder. A point's id decides its shard."""
 
     def __init__(self, folder: Path, made: models.CreateCollection, number: int) -> None:
         self._folder = folder
         self.all = [_shard(folder / str(i), made) for i in range(number)]
 
     def close(self) -> None:
-        """Forget everything."""
+        """Delete everything."""
         for shard in self.all:
             shard.close()
         shutil.rmtree(self._folder)
 
     def points(self) -> int:
-        """How many there are."""
+        """The number of points."""
         return sum(shard.info().points_count for shard in self.all)
 
     def update(self, operation: Any) -> None:
-        """The same in each."""
+        """Apply an operation to each shard."""
         for shard in self.all:
             shard.update(operation)
 
     def split(
         self, given: Iterable[Any], id_of: Callable[[Any], int | str]
     ) -> Iterator[tuple[edge.EdgeShard, list[Any]]]:
-        """What belongs to each shard."""
+        """The items of each shard."""
         parts: dict[int, list[Any]] = {}
         for one in given:
             place = zlib.crc32(str(id_of(one)).encode()) % len(self.all)
@@ -54,11 +54,11 @@ class Shards:
         return ((self.all[place], part) for place, part in parts.items())
 
     def by_id(self, ids: list[Any]) -> Iterator[tuple[edge.EdgeShard, list[Any]]]:
-        """The ids that belong to each shard."""
+        """The ids of each shard."""
         return self.split(ids_of(ids), lambda one: one)
 
     def change(self, given: Any, by_id: Any, by_filter: Any, *more: Any) -> None:
-        """Change the points that are named, or those that a filter finds."""
+        """Change the named points, or those that match a filter."""
         if getattr(given, "filter", None) is not None:
             self.update(by_filter(filter_of(given.filter), *more))
         elif getattr(given, "points", None):

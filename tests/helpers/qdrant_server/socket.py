@@ -13,7 +13,7 @@ from tests.helpers.qdrant_server.server import Server
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Passes on what comes. Where the answer gets lost, the connection is closed without one."""
+    """Forwards requests. If the response is to be lost, it closes the connection."""
 
     served: Server
 
@@ -39,12 +39,13 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = answer  # noqa: N815
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Silence."""
+        """Log nothing."""
 
 
 @contextmanager
 def serving(server: Server | None = None) -> Iterator[str]:
-    """A server on a free port of this machine; yields its URL. One that is given stays open."""
+    """A server on a free port of this machine; yields its URL. A server passed as an argument stays
+    open."""
     served = server or Server()
     http = ThreadingHTTPServer(("127.0.0.1", 0), type("Serving", (Handler,), {"served": served}))
     thread = threading.Thread(target=http.serve_forever, daemon=True)

@@ -19,7 +19,7 @@ Operations = edge.UpdateOperation
 
 
 def upsert(shards: Shards, given: Any) -> None:
-    """Points as they are given."""
+    """Write whole points."""
     made = points_of(given)
     only, mode = filter_of(given.update_filter), named(edge.UpdateMode, given.update_mode)
     for shard, points in shards.split(made, lambda point: point_id(point.id)):
@@ -27,7 +27,7 @@ def upsert(shards: Shards, given: Any) -> None:
 
 
 def update_vectors(shards: Shards, given: models.UpdateVectors) -> None:
-    """Some vectors of points."""
+    """Write some vectors of points."""
     made = [edge.PointVectors(point_id(one.id), vector_of(one.vector)) for one in given.points]
     only = filter_of(given.update_filter)
     for shard, points in shards.split(made, lambda point: point_id(point.id)):
@@ -35,8 +35,8 @@ def update_vectors(shards: Shards, given: models.UpdateVectors) -> None:
 
 
 def _named_or_found(name: str, *fields: str) -> Callable[[Shards, Any], None]:
-    """An operation on points that are named or found by a filter; the engine has two for each.
-    fields: of the request, what more it says."""
+    """An operation on points selected by id or by filter; the engine has one for each. fields:
+    further fields of the request."""
     by_id, by_filter = getattr(Operations, name), getattr(Operations, f"{name}_by_filter")
     return lambda shards, given: shards.change(
         given, by_id, by_filter, *(getattr(given, field) for field in fields)

@@ -1,4 +1,4 @@
-"""Which instruction set is used, and what is said where none can be."""
+"""Which instruction set is used, and the message if none can be."""
 
 import os
 import subprocess
@@ -23,8 +23,8 @@ print(things.stats()["compiled"]["instructions"], *told["remarks"])
 
 
 def used(instructions, first=""):
-    """What a process that is told of an instruction set prints, and its end; first: what it does
-    before."""
+    """The output and the end of a process with this instruction set in its environment. first: code
+    that runs before."""
     environment = {**os.environ, CHOICE: instructions}
     command = [sys.executable, "-c", first + QUERY]
     return subprocess.run(command, check=False, capture_output=True, text=True, env=environment)

@@ -1,5 +1,4 @@
-"""The compiled passes without Python around them: under sanitizers, for another processor, and for
-Windows."""
+"""The compiled scans without Python: under sanitizers, for another processor, and for Windows."""
 
 import shutil
 import subprocess
@@ -19,7 +18,7 @@ WINE = "wine"
 
 
 def compared(tmp_path, compiler, options, *runner):
-    """What the comparison of all instruction sets prints, built by that compiler."""
+    """The output of the comparison of all instruction sets, built by this compiler."""
     program, sources = tmp_path / "compare.exe", sorted(SOURCES.glob("*.c"))
     strict = ["-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", f"-I{SOURCES}"]
     build = [compiler, *strict, *options, HERE / "compare.c", *sources, "-o", program, "-lm"]

@@ -1,5 +1,6 @@
-"""A pytest plugin by which chromadb's own tests of its API run against this store: their client is
-ours, and so are the errors that they expect by name."""
+"""A pytest plugin that runs chromadb's own tests of its API on this store: it replaces their client
+and the error classes that they expect by name by ours.
+"""
 
 import sys
 import types

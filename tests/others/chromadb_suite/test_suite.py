@@ -1,4 +1,4 @@
-"""chromadb's own tests of its API, which its package brings, against this store."""
+"""chromadb's own tests of its API, included in its package, run on this store."""
 
 import os
 import re

@@ -1,5 +1,6 @@
-"""What users write, as type checkers see it: lines that end with `# wrong` must be refused, and no
-others. It is never run."""
+"""Users' code for type checkers: exactly the lines that end with `# wrong` must be refused. It is
+never run.
+"""
 
 from dataclasses import dataclass
 from typing import Any

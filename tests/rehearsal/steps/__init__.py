@@ -1,4 +1,4 @@
-"""The table of steps. An step is a function of a `Scenario`; its decorator is its row."""
+"""The table of steps. A step is a function of a `Scenario`; its decorator is its row."""
 
 import pkgutil
 from collections.abc import Callable
@@ -11,9 +11,9 @@ from tests.rehearsal.scenario import LENGTHS, Scenario
 
 @dataclass(frozen=True)
 class Step:
-    """needs: what the shape must have; places: where it can be; least: the shortest rehearsal that
-    it is part of; slow: why one of its calls may take far longer than the others; holds: why more
-    may be open after it than before."""
+    """needs: the required features of the shape; places: the possible stores; least: the shortest
+    rehearsal with this step; slow: why one of its calls may take far longer than others; holds: why
+    more resources may be in use afterwards."""
 
     name: str
     run: Callable[[Scenario], None]
@@ -65,7 +65,7 @@ ORDER = (
 
 
 def table() -> list[Step]:
-    """All steps, those of one file after those of another."""
+    """All steps, file by file."""
     there = {one.name for one in pkgutil.iter_modules(__path__)}
     for name in (*ORDER, *sorted(there - set(ORDER))):
         if name in there:

@@ -1,4 +1,4 @@
-"""LangChain's and LlamaIndex's stores, on thousands of passages whose vectors are known."""
+"""LangChain's and LlamaIndex's stores, on thousands of passages with known vectors."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -35,7 +35,7 @@ WORDS = "socket decimal garbage"
 
 
 class Known(Embeddings):
-    """Vectors by their texts; each query gets a text of its own."""
+    """An embedding with a table of texts and vectors; each query gets its own text."""
 
     def __init__(self, records: Records) -> None:
         assert records.documents is not None
@@ -80,7 +80,7 @@ def documents_of(records: Records) -> list[Document]:
 
 
 def check_documents(truth: Truth, documents: Sequence[Document]) -> list[str]:
-    """That each is what it must be; returns the ids."""
+    """Check the content of each document; returns the ids."""
     for one in documents:
         record = truth.records[one.id]
         assert one.page_content == record.document, one.id
@@ -89,7 +89,7 @@ def check_documents(truth: Truth, documents: Sequence[Document]) -> list[str]:
 
 
 def check_scored(truth: Truth, query: Any, found: Any, k: int, allowed: Any = None) -> None:
-    """Documents with their distances, of which nothing may be left out."""
+    """Check documents with their distances; no hit may be missing."""
     ids = check_documents(truth, [document for document, _ in found])
     distances = [distance for _, distance in found]
     assert check_hits(truth, query, ids, distances, k, allowed) == 1
@@ -97,7 +97,7 @@ def check_scored(truth: Truth, query: Any, found: Any, k: int, allowed: Any = No
 
 @step("texts", places=PLACES)
 def langchain_searches(scenario: Scenario) -> None:
-    """By vectors, with every filter, by words, by both, and as a retriever."""
+    """Searches by vectors, with every filter, by words, hybrid, and as a retriever."""
     with langchain(scenario, (1500, 10_000, 20_000)) as (store, truth, known):
         for query in scenario.queries(scenario.times(5, 30, 100)):
             found = store.similarity_search_with_score(known.query(query), k=20)
@@ -121,7 +121,7 @@ def langchain_searches(scenario: Scenario) -> None:
 
 
 def check_words(truth: Truth, ids: list[str], scores: list[float]) -> None:
-    """Scores are BM25's of the best documents."""
+    """Check that scores are BM25's of the best documents."""
     right = bm25([record.document or "" for record in truth.records.values()], WORDS)
     places = {name: place for place, name in enumerate(truth.ids)}
     own = [right[places[one]] for one in ids]
@@ -149,8 +149,8 @@ def check_retriever(scenario: Scenario, store: Any, truth: Truth, known: Known) 
 def check_diverse(
     truth: Truth, query: Any, ids: list[str], k: int, fetch: int, weight: float, allowed: Any = None
 ) -> None:
-    """Each is the best of those that are left of the nearest, or as good, by its nearness and its
-    difference from those before it."""
+    """Check that each hit is the best, or as good, of the remaining nearest, by its similarity to
+    the query and its difference from earlier hits."""
     names = list(truth.records) if allowed is None else list(allowed)
     distances = truth.distances(query, names)
     near = [names[i] for i in np.argsort(distances, kind="stable")[: fetch + 5]]
@@ -187,7 +187,7 @@ def langchain_diverse(scenario: Scenario) -> None:
 
 @step("texts", places=PLACES)
 def langchain_changes(scenario: Scenario) -> None:
-    """Adds, replaces, merges and deletes, by ids and by filters; ids in another order."""
+    """Adds, replaces, merges and deletes, by ids and by filters; reads ids in another order."""
     with langchain(scenario, (1000, 10_000, 20_000)) as (store, truth, known):
         ids = truth.ids[::-7]
         assert check_documents(truth, store.get_by_ids(ids)) == ids
@@ -220,7 +220,7 @@ def langchain_changes(scenario: Scenario) -> None:
 
 @step("texts", places=PLACES)
 def langchain_asynchronous(scenario: Scenario) -> None:
-    """Many at once answer as one by one."""
+    """Concurrent calls return the same as sequential ones."""
 
     async def together(store: Any, truth: Truth, known: Known) -> None:
         queries = scenario.queries(scenario.times(10, 40, 200))
@@ -255,7 +255,7 @@ def langchain_asynchronous(scenario: Scenario) -> None:
 
 @step("texts", places=PLACES)
 def langchain_indexes(scenario: Scenario) -> None:
-    """LangChain's `index` writes what is new alone, and deletes what is gone."""
+    """LangChain's `index` writes only new documents, and deletes missing ones."""
     records, _ = some_records(scenario, 300, 3000, 10_000)
     known, half, manager = Known(records), len(records) // 2, InMemoryRecordManager("rehearsal")
     manager.create_schema()
@@ -323,7 +323,7 @@ def all_of(one: MetadataFilter | MetadataFilters) -> MetadataFilters:
 
 
 def nodes_of(records: Records) -> list[TextNode]:
-    """Ten nodes a document."""
+    """Ten nodes per document."""
     rows = zip(
         records.ids, records.vectors.tolist(), records.documents, records.metadatas, strict=True
     )
@@ -341,7 +341,7 @@ def nodes_of(records: Records) -> list[TextNode]:
 
 @contextmanager
 def llama_index(scenario: Scenario, size: tuple[int, int, int]) -> Iterator[tuple[Any, Truth]]:
-    """LlamaIndex' store, filled with nodes."""
+    """LlamaIndex's store, filled with nodes."""
     records, truth = some_records(scenario, *size)
     how = {"client": scenario.client, "distance": scenario.shape.metric}
     store = RetrievalStoreVectorStore(collection_name="nodes", **how)
@@ -356,7 +356,7 @@ def llama_index(scenario: Scenario, size: tuple[int, int, int]) -> Iterator[tupl
 
 
 def check_nodes(truth: Truth, nodes: Sequence[Any]) -> list[str]:
-    """That each is what it must be; returns the ids."""
+    """Check the content of each node; returns the ids."""
     for node in nodes:
         record = truth.records[node.node_id]
         assert (node.text, node.metadata) == (record.document, record.metadata), node.node_id
@@ -374,7 +374,7 @@ def check_found(truth: Truth, query: Any, found: Any, k: int, allowed: Any = Non
 
 @step("texts", places=PLACES, slow="the first search by words lists those of all documents")
 def llama_index_queries(scenario: Scenario) -> None:
-    """In each mode, and with every filter."""
+    """Queries in each mode, and with every filter."""
     with llama_index(scenario, (1000, 10_000, 20_000)) as (store, truth):
         for query in scenario.queries(scenario.times(5, 30, 100)):
             request = VectorStoreQuery(query_embedding=query.tolist(), similarity_top_k=20)
@@ -407,7 +407,7 @@ def llama_index_queries(scenario: Scenario) -> None:
 
 
 def check_documents_named(scenario: Scenario, store: Any, truth: Truth) -> None:
-    """Only nodes of these documents, or these nodes."""
+    """Check queries limited to these documents, or these nodes."""
     (query,) = scenario.queries(1)
     request = VectorStoreQuery(
         query_embedding=query.tolist(), similarity_top_k=15, doc_ids=["doc 3", "doc 70"]
@@ -436,7 +436,8 @@ def llama_index_diverse(scenario: Scenario) -> None:
 
 @step("texts", places=PLACES)
 def llama_index_changes(scenario: Scenario) -> None:
-    """Reads and deletes by ids, filters and documents; asynchronous, and empty in the end."""
+    """Reads and deletes by ids, filters and documents; also asynchronous, until the store is
+    empty."""
     with llama_index(scenario, (1000, 10_000, 20_000)) as (store, truth):
         ids = truth.ids[::-9]
         compare(check_nodes(truth, store.get_nodes(node_ids=ids)), ids, "nodes", ordered=False)
@@ -476,7 +477,7 @@ async def llama_index_asynchronous(scenario: Scenario, store: Any, truth: Truth)
 
 @step("texts", places=frozenset({"disk"}))
 def adapters_open_again(scenario: Scenario) -> None:
-    """What one wrote in a directory the other reads, and each after it was closed."""
+    """Each adapter reads what the other wrote in a directory, before and after closing."""
     records, truth = some_records(scenario, 300, 3000, 10_000)
     known, path = Known(records), scenario.new_path("adapters")
     how = {"path": path, "collection_name": "both", "distance": scenario.shape.metric}

@@ -1,4 +1,4 @@
-"""Every command of retrieval-store, as a process beside this one."""
+"""Every command of retrieval-store, as a separate process."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ def named(scenario: Scenario) -> str:
 
 
 def run(*words: Any, stdin: str = "", code: int = 0) -> str:
-    """What a command prints, of mistakes on standard error; fails if it ends with another code."""
+    """The output of a command. Fails if it ends with another exit code."""
     done = subprocess.run(
         [*PROGRAM, *map(str, words)],
         cwd=ROOT,
@@ -58,7 +58,7 @@ def lines(*words: Any) -> list[dict[str, Any]]:
 
 
 def as_got(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    """Records of lines as `get` has them."""
+    """Records from JSON lines, in the form of `get`."""
     return {
         "ids": [row["id"] for row in rows],
         "metadatas": [row.get("metadata") for row in rows],
@@ -68,7 +68,7 @@ def as_got(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
 
 
 def rows_of(records: Records) -> list[dict[str, Any]]:
-    """Records as lines of JSON have them."""
+    """Records as JSON lines."""
     n = len(records)
     metadatas, documents = records.metadatas or [None] * n, records.documents or [None] * n
     columns = zip(records.ids, records.vectors.tolist(), metadatas, documents, strict=True)
@@ -85,7 +85,7 @@ def vector_of(scenario: Scenario, count: int = 1) -> tuple[np.ndarray, str]:
 
 @contextmanager
 def opened(path: Any, name: str = "scenario") -> Iterator[Any]:
-    """A collection that commands have made."""
+    """A collection that commands have created."""
     with retrieval_store.Client(path) as client:
         yield client.get_collection(name, embedding_function=None)
 
@@ -142,7 +142,7 @@ def counts_values(scenario: Scenario) -> None:
 
 @step("keys", places=STORES)
 def queries(scenario: Scenario) -> None:
-    """By vectors, with filters, from a place on, within a distance, and exactly."""
+    """Queries by vectors, with filters, with an offset, within a distance, and exactly."""
     store, shares = named(scenario), []
     chosen = list(wheres(scenario.shape).values())[11 :: scenario.times(20, 4, 1)]
     for where in [None, *chosen]:
@@ -188,7 +188,7 @@ def queries_by_words(scenario: Scenario) -> None:
 
 @step("texts", places=DISK, least="first")
 def queries_by_the_model(scenario: Scenario) -> None:
-    """A text is found by the vector that the model makes of it."""
+    """A text is found by the vector that the model computes."""
     text = "how does a thread wait for a lock"
     vector = np.asarray(retrieval_store.WordLlamaEmbedding()([text]))[0]
     query = ("scenario", text, "--model", "wordllama", "-k", 10)
@@ -224,7 +224,7 @@ def says_why(scenario: Scenario) -> None:
 
 @step("texts", places=DISK, least="first")
 def evaluates(scenario: Scenario) -> None:
-    """Recall by brute force, and by words that one record has."""
+    """Recall compared with brute force, and by words that only one record has."""
     ids = scenario.some(scenario.times(20, 100, 300))
     documents = [scenario.truth.records[one].document for one in ids]
     queries = [" ".join(d.split()[20:32]) + " " + own_word(d) for d in documents]
@@ -247,7 +247,8 @@ def evaluates(scenario: Scenario) -> None:
 
 @step("texts", places=STORES)
 def adds_lines_and_tables(scenario: Scenario) -> None:
-    """Files of four kinds and standard input make the same records; --resume and --upsert."""
+    """Files of four formats and standard input give the same records; with --resume and
+    --upsert."""
     records = scenario.more(scenario.times(500, 2000, 10_000))
     truth, store = Truth(scenario.shape.metric, records), named(scenario)
     own = ("--distance", scenario.shape.metric, "--model", "none", "-q")
@@ -280,7 +281,7 @@ def check_filled(scenario: Scenario, name: str, truth: Truth) -> None:
 
 @step("texts", places=STORES)
 def copies_and_changes(scenario: Scenario) -> None:
-    """A copy has all; what is deleted, renamed and dropped there is so there alone."""
+    """A copy is complete; deletions, renames and drops there affect only the copy."""
     store, copied = named(scenario), scenario.new_path("copied")
     assert f"{len(scenario.truth):,} points" in run(
         "copy", store, copied, "-q", "--collection", "scenario"
@@ -314,7 +315,7 @@ def copies_and_changes(scenario: Scenario) -> None:
 
 @step(places=STORES)
 def keeps(scenario: Scenario) -> None:
-    """What is restored of a snapshot is whole, also once half was deleted and it was compacted."""
+    """A restored snapshot is complete, also after half was deleted and compacted."""
     store, whole, restored = (
         named(scenario),
         scenario.new_path("whole.zip"),
@@ -340,7 +341,7 @@ def keeps(scenario: Scenario) -> None:
 
 @step(places=STORES, least="first")
 def keeps_one_collection(scenario: Scenario) -> None:
-    """A snapshot of one is restored beside another; derived files are made again."""
+    """A snapshot of one collection is restored beside another; derived files are rebuilt."""
     store, one, restored = (
         named(scenario),
         scenario.new_path("one.zip"),
@@ -359,7 +360,7 @@ def keeps_one_collection(scenario: Scenario) -> None:
 
 @step(places=DISK, least="first")
 def says_what_is_damaged(scenario: Scenario) -> None:
-    """One byte of the vectors is found, and named."""
+    """One changed byte of the vectors is found, and its file named."""
     damaged = scenario.new_path("damaged")
     run("copy", scenario.place.path, damaged, "-q")
     file = max(damaged.rglob("*.vectors"), key=lambda one: one.stat().st_size)
@@ -372,7 +373,7 @@ def says_what_is_damaged(scenario: Scenario) -> None:
 
 @step("texts", places=STORES)
 def exports(scenario: Scenario) -> None:
-    """Lines that are printed, and records that match."""
+    """Exports as printed lines, and of records that match."""
     store, where = named(scenario), {"year": {"$lt": scenario.times(1991, 1995, 2005)}}
     right = scenario.truth.matching(where)
     query = ("export", store, "scenario")
@@ -392,7 +393,7 @@ def exports(scenario: Scenario) -> None:
 
 @contextmanager
 def started(*words: Any) -> Iterator[subprocess.Popen]:
-    """A command that goes on until it is interrupted."""
+    """A command that runs until it is interrupted."""
     process = subprocess.Popen(
         [*PROGRAM, *map(str, words)],
         cwd=ROOT,
@@ -417,7 +418,7 @@ def started(*words: Any) -> Iterator[subprocess.Popen]:
 
 
 def request(address: str, path: str, body: Any, token: str = "") -> Any:
-    """The answer of a server to a body of JSON."""
+    """The response of a server to a JSON body."""
     connection = HTTPConnection(urlsplit(address).netloc, timeout=PATIENCE)
     try:
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
@@ -447,7 +448,7 @@ def shows_a_page(scenario: Scenario) -> None:
 
 @step("texts", places=STORES)
 def serves_agents(scenario: Scenario) -> None:
-    """A tool finds a word, counts by a filter, and reads a record."""
+    """Tools find a word, count with a filter, and read a record."""
     hello = {
         "protocolVersion": "2025-06-18",
         "capabilities": {},
@@ -488,7 +489,7 @@ def ask_agent(process: Any, number: int, method: str, asked: Any) -> Any:
 
 @step("texts", places=DISK, least="first")
 def serves_agents_over_http(scenario: Scenario) -> None:
-    """Four of them at once."""
+    """Four clients at once."""
     from mcp import Client as McpClient
     from mcp.client.streamable_http import streamable_http_client
 
@@ -511,7 +512,7 @@ def serves_agents_over_http(scenario: Scenario) -> None:
 
 @step(places=DISK, least="first")
 def serves(scenario: Scenario) -> None:
-    """A copy is served, to a Client and to other commands, and ends at an interrupt."""
+    """A copy is served to a Client and to other commands, until an interrupt."""
     copied = scenario.new_path("served")
     run("copy", scenario.place.path, copied, "-q")
     with started("serve", copied, "--port", 0, "--grpc-port", "none") as process:
@@ -533,7 +534,7 @@ def opened_at(url: str) -> Iterator[Any]:
 
 @step(places=DISK, least="first")
 def completes(scenario: Scenario) -> None:
-    """Shells are told of commands and of collections."""
+    """Shells get completions for commands and collections."""
     for shell in ("bash", "zsh", "fish"):
         assert "retrieval-store" in run("completion", shell)
     words = f"retrieval-store count {scenario.place.path} sc"

@@ -34,7 +34,7 @@ OF_LYNX = re.compile(r"^\s*(?:#\S|REFRESH).*|\(BUTTON\)|IFRAME: \S+", re.MULTILI
 
 
 def documents() -> list[Path]:
-    """Those of each kind in turn, drawn by a seed."""
+    """Documents of each kind in turn, chosen by a seed."""
     found: dict[str, list[Path]] = {}
     there = {kind for kind, command in TOOLS.items() if shutil.which(command[0])}
     for folder in FOLDERS:
@@ -49,7 +49,7 @@ def documents() -> list[Path]:
 
 
 def text_by_others(path: Path) -> str:
-    """The text of a document as another program finds it."""
+    """The text of a document as another program extracts it."""
     command = [part.format(path) for part in TOOLS[path.suffix.lower().removeprefix(".")]]
     text = subprocess.run(command, capture_output=True, timeout=120).stdout.decode(
         "utf-8", "replace"
@@ -58,14 +58,13 @@ def text_by_others(path: Path) -> str:
 
 
 def words_of(text: str) -> Iterator[str]:
-    """Words of three letters and more; those that are divided at the end of a line are joined."""
+    """Words of at least three letters; hyphenated words at line ends are joined."""
     plain = unicodedata.normalize("NFKC", re.sub(r"[-\u2010\u00ad][ ]*\n[ ]*", "", text))
     return (word for word in re.findall(r"[^\W_]{3,}", plain.lower()))
 
 
 def letters_of(file: FileText) -> str:
-    """All letters that were read, without what stands between: where a word begins, programs see
-    differently."""
+    """All extracted letters without separators, since programs split words differently."""
     parts = [file.title or ""]
     for section in file.sections:
         parts += [*section.headings, section.text]
@@ -75,7 +74,7 @@ def letters_of(file: FileText) -> str:
 
 
 def named(file: FileText) -> int:
-    """How many words the gaps of a file name."""
+    """The number of words that a file's gaps report."""
     return sum(int(match[1].replace(",", "")) for gap in file.gaps if (match := NAMED.match(gap)))
 
 

@@ -1,4 +1,5 @@
-"""Records out and in: files of every kind, tables, other programs' stores, and copies."""
+"""Export and import of records: files of every format, tables, other programs' stores, and
+copies."""
 
 import json
 import threading
@@ -34,7 +35,7 @@ FORMATS: dict[str, Callable[[Any, Path], Any]] = {
 def another(
     scenario: Scenario, records: Records | None = None, name: str = "another"
 ) -> Iterator[Any]:
-    """A collection beside the scenario's, which goes with the step."""
+    """Another collection, which is deleted with the step."""
     collection = scenario.make(scenario.client, name)
     try:
         if records is not None:
@@ -45,7 +46,7 @@ def another(
 
 
 def check_all(scenario: Scenario, collection: Any, truth: Truth) -> None:
-    """All records, with the very numbers of their vectors."""
+    """Check all records, with exactly equal vectors."""
     got = collection.get(include=EVERYTHING)
     compare(got["ids"], truth.ids, "ids", ordered=False)
     scenario.check_records(got, truth)
@@ -54,7 +55,7 @@ def check_all(scenario: Scenario, collection: Any, truth: Truth) -> None:
 
 
 def in_and_out(scenario: Scenario, collection: Any, truth: Truth, formats: list[str]) -> None:
-    """What each format holds is added to an empty collection, and that is as the first."""
+    """The file of each format is added to an empty collection, which then equals the first."""
     for name in formats:
         path = scenario.new_path(name)
         assert FORMATS[name](collection, path).records == len(truth)
@@ -97,7 +98,7 @@ ODD = [
 
 
 def odd_records(scenario: Scenario, size: int) -> Records:
-    """Ids, texts and metadata that formats stumble over."""
+    """Ids, texts and metadata that are difficult for formats."""
     random = np.random.default_rng(5)
     vectors = random.standard_normal((size, scenario.shape.dimension)).astype(np.float32)
     vectors[:, 0] *= np.float32(10.0) ** random.integers(-30, 15, size)
@@ -138,7 +139,7 @@ def odd_records_in_files_of_every_kind(scenario: Scenario) -> None:
 
 @step("texts", places=PLACES)
 def tables(scenario: Scenario) -> None:
-    """Frames and tables of results, and what is added from them and from a generator."""
+    """Results as data frames and tables, and records added from them and from a generator."""
     import polars
 
     ids = scenario.some(scenario.times(600, 10_000, 25_000))
@@ -168,7 +169,7 @@ def tables(scenario: Scenario) -> None:
 
 @step("texts", places=PLACES)
 def tables_of_columns(scenario: Scenario) -> None:
-    """A column for each key of the metadata, and back."""
+    """A column for each metadata key, and back."""
     ids = scenario.some(scenario.times(600, 10_000, 25_000))
     got = scenario.collection.get(ids=ids, include=EVERYTHING)
     for make in (retrieval_store.to_pandas, retrieval_store.to_arrow):
@@ -301,7 +302,7 @@ def from_lancedb_and_faiss(scenario: Scenario) -> None:
 
 @step(places=PLACES)
 def copies_to_others(scenario: Scenario) -> None:
-    """Into memory and a directory, whole; and again, what has changed."""
+    """Copied into memory and into a directory; then updated with the changes."""
     with (
         retrieval_store.Client() as memory,
         retrieval_store.Client(scenario.new_path("copied")) as disk,
@@ -327,7 +328,7 @@ def copies_to_others(scenario: Scenario) -> None:
 
 
 def restore(scenario: Scenario, ids: list[str]) -> None:
-    """Records of the shape that an step has deleted, at the end now."""
+    """Add records of the shape that a step has deleted, at the end."""
     places = {one: place for place, one in enumerate(scenario.records.ids)}
     for one in ids:
         record = scenario.records.part(places[one], places[one] + 1)
@@ -337,7 +338,7 @@ def restore(scenario: Scenario, ids: list[str]) -> None:
 
 @contextmanager
 def writing(write: Callable[[int], None], most: float = np.inf) -> Iterator[Callable[[], int]]:
-    """A thread that writes one batch after another, and a function that says how many there are."""
+    """A thread that writes one batch after another, and a function that returns their number."""
     done, failed, ending = [0], [], threading.Event()
 
     def go_on() -> None:
@@ -360,8 +361,8 @@ def writing(write: Callable[[int], None], most: float = np.inf) -> Iterator[Call
 
 @step(places=PLACES)
 def copies_beside_a_writer(scenario: Scenario) -> None:
-    """Copied again and again, and once more at the end, there is all: what was added, changed and
-    deleted."""
+    """Repeated copies during writes, and a final one: it has all added, changed and deleted
+    records."""
     made = scenario.more(3000)
     written = Truth(scenario.shape.metric)
     with (
@@ -391,7 +392,8 @@ def copies_beside_a_writer(scenario: Scenario) -> None:
 
 @step(places=PLACES)
 def exports_are_of_one_moment(scenario: Scenario) -> None:
-    """Each has the same number of writes in all records, and all batches up to one of them."""
+    """In each export, all records have the same number of writes, and all batches up to one are
+    there."""
     size, part = scenario.times(800, 10_000, 50_000), 20
     records = scenario.more(size)
     small = np.ascontiguousarray(records.vectors[:, :8]) + np.float32(0.5)

@@ -1,4 +1,4 @@
-"""Folders of files of all kinds, kept in step with a collection, and pictures."""
+"""Folders of files of all kinds, synced with a collection, and pictures."""
 
 import csv
 import io
@@ -39,7 +39,7 @@ FILLER = SENTENCES.split()
 
 @dataclass(repr=False)
 class Texts:
-    """What is in a file: its own words, one at the beginning and one at the end, and others."""
+    """The content of a file: one unique word at the beginning, one at the end, and others."""
 
     first: str
     last: str
@@ -203,7 +203,7 @@ NAMES = (
 
 
 def word_of(number: int, version: int, place: int) -> str:
-    """A word of letters that nothing else has."""
+    """A unique word of letters."""
     number = (number * 10 + version) * 2 + place
     letters = ""
     while number:
@@ -214,7 +214,7 @@ def word_of(number: int, version: int, place: int) -> str:
 
 @dataclass(repr=False)
 class Folder:
-    """A folder of many files: which there are, by their paths, and the version of each."""
+    """A folder of many files: their paths and versions."""
 
     root: Path
     seed: int = 0
@@ -250,7 +250,7 @@ class Folder:
         at.write_bytes(content)
 
     def write(self, path: str, number: int, version: int) -> None:
-        """The same number and version always make the same."""
+        """The same number and version always give the same content."""
         random = np.random.default_rng([self.seed, number])
         words = [word_of(number, version, place) for place in (0, 1)]
         texts = Texts(words[0], words[1], random, number % 5 == 0)
@@ -262,8 +262,8 @@ class Folder:
         return word_of(number, version, 0), word_of(number, version, 1)
 
     def change(self, random: np.random.Generator) -> dict[str, set[str]]:
-        """A third is changed, a tenth deleted, a tenth moved, and some are new; says what a sync
-        should tell of them."""
+        """Change a third, delete a tenth, move a tenth, and add some; returns the report that a
+        sync should give."""
         paths = list(self.versions)
         random.shuffle(paths)
         third, tenth = len(paths) // 3, len(paths) // 10
@@ -290,7 +290,7 @@ class Folder:
 
 
 class Lengths:
-    """The length of each text and what letters it has; and how many texts there were."""
+    """Embeds a text by its length and letters; counts its texts."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -302,7 +302,7 @@ class Lengths:
 
 @contextmanager
 def synced(scenario: Scenario, name: str = "folder") -> Iterator[tuple[Any, Folder, Lengths]]:
-    """A collection and a full folder."""
+    """A collection and a filled folder."""
     embed, folder = Lengths(), Folder(scenario.new_path("folder"))
     folder.fill(scenario.size)
     collection = scenario.client.create_collection(name, embedding_function=embed)
@@ -317,7 +317,8 @@ def paths_of(collection: Any) -> set[str]:
 
 
 def check_words(collection: Any, folder: Folder, gone: set[str] = frozenset()) -> None:
-    """Each word leads to its file alone, with a line that names it; those of before to none."""
+    """Check that each word finds only its file, with a line that contains it, and that old words
+    find none."""
     compare(sorted(paths_of(collection)), sorted(folder.versions), "files")
     for path in list(folder.versions)[:: max(1, len(folder.versions) // 1000)]:
         for word in folder.words(path):
@@ -332,7 +333,7 @@ def check_words(collection: Any, folder: Folder, gone: set[str] = frozenset()) -
 
 
 def check_place(path: str, is_first: bool, document: str, metadata: dict[str, Any]) -> None:
-    """A hit says where in its file it is."""
+    """Check that a hit names its place in the file."""
     citation = retrieval_store_files.cite(metadata)
     assert " ".join(path.split())[:20] in citation, citation
     assert metadata["place"] < metadata["places"]
@@ -350,7 +351,7 @@ def old_words(folder: Folder, paths: set[str]) -> set[str]:
 
 @step("folder", places=EMBEDDED | {"served"})
 def folders_are_kept_in_step(scenario: Scenario) -> None:
-    """What is new, changed, moved and gone, twice, and nothing where nothing is."""
+    """New, changed, moved and deleted files, twice; then a sync without changes."""
     with synced(scenario) as (collection, folder, embed):
         report = retrieval_store_files.sync_folder(collection, folder.root, gitignore=True)
         compare(sorted(report.added), sorted(folder.versions), "added")
@@ -391,7 +392,7 @@ def nothing_is_done(scenario: Scenario, collection: Any, folder: Folder, embed: 
 
 @step("folder", places=DISK | {"served"})
 def folders_by_the_command(scenario: Scenario) -> None:
-    """The same by `sync`, killed and called again; what comes of it is as of one that wasn't."""
+    """The same by the command `sync`, killed and repeated; the result is as without a kill."""
     store = str(scenario.place.path or scenario.place.url)
     folder = Folder(scenario.new_path("folder"), seed=1)
     folder.fill(scenario.size // scenario.times(2, 4, 4))
@@ -423,7 +424,7 @@ def folders_by_the_command(scenario: Scenario) -> None:
 
 @step("folder", places=DISK | {"served"}, least="first")
 def folders_are_watched(scenario: Scenario) -> None:
-    """By `sync --watch`, what is changed in a folder is found, until Ctrl-C."""
+    """`sync --watch` finds changes in a folder, until Ctrl-C."""
     folder = Folder(scenario.new_path("folder"), seed=3)
     folder.fill(min(scenario.size, 400))
     store = str(scenario.place.path or scenario.place.url)
@@ -442,7 +443,7 @@ def folders_are_watched(scenario: Scenario) -> None:
 
 
 def wait_for_step(collection: Any, folder: Folder, process: subprocess.Popen) -> None:
-    """Until a collection is of all that a folder holds, and a word of each file leads to it."""
+    """Wait until a collection equals its folder, and a word of each file finds it."""
     until = time.monotonic() + PATIENCE
     while True:
         assert process.poll() is None, "the command has ended"
@@ -462,7 +463,7 @@ def wait_for_step(collection: Any, folder: Folder, process: subprocess.Popen) ->
 
 
 def kill_while_it_works(scenario: Scenario, command: list[str]) -> None:
-    """Once some more records are there than before."""
+    """Kill the command once there are some more records."""
     before = records_of(scenario, "killed")
     process = subprocess.Popen(
         [sys.executable, "-m", "retrieval_store", *command, "-q"],
@@ -498,8 +499,8 @@ def compare_collections(scenario: Scenario, one: str, other: str) -> None:
 
 @step("folder", places=EMBEDDED | {"served"})
 def folders_in_one_collection(scenario: Scenario) -> None:
-    """Two folders beside each other and records of others; a missing one is refused; a name lets
-    one move."""
+    """Two folders and other records in one collection; a missing folder is refused; a named folder
+    can be moved."""
     with synced(scenario, "several") as (collection, folder, embed):
         other = Folder(scenario.new_path("other"), seed=2)
         other.fill(max(20, scenario.size // 10))
@@ -597,7 +598,7 @@ def uri_of(number: int) -> str:
 
 @step("pictures", places=EMBEDDED | {"served"})
 def pictures_are_found(scenario: Scenario) -> None:
-    """By pictures, uris, names and filters; each is as it was painted."""
+    """Queries by pictures, uris, names and filters; each picture is as painted."""
     with gallery(scenario) as (collection, truth, colours, _):
         got = collection.get(include=["embeddings", "metadatas", "documents", "uris"])
         compare(got["ids"], truth.ids, "pictures")
@@ -627,7 +628,7 @@ def pictures_are_found(scenario: Scenario) -> None:
 
 @step("pictures", places=EMBEDDED | {"served"})
 def pictures_change(scenario: Scenario) -> None:
-    """Other uris, arrays and captions; missing and broken files, of which nothing is written."""
+    """New uris, arrays and captions; missing and broken files, of which nothing is written."""
     with gallery(scenario) as (collection, truth, colours, folder):
         count = min(len(truth), scenario.times(30, 300, 1000))
         numbers = scenario.random.choice(len(truth), count, replace=False)

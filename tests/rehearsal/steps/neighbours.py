@@ -1,5 +1,6 @@
-"""Other processes beside this one: they read and write the same store, are killed and interrupted,
-or have few descriptors."""
+"""Other processes: they read and write the same store, are killed and interrupted, or have few
+descriptors.
+"""
 
 import time
 import zipfile
@@ -24,7 +25,7 @@ def where_of(scenario: Scenario) -> str:
 
 
 def remove_batches(scenario: Scenario) -> None:
-    """What the programs beside have written."""
+    """Delete the batches of the other programs."""
     scenario.collection.delete(where={"batch": {"$gte": 0}})
     scenario.check()
 
@@ -35,7 +36,7 @@ def own(ids: list[str]) -> list[str]:
 
 @step(places=SHARED)
 def reads_beside_a_writer(scenario: Scenario) -> None:
-    """Each read is of one moment; what the scenario has is there in each."""
+    """Each read is of one moment, and contains the scenario's records."""
     dimension = scenario.shape.dimension
     with beside(programs.write, where_of(scenario), dimension) as writer:
         writer.wait(3)
@@ -61,7 +62,7 @@ def reads_beside_a_writer(scenario: Scenario) -> None:
 
 @step(places=SHARED)
 def writes_beside_a_reader(scenario: Scenario) -> None:
-    """Another process that reads sees whole batches alone, of two that write."""
+    """Another process reads only whole batches, of two writers."""
     where, dimension = where_of(scenario), scenario.shape.dimension
     with (
         beside(programs.read, where, dimension) as reader,
@@ -82,7 +83,7 @@ def writes_beside_a_reader(scenario: Scenario) -> None:
 
 @step(places=DISK)
 def snapshots_beside_a_writer(scenario: Scenario) -> None:
-    """Each is of one moment, and whole; so are a copy and what is iterated."""
+    """Each snapshot is of one moment and complete; so are a copy and an iteration."""
     dimension = scenario.shape.dimension
     with beside(programs.write, where_of(scenario), dimension) as writer:
         writer.wait(3)
@@ -109,7 +110,7 @@ def snapshots_beside_a_writer(scenario: Scenario) -> None:
 
 @step(places=DISK)
 def verifies_beside_a_writer(scenario: Scenario) -> None:
-    """A healthy store is never called damaged, nor lost by an optimization."""
+    """A healthy store is never reported as damaged, nor lost by `optimize`."""
     with beside(programs.write, where_of(scenario), scenario.shape.dimension) as writer:
         for turn in range(scenario.times(1, 2, 6)):
             writer.wait(turn * 20 + 2)
@@ -138,7 +139,7 @@ def copies_beside_a_writer(scenario: Scenario) -> None:
 
 @step(places=SHARED)
 def copies_are_brought_level(scenario: Scenario) -> None:
-    """By the command, run beside a writer, and once more when that has ended: then all is there."""
+    """The command copies during writes, and once more afterwards; then everything is there."""
     copied, batches = scenario.new_path("copied"), scenario.times(20, 100, 400)
     words = ("copy", where_of(scenario), copied, "--collection", "scenario", "-q")
     with beside(programs.write, where_of(scenario), scenario.shape.dimension, 0, batches) as writer:
@@ -155,7 +156,8 @@ def copies_are_brought_level(scenario: Scenario) -> None:
 
 
 def check_acknowledged(scenario: Scenario, writer: Beside, first: int) -> int:
-    """That of a writer that has ended what it acknowledged is there; where the next one begins."""
+    """Check that a finished writer's acknowledged batches are there; returns the next writer's
+    first batch."""
     ids = scenario.collection.get(where={"batch": {"$gte": first}}, include=[])["ids"]
     check_batches(ids, writer.done, writer.done, first)
     return writer.done + 100
@@ -163,7 +165,7 @@ def check_acknowledged(scenario: Scenario, writer: Beside, first: int) -> int:
 
 @step(places=DISK)
 def writers_are_killed(scenario: Scenario) -> None:
-    """At random moments: what was acknowledged is there, one batch more at most."""
+    """Kills at random moments: acknowledged batches are there, and at most one more."""
     first = 0
     for _ in range(scenario.times(2, 12, 60)):
         with beside(programs.write, where_of(scenario), scenario.shape.dimension, first) as writer:
@@ -178,7 +180,7 @@ def writers_are_killed(scenario: Scenario) -> None:
 
 @step(places=DISK)
 def writers_are_interrupted(scenario: Scenario) -> None:
-    """By Ctrl-C, at random moments: nothing stays locked."""
+    """Ctrl-C at random moments: nothing stays locked."""
     first = 0
     for _ in range(scenario.times(2, 8, 40)):
         with beside(programs.write, where_of(scenario), scenario.shape.dimension, first) as writer:
@@ -193,7 +195,7 @@ def writers_are_interrupted(scenario: Scenario) -> None:
 
 @step(places=DISK)
 def few_descriptors(scenario: Scenario) -> None:
-    """A process that may have 64 open files reads and writes 60 collections."""
+    """A process limited to 64 open files reads and writes 60 collections."""
     records, names = scenario.records.part(0, 300), [f"small-{i}" for i in range(60)]
     for name in names:
         collection = scenario.make(scenario.client, name)
@@ -207,7 +209,7 @@ def few_descriptors(scenario: Scenario) -> None:
 
 @step(places=EMBEDDED | {"served"})
 def two_clients_agree(scenario: Scenario) -> None:
-    """What one writes the other sees at once, filters and caches too."""
+    """One client's writes are visible to the other at once, in filters and caches too."""
     other = scenario.place.client()
     theirs = other.get_collection("scenario", embedding_function=None)
     for turn in range(scenario.times(5, 20, 50)):

@@ -1,5 +1,6 @@
-"""Other ways to the same records: sparse vectors, Chroma's searches, event loops, maps, and the same
-steps on chromadb."""
+"""Other ways to the same records: sparse vectors, Chroma's searches, event loops, maps, and the
+same steps on chromadb.
+"""
 
 import asyncio
 from typing import Any
@@ -21,7 +22,7 @@ EMBEDDED_OR_SERVED = EMBEDDED | {"served"}
 
 
 def sparse_rows(count: int, random: np.random.Generator) -> sparse.csr_matrix:
-    """Some 20 of 5,000 numbers in each row, the first of them often."""
+    """About 20 of 5,000 numbers in each row; the first ones are frequent."""
     columns = np.minimum(random.zipf(1.3, (count, 20)), 5000) - 1
     values = random.random((count, 20)).astype(np.float32) + 0.1
     rows = np.repeat(np.arange(count), 20)
@@ -36,7 +37,7 @@ def sparse_vector(row: sparse.csr_matrix) -> dict[str, Any]:
 
 @step("keys", places=EMBEDDED_OR_SERVED)
 def sparse_vectors(scenario: Scenario) -> None:
-    """By the dot product, against scipy; with a filter, after a change and after a deletion."""
+    """Dot products compared with scipy; with a filter, after a change and after a deletion."""
     configuration = {"hnsw": {"space": scenario.shape.metric}, "sparse": {}}
     collection = scenario.timed(
         scenario.client.create_collection("sparse", configuration, embedding_function=None)
@@ -91,7 +92,7 @@ def chromas_searches(scenario: Scenario) -> None:
 
 @step(places=frozenset({"disk", "served"}))
 def event_loops(scenario: Scenario) -> None:
-    """A hundred queries at once, each with the hits that it has alone."""
+    """A hundred concurrent queries, each with the same hits as alone."""
     queries = scenario.queries(100)
     where = {"url": scenario.place.url} if scenario.place.url else {"path": scenario.place.path}
 
@@ -122,7 +123,7 @@ def warms(scenario: Scenario) -> None:
 
 @step("texts", "keys", places=EMBEDDED, least="first")
 def chromadb_agrees(scenario: Scenario) -> None:
-    """The same records in chromadb, after the same changes, answer the same."""
+    """The same records in chromadb, after the same changes, give the same results."""
     import chromadb
 
     records = scenario.records.part(0, 5000)
@@ -179,7 +180,7 @@ def chromadb_agrees(scenario: Scenario) -> None:
 
 
 def is_plain(where: dict[str, Any], operators: set[str], keys: set[str]) -> bool:
-    """Whether chromadb has all that a filter says, of keys that all its records have."""
+    """Whether chromadb supports a filter's operators, and all records have its keys."""
     return all(
         key in keys
         and (not isinstance(message, dict) or (set(message) <= operators and len(message) == 1))
@@ -189,7 +190,7 @@ def is_plain(where: dict[str, Any], operators: set[str], keys: set[str]) -> bool
 
 @step(places=frozenset({"disk"}))
 def only_reads(scenario: Scenario) -> None:
-    """A client that may only read sees the same, and writes nothing."""
+    """A read-only client sees the same, and writes nothing."""
     with retrieval_store.Client(scenario.place.path, read_only=True) as client:
         collection = client.get_collection("scenario", embedding_function=None)
         scenario.check(collection)

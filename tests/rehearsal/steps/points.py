@@ -44,7 +44,7 @@ ON_FILES = POINTS - {"memory"}
 
 @step(places=POINTS)
 def points_in_bulk(scenario: Scenario) -> None:
-    """Written by every method that writes points; each found whole, all pages together."""
+    """Points written by every method; each is read whole, and pages are complete."""
     kept = points_of(scenario)
     found = []
     for page in pages(kept.client, 1000, with_vectors=True):
@@ -58,7 +58,7 @@ def points_in_bulk(scenario: Scenario) -> None:
 
 @step(places=POINTS)
 def retrieves(scenario: Scenario) -> None:
-    """By ids in any order, with parts of payloads and vectors."""
+    """Reads by ids in any order, with parts of payloads and vectors."""
     kept = points_of(scenario)
     ids = kept.truth.ids
     drawn = [ids[i] for i in scenario.random.permutation(len(ids))[:3000]]
@@ -80,7 +80,7 @@ def retrieves(scenario: Scenario) -> None:
 
 
 def check_filters(kept: Kept, asked: Asked) -> None:
-    """Ids by pages, and counts."""
+    """Check ids by pages, and counts."""
     for name, (given, holds) in asked.items():
         right = kept.truth.matching(holds)
         got = [
@@ -138,8 +138,8 @@ def indexed(scenario: Scenario) -> Kept:
 
 
 def look_everywhere(scenario: Scenario, kept: Kept) -> None:
-    """In each process that serves, to which another connection may lead: the first filter on a key,
-    and the first look at an index, read what that is of in all points."""
+    """Query each process of the server, which takes several connections. The first filter on a key,
+    and the first use of an index, read data of all points."""
     queries = [given for given, _ in asked_of(scenario.shape.kinds, kept.truth).values()]
     if "texts" in scenario.shape.kinds:
         queries.append(LONG["a rare word"][0])
@@ -178,7 +178,7 @@ def indexes_count_their_points(scenario: Scenario) -> None:
 
 @step(places=POINTS)
 def facets_of_points(scenario: Scenario) -> None:
-    """Every value with its count, all and of a filter."""
+    """Every value with its count, over all points and with a filter."""
     kept = indexed(scenario)
     given, holds = third(len(kept.original), 2)
     some = set(kept.truth.matching(holds))
@@ -203,7 +203,7 @@ def counted(truth: Points, key: str, ids: set[Id]) -> dict[Any, int]:
 
 @step(places=POINTS)
 def scrolls_in_order(scenario: Scenario) -> None:
-    """Each point once, in pages that start where the last one ended, without what was seen there."""
+    """Each point once, in pages that continue after the last one, without points seen there."""
     kept = indexed(scenario)
     keys = ["weight", "bucket", "when"] + (["day"] if "keys" in scenario.shape.kinds else [])
     for key in keys:
@@ -269,7 +269,7 @@ def settings_change(scenario: Scenario) -> None:
 
 @step(places=POINTS)
 def aliases(scenario: Scenario) -> None:
-    """Many names of one collection, which another takes over."""
+    """Many names of one collection, then moved to another."""
     kept = points_of(scenario)
     names = [f"alias {i}" for i in range(100)]
     made = [models.CreateAlias(collection_name=NAME, alias_name=name) for name in names]
@@ -301,7 +301,7 @@ def aliases(scenario: Scenario) -> None:
 
 @step(places=POINTS)
 def payloads_change(scenario: Scenario) -> None:
-    """By ids and by filter: set, set inside, replaced, keys deleted, cleared."""
+    """By ids and by filter: set, set at a path, replaced, keys deleted, cleared."""
     kept = points_of(scenario)
     client, truth = kept.client, kept.truth
     given, holds = third(len(kept.original), 0)
@@ -352,7 +352,7 @@ def payloads_change(scenario: Scenario) -> None:
 
 @step(places=POINTS)
 def vectors_change(scenario: Scenario) -> None:
-    """New ones for a third, none for some; the others stay."""
+    """New vectors for a third, none for some; the others don't change."""
     kept = points_of(scenario)
     client, truth = kept.client, kept.truth
     changed = truth.ids[::3]
@@ -384,7 +384,7 @@ def vectors_change(scenario: Scenario) -> None:
 
 @step(places=POINTS)
 def points_go_and_come(scenario: Scenario) -> None:
-    """Deleted by ids and by filter, and written again."""
+    """Points are deleted by ids and by filter, and written again."""
     kept = points_of(scenario)
     client, truth = kept.client, kept.truth
     given, holds = third(len(kept.original), 1)
@@ -402,7 +402,7 @@ def points_go_and_come(scenario: Scenario) -> None:
 
 @step(places=POINTS)
 def operations_in_one_batch(scenario: Scenario) -> None:
-    """All of them, in their order; and a batch that is refused writes nothing."""
+    """All operations, in order; a refused batch writes nothing."""
     kept = points_of(scenario)
     client, truth = kept.client, kept.truth
     some = truth.ids[2::5]
@@ -455,7 +455,7 @@ def operations_in_one_batch(scenario: Scenario) -> None:
 
 @step(places=POINTS)
 def spaces_come_and_go(scenario: Scenario) -> None:
-    """A name of vectors more, which some points get, and which is dropped again."""
+    """A new vector name, which some points use, is added and dropped again."""
     kept = points_of(scenario)
     dense = models.DenseVectorConfig(size=8, distance=models.Distance.DOT)
     kept.client.create_vector_name(NAME, "extra", models.DenseVectorNameConfig(dense=dense))
@@ -479,7 +479,7 @@ def spaces_come_and_go(scenario: Scenario) -> None:
 
 
 def location_of(scenario: Scenario, snapshot: models.SnapshotDescription, name: str) -> str:
-    """Where a snapshot is found again: a path, or its name where a server keeps it."""
+    """The location from which a snapshot is recovered: a path, or its name on a server."""
     if scenario.place.path is None:
         return snapshot.name
     return str(scenario.place.path / "snapshots" / f"collection-{name}" / snapshot.name)
@@ -487,7 +487,8 @@ def location_of(scenario: Scenario, snapshot: models.SnapshotDescription, name: 
 
 @step(places=ON_FILES)
 def snapshots_of_points(scenario: Scenario) -> None:
-    """What was written since is gone once one is recovered; as another collection it is the same."""
+    """Recovering a snapshot undoes later writes; recovered as another collection, it is the
+    same."""
     kept = indexed(scenario)
     client, truth = kept.client, kept.truth
     schema = client.get_collection(NAME).payload_schema
@@ -512,7 +513,7 @@ def snapshots_of_points(scenario: Scenario) -> None:
 
 @step(places=ON_FILES)
 def snapshots_of_a_shard(scenario: Scenario) -> None:
-    """The one shard is the collection."""
+    """The only shard is the collection."""
     kept = points_of(scenario)
     client = kept.client
     taken = client.create_shard_snapshot(NAME, 0)
@@ -544,7 +545,7 @@ def snapshots_of_everything(scenario: Scenario) -> None:
 
 @step(places=POINTS)
 def migrates(scenario: Scenario) -> None:
-    """Points, vectors and indexes go to another store, and a part of them comes back."""
+    """Points, vectors and indexes are copied to another store, and a part of them back."""
     from retrieval_store.qdrant import QdrantClient
 
     kept = points_of(scenario)

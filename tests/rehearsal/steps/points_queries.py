@@ -1,4 +1,4 @@
-"""Queries of QdrantClient, each kind against its formula."""
+"""Queries of QdrantClient; each kind is compared with its formula."""
 
 import asyncio
 import math
@@ -42,7 +42,7 @@ def promised(scenario: Scenario, shares: list[float]) -> None:
 
 
 def asked_for(scenario: Scenario, kept: Kept, name: str, count: int) -> list[Any]:
-    """Queries near what is there."""
+    """Queries near existing points."""
     if name == "dense":
         return list(scenario.queries(count))
     drawn = scenario.random.choice(len(kept.truth), count, replace=False)
@@ -86,7 +86,7 @@ NAMES = ("dense", "words", "pieces")
 
 @step(places=POINTS)
 def nearest_points(scenario: Scenario) -> None:
-    """By vectors of every kind, also exactly."""
+    """Searches by vectors of every kind, also exact ones."""
     kept = points_of(scenario)
     for name in NAMES:
         queries = asked_for(scenario, kept, name, scenario.times(10, 30, 100))
@@ -96,7 +96,8 @@ def nearest_points(scenario: Scenario) -> None:
 
 @step(places=POINTS)
 def nearest_points_with_every_filter(scenario: Scenario) -> None:
-    """What is promised is promised of all together, since a query of each tells little."""
+    """Recall is checked over all queries together, since a few queries of each filter show
+    little."""
     kept = indexed(scenario)
     requests = {**asked_of(scenario.shape.kinds, kept.truth), **SPLIT}
     if "texts" in scenario.shape.kinds:
@@ -120,7 +121,7 @@ def ten_thousand_points(scenario: Scenario) -> None:
 
 @step(places=POINTS)
 def offsets_of_points(scenario: Scenario) -> None:
-    """Pages of hits, and one behind the last."""
+    """Pages of hits, and a page after the last."""
     kept = points_of(scenario)
     for name in NAMES:
         (query,) = asked_for(scenario, kept, name, 1)
@@ -147,7 +148,7 @@ def points_within_a_score(scenario: Scenario) -> None:
 
 @step(places=POINTS)
 def points_of_hits(scenario: Scenario) -> None:
-    """What hits bring: payloads, parts of them, vectors."""
+    """The content of hits: payloads, parts of them, vectors."""
     kept = points_of(scenario)
     query = scenario.queries(1)[0].tolist()
     some = models.PayloadSelectorInclude(include=["n", "parts[].lang"])
@@ -166,7 +167,7 @@ def points_of_hits(scenario: Scenario) -> None:
 
 @step(places=POINTS)
 def like_a_point(scenario: Scenario) -> None:
-    """A point's id in place of its vector finds the others, with vectors of each kind."""
+    """A point's id as a query finds the others, with vectors of each kind."""
     kept = points_of(scenario)
     for one in scenario.random.choice(np.array(kept.truth.ids, object), 3, replace=False):
         for name in NAMES:
@@ -180,8 +181,8 @@ def like_a_point(scenario: Scenario) -> None:
 def ranked(
     scenario: Scenario, kept: Kept, name: str, query: Any, limit: int, among: Any = None
 ) -> list[tuple[Id, float]]:
-    """The best of a search, with their own scores, in the order in which it gives them, since copies
-    of a vector may come in any."""
+    """The best points with their scores, in the search's own order, since equal vectors may come in
+    any order."""
     given, some = (None, None) if among is None else among
     got = kept.client.query_points(
         NAME, vector_of(query), using=name, limit=limit, query_filter=given, with_payload=False
@@ -192,7 +193,7 @@ def ranked(
 
 
 def legs_of(scenario: Scenario, kept: Kept, limit: int) -> tuple[list[models.Prefetch], list[Any]]:
-    """Prefetches of every kind of vectors, one with a filter, and what each finds."""
+    """Prefetches of every kind of vectors, one with a filter, and the hits of each."""
     given, holds = third(len(kept.original), 1)
     some = kept.truth.matching(holds)
     prefetches, rankings = [], []
@@ -220,7 +221,7 @@ def by_ranks(ranking: list[Any], k: float, weight: float = 1.0) -> dict[Id, floa
 
 
 def by_deviation(ranking: list[Any]) -> dict[Id, float]:
-    """Qdrant's, to which distances are scores, too: the farthest comes first."""
+    """Qdrant's fusion, which treats distances as scores, so the farthest comes first."""
     scores = np.array([score for _, score in ranking])
     low, high = (scores.mean() + way * 3 * scores.std(ddof=1) for way in (-1, 1))
     scaled = (scores - low) / (high - low)
@@ -229,7 +230,7 @@ def by_deviation(ranking: list[Any]) -> dict[Id, float]:
 
 @step(places=POINTS)
 def fusions(scenario: Scenario) -> None:
-    """Rankings of three kinds of vectors, by ranks and by deviations."""
+    """Rankings of three kinds of vectors, fused by ranks and by deviations."""
     kept = points_of(scenario)
     for _ in range(scenario.times(2, 5, 20)):
         legs, rankings = legs_of(scenario, kept, 150)
@@ -253,7 +254,7 @@ def fusions(scenario: Scenario) -> None:
 
 @step(places=POINTS)
 def searches_among_hits(scenario: Scenario) -> None:
-    """The best by one vector of those that are best by others."""
+    """The best by one vector among the best by others."""
     kept = points_of(scenario)
     legs, rankings = legs_of(scenario, kept, 200)
     found = {one for ranking in rankings for one, _ in ranking}
@@ -270,7 +271,7 @@ def searches_among_hits(scenario: Scenario) -> None:
 
 @step(places=POINTS)
 def formulas(scenario: Scenario) -> None:
-    """Scores, payloads, conditions and decay, of all points and of the best of a search."""
+    """Scores, payloads, conditions and decay, over all points and over the hits of a search."""
     kept = points_of(scenario)
     query = scenario.queries(1)[0]
     flag = equals("flag", True)
@@ -309,7 +310,7 @@ def formulas(scenario: Scenario) -> None:
 
 
 def worked_out(payload: dict[str, Any]) -> float:
-    """What the formula says beside the score."""
+    """The formula's result without the score."""
     away = abs(payload["weight"] - 50.0)
     gauss = math.exp(math.log(0.25) / 30.0**2 * away**2)
     exponential = math.exp(math.log(0.25) / 30.0 * away)
@@ -324,7 +325,7 @@ def examples_of(scenario: Scenario, kept: Kept, count: int) -> list[Id]:
 
 
 def likenesses(kept: Kept, ids: Sequence[Id]) -> np.ndarray:
-    """(examples, points): how alike all points are to each."""
+    """(examples, points): the similarities of all points to each example."""
     return np.array([kept.truth.alike(kept.truth.points[one].dense) for one in ids])
 
 
@@ -339,7 +340,7 @@ def squeezed(x: np.ndarray) -> np.ndarray:
 def check_by_examples(
     scenario: Scenario, kept: Kept, query: Any, scores: np.ndarray, ids: Sequence[Id], sign: int = 1
 ) -> None:
-    """The hits of a query by examples, among which none of these are."""
+    """The hits of a query by examples, which aren't hits themselves."""
     got = kept.client.query_points(NAME, query, using="dense", limit=100).points
     own = dict(zip(kept.truth.rows("dense")[0], scores.tolist(), strict=True))
     for one in ids:
@@ -349,7 +350,7 @@ def check_by_examples(
 
 @step(places=POINTS)
 def recommends(scenario: Scenario) -> None:
-    """By all three strategies, with and without examples of what isn't wanted."""
+    """All three strategies, with and without negative examples."""
     kept = points_of(scenario)
     strategy = models.RecommendStrategy
     for count in (0, 3):
@@ -380,7 +381,7 @@ def recommends(scenario: Scenario) -> None:
 
 @step(places=POINTS)
 def discovers(scenario: Scenario) -> None:
-    """Towards a target, in a context, and by the context alone."""
+    """With a target, with a target and a context, and with a context alone."""
     kept = points_of(scenario)
     ids = examples_of(scenario, kept, 9)
     target, positives, negatives = ids[0], ids[1:5], ids[5:]
@@ -399,7 +400,7 @@ def discovers(scenario: Scenario) -> None:
 
 @step(places=POINTS)
 def diverse_hits(scenario: Scenario) -> None:
-    """By marginal relevance, one pick after another."""
+    """Maximal marginal relevance, one pick after another."""
     kept = points_of(scenario)
     for diversity in (0.0, 0.4, 0.9):
         query = scenario.queries(1)[0]
@@ -412,7 +413,7 @@ def diverse_hits(scenario: Scenario) -> None:
 
 
 def check_picks(got: list[Id], ids: list[Id], truth: Points, query: Any, diversity: float) -> None:
-    """That each is worth most beside those before it; of equals, any."""
+    """Check that each pick has the greatest value, given the earlier ones; of equals, any."""
     assert len(got) == min(30, len(ids)) == len(set(got))
     relevance = truth.alike(query, ids)
     likeness = np.array([truth.alike(truth.points[one].dense, ids) for one in ids])
@@ -466,7 +467,7 @@ def queries_in_order_and_at_random(scenario: Scenario) -> None:
 
 @step(places=POINTS)
 def many_queries_at_once(scenario: Scenario) -> None:
-    """Of every kind of vectors, with and without filters, in one call."""
+    """Queries with every kind of vectors, with and without filters, in one call."""
     kept = indexed(scenario)
     given, holds = third(len(kept.original), 2)
     some = kept.truth.matching(holds)
@@ -501,8 +502,8 @@ def many_queries_at_once(scenario: Scenario) -> None:
 
 @step(places=POINTS)
 def groups_of_hits(scenario: Scenario) -> None:
-    """The best groups with the best of each, by integers and by lists of strings; and what another
-    collection says of a group."""
+    """The best groups with the best points of each, by integers and by lists of strings; and
+    lookups in another collection."""
     kept = indexed(scenario)
     query = scenario.queries(1)[0]
     keys = ["bucket", "uid"] + (["topic", "tags"] if "keys" in scenario.shape.kinds else [])
@@ -546,7 +547,7 @@ def check_groups(got: Any, right: dict[Any, dict[Id, float]], k: int, size: int,
 
 @step(places=POINTS)
 def matrices(scenario: Scenario) -> None:
-    """Pairs of a sample: each point with its nearest in it."""
+    """Pairs of a sample: each point with its nearest ones in it."""
     kept = indexed(scenario)
     given, holds = third(len(kept.original), 0)
     some = set(kept.truth.matching(holds))
@@ -579,7 +580,7 @@ def check_pairs(
 
 @step(places=POINTS)
 def feedback(scenario: Scenario) -> None:
-    """Nearness to a target, shifted by what was said of other points."""
+    """Similarity to a target, shifted by feedback on other points."""
     kept = points_of(scenario)
     target, *reported = examples_of(scenario, kept, 4)
     naive = models.NaiveFeedbackStrategyParams(a=0.7, b=1.5, c=0.5)
@@ -603,7 +604,7 @@ def feedback(scenario: Scenario) -> None:
 
 @step(places=POINTS)
 def looks_up_elsewhere(scenario: Scenario) -> None:
-    """What to look for is said by a point of another collection."""
+    """The query is a point of another collection."""
     kept = points_of(scenario)
     queries, far = scenario.queries(5), 2**40
     make_collection(scenario, kept.client, "elsewhere")
@@ -628,7 +629,7 @@ def looks_up_elsewhere(scenario: Scenario) -> None:
 
 @step("texts", places=POINTS, slow="the first in each process splits all texts into words")
 def ranked_by_words(scenario: Scenario) -> None:
-    """BM25 of a key's texts by its formula, of all points and of those of a filter."""
+    """BM25 of a key's texts by its formula, over all points and with a filter."""
     kept = points_of(scenario)
     scoring = models.TextIndexParams(type="text", scoring=True)
     with scenario.no_clock():
@@ -648,8 +649,8 @@ def ranked_by_words(scenario: Scenario) -> None:
 
 @step(places=POINTS - {"grpc"}, least="first")
 def the_engine_of_qdrant_agrees(scenario: Scenario) -> None:
-    """The same points in Qdrant's own engine, after the same changes, are found by the same filters
-    and in the same order."""
+    """The same points in Qdrant's own engine, after the same changes: the same filters give the
+    same points in the same order."""
     from tests.helpers.qdrant_server import Server
 
     made, ours = made_of(scenario, min(scenario.size, 2000)), points_of(scenario).client
@@ -673,7 +674,7 @@ def the_engine_of_qdrant_agrees(scenario: Scenario) -> None:
 
 
 def answers(client: Any, given: models.Filter, queries: list[Any]) -> tuple[list[Any], list[Any]]:
-    """The points that a filter allows, and the scores of the nearest of them to each query."""
+    """The points that match a filter, and the scores of the nearest of them to each query."""
     named = {"with_payload": ["n", "weight"], "limit": 2000}
     page, _ = client.scroll(BESIDE, scroll_filter=given, **named)
     how = {"using": "dense", "limit": 20, "search_params": EXACTLY, "with_payload": False}
@@ -683,7 +684,7 @@ def answers(client: Any, given: models.Filter, queries: list[Any]) -> tuple[list
 
 @step(places=POINTS - {"memory"})
 def a_hundred_queries_at_a_time(scenario: Scenario) -> None:
-    """By a client for event loops, which finds what was written by another."""
+    """An asynchronous client finds what another client wrote."""
     from retrieval_store.qdrant import AsyncQdrantClient
 
     kept = points_of(scenario)

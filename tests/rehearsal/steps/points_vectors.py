@@ -1,5 +1,6 @@
-"""Collections of QdrantClient that aren't of one dense vector a point: of tokens, of words, and very
-many small ones."""
+"""Collections of QdrantClient without a single dense vector per point: token vectors, sparse
+vectors, and many small collections.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ class Kept:
 
 
 def client_of(scenario: Scenario, name: str) -> Any:
-    """A client for the steps of one kind, of which the collection isn't there."""
+    """A client for the steps of one kind, without its collection."""
     client = scenario.place.qdrant()
     if scenario.place.name != "memory":
         scenario.kept[f"close {name}"] = client.close
@@ -47,7 +48,7 @@ def client_of(scenario: Scenario, name: str) -> Any:
 
 
 def tokens_of(size: int, random: np.random.Generator) -> Tokens:
-    """Multivectors that are about one of a hundred things each."""
+    """Multivectors, each about one of a hundred topics."""
     about = random.standard_normal((100, WIDTH), dtype=np.float32)
     made = random.standard_normal((size, TOKENS, WIDTH), dtype=np.float32)
     made += about[random.integers(0, len(about), size)][:, None]
@@ -73,7 +74,7 @@ def tokens_there(scenario: Scenario) -> Kept:
 
 
 def write_tokens(client: Any, rows: Tokens, ids: Any) -> None:
-    """Each with as many tokens as its number says, so that they are of many lengths."""
+    """Write points with different numbers of tokens, by their number."""
     client.upsert(
         "tokens",
         [
@@ -88,7 +89,7 @@ def length_of(i: int) -> int:
 
 
 def most_alike(rows: Tokens, query: Tokens) -> dict[int, float]:
-    """The sum of the greatest likenesses of the query's tokens, of each point."""
+    """The sum of the greatest similarities of the query's tokens, for each point."""
     queries = np.asarray(query, np.float64)
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
     fields = {}
@@ -112,7 +113,7 @@ def tokens_are_kept(scenario: Scenario) -> None:
 
 @step("multivectors", places=POINTS)
 def tokens_are_compared(scenario: Scenario) -> None:
-    """By the greatest likeness of each token, of all, of a filter, and after some have changed."""
+    """Greatest similarity of each token: over all points, with a filter, and after changes."""
     kept = tokens_there(scenario)
     check_tokens(scenario, kept, scenario.times(2, 3, 5))
     changed = range(0, len(kept.rows), 9)
@@ -135,7 +136,7 @@ def check_tokens(scenario: Scenario, kept: Kept, times: int) -> None:
 
 
 def words_made(size: int, random: np.random.Generator) -> list[dict[int, float]]:
-    """Some thirty of many words each; a few are frequent, most are rare."""
+    """About thirty of many words each; a few are frequent, most are rare."""
     ranks = np.arange(1, WORDS + 1)
     shares = (1 / ranks) / (1 / ranks).sum()
     drawn = random.choice(WORDS, (size, ENTRIES), p=shares)
@@ -165,7 +166,7 @@ def words_there(scenario: Scenario) -> Kept:
 
 
 def dots_of(rows: Any, query: dict[int, float]) -> dict[int, float]:
-    """Of the points that have any word of the query."""
+    """The dot products of the points that share a word with the query."""
     request = matrix_of([query], rows.shape[1]).toarray()[0]
     dots = rows @ request
     return {int(i): float(dots[i]) for i in np.flatnonzero(dots)}
@@ -186,7 +187,8 @@ def words_are_kept(scenario: Scenario) -> None:
 
 @step("sparse", places=POINTS)
 def words_are_ranked(scenario: Scenario) -> None:
-    """By their products, of all and of a filter; by few words, by many, and by the most frequent."""
+    """Dot products, over all points and with a filter; with few words, many words, and the most
+    frequent ones."""
     kept = words_there(scenario)
     size = kept.rows.shape[0]
     low, high = size // 3, size // 2
@@ -219,7 +221,7 @@ OWN = 100  # records of a tenant
 
 
 def tenants_of(scenario: Scenario) -> tuple[Any, list[str]]:
-    """A client, and the names of all collections, which are made where they aren't there."""
+    """A client, and the names of all collections, which are created if they don't exist."""
     if "tenants" not in scenario.kept:
         client = client_of(scenario, "tenants")
         names = [f"tenant {i}" for i in range(scenario.size // OWN)]
@@ -241,7 +243,7 @@ def records_of(scenario: Scenario, tenant: int) -> Iterator[models.PointStruct]:
 
 
 def check_tenant(scenario: Scenario, client: Any, tenant: int) -> None:
-    """One query of one's own: nothing of anybody else's, and the nearest."""
+    """Query one tenant's own collection: only its points, and the nearest."""
     name, first = f"tenant {tenant}", tenant * OWN
     rows = scenario.records.vectors[first : first + OWN].astype(np.float64)
     query = scenario.random.standard_normal(16)
@@ -271,7 +273,7 @@ def a_collection_for_each_tenant(scenario: Scenario) -> None:
 
 @step("tenants", places=POINTS, holds=MANY)
 def tenants_are_found_again(scenario: Scenario) -> None:
-    """By another client, and by the other front."""
+    """Queries by another client, and through the other interface."""
     _, names = tenants_of(scenario)
     other = scenario.place.qdrant()
     for i in range(0, len(names), 7):

@@ -18,7 +18,7 @@ def ordered(scenario: Scenario) -> bool:
 
 @step()
 def all_records(scenario: Scenario) -> None:
-    """Whole, all at once, and each by its id."""
+    """Whole records, all at once and each by its id."""
     scenario.check_records(scenario.collection.get(include=EVERYTHING))
     assert scenario.collection.count() == len(scenario.truth)
     ids = scenario.some(3000)
@@ -111,7 +111,7 @@ def facets(scenario: Scenario) -> None:
 def query_and_check(
     scenario: Scenario, queries: np.ndarray, k: int, batch: int = 1, **named
 ) -> None:
-    """Hits of each query compared with brute force; recall, as promised, of all together."""
+    """The hits of each query compared with brute force; the promised recall over all queries."""
     shares = shares_found(scenario, queries, k, batch, **named)
     promised = 1.0 if scenario.exact or named.get("exact") else 0.98
     if promised < 1:  # of few hits one that is missing tells nothing
@@ -148,7 +148,7 @@ def queries_exactly(scenario: Scenario) -> None:
 
 @step("keys")
 def queries_with_every_filter(scenario: Scenario) -> None:
-    """Recall is promised of all together, since three queries of each tell little."""
+    """Recall is checked over all queries, since three queries of each filter show little."""
     shares = []
     for where in wheres(scenario.shape).values():
         own = shares_found(scenario, scenario.queries(scenario.times(1, 3, 6)), 10, where=where)
@@ -165,7 +165,7 @@ def queries_with_filters_of_documents(scenario: Scenario) -> None:
 
 @step()
 def a_batch_of_500_queries(scenario: Scenario) -> None:
-    """The same hits as one by one; those of some compared with brute force."""
+    """The same hits as one by one; some are compared with brute force."""
     queries = scenario.queries(500)
     got = scenario.collection.query(queries, n_results=10, include=["distances"])
     shares = [
@@ -182,8 +182,8 @@ def ten_thousand_hits(scenario: Scenario) -> None:
 
 @step(places=EMBEDDED | {"served"})
 def deep_offsets(scenario: Scenario) -> None:
-    """Pages of hits are one after another what all are at once. Where searches may leave something
-    out, each page is a search of its own, and a hit that one has missed moves the others."""
+    """Consecutive pages of hits equal all hits at once. With approximate search, each page is a
+    search of its own, and a missed hit shifts later ones."""
     query, ids, distances = scenario.queries(1), [], []
     for offset in range(0, 3000, 500):
         page = scenario.collection.query(query, n_results=500, offset=offset, include=["distances"])
@@ -197,7 +197,7 @@ def deep_offsets(scenario: Scenario) -> None:
 
 @step("keys")
 def queries_grouped(scenario: Scenario) -> None:
-    """The best record of each value, against brute force."""
+    """The best record of each value, compared with brute force."""
     query = scenario.queries(1)[0]
     got = scenario.collection.query([query], n_results=10, group_by="year", include=["distances"])
     best: dict[int, float] = {}
@@ -231,7 +231,7 @@ def queries_like_records(scenario: Scenario) -> None:
 
 @step("texts", places=EMBEDDED | {"served"})
 def words(scenario: Scenario) -> None:
-    """BM25 of all documents by its formula, and a word that one document has."""
+    """BM25 of all documents by its formula, and a word that only one document has."""
     one = scenario.some(1)[0]
     word = own_word(scenario.truth.records[one].document)
     assert scenario.collection.query(query_texts=word, mode="text")["ids"][0] == [one]
@@ -249,7 +249,7 @@ def words(scenario: Scenario) -> None:
 
 @step("texts", places=EMBEDDED | {"served"})
 def hybrids(scenario: Scenario) -> None:
-    """Fusion holds the word's one document, and no hit twice; filters hold."""
+    """A fusion contains the word's only document, and no hit twice; filters apply."""
     for one in scenario.some(scenario.times(3, 10, 30)):
         record = scenario.truth.records[one]
         query = {

@@ -87,7 +87,7 @@ def a_page_is_served(scenario: Scenario) -> None:
 
 @step(places=SERVED)
 def scrolls_by_requests(scenario: Scenario) -> None:
-    """All points, page by page, each over a connection of its own and packed."""
+    """All points, page by page, each over its own connection and compressed."""
     kept = points_of(scenario)
     following, found = None, []
     while True:
@@ -114,7 +114,7 @@ def scrolls_by_requests(scenario: Scenario) -> None:
 
 
 def check_scored(kept: Kept, query: Any, points: list[Any], limit: int) -> None:
-    """The scores of the nearest, and that each is its point's."""
+    """Check the scores of the nearest, and that each belongs to its point."""
     scores = kept.truth.scores(query)
     right = np.array([score for _, score in best(scores, limit, kept.truth.sign)])
     got = np.array([point["score"] for point in points])
@@ -126,7 +126,7 @@ def check_scored(kept: Kept, query: Any, points: list[Any], limit: int) -> None:
 
 @step(places=SERVED)
 def queries_by_requests(scenario: Scenario) -> None:
-    """Alone, in a batch, in groups, and as older clients ask."""
+    """Single queries, in a batch, in groups, and in the form of older clients."""
     kept = points_of(scenario)
     queries = scenario.queries(100)
     request = [{"query": query.tolist(), "using": "dense", "limit": 12} for query in queries]
@@ -148,7 +148,7 @@ def queries_by_requests(scenario: Scenario) -> None:
 
 @step(places=SERVED)
 def snapshots_by_requests(scenario: Scenario) -> None:
-    """Made, downloaded, and uploaded as another collection."""
+    """Snapshots are taken, downloaded, and uploaded as another collection."""
     kept = points_of(scenario)
     with web_of(scenario) as web:
         made = result_of(web.post(f"{COLLECTION}/snapshots"))
@@ -168,15 +168,15 @@ READERS = 8
 
 @step(places=SERVED)
 def readers_beside_a_writer(scenario: Scenario) -> None:
-    """Eight read in every way while one adds points: whoever asks sees each point that had been
-    acknowledged, whole, and never a part of a write; what is found among the others is right."""
+    """Eight clients read in every way while one adds points. Each acknowledged point is visible and
+    complete, writes are never visible in part, and results for other points are right."""
     kept = points_of(scenario)
     end, written = threading.Event(), [0]
     queries = scenario.queries(READERS)
     rows = scenario.records.vectors[:20].tolist()
 
     def write() -> None:
-        """Ten points at once, of a bucket of their own."""
+        """Ten points at once, with a bucket of their own."""
         with web_of(scenario) as web:
             for turn in range(scenario.times(20, 60, 150)):
                 points = [

@@ -1,4 +1,4 @@
-"""What keeps a store: maintenance, verification, snapshots, copies, and what they cost."""
+"""Maintenance of a store: compaction, verification, snapshots, copies, and their costs."""
 
 import gc
 import json
@@ -30,7 +30,7 @@ ON_DISK = frozenset({"disk", "served"})
 
 
 def bytes_of(folder: Path) -> int:
-    """What the files below a folder hold on disk."""
+    """The disk usage of the files below a folder."""
     return sum(one.stat().st_blocks * 512 for one in folder.rglob("*") if one.is_file())
 
 
@@ -41,7 +41,7 @@ def verifies(scenario: Scenario) -> None:
 
 @step()
 def optimizes(scenario: Scenario) -> None:
-    """Nothing is lost, and verification finds nothing."""
+    """Nothing is lost, and verification finds no problem."""
     scenario.collection.optimize()
     check_reads(scenario)
     if scenario.place.name in ON_DISK:
@@ -50,7 +50,7 @@ def optimizes(scenario: Scenario) -> None:
 
 @step(places=DISK)
 def takes_little_room(scenario: Scenario) -> None:
-    """After `optimize` the store takes at most twice what the records are."""
+    """After `optimize` the store takes at most twice the size of its records."""
     scenario.collection.optimize()
     data = scenario.truth.matrix.size * 4
     for one, record in scenario.truth.records.items():
@@ -70,7 +70,7 @@ def reopens(scenario: Scenario) -> None:
 
 @step(places=EMBEDDED)
 def snapshots_of_a_collection(scenario: Scenario) -> None:
-    """Restored into another store, it is the same."""
+    """Restored into another store, the collection is the same."""
     path, there = scenario.new_path("collection.zip"), scenario.new_path("restored")
     scenario.collection.snapshot(path)
     retrieval_store.restore(path, there)
@@ -107,8 +107,9 @@ def copies_to_another_store(scenario: Scenario) -> None:
 
 @step(slow="the first queries after an ingest, which is what this is about")
 def is_quick_soon_after_an_ingest(scenario: Scenario) -> None:
-    """Ten seconds after so many records were added, a query takes at most five times as much as
-    once all is made, beside what a query of nothing takes; and hits are right from the first."""
+    """Ten seconds after this many records were added, a query takes at most five times as long as
+    after all maintenance, without the time of an empty query. Hits are right from the first one
+    on."""
     fresh = scenario.make(scenario.client, "fresh")
     truth, queries = Truth(scenario.shape.metric, scenario.records), scenario.queries(10)
     scenario.add(scenario.records, fresh)
@@ -137,9 +138,9 @@ def is_quick_soon_after_an_ingest(scenario: Scenario) -> None:
 
 @step(places=EMBEDDED | {"served"})
 def keeps_the_recall_promised(scenario: Scenario) -> None:
-    """Of collections that may leave out a fiftieth, in a full rehearsal of each metric: of questions
-    near records, between them and in any direction, with filters too, while codes are made and
-    afterwards; what was measured of it is no damage."""
+    """Collections that promise 98 %, in a full rehearsal with each metric: queries near records,
+    between them and in random directions, also with filters, while codes are made and afterwards.
+    The stored measurement isn't reported as damage."""
     metrics = ("l2", "ip", "cosine") if scenario.length == "full" else (scenario.shape.metric,)
     for metric in metrics:
         configuration = {"hnsw": {"space": metric}, "recall": 0.98}
@@ -175,7 +176,7 @@ def _check_recall(scenario: Scenario, collection: Any, truth: Truth, when: str) 
 
 @step("keys", least="first", places=EMBEDDED | {"served"})
 def costs_grow_with_the_size_at_most(scenario: Scenario) -> None:
-    """Each read takes at most five times as long of twice as many records."""
+    """Each read takes at most five times as long for twice as many records."""
     half = scenario.make(scenario.client, "half")
     scenario.add(scenario.records.part(0, scenario.size // 2), half)
     half.optimize()
@@ -204,8 +205,8 @@ def costs_grow_with_the_size_at_most(scenario: Scenario) -> None:
 
 
 def _growth(call: Any, half: Any, whole: Any) -> str | None:
-    """How much longer a call takes of a collection of twice as many records, where that is much
-    even once what such calls ask for, as lists of trigrams, is made of both in the background."""
+    """How much longer a call takes for twice as many records. If that is much, it is measured again
+    after the background has built what such calls need, for example lists of trigrams."""
     until = time.monotonic() + 30
     while True:
         small, large = _median_of(call, half), _median_of(call, whole)
@@ -226,7 +227,7 @@ def _median_of(call: Any, collection: Any) -> float:
 
 
 def memory_held() -> int:
-    """Bytes of this process in memory, without what it maps of files."""
+    """Bytes of this process's memory, without mapped files."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("RssAnon"):
             return int(line.split()[1]) * 1024
@@ -235,7 +236,7 @@ def memory_held() -> int:
 
 @step("keys", places=EMBEDDED | {"served"})
 def memory_stays(scenario: Scenario) -> None:
-    """Mixed calls, again and again: after the first half hardly any more memory."""
+    """Mixed calls, repeated: after the first half memory hardly grows."""
     many = 20_000 if (scenario.shape.name, scenario.place.name) == ("passages", "disk") else 5000
     calls = scenario.times(600, many, 20_000)
     queries, ids = scenario.queries(50), scenario.some(50)
@@ -279,7 +280,7 @@ def _mixed_call(scenario: Scenario, i: int, queries: Any, ids: list[str], extra:
 
 @step("keys", places=DISK)
 def a_small_budget_of_memory(scenario: Scenario) -> None:
-    """With hardly any room for caches the answers are the same, and no more is held."""
+    """With hardly any room for caches the results are the same, and no more memory is used."""
     queries = [{"topic": "law"}, {"price": {"$lt": 3}}, {"tags": {"$contains": "old"}}]
     where = str(scenario.place.path)
     data = json.loads(programs.run(programs.small_budget, where, 4 << 20, json.dumps(queries)))
@@ -290,7 +291,7 @@ def a_small_budget_of_memory(scenario: Scenario) -> None:
 
 @step(places=ON_DISK)
 def leaves_no_files(scenario: Scenario) -> None:
-    """Collections that are made and deleted leave nothing on disk, nor do temporary copies."""
+    """Created and deleted collections leave nothing on disk, nor do temporary copies."""
     folder = scenario.place.path or scenario.folder / "served"
     before = set(folder.iterdir())
     for i in range(20):
@@ -310,7 +311,7 @@ def leaves_no_files(scenario: Scenario) -> None:
 
 
 class Interrupt(KeyboardInterrupt):
-    """One that an step has sent."""
+    """An interrupt sent by a step."""
 
 
 def strike(number: int, frame: Any) -> None:
@@ -318,9 +319,9 @@ def strike(number: int, frame: Any) -> None:
 
 
 def is_interrupted(seconds: float, call: Callable[..., Any], *arguments: Any, **named: Any) -> bool:
-    """Call it, broken off as by Ctrl-C where it takes longer; whether it was. No context: where one
-    is entered or left an interrupt would be nobody's. In a finaliser, which may be one of another's
-    garbage, it is lost."""
+    """Make a call, and interrupt it like Ctrl-C if it takes longer; returns whether it was
+    interrupted. It isn't a context manager, because an interrupt could strike while one is entered
+    or left. An interrupt in a finalizer is lost."""
     tell = sys.unraisablehook
     sys.unraisablehook = lambda lost: isinstance(lost.exc_value, Interrupt) or tell(lost)
     before = signal.signal(signal.SIGALRM, strike)
@@ -340,8 +341,8 @@ def is_interrupted(seconds: float, call: Callable[..., Any], *arguments: Any, **
 
 @step(places=EMBEDDED)
 def calls_are_interrupted(scenario: Scenario) -> None:
-    """At random moments: each batch is there wholly or not at all, nothing stays locked, and the
-    next call, of another thread too, answers as ever."""
+    """At random moments: each batch is there completely or not at all, nothing stays locked, and
+    the next call works, also in another thread."""
     plain, query, interrupts = scenario.untimed, scenario.queries(1), 0
 
     def interrupt(call: Callable[..., Any], *arguments: Any, **named: Any) -> None:

@@ -1,4 +1,4 @@
-"""Writes of a Collection, each followed by reads that must know of it."""
+"""Writes of a Collection, each followed by reads that must reflect it."""
 
 import time
 from typing import Any
@@ -24,7 +24,7 @@ AFTERWARDS = (
 
 
 def warm(scenario: Scenario) -> None:
-    """Have in the caches what the change must reach."""
+    """Fill the caches that the change must invalidate."""
     for where in AFTERWARDS:
         scenario.collection.count(where=where)
         scenario.collection.get(where=where, include=[])
@@ -37,7 +37,7 @@ def warm(scenario: Scenario) -> None:
 
 
 def check_reads(scenario: Scenario) -> None:
-    """What users see after a change: records, filters, facets, orders and hits."""
+    """Check reads after a change: records, filters, facets, orders and hits."""
     scenario.check()
     assert scenario.collection.count() == len(scenario.truth)
     where: dict[str, Any]
@@ -54,7 +54,7 @@ def check_reads(scenario: Scenario) -> None:
 
 
 def add_again(scenario: Scenario, ids: list[str]) -> None:
-    """Bring back records that were deleted, at the end."""
+    """Restore deleted records, at the end."""
     places = {one: i for i, one in enumerate(scenario.records.ids)}
     rows = [places[one] for one in ids if one in places]
     records = Records(
@@ -83,7 +83,7 @@ def adds_in_bulk(scenario: Scenario) -> None:
 
 @step()
 def adds_one_by_one(scenario: Scenario) -> None:
-    """Each is found by the next call."""
+    """The next call finds each record."""
     records = scenario.more(scenario.times(50, 200, 500))
     for i in range(len(records)):
         one = records.part(i, i + 1)
@@ -98,7 +98,7 @@ def adds_one_by_one(scenario: Scenario) -> None:
 
 @step()
 def refuses_whole_batches(scenario: Scenario) -> None:
-    """One record that can't be, and nothing of the batch is there."""
+    """A batch with one invalid record writes nothing."""
     records = scenario.more(2000)
     part = (records.metadatas, records.documents)
     doubled = [*records.ids[:-1], records.ids[0]]
@@ -118,7 +118,7 @@ def refuses_whole_batches(scenario: Scenario) -> None:
 
 @step()
 def upserts(scenario: Scenario) -> None:
-    """A tenth of known ids, with other vectors and documents and a key more, among new ones."""
+    """A tenth of known ids, with new vectors and documents and a further key, among new ones."""
     warm(scenario)
     known = scenario.some(len(scenario.truth) // 10)
     records = scenario.more(len(known) + 500)
@@ -148,7 +148,7 @@ def updates_a_third_by_ids(scenario: Scenario) -> None:
 
 @step()
 def moves_a_tenth(scenario: Scenario) -> None:
-    """Other vectors alone: the nearest are others."""
+    """Only vectors change, so the nearest change."""
     warm(scenario)
     ids = scenario.some(len(scenario.truth) // 10)
     vectors = scenario.more(len(ids)).vectors
@@ -193,7 +193,7 @@ def deletes_a_third_by_ids(scenario: Scenario) -> None:
 
 @step("keys")
 def changes_after_a_compaction(scenario: Scenario) -> None:
-    """What is kept in memory from before it knows of what is changed after it."""
+    """Caches from before a compaction reflect later changes."""
     ids = scenario.some(len(scenario.truth) // 10)
     scenario.collection.delete(ids=ids)
     scenario.truth.delete(ids)
@@ -234,7 +234,7 @@ def changes_texts(scenario: Scenario) -> None:
 
 @step("texts", places=EMBEDDED | {"served"}, slow="the first call loads the model")
 def embeds_texts(scenario: Scenario) -> None:
-    """A collection whose vectors the default model makes: documents find themselves."""
+    """A collection with the default model: documents find themselves."""
     collection = scenario.timed(scenario.client.create_collection("embedded"))
     texts = scenario.records.documents[: scenario.times(500, 5000, 20000)]
     documents = [f"number {i}: {text[:600]}" for i, text in enumerate(texts)]
@@ -248,7 +248,7 @@ def embeds_texts(scenario: Scenario) -> None:
 
 @step(places=EMBEDDED | {"served"})
 def records_expire(scenario: Scenario) -> None:
-    """From the moment on that each names, in whatever is asked."""
+    """Each record expires at its own time, for every kind of query."""
     configuration = {"hnsw": {"space": scenario.shape.metric}, "expires": "until"}
     collection = scenario.timed(
         scenario.client.create_collection("expiring", configuration, embedding_function=None)
@@ -275,7 +275,7 @@ def records_expire(scenario: Scenario) -> None:
 
 @step(places=EMBEDDED)
 def forks(scenario: Scenario) -> None:
-    """A copy of one moment, which later writes to either don't reach."""
+    """A copy of one moment; later writes to either don't affect the other."""
     fork = scenario.collection.fork("forked")
     scenario.check(fork)
     records = scenario.more(100)
@@ -298,7 +298,7 @@ def renames(scenario: Scenario) -> None:
 
 @step(places=EMBEDDED | {"served"})
 def writes_at_once(scenario: Scenario) -> None:
-    """Four threads write and four read; afterwards everything that was acknowledged is there."""
+    """Four threads write and four read; afterwards everything acknowledged is there."""
     from concurrent.futures import ThreadPoolExecutor
 
     batches = [scenario.more(50) for _ in range(scenario.times(16, 80, 200))]
